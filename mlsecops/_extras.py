@@ -1,0 +1,54 @@
+"""The one door to optional packages: a missing one names the command that installs it."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Final
+
+from mlsecops.errors import MissingExtra
+
+EXTRA_OF: Final[dict[str, str]] = {
+    "torch": "torch",
+    "safetensors": "torch",
+    "tensorflow": "tensorflow",
+    "keras": "tensorflow",
+    "h5py": "tensorflow",
+    "sklearn": "sklearn",
+    "joblib": "sklearn",
+    "art": "art",
+    "blake3": "blake3",
+    "cyclonedx": "bom",
+    "packageurl": "bom",
+    "opentelemetry.sdk": "otel",
+}
+
+
+def require(module: str) -> Any:
+    """Import an optional module, or say how to install it.
+
+    Args:
+        module: Dotted name (``"torch"``, ``"safetensors.torch"``).
+
+    Returns:
+        The imported module.
+
+    Raises:
+        MissingExtra: The package is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module == error.name or module.startswith(f"{error.name}.")):
+            raise
+        raise MissingExtra(
+            f"{module} is not installed; install it with: "
+            f'pip install "mlsecops-sdk[{extra_of(module)}]"',
+            name=module,
+        ) from error
+
+
+def extra_of(module: str) -> str:
+    """Name of the extra that brings a module (``"all"`` when none is its own)."""
+    return next(
+        (extra for name, extra in EXTRA_OF.items() if f"{module}.".startswith(f"{name}.")), "all"
+    )

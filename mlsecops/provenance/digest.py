@@ -1,0 +1,107 @@
+"""What identifies bytes: an algorithm and its value, never a bare hex string."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from mlsecops._extras import require
+from mlsecops.errors import UsageError
+
+SIZES: Final = {"sha256": 32, "sha384": 48, "sha512": 64, "blake2b": 64, "blake3": 32}
+_TEXT: Final = re.compile(r"([a-z0-9]+):([0-9a-f]+)")
+
+
+class Hash(Protocol):
+    """What a running hash does (the shape of ``hashlib`` objects)."""
+
+    def update(self, data: Any, /) -> object:
+        """Take more bytes in."""
+
+    def digest(self) -> bytes:
+        """Value of all bytes so far."""
+
+
+class Isolation(Protocol):
+    """Who knows which digests an incident isolated (a registry, a deny-list, a service)."""
+
+    def isolated(self, digest: Digest) -> str | None:
+        """Reason why the digest must not be used, or None."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Digest:
+    """A digest with its algorithm; its text form is ``sha256:<hex>``.
+
+    Attributes:
+        algorithm: One of ``sha256``, ``sha384``, ``sha512``, ``blake2b``, ``blake3``.
+        value: Raw bytes, of exactly the algorithm's length.
+    """
+
+    algorithm: str
+    value: bytes
+
+    def __post_init__(self) -> None:
+        expected = SIZES.get(self.algorithm)
+        if expected is None:
+            raise UsageError(
+                f"unknown digest algorithm {self.algorithm!r}: expected one of {', '.join(SIZES)}"
+            )
+        if len(self.value) != expected:
+            raise UsageError(
+                f"{self.algorithm} digest: expected {expected} bytes, got {len(self.value)}"
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Digest:
+        """Read the text form.
+
+        Args:
+            text: ``"sha256:<lower-case hex>"``.
+
+        Raises:
+            UsageError: It is not of that form, or the length is not the algorithm's.
+        """
+        match = _TEXT.fullmatch(text)
+        if match is None or len(match[2]) % 2:
+            raise UsageError(f"not a digest: expected 'sha256:<hex>', got {text[:80]!r}")
+        return cls(match[1], bytes.fromhex(match[2]))
+
+    @classmethod
+    def of(cls, data: bytes, *, algorithm: str = "sha256") -> Digest:
+        """Digest of bytes in memory."""
+        running = new_hash(algorithm)
+        running.update(data)
+        return cls(algorithm, running.digest())
+
+    @property
+    def hex(self) -> str:
+        """Lower-case hexadecimal value."""
+        return self.value.hex()
+
+    @property
+    def short(self) -> str:
+        """First twelve hexadecimal digits with the algorithm, for people."""
+        return f"{self.algorithm}:{self.hex[:12]}"
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}:{self.hex}"
+
+
+def new_hash(algorithm: str) -> Hash:
+    """Start a hash.
+
+    Raises:
+        UsageError: The algorithm is unknown.
+        MissingExtra: ``blake3`` is asked for and not installed.
+    """
+    if algorithm == "blake3":
+        running: Hash = require("blake3").blake3()
+        return running
+    if algorithm not in SIZES:
+        raise UsageError(
+            f"unknown digest algorithm {algorithm!r}: expected one of {', '.join(SIZES)}"
+        )
+    return hashlib.new(algorithm, usedforsecurity=True)
