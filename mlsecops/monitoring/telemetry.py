@@ -1,0 +1,308 @@
+"""Which metrics the library exports: ONE table of names, read by monitors, rules and dashboards.
+
+Instruments, default rules, Grafana panels and Prometheus rules all take their names from here, so
+that a renamed metric is renamed everywhere. OpenTelemetry has no observable histogram: a
+distribution is exported as three counters, ``.bucket`` (cumulative, attribute ``le``), ``.count``
+and ``.sum``, which Prometheus' ``histogram_quantile`` reads like a histogram of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+
+__all__ = [
+    "ACCURACY",
+    "ALERTS",
+    "ANOMALY",
+    "ANOMALY_RATIO",
+    "CALLS",
+    "CLASSES",
+    "CLIENTS",
+    "CLIENT_RATE",
+    "CONFIDENCE",
+    "CONFIDENCE_BASELINE",
+    "CONFIDENCE_BOUNDS",
+    "CONFIDENCE_BUCKET",
+    "CONFIDENCE_COUNT",
+    "CONFIDENCE_SUM",
+    "DRIFT",
+    "DRIFTED_FEATURES",
+    "DROPPED",
+    "DURATION_BOUNDS",
+    "DURATION_BUCKET",
+    "DURATION_COUNT",
+    "DURATION_SUM",
+    "EXTRACTION",
+    "FAILURES",
+    "LABELS",
+    "METRICS",
+    "PROCESSED",
+    "REFUSALS",
+    "REFERENCE_ACCURACY",
+    "ROWS",
+    "SCOPE",
+    "VERSION",
+    "Metric",
+    "metric",
+]
+
+SCOPE: Final = "mlsecops.monitoring"
+VERSION: Final = "1"
+
+DURATION_BOUNDS: Final[tuple[float, ...]] = (
+    0.00001, 0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0
+)  # fmt: skip
+CONFIDENCE_BOUNDS: Final[tuple[float, ...]] = (
+    0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0
+)  # fmt: skip
+
+_PROMETHEUS_UNIT: Final = {"s": "seconds", "1": "", "/s": "per_second"}
+_ANNOTATION: Final = re.compile(r"\{.*\}")
+_NOT_IN_A_NAME: Final = re.compile(r"[^a-zA-Z0-9:]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One exported metric.
+
+    Attributes:
+        name: Name in OpenTelemetry (``"mlsecops.inference.calls"``).
+        kind: ``"counter"`` only grows; ``"gauge"`` is the latest reading.
+        unit: UCUM unit (``"s"``, ``"1"``, or an annotation such as ``"{call}"``).
+        description: One sentence; Prometheus' help text.
+        attributes: Names of the attributes of its points; ``monitor`` is always first.
+    """
+
+    name: str
+    kind: Literal["counter", "gauge"]
+    unit: str
+    description: str
+    attributes: tuple[str, ...] = ("monitor",)
+
+    @property
+    def prometheus(self) -> str:
+        """Name in Prometheus, as OpenTelemetry's exporter writes it.
+
+        Source: OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility", Metric
+        Metadata (unit as suffix, annotations removed, ``_total`` on counters).
+        """
+        name = _NOT_IN_A_NAME.sub("_", self.name)
+        unit = _ANNOTATION.sub("", self.unit)
+        suffix = _PROMETHEUS_UNIT.get(unit, unit)
+        if suffix and not name.endswith(f"_{suffix}"):
+            name = f"{name}_{suffix}"
+        return f"{name}_total" if self.kind == "counter" else name
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the attributes in Prometheus (``error.type`` is ``error_type`` there)."""
+        return tuple(_NOT_IN_A_NAME.sub("_", attribute) for attribute in self.attributes)
+
+
+CALLS: Final = Metric(
+    name="mlsecops.inference.calls",
+    kind="counter",
+    unit="{call}",
+    description="Calls of the model that ended, by outcome (ok, error, refused).",
+    attributes=("monitor", "outcome", "error.type"),
+)
+DURATION_BUCKET: Final = Metric(
+    name="mlsecops.inference.duration.bucket",
+    kind="counter",
+    unit="{call}",
+    description="Calls that took at most le seconds (cumulative).",
+    attributes=("monitor", "le"),
+)
+DURATION_COUNT: Final = Metric(
+    name="mlsecops.inference.duration.count",
+    kind="counter",
+    unit="{call}",
+    description="Calls whose duration was recorded.",
+)
+DURATION_SUM: Final = Metric(
+    name="mlsecops.inference.duration.sum",
+    kind="counter",
+    unit="s",
+    description="Total duration of the recorded calls.",
+)
+REFUSALS: Final = Metric(
+    name="mlsecops.guard.refusals",
+    kind="counter",
+    unit="{call}",
+    description="Calls that a guard refused.",
+    attributes=("monitor", "guard"),
+)
+PROCESSED: Final = Metric(
+    name="mlsecops.monitor.processed",
+    kind="counter",
+    unit="{call}",
+    description="Calls that the background worker aggregated.",
+)
+DROPPED: Final = Metric(
+    name="mlsecops.monitor.dropped",
+    kind="counter",
+    unit="{call}",
+    description="Calls that were not observed because the ring was full or the monitor closed.",
+)
+FAILURES: Final = Metric(
+    name="mlsecops.monitor.failures",
+    kind="counter",
+    unit="{failure}",
+    description="Failures of the monitoring itself, which were swallowed.",
+)
+ROWS: Final = Metric(
+    name="mlsecops.input.rows",
+    kind="counter",
+    unit="{row}",
+    description="Input rows that were observed.",
+)
+ANOMALY: Final = Metric(
+    name="mlsecops.input.anomaly",
+    kind="counter",
+    unit="{row}",
+    description="Input rows over a detector's calibrated threshold.",
+    attributes=("monitor", "detector"),
+)
+ANOMALY_RATIO: Final = Metric(
+    name="mlsecops.input.anomaly.ratio",
+    kind="gauge",
+    unit="1",
+    description="Share of the recent input rows that at least one detector finds anomalous.",
+)
+CONFIDENCE: Final = Metric(
+    name="mlsecops.prediction.confidence",
+    kind="gauge",
+    unit="1",
+    description="Mean confidence (largest probability) of the recent predictions.",
+)
+CONFIDENCE_BASELINE: Final = Metric(
+    name="mlsecops.prediction.confidence.baseline",
+    kind="gauge",
+    unit="1",
+    description="Mean confidence of the baseline's predictions.",
+)
+CONFIDENCE_BUCKET: Final = Metric(
+    name="mlsecops.prediction.confidence.bucket",
+    kind="counter",
+    unit="{prediction}",
+    description="Predictions with a confidence of at most le (cumulative).",
+    attributes=("monitor", "le"),
+)
+CONFIDENCE_COUNT: Final = Metric(
+    name="mlsecops.prediction.confidence.count",
+    kind="counter",
+    unit="{prediction}",
+    description="Predictions whose confidence was recorded.",
+)
+CONFIDENCE_SUM: Final = Metric(
+    name="mlsecops.prediction.confidence.sum",
+    kind="counter",
+    unit="1",
+    description="Sum of the confidences of all predictions.",
+)
+CLASSES: Final = Metric(
+    name="mlsecops.prediction.classes",
+    kind="counter",
+    unit="{prediction}",
+    description="Predictions by predicted class.",
+    attributes=("monitor", "class"),
+)
+DRIFT: Final = Metric(
+    name="mlsecops.drift",
+    kind="gauge",
+    unit="1",
+    description="Distance of the recent inputs from the baseline, for the features furthest away.",
+    attributes=("monitor", "feature", "statistic"),
+)
+DRIFTED_FEATURES: Final = Metric(
+    name="mlsecops.drift.features",
+    kind="gauge",
+    unit="{feature}",
+    description="Features whose recent distribution differs from the baseline's.",
+)
+EXTRACTION: Final = Metric(
+    name="mlsecops.extraction.score",
+    kind="gauge",
+    unit="1",
+    description="Extraction score of the most suspicious client, as a share of the threshold.",
+)
+CLIENTS: Final = Metric(
+    name="mlsecops.monitor.clients",
+    kind="gauge",
+    unit="{client}",
+    description="Clients whose recent traffic is being remembered.",
+)
+CLIENT_RATE: Final = Metric(
+    name="mlsecops.client.rate",
+    kind="gauge",
+    unit="{row}/s",
+    description="Query rate of the busiest client, in rows a second.",
+)
+ACCURACY: Final = Metric(
+    name="mlsecops.model.accuracy",
+    kind="gauge",
+    unit="1",
+    description="Accuracy over the recent predictions whose labels have arrived.",
+)
+REFERENCE_ACCURACY: Final = Metric(
+    name="mlsecops.model.accuracy.baseline",
+    kind="gauge",
+    unit="1",
+    description="Accuracy on the baseline, or over the first labelled predictions without one.",
+)
+LABELS: Final = Metric(
+    name="mlsecops.model.labels",
+    kind="counter",
+    unit="{label}",
+    description="Labels that arrived, by whether a prediction matched (matched, unknown).",
+    attributes=("monitor", "outcome"),
+)
+ALERTS: Final = Metric(
+    name="mlsecops.alerts",
+    kind="counter",
+    unit="{alert}",
+    description="Alerts raised in this process, by rule and severity.",
+    attributes=("monitor", "rule", "severity"),
+)
+
+METRICS: Final[tuple[Metric, ...]] = (
+    CALLS,
+    DURATION_BUCKET,
+    DURATION_COUNT,
+    DURATION_SUM,
+    REFUSALS,
+    PROCESSED,
+    DROPPED,
+    FAILURES,
+    ROWS,
+    ANOMALY,
+    ANOMALY_RATIO,
+    CONFIDENCE,
+    CONFIDENCE_BASELINE,
+    CONFIDENCE_BUCKET,
+    CONFIDENCE_COUNT,
+    CONFIDENCE_SUM,
+    CLASSES,
+    DRIFT,
+    DRIFTED_FEATURES,
+    EXTRACTION,
+    CLIENTS,
+    CLIENT_RATE,
+    ACCURACY,
+    REFERENCE_ACCURACY,
+    LABELS,
+    ALERTS,
+)
+
+_BY_NAME: Final = {each.name: each for each in METRICS}
+
+
+def metric(name: str) -> Metric:
+    """The metric of that name.
+
+    Raises:
+        KeyError: The table has no such metric.
+    """
+    return _BY_NAME[name]
