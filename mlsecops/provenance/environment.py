@@ -1,0 +1,114 @@
+"""What code and packages a training run used: git commit, dirty tree, distributions, platform."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+ALLOWED_VARIABLES: Final = (
+    "CI",
+    "CUDA_VISIBLE_DEVICES",
+    "KERAS_BACKEND",
+    "OMP_NUM_THREADS",
+    "PYTHONHASHSEED",
+    "SOURCE_DATE_EPOCH",
+    "TF_DETERMINISTIC_OPS",
+)
+"""Variables that explain a result; nothing else of the environment is recorded."""
+
+_GIT: Final = ("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
+_FRAMEWORKS: Final = ("torch", "tensorflow", "keras", "sklearn", "numpy")
+
+
+def code_descriptor(folder: Path) -> dict[str, Any]:
+    """Resource descriptor of the code in a folder (SLSA ``resolvedDependencies``).
+
+    The tree counts as dirty when tracked files differ from the commit, when untracked files are
+    not ignored, and when there is no commit to compare with.
+    """
+    commit = _git(folder, "rev-parse", "--verify", "HEAD")
+    if commit is None:
+        return {"name": "code", "annotations": {"dirty": True, "vcs": "none"}}
+    status = _git(folder, "status", "--porcelain", "--untracked-files=normal")
+    descriptor: dict[str, Any] = {
+        "name": "code",
+        "digest": {"gitCommit": commit},
+        "annotations": {"dirty": status != "", "vcs": "git"},
+    }
+    remote = _git(folder, "config", "--get", "remote.origin.url")
+    return {**descriptor, "uri": f"git+{_public(remote)}@{commit}"} if remote else descriptor
+
+
+def code_folder() -> Path:
+    """Folder whose repository the running code belongs to: the current one, else the script's."""
+    here = Path.cwd()
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    if script is None or _git(here, "rev-parse", "--git-dir") is not None:
+        return here
+    return Path(script).resolve().parent
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        result = subprocess.run(  # noqa: S603 - a fixed program with fixed options
+            [*_GIT, "-C", os.fspath(folder), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None
+
+
+def _public(remote: str) -> str:
+    """Remote address without user name or password."""
+    parts = urlsplit(remote)
+    if parts.hostname is None:
+        return remote.rpartition("@")[2]
+    host = parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+@cache
+def packages() -> tuple[Mapping[str, Any], ...]:
+    """Installed distributions as resource descriptors: purl, and SHA-256 of their RECORD."""
+    found: dict[str, dict[str, Any]] = {}
+    for distribution in metadata.distributions():
+        name = (distribution.metadata["Name"] or "").lower().replace("_", "-")
+        if not name or name in found:
+            continue
+        descriptor: dict[str, Any] = {"uri": f"pkg:pypi/{name}@{distribution.version}"}
+        record = distribution.read_text("RECORD")
+        if record:
+            descriptor["digest"] = {"sha256": hashlib.sha256(record.encode()).hexdigest()}
+            descriptor["annotations"] = {"digestOf": "RECORD"}
+        found[name] = descriptor
+    return tuple(found[name] for name in sorted(found))
+
+
+def platform_facts() -> dict[str, Any]:
+    """Interpreter, machine, frameworks already imported, and allowed environment variables."""
+    frameworks = {
+        name: str(getattr(sys.modules[name], "__version__", "unknown"))
+        for name in _FRAMEWORKS
+        if name in sys.modules
+    }
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "frameworks": frameworks,
+        "environment": {name: os.environ[name] for name in ALLOWED_VARIABLES if name in os.environ},
+    }

@@ -1,0 +1,283 @@
+"""Which data, code and parameters made which model: a training run and its provenance statement.
+
+Data digests, hyperparameters and the environment go in when a run begins; output digests when it
+ends; a SLSA provenance Statement comes out.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import inspect
+import os
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, ParamSpec, TypeVar
+
+from mlsecops.errors import UsageError
+from mlsecops.provenance.digest import Digest
+from mlsecops.provenance.environment import code_descriptor, code_folder, packages, platform_facts
+from mlsecops.provenance.manifest import Manifest, hash_path
+from mlsecops.provenance.statement import Statement
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Clock = Callable[[], datetime]
+
+SLSA_PROVENANCE: Final = "https://slsa.dev/provenance/v1"
+BUILD_TYPE: Final = "urn:mlsecops:training-run:1"
+BUILDER: Final = "urn:mlsecops:builder:local"
+
+_current: ContextVar[TrainingRun | None] = ContextVar("training_run", default=None)
+
+
+def utc_now() -> datetime:
+    """Current time, timezone-aware UTC."""
+    return datetime.now(UTC)
+
+
+class RunState(enum.StrEnum):
+    """Where a training run stands."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+class TrainingRun:
+    """What a training run is made of and what it made; :func:`training_run` opens one.
+
+    Attributes:
+        name: What is being trained.
+        id: Unique id of this run.
+        datasets: Manifests of the data that goes in.
+        hyperparameters: Plain JSON values.
+        outputs: Manifests of what came out, in the order they were added.
+        state: Running, succeeded or failed.
+        failure: Type of the exception that ended it, or None (its text may hold data: not kept).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        datasets: Iterable[Manifest | str | os.PathLike[str]],
+        hyperparameters: Mapping[str, Any],
+        code: Path,
+        clock: Clock,
+    ) -> None:
+        self.name = name
+        self.id = str(uuid.uuid4())
+        self.datasets = tuple(_manifest(data) for data in datasets)
+        self.hyperparameters = {key: _plain(key, value) for key, value in hyperparameters.items()}
+        self.outputs: list[Manifest] = []
+        self.state = RunState.RUNNING
+        self.failure: str | None = None
+        self._clock = clock
+        self._code = code_descriptor(code)
+        self._started = clock()
+        self._finished: datetime | None = None
+        parent = _current.get()
+        self._parent = None if parent is None else parent.id
+
+    def add_output(self, path: str | os.PathLike[str]) -> Manifest:
+        """Hash something that the run made and record it as an output.
+
+        Raises:
+            UsageError: It cannot be read, or an output of that name is recorded already.
+        """
+        manifest = hash_path(path)
+        if any(output.name == manifest.name for output in self.outputs):
+            raise UsageError(f"run {self.name!r} has an output named {manifest.name!r} already")
+        self.outputs.append(manifest)
+        return manifest
+
+    def finish(self, *, failure: BaseException | None = None) -> None:
+        """End the run; done once, by the ``with`` block that opened it."""
+        if self._finished is None:
+            self._finished = self._clock()
+            self.failure = None if failure is None else type(failure).__name__
+            self.state = RunState.SUCCEEDED if failure is None else RunState.FAILED
+
+    @property
+    def duration(self) -> float:
+        """Seconds from beginning to end, or until now while it runs."""
+        return ((self._finished or self._clock()) - self._started).total_seconds()
+
+    def statement(self) -> Statement:
+        """SLSA provenance of the outputs.
+
+        The environment it describes is what this process saw of itself: SLSA build level 1, and no
+        more is claimed.
+
+        Raises:
+            UsageError: The run has no output to make a statement about.
+
+        Source: SLSA specification v1.0, Provenance.
+        """
+        if not self.outputs:
+            raise UsageError(
+                f"run {self.name!r} has no output to make a statement about; "
+                "call run.add_output(path) first"
+            )
+        return Statement.build(
+            subjects={output.name: output.root for output in self.outputs},
+            predicate_type=SLSA_PROVENANCE,
+            predicate={"buildDefinition": self._definition(), "runDetails": self._details()},
+        )
+
+    def _definition(self) -> dict[str, Any]:
+        return {
+            "buildType": BUILD_TYPE,
+            "externalParameters": {
+                "entryPoint": self.name,
+                "hyperparameters": self.hyperparameters,
+            },
+            "internalParameters": {**platform_facts(), "parentRun": self._parent},
+            "resolvedDependencies": [
+                *(dataset_descriptor(data) for data in self.datasets),
+                self._code,
+                *packages(),
+            ],
+        }
+
+    def _details(self) -> dict[str, Any]:
+        times = {"startedOn": _stamp(self._started)}
+        if self._finished is not None:
+            times["finishedOn"] = _stamp(self._finished)
+        return {
+            "builder": {"id": BUILDER},
+            "metadata": {"invocationId": f"urn:uuid:{self.id}", **times},
+            "byproducts": [
+                {"name": "outcome", "annotations": {"state": self.state, "failure": self.failure}}
+            ],
+        }
+
+
+def dataset_descriptor(data: Manifest) -> dict[str, Any]:
+    """Resource descriptor of a data set (SLSA ``resolvedDependencies``)."""
+    root: Digest = data.root
+    return {
+        "name": data.name,
+        "digest": {root.algorithm: root.hex},
+        "annotations": {"kind": "dataset", "entries": len(data), "bytes": data.size},
+    }
+
+
+@contextmanager
+def training_run(
+    name: str,
+    *,
+    datasets: Iterable[Manifest | str | os.PathLike[str]] = (),
+    hyperparameters: Mapping[str, Any] | None = None,
+    code: str | os.PathLike[str] | None = None,
+    clock: Clock = utc_now,
+) -> Iterator[TrainingRun]:
+    """Record the data, parameters, code and outputs of a training run.
+
+    Args:
+        name: What is being trained.
+        datasets: Manifests, or paths that are hashed now.
+        hyperparameters: JSON values; numpy scalars, paths and enums are made plain.
+        code: A folder in the code's repository; by default that of the current folder or script.
+        clock: Gives the time, timezone-aware.
+
+    Raises:
+        UsageError: A data set cannot be read, or a hyperparameter is not plain.
+
+    Example:
+        >>> import numpy as np
+        >>> from mlsecops.provenance import hash_dataset
+        >>> data = hash_dataset(np.arange(4), name="numbers")
+        >>> with training_run("sum", datasets=[data], hyperparameters={"lr": 0.1}) as run:
+        ...     pass
+        >>> run.state.value, run.datasets[0].name
+        ('succeeded', 'numbers')
+    """
+    run = TrainingRun(
+        name,
+        datasets=datasets,
+        hyperparameters=hyperparameters or {},
+        code=code_folder() if code is None else Path(code),
+        clock=clock,
+    )
+    token = _current.set(run)
+    try:
+        yield run
+    except BaseException as error:
+        run.finish(failure=error)
+        raise
+    finally:
+        _current.reset(token)
+        run.finish()
+
+
+def current_run() -> TrainingRun | None:
+    """The innermost open run of this context."""
+    return _current.get()
+
+
+def tracked(
+    name: str,
+    *,
+    datasets: Iterable[Manifest | str | os.PathLike[str]] = (),
+    code: str | os.PathLike[str] | None = None,
+    clock: Clock = utc_now,
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorate a training function: each call is a run, its plain arguments the hyperparameters.
+
+    Inside, :func:`current_run` gives the run, to add outputs. Arguments that are not plain JSON
+    values (data, models) are left out.
+    """
+    inputs = tuple(datasets)
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            plain = {key: value for key, value in bound.arguments.items() if _is_plain(value)}
+            with training_run(name, datasets=inputs, hyperparameters=plain, code=code, clock=clock):
+                return function(*args, **kwargs)
+
+        return wrapper
+
+    return decorate
+
+
+def _manifest(data: Manifest | str | os.PathLike[str]) -> Manifest:
+    return data if isinstance(data, Manifest) else hash_path(data)
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, (bool, int, float, str, enum.Enum, os.PathLike))
+
+
+def _plain(key: str, value: Any) -> Any:
+    if isinstance(value, enum.Enum):
+        return _plain(key, value.value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):
+        return {str(name): _plain(f"{key}.{name}", item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(f"{key}[{index}]", item) for index, item in enumerate(value)]
+    item = getattr(value, "item", None)
+    if callable(item) and getattr(value, "size", None) == 1:
+        return item()
+    raise UsageError(
+        f"hyperparameter {key!r} is a {type(value).__name__}: expected a number, text, list or "
+        "mapping; record data with datasets=[…] instead"
+    )
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

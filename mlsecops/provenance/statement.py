@@ -1,0 +1,156 @@
+"""What somebody claims about digests: an in-toto Statement, with the very bytes that are signed.
+
+Source: in-toto Attestation Framework, Statement v1.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from mlsecops.errors import MalformedBundle, UsageError
+from mlsecops.provenance.digest import SIZES, Digest
+
+STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """An in-toto Statement; it keeps the bytes it was read from.
+
+    Attributes:
+        payload: The exact JSON bytes; these are signed, and never encoded again.
+    """
+
+    payload: bytes
+    _value: dict[str, Any] = field(init=False, repr=False, compare=False)
+    _subjects: dict[str, Digest] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        value = parse_object(self.payload, what="statement")
+        if value.get("_type") != STATEMENT_TYPE:
+            raise MalformedBundle(
+                f"statement: expected _type {STATEMENT_TYPE}, got {value.get('_type')!r}"
+            )
+        if not isinstance(value.get("predicateType"), str):
+            raise MalformedBundle("statement: expected a predicateType, got none")
+        if not isinstance(value.get("predicate", {}), dict):
+            raise MalformedBundle("statement: expected the predicate to be an object")
+        object.__setattr__(self, "_value", value)
+        object.__setattr__(self, "_subjects", _subjects(value.get("subject")))
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        subjects: Mapping[str, Digest],
+        predicate_type: str,
+        predicate: Mapping[str, Any],
+    ) -> Statement:
+        """Make a statement about named digests.
+
+        Raises:
+            UsageError: There is no subject, or the predicate is not JSON.
+        """
+        if not subjects:
+            raise UsageError("a statement needs at least one subject: name what it is about")
+        value = {
+            "_type": STATEMENT_TYPE,
+            "subject": [
+                {"name": name, "digest": {digest.algorithm: digest.hex}}
+                for name, digest in subjects.items()
+            ],
+            "predicateType": predicate_type,
+            "predicate": predicate,
+        }
+        try:
+            text = json.dumps(
+                value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=False
+            )
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"the predicate of {predicate_type} is not JSON: {error}") from error
+        return cls(text.encode())
+
+    @property
+    def predicate_type(self) -> str:
+        """URI of the kind of claim."""
+        return str(self._value["predicateType"])
+
+    @property
+    def predicate(self) -> dict[str, Any]:
+        """The claim itself; a fresh copy."""
+        predicate: dict[str, Any] = self.to_dict().get("predicate", {})
+        return predicate
+
+    @property
+    def subjects(self) -> dict[str, Digest]:
+        """Names → the first digest of a known algorithm."""
+        return dict(self._subjects)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The parsed JSON; a fresh copy."""
+        value: dict[str, Any] = json.loads(self.payload)
+        return value
+
+
+def parse_object(data: bytes, *, what: str) -> dict[str, Any]:
+    """Parse a JSON object strictly: UTF-8, unique keys, no NaN, bounded depth.
+
+    Raises:
+        MalformedBundle: It is anything else.
+    """
+    try:
+        value = json.loads(
+            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
+        )
+    except (ValueError, RecursionError) as error:
+        raise MalformedBundle(f"{what}: not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise MalformedBundle(f"{what}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"key {twice!r} stands twice")
+    return value
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _subjects(value: object) -> dict[str, Digest]:
+    if not isinstance(value, list) or not value:
+        raise MalformedBundle("statement: expected at least one subject")
+    subjects: dict[str, Digest] = {}
+    for item in value:
+        name, digest = _subject(item)
+        if name in subjects:
+            raise MalformedBundle(f"statement: subject {name!r} stands twice")
+        subjects[name] = digest
+    return subjects
+
+
+def _subject(item: object) -> tuple[str, Digest]:
+    if not isinstance(item, dict) or not isinstance(item.get("digest"), dict):
+        raise MalformedBundle("statement: expected each subject to have a name and digests")
+    name = item.get("name", "")
+    for algorithm, text in item["digest"].items():
+        if algorithm in SIZES and isinstance(name, str):
+            return name, _digest(algorithm, text, name)
+    raise MalformedBundle(
+        f"statement: subject {name!r} has no digest of a known algorithm ({', '.join(SIZES)})"
+    )
+
+
+def _digest(algorithm: str, text: object, name: str) -> Digest:
+    try:
+        return Digest.parse(f"{algorithm}:{text}")
+    except UsageError as error:
+        raise MalformedBundle(f"statement: subject {name!r}: {error}") from error
