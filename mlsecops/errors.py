@@ -12,7 +12,7 @@ Everything the library raises on purpose is one of these::
     │   │   └── MalformedBundle        the bundle cannot be read as one
     │   ├── DigestMismatch             bytes changed: .added .removed .changed
     │   └── PolicyError                validly signed, but not good enough here
-    │       ├── UntrustedSigner
+    │       ├── UntrustedSigner        (a SignatureError as well)
     │       ├── ThresholdNotMet
     │       ├── Expired
     │       ├── Revoked
@@ -105,8 +105,8 @@ class PolicyError(VerificationError):
     """The artifact is validly signed, but not as the policy demands."""
 
 
-class UntrustedSigner(PolicyError):
-    """No trusted key or root stands behind the signature."""
+class UntrustedSigner(PolicyError, SignatureError):
+    """No trusted key or root stands behind the signature: a fault of policy and of signature."""
 
 
 class ThresholdNotMet(PolicyError):

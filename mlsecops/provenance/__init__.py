@@ -2,8 +2,8 @@
 
 A path or a data set becomes a :class:`Manifest` of :class:`Digest` values (``tree`` lists,
 ``hashing`` reads, ``manifest`` and ``dataset`` name the parts); a training run ties manifests,
-code and parameters together (``lineage``, ``environment``) in a :class:`Statement` that signing can sign.
-``merkle`` holds the tree arithmetic of append-only logs.
+code and parameters together (``lineage``, ``environment``) in a :class:`Statement` that signing
+can sign. ``merkle`` holds the tree arithmetic of append-only logs.
 """
 
 from mlsecops.provenance.dataset import hash_dataset

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -163,13 +163,11 @@ class Manifest:
         entries = self.entries
         if self.single:
             entries = (Entry(name, entries[0].digest, entries[0].size),)
-        return Manifest(
-            name=name,
-            algorithm=self.algorithm,
-            entries=entries,
-            ignore=self.ignore,
-            single=self.single,
-        )
+        return replace(self, name=name, entries=entries)
+
+    def restricted(self, other: Manifest) -> Manifest:
+        """Only the parts whose names another manifest has."""
+        return replace(self, entries=tuple(entry for entry in self.entries if entry.name in other))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -1,0 +1,226 @@
+"""What a signature looks like on disk: a Sigstore bundle around one envelope.
+
+Bytes come in, strictly parsed and bounded; a Bundle goes out, which says nothing about trust.
+
+Source: Sigstore bundle v0.3 (JSON), as OpenSSF Model Signing uses it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from mlsecops._files import write_atomically
+from mlsecops.errors import MalformedBundle, SignatureMissing
+from mlsecops.provenance.hashing import open_regular
+from mlsecops.provenance.statement import parse_object
+from mlsecops.signing.envelope import IN_TOTO, Envelope, Signature
+
+MEDIA_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
+MAX_BUNDLE_BYTES: Final = 64 << 20
+MAX_SIGNATURES: Final = 64
+MAX_CERTIFICATES: Final = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """An envelope with the material to verify it.
+
+    Attributes:
+        envelope: Statement bytes and signatures.
+        hint: Fingerprint of the first signer's key, or None for a certificate bundle.
+        certificates: Chain of the first signer, leaf first; empty for a key bundle.
+        path: Where it was written or read, or None.
+    """
+
+    envelope: Envelope
+    hint: str | None = None
+    certificates: tuple[x509.Certificate, ...] = ()
+    path: Path | None = field(default=None, compare=False)
+
+    def to_bytes(self) -> bytes:
+        """Compact UTF-8 JSON."""
+        signatures = [
+            {"sig": _encode(signature.value), "keyid": signature.keyid}
+            for signature in self.envelope.signatures
+        ]
+        value = {
+            "mediaType": MEDIA_TYPE,
+            "verificationMaterial": {**self._material(), "tlogEntries": []},
+            "dsseEnvelope": {
+                "payload": _encode(self.envelope.payload),
+                "payloadType": self.envelope.payload_type,
+                "signatures": signatures,
+            },
+        }
+        return json.dumps(value, separators=(",", ":")).encode()
+
+    def _material(self) -> dict[str, Any]:
+        if not self.certificates:
+            return {"publicKey": {"hint": self.hint or ""}}
+        chain = [
+            {"rawBytes": _encode(certificate.public_bytes(serialization.Encoding.DER))}
+            for certificate in self.certificates
+        ]
+        return {"x509CertificateChain": {"certificates": chain}}
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, where: str = "bundle") -> Bundle:
+        """Parse a bundle strictly.
+
+        Raises:
+            MalformedBundle: It is anything but a bundle of the supported kind.
+        """
+        if len(data) > MAX_BUNDLE_BYTES:
+            raise MalformedBundle(
+                f"{where}: expected at most {MAX_BUNDLE_BYTES} bytes, got {len(data)}"
+            )
+        value = parse_object(data, what=where)
+        _only(value, {"mediaType", "verificationMaterial", "dsseEnvelope"}, where)
+        if value.get("mediaType") != MEDIA_TYPE:
+            raise MalformedBundle(
+                f"{where}: expected mediaType {MEDIA_TYPE}, got {value.get('mediaType')!r}"
+            )
+        material = _object(value, "verificationMaterial", where)
+        envelope = _envelope(_object(value, "dsseEnvelope", where), where)
+        return cls(
+            envelope=envelope, hint=_hint(material, where), certificates=_chain(material, where)
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Bundle:
+        """Read a bundle file; no more than the limit is read.
+
+        Raises:
+            SignatureMissing: There is no such file.
+            MalformedBundle: It is not a bundle.
+        """
+        data = read_bundle(path)
+        bundle = cls.from_bytes(data, where=os.fspath(path))
+        return cls(
+            envelope=bundle.envelope,
+            hint=bundle.hint,
+            certificates=bundle.certificates,
+            path=Path(path),
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> Bundle:
+        """Write the bundle, whole or not at all, and say where."""
+        written = write_atomically(path, self.to_bytes())
+        return Bundle(
+            envelope=self.envelope, hint=self.hint, certificates=self.certificates, path=written
+        )
+
+
+def read_bundle(path: str | os.PathLike[str]) -> bytes:
+    """Bytes of a bundle file, at most the limit and one more.
+
+    Raises:
+        SignatureMissing: There is no such file.
+        UsageError: It cannot be opened.
+    """
+    if not os.path.lexists(path):
+        raise SignatureMissing(
+            f"no signature at {os.fspath(path)}: expected a bundle there; "
+            "sign the model first, or name its bundle"
+        )
+    with os.fdopen(open_regular(path), "rb") as stream:
+        return stream.read(MAX_BUNDLE_BYTES + 1)
+
+
+def _envelope(value: dict[str, Any], where: str) -> Envelope:
+    _only(value, {"payload", "payloadType", "signatures"}, where)
+    if value.get("payloadType") != IN_TOTO:
+        raise MalformedBundle(
+            f"{where}: expected payloadType {IN_TOTO}, got {value.get('payloadType')!r}"
+        )
+    items = value.get("signatures")
+    if not isinstance(items, list) or not 0 < len(items) <= MAX_SIGNATURES:
+        raise MalformedBundle(f"{where}: expected 1 to {MAX_SIGNATURES} signatures")
+    return Envelope(
+        payload=_decode(value.get("payload"), "payload", where),
+        payload_type=IN_TOTO,
+        signatures=tuple(_signature(item, where) for item in items),
+    )
+
+
+def _signature(item: object, where: str) -> Signature:
+    if not isinstance(item, dict):
+        raise MalformedBundle(f"{where}: expected each signature to be an object")
+    keyid = item.get("keyid")
+    if keyid is not None and not isinstance(keyid, str):
+        raise MalformedBundle(f"{where}: expected keyid to be text")
+    return Signature(_decode(item.get("sig"), "sig", where), keyid or "")
+
+
+def _hint(material: dict[str, Any], where: str) -> str | None:
+    if "publicKey" not in material:
+        return None
+    hint = _object(material, "publicKey", where).get("hint", "")
+    if not isinstance(hint, str):
+        raise MalformedBundle(f"{where}: expected the key's hint to be text")
+    return hint
+
+
+def _chain(material: dict[str, Any], where: str) -> tuple[x509.Certificate, ...]:
+    if "x509CertificateChain" not in material:
+        if "certificate" in material:
+            raise MalformedBundle(
+                f"{where}: a keyless (Sigstore identity) bundle: not supported yet; "
+                "expected a key or a certificate chain"
+            )
+        if "publicKey" not in material:
+            raise MalformedBundle(f"{where}: expected publicKey or x509CertificateChain")
+        return ()
+    if "publicKey" in material:
+        raise MalformedBundle(f"{where}: expected a key or certificates, got both")
+    items = _object(material, "x509CertificateChain", where).get("certificates")
+    if not isinstance(items, list) or not 0 < len(items) <= MAX_CERTIFICATES:
+        raise MalformedBundle(f"{where}: expected 1 to {MAX_CERTIFICATES} certificates")
+    return tuple(_certificate(item, where) for item in items)
+
+
+def _certificate(item: object, where: str) -> x509.Certificate:
+    raw = item.get("rawBytes") if isinstance(item, dict) else None
+    try:
+        return x509.load_der_x509_certificate(_decode(raw, "rawBytes", where))
+    except ValueError as error:
+        raise MalformedBundle(f"{where}: not a certificate: {error}") from error
+
+
+def _object(value: dict[str, Any], key: str, where: str) -> dict[str, Any]:
+    item = value.get(key)
+    if not isinstance(item, dict):
+        raise MalformedBundle(f"{where}: expected {key} to be an object")
+    return item
+
+
+def _only(value: dict[str, Any], allowed: set[str], where: str) -> None:
+    extra = sorted(value.keys() - allowed)
+    if extra:
+        raise MalformedBundle(f"{where}: unexpected key {extra[0]!r}")
+
+
+def _decode(text: object, key: str, where: str) -> bytes:
+    if not isinstance(text, str):
+        raise MalformedBundle(f"{where}: expected {key} to be base64 text")
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise MalformedBundle(f"{where}: {key} is not base64: {error}") from error
+    # Unused trailing bits could differ without changing the bytes: one text per value.
+    if _encode(data) != text:
+        raise MalformedBundle(f"{where}: {key} is not canonical base64")
+    return data
+
+
+def _encode(data: bytes) -> str:
+    return base64.b64encode(data).decode()
