@@ -1,0 +1,227 @@
+"""What a log's operator vouches for: a signed statement of its size and root.
+
+Origin, size and root become note text; a signer turns it into a signed note; `authenticate` turns
+a note and the trusted keys back into an authentic `Checkpoint`.
+
+Source: C2SP tlog-checkpoint (note text) and signed-note (signature lines, key ids).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from mlsecops.errors import MalformedBundle, SignatureInvalid, UntrustedSigner, UsageError
+
+__all__ = ["Checkpoint", "LogKey", "LogSigner", "authenticate", "key_id", "seal"]
+
+_ED25519_SPKI: Final = bytes.fromhex("302a300506032b6570032100")
+_ED25519: Final = b"\x01"
+_PRIVATE: Final = b"\xffmlsecops-sdk/spki-signature/v1"
+_DASH: Final = "\N{EM DASH}"
+_MAX_NOTE: Final = 65_536
+_NAME: Final = re.compile(r"[^\s+]{1,200}")
+_SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
+_ROOT_BYTES: Final = 32
+_TEXT_LINES: Final = 3
+
+
+class LogKey(Protocol):
+    """A public key that checkpoints are verified with (``signing.PublicKey`` is one)."""
+
+    @property
+    def pem(self) -> str:
+        """SubjectPublicKeyInfo as PEM text."""
+
+    def verify(self, signature: bytes, data: bytes, /) -> object:
+        """Check a signature; raises `SignatureInvalid` when it does not match."""
+
+
+class LogSigner(Protocol):
+    """A private key that checkpoints are signed with (``signing.Signer`` is one)."""
+
+    @property
+    def public_key(self) -> LogKey:
+        """The key that verifies its signatures."""
+
+    def sign(self, data: bytes, /) -> bytes:
+        """Sign bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A log's size and root under its operator's signature; ``str()`` is the signed note.
+
+    A checkpoint that `parse` gave is only read, not authenticated; one that `AuditLog.verify` or
+    `AuditLog.checkpoint` gave is authentic.
+
+    Attributes:
+        origin: Name of the log, unique to it.
+        size: Number of entries.
+        root: Merkle root over them, 32 bytes.
+        note: The signed note, exactly as it was signed.
+    """
+
+    origin: str
+    size: int
+    root: bytes
+    note: str
+
+    @classmethod
+    def parse(cls, note: str) -> Checkpoint:
+        """Read a signed note without judging its signatures.
+
+        Args:
+            note: Text form, as ``str(checkpoint)`` gives it.
+
+        Raises:
+            MalformedBundle: It is not a signed checkpoint.
+        """
+        text, _ = _split_note(note)
+        origin, size, root = _split_text(text)
+        return cls(origin=origin, size=size, root=root, note=note)
+
+    def __str__(self) -> str:
+        return self.note
+
+
+def key_id(name: str, key: LogKey) -> bytes:
+    """First four bytes that name a key in a signature line.
+
+    An Ed25519 key has the C2SP type ``0x01``. For keys of other kinds C2SP assigns no type that
+    covers them all, so they use the range it reserves for that: the type is ``0xff`` followed by
+    ``mlsecops-sdk/spki-signature/v1``, the key is its SubjectPublicKeyInfo in DER, and the
+    signature is what the key's own scheme gives over the note text (ECDSA in DER with the curve's
+    hash, or RSA). Only Ed25519 checkpoints can be read by other C2SP tools.
+
+    Args:
+        name: Key name (here always the log's origin).
+        key: The public key.
+
+    Source:
+        C2SP signed-note, "Signatures" and "Signature types".
+    """
+    der = _der(key.pem)
+    typed = (
+        _ED25519 + der[len(_ED25519_SPKI) :] if der.startswith(_ED25519_SPKI) else _PRIVATE + der
+    )
+    return hashlib.sha256(name.encode() + b"\n" + typed).digest()[:4]
+
+
+def require_origin(origin: str) -> str:
+    """Check that a log's name can stand in a note.
+
+    Raises:
+        UsageError: It is empty, too long, or holds a space or a plus sign.
+    """
+    if _NAME.fullmatch(origin) is None or not origin.isprintable():
+        raise UsageError(
+            f"log origin: expected up to 200 characters without spaces or '+', got {origin[:80]!r}"
+        )
+    return origin
+
+
+def seal(*, origin: str, size: int, root: bytes, signer: LogSigner) -> Checkpoint:
+    """Sign a size and root.
+
+    Args:
+        origin: Name of the log; also the key's name in the note.
+        size: Number of entries.
+        root: Merkle root, 32 bytes.
+        signer: The operator's key.
+    """
+    text = f"{origin}\n{size}\n{base64.b64encode(root).decode()}\n"
+    signature = key_id(origin, signer.public_key) + signer.sign(text.encode())
+    note = f"{text}\n{_DASH} {origin} {base64.b64encode(signature).decode()}\n"
+    return Checkpoint(origin=origin, size=size, root=root, note=note)
+
+
+def authenticate(note: str, keys: Sequence[LogKey]) -> Checkpoint:
+    """Read a signed note and check it against the trusted keys.
+
+    Args:
+        note: The signed note.
+        keys: Public keys of the log's operator; one of them must have signed.
+
+    Returns:
+        The checkpoint, now authentic.
+
+    Raises:
+        MalformedBundle: It is not a signed checkpoint.
+        UntrustedSigner: None of the keys signed it.
+        SignatureInvalid: A line names one of the keys and its signature does not match.
+    """
+    checkpoint = Checkpoint.parse(note)
+    text, lines = _split_note(note)
+    known = {key_id(checkpoint.origin, key): key for key in keys}
+    # C2SP: lines of unknown keys are ignored, a bad signature of a known key refuses the note
+    signed = [
+        (known[identifier], signature)
+        for name, identifier, signature in map(_split_line, lines)
+        if name == checkpoint.origin and identifier in known
+    ]
+    if not signed:
+        raise UntrustedSigner(
+            f"checkpoint of log {checkpoint.origin}: expected a signature by one of {len(keys)} "
+            "trusted keys, found none; pass the operator's public key"
+        )
+    for key, signature in signed:
+        _check(key, signature, text, checkpoint)
+    return checkpoint
+
+
+def _check(key: LogKey, signature: bytes, text: str, checkpoint: Checkpoint) -> None:
+    try:
+        key.verify(signature, text.encode())
+    except SignatureInvalid as error:
+        raise SignatureInvalid(
+            f"checkpoint of log {checkpoint.origin} at size {checkpoint.size}: the signature does "
+            "not match; the checkpoint was forged or altered"
+        ) from error
+
+
+def _split_note(note: str) -> tuple[str, list[str]]:
+    if len(note) > _MAX_NOTE or any(mark < " " and mark != "\n" for mark in note):
+        raise MalformedBundle(
+            f"checkpoint: longer than {_MAX_NOTE} characters, or it holds control characters"
+        )
+    text, blank, lines = note.rpartition("\n\n")
+    if not blank or not lines.endswith("\n"):
+        raise MalformedBundle("checkpoint: expected text, a blank line and signature lines")
+    return f"{text}\n", lines[:-1].split("\n")
+
+
+def _split_text(text: str) -> tuple[str, int, bytes]:
+    lines = text[:-1].split("\n")
+    if len(lines) < _TEXT_LINES or _SIZE.fullmatch(lines[1]) is None or not lines[0]:
+        raise MalformedBundle("checkpoint: expected the lines origin, size and root")
+    root = _decode(lines[2])
+    if len(root) != _ROOT_BYTES:
+        raise MalformedBundle(f"checkpoint root: expected {_ROOT_BYTES} bytes, got {len(root)}")
+    return lines[0], int(lines[1]), root
+
+
+def _split_line(line: str) -> tuple[str, bytes, bytes]:
+    dash, _, rest = line.partition(" ")
+    name, space, encoded = rest.partition(" ")
+    if dash != _DASH or not name or not space:
+        raise MalformedBundle(f"checkpoint: not a signature line: {line[:80]!r}")
+    raw = _decode(encoded)
+    return name, raw[:4], raw[4:]
+
+
+def _decode(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise MalformedBundle(f"checkpoint: not base64: {text[:80]!r}") from error
+
+
+def _der(pem: str) -> bytes:
+    body = "".join(line for line in pem.splitlines() if not line.startswith("-----"))
+    return _decode(body.strip())

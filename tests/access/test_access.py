@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlsecops.access import (
+    AccessPolicy,
+    Rule,
+    acting_as,
+    audit_permissions,
+    current_subject,
+    requires,
+)
+from mlsecops.audit import AuditLog
+from mlsecops.errors import AccessDenied, UsageError
+from mlsecops.signing import Signer
+
+TOML = """
+[[rules]]
+subject = "team/*"
+action = "dataset:read"
+resource = "payments/*"
+effect = "allow"
+
+[[rules]]
+subject = "team/mallory"
+action = "*"
+resource = "*"
+effect = "deny"
+"""
+POLICY = AccessPolicy.parse(TOML)
+
+
+@requires("dataset:read", resource=lambda name: f"payments/{name}", policy=POLICY)
+def read(name: str) -> str:
+    return f"rows of {name}"
+
+
+def test_an_allowed_subject_reads() -> None:
+    with acting_as("team/alice"):
+        assert read("2024") == "rows of 2024"
+
+
+@pytest.mark.parametrize(
+    ("subject", "action", "resource"),
+    [
+        ("team/alice", "dataset:write", "payments/2024"),
+        ("team/alice", "dataset:read", "salaries/2024"),
+        ("bob", "dataset:read", "payments/2024"),
+        ("", "dataset:read", "payments/2024"),
+        ("team/mallory", "dataset:read", "payments/2024"),
+        ("team/alice\n", "dataset:read", "payments"),
+    ],
+)
+def test_what_no_rule_allows_is_denied(subject: str, action: str, resource: str) -> None:
+    with pytest.raises(AccessDenied):
+        POLICY.require(subject, action, resource)
+
+
+def test_a_denial_outweighs_a_permission_in_either_order() -> None:
+    rules = (
+        Rule(subject="*", action="*", resource="*"),
+        Rule(subject="eve", action="*", resource="*", effect="deny"),
+    )
+    for policy in (AccessPolicy(rules), AccessPolicy(reversed(rules))):
+        assert not policy.decide("eve", "model:load", "m").allowed
+        assert policy.decide("alice", "model:load", "m").allowed
+
+
+@given(st.text(), st.text(), st.text())
+def test_an_empty_policy_denies_everything(subject: str, action: str, resource: str) -> None:
+    assert not AccessPolicy().decide(subject, action, resource).allowed
+
+
+@given(st.text(min_size=1))
+def test_a_pattern_without_a_star_matches_only_itself(name: str) -> None:
+    policy = AccessPolicy([Rule(subject="a.b[c]", action="*", resource="*")])
+    assert policy.decide(name, "x", "y").allowed == (name == "a.b[c]")
+
+
+def test_nobody_may_act_outside_a_block() -> None:
+    with acting_as("team/alice"):
+        pass
+    assert current_subject() == ""
+    with pytest.raises(AccessDenied, match="nobody"):
+        read("2024")
+
+
+def test_an_async_function_is_guarded_too() -> None:
+    @requires("dataset:read", resource="payments/2024", policy=POLICY)
+    async def fetch() -> str:
+        await asyncio.sleep(0)
+        return "rows"
+
+    async def both() -> None:
+        with acting_as("team/alice"):
+            assert await fetch() == "rows"
+        with pytest.raises(AccessDenied):
+            await fetch()
+
+    asyncio.run(both())
+
+
+def test_concurrent_tasks_keep_their_own_subject() -> None:
+    async def act(subject: str) -> str:
+        with acting_as(subject):
+            await asyncio.sleep(0)
+            return current_subject()
+
+    async def both() -> list[str]:
+        return list(await asyncio.gather(act("alice"), act("bob")))
+
+    assert asyncio.run(both()) == ["alice", "bob"]
+
+
+def test_an_error_while_deciding_is_a_denial() -> None:
+    class BrokenRule(Rule):
+        def covers(self, subject: str, action: str, resource: str) -> bool:
+            raise RuntimeError(f"no decision for {subject} {action} {resource}")
+
+    permit = Rule(subject="*", action="*", resource="*")
+    broken = AccessPolicy([permit, BrokenRule(subject="*", action="*", resource="*")])
+    assert not broken.decide("alice", "model:load", "m").allowed
+    with acting_as("team/alice"), pytest.raises(AccessDenied, match="not decided"):
+        requires("a", resource=lambda: 1 / 0, policy=POLICY)(lambda: None)()  # type: ignore[arg-type,return-value]
+
+
+def test_the_body_does_not_run_when_denied() -> None:
+    ran: list[int] = []
+    guarded = requires("a", resource="r", policy=POLICY)(lambda: ran.append(1))
+    with pytest.raises(AccessDenied):
+        guarded()
+    assert not ran
+
+
+def test_decisions_are_audited_and_an_unwritable_audit_denies(tmp_path: Path) -> None:
+    signer = Signer.generate("ed25519")
+    log = AuditLog(tmp_path / "access.sqlite", signer=signer)
+    moment = datetime(2026, 1, 2, tzinfo=UTC)
+    everything = AccessPolicy([Rule(subject="*", action="*", resource="*")])
+
+    def guard(audit: AuditLog) -> None:
+        requires("a", resource="r", policy=everything, audit=audit, clock=lambda: moment)(
+            lambda: None
+        )()
+
+    with acting_as("alice"):
+        guard(log)
+    with pytest.raises(AccessDenied):
+        guard(log)
+    assert [(event["subject"], event["allowed"]) for event in log.events()] == [
+        ("alice", True),
+        ("", False),
+    ]
+    with acting_as("alice"), pytest.raises(AccessDenied, match="not decided"):
+        guard(AuditLog(log.path, keys=[signer.public_key]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rules = 3",
+        "[[rules]]\nsubject = 'a'",
+        "[[rules]]\nsubject='a'\naction='b'\nresource='c'\neffect='permit'",
+        "[[rules]]\nsubject='a'\naction='b'\nresource='c'\neffect='allow'\nunless='d'",
+        "[[rules]]\nsubject=1\naction='b'\nresource='c'\neffect='allow'",
+        "[[rule]]\nsubject='a'",
+        "not toml",
+    ],
+)
+def test_a_malformed_policy_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        AccessPolicy.parse(text)
+
+
+def test_a_missing_policy_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        AccessPolicy.load(tmp_path / "none.toml")
+
+
+def test_loose_permissions_are_found(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir(mode=0o755)
+    for name, mode in {"good": 0o644, "group": 0o664, "world": 0o666}.items():
+        (folder / name).write_bytes(b"")
+        (folder / name).chmod(mode)
+    (folder / "link").symlink_to("good")
+    found = {(finding.where, finding.rule) for finding in audit_permissions(folder)}
+    assert found == {
+        ("group", "group-writable"),
+        ("world", "world-writable"),
+        ("link", "symbolic-link"),
+    }
+
+
+def test_a_writable_folder_and_a_foreign_owner_are_found(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    folder.chmod(0o777)
+    assert [finding.rule for finding in audit_permissions(folder)] == ["world-writable"]
+    owner = folder.stat().st_uid
+    rules = {finding.rule for finding in audit_permissions(folder, owner=owner + 1)}
+    assert ("foreign-owner" in rules) == (owner != 0)
+
+
+def test_nothing_to_audit_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nothing"):
+        audit_permissions(tmp_path / "none")
