@@ -1,0 +1,50 @@
+# Everything is made in .venv; a new machine needs Python >= 3.11, gcc and git.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt
+TORCH := torch==2.13.0
+OUT ?= demo-out
+
+.PHONY: demo test lint bench docs notebooks clean
+
+demo: .venv/.demo  ## the whole pipeline on real data, six deliverables in $(OUT)
+	$(BIN)/mlsecops demo --out $(OUT) --overwrite
+
+test: lint  ## every check and test
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: .venv/.dev  ## style, types, floors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/.dev  ## ratios against peers, both sides in one run
+	$(BIN)/python -m benchmarks
+
+docs: .venv/.dev  ## the documentation as a site in site/
+	$(BIN)/zensical build --clean
+
+clean:
+	rm -rf .venv site demo-out .mypy_cache .ruff_cache .pytest_cache
+
+.venv/.python:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	touch $@
+
+# torch first and alone: asked for by a dependency, pip would choose a build of its own.
+.venv/.torch: .venv/.python
+	@echo "installing $(TORCH) (once, about a minute)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	touch $@
+
+.venv/.demo: .venv/.torch pyproject.toml .ci/constraints.txt
+	@echo "installing mlsecops for the demo"
+	$(PIP) -e ".[demo]"
+	touch $@
+
+.venv/.dev: .venv/.torch pyproject.toml .ci/constraints.txt
+	@echo "installing mlsecops with all extras and the development tools (once, a few minutes)"
+	$(PIP) -e ".[dev]"
+	touch $@ .venv/.demo

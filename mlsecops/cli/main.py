@@ -1,0 +1,116 @@
+"""Which command was asked for, and what exit status its outcome is."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final, Protocol, cast
+
+from mlsecops import __version__
+from mlsecops.errors import MissingExtra, MLSecOpsError, UsageError
+
+HOLDS: Final = 0
+REFUSED: Final = 1
+WRONG_USE: Final = 2
+INTERRUPTED: Final = 130
+
+COMMANDS: Final = {
+    "hash": "digest a file or folder",
+    "keygen": "make a signing key",
+    "sign": "sign a model",
+    "verify": "verify a model's signature and every file",
+    "scan": "look for dangerous content without loading anything",
+    "load": "verify a model, load it, and say what it is",
+    "screen": "look for poisoned or anomalous samples in training data",
+    "attack": "measure a model's adversarial robustness and gate on it",
+    "bom": "build, lint or verify a machine-learning bill of materials",
+    "registry": "publish, promote, resolve, quarantine and roll back models",
+    "incident": "open an incident and run its playbook",
+    "dashboard": "write the monitoring dashboard and alert rules",
+    "demo": "the whole pipeline on real data, with its six deliverables",
+}
+
+
+class Command(Protocol):
+    """What a command's module gives."""
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Declare its options."""
+
+    def run(self, options: argparse.Namespace) -> int:
+        """Do it; return the exit status."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Words after the program's name; by default those of the process.
+
+    Returns:
+        0 it holds, 1 refused or failed, 2 wrong use or an error while checking.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(words)
+    except MLSecOpsError as error:
+        _say(f"{type(error).__name__}: {error}")
+        return WRONG_USE if isinstance(error, (UsageError, MissingExtra)) else REFUSED
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader went away: nothing more can be said there, not even at interpreter exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return WRONG_USE
+    except OSError as error:
+        _say(f"{error.filename or 'system'}: {error.strerror or error}")
+        return WRONG_USE
+    except Exception as error:
+        if os.environ.get("MLSECOPS_DEBUG"):
+            raise
+        _say(
+            f"internal error: {type(error).__name__}: {error}; "
+            "set MLSECOPS_DEBUG=1 for the traceback, and please report it"
+        )
+        return WRONG_USE
+
+
+def _dispatch(words: list[str]) -> int:
+    name = words[0] if words else "--help"
+    if name in {"-h", "--help"}:
+        print(_overview())
+        return HOLDS if words else WRONG_USE
+    if name == "--version":
+        print(f"mlsecops {__version__}")
+        return HOLDS
+    if name not in COMMANDS:
+        raise UsageError(f"unknown command {name!r}: expected one of {', '.join(COMMANDS)}")
+    command = cast("Command", import_module(f"mlsecops.cli.{name}"))
+    parser = argparse.ArgumentParser(
+        prog=f"mlsecops {name}",
+        description=f"{COMMANDS[name][0].upper()}{COMMANDS[name][1:]}.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.configure(parser)
+    return command.run(parser.parse_args(words[1:]))
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    rows = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
+    return (
+        "usage: mlsecops COMMAND [options]\n\n"
+        "Security controls for the whole life of a machine-learning model.\n\n"
+        f"commands:\n{rows}\n\n"
+        "exit status: 0 it holds; 1 refused, failed or inconclusive; 2 wrong use or unreadable\n"
+        "'mlsecops COMMAND --help' shows a command's options with an example."
+    )
+
+
+def _say(text: str) -> None:
+    line = " ".join(text.split())
+    print(f"mlsecops: {line}", file=sys.stderr)
