@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast, runtime_checkable
+
+from mlsecops.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,3 +48,123 @@ class Adapter(Protocol):
 
     def features(self, x: Array) -> Array:
         """Penultimate activations ``(n, d)``."""
+
+
+BATCH: Final = 256
+_HOMES: Final = (
+    # Keras before torch: with Keras' torch backend a Keras model is a torch module too.
+    ("keras", "Model", "mlsecops.adapters.tensorflow", "KerasAdapter"),
+    ("torch.nn", "Module", "mlsecops.adapters.pytorch", "TorchAdapter"),
+    ("sklearn.base", "BaseEstimator", "mlsecops.adapters.sklearn", "SklearnAdapter"),
+)
+
+
+def adapt(
+    model: Any,
+    *,
+    channels_first: bool | None = None,
+    device: str | None = None,
+    classes: int | None = None,
+) -> Adapter:
+    """View a model through an Adapter, without importing a framework that is not in use.
+
+    Args:
+        model: A torch module, Keras model or scikit-learn classifier; an Adapter is returned as
+            it is.
+        channels_first: Whether images are ``(n, c, h, w)``; by default the framework's own
+            convention (torch yes, the others no).
+        device: Where each call runs (``"cpu"``, ``"cuda:1"``); by default where the model is.
+            The model is moved there and back on every call. torch only.
+        classes: Number of classes ``k`` to insist on; an output of another width is an error.
+
+    Returns:
+        The Adapter; nothing has run yet.
+
+    Raises:
+        UsageError: The model is of no known framework, or an option does not fit it.
+    """
+    if isinstance(model, Adapter):
+        return model
+    for module, base, home, name in _HOMES:
+        kind = getattr(sys.modules.get(module), base, None)
+        if isinstance(kind, type) and isinstance(model, kind):
+            view = getattr(import_module(home), name)
+            return cast(
+                "Adapter",
+                view(model, channels_first=channels_first, device=device, classes=classes),
+            )
+    raise UsageError(
+        f"cannot adapt {type(model).__module__}.{type(model).__qualname__}: expected a torch "
+        "module, a Keras model, a scikit-learn classifier, or an object with the Adapter's methods"
+    )
+
+
+def batches(count: int, *, size: int = BATCH) -> Iterator[slice]:
+    """Slices that cover ``count`` rows; one empty slice when there are none."""
+    for start in range(0, max(count, 1), size):
+        yield slice(start, min(start + size, count))
+
+
+def in_batches(function: Callable[[Array], Array], x: Array) -> Array:
+    """Apply a function batch by batch and join the results.
+
+    Args:
+        function: ``(b, *shape)`` to ``(b, …)``.
+        x: Inputs ``(n, *shape)``.
+    """
+    import numpy as np  # noqa: PLC0415 - adapt() itself must not cost numpy's import
+
+    parts = [function(x[rows]) for rows in batches(len(x))]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def float_rows(x: Any) -> Array:
+    """Inputs as a float32 array with at least two axes, copied only if it is not one already.
+
+    Raises:
+        UsageError: They have no sample axis.
+    """
+    import numpy as np  # noqa: PLC0415 - as above
+
+    rows: Array = np.asarray(x, dtype=np.float32)
+    if rows.ndim < 2:  # noqa: PLR2004 - a sample axis and at least one more
+        raise UsageError(f"expected inputs of shape (n, *shape), got shape {rows.shape}")
+    return rows
+
+
+def class_labels(y: Any, *, rows: int) -> Labels:
+    """Labels as ``(n,)`` int64.
+
+    Raises:
+        UsageError: They are not one integer for each input.
+    """
+    import numpy as np  # noqa: PLC0415 - as above
+
+    labels = np.asarray(y)
+    if labels.shape != (rows,) or labels.dtype.kind not in "iu":
+        raise UsageError(
+            f"expected {rows} integer labels of shape ({rows},), "
+            f"got shape {labels.shape} of {labels.dtype}"
+        )
+    return cast("Labels", labels.astype(np.int64, copy=False))
+
+
+def softmax(logits: Array) -> Array:
+    """Probabilities ``(n, k)`` of logits ``(n, k)``."""
+    import numpy as np  # noqa: PLC0415 - as above
+
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return cast("Array", shifted / shifted.sum(axis=1, keepdims=True))
+
+
+def require_width(shape: Sequence[int], classes: int | None) -> None:
+    """Insist on outputs of shape ``(n, k)``.
+
+    Raises:
+        UsageError: They have another.
+    """
+    if len(shape) != 2 or (classes is not None and shape[1] != classes):  # noqa: PLR2004 - axes
+        expected = "(n, k)" if classes is None else f"(n, {classes})"
+        raise UsageError(
+            f"expected the model's output to have shape {expected}, got {tuple(shape)}"
+        )

@@ -1,0 +1,214 @@
+"""A torch classifier as an Adapter: autograd inside, numpy outside, the module left as it was."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from mlsecops._extras import require
+from mlsecops.adapters.base import (
+    batches,
+    class_labels,
+    float_rows,
+    in_batches,
+    require_width,
+    softmax,
+)
+from mlsecops.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from mlsecops.adapters.base import Array, Labels
+
+
+class TorchAdapter:
+    """A torch module seen as a classifier.
+
+    The module may return logits, probabilities (from a final ``Softmax`` module, or found to be
+    such on the first batch), one column for two classes, a mapping or object with ``logits``, or a
+    tuple whose first element they are.
+
+    Args:
+        model: The module.
+        channels_first: As :func:`~mlsecops.adapters.adapt`; True by default.
+        device: As :func:`~mlsecops.adapters.adapt`.
+        classes: As :func:`~mlsecops.adapters.adapt`.
+    """
+
+    framework = "torch"
+    differentiable = True
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        channels_first: bool | None = None,
+        device: str | None = None,
+        classes: int | None = None,
+    ) -> None:
+        self.model = model
+        self.channels_first = True if channels_first is None else channels_first
+        self._torch: Any = require("torch")
+        self._device = None if device is None else self._torch.device(device)
+        self._classes = classes
+        self._gives_probabilities: bool | None = None
+
+    def predict(self, x: Array) -> Array:
+        """Class probabilities ``(n, k)``, rows summing to 1."""
+        return softmax(self.logits(x))
+
+    def logits(self, x: Array) -> Array:
+        """Scores before the softmax ``(n, k)``."""
+        return self._each_batch(self._forward, x)
+
+    def features(self, x: Array) -> Array:
+        """Input of the last ``Linear`` to run, flattened to ``(n, d)``.
+
+        Raises:
+            UsageError: No ``Linear`` runs.
+        """
+        return self._each_batch(self._penultimate, x)
+
+    def loss_gradient(self, x: Array, y: Labels) -> tuple[Array, Array]:
+        """Logits ``(n, k)`` and the gradient of each sample's own cross-entropy ``(n, *shape)``."""
+        import numpy as np  # noqa: PLC0415 - only where arrays are joined
+
+        rows = float_rows(x)
+        labels = class_labels(y, rows=len(rows))
+        with _undisturbed(self.model, self._device), self._torch.enable_grad():
+            parts = [self._gradient(rows[part], labels[part]) for part in batches(len(rows))]
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate([a for a, _ in parts]), np.concatenate([b for _, b in parts])
+
+    def _each_batch(self, function: Callable[[Tensor], Tensor], x: Array) -> Array:
+        def run(batch: Array) -> Array:
+            # A copy, because a module that works in place must not write into the caller's array.
+            return _numpy(function(self._tensor(batch).clone()))
+
+        with _undisturbed(self.model, self._device), self._torch.no_grad():
+            return in_batches(run, float_rows(x))
+
+    def _gradient(self, x: Array, y: Labels) -> tuple[Array, Array]:
+        leaf = self._tensor(x).requires_grad_()
+        scores = self._forward(leaf.clone())
+        labels = self._torch.from_numpy(y).to(scores.device)
+        loss = self._torch.nn.functional.cross_entropy(scores, labels, reduction="sum")
+        # Only the input's gradient: the parameters are frozen meanwhile, and .grad stays as it is.
+        (gradient,) = self._torch.autograd.grad(loss, leaf)
+        return _numpy(scores), _numpy(gradient)
+
+    def _tensor(self, batch: Array) -> Tensor:
+        import numpy as np  # noqa: PLC0415 - only where arrays are converted
+
+        contiguous = np.require(batch, requirements=("C", "W"))  # a view when it is both already
+        tensor = self._torch.from_numpy(contiguous)
+        like = next((p for p in self.model.parameters() if p.is_floating_point()), None)
+        if like is None:
+            return cast("Tensor", tensor.to(self._device) if self._device else tensor)
+        return cast("Tensor", tensor.to(device=like.device, dtype=like.dtype))
+
+    def _forward(self, x: Tensor) -> Tensor:
+        seen: list[tuple[Any, Any, Any]] = []
+        tails = (self._torch.nn.Softmax, self._torch.nn.Sigmoid)
+        with _watching(self.model, tails, lambda *call: seen.append(call)):
+            output = _scores(self.model(x))
+        before = next((inputs[0] for _, inputs, out in seen if out is output), None)
+        return self._finish(output, before=before)
+
+    def _finish(self, output: Tensor, *, before: Tensor | None) -> Tensor:
+        scores = output if before is None else before
+        scores = scores.reshape(-1, 1) if scores.ndim == 1 else scores
+        if scores.ndim == 2 and scores.shape[1] == 1:  # noqa: PLR2004 - one column for two classes
+            scores = self._torch.cat([self._torch.zeros_like(scores), scores], dim=1)
+        elif before is None and self._probabilities(scores):
+            scores = self._torch.log(scores.clamp_min(self._torch.finfo(scores.dtype).tiny))
+        require_width(scores.shape, self._classes)
+        return scores
+
+    def _probabilities(self, scores: Tensor) -> bool:
+        """Whether the module gives probabilities: settled by the first batch, then kept."""
+        if self._gives_probabilities is None and len(scores):
+            rows = scores.detach().float()
+            sums_to_one = (rows.sum(dim=-1) - 1).abs().max() < 1e-4  # noqa: PLR2004 - float32 sums
+            self._gives_probabilities = bool((rows >= 0).all() and sums_to_one)
+        return bool(self._gives_probabilities)
+
+    def _penultimate(self, x: Tensor) -> Tensor:
+        found: list[Tensor] = []
+
+        def keep(_: Any, inputs: tuple[Any, ...], __: Any) -> None:
+            found[:] = [inputs[0].detach()]
+
+        with _watching(self.model, (self._torch.nn.Linear,), keep):
+            self.model(x)
+        if not found:
+            raise UsageError(
+                f"features of {type(self.model).__name__}: no Linear layer ran; "
+                "expected a classifier that ends in one"
+            )
+        return found[0].flatten(start_dim=1)
+
+
+def _scores(output: Any) -> Tensor:
+    if isinstance(output, Mapping):
+        output = output["logits"] if "logits" in output else next(iter(output.values()))
+    elif isinstance(output, tuple):
+        output = output[0]
+    return cast("Tensor", getattr(output, "logits", output))
+
+
+def _numpy(tensor: Tensor) -> Array:
+    return cast("Array", tensor.detach().float().cpu().numpy())
+
+
+@contextlib.contextmanager
+def _watching(
+    model: nn.Module, kinds: tuple[type, ...], hook: Callable[[Any, Any, Any], None]
+) -> Iterator[None]:
+    """Call a hook after each module of some kinds, for the time of the block."""
+    watched = [module for module in model.modules() if isinstance(module, kinds)]
+    handles = [module.register_forward_hook(hook) for module in watched]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextlib.contextmanager
+def _undisturbed(model: nn.Module, device: torch.device | None) -> Iterator[None]:
+    """Evaluation mode with frozen parameters; mode, flags, buffers and device come back exactly."""
+    modes = [(module, module.training) for module in model.modules()]
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    buffers = [
+        (module, name, buffer, None if buffer is None else buffer.clone())
+        for module, _ in modes
+        for name, buffer in module._buffers.items()  # noqa: SLF001 - torch has no public per-module view
+    ]
+    home = next((parameter.device for parameter, _ in flags), None)
+    try:
+        model.eval()
+        for parameter, _ in flags:
+            parameter.requires_grad_(False)  # noqa: FBT003 - torch's own signature
+        if device is not None:
+            model.to(device)
+        yield
+    finally:
+        if device is not None and home is not None:
+            model.to(home)
+        for module, training in modes:
+            module.training = training
+        for parameter, needed in flags:
+            parameter.requires_grad_(needed)
+        _restore(buffers)
+
+
+def _restore(buffers: list[tuple[nn.Module, str, Tensor | None, Tensor | None]]) -> None:
+    for module, name, buffer, saved in buffers:
+        if buffer is not None and saved is not None:
+            buffer.detach().copy_(saved)
+        module._buffers[name] = buffer  # noqa: SLF001 - as above: assignment would re-register

@@ -1,0 +1,83 @@
+"""A scikit-learn classifier as an Adapter: probabilities only, no gradients."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from mlsecops.adapters.base import float_rows, in_batches, require_width
+from mlsecops.errors import UsageError
+
+if TYPE_CHECKING:
+    from mlsecops.adapters.base import Array, Labels
+
+
+class SklearnAdapter:
+    """A scikit-learn classifier with ``predict_proba``; label ``i`` is ``classes_[i]``.
+
+    Args:
+        model: The fitted classifier; it sees inputs flattened to ``(n, d)``.
+        channels_first: As :func:`~mlsecops.adapters.adapt`; False by default.
+        device: Must be None or ``"cpu"``.
+        classes: As :func:`~mlsecops.adapters.adapt`.
+
+    Raises:
+        UsageError: It gives no probabilities, or another device is asked for.
+    """
+
+    framework = "sklearn"
+    differentiable = False
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        channels_first: bool | None = None,
+        device: str | None = None,
+        classes: int | None = None,
+    ) -> None:
+        if not hasattr(model, "predict_proba"):
+            raise UsageError(
+                f"{type(model).__name__} has no predict_proba: expected a classifier that gives "
+                "probabilities (wrap it in CalibratedClassifierCV, say)"
+            )
+        if device not in {None, "cpu"}:
+            raise UsageError(f"scikit-learn runs on the cpu, got device {device!r}")
+        self.model = model
+        self.channels_first = bool(channels_first)
+        self._classes = classes
+
+    def predict(self, x: Array) -> Array:
+        """Class probabilities ``(n, k)``, rows summing to 1."""
+        import numpy as np  # noqa: PLC0415 - only where arrays are converted
+
+        def run(batch: Array) -> Array:
+            return cast("Array", np.asarray(self.model.predict_proba(_flat(batch)), np.float32))
+
+        rows = in_batches(run, float_rows(x))
+        require_width(rows.shape, self._classes)
+        return rows
+
+    def logits(self, x: Array) -> Array:
+        """Log-probabilities ``(n, k)``: all that scikit-learn's classifiers have in common."""
+        import numpy as np  # noqa: PLC0415 - as above
+
+        return cast("Array", np.log(np.maximum(self.predict(x), np.finfo(np.float32).tiny)))
+
+    def loss_gradient(self, x: Array, y: Labels) -> tuple[Array, Array]:
+        """Not available.
+
+        Raises:
+            UsageError: Always; attack this model with decision-based attacks.
+        """
+        raise UsageError(
+            f"{type(self.model).__name__} has no gradients ({len(x)} inputs, {len(y)} labels): "
+            "use an attack that needs only predictions"
+        )
+
+    def features(self, x: Array) -> Array:
+        """The flattened inputs ``(n, d)``: such a model has no layer in between."""
+        return _flat(float_rows(x))
+
+
+def _flat(x: Array) -> Array:
+    return x.reshape(len(x), -1)

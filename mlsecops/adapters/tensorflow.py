@@ -1,0 +1,301 @@
+"""A Keras classifier as an Adapter, on any backend; gradients on TensorFlow and torch."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, cast
+
+from mlsecops._extras import require
+from mlsecops.adapters.base import (
+    batches,
+    class_labels,
+    float_rows,
+    in_batches,
+    require_width,
+    softmax,
+)
+from mlsecops.errors import UsageError
+
+if TYPE_CHECKING:
+    from mlsecops.adapters.base import Array, Labels
+
+
+class KerasAdapter:
+    """A Keras model seen as a classifier.
+
+    Where the model ends in a softmax (in its last layer's activation or a layer of its own), the
+    logits are taken from before it; a subclassed model whose first batch turns out to be
+    probabilities gives log-probabilities.
+
+    Args:
+        model: The model; an unbuilt one is built by its first call.
+        channels_first: As :func:`~mlsecops.adapters.adapt`; False by default.
+        device: Must be None: Keras places its models itself.
+        classes: As :func:`~mlsecops.adapters.adapt`.
+
+    Raises:
+        UsageError: A device is asked for.
+    """
+
+    framework = "keras"
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        channels_first: bool | None = None,
+        device: str | None = None,
+        classes: int | None = None,
+    ) -> None:
+        if device not in {None, "cpu"}:
+            raise UsageError(
+                f"cannot move a Keras model to {device!r}: place it with the backend's own scope"
+            )
+        self.model = model
+        self.channels_first = bool(channels_first)
+        self._classes = classes
+        self._keras: Any = require("keras")
+        self._backend: str = self._keras.config.backend()
+        self.differentiable = self._backend in _ENGINES
+        self._compiled: _Engine | None = None
+
+    def predict(self, x: Array) -> Array:
+        """Class probabilities ``(n, k)``, rows summing to 1."""
+        return softmax(self.logits(x))
+
+    def logits(self, x: Array) -> Array:
+        """Scores before the softmax ``(n, k)`` (log-probabilities where they cannot be reached)."""
+        rows = float_rows(x)
+        engine = self._engine(rows)
+        with self._undisturbed():
+            logits = in_batches(engine.logits, rows)
+        require_width(logits.shape, self._classes)
+        return logits
+
+    def features(self, x: Array) -> Array:
+        """Input of the last layer with weights, flattened to ``(n, d)``.
+
+        Raises:
+            UsageError: The model is subclassed, so that its layers' order is not known.
+        """
+        rows = float_rows(x)
+        engine = self._engine(rows)
+        with self._undisturbed():
+            return in_batches(engine.features, rows)
+
+    def loss_gradient(self, x: Array, y: Labels) -> tuple[Array, Array]:
+        """Logits ``(n, k)`` and the gradient of each sample's own cross-entropy ``(n, *shape)``.
+
+        Raises:
+            UsageError: The backend is neither TensorFlow nor torch.
+        """
+        import numpy as np  # noqa: PLC0415 - only where arrays are joined
+
+        rows = float_rows(x)
+        labels = class_labels(y, rows=len(rows))
+        engine = self._engine(rows)
+        with self._undisturbed():
+            parts = [engine.gradient(rows[part], labels[part]) for part in batches(len(rows))]
+        logits = np.concatenate([a for a, _ in parts])
+        require_width(logits.shape, self._classes)
+        return logits, np.concatenate([b for _, b in parts])
+
+    def _engine(self, x: Array) -> _Engine:
+        """The compiled functions; made once, for any batch size."""
+        if self._compiled is None:
+            if not self.model.built:
+                self.model(x[:1], training=False)
+            with self._undisturbed():
+                scores, features = _parts(self._keras, self.model, x[:8])
+            kind = _ENGINES.get(self._backend, _Engine)
+            self._compiled = kind(self._keras, scores, features, x.shape[1:])
+        return self._compiled
+
+    @contextlib.contextmanager
+    def _undisturbed(self) -> Iterator[None]:
+        """Give non-trainable variables (statistics, counters) their values back."""
+        import numpy as np  # noqa: PLC0415 - only where arrays are compared
+
+        convert = self._keras.ops.convert_to_numpy
+        saved = [
+            (item, np.array(convert(item.value))) for item in self.model.non_trainable_variables
+        ]
+        try:
+            yield
+        finally:
+            for item, before in saved:
+                if not np.array_equal(convert(item.value), before):
+                    item.assign(before)
+
+
+class _Engine:
+    """How a backend runs the three functions; this one runs any backend, without gradients."""
+
+    def __init__(
+        self,
+        keras: Any,
+        scores: Callable[[Any], Any],
+        features: Callable[[Any], Any] | None,
+        shape: tuple[int, ...],
+    ) -> None:
+        self._keras = keras
+        self._scores = scores
+        self._penultimate = features or _no_features
+        self._shape = shape
+
+    def logits(self, x: Array) -> Array:
+        return self._out(self._scores(self._keras.ops.convert_to_tensor(x)))
+
+    def features(self, x: Array) -> Array:
+        hidden = self._out(self._penultimate(self._keras.ops.convert_to_tensor(x)))
+        return hidden.reshape(len(x), -1)
+
+    def gradient(self, x: Array, y: Labels) -> tuple[Array, Array]:
+        raise UsageError(
+            f"no gradients on Keras' {self._keras.config.backend()} backend "
+            f"({len(x)} inputs, {len(y)} labels): expected tensorflow or torch"
+        )
+
+    def _out(self, value: Any) -> Array:
+        import numpy as np  # noqa: PLC0415 - only where arrays are converted
+
+        return cast("Array", np.asarray(self._keras.ops.convert_to_numpy(value), np.float32))
+
+
+class _TensorFlow(_Engine):
+    """Graphs with an open batch axis, so that a new batch size does not trace again."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        tf: Any = require("tensorflow")
+        rows = tf.TensorSpec([None, *self._shape], tf.float32)
+        labels = tf.TensorSpec([None], tf.int64)
+        self._run = tf.function(self._scores, input_signature=[rows], autograph=False)
+        self._hidden = tf.function(self._penultimate, input_signature=[rows], autograph=False)
+
+        def gradient(x: Any, y: Any) -> tuple[Any, Any]:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(x)
+                logits = tf.cast(self._scores(x), tf.float32)
+                loss = tf.reduce_sum(
+                    tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits)
+                )
+            return logits, tape.gradient(loss, x)
+
+        self._slope = tf.function(gradient, input_signature=[rows, labels], autograph=False)
+
+    def logits(self, x: Array) -> Array:
+        return self._out(self._run(x))
+
+    def features(self, x: Array) -> Array:
+        return self._out(self._hidden(x)).reshape(len(x), -1)
+
+    def gradient(self, x: Array, y: Labels) -> tuple[Array, Array]:
+        logits, slope = self._slope(x, y)
+        return self._out(logits), self._out(slope)
+
+
+class _Torch(_Engine):
+    """Keras' torch backend: autograd with respect to the input alone."""
+
+    def logits(self, x: Array) -> Array:
+        with require("torch").no_grad():
+            return super().logits(x)
+
+    def features(self, x: Array) -> Array:
+        with require("torch").no_grad():
+            return super().features(x)
+
+    def gradient(self, x: Array, y: Labels) -> tuple[Array, Array]:
+        torch: Any = require("torch")
+        with torch.enable_grad():
+            leaf = self._keras.ops.convert_to_tensor(x).detach().clone().requires_grad_()
+            scores = self._scores(leaf)
+            labels = torch.from_numpy(y).to(scores.device)
+            loss = torch.nn.functional.cross_entropy(scores.float(), labels, reduction="sum")
+            (slope,) = torch.autograd.grad(loss, leaf)
+        return self._out(scores.detach()), self._out(slope)
+
+
+_ENGINES: dict[str, type[_Engine]] = {"tensorflow": _TensorFlow, "torch": _Torch}
+
+
+def _no_features(_: Any) -> Any:
+    raise UsageError(
+        "features of a subclassed Keras model: the order of its layers is not known; "
+        "expected a Sequential or functional model"
+    )
+
+
+def _parts(
+    keras: Any, model: Any, sample: Array
+) -> tuple[Callable[[Any], Any], Callable[[Any], Any] | None]:
+    """The functions from inputs to logits and to penultimate activations, sharing the weights."""
+    layers = _chain(keras, model)
+    if not layers:
+        return _from_outputs(keras, model, sample), None
+    tail = layers[-1]
+    head = next((layer for layer in reversed(layers) if layer.weights), tail)
+    hidden = keras.Model(model.inputs, head.input)
+    if _is_softmax_layer(keras, tail):
+        before = keras.Model(model.inputs, tail.input)
+        return lambda x: before(x, training=False), lambda x: hidden(x, training=False)
+    if tail is head and isinstance(head, keras.layers.Dense) and _softmaxed(keras, head):
+        return (
+            lambda x: _affine(keras, head, hidden(x, training=False)),
+            lambda x: hidden(x, training=False),
+        )
+    return _from_outputs(keras, model, sample), lambda x: hidden(x, training=False)
+
+
+def _chain(keras: Any, model: Any) -> list[Any]:
+    """Layers of a functional model from input to output, nested ones left whole; else none."""
+    if not getattr(model, "inputs", None) or len(model.outputs) != 1:
+        return []
+    layers = [item for item in model.layers if not isinstance(item, keras.layers.InputLayer)]
+    final = model.outputs[0]
+    last = [item for item in layers if item.output is final] if layers else []
+    return layers if last and last[0] is layers[-1] else []
+
+
+def _softmaxed(keras: Any, layer: Any) -> bool:
+    return getattr(layer, "activation", None) is keras.activations.softmax
+
+
+def _is_softmax_layer(keras: Any, layer: Any) -> bool:
+    return isinstance(layer, keras.layers.Softmax) or (
+        isinstance(layer, keras.layers.Activation) and _softmaxed(keras, layer)
+    )
+
+
+def _affine(keras: Any, dense: Any, x: Any) -> Any:
+    scores = keras.ops.matmul(x, dense.kernel)
+    return scores if dense.bias is None else keras.ops.add(scores, dense.bias)
+
+
+def _from_outputs(keras: Any, model: Any, sample: Array) -> Callable[[Any], Any]:
+    """Outputs as they are, or their logarithm where the sample's outputs are probabilities."""
+    ops = keras.ops
+    outputs: Any = ops.convert_to_numpy(model(sample, training=False))
+    if outputs.ndim == 2 and outputs.shape[-1] == 1:  # noqa: PLR2004 - one column for two classes
+        return _two_columns(keras, model)
+    totals: Any = outputs.sum(axis=-1)
+    sums_to_one = len(outputs) > 0 and bool((abs(totals - 1) < 1e-4).all())  # noqa: PLR2004 - float32
+    if sums_to_one and bool((outputs >= 0).all()):
+        return lambda x: ops.log(ops.maximum(model(x, training=False), 1e-37))
+    return lambda x: model(x, training=False)
+
+
+def _two_columns(keras: Any, model: Any) -> Callable[[Any], Any]:
+    ops = keras.ops
+    layers = getattr(model, "layers", ())
+    sigmoid = bool(layers) and getattr(layers[-1], "activation", None) is keras.activations.sigmoid
+
+    def scores(x: Any) -> Any:
+        one = model(x, training=False)
+        if sigmoid:
+            one = ops.log(ops.maximum(one, 1e-37)) - ops.log(ops.maximum(1 - one, 1e-37))
+        return ops.concatenate([ops.zeros_like(one), one], axis=1)
+
+    return scores

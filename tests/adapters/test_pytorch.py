@@ -1,0 +1,184 @@
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlsecops.adapters import Adapter, adapt
+from mlsecops.errors import UsageError
+
+torch = pytest.importorskip("torch")
+
+
+def network(*tail: Any, seed: Any = 0) -> Any:
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3),
+        torch.nn.BatchNorm2d(4),
+        torch.nn.Tanh(),
+        torch.nn.Flatten(),
+        torch.nn.Dropout(0.5),
+        torch.nn.Linear(4 * 36, 5),
+        *tail,
+    )
+
+
+@pytest.fixture
+def x() -> Any:
+    return np.random.default_rng(0).random((7, 1, 8, 8), dtype=np.float32)
+
+
+@pytest.fixture
+def y() -> Any:
+    return np.arange(7) % 5
+
+
+def test_a_module_becomes_an_adapter_and_an_adapter_stays_itself() -> None:
+    view = adapt(network())
+    assert isinstance(view, Adapter)
+    assert view.framework == "torch"
+    assert view.channels_first
+    assert adapt(view) is view
+
+
+def test_gradient_equals_finite_differences(x: Any, y: Any) -> None:
+    model = network().double()
+    view = adapt(model)
+    logits, gradient = view.loss_gradient(x, y)
+    model.eval()
+
+    def loss(values: Any) -> Any:
+        with torch.no_grad():
+            scores = model(torch.from_numpy(values.astype(np.float64)))
+            return torch.nn.functional.cross_entropy(
+                scores, torch.from_numpy(y), reduction="none"
+            ).numpy()
+
+    for place in [(0, 0, 0), (0, 3, 4), (0, 7, 7), (0, 5, 2)]:
+        step = np.zeros(x.shape[1:])
+        step[place] = 1e-5
+        numeric = (loss(x + step) - loss(x - step)) / 2e-5
+        np.testing.assert_allclose(gradient[(slice(None), *place)], numeric, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(logits, view.logits(x), rtol=1e-5)
+
+
+def test_each_samples_gradient_is_its_own_whatever_the_batch(x: Any, y: Any) -> None:
+    view = adapt(network())
+    many = np.tile(x, (60, 1, 1, 1))
+    _, whole = view.loss_gradient(many, np.tile(y, 60))
+    _, alone = view.loss_gradient(x[:1], y[:1])
+    assert whole.shape == many.shape
+    np.testing.assert_allclose(whole[-7], alone[0], rtol=1e-4, atol=1e-7)
+
+
+class Restless(torch.nn.Module):
+    """Counts calls in buffers: one written in place, one replaced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = network()
+        self.register_buffer("calls", torch.zeros(1))
+        self.register_buffer("latest", torch.zeros(1))
+
+    def forward(self, x: Any) -> Any:
+        self.calls += 1
+        self.latest = x.detach().sum()
+        return self.inner(x)
+
+
+def test_the_model_is_left_exactly_as_it_was(x: Any, y: Any) -> None:
+    model = Restless()
+    model.train()
+    model.inner[1].eval()
+    model.inner[0].weight.requires_grad = False
+    model.inner[5].bias.grad = torch.ones(5)
+    before = copy.deepcopy(model.state_dict())
+    modes = [module.training for module in model.modules()]
+    flags = [parameter.requires_grad for parameter in model.parameters()]
+    replaced = model.latest
+    view = adapt(model)
+    view.predict(x)
+    view.features(x)
+    view.loss_gradient(x, y)
+    with pytest.raises(UsageError):
+        view.loss_gradient(x, y[:-1])
+    with pytest.raises(RuntimeError):
+        view.predict(x[:, :, :2])
+    assert model.latest is replaced
+    assert [module.training for module in model.modules()] == modes
+    assert [parameter.requires_grad for parameter in model.parameters()] == flags
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert [p.grad is not None for p in model.parameters()].count(True) == 1
+    assert torch.equal(model.inner[5].bias.grad, torch.ones(5))
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_dropout_is_off(x: Any) -> None:
+    view = adapt(network().train())
+    np.testing.assert_array_equal(view.logits(x), view.logits(x))
+
+
+def test_logits_come_from_before_a_final_softmax(x: Any) -> None:
+    scale = 60.0
+    plain, tailed = network(), network(torch.nn.Softmax(dim=1))
+    for model in (plain, tailed):
+        model[5].weight.data *= scale
+    np.testing.assert_allclose(adapt(tailed).logits(x), adapt(plain).logits(x), rtol=1e-5)
+
+
+def test_probabilities_of_a_functional_softmax_become_log_probabilities(x: Any) -> None:
+    class Functional(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = network()
+
+        def forward(self, x: Any) -> Any:
+            return torch.softmax(self.inner(x), dim=1)
+
+    np.testing.assert_allclose(
+        adapt(Functional()).predict(x), adapt(network()).predict(x), rtol=1e-4
+    )
+
+
+def test_one_column_becomes_two_classes(x: Any) -> None:
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 1), torch.nn.Sigmoid())
+    probability = model(torch.from_numpy(x)).detach().numpy()[:, 0]
+    np.testing.assert_allclose(adapt(model).predict(x)[:, 1], probability, rtol=1e-5)
+
+
+def test_features_are_the_input_of_the_last_linear(x: Any) -> None:
+    model = network().eval()
+    hidden = adapt(model).features(x)
+    scores = hidden @ model[5].weight.detach().numpy().T + model[5].bias.detach().numpy()
+    np.testing.assert_allclose(scores, adapt(model).logits(x), rtol=1e-4, atol=1e-5)
+
+
+def test_features_without_a_linear_layer_are_refused(x: Any) -> None:
+    with pytest.raises(UsageError, match="no Linear"):
+        adapt(torch.nn.Flatten()).features(x)
+
+
+def test_a_module_that_works_in_place_does_not_write_into_the_callers_array(x: Any, y: Any) -> None:
+    model = torch.nn.Sequential(torch.nn.ReLU(inplace=True), *network())
+    negative = x - 1
+    kept = negative.copy()
+    adapt(model).predict(negative)
+    adapt(model).loss_gradient(negative, y)
+    np.testing.assert_array_equal(negative, kept)
+
+
+def test_read_only_and_strided_inputs_work(x: Any) -> None:
+    frozen = x[::2].astype(np.float64)
+    frozen.flags.writeable = False
+    view = adapt(network())
+    np.testing.assert_allclose(view.predict(frozen), view.predict(x)[::2], rtol=1e-5)
+
+
+def test_an_output_of_another_width_is_refused(x: Any) -> None:
+    with pytest.raises(UsageError, match=r"\(n, 10\).*\(7, 5\)"):
+        adapt(network(), classes=10).predict(x)
+
+
+def test_an_unknown_object_is_refused() -> None:
+    with pytest.raises(UsageError, match="cannot adapt"):
+        adapt(object())

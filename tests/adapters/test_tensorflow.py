@@ -1,0 +1,183 @@
+import os
+import subprocess
+import sys
+import textwrap
+from typing import Any
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+keras = pytest.importorskip("keras")
+
+from mlsecops.adapters import adapt  # noqa: E402 - after the frameworks' settings
+from mlsecops.errors import UsageError  # noqa: E402 - as above
+
+layers = keras.layers
+
+
+def network(*tail: Any, final: Any = "softmax") -> Any:
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input((6, 6, 1)),
+            layers.Conv2D(3, 3, activation="tanh"),
+            layers.BatchNormalization(),
+            layers.Flatten(),
+            layers.Dropout(0.5),
+            layers.Dense(4, activation=final),
+            *tail,
+        ]
+    )
+
+
+@pytest.fixture
+def x() -> Any:
+    return np.random.default_rng(1).random((6, 6, 6, 1), dtype=np.float32)
+
+
+@pytest.fixture
+def y() -> Any:
+    return np.arange(6) % 4
+
+
+def numeric_gradient(view: Any, x: Any, y: Any, place: Any, step: Any = 1e-2) -> Any:
+    shift = np.zeros(x.shape[1:], np.float32)
+    shift[place] = step
+
+    def loss(values: Any) -> Any:
+        logits = view.logits(values).astype(np.float64)
+        peak = logits.max(axis=1, keepdims=True)
+        total = np.log(np.exp(logits - peak).sum(axis=1)) + peak[:, 0]
+        return total - logits[np.arange(len(y)), y]
+
+    return (loss(x + shift) - loss(x - shift)) / (2 * step)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [network(), network(final=None), network(layers.Softmax(), final=None)],
+    ids=["activation", "logits", "softmax layer"],
+)
+def test_gradient_equals_finite_differences(model: Any, x: Any, y: Any) -> None:
+    view = adapt(model)
+    logits, gradient = view.loss_gradient(x, y)
+    for place in [(0, 0, 0), (2, 3, 0), (5, 5, 0)]:
+        numeric = numeric_gradient(view, x, y, place)
+        np.testing.assert_allclose(gradient[(slice(None), *place)], numeric, rtol=2e-2, atol=2e-4)
+    np.testing.assert_allclose(logits, view.logits(x), rtol=1e-4, atol=1e-5)
+
+
+def test_logits_stay_finite_and_ordered_where_the_softmax_saturates(x: Any) -> None:
+    model = network()
+    kernel, bias = model.layers[-1].get_weights()
+    model.layers[-1].set_weights([kernel * 1000, bias])
+    logits, gradient = adapt(model).loss_gradient(x, np.zeros(6, int))
+    assert np.isfinite(logits).all()
+    assert np.abs(logits).max() > 100
+    wrong = logits.argmax(axis=1) != 0
+    assert wrong.any()
+    assert (np.abs(gradient[wrong]).max(axis=(1, 2, 3)) > 0).all()
+
+
+def test_predict_gives_the_models_probabilities_and_dropout_is_off(x: Any) -> None:
+    model = network()
+    view = adapt(model)
+    np.testing.assert_allclose(view.predict(x), model(x, training=False), rtol=1e-4, atol=1e-6)
+
+
+def test_features_are_the_penultimate_activations(x: Any) -> None:
+    model = network(final=None)
+    view = adapt(model)
+    kernel, bias = model.layers[-1].get_weights()
+    np.testing.assert_allclose(
+        view.features(x) @ kernel + bias, view.logits(x), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_new_batch_size_does_not_trace_again(x: Any, y: Any) -> None:
+    view = adapt(network())
+    view.loss_gradient(x, y)
+    for rows in (1, 2, 5):
+        view.loss_gradient(x[:rows], y[:rows])
+        view.logits(x[:rows])
+    assert view._compiled._slope.experimental_get_tracing_count() == 1
+    assert view._compiled._run.experimental_get_tracing_count() == 1
+
+
+class Counting(layers.Layer):
+    def build(self, _: Any) -> None:
+        self.count = self.add_weight(shape=(), initializer="zeros", trainable=False)
+
+    def call(self, x: Any) -> Any:
+        self.count.assign_add(1.0)
+        return x
+
+
+def test_the_model_is_left_exactly_as_it_was(x: Any, y: Any) -> None:
+    model = keras.Sequential(
+        [keras.Input((6, 6, 1)), Counting(), layers.Flatten(), layers.Dense(4)]
+    )
+    before = [np.array(value) for value in model.get_weights()]
+    view = adapt(model)
+    view.loss_gradient(x, y)
+    view.predict(x)
+    after = model.get_weights()
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_a_subclassed_model_gives_log_probabilities_and_no_features(x: Any) -> None:
+    class Own(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = network()
+
+        def call(self, x: Any, training: Any = False) -> Any:  # noqa: FBT002 - Keras' own signature
+            return self.inner(x, training=training)
+
+    model = Own()
+    view = adapt(model)
+    np.testing.assert_allclose(np.exp(view.logits(x)).sum(axis=1), 1, rtol=1e-4)
+    with pytest.raises(UsageError, match="subclassed"):
+        view.features(x)
+
+
+def test_one_sigmoid_column_becomes_two_classes(x: Any) -> None:
+    model = keras.Sequential(
+        [keras.Input((6, 6, 1)), layers.Flatten(), layers.Dense(1, activation="sigmoid")]
+    )
+    np.testing.assert_allclose(adapt(model).predict(x)[:, 1], np.asarray(model(x))[:, 0], rtol=1e-4)
+
+
+def test_the_torch_backend_gives_the_same_gradients_as_finite_differences() -> None:
+    pytest.importorskip("torch")
+    program = """
+        import keras, numpy as np
+        from mlsecops.adapters import adapt
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((6, 6, 1)), keras.layers.Flatten(),
+            keras.layers.Dense(8, activation="tanh"), keras.layers.Dense(4, activation="softmax")])
+        x = np.random.default_rng(0).random((5, 6, 6, 1), dtype=np.float32)
+        y = np.arange(5) % 4
+        view = adapt(model)
+        assert view.framework == "keras"
+        logits, gradient = view.loss_gradient(x, y)
+        def loss(values):
+            z = view.logits(values).astype(float)
+            return np.log(np.exp(z).sum(axis=1)) - z[np.arange(5), y]
+        step = np.zeros((6, 6, 1), np.float32); step[2, 3] = 1e-2
+        numeric = (loss(x + step) - loss(x - step)) / 2e-2
+        assert np.allclose(gradient[:, 2, 3, 0], numeric, rtol=2e-2, atol=2e-4)
+        assert view.features(x).shape == (5, 8)
+        assert all(v.value.requires_grad for v in model.trainable_variables)
+        print("same")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        env={**os.environ, "KERAS_BACKEND": "torch"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == "same", done.stderr
