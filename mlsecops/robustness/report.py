@@ -1,0 +1,232 @@
+"""What was measured: accuracies with their bounds, and the checks that the measurement passed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
+
+from mlsecops.errors import UsageError
+from mlsecops.provenance.digest import Digest
+from mlsecops.robustness.metrics import CONFIDENCE, Interval, clopper_pearson
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mlsecops.adapters.base import Array
+
+__all__ = ["Check", "Figure", "Outcome", "Outcomes", "RobustnessReport"]
+
+SCHEMA: Final = "mlsecops.robustness/1"
+_ROUNDING: Final = 1e-6  # of a number that went through text
+Outcome: TypeAlias = Literal["pass", "fail"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One test of the measurement itself.
+
+    Attributes:
+        name: Which test.
+        outcome: ``"pass"`` or ``"fail"``; a fail says the accuracy may be too high.
+        reason: What was seen, with numbers.
+    """
+
+    name: str
+    outcome: Outcome
+    reason: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Plain values for JSON."""
+        return {"name": self.name, "outcome": self.outcome, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Outcomes:
+    """What became of each sample.
+
+    Attributes:
+        correct: Whether the model was right, bool ``(n,)``.
+        examples: What it was asked, shaped as the inputs.
+    """
+
+    correct: NDArray[np.bool_]
+    examples: Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Figure:
+    """An accuracy: on the clean inputs, under one attack, or under all of them.
+
+    Attributes:
+        name: ``"clean"``, ``"worst"``, or the attack's name.
+        params: The attack's settings (empty for clean and worst).
+        hits: Samples answered correctly.
+        n: Samples.
+        outcomes: Each sample's result; None in a report read from a file.
+    """
+
+    name: str
+    params: Mapping[str, Any]
+    hits: int
+    n: int
+    outcomes: Outcomes | None = None
+
+    @property
+    def accuracy(self) -> float:
+        """Share answered correctly."""
+        return self.hits / self.n
+
+    @property
+    def interval(self) -> Interval:
+        """One-sided 95 % Clopper-Pearson bounds, from below and from above."""
+        return clopper_pearson(self.hits, self.n)
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """Whether each sample was answered correctly, bool ``(n,)``."""
+        return self._kept.correct
+
+    @property
+    def examples(self) -> Array:
+        """What the model was asked, shaped as the inputs."""
+        return self._kept.examples
+
+    @property
+    def _kept(self) -> Outcomes:
+        if self.outcomes is None:
+            raise UsageError(
+                f"figure {self.name!r} was read from a file, which holds no samples: "
+                "evaluate the model again to see them"
+            )
+        return self.outcomes
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"accuracy": self.accuracy, "interval": list(self.interval)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RobustnessReport:
+    """What an evaluation measured.
+
+    Attributes:
+        n: Samples.
+        seed: Seed of the evaluation.
+        bounds: Smallest and largest value of an input.
+        clean: Accuracy on the inputs as they are.
+        attacks: Accuracy under each attack, by name, in the order they ran.
+        worst: Accuracy against whichever attack succeeds on each sample.
+        checks: Tests of the measurement; empty when they were switched off.
+        model: Name of the model's type.
+        forward_passes: Samples sent forward through the model, all counted.
+        gradient_passes: Samples among them whose gradient was taken.
+        model_digest: Digest of the model, or None if the caller gave none.
+        data_digest: Digest of the samples and labels.
+    """
+
+    n: int
+    seed: int
+    bounds: tuple[float, float]
+    clean: Figure
+    attacks: Mapping[str, Figure]
+    worst: Figure
+    checks: tuple[Check, ...]
+    model: str
+    forward_passes: int
+    gradient_passes: int
+    model_digest: Digest | None
+    data_digest: Digest | None
+
+    @property
+    def strongest(self) -> Figure:
+        """Figure of the attack that left the lowest accuracy."""
+        return min(self.attacks.values(), key=lambda figure: figure.accuracy)
+
+    def to_dict(self, *, verdict: str | None = None) -> dict[str, Any]:
+        """Plain values for ``robustness.json``.
+
+        Args:
+            verdict: A Gate's verdict, to stand in the file.
+        """
+        return {
+            "schema": SCHEMA,
+            **({} if verdict is None else {"verdict": verdict}),
+            "n": self.n,
+            "seed": self.seed,
+            "bounds": list(self.bounds),
+            "confidence": {"method": "clopper-pearson, one-sided bounds", "level": CONFIDENCE},
+            "clean": self.clean.to_dict(),
+            "worst": self.worst.to_dict(),
+            "attacks": [
+                {"name": name, "params": dict(figure.params), **figure.to_dict()}
+                for name, figure in self.attacks.items()
+            ],
+            "checks": [check.to_dict() for check in self.checks],
+            "model": self.model,
+            "forward_passes": self.forward_passes,
+            "gradient_passes": self.gradient_passes,
+            "model_digest": None if self.model_digest is None else str(self.model_digest),
+            "data_digest": None if self.data_digest is None else str(self.data_digest),
+            "atlas": ["AML.T0015", "AML.T0043.000"],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> RobustnessReport:
+        """Read what `to_dict` wrote; the bounds are computed anew from the counts.
+
+        Raises:
+            UsageError: It is not such a report, or its numbers contradict each other.
+        """
+        try:
+            return _parsed(data)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(f"not a robustness report ({SCHEMA}): {error!r}") from error
+
+
+def _parsed(data: Mapping[str, Any]) -> RobustnessReport:
+    n = int(data["n"])
+    if n < 1:
+        raise UsageError(f"expected at least one sample, got n={n}")
+    low, high = data["bounds"]
+    attacks = {a["name"]: _figure(a["name"], a, n) for a in data["attacks"]}
+    worst = _figure("worst", data["worst"], n)
+    if not attacks or worst.hits > min(figure.hits for figure in attacks.values()):
+        raise UsageError("'worst' is above an attack's accuracy, or no attack ran")
+    return RobustnessReport(
+        n=n,
+        seed=int(data["seed"]),
+        bounds=(float(low), float(high)),
+        clean=_figure("clean", data["clean"], n),
+        attacks=attacks,
+        worst=worst,
+        checks=tuple(_check(check) for check in data["checks"]),
+        model=str(data.get("model", "")),
+        forward_passes=int(data.get("forward_passes", 0)),
+        gradient_passes=int(data.get("gradient_passes", 0)),
+        model_digest=_digest(data["model_digest"]),
+        data_digest=_digest(data["data_digest"]),
+    )
+
+
+def _figure(name: str, data: Mapping[str, Any], n: int) -> Figure:
+    hits = round(float(data["accuracy"]) * n)
+    if abs(hits / n - float(data["accuracy"])) > _ROUNDING:
+        raise UsageError(f"{name}: accuracy {data['accuracy']} is no share of {n} samples")
+    figure = Figure(name=name, params=dict(data.get("params", {})), hits=hits, n=n)
+    low, high = (float(bound) for bound in data["interval"])
+    if max(abs(low - figure.interval.low), abs(high - figure.interval.high)) > _ROUNDING:
+        raise UsageError(f"{name}: interval {data['interval']} is not that of {hits} of {n}")
+    return figure
+
+
+def _check(data: Mapping[str, Any]) -> Check:
+    outcome = data["outcome"]
+    if outcome not in get_args(Outcome):
+        raise UsageError(f"check {data['name']!r}: unknown outcome {outcome!r}")
+    return Check(name=str(data["name"]), outcome=outcome, reason=str(data.get("reason", "")))
+
+
+def _digest(text: str | None) -> Digest | None:
+    return None if text is None else Digest.parse(text)
