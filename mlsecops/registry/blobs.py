@@ -1,0 +1,133 @@
+"""Where bytes are kept under their own digest, written once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from mlsecops.errors import DigestMismatch, RegistryError
+from mlsecops.provenance import Digest
+
+__all__ = ["Blobs"]
+
+_CHUNK: Final = 1 << 20
+
+
+class Blobs:
+    """A folder of files named by the SHA-256 of their bytes, mode 0444.
+
+    A blob appears whole or not at all: it is written to a temporary file opened with ``O_EXCL``,
+    synced, and linked to its name.
+
+    Args:
+        root: The folder; created when first written to.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, digest: Digest) -> Path:
+        """Where a blob lies, or would."""
+        return self.root / digest.algorithm / digest.hex[:2] / digest.hex
+
+    def put(self, data: bytes) -> Digest:
+        """Keep bytes."""
+        return self._write([data])[0]
+
+    def put_file(self, source: Path) -> tuple[Digest, int]:
+        """Keep a file's bytes, read once.
+
+        Args:
+            source: A regular file; a symbolic link is refused.
+
+        Returns:
+            Digest and size in bytes of what was kept.
+
+        Raises:
+            OSError: It cannot be read, or is a link.
+        """
+        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as stream:
+            return self._write(iter(lambda: stream.read(_CHUNK), b""))
+
+    def read(self, digest: Digest) -> bytes:
+        """A blob's bytes, checked.
+
+        Raises:
+            RegistryError: It is missing.
+            DigestMismatch: Its bytes are not those of its name.
+        """
+        return b"".join(self._checked(digest))
+
+    def copy(self, digest: Digest, target: Path) -> None:
+        """Write a blob's bytes to a new file, checked on the way.
+
+        Raises:
+            RegistryError: It is missing.
+            DigestMismatch: Its bytes are not those of its name; the target must not be used.
+        """
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.writelines(self._checked(digest))
+
+    def _checked(self, digest: Digest) -> Iterator[bytes]:
+        running = hashlib.sha256()
+        try:
+            with self.path(digest).open("rb") as stream:
+                while chunk := stream.read(_CHUNK):
+                    running.update(chunk)
+                    yield chunk
+        except FileNotFoundError as error:
+            raise RegistryError(
+                f"{self.path(digest)}: the blob is missing; restore it from a copy, or roll back"
+            ) from error
+        if running.digest() != digest.value:
+            raise DigestMismatch(
+                f"{self.path(digest)}: expected {digest.short}, got sha256:"
+                f"{running.hexdigest()[:12]}; the blob was changed; restore it or roll back",
+                changed=[digest.hex],
+            )
+
+    def _write(self, chunks: Iterable[bytes]) -> tuple[Digest, int]:
+        self.root.mkdir(parents=True, exist_ok=True)
+        temporary = self.root / f".{secrets.token_hex(8)}.tmp"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+        running, size = hashlib.sha256(), 0
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                for chunk in chunks:
+                    running.update(chunk)
+                    size += stream.write(chunk)
+                stream.flush()
+                os.fsync(stream.fileno())
+            digest = Digest("sha256", running.digest())
+            self._appear(temporary, digest)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return digest, size
+
+    def _appear(self, temporary: Path, digest: Digest) -> None:
+        target = self.path(digest)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(temporary, target)
+        except FileExistsError:
+            if not self._holds(target, digest):  # damaged on disk: the name promises these bytes
+                temporary.replace(target)
+        _sync(target.parent)
+
+    def _holds(self, target: Path, digest: Digest) -> bool:
+        with target.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").digest() == digest.value
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,142 @@
+"""Which blobs make up a folder: captured once, rebuilt whenever it is needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from mlsecops.errors import RegistryError, UnsafeContent, UsageError
+from mlsecops.provenance import Digest
+from mlsecops.registry.blobs import Blobs
+
+__all__ = ["Listing", "remove_folder"]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files of a folder, each with the digest of its blob.
+
+    Attributes:
+        files: Relative POSIX path and digest, in order of path.
+    """
+
+    files: tuple[tuple[str, Digest], ...]
+
+    @classmethod
+    def capture(cls, folder: Path, blobs: Blobs) -> Listing:
+        """Copy every file of a folder into the blobs.
+
+        Args:
+            folder: An existing folder.
+            blobs: Where the bytes go.
+
+        Raises:
+            UsageError: It is no folder, or a file cannot be read.
+            UnsafeContent: It holds a link, socket, pipe or device.
+        """
+        if not folder.is_dir():
+            raise UsageError(f"{folder}: expected a folder with a signed model, found none")
+        try:
+            files = [(name, blobs.put_file(folder / name)[0]) for name in _names(folder)]
+        except OSError as error:
+            raise UsageError(f"{folder}: cannot be copied: {error}") from error
+        return cls(tuple(files))
+
+    @classmethod
+    def load(cls, data: bytes) -> Listing:
+        """Read the stored form.
+
+        Raises:
+            RegistryError: It is malformed, or a name would leave the folder.
+        """
+        try:
+            files = tuple((name, Digest.parse(text)) for name, text in json.loads(data).items())
+        except (ValueError, AttributeError, TypeError) as error:
+            raise RegistryError(f"a stored folder listing is malformed: {error}") from error
+        for name, _ in files:
+            if PurePosixPath(name).is_absolute() or not set(name.split("/")).isdisjoint(
+                {"", ".", ".."}
+            ):
+                raise RegistryError(f"a stored folder listing has the unsafe name {name!r}")
+        return cls(files)
+
+    def to_bytes(self) -> bytes:
+        """Stored form: canonical JSON of path to digest."""
+        names = {name: str(digest) for name, digest in self.files}
+        return json.dumps(names, sort_keys=True, separators=(",", ":")).encode()
+
+    def only(self, names: Collection[str]) -> Listing:
+        """The listing of these files alone."""
+        return Listing(tuple(item for item in self.files if item[0] in names))
+
+    def build(self, target: Path, blobs: Blobs) -> Path:
+        """Make the read-only folder appear, whole or not at all, unless it is there.
+
+        Args:
+            target: Where; its parent is created.
+            blobs: Where the bytes are.
+
+        Raises:
+            RegistryError: A blob is missing.
+            DigestMismatch: A blob was changed.
+        """
+        if target.is_dir():
+            return target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
+        try:
+            self._fill(draft, blobs)
+            draft.rename(target)
+        except OSError:
+            if not target.is_dir():
+                raise
+        finally:
+            remove_folder(draft)
+        return target
+
+    def _fill(self, draft: Path, blobs: Blobs) -> None:
+        draft.mkdir()
+        for name, digest in self.files:
+            place = draft / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            blobs.copy(digest, place)
+        for folder, _, _ in os.walk(draft, topdown=False):
+            Path(folder).chmod(0o555)
+
+
+def remove_folder(folder: Path) -> None:
+    """Delete a read-only folder, if it is there; links in it are not followed."""
+    if folder.is_symlink() or folder.is_file():
+        folder.unlink()
+    elif folder.is_dir():
+        for inner, _, _ in os.walk(folder):
+            Path(inner).chmod(0o755)
+        shutil.rmtree(folder)
+
+
+def _names(folder: Path) -> list[str]:
+    """Relative paths of all regular files."""
+    names: list[str] = []
+    for inner, folders, files in os.walk(folder, onerror=_fail):
+        for name in (*folders, *files):
+            place = Path(inner, name)
+            relative = place.relative_to(folder).as_posix()
+            if place.is_symlink() or not (place.is_file() or place.is_dir()):
+                raise UnsafeContent(
+                    f"{relative}: expected regular files, found a link, socket, pipe or device; "
+                    "publish a folder of plain files",
+                    rule="not-a-regular-file",
+                    where=relative,
+                )
+            if name in files:
+                names.append(relative)
+    return sorted(names)
+
+
+def _fail(error: OSError) -> None:
+    raise error

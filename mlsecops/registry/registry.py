@@ -1,0 +1,404 @@
+"""How versions are published, promoted, resolved, quarantined and rolled back."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+from mlsecops.audit import AuditLog, Checkpoint, LogKey
+from mlsecops.errors import (
+    ContentRefused,
+    Isolated,
+    MLSecOpsError,
+    RegistryError,
+    UsageError,
+    VerificationError,
+)
+from mlsecops.provenance import Digest
+from mlsecops.provenance.merkle import Peaks
+from mlsecops.registry.state import Event, Record, State, Version, require_name
+from mlsecops.registry.store import Store
+from mlsecops.signing import Signer, TrustPolicy, Verified
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = ["Registry"]
+
+Stage = Literal["approved", "serving"]
+
+_LOG: Final = "log.sqlite"
+
+
+class Registry:
+    """A folder of signed models with their versions, for many processes on one machine.
+
+    Everything that was decided is an event of a signed log, and the log alone says what state a
+    version is in. The registry is tamper-evident, not tamper-proof: whoever can write its folder
+    can put an older copy back, unless a checkpoint from `verify_log` is pinned elsewhere. Whoever
+    damages the log stops the registry: what cannot be verified is refused.
+
+    It also is an `Isolation`: `isolated` answers for loaders and running servers.
+
+    Args:
+        location: The registry's folder; created when a signer is given and it is absent or empty.
+        signer: Signs the log; without it the registry is read-only.
+        policy: Whom to trust for models.
+        log_keys: Public keys of the log's operators, beside the signer's. By default the policy's
+            keys that are trusted for every model and not revoked.
+        clock: Gives the time that events bear, timezone-aware.
+
+    Raises:
+        RegistryError: There is no registry here, or its log has gone.
+    """
+
+    def __init__(
+        self,
+        location: str | os.PathLike[str],
+        *,
+        signer: Signer | None = None,
+        policy: TrustPolicy,
+        log_keys: Iterable[LogKey] | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.location = Path(location)
+        self.signer = signer
+        self.policy = policy
+        self._clock = clock
+        self._store = Store(self.location, policy=policy)
+        self.log_keys = _operators(policy) if log_keys is None else tuple(log_keys)
+        self._log = AuditLog(self.location / _LOG, signer=signer, keys=self.log_keys)
+        self._lock = threading.Lock()
+        self._seen = State()
+        self._peaks = Peaks.EMPTY
+        self._found()
+
+    def publish(self, name: str, folder: str | os.PathLike[str]) -> Version:
+        """Keep a signed folder as the model's next version.
+
+        The bytes that are verified are the bytes that are kept. Publishing a digest that the model
+        already has returns the version that has it.
+
+        Args:
+            name: A lower-case DNS label (``"fraud-model"``).
+            folder: The model, with its bundle ``model.sig`` inside.
+
+        Raises:
+            UsageError: The name or the folder cannot be used, or there is no signer.
+            VerificationError: The folder is not what its bundle and the policy demand, or its
+                digest is quarantined.
+            UnsafeContent: It holds links or devices.
+        """
+        require_name(name)
+        self._require_writable()
+        verified, kept = self._store.take_in(Path(folder))
+
+        def decide(state: State) -> tuple[Record, dict[str, Any] | None]:
+            records = state.records.get(name, [])
+            for record in records:
+                if record.digest == verified.digest:
+                    return record, None
+            reason = state.quarantined.get(str(verified.digest))
+            if reason is not None:
+                raise Isolated(f"{folder}: {verified.digest.short} is quarantined: {reason}")
+            record = Record(
+                name=name, version=len(records) + 1, digest=verified.digest, listing=kept
+            )
+            detail = {"listing": str(kept), "signers": list(verified.signers)}
+            return record, {**_event("published", record), **detail}
+
+        return self._commit(decide)
+
+    def promote(self, name: str, version: int, stage: Stage) -> Version:
+        """Approve a version, or let it serve (which approves it too); verified again first.
+
+        Args:
+            name: The model's name.
+            version: Its number.
+            stage: ``"approved"`` or ``"serving"``.
+
+        Raises:
+            RegistryError: There is no such version.
+            Isolated: Its digest is quarantined.
+            RollbackRefused: It is below the model's floor.
+            VerificationError: It does not verify now.
+        """
+        if stage not in get_args(Stage):
+            raise UsageError(f"promote {name}: expected 'approved' or 'serving', got {stage!r}")
+        self.verify(require_name(name), version)
+
+        def decide(state: State) -> tuple[Record, dict[str, Any] | None]:
+            record = state.record(name, version)
+            state.require_usable(record)
+            serves = state.serving.get(name) == version
+            approved = (name, version) in state.approved
+            if approved and (serves or stage == "approved"):
+                return record, None
+            return record, _event(stage, record)
+
+        return self._commit(decide)
+
+    def resolve(self, name: str, version: Literal["serving"] | int) -> Version:
+        """A version with a read-only folder whose bytes verify now.
+
+        Args:
+            name: The model's name.
+            version: Its number, or ``"serving"``.
+
+        Returns:
+            The version; its `path` lies under ``cache/``. Load it with ``SecureLoader``, which
+            verifies what it reads once more.
+
+        Raises:
+            RegistryError: There is no such version, or none serves.
+            Isolated: Its digest is quarantined.
+            RollbackRefused: It is below the model's floor.
+            VerificationError: It does not verify now.
+        """
+        state = self._state()
+        record = self._find(state, require_name(name), version)
+        state.require_usable(record)
+        path, _ = self._store.open(record)
+        return state.view(record, path=path)
+
+    def quarantine(self, name_or_digest: str | Digest, reason: str) -> Digest:
+        """Forbid a digest to every user of the registry, from their next call on.
+
+        Args:
+            name_or_digest: A digest, known to the registry or not; or a model's name, which means
+                the version that serves, or the newest when none does.
+            reason: Why, in a sentence; people who are refused read it.
+
+        Returns:
+            The digest that is quarantined now; one that already was keeps its first reason.
+
+        Raises:
+            UsageError: Neither a digest nor a name, no reason, or no signer.
+            RegistryError: There is no such model.
+        """
+        if not reason:
+            raise UsageError("quarantine: expected a reason, got none")
+        text = str(name_or_digest)
+        known = Digest.parse(text) if ":" in text else None
+        while True:
+            state = self._state()
+            digest = known or state.named(require_name(text)).digest
+            if str(digest) in state.quarantined:
+                return digest
+            if self._append(
+                state, {"type": "quarantined", "digest": str(digest), "reason": reason}
+            ):
+                return digest
+
+    def rollback(self, name: str) -> Version:
+        """Let the newest older version serve that may: it verifies now and nothing forbids it.
+
+        Skipped are versions that are quarantined, revoked, below the floor, or do not verify. An
+        older version need not have been approved; it is not approved by this either.
+
+        Args:
+            name: The model's name.
+
+        Raises:
+            RegistryError: Nothing serves, or no older version may.
+        """
+        require_name(name)
+        while True:
+            state = self._state()
+            current = self._find(state, name, "serving")
+            record = self._older(state, current)
+            event = {**_event("rolled-back", record), "previous": current.version}
+            if self._append(state, event):
+                return self._state().view(record)
+
+    def raise_floor(self, name: str, version: int) -> None:
+        """Refuse every version below this one from now on; a floor never sinks.
+
+        Args:
+            name: The model's name.
+            version: Lowest version that may be used.
+
+        Raises:
+            RegistryError: There is no such version.
+        """
+
+        def decide(state: State) -> tuple[Record, dict[str, Any] | None]:
+            record = state.record(require_name(name), version)
+            done = state.floors.get(name, 1) >= version
+            return record, None if done else _event("floor-raised", record)
+
+        self._commit(decide)
+
+    def history(self, name: str) -> tuple[Event, ...]:
+        """Events that concern a model or the digests of its versions, oldest first.
+
+        Raises:
+            RegistryError: There is no such model.
+        """
+        state = self._state()
+        state.named(require_name(name))
+        digests = {str(record.digest) for record in state.records[name]}
+        return tuple(
+            event
+            for event in state.history
+            if event.name == name or (event.name is None and event.digest in digests)
+        )
+
+    def versions(self, name: str | None = None) -> tuple[Version, ...]:
+        """All versions of a model, or of all models, as they stand now."""
+        state = self._state()
+        names = sorted(state.records) if name is None else [require_name(name)]
+        return tuple(state.view(record) for each in names for record in state.records.get(each, ()))
+
+    def verify(self, name: str, version: int) -> Verified:
+        """Verify a version's bytes now and give what its signers vouch for.
+
+        Raises:
+            RegistryError: There is no such version.
+            VerificationError: It does not verify now.
+        """
+        return self._store.open(self._state().record(require_name(name), version))[1]
+
+    def verify_log(self, pinned: Checkpoint | str | None = None) -> Checkpoint:
+        """Verify every event of the log, against a pinned checkpoint too.
+
+        Args:
+            pinned: A checkpoint that an earlier call gave, kept outside the registry.
+
+        Returns:
+            The current checkpoint: pin it.
+
+        Raises:
+            VerificationError: The log was tampered with, cut off or rewritten.
+            EvidenceError: The log cannot be read.
+        """
+        return self._log.verify(pinned)
+
+    def isolated(self, digest: Digest) -> str | None:
+        """Why a digest must not be used, or None; sees other processes' quarantines at once.
+
+        A log that cannot be read or verified is a reason too.
+
+        Args:
+            digest: Root digest of a model, or any other digest.
+        """
+        try:
+            return self._state().quarantined.get(str(digest))
+        except (MLSecOpsError, OSError, sqlite3.Error) as error:
+            return f"the registry cannot be trusted now: {error}"
+
+    def record_once(self, kind: str, detail: Mapping[str, Any]) -> None:
+        """Add an event that changes no state, unless the log has it already.
+
+        Args:
+            kind: ``incident.…``.
+            detail: JSON values.
+
+        Raises:
+            UsageError: The kind is another one, or there is no signer.
+        """
+        if not kind.startswith("incident."):
+            raise UsageError(f"record: expected a kind that begins with 'incident.', got {kind!r}")
+        event = {"type": kind, **detail}
+        while True:
+            state = self._state()
+            if any(_same(known, event) for known in state.history) or self._append(state, event):
+                return
+
+    def recorded(self, kind: str) -> tuple[Event, ...]:
+        """Events of one kind, of all models, oldest first."""
+        return tuple(event for event in self._state().history if event.kind == kind)
+
+    def _found(self) -> None:
+        """Begin the log of a new registry; a folder with content and no log is no new registry."""
+        if self._log.path.is_file():
+            return
+        if self.signer is None or (self.location.is_dir() and any(self.location.iterdir())):
+            raise RegistryError(
+                f"{self.location}: expected a registry, found no {_LOG}; give an empty folder and "
+                "a signer to begin one, or restore the log"
+            )
+        self.location.mkdir(parents=True, exist_ok=True)
+        self._log.try_append({"type": "created", "at": self._clock().isoformat()}, size=0)
+
+    def _state(self) -> State:
+        """The state after every event that is in the log now."""
+        with self._lock:
+            tail = self._log.tail(self._peaks)
+            if tail.events:
+                self._seen = self._seen.after(tail.events)
+                self._peaks = tail.peaks
+            return self._seen
+
+    def _append(self, state: State, event: Mapping[str, Any]) -> bool:
+        stamped = {"at": self._clock().isoformat(), **event}
+        appended = self._log.try_append(stamped, size=state.size) is not None
+        if appended:
+            self._state()  # what this process has seen cannot be taken back unseen
+        return appended
+
+    def _commit(self, decide: Callable[[State], tuple[Record, dict[str, Any] | None]]) -> Version:
+        """Decide on the newest state and record the decision, anew whenever another was faster."""
+        while True:
+            state = self._state()
+            record, event = decide(state)
+            if event is None or self._append(state, event):
+                return self._state().view(record)
+
+    def _find(self, state: State, name: str, version: Literal["serving"] | int) -> Record:
+        if version != "serving":
+            if not isinstance(version, int):
+                raise UsageError(f"{name}: expected a version number or 'serving', got {version!r}")
+            return state.record(name, version)
+        if name not in state.serving:
+            raise RegistryError(f"no version of {name!r} serves; promote one to 'serving' first")
+        return state.record(name, state.serving[name])
+
+    def _older(self, state: State, current: Record) -> Record:
+        refusals: list[str] = []
+        for record in reversed(state.records[current.name][: current.version - 1]):
+            try:
+                state.require_usable(record)
+                self._store.open(record)
+            except (VerificationError, ContentRefused, RegistryError, OSError) as error:
+                refusals.append(f"version {record.version}: {error}")
+            else:
+                return record
+        raise RegistryError(
+            f"{current.name}: no version older than {current.version} may serve"
+            f"{': ' if refusals else ''}{'; '.join(refusals)}; publish a good one"
+        )
+
+    def _require_writable(self) -> None:
+        if self.signer is None:
+            raise UsageError(
+                f"registry {self.location} was opened without a signer, read-only; pass signer="
+            )
+
+
+def _operators(policy: TrustPolicy) -> tuple[LogKey, ...]:
+    return tuple(
+        trusted.key
+        for trusted in policy.keys
+        if not trusted.scope.models and not policy.key_revoked(trusted.key.fingerprint)
+    )
+
+
+def _event(kind: str, record: Record) -> dict[str, Any]:
+    return {
+        "type": kind,
+        "name": record.name,
+        "version": record.version,
+        "digest": str(record.digest),
+    }
+
+
+def _same(known: Event, event: Mapping[str, Any]) -> bool:
+    if known.kind != event["type"]:
+        return False
+    plain = known.to_dict()
+    return {key: plain[key] for key in plain if key not in {"index", "at"}} == event

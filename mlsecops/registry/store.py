@@ -1,0 +1,87 @@
+"""How a signed folder is taken in, and how it comes out again with bytes that verify now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mlsecops.errors import (
+    ContentRefused,
+    DigestMismatch,
+    PolicyError,
+    UsageError,
+    VerificationError,
+)
+from mlsecops.provenance import SIGNATURE_NAME, Digest
+from mlsecops.registry.blobs import Blobs
+from mlsecops.registry.listing import Listing, remove_folder
+from mlsecops.registry.state import Record
+from mlsecops.signing import TrustPolicy, Verified, verify
+
+__all__ = ["Store"]
+
+
+class Store:
+    """The bytes of a registry: blobs that stay, and folders under ``cache/`` built from them.
+
+    Args:
+        location: The registry's folder.
+        policy: Whom to trust for models.
+    """
+
+    def __init__(self, location: Path, *, policy: TrustPolicy) -> None:
+        self._cache = location / "cache"
+        self._blobs = Blobs(location / "blobs")
+        self._policy = policy
+
+    def take_in(self, folder: Path) -> tuple[Verified, Digest]:
+        """Copy a folder in and verify the copy; what its signature does not cover is left out.
+
+        Returns:
+            What was verified, and the blob that lists its files.
+
+        Raises:
+            UsageError: It is no folder, or cannot be read.
+            UnsafeContent: It holds links or devices.
+            VerificationError: It is not what its bundle and the policy demand.
+        """
+        captured = Listing.capture(folder, self._blobs)
+        draft = self._place(captured)
+        remove_folder(draft)
+        try:
+            verified = verify(captured.build(draft, self._blobs), policy=self._policy)
+        except BaseException:
+            remove_folder(draft)
+            raise
+        listing = captured.only({*(entry.name for entry in verified.manifest), SIGNATURE_NAME})
+        if listing != captured:
+            remove_folder(draft)
+        return verified, self._blobs.put(listing.to_bytes())
+
+    def open(self, record: Record) -> tuple[Path, Verified]:
+        """A version's folder, verified; a damaged one is rebuilt from the blobs, once.
+
+        Raises:
+            RegistryError: A blob is missing.
+            VerificationError: It does not verify now.
+        """
+        listing = Listing.load(self._blobs.read(record.listing))
+        path = self._place(listing)
+        try:
+            return path, self._verified(record, listing.build(path, self._blobs))
+        except PolicyError:
+            raise
+        except (VerificationError, ContentRefused, UsageError, OSError):
+            remove_folder(path)
+        return path, self._verified(record, listing.build(path, self._blobs))
+
+    def _verified(self, record: Record, path: Path) -> Verified:
+        verified = verify(path, policy=self._policy)
+        if verified.digest != record.digest:
+            raise DigestMismatch(
+                f"{path}: expected {record.name} version {record.version} with "
+                f"{record.digest.short}, got {verified.digest.short}: another model is in its place"
+            )
+        return verified
+
+    def _place(self, listing: Listing) -> Path:
+        return self._cache / Digest.of(listing.to_bytes()).hex
