@@ -1,0 +1,70 @@
+"""Which conditions Prometheus watches: the monitors' own rules, as ``alerts.yml``.
+
+Rules come in, the text of a Prometheus rule file goes out; names come from the one table of
+metrics. There is no ``for``: a reading covers a window of its own already.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from mlsecops.errors import UsageError
+from mlsecops.monitoring.alerting import DEFAULT_RULES, Rule
+
+_WINDOW: Final = re.compile(r"[1-9][0-9]*(?:ms|s|m|h|d)")
+_BRACES: Final = '{{ "{{" }}'
+
+
+def alert_rules(rules: Iterable[Rule] = DEFAULT_RULES, *, window: str | None = None) -> str:
+    """The text of a Prometheus rule file.
+
+    Args:
+        rules: Conditions; by default those that every monitor applies.
+        window: How far counters look back (``"15s"``); each rule's own window by default.
+
+    Raises:
+        UsageError: The window is not a duration.
+
+    Source: Prometheus, Alerting rules. Strings are written as in JSON, which YAML includes.
+    """
+    if window is not None and _WINDOW.fullmatch(window) is None:
+        raise UsageError(f"window: expected a duration such as 15s or 5m, got {window[:40]!r}")
+    lines = ["groups:", "  - name: mlsecops", "    rules:"]
+    for rule in rules:
+        lines += _rule(rule, window)
+    return "\n".join(lines) + "\n"
+
+
+def _rule(rule: Rule, window: str | None) -> list[str]:
+    labels = {"severity": rule.severity.label, "rule": rule.id}
+    if rule.atlas is not None:
+        labels["atlas"] = rule.atlas
+    annotations = {
+        "summary": _literal(rule.message),
+        "description": "Monitor {{ $labels.monitor }} reads {{ $value }}.",
+    }
+    return [
+        f"      - alert: {_text(alert_name(rule))}",
+        f"        expr: {_text(rule.expression(window))}",
+        "        labels:",
+        *(f"          {key}: {_text(value)}" for key, value in labels.items()),
+        "        annotations:",
+        *(f"          {key}: {_text(value)}" for key, value in annotations.items()),
+    ]
+
+
+def alert_name(rule: Rule) -> str:
+    """Name of a rule's alert in Prometheus (``"MlsecopsAccuracyDrop"``)."""
+    return "Mlsecops" + "".join(word.capitalize() for word in re.split(r"[^A-Za-z0-9]+", rule.id))
+
+
+def _literal(text: str) -> str:
+    """Text that Prometheus' templates print as it is."""
+    return text.replace("{{", _BRACES)
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=True)

@@ -1,0 +1,66 @@
+"""What a report must never print: secrets that stand in the text it describes.
+
+Untrusted text comes in; text that a person may read comes out, with secrets, control characters and
+bidirectional overrides replaced and the length bounded.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+REDACTED: Final = "[redacted]"
+_NAMES_A_SECRET: Final = re.compile(
+    r"(?i)(?:^|[^a-z])(?:api[_-]?key|access[_-]?key|secret|passw(?:or)?d|passphrase|private[_-]?key|"
+    r"credentials?|(?:auth|access|bearer|refresh|session|hf|hub|github)[_-]?token)(?:$|[^a-z])"
+)
+_SECRETS: Final = {
+    "private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?s:.*?-----END[^\n]*|.*)"),
+    "AWS key": re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
+    "GitHub token": re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,})"),
+    "Hugging Face token": re.compile(r"\bhf_[A-Za-z0-9]{20,}"),
+    "Slack token": re.compile(r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}"),
+    "API key": re.compile(r"\b(?:sk|rk|pk)[-_](?:[A-Za-z]+[-_])*[A-Za-z0-9]{16,}"),
+    "Google key": re.compile(r"\bAIza[\w-]{30,}"),
+    "JSON web token": re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"),
+    "password in an address": re.compile(r"(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"),
+    "named secret": re.compile(
+        r"(?i)\b(?:api[_-]?key|secret|passw(?:or)?d|token)\s*[=:]\s*['\"]?[^\s'\"&,;]{6,}"
+    ),
+}
+_UNPRINTABLE: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
+)
+_REPLACEMENT: Final = "\ufffd"
+_SEARCHED: Final = 100_000
+
+
+def secrets_in(text: str) -> tuple[str, ...]:
+    """Kinds of secrets that stand in a text (``"AWS key"``), never the secrets themselves."""
+    searched = text[:_SEARCHED]
+    return tuple(kind for kind, pattern in _SECRETS.items() if pattern.search(searched))
+
+
+def names_a_secret(name: str) -> bool:
+    """Whether a parameter of that name is likely to hold a secret."""
+    return _NAMES_A_SECRET.search(name) is not None
+
+
+def shown(value: Any, *, most: int = 96) -> str:
+    """Text of an untrusted value that may stand in a message.
+
+    Args:
+        value: Anything; its ``str`` is used.
+        most: Characters after which it is cut.
+    """
+    text = str(value)[:_SEARCHED]
+    for pattern in _SECRETS.values():
+        text = pattern.sub(REDACTED, text)
+    text = _UNPRINTABLE.sub(_REPLACEMENT, text)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def without_secrets(name: str, value: Any) -> str:
+    """A parameter's value as text, or a mark that it was left out because it may be a secret."""
+    text = str(value)
+    return REDACTED if names_a_secret(name) or secrets_in(text) else text
