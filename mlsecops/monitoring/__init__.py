@@ -1,0 +1,50 @@
+"""What happens in live traffic: guards before the model, detectors behind it, alerts from rules.
+
+The caller's thread runs the guards and leaves one event in a ring (``monitored``, ``guards``,
+``ring``). A background thread drains it (``worker``), turns events into tables (``traffic``),
+compares them with the baseline (``watch`` over ``baseline``, ``drift``, ``anomalies``,
+``profile``), asks further detectors (``extraction``) and matches late labels (``performance``).
+All of them give readings; ``alerting`` turns readings into alerts. Counts leave the process
+through ``instruments``, under the names of the one table in ``telemetry``.
+"""
+
+from __future__ import annotations
+
+from mlsecops.monitoring.alerting import DEFAULT_RULES, Rule
+from mlsecops.monitoring.anomalies import Anomalies
+from mlsecops.monitoring.baseline import Baseline
+from mlsecops.monitoring.clients import ClientState
+from mlsecops.monitoring.drift import DriftReport, FeatureDrift
+from mlsecops.monitoring.extraction import ExtractionDetector
+from mlsecops.monitoring.guards import Guard, InputGuard, IsolationGuard, RateLimit
+from mlsecops.monitoring.monitor import Monitor, MonitorState
+from mlsecops.monitoring.monitored import Monitored, monitored
+from mlsecops.monitoring.profile import Layout, Profile
+from mlsecops.monitoring.readings import Detector, Observed, Reading
+from mlsecops.monitoring.telemetry import METRICS, Metric
+
+__all__ = [
+    "DEFAULT_RULES",
+    "METRICS",
+    "Anomalies",
+    "Baseline",
+    "ClientState",
+    "Detector",
+    "DriftReport",
+    "ExtractionDetector",
+    "FeatureDrift",
+    "Guard",
+    "InputGuard",
+    "IsolationGuard",
+    "Layout",
+    "Metric",
+    "Monitor",
+    "MonitorState",
+    "Monitored",
+    "Observed",
+    "Profile",
+    "RateLimit",
+    "Reading",
+    "Rule",
+    "monitored",
+]

@@ -1,0 +1,227 @@
+"""What becomes of events: counts, durations, comparisons, alerts; all on the worker's thread.
+
+events → answers → batches of about 128 rows → Watch and detectors → readings → Alerting
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+from typing import Any, Final
+
+import numpy as np
+
+from mlsecops.monitoring import telemetry
+from mlsecops.monitoring.alerting import Alerting
+from mlsecops.monitoring.baseline import Baseline
+from mlsecops.monitoring.clients import BoundedMap, ClientState, Rate
+from mlsecops.monitoring.instruments import Series
+from mlsecops.monitoring.performance import Performance
+from mlsecops.monitoring.readings import Detector, Observed, Reading
+from mlsecops.monitoring.ring import Event, Label
+from mlsecops.monitoring.traffic import Answer, Reader, join
+from mlsecops.monitoring.watch import Watch
+
+__all__ = ["Aggregation"]
+
+_BATCH_ROWS: Final = 128
+_BOUNDS: Final = np.array(telemetry.DURATION_BOUNDS)
+_BOUND_NAMES: Final = (*(f"{bound:g}" for bound in telemetry.DURATION_BOUNDS), "+Inf")
+
+
+class _Client:
+    """Rows and rate of one client."""
+
+    __slots__ = ("latest", "rate", "rows")
+
+    def __init__(self) -> None:
+        self.rate = Rate()
+        self.rows = 0
+        self.latest = 0.0
+
+    def add(self, rows: int, now: float) -> float:
+        self.rows += rows
+        self.latest = self.rate.add(rows, now)
+        return self.latest
+
+
+class Aggregation:
+    """Everything that a monitor computes about its traffic.
+
+    Args:
+        baseline: Normal, or None.
+        reader: Turns events into tables.
+        detectors: Further detectors; what they raise is swallowed and counted.
+        alerting: Where readings go.
+        series: Where metrics go.
+        failed: Called once for each failure that was swallowed.
+    """
+
+    def __init__(
+        self,
+        baseline: Baseline | None,
+        *,
+        reader: Reader,
+        detectors: Sequence[Detector],
+        alerting: Alerting,
+        series: Series,
+        failed: Callable[[], None],
+    ) -> None:
+        reference = None if baseline is None else baseline.accuracy
+        self._performance = Performance(reference, rows=0 if baseline is None else baseline.rows)
+        self.watch = Watch(baseline, series)
+        self.alerting = alerting
+        self._reader = reader
+        self._detectors = detectors
+        self._series = series
+        self._failed = failed
+        self._clients: BoundedMap[str, _Client] = BoundedMap(_Client)
+
+    @property
+    def accuracy(self) -> float | None:
+        """Accuracy over the recent labels."""
+        return self._performance.accuracy
+
+    @property
+    def clients(self) -> dict[str, ClientState]:
+        """Clients that are remembered, least recently seen first."""
+        known = ((name, self._clients.get(name)) for name in self._clients)
+        return {
+            name: ClientState(rows=each.rows, rate=each.latest)
+            for name, each in known
+            if each is not None
+        }
+
+    def take(self, events: Sequence[Event | Label]) -> None:
+        """Take events in, oldest first."""
+        calls = [event for event in events if isinstance(event, Event)]
+        self._count(calls)
+        batch: list[Answer] = []
+        for event in events:
+            answer = self._attempt(self._label, event)
+            if answer is not None:
+                batch = self._gather(batch, answer)
+        self._observe(batch)
+
+    def dropped(self, count: int) -> None:
+        """Say that calls were dropped since the last time."""
+        if count:
+            window = "since the last look at the ring"
+            reading = Reading(metric=telemetry.DROPPED, value=float(count), window=window)
+            self._consider([reading])
+
+    def _count(self, calls: Sequence[Event]) -> None:
+        """Count outcomes, refusals and durations."""
+        key = lambda event: (event.outcome, event.error)  # noqa: E731 - used twice in the next line
+        for (outcome, error), group in groupby(sorted(calls, key=key), key=key):
+            count = len(list(group))
+            self._series.add(telemetry.CALLS, count, outcome, error)
+            if outcome == "refused":
+                self._series.add(telemetry.REFUSALS, count, error)
+        if not calls:
+            return
+        seconds = np.array([event.seconds for event in calls if event.outcome != "refused"])
+        slots = np.bincount(_BOUNDS.searchsorted(seconds), minlength=len(_BOUNDS) + 1)
+        for name, total in zip(_BOUND_NAMES, slots.cumsum().tolist(), strict=True):
+            self._series.add(telemetry.DURATION_BUCKET, total, name)
+        self._series.add(telemetry.DURATION_COUNT, len(seconds))
+        self._series.add(telemetry.DURATION_SUM, float(seconds.sum()))
+
+    def _label(self, event: Event | Label) -> Answer | None:
+        """Match a label, or read a call and remember its answer for a later label."""
+        if isinstance(event, Label):
+            known = self._performance.labelled(event.request_id, event.label, event.at)
+            self._series.add(telemetry.LABELS, 1, "matched" if known else "unknown")
+            self._accuracy()
+            return None
+        if event.outcome != "ok" or (event.inputs is None and event.result is None):
+            return None
+        answer = self._reader.read(event)
+        if event.request_id is not None and answer.classes is not None:
+            self._remember(event, answer.classes)
+        return answer
+
+    def _remember(self, event: Event, classes: Any) -> None:
+        """Keep an answer under its request's id, or each row under its own."""
+        ids = event.request_id
+        if isinstance(ids, (list, tuple, np.ndarray)) and len(ids) == len(classes):
+            for place, each in enumerate(ids):
+                self._performance.predicted(str(each), classes[place : place + 1], event.at)
+        else:
+            self._performance.predicted(str(ids), classes, event.at)
+        self._accuracy()
+
+    def _accuracy(self) -> None:
+        """Export the accuracy and judge it."""
+        for metric, value in (
+            (telemetry.ACCURACY, self._performance.accuracy),
+            (telemetry.REFERENCE_ACCURACY, self._performance.reference),
+        ):
+            if value is not None:
+                self._series.replace(metric, {(): value})
+        self._consider(self._performance.readings())
+
+    def _gather(self, batch: list[Answer], answer: Answer) -> list[Answer]:
+        """Add an answer to a batch, and look at the batch when it is full or another kind comes."""
+        if batch and _kind(batch[0]) != _kind(answer):
+            self._observe(batch)
+            batch = []
+        batch.append(answer)
+        if sum(len(each.rows) for each in batch) < _BATCH_ROWS:
+            return batch
+        self._observe(batch)
+        return []
+
+    def _observe(self, batch: list[Answer]) -> None:
+        """Show a batch to all detectors."""
+        if not batch:
+            return
+        traffic = join(batch)
+        self._attempt(lambda each: self._consider(self.watch.observe(each)), traffic)
+        self._attempt(lambda each: self._consider(self._rates(each)), traffic)
+        for detector in self._detectors:
+            self._attempt(self._ask, (detector, traffic))
+
+    def _ask(self, question: tuple[Detector, Observed]) -> None:
+        detector, traffic = question
+        readings = list(detector.observe(traffic))
+        scores = [each.value for each in readings if each.metric is telemetry.EXTRACTION]
+        if scores:
+            self._series.replace(telemetry.EXTRACTION, {(): max(scores)})
+        self._consider(readings)
+
+    def _rates(self, traffic: Observed) -> list[Reading]:
+        """Rate of each client of a batch."""
+        readings = []
+        for name in dict.fromkeys(traffic.clients):
+            if name is None:
+                continue
+            own = [i for i, each in enumerate(traffic.clients) if each == name]
+            now = float(traffic.at[own[-1]])
+            rate = self._clients.use(name, now).add(len(own), now)
+            readings.append(
+                Reading(metric=telemetry.CLIENT_RATE, value=rate, window="last minute", client=name)
+            )
+        if readings:
+            busiest = max(reading.value for reading in readings)
+            self._series.replace(telemetry.CLIENT_RATE, {(): busiest})
+        self._series.replace(telemetry.CLIENTS, {(): float(len(self._clients))})
+        return readings
+
+    def _consider(self, readings: Iterable[Reading]) -> None:
+        for alert in self.alerting.consider(readings):
+            self._series.add(telemetry.ALERTS, 1, alert.rule, alert.severity.label)
+
+    def _attempt(self, step: Callable[[Any], Any], argument: Any) -> Any:
+        """Do a step; a failure of telemetry is swallowed and counted."""
+        try:
+            return step(argument)
+        except Exception:  # noqa: BLE001 - a detector or a callable of the user's may raise anything
+            self._failed()
+            return None
+
+
+def _kind(answer: Answer) -> tuple[int, int]:
+    """Numbers of features and classes; calls of one kind make one table."""
+    known = answer.probabilities
+    return answer.rows.shape[1], -1 if known is None else known.shape[1]

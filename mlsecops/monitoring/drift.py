@@ -1,0 +1,281 @@
+"""How far traffic has moved from the baseline: a distance, a p-value and a verdict per feature.
+
+counts or rows → Kolmogorov–Smirnov and PSI → p-values → Holm's correction → DriftReport
+
+Sources: Smirnov 1948 (two-sample distance and its asymptotic p-value, with the finite-sample
+correction of Stephens 1970); Holm 1979 (many features at once); Wilson and Hilferty 1931 (χ²).
+PSI is the symmetrised Kullback–Leibler divergence over tenths of the reference.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "DriftReport",
+    "FeatureDrift",
+    "Sample",
+    "exact_ks",
+    "ks_from_counts",
+    "ks_p_value",
+    "report",
+]
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+_PSI_BINS: Final = 10
+_TERMS: Final = np.arange(1.0, 51.0)
+_LAMBDA_WHERE_P_IS_ONE: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureDrift:
+    """How far one feature has moved.
+
+    Attributes:
+        ks: Kolmogorov–Smirnov distance in [0, 1] (total variation for a categorical feature).
+        psi: Population stability index, ≥ 0; a missing value is a bin of its own.
+        p_value: Probability of a distance this large without drift, before correction.
+        missing: Share of missing values in the traffic.
+        error_bound: By how much the exact distance may exceed ``ks``.
+        drifted: Whether the distance is significant after correction, and large enough to matter.
+    """
+
+    ks: float
+    psi: float
+    p_value: float
+    missing: float
+    error_bound: float
+    drifted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftReport:
+    """How far all features have moved.
+
+    Attributes:
+        rows: Number of rows compared with the baseline.
+        features: Reading per feature name.
+        alpha: Probability of one or more false verdicts among all features.
+    """
+
+    rows: int
+    features: Mapping[str, FeatureDrift]
+    alpha: float
+
+    @property
+    def drifted(self) -> tuple[str, ...]:
+        """Names of the features that drifted, furthest first."""
+        names = [name for name, each in self.features.items() if each.drifted]
+        return tuple(sorted(names, key=lambda name: -self.features[name].ks))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        features = {name: asdict(each) for name, each in self.features.items()}
+        return {
+            "rows": self.rows,
+            "alpha": self.alpha,
+            "drifted": list(self.drifted),
+            "features": features,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One side of a comparison, in counts.
+
+    Attributes:
+        counts: ``(d, bins)`` rows per bin.
+        missing: ``(d,)`` missing values.
+    """
+
+    counts: Counts
+    missing: Counts
+
+    @property
+    def present(self) -> Counts:
+        """Values that are not missing, ``(d,)``."""
+        total: Counts = self.counts.sum(axis=1)
+        return total
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return int(self.counts[:1].sum() + self.missing[:1].sum())
+
+
+def ks_from_counts(reference: Counts, window: Counts) -> tuple[Floats, Floats]:
+    """Distance at the edges, and by how much it can be larger between them.
+
+    Args:
+        reference: ``(d, bins)``, atoms in the odd places and gaps in the even ones.
+        window: ``(d, bins)`` likewise.
+
+    Returns:
+        Distances ``(d,)`` and bounds ``(d,)``.
+    """
+    high_f, high_g = _cumulative(reference), _cumulative(window)
+    low_f, low_g = _shifted(high_f), _shifted(high_g)
+    distance: Floats = np.abs(high_f - high_g).max(axis=1)
+    gaps = np.maximum(high_f - low_g, high_g - low_f)[:, ::2]
+    bound: Floats = np.maximum(gaps.max(axis=1) - distance, 0.0)
+    return distance, bound
+
+
+def exact_ks(reference: Floats, values: Floats) -> float:
+    """Two-sample distance of sorted, NaN-free samples.
+
+    Args:
+        reference: Sorted reference ``(n,)``.
+        values: Sorted values ``(m,)``.
+    """
+    if not len(reference) or not len(values):
+        return 0.0
+    worst = 0.0
+    for points, others in ((reference, values), (values, reference)):
+        for side in ("left", "right"):
+            own = np.searchsorted(points, points, side=side) / len(points)  # type: ignore[call-overload] # side is one of its literals
+            other = np.searchsorted(others, points, side=side) / len(others)  # type: ignore[call-overload] # as above
+            worst = max(worst, float(np.abs(own - other).max()))
+    return worst
+
+
+def ks_p_value(distance: Floats, n: Counts, m: Counts) -> Floats:
+    """Asymptotic p-value of two-sample distances (conservative for discrete features)."""
+    effective = np.sqrt(n * m / np.maximum(n + m, 1))
+    scaled = (effective + 0.12 + 0.11 / np.maximum(effective, 1e-9)) * distance
+    signs = np.where(_TERMS % 2, 1.0, -1.0)
+    series = 2 * (signs * np.exp(-2 * np.square(_TERMS * scaled[:, None]))).sum(axis=1)
+    certain = (scaled < _LAMBDA_WHERE_P_IS_ONE) | (n == 0) | (m == 0)
+    return np.where(certain, 1.0, np.clip(series, 0.0, 1.0))
+
+
+def report(
+    names: tuple[str, ...],
+    reference: Sample,
+    window: Sample,
+    *,
+    distances: tuple[Floats, Floats] | None = None,
+    categorical: NDArray[np.bool_],
+    alpha: float,
+    effect: float,
+) -> DriftReport:
+    """Compare two samples feature by feature.
+
+    Args:
+        names: Feature names.
+        reference: Baseline.
+        window: Traffic.
+        distances: Distances and bounds ``(d,)`` if they are known more exactly than from counts.
+        categorical: ``(d,)`` which features have no order.
+        alpha: Family-wise error rate over all features.
+        effect: Smallest distance (or change in the share of missing values) that matters.
+    """
+    ks, bound = distances or ks_from_counts(reference.counts, window.counts)
+    ks, bound = ks.copy(), bound.copy()
+    n, m = reference.present, window.present
+    p_value = ks_p_value(ks, n, m)
+    if categorical.any():
+        chosen = np.flatnonzero(categorical)
+        ks[chosen] = _total_variation(reference.counts[chosen], window.counts[chosen])
+        p_value[chosen] = _chi_square(reference.counts[chosen], window.counts[chosen])
+        bound[chosen] = 0.0
+    gone, gone_p = _missing(reference, window)
+    either = (reference.missing > 0) | (window.missing > 0)
+    p_value = np.where(either, np.minimum(1.0, 2 * np.minimum(p_value, gone_p)), p_value)
+    matters = np.maximum(ks, gone) >= effect
+    verdicts = (_holm(p_value) <= alpha) & matters
+    psi = _psi(reference, window)
+    share = window.missing / max(window.rows, 1)
+    columns = zip(names, ks, psi, p_value, share, bound, verdicts, strict=True)
+    features = {
+        name: FeatureDrift(
+            ks=float(d), psi=float(s), p_value=float(p), missing=float(gap), error_bound=float(b),
+            drifted=bool(verdict),
+        )
+        for name, d, s, p, gap, b, verdict in columns
+    }  # fmt: skip
+    return DriftReport(rows=window.rows, features=MappingProxyType(features), alpha=alpha)
+
+
+def _cumulative(counts: Counts) -> Floats:
+    """Distribution function at the upper end of each bin."""
+    total = np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    cumulative: Floats = counts.cumsum(axis=1) / total
+    return cumulative
+
+
+def _shifted(cumulative: Floats) -> Floats:
+    """Distribution function at the lower end of each bin."""
+    low = np.zeros_like(cumulative)
+    low[:, 1:] = cumulative[:, :-1]
+    return low
+
+
+def _psi(reference: Sample, window: Sample) -> Floats:
+    """Population stability index over tenths of the reference, smoothed by half a row a bin."""
+    total = np.maximum(reference.present, 1)[:, None]
+    middle = (reference.counts.cumsum(axis=1) - reference.counts / 2) / total
+    groups = np.minimum((middle * _PSI_BINS).astype(np.int64), _PSI_BINS - 1)
+    p, q = (_grouped(side, groups) for side in (reference, window))
+    return np.asarray(((p - q) * np.log(p / q)).sum(axis=1), dtype=np.float64)
+
+
+def _grouped(side: Sample, groups: Counts) -> Floats:
+    """Smoothed shares per group, missing values last."""
+    features = len(groups)
+    width = _PSI_BINS + 1
+    places = (groups + np.arange(features)[:, None] * width).ravel()
+    sums = np.bincount(places, weights=side.counts.ravel(), minlength=features * width)
+    table = sums.reshape(features, width)
+    table[:, -1] += side.missing
+    table += 0.5
+    shares: Floats = table / table.sum(axis=1, keepdims=True)
+    return shares
+
+
+def _total_variation(reference: Counts, window: Counts) -> Floats:
+    """Half the absolute difference of two distributions over categories."""
+    shares = [each / np.maximum(each.sum(axis=1, keepdims=True), 1) for each in (reference, window)]
+    distance: Floats = np.abs(shares[0] - shares[1]).sum(axis=1) / 2
+    return distance
+
+
+def _chi_square(reference: Counts, window: Counts) -> Floats:
+    """p-value of the two-sample χ² test, by Wilson and Hilferty's normal approximation."""
+    n, m = (np.maximum(each.sum(axis=1, keepdims=True), 1) for each in (reference, window))
+    both = reference + window
+    seen = np.where(both == 0, 1, both)
+    parts = np.square(reference * np.sqrt(m / n) - window * np.sqrt(n / m)) / seen
+    degrees = np.maximum((both > 0).sum(axis=1) - 1, 1)
+    spread = 2 / (9 * degrees)
+    z = ((parts.sum(axis=1) / degrees) ** (1 / 3) - (1 - spread)) / np.sqrt(spread)
+    return np.array([math.erfc(each / math.sqrt(2)) / 2 for each in z])
+
+
+def _missing(reference: Sample, window: Sample) -> tuple[Floats, Floats]:
+    """Change in the share of missing values and its two-sided p-value (pooled z-test)."""
+    n, m = max(reference.rows, 1), max(window.rows, 1)
+    change = np.abs(reference.missing / n - window.missing / m)
+    pooled = (reference.missing + window.missing) / (n + m)
+    spread = np.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
+    z = np.divide(change, spread, out=np.zeros_like(change), where=spread > 0)
+    return change, np.array([math.erfc(each / math.sqrt(2)) for each in z])
+
+
+def _holm(p_values: Floats) -> Floats:
+    """p-values corrected by Holm's step-down method."""
+    order = np.argsort(p_values)
+    factors = np.arange(len(p_values), 0, -1)
+    corrected = np.maximum.accumulate(np.minimum(p_values[order] * factors, 1.0))
+    result = np.empty_like(corrected)
+    result[order] = corrected
+    return result

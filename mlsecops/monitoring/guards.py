@@ -1,0 +1,189 @@
+"""What may refuse a call before the model sees it, on the caller's thread.
+
+call → RateLimit, InputGuard, IsolationGuard → the model, or CallRefused
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from mlsecops.errors import InputRefused, ModelIsolated, RateLimited, UsageError
+from mlsecops.monitoring.baseline import Baseline
+from mlsecops.monitoring.clients import BoundedMap
+from mlsecops.provenance.digest import Digest, Isolation
+
+__all__ = ["Guard", "InputGuard", "IsolationGuard", "RateLimit"]
+
+_KINDS: Final = "biuf"
+
+
+class Guard(Protocol):
+    """Decides whether a call may go on; it is the only part of monitoring that may refuse one."""
+
+    def check(self, client: str | None, inputs: Any) -> None:
+        """Let the call pass, or refuse it.
+
+        Args:
+            client: Who calls, or None.
+            inputs: What the model is about to see.
+
+        Raises:
+            CallRefused: The call must not go on.
+        """
+
+
+class RateLimit:
+    """Refuses clients that call too often (token bucket per client, in this process).
+
+    Args:
+        rate: Calls a second that a client may make in the long run, > 0.
+        burst: Calls it may make at once; one second's worth by default.
+        cost: What a call of that input costs; 1 by default. Use ``len`` where calls are batches.
+        capacity: Number of clients remembered; the least recently seen is forgotten.
+        clock: Monotonic time in seconds.
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        *,
+        burst: float | None = None,
+        cost: Callable[[Any], float] = lambda _: 1.0,
+        capacity: int = 10_000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not (math.isfinite(rate) and rate > 0):
+            raise UsageError(f"rate: expected calls a second above 0, got {rate}")
+        self._rate = rate
+        self._burst = max(1.0, rate if burst is None else burst)
+        self._cost = cost
+        self._clock = clock
+        self._lock = threading.Lock()
+        full = self._burst
+        self._buckets: BoundedMap[str | None, list[float]] = BoundedMap(
+            lambda: [full, -math.inf], capacity=capacity, ttl=max(3600.0, full / rate)
+        )
+
+    def check(self, client: str | None, inputs: Any) -> None:
+        """Take the tokens that the call costs.
+
+        Raises:
+            RateLimited: The client has none left.
+        """
+        cost = self._cost(inputs)
+        with self._lock:
+            now = self._clock()
+            bucket = self._buckets.use(client, now)
+            tokens = min(self._burst, bucket[0] + (now - bucket[1]) * self._rate)
+            needed = min(cost, self._burst)
+            if tokens >= needed:
+                # A batch larger than the burst is paid for by going into debt.
+                bucket[:] = [tokens - cost, now]
+                return
+            bucket[:] = [tokens, now]
+        wait = (needed - tokens) / self._rate
+        raise RateLimited(
+            f"client {client!r}: at most {self._rate:g} calls a second; retry in {wait:.2f} s",
+            retry_after=wait,
+        )
+
+
+class InputGuard:
+    """Refuses inputs that do not have the shape, kind and range of the baseline.
+
+    Args:
+        baseline: What inputs look like.
+        margin: How far outside the baseline's range a value may lie, in extents of its feature.
+        max_rows: Largest batch.
+    """
+
+    def __init__(self, baseline: Baseline, *, margin: float = 1.0, max_rows: int = 65_536) -> None:
+        ranges = baseline.anomalies
+        self._baseline = baseline
+        self._max_rows = max_rows
+        self._low = ranges.low - margin * ranges.extent
+        self._high = ranges.high + margin * ranges.extent
+        self._complete = ranges.complete > 0
+
+    def check(self, client: str | None, inputs: Any) -> None:  # noqa: ARG002 - a Guard is told who calls
+        """Compare an input with the baseline.
+
+        Raises:
+            InputRefused: It is not an input for this model.
+        """
+        values = np.asarray(inputs)
+        if values.dtype.kind not in _KINDS:
+            raise InputRefused(f"input: expected numbers, got {values.dtype}")
+        if values.ndim and len(values) > self._max_rows and values.shape != self._baseline.shape:
+            raise InputRefused(f"input: at most {self._max_rows} rows, got {len(values)}")
+        try:
+            rows = self._baseline.table(values)
+        except UsageError as error:
+            raise InputRefused(str(error)) from error
+        missing = np.isnan(rows)
+        if (missing & self._complete).any():
+            raise InputRefused(
+                f"input: {self._names(missing & self._complete)} must not be missing"
+            )
+        outside = ~missing & ~((rows >= self._low) & (rows <= self._high))
+        if outside.any():
+            raise InputRefused(f"input: {self._names(outside)} far outside the baseline's range")
+
+    def _names(self, mask: np.ndarray[Any, np.dtype[np.bool_]]) -> str:
+        """The first few features that a mask marks in any row."""
+        names = [self._baseline.names[i] for i in np.flatnonzero(mask.any(axis=0))]
+        return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
+
+
+class IsolationGuard:
+    """Refuses calls of a model that an incident isolated while it was being served.
+
+    A reason once seen is final for this guard's refresh period; if it cannot be found out whether
+    the model is isolated, the call is refused.
+
+    Args:
+        digest: The model's digest.
+        isolation: Who knows (a registry, say).
+        refresh: Seconds for which an answer holds, ≥ 0.
+        clock: Monotonic time in seconds.
+    """
+
+    def __init__(
+        self,
+        digest: Digest,
+        isolation: Isolation,
+        *,
+        refresh: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._digest = digest
+        self._isolation = isolation
+        self._refresh = refresh
+        self._clock = clock
+        self._answer: tuple[float, str | None] = (-math.inf, None)
+
+    def check(self, client: str | None, inputs: Any) -> None:  # noqa: ARG002 - the model is refused, whoever calls
+        """Ask whether the model is isolated, at most once per refresh period.
+
+        Raises:
+            ModelIsolated: It is, or nobody can say.
+        """
+        now = self._clock()
+        asked, reason = self._answer
+        if now - asked >= self._refresh:
+            try:
+                reason = self._isolation.isolated(self._digest)
+            except Exception as error:
+                raise ModelIsolated(
+                    f"model {self._digest.short}: cannot find out whether it is isolated: {error}; "
+                    "restore access to the registry"
+                ) from error
+            self._answer = (now, reason)
+        if reason is not None:
+            raise ModelIsolated(f"model {self._digest.short} is isolated: {reason}")

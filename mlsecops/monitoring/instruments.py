@@ -1,0 +1,115 @@
+"""How aggregates leave the process: OpenTelemetry instruments, created once, for all monitors.
+
+worker → Series of a monitor's name → observable counters and gauges → whatever reads metrics
+
+Monitors of the same name share one Series: their counters add up, and a closed or collected
+monitor's counts stay, so that no counter ever goes backwards.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from opentelemetry import metrics
+from opentelemetry.metrics import CallbackOptions, Observation
+
+from mlsecops.monitoring.telemetry import METRICS, SCOPE, VERSION, Metric
+
+__all__ = ["Series", "series_of"]
+
+_MOST_SERIES: Final = 256
+_OTHER: Final = "other"
+
+Attributes = tuple[str, ...]
+
+
+class Series:
+    """Values of all metrics of one monitor name, by attributes.
+
+    Args:
+        monitor: Value of the ``monitor`` attribute.
+    """
+
+    def __init__(self, monitor: str) -> None:
+        self._monitor = monitor
+        self._lock = threading.Lock()
+        self._values: dict[str, dict[Attributes, float]] = {each.name: {} for each in METRICS}
+        self.refreshers: list[Callable[[], object]] = []
+
+    def add(self, metric: Metric, amount: float, *attributes: str) -> None:
+        """Let a counter grow.
+
+        Args:
+            metric: Which.
+            amount: By how much, ≥ 0.
+            attributes: Values of its attributes after ``monitor``.
+        """
+        with self._lock:
+            values = self._values[metric.name]
+            key = attributes
+            if key not in values and len(values) >= _MOST_SERIES:
+                key = (_OTHER,) * len(attributes)
+            values[key] = values.get(key, 0.0) + amount
+
+    def replace(self, metric: Metric, values: dict[Attributes, float]) -> None:
+        """Set all points of a gauge."""
+        with self._lock:
+            self._values[metric.name] = dict(list(values.items())[:_MOST_SERIES])
+
+    def clear(self) -> None:
+        """Count from zero with a lock of its own, as a forked child must; gauges stay."""
+        self._lock = threading.Lock()
+        for each in METRICS:
+            if each.kind == "counter":
+                self._values[each.name] = {}
+
+    def observations(self, metric: Metric) -> list[Observation]:
+        """Points of a metric for OpenTelemetry."""
+        with self._lock:
+            points = list(self._values[metric.name].items())
+        names = metric.attributes
+        return [
+            Observation(
+                value,
+                {k: v for k, v in zip(names, (self._monitor, *key), strict=True) if v},
+            )
+            for key, value in points
+        ]
+
+
+_series: Final[dict[str, Series]] = {}
+_lock = threading.Lock()
+
+
+def series_of(monitor: str) -> Series:
+    """The Series of a monitor's name; the first one creates the process' instruments."""
+    with _lock:
+        if not _series:
+            _create()
+        return _series.setdefault(monitor, Series(monitor))
+
+
+def _create() -> None:
+    """Create every instrument of the table."""
+    meter = metrics.get_meter(SCOPE, VERSION)
+    for each in METRICS:
+        create = (
+            meter.create_observable_counter
+            if each.kind == "counter"
+            else meter.create_observable_gauge
+        )
+        create(each.name, [_callback(each)], unit=each.unit, description=each.description)
+
+
+def _callback(metric: Metric) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    """What reads a metric of all monitors."""
+
+    def observe(_: CallbackOptions) -> Iterable[Observation]:
+        for series in list(_series.values()):
+            for refresh in list(series.refreshers):
+                refresh()
+            yield from series.observations(metric)
+
+    return observe

@@ -1,0 +1,269 @@
+"""What stands behind a monitored function: its ring, its aggregation and its state."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from mlsecops.errors import UsageError
+from mlsecops.findings import Alert, Sink
+from mlsecops.monitoring import telemetry
+from mlsecops.monitoring.aggregation import Aggregation
+from mlsecops.monitoring.alerting import Alerting, Rule
+from mlsecops.monitoring.baseline import Baseline
+from mlsecops.monitoring.clients import ClientState
+from mlsecops.monitoring.drift import DriftReport
+from mlsecops.monitoring.instruments import series_of
+from mlsecops.monitoring.profile import Profile
+from mlsecops.monitoring.readings import Detector
+from mlsecops.monitoring.ring import Event, Label, Ring
+from mlsecops.monitoring.traffic import Reader
+from mlsecops.monitoring.worker import worker
+
+__all__ = ["Monitor", "MonitorState"]
+
+_BATCH: Final = 4096
+_HOLD: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonitorState:
+    """What a monitor knows at one moment.
+
+    Attributes:
+        calls: Calls that ended, refused ones included.
+        processed: Calls that were aggregated.
+        dropped: Calls that nobody looked at, because the ring was full or the monitor closed.
+        failures: Failures of the monitoring itself, which were swallowed.
+        confidence: Mean confidence of the recent predictions, or None without probabilities.
+        drift: Latest comparison with the baseline, or None before the first.
+        clients: What is known about each client that is remembered.
+        accuracy: Accuracy over the recent labels, or None without labels.
+        alerts: The newest alerts, oldest first.
+        profile: Distribution of all inputs so far, or None without a baseline.
+    """
+
+    calls: int
+    processed: int
+    dropped: int
+    failures: int
+    confidence: float | None
+    drift: DriftReport | None
+    clients: Mapping[str, ClientState]
+    accuracy: float | None
+    alerts: tuple[Alert, ...]
+    profile: Profile | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "calls": self.calls,
+            "processed": self.processed,
+            "dropped": self.dropped,
+            "failures": self.failures,
+            "confidence": self.confidence,
+            "drift": None if self.drift is None else self.drift.to_dict(),
+            "clients": {name: asdict(each) for name, each in self.clients.items()},
+            "accuracy": self.accuracy,
+            "alerts": [alert.to_dict() for alert in self.alerts],
+            "profile": None if self.profile is None else {"rows": self.profile.count},
+        }
+
+
+class Monitor:
+    """State and control of one monitored function (``fn.monitor``).
+
+    Made by ``monitored``. It lives until ``close`` is called or the process ends.
+
+    Args:
+        name: Value of the ``monitor`` attribute in every metric and alert.
+        baseline: Normal, or None.
+        reader: Turns events into tables.
+        detectors: Detectors besides those that the baseline brings.
+        rules: When to raise an alert.
+        sinks: Who is told.
+        capacity: Most calls that may wait for the worker.
+        digest: ``"sha256:<hex>"`` of the model, or None.
+        clock: Unix time in seconds.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        baseline: Baseline | None,
+        reader: Reader,
+        detectors: Sequence[Detector],
+        rules: Sequence[Rule],
+        sinks: Sequence[Sink],
+        capacity: int,
+        digest: str | None,
+        clock: Callable[[], float],
+    ) -> None:
+        if capacity < 1:
+            raise UsageError(f"capacity: expected at least 1 call, got {capacity}")
+        self.name = name
+        self.digest = digest
+        self._ring = Ring(capacity)
+        self._clock = clock
+        self._series = series_of(name)
+        self._lock = threading.Lock()
+        self._owner: int | None = None
+        self._counting = threading.Lock()
+        self._processed = self._failures = self._told = 0
+        self._closed = False
+        alerting = Alerting(
+            rules, sinks, monitor=name, digest=digest, clock=clock, failed=self.failed
+        )
+        self._aggregation = Aggregation(
+            baseline,
+            reader=reader,
+            detectors=detectors,
+            alerting=alerting,
+            series=self._series,
+            failed=self.failed,
+        )
+        self._series.refreshers.append(self._refresh)
+        worker.serve(self)
+
+    def snapshot(self) -> MonitorState:
+        """What is known now; calls that still wait are counted, but not processed."""
+        with self._counting:
+            processed, failures = self._processed, self._failures
+        aggregation = self._aggregation
+        profile = aggregation.watch.profile
+        return MonitorState(
+            calls=self._ring.calls,
+            processed=processed,
+            dropped=self._ring.dropped,
+            failures=failures,
+            confidence=aggregation.watch.confidence,
+            drift=aggregation.watch.drift,
+            clients=aggregation.clients,
+            accuracy=aggregation.accuracy,
+            alerts=aggregation.alerting.alerts,
+            profile=None if profile is None else profile.copy(),
+        )
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Aggregate everything that waits, on this thread.
+
+        Args:
+            timeout: Seconds to try for.
+
+        Returns:
+            Whether nothing waits any more.
+        """
+        deadline = time.monotonic() + timeout
+        if self._owner == threading.get_ident() or not self._lock.acquire(timeout=max(timeout, 0)):
+            return False
+        try:
+            self._owner = threading.get_ident()
+            while self._drain() and time.monotonic() < deadline:
+                pass
+        finally:
+            self._owner = None
+            self._lock.release()
+        return not len(self._ring)
+
+    def record_label(self, request_id: Any, label: Any) -> None:
+        """Say what the right answer was.
+
+        Args:
+            request_id: What ``request_id`` gave for the call, or for the row.
+            label: True class, or one for each row of the request.
+        """
+        if self._closed or not self._ring.leave(Label(str(request_id), label, self._clock())):
+            self.failed()
+        elif worker.asleep:
+            worker.wake()
+
+    def close(self) -> None:
+        """Aggregate what waits and stop looking; later calls count as dropped."""
+        if not self._closed:
+            self.flush()
+            self._closed = True
+            self.flush()
+            worker.leave(self)
+            if self._refresh in self._series.refreshers:
+                self._series.refreshers.remove(self._refresh)
+
+    def record(self, event: Event, size: int) -> None:
+        """Leave a call for the worker; this runs on the caller's thread.
+
+        Args:
+            event: The call.
+            size: Bytes of the arrays it holds.
+        """
+        if self._closed:
+            self._ring.drop()
+            self._told += 1
+            self._series.add(telemetry.DROPPED, 1)
+            return
+        self._ring.append(event, size)
+        if worker.asleep:
+            worker.wake()
+
+    def failed(self) -> None:
+        """Count a failure of the monitoring."""
+        with self._counting:
+            self._failures += 1
+        self._series.add(telemetry.FAILURES, 1)
+
+    def drain(self) -> bool:
+        """Aggregate a batch of what waits, unless somebody else is at it."""
+        if not self._lock.acquire(blocking=False):
+            return True
+        try:
+            self._owner = threading.get_ident()
+            return self._drain()
+        finally:
+            self._owner = None
+            self._lock.release()
+
+    def _drain(self) -> bool:
+        events = self._ring.take(_BATCH)
+        dropped = self._ring.dropped
+        fresh, self._told = dropped - self._told, dropped
+        try:
+            if fresh:
+                self._series.add(telemetry.DROPPED, fresh)
+                self._aggregation.dropped(fresh)
+            if events:
+                self._aggregation.take(events)
+        except Exception:  # noqa: BLE001 - monitoring never takes the served model down
+            self.failed()
+        count = sum(1 for event in events if isinstance(event, Event))
+        with self._counting:
+            self._processed += count
+        self._series.add(telemetry.PROCESSED, count)
+        return bool(events)
+
+    def _refresh(self) -> None:
+        """Let an exporter read what waits, too."""
+        if len(self._ring):
+            self.flush(0.5)
+
+    def hold(self) -> None:
+        """Come to rest before a fork, unless this thread forks out of a sink."""
+        if self._owner != threading.get_ident() and self._lock.acquire(timeout=_HOLD):
+            self._owner = -1
+        self._ring.hold()
+
+    def release(self) -> None:
+        """Go on after a fork, in the parent."""
+        self._ring.release()
+        if self._owner == -1:
+            self._owner = None
+            self._lock.release()
+
+    def renew(self) -> None:
+        """Start from nothing in a forked child: what was counted or waits is the parent's."""
+        self._lock, self._counting = threading.Lock(), threading.Lock()
+        self._owner = None
+        self._ring.renew()
+        self._series.clear()
+        self._processed = self._failures = self._told = 0

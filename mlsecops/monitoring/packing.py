@@ -1,0 +1,116 @@
+"""How arrays lie in a file of ours: a header in JSON, raw numbers, a checksum, nothing executable.
+
+Layout: an 8-byte magic, the header's length (4 bytes, big endian), the header (UTF-8 JSON: kind,
+facts, and name, dtype and shape of each array), the arrays' bytes in that order (little endian, C
+order), and the SHA-256 of everything before it. The checksum finds accidents; whoever needs to
+know who wrote the file signs it like any other artifact.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import struct
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlsecops.errors import FormatRefused, LimitExceeded
+
+__all__ = ["MAX_BYTES", "pack", "read", "unpack"]
+
+MAX_BYTES: Final = 512 * 2**20
+_MAX_HEADER: Final = 2**24
+_MAX_DIMENSIONS: Final = 8
+_MAGIC: Final = b"MLSOPS1\n"
+_CHECKSUM: Final = hashlib.sha256().digest_size
+_DTYPES: Final = {"<f8": 8, "<f4": 4, "<i8": 8}
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def pack(kind: str, facts: dict[str, Any], arrays: Arrays) -> bytes:
+    """Bytes of facts and arrays.
+
+    Args:
+        kind: What the bytes are (``"baseline"``); ``unpack`` demands the same.
+        facts: Plain values for JSON.
+        arrays: float64, float32 or int64 arrays by name.
+    """
+    table = [[name, each.dtype.newbyteorder("<").str, each.shape] for name, each in arrays.items()]
+    header = json.dumps({"kind": kind, "facts": facts, "arrays": table}).encode()
+    body = b"".join(
+        np.ascontiguousarray(each, dtype=each.dtype.newbyteorder("<")).tobytes()
+        for each in arrays.values()
+    )
+    content = _MAGIC + struct.pack(">I", len(header)) + header + body
+    return content + hashlib.sha256(content).digest()
+
+
+def unpack(data: bytes, kind: str, *, where: str) -> tuple[dict[str, Any], Arrays]:
+    """Read what ``pack`` wrote.
+
+    Args:
+        data: Untrusted bytes.
+        kind: What they must be.
+        where: Name for messages.
+
+    Raises:
+        FormatRefused: They are not of that kind, are cut short, or were changed.
+        LimitExceeded: They are larger than ``MAX_BYTES``.
+    """
+    if len(data) > MAX_BYTES:
+        raise LimitExceeded(f"{where}: at most {MAX_BYTES} bytes are read, got {len(data)}")
+    start = len(_MAGIC) + 4
+    if len(data) < start + _CHECKSUM or not data.startswith(_MAGIC):
+        raise FormatRefused(f"{where}: expected a {kind} written by mlsecops, got other bytes")
+    content, checksum = data[:-_CHECKSUM], data[-_CHECKSUM:]
+    if hashlib.sha256(content).digest() != checksum:
+        raise FormatRefused(f"{where}: the checksum does not match: the bytes are damaged")
+    (length,) = struct.unpack(">I", content[len(_MAGIC) : start])
+    if length > min(_MAX_HEADER, len(content) - start):
+        raise FormatRefused(f"{where}: the header claims {length} bytes, which are not there")
+    try:
+        header = json.loads(content[start : start + length])
+        if header["kind"] != kind:
+            raise FormatRefused(f"{where}: expected a {kind}, got a {str(header['kind'])[:40]!r}")
+        return dict(header["facts"]), _arrays(header["arrays"], content[start + length :], where)
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
+        raise FormatRefused(f"{where}: the header is malformed: {error}") from error
+
+
+def read(path: str | os.PathLike[str]) -> bytes:
+    """Bytes of a file that is not larger than any of ours.
+
+    Raises:
+        LimitExceeded: It is larger than ``MAX_BYTES``.
+        OSError: It cannot be read.
+    """
+    with Path(path).open("rb") as stream:
+        data = stream.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise LimitExceeded(f"{path}: at most {MAX_BYTES} bytes are read")
+    return data
+
+
+def _arrays(table: Any, body: bytes, where: str) -> Arrays:
+    """Arrays of a body, each exactly where the table says, with nothing left over."""
+    arrays: Arrays = {}
+    offset = 0
+    for name, dtype, shape in table:
+        sizes = [int(size) for size in shape]
+        if dtype not in _DTYPES or len(sizes) > _MAX_DIMENSIONS or min(sizes, default=0) < 0:
+            raise FormatRefused(f"{where}: array {str(name)[:40]!r} has an unknown dtype or shape")
+        size = math.prod(sizes) * _DTYPES[dtype]
+        if size > len(body) - offset:
+            raise FormatRefused(f"{where}: array {str(name)[:40]!r} is longer than the file")
+        flat = np.frombuffer(body, dtype=dtype, count=math.prod(sizes), offset=offset)
+        arrays[str(name)] = flat.astype(flat.dtype.newbyteorder("=")).reshape(sizes)
+        offset += size
+    if offset != len(body):
+        raise FormatRefused(f"{where}: {len(body) - offset} bytes follow the last array")
+    return arrays
