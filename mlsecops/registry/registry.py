@@ -109,7 +109,7 @@ class Registry:
                 name=name, version=len(records) + 1, digest=verified.digest, listing=kept
             )
             detail = {"listing": str(kept), "signers": list(verified.signers)}
-            return record, {**_event("published", record), **detail}
+            return record, {**record.event("published"), **detail}
 
         return self._commit(decide)
 
@@ -138,7 +138,7 @@ class Registry:
             approved = (name, version) in state.approved
             if approved and (serves or stage == "approved"):
                 return record, None
-            return record, _event(stage, record)
+            return record, record.event(stage)
 
         return self._commit(decide)
 
@@ -211,7 +211,7 @@ class Registry:
             state = self._state()
             current = self._find(state, name, "serving")
             record = self._older(state, current)
-            event = {**_event("rolled-back", record), "previous": current.version}
+            event = {**record.event("rolled-back"), "previous": current.version}
             if self._append(state, event):
                 return self._state().view(record)
 
@@ -229,7 +229,7 @@ class Registry:
         def decide(state: State) -> tuple[Record, dict[str, Any] | None]:
             record = state.record(require_name(name), version)
             done = state.floors.get(name, 1) >= version
-            return record, None if done else _event("floor-raised", record)
+            return record, None if done else record.event("floor-raised")
 
         self._commit(decide)
 
@@ -253,6 +253,10 @@ class Registry:
         state = self._state()
         names = sorted(state.records) if name is None else [require_name(name)]
         return tuple(state.view(record) for each in names for record in state.records.get(each, ()))
+
+    def serves(self, version: Version) -> bool:
+        """Whether a version is the one that its model serves, quarantined or not."""
+        return self._state().serving.get(version.name) == version.version
 
     def verify(self, name: str, version: int) -> Verified:
         """Verify a version's bytes now and give what its signers vouch for.
@@ -306,7 +310,7 @@ class Registry:
         event = {"type": kind, **detail}
         while True:
             state = self._state()
-            if any(_same(known, event) for known in state.history) or self._append(state, event):
+            if any(known.says(event) for known in state.history) or self._append(state, event):
                 return
 
     def recorded(self, kind: str) -> tuple[Event, ...]:
@@ -386,19 +390,3 @@ def _operators(policy: TrustPolicy) -> tuple[LogKey, ...]:
         for trusted in policy.keys
         if not trusted.scope.models and not policy.key_revoked(trusted.key.fingerprint)
     )
-
-
-def _event(kind: str, record: Record) -> dict[str, Any]:
-    return {
-        "type": kind,
-        "name": record.name,
-        "version": record.version,
-        "digest": str(record.digest),
-    }
-
-
-def _same(known: Event, event: Mapping[str, Any]) -> bool:
-    if known.kind != event["type"]:
-        return False
-    plain = known.to_dict()
-    return {key: plain[key] for key in plain if key not in {"index", "at"}} == event

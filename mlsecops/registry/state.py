@@ -65,6 +65,11 @@ class Event:
             detail=rest,
         )
 
+    def says(self, raw: Mapping[str, Any]) -> bool:
+        """Whether it records the same as another event would, whenever."""
+        own = self.to_dict()
+        return {key: own[key] for key in own if key not in {"index", "at"}} == raw
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         named = {"name": self.name, "version": self.version, "digest": self.digest}
@@ -120,6 +125,11 @@ class Record:
     version: int
     digest: Digest
     listing: Digest
+
+    def event(self, kind: str) -> dict[str, Any]:
+        """An event that concerns this version."""
+        named = {"name": self.name, "version": self.version, "digest": str(self.digest)}
+        return {"type": kind, **named}
 
 
 @dataclass(slots=True)

@@ -1,0 +1,208 @@
+"""How a playbook is shared: OASIS CACAO 2.0, written and read strictly.
+
+The JSON schema of CACAO accepts references that lead nowhere; here they are refused. What is read
+can only name actions that this library has, and anything else becomes a step for people: a
+playbook from elsewhere runs no code. Its steps need approval unless it says otherwise.
+
+Source: OASIS CACAO Security Playbooks 2.0, sections 3 (playbook), 4 (workflow), 10 (variables).
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, cast, get_args
+
+from mlsecops.errors import IncidentError
+from mlsecops.incident.plan import Approval, PlaybookStep
+
+__all__ = ["read", "write"]
+
+_SPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "urn:mlsecops-sdk:playbook")
+_CREATED: Final = "2026-01-01T00:00:00.000Z"
+_MAX_CHARACTERS: Final = 1_000_000
+_ACTIONS: Final = frozenset(
+    {"isolate", "evidence", "assess", "rollback", "remediate", "validate", "close"}
+)
+_BRANCHES: Final = ("on_success", "on_failure", "next_steps", "on_true", "on_false", "cases")
+
+
+def write(title: str, steps: Sequence[PlaybookStep], *, kind: str | None) -> str:
+    """CACAO 2.0 JSON text; the same playbook gives the same text.
+
+    Args:
+        title: Name of the playbook.
+        steps: Its steps, in order.
+        kind: Kind of incident, kept as a label.
+    """
+    ids = [_id("action", f"{title}/{step.name}") for step in steps]
+    start, end, people = _id("start", title), _id("end", title), _id("organization", title)
+    following = [*ids, end]
+    workflow: dict[str, Any] = {start: {"type": "start", "on_completion": following[0]}}
+    for place, (own, step) in enumerate(zip(ids, steps, strict=True), 1):
+        workflow[own] = _action(step, agent=people, following=following[place])
+    workflow[end] = {"type": "end"}
+    playbook = {
+        "type": "playbook",
+        "spec_version": "cacao-2.0",
+        "id": _id("playbook", f"{title}/{kind}"),
+        "name": title,
+        "playbook_types": ["mitigation", "remediation"],
+        "created_by": _id("identity", "mlsecops-sdk"),
+        "created": _CREATED,
+        "modified": _CREATED,
+        "labels": [kind] if kind else ["any"],
+        "workflow_start": start,
+        "workflow": workflow,
+        "agent_definitions": {people: {"type": "organization", "name": "Model operations"}},
+    }
+    return json.dumps(playbook, indent=2, ensure_ascii=False)
+
+
+def read(text: str | bytes) -> tuple[str, tuple[PlaybookStep, ...], str | None]:
+    """Title, steps and kind of a linear CACAO 2.0 playbook.
+
+    Args:
+        text: JSON text.
+
+    Raises:
+        IncidentError: It is malformed, or its steps do not form one line from start to end.
+    """
+    playbook = _parse(text)
+    if playbook.get("type") != "playbook" or playbook.get("spec_version") != "cacao-2.0":
+        raise IncidentError("CACAO playbook: expected type 'playbook' and version 'cacao-2.0'")
+    workflow = _object(playbook, "workflow")
+    agents = playbook.get("agent_definitions", {})
+    _lint(workflow, agents if isinstance(agents, dict) else {})
+    steps = tuple(_step(raw) for raw in _line(workflow, playbook.get("workflow_start")))
+    if not steps or len({step.name for step in steps}) != len(steps):
+        raise IncidentError("CACAO playbook: expected action steps, each with a name of its own")
+    labels = playbook.get("labels")
+    kind = labels[0] if isinstance(labels, list) and labels else None
+    return _text(playbook, "name"), steps, kind if isinstance(kind, str) else None
+
+
+def _id(kind: str, name: str) -> str:
+    return f"{kind}--{uuid.uuid5(_SPACE, f'{kind}/{name}')}"
+
+
+def _action(step: PlaybookStep, *, agent: str, following: str) -> dict[str, Any]:
+    return {
+        "type": "action",
+        "name": step.title,
+        "description": step.instructions,
+        "step_variables": {
+            "__step__": _constant(step.name),
+            "__action__": _constant(step.action),
+            "__approval__": _constant(step.approval),
+        },
+        "commands": [{"type": "manual", "command": step.instructions}],
+        "agent": agent,
+        "on_completion": following,
+    }
+
+
+def _constant(value: str) -> dict[str, Any]:
+    return {"type": "string", "value": value, "constant": True}
+
+
+def _parse(text: str | bytes) -> dict[str, Any]:
+    if len(text) > _MAX_CHARACTERS:
+        raise IncidentError(f"CACAO playbook: longer than {_MAX_CHARACTERS} characters")
+    try:
+        playbook = json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise IncidentError(f"CACAO playbook: not JSON: {error}") from error
+    if not isinstance(playbook, dict):
+        raise IncidentError("CACAO playbook: expected a JSON object")
+    return playbook
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Two steps of one id would let a reader and this program see different playbooks."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return found
+
+
+def _lint(workflow: Mapping[str, Any], agents: Mapping[str, Any]) -> None:
+    for own, raw in workflow.items():
+        if not isinstance(raw, dict) or raw.get("type") not in {"start", "action", "end"}:
+            raise IncidentError(
+                f"CACAO playbook, {own}: expected a start, action or end step; branches and other "
+                "kinds of step are not supported"
+            )
+        branches = [key for key in _BRANCHES if key in raw]
+        if branches:
+            raise IncidentError(f"CACAO playbook, {own}: {branches[0]} is not supported")
+        following = raw.get("on_completion")
+        if raw["type"] != "end" and following not in workflow:
+            raise IncidentError(f"CACAO playbook, {own}: on_completion {following!r} leads nowhere")
+        if raw.get("agent") is not None and raw["agent"] not in agents:
+            raise IncidentError(f"CACAO playbook, {own}: agent {raw['agent']!r} is not defined")
+
+
+def _line(workflow: Mapping[str, Any], start: object) -> Iterator[dict[str, Any]]:
+    """Action steps from start to end; no step may be left out or come twice."""
+    if not isinstance(start, str) or workflow.get(start, {}).get("type") != "start":
+        raise IncidentError(f"CACAO playbook: workflow_start {start!r} names no start step")
+    seen = [start]
+    while workflow[seen[-1]]["type"] != "end":
+        following = workflow[seen[-1]]["on_completion"]
+        if following in seen:
+            raise IncidentError(f"CACAO playbook: its steps run in a circle at {following}")
+        seen.append(following)
+    if len(seen) != len(workflow):
+        lost = sorted(workflow.keys() - set(seen))
+        raise IncidentError(f"CACAO playbook: no way leads to {', '.join(lost)}")
+    yield from (workflow[own] for own in seen[1:-1])
+
+
+def _step(raw: dict[str, Any]) -> PlaybookStep:
+    title = _text(raw, "name")
+    action = _variable(raw, "__action__")
+    approval = _variable(raw, "__approval__")
+    known = action in _ACTIONS
+    return PlaybookStep(
+        name=_variable(raw, "__step__") or title,
+        action=str(action) if known else "manual",
+        title=title,
+        instructions=_instructions(raw),
+        approval=cast("Approval", approval) if approval in get_args(Approval) else "required",
+    )
+
+
+def _instructions(raw: dict[str, Any]) -> str:
+    description = raw.get("description")
+    if isinstance(description, str) and description:
+        return description
+    commands = raw.get("commands")
+    listed = [
+        str(command.get("command", ""))
+        for command in (commands if isinstance(commands, list) else [])
+        if isinstance(command, dict)
+    ]
+    return "\n".join(listed) or _text(raw, "name")
+
+
+def _variable(raw: dict[str, Any], name: str) -> str | None:
+    variables = raw.get("step_variables")
+    found = variables.get(name) if isinstance(variables, dict) else None
+    value = found.get("value") if isinstance(found, dict) else None
+    return value if isinstance(value, str) else None
+
+
+def _object(raw: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = raw.get(key)
+    if not isinstance(value, dict):
+        raise IncidentError(f"CACAO playbook: expected {key} to be an object")
+    return value
+
+
+def _text(raw: Mapping[str, Any], key: str) -> str:
+    value = raw.get(key)
+    if not isinstance(value, str) or not value:
+        raise IncidentError(f"CACAO playbook: expected {key} to be text, got {value!r}")
+    return value

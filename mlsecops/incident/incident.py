@@ -1,0 +1,288 @@
+"""What is known of an incident, and how far its handling has come.
+
+An alert or finding gives the incident its id; its log, under ``incidents/<id>/`` of the registry,
+is the only thing that is written, and everything here is read from it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from mlsecops.audit import AuditLog
+from mlsecops.errors import IncidentError, UsageError
+from mlsecops.findings import Alert, Finding
+from mlsecops.incident.evidence import Evidence
+from mlsecops.provenance import Digest
+from mlsecops.registry import Registry
+
+__all__ = ["DEFAULT_STEPS", "Incident", "Step", "StepState"]
+
+StepState = Literal["pending", "waiting", "manual", "failed", "done"]
+IncidentState = Literal["open", "contained", "waiting", "failed", "closed"]
+
+DEFAULT_STEPS: Final = (
+    "isolate",
+    "evidence",
+    "assess",
+    "rollback",
+    "remediate",
+    "validate",
+    "close",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Where one step of an incident stands.
+
+    Attributes:
+        name: Name of the step.
+        state: ``pending``, ``waiting`` (for approval), ``manual`` (for people), ``failed`` or
+            ``done``.
+        note: What happened, or what to do.
+        result: What the step found, as JSON values.
+    """
+
+    name: str
+    state: StepState = "pending"
+    note: str = ""
+    result: Mapping[str, Any] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "name": self.name,
+            "state": self.state,
+            "note": self.note,
+            "result": None if self.result is None else dict(self.result),
+        }
+
+
+class Incident:
+    """One alert or finding and its handling; made by `Incident.open`.
+
+    Args:
+        identity: Its id.
+        registry: The registry that it belongs to.
+        clock: Gives the time of events, timezone-aware.
+    """
+
+    def __init__(self, identity: str, *, registry: Registry, clock: Callable[[], datetime]) -> None:
+        self.id = identity
+        self.registry = registry
+        self.folder = registry.location / "incidents" / identity
+        self._clock = clock
+        self._log = AuditLog(
+            self.folder / "custody.sqlite",
+            signer=registry.signer,
+            keys=registry.log_keys,
+            origin=f"mlsecops-incident/{identity}",
+        )
+
+    @classmethod
+    def open(
+        cls,
+        subject: Alert | Finding,
+        *,
+        registry: Registry,
+        digest: Digest | str | None = None,
+        snapshot: object = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> Incident:
+        """Open the incident of an alert or finding, or the one it already has.
+
+        Args:
+            subject: What raised it.
+            registry: Where the model is kept; its signer signs the incident's log and evidence.
+            digest: What it concerns, for a finding or an alert that does not say.
+            snapshot: The monitor's state at the time (``fn.monitor.snapshot()`` or a mapping); kept
+                as evidence by the call that opens the incident.
+            clock: Gives the time of events, timezone-aware.
+
+        Raises:
+            UsageError: The digest is malformed, or a new incident is opened without a signer.
+            VerificationError: The incident's log was tampered with.
+        """
+        named = digest if digest is not None else getattr(subject, "digest", None)
+        about = None if named is None else str(Digest.parse(str(named)))
+        described = _describe(subject)
+        incident = cls(_identity(subject, about), registry=registry, clock=clock)
+        if registry.signer is not None:
+            incident._begin(described, about, snapshot)
+        incident.events()
+        return incident
+
+    @property
+    def digest(self) -> Digest | None:
+        """The digest it concerns, or None."""
+        text = self._opened()["digest"]
+        return None if text is None else Digest.parse(text)
+
+    @property
+    def subject(self) -> dict[str, Any]:
+        """The alert or finding, as plain values."""
+        return dict(self._opened()["subject"])
+
+    @property
+    def snapshot(self) -> dict[str, Any] | None:
+        """The monitor's state that was passed when it was opened."""
+        taken = self._opened()["snapshot"]
+        return None if taken is None else dict(taken)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Steps in order, as they stand."""
+        names: tuple[str, ...] = DEFAULT_STEPS
+        known: dict[str, Step] = {}
+        for event in self.events():
+            if event["type"] == "playbook":
+                names = tuple(event["steps"])
+            elif event["type"] == "step":
+                known[event["step"]] = Step(
+                    name=event["step"],
+                    state=event["state"],
+                    note=event["note"],
+                    result=event["result"],
+                )
+        return tuple(known.get(name, Step(name=name)) for name in names)
+
+    @property
+    def state(self) -> IncidentState:
+        """How far it has come: ``open``, ``contained``, ``waiting``, ``failed`` or ``closed``."""
+        steps = {step.name: step.state for step in self.steps}
+        if steps.get("close") == "done" or set(steps.values()) == {"done"}:
+            return "closed"
+        if "failed" in steps.values():
+            return "failed"
+        if "waiting" in steps.values():
+            return "waiting"
+        return "contained" if steps.get("isolate") == "done" else "open"
+
+    @property
+    def evidence(self) -> Evidence:
+        """Its evidence; the file is there once the step ``evidence`` is done."""
+        return Evidence(
+            incident=self.id,
+            path=self.folder / "evidence.tar",
+            registry=self.registry,
+            custody=self._log,
+        )
+
+    def step(self, name: str) -> Step:
+        """One step as it stands.
+
+        Raises:
+            IncidentError: It has no such step.
+        """
+        for step in self.steps:
+            if step.name == name:
+                return step
+        raise IncidentError(
+            f"incident {self.id} has no step {name!r}: expected one of "
+            f"{', '.join(step.name for step in self.steps)}"
+        )
+
+    def complete(self, name: str, *, by: str, note: str) -> None:
+        """Record that people have done a manual step.
+
+        Args:
+            name: The step.
+            by: Who did it.
+            note: What was done, in a sentence.
+
+        Raises:
+            IncidentError: The step is not waiting for people.
+        """
+        step = self.step(name)
+        if step.state != "manual" or not by or not note:
+            raise IncidentError(
+                f"incident {self.id}: only a manual step can be completed, with a name and a note; "
+                f"{name} is {step.state}"
+            )
+        self.mark(replace(step, state="done", note=f"{by}: {note}"))
+
+    def mark(self, step: Step) -> None:
+        """Record where a step stands, unless it stands there already."""
+        if self.step(step.name) == step:
+            return
+        plain = step.to_dict()
+        self._write("step", step=plain.pop("name"), **plain)
+
+    def adopt(self, names: tuple[str, ...]) -> None:
+        """Record which steps the playbook has, unless that is known."""
+        if tuple(step.name for step in self.steps) != names:
+            self._write("playbook", steps=list(names))
+
+    def events(self) -> tuple[dict[str, Any], ...]:
+        """The verified chain of custody, oldest first."""
+        return self._log.events()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        opened = self._opened()
+        return {
+            "id": self.id,
+            "state": self.state,
+            "opened": opened["at"],
+            "digest": opened["digest"],
+            "subject": opened["subject"],
+            "steps": [step.to_dict() for step in self.steps],
+        }
+
+    def _opened(self) -> dict[str, Any]:
+        return self.events()[0]
+
+    def _begin(self, subject: dict[str, Any], digest: str | None, snapshot: object) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        taken = plain(snapshot.to_dict() if hasattr(snapshot, "to_dict") else snapshot)
+        if taken is not None and not isinstance(taken, dict):
+            raise UsageError(f"snapshot: expected a mapping or to_dict(), got {type(snapshot)}")
+        event = {
+            "type": "opened",
+            "at": self._clock().isoformat(),
+            "subject": subject,
+            "digest": digest,
+            "snapshot": taken,
+        }
+        self._log.try_append(event, size=0)
+        self.registry.record_once(
+            "incident.opened", {"incident": self.id, "digest": digest, "rule": subject["rule"]}
+        )
+
+    def _write(self, kind: str, **detail: object) -> None:
+        self._log.append({"type": kind, "at": self._clock().isoformat(), **detail})
+
+
+def plain(value: object) -> Any:
+    """JSON values; figures that JSON has no number for become text, the rest its ``str()``."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    return str(value)
+
+
+def _describe(subject: Alert | Finding) -> dict[str, Any]:
+    described: dict[str, Any] = plain(subject.to_dict())
+    if isinstance(subject, Finding):
+        described["artifact"] = subject.artifact
+    return described
+
+
+def _identity(subject: Alert | Finding, digest: str | None) -> str:
+    """Same alert or finding, same id."""
+    if isinstance(subject, Alert):
+        at = subject.at.astimezone(UTC).isoformat()
+        parts = ["alert", subject.rule, subject.monitor, digest, at]
+    else:
+        parts = ["finding", subject.rule, subject.artifact, subject.where, digest]
+    return f"inc-{Digest.of(json.dumps(parts).encode()).hex[:20]}"

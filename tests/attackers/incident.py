@@ -1,0 +1,68 @@
+"""What somebody can do to incidents: to their evidence, their log, and to a run by killing it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mlsecops.signing import Signer, sign
+
+_WRITES = frozenset({"os.rename", "os.link", "os.mkdir", "os.remove", "os.chmod", "os.rmdir"})
+
+
+def change_byte(path: Path, offset: int) -> None:
+    """Flip one byte of a file."""
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(data)
+
+
+def exchange_evidence(path: Path, data: bytes, signer: Signer) -> None:
+    """Put other evidence in place, signed with a key that the policy trusts."""
+    path.unlink()
+    path.write_bytes(data)
+    sign(path, signer)
+
+
+def kill_at_write(number: int, action: Callable[[], object]) -> bool:
+    """Run an action in a process that dies just before its n-th write.
+
+    Returns:
+        Whether it died; False when the action made fewer writes than that.
+    """
+    child = os.fork()
+    if child == 0:
+        left = number
+
+        def watch(event: str, args: tuple[Any, ...]) -> None:
+            nonlocal left
+            writes = event in _WRITES or event == "sqlite3.connect"
+            if event == "open" and isinstance(args[2], int):
+                writes = bool(args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+            if writes:
+                left -= 1
+                if left == 0:
+                    os._exit(9)
+
+        sys.addaudithook(watch)
+        try:
+            action()
+        except BaseException:  # noqa: BLE001 - the parent reads the exit status
+            os._exit(1)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status not in {0, 9}:
+        raise AssertionError(f"the action failed with status {status} before write {number}")
+    return status == 9
+
+
+def edit_cacao(text: str, edit: Callable[[dict[str, Any]], object]) -> str:
+    """Change a playbook's JSON."""
+    playbook = json.loads(text)
+    edit(playbook)
+    return json.dumps(playbook)

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlsecops.errors import IncidentError
+from mlsecops.incident import Incident, Playbook
+from tests.attackers.incident import edit_cacao
+
+TEXT = Playbook.default("poisoning").to_cacao()
+
+
+def action(playbook: dict[str, Any], place: int = 0) -> dict[str, Any]:
+    steps = [step for step in playbook["workflow"].values() if step["type"] == "action"]
+    return dict.__getitem__({"step": steps[place]}, "step")
+
+
+def test_a_playbook_survives_the_way_there_and_back() -> None:
+    for kind in (None, "poisoning", "extraction", "adversarial", "prompt-injection"):
+        playbook = Playbook.default(kind)  # type: ignore[arg-type] # a loop over the literals
+        back = Playbook.from_cacao(playbook.to_cacao())
+        assert back == playbook
+        assert back.to_cacao() == playbook.to_cacao()
+
+
+def test_it_is_a_cacao_playbook() -> None:
+    playbook = json.loads(TEXT)
+    assert (playbook["type"], playbook["spec_version"]) == ("playbook", "cacao-2.0")
+    assert playbook["workflow"][playbook["workflow_start"]]["type"] == "start"
+    kinds = [step["type"] for step in playbook["workflow"].values()]
+    assert kinds == ["start", *["action"] * 7, "end"]
+
+
+def _duplicate(playbook: dict[str, Any]) -> None:
+    action(playbook, 1)["step_variables"] = action(playbook, 0)["step_variables"]
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        (lambda p: p.update(workflow_start="start--none"), "workflow_start"),
+        (lambda p: p.pop("workflow_start"), "workflow_start"),
+        (lambda p: action(p).update(on_completion="action--none"), "leads nowhere"),
+        (lambda p: action(p).pop("on_completion"), "leads nowhere"),
+        (lambda p: action(p).update(agent="organization--none"), "not defined"),
+        (lambda p: action(p).update(on_failure="end--x"), "not supported"),
+        (lambda p: action(p).update(type="if-condition"), "not supported"),
+        (
+            lambda p: action(p, 6).update(
+                on_completion=p["workflow"][p["workflow_start"]]["on_completion"]
+            ),
+            "circle",
+        ),
+        (lambda p: p["workflow"].update({"end--lost": {"type": "end"}}), "no way leads"),
+        (lambda p: p.update(spec_version="cacao-1.1"), r"cacao-2\.0"),
+        (lambda p: p.update(workflow=[]), "workflow"),
+        (_duplicate, "name of its own"),
+    ],
+)
+def test_a_broken_playbook_is_refused(edit: Callable[[dict[str, Any]], object], says: str) -> None:
+    with pytest.raises(IncidentError, match=says):
+        Playbook.from_cacao(edit_cacao(TEXT, edit))
+
+
+def test_a_key_that_stands_twice_is_refused() -> None:
+    with pytest.raises(IncidentError, match="twice"):
+        Playbook.from_cacao(TEXT.replace("{", '{"type": "playbook",', 1))
+
+
+@given(st.text(max_size=200))
+def test_no_text_fails_in_another_way(text: str) -> None:
+    with pytest.raises(IncidentError):
+        Playbook.from_cacao(text)
+
+
+def test_a_strange_step_is_left_to_people_and_needs_approval(incident: Incident) -> None:
+    def strange(playbook: dict[str, Any]) -> None:
+        step = action(playbook)
+        step["name"] = "Run a script"
+        step["commands"] = [{"type": "bash", "command": "rm -rf /"}]
+        step["step_variables"] = {}
+
+    playbook = Playbook.from_cacao(edit_cacao(TEXT, strange))
+    assert (playbook.steps[0].action, playbook.steps[0].approval) == ("manual", "required")
+    playbook.run(incident)
+    assert (incident.steps[0].name, incident.steps[0].state) == ("Run a script", "waiting")
+    playbook.run(incident, approve=lambda _step: True)
+    assert incident.steps[0].state == "manual"

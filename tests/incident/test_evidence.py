@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mlsecops.errors import EvidenceError, IncidentError
+from mlsecops.incident import Incident, Playbook
+from mlsecops.incident.evidence import pack
+from mlsecops.signing import Signer, TrustPolicy
+from tests.attackers import incident as attack
+
+
+@pytest.fixture
+def handled(incident: Incident) -> Incident:
+    Playbook.default().run(incident)
+    return incident
+
+
+def test_evidence_holds_what_was_known(handled: Incident) -> None:
+    read = handled.evidence.read
+    assert json.loads(read("subject.json"))["client"] == "mallory"
+    assert json.loads(read("monitor.json")) == {"calls": 7}
+    assert json.loads(read("history-fraud.json"))[0]["type"] == "published"
+    assert b"resolvedDependencies" in read("statement-fraud-2-0.json")
+    assert read("checkpoint.txt").startswith(b"mlsecops-log/")
+
+
+def test_every_changed_byte_of_the_tar_is_noticed(handled: Incident, policy: TrustPolicy) -> None:
+    path = handled.evidence.path
+    size = path.stat().st_size
+    for offset in {*range(0, size, max(1, size // 40)), size - 1}:
+        attack.change_byte(path, offset)
+        with pytest.raises(EvidenceError):
+            handled.evidence.verify(policy=policy)
+        attack.change_byte(path, offset)
+    handled.evidence.verify(policy=policy)
+
+
+def test_a_changed_signature_is_noticed(handled: Incident, policy: TrustPolicy) -> None:
+    attack.change_byte(handled.evidence.bundle, handled.evidence.bundle.stat().st_size // 2)
+    with pytest.raises(EvidenceError):
+        handled.evidence.verify(policy=policy)
+
+
+@pytest.mark.parametrize("name", ["evidence.tar", "evidence.tar.sig", "custody.sqlite"])
+def test_missing_evidence_is_noticed(handled: Incident, name: str) -> None:
+    (handled.folder / name).unlink()
+    with pytest.raises(EvidenceError):
+        handled.evidence.verify()
+
+
+def test_evidence_exchanged_by_somebody_trusted_is_noticed(
+    handled: Incident, signer: Signer, policy: TrustPolicy
+) -> None:
+    attack.exchange_evidence(handled.evidence.path, pack({"subject.json": b"{}"}), signer)
+    with pytest.raises(EvidenceError, match="exchanged"):
+        handled.evidence.verify(policy=policy)
+    with pytest.raises(IncidentError, match="exchanged"):
+        Playbook.default().run(handled)
+
+
+def test_a_policy_that_does_not_trust_the_registry_refuses(handled: Incident) -> None:
+    with pytest.raises(EvidenceError):
+        handled.evidence.verify(policy=TrustPolicy(keys=[Signer.generate("p256").public_key]))
+
+
+def test_an_unknown_document_is_said(handled: Incident) -> None:
+    with pytest.raises(EvidenceError, match=r"subject\.json"):
+        handled.evidence.read("../custody.sqlite")
+
+
+def test_the_tar_depends_on_its_contents_alone(tmp_path: Path) -> None:
+    one = pack({"b": b"2", "a": b"1"})
+    assert one == pack({"a": b"1", "b": b"2"})
+    assert one != pack({"a": b"1", "b": b"3"})
+    assert str(tmp_path).encode() not in one
+
+
+def test_evidence_before_it_is_sealed_does_not_hold(incident: Incident) -> None:
+    assert incident.evidence.sealed is None
+    with pytest.raises(EvidenceError):
+        incident.evidence.verify()
