@@ -95,7 +95,7 @@ def hash_file(path: str | os.PathLike[str], *, algorithm: str = "sha256") -> tup
     descriptor = open_regular(path)
     try:
         before = os.fstat(descriptor)
-        count = _feed(descriptor, running.update)
+        count = _feed(descriptor, running.update, most=before.st_size)
         after = os.fstat(descriptor)
     except OSError as error:
         raise UsageError(f"cannot read {os.fspath(path)}: {error.strerror}") from error
@@ -109,12 +109,13 @@ def hash_file(path: str | os.PathLike[str], *, algorithm: str = "sha256") -> tup
     return Digest(algorithm, running.digest()), count
 
 
-def _feed(descriptor: int, update: Callable[[memoryview], object]) -> int:
+def _feed(descriptor: int, update: Callable[[memoryview], object], *, most: int) -> int:
+    """Read to the end, or just past what was announced: a file that grows must not hold us."""
     buffer = bytearray(BUFFER)
     view = memoryview(buffer)
     total = 0
     with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as stream:
-        while count := stream.readinto(buffer):
+        while total <= most and (count := stream.readinto(buffer)):
             update(view[:count])
             total += count
     return total

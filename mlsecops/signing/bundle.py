@@ -11,6 +11,7 @@ import base64
 import binascii
 import json
 import os
+from collections.abc import Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +29,12 @@ MEDIA_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
 MAX_BUNDLE_BYTES: Final = 64 << 20
 MAX_SIGNATURES: Final = 64
 MAX_CERTIFICATES: Final = 16
+_MATERIAL: Final = frozenset(
+    {"publicKey", "x509CertificateChain", "certificate", "tlogEntries", "timestampVerificationData"}
+)
+# Early releases of the other implementation wrote the key itself, which is ignored: a key that
+# comes with what it signed proves nothing.
+_KEY: Final = frozenset({"hint", "rawBytes", "keyDetails"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +97,9 @@ class Bundle:
                 f"{where}: expected mediaType {MEDIA_TYPE}, got {value.get('mediaType')!r}"
             )
         material = _object(value, "verificationMaterial", where)
+        _only(material, _MATERIAL, where)
+        if not isinstance(material.get("tlogEntries", []), list):
+            raise MalformedBundle(f"{where}: expected tlogEntries to be a list")
         envelope = _envelope(_object(value, "dsseEnvelope", where), where)
         return cls(
             envelope=envelope, hint=_hint(material, where), certificates=_chain(material, where)
@@ -155,6 +165,7 @@ def _envelope(value: dict[str, Any], where: str) -> Envelope:
 def _signature(item: object, where: str) -> Signature:
     if not isinstance(item, dict):
         raise MalformedBundle(f"{where}: expected each signature to be an object")
+    _only(item, {"sig", "keyid"}, where)
     keyid = item.get("keyid")
     if keyid is not None and not isinstance(keyid, str):
         raise MalformedBundle(f"{where}: expected keyid to be text")
@@ -164,7 +175,9 @@ def _signature(item: object, where: str) -> Signature:
 def _hint(material: dict[str, Any], where: str) -> str | None:
     if "publicKey" not in material:
         return None
-    hint = _object(material, "publicKey", where).get("hint", "")
+    key = _object(material, "publicKey", where)
+    _only(key, _KEY, where)
+    hint = key.get("hint", "")
     if not isinstance(hint, str):
         raise MalformedBundle(f"{where}: expected the key's hint to be text")
     return hint
@@ -203,7 +216,7 @@ def _object(value: dict[str, Any], key: str, where: str) -> dict[str, Any]:
     return item
 
 
-def _only(value: dict[str, Any], allowed: set[str], where: str) -> None:
+def _only(value: dict[str, Any], allowed: Set[str], where: str) -> None:
     extra = sorted(value.keys() - allowed)
     if extra:
         raise MalformedBundle(f"{where}: unexpected key {extra[0]!r}")

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from google.protobuf.json_format import Parse
+from in_toto_attestation.v1.statement_pb2 import Statement as OfficialStatement
+
+from mlsecops import errors, hash_dataset, tracked, training_run
+from mlsecops.provenance import Digest, Statement, TrainingRun, current_run, hash_path
+
+DATA = hash_dataset(np.arange(5), name="numbers")
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = tmp_path / "repo"
+    root.mkdir()
+    monkeypatch.chdir(root)
+    for name in ("GIT_DIR", "GIT_WORK_TREE"):
+        monkeypatch.delenv(name, raising=False)
+    (root / "train.py").write_text("print()\n")
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *words], check=True)
+    return root
+
+
+def dependencies(statement: Statement) -> list[dict]:
+    return statement.predicate["buildDefinition"]["resolvedDependencies"]
+
+
+def code_of(run: TrainingRun) -> dict:
+    return next(item for item in dependencies(run.statement()) if item.get("name") == "code")
+
+
+def finished_run(model: Path, **options: Any) -> TrainingRun:
+    with training_run("fit", datasets=[DATA], **options) as run:
+        run.add_output(model)
+    return run
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "model"
+    path.mkdir()
+    (path / "w.bin").write_bytes(b"w")
+    return path
+
+
+def test_the_statement_joins_data_parameters_and_model(model: Path) -> None:
+    statement = finished_run(
+        model, hyperparameters={"lr": np.float32(0.5), "out": model}
+    ).statement()
+    assert statement.subjects == {"model": hash_path(model).root}
+    [data] = [item for item in dependencies(statement) if item.get("name") == "numbers"]
+    assert data["digest"] == {"sha256": DATA.root.hex}
+    parameters = statement.predicate["buildDefinition"]["externalParameters"]["hyperparameters"]
+    assert parameters == {"lr": 0.5, "out": str(model)}
+
+
+def test_the_official_parser_reads_the_statement(model: Path) -> None:
+    statement = finished_run(model).statement()
+    parsed = Parse(statement.payload, OfficialStatement())
+    assert parsed.subject[0].digest["sha256"] == hash_path(model).root.hex
+    assert parsed.predicate_type == "https://slsa.dev/provenance/v1"
+
+
+def test_a_clean_tree_and_a_dirty_one_are_told_apart(repository: Path, model: Path) -> None:
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=repository, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    clean = code_of(finished_run(model))
+    assert (clean["digest"], clean["annotations"]["dirty"]) == ({"gitCommit": commit}, False)
+    (repository / "train.py").write_text("print('changed')\n")
+    assert code_of(finished_run(model))["annotations"]["dirty"] is True
+
+
+def test_code_outside_version_control_counts_as_dirty(model: Path, tmp_path: Path) -> None:
+    assert code_of(finished_run(model, code=tmp_path))["annotations"]["dirty"] is True
+
+
+def test_a_password_in_the_remote_is_not_recorded(repository: Path, model: Path) -> None:
+    remote = "https://user:hunter2@example.org/team/repo.git"
+    subprocess.run(["git", "remote", "add", "origin", remote], cwd=repository, check=True)
+    run = finished_run(model)
+    assert b"hunter2" not in run.statement().payload
+    assert code_of(run)["uri"].startswith("git+https://example.org/team/repo.git@")
+
+
+def test_only_allowed_variables_are_recorded(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_TOKEN", "hunter2")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    payload = finished_run(model).statement().payload
+    assert b"hunter2" not in payload
+    assert b'"OMP_NUM_THREADS":"3"' in payload
+
+
+def test_a_failure_is_recorded_without_its_text(model: Path) -> None:
+    def fail() -> None:
+        raise RuntimeError("patient 42")
+
+    with pytest.raises(RuntimeError), training_run("fit") as run:  # noqa: PT012 - the run's end
+        run.add_output(model)
+        fail()
+    assert (run.state.value, run.failure) == ("failed", "RuntimeError")
+    assert b"patient 42" not in run.statement().payload
+
+
+def test_nested_runs_name_their_parent(model: Path) -> None:
+    with training_run("outer") as outer, training_run("inner") as inner:
+        inner.add_output(model)
+    parameters = inner.statement().predicate["buildDefinition"]["internalParameters"]
+    assert parameters["parentRun"] == outer.id
+    assert current_run() is None
+
+
+def test_a_tracked_function_records_its_plain_arguments() -> None:
+    runs = []
+
+    @tracked("fit", datasets=[DATA])
+    def fit(x: np.ndarray, *, lr: float = 0.1) -> float:
+        runs.append(current_run())
+        return float(x.sum()) * lr
+
+    assert fit(np.ones(4), lr=0.5) == 2.0
+    assert runs[0].hyperparameters == {"lr": 0.5}
+    assert runs[0].state.value == "succeeded"
+
+
+def test_a_statement_without_output_is_refused() -> None:
+    with training_run("fit") as run:
+        pass
+    with pytest.raises(errors.UsageError, match="add_output"):
+        run.statement()
+
+
+def test_a_hyperparameter_that_is_not_plain_is_refused() -> None:
+    with (
+        pytest.raises(errors.UsageError, match="'optimizer'"),
+        training_run("fit", hyperparameters={"optimizer": object()}),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"[]",
+        b"\xff",
+        b'{"_type":"x"}',
+        b'{"_type":"https://in-toto.io/Statement/v1","predicateType":"p","subject":[]}',
+        (
+            b'{"_type":"https://in-toto.io/Statement/v1","predicateType":"p",'
+            b'"subject":[{"name":"a","digest":{"sha256":"ab"}}]}'
+        ),
+        b'{"_type":"https://in-toto.io/Statement/v1","_type":"y"}',
+        b'{"a":NaN}',
+        b"[" * 100_000,
+    ],
+)
+def test_nonsense_is_not_a_statement(payload: bytes) -> None:
+    with pytest.raises(errors.MalformedBundle):
+        Statement(payload)
+
+
+def test_a_statement_keeps_the_very_bytes_it_was_read_from() -> None:
+    built = Statement.build(
+        subjects={"m": Digest.of(b"x")}, predicate_type="urn:p", predicate={"b": 1, "a": 2}
+    )
+    spaced = built.payload.replace(b":", b": ")
+    spaced = spaced.replace(b"https: ", b"https:").replace(b"urn: ", b"urn:")
+    assert Statement(spaced).payload == spaced
