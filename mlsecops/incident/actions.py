@@ -121,7 +121,8 @@ def _call(name: str, action: Callable[[], object]) -> Step:
     except Exception as error:  # noqa: BLE001 - the user's code may fail in any way; it is recorded
         return Step(name=name, state="failed", note=f"{type(error).__name__}: {error}")
     verdict = getattr(outcome, "verdict", outcome)
-    if verdict is False or (verdict is not outcome and verdict != "pass"):
+    judged = verdict is not outcome or isinstance(outcome, str)
+    if verdict is False or (judged and verdict != "pass"):
         return Step(name=name, state="failed", note=f"the verdict is {verdict}")
     return Step(name=name, state="done", note="" if outcome is None else str(outcome)[:500])
 

@@ -129,7 +129,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _lint(workflow: Mapping[str, Any], agents: Mapping[str, Any]) -> None:
     for own, raw in workflow.items():
-        if not isinstance(raw, dict) or raw.get("type") not in {"start", "action", "end"}:
+        if not isinstance(raw, dict) or raw.get("type") not in ("start", "action", "end"):
             raise IncidentError(
                 f"CACAO playbook, {own}: expected a start, action or end step; branches and other "
                 "kinds of step are not supported"
@@ -138,9 +138,9 @@ def _lint(workflow: Mapping[str, Any], agents: Mapping[str, Any]) -> None:
         if branches:
             raise IncidentError(f"CACAO playbook, {own}: {branches[0]} is not supported")
         following = raw.get("on_completion")
-        if raw["type"] != "end" and following not in workflow:
+        if raw["type"] != "end" and following not in list(workflow):
             raise IncidentError(f"CACAO playbook, {own}: on_completion {following!r} leads nowhere")
-        if raw.get("agent") is not None and raw["agent"] not in agents:
+        if raw.get("agent") is not None and raw["agent"] not in list(agents):
             raise IncidentError(f"CACAO playbook, {own}: agent {raw['agent']!r} is not defined")
 
 

@@ -46,7 +46,7 @@ class Playbook:
         remediate: Called with the incident to remove the cause; raising or False is a failure. It
             is called again when a run was killed before its end was recorded.
         validate: Called with the incident and the version that serves (None if the registry has
-            none); raising, False, or a result whose ``verdict`` is not ``"pass"`` is a failure.
+            none); raising, False, text or a ``verdict`` other than ``"pass"`` is a failure.
     """
 
     title: str

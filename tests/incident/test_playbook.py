@@ -147,6 +147,7 @@ def _gate_fails(_incident: Incident, _version: Version | None) -> object:
         lambda _i, _v: _Judgement("inconclusive"),
         lambda _i, _v: _Judgement("fail"),
         lambda _i, _v: False,
+        lambda _i, _v: "fail",
         lambda _i, _v: 1 / 0,
     ],
 )
