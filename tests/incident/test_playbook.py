@@ -226,7 +226,7 @@ def test_a_poisoned_data_set_names_the_models_that_came_from_it(
 @pytest.fixture
 def memory(tmp_path: Path) -> Iterator[Path]:
     """A folder whose writes need no disk: processes are killed here, not the machine."""
-    shared = Path("/dev/shm")  # noqa: S108 - a private folder is made in it
+    shared = Path("/dev/shm")
     if not os.access(shared, os.W_OK):
         yield tmp_path
         return
