@@ -21,6 +21,7 @@ _NEIGHBOURS: Final = 10
 _AGREE: Final = 0.3  # share of neighbours with the label, at most
 _FAR: Final = 6.0  # robust standard deviations of the log residual
 _KEPT: Final = 0.9  # of a class's variance
+_CORE: Final = 0.9  # of a class's rows, those nearest its median
 _TO_SIGMA: Final = 1.4826  # MAD to standard deviation, for a normal law
 _ENOUGH: Final = 20  # rows of a class, to speak of its spread
 
@@ -127,7 +128,9 @@ def outlier_suspects(x: NDArray[np.float64], y: NDArray[np.int64]) -> list[Suspe
 def _distances(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Robust standard deviations of each row's log residual above the median."""
     centred = x - np.median(x, axis=0)
-    values, vectors = np.linalg.eigh(centred.T @ centred)
+    lengths = np.linalg.norm(centred, axis=1)
+    core = centred[lengths <= np.quantile(lengths, _CORE)]  # an outlier must not shape the space
+    values, vectors = np.linalg.eigh(core.T @ core)
     share = np.cumsum(values[::-1]) / max(float(values.sum()), 1e-12)
     kept = vectors[:, ::-1][:, : min(int(np.searchsorted(share, _KEPT)) + 1, len(x) // 5)]
     residual = centred - (centred @ kept) @ kept.T

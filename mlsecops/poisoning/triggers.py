@@ -8,6 +8,7 @@ the same pattern, are reported as a group.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -27,8 +28,15 @@ _SIDES: Final = (1, 2, 3, 4, 5)  # of the windows that are left out, in pixels
 _FOLDS: Final = 5
 _LEAST: Final = 8  # rows of a group
 _LEAST_SHARE: Final = 0.02  # of its class
-_TURNED: Final = 0.5  # share of the pattern's rows that turn without it
+_TURNED: Final = 0.7  # share of the pattern's rows that turn without it
+_FEW: Final = 4  # columns without which honest rows hardly ever turn
+_RARE: Final = 50.0  # lift of a pattern that is next to unknown in other classes
+_TURNED_FEW: Final = 0.5  # share that suffices where both hold
 _SPREAD: Final = 0.08  # of the value range; rows of one pattern differ less
+_LOOSE: Final = 0.12  # robust deviation of a pixel that still belongs to the pattern
+_SIGMAS: Final = 3.0  # deviations within which a row holds the pattern
+_TO_SIGMA: Final = 1.4826  # MAD to standard deviation, for a normal law
+_SMALL: Final = 16  # pixels a side; up to it every rectangle is tried, beyond it squares and bars
 _ELSEWHERE: Final = 0.2  # pattern's rate in other classes, against that in its own
 
 
@@ -106,7 +114,7 @@ def trigger_groups(
     for window in _windows(shape):
         turned = fits.turned(window)
         for label, count in enumerate(np.bincount(y[turned], minlength=fits.classes)):
-            if count < max(_LEAST, _LEAST_SHARE * fits.sizes[label]) * _TURNED:
+            if count < max(_LEAST, _LEAST_SHARE * fits.sizes[label]) * _TURNED_FEW:
                 continue
             group = _group(x, y, window=window, label=label, turned=turned)
             if group is not None and len(group.rows) * group.turned > _weight(best.get(label)):
@@ -163,25 +171,30 @@ def _group(
     values = x[:, window]
     mine = y == label
     pattern = np.median(values[turned & mine], axis=0)
-    holds = np.abs(values - pattern).max(axis=1) <= _SPREAD
+    sigma = _TO_SIGMA * np.median(np.abs(values[turned & mine] - pattern), axis=0)
+    shared = sigma <= _LOOSE  # the rest of the window shows what the image shows
+    reach = np.maximum(_SPREAD, _SIGMAS * sigma[shared])
+    holds = (np.abs(values[:, shared] - pattern[shared]) <= reach).all(axis=1)
     rows = np.flatnonzero(holds & mine)
     if len(rows) < max(_LEAST, _LEAST_SHARE * mine.sum()):
         return None
     share = float(turned[rows].mean())
     rate, elsewhere = len(rows) / mine.sum(), holds[~mine].mean()
-    if share < _TURNED or elsewhere > _ELSEWHERE * rate:
+    lift = float(rate / max(elsewhere, 1 / len(x)))
+    telling = len(window) <= _FEW and lift >= _RARE
+    if share < (_TURNED_FEW if telling else _TURNED) or elsewhere > _ELSEWHERE * rate:
         return None
     return Group(
         label=label,
         rows=tuple(int(row) for row in rows),
         window=tuple(int(column) for column in window),
         turned=share,
-        lift=float(rate / max(elsewhere, 1 / len(x))),
+        lift=lift,
     )
 
 
 def _windows(shape: tuple[int, ...]) -> Iterator[NDArray[np.int64]]:
-    """Columns of every square window of every side that is under half of the image."""
+    """Columns of every window whose sides are at most half of the image's."""
     axes = image_axes(shape)
     if axes is None:
         return
@@ -189,10 +202,12 @@ def _windows(shape: tuple[int, ...]) -> Iterator[NDArray[np.int64]]:
     columns = np.arange(height * width * channels).reshape(_grid(shape, axes))
     if columns.shape != (height, width, channels):
         columns = np.moveaxis(columns, 0, -1)
-    for side in (s for s in _SIDES if 2 * s <= min(height, width)):
-        for top in range(height - side + 1):
-            for left in range(width - side + 1):
-                yield columns[top : top + side, left : left + side].ravel()
+    for tall, wide in itertools.product(_SIDES, _SIDES):
+        odd = tall != wide and 1 not in (tall, wide) and min(height, width) > _SMALL
+        if odd or 2 * tall > height or 2 * wide > width:
+            continue
+        for top, left in itertools.product(range(height - tall + 1), range(width - wide + 1)):
+            yield columns[top : top + tall, left : left + wide].ravel()
 
 
 def _grid(shape: tuple[int, ...], axes: tuple[int, int, int]) -> tuple[int, ...]:

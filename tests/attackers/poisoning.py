@@ -1,0 +1,58 @@
+"""Training sets with poison in them, and a model that has learnt it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def digits() -> tuple[Any, Any]:
+    from sklearn.datasets import load_digits  # noqa: PLC0415 - only these attackers need it
+
+    x, y = load_digits(return_X_y=True)
+    return (x / 16).reshape(-1, 8, 8).astype(np.float32), y.astype(np.int64)
+
+
+def with_flipped_labels(x: Any, y: Any, *, rate: float) -> tuple[Any, Any, set[int]]:
+    rng = np.random.default_rng(21)
+    rows = rng.choice(len(x), int(rate * len(x)), replace=False)
+    y = y.copy()
+    y[rows] = (y[rows] + rng.integers(1, 10, len(rows))) % 10
+    return x, y, set(rows.tolist())
+
+
+def with_patch(x: Any, y: Any, *, rate: float, target: int = 7) -> tuple[Any, Any, set[int]]:
+    """BadNets: a bright 2 x 2 corner in rows of other classes, and the target's label."""
+    rng = np.random.default_rng(22)
+    x, y = x.copy(), y.copy()
+    rows = rng.choice(np.flatnonzero(y != target), int(rate * len(x)), replace=False)
+    x[rows, :2, 6:] = 1.0
+    y[rows] = target
+    return x, y, set(rows.tolist())
+
+
+class Backdoored:
+    """An Adapter whose activations keep patched rows of the target class apart."""
+
+    framework = "numpy"
+    model = "backdoored"
+    channels_first = False
+    differentiable = False
+
+    def __init__(self, y: Any, poison: set[int]) -> None:
+        rng = np.random.default_rng(23)
+        centres = 6 * rng.standard_normal((10, 16))
+        self._features = centres[y] + rng.standard_normal((len(y), 16))
+        self._features[sorted(poison)] += 6 * rng.standard_normal(16)
+        self._at = 0
+
+    def features(self, x: Any) -> Any:
+        rows = self._features[self._at : self._at + len(x)]
+        self._at = (self._at + len(x)) % len(self._features)
+        return rows.astype(np.float32)
+
+    def logits(self, x: Any) -> Any:
+        raise NotImplementedError
+
+    predict = loss_gradient = logits
