@@ -289,7 +289,7 @@ def _from_outputs(keras: Any, model: Any, sample: Array) -> Callable[[Any], Any]
 
 def _two_columns(keras: Any, model: Any) -> Callable[[Any], Any]:
     ops = keras.ops
-    layers = getattr(model, "layers", ())
+    layers: Any = getattr(model, "layers", ())
     sigmoid = bool(layers) and getattr(layers[-1], "activation", None) is keras.activations.sigmoid
 
     def scores(x: Any) -> Any:

@@ -1,0 +1,226 @@
+"""What a zip archive holds, when every reader of it must see the same.
+
+A Source comes in; checked entries go out. Refused is whatever lets two readers disagree (duplicate
+names, a different local header, a prefix, a trailing comment) or reaches outside (``..``, links),
+and whatever declares more than it stores.
+
+Source: PKWARE APPNOTE 6.3.10, sections 4.3.7 (local header) and 4.3.16 (end of central directory).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import BinaryIO, Final, cast
+
+from mlsecops.errors import FormatRefused, LimitExceeded, UnsafeContent
+from mlsecops.loading.limits import Limits
+from mlsecops.loading.snapshot import Source
+
+_END: Final = b"PK\x05\x06"
+_END_SIZE: Final = 22
+_LOCAL: Final = struct.Struct("<4s5H3L2H")
+_SYMLINK: Final = 0o120000
+_KIND: Final = 0o170000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A checked entry and where its stored bytes begin."""
+
+    info: zipfile.ZipInfo
+    offset: int
+
+    @property
+    def name(self) -> str:
+        """Its name in the archive."""
+        return self.info.filename
+
+    @property
+    def size(self) -> int:
+        """Its uncompressed size in bytes."""
+        return self.info.file_size
+
+    @property
+    def stored(self) -> bool:
+        """Whether its bytes stand in the archive as they are."""
+        return self.info.compress_type == zipfile.ZIP_STORED
+
+
+class Archive:
+    """A zip archive whose directory has been checked.
+
+    Attributes:
+        entries: Name → entry, folders left out.
+    """
+
+    def __init__(
+        self, stream: BinaryIO, archive: zipfile.ZipFile, entries: dict[str, Entry]
+    ) -> None:
+        self._stream = stream
+        self._archive = archive
+        self.entries = entries
+
+    def read(self, name: str, *, limits: Limits) -> bytes:
+        """Bytes of a small entry; their checksum is checked.
+
+        Raises:
+            LimitExceeded: It is no small entry.
+            FormatRefused: It cannot be read whole.
+        """
+        limits.require("header_bytes", self.entries[name].size, where=name)
+        try:
+            return self._archive.read(name)
+        except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+            raise FormatRefused(f"{name}: cannot be read from the archive: {error}") from error
+
+    def stream(self, name: str) -> BinaryIO:
+        """Uncompressed bytes of an entry, from its start to its end.
+
+        Raises:
+            FormatRefused: It cannot be opened.
+        """
+        try:
+            return cast("BinaryIO", self._archive.open(name))
+        except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError) as error:
+            raise FormatRefused(f"{name}: cannot be read from the archive: {error}") from error
+
+    def window(self, name: str) -> BinaryIO:
+        """A seekable view of an entry that is stored uncompressed.
+
+        Raises:
+            FormatRefused: It is compressed.
+        """
+        entry = self.entries[name]
+        if not entry.stored:
+            raise FormatRefused(f"{name}: compressed in the archive: expected it stored as it is")
+        return io.BufferedReader(Window(self._stream, entry.offset, entry.size))
+
+
+class Window(io.RawIOBase):
+    """A read-only part of a seekable stream."""
+
+    def __init__(self, stream: BinaryIO, start: int, size: int) -> None:
+        super().__init__()
+        self._stream, self._start, self._size, self._at = stream, start, size, 0
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always."""
+        return True
+
+    def tell(self) -> int:
+        """Position in the part."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move inside the part."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def readinto(self, buffer: object) -> int:
+        """Fill a buffer, never past the part's end."""
+        view = memoryview(buffer).cast("B")  # type: ignore[arg-type]  # typeshed: Buffer is 3.12's
+        self._stream.seek(self._start + self._at)
+        data = self._stream.read(max(0, min(len(view), self._size - self._at)))
+        view[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+@contextlib.contextmanager
+def archive(source: Source, *, limits: Limits) -> Iterator[Archive]:
+    """Open a zip archive and check its directory.
+
+    Raises:
+        FormatRefused: It is malformed, or readable in two ways.
+        UnsafeContent: A name leaves the archive, or an entry is a link or encrypted.
+        LimitExceeded: Too many entries, or too large for what they store.
+    """
+    with source.stream() as stream:
+        try:
+            opened = zipfile.ZipFile(stream)
+        except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
+            raise FormatRefused(f"{source.name}: not a readable zip archive: {error}") from error
+        with opened:
+            yield Archive(stream, opened, _checked(source, stream, opened, limits))
+
+
+def _checked(
+    source: Source, stream: BinaryIO, opened: zipfile.ZipFile, limits: Limits
+) -> dict[str, Entry]:
+    infos = opened.infolist()
+    limits.require("tensors", len(infos), where=source.name)
+    _require_one_reading(source, stream, infos)
+    entries: dict[str, Entry] = {}
+    seen: set[str] = set()
+    end = 0
+    for info in sorted(infos, key=lambda item: item.header_offset):
+        _require_inside(info, source)
+        # Some readers look names up without regard to case.
+        if info.filename.casefold() in seen:
+            raise FormatRefused(f"{source.name}: entry {info.filename!r} stands twice")
+        seen.add(info.filename.casefold())
+        offset = _local(info, stream, source)
+        if info.header_offset < end or offset + info.compress_size > source.size:
+            raise FormatRefused(f"{source.name}: entry {info.filename!r} overlaps another")
+        end = offset + info.compress_size
+        if info.file_size > limits.ratio * max(info.compress_size, 1):
+            raise LimitExceeded(
+                f"{source.name}: entry {info.filename!r} declares {info.file_size} bytes and "
+                f"stores {info.compress_size}: expected a ratio of at most {limits.ratio}"
+            )
+        if not info.is_dir():
+            entries[info.filename] = Entry(info, offset)
+    return entries
+
+
+def _require_one_reading(source: Source, stream: BinaryIO, infos: list[zipfile.ZipInfo]) -> None:
+    stream.seek(max(0, source.size - _END_SIZE))
+    end = stream.read(_END_SIZE)
+    if not end.startswith(_END) or end[-2:] != b"\0\0":
+        raise FormatRefused(
+            f"{source.name}: bytes after the archive's directory; expected it to end the file"
+        )
+    if not infos or min(info.header_offset for info in infos) != 0:
+        raise FormatRefused(f"{source.name}: bytes before the archive's first entry, or no entry")
+
+
+def _require_inside(info: zipfile.ZipInfo, source: Source) -> None:
+    name = info.filename
+    parts = PurePosixPath(name).parts
+    outside = name.startswith("/") or "\\" in name or ".." in parts or info.orig_filename != name
+    link = (info.external_attr >> 16) & _KIND == _SYMLINK
+    if outside or link or info.flag_bits & 1:
+        kind = "leaves the archive" if outside else "is a link" if link else "is encrypted"
+        raise UnsafeContent(
+            f"{source.name}: entry {name!r} {kind}; expected plain files under relative names",
+            rule="archive-entry",
+            where=name,
+        )
+
+
+def _local(info: zipfile.ZipInfo, stream: BinaryIO, source: Source) -> int:
+    """Offset of the stored bytes, when the local header tells the same as the directory."""
+    stream.seek(info.header_offset)
+    head = stream.read(_LOCAL.size)
+    if len(head) < _LOCAL.size:
+        raise FormatRefused(f"{source.name}: entry {info.filename!r} has no local header")
+    magic, _, flags, method, *_, name_length, extra_length = _LOCAL.unpack(head)
+    name = stream.read(name_length)
+    expected = info.filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437", "replace")
+    if magic != b"PK\x03\x04" or name != expected or method != info.compress_type or flags & 1:
+        raise FormatRefused(
+            f"{source.name}: entry {info.filename!r}: its local header tells another name or "
+            "method than the directory; two readers would see two archives"
+        )
+    return int(info.header_offset + _LOCAL.size + name_length + extra_length)

@@ -1,0 +1,129 @@
+"""What a scan concludes; that something was not checked is part of the conclusion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mlsecops.errors import (
+    ChangedDuringLoad,
+    ContentRefused,
+    FormatRefused,
+    LimitExceeded,
+    UnsafeContent,
+)
+from mlsecops.findings import Finding, Severity
+
+REFUSES: Final = Severity.HIGH
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unchecked:
+    """Something that a scan did not look into.
+
+    Attributes:
+        what: File or entry.
+        why: The reason.
+    """
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examination:
+    """What one format's scanner found.
+
+    Attributes:
+        findings: In the order they stand in the file.
+        unchecked: What it did not look into.
+        globals: Qualified names that a pickle imports and the allowlist covers.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    unchecked: tuple[Unchecked, ...] = ()
+    globals: frozenset[str] = frozenset()
+
+    def __or__(self, other: Examination) -> Examination:
+        return Examination(
+            findings=self.findings + other.findings,
+            unchecked=self.unchecked + other.unchecked,
+            globals=self.globals | other.globals,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Conclusion about a file or folder.
+
+    Attributes:
+        path: What was scanned.
+        format: Its format by content (``"folder"`` for a folder).
+        findings: What was found.
+        unchecked: What was not looked into; never to be read as clean.
+    """
+
+    path: str
+    format: str
+    findings: tuple[Finding, ...]
+    unchecked: tuple[Unchecked, ...]
+
+    @property
+    def refused(self) -> bool:
+        """Whether a finding is of high or critical severity."""
+        return any(finding.severity >= REFUSES for finding in self.findings)
+
+    def require(self) -> None:
+        """Demand that nothing was found that refuses.
+
+        Raises:
+            UnsafeContent: Something was; it names the first, the gravest before the others.
+        """
+        grave = [finding for finding in self.findings if finding.severity >= REFUSES]
+        if grave:
+            worst = max(grave, key=lambda finding: finding.severity)
+            raise UnsafeContent(
+                f"{self.path}: {worst.message} (at {worst.where or 'the whole file'})",
+                rule=worst.rule,
+                where=worst.where,
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, as one of ``verdicts`` in ``mlsecops.scan/1``."""
+        return {
+            "path": self.path,
+            "format": self.format,
+            "refused": self.refused,
+            "findings": [finding.to_dict() for finding in self.findings],
+            "unchecked": [{"what": item.what, "why": item.why} for item in self.unchecked],
+        }
+
+
+def join(path: str, verdicts: Iterable[Verdict]) -> Verdict:
+    """One verdict over a folder's files."""
+    each = list(verdicts)
+    return Verdict(
+        path=path,
+        format="folder",
+        findings=tuple(finding for verdict in each for finding in verdict.findings),
+        unchecked=tuple(item for verdict in each for item in verdict.unchecked),
+    )
+
+
+def refusal(error: ContentRefused, *, artifact: str) -> Finding:
+    """The finding that an error of a check amounts to."""
+    return Finding(
+        rule=error.rule if isinstance(error, UnsafeContent) else _RULES.get(type(error), "refused"),
+        severity=Severity.HIGH,
+        message=str(error),
+        where=error.where if isinstance(error, UnsafeContent) else "",
+        artifact=artifact,
+    )
+
+
+_RULES: Final = {
+    LimitExceeded: "limit-exceeded",
+    ChangedDuringLoad: "changed-during-load",
+    FormatRefused: "malformed",
+}

@@ -1,0 +1,172 @@
+# ruff: noqa: INP001 - a script, not a package
+"""Write the allowlists of ``mlsecops/loading/allowed`` from the installed versions.
+
+Run it after an upgrade and read the difference: every added name is one that model files may use.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import keras
+import numpy as np
+import sklearn
+import torch
+from sklearn.utils import all_estimators
+from torch._weights_only_unpickler import _get_allowed_globals
+
+TARGET = Path(__file__).parent.parent / "mlsecops" / "loading" / "allowed"
+
+PYTHON = """
+_codecs.encode builtins.bool builtins.bytearray builtins.bytes builtins.complex builtins.dict
+builtins.float builtins.frozenset builtins.int builtins.list builtins.object builtins.range
+builtins.set builtins.slice builtins.str builtins.tuple collections.Counter
+collections.OrderedDict collections.defaultdict collections.deque copyreg._reconstructor
+datetime.date datetime.datetime datetime.time datetime.timedelta datetime.timezone
+decimal.Decimal fractions.Fraction uuid.UUID
+""".split()  # noqa: SIM905 - a list of words to read, not a literal to parse
+NUMPY = """
+_core.multiarray._reconstruct _core.multiarray.scalar _core.numeric._frombuffer
+core.multiarray._reconstruct core.multiarray.scalar core.numeric._frombuffer
+dtype ndarray random._pickle.__randomstate_ctor random._pickle.__generator_ctor
+random._pickle.__bit_generator_ctor random._mt19937.MT19937 random._pcg64.PCG64
+random._philox.Philox random._sfc64.SFC64 random.bit_generator.SeedSequence random.bit_generator.__pyx_unpickle_SeedSequence
+ma.core.MaskedArray ma.core._mareconstruct
+""".split()  # noqa: SIM905 - a list of words to read, not a literal to parse
+SKLEARN_INTERNALS = """
+sklearn.utils._bunch.Bunch sklearn.tree._tree.Tree sklearn.neighbors._kd_tree.KDTree sklearn.neighbors._ball_tree.BallTree
+sklearn.neighbors._kd_tree.KDTree64
+sklearn.neighbors._kd_tree.KDTree32 sklearn.neighbors._kd_tree.newObj
+sklearn.neighbors._ball_tree.BallTree64 sklearn.neighbors._ball_tree.BallTree32
+sklearn.neighbors._ball_tree.newObj sklearn.metrics._dist_metrics.EuclideanDistance64
+sklearn.metrics._dist_metrics.EuclideanDistance32 sklearn.metrics._dist_metrics.newObj
+sklearn._loss.loss.HalfBinomialLoss sklearn._loss.loss.HalfMultinomialLoss
+sklearn._loss.loss.HalfSquaredError sklearn._loss.link.LogitLink
+sklearn._loss.link.MultinomialLogit sklearn._loss.link.IdentityLink sklearn._loss.link.Interval
+sklearn._loss._loss.CyHalfBinomialLoss sklearn._loss._loss.CyHalfMultinomialLoss
+sklearn._loss._loss.CyHalfSquaredError
+sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor
+sklearn.ensemble._hist_gradient_boosting.binning._BinMapper
+sklearn.preprocessing._label.LabelBinarizer
+sklearn.neural_network._stochastic_optimizers.AdamOptimizer
+sklearn.neural_network._stochastic_optimizers.SGDOptimizer sklearn.calibration._CalibratedClassifier
+sklearn.calibration._SigmoidCalibration sklearn.linear_model._loss.LinearModelLoss
+joblib.numpy_pickle.NumpyArrayWrapper scipy.sparse._csr.csr_matrix scipy.sparse._csr.csr_array
+scipy.sparse._csc.csc_matrix scipy.sparse._csc.csc_array scipy.sparse._coo.coo_matrix
+""".split()  # noqa: SIM905 - a list of words to read, not a literal to parse
+# Keras objects that read files, fetch, run other frameworks, or hold code.
+KERAS_REFUSED = {
+    "Lambda",
+    "TorchModuleWrapper",
+    "TFSMLayer",
+    "JaxLayer",
+    "FlaxLayer",
+    "TextVectorization",
+    "StringLookup",
+    "IntegerLookup",
+    "HashedCrossing",
+    "FeatureSpace",
+    "Wrapper",
+    "Layer",
+    "Vectorize",
+    "VectorizedMap",
+    "Map",
+    "Scan",
+    "AssociativeScan",
+    "WhileLoop",
+    "ForiLoop",
+    "Cond",
+    "Switch",
+    "CustomGradient",
+    "JVP",
+    "KerasFileEditor",
+    "SavedModelArtifact",
+}
+KERAS_HOMES = (
+    "layers",
+    "initializers",
+    "regularizers",
+    "constraints",
+    "activations",
+    "dtype_policies",
+    "optimizers",
+    "losses",
+    "metrics",
+)
+
+
+def modules(package: ModuleType) -> Iterator[ModuleType]:
+    """A package and all its modules."""
+    yield package
+    for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        yield importlib.import_module(found.name)
+
+
+def torch_names() -> Iterator[str]:
+    """What weights_only allows, and torch.nn's own modules."""
+    yield from (name for name in _get_allowed_globals() if name.startswith("torch."))
+    for module in modules(torch.nn.modules):
+        for name, value in vars(module).items():
+            own = isinstance(value, type) and value.__module__ == module.__name__
+            if own and issubclass(value, torch.nn.Module) and not name.startswith("_"):
+                yield f"{module.__name__}.{name}"
+
+
+def numpy_names() -> Iterator[str]:
+    """Arrays, their types and random states."""
+    yield from (f"numpy.{name}" for name in NUMPY)
+    kinds = {value for value in vars(np).values() if isinstance(value, type)}
+    yield from (f"numpy.{kind.__name__}" for kind in kinds if issubclass(kind, np.generic))
+    yield from (f"numpy.dtypes.{name}" for name in np.dtypes.__all__)
+
+
+def sklearn_names() -> Iterator[str]:
+    """Estimators and what they hold."""
+    yield from SKLEARN_INTERNALS
+    loss = importlib.import_module("sklearn._loss._loss")
+    rebuilt = (name for name in vars(loss) if name.startswith("__pyx_unpickle_Cy"))
+    yield from (f"{loss.__name__}.{name}" for name in rebuilt)
+    for name, kind in all_estimators():
+        if name != "FunctionTransformer":
+            yield f"{kind.__module__}.{name}"
+
+
+def keras_names() -> Iterator[str]:
+    """Layers, operations and functions without code or files."""
+    yield from ("keras.Sequential", "keras.Model", "keras.DTypePolicy", "keras.Functional")
+    yield from ("keras.src.models.functional.Functional", "keras.src.models.sequential.Sequential")
+    for home in KERAS_HOMES:
+        for name, value in vars(getattr(keras, home)).items():
+            plain = home == "activations" and inspect.isfunction(value)
+            kind = isinstance(value, type) and name not in KERAS_REFUSED
+            if (
+                not name.startswith("_")
+                and (plain or kind)
+                and name not in {"get", "serialize", "deserialize"}
+            ):
+                yield f"keras.{home}.{name}"
+    for home in ("numpy", "nn", "core", "math", "linalg"):
+        module = importlib.import_module(f"keras.src.ops.{home}")
+        for name, value in vars(module).items():
+            own = isinstance(value, type) and value.__module__ == module.__name__
+            if own and issubclass(value, keras.Operation) and name not in KERAS_REFUSED:
+                yield f"keras.src.ops.{home}.{name}"
+
+
+def write(name: str, versions: str, names: Iterable[str]) -> None:
+    """Write one list."""
+    lines = [f"# {versions}; written by scripts/list_globals.py", *sorted(set(names))]
+    (TARGET / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write("python", "Python 3", PYTHON)
+    write("numpy", f"numpy {np.__version__}", numpy_names())
+    write("torch", f"torch {torch.__version__.partition('+')[0]}", torch_names())
+    write("sklearn", f"scikit-learn {sklearn.__version__}", sklearn_names())
+    write("keras", f"keras {keras.__version__}", keras_names())
