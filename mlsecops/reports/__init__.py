@@ -1,0 +1,73 @@
+"""What the other rooms found, in forms that people and tools read.
+
+Findings become SARIF, JUnit and markdown; manifests, statements and measurements become a bill of
+materials (``bom``), which is linted and verified; a monitor's metrics and snapshots become a
+dashboard; a configured pipeline becomes a diagram with its threats; and ``index_page`` leads to all
+of them. Everything is a pure function of its input, escapes what it is given and links to no host.
+"""
+
+from mlsecops.reports.alert_rules import alert_rules
+from mlsecops.reports.architecture_page import architecture_files, architecture_page
+from mlsecops.reports.blueprint import CONTROLS, blueprint
+from mlsecops.reports.bom import bom_text, build_bom
+from mlsecops.reports.bom_lint import lint_bom
+from mlsecops.reports.bom_report import BomField, BomReport, FieldState
+from mlsecops.reports.bom_verify import verify_bom
+from mlsecops.reports.dashboard import grafana_dashboard
+from mlsecops.reports.dashboard_page import dashboard_files, dashboard_page
+from mlsecops.reports.diagram import (
+    Architecture,
+    Boundary,
+    Control,
+    ControlState,
+    Element,
+    ElementKind,
+    Flow,
+    mermaid,
+)
+from mlsecops.reports.diagram_svg import architecture_svg
+from mlsecops.reports.index_page import Deliverable, index_page
+from mlsecops.reports.junit import junit_xml
+from mlsecops.reports.report import judgement_findings, markdown_report
+from mlsecops.reports.robustness_page import robustness_page
+from mlsecops.reports.sarif import sarif_log
+from mlsecops.reports.threats import THREATS, Standing, Stride, Threat, standings
+
+__all__ = [
+    "CONTROLS",
+    "THREATS",
+    "Architecture",
+    "BomField",
+    "BomReport",
+    "Boundary",
+    "Control",
+    "ControlState",
+    "Deliverable",
+    "Element",
+    "ElementKind",
+    "FieldState",
+    "Flow",
+    "Standing",
+    "Stride",
+    "Threat",
+    "alert_rules",
+    "architecture_files",
+    "architecture_page",
+    "architecture_svg",
+    "blueprint",
+    "bom_text",
+    "build_bom",
+    "dashboard_files",
+    "dashboard_page",
+    "grafana_dashboard",
+    "index_page",
+    "judgement_findings",
+    "junit_xml",
+    "lint_bom",
+    "markdown_report",
+    "mermaid",
+    "robustness_page",
+    "sarif_log",
+    "standings",
+    "verify_bom",
+]

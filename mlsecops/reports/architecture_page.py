@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from mlsecops.reports.diagram import Architecture, ControlState
-from mlsecops.reports.diagram_svg import DIAGRAM_STYLE, svg_element
+from mlsecops.reports.diagram import Architecture, ControlState, mermaid
+from mlsecops.reports.diagram_svg import DIAGRAM_STYLE, architecture_svg, svg_element
 from mlsecops.reports.markup import Child, Markup, tag
-from mlsecops.reports.page import badge, code, facts, page, section, table
+from mlsecops.reports.page import NONE, badge, code, facts, page, section, table
 from mlsecops.reports.threats import Standing, standings
 
 _STYLE: Final = DIAGRAM_STYLE + (
@@ -39,6 +39,15 @@ def architecture_page(architecture: Architecture) -> str:
     )
 
 
+def architecture_files(architecture: Architecture) -> dict[str, str]:
+    """The deliverable: file name → text of ``architecture.svg``, ``.mmd`` and ``.html``."""
+    return {
+        "architecture.svg": architecture_svg(architecture),
+        "architecture.mmd": mermaid(architecture),
+        "architecture.html": architecture_page(architecture),
+    }
+
+
 def _drawing(architecture: Architecture) -> Markup:
     return tag("figure", tag("div", svg_element(architecture), class_="scroll"))
 
@@ -58,7 +67,7 @@ def _threats(found: tuple[Standing, ...]) -> Markup:
         [
             standing.threat.stride.value,
             [
-                code(standing.threat.atlas) if standing.threat.atlas else "–",
+                code(standing.threat.atlas) if standing.threat.atlas else NONE,
                 tag("br"),
                 standing.threat.technique,
             ],

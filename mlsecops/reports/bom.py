@@ -92,6 +92,11 @@ def build_bom(
     return {**bom, "serialNumber": f"urn:uuid:{serial}"}
 
 
+def bom_text(bom: Mapping[str, Any]) -> str:
+    """The bill as it stands in a file: JSON, indented, in the order it was built."""
+    return json.dumps(bom, indent=1, ensure_ascii=False) + "\n"
+
+
 def moment(at: datetime | None) -> datetime:
     """The given time, else that of ``SOURCE_DATE_EPOCH``, else now; always in UTC.
 
@@ -207,8 +212,10 @@ def _analysis(robustness: Mapping[str, Any] | None) -> dict[str, Any]:
 def performance_metrics(robustness: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The accuracies of a robustness report as CycloneDX performance metrics."""
     metrics = [_metric("accuracy", "clean", robustness["clean"])]
-    for attack in robustness["attacks"]:
-        metrics.append(_metric("robust accuracy", _attack_slice(attack), attack))
+    metrics += [
+        _metric("robust accuracy", _attack_slice(attack), attack)
+        for attack in robustness["attacks"]
+    ]
     if "worst" in robustness:
         metrics.append(_metric("robust accuracy", "worst of all attacks", robustness["worst"]))
     return metrics

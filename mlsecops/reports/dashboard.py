@@ -166,7 +166,7 @@ PANELS: Final[tuple[Panel, ...]] = (
     Panel(
         id="classes",
         title="Predicted classes",
-        about="Predictions a second by class; one class that swallows the rest is a sign of attack.",
+        about="Predictions a second by class; one that swallows the rest is a sign of attack.",
         queries=(Query(_rate(telemetry.CLASSES, "class"), "{{class}}"),),
         unit="ops",
     ),

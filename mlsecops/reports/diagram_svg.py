@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 from mlsecops.reports.diagram import Architecture, Boundary, ControlState, Element, ElementKind
-from mlsecops.reports.diagram_layout import (
+from mlsecops.reports.diagram_layout import layout
+from mlsecops.reports.diagram_parts import (
     CHIP_HEIGHT,
     CHIP_SIZE,
     LABEL_SIZE,
@@ -14,7 +15,6 @@ from mlsecops.reports.diagram_layout import (
     Layout,
     Point,
     Route,
-    layout,
 )
 from mlsecops.reports.lettering import fit, text_width, wrap
 from mlsecops.reports.markup import Markup, tag
@@ -56,23 +56,21 @@ _MEANINGS: Final = {
 
 def architecture_svg(architecture: Architecture) -> str:
     """The diagram as an SVG file with its own style; equal input gives equal bytes."""
-    return (
-        f'<?xml version="1.0" encoding="UTF-8"?>\n{svg_element(architecture, alone=Markup("y"))}\n'
-    )
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{svg_element(architecture, frame="file")}\n'
 
 
-def svg_element(architecture: Architecture, *, alone: Markup | None = None) -> Markup:
+def svg_element(architecture: Architecture, *, frame: Literal["page", "file"] = "page") -> Markup:
     """The diagram as an SVG element.
 
     Args:
         architecture: What to draw.
-        alone: Anything but None for a file of its own, which carries its style and background.
+        frame: ``"file"`` carries its own style and background, ``"page"`` uses the page's.
     """
     placed = layout(architecture)
     height = placed.height + _LEGEND_HEIGHT
     width = max(placed.width, _legend_width())
-    style = None if alone is None else Markup(f"<style>{_STANDALONE}</style>")
-    backdrop = tag("rect", width=width, height=height, class_="backdrop") if alone else None
+    style = None if frame == "page" else Markup(f"<style>{_STANDALONE}</style>")
+    backdrop = tag("rect", width=width, height=height, class_="backdrop") if style else None
     return tag(
         "svg",
         tag("title", f"Data flow of {architecture.title}"),

@@ -1,7 +1,6 @@
-"""How untrusted text becomes part of a page or picture: always escaped, because nothing else is possible.
+"""How untrusted text becomes part of a page or picture: escaped, unless it is Markup already.
 
-:func:`tag` escapes every child and attribute that is not :class:`Markup`, and only this module makes
-Markup out of text.
+:func:`tag` escapes every child and attribute that is not :class:`Markup`.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ class Markup(str):
     __slots__ = ()
 
 
-Child: TypeAlias = "str | float | None | Iterable[Child]"
+Child: TypeAlias = "str | float | Iterable[Child] | None"
 
 
 def escape(text: object) -> Markup:

@@ -18,7 +18,10 @@ from mlsecops.reports.markup import Child, Markup, escape, tag
 Tone: TypeAlias = Literal["good", "warn", "bad", "info", "none"]
 """What a colour means; a word or a sign always says the same."""
 
-SIGNS: Final[dict[Tone, str]] = {"good": "✓", "warn": "!", "bad": "✕", "info": "i", "none": "–"}
+SIGNS: Final[dict[Tone, str]] = {"good": "✓", "warn": "!", "bad": "✕", "info": "i", "none": "-"}
+
+NONE: Final = "\u2013"
+"""What stands in a table where there is no value."""
 
 PALETTE: Final = """
 :root{color-scheme:light dark;--page:#f4f5f2;--surface:#fff;--ink:#17201c;--muted:#58635d;
@@ -56,7 +59,8 @@ section>p:first-of-type{margin-top:0}section>p:last-child{margin-bottom:0}
 .note{color:var(--muted);font-size:13.5px;max-width:88ch}
 dl.facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(215px,1fr));gap:14px 26px;
 margin:20px 0 0}
-dl.facts div{min-width:0}dl.facts div:has(code){grid-column:span 2}dt{font-size:12px;color:var(--muted)}
+dl.facts div{min-width:0}dl.facts div:has(code){grid-column:span 2}dl.facts code{font-size:12px}
+dt{font-size:12px;color:var(--muted)}
 dd{margin:1px 0 0;font-weight:550;overflow-wrap:anywhere}
 code,.mono{font-family:ui-monospace,'SF Mono',Menlo,Consolas,'DejaVu Sans Mono',monospace;
 font-size:.88em;font-weight:400;overflow-wrap:anywhere}
@@ -73,13 +77,14 @@ font-size:10.5px;line-height:1;background:currentColor}
 .verdict{border-left:5px solid var(--none)}.verdict.good{border-left-color:var(--good)}
 .verdict.warn{border-left-color:var(--warn)}.verdict.bad{border-left-color:var(--bad)}
 .verdict.info{border-left-color:var(--info)}
-.verdict h2{display:flex;gap:12px;align-items:center;flex-wrap:wrap;font-size:19px;margin-bottom:6px}
-.verdict p{margin:0;max-width:88ch;overflow-wrap:anywhere}
+.verdict h2{display:flex;gap:12px;align-items:center;flex-wrap:wrap;font-size:19px;
+margin-bottom:6px}
+.verdict p+p{margin-top:7px}.verdict p{margin:0;max-width:88ch;overflow-wrap:anywhere}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:14px}
 th{padding:0 16px 8px 0;text-align:left;font-size:12px;font-weight:600;color:var(--muted);
 border-bottom:1px solid var(--line);vertical-align:bottom}
 td{padding:9px 16px 9px 0;border-bottom:1px solid var(--grid);vertical-align:top;
-overflow-wrap:anywhere}
+overflow-wrap:break-word}td code{white-space:nowrap}
 tr:last-child td{border-bottom:0}th:last-child,td:last-child{padding-right:0}
 .num{text-align:right;white-space:nowrap}
 .grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(332px,1fr));gap:18px;
@@ -91,7 +96,8 @@ margin-bottom:22px}
 flex-wrap:wrap;gap:6px 16px;border-top:1px solid var(--grid)}
 a{color:var(--info);text-decoration-thickness:1px;text-underline-offset:2px}
 a:focus-visible{outline:2px solid var(--info);outline-offset:2px;border-radius:3px}
-figure{margin:0}figcaption{margin-top:10px;color:var(--muted);font-size:13px;max-width:96ch}
+.grid.wide svg{width:100%}figure{margin:0}
+figcaption{margin-top:10px;color:var(--muted);font-size:13px;max-width:96ch}
 svg{display:block;max-width:100%;height:auto}
 svg text{font-variant-numeric:tabular-nums;fill:var(--ink)}
 svg .muted{fill:var(--muted)}svg .small{font-size:12px}svg .text{font-size:13px}
@@ -105,7 +111,8 @@ svg .none{fill:var(--none);stroke:var(--none)}
 svg text.good,svg text.warn,svg text.bad,svg text.info,svg text.none{stroke:none}
 svg .soft{fill-opacity:.22;stroke:none}svg .hollow{fill:var(--surface)}
 svg .line{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
-@media (max-width:560px){dl.facts div:has(code){grid-column:auto}.grid.wide,.grid{grid-template-columns:1fr}main,header>div{padding:0 16px}
+@media (max-width:560px){dl.facts div:has(code){grid-column:auto}
+.grid.wide,.grid{grid-template-columns:1fr}main,header>div{padding:0 16px}
 section{padding:18px 16px}}
 @media print{body{background:#fff}section{break-inside:avoid}}
 """

@@ -1,4 +1,4 @@
-"""How a model held under attack, as a page: the gate's verdict, a chart with intervals, the settings.
+"""How a model held under attack, as a page: verdict, chart with intervals, settings, checks.
 
 The plain values of a robustness report come in (``robustness.json``), HTML goes out.
 """
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from mlsecops.reports.lettering import fit, text_width
 from mlsecops.reports.markup import Child, Markup, tag
-from mlsecops.reports.page import Tone, badge, code, facts, page, section, table, verdict
+from mlsecops.reports.page import NONE, Tone, badge, code, facts, page, section, table, verdict
 
 VERDICT_TONES: Final[dict[str, Tone]] = {"pass": "good", "fail": "bad", "inconclusive": "warn"}
 _VERDICT_TITLES: Final = {
@@ -207,7 +207,7 @@ def _floor(floor: float | None, bottom: float) -> list[Markup]:
 
 def _row(
     bar: Bar, earlier: Bar | None, floor: float | None, *, y: float, step: float
-) -> list[Markup | None]:
+) -> list[Child]:
     middle = y + step / 2
     line = middle + (10 if earlier else 0)
     room = _LEFT - 24
@@ -262,9 +262,9 @@ def _figures(
     rows: list[list[Child]] = []
     for bar in bars(report):
         old = earlier.get(bar.name)
-        was: list[Child] = [percent(old.accuracy) if old else "–"] if earlier else []
+        was: list[Child] = [percent(old.accuracy) if old else NONE] if earlier else []
         figures = [percent(bar.accuracy), percent(bar.low), percent(bar.high)]
-        rows.append([bar.name, bar.settings or "–", *was, *figures, *_standing(bar, floor)])
+        rows.append([bar.name, bar.settings or NONE, *was, *figures, *_standing(bar, floor)])
     first = 2
     numeric = tuple(range(first, len(head)))
     return table(
@@ -289,7 +289,7 @@ def _checks(report: Mapping[str, Any]) -> Markup:
         [
             str(check["name"]),
             badge(str(check["outcome"]), VERDICT_TONES.get(str(check["outcome"]), "none")),
-            str(check.get("reason") or "–"),
+            str(check.get("reason") or NONE),
         ]
         for check in checks
     ]

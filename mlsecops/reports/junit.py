@@ -1,0 +1,65 @@
+"""How findings reach continuous integration: JUnit XML, a test suite for each artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mlsecops.findings import Finding, Severity
+from mlsecops.reports.markup import Markup, tag
+from mlsecops.reports.redaction import shown
+
+_MESSAGE = 1000
+
+
+def junit_xml(
+    findings: Iterable[Finding],
+    *,
+    checked: Iterable[str] = (),
+    fails_at: Severity = Severity.HIGH,
+    name: str = "mlsecops",
+) -> str:
+    """The text of a JUnit report.
+
+    Args:
+        findings: What was found.
+        checked: All artifacts that were looked at; one without findings is a passed test.
+        fails_at: Lowest severity that is a failure; findings below it are output of a passed test.
+        name: Name of the whole.
+    """
+    listed = sorted(findings, key=lambda each: (each.artifact, each.rule, each.where, each.message))
+    artifacts = sorted({*checked, *(each.artifact for each in listed)})
+    suites = [
+        _suite(artifact, [each for each in listed if each.artifact == artifact], fails_at)
+        for artifact in artifacts
+    ]
+    failures = sum(each.severity >= fails_at for each in listed)
+    tests = sum(max(1, sum(each.artifact == one for each in listed)) for one in artifacts)
+    document = tag("testsuites", suites, name=name, tests=tests, failures=failures, errors=0)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{document}\n'
+
+
+def _suite(artifact: str, findings: list[Finding], fails_at: Severity) -> Markup:
+    cases = [_case(each, fails_at) for each in findings]
+    if not cases:
+        cases = [tag("testcase", classname=shown(artifact, most=300), name="nothing found")]
+    return tag(
+        "testsuite",
+        cases,
+        name=shown(artifact, most=300),
+        tests=len(cases),
+        failures=sum(each.severity >= fails_at for each in findings),
+        errors=0,
+        skipped=0,
+    )
+
+
+def _case(finding: Finding, fails_at: Severity) -> Markup:
+    message = shown(finding.message, most=_MESSAGE)
+    place = f" at {shown(finding.where, most=300)}" if finding.where else ""
+    text = f"{finding.severity.label}: {message}{place}"
+    if finding.severity >= fails_at:
+        inside = tag("failure", text, message=message, type=finding.rule)
+    else:
+        inside = tag("system-out", text)
+    title = f"{finding.rule}{place}"
+    return tag("testcase", inside, classname=shown(finding.artifact, most=300), name=title)
