@@ -22,7 +22,7 @@ from mlsecops.monitoring import Baseline, ExtractionDetector
 Floats = NDArray[np.float64]
 Rng = np.random.Generator
 QUERIES = 150
-CLIENTS = 100
+CLIENTS = 60
 
 
 def iid(rng: Rng, pool: Floats, _: NDArray[np.int64]) -> Floats:
@@ -105,9 +105,8 @@ def main() -> None:
         hits = [each for each in found if each]
         kind = "benign" if name in BENIGN else "thief"
         median = f"median query {int(np.median(hits))}" if hits else ""
-        print(
-            f"{kind:7}{name:14}{len(hits):4}/{len(found)} {interval(len(hits), len(found)):20}{median}"
-        )
+        share = interval(len(hits), len(found))
+        print(f"{kind:7}{name:14}{len(hits):4}/{len(found)} {share:20}{median}")
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ class Anomalies:
             low=low,
             high=high,
             extent=extent,
-            complete=(~np.isnan(rows).any(axis=0)).astype(np.float64),
+            complete=np.asarray(~np.isnan(rows).any(axis=0), dtype=np.float64),
             mean=mean,
             scale=scale,
             components=components,
@@ -204,7 +204,9 @@ def _principal(rows: Floats) -> tuple[Floats, Floats, Floats]:
     standard = _standard(rows, mean, scale)
     _, singular, vectors = np.linalg.svd(standard, full_matrices=False)
     share = np.square(singular).cumsum() / max(float(np.square(singular).sum()), 1e-300)
-    count = min(int(np.searchsorted(share, _EXPLAINED)) + 1, _MAX_COMPONENTS, len(vectors))
+    enough = int(np.searchsorted(share, _EXPLAINED)) + 1
+    # With every component nothing is left to reconstruct, and the score would be rounding noise.
+    count = min(enough, _MAX_COMPONENTS, max(1, rows.shape[1] - 1), len(vectors))
     return mean, scale, vectors[:count]
 
 

@@ -169,7 +169,7 @@ class Baseline:
         """
         values = _numbers(x)
         features = len(self.names)
-        if values.shape == self.shape or values.shape == (features,):
+        if values.shape in {self.shape, (features,)}:
             return values.reshape(1, features)
         if values.ndim > 1 and math.prod(values.shape[1:]) == features:
             return values.reshape(len(values), features)
@@ -218,7 +218,7 @@ class Baseline:
         sample, confidences, classes = (
             arrays[name] for name in ("sample", "confidences", "classes")
         )
-        if math.prod(shape) != len(names) or sample.ndim != 2 or len(sample) != len(names):  # noqa: PLR2004 - features × rows
+        if math.prod(shape) != len(names) or sample.ndim != 2 or len(sample) != len(names):  # noqa: PLR2004 - features by rows
             raise FormatRefused("baseline: names, shape and sample do not fit together")
         unsorted = (sample[:, 1:] < sample[:, :-1]).any() or (np.diff(confidences) < 0).any()
         if unsorted or confidences.ndim != 1 or classes.ndim != 1:
@@ -301,7 +301,7 @@ def _answers(probabilities: ArrayLike | None, rows: int) -> Floats:
     if probabilities is None:
         return np.empty((0, 0))
     values = _numbers(probabilities)
-    if values.ndim != 2 or len(values) != rows or not np.isfinite(values).all():  # noqa: PLR2004 - rows × classes
+    if values.ndim != 2 or len(values) != rows or not np.isfinite(values).all():  # noqa: PLR2004 - rows by classes
         raise UsageError(f"probabilities: expected finite ({rows}, k), got shape {values.shape}")
     return values
 
@@ -328,7 +328,8 @@ def _kept(values: Floats, rng: np.random.Generator) -> Floats:
     limit = max(2, min(_MAX_ROWS, _MAX_NUMBERS // values.shape[1]))
     if len(values) <= limit:
         return values
-    return values[rng.choice(len(values), size=limit, replace=False)]
+    chosen = rng.choice(len(values), size=limit, replace=False)
+    return np.asarray(values[chosen], dtype=np.float64)
 
 
 def _edges(sample: Floats, categorical: NDArray[np.bool_]) -> Floats:

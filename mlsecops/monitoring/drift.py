@@ -1,10 +1,10 @@
 """How far traffic has moved from the baseline: a distance, a p-value and a verdict per feature.
 
-counts or rows → Kolmogorov–Smirnov and PSI → p-values → Holm's correction → DriftReport
+counts or rows → Kolmogorov-Smirnov and PSI → p-values → Holm's correction → DriftReport
 
 Sources: Smirnov 1948 (two-sample distance and its asymptotic p-value, with the finite-sample
 correction of Stephens 1970); Holm 1979 (many features at once); Wilson and Hilferty 1931 (χ²).
-PSI is the symmetrised Kullback–Leibler divergence over tenths of the reference.
+PSI is the symmetrised Kullback-Leibler divergence over tenths of the reference.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class FeatureDrift:
     """How far one feature has moved.
 
     Attributes:
-        ks: Kolmogorov–Smirnov distance in [0, 1] (total variation for a categorical feature).
+        ks: Kolmogorov-Smirnov distance in [0, 1] (total variation for a categorical feature).
         psi: Population stability index, ≥ 0; a missing value is a bin of its own.
         p_value: Probability of a distance this large without drift, before correction.
         missing: Share of missing values in the traffic.
@@ -142,8 +142,8 @@ def exact_ks(reference: Floats, values: Floats) -> float:
     worst = 0.0
     for points, others in ((reference, values), (values, reference)):
         for side in ("left", "right"):
-            own = np.searchsorted(points, points, side=side) / len(points)  # type: ignore[call-overload] # side is one of its literals
-            other = np.searchsorted(others, points, side=side) / len(others)  # type: ignore[call-overload] # as above
+            own = np.searchsorted(points, points, side=side) / len(points)
+            other = np.searchsorted(others, points, side=side) / len(others)
             worst = max(worst, float(np.abs(own - other).max()))
     return worst
 
@@ -237,8 +237,8 @@ def _grouped(side: Sample, groups: Counts) -> Floats:
     sums = np.bincount(places, weights=side.counts.ravel(), minlength=features * width)
     table = sums.reshape(features, width)
     table[:, -1] += side.missing
-    table += 0.5
-    shares: Floats = table / table.sum(axis=1, keepdims=True)
+    smooth = table + 0.5
+    shares: Floats = smooth / smooth.sum(axis=1, keepdims=True)
     return shares
 
 

@@ -1,6 +1,6 @@
 """Which client queries as one does to copy the model: its queries' scores against benign clients'.
 
-rows, probabilities per client → three ranks → weighted −log p → CUSUM per client → reading
+rows, probabilities per client → three ranks → weighted -log p → CUSUM per client → reading
 
 Each query is scored by its distance to known queries of the same predicted class, by what the
 baseline's principal components cannot explain of it, and by its margin (queries near a decision
@@ -277,7 +277,7 @@ class _Ranks:
                 self._of[int(each)] = np.sort(members, axis=0)
 
     def surprise(self, scores: Floats, classes: NDArray[np.intp]) -> Floats:
-        """−log of the p-value of each score, at most 7 ``(n, 3)``."""
+        """-log of the p-value of each score, at most 7 ``(n, 3)``."""
         result = np.empty_like(scores)
         for each in np.unique(classes):
             members = classes == each
@@ -294,7 +294,7 @@ def _client(baseline: Baseline, x: ArrayLike, probabilities: ArrayLike) -> tuple
     """Rows and answers of one client."""
     rows = baseline.table(x)
     answers: Any = np.asarray(probabilities, dtype=np.float64)
-    if answers.ndim != 2 or len(answers) != len(rows) or answers.shape[1] < 2:  # noqa: PLR2004 - rows × two classes or more
+    if answers.ndim != 2 or len(answers) != len(rows) or answers.shape[1] < 2:  # noqa: PLR2004 - rows by two classes or more
         raise UsageError(f"probabilities: expected ({len(rows)}, k), got {answers.shape}")
     return rows, answers
 

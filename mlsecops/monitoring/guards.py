@@ -6,6 +6,7 @@ call → RateLimit, InputGuard, IsolationGuard → the model, or CallRefused
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -64,7 +65,7 @@ class RateLimit:
         self._burst = max(1.0, rate if burst is None else burst)
         self._cost = cost
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock, self._process = threading.Lock(), os.getpid()
         full = self._burst
         self._buckets: BoundedMap[str | None, list[float]] = BoundedMap(
             lambda: [full, -math.inf], capacity=capacity, ttl=max(3600.0, full / rate)
@@ -77,6 +78,9 @@ class RateLimit:
             RateLimited: The client has none left.
         """
         cost = self._cost(inputs)
+        if self._process != os.getpid():
+            # Forked: a thread that held the lock is not here to release it.
+            self._lock, self._process = threading.Lock(), os.getpid()
         with self._lock:
             now = self._clock()
             bucket = self._buckets.use(client, now)

@@ -3,7 +3,7 @@
 worker → Series of a monitor's name → observable counters and gauges → whatever reads metrics
 
 Monitors of the same name share one Series: their counters add up, and a closed or collected
-monitor's counts stay, so that no counter ever goes backwards.
+monitor's counts stay, so that no counter ever goes backwards; of their gauges the newest is shown.
 """
 
 from __future__ import annotations

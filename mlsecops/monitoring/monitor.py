@@ -243,9 +243,8 @@ class Monitor:
         return bool(events)
 
     def _refresh(self) -> None:
-        """Let an exporter read what waits, too."""
-        if len(self._ring):
-            self.flush(0.5)
+        """Let an exporter read what waits too, and nothing that is half aggregated."""
+        self.flush(0.5)
 
     def hold(self) -> None:
         """Come to rest before a fork, unless this thread forks out of a sink."""

@@ -165,15 +165,9 @@ class _Recorder:
     def admit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:
         """Take the facts out of a call's arguments, and let guards refuse it."""
         taps = self._taps
-        client = request_id = inputs = None
-        try:
-            if taps.client is not None:
-                client = taps.client(*args, **kwargs)
-            if taps.request_id is not None:
-                request_id = taps.request_id(*args, **kwargs)
-            inputs = taps.inputs(*args, **kwargs)
-        except Exception:  # noqa: BLE001 - a tap is the user's, and must not refuse a call
-            self._monitor.failed()
+        client = None if taps.client is None else self._tap(taps.client, args, kwargs)
+        request_id = None if taps.request_id is None else self._tap(taps.request_id, args, kwargs)
+        inputs = self._tap(taps.inputs, args, kwargs)
         for guard in self._guards:
             try:
                 guard.check(client, inputs)
@@ -186,6 +180,14 @@ class _Recorder:
                     f"{type(guard).__name__} failed, so the call is refused: {error}"
                 ) from error
         return (client, request_id, self._keep(inputs)), time.perf_counter_ns()
+
+    def _tap(self, tap: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What a tap gives, or None if it fails."""
+        try:
+            return tap(*args, **kwargs)
+        except Exception:  # noqa: BLE001 - a tap is the user's, and must not refuse a call
+            self._monitor.failed()
+            return None
 
     def ended(self, call: _Call, result: Any) -> None:
         """Leave a call that gave a result."""

@@ -43,7 +43,7 @@ class Layout:
     @property
     def bins(self) -> int:
         """Number of bins of a feature: an atom for each edge and the gaps around them."""
-        return 2 * self.edges.shape[1] + 1
+        return 2 * int(self.edges.shape[1]) + 1
 
     @property
     def identity(self) -> str:
@@ -75,7 +75,7 @@ class Layout:
 class Profile:
     """Mergeable counts of the rows that were seen.
 
-    A Kolmogorov–Smirnov distance read from a profile is never above the exact one, and below it by
+    A Kolmogorov-Smirnov distance read from a profile is never above the exact one, and below it by
     at most the ``error_bound`` that is reported with it (0 for features with few distinct values).
 
     Args:
@@ -181,7 +181,7 @@ def checked_edges(edges: NDArray[Any], features: int) -> Floats:
     Raises:
         FormatRefused: They cannot.
     """
-    if edges.dtype != np.float64 or edges.ndim != 2 or len(edges) != features:  # noqa: PLR2004 - features × edges
+    if edges.dtype != np.float64 or edges.ndim != 2 or len(edges) != features:  # noqa: PLR2004 - features by edges
         raise FormatRefused("the edges do not have a row for each feature")
     if np.isnan(edges).any() or (edges[:, 1:] < edges[:, :-1]).any():
         raise FormatRefused("the edges are not in ascending order")

@@ -1,4 +1,4 @@
-"""Where the caller's thread leaves a call for the worker: bounded, and it counts what it refuses."""
+"""Where the caller's thread leaves a call for the worker: bounded, counting what it refuses."""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ _BUCKET_NAMES: Final = (*(f"{bound:g}" for bound in telemetry.CONFIDENCE_BOUNDS)
 class Watch:
     """Rolling comparison with a baseline; without one, only what needs none.
 
-    The rolling test looks many times, so it asks for stronger evidence (α = 0.0001, distance ≥
-    0.1) than ``Baseline.drift`` asked once.
+    The rolling test looks many times, so it asks for stronger evidence (alpha 0.0001, distance of
+    at least 0.1) than ``Baseline.drift`` asked once.
 
     Args:
         baseline: Normal, or None.
@@ -121,7 +121,7 @@ class Watch:
             return []
         self.drift = self._baseline.drift(profile, alpha=_ALPHA, effect=_EFFECT)
         furthest = sorted(self.drift.features.items(), key=lambda item: -item[1].ks)
-        points = {}
+        points: dict[tuple[str, ...], float] = {}
         for name, each in furthest[:_MOST_FEATURES]:
             points[name, "ks"], points[name, "psi"] = each.ks, each.psi
         if len(self._baseline.confidences):

@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from mlsecops.errors import UsageError
+from mlsecops.findings import Alert, Severity
+from mlsecops.monitoring import (
+    DEFAULT_RULES,
+    METRICS,
+    ExtractionDetector,
+    Reading,
+    Rule,
+    monitored,
+    telemetry,
+)
+from mlsecops.monitoring.alerting import Alerting
+from mlsecops.monitoring.clients import BoundedMap
+from mlsecops.monitoring.performance import Performance
+from mlsecops.provenance.digest import Digest
+from tests.attackers.monitoring import broken_sink, inverted, uniform_thief
+
+DIGEST = Digest.of(b"model")
+
+
+@pytest.fixture(scope="module")
+def detector(digits):  # noqa: ANN001, ANN201 - the fixture's class lives in conftest
+    rng = np.random.default_rng(1)
+    rows = [digits.known[rng.choice(len(digits.known), 100)] for _ in range(24)]
+    clients = [(each, digits.predict(each)) for each in rows]
+    return ExtractionDetector.calibrate(digits.baseline, clients, false_positive_rate=0.01)
+
+
+def serve(digits, name, **options):  # noqa: ANN001, ANN003, ANN201 - as above
+    """A served model and the alerts it raises."""
+    alerts: list[Alert] = []
+
+    @monitored(
+        name,
+        baseline=digits.baseline,
+        client=lambda _, who: who,
+        sinks=[alerts.append],
+        digest=DIGEST,
+        **options,
+    )
+    def predict(x, _who):  # noqa: ANN001, ANN202 - as above
+        return digits.predict(x)[0]
+
+    return predict, alerts
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_normal_traffic_of_two_thousand_calls_raises_no_alert(digits, detector, seed) -> None:  # noqa: ANN001 - as above
+    predict, alerts = serve(digits, f"normal{seed}", detectors=[detector])
+    rng = np.random.default_rng(seed)
+    for i in range(2000):
+        predict(digits.fresh[rng.integers(len(digits.fresh))], f"s{seed}c{i % 9}")
+    assert predict.monitor.flush(20)
+    state = predict.monitor.snapshot()
+    assert (alerts, state.processed, state.failures) == ([], 2000, 0)
+    assert state.profile.count == 2000
+    predict.monitor.close()
+
+
+def test_drifted_inputs_raise_drift_confidence_and_anomaly_with_the_digest(digits) -> None:  # noqa: ANN001 - as above
+    predict, alerts = serve(digits, "drifted")
+    for row in inverted(digits.fresh[:200]):
+        predict(row, "c")
+    assert predict.monitor.flush(10)
+    assert {alert.rule for alert in alerts} == {"drift", "confidence-low", "input-anomaly"}
+    assert {alert.digest for alert in alerts} == {str(DIGEST)}
+    assert all(re.fullmatch(r"AML\.T\d{4}(\.\d{3})?", alert.atlas or "") for alert in alerts)
+    assert all(alert.at.tzinfo is not None and alert.window for alert in alerts)
+    state = predict.monitor.snapshot()
+    assert len(state.drift.drifted) > 10
+    assert state.to_dict()["alerts"][0]["monitor"] == "drifted"
+    predict.monitor.close()
+
+
+def test_thief_among_honest_clients_raises_extraction_for_it_alone(digits, detector) -> None:  # noqa: ANN001 - as above
+    predict, alerts = serve(digits, "stolen", detectors=[detector])
+    rng = np.random.default_rng(5)
+    for query in uniform_thief(5, queries=150):
+        predict(query, "thief")
+        for honest in ("anna", "ben"):
+            predict(digits.fresh[rng.integers(len(digits.fresh))], honest)
+    assert predict.monitor.flush(10)
+    assert {alert.client for alert in alerts if alert.rule == "extraction"} == {"thief"}
+    predict.monitor.close()
+
+
+def test_extraction_finds_uniform_thieves_and_spares_benign_kinds(digits, detector) -> None:  # noqa: ANN001 - as above
+    rng = np.random.default_rng(9)
+    for seed in range(10):
+        queries = uniform_thief(seed, queries=150)
+        assert detector.score(queries, digits.predict(queries)).max() > 1
+    few = digits.fresh[np.isin(digits.labels, [3, 8])]
+    for _ in range(10):
+        for rows in (
+            digits.fresh[rng.choice(len(digits.fresh), 150)],
+            few[rng.choice(len(few), 150)],
+        ):
+            assert detector.score(rows, digits.predict(rows)).max() < 1
+        scans = digits.fresh[rng.choice(len(digits.fresh), 5)].repeat(30, axis=0)
+        assert detector.score(scans, digits.predict(scans)).max() < 1
+
+
+def test_extraction_needs_enough_clients_and_a_rate(digits) -> None:  # noqa: ANN001 - as above
+    client = (digits.known[:20], digits.predict(digits.known[:20]))
+    with pytest.raises(UsageError, match="at least 4"):
+        ExtractionDetector.calibrate(digits.baseline, [client] * 3, false_positive_rate=0.01)
+    with pytest.raises(UsageError, match="false_positive_rate"):
+        ExtractionDetector.calibrate(digits.baseline, [client] * 8, false_positive_rate=0)
+
+
+def test_extraction_state_is_bounded_by_number_of_clients_and_bytes(detector) -> None:  # noqa: ANN001 - as above
+    state = detector._fresh()
+    assert state.recent.nbytes + state.sums.nbytes < 64_000
+    clients: BoundedMap[int, list[int]] = BoundedMap(list, capacity=3, ttl=10)
+    for i in range(5):
+        clients.use(i, float(i))
+    assert list(clients) == [2, 3, 4]
+    clients.use(9, 100.0)
+    assert list(clients) == [9]
+
+
+def test_burst_of_one_client_raises_query_rate_for_it_alone(digits) -> None:  # noqa: ANN001 - as above
+    predict, alerts = serve(digits, "burst", clock=lambda: 1000.0)
+    rows = digits.fresh[:500]
+    batch = monitored(
+        "burst-batches", client=lambda _, who: who, sinks=[alerts.append], clock=lambda: 1000.0
+    )(lambda x, _who: digits.predict(x))
+    for _ in range(13):
+        batch(rows, "bot")
+        batch(rows[:10], "human")
+    assert batch.monitor.flush(10)
+    assert [(alert.rule, alert.client) for alert in alerts] == [("query-rate", "bot")]
+    batch.monitor.close()
+    predict.monitor.close()
+
+
+def test_sudden_drop_of_accuracy_is_found_and_steady_accuracy_is_not(digits) -> None:  # noqa: ANN001 - as above
+    alerts: list[Alert] = []
+    predict = monitored(
+        "late", baseline=digits.baseline, request_id=lambda _, i: i, sinks=[alerts.append]
+    )(lambda x, _i: digits.predict(x)[0])
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(digits.fresh))
+    for i in order:
+        predict(digits.fresh[i], int(i))
+        predict.monitor.record_label(int(i), int(digits.labels[i]))
+    assert predict.monitor.flush(10)
+    assert alerts == []
+    assert predict.monitor.snapshot().accuracy > 0.85
+    for i in order[:150]:
+        predict(digits.fresh[i], f"w{i}")
+        predict.monitor.record_label(f"w{i}", int(9 - digits.labels[i]))
+    assert predict.monitor.flush(10)
+    assert [alert.rule for alert in alerts] == ["accuracy-drop"]
+    predict.monitor.close()
+
+
+def test_reference_accuracy_is_that_of_the_first_labels_without_a_baseline() -> None:
+    performance = Performance(None)
+    right, wrong = np.array([1]), np.array([0])
+    for i in range(200):
+        performance.predicted(str(i), right, 0.0)
+        performance.labelled(str(i), 1, 0.0)
+    for i in range(60):
+        performance.predicted(f"w{i}", wrong, 0.0)
+        performance.labelled(f"w{i}", 1, 0.0)
+    (reading,) = performance.readings()
+    assert (reading.reference, reading.value) == (1.0, 0.7)
+
+
+def alerting(rules, sinks, now):  # noqa: ANN001, ANN201 - a shorthand of this file
+    failures: list[int] = []
+    engine = Alerting(
+        rules,
+        sinks,
+        monitor="m",
+        digest=None,
+        clock=lambda: now[0],
+        failed=lambda: failures.append(1),
+    )
+    return engine, failures
+
+
+RULE = Rule(
+    id="own",
+    metric=telemetry.CLIENT_RATE.name,
+    comparison=">",
+    threshold=1,
+    severity=Severity.LOW,
+    message="m",
+    cooldown=60,
+)
+
+
+def test_rule_is_silent_while_it_cools_down_per_client() -> None:
+    now, told = [0.0], []
+    engine, _ = alerting([RULE], [told.append], now)
+    readings = [
+        Reading(metric=telemetry.CLIENT_RATE, value=2, window="w", client=name) for name in "ab"
+    ]
+    for now[0] in (0.0, 30.0, 59.0, 60.0):
+        engine.consider(readings)
+    assert [(alert.client, alert.at.timestamp()) for alert in told] == [
+        ("a", 0), ("b", 0), ("a", 60), ("b", 60)
+    ]  # fmt: skip
+
+
+def test_sink_that_fails_is_counted_and_does_not_silence_the_others() -> None:
+    told: list[Alert] = []
+    engine, failures = alerting([RULE], [broken_sink, told.append], [0.0])
+    engine.consider([Reading(metric=telemetry.CLIENT_RATE, value=2, window="w")])
+    assert (len(told), len(failures)) == (1, 1)
+
+
+def test_own_rules_replace_the_defaults(digits) -> None:  # noqa: ANN001 - as above
+    predict, alerts = serve(digits, "silent", rules=[])
+    for row in inverted(digits.fresh[:150]):
+        predict(row, "c")
+    assert predict.monitor.flush(10)
+    assert alerts == []
+    predict.monitor.close()
+
+
+def test_rules_read_only_metrics_of_the_table_and_become_prometheus_expressions() -> None:
+    names = {metric.prometheus for metric in METRICS}
+    for rule in DEFAULT_RULES:
+        found = re.findall(r"mlsecops_\w+", rule.expression("15s"))
+        assert found
+        assert set(found) <= names
+    with pytest.raises(UsageError, match="no metric"):
+        Rule(id="x", metric="nope", comparison=">", threshold=1, severity=Severity.LOW, message="m")

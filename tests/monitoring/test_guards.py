@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mlsecops.errors import CallRefused, InputRefused, ModelIsolated, RateLimited
+from mlsecops.monitoring import Baseline, InputGuard, IsolationGuard, RateLimit, monitored
+from mlsecops.provenance.digest import Digest
+from tests.attackers.monitoring import Unreachable, flood
+
+DIGEST = Digest.of(b"model")
+
+
+class DenyList:
+    def __init__(self) -> None:
+        self.reasons: dict[Digest, str] = {}
+        self.asked = 0
+
+    def isolated(self, digest: Digest) -> str | None:
+        self.asked += 1
+        return self.reasons.get(digest)
+
+
+def test_flooding_client_is_refused_and_others_are_not() -> None:
+    now = [0.0]
+    limit = RateLimit(2, burst=5, clock=lambda: now[0])
+    predict = monitored("limited", client=lambda _, who: who, guards=[limit])(lambda x, _who: x)
+    assert flood(predict, 20, 1, "bot") == 15
+    assert predict(1, "human") == 1
+    with pytest.raises(RateLimited) as refused:
+        predict(1, "bot")
+    assert refused.value.retry_after == pytest.approx(0.5)
+    now[0] += refused.value.retry_after
+    assert predict(1, "bot") == 1
+    predict.monitor.flush(5)
+    state = predict.monitor.snapshot()
+    assert state.calls == state.processed == 23
+    predict.monitor.close()
+
+
+def test_batch_larger_than_the_burst_is_paid_for_afterwards() -> None:
+    now = [0.0]
+    limit = RateLimit(10, burst=10, cost=len, clock=lambda: now[0])
+    limit.check("c", range(100))
+    now[0] = 9.0
+    with pytest.raises(RateLimited):
+        limit.check("c", range(1))
+    now[0] = 9.2
+    limit.check("c", range(1))
+
+
+@pytest.fixture(scope="module")
+def guard() -> InputGuard:
+    return InputGuard(Baseline.fit(np.random.default_rng(0).random((200, 4)), None))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.full(4, 9.0),
+        np.full(4, np.nan),
+        np.array([np.inf, 0, 0, 0]),
+        np.ones((3, 5)),
+        np.ones(()),
+        "text",
+        None,
+        np.array([object()] * 4),
+        np.zeros((70_000, 4)),
+    ],
+    ids=str,
+)
+def test_inputs_unlike_the_baseline_are_refused(guard: InputGuard, wrong: object) -> None:
+    with pytest.raises(InputRefused):
+        guard.check(None, wrong)
+
+
+def test_ordinary_inputs_pass(guard: InputGuard) -> None:
+    guard.check(None, np.full(4, 0.5))
+    guard.check(None, np.full((7, 4), 1.4))
+
+
+def test_isolated_model_is_refused_after_the_refresh_and_released_again() -> None:
+    now, registry = [0.0], DenyList()
+    guard = IsolationGuard(DIGEST, registry, refresh=1.0, clock=lambda: now[0])
+    predict = monitored("isolated", guards=[guard])(lambda x: x)
+    for _ in range(100):
+        predict(1)
+    assert registry.asked == 1
+    registry.reasons[DIGEST] = "incident 7"
+    now[0] = 1.0
+    with pytest.raises(ModelIsolated, match="incident 7"):
+        predict(1)
+    registry.reasons.clear()
+    now[0] = 2.0
+    assert predict(1) == 1
+    predict.monitor.close()
+
+
+def test_model_is_refused_when_nobody_can_say_whether_it_is_isolated() -> None:
+    with pytest.raises(ModelIsolated, match="restore access"):
+        IsolationGuard(DIGEST, Unreachable()).check(None, None)
+
+
+def test_guard_that_fails_refuses_the_call() -> None:
+    class Broken:
+        def check(self, *_: object) -> None:
+            raise KeyError("bug")
+
+    predict = monitored("guard-bug", guards=[Broken()])(lambda x: x)
+    with pytest.raises(CallRefused, match="Broken failed"):
+        predict(1)
+    predict.monitor.close()
