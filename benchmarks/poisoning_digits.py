@@ -1,7 +1,9 @@
 """How much planted poison the two searches find on scikit-learn's digits, and what they accuse.
 
-Thresholds were set on the rows of seed 0 with the triggers under TUNED. The figures that count are
-those on other halves of the data (seeds 1 to 5) with the triggers under FRESH.
+Thresholds were set on seed 0, and the search was changed after looking at every trigger under
+TUNED on seeds 0 to 3. Only FRESH was written after that; nothing has been changed since it was
+first measured. Seeds draw overlapping subsets of the same 1,797 digits, so they are not
+independent samples of the world, and the intervals speak of these subsets alone.
 
 Run: ``python benchmarks/poisoning_digits.py [--seeds 5]``
 """
@@ -72,8 +74,37 @@ def blend(x: Any, _rng: Any) -> None:
     x[:] = 0.8 * x + 0.2 * np.random.default_rng(77).random(x.shape[1:])
 
 
-TUNED: tuple[Trigger, ...] = (corner, pixel, checker, line, additive)
-FRESH: tuple[Trigger, ...] = (cross, stripe, dark, dots, noisy, moving, blend)
+def hook(x: Any, _rng: Any) -> None:
+    x[:, 0:3, 6] = x[:, 2, 5:7] = 0.9
+
+
+def ramp(x: Any, _rng: Any) -> None:
+    x[:, 7, 4:] = np.array([0.2, 0.5, 0.7, 1.0])
+
+
+def block(x: Any, _rng: Any) -> None:
+    x[:, 5:8, 0:2] = 0.6
+
+
+def faint(x: Any, _rng: Any) -> None:
+    x[:, 0:2, 0:2] = 0.3
+
+
+TUNED: tuple[Trigger, ...] = (
+    corner,
+    pixel,
+    checker,
+    line,
+    additive,
+    cross,
+    stripe,
+    dark,
+    dots,
+    noisy,
+    moving,
+    blend,
+)
+FRESH: tuple[Trigger, ...] = (hook, ramp, block, faint)
 
 
 def half(seed: int) -> tuple[Any, Any]:
@@ -156,12 +187,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="data halves per row of the table")
     parser.add_argument("--tuning", action="store_true", help="seed 0 and the tuned triggers only")
     options = parser.parse_args()
-    seeds = [0] if options.tuning else range(1, options.seeds + 1)
+    seeds = [0] if options.tuning else range(11, 11 + options.seeds)
     torch.set_num_threads(1)
     measure("untouched", [(*half(seed), set()) for seed in seeds])
     for rate in (0.05, 0.10):
         measure(f"flip {rate:.0%}", [flipped(rate, seed) for seed in seeds])
-    for trigger in TUNED if options.tuning else (*TUNED, *FRESH):
+    for trigger in TUNED if options.tuning else (*FRESH, *TUNED):
         known = "" if trigger in TUNED else "*"
         for rate in (0.01, 0.05, 0.10):
             cases = [backdoored(trigger, rate, seed) for seed in seeds]
