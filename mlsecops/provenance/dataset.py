@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, Final
@@ -63,16 +64,20 @@ def hash_dataset(
 
 
 def _columns(data: Any) -> dict[str, NDArray[Any]]:
-    import numpy as np  # noqa: PLC0415 - provenance of paths must not cost numpy's import
-
-    if isinstance(data, np.ndarray):
+    # Who holds an array has imported numpy; who does not need not pay for it here.
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(data, numpy.ndarray):
         return {"array": data}
-    if isinstance(data, Mapping) and all(isinstance(key, str) for key in data):
-        return {key: np.asarray(value) for key, value in data.items()}
+    if numpy is not None and isinstance(data, Mapping) and _is_table(data, numpy.ndarray):
+        return dict(data)
     raise UsageError(
         f"cannot hash a data set of type {type(data).__name__}: expected a path, a numpy array or "
         "a mapping of column name to array"
     )
+
+
+def _is_table(data: Mapping[Any, Any], array: type) -> bool:
+    return all(isinstance(key, str) and isinstance(item, array) for key, item in data.items())
 
 
 def _entries(key: str, column: NDArray[Any], algorithm: str) -> Iterator[Entry]:
@@ -86,16 +91,12 @@ def _entries(key: str, column: NDArray[Any], algorithm: str) -> Iterator[Entry]:
 
 
 def _digest(key: str, rows: NDArray[Any], algorithm: str) -> Digest:
-    import numpy as np  # noqa: PLC0415 - as above
-
     if rows.dtype.hasobject:
         raise UsageError(
             f"column {key!r} holds Python objects (dtype {rows.dtype}); "
             "convert it to a number or a fixed-width string type first"
         )
-    rows = np.ascontiguousarray(rows)
-    if rows.dtype.byteorder == ">":
-        rows = rows.astype(rows.dtype.newbyteorder("<"))
+    rows = rows.astype(rows.dtype.newbyteorder("<"), order="C", copy=False)
     header = {"column": key, "dtype": rows.dtype.str, "shape": list(rows.shape)}
     running = new_hash(algorithm)
     running.update(json.dumps(header, sort_keys=True).encode() + b"\n")

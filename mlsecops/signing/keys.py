@@ -161,6 +161,9 @@ class Signer(ABC):
             UsageError: It cannot be read or decrypted, its type is not supported, or the leaf
                 certificate is for another key.
         """
+        if not isinstance(path, (str, os.PathLike)) or "-----BEGIN" in os.fspath(path):
+            # The argument may be the secret itself: it must not end up in a message.
+            raise UsageError("from_pem expects the path of a PEM file, not the key itself")
         secret = password.encode() if isinstance(password, str) else password
         try:
             key = serialization.load_pem_private_key(read_pem(Path(path)), secret)

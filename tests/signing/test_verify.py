@@ -370,3 +370,13 @@ def test_an_encrypted_key_needs_its_password(tmp_path: Path, signer: KeySigner) 
     for password in (None, "wrong"):
         with pytest.raises(errors.UsageError, match="cannot read private key"):
             Signer.from_pem(path, password)
+
+
+def test_a_private_key_given_instead_of_its_path_stays_out_of_the_message(
+    signer: KeySigner,
+) -> None:
+    secret = signer.to_pem()
+    for given in (secret, secret.decode()):
+        with pytest.raises(errors.UsageError) as caught:
+            Signer.from_pem(given)  # type: ignore[arg-type]
+        assert "PRIVATE KEY" not in str(caught.value)
