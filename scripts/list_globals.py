@@ -35,12 +35,13 @@ _core.multiarray._reconstruct _core.multiarray.scalar _core.numeric._frombuffer
 core.multiarray._reconstruct core.multiarray.scalar core.numeric._frombuffer
 dtype ndarray random._pickle.__randomstate_ctor random._pickle.__generator_ctor
 random._pickle.__bit_generator_ctor random._mt19937.MT19937 random._pcg64.PCG64
-random._philox.Philox random._sfc64.SFC64 random.bit_generator.SeedSequence random.bit_generator.__pyx_unpickle_SeedSequence
+random._philox.Philox random._sfc64.SFC64 random.bit_generator.SeedSequence
+random.bit_generator.__pyx_unpickle_SeedSequence
 ma.core.MaskedArray ma.core._mareconstruct
 """.split()  # noqa: SIM905 - a list of words to read, not a literal to parse
 SKLEARN_INTERNALS = """
-sklearn.utils._bunch.Bunch sklearn.tree._tree.Tree sklearn.neighbors._kd_tree.KDTree sklearn.neighbors._ball_tree.BallTree
-sklearn.neighbors._kd_tree.KDTree64
+sklearn.utils._bunch.Bunch sklearn.tree._tree.Tree sklearn.neighbors._kd_tree.KDTree
+sklearn.neighbors._ball_tree.BallTree sklearn.neighbors._kd_tree.KDTree64
 sklearn.neighbors._kd_tree.KDTree32 sklearn.neighbors._kd_tree.newObj
 sklearn.neighbors._ball_tree.BallTree64 sklearn.neighbors._ball_tree.BallTree32
 sklearn.neighbors._ball_tree.newObj sklearn.metrics._dist_metrics.EuclideanDistance64
@@ -150,12 +151,19 @@ def keras_names() -> Iterator[str]:
                 and name not in {"get", "serialize", "deserialize"}
             ):
                 yield f"keras.{home}.{name}"
-    for home in ("numpy", "nn", "core", "math", "linalg"):
-        module = importlib.import_module(f"keras.src.ops.{home}")
+    for home in (
+        "ops.numpy",
+        "ops.nn",
+        "ops.core",
+        "ops.math",
+        "ops.linalg",
+        "activations.activations",
+    ):
+        module = importlib.import_module(f"keras.src.{home}")
         for name, value in vars(module).items():
             own = isinstance(value, type) and value.__module__ == module.__name__
             if own and issubclass(value, keras.Operation) and name not in KERAS_REFUSED:
-                yield f"keras.src.ops.{home}.{name}"
+                yield f"{module.__name__}.{name}"
 
 
 def write(name: str, versions: str, names: Iterable[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import PurePosixPath
 from typing import BinaryIO, Final, cast
 
@@ -60,18 +60,14 @@ def examine_pickle(source: Source, limits: Limits, allowed: Collection[str]) -> 
         FormatRefused: It is no pickle, or something follows the last one.
         LimitExceeded: Too many opcodes.
     """
-    with source.stream() as stream:
-        walker = Walker(
-            allowed=allowed,
-            limits=limits,
-            artifact=source.name,
-            where="pickle",
-            skip_arrays=True,
-        )
-        walk = _to_the_end(walker, _clamped(stream, source.size), source)
-    if walk.arrays:
-        walk.findings += _as_plain_pickle(source, limits, allowed)
-    return _examination(walk)
+    walker = Walker(
+        allowed=allowed, limits=limits, artifact=source.name, where="pickle", skip_arrays=True
+    )
+    with source.stream() as stream, _findings_first(walker):
+        _to_the_end(walker, _clamped(stream, source.size), source)
+    if walker.walk.arrays:
+        walker.walk.findings += _as_plain_pickle(source, limits, allowed)
+    return _examination(walker.walk)
 
 
 def examine_torch_legacy(source: Source, limits: Limits, allowed: Collection[str]) -> Examination:
@@ -88,7 +84,7 @@ def examine_torch_legacy(source: Source, limits: Limits, allowed: Collection[str
         where="pickle",
         persistent="allow",
     )
-    with source.stream() as stream:
+    with source.stream() as stream, _findings_first(walker):
         clamped = _clamped(stream, source.size)
         for _ in range(LEGACY_PICKLES):
             walker.run(clamped)
@@ -113,10 +109,10 @@ def examine_torch(source: Source, limits: Limits, allowed: Collection[str]) -> E
         where="data.pkl",
         persistent="allow",
     )
-    walk = walker.run(io.BytesIO(data))
-    if walk.end != len(data):
-        raise FormatRefused(f"{source.name}: data.pkl: bytes after the pickle's end")
-    return _examination(walk)
+    with _findings_first(walker):
+        if walker.run(io.BytesIO(data)).end != len(data):
+            raise FormatRefused(f"{source.name}: data.pkl: bytes after the pickle's end")
+    return _examination(walker.walk)
 
 
 def _require_layout(opened: Archive, source: Source) -> str:
@@ -139,25 +135,19 @@ def _require_layout(opened: Archive, source: Source) -> str:
     return root
 
 
-def looks_pickled(source: Source, limits: Limits) -> bool:
-    """Whether a plain ``pickle.load`` would read the file to a STOP (of a file seen as another)."""
-    walker = Walker(allowed=(), limits=limits, artifact=source.name, where="pickle")
-    with source.stream() as stream:
-        try:
-            walker.run(_clamped(stream, source.size))
-        except FormatRefused:
-            return bool(walker.walk.findings)
-    return True
+@contextlib.contextmanager
+def _findings_first(walker: Walker) -> Iterator[None]:
+    """Of a pickle that does harm and then breaks off, tell the harm."""
+    try:
+        yield
+    except FormatRefused:
+        if not walker.walk.findings:
+            raise
 
 
-def _to_the_end(walker: Walker, stream: BinaryIO, source: Source) -> Walk:
-    walk = walker.run(stream)
-    while walk.end < source.size:
-        before = walk.end
-        walk = walker.run(stream)
-        if walk.end == before:
-            raise FormatRefused(f"{source.name}: bytes after the pickle's end")
-    return walk
+def _to_the_end(walker: Walker, stream: BinaryIO, source: Source) -> None:
+    while walker.run(stream).end < source.size:
+        pass  # every run that returns has read at least its STOP
 
 
 def _as_plain_pickle(source: Source, limits: Limits, allowed: Collection[str]) -> list[Finding]:

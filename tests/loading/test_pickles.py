@@ -1,0 +1,162 @@
+import contextlib
+import io
+import pickle
+import struct
+from collections import Counter, OrderedDict, defaultdict
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlsecops.errors import FormatRefused, LimitExceeded
+from mlsecops.loading import Limits, scan
+from mlsecops.loading.allowed import pickle_globals
+from mlsecops.loading.pickles import Walker
+from tests.attackers import loading as attack
+
+
+def walk(data: Any, **options: Any) -> Any:
+    walker = Walker(
+        allowed=pickle_globals(), limits=Limits(), artifact="a.pkl", where="pickle", **options
+    )
+    return walker.run(io.BytesIO(data))
+
+
+def rules(data: Any) -> Any:
+    return {finding.rule for finding in walk(data).findings}
+
+
+@pytest.mark.parametrize("name", sorted(attack.pickles_that_run_code(pytest.__path__[0])))
+def test_every_way_to_a_callable_is_refused_and_nothing_runs(tmp_path: Any, name: Any) -> None:
+    trace = tmp_path / "ran"
+    data = attack.pickles_that_run_code(trace)[name]
+    file = tmp_path / "model.pkl"
+    file.write_bytes(data)
+    verdict = scan(file)
+    assert verdict.refused
+    assert any(f.rule in {"pickle-global", "pickle-call"} for f in verdict.findings)
+    assert not trace.exists()
+    if name != "OBJ of a class":  # map is lazy: it stands for OBJ alone
+        pickle.loads(data)
+        assert trace.exists(), "the attack itself does not work"
+
+
+def test_an_extension_code_is_refused() -> None:
+    assert "pickle-extension" in rules(attack.extension_pickle())
+
+
+def test_an_opcode_across_a_frame_is_refused() -> None:
+    assert "pickle-frame" in rules(attack.straddling_frame())
+
+
+def test_setting_attributes_of_a_class_is_refused() -> None:
+    assert "pickle-build" in rules(attack.class_poisoning())
+
+
+def test_setting_items_of_a_tensor_is_refused() -> None:
+    assert "pickle-container" in rules(attack.set_item_of_a_tensor())
+
+
+def test_another_codec_than_latin1_is_refused() -> None:
+    assert "pickle-call" in rules(attack.codec_lookup())
+
+
+def test_a_persistent_id_is_refused_outside_torch() -> None:
+    data = b"\x80\x02X\x01\x00\x00\x00aQ."
+    assert "pickle-persistent" in rules(data)
+    assert not walk(data, persistent="allow").findings
+
+
+def test_a_length_beyond_the_end_is_malformed() -> None:
+    with pytest.raises(FormatRefused, match="not a whole pickle"):
+        walk(attack.endless_length())
+
+
+def test_a_second_protocol_opcode_is_malformed() -> None:
+    with pytest.raises(FormatRefused, match="PROTO"):
+        walk(b"\x80\x04\x80\x02N.")
+
+
+def test_too_many_opcodes_are_refused() -> None:
+    walker = Walker(allowed=(), limits=Limits(opcodes=100), artifact="a", where="pickle")
+    with pytest.raises(LimitExceeded, match="opcodes"):
+        walker.run(io.BytesIO(b"\x80\x04" + b"N0" * 60 + b"N."))
+
+
+def test_a_name_like_an_allowed_one_is_refused() -> None:
+    for name in ("OrderedDictX", "OrderedDict.__init__", "namedtuple"):
+        data = b"\x80\x04" + attack.text("collections") + attack.text(name) + b"\x93."
+        assert "pickle-global" in rules(data), name
+
+
+def test_a_frame_is_checked_to_its_very_end() -> None:
+    body = attack.text("abc") + b"."
+    for length, refused in ((len(body), False), (len(body) - 2, True), (3, True)):
+        data = b"\x80\x04\x95" + struct.pack("<Q", length) + body
+        assert ("pickle-frame" in rules(data)) is refused, length
+
+
+plain = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.binary()
+    | st.complex_numbers(),
+    lambda inner: (
+        st.lists(inner)
+        | st.dictionaries(st.text(), inner)
+        | st.tuples(inner, inner)
+        | st.sets(st.integers())
+        | st.frozensets(st.integers())
+        | st.builds(OrderedDict, st.dictionaries(st.text(), inner))
+    ),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(plain, st.integers(0, 5))
+def test_plain_values_of_every_protocol_pass_whole(value: Any, protocol: Any) -> None:
+    data = pickle.dumps(value, protocol=protocol)
+    walked = walk(data)
+    assert not walked.findings
+    assert walked.end == len(data)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=200))
+def test_any_bytes_are_walked_or_refused_and_never_crash(data: Any) -> None:
+    with contextlib.suppress(FormatRefused, LimitExceeded):
+        assert walk(b"\x80\x04" + data).end > 0
+
+
+@settings(max_examples=150, deadline=None)
+@given(plain, st.integers(0, 5), st.text("abcdefghij", min_size=1), st.data())
+def test_a_callable_hidden_in_any_value_is_refused(
+    value: Any, protocol: int, name: str, data: Any
+) -> None:
+    class Hidden:
+        def __reduce__(self) -> Any:
+            return eval, (name,)
+
+    places = [[value, Hidden()], {"a": value, "b": Hidden()}, (Hidden(), value)]
+    pickled = pickle.dumps(data.draw(st.sampled_from(places)), protocol=protocol)
+    assert "pickle-global" in rules(pickled)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_arrays_and_containers_pass(protocol: Any) -> None:
+    value = {
+        "a": np.arange(5.0),
+        "b": np.float32(2),
+        "c": Counter("aab"),
+        "d": defaultdict(list, {"x": [1]}),
+        "e": bytearray(b"x"),
+        "f": np.random.RandomState(0).get_state()[0],
+        "g": np.array(["x", "yy"]),
+    }
+    assert not walk(pickle.dumps(value, protocol=protocol)).findings
