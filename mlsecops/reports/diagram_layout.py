@@ -107,7 +107,7 @@ class _Placing:
     def _stacked_room(self, column: int) -> float:
         """How much wider than a card the flows between stacked elements make a column."""
         widths = [
-            self.blocks[index].width + 30.0 - CARD
+            self.blocks[index].width + 20.0 + 10.0 * len(flows) - CARD
             for (upper, _), flows in self.stacked.items()
             if self.column_of[upper] == column
             for index in flows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Final, Literal
 
 from mlsecops.reports.diagram import Architecture, Boundary, ControlState, Element, ElementKind
@@ -76,7 +77,7 @@ def svg_element(architecture: Architecture, *, frame: Literal["page", "file"] = 
         tag("title", f"Data flow of {architecture.title}"),
         style,
         backdrop,
-        [_zone(boundary, box) for boundary, box in placed.boundaries],
+        [_zone(boundary, box, placed.routes) for boundary, box in placed.boundaries],
         [_line(route) for route in placed.routes],
         [_element(element, box) for element, box in placed.elements],
         [_words(route) for route in placed.routes],
@@ -89,17 +90,32 @@ def svg_element(architecture: Architecture, *, frame: Literal["page", "file"] = 
     )
 
 
-def _zone(boundary: Boundary, box: Box) -> list[Markup]:
+def _zone(boundary: Boundary, box: Box, routes: tuple[Route, ...]) -> list[Markup]:
     return [
         _rect(box, "zone", rounding=12),
         tag(
             "text",
-            fit(boundary.name.upper(), box.width - 28, 12.6 * _BOLD),
+            fit(boundary.name.upper(), header_room(box, routes), 12.6 * _BOLD),
             x=box.x + 14,
             y=box.y + 25,
             class_="zone-name",
         ),
     ]
+
+
+def header_room(frame: Box, routes: tuple[Route, ...]) -> float:
+    """Width that a boundary's name may have before its frame or a line from above ends it."""
+    left = frame.x + 14
+    crossing = [
+        x
+        for route in routes
+        for (x, top), (other, bottom) in pairwise(route.points)
+        if x == other
+        and left < x < frame.right
+        and min(top, bottom) < frame.y + 30
+        and max(top, bottom) > frame.y + 12
+    ]
+    return min([frame.right - 14, *(x - 8 for x in crossing)]) - left
 
 
 def _rect(box: Box, class_: str, *, rounding: float) -> Markup:

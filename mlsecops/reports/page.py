@@ -26,7 +26,7 @@ NONE: Final = "\u2013"
 PALETTE: Final = """
 :root{color-scheme:light dark;--page:#f4f5f2;--surface:#fff;--ink:#17201c;--muted:#58635d;
 --line:#d9ded9;--grid:#e8ebe7;--good:#0b7a53;--good-soft:#e0f2ea;--warn:#8f5200;--warn-soft:#fbefd9;
---bad:#b3261e;--bad-soft:#fbe6e3;--info:#1f57a8;--info-soft:#e5edf9;--none:#6a746f;
+--bad:#b3261e;--bad-soft:#fbe6e3;--info:#1f57a8;--info-soft:#e5edf9;--none:#5d6762;
 --none-soft:#eceeeb}
 @media (prefers-color-scheme:dark){:root{--page:#0f1412;--surface:#171e1b;--ink:#e7ece9;
 --muted:#9caaa3;--line:#2c3732;--grid:#232d29;--good:#58c99b;--good-soft:#12322a;--warn:#e7b057;
