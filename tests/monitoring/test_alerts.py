@@ -162,6 +162,15 @@ def test_sudden_drop_of_accuracy_is_found_and_steady_accuracy_is_not(digits) -> 
     predict.monitor.close()
 
 
+def test_few_wrong_answers_are_no_drop_yet() -> None:
+    performance = Performance(0.95)
+    for i in range(32):
+        performance.predicted(str(i), np.array([int(i % 8 > 0)]), 0.0)
+        performance.labelled(str(i), 1, 0.0)
+    assert performance.accuracy == 0.875
+    assert performance.readings() == []
+
+
 def test_reference_accuracy_is_that_of_the_first_labels_without_a_baseline() -> None:
     performance = Performance(None)
     right, wrong = np.array([1]), np.array([0])

@@ -10,6 +10,7 @@ from scipy.stats import ks_2samp
 
 from mlsecops.errors import ContentRefused, FormatRefused, UsageError
 from mlsecops.monitoring import Baseline, Profile
+from mlsecops.monitoring.packing import pack, unpack
 from tests.attackers.monitoring import flipped, forged
 
 
@@ -151,6 +152,24 @@ def test_forged_baselines_with_a_fitting_checksum_are_refused(
     path.write_bytes(forged(path.read_bytes(), change))  # type: ignore[arg-type] # a lambda of the table above
     with pytest.raises(FormatRefused):
         Baseline.load(path)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ([["a", "|O", [1]]], "unknown dtype"),
+        ([["a", "<f8", [-1]]], "unknown dtype or shape"),
+        ([["a", "<f8", [1] * 40]], "unknown dtype or shape"),
+        ([["a", "<f8", [3]]], "longer than the file"),
+        ([["a", "<f8", [2**70]]], "longer than the file"),
+        ([["a", "<f8", [1]]], "8 bytes follow"),
+        ([], "16 bytes follow"),
+    ],
+)
+def test_arrays_must_fill_the_file_exactly(table: list[object], message: str) -> None:
+    data = pack("k", {}, {"a": np.zeros(2)})
+    with pytest.raises(FormatRefused, match=message):
+        unpack(forged(data, lambda h: h.__setitem__("arrays", table)), "k", where="w")
 
 
 def test_forged_counts_that_do_not_add_up_are_refused(baseline: Baseline) -> None:

@@ -63,6 +63,7 @@ def guard() -> InputGuard:
         np.ones((3, 5)),
         np.ones(()),
         "text",
+        np.array(["1", "1", "1", "1"]),
         None,
         np.array([object()] * 4),
         np.zeros((70_000, 4)),
