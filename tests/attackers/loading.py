@@ -169,10 +169,10 @@ def added_entry(file: Path, name: str, *, link: bool = False) -> None:
 
 
 def two_faced_header(file: Path) -> None:
-    """Let an entry's local header tell another name than the directory does."""
+    """Let a storage's local header tell another name than the directory does."""
     data = bytearray(file.read_bytes())
-    place = data.index(b"data.pkl")
-    data[place : place + 8] = b"evil.pkl"
+    place = data.index(b"/data/0") + 1
+    data[place : place + 6] = b"data/7"
     file.write_bytes(data)
 
 
