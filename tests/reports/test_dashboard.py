@@ -119,7 +119,7 @@ def test_the_files_are_equal_for_equal_input_and_tell_what_a_monitor_saw() -> No
 
     predict = monitored("digits", baseline=Baseline.fit(rows, answer(rows)))(answer)
     predict(rows[:50])
-    monitor: Any = predict.monitor  # type: ignore[attr-defined] # set by the decorator
+    monitor: Any = predict.monitor
     assert monitor.flush()
     state = json.loads(json.dumps(monitor.snapshot().to_dict()))
     monitor.close()
