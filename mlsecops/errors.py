@@ -53,7 +53,7 @@ class UsageError(MLSecOpsError, ValueError):
     """The caller passed something that cannot work."""
 
 
-class MissingExtra(MLSecOpsError, ImportError):  # noqa: N818 - the field names a thing, not an error
+class MissingExtra(MLSecOpsError, ImportError):
     """An optional package is not installed; the message names the command that installs it."""
 
 

@@ -7,7 +7,8 @@ log, so a run that was killed goes on where it stopped, and the chain of custody
 """
 
 from mlsecops.incident.evidence import Evidence
+from mlsecops.incident.guidance import kind_of
 from mlsecops.incident.incident import Incident, Step
 from mlsecops.incident.playbook import Playbook, PlaybookStep
 
-__all__ = ["Evidence", "Incident", "Playbook", "PlaybookStep", "Step"]
+__all__ = ["Evidence", "Incident", "Playbook", "PlaybookStep", "Step", "kind_of"]

@@ -77,6 +77,8 @@ class ExtractionDetector:
         thresholds: Alarm level of each channel ``(4,)``.
     """
 
+    control: Final = "Extraction detector"
+
     def __init__(
         self,
         baseline: Baseline,

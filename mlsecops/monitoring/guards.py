@@ -50,6 +50,8 @@ class RateLimit:
         clock: Monotonic time in seconds.
     """
 
+    control: Final = "Rate limit"
+
     def __init__(
         self,
         rate: float,
@@ -107,6 +109,8 @@ class InputGuard:
         max_rows: Largest batch.
     """
 
+    control: Final = "Input checks"
+
     def __init__(self, baseline: Baseline, *, margin: float = 1.0, max_rows: int = 65_536) -> None:
         ranges = baseline.anomalies
         self._baseline = baseline
@@ -157,6 +161,8 @@ class IsolationGuard:
         refresh: Seconds for which an answer holds, ≥ 0.
         clock: Monotonic time in seconds.
     """
+
+    control: Final = "Isolation"
 
     def __init__(
         self,

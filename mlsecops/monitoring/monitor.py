@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 from mlsecops.errors import UsageError
@@ -15,6 +16,7 @@ from mlsecops.monitoring.aggregation import Aggregation
 from mlsecops.monitoring.alerting import Alerting, Rule
 from mlsecops.monitoring.baseline import Baseline
 from mlsecops.monitoring.clients import ClientState
+from mlsecops.monitoring.controls import ControlKind
 from mlsecops.monitoring.drift import DriftReport
 from mlsecops.monitoring.instruments import series_of
 from mlsecops.monitoring.profile import Profile
@@ -39,6 +41,7 @@ class MonitorState:
         dropped: Calls that nobody looked at, because the ring was full or the monitor closed.
         failures: Failures of the monitoring itself, which were swallowed.
         confidence: Mean confidence of the recent predictions, or None without probabilities.
+        anomaly: Share of the recent rows that are anomalous, or None without a baseline.
         drift: Latest comparison with the baseline, or None before the first.
         clients: What is known about each client that is remembered.
         accuracy: Accuracy over the recent labels, or None without labels.
@@ -51,6 +54,7 @@ class MonitorState:
     dropped: int
     failures: int
     confidence: float | None
+    anomaly: float | None
     drift: DriftReport | None
     clients: Mapping[str, ClientState]
     accuracy: float | None
@@ -65,6 +69,7 @@ class MonitorState:
             "dropped": self.dropped,
             "failures": self.failures,
             "confidence": self.confidence,
+            "anomaly": self.anomaly,
             "drift": None if self.drift is None else self.drift.to_dict(),
             "clients": {name: asdict(each) for name, each in self.clients.items()},
             "accuracy": self.accuracy,
@@ -88,6 +93,7 @@ class Monitor:
         capacity: Most calls that may wait for the worker.
         digest: ``"sha256:<hex>"`` of the model, or None.
         clock: Unix time in seconds.
+        controls: Names of the controls that watch the function → ``"guard"`` or ``"detector"``.
     """
 
     def __init__(
@@ -102,11 +108,13 @@ class Monitor:
         capacity: int,
         digest: str | None,
         clock: Callable[[], float],
+        controls: Mapping[str, ControlKind] = MappingProxyType({}),
     ) -> None:
         if capacity < 1:
             raise UsageError(f"capacity: expected at least 1 call, got {capacity}")
         self.name = name
         self.digest = digest
+        self.controls = dict(controls)
         self._ring = Ring(capacity)
         self._clock = clock
         self._series = series_of(name)
@@ -141,6 +149,7 @@ class Monitor:
             dropped=self._ring.dropped,
             failures=failures,
             confidence=aggregation.watch.confidence,
+            anomaly=aggregation.watch.anomaly,
             drift=aggregation.watch.drift,
             clients=aggregation.clients,
             accuracy=aggregation.accuracy,

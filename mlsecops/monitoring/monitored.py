@@ -16,6 +16,7 @@ from mlsecops.errors import CallRefused, UsageError
 from mlsecops.findings import Sink
 from mlsecops.monitoring.alerting import DEFAULT_RULES, Rule
 from mlsecops.monitoring.baseline import Baseline
+from mlsecops.monitoring.controls import controls_of
 from mlsecops.monitoring.guards import Guard
 from mlsecops.monitoring.monitor import Monitor
 from mlsecops.monitoring.readings import Detector
@@ -102,6 +103,7 @@ def monitored(
         raise UsageError("monitored: expected a name, got ''")
     # A digest given as text is parsed, so that an alert never carries one that cannot be looked up.
     known = Digest.parse(digest) if isinstance(digest, str) else digest
+    watching = tuple(guards)
 
     def decorate(function: Callable[P, R]) -> Monitored[P, R]:
         if isinstance(function, (staticmethod, classmethod)):
@@ -118,9 +120,12 @@ def monitored(
             capacity=capacity,
             digest=None if known is None else str(known),
             clock=clock,
+            controls=controls_of(
+                guards=watching, detectors=detectors or (), baseline=baseline, labels=request_id
+            ),
         )
         taps = _Taps(client, request_id, inputs or _first_argument(function))
-        return _wrap(function, _Recorder(monitor, taps, tuple(guards), clock))
+        return _wrap(function, _Recorder(monitor, taps, watching, clock))
 
     return decorate
 

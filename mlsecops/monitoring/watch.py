@@ -55,6 +55,12 @@ class Watch:
         recent = self._recent.confidences
         return float(recent.mean()) if len(recent) else None
 
+    @property
+    def anomaly(self) -> float | None:
+        """Share of the recent rows that are anomalous, or None without a baseline."""
+        rows = self._recent.rows
+        return self._recent.flagged / rows if self._baseline is not None and rows else None
+
     def observe(self, traffic: Observed) -> list[Reading]:
         """Take a batch in and compare the recent window with the baseline."""
         confidence = self._answers(traffic.probabilities)
@@ -106,10 +112,9 @@ class Watch:
         ]
 
     def _anomalies(self) -> list[Reading]:
-        rows = self._recent.rows
-        if self._baseline is None or not rows:
+        rows, value = self._recent.rows, self.anomaly
+        if value is None:
             return []
-        value = self._recent.flagged / rows
         self._series.replace(telemetry.ANOMALY_RATIO, {(): value})
         if rows < FEWEST_ROWS:
             return []

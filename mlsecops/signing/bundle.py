@@ -11,7 +11,7 @@ import base64
 import binascii
 import json
 import os
-from collections.abc import Set
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -216,7 +216,7 @@ def _object(value: dict[str, Any], key: str, where: str) -> dict[str, Any]:
     return item
 
 
-def _only(value: dict[str, Any], allowed: Set[str], where: str) -> None:
+def _only(value: dict[str, Any], allowed: AbstractSet[str], where: str) -> None:
     extra = sorted(value.keys() - allowed)
     if extra:
         raise MalformedBundle(f"{where}: unexpected key {extra[0]!r}")

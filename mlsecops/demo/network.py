@@ -1,0 +1,63 @@
+"""What the demo asks of a framework, so that its story is told once."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, cast
+
+from mlsecops.errors import UsageError
+
+if TYPE_CHECKING:
+    from mlsecops.adapters.base import Adapter
+    from mlsecops.demo.digits import Split
+    from mlsecops.loading import LoadedModel, SecureLoader
+    from mlsecops.robustness import Attack
+
+FrameworkName: TypeAlias = Literal["torch", "tensorflow"]
+_HOMES: Final = {
+    "torch": ("mlsecops.demo.torch_network", "TorchNetwork"),
+    "tensorflow": ("mlsecops.demo.keras_network", "KerasNetwork"),
+}
+
+
+class Network(Protocol):
+    """A small convolutional network in one framework.
+
+    Attributes:
+        title: Name of the framework, for people.
+        channels_first: Whether its images are ``(n, 1, 8, 8)``.
+    """
+
+    title: str
+    channels_first: bool
+
+    def build(self, *, seed: int) -> Any:
+        """A fresh model."""
+
+    def fit(
+        self, model: Any, data: Split, *, epochs: int, seed: int, attack: Attack | None = None
+    ) -> None:
+        """Train in place; with an attack, on its examples beside the images (Madry 2018)."""
+
+    def save(self, model: Any, folder: Path) -> None:
+        """Write the model as one file into a folder."""
+
+    def load(self, loader: SecureLoader, folder: Path) -> LoadedModel:
+        """Load it back through a SecureLoader."""
+
+    def adapter(self, model: Any) -> Adapter:
+        """View of the model."""
+
+
+def network(framework: str) -> Network:
+    """The network in a framework, which is imported now.
+
+    Raises:
+        UsageError: The framework is unknown.
+        MissingExtra: It is not installed.
+    """
+    if framework not in _HOMES:
+        raise UsageError(f"unknown framework {framework!r}: expected {' or '.join(_HOMES)}")
+    module, name = _HOMES[framework]
+    return cast("Network", getattr(import_module(module), name)())

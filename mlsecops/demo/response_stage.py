@@ -1,0 +1,109 @@
+"""Step 7: from an alert to a closed incident, with the earlier version serving again."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from mlsecops.demo.release_stage import NAME
+from mlsecops.demo.scene import Scene, refusal
+from mlsecops.demo.server import SecondServer
+from mlsecops.demo.serving_stage import GUARD_REFRESH, Served, Unexpected
+from mlsecops.demo.training_stage import ATTACKS, GATE
+from mlsecops.errors import ModelIsolated
+from mlsecops.findings import Alert
+from mlsecops.incident import Incident, Playbook, kind_of
+from mlsecops.loading import LoadedModel, SecureLoader
+from mlsecops.registry import Registry, Version
+from mlsecops.robustness import RobustnessReport, evaluate_robustness
+
+IDLE: Final = 2 * GUARD_REFRESH
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """What was done about the alert."""
+
+    incident: Incident
+    playbook: Playbook
+    serving: Version
+    loaded: LoadedModel
+
+
+def respond(scene: Scene, registry: Registry, served: Served, framework: str) -> Response:
+    """Open an incident from the thief's alert and run its playbook to the end."""
+    with scene.step(7, "Incident: isolate, evidence, roll back, validate") as tell:
+        alert = next(raised for raised in served.alerts if raised.client == "thief")
+        key = scene.out / "signing" / "release.pub.pem"
+        images = scene.out / "data" / "traffic.npz"
+        with SecondServer(registry.location, key, framework, images) as second:
+            tell("second server", _ask(second, refused=False))
+            incident, playbook = _handle(scene, registry, served, alert)
+            tell("incident", f"{incident.id[:12]} from '{alert.rule}' of client {alert.client}")
+            for step in incident.steps:
+                tell(f"  {step.name}", step.state)
+            tell("second server", _ask(second, refused=True))
+        tell("first server", _refusal(scene, served))
+        incident.evidence.verify(policy=scene.policy)
+        tell("evidence", f"{incident.evidence.path.name}, signature verified")
+        serving = registry.resolve(NAME, "serving")
+        loaded = _load(scene, registry, serving)
+        tell("serving now", _serve_again(scene, loaded, serving))
+    return Response(incident=incident, playbook=playbook, serving=serving, loaded=loaded)
+
+
+def _handle(
+    scene: Scene, registry: Registry, served: Served, alert: Alert
+) -> tuple[Incident, Playbook]:
+    def block_client(_incident: Incident) -> bool:
+        served.blocklist.block(alert.client)
+        return True
+
+    def pass_gate(_incident: Incident, version: Version | None) -> object:
+        return version is not None and GATE.judge(_measure(scene, registry, version))
+
+    playbook = Playbook.default(
+        kind_of(alert.to_dict()), remediate=block_client, validate=pass_gate
+    )
+    incident = Incident.open(alert, registry=registry, snapshot=served.monitor.snapshot())
+    playbook.run(incident, approve=lambda _step: True)
+    if incident.state != "closed":
+        raise Unexpected(f"the incident ended {incident.state!r}, expected 'closed'")
+    return incident, playbook
+
+
+def _load(scene: Scene, registry: Registry, version: Version) -> LoadedModel:
+    resolved = registry.resolve(version.name, version.version)
+    if resolved.path is None:
+        raise Unexpected(f"version {version.version} has no folder")
+    return scene.network.load(SecureLoader(scene.policy, isolation=registry), resolved.path)
+
+
+def _measure(scene: Scene, registry: Registry, version: Version) -> RobustnessReport:
+    adapter = scene.network.adapter(_load(scene, registry, version).model)
+    test = scene.digits.test
+    return evaluate_robustness(adapter, test.x, test.y, ATTACKS, seed=scene.seed)
+
+
+def _ask(second: SecondServer, *, refused: bool) -> str:
+    answer = second.ask()
+    if answer.startswith("refused") != refused:
+        raise Unexpected(f"the second server answered {answer!r}")
+    return answer[:96]
+
+
+def _refusal(scene: Scene, served: Served) -> str:
+    image = scene.digits.traffic.x[0]
+    time.sleep(IDLE)
+    error = refusal("an isolated model", lambda: served.predict(image, "client-00", -1))
+    if not isinstance(error, ModelIsolated):
+        raise error
+    return scene.brief(error)
+
+
+def _serve_again(scene: Scene, loaded: LoadedModel, serving: Version) -> str:
+    traffic = scene.digits.traffic
+    answers = scene.network.adapter(loaded.model).predict(traffic.x).argmax(axis=1)
+    right = float((answers == traffic.y).mean())
+    return f"version {serving.version}, verified again, {right:.1%} right on {len(answers)} images"

@@ -1,0 +1,350 @@
+"""What a secured pipeline consists of, and the six deliverables that prove it.
+
+The parts a team already has (a signed model, data manifests, a robustness report, monitor states, a
+registry, an incident) go in; :meth:`SecurePipeline.deliver` verifies the model, derives from the
+parts which controls are really there, and writes six deliverables with an index into one folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from mlsecops._files import write_atomically
+from mlsecops.errors import UsageError
+from mlsecops.incident import Incident, Playbook
+from mlsecops.loading import LoadedModel
+from mlsecops.monitoring import DEFAULT_RULES, Monitor, MonitorState, Rule
+from mlsecops.poisoning import PoisoningReport
+from mlsecops.provenance import Manifest, Statement
+from mlsecops.provenance.lineage import SLSA_PROVENANCE
+from mlsecops.registry import Registry
+from mlsecops.reports import (
+    ControlState,
+    Deliverable,
+    architecture_files,
+    blueprint,
+    bom_text,
+    build_bom,
+    dashboard_files,
+    index_page,
+    robustness_page,
+)
+from mlsecops.reports.page import Tone
+from mlsecops.robustness import Gate, RobustnessReport
+from mlsecops.signing import TrustPolicy, Verified, bundle_path, verify
+
+BOM_PREDICATE: Final = "https://cyclonedx.org/bom"
+ROBUSTNESS_PREDICATE: Final = "urn:mlsecops:robustness:1"
+
+ENFORCED: Final = ControlState.ENFORCED
+ADVISORY: Final = ControlState.ADVISORY
+
+_TONES: Final[dict[str, Tone]] = {"pass": "good", "fail": "bad"}
+_CARDS: Final = {
+    "architecture": (
+        "Architecture",
+        "The data flow, each control on its edge in its actual state, and the threats it counters.",
+        ("architecture.html", "architecture.svg", "architecture.mmd"),
+    ),
+    "signing": (
+        "Signing certificate",
+        "The public key, the bundle that covers every file, and the provenance signed with it.",
+        (),
+    ),
+    "robustness": (
+        "Adversarial results",
+        "How the model stands under attack, with intervals and checks of the measurement.",
+        ("robustness.html", "robustness.json"),
+    ),
+    "dashboard": (
+        "Monitoring dashboard",
+        "The same panels for Grafana, Prometheus and as a page of its own.",
+        ("dashboard.html", "dashboard.json", "alerts.yml"),
+    ),
+    "playbook": (
+        "Response playbook",
+        "What to do, step by step, when something is found.",
+        ("playbook.md", "playbook.json"),
+    ),
+    "bom": (
+        "Bill of materials",
+        "CycloneDX ML-BOM: the model, its data and packages, and how they were combined.",
+        ("bom.cdx.json",),
+    ),
+}
+
+States = Mapping[str, tuple[ControlState, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecurePipeline:
+    """The parts of one model's pipeline; leave out what it does not have.
+
+    Attributes:
+        name: What the pipeline is called.
+        model: The signed model's folder or file.
+        policy: Whom to trust for it.
+        datasets: Name → manifest of each data set it was made from.
+        robustness: Its robustness report.
+        before: Robustness of the model before hardening, drawn beside it.
+        gate: What the report is judged by.
+        monitor: The monitor that watches it in production.
+        snapshots: Label → state of the monitor, oldest first.
+        references: Panel (``"confidence"``, ``"accuracy"``) → the baseline's value.
+        rules: Conditions of the alerts.
+        screening: What screening the training data found.
+        activations: What looking at the trained model's activations found.
+        loaded: The model as a SecureLoader gave it to the server.
+        registry: Where it is published.
+        playbook: What to do when something happens; the default one otherwise.
+        incident: What happened, if something did.
+        controls: Control → state and place, for controls that the parts above do not show
+            (``"Access control"``, ``"Rate limit"`` in a gateway). They are marked as declared.
+    """
+
+    name: str
+    model: str | os.PathLike[str]
+    policy: TrustPolicy
+    datasets: Mapping[str, Manifest] = field(default_factory=dict)
+    robustness: RobustnessReport | None = None
+    before: RobustnessReport | None = None
+    gate: Gate | None = None
+    monitor: Monitor | None = None
+    snapshots: Mapping[str, MonitorState] = field(default_factory=dict)
+    references: Mapping[str, float] = field(default_factory=dict)
+    rules: Sequence[Rule] = DEFAULT_RULES
+    screening: PoisoningReport | None = None
+    activations: PoisoningReport | None = None
+    loaded: LoadedModel | None = None
+    registry: Registry | None = None
+    playbook: Playbook | None = None
+    incident: Incident | None = None
+    controls: States = field(default_factory=dict)
+
+    def deliver(self, out: str | os.PathLike[str]) -> Delivery:
+        """Verify the model and write the six deliverables and ``index.html``.
+
+        Args:
+            out: Folder to write into; created if absent. Files of the same names are replaced.
+
+        Raises:
+            VerificationError: The model does not verify under the policy: nothing is written.
+            UsageError: The folder cannot be written.
+        """
+        verified = verify(self.model, policy=self.policy)
+        files = dict(self._files(verified))
+        target = Path(out)
+        try:
+            (target / "signing").mkdir(parents=True, exist_ok=True)
+            for name, text in files.items():
+                write_atomically(target / name, text.encode())
+            shutil.copyfile(bundle_path(self.model), target / "signing" / "model.sig")
+        except OSError as error:
+            raise UsageError(f"cannot write into {target}: {error.strerror}") from error
+        return Delivery(
+            folder=target, digest=str(verified.digest), files=(*files, "signing/model.sig")
+        )
+
+    def _files(self, verified: Verified) -> Iterator[tuple[str, str]]:
+        architecture = blueprint(self.control_states(verified), title=self.name)
+        yield from architecture_files(architecture).items()
+        yield from self._signing(verified)
+        yield from self._robustness()
+        yield from self._dashboard(verified).items()
+        playbook = self.playbook or Playbook.default()
+        yield "playbook.json", _json(playbook.to_dict())
+        yield "playbook.md", playbook.to_markdown()
+        yield "bom.cdx.json", bom_text(self._bom(verified))
+        yield "index.html", self._index(verified)
+
+    def _signing(self, verified: Verified) -> Iterator[tuple[str, str]]:
+        for number, trusted in enumerate(self._signing_keys(verified), start=1):
+            suffix = "" if number == 1 else f"-{number}"
+            yield f"signing/release{suffix}.pub.pem", trusted
+        provenance = _statement(verified, SLSA_PROVENANCE)
+        if provenance is not None:
+            yield "signing/provenance.json", _json(provenance.to_dict())
+        yield "signing/verified.json", _json(verified.to_dict())
+
+    def _signing_keys(self, verified: Verified) -> list[str]:
+        keys = [trusted.key for trusted in self.policy.keys]
+        return [key.pem for key in keys if key.fingerprint in verified.signers]
+
+    def _robustness(self) -> Iterator[tuple[str, str]]:
+        if self.robustness is None:
+            return
+        before = None if self.before is None else self.before.to_dict()
+        figures = self._figures()
+        floor = None if self.gate is None else self.gate.min_accuracy
+        yield "robustness.json", _json(figures)
+        yield (
+            "robustness.html",
+            robustness_page(figures, before=before, floor=floor, model=self.name),
+        )
+
+    def _figures(self) -> dict[str, Any]:
+        if self.robustness is None:
+            return {}
+        return self.robustness.to_dict(verdict=self._verdict())
+
+    def _verdict(self) -> str | None:
+        if self.gate is None or self.robustness is None:
+            return None
+        return self.gate.judge(self.robustness).verdict
+
+    def _dashboard(self, verified: Verified) -> dict[str, str]:
+        return dashboard_files(
+            [state.to_dict() for state in self.snapshots.values()],
+            name=self.name if self.monitor is None else self.monitor.name,
+            digest=str(verified.digest),
+            labels=list(self.snapshots),
+            references=self.references,
+            rules=self.rules,
+        )
+
+    def _bom(self, verified: Verified) -> dict[str, Any]:
+        """The bill that was signed with the model, or a fresh one where none was."""
+        signed = _statement(verified, BOM_PREDICATE)
+        if signed is not None:
+            return signed.predicate
+        return build_bom(
+            name=self.name,
+            manifest=verified.manifest,
+            datasets=self.datasets,
+            statements=verified.statements,
+            robustness=self._figures() or None,
+            signers=verified.signers,
+        )
+
+    def control_states(self, verified: Verified) -> dict[str, tuple[ControlState, str]]:
+        """Which controls the parts prove, and in which state.
+
+        Args:
+            verified: Proof of the model's signature.
+        """
+        shown = dict(self._shown(verified))
+        declared = {
+            name: (state, f"declared: {where}") for name, (state, where) in self.controls.items()
+        }
+        return {**declared, **shown}
+
+    def _shown(self, verified: Verified) -> Iterator[tuple[str, tuple[ControlState, str]]]:
+        yield from self._shown_in_training()
+        yield from self._shown_in_release(verified)
+        yield from self._shown_in_serving()
+
+    def _shown_in_training(self) -> Iterator[tuple[str, tuple[ControlState, str]]]:
+        if self.datasets:
+            yield "Dataset digest", (ENFORCED, f"{len(self.datasets)} manifests")
+        if self.screening is not None:
+            yield "Data screening", (ADVISORY, f"{len(self.screening.suspects)} rows to look at")
+        if self.activations is not None:
+            found = len(self.activations.suspects)
+            yield "Poisoning detection", (ADVISORY, f"{found} rows to look at")
+        verdict = self._verdict()
+        if verdict is not None:
+            yield "Robustness gate", (ENFORCED if verdict == "pass" else ADVISORY, verdict)
+
+    def _shown_in_release(
+        self, verified: Verified
+    ) -> Iterator[tuple[str, tuple[ControlState, str]]]:
+        yield "Signature", (ENFORCED, f"{len(verified.signers)} trusted signers")
+        yield "Signature check", (ENFORCED, "verified for this page")
+        if _statement(verified, SLSA_PROVENANCE) is not None:
+            yield "Provenance", (ENFORCED, "signed with the model")
+        if _statement(verified, BOM_PREDICATE) is not None:
+            yield "Bill of materials", (ENFORCED, "signed with the model")
+        if self.registry is not None:
+            size = self.registry.verify_log().size
+            yield "Registry log", (ENFORCED, f"{size} entries verified")
+            yield "Verified rollback", (ENFORCED, "the registry verifies before it serves")
+
+    def _shown_in_serving(self) -> Iterator[tuple[str, tuple[ControlState, str]]]:
+        if self.loaded is not None:
+            yield "Content scan", (ENFORCED, f"{self.loaded.format}, before it was read")
+            yield "Sealed loading", (ENFORCED, self.loaded.tier)
+        if self.monitor is not None:
+            for name, kind in self.monitor.controls.items():
+                state = ENFORCED if kind == "guard" else ADVISORY
+                yield name, (state, f"{kind} of {self.monitor.name}")
+        if self.incident is not None:
+            self.incident.evidence.verify(policy=self.policy)
+            yield "Evidence", (ENFORCED, "sealed and verified")
+
+    def _index(self, verified: Verified) -> str:
+        alerts = [alert for state in self.snapshots.values() for alert in state.alerts]
+        return index_page(
+            self._cards(verified),
+            model=self.name,
+            digest=str(verified.digest),
+            signers=verified.signers,
+            gate=str(self._verdict() or "not judged"),
+            alerts=len({(alert.rule, alert.client, alert.at) for alert in alerts}),
+            incident=self._story(),
+        )
+
+    def _story(self) -> str | None:
+        if self.incident is None:
+            return None
+        steps = ", ".join(f"{step.name} {step.state}" for step in self.incident.steps)
+        return f"Incident {self.incident.id[:12]} is {self.incident.state}: {steps}."
+
+    def _cards(self, verified: Verified) -> list[Deliverable]:
+        states = [state for state, _ in self.control_states(verified).values()]
+        verdict = self._verdict() or "not judged"
+        signed = _statement(verified, BOM_PREDICATE) is not None
+        signing = [*(name for name, _ in self._signing(verified)), "signing/model.sig"]
+        enforced = f"{states.count(ENFORCED)} enforced"
+        return [
+            _card("architecture", status=enforced, tone="good"),
+            _card("signing", status="verified", tone="good", files=signing),
+            _card("robustness", status=verdict, tone=_TONES.get(verdict, "warn")),
+            _card("dashboard", status=f"{len(self.rules)} rules", tone="good"),
+            _card(
+                "playbook", status=self.incident.state if self.incident else "ready", tone="good"
+            ),
+            _card(
+                "bom", status="signed" if signed else "unsigned", tone="good" if signed else "warn"
+            ),
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """What :meth:`SecurePipeline.deliver` wrote.
+
+    Attributes:
+        folder: Where.
+        digest: ``"sha256:<hex>"`` of the model it is about.
+        files: Paths below the folder.
+    """
+
+    folder: Path
+    digest: str
+    files: tuple[str, ...]
+
+
+def _card(key: str, *, status: str, tone: Tone, files: Sequence[str] | None = None) -> Deliverable:
+    title, summary, named = _CARDS[key]
+    return Deliverable(
+        title=title,
+        summary=summary,
+        status=status,
+        tone=tone,
+        files=named if files is None else tuple(files),
+    )
+
+
+def _statement(verified: Verified, predicate_type: str) -> Statement | None:
+    matching = (each for each in verified.statements if each.predicate_type == predicate_type)
+    return next(matching, None)
+
+
+def _json(value: Any) -> str:
+    return f"{json.dumps(value, indent=2, ensure_ascii=False)}\n"
