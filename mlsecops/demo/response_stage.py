@@ -8,7 +8,7 @@ from typing import Final
 
 from mlsecops.demo.release_stage import NAME
 from mlsecops.demo.scene import Scene, refusal
-from mlsecops.demo.server import SecondServer
+from mlsecops.demo.second_server import SecondServer
 from mlsecops.demo.serving_stage import GUARD_REFRESH, Served, Unexpected
 from mlsecops.demo.training_stage import ATTACKS, GATE
 from mlsecops.errors import ModelIsolated

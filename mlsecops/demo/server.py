@@ -1,14 +1,13 @@
 """A second server: another process that serves the same registry, and asks it at every call.
 
 It answers each line of standard input, ``predict`` with ``ok DIGIT`` or ``refused ERROR``, until
-its input ends. Started by :class:`SecondServer`, or by hand::
+its input ends. Started by ``second_server``, or by hand::
 
     python -m mlsecops.demo.server REGISTRY KEY.pub.pem FRAMEWORK IMAGES.npz
 """
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,43 +24,7 @@ from mlsecops.registry import Registry
 from mlsecops.signing import TrustPolicy
 
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Self
-
     from mlsecops.adapters.base import Array
-
-
-class SecondServer:
-    """The other process, for the length of a ``with`` block."""
-
-    def __init__(self, registry: Path, key: Path, framework: str, images: Path) -> None:
-        words = [str(registry), str(key), framework, str(images)]
-        self._process = subprocess.Popen(  # noqa: S603 - this very interpreter
-            [sys.executable, "-m", "mlsecops.demo.server", *words],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-    def ask(self) -> str:
-        """Ask for a prediction; gives its answer (``ok 3`` or ``refused …``)."""
-        if self._process.stdin is None or self._process.stdout is None:
-            return "refused: no pipe"
-        self._process.stdin.write("predict\n")
-        self._process.stdin.flush()
-        return self._process.stdout.readline().strip() or "refused: the server ended"
 
 
 def main(arguments: Sequence[str]) -> None:

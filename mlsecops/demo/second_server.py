@@ -1,0 +1,45 @@
+"""How the demo talks to its second server, which is a process of its own (``server``)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+
+class SecondServer:
+    """The other process, for the length of a ``with`` block."""
+
+    def __init__(self, registry: Path, key: Path, framework: str, images: Path) -> None:
+        words = [str(registry), str(key), framework, str(images)]
+        self._process = subprocess.Popen(  # noqa: S603 - this very interpreter
+            [sys.executable, "-m", "mlsecops.demo.server", *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def ask(self) -> str:
+        """Ask for a prediction; gives its answer (``ok 3`` or ``refused …``)."""
+        if self._process.stdin is None or self._process.stdout is None:
+            return "refused: no pipe"
+        self._process.stdin.write("predict\n")
+        self._process.stdin.flush()
+        return self._process.stdout.readline().strip() or "refused: the server ended"
