@@ -1,0 +1,69 @@
+"""Run benchmarks and print one table of ratios: ``python -m benchmarks [name …]``.
+
+A benchmark is a module of this folder. One that compares has ``comparisons()``, and all of them
+share the table; one that measures something else (detection rates, memory) has ``main()`` and
+prints its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+
+from benchmarks.measure import Comparison, table
+
+PARTS = ("__main__", "measure")
+
+
+def names() -> list[str]:
+    """Every benchmark there is."""
+    modules = Path(__file__).parent.glob("*.py")
+    return sorted(path.stem for path in modules if path.stem not in PARTS)
+
+
+def machine() -> str:
+    """What the figures were measured on; nothing that names the machine."""
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return (
+        f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {pages / 2**30:.0f} GiB, "
+        f"{platform.system()}, Python {platform.python_version()}, {datetime.now(UTC):%Y-%m-%d}"
+    )
+
+
+def run(chosen: list[str]) -> list[Comparison]:
+    """Run benchmarks; those with a report of their own print it at once."""
+    found: list[Comparison] = []
+    for name in chosen:
+        print(f"… {name}", file=sys.stderr, flush=True)
+        module = import_module(f"benchmarks.{name}")
+        if hasattr(module, "comparisons"):
+            found.extend(module.comparisons())
+        else:
+            print(f"\n{name}: {(module.__doc__ or '').splitlines()[0]}\n", flush=True)
+            sys.argv = [name]  # it parses options of its own
+            module.main()
+    return found
+
+
+def main() -> int:
+    """Run the named benchmarks, or all."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="name", help=", ".join(names()))
+    chosen = parser.parse_args().names or names()
+    if unknown := sorted(set(chosen) - set(names())):
+        parser.error(f"no benchmark named {', '.join(unknown)}: expected {', '.join(names())}")
+    found = run(chosen)
+    print(f"\n{machine()}")
+    if found:
+        print("ratio = our median / the peer's median; below 1 we are faster\n")
+        print(table(found))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
