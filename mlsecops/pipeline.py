@@ -199,10 +199,11 @@ class SecurePipeline:
         return self.gate.judge(self.robustness).verdict
 
     def _dashboard(self, verified: Verified) -> dict[str, str]:
+        watched = self.monitor
         return dashboard_files(
             [state.to_dict() for state in self.snapshots.values()],
-            name=self.name if self.monitor is None else self.monitor.name,
-            digest=str(verified.digest),
+            name=self.name if watched is None else watched.name,
+            digest=str(verified.digest) if watched is None else watched.digest,
             labels=list(self.snapshots),
             references=self.references,
             rules=self.rules,

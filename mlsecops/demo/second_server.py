@@ -22,6 +22,7 @@ class SecondServer:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # Ctrl-C is for the demo, which ends this process itself
         )
 
     def __enter__(self) -> Self:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from mlsecops.loading import LoadedModel
     from mlsecops.registry import Registry
 
-NORMAL_CALLS: Final = 600
-DRIFTED_CALLS: Final = 600
+CALLS: Final = 600
+FADED: Final = 0.75
 STOLEN_CALLS: Final = 150
 CLIENTS: Final = 12
 CALIBRATION_CLIENTS: Final = 60
@@ -94,11 +94,11 @@ def serve_model(scene: Scene, registry: Registry, loaded: LoadedModel) -> Served
     with scene.step(6, "Monitored serving: normal, drifted, stolen") as tell:
         served = _watch(scene, registry, scene.network.adapter(loaded.model), loaded)
         rng = np.random.default_rng(scene.seed)
-        quiet = _phase(served, "normal traffic", _normal(scene, rng))
-        tell("normal traffic", f"{NORMAL_CALLS} calls, {_rules(quiet)}")
+        quiet = _phase(served, "normal traffic", _sent(scene, rng))
+        tell("normal traffic", f"{CALLS} calls, {_rules(quiet)}")
         _expect(not quiet, f"normal traffic raised {_rules(quiet)}")
         drifted = _phase(served, "drifted inputs", _drifted(scene, rng))
-        tell("drifted inputs", f"{DRIFTED_CALLS} calls, {_rules(drifted)}")
+        tell("drifted inputs", f"{CALLS} calls, {_rules(drifted)}")
         _expect(any(alert.rule == "drift" for alert in drifted), "drifted inputs raised no drift")
         stolen = _phase(served, "a model thief", _stolen(scene, rng))
         tell("a model thief", f"{STOLEN_CALLS} calls, {_rules(stolen)}")
@@ -181,22 +181,17 @@ def _phase(served: Served, label: str, queries: Sequence[Query]) -> list[Alert]:
     return served.alerts[before:]
 
 
-def _normal(scene: Scene, rng: np.random.Generator) -> list[Query]:
+def _sent(scene: Scene, rng: np.random.Generator) -> list[Query]:
+    """Digits that ordinary clients send, in an order of their own."""
     pool = scene.digits.traffic
-    rows = np.resize(rng.permutation(len(pool.y)), NORMAL_CALLS)
-    return [(pool.x[row], _somebody(rng), int(pool.y[row])) for row in rows]
+    rows = np.resize(rng.permutation(len(pool.y)), CALLS)
+    return [(pool.x[row], f"client-{rng.integers(CLIENTS):02d}", int(pool.y[row])) for row in rows]
 
 
 def _drifted(scene: Scene, rng: np.random.Generator) -> list[Query]:
-    """The same digits from a scanner that is too dark and noisy."""
-    pool = scene.digits.traffic
-    rows = np.resize(rng.permutation(len(pool.y)), DRIFTED_CALLS)
-    noise = rng.uniform(0.0, 0.3, (DRIFTED_CALLS, *pool.x.shape[1:])).astype(np.float32)
-    images = np.clip(0.5 * pool.x[rows] + noise, 0.0, 1.0)
-    return [
-        (image, _somebody(rng), int(digit))
-        for image, digit in zip(images, pool.y[rows], strict=True)
-    ]
+    """The same digits from a scanner whose lamp fades."""
+    faded = [(FADED * image, client, digit) for image, client, digit in _sent(scene, rng)]
+    return [(image.astype(np.float32), client, digit) for image, client, digit in faded]
 
 
 def _stolen(scene: Scene, rng: np.random.Generator) -> list[Query]:
@@ -204,10 +199,6 @@ def _stolen(scene: Scene, rng: np.random.Generator) -> list[Query]:
     shape = (STOLEN_CALLS, *scene.digits.traffic.x.shape[1:])
     images = rng.uniform(0.0, 1.0, shape).astype(np.float32)
     return [(image, "thief", None) for image in images]
-
-
-def _somebody(rng: np.random.Generator) -> str:
-    return f"client-{rng.integers(CLIENTS):02d}"
 
 
 def _rules(alerts: Sequence[Alert]) -> str:

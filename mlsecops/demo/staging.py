@@ -43,7 +43,8 @@ def staged(out: Path, *, overwrite: bool) -> Iterator[Path]:
         with _uninterrupted():
             _publish(private, place)
     finally:
-        _remove(private)
+        with _uninterrupted():
+            _remove(private)
 
 
 def _publish(private: Path, place: Path) -> None:
