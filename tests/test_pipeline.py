@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlsecops import SecurePipeline, Signer, TrustPolicy, errors, hash_dataset, sign
+from mlsecops.monitoring import IsolationGuard, RateLimit, monitored
+from mlsecops.provenance import Digest
+from mlsecops.reports import ControlState
+from mlsecops.signing import KeySigner, Verified, verify
+from tests.attackers.signing import flip_byte
+
+
+class NothingIsolated:
+    def isolated(self, digest: Digest) -> str | None:  # noqa: ARG002 - the protocol's
+        return None
+
+
+@pytest.fixture(scope="module")
+def signer() -> KeySigner:
+    return Signer.generate("p256")
+
+
+@pytest.fixture
+def policy(signer: KeySigner) -> TrustPolicy:
+    return TrustPolicy(keys=[signer.public_key])
+
+
+@pytest.fixture
+def model(tmp_path: Path, signer: KeySigner) -> Path:
+    root = tmp_path / "model"
+    root.mkdir()
+    (root / "w.bin").write_bytes(b"weights")
+    sign(root, signer)
+    return root
+
+
+def states(pipeline: SecurePipeline, verified: Verified) -> dict[str, ControlState]:
+    return {name: state for name, (state, _) in pipeline.control_states(verified).items()}
+
+
+def test_six_deliverables_come_from_a_signed_model_alone(
+    model: Path, policy: TrustPolicy, tmp_path: Path
+) -> None:
+    delivery = SecurePipeline(name="tiny", model=model, policy=policy).deliver(tmp_path / "out")
+    for name in ("architecture.svg", "signing/model.sig", "dashboard.json", "alerts.yml"):
+        assert name in delivery.files
+    for name in delivery.files:
+        assert (tmp_path / "out" / name).stat().st_size > 0, name
+    bom = json.loads((tmp_path / "out" / "bom.cdx.json").read_text())
+    assert bom["bomFormat"] == "CycloneDX"
+
+
+def test_nothing_is_delivered_for_a_model_that_does_not_verify(
+    model: Path, policy: TrustPolicy, tmp_path: Path
+) -> None:
+    flip_byte(model / "w.bin")
+    with pytest.raises(errors.DigestMismatch):
+        SecurePipeline(name="tiny", model=model, policy=policy).deliver(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_measurement_that_was_not_made_is_not_claimed(
+    model: Path, policy: TrustPolicy, tmp_path: Path
+) -> None:
+    SecurePipeline(name="tiny", model=model, policy=policy).deliver(tmp_path / "out")
+    assert not (tmp_path / "out" / "robustness.json").exists()
+    assert "not judged" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_only_controls_that_the_parts_prove_are_credited(model: Path, policy: TrustPolicy) -> None:
+    verified = verify(model, policy=policy)
+    bare = states(SecurePipeline(name="tiny", model=model, policy=policy), verified)
+    assert bare.keys() == {"Signature", "Signature check"}
+
+    @monitored("tiny", guards=[IsolationGuard(verified.digest, NothingIsolated()), RateLimit(5.0)])
+    def predict(x: np.ndarray) -> np.ndarray:
+        return x
+
+    watched = SecurePipeline(
+        name="tiny",
+        model=model,
+        policy=policy,
+        monitor=predict.monitor,
+        datasets={"d": hash_dataset(np.arange(3), name="d")},
+        controls={"Access control": (ControlState.ADVISORY, "the bucket's policy")},
+    )
+    found = states(watched, verified)
+    assert found["Isolation"] == found["Rate limit"] == ControlState.ENFORCED
+    assert found["Dataset digest"] == ControlState.ENFORCED
+    assert found["Dropped calls counted"] == ControlState.ADVISORY
+    assert "Drift" not in found
+    _, where = watched.control_states(verified)["Access control"]
+    assert where == "declared: the bucket's policy"
+    predict.monitor.close()
+
+
+def test_a_declaration_does_not_override_what_the_parts_prove(
+    model: Path, policy: TrustPolicy
+) -> None:
+    pipeline = SecurePipeline(
+        name="tiny",
+        model=model,
+        policy=policy,
+        controls={"Signature": (ControlState.ABSENT, "nowhere")},
+    )
+    found = states(pipeline, verify(model, policy=policy))
+    assert found["Signature"] == ControlState.ENFORCED
