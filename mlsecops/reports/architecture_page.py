@@ -12,7 +12,7 @@ from mlsecops.reports.page import NONE, badge, code, facts, page, section, table
 from mlsecops.reports.threats import Standing, standings
 
 _STYLE: Final = DIAGRAM_STYLE + (
-    "main,header>div{max-width:1480px}section .scroll svg{min-width:1180px;margin:0 auto}"
+    "main,header>div{max-width:1480px}section .scroll svg{min-width:1080px;margin:0 auto}"
     ".where{color:var(--muted)}.pair{display:flex;flex-direction:column;gap:5px;"
     "align-items:flex-start}"
 )
