@@ -1,86 +1,93 @@
 """What the bytes of files are: one pass over each, refused if it changes meanwhile.
 
 Paths come in, :class:`Digest` values go out. Nothing is followed: a symlink, a socket or a file
-that changes under the reader is an error that names the path.
+that changes under the reader is an error that names the path. Many files are read in batches, on
+threads or on any executor that the caller has.
 """
 
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from mlsecops.errors import ChangedDuringLoad, UnsafeContent, UsageError
+from mlsecops.errors import ChangedDuringLoad, UsageError
 from mlsecops.provenance.digest import Digest, new_hash
+from mlsecops.provenance.opening import Below, kind_of, open_regular, printable, refused_kind
+
+__all__ = [
+    "Found",
+    "Piece",
+    "Progress",
+    "Stamp",
+    "hash_batch",
+    "hash_file",
+    "hash_files",
+    "hash_pieces",
+    "kind_of",
+    "open_regular",
+    "printable",
+    "refused_kind",
+    "stamp_of",
+]
 
 BUFFER: Final = 1 << 18
 BATCH_FILES: Final = 32
 BATCH_BYTES: Final = 64 << 20
 SINGLE_THREAD_BYTES: Final = 4 << 20
+MAX_THREADS: Final = 16
 
 Progress: TypeAlias = Callable[[int, int], object]
 """Called with (bytes done, bytes in all) after each batch."""
 
+Stamp: TypeAlias = tuple[int, int, int, int, int]
+"""Device, inode, size, mtime_ns and ctime_ns: what changes when a file does."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A regular file that a walk found: its path on disk and its size in bytes."""
+    """A regular file that a walk found.
+
+    Attributes:
+        path: Where it is on disk.
+        size: Its size in bytes.
+        root: Folder below which no part of the path may be a symlink; None where only the file
+            itself must not be one.
+        stamp: What the walk saw of it, or None; a file that differs from it by now is refused.
+    """
 
     path: str
     size: int
+    root: str | None = None
+    stamp: Stamp | None = None
 
 
-def open_regular(path: str | os.PathLike[str]) -> int:
-    """Open a regular file without following a symlink at its end.
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The bytes of a file from `start` up to `stop` (None: to its end)."""
 
-    Returns:
-        A descriptor, which the caller closes.
+    found: Found
+    start: int = 0
+    stop: int | None = None
 
-    Raises:
-        UnsafeContent: It is a symlink, device, socket, pipe or folder.
-        UsageError: It cannot be opened.
-    """
-    try:
-        # O_NONBLOCK: opening a pipe that nobody writes must fail below, not wait.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        if os.path.islink(path):  # noqa: PTH114 - bytes and text paths alike
-            raise refused_kind(path, "a symlink") from error
-        raise UsageError(f"cannot read {os.fspath(path)}: {error.strerror}") from error
-    mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(descriptor)
-        raise refused_kind(path, kind_of(mode))
-    return descriptor
+    @property
+    def size(self) -> int:
+        """Bytes in it."""
+        return (self.found.size if self.stop is None else self.stop) - self.start
 
 
-def kind_of(mode: int) -> str:
-    """Say in words what a file mode is."""
-    names = (
-        (stat.S_ISLNK, "a symlink"),
-        (stat.S_ISDIR, "a folder"),
-        (stat.S_ISSOCK, "a socket"),
-        (stat.S_ISFIFO, "a pipe"),
+def stamp_of(status: os.stat_result) -> Stamp:
+    """What changes when a file does."""
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
     )
-    return next((name for test, name in names if test(mode)), "a device")
-
-
-def refused_kind(path: str | os.PathLike[str], kind: str) -> UnsafeContent:
-    """Error for a path that is not a regular file."""
-    where = printable(os.fspath(path))
-    return UnsafeContent(
-        f"{where} is {kind}: expected a regular file; put the file itself there, or ignore it",
-        rule="not-a-regular-file",
-        where=where,
-    )
-
-
-def printable(path: str) -> str:
-    """Show a path whatever bytes its name has."""
-    return path.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def hash_file(path: str | os.PathLike[str], *, algorithm: str = "sha256") -> tuple[Digest, int]:
@@ -91,38 +98,14 @@ def hash_file(path: str | os.PathLike[str], *, algorithm: str = "sha256") -> tup
         ChangedDuringLoad: Its size or times changed while it was read.
         UsageError: It cannot be opened, or the algorithm is unknown.
     """
-    running = new_hash(algorithm)
     descriptor = open_regular(path)
     try:
-        before = os.fstat(descriptor)
-        count = _feed(descriptor, running.update, most=before.st_size)
-        after = os.fstat(descriptor)
-    except OSError as error:
-        raise UsageError(f"cannot read {os.fspath(path)}: {error.strerror}") from error
+        status = os.fstat(descriptor)
+        found = Found(os.fspath(path), status.st_size, stamp=stamp_of(status))
+        buffer = bytearray(min(BUFFER, found.size + 1))
+        return _hash_open(descriptor, Piece(found), algorithm, buffer), found.size
     finally:
         os.close(descriptor)
-    if _moment(before) != _moment(after) or count != before.st_size:
-        raise ChangedDuringLoad(
-            f"{os.fspath(path)} changed while it was being hashed: "
-            f"expected {before.st_size} unchanging bytes, read {count}; stop the writer and retry"
-        )
-    return Digest(algorithm, running.digest()), count
-
-
-def _feed(descriptor: int, update: Callable[[memoryview], object], *, most: int) -> int:
-    """Read to the end, or just past what was announced: a file that grows must not hold us."""
-    buffer = bytearray(BUFFER)
-    view = memoryview(buffer)
-    total = 0
-    with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as stream:
-        while total <= most and (count := stream.readinto(buffer)):
-            update(view[:count])
-            total += count
-    return total
-
-
-def _moment(status: os.stat_result) -> tuple[int, int, int]:
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def hash_files(
@@ -132,55 +115,139 @@ def hash_files(
     executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> list[Digest]:
-    """Digests of many files, in their order.
+    """Digests of many files, in their order; see :func:`hash_pieces`."""
+    pieces = [Piece(found) for found in files]
+    return hash_pieces(pieces, algorithm=algorithm, executor=executor, progress=progress)
+
+
+def hash_pieces(
+    pieces: Sequence[Piece],
+    *,
+    algorithm: str = "sha256",
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> list[Digest]:
+    """Digests of files or parts of them, in their order.
 
     Args:
-        files: What to hash.
+        pieces: What to hash.
         algorithm: Digest algorithm.
         executor: Where batches run; by default a pool of threads, or this thread for little work.
         progress: Told of bytes done after each batch.
+
+    Raises:
+        UnsafeContent: One is not a regular file, or a folder above it is a symlink by now.
+        ChangedDuringLoad: One changed since it was found, or while it was read.
+        UsageError: One cannot be opened, or the algorithm is unknown.
     """
-    batches = list(_batches(files))
-    jobs = [([found.path for found in batch], algorithm) for batch in batches]
-    total = sum(found.size for found in files)
+    new_hash(algorithm)  # a wrong name is the caller's fault even where there is nothing to hash
+    batches = list(_batches(pieces))
+    total = sum(piece.size for piece in pieces)
     if executor is None and (len(batches) == 1 or total < SINGLE_THREAD_BYTES):
-        return _gather((hash_batch(*job) for job in jobs), batches, total, progress)
+        return _gather((hash_batch(batch, algorithm) for batch in batches), batches, progress)
     if executor is not None:
-        futures = [executor.submit(hash_batch, *job) for job in jobs]
-        return _gather((future.result() for future in futures), batches, total, progress)
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        return _gather(pool.map(lambda job: hash_batch(*job), jobs), batches, total, progress)
+        return _gather(_results(executor, batches, algorithm), batches, progress)
+    with ThreadPoolExecutor(min(MAX_THREADS, len(batches), _cores())) as pool:
+        return _gather(_results(pool, batches, algorithm), batches, progress)
 
 
-def hash_batch(paths: Sequence[str], algorithm: str) -> list[Digest]:
+def hash_batch(pieces: Sequence[Piece], algorithm: str) -> list[Digest]:
     """Digests of a batch; at module level, so that it pickles to any executor."""
-    return [hash_file(path, algorithm=algorithm)[0] for path in paths]
+    buffer = bytearray(min(BUFFER, max((piece.size for piece in pieces), default=0) + 1))
+    folders: dict[str, Below] = {}
+    digests = []
+    with ExitStack() as stack:
+        for piece in pieces:
+            found = piece.found
+            if found.root is not None and found.root not in folders:
+                folders[found.root] = stack.enter_context(Below(found.root))
+            descriptor = _open(found, folders)
+            try:
+                digests.append(_hash_open(descriptor, piece, algorithm, buffer))
+            finally:
+                os.close(descriptor)
+    return digests
+
+
+def _open(found: Found, folders: dict[str, Below]) -> int:
+    if found.root is None:
+        return open_regular(found.path)
+    return folders[found.root].file(found.path[len(found.root.rstrip("/")) + 1 :])
+
+
+def _hash_open(descriptor: int, piece: Piece, algorithm: str, buffer: bytearray) -> Digest:
+    found = piece.found
+    running = new_hash(algorithm)
+    try:
+        before = stamp_of(os.fstat(descriptor))
+        count = _feed(descriptor, running.update, piece, buffer)
+        after = stamp_of(os.fstat(descriptor))
+    except OSError as error:
+        raise UsageError(f"cannot read {printable(found.path)}: {error.strerror}") from error
+    if not (before == after == (found.stamp or before)) or count != piece.size:
+        raise ChangedDuringLoad(
+            f"{printable(found.path)} changed while it was being hashed: expected {piece.size} "
+            f"unchanging bytes, read {count}; stop the writer and retry"
+        )
+    return Digest(algorithm, running.digest())
+
+
+def _feed(
+    descriptor: int, update: Callable[[memoryview], object], piece: Piece, buffer: bytearray
+) -> int:
+    """Read the piece, or just past an end that was announced: a growing file must not hold us."""
+    view = memoryview(buffer)
+    most = piece.size + (piece.stop in {None, piece.found.size})
+    total = 0
+    while total < most:
+        window = view if most - total >= len(view) else view[: most - total]
+        count = os.preadv(descriptor, [window], piece.start + total)
+        if not count:
+            break
+        update(view[:count])
+        total += count
+    return total
+
+
+def _results(
+    executor: Executor, batches: Sequence[Sequence[Piece]], algorithm: str
+) -> Iterator[list[Digest]]:
+    futures = [executor.submit(hash_batch, batch, algorithm) for batch in batches]
+    try:
+        for future in futures:
+            yield future.result()
+    finally:
+        for future in futures:  # after a refusal nobody needs the rest
+            future.cancel()
 
 
 def _gather(
-    results: Iterable[list[Digest]],
-    batches: Sequence[Sequence[Found]],
-    total: int,
-    progress: Progress | None,
+    results: Iterable[list[Digest]], batches: Sequence[Sequence[Piece]], progress: Progress | None
 ) -> list[Digest]:
+    total = sum(piece.size for batch in batches for piece in batch)
     digests: list[Digest] = []
     done = 0
     for result, batch in zip(results, batches, strict=True):
         digests.extend(result)
-        done += sum(found.size for found in batch)
+        done += sum(piece.size for piece in batch)
         if progress is not None:
             progress(done, total)
     return digests
 
 
-def _batches(files: Sequence[Found]) -> Iterator[list[Found]]:
-    batch: list[Found] = []
+def _batches(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
+    batch: list[Piece] = []
     size = 0
-    for found in files:
-        if batch and (len(batch) >= BATCH_FILES or size + found.size > BATCH_BYTES):
+    for piece in pieces:
+        if batch and (len(batch) >= BATCH_FILES or size + piece.size > BATCH_BYTES):
             yield batch
             batch, size = [], 0
-        batch.append(found)
-        size += found.size
+        batch.append(piece)
+        size += piece.size
     if batch:
         yield batch
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -5,11 +5,9 @@ A path comes in, a Manifest goes out; a Manifest and a path come in, and a misma
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
@@ -19,46 +17,16 @@ from typing import Any, Final
 from mlsecops._files import write_atomically
 from mlsecops.errors import DigestMismatch, FormatRefused, UsageError
 from mlsecops.provenance.digest import Digest
-from mlsecops.provenance.hashing import Found, Progress, hash_files, open_regular
+from mlsecops.provenance.entry import Diff, Entry
+from mlsecops.provenance.exports import croissant, read_sha256sums, sha256sums
+from mlsecops.provenance.hashing import Found, Piece, Progress, hash_pieces, stamp_of
+from mlsecops.provenance.opening import open_regular
 from mlsecops.provenance.tree import DEFAULT_IGNORE, ignore_paths, list_tree
+
+__all__ = ["Diff", "Entry", "Manifest", "hash_path", "shard_name", "shard_span"]
 
 SCHEMA: Final = "mlsecops.manifest/1"
 MAX_MANIFEST_BYTES: Final = 256 << 20
-_SUM_LINE: Final = re.compile(r"(\\?)([0-9a-f]{64}) [ *](.+)")
-_ESCAPES: Final = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
-_UNESCAPE: Final = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One named part of an artifact: its digest, and its size in bytes where that is known."""
-
-    name: str
-    digest: Digest
-    size: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Diff:
-    """How two manifests differ, by name; falsy when they do not."""
-
-    added: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-    changed: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.added or self.removed or self.changed)
-
-    def __str__(self) -> str:
-        parts = (("changed", self.changed), ("added", self.added), ("removed", self.removed))
-        return (
-            "; ".join(f"{word} {_some(names)}" for word, names in parts if names) or "no difference"
-        )
-
-
-def _some(names: tuple[str, ...], *, most: int = 5) -> str:
-    shown = ", ".join(repr(name) for name in names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +39,10 @@ class Manifest:
         entries: The parts, sorted by name in Unicode code point order, names unique.
         ignore: Relative paths that were left out by request.
         single: Whether the artifact is one file rather than a folder.
+        shard_size: Bytes of a shard where entries are shards of files, named
+            ``path:start:end``; None where they are whole files.
+        uncovered: Names of empty files, which have no shard and so no digest; always empty
+            where entries are whole files.
     """
 
     name: str
@@ -78,6 +50,8 @@ class Manifest:
     entries: tuple[Entry, ...]
     ignore: tuple[str, ...] = ()
     single: bool = False
+    shard_size: int | None = None
+    uncovered: tuple[str, ...] = ()
     _by_name: dict[str, Entry] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -152,18 +126,29 @@ class Manifest:
         Raises:
             DigestMismatch: Something was added, removed or changed.
         """
-        actual = hash_path(path, algorithm=self.algorithm, ignore=self.ignore)
+        actual = hash_path(
+            path, algorithm=self.algorithm, ignore=self.ignore, shard_size=self.shard_size
+        )
         if self.single and actual.single:
             actual = actual.renamed(self.name)
         self.require(actual, where=os.fspath(path))
         return actual
 
     def renamed(self, name: str) -> Manifest:
-        """Same parts under another name (a single file's entry takes it too)."""
-        entries = self.entries
-        if self.single:
-            entries = (Entry(name, entries[0].digest, entries[0].size),)
-        return replace(self, name=name, entries=entries)
+        """Same parts under another name (a single file's entries take it too)."""
+        if not self.single:
+            return replace(self, name=name)
+        sharded = self.shard_size is not None
+        entries = (
+            replace(entry, name=shard_name(name, *shard_span(entry.name)) if sharded else name)
+            for entry in self.entries
+        )
+        return replace(
+            self,
+            name=name,
+            entries=tuple(sorted(entries, key=lambda entry: entry.name)),
+            uncovered=(name,) if self.uncovered else (),
+        )
 
     def restricted(self, other: Manifest) -> Manifest:
         """Only the parts whose names another manifest has."""
@@ -178,11 +163,17 @@ class Manifest:
             "root": str(self.root),
             "single": self.single,
             "ignore": list(self.ignore),
+            **self._shards(),
             "files": [
                 {"name": entry.name, "digest": str(entry.digest), "size": entry.size}
                 for entry in self.entries
             ],
         }
+
+    def _shards(self) -> dict[str, Any]:
+        if self.shard_size is None:
+            return {}
+        return {"shard_size": self.shard_size, "uncovered": list(self.uncovered)}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Manifest:
@@ -200,6 +191,8 @@ class Manifest:
                 entries=tuple(_entry(item) for item in value["files"]),
                 ignore=ignore_paths(value["ignore"]),
                 single=value["single"] is True,
+                shard_size=_shard_size(value.get("shard_size")),
+                uncovered=tuple(str(item) for item in value.get("uncovered", ())),
             )
             recorded = Digest.parse(value["root"])
         except (KeyError, TypeError, AttributeError, UsageError) as error:
@@ -240,9 +233,7 @@ class Manifest:
         Raises:
             UsageError: The digests are of another algorithm.
         """
-        if self.algorithm != "sha256":
-            raise UsageError(f"sha256sum text needs sha256 digests, got {self.algorithm}")
-        return "".join(_sum_line(entry) for entry in self.entries)
+        return sha256sums(self.entries)
 
     @classmethod
     def from_sha256sums(cls, text: str, *, name: str = "") -> Manifest:
@@ -251,23 +242,8 @@ class Manifest:
         Raises:
             FormatRefused: A line is not of that form, or a name stands twice.
         """
-        entries: dict[str, Entry] = {}
-        for number, line in enumerate(text.split("\n"), start=1):
-            if not line:
-                continue
-            match = _SUM_LINE.fullmatch(line)
-            if match is None:
-                raise FormatRefused(
-                    f"line {number}: expected '<sha256>  <name>', got {line[:80]!r}"
-                )
-            entry = _sum_entry(*match.groups())
-            if entries.setdefault(entry.name, entry) is not entry:
-                raise FormatRefused(f"line {number}: {entry.name!r} stands twice")
         return cls(
-            name=name,
-            algorithm="sha256",
-            entries=tuple(entries[key] for key in sorted(entries)),
-            ignore=DEFAULT_IGNORE,
+            name=name, algorithm="sha256", entries=read_sha256sums(text), ignore=DEFAULT_IGNORE
         )
 
     def to_croissant(self) -> dict[str, Any]:
@@ -275,19 +251,7 @@ class Manifest:
 
         Source: MLCommons Croissant 1.0, FileObject.
         """
-        return {
-            "@context": {
-                "@vocab": "https://schema.org/",
-                "sc": "https://schema.org/",
-                "cr": "http://mlcommons.org/croissant/",
-                "sha256": "cr:sha256",
-            },
-            "@type": "sc:Dataset",
-            "conformsTo": "http://mlcommons.org/croissant/1.0",
-            "name": self.name,
-            "identifier": str(self.root),
-            "distribution": [_file_object(entry) for entry in self.entries],
-        }
+        return croissant(self.name, self.root, self.entries)
 
 
 def _entry(item: Mapping[str, Any]) -> Entry:
@@ -297,28 +261,23 @@ def _entry(item: Mapping[str, Any]) -> Entry:
     )
 
 
-def _sum_line(entry: Entry) -> str:
-    escaped = "".join(_ESCAPES.get(character, character) for character in entry.name)
-    return f"{'' if escaped == entry.name else chr(92)}{entry.digest.hex}  {escaped}\n"
+def shard_name(name: str, start: int, end: int) -> str:
+    """Name of a shard of a file: the bytes from `start` up to `end`."""
+    return f"{name}:{start}:{end}"
 
 
-def _sum_entry(mark: str, value: str, name: str) -> Entry:
-    if mark:
-        name = re.sub(r"\\[\\nr]", lambda match: _UNESCAPE[match[0]], name)
-    return Entry(name, Digest("sha256", bytes.fromhex(value)))
+def shard_span(name: str) -> tuple[int, int]:
+    """First byte of a named shard and the one after its last.
 
-
-def _file_object(entry: Entry) -> dict[str, Any]:
-    identifier = base64.urlsafe_b64encode(entry.name.encode()).decode().rstrip("=")
-    described = {
-        "@type": "cr:FileObject",
-        "@id": f"file-{identifier}",
-        "name": entry.name,
-        "contentUrl": entry.name,
-        "encodingFormat": "application/octet-stream",
-        entry.digest.algorithm: entry.digest.hex,
-    }
-    return described if entry.size is None else {**described, "contentSize": f"{entry.size} B"}
+    Raises:
+        UsageError: The name is not of the form ``path:start:end``.
+    """
+    _, *span = name.rsplit(":", 2)
+    try:
+        start, end = (int(number) for number in span)
+    except ValueError as error:
+        raise UsageError(f"not a shard: expected 'path:start:end', got {name!r}") from error
+    return start, end
 
 
 def hash_path(
@@ -328,6 +287,7 @@ def hash_path(
     ignore: Iterable[str] = DEFAULT_IGNORE,
     executor: Executor | None = None,
     progress: Progress | None = None,
+    shard_size: int | None = None,
 ) -> Manifest:
     """Hash a file, or every file of a folder.
 
@@ -337,6 +297,9 @@ def hash_path(
         ignore: Relative paths to leave out; by default version control and the signature file.
         executor: Where batches of files are hashed; by default threads.
         progress: Told ``(bytes done, bytes in all)``.
+        shard_size: Bytes of a shard: files are cut into shards of so many bytes, each an entry
+            named ``path:start:end``, so that one big file is hashed on many cores. Empty files
+            have no shard; they are named in :attr:`Manifest.uncovered`.
 
     Raises:
         UsageError: The path cannot be read.
@@ -353,23 +316,52 @@ def hash_path(
         >>> manifest.verify(folder).root == manifest.root
         True
     """
+    _shard_size(shard_size)
     real = Path(os.path.realpath(path))
-    if real.is_dir():
-        ignored = ignore_paths(ignore)
-        files = list_tree(real, ignore=ignored).files
-        single = False
-    else:
-        descriptor = open_regular(real)
-        size = os.fstat(descriptor).st_size
-        os.close(descriptor)
-        ignored, single = (), True
-        files = {Path(path).name: Found(str(real), size)}
-    digests = hash_files(
-        list(files.values()), algorithm=algorithm, executor=executor, progress=progress
-    )
-    entries = tuple(
-        Entry(name, digest, found.size)
-        for (name, found), digest in zip(files.items(), digests, strict=True)
-    )
+    single = not real.is_dir()
+    ignored = () if single else ignore_paths(ignore)
     name = Path(path).name or real.name
-    return Manifest(name=name, algorithm=algorithm, entries=entries, ignore=ignored, single=single)
+    files = {name: _one_file(real)} if single else list_tree(real, ignore=ignored).files
+    pieces = sorted(_pieces(files, shard_size), key=lambda item: item[0])
+    digests = hash_pieces(
+        [piece for _, piece in pieces], algorithm=algorithm, executor=executor, progress=progress
+    )
+    return Manifest(
+        name=name,
+        algorithm=algorithm,
+        entries=tuple(
+            Entry(part, digest, piece.size)
+            for (part, piece), digest in zip(pieces, digests, strict=True)
+        ),
+        ignore=ignored,
+        single=single,
+        shard_size=shard_size,
+        uncovered=tuple(sorted(name for name, found in files.items() if not found.size))
+        if shard_size
+        else (),
+    )
+
+
+def _one_file(real: Path) -> Found:
+    descriptor = open_regular(real)
+    try:
+        status = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    return Found(str(real), status.st_size, stamp=stamp_of(status))
+
+
+def _pieces(files: Mapping[str, Found], shard_size: int | None) -> Iterator[tuple[str, Piece]]:
+    for name, found in files.items():
+        if shard_size is None:
+            yield name, Piece(found)
+            continue
+        for start in range(0, found.size, shard_size):
+            end = min(start + shard_size, found.size)
+            yield shard_name(name, start, end), Piece(found, start, end)
+
+
+def _shard_size(value: object) -> int | None:
+    if value is None or (type(value) is int and value > 0):
+        return value
+    raise UsageError(f"shard size: expected a whole number of bytes above 0, got {value!r}")

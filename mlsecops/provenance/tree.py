@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from mlsecops.errors import UnsafeContent, UsageError
-from mlsecops.provenance.hashing import Found, kind_of, printable, refused_kind
+from mlsecops.provenance.hashing import Found, stamp_of
+from mlsecops.provenance.opening import Below, kind_of, printable, refused_kind
 
 SIGNATURE_NAME: Final = "model.sig"
 DEFAULT_IGNORE: Final = (".git", ".gitattributes", ".github", ".gitignore", SIGNATURE_NAME)
@@ -61,42 +62,54 @@ def list_tree(root: str | os.PathLike[str], *, ignore: Iterable[str] = ()) -> Tr
         UnsafeContent: A symlink, socket, pipe or device, or a name that is not UTF-8.
         UsageError: A folder cannot be read.
     """
+    top = os.fspath(root)
     files: dict[str, Found] = {}
     ignored: list[str] = []
-    hidden = frozenset(ignore_paths(ignore))
-    _visit(os.fspath(root), "", hidden, files, ignored, inside_hidden=False)
+    walk = _Walk(top, frozenset(ignore_paths(ignore)), files, ignored)
+    with Below(top) as below:
+        waiting = [("", False)]
+        while waiting:
+            name, hidden = waiting.pop()
+            waiting += walk.visit(below.folder(name), name, hidden=hidden)
     return Tree(dict(sorted(files.items())), tuple(sorted(ignored)))
 
 
-def _visit(
-    folder: str,
-    prefix: str,
-    hidden: frozenset[str],
-    files: dict[str, Found],
-    ignored: list[str],
-    *,
-    inside_hidden: bool,
-) -> None:
-    for entry in _entries(folder):
-        name = f"{prefix}{entry.name}"
-        hide = inside_hidden or name in hidden
-        status = entry.stat(follow_symlinks=False)
-        if stat.S_ISDIR(status.st_mode):
-            _visit(entry.path, f"{name}/", hidden, files, ignored, inside_hidden=hide)
-        elif hide:
-            ignored.append(printable(name))
-        elif not stat.S_ISREG(status.st_mode):
-            raise refused_kind(entry.path, kind_of(status.st_mode))
-        else:
-            files[_utf8(name, entry.path)] = Found(entry.path, status.st_size)
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """What a walk fills: it keeps its own list of folders, so that depth is no limit."""
+
+    root: str
+    hidden: frozenset[str]
+    files: dict[str, Found]
+    ignored: list[str]
+
+    def visit(self, folder: int, name: str, *, hidden: bool) -> list[tuple[str, bool]]:
+        """Take in a folder's files; return its folders, each with whether it is hidden."""
+        prefix = f"{name}/" if name else ""
+        base = f"{self.root.rstrip('/')}/{prefix}"
+        folders = []
+        for entry in _entries(folder, base):
+            relative, path = f"{prefix}{entry.name}", f"{base}{entry.name}"
+            hide = hidden or relative in self.hidden
+            status = entry.stat(follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                folders.append((relative, hide))
+            elif hide:
+                self.ignored.append(printable(relative))
+            elif not stat.S_ISREG(status.st_mode):
+                raise refused_kind(path, kind_of(status.st_mode))
+            else:
+                found = Found(path, status.st_size, self.root, stamp_of(status))
+                self.files[_utf8(relative, path)] = found
+        return folders
 
 
-def _entries(folder: str) -> list[os.DirEntry[str]]:
+def _entries(folder: int, path: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return list(entries)
     except OSError as error:
-        raise UsageError(f"cannot read folder {printable(folder)}: {error.strerror}") from error
+        raise UsageError(f"cannot read folder {printable(path)}: {error.strerror}") from error
 
 
 def _utf8(name: str, path: str) -> str:

@@ -1,0 +1,93 @@
+"""How a manifest is told to other tools: ``sha256sum`` text both ways, Croissant metadata.
+
+Entries go in, text or plain values come out; ``sha256sum`` text becomes entries again.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+
+from mlsecops.errors import FormatRefused, UsageError
+from mlsecops.provenance.digest import Digest
+from mlsecops.provenance.entry import Entry
+
+_SUM_LINE: Final = re.compile(r"(\\?)([0-9a-f]{64}) [ *](.+)")
+_ESCAPES: Final = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
+_UNESCAPE: Final = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
+
+
+def sha256sums(entries: Iterable[Entry]) -> str:
+    """Text that ``sha256sum -c`` checks, with names escaped as it escapes them.
+
+    Raises:
+        UsageError: A digest is of another algorithm.
+    """
+    return "".join(_sum_line(entry) for entry in entries)
+
+
+def read_sha256sums(text: str) -> tuple[Entry, ...]:
+    """Read the text that ``sha256sum`` prints; sorted by name.
+
+    Raises:
+        FormatRefused: A line is not of that form, or a name stands twice.
+    """
+    entries: dict[str, Entry] = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line:
+            continue
+        match = _SUM_LINE.fullmatch(line)
+        if match is None:
+            raise FormatRefused(f"line {number}: expected '<sha256>  <name>', got {line[:80]!r}")
+        entry = _sum_entry(*match.groups())
+        if entries.setdefault(entry.name, entry) is not entry:
+            raise FormatRefused(f"line {number}: {entry.name!r} stands twice")
+    return tuple(entries[key] for key in sorted(entries))
+
+
+def croissant(name: str, root: Digest, entries: Iterable[Entry]) -> dict[str, Any]:
+    """Croissant metadata with one FileObject per entry.
+
+    Source: MLCommons Croissant 1.0, FileObject.
+    """
+    return {
+        "@context": {
+            "@vocab": "https://schema.org/",
+            "sc": "https://schema.org/",
+            "cr": "http://mlcommons.org/croissant/",
+            "sha256": "cr:sha256",
+        },
+        "@type": "sc:Dataset",
+        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "name": name,
+        "identifier": str(root),
+        "distribution": [_file_object(entry) for entry in entries],
+    }
+
+
+def _sum_line(entry: Entry) -> str:
+    if entry.digest.algorithm != "sha256":
+        raise UsageError(f"sha256sum text needs sha256 digests, got {entry.digest.algorithm}")
+    escaped = "".join(_ESCAPES.get(character, character) for character in entry.name)
+    return f"{'' if escaped == entry.name else chr(92)}{entry.digest.hex}  {escaped}\n"
+
+
+def _sum_entry(mark: str, value: str, name: str) -> Entry:
+    if mark:
+        name = re.sub(r"\\[\\nr]", lambda match: _UNESCAPE[match[0]], name)
+    return Entry(name, Digest("sha256", bytes.fromhex(value)))
+
+
+def _file_object(entry: Entry) -> dict[str, Any]:
+    identifier = base64.urlsafe_b64encode(entry.name.encode()).decode().rstrip("=")
+    described = {
+        "@type": "cr:FileObject",
+        "@id": f"file-{identifier}",
+        "name": entry.name,
+        "contentUrl": entry.name,
+        "encodingFormat": "application/octet-stream",
+        entry.digest.algorithm: entry.digest.hex,
+    }
+    return described if entry.size is None else {**described, "contentSize": f"{entry.size} B"}

@@ -1,0 +1,166 @@
+"""How a file is opened for reading: a regular file, by a path on which nothing is followed.
+
+Paths come in, descriptors go out. Below a folder every name is opened relative to the descriptor
+of the one above it, so that a folder which is swapped for a symlink meanwhile is refused.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from types import TracebackType
+from typing import Final, Self
+
+from mlsecops.errors import UnsafeContent, UsageError
+
+# O_NONBLOCK: opening a pipe that nobody writes must be refused at once, not wait.
+_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_FOLDER: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_DIRECTORY
+
+
+def open_regular(path: str | os.PathLike[str]) -> int:
+    """Open a regular file without following a symlink at its end.
+
+    Returns:
+        A descriptor, which the caller closes.
+
+    Raises:
+        UnsafeContent: It is a symlink, device, socket, pipe or folder.
+        UsageError: It cannot be opened.
+    """
+    return _require_regular(_open(os.fspath(path), _FILE, None, os.fspath(path)), path)
+
+
+class Below:
+    """Opens what lies below a folder, one name at a time; a context that closes what it holds.
+
+    Args:
+        root: The folder; it is no symlink itself.
+
+    Raises:
+        UnsafeContent: The folder is a symlink.
+        UsageError: It cannot be opened.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._top = _open(root, _FOLDER, None, root)
+        self._name = ""
+        self._folder = self._top
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._leave()
+        os.close(self._top)
+
+    def folder(self, name: str) -> int:
+        """Descriptor of a folder below, by relative POSIX name; valid until the next call.
+
+        Raises:
+            UnsafeContent: It, or a folder above it, is a symlink or no folder.
+            UsageError: It cannot be opened.
+        """
+        if name != self._name:
+            self._leave()
+            self._folder, self._name = self._descend(name), name
+        return self._folder
+
+    def file(self, name: str) -> int:
+        """Open a regular file below, by relative POSIX name; the caller closes it.
+
+        Raises:
+            UnsafeContent: It is no regular file, or a folder above it is a symlink.
+            UsageError: It cannot be opened.
+        """
+        parent, _, last = name.rpartition("/")
+        where = f"{self._root}/{name}"
+        return _require_regular(_open(last, _FILE, self.folder(parent), where), where)
+
+    def _descend(self, name: str) -> int:
+        current, where = self._top, self._root
+        for part in name.split("/") if name else ():
+            where = f"{where}/{part}"
+            try:
+                below = _open(part, _FOLDER, current, where)
+            finally:
+                if current != self._top:
+                    os.close(current)
+            current = below
+        return current
+
+    def _leave(self) -> None:
+        if self._folder != self._top:
+            os.close(self._folder)
+        self._folder, self._name = self._top, ""
+
+
+def _open(name: str, flags: int, folder: int | None, where: str) -> int:
+    try:
+        return os.open(name, flags, dir_fd=folder)
+    except OSError as error:
+        kind = _obstacle(name, flags, folder)
+        if kind is not None:
+            raise refused_kind(where, kind, wanted=_wanted(flags)) from error
+        raise UsageError(f"cannot read {printable(where)}: {error.strerror}") from error
+
+
+def _obstacle(name: str, flags: int, folder: int | None) -> str | None:
+    """What stands at a path that could not be opened, where that is the reason."""
+    try:
+        mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+    except OSError:
+        return None
+    if flags == _FOLDER and stat.S_ISDIR(mode):
+        return None
+    if flags == _FILE and stat.S_ISREG(mode):
+        return None
+    return kind_of(mode)
+
+
+def _wanted(flags: int) -> str:
+    return "folder" if flags == _FOLDER else "regular file"
+
+
+def _require_regular(descriptor: int, path: str | os.PathLike[str]) -> int:
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise refused_kind(path, kind_of(mode))
+    return descriptor
+
+
+def kind_of(mode: int) -> str:
+    """Say in words what a file mode is."""
+    names = (
+        (stat.S_ISREG, "a regular file"),
+        (stat.S_ISLNK, "a symlink"),
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISFIFO, "a pipe"),
+    )
+    return next((name for test, name in names if test(mode)), "a device")
+
+
+def refused_kind(
+    path: str | os.PathLike[str], kind: str, *, wanted: str = "regular file"
+) -> UnsafeContent:
+    """Error for a path that is not what it must be."""
+    where = printable(os.fspath(path))
+    return UnsafeContent(
+        f"{where} is {kind}: expected a {wanted}; put the {wanted.rpartition(' ')[2]} itself "
+        "there, or ignore it",
+        rule="not-a-regular-file",
+        where=where,
+    )
+
+
+def printable(path: str) -> str:
+    """Show a path whatever bytes its name has."""
+    return path.encode("utf-8", "backslashreplace").decode("utf-8")
