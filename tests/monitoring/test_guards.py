@@ -68,7 +68,18 @@ def guard() -> InputGuard:
         np.array([object()] * 4),
         np.zeros((70_000, 4)),
     ],
-    ids=str,
+    ids=[
+        "out of range",
+        "not a number",
+        "infinite",
+        "too wide",
+        "no axis",
+        "a word",
+        "numbers as text",
+        "nothing",
+        "objects",
+        "too many rows",
+    ],
 )
 def test_inputs_unlike_the_baseline_are_refused(guard: InputGuard, wrong: object) -> None:
     with pytest.raises(InputRefused):
