@@ -269,3 +269,24 @@ def test_keras_tells_the_same_story(tmp_path: Path) -> None:
     assert "[8/8]" in finished.stdout
     assert (out / "model" / "model.keras").is_file()
     assert verified_model(out).digest == hash_path(out / "model").root
+
+
+@pytest.mark.parametrize(
+    ("module", "framework", "extra"),
+    [("torch", "torch", "torch"), ("tensorflow", "tensorflow", "tensorflow")],
+)
+def test_a_missing_framework_is_named_with_its_install_command(
+    tmp_path: Path, module: str, framework: str, extra: str
+) -> None:
+    program = (
+        f"import sys; sys.modules[{module!r}] = None\n"
+        "from mlsecops.cli import main\n"
+        f"sys.exit(main(['demo', '--out', {str(tmp_path / 'out')!r}, '--framework', {framework!r}]))"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 2
+    assert f'pip install "mlsecops-sdk[{extra}]"' in finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert not (tmp_path / "out").exists()
