@@ -281,7 +281,8 @@ def test_a_missing_framework_is_named_with_its_install_command(
     program = (
         f"import sys; sys.modules[{module!r}] = None\n"
         "from mlsecops.cli import main\n"
-        f"sys.exit(main(['demo', '--out', {str(tmp_path / 'out')!r}, '--framework', {framework!r}]))"
+        f"words = ['demo', '--out', {str(tmp_path / 'out')!r}, '--framework', {framework!r}]\n"
+        "sys.exit(main(words))"
     )
     finished = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
