@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import os
+import sys
 from pathlib import Path
 
 from mlsecops._files import write_atomically
@@ -23,6 +25,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--password-env", metavar="NAME", help="environment variable that holds its password"
     )
+    parser.add_argument(
+        "--ask-password", action="store_true", help="ask for its password on the terminal"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -31,13 +36,42 @@ def run(options: argparse.Namespace) -> int:
     for path in (options.out, public_path):
         if path.exists():
             raise UsageError(f"{path} exists: a key is never overwritten; choose another name")
+    password = new_password(options)
     signer = Signer.generate(options.type)
-    password = password_from(options.password_env)
     write_atomically(options.out, signer.to_pem(password=password), mode=0o600)
     write_atomically(public_path, signer.public_key.pem.encode())
     print(f"private key {options.out}  public key {public_path}")
     print(f"fingerprint {signer.public_key.fingerprint}")
     return 0
+
+
+def new_password(options: argparse.Namespace) -> str | None:
+    """The password that a new key gets, or None.
+
+    Raises:
+        UsageError: Both ways are named, the variable is empty, or the answers differ.
+    """
+    if not options.ask_password:
+        return password_from(options.password_env)
+    if options.password_env is not None:
+        raise UsageError("name --password-env or --ask-password, not both")
+    password = ask_password(options.out)
+    if not password or getpass.getpass("The same again: ") != password:
+        raise UsageError("the passwords differ or are empty: no key was made; try again")
+    return password
+
+
+def ask_password(key: Path) -> str:
+    """Ask for a key's password on the terminal.
+
+    Raises:
+        UsageError: There is no terminal.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"no terminal to ask for the password of {key}: name its variable with --password-env"
+        )
+    return getpass.getpass(f"Password of {key}: ")
 
 
 def public_beside(private: Path) -> Path:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from datetime import UTC, datetime
 from pathlib import Path
 
 from mlsecops.cli.terminal import show_json
 from mlsecops.errors import UsageError
 from mlsecops.signing.policy import TrustPolicy
-from mlsecops.signing.verifier import Verified, verify
+from mlsecops.signing.verification import verify
+from mlsecops.signing.verified import Verified
 
 EXAMPLE = "example: mlsecops verify model/ --key release.pub.pem"
 
@@ -22,7 +24,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ignore-unsigned", action="store_true", help="report unsigned files, do not refuse them"
     )
+    parser.add_argument(
+        "--legacy", action="store_true", help="accept bundles of the format's first release (v0.2)"
+    )
+    parser.add_argument(
+        "--at", type=moment, metavar="TIME", help="verify as of then (ISO 8601; UTC by default)"
+    )
+    parser.add_argument("--cache", type=Path, metavar="F", help="digests of unchanged files")
     parser.add_argument("--format", choices=("text", "json"), default="text")
+
+
+def moment(text: str) -> datetime:
+    """A time with a timezone; UTC where none is named."""
+    value = datetime.fromisoformat(text)
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +76,9 @@ def run(options: argparse.Namespace) -> int:
         options.bundle,
         policy=trust_from(options),
         ignore_unsigned="report" if options.ignore_unsigned else "refuse",
+        cache=options.cache,
+        at=options.at,
+        legacy=options.legacy,
     )
     if options.format == "json":
         show_json({"verified": True, **verified.to_dict()})
@@ -70,8 +88,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _text(verified: Verified) -> str:
+    version = "" if verified.version is None else f" version {verified.version}"
     lines = [
-        f"verified {verified.name}: {verified.digest} ({len(verified.manifest)} files)",
+        f"verified {verified.name}{version}: {verified.digest} ({len(verified.manifest)} files)",
+        *(["  by a detached RSA-PSS signature, which names no model"] if verified.detached else []),
         *(f"  signer {signer}" for signer in verified.signers),
         *(f"  statement {statement.predicate_type}" for statement in verified.statements),
         *(f"  not covered by the signature: {name}" for name in verified.ignored),

@@ -2,17 +2,46 @@
 
 A Manifest becomes a payload (``oms``), the payload an :class:`Envelope` signed by a :class:`Signer`
 (``envelope``, ``keys``), the envelope a :class:`Bundle` on disk (``bundle``, ``signature``). Back:
-a bundle and a :class:`TrustPolicy` give a :class:`SignedModel`, and with the files' own manifest a
-:class:`Verified` (``verifier``, ``policy``, ``certificates``).
+a bundle and a :class:`TrustPolicy` give a :class:`SignedModel` (``policy``, ``signers``,
+``certificates``, ``timestamps``), and with the files' own manifest a :class:`Verified`
+(``verifier``, ``verification``). ``legacy`` reads what the first release of the format wrote,
+``detached`` the bare signatures that many pipelines keep beside a file.
+
+The names are served lazily, so that a command pays only for the modules it needs.
 """
 
-from mlsecops.provenance.tree import SIGNATURE_NAME
-from mlsecops.signing.bundle import Bundle, read_bundle
-from mlsecops.signing.envelope import Envelope, Signature
-from mlsecops.signing.keys import KeySigner, PublicKey, Signer
-from mlsecops.signing.policy import Scope, TrustedKey, TrustedRoot, TrustPolicy
-from mlsecops.signing.signature import bundle_path, ignore_for, sign
-from mlsecops.signing.verifier import SignedModel, Verified, Verifier, verify
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from mlsecops.provenance.tree import SIGNATURE_NAME
+    from mlsecops.signing.authority import http_authority
+    from mlsecops.signing.bundle import Bundle, read_bundle
+    from mlsecops.signing.detached import sign_detached, verify_detached
+    from mlsecops.signing.envelope import Envelope, Signature
+    from mlsecops.signing.keys import KeySigner, PublicKey, Signer
+    from mlsecops.signing.policy import TrustPolicy
+    from mlsecops.signing.scope import Scope, TrustedKey, TrustedRoot
+    from mlsecops.signing.signature import bundle_path, ignore_for, sign
+    from mlsecops.signing.verification import verify
+    from mlsecops.signing.verified import SignedModel, Verified
+    from mlsecops.signing.verifier import Verifier
+
+_HOMES: Final = {
+    "mlsecops.provenance.tree": ("SIGNATURE_NAME",),
+    "mlsecops.signing.bundle": ("Bundle", "read_bundle"),
+    "mlsecops.signing.detached": ("sign_detached", "verify_detached"),
+    "mlsecops.signing.envelope": ("Envelope", "Signature"),
+    "mlsecops.signing.keys": ("KeySigner", "PublicKey", "Signer"),
+    "mlsecops.signing.policy": ("TrustPolicy",),
+    "mlsecops.signing.scope": ("Scope", "TrustedKey", "TrustedRoot"),
+    "mlsecops.signing.signature": ("bundle_path", "ignore_for", "sign"),
+    "mlsecops.signing.authority": ("http_authority",),
+    "mlsecops.signing.verification": ("verify",),
+    "mlsecops.signing.verified": ("SignedModel", "Verified"),
+    "mlsecops.signing.verifier": ("Verifier",),
+}
+_HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "SIGNATURE_NAME",
@@ -30,8 +59,26 @@ __all__ = [
     "Verified",
     "Verifier",
     "bundle_path",
+    "http_authority",
     "ignore_for",
     "read_bundle",
     "sign",
+    "sign_detached",
     "verify",
+    "verify_detached",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name's module when the name is first used."""
+        home = _HOME_OF.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(home), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME_OF])

@@ -12,11 +12,12 @@ import binascii
 import json
 import os
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from mlsecops._files import write_atomically
@@ -29,6 +30,7 @@ MEDIA_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
 MAX_BUNDLE_BYTES: Final = 64 << 20
 MAX_SIGNATURES: Final = 64
 MAX_CERTIFICATES: Final = 16
+MAX_TIMESTAMPS: Final = 16
 _MATERIAL: Final = frozenset(
     {"publicKey", "x509CertificateChain", "certificate", "tlogEntries", "timestampVerificationData"}
 )
@@ -45,12 +47,14 @@ class Bundle:
         envelope: Statement bytes and signatures.
         hint: Fingerprint of the first signer's key, or None for a certificate bundle.
         certificates: Chain of the first signer, leaf first; empty for a key bundle.
+        timestamps: RFC 3161 time stamp responses (DER) over signatures of the envelope.
         path: Where it was written or read, or None.
     """
 
     envelope: Envelope
     hint: str | None = None
     certificates: tuple[x509.Certificate, ...] = ()
+    timestamps: tuple[bytes, ...] = ()
     path: Path | None = field(default=None, compare=False)
 
     def to_bytes(self) -> bytes:
@@ -71,6 +75,11 @@ class Bundle:
         return json.dumps(value, separators=(",", ":")).encode()
 
     def _material(self) -> dict[str, Any]:
+        stamps = [{"signedTimestamp": _encode(stamp)} for stamp in self.timestamps]
+        timed = {"timestampVerificationData": {"rfc3161Timestamps": stamps}} if stamps else {}
+        return {**self._signer_material(), **timed}
+
+    def _signer_material(self) -> dict[str, Any]:
         if not self.certificates:
             return {"publicKey": {"hint": self.hint or ""}}
         chain = [
@@ -102,7 +111,10 @@ class Bundle:
             raise MalformedBundle(f"{where}: expected tlogEntries to be a list")
         envelope = _envelope(_object(value, "dsseEnvelope", where), where)
         return cls(
-            envelope=envelope, hint=_hint(material, where), certificates=_chain(material, where)
+            envelope=envelope,
+            hint=_hint(material, where),
+            certificates=_chain(material, where),
+            timestamps=_timestamps(material, where),
         )
 
     @classmethod
@@ -113,21 +125,11 @@ class Bundle:
             SignatureMissing: There is no such file.
             MalformedBundle: It is not a bundle.
         """
-        data = read_bundle(path)
-        bundle = cls.from_bytes(data, where=os.fspath(path))
-        return cls(
-            envelope=bundle.envelope,
-            hint=bundle.hint,
-            certificates=bundle.certificates,
-            path=Path(path),
-        )
+        return replace(cls.from_bytes(read_bundle(path), where=os.fspath(path)), path=Path(path))
 
     def save(self, path: str | os.PathLike[str]) -> Bundle:
         """Write the bundle, whole or not at all, and say where."""
-        written = write_atomically(path, self.to_bytes())
-        return Bundle(
-            envelope=self.envelope, hint=self.hint, certificates=self.certificates, path=written
-        )
+        return replace(self, path=write_atomically(path, self.to_bytes()))
 
 
 def read_bundle(path: str | os.PathLike[str]) -> bytes:
@@ -187,8 +189,8 @@ def _chain(material: dict[str, Any], where: str) -> tuple[x509.Certificate, ...]
     if "x509CertificateChain" not in material:
         if "certificate" in material:
             raise MalformedBundle(
-                f"{where}: a keyless (Sigstore identity) bundle: not supported yet; "
-                "expected a key or a certificate chain"
+                f"{where}: a keyless (Sigstore identity) bundle: expected a key or a certificate "
+                "chain; verify it with mlsecops.integrations.sigstore.verify_keyless"
             )
         if "publicKey" not in material:
             raise MalformedBundle(f"{where}: expected publicKey or x509CertificateChain")
@@ -204,9 +206,24 @@ def _chain(material: dict[str, Any], where: str) -> tuple[x509.Certificate, ...]
 def _certificate(item: object, where: str) -> x509.Certificate:
     raw = item.get("rawBytes") if isinstance(item, dict) else None
     try:
-        return x509.load_der_x509_certificate(_decode(raw, "rawBytes", where))
-    except ValueError as error:
+        certificate = x509.load_der_x509_certificate(_decode(raw, "rawBytes", where))
+        # Parts are parsed when first touched: touch them here, where a fault can be named.
+        _ = (certificate.subject, certificate.extensions, certificate.public_key())
+    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
         raise MalformedBundle(f"{where}: not a certificate: {error}") from error
+    return certificate
+
+
+def _timestamps(material: dict[str, Any], where: str) -> tuple[bytes, ...]:
+    if "timestampVerificationData" not in material:
+        return ()
+    items = _object(material, "timestampVerificationData", where).get("rfc3161Timestamps", [])
+    if not isinstance(items, list) or len(items) > MAX_TIMESTAMPS:
+        raise MalformedBundle(f"{where}: expected at most {MAX_TIMESTAMPS} time stamps")
+    return tuple(
+        _decode(item.get("signedTimestamp") if isinstance(item, dict) else None, "stamp", where)
+        for item in items
+    )
 
 
 def _object(value: dict[str, Any], key: str, where: str) -> dict[str, Any]:

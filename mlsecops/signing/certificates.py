@@ -6,10 +6,12 @@ usage as OpenSSF Model Signing demands (digitalSignature, or the codeSigning pur
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import (
     ExtensionPolicy,
@@ -21,36 +23,54 @@ from cryptography.x509.verification import (
 from mlsecops.errors import Expired, UntrustedSigner
 
 
-def require_chain(
-    chain: Sequence[x509.Certificate], roots: Sequence[x509.Certificate], *, at: datetime
-) -> None:
-    """Demand that a chain leads to one of the roots.
+def require_usable(chain: Sequence[x509.Certificate], *, at: datetime) -> None:
+    """Demand that a chain's certificates are valid at a time, and that its leaf may sign.
 
     Args:
         chain: Leaf first.
-        roots: Trusted certificates.
-        at: Time of verification, timezone-aware: now, or a trusted time stamp's.
+        at: When it signed, timezone-aware.
 
     Raises:
         Expired: A certificate of the chain is not valid at that time.
-        UntrustedSigner: The chain does not lead to a root, or the leaf may not sign.
+        UntrustedSigner: The leaf may not sign.
     """
     for certificate in chain:
         if not certificate.not_valid_before_utc <= at <= certificate.not_valid_after_utc:
             raise Expired(
                 f"certificate {identity(certificate)!r}: expected to be valid at {at:%Y-%m-%d}, "
                 f"but it is valid from {certificate.not_valid_before_utc:%Y-%m-%d} to "
-                f"{certificate.not_valid_after_utc:%Y-%m-%d}; sign again with a current one"
+                f"{certificate.not_valid_after_utc:%Y-%m-%d}; sign again with a current one, or "
+                "with a time stamp of a trusted authority"
             )
-    leaf, *intermediates = chain
-    _require_usage(leaf)
-    if not roots:
+    leaf = chain[0]
+    if not (_digital_signature(leaf) or _code_signing(leaf)):
         raise UntrustedSigner(
-            f"signed by certificate {identity(leaf)!r}: expected a trusted root, none is given"
+            f"certificate {identity(leaf)!r} may not sign: expected key usage digitalSignature "
+            "or the purpose codeSigning"
         )
+
+
+def path_to(
+    root: x509.Certificate, chain: Sequence[x509.Certificate], *, at: datetime
+) -> tuple[x509.Certificate, ...]:
+    """The path from a chain's leaf to one root.
+
+    Args:
+        root: The trusted certificate.
+        chain: Leaf first; the others may serve as intermediates, in any order.
+        at: When it signed, timezone-aware.
+
+    Returns:
+        Certificates of the path, leaf first, root last; all valid at that time.
+
+    Raises:
+        Expired: The root is not valid at that time.
+        UntrustedSigner: The chain does not lead there.
+    """
+    leaf, *intermediates = chain
     verifier = (
         PolicyBuilder()
-        .store(Store(list(roots)))
+        .store(Store([root]))
         .time(at)
         .extension_policies(
             ca_policy=ExtensionPolicy.webpki_defaults_ca(), ee_policy=ExtensionPolicy.permit_all()
@@ -58,11 +78,14 @@ def require_chain(
         .build_client_verifier()
     )
     try:
-        verifier.verify(leaf, list(intermediates))
+        path = tuple(verifier.verify(leaf, intermediates).chain)
     except VerificationError as error:
         raise UntrustedSigner(
-            f"certificate {identity(leaf)!r} does not lead to a trusted root: {error}"
+            f"certificate {identity(leaf)!r} does not lead to the trusted root "
+            f"{identity(root)!r}: {error}"
         ) from error
+    require_usable(path, at=at)
+    return path
 
 
 def identity(certificate: x509.Certificate) -> str:
@@ -70,12 +93,12 @@ def identity(certificate: x509.Certificate) -> str:
     return certificate.subject.rfc4514_string()
 
 
-def _require_usage(leaf: x509.Certificate) -> None:
-    if not (_digital_signature(leaf) or _code_signing(leaf)):
-        raise UntrustedSigner(
-            f"certificate {identity(leaf)!r} may not sign: expected key usage digitalSignature "
-            "or the purpose codeSigning"
-        )
+def fingerprints(certificate: x509.Certificate) -> tuple[str, str]:
+    """SHA-256 of a certificate (DER), and of its key (PEM text, as key hints have it)."""
+    spki = certificate.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return certificate.fingerprint(hashes.SHA256()).hex(), hashlib.sha256(spki).hexdigest()
 
 
 def _digital_signature(leaf: x509.Certificate) -> bool:

@@ -33,7 +33,10 @@ _CURVES: Final[dict[str, tuple[KeyType, hashes.HashAlgorithm]]] = {
     "secp384r1": ("p384", hashes.SHA384()),
     "secp521r1": ("p521", hashes.SHA512()),
 }
-_PSS: Final = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=padding.PSS.MAX_LENGTH)
+Password: TypeAlias = str | bytes | Callable[[], str | bytes]
+_MGF: Final = padding.MGF1(hashes.SHA256())
+_PSS: Final = padding.PSS(mgf=_MGF, salt_length=padding.PSS.MAX_LENGTH)
+_PSS_ANY_SALT: Final = padding.PSS(mgf=_MGF, salt_length=padding.PSS.AUTO)
 _GENERATORS: Final[dict[str, Callable[[], Private]]] = {
     "p256": lambda: ec.generate_private_key(ec.SECP256R1()),
     "p384": lambda: ec.generate_private_key(ec.SECP384R1()),
@@ -70,7 +73,7 @@ class PublicKey:
             return source
         pem = read_pem(cast("str | bytes | os.PathLike[str]", source))
         if b"BEGIN CERTIFICATE" in pem:
-            return cls.of_certificate(x509.load_pem_x509_certificate(pem))
+            return cls.of_certificate(load_certificates(pem)[0])
         return cls(_spki(_load_public(pem)))
 
     @classmethod
@@ -88,8 +91,16 @@ class PublicKey:
         """Which of the supported types it is."""
         return _key_type(_load_public(self.pem.encode()))
 
-    def verify(self, signature: bytes, data: bytes) -> None:
+    def verify(
+        self, signature: bytes, data: bytes, *, ecdsa: Literal["curve", "sha256"] = "curve"
+    ) -> None:
         """Check a signature over data.
+
+        Args:
+            signature: DER for ECDSA, raw for Ed25519, PSS with any salt length for RSA.
+            data: What was signed.
+            ecdsa: Digest of an ECDSA signature: the curve's own, or SHA-256 on every curve as the
+                first releases of the format had it.
 
         Raises:
             SignatureInvalid: This key did not make it over these bytes.
@@ -97,11 +108,12 @@ class PublicKey:
         key = _load_public(self.pem.encode())
         try:
             if isinstance(key, ec.EllipticCurvePublicKey):
-                key.verify(signature, data, ec.ECDSA(_CURVES[key.curve.name][1]))
+                own = _CURVES[key.curve.name][1]
+                key.verify(signature, data, ec.ECDSA(own if ecdsa == "curve" else hashes.SHA256()))
             elif isinstance(key, ed25519.Ed25519PublicKey):
                 key.verify(signature, data)
             else:
-                key.verify(signature, data, _PSS, hashes.SHA256())
+                key.verify(signature, data, _PSS_ANY_SALT, hashes.SHA256())
         except InvalidSignature as error:
             raise SignatureInvalid(
                 f"the signature was not made by key {self.fingerprint[:16]} over these bytes; "
@@ -146,7 +158,7 @@ class Signer(ABC):
     @staticmethod
     def from_pem(
         path: str | os.PathLike[str],
-        password: str | bytes | None = None,
+        password: Password | None = None,
         *,
         certificates: str | bytes | os.PathLike[str] | None = None,
     ) -> KeySigner:
@@ -154,7 +166,8 @@ class Signer(ABC):
 
         Args:
             path: PEM file, encrypted or not.
-            password: Password of an encrypted key.
+            password: Password of an encrypted key, or a function that asks for it (``getpass``),
+                called only when the key is encrypted.
             certificates: PEM text or file with the chain, leaf first, to sign by certificate.
 
         Raises:
@@ -164,9 +177,9 @@ class Signer(ABC):
         if not isinstance(path, (str, os.PathLike)) or "-----BEGIN" in os.fspath(path):
             # The argument may be the secret itself: it must not end up in a message.
             raise UsageError("from_pem expects the path of a PEM file, not the key itself")
-        secret = password.encode() if isinstance(password, str) else password
+        pem = read_pem(Path(path))
         try:
-            key = serialization.load_pem_private_key(read_pem(Path(path)), secret)
+            key = serialization.load_pem_private_key(pem, _secret(password, pem))
         except (TypeError, ValueError, UnsupportedAlgorithm) as error:
             raise UsageError(f"cannot read private key {os.fspath(path)}: {error}") from error
         chain = () if certificates is None else load_certificates(certificates)
@@ -249,6 +262,13 @@ def load_certificates(
         return tuple(x509.load_pem_x509_certificates(read_pem(source)))
     except ValueError as error:
         raise UsageError(f"cannot read certificates: {error}") from error
+
+
+def _secret(password: Password | None, pem: bytes) -> bytes | None:
+    if callable(password):
+        # Nobody is asked for the password of a key that has none.
+        password = password() if b"ENCRYPTED" in pem else None
+    return password.encode() if isinstance(password, str) else password
 
 
 def _load_public(pem: bytes) -> Public:

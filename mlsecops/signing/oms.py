@@ -21,6 +21,7 @@ from mlsecops.provenance.digest import Digest
 from mlsecops.provenance.manifest import Entry, Manifest
 from mlsecops.provenance.statement import Statement
 from mlsecops.provenance.tree import ignore_paths
+from mlsecops.signing.shards import file_of_shard, plain_algorithm, shard_size
 
 PREDICATE_TYPE: Final = "https://model_signing/signature/v1.0"
 SINGLE_FILE: Final = "."
@@ -35,19 +36,36 @@ class ModelClaim:
         manifest: Names and digests, in code point order, with what to ignore.
         subject: The digest that stands in the statement (over the listed order).
         statements: Further statements about the same model.
+        version: Its version, for a policy's rollback floor, or None.
     """
 
     manifest: Manifest
     subject: Digest
     statements: tuple[Statement, ...]
+    version: int | None = None
 
 
-def build_payload(manifest: Manifest, statements: Sequence[Statement] = ()) -> bytes:
+def build_payload(
+    manifest: Manifest,
+    statements: Sequence[Statement] = (),
+    *,
+    version: int | None = None,
+    spec_names: bool = False,
+) -> bytes:
     """The payload that is signed for a model.
 
+    Args:
+        manifest: Names and digests.
+        statements: Further statements about the same model.
+        version: Version from 1 on, which a policy's floor is held against.
+        spec_names: Name a single file by its base name, as the specification has it, rather than
+            ``"."``, as deployed verifiers read it.
+
     Raises:
-        UsageError: The model is empty, or a statement is about something else.
+        UsageError: The model is empty, a statement is about something else, or the version is none.
     """
+    if version is not None and not _is_version(version):
+        raise UsageError(f"version {version!r}: expected a whole number from 1 on")
     if not manifest.entries:
         raise UsageError(f"{manifest.name!r} holds no file: there is nothing to sign")
     for statement in statements:
@@ -64,8 +82,13 @@ def build_payload(manifest: Manifest, statements: Sequence[Statement] = ()) -> b
             "allow_symlinks": False,
             "ignore_paths": list(manifest.ignore),
         },
-        "resources": [_resource(entry, manifest) for entry in manifest.entries],
+        "resources": [
+            _resource(entry, SINGLE_FILE if manifest.single and not spec_names else entry.name)
+            for entry in manifest.entries
+        ],
     }
+    if version is not None:
+        predicate["version"] = version
     if statements:
         predicate["statements"] = [
             base64.b64encode(statement.payload).decode() for statement in statements
@@ -104,42 +127,55 @@ def read_payload(payload: bytes, *, where: str) -> ModelClaim:
         )
     [(name, subject)] = statement.subjects.items()
     predicate = statement.predicate
-    ignore = _serialization(predicate.get("serialization"), where)
-    listed = _entries(predicate.get("resources"), where)
+    ignore, size = _serialization(predicate.get("serialization"), where)
+    listed = _entries(predicate.get("resources"), size, where)
+    manifest = manifest_of(name, listed, ignore=ignore, shards=size, where=where)
     _require_root(listed, subject, where)
-    manifest = _manifest(name, listed, ignore, where)
     statements = tuple(_nested(item, where) for item in _list(predicate, "statements", where))
     for nested in statements:
         if not is_about(nested, manifest):
             raise MalformedBundle(
                 f"{where}: its {nested.predicate_type} statement is about another model"
             )
-    return ModelClaim(manifest=manifest, subject=subject, statements=statements)
+    return ModelClaim(
+        manifest=manifest,
+        subject=subject,
+        statements=statements,
+        version=_version(predicate, where),
+    )
 
 
-def _resource(entry: Entry, manifest: Manifest) -> dict[str, str]:
-    return {
-        "name": SINGLE_FILE if manifest.single else entry.name,
-        "algorithm": entry.digest.algorithm,
-        "digest": entry.digest.hex,
-    }
+def _is_version(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def _serialization(value: object, where: str) -> tuple[str, ...]:
+def _version(predicate: dict[str, Any], where: str) -> int | None:
+    version = predicate.get("version")
+    if version is None or _is_version(version):
+        return version
+    raise MalformedBundle(f"{where}: expected version to be a number from 1 on, got {version!r}")
+
+
+def _resource(entry: Entry, name: str) -> dict[str, str]:
+    return {"name": name, "algorithm": entry.digest.algorithm, "digest": entry.digest.hex}
+
+
+def _serialization(value: object, where: str) -> tuple[tuple[str, ...], int | None]:
+    """Ignored paths, and the size of shards in bytes or None for whole files."""
     if not isinstance(value, dict):
         raise MalformedBundle(f"{where}: expected predicate.serialization to be an object")
-    if value.get("method") != "files":
+    if value.get("method") not in {"files", "shards"}:
         raise MalformedBundle(
-            f"{where}: serialization method {value.get('method')!r}: expected 'files'; "
-            "sharded signatures are not supported yet"
+            f"{where}: serialization method {value.get('method')!r}: expected 'files' or 'shards'"
         )
     if value.get("allow_symlinks", False) is not False:
         raise MalformedBundle(
             f"{where}: signed with symlinks allowed: expected allow_symlinks false, since "
             "symlinked folders would be unprotected; sign again without"
         )
+    size = shard_size(value.get("shard_size"), where) if value["method"] == "shards" else None
     try:
-        return ignore_paths(_list(value, "ignore_paths", where))
+        return ignore_paths(_list(value, "ignore_paths", where)), size
     except (UsageError, AttributeError) as error:
         raise MalformedBundle(f"{where}: ignore_paths: {error}") from error
 
@@ -151,25 +187,19 @@ def _list(value: dict[str, Any], key: str, where: str) -> list[Any]:
     return items
 
 
-def _entries(items: object, where: str) -> list[Entry]:
+def _entries(items: object, size: int | None, where: str) -> list[Entry]:
     if not isinstance(items, list) or not items:
         raise MalformedBundle(f"{where}: expected at least one resource: an empty model is refused")
-    entries = [_resource_entry(item, where) for item in items]
-    seen: set[str] = set()
-    for entry in entries:
-        if entry.name in seen:
-            raise MalformedBundle(f"{where}: resource {entry.name!r} stands twice")
-        seen.add(entry.name)
-    if SINGLE_FILE in seen and len(seen) > 1:
-        raise MalformedBundle(f"{where}: resource '.' stands beside others")
-    return entries
+    return [_resource_entry(item, size, where) for item in items]
 
 
-def _resource_entry(item: object, where: str) -> Entry:
+def _resource_entry(item: object, size: int | None, where: str) -> Entry:
     if not isinstance(item, dict):
         raise MalformedBundle(f"{where}: expected each resource to be an object")
     name, algorithm, digest = (item.get(key) for key in ("name", "algorithm", "digest"))
-    if not isinstance(name, str) or (name != SINGLE_FILE and not _is_relative(name)):
+    if size is not None:
+        algorithm = plain_algorithm(algorithm, size)
+    if not isinstance(name, str):
         raise MalformedBundle(f"{where}: resource name {name!r}: expected a relative path inside")
     try:
         return Entry(name, Digest.parse(f"{algorithm}:{digest}"))
@@ -192,18 +222,43 @@ def _require_root(entries: Sequence[Entry], subject: Digest, where: str) -> None
         )
 
 
-def _manifest(name: str, listed: list[Entry], ignore: tuple[str, ...], where: str) -> Manifest:
-    single = [entry.name for entry in listed] == [SINGLE_FILE]
-    entries = [Entry(name, listed[0].digest)] if single else listed
-    algorithms = {entry.digest.algorithm for entry in entries}
+def manifest_of(
+    name: str, listed: Sequence[Entry], *, ignore: tuple[str, ...], shards: int | None, where: str
+) -> Manifest:
+    """Manifest of the entries that a signature lists, in whatever order it lists them.
+
+    Raises:
+        MalformedBundle: A name stands twice or leads outside, or algorithms differ.
+    """
+    files: dict[str, None] = {}
+    seen: set[str] = set()
+    for entry in listed:
+        if entry.name in seen:
+            raise MalformedBundle(f"{where}: resource {entry.name!r} stands twice")
+        seen.add(entry.name)
+        file = entry.name if shards is None else file_of_shard(entry.name, shards, where)
+        if file != SINGLE_FILE and not _is_relative(file):
+            raise MalformedBundle(
+                f"{where}: resource name {entry.name!r}: expected a relative path inside"
+            )
+        files[file] = None
+    if SINGLE_FILE in files and len(files) > 1:
+        raise MalformedBundle(f"{where}: resource '.' stands beside others")
+    algorithms = {entry.digest.algorithm for entry in listed}
     if len(algorithms) > 1:
         raise MalformedBundle(f"{where}: expected one digest algorithm, got {sorted(algorithms)}")
+    single = SINGLE_FILE in files
+    entries = [
+        Entry(name + entry.name.removeprefix(SINGLE_FILE), entry.digest) if single else entry
+        for entry in listed
+    ]
     return Manifest(
         name=name,
         algorithm=algorithms.pop(),
         entries=tuple(sorted(entries, key=lambda entry: entry.name)),
         ignore=ignore,
         single=single,
+        shard_size=shards,
     )
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from mlsecops.errors import UsageError
 from mlsecops.provenance.hashing import Progress
 from mlsecops.provenance.manifest import hash_path
 from mlsecops.provenance.statement import Statement
@@ -14,6 +16,10 @@ from mlsecops.signing.bundle import Bundle
 from mlsecops.signing.envelope import Envelope
 from mlsecops.signing.keys import Signer
 from mlsecops.signing.oms import build_payload
+from mlsecops.signing.timestamps import Authority, request_timestamp
+
+if TYPE_CHECKING:
+    from mlsecops.provenance.stat_cache import StatCache  # SQLite is for those who use it
 
 
 def bundle_path(path: str | os.PathLike[str]) -> Path:
@@ -40,7 +46,11 @@ def sign(
     statements: Sequence[Statement] = (),
     algorithm: str = "sha256",
     ignore: Iterable[str] = DEFAULT_IGNORE,
+    cache: str | os.PathLike[str] | StatCache | None = None,
     progress: Progress | None = None,
+    version: int | None = None,
+    timestamp: Authority | None = None,
+    spec_names: bool = False,
 ) -> Bundle:
     """Sign a model's folder or file and write the bundle.
 
@@ -52,7 +62,13 @@ def sign(
             the same signature.
         algorithm: Digest algorithm of the files.
         ignore: Relative paths left out, recorded in the signature and reported at verification.
+        cache: Digests of files that have not changed since they were last hashed.
         progress: Told ``(bytes done, bytes in all)``.
+        version: Version of the model, from 1 on, for policies with a rollback floor.
+        timestamp: A time stamp authority (such as ``http_authority(url)``) that vouches for when
+            each signature was made, so that it outlives its certificate.
+        spec_names: Name a single file by its base name as the specification has it; deployed
+            verifiers read only the default, ``"."``.
 
     Raises:
         UsageError: The model is empty or unreadable, or a statement is about something else.
@@ -60,15 +76,34 @@ def sign(
         ChangedDuringLoad: A file changed while it was read.
     """
     signers = [signer] if isinstance(signer, Signer) else list(signer)
+    if len(signers) > 1 and any(one.certificates for one in signers):
+        raise UsageError(
+            "a bundle holds one certificate chain: expected one certified signer, or several "
+            "signers with bare keys"
+        )
     place = bundle_path(path) if out is None else Path(out)
     manifest = hash_path(
-        path, algorithm=algorithm, ignore=ignore_for(path, ignore, place), progress=progress
+        path,
+        algorithm=algorithm,
+        ignore=ignore_for(path, ignore, place),
+        cache=cache,
+        progress=progress,
     )
-    envelope = Envelope.seal(build_payload(manifest, statements), signers)
+    payload = build_payload(manifest, statements, version=version, spec_names=spec_names)
+    return _seal(payload, signers, timestamp).save(place)
+
+
+def _seal(payload: bytes, signers: Sequence[Signer], timestamp: Authority | None) -> Bundle:
+    envelope = Envelope.seal(payload, signers)
     first = signers[0]
-    bundle = Bundle(
+    stamps = (
+        ()
+        if timestamp is None
+        else (request_timestamp(signature.value, timestamp) for signature in envelope.signatures)
+    )
+    return Bundle(
         envelope=envelope,
         hint=None if first.certificates else first.public_key.fingerprint,
         certificates=first.certificates,
+        timestamps=tuple(stamps),
     )
-    return bundle.save(place)

@@ -1,0 +1,228 @@
+"""Bare RSA signatures beside a file, as many pipelines keep them (``model.h5.sig``).
+
+RSA-PSS with SHA-256 and MGF1-SHA256 over the hexadecimal SHA-256 digest of the file, as ASCII: no
+name, no time, no statement. It proves that a key's holder saw these bytes, and nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from mlsecops._files import write_atomically
+from mlsecops.errors import (
+    Expired,
+    MalformedBundle,
+    Revoked,
+    SignatureInvalid,
+    ThresholdNotMet,
+    UntrustedSigner,
+    UsageError,
+)
+from mlsecops.provenance.digest import Digest
+from mlsecops.provenance.hashing import hash_file
+from mlsecops.provenance.manifest import hash_path
+from mlsecops.signing.bundle import read_bundle
+from mlsecops.signing.keys import PublicKey, Signer
+from mlsecops.signing.policy import TrustPolicy
+from mlsecops.signing.scope import TrustedKey
+from mlsecops.signing.signature import bundle_path
+from mlsecops.signing.verified import SignedModel, Verified, prove
+
+_RSA_BYTES: Final = range(256, 2049)
+
+
+def sign_detached(
+    path: str | os.PathLike[str], signer: Signer, *, out: str | os.PathLike[str] | None = None
+) -> Path:
+    """Sign one file with an RSA key, in a file of its own: the raw signature.
+
+    Args:
+        path: The file.
+        signer: Who signs, with an RSA key.
+        out: Where the signature goes; by default ``FILE.sig``.
+
+    Returns:
+        Where the signature is.
+
+    Raises:
+        UsageError: The key is not RSA, or the path is not a file that can be read.
+    """
+    _require_rsa(signer.public_key)
+    if Path(path).is_dir():
+        raise UsageError(
+            f"{os.fspath(path)} is a folder: a detached signature is for one file; "
+            "sign the folder with a bundle"
+        )
+    signature = signer.sign(_message(_digest(path)))
+    return write_atomically(bundle_path(path) if out is None else out, signature)
+
+
+def verify_detached(
+    path: str | os.PathLike[str],
+    public_key: PublicKey | str | bytes | os.PathLike[str],
+    signature: str | bytes | os.PathLike[str] | None = None,
+) -> Digest:
+    """Verify a file's detached signature.
+
+    Args:
+        path: The file.
+        public_key: The RSA key; a PublicKey, PEM text or bytes, or a path.
+        signature: The signature's bytes (raw or base64), or its path; by default ``FILE.sig``.
+
+    Returns:
+        Digest of the file, which the key signed.
+
+    Raises:
+        SignatureMissing: There is no signature.
+        MalformedBundle: It cannot be one.
+        SignatureInvalid: The key did not sign this file.
+        UsageError: The key is not RSA.
+    """
+    key = PublicKey.load(public_key)
+    _require_rsa(key)
+    place = bundle_path(path) if signature is None or isinstance(signature, bytes) else signature
+    data = signature if isinstance(signature, bytes) else read_bundle(place)
+    digest = _digest(path)
+    _verify(key, _raw(data, os.fspath(place)), digest, f"{os.fspath(path)}")
+    return digest
+
+
+def looks_detached(data: bytes) -> bool:
+    """Whether bytes are of the size of a bare RSA signature, raw or in base64, and not JSON."""
+    return _is_raw(data) or len(_from_base64(data) or b"") in _RSA_BYTES
+
+
+def verify_detached_model(
+    path: str | os.PathLike[str],
+    data: bytes,
+    *,
+    policy: TrustPolicy,
+    where: str,
+    at: datetime | None = None,
+) -> Verified:
+    """Hold a file's detached signature against a trust policy.
+
+    Nobody vouches for the file's name, so that a key which may sign only some models does not
+    count, nor does a signature without version where a floor is set.
+
+    Args:
+        path: The file.
+        data: The signature, raw or base64.
+        policy: Whom to trust.
+        where: Place of the signature, for messages.
+        at: Time of verification, timezone-aware; now by default.
+
+    Raises:
+        MalformedBundle: There is no RSA key to hold it against.
+        SignatureInvalid: No trusted RSA key signed this file.
+        PolicyError: One did, but not as the policy demands.
+    """
+    actual = hash_path(path)
+    digest = actual.entries[0].digest
+    signature = _raw(data, where)
+    trusted = _maker(policy, signature, digest, where)
+    fingerprint = trusted.key.fingerprint
+    _require_usable(policy, trusted, at or datetime.now(UTC), where)
+    if policy.threshold > 1:
+        raise ThresholdNotMet(
+            f"{where}: expected {policy.threshold} trusted signers, got one detached signature; "
+            "sign with a bundle"
+        )
+    policy.require_not_revoked(actual)
+    policy.require_floor(actual.name, None, where=where)
+    signed = SignedModel(manifest=actual, statements=(), signers=(fingerprint,))
+    return prove(signed, ignored=(), detached=True)
+
+
+def _maker(policy: TrustPolicy, signature: bytes, digest: Digest, where: str) -> TrustedKey:
+    keys = [trusted for trusted in policy.keys if trusted.key.key_type == "rsa"]
+    if not keys:
+        raise MalformedBundle(
+            f"{where}: not a bundle (it is not JSON) but of the size of a detached RSA signature: "
+            "expected an RSA key in the policy to verify it with; trust one, or sign with a bundle"
+        )
+    for trusted in keys:
+        try:
+            _verify(trusted.key, signature, digest, where)
+        except SignatureInvalid:
+            continue
+        return trusted
+    known = ", ".join(trusted.key.fingerprint[:16] for trusted in keys)
+    raise SignatureInvalid(
+        f"{where}: a detached RSA signature that no trusted RSA key ({known}) made over these "
+        "bytes; the file or the signature was changed, or the key is another"
+    )
+
+
+def _require_usable(policy: TrustPolicy, trusted: TrustedKey, at: datetime, where: str) -> None:
+    who = f"{where}: key {trusted.key.fingerprint[:16]}"
+    if policy.key_revoked(trusted.key.fingerprint):
+        raise Revoked(f"{who} is revoked; sign again with another")
+    if trusted.scope.models:
+        raise UntrustedSigner(
+            f"{who} may sign {', '.join(trusted.scope.models)}, and a detached signature does not "
+            "say which model it is for; sign with a bundle"
+        )
+    if not trusted.scope.covers(at):
+        raise Expired(
+            f"{who} is trusted from {trusted.scope.not_before or 'ever'} to "
+            f"{trusted.scope.not_after or 'ever'}, not at {at:%Y-%m-%d %H:%M} UTC; sign again"
+        )
+
+
+def _verify(key: PublicKey, signature: bytes, digest: Digest, where: str) -> None:
+    try:
+        key.verify(signature, _message(digest))
+    except SignatureInvalid as error:
+        raise SignatureInvalid(f"{where}: {error}") from error
+
+
+def _require_rsa(key: PublicKey) -> None:
+    if key.key_type != "rsa":
+        raise UsageError(
+            f"a detached signature needs an RSA key, got {key.key_type}; "
+            "use an RSA key, or sign with a bundle"
+        )
+
+
+def _digest(path: str | os.PathLike[str]) -> Digest:
+    return hash_file(os.path.realpath(path))[0]
+
+
+def _message(digest: Digest) -> bytes:
+    return digest.hex.encode("ascii")
+
+
+def _raw(data: bytes, where: str) -> bytes:
+    raw = data if _is_raw(data) else _from_base64(data)
+    if raw is None or len(raw) not in _RSA_BYTES:
+        raise MalformedBundle(
+            f"{where}: expected a detached RSA signature of {_RSA_BYTES.start} bytes or more, raw "
+            f"or base64, got {len(data)} bytes that are neither"
+        )
+    return raw
+
+
+def _is_raw(data: bytes) -> bool:
+    """Whether bytes are a signature as such: of its size, and not text by any chance."""
+    if len(data) not in _RSA_BYTES:
+        return False
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
+def _from_base64(data: bytes) -> bytes | None:
+    if len(data) > 2 * _RSA_BYTES.stop:
+        return None
+    try:
+        return base64.b64decode(b"".join(data.split()), validate=True)
+    except (binascii.Error, ValueError):
+        return None

@@ -1,0 +1,74 @@
+"""What the first release of the format wrote (v0.2.0), read only when the caller asks for it.
+
+Its payload lists the files as subjects and says nothing of the model's name; its signatures cover
+a mangled encoding of the payload. Nothing here is ever written.
+
+Source: OpenSSF Model Signing v0.2.0; the deployed verifier's compatibility with it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from mlsecops.errors import MalformedBundle, SignatureInvalid
+from mlsecops.provenance.digest import Digest
+from mlsecops.provenance.manifest import Entry
+from mlsecops.provenance.statement import Statement
+from mlsecops.provenance.tree import DEFAULT_IGNORE
+from mlsecops.signing.envelope import Envelope
+from mlsecops.signing.keys import PublicKey
+from mlsecops.signing.oms import ModelClaim, manifest_of
+
+LEGACY_PREDICATE_TYPE: Final = "https://model_signing/Digests/v0.1"
+UNNAMED: Final = "(unnamed)"
+"""Name of a legacy model: its signature has none, so that only unscoped keys may vouch for it."""
+
+
+def mangled_pae(payload_type: str, payload: bytes) -> bytes:
+    """What v0.2.0 signed: the payload as Python shows bytes, under a misspelt version."""
+    return f"DSSEV1 {len(payload_type)} {payload_type} {len(payload)} {payload!r}".encode()
+
+
+def verify_either(key: PublicKey, signature: bytes, envelope: Envelope) -> None:
+    """Check a signature in today's encoding, or in the mangled one, always with SHA-256 there.
+
+    Raises:
+        SignatureInvalid: It is neither.
+    """
+    try:
+        key.verify(signature, envelope.signed_bytes)
+    except SignatureInvalid:
+        data = mangled_pae(envelope.payload_type, envelope.payload)
+        key.verify(signature, data, ecdsa="sha256")
+
+
+def is_legacy(payload: bytes) -> bool:
+    """Whether a payload is of the old kind."""
+    return Statement(payload).predicate_type == LEGACY_PREDICATE_TYPE
+
+
+def read_legacy_payload(payload: bytes, *, where: str) -> ModelClaim:
+    """Parse an old payload.
+
+    Raises:
+        MalformedBundle: It is not one, or names anything but files with SHA-256 digests.
+    """
+    items = Statement(payload).to_dict()["subject"]
+    manifest = manifest_of(
+        UNNAMED,
+        [_entry(item, where) for item in items],
+        ignore=DEFAULT_IGNORE,
+        shards=None,
+        where=where,
+    )
+    return ModelClaim(manifest=manifest, subject=manifest.root, statements=())
+
+
+def _entry(item: dict[str, Any], where: str) -> Entry:
+    name, text = item.get("name"), item["digest"].get("sha256")
+    annotations = item.get("annotations")
+    actual = annotations.get("actual_hash_algorithm") if isinstance(annotations, dict) else None
+    # The old format wrote other algorithms' digests as "sha256" too; only these are what they say.
+    if not isinstance(text, str) or actual not in {None, "sha256", "file-sha256"}:
+        raise MalformedBundle(f"{where}: file {name!r}: expected a SHA-256 digest, got {actual!r}")
+    return Entry(str(name), Digest.parse(f"sha256:{text}"))

@@ -1,0 +1,108 @@
+"""How a trust policy is written in a file: TOML in, a TrustPolicy's arguments out."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from mlsecops.errors import UsageError
+from mlsecops.signing.keys import PublicKey, load_certificates
+from mlsecops.signing.scope import Scope, TrustedKey, TrustedRoot
+
+_TOP: Final = {"keys", "roots", "timestamp_roots", "threshold", "revoked", "floor"}
+_MATERIAL: Final = {"path", "pem"}
+_ITEM: Final = {*_MATERIAL, "models", "not_before", "not_after"}
+
+
+def read_policy(place: Path) -> dict[str, Any]:
+    """Arguments of a TrustPolicy from a TOML file; key paths are relative to its folder.
+
+    Raises:
+        UsageError: It cannot be read, or says something that is not understood.
+    """
+    value = _parse(place)
+    _require_known(value, _TOP, str(place))
+    threshold, revoked = value.get("threshold", 1), value.get("revoked", [])
+    if type(threshold) is not int or not isinstance(revoked, list):
+        raise UsageError(f"{place}: expected threshold to be a number and revoked a list")
+    floor = value.get("floor", 0)
+    if not isinstance(floor, (int, dict)):
+        raise UsageError(f"{place}: expected floor to be a version, or a table pattern = version")
+    return {
+        "keys": [
+            TrustedKey(PublicKey.load(_material(item, place)), _scope(item, place))
+            for item in _items(value, "keys", place)
+        ],
+        "roots": [
+            TrustedRoot(certificate, _scope(item, place))
+            for item in _items(value, "roots", place)
+            for certificate in load_certificates(_material(item, place))
+        ],
+        "timestamp_roots": [
+            _material(item, place) for item in _items(value, "timestamp_roots", place, _MATERIAL)
+        ],
+        "threshold": threshold,
+        "revoked": revoked,
+        "floor": floor,
+    }
+
+
+def _parse(place: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(place.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read {place}: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"{place} is not valid TOML: {error}") from error
+
+
+def _items(
+    value: Mapping[str, Any], key: str, place: Path, known: set[str] = _ITEM
+) -> list[dict[str, Any]]:
+    items = value.get(key, [])
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise UsageError(f"{place}: expected [[{key}]] tables")
+    for item in items:
+        _require_known(item, known, f"{place}: [[{key}]]")
+    return items
+
+
+def _require_known(value: Mapping[str, Any], known: set[str], where: str) -> None:
+    unknown = sorted(value.keys() - known)
+    if unknown:
+        raise UsageError(f"{where}: unknown {unknown[0]!r}; expected {', '.join(sorted(known))}")
+
+
+def _material(item: Mapping[str, Any], place: Path) -> str | Path:
+    if ("path" in item) == ("pem" in item):
+        raise UsageError(f"{place}: expected each key or root to have either path or pem")
+    return str(item["pem"]) if "pem" in item else place.parent / str(item["path"])
+
+
+def _scope(item: Mapping[str, Any], place: Path) -> Scope:
+    models = item.get("models", [])
+    if not isinstance(models, list) or not all(isinstance(model, str) for model in models):
+        raise UsageError(f"{place}: expected models to be a list of patterns")
+    return Scope(
+        models=tuple(models),
+        not_before=_moment(item.get("not_before"), place),
+        not_after=_moment(item.get("not_after"), place),
+    )
+
+
+def _moment(value: object, place: Path) -> datetime | None:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError as error:
+            raise UsageError(f"{place}: {value!r} is not a time: {error}") from error
+    if isinstance(value, datetime):
+        return value if value.tzinfo else value.replace(tzinfo=UTC)
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    if value is not None:
+        raise UsageError(f"{place}: expected a date or time, got {value!r}")
+    return None

@@ -1,0 +1,128 @@
+"""Whether the artifact at a path is what somebody trusted vouched for."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from mlsecops.provenance.manifest import hash_path
+from mlsecops.provenance.tree import list_tree
+from mlsecops.signing.bundle import Bundle, read_bundle
+from mlsecops.signing.detached import looks_detached, verify_detached_model
+from mlsecops.signing.policy import TrustPolicy
+from mlsecops.signing.shards import file_of
+from mlsecops.signing.signature import bundle_path, ignore_for
+from mlsecops.signing.verified import SignedModel, Verified
+from mlsecops.signing.verifier import Verifier
+
+if TYPE_CHECKING:
+    from mlsecops.provenance.stat_cache import StatCache  # SQLite is for those who use it
+
+
+def verify(
+    path: str | os.PathLike[str],
+    bundle: str | os.PathLike[str] | Bundle | None = None,
+    *,
+    policy: TrustPolicy,
+    ignore_unsigned: Literal["refuse", "report"] = "refuse",
+    cache: str | os.PathLike[str] | StatCache | None = None,
+    at: datetime | None = None,
+    legacy: bool = False,
+) -> Verified:
+    """Verify a model's signature and every file of it.
+
+    The path may change right after: to load what was verified, use ``SecureLoader``.
+
+    Args:
+        path: The model's folder or file.
+        bundle: Its bundle; by default ``DIR/model.sig``, or ``FILE.sig`` beside a file. A bare
+            RSA signature beside a file is recognised and verified with the policy's RSA keys.
+        policy: Whom to trust.
+        ignore_unsigned: ``"refuse"`` a folder that holds unsigned files, or ``"report"`` them in
+            ``Verified.ignored``.
+        cache: Digests of files that have not changed since they were last hashed, to verify again
+            fast; whoever may write there is trusted with the model's bytes.
+        at: Time of verification, timezone-aware; now by default.
+        legacy: Whether to accept what the first release of the format (v0.2.0) wrote.
+
+    Raises:
+        SignatureError: There is no bundle, or it does not hold.
+        PolicyError: It holds, but not as the policy demands.
+        DigestMismatch: A file was added, removed or changed.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> model = pathlib.Path(tempfile.mkdtemp()); _ = (model / "w.bin").write_bytes(b"weights")
+        >>> from mlsecops import Signer, TrustPolicy, sign, verify
+        >>> signer = Signer.generate("p256")
+        >>> _ = sign(model, signer)
+        >>> verify(model, policy=TrustPolicy(keys=[signer.public_key])).manifest["w.bin"].algorithm
+        'sha256'
+    """
+    place = bundle_path(path) if bundle is None else _place(bundle)
+    data = bundle.to_bytes() if isinstance(bundle, Bundle) else read_bundle(place)
+    if looks_detached(data) and not Path(path).is_dir():
+        return verify_detached_model(path, data, policy=policy, where=os.fspath(place), at=at)
+    verifier = Verifier(policy, at=at, legacy=legacy)
+    signed = verifier.open(data, where=os.fspath(place))
+    return match_path(verifier, signed, path, place, ignore_unsigned=ignore_unsigned, cache=cache)
+
+
+def match_path(
+    verifier: Verifier,
+    signed: SignedModel,
+    path: str | os.PathLike[str],
+    place: Path,
+    *,
+    ignore_unsigned: Literal["refuse", "report"] = "refuse",
+    cache: str | os.PathLike[str] | StatCache | None = None,
+) -> Verified:
+    """Hash what is at a path and demand that it is what was signed.
+
+    Args:
+        verifier: The policy that opened the bundle.
+        signed: What trusted signers vouch for.
+        path: The model's folder or file.
+        place: Where its bundle is, which is not part of the model.
+        ignore_unsigned: As for :func:`verify`.
+        cache: As for :func:`verify`.
+
+    Raises:
+        DigestMismatch: A file was added, removed or changed.
+    """
+    expected = signed.manifest
+    ignore = ignore_for(path, signed.ignore_paths, place)
+    actual = hash_path(
+        path,
+        algorithm=expected.algorithm,
+        ignore=ignore,
+        shard_size=expected.shard_size,
+        cache=cache,
+    )
+    ignored = {*_hidden(path, ignore, place), *actual.uncovered}
+    if ignore_unsigned == "report":
+        # By file, not by entry: a shard appended to a signed file is a change of that file.
+        signed_files = {file_of(entry.name, expected) for entry in expected}
+        kept = [entry for entry in actual if file_of(entry.name, actual) in signed_files]
+        ignored.update(file_of(entry.name, actual) for entry in actual)
+        ignored -= signed_files
+        actual = replace(actual, entries=tuple(kept))
+    return verifier.match(signed, actual, where=os.fspath(path), ignored=sorted(ignored))
+
+
+def _place(bundle: str | os.PathLike[str] | Bundle) -> Path:
+    if isinstance(bundle, Bundle):
+        return bundle.path or Path("bundle")
+    return Path(bundle)
+
+
+def _hidden(path: str | os.PathLike[str], ignore: tuple[str, ...], place: Path) -> tuple[str, ...]:
+    root = Path(path)
+    if not root.is_dir():
+        return ()
+    own = place.resolve()
+    names = list_tree(root, ignore=ignore).ignored
+    return tuple(name for name in names if (root / name).resolve() != own)

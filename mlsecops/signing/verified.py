@@ -1,0 +1,99 @@
+"""What verification establishes: first who vouches for which digests, then that these are here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mlsecops.errors import UsageError
+from mlsecops.provenance.digest import Digest
+from mlsecops.provenance.manifest import Manifest
+from mlsecops.provenance.statement import Statement
+
+_PROOF: Final = object()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedModel:
+    """What trusted signers vouch for; the files themselves are not looked at yet.
+
+    Attributes:
+        manifest: Signed names and digests.
+        statements: Further signed statements about the model.
+        signers: Fingerprints of keys, or certificate subjects, that count.
+        version: Version in the signature, or None.
+    """
+
+    manifest: Manifest
+    statements: tuple[Statement, ...]
+    signers: tuple[str, ...]
+    version: int | None = None
+
+    @property
+    def ignore_paths(self) -> tuple[str, ...]:
+        """Relative paths that the signature does not cover."""
+        return self.manifest.ignore
+
+    @property
+    def sharded(self) -> bool:
+        """Whether the digests are of shards of files, so that empty files are not covered."""
+        return self.manifest.shard_size is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """Proof that the artifact at a path had exactly the signed bytes when it was read.
+
+    Attributes:
+        name: Name of the model in its signature.
+        digest: Root digest of the model.
+        manifest: Signed names and digests.
+        signers: Fingerprints of keys, or certificate subjects, that count.
+        statements: Further signed statements about the model (provenance, bill of materials).
+        ignored: Files that are present and that the signature does not cover.
+        version: Version in the signature, or None.
+        detached: Whether only a bare signature over the file's digest was there: then the name is
+            the file's own, and nobody vouches for it.
+    """
+
+    name: str
+    digest: Digest
+    manifest: Manifest
+    signers: tuple[str, ...]
+    statements: tuple[Statement, ...]
+    ignored: tuple[str, ...]
+    proof: object
+    version: int | None = None
+    detached: bool = False
+
+    def __post_init__(self) -> None:
+        if self.proof is not _PROOF:
+            raise UsageError("only verification makes a Verified; call verify(path, policy=…)")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "digest": str(self.digest),
+            "files": len(self.manifest),
+            "signers": list(self.signers),
+            "statements": [statement.predicate_type for statement in self.statements],
+            "ignored": list(self.ignored),
+            "detached": self.detached,
+        }
+
+
+def prove(signed: SignedModel, *, ignored: tuple[str, ...], detached: bool = False) -> Verified:
+    """Make the proof; only verification may call this, after it compared the bytes."""
+    return Verified(
+        name=signed.manifest.name,
+        digest=signed.manifest.root,
+        manifest=signed.manifest,
+        signers=signed.signers,
+        statements=signed.statements,
+        ignored=ignored,
+        version=signed.version,
+        detached=detached,
+        proof=_PROOF,
+    )
