@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
-from mlsecops.errors import AccessDenied
+from mlsecops.errors import AccessDenied, UsageError
 
 if TYPE_CHECKING:
     from mlsecops.access.policy import AccessPolicy
@@ -22,6 +22,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 _subject: ContextVar[str] = ContextVar("mlsecops_subject", default="")
+_in_force: ContextVar[AccessPolicy | None] = ContextVar("mlsecops_access_policy", default=None)
 
 
 def current_subject() -> str:
@@ -30,16 +31,20 @@ def current_subject() -> str:
 
 
 @contextmanager
-def acting_as(subject: str) -> Iterator[str]:
+def acting_as(subject: str, *, policy: AccessPolicy | None = None) -> Iterator[str]:
     """Name who acts inside the block; tasks started in it inherit the name.
 
     Args:
         subject: The authenticated subject.
+        policy: Policy in force inside the block, for functions that name none of their own; by
+            default the one that is in force already.
     """
     token = _subject.set(subject)
+    kept = _in_force.set(_in_force.get() if policy is None else policy)
     try:
         yield subject
     finally:
+        _in_force.reset(kept)
         _subject.reset(token)
 
 
@@ -47,7 +52,7 @@ def requires(
     action: str,
     *,
     resource: str | Callable[..., str],
-    policy: AccessPolicy | Callable[[], AccessPolicy],
+    policy: AccessPolicy | Callable[[], AccessPolicy] | None = None,
     subject: str | Callable[..., str] | None = None,
     audit: AuditLog | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -60,7 +65,8 @@ def requires(
     Args:
         action: What the function does (``"dataset:read"``).
         resource: On which resource, or a callable of the call's arguments that names it.
-        policy: The policy, or a callable that gives the current one.
+        policy: The policy, or a callable that gives the current one; by default the one that
+            `acting_as` put in force. With none in force everything is denied.
         subject: Who acts, or a callable of the call's arguments; by default `acting_as` says.
         audit: Log that takes each decision.
         clock: Gives the time of a decision, timezone-aware.
@@ -71,7 +77,7 @@ def requires(
 
     def judge(*args: object, **kwargs: object) -> None:
         try:
-            rules = policy() if callable(policy) else policy
+            rules = _rules(policy)
             who = current_subject() if subject is None else _named(subject, args, kwargs)
             decision = rules.decide(who, action, _named(resource, args, kwargs))
             if audit is not None:
@@ -104,6 +110,14 @@ def requires(
         return guarded
 
     return decorate
+
+
+def _rules(policy: AccessPolicy | Callable[[], AccessPolicy] | None) -> AccessPolicy:
+    named = policy() if callable(policy) else policy
+    known = _in_force.get() if named is None else named
+    if known is None:
+        raise UsageError("no policy is in force: pass policy=…, or name one with acting_as")
+    return known
 
 
 def _named(

@@ -211,3 +211,17 @@ def test_a_writable_folder_and_a_foreign_owner_are_found(tmp_path: Path) -> None
 def test_nothing_to_audit_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nothing"):
         audit_permissions(tmp_path / "none")
+
+
+def test_the_policy_in_force_judges_functions_that_name_none() -> None:
+    @requires("dataset:read", resource="digits")
+    def read() -> str:
+        return "rows"
+
+    allowed = AccessPolicy([Rule(subject="alice", action="dataset:read", resource="digits")])
+    with acting_as("alice", policy=allowed):
+        assert read() == "rows"
+        with acting_as("mallory"), pytest.raises(AccessDenied):
+            read()
+    with acting_as("alice"), pytest.raises(AccessDenied, match="no policy is in force"):
+        read()
