@@ -17,3 +17,12 @@ def program(name: str) -> str:
             pytest.fail(f"{message}, and in CI it must be")
         pytest.skip(message)
     return found
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI a skipped test proves nothing, so it fails the run."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = [] if reporter is None else reporter.stats.get("skipped", [])
+    if os.environ.get("CI") and skipped:
+        reporter.write_line(f"{len(skipped)} tests were skipped, and in CI none may be", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
