@@ -20,6 +20,8 @@ EXTRA_OF: Final[dict[str, str]] = {
     "cyclonedx": "bom",
     "packageurl": "bom",
     "opentelemetry.sdk": "otel",
+    "sigstore": "sigstore",
+    "rfc3161_client": "timestamp",
 }
 
 
