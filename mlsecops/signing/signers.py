@@ -152,20 +152,26 @@ class SignerCheck:
 
     def _require_root(self, chain: tuple[x509.Certificate, ...], at: datetime) -> None:
         """Demand one root that the chain leads to and whose own scope allows it."""
+        strangers: list[PolicyError] = []
         refused: list[PolicyError] = []
         for root in self.policy.roots:
             try:
-                self._require_path(root, chain, at)
+                path = path_to(root.certificate, chain, at=at)
+            except PolicyError as error:
+                strangers.append(error)
+                continue
+            try:
+                self._require_path(root, path, at)
             except PolicyError as error:
                 refused.append(error)
             else:
                 return
-        raise max(refused, key=_telling)
+        raise max(refused or strangers, key=_telling)
 
     def _require_path(
-        self, root: TrustedRoot, chain: tuple[x509.Certificate, ...], at: datetime
+        self, root: TrustedRoot, path: tuple[x509.Certificate, ...], at: datetime
     ) -> None:
-        for certificate in path_to(root.certificate, chain, at=at):
+        for certificate in path:
             who = f"certificate {identity(certificate)!r}"
             self._require_not_revoked(who, *fingerprints(certificate))
         self._require_scope([root.scope], f"root {identity(root.certificate)!r}", at)

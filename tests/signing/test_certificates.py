@@ -1,96 +1,70 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import json
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from mlsecops import errors
-from mlsecops.signing import KeySigner, TrustPolicy, sign, verify
+from mlsecops.signing import KeySigner, PublicKey, Scope, TrustedRoot, TrustPolicy, sign, verify
+from tests.attackers.signing import edit_bundle
+from tests.signing.authorities import START, Authority
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-class Authority:
-    """A certificate authority in memory."""
-
-    def __init__(self, name: str = "root") -> None:
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.certificate = self._issue(self.key, name, self.key, name, ca=True, usage=True)
-
-    def pem(self) -> bytes:
-        return self.certificate.public_bytes(serialization.Encoding.PEM)
-
-    def leaf(self, *, usage: bool = True, days: int = 3650) -> KeySigner:
-        key = ec.generate_private_key(ec.SECP256R1())
-        leaf = self._issue(key, "release", self.key, "root", ca=False, usage=usage, days=days)
-        return KeySigner(key, certificates=(leaf,))
-
-    @staticmethod
-    def _issue(
-        key: ec.EllipticCurvePrivateKey,
-        name: str,
-        issuer_key: ec.EllipticCurvePrivateKey,
-        issuer: str,
-        *,
-        ca: bool,
-        usage: bool,
-        days: int = 3650,
-    ) -> x509.Certificate:
-        def named(text: str) -> x509.Name:
-            return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(named(name))
-            .issuer_name(named(issuer))
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(START)
-            .not_valid_after(START + timedelta(days=days))
-            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-            .add_extension(
-                x509.KeyUsage(
-                    digital_signature=usage and not ca,
-                    content_commitment=False,
-                    key_encipherment=not ca and not usage,
-                    data_encipherment=False,
-                    key_agreement=False,
-                    key_cert_sign=ca,
-                    crl_sign=ca,
-                    encipher_only=False,
-                    decipher_only=False,
-                ),
-                critical=True,
-            )
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()),
-                critical=False,
-            )
-            .add_extension(
-                x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
-            )
-        )
-        return builder.sign(issuer_key, hashes.SHA256())
+LATER = START + timedelta(days=400)
 
 
 @pytest.fixture(scope="module")
 def authority() -> Authority:
-    return Authority()
+    return Authority.root()
 
 
-def test_a_certified_signer_verifies_against_its_root(model: Path, authority: Authority) -> None:
-    sign(model, authority.leaf())
+@pytest.fixture(scope="module")
+def between(authority: Authority) -> Authority:
+    return authority.intermediate()
+
+
+@pytest.mark.parametrize("curve", ["p256", "p384", "p521"])
+def test_a_certified_signer_verifies_against_its_root(
+    model: Path, authority: Authority, curve: str
+) -> None:
+    sign(model, authority.signer(curve=curve))
     verified = verify(model, policy=TrustPolicy(roots=[authority.pem()]))
     assert verified.signers == ("CN=release",)
 
 
+def test_a_chain_over_intermediates_leads_to_the_root(
+    model: Path, authority: Authority, between: Authority
+) -> None:
+    second = between.intermediate("second")
+    signer = second.signer(second.certificate, between.certificate)
+    sign(model, signer)
+    assert verify(model, policy=TrustPolicy(roots=[authority.pem()])).signers == ("CN=release",)
+
+
+def test_a_chain_with_a_missing_link_is_refused(
+    model: Path, authority: Authority, between: Authority
+) -> None:
+    sign(model, between.signer())
+    with pytest.raises(errors.UntrustedSigner, match="does not lead"):
+        verify(model, policy=TrustPolicy(roots=[authority.pem()]))
+
+
+def test_a_leaf_that_plays_authority_is_refused(model: Path, authority: Authority) -> None:
+    leaf = authority.signer()
+    impostor = Authority(leaf._key, leaf.certificates[0])
+    sign(model, impostor.signer(leaf.certificates[0]))
+    with pytest.raises(errors.UntrustedSigner, match="does not lead"):
+        verify(model, policy=TrustPolicy(roots=[authority.pem()]))
+
+
 def test_a_leaf_of_another_root_is_refused(model: Path, authority: Authority) -> None:
-    sign(model, Authority().leaf())
+    sign(model, Authority.root().signer())
     with pytest.raises(errors.UntrustedSigner, match="does not lead"):
         verify(model, policy=TrustPolicy(roots=[authority.pem()]))
 
@@ -98,27 +72,120 @@ def test_a_leaf_of_another_root_is_refused(model: Path, authority: Authority) ->
 def test_an_expired_leaf_is_refused_though_it_was_valid_when_it_was_issued(
     model: Path, authority: Authority
 ) -> None:
-    sign(model, authority.leaf(days=30))
+    sign(model, authority.signer(days=30))
     policy = TrustPolicy(roots=[authority.pem()])
     with pytest.raises(errors.Expired, match="CN=release"):
-        verify(model, policy=policy)
+        verify(model, policy=policy, at=LATER)
     assert verify(model, policy=policy, at=START + timedelta(days=1)).name == "model"
 
 
-def test_a_leaf_that_may_not_sign_is_refused(model: Path, authority: Authority) -> None:
-    sign(model, authority.leaf(usage=False))
-    with pytest.raises(errors.UntrustedSigner, match="may not sign"):
-        verify(model, policy=TrustPolicy(roots=[authority.pem()]))
+def test_a_leaf_that_is_not_valid_yet_is_refused(model: Path, authority: Authority) -> None:
+    sign(model, authority.signer())
+    with pytest.raises(errors.Expired, match="valid from"):
+        verify(model, policy=TrustPolicy(roots=[authority.pem()]), at=START - timedelta(days=1))
+
+
+def test_an_expired_intermediate_is_refused(model: Path, authority: Authority) -> None:
+    between = authority.intermediate(days=30)
+    sign(model, between.signer(between.certificate))
+    with pytest.raises(errors.Expired, match="CN=intermediate"):
+        verify(model, policy=TrustPolicy(roots=[authority.pem()]), at=LATER)
+
+
+def test_an_expired_root_is_refused(model: Path) -> None:
+    root = Authority.root(days=30)
+    sign(model, root.signer())
+    with pytest.raises(errors.PolicyError, match="root"):
+        verify(model, policy=TrustPolicy(roots=[root.pem()]), at=LATER)
+
+
+@pytest.mark.parametrize(
+    ("options", "allowed"),
+    [
+        ({"usage": "key_encipherment"}, False),
+        ({"usage": None}, False),
+        ({"usage": "key_encipherment", "purpose": ExtendedKeyUsageOID.SERVER_AUTH}, False),
+        ({"usage": None, "purpose": ExtendedKeyUsageOID.CODE_SIGNING}, True),
+        ({"usage": "digital_signature"}, True),
+    ],
+)
+def test_only_a_leaf_that_may_sign_counts(
+    model: Path, authority: Authority, options: dict[str, Any], *, allowed: bool
+) -> None:
+    sign(model, authority.signer(**options))
+    policy = TrustPolicy(roots=[authority.pem()])
+    if allowed:
+        assert verify(model, policy=policy).signers == ("CN=release",)
+    else:
+        with pytest.raises(errors.UntrustedSigner, match="may not sign"):
+            verify(model, policy=policy)
 
 
 def test_a_certificate_bundle_is_not_trusted_by_key_policies(
     model: Path, authority: Authority
 ) -> None:
-    sign(model, authority.leaf())
-    with pytest.raises(errors.UntrustedSigner):
-        verify(model, policy=TrustPolicy(keys=[Authority().leaf().public_key]))
+    signer = authority.signer()
+    sign(model, signer)
+    with pytest.raises(errors.UntrustedSigner, match="expected a trusted root"):
+        verify(model, policy=TrustPolicy(keys=[signer.public_key]))
 
 
 def test_a_certificate_for_another_key_makes_no_signer(authority: Authority) -> None:
     with pytest.raises(errors.UsageError, match="another key"):
         KeySigner(ec.generate_private_key(ec.SECP256R1()), certificates=(authority.certificate,))
+
+
+def fingerprint_of(certificate: x509.Certificate) -> str:
+    text = certificate.fingerprint(hashes.SHA256()).hex()
+    return ":".join(text[i : i + 2].upper() for i in range(0, len(text), 2))
+
+
+@pytest.mark.parametrize("who", ["leaf", "leaf key", "intermediate", "intermediate key", "root"])
+def test_each_certificate_of_the_path_can_be_revoked_by_itself_or_by_its_key(
+    model: Path, authority: Authority, between: Authority, who: str
+) -> None:
+    signer = between.signer(between.certificate)
+    sign(model, signer)
+    marks = {
+        "leaf": fingerprint_of(signer.certificates[0]),
+        "leaf key": signer.public_key.fingerprint,
+        "intermediate": fingerprint_of(between.certificate),
+        "intermediate key": PublicKey.of_certificate(between.certificate).fingerprint,
+        "root": fingerprint_of(authority.certificate),
+    }
+    with pytest.raises(errors.Revoked, match=r"is revoked"):
+        verify(model, policy=TrustPolicy(roots=[authority.pem()], revoked=[marks[who]]))
+
+
+def test_the_scope_that_counts_is_of_the_root_that_the_chain_leads_to(
+    model: Path, authority: Authority
+) -> None:
+    other = Authority.root("other")
+    wide, narrow = Scope(models=("*",)), Scope(models=("fraud-*",))
+    sign(model, authority.signer())
+
+    def check(mine: Scope, others: Scope) -> None:
+        roots = [TrustedRoot(other.certificate, others), TrustedRoot(authority.certificate, mine)]
+        verify(model, policy=TrustPolicy(roots=roots), at=LATER)
+
+    check(wide, narrow)
+    with pytest.raises(errors.UntrustedSigner, match=r"may sign fraud-\*, not 'model'"):
+        check(narrow, wide)
+    with pytest.raises(errors.Expired, match="is trusted from"):
+        check(Scope(not_after=START + timedelta(days=1)), Scope())
+    check(Scope(), Scope(not_after=START + timedelta(days=1)))
+
+
+def test_a_swapped_certificate_is_refused(model: Path, authority: Authority) -> None:
+    sign(model, authority.signer())
+    other = sign(model, authority.signer(), out=model.parent / "other.sig")
+
+    material = json.loads(other.to_bytes())["verificationMaterial"]
+    edit_bundle(model / "model.sig", lambda value: value.update(verificationMaterial=material))
+    with pytest.raises(errors.SignatureInvalid, match="CN=release"):
+        verify(model, policy=TrustPolicy(roots=[authority.pem()]))
+
+
+def test_several_signers_have_bare_keys(model: Path, authority: Authority) -> None:
+    with pytest.raises(errors.UsageError, match="one certificate chain"):
+        sign(model, [authority.signer(), authority.signer()])
