@@ -7,9 +7,10 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Final, Protocol, cast
+from typing import Final, NoReturn, Protocol, cast
 
 from mlsecops import __version__
+from mlsecops.cli.terminal import note
 from mlsecops.errors import MissingExtra, MLSecOpsError, UsageError
 
 HOLDS: Final = 0
@@ -30,6 +31,8 @@ COMMANDS: Final = {
     "registry": "publish, promote, resolve, quarantine and roll back models",
     "incident": "open an incident and run its playbook",
     "dashboard": "write the monitoring dashboard and alert rules",
+    "diagram": "draw a pipeline's data flow with its controls and threats",
+    "deliver": "verify a model and write the six deliverables about it",
     "demo": "the whole pipeline on real data, with its six deliverables",
 }
 
@@ -55,28 +58,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _dispatch(words)
+        status = _dispatch(words)
+        sys.stdout.flush()  # a reader that went away is noticed here, not at interpreter exit
+    except SystemExit as leave:  # only --help of a command leaves so
+        return leave.code if isinstance(leave.code, int) else HOLDS
     except MLSecOpsError as error:
-        _say(f"{type(error).__name__}: {error}")
+        note(f"{type(error).__name__}: {error}")
         return WRONG_USE if isinstance(error, (UsageError, MissingExtra)) else REFUSED
     except KeyboardInterrupt:
-        _say("interrupted")
+        note("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         # The reader went away: nothing more can be said there, not even at interpreter exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return WRONG_USE
     except OSError as error:
-        _say(f"{error.filename or 'system'}: {error.strerror or error}")
+        note(f"{error.filename or 'system'}: {error.strerror or error}")
         return WRONG_USE
     except Exception as error:
         if os.environ.get("MLSECOPS_DEBUG"):
             raise
-        _say(
+        note(
             f"internal error: {type(error).__name__}: {error}; "
             "set MLSECOPS_DEBUG=1 for the traceback, and please report it"
         )
         return WRONG_USE
+    return status
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose refusals are errors of ours, told in one line like all the others."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the command line.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise UsageError(f"{message}; '{self.prog} --help' shows the options")
 
 
 def _dispatch(words: list[str]) -> int:
@@ -90,7 +109,7 @@ def _dispatch(words: list[str]) -> int:
     if name not in COMMANDS:
         raise UsageError(f"unknown command {name!r}: expected one of {', '.join(COMMANDS)}")
     command = cast("Command", import_module(f"mlsecops.cli.{name}"))
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"mlsecops {name}",
         description=f"{COMMANDS[name][0].upper()}{COMMANDS[name][1:]}.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -109,8 +128,3 @@ def _overview() -> str:
         "exit status: 0 it holds; 1 refused, failed or inconclusive; 2 wrong use or unreadable\n"
         "'mlsecops COMMAND --help' shows a command's options with an example."
     )
-
-
-def _say(text: str) -> None:
-    line = " ".join(text.split())
-    print(f"mlsecops: {line}", file=sys.stderr)

@@ -1,0 +1,83 @@
+"""``mlsecops load``: verify a model, load it, and say what it is."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlsecops.cli.models import add_model_options, load_model
+from mlsecops.cli.terminal import show, show_json
+from mlsecops.loading import LoadedModel
+
+EXAMPLE = "example: mlsecops load model/ --key release.pub.pem --arch nets:build"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.epilog = EXAMPLE
+    parser.add_argument("path", type=Path, metavar="PATH", help="model folder or file")
+    add_model_options(parser)
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Load and say what was loaded."""
+    loaded = load_model(options.path, options)
+    if options.format == "json":
+        show_json(_plain(options.path, loaded))
+    else:
+        show(_text(options.path, loaded))
+    return 0
+
+
+def _plain(path: Path, loaded: LoadedModel) -> dict[str, Any]:
+    return {
+        "loaded": True,
+        "path": str(path),
+        "format": str(loaded.format),
+        "digest": str(loaded.digest),
+        "signers": list(loaded.verified.signers),
+        "tier": loaded.tier,
+        "ignored": list(loaded.verified.ignored),
+        "model": _described(loaded),
+    }
+
+
+def _text(path: Path, loaded: LoadedModel) -> str:
+    lines = [
+        f"loaded {path}: {loaded.format}, held {loaded.tier}",
+        f"  digest {loaded.digest}",
+        *(f"  signer {signer}" for signer in loaded.verified.signers),
+        f"  what   {_words(_described(loaded))}",
+        *(f"  not covered by the signature, not read: {name}" for name in loaded.verified.ignored),
+    ]
+    return "\n".join(lines)
+
+
+def _described(loaded: LoadedModel) -> dict[str, Any]:
+    """What came out, without calling it."""
+    kind = type(loaded.model)
+    described: dict[str, Any] = {"type": f"{kind.__module__}.{kind.__qualname__}"}
+    if loaded.adapter is not None:
+        return {**described, "framework": loaded.adapter.framework}
+    if isinstance(loaded.model, Mapping):
+        return {**described, "tensors": {str(k): _shape(v) for k, v in loaded.model.items()}}
+    return {**described, **_shape(loaded.model)}
+
+
+def _shape(value: Any) -> dict[str, Any]:
+    if not (hasattr(value, "shape") and hasattr(value, "dtype")):
+        return {"type": type(value).__qualname__}
+    return {"dtype": str(value.dtype), "shape": [int(size) for size in value.shape]}
+
+
+def _words(described: Mapping[str, Any]) -> str:
+    if "framework" in described:
+        return f"{described['type']}, a {described['framework']} model"
+    if "tensors" in described:
+        return f"{len(described['tensors'])} tensors by name; fill a model with --arch"
+    if "shape" in described:
+        return f"an array of {described['dtype']} shaped {tuple(described['shape'])}"
+    return str(described["type"])

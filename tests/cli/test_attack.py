@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+
+from mlsecops.provenance import hash_path
+from mlsecops.robustness import RobustnessReport
+from tests.cli.conftest import Command, Outcome, Release, tamper
+
+
+@pytest.fixture
+def attack(command: Command, release: Release) -> Any:
+    def run(*words: Any, key: Any = None) -> Outcome:
+        named = ("--model", release.model, "--data", release.data, "--key", key or release.public)
+        return command("attack", *named, "--arch", "nets:build", "--eps", "0.05", *words)
+
+    return run
+
+
+def test_json_is_the_robustness_report_of_this_model(attack: Any, release: Release) -> None:
+    outcome = attack("--attack", "fgsm,pgd", "--steps", "5", "--format", "json", "--seed", "4")
+    value = json.loads(outcome.out)
+    assert outcome.status == 0
+    assert [a["name"] for a in value["attacks"]] == ["fgsm", "pgd"]
+    assert value["attacks"][1]["params"]["steps"] == 5
+    assert value["attacks"][1]["params"]["step"] == pytest.approx(2.5 * 0.05 / 5)
+    assert (value["n"], value["seed"]) == (100, 4)
+    assert value["model_digest"] == str(hash_path(release.model).root)
+    assert "verdict" not in value
+    assert RobustnessReport.from_dict(value).n == 100
+
+
+def test_a_model_above_the_floor_passes(attack: Any) -> None:
+    outcome = attack("--attack", "fgsm", "--min-accuracy", "0.30", "--format", "json")
+    assert (outcome.status, json.loads(outcome.out)["verdict"]) == (0, "pass")
+
+
+def test_a_model_below_the_floor_fails(attack: Any) -> None:
+    outcome = attack("--attack", "fgsm,pgd", "--steps", "5", "--min-accuracy", "0.95")
+    assert outcome.status == 1
+    assert "gate: fail" in outcome.out
+    assert "worst case" in outcome.out
+
+
+def test_an_unsettled_floor_is_no_pass(attack: Any) -> None:
+    measured = json.loads(attack("--attack", "fgsm", "--format", "json").out)["worst"]["accuracy"]
+    outcome = attack("--attack", "fgsm", "--min-accuracy", f"{measured:.4f}", "--format", "json")
+    assert (outcome.status, json.loads(outcome.out)["verdict"]) == (1, "inconclusive")
+
+
+def test_a_failed_gate_reaches_sarif_and_junit(attack: Any) -> None:
+    words = ("--attack", "fgsm", "--min-accuracy", "0.95", "--format")
+    sarif = attack(*words, "sarif")
+    assert sarif.status == 1
+    assert json.loads(sarif.out)["runs"][0]["results"][0]["ruleId"] == "robustness-fail"
+    junit = ET.fromstring(attack(*words, "junit").out)  # noqa: S314 - our own output
+    assert junit.get("failures") == "1"
+
+
+def test_a_profile_chooses_attacks_and_steps(attack: Any) -> None:
+    value = json.loads(attack("--profile", "quick", "--format", "json").out)
+    assert [a["name"] for a in value["attacks"]] == ["fgsm", "pgd"]
+    assert value["attacks"][1]["params"]["steps"] == 10
+
+
+def test_an_untrusted_or_tampered_model_is_refused(attack: Any, release: Release) -> None:
+    stranger = attack("--attack", "fgsm", key=release.stranger)
+    assert stranger.status == 1
+    assert "UntrustedSigner" in stranger.said
+    tamper(release.model / "model.safetensors")
+    assert "DigestMismatch" in attack("--attack", "fgsm").said
+
+
+def test_wrong_use_is_told_apart(attack: Any, release: Release) -> None:
+    np.savez(release.folder / "no-y.npz", x=np.zeros((5, 64)))
+    np.savez(release.folder / "big.npz", x=np.full((5, 64), 7.0), y=np.zeros(5, int))
+    np.savez(release.folder / "wide.npz", x=np.zeros((5, 65)), y=np.zeros(5, int))
+    for words, told in (
+        (("--attack", "voodoo"), "voodoo"),
+        (("--attack", ""), "unknown attack"),
+        (("--data", release.folder / "absent.npz"), "absent.npz"),
+        (("--data", release.folder / "no-y.npz"), "no-y.npz"),
+        (("--data", release.folder / "big.npz"), "bounds"),
+        (("--data", release.folder / "wide.npz"), "65"),
+        (("--model", release.folder / "absent"), "absent"),
+        (("--eps", "-1"), "eps"),
+        (("--steps", "0"), "steps"),
+        (("--min-accuracy", "70"), "share"),
+        (("--bounds", "1", "0"), "bounds"),
+        (("--arch", "nets:absent"), "absent"),
+        (("--policy", release.folder / "trust.toml"), "--policy"),
+    ):
+        outcome = attack("--profile", "quick", *words)
+        assert outcome.status == 2, words
+        assert told in outcome.said
+
+
+def test_tensors_without_an_architecture_are_wrong_use(command: Command, release: Release) -> None:
+    outcome = command(
+        "attack", "--model", release.model, "--data", release.data, "--key", release.public,
+        "--eps", "0.1",
+    )  # fmt: skip
+    assert outcome.status == 2
+    assert "--arch" in outcome.said
+
+
+def test_an_attack_writes_nothing_but_its_result_into_a_pipe(attack: Any) -> None:
+    assert attack("--attack", "fgsm").err == ""

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlsecops.signing import Signer, sign
+from tests.attackers.registry import forge_event, remove_log
+from tests.cli.conftest import Command, Outcome, Release
+
+
+@pytest.fixture
+def registry(command: Command, release: Release) -> Any:
+    location = release.folder / "registry"
+
+    def run(*words: Any, signer: bool = False) -> Outcome:
+        signed = ("--signer", release.key) if signer else ()
+        return command(
+            "registry", "--location", location, *words, "--key", release.public, *signed,
+            "--format", "json",
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture
+def two(registry: Any, release: Release) -> Path:
+    """A registry with two versions, of which the second serves."""
+    assert registry("publish", "digits", release.model, signer=True).status == 0
+    (release.model / "README.md").write_text("the second version")
+    sign(release.model, Signer.from_pem(release.key))
+    assert registry("publish", "digits", release.model, signer=True).status == 0
+    assert registry("promote", "digits", "2", "serving", signer=True).status == 0
+    return release.folder / "registry"
+
+
+def test_published_versions_are_promoted_and_resolved(registry: Any, two: Path) -> None:
+    resolved = json.loads(registry("resolve", "digits").out)
+    assert (resolved["version"], resolved["state"]) == (2, "serving")
+    assert (Path(resolved["path"]) / "README.md").read_text() == "the second version"
+    assert Path(resolved["path"]).is_relative_to(two)
+    assert json.loads(registry("resolve", "digits", "1").out)["version"] == 1
+
+
+def test_a_quarantined_version_is_refused_and_rolled_back(registry: Any, two: Path) -> None:
+    assert two.is_dir()
+    out = registry("quarantine", "digits", "--reason", "it was stolen", signer=True)
+    assert json.loads(out.out)["state"] == "quarantined"
+    refused = registry("resolve", "digits", "serving")
+    assert refused.status == 1
+    assert "it was stolen" in refused.said
+    assert json.loads(registry("rollback", "digits", signer=True).out)["version"] == 1
+    assert json.loads(registry("resolve", "digits").out)["version"] == 1
+
+
+def test_history_tells_what_happened(registry: Any, two: Path) -> None:
+    assert two.is_dir()
+    kinds = [event["type"] for event in json.loads(registry("history", "digits").out)]
+    assert kinds == ["published", "published", "serving"]
+
+
+def test_a_log_is_verified_against_a_pinned_checkpoint(registry: Any, two: Path) -> None:
+    pin = two.parent / "pin.txt"
+    value = json.loads(registry("verify-log", "--out", pin).out)
+    assert value["size"] == 4
+    assert pin.read_text() == value["checkpoint"]
+    registry("rollback", "digits", signer=True)
+    assert registry("verify-log", "--pinned", pin).status == 0
+
+
+def test_a_forged_log_is_refused(registry: Any, two: Path) -> None:
+    forge_event(two, type="quarantined", digest="sha256:" + "0" * 64, reason="forged")
+    for words in (("verify-log",), ("resolve", "digits"), ("history", "digits")):
+        outcome = registry(*words)
+        assert outcome.status == 1, words
+        assert outcome.out == ""
+        assert outcome.said
+
+
+def test_a_registry_without_its_log_is_refused(registry: Any, two: Path) -> None:
+    remove_log(two)
+    assert registry("resolve", "digits").status == 1
+
+
+def test_a_registry_of_a_strangers_log_is_refused(
+    command: Command, release: Release, two: Path
+) -> None:
+    outcome = command(
+        "registry", "--location", two, "verify-log", "--key", release.public,
+        "--log-key", release.stranger,
+    )  # fmt: skip
+    assert outcome.status == 1
+    assert outcome.said
+
+
+def test_an_unsigned_model_is_not_published(registry: Any, release: Release) -> None:
+    (release.model / "model.sig").unlink()
+    outcome = registry("publish", "digits", release.model, signer=True)
+    assert outcome.status == 1
+    assert outcome.said
+
+
+def test_location_may_stand_on_either_side(command: Command, release: Release, two: Path) -> None:
+    outcome = command("registry", "resolve", "digits", "--location", two, "--key", release.public)
+    assert outcome.status == 0
+    assert "serving" in outcome.out
+
+
+def test_wrong_use_is_told_apart(command: Command, release: Release, two: Path) -> None:
+    trust = ("--key", release.public)
+    here = ("registry", "--location", two)
+    for words, told in (
+        (("registry", "resolve", "digits", *trust), "--location"),
+        (("registry", "--location", two / "absent", "resolve", "digits", *trust), "absent"),
+        ((*here, "resolve", "digits"), "--key"),
+        ((*here, "rollback", "digits", *trust), "--signer"),
+        ((*here, "publish", "Not A Name", release.model, *trust, "--signer", release.key), "Not A"),
+        ((*here, "promote", "digits", "0", "serving", *trust), "0"),
+        ((*here, "promote", "digits", "2", "everywhere", *trust), "everywhere"),
+        ((*here, "resolve", "digits", "newest", *trust), "newest"),
+        ((*here, "verify-log", "--pinned", two / "absent", *trust), "absent"),
+        ((*here, *trust), "publish|promote"),
+    ):
+        outcome = command(*words)
+        assert outcome.status == 2, words
+        assert told in outcome.said

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.attackers.poisoning import digits, with_patch
+from tests.cli.conftest import Command
+
+
+@pytest.fixture(scope="module")
+def poisoned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    x, y, _ = with_patch(*digits(), rate=0.05)
+    path = tmp_path_factory.mktemp("data") / "poisoned.npz"
+    np.savez(path, x=x[:500], y=y[:500])
+    return path
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    x, y = digits()
+    path = tmp_path_factory.mktemp("data") / "honest.npz"
+    np.savez(path, x=x[:300].reshape(300, -1), y=y[:300])
+    return path
+
+
+def test_honest_data_passes_without_being_called_clean(command: Command, honest: Path) -> None:
+    outcome = command("screen", honest)
+    assert outcome.status == 0
+    assert "never proves" in outcome.out
+
+
+def test_a_planted_trigger_is_a_refusal_with_evidence(command: Command, poisoned: Path) -> None:
+    outcome = command("screen", poisoned)
+    assert outcome.status == 1
+    assert "poisoning-trigger" in outcome.out
+    first = outcome.out.splitlines()[1]
+    assert "row" in first
+    assert "trigger" in first
+
+
+def test_json_lists_ranked_suspects(command: Command, poisoned: Path) -> None:
+    outcome = command("screen", poisoned, "--format", "json", "--seed", "3")
+    value = json.loads(outcome.out)
+    scores = [suspect["score"] for suspect in value["suspects"]]
+    assert outcome.status == 1
+    assert value["seed"] == 3
+    assert scores == sorted(scores, reverse=True)
+    assert all(suspect["evidence"] for suspect in value["suspects"])
+
+
+def test_sarif_names_the_file(command: Command, poisoned: Path) -> None:
+    value = json.loads(command("screen", poisoned, "--format", "sarif").out)
+    places = {
+        result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+        for result in value["runs"][0]["results"]
+    }
+    assert places == {str(poisoned)}
+
+
+def test_unreadable_data_is_wrong_use(command: Command, tmp_path: Path) -> None:
+    np.savez(tmp_path / "no-y.npz", x=np.zeros((60, 2)))
+    np.save(tmp_path / "single.npy", np.zeros((60, 2)))
+    np.savez(
+        tmp_path / "objects.npz", x=np.array([object()] * 60, dtype=object), y=np.zeros(60, int)
+    )
+    (tmp_path / "garbage.npz").write_bytes(b"garbage")
+    (tmp_path / "empty.npz").write_bytes(b"")
+    whole = (tmp_path / "no-y.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
+    names = ("no-y.npz", "single.npy", "objects.npz", "garbage.npz", "empty.npz", "cut.npz")
+    for name in (*names, "absent.npz", "."):
+        outcome = command("screen", tmp_path / name)
+        assert outcome.status == 2, name
+        assert str(tmp_path) in outcome.said
+
+
+def test_a_seed_out_of_range_is_wrong_use(command: Command, honest: Path) -> None:
+    assert "seed" in command("screen", honest, "--seed", "-1").said
