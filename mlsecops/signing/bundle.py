@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from mlsecops._files import write_atomically
 from mlsecops.errors import MalformedBundle, SignatureMissing
 from mlsecops.provenance.hashing import open_regular
 from mlsecops.provenance.statement import parse_object
+from mlsecops.signing.certificates import read_certificate
 from mlsecops.signing.envelope import IN_TOTO, Envelope, Signature
 
 MEDIA_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -206,12 +206,9 @@ def _chain(material: dict[str, Any], where: str) -> tuple[x509.Certificate, ...]
 def _certificate(item: object, where: str) -> x509.Certificate:
     raw = item.get("rawBytes") if isinstance(item, dict) else None
     try:
-        certificate = x509.load_der_x509_certificate(_decode(raw, "rawBytes", where))
-        # Parts are parsed when first touched: touch them here, where a fault can be named.
-        _ = (certificate.subject, certificate.extensions, certificate.public_key())
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+        return read_certificate(_decode(raw, "rawBytes", where))
+    except ValueError as error:
         raise MalformedBundle(f"{where}: not a certificate: {error}") from error
-    return certificate
 
 
 def _timestamps(material: dict[str, Any], where: str) -> tuple[bytes, ...]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import (
@@ -21,6 +22,26 @@ from cryptography.x509.verification import (
 )
 
 from mlsecops.errors import Expired, UntrustedSigner
+
+
+def read_certificate(data: bytes) -> x509.Certificate:
+    """A certificate from DER, all parts parsed: they are otherwise when first touched.
+
+    Raises:
+        ValueError: It is none, or has a part that cannot be read.
+    """
+    try:
+        certificate = x509.load_der_x509_certificate(data)
+        _ = (certificate.subject, certificate.issuer, certificate.extensions)
+        _ = certificate.public_key()
+    except (
+        UnsupportedAlgorithm,
+        x509.DuplicateExtension,
+        x509.InvalidVersion,
+        x509.UnsupportedGeneralNameType,
+    ) as error:
+        raise ValueError(str(error)) from error
+    return certificate
 
 
 def require_usable(chain: Sequence[x509.Certificate], *, at: datetime) -> None:

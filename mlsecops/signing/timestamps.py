@@ -17,7 +17,7 @@ from cryptography import x509
 
 from mlsecops._extras import require
 from mlsecops.errors import SignatureInvalid
-from mlsecops.signing.certificates import fingerprints
+from mlsecops.signing.certificates import fingerprints, read_certificate
 
 Authority: TypeAlias = Callable[[bytes], bytes]
 """Who stamps: takes a TimeStampReq and returns a TimeStampResp (both DER)."""
@@ -100,9 +100,7 @@ def _time(
 ) -> datetime | None:
     try:
         response = _decode(client, stamp)
-        embedded = [
-            x509.load_der_x509_certificate(data) for data in response.signed_data.certificates
-        ]
+        embedded = [read_certificate(data) for data in response.signed_data.certificates]
         involved = [mark for certificate in embedded for mark in fingerprints(certificate)]
         trusted = [root for root in roots if not any(map(revoked, fingerprints(root)))]
         if any(map(revoked, involved)) or not trusted:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from mlsecops.signing import Bundle, Envelope, Signer
 
@@ -53,3 +57,53 @@ def forge_payload(path: Path, signer: Signer, edit: Callable[[dict[str, Any]], o
     edit(payload)
     envelope = Envelope.seal(json.dumps(payload).encode(), [signer])
     Bundle(envelope=envelope, hint=signer.public_key.fingerprint).save(path)
+
+
+def legacy_bundle(root: Path, key: Any, *, edit: Callable[[dict[str, Any]], object] = id) -> bytes:
+    """A bundle as v0.2.0 of the other implementation wrote it, with its misspelt encoding."""
+    names = sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file())
+    payload = {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [
+            {
+                "name": name.as_posix(),
+                "digest": {"sha256": hashlib.sha256((root / name).read_bytes()).hexdigest()},
+                "annotations": {"actual_hash_algorithm": "file-sha256"},
+            }
+            for name in names
+        ],
+        "predicateType": "https://model_signing/Digests/v0.1",
+        "predicate": {"unused": "Unused, just passed due to API requirements"},
+    }
+    edit(payload)
+    raw = json.dumps(payload, indent=2).encode()
+    kind = "application/vnd.in-toto+json"
+    signed = f"DSSEV1 {len(kind)} {kind} {len(raw)} {raw!r}".encode()
+    pem = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    value = {
+        "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+        "verificationMaterial": {
+            "publicKey": {
+                "rawBytes": base64.b64encode(pem).decode(),
+                "keyDetails": "PKIX_ECDSA_P256_SHA_256",
+            }
+        },
+        "dsseEnvelope": {
+            "payload": base64.b64encode(raw).decode(),
+            "payloadType": kind,
+            "signatures": [
+                {"sig": base64.b64encode(key.sign(signed, ec.ECDSA(hashes.SHA256()))).decode()}
+            ],
+        },
+    }
+    return json.dumps(value).encode()
+
+
+def drop_into(folder: Path, name: str) -> Path:
+    """Put a file where the signature does not look."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("import os")
+    return path
