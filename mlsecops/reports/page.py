@@ -112,7 +112,7 @@ svg text.good,svg text.warn,svg text.bad,svg text.info,svg text.none{stroke:none
 svg .soft{fill-opacity:.22;stroke:none}svg .hollow{fill:var(--surface)}
 svg .line{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
 @media (max-width:560px){dl.facts div:has(code){grid-column:auto}
-.grid.wide,.grid{grid-template-columns:1fr}main,header>div{padding:0 16px}
+.grid.wide,.grid{grid-template-columns:1fr}main,header>div{padding-inline:16px}
 section{padding:18px 16px}}
 @media print{body{background:#fff}section{break-inside:avoid}}
 """

@@ -1,0 +1,89 @@
+"""Every example that a newcomer reads is run here as it stands."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlsecops.cli.main import COMMANDS
+from tests.docs.examples import PAGES, ROOT, Step, steps
+
+_NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+_LINK = re.compile(r"\]\((?!https?://|#|mailto:)([^)#\s]+)")
+WITH_STEPS = [name for name in _NAMES if list(steps((ROOT / name).read_text("utf-8")))]
+
+
+def run_python(step: Step, page: Path, names: dict[str, Any]) -> None:
+    """Run a block; a traceback shows the page's own line."""
+    text = "\n" * (step.line - 1) + step.text
+    exec(compile(text, str(page), "exec"), names)  # noqa: S102 - running the page is the test
+
+
+def run_command(step: Step, page: Path) -> None:
+    """Run a command line as the shell would, with the command of this interpreter."""
+    bin_folder = str(Path(sys.executable).parent)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", step.text],
+        env={**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == step.status, f"{page.name}:{step.line}: {step.text}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("name", WITH_STEPS)
+def test_every_example_of_a_page_runs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = ROOT / name
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "example"}
+    for step in steps(page.read_text("utf-8")):
+        if step.kind == "python":
+            run_python(step, page, names)
+        else:
+            run_command(step, page)
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_every_link_of_a_page_leads_to_a_file(name: str) -> None:
+    page = ROOT / name
+    targets = _LINK.findall(page.read_text("utf-8"))
+    missing = [target for target in targets if not (page.parent / target).exists()]
+    assert not missing
+
+
+def test_the_page_of_the_command_line_names_every_command_and_no_other() -> None:
+    text = (ROOT / "docs" / "cli.md").read_text("utf-8")
+    named = set(re.findall(r"^\| `mlsecops (\w+)", text, flags=re.MULTILINE))
+    assert named == set(COMMANDS)
+
+
+def test_the_page_of_errors_draws_the_whole_tree() -> None:
+    from mlsecops import errors  # noqa: PLC0415 - read here only
+
+    text = (ROOT / "docs" / "errors.md").read_text("utf-8")
+    kinds = {name for name, each in vars(errors).items() if isinstance(each, type)}
+    kinds = {name for name in kinds if issubclass(getattr(errors, name), errors.MLSecOpsError)}
+    assert kinds <= set(re.findall(r"\w+", text))
+
+
+def test_an_example_that_fails_is_noticed(tmp_path: Path) -> None:
+    page = "text\n\n```python\nassert 1 == 2\n```\n\n```console\n$ mlsecops nonsense\n```\n"
+    failing, command = steps(page)
+    with pytest.raises(AssertionError):
+        run_python(failing, tmp_path / "page.md", {})
+    with pytest.raises(AssertionError, match="nonsense"):
+        run_command(command, tmp_path / "page.md")
+
+
+def test_an_exempt_block_and_only_that_is_left_out() -> None:
+    page = "<!-- no-run: needs a GPU -->\n```python\na\n```\n\n```python\nb\n```\n"
+    assert [step.text for step in steps(page)] == ["b"]
