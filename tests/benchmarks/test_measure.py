@@ -1,0 +1,43 @@
+"""Comparisons are fair: contestants take turns, and the figures are what they say."""
+
+from __future__ import annotations
+
+import platform
+
+import pytest
+
+from benchmarks.__main__ import machine, names
+from benchmarks.measure import Comparison, compare, table
+
+
+def test_contestants_take_turns_and_each_round_starts_with_another() -> None:
+    order: list[str] = []
+    compare(
+        "job",
+        {"a": lambda: order.append("a"), "b": lambda: order.append("b")},
+        ours="a",
+        rounds=3,
+    )
+    assert "".join(order) == "ab" + "ab" + "ba" + "ab"
+
+
+def test_the_round_that_warms_up_is_not_counted() -> None:
+    moments = iter([0.0, 1.0, 1.0, 3.0])
+    found = compare("job", {"a": int, "b": int}, ours="a", rounds=1, clock=lambda: next(moments))
+    assert found.seconds == {"a": (1.0,), "b": (2.0,)}
+    assert found.rounds == 1
+
+
+def test_a_ratio_is_of_medians_and_an_outlier_does_not_move_it() -> None:
+    found = Comparison(what="job", ours="a", seconds={"a": (1.0, 1.0, 90.0), "b": (2.0, 2.0, 2.0)})
+    assert found.ratio("b") == pytest.approx(0.5)
+    assert found.spread("b") == (0.5, 45.0)
+    assert "0.50" in table([found])
+    assert "0.50–45.00" in table([found])
+
+
+def test_the_runner_knows_its_benchmarks_and_names_no_machine() -> None:
+    assert {"hashing", "loading", "attacks", "demo", "poisoning_digits"} <= set(names())
+    assert "measure" not in names()
+
+    assert platform.node() not in machine()
