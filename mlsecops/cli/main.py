@@ -60,8 +60,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status = _dispatch(words)
         sys.stdout.flush()  # a reader that went away is noticed here, not at interpreter exit
-    except SystemExit as leave:  # only --help of a command leaves so
-        return leave.code if isinstance(leave.code, int) else HOLDS
     except MLSecOpsError as error:
         note(f"{type(error).__name__}: {error}")
         return WRONG_USE if isinstance(error, (UsageError, MissingExtra)) else REFUSED
@@ -115,7 +113,11 @@ def _dispatch(words: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.configure(parser)
-    return command.run(parser.parse_args(words[1:]))
+    try:
+        options = parser.parse_args(words[1:])
+    except SystemExit:  # the help was asked for and printed: what is wrong raises UsageError
+        return HOLDS
+    return command.run(options)
 
 
 def _overview() -> str:

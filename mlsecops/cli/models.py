@@ -75,7 +75,7 @@ def build_architecture(name: str) -> Any:
         return build()
     except MLSecOpsError:
         raise
-    except Exception as error:  # what the user names may fail in any way
+    except (Exception, SystemExit) as error:  # what the user names may fail in any way
         raise UsageError(f"--arch {name}: {type(error).__name__}: {error}") from error
 
 

@@ -25,6 +25,9 @@ def narrow():
 
 def broken():
     raise ValueError("no such layer")
+
+def leaving():
+    raise SystemExit(0)
 """
 
 

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+
+import pytest
 
 from tests.cli.conftest import Command, Release, tamper
 
@@ -70,9 +74,31 @@ def test_wrong_use_is_told_apart(command: Command, release: Release) -> None:
         ((model, "--key", key, "--arch", "absent_module:build"), "absent_module"),
         ((model, "--key", key, "--arch", "nets:absent"), "absent"),
         ((model, "--key", key, "--arch", "nets:broken"), "no such layer"),
+        ((model, "--key", key, "--arch", "nets:leaving"), "SystemExit"),
         ((model, "--key", key, "--framework", "keras"), "keras"),
         ((model, "--key", key, "--framework", "caffe"), "caffe"),
     ):
         outcome = command("load", *words)
         assert outcome.status == 2, words
         assert told in outcome.said
+
+
+def test_an_architecture_is_found_in_the_folder_one_works_in(release: Release) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-P", "-m", "mlsecops", "load", "model", "--key", str(release.public),
+         "--arch", "nets:build"],
+        check=False, text=True, capture_output=True, timeout=120, cwd=release.folder,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "Linear" in ran.stdout
+
+
+def test_a_file_in_that_folder_does_not_stand_in_for_an_installed_module(
+    command: Command, release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(release.folder)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(release.folder)])
+    (release.folder / "colorsys.py").write_text("raise SystemExit('not the standard library')")
+    outcome = command("load", release.model, "--key", release.public, "--arch", "colorsys:absent")
+    assert outcome.status == 2
+    assert "AttributeError" in outcome.said
