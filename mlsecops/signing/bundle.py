@@ -107,12 +107,17 @@ class Bundle:
             )
         material = _object(value, "verificationMaterial", where)
         _only(material, _MATERIAL, where)
-        if not isinstance(material.get("tlogEntries", []), list):
-            raise MalformedBundle(f"{where}: expected tlogEntries to be a list")
+        if "certificate" not in material and material.get("tlogEntries", []) != []:
+            raise MalformedBundle(
+                f"{where}: expected no tlogEntries beside a key or a certificate chain"
+            )
         envelope = _envelope(_object(value, "dsseEnvelope", where), where)
+        hint, named = _hint(material, where), [one.keyid for one in envelope.signatures]
+        if hint and all(named) and hint not in named:
+            raise MalformedBundle(f"{where}: its key hint {hint[:16]!r} is of none of its signers")
         return cls(
             envelope=envelope,
-            hint=_hint(material, where),
+            hint=hint,
             certificates=_chain(material, where),
             timestamps=_timestamps(material, where),
         )

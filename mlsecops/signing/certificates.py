@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import (
@@ -86,7 +86,8 @@ def path_to(
 
     Raises:
         Expired: The root is not valid at that time.
-        UntrustedSigner: The chain does not lead there.
+        UntrustedSigner: The chain does not lead there, or holds a certificate that does not
+            belong to it.
     """
     leaf, *intermediates = chain
     verifier = (
@@ -106,6 +107,12 @@ def path_to(
             f"{identity(root)!r}: {error}"
         ) from error
     require_usable(path, at=at)
+    for certificate in chain:
+        if certificate not in path and not any(_issued(certificate, by) for by in (*chain, *path)):
+            raise UntrustedSigner(
+                f"certificate {identity(certificate)!r} beside the signature was issued by none "
+                "of the others: it was changed, or does not belong there; leave it out"
+            )
     return path
 
 
@@ -120,6 +127,14 @@ def fingerprints(certificate: x509.Certificate) -> tuple[str, str]:
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     return certificate.fingerprint(hashes.SHA256()).hex(), hashlib.sha256(spki).hexdigest()
+
+
+def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
 
 
 def _digital_signature(leaf: x509.Certificate) -> bool:

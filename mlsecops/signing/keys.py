@@ -260,7 +260,7 @@ def load_certificates(
     """
     try:
         return tuple(x509.load_pem_x509_certificates(read_pem(source)))
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise UsageError(f"cannot read certificates: {error}") from error
 
 

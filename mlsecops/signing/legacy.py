@@ -13,11 +13,10 @@ from typing import Any, Final
 from mlsecops.errors import MalformedBundle, SignatureInvalid
 from mlsecops.provenance.digest import Digest
 from mlsecops.provenance.manifest import Entry
-from mlsecops.provenance.statement import Statement
 from mlsecops.provenance.tree import DEFAULT_IGNORE
 from mlsecops.signing.envelope import Envelope
 from mlsecops.signing.keys import PublicKey
-from mlsecops.signing.oms import ModelClaim, manifest_of
+from mlsecops.signing.oms import ModelClaim, manifest_of, statement_of
 
 LEGACY_PREDICATE_TYPE: Final = "https://model_signing/Digests/v0.1"
 UNNAMED: Final = "(unnamed)"
@@ -42,9 +41,9 @@ def verify_either(key: PublicKey, signature: bytes, envelope: Envelope) -> None:
         key.verify(signature, data, ecdsa="sha256")
 
 
-def is_legacy(payload: bytes) -> bool:
+def is_legacy(payload: bytes, *, where: str) -> bool:
     """Whether a payload is of the old kind."""
-    return Statement(payload).predicate_type == LEGACY_PREDICATE_TYPE
+    return statement_of(payload, where).predicate_type == LEGACY_PREDICATE_TYPE
 
 
 def read_legacy_payload(payload: bytes, *, where: str) -> ModelClaim:
@@ -53,7 +52,7 @@ def read_legacy_payload(payload: bytes, *, where: str) -> ModelClaim:
     Raises:
         MalformedBundle: It is not one, or names anything but files with SHA-256 digests.
     """
-    items = Statement(payload).to_dict()["subject"]
+    items = statement_of(payload, where).to_dict()["subject"]
     manifest = manifest_of(
         UNNAMED,
         [_entry(item, where) for item in items],

@@ -116,7 +116,7 @@ def read_payload(payload: bytes, *, where: str) -> ModelClaim:
     Raises:
         MalformedBundle: It is no model statement, or contradicts itself.
     """
-    statement = Statement(payload)
+    statement = statement_of(payload, where)
     if statement.predicate_type != PREDICATE_TYPE:
         raise MalformedBundle(
             f"{where}: expected predicateType {PREDICATE_TYPE}, got {statement.predicate_type!r}"
@@ -143,6 +143,18 @@ def read_payload(payload: bytes, *, where: str) -> ModelClaim:
         statements=statements,
         version=_version(predicate, where),
     )
+
+
+def statement_of(payload: bytes, where: str) -> Statement:
+    """The statement that a payload is.
+
+    Raises:
+        MalformedBundle: It is none.
+    """
+    try:
+        return Statement(payload)
+    except MalformedBundle as error:
+        raise MalformedBundle(f"{where}: {error}") from error
 
 
 def _is_version(value: object) -> bool:
@@ -266,6 +278,6 @@ def _nested(item: object, where: str) -> Statement:
     try:
         if not isinstance(item, str):
             raise MalformedBundle(f"{where}: expected each statement to be base64 text")
-        return Statement(base64.b64decode(item, validate=True))
+        return statement_of(base64.b64decode(item, validate=True), where)
     except (binascii.Error, ValueError) as error:
         raise MalformedBundle(f"{where}: a statement is not base64: {error}") from error

@@ -140,6 +140,11 @@ class SignerCheck:
             raise SignatureInvalid(
                 f"{self.where}: signed by certificate {identity(leaf)!r}: {error}"
             ) from error
+        if signature.keyid not in {"", *fingerprints(leaf)}:
+            raise SignatureInvalid(
+                f"{self.where}: its keyid {signature.keyid[:16]!r} is not of the key of "
+                f"certificate {identity(leaf)!r}"
+            )
         at = self._signed_at(signature)
         require_usable(chain, at=at)
         if not self.policy.roots:

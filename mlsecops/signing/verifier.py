@@ -109,7 +109,7 @@ class Verifier:
         return prove(signed, ignored=tuple(ignored))
 
     def _claim(self, payload: bytes, where: str) -> ModelClaim:
-        if self._legacy and is_legacy(payload):
+        if self._legacy and is_legacy(payload, where=where):
             return read_legacy_payload(payload, where=where)
         return read_payload(payload, where=where)
 

@@ -6,7 +6,8 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +108,31 @@ def drop_into(folder: Path, name: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("import os")
     return path
+
+
+def leaves(value: Any, place: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Places of everything in a JSON value that is neither object nor list."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from leaves(item, (*place, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from leaves(item, (*place, index))
+    else:
+        yield place
+
+
+def changed_at(value: Any, place: tuple[str | int, ...], draw: random.Random) -> Any:
+    """A copy of a JSON value with the leaf at one place changed a little."""
+    copy = json.loads(json.dumps(value))
+    inner = copy
+    for key in place[:-1]:
+        inner = inner[key]
+    leaf = inner[place[-1]]
+    if isinstance(leaf, str) and leaf:
+        index = draw.randrange(len(leaf))
+        new = draw.choice([letter for letter in "0aZ/" if letter != leaf[index]])
+        inner[place[-1]] = leaf[:index] + new + leaf[index + 1 :]
+    else:
+        inner[place[-1]] = {"": "x", False: True, True: False}.get(leaf, 7)
+    return copy

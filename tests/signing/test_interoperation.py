@@ -53,7 +53,7 @@ def empty_folders(root: Path) -> Path:
 SHAPES: dict[str, Callable[[Path], Path]] = {
     "nested": lambda root: write(root, "a/b/c.bin", "a/d.bin", "e.bin"),
     "path order": lambda root: write(root, "a/b", "a-b", "a.b", "a/b-c", "A"),
-    "unicode": lambda root: write(root, "é", "日本語/重み.bin", "𝛼", "\uffee", "e\u0301"),
+    "unicode": lambda root: write(root, "é", "日本語/重み.bin", "\U0001d6fc", "\uffee", "e\u0301"),
     "spaces": lambda root: write(root, "a b/c d.bin", " lead", "trail ", "quote'\""),
     "colons": lambda root: write(root, "a:0:9", "b:c/d:1", ":"),
     "control characters": lambda root: write(root, "new\nline", "back\\slash", "tab\t", "%41"),

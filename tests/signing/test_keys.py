@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import getpass
+import multiprocessing
+import stat
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlsecops import errors
+from mlsecops.cli import main
+from mlsecops.signing import KeySigner, PublicKey, Signer, TrustPolicy, sign, verify
+
+
+def key_service(line: Connection) -> None:
+    """A process that keeps a private key to itself, as a KMS does."""
+    signer = Signer.generate("p384")
+    line.send(signer.public_key.pem)
+    while data := line.recv():
+        line.send(signer.sign(data))
+
+
+class RemoteSigner(Signer):
+    """A signer that sees no private key."""
+
+    def __init__(self, line: Connection) -> None:
+        self._line = line
+        self._public = PublicKey(line.recv())
+
+    @property
+    def public_key(self) -> PublicKey:
+        return self._public
+
+    def sign(self, data: bytes) -> bytes:
+        self._line.send(data)
+        signature: bytes = self._line.recv()
+        return signature
+
+
+@pytest.fixture
+def remote() -> Iterator[RemoteSigner]:
+    spawn = multiprocessing.get_context("spawn")
+    here, there = spawn.Pipe()
+    process = spawn.Process(target=key_service, args=(there,))
+    process.start()
+    yield RemoteSigner(here)
+    here.send(b"")
+    process.join(10)
+    assert process.exitcode == 0
+
+
+def test_a_key_in_another_process_signs(model: Path, remote: RemoteSigner) -> None:
+    sign(model, remote)
+    verified = verify(model, policy=TrustPolicy(keys=[remote.public_key]))
+    assert verified.signers == (remote.public_key.fingerprint,)
+
+
+@pytest.fixture
+def encrypted(tmp_path: Path, signer: KeySigner) -> Path:
+    path = tmp_path / "key.pem"
+    path.write_bytes(signer.to_pem(password="correct horse"))
+    return path
+
+
+def test_an_encrypted_key_needs_its_password(encrypted: Path, signer: KeySigner) -> None:
+    assert Signer.from_pem(encrypted, "correct horse").public_key == signer.public_key
+    assert Signer.from_pem(encrypted, lambda: "correct horse").public_key == signer.public_key
+    for password in (None, "wrong", "", lambda: "wrong"):
+        with pytest.raises(errors.UsageError, match="cannot read private key"):
+            Signer.from_pem(encrypted, password)
+
+
+def test_nobody_is_asked_for_the_password_of_an_open_key(tmp_path: Path, signer: KeySigner) -> None:
+    (tmp_path / "open.pem").write_bytes(signer.to_pem())
+
+    def ask() -> str:
+        raise AssertionError("asked for a password that is not needed")
+
+    assert Signer.from_pem(tmp_path / "open.pem", ask).public_key == signer.public_key
+
+
+def test_a_private_key_given_instead_of_its_path_stays_out_of_the_message(
+    signer: KeySigner,
+) -> None:
+    secret = signer.to_pem()
+    for source in (secret, secret.decode()):
+        with pytest.raises(errors.UsageError) as caught:
+            Signer.from_pem(source)  # type: ignore[arg-type]
+        assert "PRIVATE KEY" not in str(caught.value)
+
+
+def test_the_command_takes_the_password_from_a_named_variable(
+    model: Path, encrypted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["sign", str(model), "--key", str(encrypted), "--password-env", "RELEASE_PASSWORD"]
+    assert main(words) == 2
+    monkeypatch.setenv("RELEASE_PASSWORD", "wrong")
+    assert main(words) == 2
+    monkeypatch.setenv("RELEASE_PASSWORD", "correct horse")
+    assert main(words) == 0
+
+
+def test_the_command_asks_on_a_terminal_and_nowhere_else(
+    model: Path,
+    encrypted: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["sign", str(model), "--key", str(encrypted)]
+    monkeypatch.setattr(getpass, "getpass", lambda _: "correct horse")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+    assert main(words) == 2
+    assert "--password-env" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    assert main(words) == 0
+
+
+@pytest.mark.parametrize("key_type", ["p256", "p384", "p521", "ed25519", "rsa"])
+def test_keygen_makes_a_key_that_only_its_owner_reads(tmp_path: Path, key_type: Any) -> None:
+    path = tmp_path / "release.pem"
+    assert main(["keygen", "--type", key_type, "--out", str(path)]) == 0
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    signer = Signer.from_pem(path)
+    assert PublicKey.load(tmp_path / "release.pub.pem") == signer.public_key
+    assert signer.public_key.key_type == key_type
+    before = path.read_bytes()
+    assert main(["keygen", "--out", str(path)]) == 2
+    assert path.read_bytes() == before
+
+
+def test_keygen_asks_twice_for_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    path = tmp_path / "release.pem"
+    answers = iter(["one", "two", "same", "same"])
+    monkeypatch.setattr(getpass, "getpass", lambda _: next(answers))
+    words = ["keygen", "--out", str(path), "--ask-password"]
+    assert main(words) == 2
+    assert not path.exists()
+    assert main(words) == 0
+    assert Signer.from_pem(path, "same").public_key.key_type == "p256"
