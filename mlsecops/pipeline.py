@@ -242,12 +242,15 @@ class SecurePipeline:
 
     def _shown_in_training(self) -> Iterator[tuple[str, tuple[ControlState, str]]]:
         if self.datasets:
-            yield "Dataset digest", (ENFORCED, f"{len(self.datasets)} manifests")
+            yield "Dataset digest", (ENFORCED, _counted(len(self.datasets), "manifest"))
         if self.screening is not None:
-            yield "Data screening", (ADVISORY, f"{len(self.screening.suspects)} rows to look at")
+            yield (
+                "Data screening",
+                (ADVISORY, f"{_counted(len(self.screening.suspects), 'row')} to look at"),
+            )
         if self.activations is not None:
             found = len(self.activations.suspects)
-            yield "Poisoning detection", (ADVISORY, f"{found} rows to look at")
+            yield "Poisoning detection", (ADVISORY, f"{_counted(found, 'row')} to look at")
         verdict = self._verdict()
         if verdict is not None:
             yield "Robustness gate", (ENFORCED if verdict == "pass" else ADVISORY, verdict)
@@ -255,7 +258,7 @@ class SecurePipeline:
     def _shown_in_release(
         self, verified: Verified
     ) -> Iterator[tuple[str, tuple[ControlState, str]]]:
-        yield "Signature", (ENFORCED, f"{len(verified.signers)} trusted signers")
+        yield "Signature", (ENFORCED, _counted(len(verified.signers), "trusted signer"))
         yield "Signature check", (ENFORCED, "verified for this page")
         if _statement(verified, SLSA_PROVENANCE) is not None:
             yield "Provenance", (ENFORCED, "signed with the model")
@@ -345,6 +348,10 @@ def _card(key: str, *, status: str, tone: Tone, files: Sequence[str] | None = No
 def _statement(verified: Verified, predicate_type: str) -> Statement | None:
     matching = (each for each in verified.statements if each.predicate_type == predicate_type)
     return next(matching, None)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _json(value: Any) -> str:
