@@ -155,9 +155,7 @@ def _require_identity(bundle: Any, identity: str, issuer: str, where: str) -> No
         ) from error
 
 
-def _verified_payload(
-    verifier: Any, bundle: Any, identity: str, issuer: str, where: str
-) -> bytes:
+def _verified_payload(verifier: Any, bundle: Any, identity: str, issuer: str, where: str) -> bytes:
     expected = require("sigstore.verify.policy").Identity(identity=identity, issuer=issuer)
     try:
         kind, payload = verifier.verify_dsse(bundle, expected)
@@ -187,7 +185,9 @@ def _reaching_sigstore() -> Iterator[None]:
     try:
         yield
     except oidc.ExpiredIdentity as error:
-        raise UsageError("the identity token has expired: get a fresh one and sign again") from error
+        raise UsageError(
+            "the identity token has expired: get a fresh one and sign again"
+        ) from error
     except oidc.IdentityError as error:
         raise UsageError(f"the identity token is not accepted: {error}") from error
     except (errors.Error, OSError) as error:
