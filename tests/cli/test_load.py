@@ -98,7 +98,8 @@ def test_a_file_in_that_folder_does_not_stand_in_for_an_installed_module(
 ) -> None:
     monkeypatch.chdir(release.folder)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(release.folder)])
-    (release.folder / "colorsys.py").write_text("raise SystemExit('not the standard library')")
-    outcome = command("load", release.model, "--key", release.public, "--arch", "colorsys:absent")
+    monkeypatch.delitem(sys.modules, "tabnanny", raising=False)
+    (release.folder / "tabnanny.py").write_text("raise SystemExit('not the standard library')")
+    outcome = command("load", release.model, "--key", release.public, "--arch", "tabnanny:absent")
     assert outcome.status == 2
     assert "AttributeError" in outcome.said

@@ -19,7 +19,11 @@ from mlsecops.errors import MissingExtra
 from tests.attackers.loading import safetensors_bytes, tensor
 from tests.cli.conftest import Command
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(mlsecops.__file__).parents[1])}
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": str(Path(mlsecops.__file__).parents[1]),
+    "PYTHONUNBUFFERED": "",  # a buffer is written late, which is one of the cases
+}
 
 
 def process(*words: object) -> subprocess.CompletedProcess[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from mlsecops.signing import Signer, sign
+from tests.attackers.audit import restore_older
 from tests.attackers.registry import forge_event, remove_log
 from tests.cli.conftest import Command, Outcome, Release
 
@@ -68,6 +69,18 @@ def test_a_log_is_verified_against_a_pinned_checkpoint(registry: Any, two: Path)
     assert pin.read_text() == value["checkpoint"]
     registry("rollback", "digits", signer=True)
     assert registry("verify-log", "--pinned", pin).status == 0
+
+
+def test_an_older_copy_of_the_log_is_refused_by_the_pin(registry: Any, two: Path) -> None:
+    log, pin = two / "log.sqlite", two.parent / "pin.txt"
+    older = log.read_bytes()
+    registry("quarantine", "digits", "--reason", "it was stolen", signer=True)
+    assert registry("verify-log", "--out", pin).status == 0
+    restore_older(log, older)
+    assert registry("verify-log").status == 0
+    outcome = registry("verify-log", "--pinned", pin)
+    assert outcome.status == 1
+    assert outcome.said
 
 
 def test_a_forged_log_is_refused(registry: Any, two: Path) -> None:
