@@ -7,7 +7,7 @@ usage as OpenSSF Model Signing demands (digitalSignature, or the codeSigning pur
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from cryptography import x509
@@ -55,7 +55,17 @@ def require_usable(chain: Sequence[x509.Certificate], *, at: datetime) -> None:
         Expired: A certificate of the chain is not valid at that time.
         UntrustedSigner: The leaf may not sign.
     """
-    for certificate in chain:
+    _require_valid(chain, at)
+    leaf = chain[0]
+    if not (_digital_signature(leaf) or _code_signing(leaf)):
+        raise UntrustedSigner(
+            f"certificate {identity(leaf)!r} may not sign: expected key usage digitalSignature "
+            "or the purpose codeSigning"
+        )
+
+
+def _require_valid(certificates: Iterable[x509.Certificate], at: datetime) -> None:
+    for certificate in certificates:
         if not certificate.not_valid_before_utc <= at <= certificate.not_valid_after_utc:
             raise Expired(
                 f"certificate {identity(certificate)!r}: expected to be valid at {at:%Y-%m-%d}, "
@@ -63,12 +73,6 @@ def require_usable(chain: Sequence[x509.Certificate], *, at: datetime) -> None:
                 f"{certificate.not_valid_after_utc:%Y-%m-%d}; sign again with a current one, or "
                 "with a time stamp of a trusted authority"
             )
-    leaf = chain[0]
-    if not (_digital_signature(leaf) or _code_signing(leaf)):
-        raise UntrustedSigner(
-            f"certificate {identity(leaf)!r} may not sign: expected key usage digitalSignature "
-            "or the purpose codeSigning"
-        )
 
 
 def path_to(
@@ -89,6 +93,7 @@ def path_to(
         UntrustedSigner: The chain does not lead there, or holds a certificate that does not
             belong to it.
     """
+    _require_valid([root], at)
     leaf, *intermediates = chain
     verifier = (
         PolicyBuilder()
@@ -106,7 +111,6 @@ def path_to(
             f"certificate {identity(leaf)!r} does not lead to the trusted root "
             f"{identity(root)!r}: {error}"
         ) from error
-    require_usable(path, at=at)
     for certificate in chain:
         if certificate not in path and not any(_issued(certificate, by) for by in (*chain, *path)):
             raise UntrustedSigner(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from mlsecops.errors import UsageError
+from mlsecops.errors import DigestMismatch, UsageError
 from mlsecops.provenance.manifest import Manifest
 from mlsecops.signing.bundle import Bundle
 from mlsecops.signing.legacy import is_legacy, read_legacy_payload
@@ -103,6 +103,12 @@ class Verifier:
             DigestMismatch: Something was added, removed or changed.
         """
         expected = signed.manifest
+        if expected.shard_size != actual.shard_size:
+            raise DigestMismatch(
+                f"{where}: signed in shards of {expected.shard_size} bytes, but hashed in shards "
+                f"of {actual.shard_size}: nothing can be compared; verify the path instead, or "
+                "sign whole files to load them"
+            )
         if actual.single and is_single(expected):
             actual = actual.renamed(expected.name)
         expected.require(actual, where=where)

@@ -95,7 +95,7 @@ def test_an_expired_intermediate_is_refused(model: Path, authority: Authority) -
 def test_an_expired_root_is_refused(model: Path) -> None:
     root = Authority.root(days=30)
     sign(model, root.signer())
-    with pytest.raises(errors.PolicyError, match="root"):
+    with pytest.raises(errors.Expired, match="CN=root"):
         verify(model, policy=TrustPolicy(roots=[root.pem()]), at=LATER)
 
 
@@ -183,6 +183,17 @@ def test_a_swapped_certificate_is_refused(model: Path, authority: Authority) -> 
     material = json.loads(other.to_bytes())["verificationMaterial"]
     edit_bundle(model / "model.sig", lambda value: value.update(verificationMaterial=material))
     with pytest.raises(errors.SignatureInvalid, match="CN=release"):
+        verify(model, policy=TrustPolicy(roots=[authority.pem()]))
+
+
+def test_a_second_signature_beside_a_chain_is_refused(model: Path, authority: Authority) -> None:
+    sign(model, authority.signer())
+
+    def add(value: dict[str, Any]) -> None:
+        value["dsseEnvelope"]["signatures"].append({"sig": "AAAA", "keyid": ""})
+
+    edit_bundle(model / "model.sig", add)
+    with pytest.raises(errors.MalformedBundle, match="expected one signature"):
         verify(model, policy=TrustPolicy(roots=[authority.pem()]))
 
 

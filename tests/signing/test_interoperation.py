@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import serialization
 
 from mlsecops import errors
 from mlsecops.cli import main
+from mlsecops.loading import SecureLoader
 from mlsecops.signing import KeySigner, Signer, TrustPolicy, bundle_path, sign, verify
 from tests.attackers.signing import flip_byte
 from tests.signing.authorities import Authority
@@ -204,6 +205,26 @@ def test_a_shard_appended_to_a_signed_file_is_no_unsigned_file(tmp_path: Path) -
     for choice in ("refuse", "report"):
         with pytest.raises(errors.DigestMismatch, match="weights0:8:12"):
             verify(model, policy=policy, ignore_unsigned=choice)  # type: ignore[arg-type]
+
+
+def test_a_sharded_bundle_is_verified_but_not_loaded(tmp_path: Path) -> None:
+    numpy = pytest.importorskip("numpy")
+    path = tmp_path / "weights.npz"
+    numpy.savez(path, w=numpy.ones(3))
+    policy = signed_in_shards(tmp_path, path, 64)
+    assert verify(path, policy=policy).name == "weights.npz"
+    with pytest.raises(errors.DigestMismatch, match="sign whole files"):
+        SecureLoader(policy).load(path)
+
+
+def test_a_file_signed_under_its_own_name_is_loaded(tmp_path: Path) -> None:
+    numpy = pytest.importorskip("numpy")
+    path = tmp_path / "weights.npz"
+    numpy.savez(path, w=numpy.ones(3))
+    signer = Signer.generate("p256")
+    sign(path, signer, spec_names=True)
+    loaded = SecureLoader(TrustPolicy(keys=[signer.public_key])).load(path)
+    assert loaded.verified.name == "weights.npz"
 
 
 def test_both_names_of_a_single_file_are_read(tmp_path: Path) -> None:
