@@ -39,10 +39,23 @@ A message says what, where, expected and got, and what to do.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 
 class MLSecOpsError(Exception):
-    """Base of every error that this library raises on purpose."""
+    """Base of every error that this library raises on purpose; it crosses processes whole."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.args, self.__dict__.copy())
+
+
+def _restored(
+    kind: type[MLSecOpsError], args: tuple[Any, ...], state: dict[str, Any]
+) -> MLSecOpsError:
+    """The error that a worker process raised: its constructor may demand options by name."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class MLSecOpsWarning(UserWarning):

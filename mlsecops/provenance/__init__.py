@@ -1,17 +1,40 @@
 """What the bytes are and where they came from.
 
 A path or a data set becomes a :class:`Manifest` of :class:`Digest` values (``tree`` lists,
-``hashing`` reads, ``manifest`` and ``dataset`` name the parts); a training run ties manifests,
-code and parameters together (``lineage``, ``environment``) in a :class:`Statement` that signing
-can sign. ``merkle`` holds the tree arithmetic of append-only logs.
+``opening`` and ``hashing`` read, ``stat_cache`` remembers, ``manifest`` and ``dataset`` name the
+parts, ``exports`` tells them to other tools); a training run ties manifests, code and parameters
+together (``lineage``, ``environment``) in a :class:`Statement` that signing can sign, and
+``graph`` answers what came from what. ``merkle`` holds the tree arithmetic of append-only logs.
+
+The names are served lazily, so that a command pays only for the modules it needs.
 """
 
-from mlsecops.provenance.dataset import hash_dataset
-from mlsecops.provenance.digest import Digest, Isolation
-from mlsecops.provenance.lineage import TrainingRun, current_run, tracked, training_run
-from mlsecops.provenance.manifest import Diff, Entry, Manifest, hash_path
-from mlsecops.provenance.statement import Statement
-from mlsecops.provenance.tree import DEFAULT_IGNORE, SIGNATURE_NAME
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from mlsecops.provenance.dataset import hash_dataset
+    from mlsecops.provenance.digest import Digest, Isolation
+    from mlsecops.provenance.entry import Diff, Entry
+    from mlsecops.provenance.graph import Lineage
+    from mlsecops.provenance.lineage import TrainingRun, current_run, tracked, training_run
+    from mlsecops.provenance.manifest import Manifest, hash_path
+    from mlsecops.provenance.stat_cache import StatCache
+    from mlsecops.provenance.statement import Statement
+    from mlsecops.provenance.tree import DEFAULT_IGNORE, SIGNATURE_NAME
+
+_HOMES: Final = {
+    "mlsecops.provenance.dataset": ("hash_dataset",),
+    "mlsecops.provenance.digest": ("Digest", "Isolation"),
+    "mlsecops.provenance.entry": ("Diff", "Entry"),
+    "mlsecops.provenance.graph": ("Lineage",),
+    "mlsecops.provenance.lineage": ("TrainingRun", "current_run", "tracked", "training_run"),
+    "mlsecops.provenance.manifest": ("Manifest", "hash_path"),
+    "mlsecops.provenance.stat_cache": ("StatCache",),
+    "mlsecops.provenance.statement": ("Statement",),
+    "mlsecops.provenance.tree": ("DEFAULT_IGNORE", "SIGNATURE_NAME"),
+}
+_HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "DEFAULT_IGNORE",
@@ -20,7 +43,9 @@ __all__ = [
     "Digest",
     "Entry",
     "Isolation",
+    "Lineage",
     "Manifest",
+    "StatCache",
     "Statement",
     "TrainingRun",
     "current_run",
@@ -29,3 +54,18 @@ __all__ = [
     "tracked",
     "training_run",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name's module when the name is first used."""
+        home = _HOME_OF.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(home), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME_OF])

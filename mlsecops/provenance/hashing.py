@@ -8,21 +8,24 @@ threads or on any executor that the caller has.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias, TypeVar
 
 from mlsecops.errors import ChangedDuringLoad, UsageError
 from mlsecops.provenance.digest import Digest, new_hash
 from mlsecops.provenance.opening import Below, kind_of, open_regular, printable, refused_kind
 
 __all__ = [
+    "Cache",
     "Found",
     "Piece",
     "Progress",
+    "Span",
     "Stamp",
+    "batched",
     "hash_batch",
     "hash_file",
     "hash_files",
@@ -32,7 +35,10 @@ __all__ = [
     "printable",
     "refused_kind",
     "stamp_of",
+    "submit",
 ]
+
+T = TypeVar("T")
 
 BUFFER: Final = 1 << 18
 BATCH_FILES: Final = 32
@@ -45,6 +51,22 @@ Progress: TypeAlias = Callable[[int, int], object]
 
 Stamp: TypeAlias = tuple[int, int, int, int, int]
 """Device, inode, size, mtime_ns and ctime_ns: what changes when a file does."""
+
+Span: TypeAlias = tuple[Stamp, int, int]
+"""A file as it was, the first of its bytes and the one after the last."""
+
+
+class Cache(Protocol):
+    """Who knows digests of files that have not changed since it learnt them."""
+
+    def now(self) -> int:
+        """Time in nanoseconds, of the clock that stamps files."""
+
+    def lookup(self, spans: Iterable[Span], *, algorithm: str) -> Mapping[Span, Digest]:
+        """Those digests that are known."""
+
+    def store(self, digests: Mapping[Span, Digest], *, began: int) -> int:
+        """Learn digests of bytes that were read after `began`; return how many were kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +98,12 @@ class Piece:
     @property
     def size(self) -> int:
         """Bytes in it."""
-        return (self.found.size if self.stop is None else self.stop) - self.start
+        return self.end - self.start
+
+    @property
+    def end(self) -> int:
+        """The byte after its last."""
+        return self.found.size if self.stop is None else self.stop
 
 
 def stamp_of(status: os.stat_result) -> Stamp:
@@ -125,6 +152,7 @@ def hash_pieces(
     *,
     algorithm: str = "sha256",
     executor: Executor | None = None,
+    cache: Cache | None = None,
     progress: Progress | None = None,
 ) -> list[Digest]:
     """Digests of files or parts of them, in their order.
@@ -133,6 +161,7 @@ def hash_pieces(
         pieces: What to hash.
         algorithm: Digest algorithm.
         executor: Where batches run; by default a pool of threads, or this thread for little work.
+        cache: Asked first, and told of what was read.
         progress: Told of bytes done after each batch.
 
     Raises:
@@ -141,9 +170,33 @@ def hash_pieces(
         UsageError: One cannot be opened, or the algorithm is unknown.
     """
     new_hash(algorithm)  # a wrong name is the caller's fault even where there is nothing to hash
-    batches = list(_batches(pieces))
+    if cache is None:
+        return _read(pieces, algorithm, executor, progress)
+    spans = [_span(piece) for piece in pieces]
+    known = cache.lookup([span for span in spans if span is not None], algorithm=algorithm)
+    began = cache.now()
+    missing = [at for at, span in enumerate(spans) if span is None or span not in known]
+    read = _read([pieces[at] for at in missing], algorithm, executor, progress)
+    digests = [None if span is None else known.get(span) for span in spans]
+    for at, digest in zip(missing, read, strict=True):
+        digests[at] = digest
+    fresh = {span: read[at] for at, span in enumerate(spans[at] for at in missing) if span}
+    if fresh:
+        cache.store(fresh, began=began)
+    return [digest for digest in digests if digest is not None]
+
+
+def _span(piece: Piece) -> Span | None:
+    stamp = piece.found.stamp
+    return None if stamp is None else (stamp, piece.start, piece.end)
+
+
+def _read(
+    pieces: Sequence[Piece], algorithm: str, executor: Executor | None, progress: Progress | None
+) -> list[Digest]:
+    batches = list(batched(pieces))
     total = sum(piece.size for piece in pieces)
-    if executor is None and (len(batches) == 1 or total < SINGLE_THREAD_BYTES):
+    if executor is None and (len(batches) <= 1 or total < SINGLE_THREAD_BYTES):
         return _gather((hash_batch(batch, algorithm) for batch in batches), batches, progress)
     if executor is not None:
         return _gather(_results(executor, batches, algorithm), batches, progress)
@@ -212,13 +265,28 @@ def _feed(
 def _results(
     executor: Executor, batches: Sequence[Sequence[Piece]], algorithm: str
 ) -> Iterator[list[Digest]]:
-    futures = [executor.submit(hash_batch, batch, algorithm) for batch in batches]
+    futures = [submit(executor, hash_batch, batch, algorithm) for batch in batches]
     try:
         for future in futures:
             yield future.result()
     finally:
         for future in futures:  # after a refusal nobody needs the rest
             future.cancel()
+
+
+def submit(
+    executor: Executor,
+    work: Callable[[Sequence[T], str], list[Digest]],
+    batch: Sequence[T],
+    algorithm: str,
+) -> Future[list[Digest]]:
+    """Give a batch to an executor.
+
+    Dask takes equal calls for one and remembers its result, but files change: it is told so.
+    """
+    if type(executor).__module__.partition(".")[0] == "distributed":
+        return executor.submit(work, batch, algorithm, pure=False)  # type: ignore[call-arg]
+    return executor.submit(work, batch, algorithm)
 
 
 def _gather(
@@ -235,15 +303,27 @@ def _gather(
     return digests
 
 
-def _batches(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
-    batch: list[Piece] = []
+class Sized(Protocol):
+    """Something to hash whose number of bytes is known."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+
+S = TypeVar("S", bound=Sized)
+
+
+def batched(items: Sequence[S]) -> Iterator[list[S]]:
+    """Cut work into batches that are worth a task: 32 items, or 64 MiB."""
+    batch: list[S] = []
     size = 0
-    for piece in pieces:
-        if batch and (len(batch) >= BATCH_FILES or size + piece.size > BATCH_BYTES):
+    for item in items:
+        if batch and (len(batch) >= BATCH_FILES or size + item.size > BATCH_BYTES):
             yield batch
             batch, size = [], 0
-        batch.append(piece)
-        size += piece.size
+        batch.append(item)
+        size += item.size
     if batch:
         yield batch
 

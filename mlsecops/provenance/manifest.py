@@ -19,9 +19,12 @@ from mlsecops.errors import DigestMismatch, FormatRefused, UsageError
 from mlsecops.provenance.digest import Digest
 from mlsecops.provenance.entry import Diff, Entry
 from mlsecops.provenance.exports import croissant, read_sha256sums, sha256sums
-from mlsecops.provenance.hashing import Found, Piece, Progress, hash_pieces, stamp_of
+from mlsecops.provenance.hashing import Cache, Progress
 from mlsecops.provenance.opening import open_regular
-from mlsecops.provenance.tree import DEFAULT_IGNORE, ignore_paths, list_tree
+from mlsecops.provenance.paths import read_path
+from mlsecops.provenance.rows import COLUMNS, part_of, told
+from mlsecops.provenance.shards import shard_name, shard_size_of, shard_span
+from mlsecops.provenance.tree import DEFAULT_IGNORE, ignore_paths
 
 __all__ = ["Diff", "Entry", "Manifest", "hash_path", "shard_name", "shard_span"]
 
@@ -104,12 +107,13 @@ class Manifest:
         """Demand that another manifest has the same names and digests.
 
         Raises:
-            DigestMismatch: They differ; it names what was added, removed and changed.
+            DigestMismatch: They differ; it names what was added, removed and changed, and for a
+                data set which rows of which columns.
         """
         difference = self.diff(actual)
         if difference:
             raise DigestMismatch(
-                f"{where or actual.name}: not what was recorded: {difference}; "
+                f"{where or actual.name}: not what was recorded: {self._told(difference)}; "
                 f"expected root {self.root}, got {actual.root}; "
                 "restore the recorded bytes, or record these if the change is intended",
                 added=difference.added,
@@ -117,8 +121,12 @@ class Manifest:
                 changed=difference.changed,
             )
 
-    def verify(self, path: str | os.PathLike[str]) -> Manifest:
-        """Hash a path again and demand the recorded bytes.
+    def verify(self, data: Any, *, cache: str | os.PathLike[str] | Cache | None = None) -> Manifest:
+        """Hash a path or a data set again and demand what was recorded.
+
+        Args:
+            data: A path, or data of a kind that :func:`hash_dataset` takes.
+            cache: As for :func:`hash_path`.
 
         Returns:
             The manifest of what is there now, equal in names and digests.
@@ -126,13 +134,36 @@ class Manifest:
         Raises:
             DigestMismatch: Something was added, removed or changed.
         """
-        actual = hash_path(
-            path, algorithm=self.algorithm, ignore=self.ignore, shard_size=self.shard_size
-        )
+        if isinstance(data, (str, os.PathLike)):
+            actual = hash_path(
+                data,
+                algorithm=self.algorithm,
+                ignore=self.ignore,
+                cache=cache,
+                shard_size=self.shard_size,
+            )
+            where = os.fspath(data)
+        else:
+            actual, where = self._of_data(data), self.name
         if self.single and actual.single:
             actual = actual.renamed(self.name)
-        self.require(actual, where=os.fspath(path))
+        self.require(actual, where=where)
         return actual
+
+    def _told(self, difference: Diff) -> str:
+        """Say what differs, in words of rows where this is the manifest of a data set."""
+        names = (entry.name for entry in self.entries)
+        of_data = all(name == COLUMNS or part_of(name) for name in names)
+        return told(difference) if of_data else str(difference)
+
+    def _of_data(self, data: Any) -> Manifest:
+        """Manifest of a data set whose rows are cut where this one's are."""
+        from mlsecops.provenance.content import content_entries  # noqa: PLC0415 - files need none
+
+        parts = [part_of(entry.name) for entry in self.entries]
+        stops = sorted({part[2] for part in parts if part is not None})
+        entries = content_entries(data, name=self.name, algorithm=self.algorithm, stops=stops)
+        return Manifest(name=self.name, algorithm=self.algorithm, entries=entries)
 
     def renamed(self, name: str) -> Manifest:
         """Same parts under another name (a single file's entries take it too)."""
@@ -191,7 +222,7 @@ class Manifest:
                 entries=tuple(_entry(item) for item in value["files"]),
                 ignore=ignore_paths(value["ignore"]),
                 single=value["single"] is True,
-                shard_size=_shard_size(value.get("shard_size")),
+                shard_size=shard_size_of(value.get("shard_size")),
                 uncovered=tuple(str(item) for item in value.get("uncovered", ())),
             )
             recorded = Digest.parse(value["root"])
@@ -261,41 +292,26 @@ def _entry(item: Mapping[str, Any]) -> Entry:
     )
 
 
-def shard_name(name: str, start: int, end: int) -> str:
-    """Name of a shard of a file: the bytes from `start` up to `end`."""
-    return f"{name}:{start}:{end}"
-
-
-def shard_span(name: str) -> tuple[int, int]:
-    """First byte of a named shard and the one after its last.
-
-    Raises:
-        UsageError: The name is not of the form ``path:start:end``.
-    """
-    _, *span = name.rsplit(":", 2)
-    try:
-        start, end = (int(number) for number in span)
-    except ValueError as error:
-        raise UsageError(f"not a shard: expected 'path:start:end', got {name!r}") from error
-    return start, end
-
-
 def hash_path(
     path: str | os.PathLike[str],
     *,
     algorithm: str = "sha256",
     ignore: Iterable[str] = DEFAULT_IGNORE,
     executor: Executor | None = None,
+    cache: str | os.PathLike[str] | Cache | None = None,
     progress: Progress | None = None,
     shard_size: int | None = None,
 ) -> Manifest:
     """Hash a file, or every file of a folder.
 
     Args:
-        path: A regular file or a folder; a symlink given here is followed, none inside is.
+        path: A regular file or a folder; a symlink given here is followed, none inside is. Or the
+            URL of an object or a prefix that fsspec can open (``s3://bucket/model``).
         algorithm: ``sha256``, ``sha384``, ``sha512``, ``blake2b`` or ``blake3`` (extra).
         ignore: Relative paths to leave out; by default version control and the signature file.
         executor: Where batches of files are hashed; by default threads.
+        cache: A :class:`StatCache` or its path: files that are as they were when it last saw them
+            hashed are not read. Leave it out when an artifact is new to this machine.
         progress: Told ``(bytes done, bytes in all)``.
         shard_size: Bytes of a shard: files are cut into shards of so many bytes, each an entry
             named ``path:start:end``, so that one big file is hashed on many cores. Empty files
@@ -305,6 +321,7 @@ def hash_path(
         UsageError: The path cannot be read.
         UnsafeContent: Something that is no regular file, or a name that is not UTF-8.
         ChangedDuringLoad: A file changed while it was read.
+        MissingExtra: The algorithm or the URL needs a package that is not installed.
 
     Example:
         >>> import tempfile, pathlib
@@ -316,52 +333,21 @@ def hash_path(
         >>> manifest.verify(folder).root == manifest.root
         True
     """
-    _shard_size(shard_size)
-    real = Path(os.path.realpath(path))
-    single = not real.is_dir()
-    ignored = () if single else ignore_paths(ignore)
-    name = Path(path).name or real.name
-    files = {name: _one_file(real)} if single else list_tree(real, ignore=ignored).files
-    pieces = sorted(_pieces(files, shard_size), key=lambda item: item[0])
-    digests = hash_pieces(
-        [piece for _, piece in pieces], algorithm=algorithm, executor=executor, progress=progress
+    content = read_path(
+        path,
+        algorithm=algorithm,
+        ignore=ignore,
+        executor=executor,
+        cache=cache,
+        progress=progress,
+        shard_size=shard_size,
     )
     return Manifest(
-        name=name,
+        name=content.name,
         algorithm=algorithm,
-        entries=tuple(
-            Entry(part, digest, piece.size)
-            for (part, piece), digest in zip(pieces, digests, strict=True)
-        ),
-        ignore=ignored,
-        single=single,
+        entries=content.entries,
+        ignore=content.ignore,
+        single=content.single,
         shard_size=shard_size,
-        uncovered=tuple(sorted(name for name, found in files.items() if not found.size))
-        if shard_size
-        else (),
+        uncovered=content.uncovered,
     )
-
-
-def _one_file(real: Path) -> Found:
-    descriptor = open_regular(real)
-    try:
-        status = os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
-    return Found(str(real), status.st_size, stamp=stamp_of(status))
-
-
-def _pieces(files: Mapping[str, Found], shard_size: int | None) -> Iterator[tuple[str, Piece]]:
-    for name, found in files.items():
-        if shard_size is None:
-            yield name, Piece(found)
-            continue
-        for start in range(0, found.size, shard_size):
-            end = min(start + shard_size, found.size)
-            yield shard_name(name, start, end), Piece(found, start, end)
-
-
-def _shard_size(value: object) -> int | None:
-    if value is None or (type(value) is int and value > 0):
-        return value
-    raise UsageError(f"shard size: expected a whole number of bytes above 0, got {value!r}")

@@ -114,7 +114,8 @@ def _entries(folder: int, path: str) -> list[os.DirEntry[str]]:
 
 def _utf8(name: str, path: str) -> str:
     try:
-        name.encode("utf-8")
+        if not name.isascii():
+            name.encode("utf-8")
     except UnicodeEncodeError as error:
         shown = printable(path)
         raise UnsafeContent(

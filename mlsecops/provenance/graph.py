@@ -1,0 +1,236 @@
+"""What came from what: derivations between digests, as provenance statements tell them.
+
+Statements of training runs come in; the graph answers which models a data set went into and which
+data made a model, over any number of runs. It believes what it is given: pass statements that a
+verified bundle held (``Verified.statements``) where it matters who made them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+from mlsecops.errors import MalformedBundle, UsageError
+from mlsecops.provenance.digest import SIZES, Digest
+from mlsecops.provenance.opening import open_regular
+from mlsecops.provenance.statement import Statement, parse_object
+
+SLSA_PROVENANCE: Final = "https://slsa.dev/provenance/v1"
+MAX_BUNDLE_BYTES: Final = 256 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """Something that went into a run, or came out of one.
+
+    Attributes:
+        digest: What it is.
+        name: What the run called it.
+        kind: ``"dataset"``, ``"output"`` or ``"material"`` (a dependency of another kind).
+    """
+
+    digest: Digest
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One run: its inputs and outputs.
+
+    Attributes:
+        id: The run's id, or the statement's own digest where it names none.
+        name: What was made.
+        parent: Id of the run inside which it ran, or None.
+        inputs: What went in.
+        outputs: What came out.
+        statement: Where this stands.
+    """
+
+    id: str
+    name: str
+    parent: str | None
+    inputs: tuple[Node, ...]
+    outputs: tuple[Node, ...]
+    statement: Statement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage:
+    """Derivations between digests.
+
+    Attributes:
+        steps: The runs, each once, in the order they were given.
+
+    Example:
+        >>> from mlsecops.provenance import Digest
+        >>> Lineage.of([]).models_from(Digest.of(b"data"))
+        ()
+    """
+
+    steps: tuple[Step, ...]
+
+    @classmethod
+    def of(cls, statements: Iterable[Statement]) -> Self:
+        """Graph of provenance statements; statements of other kinds are left out."""
+        steps: dict[str, Step] = {}
+        for statement in statements:
+            if statement.predicate_type == SLSA_PROVENANCE:
+                step = _step(statement)
+                steps.setdefault(_key(step), step)
+        return cls(steps=tuple(steps.values()))
+
+    @classmethod
+    def load(cls, *paths: str | os.PathLike[str]) -> Self:
+        """Graph of statements in files: bare statements, DSSE envelopes or bundles.
+
+        Signatures are not checked here: verify a bundle and pass ``Verified.statements`` to
+        :meth:`of` where it matters who signed.
+
+        Raises:
+            MalformedBundle: A file is none of these.
+            UsageError: A file cannot be read.
+        """
+        return cls.of(statement for path in paths for statement in read_statements(path))
+
+    def models_from(self, digest: Digest) -> tuple[Node, ...]:
+        """What was made, directly or over further runs, from something with this digest."""
+        return self._follow(digest, forward=True)
+
+    def sources_of(self, digest: Digest) -> tuple[Node, ...]:
+        """What went, directly or over earlier runs, into something with this digest."""
+        return self._follow(digest, forward=False)
+
+    def datasets_of(self, digest: Digest) -> tuple[Node, ...]:
+        """The data sets among :meth:`sources_of`."""
+        return tuple(node for node in self.sources_of(digest) if node.kind == "dataset")
+
+    def runs_of(self, digest: Digest) -> tuple[Step, ...]:
+        """Runs that made something with this digest."""
+        return tuple(step for step in self.steps if _holds(step.outputs, digest))
+
+    def inside(self, run: str) -> tuple[Step, ...]:
+        """Runs that ran inside a run, at any depth, by its id."""
+        found: list[Step] = []
+        parents = {run}
+        while fresh := [
+            step for step in self.steps if step.parent in parents and step not in found
+        ]:
+            found += fresh
+            parents |= {step.id for step in fresh}
+        return tuple(found)
+
+    def _follow(self, digest: Digest, *, forward: bool) -> tuple[Node, ...]:
+        reached: dict[Digest, Node] = {}
+        waiting, seen = [digest], {digest}
+        while waiting:
+            current = waiting.pop(0)
+            for step in self.steps:
+                before, after = _ends(step, forward=forward)
+                if not _holds(before, current):
+                    continue
+                for node in after:
+                    reached.setdefault(node.digest, node)
+                    if node.digest not in seen:
+                        seen.add(node.digest)
+                        waiting.append(node.digest)
+        reached.pop(digest, None)
+        return tuple(reached.values())
+
+
+def read_statements(path: str | os.PathLike[str]) -> tuple[Statement, ...]:
+    """Statements in a file: a bare one, or those of a DSSE envelope or a bundle.
+
+    Raises:
+        MalformedBundle: The file is none of these, or larger than a bundle may be.
+        UsageError: It cannot be read.
+    """
+    where = os.fspath(path)
+    with os.fdopen(open_regular(path), "rb") as stream:
+        data = stream.read(MAX_BUNDLE_BYTES + 1)
+    if len(data) > MAX_BUNDLE_BYTES:
+        raise MalformedBundle(f"{where}: expected at most {MAX_BUNDLE_BYTES} bytes")
+    value = parse_object(data, what=where)
+    if "_type" in value:
+        return _with_nested(Statement(data), where)
+    envelope = value.get("dsseEnvelope", value)
+    payload = envelope.get("payload") if isinstance(envelope, dict) else None
+    return _with_nested(Statement(_decoded(payload, where)), where)
+
+
+def _with_nested(statement: Statement, where: str) -> tuple[Statement, ...]:
+    """A model signature carries further statements, as base64."""
+    nested = statement.predicate.get("statements", [])
+    if not isinstance(nested, list):
+        raise MalformedBundle(f"{where}: expected statements to be a list")
+    return (statement, *(Statement(_decoded(item, where)) for item in nested))
+
+
+def _decoded(text: object, where: str) -> bytes:
+    try:
+        if not isinstance(text, str):
+            raise MalformedBundle(f"{where}: expected a statement, an envelope or a bundle")
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise MalformedBundle(f"{where}: a payload is not base64: {error}") from error
+
+
+def _key(step: Step) -> str:
+    """Two runs may not share an id unless they say the same: a forged one must not hide another."""
+    return f"{step.id} {Digest.of(step.statement.payload)}"
+
+
+def _ends(step: Step, *, forward: bool) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
+    return (step.inputs, step.outputs) if forward else (step.outputs, step.inputs)
+
+
+def _holds(nodes: Iterable[Node], digest: Digest) -> bool:
+    return any(node.digest == digest for node in nodes)
+
+
+def _step(statement: Statement) -> Step:
+    definition = _object(statement.predicate.get("buildDefinition"))
+    metadata = _object(_object(statement.predicate.get("runDetails")).get("metadata"))
+    external = _object(definition.get("externalParameters"))
+    parent = _object(definition.get("internalParameters")).get("parentRun")
+    identity = metadata.get("invocationId") or f"urn:{Digest.of(statement.payload)}"
+    dependencies = definition.get("resolvedDependencies")
+    return Step(
+        id=str(identity).removeprefix("urn:uuid:"),
+        name=str(external.get("entryPoint", "")),
+        parent=parent if isinstance(parent, str) else None,
+        inputs=tuple(_inputs(dependencies if isinstance(dependencies, list) else [])),
+        outputs=tuple(
+            Node(digest=digest, name=name, kind="output")
+            for name, digest in statement.subjects.items()
+        ),
+        statement=statement,
+    )
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _inputs(dependencies: list[Any]) -> Iterator[Node]:
+    """Dependencies that have a digest of their content."""
+    for item in map(_object, dependencies):
+        annotations = _object(item.get("annotations"))
+        if annotations.get("digestOf"):  # a package's RECORD says nothing of data
+            continue
+        for algorithm, value in _object(item.get("digest")).items():
+            if algorithm in SIZES:
+                name = str(item.get("name") or item.get("uri") or "")
+                kind = "dataset" if annotations.get("kind") == "dataset" else "material"
+                yield Node(digest=_digest(algorithm, value), name=name, kind=kind)
+
+
+def _digest(algorithm: str, value: object) -> Digest:
+    try:
+        return Digest.parse(f"{algorithm}:{value}")
+    except UsageError as error:
+        raise MalformedBundle(f"provenance: a dependency's digest: {error}") from error

@@ -1,0 +1,79 @@
+"""How runs of rows are named, and how a difference between two of a data set is told in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from mlsecops.provenance.entry import Diff
+
+COLUMNS: Final = "[columns]"
+"""Name of the entry that holds the names of a table's columns, in their order."""
+
+_PART: Final = re.compile(r"(?P<column>.*)\[(?P<start>\d+):(?P<stop>\d+)\]", re.DOTALL)
+_SHOWN: Final = 5
+
+
+def part_name(column: str, start: int, stop: int) -> str:
+    """Name of the rows of a column from `start` up to `stop`."""
+    return f"{column}[{start}:{stop}]"
+
+
+def part_of(name: str) -> tuple[str, int, int] | None:
+    """Column, first row and the one after the last of a named part; None for another name."""
+    match = _PART.fullmatch(name)
+    return None if match is None else (match["column"], int(match["start"]), int(match["stop"]))
+
+
+def told(difference: Diff) -> str:
+    """Say what differs; rows that were appended or cut off are told as such."""
+    added, removed = _by_column(difference.added), _by_column(difference.removed)
+    appended = {name: rows for name, rows in added.items() if rows[0] and name not in removed}
+    cut = {
+        name: (added[name][1] if name in added else rows[0], rows[1])
+        for name, rows in removed.items()
+        if (name in added and added[name][1] < rows[1]) or (rows[0] and name not in added)
+    }
+    words = [*_tell("appended", appended), *_tell("missing", cut)]
+    rest = Diff(
+        added=_others(difference.added, appended.keys() | (cut.keys() & added.keys())),
+        removed=_others(difference.removed, cut.keys()),
+        changed=tuple(name for name in difference.changed if name != COLUMNS),
+    )
+    if COLUMNS in difference.changed:
+        words.append("changed names or order of columns")
+    return "; ".join([str(rest), *words] if rest else words)
+
+
+def _by_column(names: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """First row and the one after the last of each column's parts."""
+    spans: dict[str, tuple[int, int]] = {}
+    for part in map(part_of, names):
+        if part is not None:
+            column, start, stop = part
+            first, last = spans.get(column, (start, stop))
+            spans[column] = min(first, start), max(last, stop)
+    return spans
+
+
+def _others(names: Iterable[str], columns: Iterable[str]) -> tuple[str, ...]:
+    told = frozenset(columns)
+    parts = ((name, part_of(name)) for name in names)
+    return tuple(name for name, part in parts if part is None or part[0] not in told)
+
+
+def _tell(word: str, columns: dict[str, tuple[int, int]]) -> list[str]:
+    """Words for each run of rows, with the columns that share it."""
+    by_rows: dict[tuple[int, int], list[str]] = {}
+    for column, rows in columns.items():
+        by_rows.setdefault(rows, []).append(column)
+    return [
+        f"{word} rows {start}:{stop} of {_some(sorted(names))}"
+        for (start, stop), names in by_rows.items()
+    ]
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
