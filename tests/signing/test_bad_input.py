@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from mlsecops import errors
 from mlsecops.cli import main
 from mlsecops.loading import SecureLoader
+from mlsecops.provenance import Digest, Statement
 from mlsecops.signing import KeySigner, Signer, TrustPolicy, Verifier, sign, verify
 from mlsecops.signing.bundle import MAX_BUNDLE_BYTES
 from tests.attackers.signing import drop_into, edit_bundle, forge_payload
@@ -146,11 +147,43 @@ def test_each_malformed_shard_is_named(
         verify(model, policy=policy)
 
 
+def test_a_signature_has_one_text_only(model: Path) -> None:
+    signer = Signer.generate("ed25519")
+    sign(model, signer)
+
+    def spell_otherwise(bundle: dict[str, Any]) -> None:
+        item = bundle["dsseEnvelope"]["signatures"][0]
+        same = item["sig"][:-3] + chr(ord(item["sig"][-3]) + 1) + "=="
+        assert base64.b64decode(same) == base64.b64decode(item["sig"])
+        item["sig"] = same
+
+    edit_bundle(model / "model.sig", spell_otherwise)
+    with pytest.raises(errors.MalformedBundle, match="canonical"):
+        verify(model, policy=TrustPolicy(keys=[signer.public_key]))
+
+
+def test_a_nested_statement_about_another_model_is_refused(
+    model: Path, signer: KeySigner, policy: TrustPolicy
+) -> None:
+    other = Statement.build(
+        subjects={"model": Digest.of(b"other")}, predicate_type="urn:bom", predicate={}
+    )
+    nested = base64.b64encode(other.payload).decode()
+    sign(model, signer)
+    forge_payload(
+        model / "model.sig",
+        signer,
+        lambda payload: payload["predicate"].update(statements=[nested]),
+    )
+    with pytest.raises(errors.MalformedBundle, match="about another model"):
+        verify(model, policy=policy)
+
+
 def shards(payload: dict[str, Any], size: float, name: str | None = None) -> None:
     predicate = payload["predicate"]
     predicate["serialization"].update(method="shards", shard_size=size)
     if name is not None:
-        predicate["resources"][0]["name"] = name
+        predicate["resources"] = [{**predicate["resources"][0], "name": name}]
 
 
 def test_nothing_is_read_past_the_bounds(model: Path, signer: KeySigner) -> None:
