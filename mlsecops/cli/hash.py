@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import warnings
 from pathlib import Path
 
 from mlsecops._files import write_atomically
-from mlsecops.cli.terminal import byte_progress
+from mlsecops.cli.terminal import byte_progress, note, plural, visible
+from mlsecops.errors import MLSecOpsWarning
 from mlsecops.provenance.digest import SIZES
 from mlsecops.provenance.manifest import Manifest, hash_path
 
@@ -17,18 +19,28 @@ EXAMPLE = "example: mlsecops hash data/ --format sha256sums --out SHA256SUMS"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.epilog = EXAMPLE
-    parser.add_argument("path", metavar="PATH", help="file or folder")
+    parser.add_argument("path", metavar="PATH", help="file, folder or URL (s3://bucket/model)")
     parser.add_argument("--algorithm", choices=tuple(SIZES), default="sha256")
     parser.add_argument(
         "--format", choices=("text", "json", "sha256sums", "croissant"), default="text"
+    )
+    parser.add_argument(
+        "--cache",
+        metavar="F",
+        help="remember digests in F, and do not read files again that have not changed since",
     )
     parser.add_argument("--out", type=Path, metavar="F", help="write there instead of printing")
 
 
 def run(options: argparse.Namespace) -> int:
     """Hash and print."""
-    with byte_progress("hashing") as progress:
-        manifest = hash_path(options.path, algorithm=options.algorithm, progress=progress)
+    with warnings.catch_warnings(record=True) as said, byte_progress("hashing") as progress:
+        warnings.simplefilter("always", MLSecOpsWarning)
+        manifest = hash_path(
+            options.path, algorithm=options.algorithm, cache=options.cache, progress=progress
+        )
+    for warning in said:
+        note(str(warning.message))
     text = _render(manifest, options.format)
     if options.out is None:
         print(text, end="")
@@ -41,6 +53,7 @@ def _render(manifest: Manifest, form: str) -> str:
     if form == "sha256sums":
         return manifest.to_sha256sums()
     if form == "text":
-        return f"{manifest.root}  {manifest.name} ({len(manifest)} files, {manifest.size} bytes)\n"
+        files = plural(len(manifest), "file")
+        return f"{manifest.root}  {visible(manifest.name)} ({files}, {manifest.size} bytes)\n"
     value = manifest.to_dict() if form == "json" else manifest.to_croissant()
     return f"{json.dumps(value, indent=2, ensure_ascii=False)}\n"

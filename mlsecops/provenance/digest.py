@@ -90,15 +90,20 @@ class Digest:
         return f"{self.algorithm}:{self.hex}"
 
 
-def new_hash(algorithm: str) -> Hash:
+def new_hash(algorithm: str, *, threads: bool = False) -> Hash:
     """Start a hash.
+
+    Args:
+        algorithm: One of those of :class:`Digest`.
+        threads: Whether much comes at once, so that BLAKE3 may use every core.
 
     Raises:
         UsageError: The algorithm is unknown.
         MissingExtra: ``blake3`` is asked for and not installed.
     """
     if algorithm == "blake3":
-        running: Hash = require("blake3").blake3()
+        blake3 = require("blake3").blake3
+        running: Hash = blake3(max_threads=blake3.AUTO if threads else 1)
         return running
     if algorithm not in SIZES:
         raise UsageError(

@@ -41,6 +41,9 @@ __all__ = [
 T = TypeVar("T")
 
 BUFFER: Final = 1 << 18
+AHEAD_BYTES: Final = 32 << 20
+"""From this size on reading and hashing overlap: it is worth a second thread."""
+AHEAD_BUFFER: Final = 1 << 21
 BATCH_FILES: Final = 32
 BATCH_BYTES: Final = 64 << 20
 SINGLE_THREAD_BYTES: Final = 4 << 20
@@ -230,7 +233,7 @@ def _open(found: Found, folders: dict[str, Below]) -> int:
 
 def _hash_open(descriptor: int, piece: Piece, algorithm: str, buffer: bytearray) -> Digest:
     found = piece.found
-    running = new_hash(algorithm)
+    running = new_hash(algorithm, threads=piece.size > AHEAD_BYTES)
     try:
         before = stamp_of(os.fstat(descriptor))
         count = _feed(descriptor, running.update, piece, buffer)
@@ -249,8 +252,10 @@ def _feed(
     descriptor: int, update: Callable[[memoryview], object], piece: Piece, buffer: bytearray
 ) -> int:
     """Read the piece, or just past an end that was announced: a growing file must not hold us."""
-    view = memoryview(buffer)
     most = piece.size + (piece.stop in {None, piece.found.size})
+    if most > AHEAD_BYTES:
+        return _feed_ahead(descriptor, update, piece.start, most)
+    view = memoryview(buffer)
     total = 0
     while total < most:
         window = view if most - total >= len(view) else view[: most - total]
@@ -259,6 +264,26 @@ def _feed(
             break
         update(view[:count])
         total += count
+    return total
+
+
+def _feed_ahead(
+    descriptor: int, update: Callable[[memoryview], object], start: int, most: int
+) -> int:
+    """As :func:`_feed`, but another thread reads the next bytes while these are hashed."""
+    views = [memoryview(bytearray(AHEAD_BUFFER)) for _ in range(2)]
+
+    def read(turn: int, done: int) -> int:
+        return os.preadv(descriptor, [views[turn % 2][: most - done]], start + done)
+
+    with ThreadPoolExecutor(1) as reader:
+        turn, total = 0, 0
+        count = read(turn, total)
+        while count:
+            following = reader.submit(read, turn + 1, total + count)
+            update(views[turn % 2][:count])
+            turn, total = turn + 1, total + count
+            count = following.result()
     return total
 
 
