@@ -33,6 +33,7 @@ from mlsecops.signing import (
     bundle_path,
     ignore_for,
     read_bundle,
+    without_bundle,
 )
 
 
@@ -137,7 +138,8 @@ class SecureLoader:
         self._require_not_isolated(signed.manifest.root, os.fspath(path))
         with self._acquire(path, signed, place) as (layout, held):
             actual = _manifest(layout, held, signed.manifest.algorithm)
-            verified = verifier.match(signed, actual, where=os.fspath(path), ignored=layout.hidden)
+            hidden = without_bundle(layout.hidden, Path(path), place)
+            verified = verifier.match(signed, actual, where=os.fspath(path), ignored=hidden)
             self._policy.require_not_revoked(held.digest)
             self._require_not_isolated(held.digest, os.fspath(path))
             found, examination = self._scan(held)

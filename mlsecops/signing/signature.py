@@ -23,8 +23,14 @@ if TYPE_CHECKING:
 
 
 def bundle_path(path: str | os.PathLike[str]) -> Path:
-    """Where the bundle of a model lies: ``DIR/model.sig``, or ``FILE.sig`` beside a file."""
+    """Where the bundle of a model lies: ``DIR/model.sig``, or ``FILE.sig`` beside a file.
+
+    Raises:
+        UsageError: There is nothing at the path.
+    """
     place = Path(path)
+    if not os.path.lexists(place):
+        raise UsageError(f"cannot read {os.fspath(path)}: there is no such file or folder")
     return place / SIGNATURE_NAME if place.is_dir() else place.with_name(f"{place.name}.sig")
 
 
@@ -36,6 +42,12 @@ def ignore_for(
     place = bundle.resolve()
     own = [place.relative_to(root).as_posix()] if root in place.parents else []
     return tuple(dict.fromkeys([*ignore, *own]))
+
+
+def without_bundle(names: Iterable[str], root: Path, bundle: Path) -> tuple[str, ...]:
+    """Names of files below a folder that are not its bundle."""
+    own = bundle.resolve()
+    return tuple(name for name in names if (root / name).resolve() != own)
 
 
 def sign(

@@ -14,7 +14,7 @@ from mlsecops.signing.bundle import Bundle, read_bundle
 from mlsecops.signing.detached import looks_detached, verify_detached_model
 from mlsecops.signing.policy import TrustPolicy
 from mlsecops.signing.shards import file_of
-from mlsecops.signing.signature import bundle_path, ignore_for
+from mlsecops.signing.signature import bundle_path, ignore_for, without_bundle
 from mlsecops.signing.verified import SignedModel, Verified
 from mlsecops.signing.verifier import Verifier
 
@@ -123,6 +123,4 @@ def _hidden(path: str | os.PathLike[str], ignore: tuple[str, ...], place: Path) 
     root = Path(path)
     if not root.is_dir():
         return ()
-    own = place.resolve()
-    names = list_tree(root, ignore=ignore).ignored
-    return tuple(name for name in names if (root / name).resolve() != own)
+    return without_bundle(list_tree(root, ignore=ignore).ignored, root, place)

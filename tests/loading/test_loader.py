@@ -399,3 +399,15 @@ def test_names_outside_torchs_own_list_are_resolved_only_when_allowed(tmp_path: 
     with pytest.raises(UsageError, match="cannot import"):
         torch_files.read_torch(str(file), device="cpu", legacy=False, names=["no.such.Name"])
     assert "no" not in sys.modules
+
+
+def test_only_files_that_no_signature_covers_are_reported(folder: Any, trusting: Any) -> None:
+    assert trusting().load(folder).verified.ignored == ()
+    (folder / ".git").mkdir()
+    (folder / ".git" / "hook").write_text("x")
+    assert trusting().load(folder).verified.ignored == (".git/hook",)
+
+
+def test_a_path_where_nothing_is_is_the_callers_fault(tmp_path: Any, trusting: Any) -> None:
+    with pytest.raises(UsageError, match="nowhere"):
+        trusting().load(tmp_path / "nowhere")

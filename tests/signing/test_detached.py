@@ -54,7 +54,9 @@ def test_a_detached_signature_is_what_pipelines_expect(file: Path, key: rsa.RSAP
 
 
 @pytest.mark.parametrize(
-    "salt", [padding.PSS.MAX_LENGTH, padding.PSS.DIGEST_LENGTH, 0, 20], ids=str
+    "salt",
+    [padding.PSS.MAX_LENGTH, padding.PSS.DIGEST_LENGTH, 0, 20],
+    ids=["longest", "digest", "none", "20"],
 )
 @pytest.mark.parametrize("form", [bytes, base64.b64encode, base64.encodebytes])
 def test_signatures_of_pipelines_verify_with_any_salt_raw_or_in_base64(

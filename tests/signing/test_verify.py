@@ -295,3 +295,8 @@ def test_nobody_else_makes_a_proof(model: Path) -> None:
             name="m", digest=manifest.root, manifest=manifest, signers=(), statements=(),
             ignored=(), proof=object(),
         )  # fmt: skip
+
+
+def test_a_path_where_nothing_is_is_the_callers_fault(tmp_path: Path, policy: TrustPolicy) -> None:
+    with pytest.raises(errors.UsageError, match="nowhere"):
+        verify(tmp_path / "nowhere", policy=policy)
