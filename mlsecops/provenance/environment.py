@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -112,3 +112,42 @@ def platform_facts() -> dict[str, Any]:
         "frameworks": frameworks,
         "environment": {name: os.environ[name] for name in ALLOWED_VARIABLES if name in os.environ},
     }
+
+
+def framework_facts() -> dict[str, Any]:
+    """Seeds and devices of the frameworks that this process has already imported."""
+    seeds, devices = {}, {}
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        seeds["torch"] = _told(torch.initial_seed)
+        devices["torch"] = _told(lambda: _torch_device(torch))
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is not None:
+        eager = sys.modules.get("tensorflow.python.eager.context")
+        seeds["tensorflow"] = _told(lambda: None if eager is None else eager.global_seed())
+        devices["tensorflow"] = _told(
+            lambda: ", ".join(
+                device.device_type for device in tensorflow.config.get_visible_devices()
+            )
+        )
+    return {"seeds": _known(seeds), "devices": _known(devices)}
+
+
+def _torch_device(torch: Any) -> str:
+    """The accelerator in use; asking for one that is not would start it."""
+    if not torch.cuda.is_initialized():
+        return "cpu"
+    return f"cuda: {torch.cuda.get_device_name()}"
+
+
+def _told(ask: Callable[[], object]) -> str | None:
+    """What a framework says of itself, as text: seeds do not fit a JSON number everywhere."""
+    try:
+        answer = ask()
+    except Exception:  # noqa: BLE001 - a framework's trouble must not fail the training
+        return None
+    return None if answer is None else str(answer)
+
+
+def _known(facts: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: fact for name, fact in facts.items() if fact is not None}

@@ -17,9 +17,8 @@ from typing import Any, Final, Self
 from mlsecops.errors import MalformedBundle, UsageError
 from mlsecops.provenance.digest import SIZES, Digest
 from mlsecops.provenance.opening import open_regular
-from mlsecops.provenance.statement import Statement, parse_object
+from mlsecops.provenance.statement import SLSA_PROVENANCE, Statement, parse_object
 
-SLSA_PROVENANCE: Final = "https://slsa.dev/provenance/v1"
 MAX_BUNDLE_BYTES: Final = 256 << 20
 
 

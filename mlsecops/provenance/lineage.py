@@ -12,23 +12,40 @@ import inspect
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from mlsecops.errors import UsageError
 from mlsecops.provenance.digest import Digest
-from mlsecops.provenance.environment import code_descriptor, code_folder, packages, platform_facts
+from mlsecops.provenance.environment import (
+    code_descriptor,
+    code_folder,
+    framework_facts,
+    packages,
+    platform_facts,
+)
 from mlsecops.provenance.manifest import Manifest, hash_path
-from mlsecops.provenance.statement import Statement
+from mlsecops.provenance.statement import SLSA_PROVENANCE, Statement
+
+__all__ = [
+    "BUILD_TYPE",
+    "SLSA_PROVENANCE",
+    "RunState",
+    "TrainingRun",
+    "current_run",
+    "dataset_descriptor",
+    "tracked",
+    "training_run",
+    "utc_now",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Clock = Callable[[], datetime]
 
-SLSA_PROVENANCE: Final = "https://slsa.dev/provenance/v1"
 BUILD_TYPE: Final = "urn:mlsecops:training-run:1"
 BUILDER: Final = "urn:mlsecops:builder:local"
 
@@ -81,6 +98,7 @@ class TrainingRun:
         self._code = code_descriptor(code)
         self._started = clock()
         self._finished: datetime | None = None
+        self._facts: dict[str, Any] | None = None
         parent = _current.get()
         self._parent = None if parent is None else parent.id
 
@@ -100,6 +118,7 @@ class TrainingRun:
         """End the run; done once, by the ``with`` block that opened it."""
         if self._finished is None:
             self._finished = self._clock()
+            self._facts = {**platform_facts(), **framework_facts()}
             self.failure = None if failure is None else type(failure).__name__
             self.state = RunState.SUCCEEDED if failure is None else RunState.FAILED
 
@@ -137,7 +156,10 @@ class TrainingRun:
                 "entryPoint": self.name,
                 "hyperparameters": self.hyperparameters,
             },
-            "internalParameters": {**platform_facts(), "parentRun": self._parent},
+            "internalParameters": {
+                **(self._facts or {**platform_facts(), **framework_facts()}),
+                "parentRun": self._parent,
+            },
             "resolvedDependencies": [
                 *(dataset_descriptor(data) for data in self.datasets),
                 self._code,
@@ -231,19 +253,41 @@ def tracked(
     """Decorate a training function: each call is a run, its plain arguments the hyperparameters.
 
     Inside, :func:`current_run` gives the run, to add outputs. Arguments that are not plain JSON
-    values (data, models) are left out.
+    values (data, models) are left out. A coroutine function's run ends when it is awaited to its
+    end.
+
+    Raises:
+        UsageError: The function is a generator: when its training ends cannot be told.
     """
     inputs = tuple(datasets)
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise UsageError(
+                f"cannot track {function.__qualname__}, a generator: expected a function or a "
+                "coroutine function; open training_run(…) inside instead"
+            )
         signature = inspect.signature(function)
+
+        def run(arguments: inspect.BoundArguments) -> AbstractContextManager[TrainingRun]:
+            arguments.apply_defaults()
+            plain = {key: item for key, item in arguments.arguments.items() if _is_plain(item)}
+            return training_run(
+                name, datasets=inputs, hyperparameters=plain, code=code, clock=clock
+            )
+
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def waiting(*args: P.args, **kwargs: P.kwargs) -> Any:
+                with run(signature.bind(*args, **kwargs)):
+                    return await function(*args, **kwargs)
+
+            return cast("Callable[P, R]", waiting)
 
         @functools.wraps(function)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-            bound = signature.bind(*args, **kwargs)
-            bound.apply_defaults()
-            plain = {key: value for key, value in bound.arguments.items() if _is_plain(value)}
-            with training_run(name, datasets=inputs, hyperparameters=plain, code=code, clock=clock):
+            with run(signature.bind(*args, **kwargs)):
                 return function(*args, **kwargs)
 
         return wrapper

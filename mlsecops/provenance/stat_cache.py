@@ -30,6 +30,7 @@ COARSE_GRAIN_NS: Final = 2_000_000_000
 T = TypeVar("T")
 
 _LAYOUT: Final = 1
+_TURNS: Final = 500
 _PASSING: Final = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -131,12 +132,23 @@ class StatCache:
     def _prepare(self) -> None:
         self._require_own()
         try:
-            with closing(self._connect()) as connection:
-                _lay_out(connection)
+            self._lay_out()
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", None) in _PASSING:
                 raise UsageError(f"cannot use the cache {self.path}: {error}") from error
             self._rebuild(error)
+
+    def _lay_out(self) -> None:
+        """Make the table; SQLite does not wait for the switch to a write-ahead log by itself."""
+        for turn in range(_TURNS):
+            try:
+                with closing(self._connect()) as connection:
+                    return _lay_out(connection)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or turn == _TURNS - 1:
+                    raise
+                time.sleep(BUSY_SECONDS / _TURNS)
+        return None
 
     def _require_own(self) -> None:
         try:
@@ -197,8 +209,7 @@ class StatCache:
                 continue
         self._require_own()
         try:
-            with closing(self._connect()) as connection:
-                _lay_out(connection)
+            self._lay_out()
         except sqlite3.Error as again:
             raise UsageError(f"cannot use the cache {self.path}: {again}") from again
 
@@ -209,13 +220,16 @@ def granularity(stamp: Stamp) -> int:
 
 
 def _lay_out(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA journal_mode = WAL")
+    [mode] = connection.execute("PRAGMA journal_mode").fetchone()
+    if mode != "wal":
+        connection.execute("PRAGMA journal_mode = WAL")
     [version] = connection.execute("PRAGMA user_version").fetchone()
     if version not in {0, _LAYOUT}:
         raise sqlite3.DatabaseError(f"layout {version}: expected {_LAYOUT}")
     with connection:
         connection.execute(_SCHEMA)
-        connection.execute(f"PRAGMA user_version = {_LAYOUT}")
+        if version != _LAYOUT:
+            connection.execute(f"PRAGMA user_version = {_LAYOUT}")
 
 
 def _select(

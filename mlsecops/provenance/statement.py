@@ -14,6 +14,7 @@ from mlsecops.errors import MalformedBundle, UsageError
 from mlsecops.provenance.digest import SIZES, Digest
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
+SLSA_PROVENANCE: Final = "https://slsa.dev/provenance/v1"
 
 
 @dataclass(frozen=True, slots=True)

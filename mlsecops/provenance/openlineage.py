@@ -1,0 +1,65 @@
+"""How lineage is told to catalogues that speak OpenLineage: one event for each finished run.
+
+Steps of a :class:`Lineage` go in, plain values for JSON come out.
+
+Source: OpenLineage specification 2-0-2, RunEvent; facets ParentRunFacet 1-0-1 and
+DatasetVersionDatasetFacet 1-0-1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from mlsecops.provenance.graph import Node, Step
+
+PRODUCER: Final = "urn:mlsecops"
+SCHEMA: Final = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"
+_PARENT: Final = "https://openlineage.io/spec/facets/1-0-1/ParentRunFacet.json"
+_VERSION: Final = "https://openlineage.io/spec/facets/1-0-1/DatasetVersionDatasetFacet.json"
+
+
+def openlineage_events(steps: Iterable[Step], *, namespace: str) -> list[dict[str, Any]]:
+    """One COMPLETE or FAIL event for each run; a digest is its data set's version.
+
+    Args:
+        steps: Runs, as :attr:`Lineage.steps` holds them.
+        namespace: Where the jobs and data sets are named.
+    """
+    known = list(steps)
+    names = {step.id: step.name for step in known}
+    return [_event(step, namespace, names) for step in known]
+
+
+def _event(step: Step, namespace: str, names: dict[str, str]) -> dict[str, Any]:
+    details = step.statement.predicate.get("runDetails", {})
+    metadata = details.get("metadata", {})
+    outcomes = [item.get("annotations", {}) for item in details.get("byproducts", [])]
+    failed = any(outcome.get("state") == "failed" for outcome in outcomes)
+    facets = {}
+    if step.parent is not None:
+        facets["parent"] = {
+            "_producer": PRODUCER,
+            "_schemaURL": _PARENT,
+            "run": {"runId": step.parent},
+            "job": {"namespace": namespace, "name": names.get(step.parent, "unknown")},
+        }
+    return {
+        "eventType": "FAIL" if failed else "COMPLETE",
+        "eventTime": metadata.get("finishedOn") or metadata.get("startedOn"),
+        "producer": PRODUCER,
+        "schemaURL": SCHEMA,
+        "run": {"runId": step.id, "facets": facets},
+        "job": {"namespace": namespace, "name": step.name},
+        "inputs": [_dataset(node, namespace) for node in step.inputs],
+        "outputs": [_dataset(node, namespace) for node in step.outputs],
+    }
+
+
+def _dataset(node: Node, namespace: str) -> dict[str, Any]:
+    version = {
+        "_producer": PRODUCER,
+        "_schemaURL": _VERSION,
+        "datasetVersion": str(node.digest),
+    }
+    return {"namespace": namespace, "name": node.name, "facets": {"version": version}}

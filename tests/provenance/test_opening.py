@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from mlsecops import errors
+from mlsecops.provenance import hash_path
+from mlsecops.provenance.hashing import hash_files
+from mlsecops.provenance.opening import Below
+from mlsecops.provenance.tree import list_tree
+from tests.attackers.provenance import swap_folder_for_link
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "model"
+    (root / "a" / "b").mkdir(parents=True)
+    (root / "a" / "b" / "weights").write_bytes(b"good")
+    outside = tmp_path / "outside" / "b"
+    outside.mkdir(parents=True)
+    (outside / "weights").write_bytes(b"evil")
+    return root
+
+
+@pytest.mark.parametrize("name", ["a", "a/b"])
+def test_a_folder_swapped_for_a_link_between_walk_and_reading_is_refused(
+    folder: Path, name: str
+) -> None:
+    files = list(list_tree(folder).files.values())
+    swap_folder_for_link(folder / name, folder.parent / "outside")
+    with pytest.raises(errors.UnsafeContent, match=f"{name} is a symlink: expected a folder"):
+        hash_files(files)
+
+
+def test_a_folder_swapped_for_a_link_to_itself_is_refused_as_well(folder: Path) -> None:
+    files = list(list_tree(folder).files.values())
+    swap_folder_for_link(folder / "a", folder / "a-moved")
+    with pytest.raises(errors.UnsafeContent, match="a symlink"):
+        hash_files(files)
+
+
+def test_a_folder_swapped_for_a_link_while_the_tree_is_listed_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.scandir
+
+    def swap_after(place: int) -> object:
+        entries = list(real(place))
+        if any(entry.name == "b" for entry in entries):
+            monkeypatch.setattr(os, "scandir", real)
+            swap_folder_for_link(folder / "a" / "b", folder.parent / "outside" / "b")
+        return _Closing(entries)
+
+    monkeypatch.setattr(os, "scandir", swap_after)
+    with pytest.raises(errors.UnsafeContent, match="b is a symlink"):
+        list_tree(folder)
+
+
+class _Closing(list):  # type: ignore[type-arg]
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+def test_a_file_exchanged_between_walk_and_reading_is_refused(folder: Path) -> None:
+    files = list(list_tree(folder).files.values())
+    target = folder / "a" / "b" / "weights"
+    other = target.with_name("other")
+    other.write_bytes(b"evil")
+    other.replace(target)
+    with pytest.raises(errors.ChangedDuringLoad, match="weights"):
+        hash_files(files)
+
+
+def test_a_file_replaced_by_a_folder_or_unreadable_is_named(folder: Path) -> None:
+    with Below(str(folder)) as below:
+        with pytest.raises(errors.UnsafeContent, match="weights is a regular file"):
+            below.folder("a/b/weights")
+        with pytest.raises(errors.UnsafeContent, match="b is a folder"):
+            below.file("a/b")
+        with pytest.raises(errors.UsageError, match="nothing"):
+            below.file("a/nothing")
+
+
+def test_a_tree_deeper_than_open_files_and_recursion_allow_is_hashed(tmp_path: Path) -> None:
+    current = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(1500):  # the whole path is longer than a path may be
+        os.mkdir("deep", dir_fd=current)
+        below = os.open("deep", os.O_RDONLY, dir_fd=current)
+        os.close(current)
+        current = below
+    os.close(os.open("leaf", os.O_CREAT | os.O_WRONLY, dir_fd=current))
+    os.close(current)
+    try:
+        [entry] = hash_path(tmp_path).entries
+    finally:  # deeper than what cleans up after the tests can go
+        subprocess.run(["rm", "-rf", tmp_path / "deep"], check=True)
+    assert entry.name == "deep/" * 1500 + "leaf"
+
+
+def test_no_descriptor_stays_open(folder: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names are counted, not used
+    hash_path(folder)
+    (folder / "a" / "link").symlink_to("b")
+    with pytest.raises(errors.UnsafeContent):
+        hash_path(folder)
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - as above

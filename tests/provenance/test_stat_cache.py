@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from mlsecops import errors
+from mlsecops.provenance import Digest, StatCache, hash_path
+from mlsecops.provenance.hashing import Span
+from tests.attackers.provenance import flip_byte_and_put_the_time_back
+
+FILES = 40
+
+
+class Later(StatCache):
+    """A cache whose clock is a minute on, so that fresh files count as settled."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, clock=lambda: time.time_ns() + 60_000_000_000)
+        self.hits = 0
+
+    def lookup(self, spans: Iterable[Span], *, algorithm: str) -> dict[Span, Digest]:
+        known = super().lookup(spans, algorithm=algorithm)
+        self.hits += len(known)
+        return known
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "data"
+    root.mkdir()
+    for index in range(FILES):
+        (root / f"{index:02}").write_bytes(bytes([index]) * 100)
+    return root
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Later:
+    return Later(tmp_path / "cache.db")
+
+
+def test_an_unchanged_folder_is_not_read_again(folder: Path, cache: Later) -> None:
+    first = hash_path(folder, cache=cache)
+    assert cache.hits == 0
+    assert hash_path(folder, cache=cache) == first == hash_path(folder)
+    assert cache.hits == FILES
+
+
+def test_an_edit_of_the_same_size_with_its_time_put_back_is_seen(
+    folder: Path, cache: Later
+) -> None:
+    manifest = hash_path(folder, cache=cache)
+    flip_byte_and_put_the_time_back(folder / "07")
+    with pytest.raises(errors.DigestMismatch, match="'07'"):
+        manifest.verify(folder, cache=cache)
+    assert cache.hits == FILES - 1
+
+
+def test_an_edit_right_after_hashing_is_seen_without_waiting(folder: Path, tmp_path: Path) -> None:
+    for _ in range(5):  # within the file system's granularity, as an attacker would
+        (folder / "00").write_bytes(b"a" * 100)
+        manifest = hash_path(folder, cache=tmp_path / "cache.db")
+        flip_byte_and_put_the_time_back(folder / "00")
+        assert manifest.diff(hash_path(folder, cache=tmp_path / "cache.db")).changed == ("00",)
+
+
+@pytest.mark.parametrize(("after", "kept"), [(10_000_000, 0), (60_000_000, FILES)])
+def test_a_file_that_changed_within_the_granularity_is_not_kept(
+    folder: Path, tmp_path: Path, after: int, kept: int
+) -> None:
+    changed = max(path.stat().st_ctime_ns for path in folder.iterdir())
+    hash_path(folder, cache=StatCache(tmp_path / "cache.db", clock=lambda: changed + after))
+    again = Later(tmp_path / "cache.db")
+    hash_path(folder, cache=again)
+    assert again.hits <= kept
+    assert (again.hits == FILES) == (kept == FILES)
+
+
+def test_whole_seconds_are_taken_for_a_coarse_clock(tmp_path: Path) -> None:
+    cache = StatCache(tmp_path / "cache.db")
+    second = 1_700_000_000 * 1_000_000_000
+    span: Span = ((1, 2, 3, second, second), 0, 3)
+    assert cache.store({span: Digest.of(b"abc")}, began=second + 1_000_000_000) == 0
+    assert cache.store({span: Digest.of(b"abc")}, began=second + 3_000_000_000) == 1
+
+
+def test_algorithms_and_shards_do_not_mix(folder: Path, cache: Later) -> None:
+    hash_path(folder, cache=cache)
+    for options in ({"algorithm": "blake2b"}, {"shard_size": 64}):
+        assert hash_path(folder, cache=cache, **options) == hash_path(folder, **options)
+        assert cache.hits == 0
+        assert hash_path(folder, cache=cache, **options) == hash_path(folder, **options)
+        cache.hits = 0
+
+
+@pytest.mark.parametrize("place", [1, -1, 2**63 - 1, 2**63, 2**64 - 1])
+def test_any_inode_number_can_be_kept(tmp_path: Path, place: int) -> None:
+    cache = StatCache(tmp_path / "cache.db")
+    span: Span = ((place % 2**64, place % 2**64, 3, 5, 5), 0, 3)
+    cache.store({span: Digest.of(b"abc")}, began=10**18)
+    assert cache.lookup([span], algorithm="sha256") == {span: Digest.of(b"abc")}
+
+
+def overwrite(path: Path) -> None:
+    path.write_bytes(b"no database" * 1000)
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def drop_the_table(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE digest")
+
+
+def shorten_values(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE digest SET value = x'00'")
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def require_rebuilt(folder: Path, used: Later) -> None:
+    expected = hash_path(folder)
+    with pytest.warns(errors.MLSecOpsWarning, match="made anew"):
+        assert hash_path(folder, cache=used) == expected
+    after = Later(Path(used.path))
+    hash_path(folder, cache=after)
+    assert hash_path(folder, cache=after) == expected
+    assert after.hits >= FILES
+
+
+@pytest.mark.parametrize("attack", [overwrite, drop_the_table, shorten_values, remove])
+def test_a_cache_that_is_damaged_while_in_use_is_rebuilt(
+    folder: Path, cache: Later, attack: Callable[[Path], None]
+) -> None:
+    hash_path(folder, cache=cache)
+    attack(Path(cache.path))
+    require_rebuilt(folder, cache)
+
+
+@pytest.mark.parametrize("attack", [overwrite, truncate])
+def test_a_damaged_cache_is_rebuilt_when_it_is_opened(
+    folder: Path, cache: Later, attack: Callable[[Path], None]
+) -> None:
+    hash_path(folder, cache=cache)
+    attack(Path(cache.path))
+    with pytest.warns(errors.MLSecOpsWarning, match="made anew"):
+        hash_path(folder, cache=cache.path)
+    assert hash_path(folder, cache=cache) == hash_path(folder)
+
+
+def test_a_cache_that_others_can_write_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cache.db"
+    path.touch(mode=0o600)
+    path.chmod(0o666)
+    with pytest.raises(errors.UsageError, match="by others"):
+        StatCache(path)
+
+
+def test_a_cache_behind_a_symlink_or_in_no_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    for path in (tmp_path / "link", tmp_path / "none" / "cache.db", tmp_path):
+        with pytest.raises(errors.UsageError, match="cannot use the cache"):
+            StatCache(path)
+
+
+def test_a_cache_is_its_owners_alone(cache: Later) -> None:
+    assert Path(cache.path).stat().st_mode & 0o777 == 0o600
+
+
+def hash_with(folder: str, cache: str) -> str:
+    return str(hash_path(folder, cache=Later(Path(cache))).root)
+
+
+def test_many_processes_share_a_cache(folder: Path, tmp_path: Path) -> None:
+    with ProcessPoolExecutor(4, mp_context=get_context("fork")) as pool:
+        roots = pool.map(hash_with, [str(folder)] * 12, [str(tmp_path / "cache.db")] * 12)
+        assert set(roots) == {str(hash_path(folder).root)}
+
+
+def test_a_cache_that_another_holds_for_too_long_is_left_out(
+    folder: Path, cache: Later, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlsecops.provenance.stat_cache.BUSY_SECONDS", 0.01)
+    with sqlite3.connect(cache.path, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.warns(errors.MLSecOpsWarning, match="left out"):
+            assert hash_path(folder, cache=cache) == hash_path(folder)
