@@ -6,8 +6,8 @@ column. A type and its values:
 
 - numbers, booleans, dates, timestamps without a zone, durations: the type's numpy name
   (``<f4``, ``|b1``, ``<M8[D]``, ``<m8[us]``), values little-endian, booleans a byte each;
-- timestamps with a zone ``<M8[us] Europe/Oslo``; times of day ``time[us]`` as 64-bit integers;
-  ``decimal(p,s)`` as 256-bit integers;
+- timestamps with a zone ``<M8[us] Europe/Oslo``; ``decimal(p,s)`` as 256-bit integers; times of
+  day (``time``) as nanoseconds, whatever their unit, in 64-bit integers;
 - ``string`` and ``binary``: the lengths as 64-bit integers, then the bytes;
 - ``list``: the lengths, then the items; ``struct``: each field; both as columns of their own;
   lists of one fixed length are further dimensions of the shape.
@@ -128,7 +128,9 @@ def _put_fixed(update: Update, values: Any, arrow: Any) -> int:
         return _put(update, wide, _DECIMAL_BYTES)
     if kinds.is_integer(kind):
         return _put(update, values, kind.bit_width // 8)
-    if kind.bit_width < arrow.int64().bit_width:
+    if kinds.is_time(kind):
+        values = values.cast(arrow.time64("ns"))
+    elif kinds.is_date32(kind):
         values = values.cast(arrow.int32())
     return _put(update, values.cast(arrow.int64()), 8)
 
@@ -143,15 +145,28 @@ def _plain(values: Any, arrow: Any) -> Any:
         for size in reversed(shape[1:]):
             values = _split_items(values, size, arrow)
     if kinds.is_dictionary(values.type):
-        values = values.dictionary_decode()
+        words = _plain(values.dictionary, arrow)  # views do not decode
+        values = arrow.DictionaryArray.from_arrays(values.indices, words).dictionary_decode()
     if kinds.is_run_end_encoded(values.type):
         values = require("pyarrow.compute").run_end_decode(values)
-    kind = values.type
+    wanted = _laid_out(values.type, arrow)
+    return values if wanted == values.type else values.cast(wanted)
+
+
+def _laid_out(kind: Any, arrow: Any) -> Any:
+    """The type whose values are the same and whose text is laid out in one way, at any depth."""
+    kinds = arrow.types
     if kinds.is_string(kind) or kinds.is_string_view(kind):
-        return values.cast(arrow.large_string())
+        return arrow.large_string()
     if kinds.is_binary(kind) or kinds.is_binary_view(kind) or kinds.is_fixed_size_binary(kind):
-        return values.cast(arrow.large_binary())
-    return values
+        return arrow.large_binary()
+    if kinds.is_list(kind) or kinds.is_large_list(kind):
+        return arrow.large_list(_laid_out(kind.value_type, arrow))
+    if kinds.is_fixed_size_list(kind):
+        return arrow.list_(_laid_out(kind.value_type, arrow), kind.list_size)
+    if kinds.is_struct(kind):
+        return arrow.struct([(field.name, _laid_out(field.type, arrow)) for field in kind])
+    return kind
 
 
 def _is_list(kind: Any, kinds: Any) -> bool:
@@ -187,8 +202,8 @@ def _type_name(kind: Any, column: str, kinds: Any) -> str:
         return f"<M8[{kind.unit}]{'' if kind.tz is None else f' {kind.tz}'}"
     if kinds.is_decimal(kind):
         return f"decimal({kind.precision},{kind.scale})"
-    if kinds.is_duration(kind) or kinds.is_time(kind):
-        return f"<m8[{kind.unit}]" if kinds.is_duration(kind) else f"time[{kind.unit}]"
+    if kinds.is_duration(kind):
+        return f"<m8[{kind.unit}]"
     if kinds.is_fixed_size_list(kind):
         return f"list[{kind.list_size}]"
     if _is_list(kind, kinds):
@@ -199,6 +214,7 @@ def _type_name(kind: Any, column: str, kinds: Any) -> str:
         kinds.is_boolean: "|b1",
         kinds.is_date32: "<M8[D]",
         kinds.is_date64: "date[ms]",
+        kinds.is_time: "time",
         kinds.is_large_string: "string",
         kinds.is_large_binary: "binary",
         kinds.is_null: "null",

@@ -21,22 +21,15 @@ CHUNK: Final = 1 << 22
 THREADS: Final = 8
 """Downloads at a time: they wait for the network more than for a core."""
 
-_VERSIONS: Final = ("ETag", "etag", "LastModified", "mtime", "created", "generation")
+_CHANGING: Final = ("size", "ETag", "etag", "LastModified", "mtime", "created", "generation")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """An object as a listing showed it.
-
-    Attributes:
-        url: Its full URL.
-        size: Bytes.
-        version: What the store says changes with its content (entity tag, times).
-    """
+    """An object as a listing showed it: its full URL and its size in bytes."""
 
     url: str
     size: int
-    version: str
 
 
 def url_name(url: str) -> str:
@@ -92,15 +85,16 @@ def _hash_one(file: RemoteFile, algorithm: str) -> Digest:
     running, count = new_hash(algorithm), 0
     system, path = _system(file.url)
     try:
+        before = _seen(system, path)
         with system.open(path, "rb", cache_type="readahead", block_size=CHUNK) as stream:
             while count <= file.size and (chunk := stream.read(CHUNK)):
                 running.update(chunk)
                 count += len(chunk)
         system.invalidate_cache(path)
-        after = _described(file.url, system.info(path))
+        after = _seen(system, path)
     except Exception as error:  # stores raise errors of their own kinds
         raise _unreadable(file.url, error) from error
-    if after != file or count != file.size:
+    if after != before or count != file.size:
         raise ChangedDuringLoad(
             f"{file.url} changed while it was being hashed: expected {file.size} unchanging bytes, "
             f"read {count}; stop the writer and retry"
@@ -108,12 +102,18 @@ def _hash_one(file: RemoteFile, algorithm: str) -> Digest:
     return Digest(algorithm, running.digest())
 
 
+def _seen(system: Any, path: str) -> tuple[str, ...]:
+    """What a store says of an object that changes with its content."""
+    info = system.info(path)
+    return tuple(str(info.get(key)) for key in _CHANGING)
+
+
 def _listing(url: str, ignore: Collection[str]) -> tuple[dict[str, RemoteFile], bool]:
     system, path = _system(url)
     try:
         system.invalidate_cache()
         if system.isfile(path):
-            return {url_name(url): _described(url, system.info(path))}, True
+            return {url_name(url): RemoteFile(url, int(system.info(path)["size"]))}, True
         found: Mapping[str, Any] = system.find(path, detail=True)
     except Exception as error:  # stores raise errors of their own kinds
         raise _unreadable(url, error) from error
@@ -122,7 +122,7 @@ def _listing(url: str, ignore: Collection[str]) -> tuple[dict[str, RemoteFile], 
     for key, info in found.items():
         name = _relative(key, top, url)
         if not _hidden(name, ignore):
-            files[name] = _described(f"{url.rstrip('/')}/{name}", info)
+            files[name] = RemoteFile(f"{url.rstrip('/')}/{name}", int(info["size"]))
     if not found:
         raise UsageError(f"cannot read {url}: nothing is there")
     return files, False
@@ -141,11 +141,6 @@ def _unreadable(url: str, error: Exception) -> MLSecOpsError:
     if isinstance(error, MLSecOpsError):
         return error
     return UsageError(f"cannot read {url}: {type(error).__name__}: {error}")
-
-
-def _described(url: str, info: Mapping[str, Any]) -> RemoteFile:
-    version = " ".join(f"{key}={info[key]}" for key in _VERSIONS if key in info)
-    return RemoteFile(url=url, size=int(info["size"]), version=version)
 
 
 def _relative(key: str, top: str, url: str) -> str:

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from mlsecops import errors, hash_dataset
+from mlsecops.provenance import hash_path
+
+FILES = {"a.bin": b"one", "sub/b.bin": b"two" * 1_000_000, "sub/é ü": b"", "model.sig": b"{}"}
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Path:
+    for name, data in FILES.items():
+        path = tmp_path / "m" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return tmp_path / "m"
+
+
+@pytest.fixture
+def memory() -> Iterator[str]:
+    top = f"memory://{uuid.uuid4().hex}/m"
+    system = fsspec.filesystem("memory")
+    for name, data in FILES.items():
+        system.pipe(f"{top}/{name}", data)
+    yield top
+    system.rm(top, recursive=True)
+
+
+def put(url: str, data: bytes) -> None:
+    with fsspec.open(url, "wb") as stream:
+        stream.write(data)
+
+
+def test_a_prefix_has_the_manifest_of_the_same_folder(local: Path, memory: str) -> None:
+    assert hash_path(memory) == hash_path(local)
+    assert hash_path(memory, ignore=["sub"]) == hash_path(local, ignore=["sub"])
+    assert hash_dataset(memory, name="d") == hash_dataset(local, name="d")
+
+
+def test_an_object_has_the_manifest_of_the_same_file(local: Path, memory: str) -> None:
+    assert hash_path(f"{memory}/sub/b.bin") == hash_path(local / "sub" / "b.bin")
+
+
+def test_progress_and_an_executor_of_the_callers_are_heeded(memory: str) -> None:
+    seen: list[tuple[int, int]] = []
+    with ThreadPoolExecutor(1) as pool:
+        manifest = hash_path(
+            memory, executor=pool, progress=lambda done, total: seen.append((done, total))
+        )
+    assert seen[-1] == (manifest.size, manifest.size)
+
+
+def test_verification_names_the_object_that_changed(local: Path, memory: str) -> None:
+    manifest = hash_path(local)
+    manifest.verify(memory)
+    put(f"{memory}/a.bin", b"two")
+    with pytest.raises(errors.DigestMismatch, match=r"'a\.bin'"):
+        manifest.verify(memory)
+
+
+def test_an_object_that_changes_while_it_is_read_is_refused(
+    memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlsecops.provenance import remote  # noqa: PLC0415 - only this test reaches inside
+
+    real = remote.new_hash
+
+    def tampering(algorithm: str) -> Any:
+        put(f"{memory}/a.bin", b"a longer object")
+        return real(algorithm)
+
+    monkeypatch.setattr(remote, "new_hash", tampering)
+    with pytest.raises(errors.ChangedDuringLoad, match=r"a\.bin"):
+        hash_path(f"{memory}/a.bin")
+
+
+@pytest.mark.parametrize("key", ["a//b", "../up", "a/./b"])
+def test_a_key_that_is_no_relative_path_is_refused(
+    memory: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = fsspec.filesystem("memory")
+    top = memory.removeprefix("memory:/")
+    hostile = {f"{top}/{key}": {"size": 1, "type": "file"}}
+    monkeypatch.setattr(type(system), "find", lambda *_, **__: hostile)
+    with pytest.raises(errors.UnsafeContent, match="no relative path"):
+        hash_path(memory)
+
+
+@pytest.mark.parametrize(
+    "url", ["memory://nothing/here", "nosuchscheme://x/y", "file:///no/such/place"]
+)
+def test_a_url_where_nothing_is_is_the_callers_fault(url: str) -> None:
+    with pytest.raises(errors.UsageError, match="cannot read"):
+        hash_path(url)
+
+
+def test_a_cache_and_shards_are_refused_for_a_url(memory: str, tmp_path: Path) -> None:
+    for options in ({"cache": tmp_path / "c"}, {"shard_size": 8}):
+        with pytest.raises(errors.UsageError, match="local files"):
+            hash_path(memory, **options)
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    boto3 = pytest.importorskip("boto3")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="models")
+        for name, data in FILES.items():
+            client.put_object(Bucket="models", Key=f"m/{name}", Body=data)
+        yield "s3://models"
+    server.stop()
+
+
+@pytest.mark.filterwarnings("ignore:Your installed version of s3fs:UserWarning")
+def test_a_bucket_has_the_manifest_of_the_same_folder(local: Path, bucket: str) -> None:
+    assert hash_path(f"{bucket}/m") == hash_path(local)
+    assert hash_path(f"{bucket}/m/a.bin") == hash_path(local / "a.bin")
+    with pytest.raises(errors.UsageError, match="cannot read"):
+        hash_path(f"{bucket}/none")
+
+
+@pytest.mark.filterwarnings("ignore:Your installed version of s3fs:UserWarning")
+def test_an_object_replaced_in_a_bucket_is_named(local: Path, bucket: str) -> None:
+    import boto3  # noqa: PLC0415 - the fixture has required it
+
+    manifest = hash_path(local)
+    boto3.client("s3").put_object(Bucket="models", Key="m/a.bin", Body=b"eno")
+    with pytest.raises(errors.DigestMismatch, match=r"changed 'a\.bin'"):
+        manifest.verify(f"{bucket}/m")
