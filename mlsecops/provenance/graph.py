@@ -45,6 +45,8 @@ class Step:
         id: The run's id, or the statement's own digest where it names none.
         name: What was made.
         parent: Id of the run inside which it ran, or None.
+        failed: Whether it says that it failed.
+        at: When it ended (or began, where that is all it says), in ISO 8601; empty if unknown.
         inputs: What went in.
         outputs: What came out.
         statement: Where this stands.
@@ -53,6 +55,8 @@ class Step:
     id: str
     name: str
     parent: str | None
+    failed: bool
+    at: str
     inputs: tuple[Node, ...]
     outputs: tuple[Node, ...]
     statement: Statement
@@ -193,16 +197,21 @@ def _holds(nodes: Iterable[Node], digest: Digest) -> bool:
 
 def _step(statement: Statement) -> Step:
     definition = _object(statement.predicate.get("buildDefinition"))
-    metadata = _object(_object(statement.predicate.get("runDetails")).get("metadata"))
+    details = _object(statement.predicate.get("runDetails"))
+    metadata = _object(details.get("metadata"))
     external = _object(definition.get("externalParameters"))
     parent = _object(definition.get("internalParameters")).get("parentRun")
     identity = metadata.get("invocationId") or f"urn:{Digest.of(statement.payload)}"
-    dependencies = definition.get("resolvedDependencies")
     return Step(
         id=str(identity).removeprefix("urn:uuid:"),
         name=str(external.get("entryPoint", "")),
         parent=parent if isinstance(parent, str) else None,
-        inputs=tuple(_inputs(dependencies if isinstance(dependencies, list) else [])),
+        failed=any(
+            _object(item.get("annotations")).get("state") == "failed"
+            for item in _objects(details.get("byproducts"))
+        ),
+        at=str(metadata.get("finishedOn") or metadata.get("startedOn") or ""),
+        inputs=tuple(_inputs(_objects(definition.get("resolvedDependencies")))),
         outputs=tuple(
             Node(digest=digest, name=name, kind="output")
             for name, digest in statement.subjects.items()
@@ -215,9 +224,13 @@ def _object(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _inputs(dependencies: list[Any]) -> Iterator[Node]:
+def _objects(value: object) -> list[dict[str, Any]]:
+    return [_object(item) for item in value] if isinstance(value, list) else []
+
+
+def _inputs(dependencies: list[dict[str, Any]]) -> Iterator[Node]:
     """Dependencies that have a digest of their content."""
-    for item in map(_object, dependencies):
+    for item in dependencies:
         annotations = _object(item.get("annotations"))
         if annotations.get("digestOf"):  # a package's RECORD says nothing of data
             continue

@@ -32,11 +32,7 @@ def openlineage_events(steps: Iterable[Step], *, namespace: str) -> list[dict[st
 
 
 def _event(step: Step, namespace: str, names: dict[str, str]) -> dict[str, Any]:
-    details = step.statement.predicate.get("runDetails", {})
-    metadata = details.get("metadata", {})
-    outcomes = [item.get("annotations", {}) for item in details.get("byproducts", [])]
-    failed = any(outcome.get("state") == "failed" for outcome in outcomes)
-    facets = {}
+    facets: dict[str, Any] = {}
     if step.parent is not None:
         facets["parent"] = {
             "_producer": PRODUCER,
@@ -45,8 +41,8 @@ def _event(step: Step, namespace: str, names: dict[str, str]) -> dict[str, Any]:
             "job": {"namespace": namespace, "name": names.get(step.parent, "unknown")},
         }
     return {
-        "eventType": "FAIL" if failed else "COMPLETE",
-        "eventTime": metadata.get("finishedOn") or metadata.get("startedOn"),
+        "eventType": "FAIL" if step.failed else "COMPLETE",
+        "eventTime": step.at,
         "producer": PRODUCER,
         "schemaURL": SCHEMA,
         "run": {"runId": step.id, "facets": facets},

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +131,68 @@ def test_a_tracked_function_records_its_plain_arguments() -> None:
     assert fit(np.ones(4), lr=0.5) == 2.0
     assert runs[0].hyperparameters == {"lr": 0.5}
     assert runs[0].state.value == "succeeded"
+
+
+def test_a_tracked_coroutine_is_a_run_until_it_ends() -> None:
+    runs: list[TrainingRun | None] = []
+
+    @tracked("fit", datasets=[DATA])
+    async def fit(*, lr: float) -> float:
+        runs.append(current_run())
+        await asyncio.sleep(0)
+        runs.append(current_run())
+        return lr
+
+    async def both() -> list[float]:
+        return await asyncio.gather(fit(lr=0.5), fit(lr=0.25))
+
+    assert asyncio.run(both()) == [0.5, 0.25]
+    assert runs[0] is runs[2] is not runs[1] is runs[3]
+    assert {run.state.value for run in runs if run} == {"succeeded"}
+    assert [run.hyperparameters for run in runs[:2] if run] == [{"lr": 0.5}, {"lr": 0.25}]
+
+
+def test_a_coroutine_that_fails_is_a_failed_run() -> None:
+    runs: list[TrainingRun | None] = []
+
+    @tracked("fit")
+    async def fit() -> None:
+        runs.append(current_run())
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        asyncio.run(fit())
+    assert runs[0] is not None
+    assert (runs[0].state.value, runs[0].failure) == ("failed", "RuntimeError")
+
+
+def test_a_generator_cannot_be_tracked() -> None:
+    with pytest.raises(errors.UsageError, match="a generator"):
+
+        @tracked("fit")
+        def fit() -> Iterator[int]:
+            yield 1
+
+
+def test_seeds_and_devices_of_imported_frameworks_are_recorded(model: Path) -> None:
+    import torch  # noqa: PLC0415 - imported here, so that there is something to record
+
+    torch.manual_seed(1234)
+    statement = finished_run(model).statement()
+    facts = statement.predicate["buildDefinition"]["internalParameters"]
+    assert facts["seeds"]["torch"] == "1234"
+    assert facts["devices"]["torch"].startswith(("cpu", "cuda"))
+    assert facts["frameworks"]["torch"] == torch.__version__
+
+
+def test_a_framework_that_fails_to_answer_does_not_fail_the_run(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch  # noqa: PLC0415 - as above
+
+    monkeypatch.setattr(torch, "initial_seed", lambda: 1 / 0)
+    facts = finished_run(model).statement().predicate["buildDefinition"]["internalParameters"]
+    assert "torch" not in facts["seeds"]
 
 
 def test_a_statement_without_output_is_refused() -> None:
