@@ -55,6 +55,21 @@ def test_a_dask_cluster_hashes_and_does_not_remember(folder: Path) -> None:
         assert manifest.diff(hash_path(folder, executor=executor)).changed == ("042",)
 
 
+def test_dask_is_told_not_to_remember(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, Any]] = []
+
+    class Cluster(ThreadPoolExecutor):
+        def submit(self, work: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
+            seen.append(options)
+            return super().submit(work, *args)
+
+    monkeypatch.setattr(Cluster, "__module__", "distributed.cfexecutor")
+    with Cluster(1) as executor:
+        hash_path(folder, executor=executor)
+    assert seen
+    assert all(options == {"pure": False} for options in seen)
+
+
 def processes() -> Executor:
     return ProcessPoolExecutor(2, mp_context=get_context("fork"))
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -76,6 +76,28 @@ def test_a_file_exchanged_between_walk_and_reading_is_refused(folder: Path) -> N
     other.replace(target)
     with pytest.raises(errors.ChangedDuringLoad, match="weights"):
         hash_files(files)
+
+
+def test_a_file_edited_in_place_while_it_is_read_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = folder / "a" / "b" / "weights"
+    real = os.preadv
+
+    def edit_after(*args: Any) -> int:
+        count = real(*args)
+        target.write_bytes(b"evil")
+        os.utime(target, (1, 1))  # the edit may fall into the clock's tick of the file's making
+        return count
+
+    monkeypatch.setattr(os, "preadv", edit_after)
+    with pytest.raises(errors.ChangedDuringLoad, match="weights"):
+        hash_path(folder)
+
+
+def test_a_file_that_holds_more_than_its_size_says_is_refused() -> None:
+    with pytest.raises(errors.ChangedDuringLoad, match="expected 0 unchanging bytes"):
+        hash_path("/proc/self/status")
 
 
 def test_a_file_replaced_by_a_folder_or_unreadable_is_named(folder: Path) -> None:

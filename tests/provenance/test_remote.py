@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -66,18 +67,25 @@ def test_verification_names_the_object_that_changed(local: Path, memory: str) ->
         manifest.verify(memory)
 
 
+@pytest.mark.parametrize("new", [b"two", b"longer"], ids=["same size", "longer"])
 def test_an_object_that_changes_while_it_is_read_is_refused(
-    memory: str, monkeypatch: pytest.MonkeyPatch
+    memory: str, new: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlsecops.provenance import remote  # noqa: PLC0415 - only this test reaches inside
+    system = fsspec.filesystem("memory")
+    real = type(system).open
 
-    real = remote.new_hash
+    def tampering(*args: Any, **options: Any) -> Any:
+        stream = real(*args, **options)
+        if new == b"two":
+            data = io.BytesIO(stream.read())
+            monkeypatch.undo()
+            put(f"{memory}/a.bin", new)
+            return data
+        monkeypatch.undo()
+        put(f"{memory}/a.bin", new)
+        return system.open(f"{memory}/a.bin")
 
-    def tampering(algorithm: str) -> Any:
-        put(f"{memory}/a.bin", b"a longer object")
-        return real(algorithm)
-
-    monkeypatch.setattr(remote, "new_hash", tampering)
+    monkeypatch.setattr(type(system), "open", tampering)
     with pytest.raises(errors.ChangedDuringLoad, match=r"a\.bin"):
         hash_path(f"{memory}/a.bin")
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -165,6 +166,25 @@ def test_a_cache_that_others_can_write_is_refused(tmp_path: Path) -> None:
     path.chmod(0o666)
     with pytest.raises(errors.UsageError, match="by others"):
         StatCache(path)
+
+
+def test_a_cache_of_somebody_else_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(errors.UsageError, match="by others"):
+        StatCache(tmp_path / "cache.db")
+
+
+def test_a_cache_that_another_process_is_making_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "cache.db"
+    path.touch(mode=0o600)
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN EXCLUSIVE")
+    releasing = threading.Timer(0.3, other.close)
+    releasing.start()
+    StatCache(path)
+    releasing.join()
 
 
 def test_a_cache_behind_a_symlink_or_in_no_folder_is_refused(tmp_path: Path) -> None:

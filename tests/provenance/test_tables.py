@@ -173,6 +173,10 @@ def test_unit_zone_and_scale_are_part_of_the_digest(kinds: tuple[Any, Any]) -> N
     assert root({"c": first}) != root({"c": second})
 
 
+def test_nothing_but_nulls_is_not_as_many_zeros() -> None:
+    assert root({"c": pa.nulls(4, pa.int8())}) != root({"c": np.zeros(4, np.int8)})
+
+
 def test_in_a_column_of_floats_null_is_nan_and_elsewhere_it_is_not() -> None:
     assert root({"c": pa.array([1.0, None])}) == root({"c": np.array([1.0, np.nan])})
     assert root({"c": pa.array(["nan"])}) != root({"c": pa.array([None], pa.string())})
