@@ -12,6 +12,7 @@ import pytest
 
 from mlsecops import errors, hash_dataset
 from mlsecops.provenance import hash_path
+from mlsecops.provenance.remote import RemoteFile, hash_remote
 
 FILES = {"a.bin": b"one", "sub/b.bin": b"two" * 1_000_000, "sub/é ü": b"", "model.sig": b"{}"}
 
@@ -88,6 +89,11 @@ def test_an_object_that_changes_while_it_is_read_is_refused(
     monkeypatch.setattr(type(system), "open", tampering)
     with pytest.raises(errors.ChangedDuringLoad, match=r"a\.bin"):
         hash_path(f"{memory}/a.bin")
+
+
+def test_an_object_of_another_size_than_was_listed_is_refused(memory: str) -> None:
+    with pytest.raises(errors.ChangedDuringLoad, match="expected 2 unchanging bytes, read 3"):
+        hash_remote([RemoteFile(f"{memory}/a.bin", 2)], "sha256")
 
 
 @pytest.mark.parametrize("key", ["a//b", "../up", "a/./b"])

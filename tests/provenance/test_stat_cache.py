@@ -180,7 +180,7 @@ def test_a_cache_that_another_process_is_making_is_waited_for(tmp_path: Path) ->
     path = tmp_path / "cache.db"
     path.touch(mode=0o600)
     other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    other.execute("BEGIN EXCLUSIVE")
+    other.execute("BEGIN IMMEDIATE")
     releasing = threading.Timer(0.3, other.close)
     releasing.start()
     StatCache(path)
