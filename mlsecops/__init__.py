@@ -6,8 +6,9 @@ OpenTelemetry.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from mlsecops._lazy import lazy_face
 
 if TYPE_CHECKING:
     from mlsecops.access import AccessPolicy, requires
@@ -57,7 +58,6 @@ _HOMES: Final = {
     "mlsecops.robustness": ("FGSM", "PGD", "Gate", "evaluate_robustness", "suite"),
     "mlsecops.signing": ("PublicKey", "Signer", "TrustPolicy", "Verified", "sign", "verify"),
 }
-_HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "FGSM",
@@ -103,16 +103,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        """Import a public name's module when the name is first used."""
-        home = _HOME_OF.get(name)
-        if home is None:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(import_module(home), name)
-        globals()[name] = value
-        return value
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME_OF])
+    __getattr__, __dir__ = lazy_face(__name__, _HOMES, globals())

@@ -9,8 +9,9 @@ together (``lineage``, ``environment``) in a :class:`Statement` that signing can
 The names are served lazily, so that a command pays only for the modules it needs.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from mlsecops._lazy import lazy_face
 
 if TYPE_CHECKING:
     from mlsecops.provenance.dataset import hash_dataset
@@ -34,7 +35,6 @@ _HOMES: Final = {
     "mlsecops.provenance.statement": ("Statement",),
     "mlsecops.provenance.tree": ("DEFAULT_IGNORE", "SIGNATURE_NAME"),
 }
-_HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "DEFAULT_IGNORE",
@@ -56,16 +56,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        """Import a public name's module when the name is first used."""
-        home = _HOME_OF.get(name)
-        if home is None:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(import_module(home), name)
-        globals()[name] = value
-        return value
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME_OF])
+    __getattr__, __dir__ = lazy_face(__name__, _HOMES, globals())

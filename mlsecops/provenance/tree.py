@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from mlsecops.errors import UnsafeContent, UsageError
+from mlsecops.errors import ChangedDuringLoad, UnsafeContent, UsageError
 from mlsecops.provenance.hashing import Found, stamp_of
 from mlsecops.provenance.opening import Below, kind_of, printable, refused_kind
 
@@ -60,6 +60,7 @@ def list_tree(root: str | os.PathLike[str], *, ignore: Iterable[str] = ()) -> Tr
 
     Raises:
         UnsafeContent: A symlink, socket, pipe or device, or a name that is not UTF-8.
+        ChangedDuringLoad: A file went away meanwhile.
         UsageError: A folder cannot be read.
     """
     top = os.fspath(root)
@@ -91,7 +92,7 @@ class _Walk:
         for entry in _entries(folder, base):
             relative, path = f"{prefix}{entry.name}", f"{base}{entry.name}"
             hide = hidden or relative in self.hidden
-            status = entry.stat(follow_symlinks=False)
+            status = _status(entry, path)
             if stat.S_ISDIR(status.st_mode):
                 folders.append((relative, hide))
             elif hide:
@@ -110,6 +111,16 @@ def _entries(folder: int, path: str) -> list[os.DirEntry[str]]:
             return list(entries)
     except OSError as error:
         raise UsageError(f"cannot read folder {printable(path)}: {error.strerror}") from error
+
+
+def _status(entry: os.DirEntry[str], path: str) -> os.stat_result:
+    try:
+        return entry.stat(follow_symlinks=False)
+    except OSError as error:
+        raise ChangedDuringLoad(
+            f"{printable(path)} went away while its folder was being listed ({error.strerror}): "
+            "stop the writer and retry"
+        ) from error
 
 
 def _utf8(name: str, path: str) -> str:

@@ -60,6 +60,22 @@ def test_a_folder_swapped_for_a_link_while_the_tree_is_listed_is_refused(
         list_tree(folder)
 
 
+def test_a_file_that_goes_away_while_the_tree_is_listed_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.scandir
+
+    def remove_after(place: int) -> object:
+        entries = list(real(place))
+        if any(entry.name == "weights" for entry in entries):
+            (folder / "a" / "b" / "weights").unlink()
+        return _Closing(entries)
+
+    monkeypatch.setattr(os, "scandir", remove_after)
+    with pytest.raises(errors.ChangedDuringLoad, match="weights went away"):
+        list_tree(folder)
+
+
 class _Closing(list):  # type: ignore[type-arg]
     def __enter__(self) -> Self:
         return self
