@@ -259,7 +259,6 @@ def test_columns_that_are_exchanged_are_told() -> None:
         ({"a": pa.nulls(1, pa.month_day_nano_interval())}, "cannot be hashed"),
         (pl.LazyFrame({"a": [1]}), "cannot hash a data set of type"),
     ],
-    ids=str,
 )
 def test_data_without_a_content_of_its_own_is_refused(data: Any, said: str) -> None:
     with pytest.raises(errors.UsageError, match=said):
