@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
 
 import pytest
 
@@ -17,6 +20,18 @@ def program(name: str) -> str:
             pytest.fail(f"{message}, and in CI it must be")
         pytest.skip(message)
     return found
+
+
+@pytest.fixture(autouse=True)
+def _own_modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A test's own modules (``nets.py`` in its folder) are not the next test's."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        place = getattr(sys.modules[name], "__file__", None) or ""
+        if place.startswith(tempfile.gettempdir()):
+            del sys.modules[name]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
