@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -30,7 +29,7 @@ def _own_modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     for name in set(sys.modules) - before:
         place = getattr(sys.modules[name], "__file__", None) or ""
-        if place.startswith(tempfile.gettempdir()):
+        if f"{os.sep}pytest-of-" in place:
             del sys.modules[name]
 
 
