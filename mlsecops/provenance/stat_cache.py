@@ -13,7 +13,8 @@ import sqlite3
 import stat
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import closing
 from typing import Final, TypeVar
 
@@ -89,12 +90,10 @@ class StatCache:
             by_device.setdefault(stamp[0], set()).add(stamp[1])
 
         def select(connection: sqlite3.Connection) -> dict[Span, Digest]:
-            return {
-                span: digest
-                for device, inodes in by_device.items()
-                for span, digest in _select(connection, device, sorted(inodes), algorithm)
-                if span in wanted
-            }
+            found: dict[Span, Digest] = {}
+            for device, inodes in by_device.items():
+                found.update(_select(connection, device, inodes, algorithm, wanted))
+            return found
 
         return self._attempt(select, otherwise={})
 
@@ -233,18 +232,24 @@ def _lay_out(connection: sqlite3.Connection) -> None:
 
 
 def _select(
-    connection: sqlite3.Connection, device: int, inodes: Sequence[int], algorithm: str
+    connection: sqlite3.Connection,
+    device: int,
+    inodes: Iterable[int],
+    algorithm: str,
+    wanted: AbstractSet[Span],
 ) -> Iterator[tuple[Span, Digest]]:
-    for at in range(0, len(inodes), _ASKED_AT_ONCE):
-        asked = [_signed(inode) for inode in inodes[at : at + _ASKED_AT_ONCE]]
+    numbers = sorted(map(_signed, inodes))
+    for at in range(0, len(numbers), _ASKED_AT_ONCE):
+        asked = numbers[at : at + _ASKED_AT_ONCE]
         rows = connection.execute(
             "SELECT inode, size, modified, changed, start, stop, value FROM digest "  # noqa: S608 - marks only
             f"WHERE device = ? AND algorithm = ? AND inode IN ({','.join('?' * len(asked))})",
             (_signed(device), algorithm, *asked),
         )
         for inode, size, modified, changed, start, stop, value in rows:
-            stamp = (device, inode % _UNSIGNED, size, modified, changed)
-            yield (stamp, start, stop), _digest(algorithm, value)
+            span = (device, inode % _UNSIGNED, size, modified, changed), start, stop
+            if span in wanted:
+                yield span, _digest(algorithm, value)
 
 
 def _signed(number: int) -> int:
