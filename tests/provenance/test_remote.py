@@ -103,9 +103,10 @@ def test_a_key_that_is_no_relative_path_is_refused(
     system = fsspec.filesystem("memory")
     top = memory.removeprefix("memory:/")
     hostile = {f"{top}/{key}": {"size": 1, "type": "file"}}
-    monkeypatch.setattr(type(system), "find", lambda *_, **__: hostile)
-    with pytest.raises(errors.UnsafeContent, match="no relative path"):
-        hash_path(memory)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(system), "find", lambda *_, **__: hostile)
+        with pytest.raises(errors.UnsafeContent, match="no relative path"):
+            hash_path(memory)
 
 
 @pytest.mark.parametrize(
