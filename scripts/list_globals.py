@@ -37,7 +37,7 @@ dtype ndarray random._pickle.__randomstate_ctor random._pickle.__generator_ctor
 random._pickle.__bit_generator_ctor random._mt19937.MT19937 random._pcg64.PCG64
 random._philox.Philox random._sfc64.SFC64 random.bit_generator.SeedSequence
 random.bit_generator.__pyx_unpickle_SeedSequence
-ma.core.MaskedArray ma.core._mareconstruct
+ma.core.MaskedArray ma.core._mareconstruct ma.MaskedArray rec.recarray
 """.split()  # noqa: SIM905 - a list of words to read, not a literal to parse
 SKLEARN_INTERNALS = """
 sklearn.utils._bunch.Bunch sklearn.tree._tree.Tree sklearn.neighbors._kd_tree.KDTree
@@ -46,11 +46,13 @@ sklearn.neighbors._kd_tree.KDTree32 sklearn.neighbors._kd_tree.newObj
 sklearn.neighbors._ball_tree.BallTree64 sklearn.neighbors._ball_tree.BallTree32
 sklearn.neighbors._ball_tree.newObj sklearn.metrics._dist_metrics.EuclideanDistance64
 sklearn.metrics._dist_metrics.EuclideanDistance32 sklearn.metrics._dist_metrics.newObj
-sklearn._loss.loss.HalfBinomialLoss sklearn._loss.loss.HalfMultinomialLoss
-sklearn._loss.loss.HalfSquaredError sklearn._loss.link.LogitLink
-sklearn._loss.link.MultinomialLogit sklearn._loss.link.IdentityLink sklearn._loss.link.Interval
-sklearn._loss._loss.CyHalfBinomialLoss sklearn._loss._loss.CyHalfMultinomialLoss
-sklearn._loss._loss.CyHalfSquaredError
+sklearn._loss.link.Interval sklearn.cluster._birch._CFNode sklearn.cluster._birch._CFSubcluster
+sklearn.cluster._bisect_k_means._BisectingTree sklearn.cluster._kmeans._kmeans_single_lloyd
+sklearn.cluster._kmeans._kmeans_single_elkan
+sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace
+sklearn.feature_selection._univariate_selection.f_classif
+sklearn.feature_selection._univariate_selection.f_regression
+sklearn.feature_selection._univariate_selection.chi2
 sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor
 sklearn.ensemble._hist_gradient_boosting.binning._BinMapper
 sklearn.preprocessing._label.LabelBinarizer
@@ -60,6 +62,13 @@ sklearn.calibration._SigmoidCalibration sklearn.linear_model._loss.LinearModelLo
 joblib.numpy_pickle.NumpyArrayWrapper scipy.sparse._csr.csr_matrix scipy.sparse._csr.csr_array
 scipy.sparse._csc.csc_matrix scipy.sparse._csc.csc_array scipy.sparse._coo.coo_matrix
 """.split()  # noqa: SIM905 - a list of words to read, not a literal to parse
+SKLEARN_FAMILIES = (
+    "_loss.loss",
+    "_loss._loss",
+    "_loss.link",
+    "linear_model._sgd_fast",
+    "gaussian_process.kernels",
+)
 # Keras objects that read files, fetch, run other frameworks, or hold code.
 KERAS_REFUSED = {
     "Lambda",
@@ -132,6 +141,11 @@ def sklearn_names() -> Iterator[str]:
     loss = importlib.import_module("sklearn._loss._loss")
     rebuilt = (name for name in vars(loss) if name.startswith("__pyx_unpickle_Cy"))
     yield from (f"{loss.__name__}.{name}" for name in rebuilt)
+    for family in SKLEARN_FAMILIES:
+        module = importlib.import_module(f"sklearn.{family}")
+        for name, value in vars(module).items():
+            if isinstance(value, type) and value.__module__ == module.__name__:
+                yield f"{module.__name__}.{name}"
     for name, kind in all_estimators():
         if name != "FunctionTransformer":
             yield f"{kind.__module__}.{name}"

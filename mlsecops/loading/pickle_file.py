@@ -12,9 +12,10 @@ from mlsecops.errors import FormatRefused
 from mlsecops.findings import Finding, Severity
 from mlsecops.loading.archive import Archive, archive
 from mlsecops.loading.limits import Limits
-from mlsecops.loading.pickles import Walk, Walker
+from mlsecops.loading.pickles import Walker
 from mlsecops.loading.snapshot import Source
 from mlsecops.loading.verdict import Examination
+from mlsecops.loading.walk import Walk
 
 LEGACY_PICKLES: Final = 5
 """Magic number, protocol version, system facts, the object, the storages' keys; then raw bytes."""

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import pickletools
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final
 
 from mlsecops.errors import FormatRefused, LimitExceeded
 from mlsecops.findings import Finding, Severity
+from mlsecops.loading.calls import ARRAY_WRAPPER, objection, passed_on
+from mlsecops.loading.dtypes import NUMPY_DTYPE, layout
 from mlsecops.loading.joblib_arrays import NEWEST_PROTOCOL, raw_array
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.shadows import MARK, OPAQUE, Box, Global, Made, fill, pair, python3
+from mlsecops.loading.walk import Walk
 
 MAPPINGS: Final = frozenset(
     {
@@ -31,30 +33,8 @@ MAPPINGS: Final = frozenset(
 )
 LISTS: Final = frozenset({"builtins.list", "collections.deque"})
 SETS: Final = frozenset({"builtins.set"})
-ARRAY_WRAPPER: Final = "joblib.numpy_pickle.NumpyArrayWrapper"
 _PY3_IMPORTS: Final = 3
 _OPCODE_OF_FRAME: Final = 9
-
-
-@dataclass(slots=True)
-class Walk:
-    """What one or more pickles in a stream would do.
-
-    Attributes:
-        findings: Why they are refused.
-        globals: Allowed names that they import.
-        end: Position after the last opcode.
-        opcodes: How many there were.
-        arrays: How many raw arrays stand between the opcodes (joblib).
-        value: Shadow of what the last pickle gives.
-    """
-
-    findings: list[Finding] = field(default_factory=list)
-    globals: set[str] = field(default_factory=set)
-    end: int = 0
-    opcodes: int = 0
-    arrays: int = 0
-    value: Any = None
 
 
 class Walker:
@@ -143,7 +123,8 @@ class Walker:
         """Refuse opcodes that straddle a frame: readers disagree on what they are."""
         if self._frame_end is not None and self._at >= self._frame_end:
             self._frame_end = None
-        if self._frame_end is not None and (end > self._frame_end or name == "FRAME"):
+        early = name == "STOP" and self._frame_end not in {None, end}
+        if self._frame_end is not None and (end > self._frame_end or name == "FRAME" or early):
             self._find(
                 "pickle-frame",
                 f"opcode {name} crosses the end of its frame: two readers would see two pickles",
@@ -156,6 +137,8 @@ class Walker:
         wrapper = self._stack[-1]
         if isinstance(wrapper, Made) and wrapper.name == ARRAY_WRAPPER:
             self.walk.arrays += 1
+            if self._frame_end not in {None, stream.tell()}:
+                self._find("pickle-frame", "raw array inside a frame, whose reader looks behind it")
             if raw_array(stream, wrapper.state) == "objects":
                 self.run(stream)
                 self._stack[-1] = OPAQUE
@@ -172,16 +155,26 @@ class Walker:
         )
 
     def _pop(self) -> Any:
+        value = self._pop_target()
+        self._require_kept(value)
+        return value
+
+    def _pop_target(self) -> Any:
         value = self._stack.pop()
         if value is MARK:
             raise ValueError("expected a value, got a mark")
         return value
+
+    def _require_kept(self, *values: Any) -> None:
+        if name := passed_on(values):
+            self._find("pickle-call", f"hands {name} on instead of calling it")
 
     def _pop_mark(self) -> list[Any]:
         items = []
         while (value := self._stack.pop()) is not MARK:
             items.append(value)
         items.reverse()
+        self._require_kept(*items)
         return items
 
     def _import(self, module: Any, name: Any) -> Global:
@@ -205,15 +198,10 @@ class Walker:
         if not isinstance(target, Global):
             self._find("pickle-call", "calls something that is not an imported global")
             return Made("?")
-        if target.name == "_codecs.encode":
-            self._require_latin1(arguments)
-        return Made(target.name, arguments if isinstance(arguments, tuple) else ())
-
-    def _require_latin1(self, arguments: Any) -> None:
-        # Another codec would be looked up by name, which imports a module.
-        codec = arguments[1] if isinstance(arguments, tuple) and len(arguments) > 1 else None
-        if codec not in {"latin1", "latin-1"}:
-            self._find("pickle-call", f"calls _codecs.encode with codec {codec!r}, not latin1")
+        known = arguments if isinstance(arguments, tuple) else ()
+        if reason := objection(target.name, known):
+            self._find("pickle-call", reason)
+        return Made(target.name, known)
 
     # Actions: one for each opcode that does more than push its argument.
 
@@ -233,11 +221,15 @@ class Walker:
         self._pop_mark()
 
     def _dup(self, _: Any) -> None:
-        value = self._pop()
-        self._stack += [value, value]
+        self._stack.append(self._shared(self._top()))
 
     def _get(self, argument: Any) -> None:
-        self._stack.append(self._memo[int(argument)])
+        self._stack.append(self._shared(self._memo[int(argument)]))
+
+    def _shared(self, value: Any) -> Any:
+        if isinstance(value, Made):
+            value.shared = True
+        return value
 
     def _put(self, argument: Any) -> None:
         self._memo[int(argument)] = self._top()
@@ -276,12 +268,13 @@ class Walker:
             self._find("pickle-container", f"{verb} {kind}, which is no container of that kind")
 
     def _reduce(self, _: Any) -> None:
-        arguments, target = self._pop(), self._pop()
+        arguments, target = self._pop(), self._pop_target()
         self._stack.append(self._call(target, arguments))
 
     def _newobj_ex(self, _: Any) -> None:
         self._pop()
-        self._reduce(None)
+        arguments, target = self._pop(), self._pop()
+        self._stack.append(self._call(target, arguments))
 
     def _inst(self, argument: Any) -> None:
         arguments = tuple(self._pop_mark())
@@ -294,10 +287,24 @@ class Walker:
     def _build(self, _: Any) -> None:
         state, target = self._pop(), self._top()
         if isinstance(target, Made):
-            target.state = state
+            self._set_state(target, state)
         elif not isinstance(target, Box):
             # On a class or function this would set its attributes for the whole process.
             self._find("pickle-build", "sets attributes of something that it did not make")
+
+    def _set_state(self, target: Made, state: Any) -> None:
+        if target.state is not None:
+            self._find("pickle-build", f"sets the state of one {target.name} twice")
+        target.state = state
+        if target.name.startswith("numpy.dtypes.") or (
+            target.name == NUMPY_DTYPE and target.shared
+        ):
+            self._find("pickle-build", "changes a dtype that is in use")
+        elif target.name == NUMPY_DTYPE:
+            try:
+                layout(target)
+            except ValueError as error:
+                self._find("pickle-build", f"rebuilds {error}")
 
     def _global(self, argument: Any) -> None:
         self._stack.append(self._import(*pair(argument)))

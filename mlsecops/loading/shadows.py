@@ -21,6 +21,8 @@ class Made:
     name: str
     arguments: tuple[Any, ...] = ()
     state: Any = None
+    shared: bool = False
+    """Whether something else may refer to it already."""
 
 
 @dataclass(slots=True)
@@ -29,6 +31,8 @@ class Box:
 
     name: str
     items: dict[str, Any] = field(default_factory=dict)
+    whole: bool = True
+    """Whether ``items`` is all that it holds."""
 
 
 class _Mark:
@@ -38,16 +42,24 @@ class _Mark:
 MARK: Final = _Mark()
 OPAQUE: Final = Made("?")
 
-_DICT_KEYS_KEPT: Final = 256
+_DICT_KEYS_KEPT: Final = 4096
 
 
 def fill(box: Any, items: list[Any]) -> None:
     """Remember named items (a wrapper's state is read from them later)."""
     if len(items) % 2:
         raise ValueError("odd number of items for a mapping")
-    if isinstance(box, Box) and len(box.items) < _DICT_KEYS_KEPT:
-        pairs = zip(items[::2], items[1::2], strict=True)
-        box.items.update((key, value) for key, value in pairs if isinstance(key, str))
+    if not isinstance(box, Box):
+        return
+    pairs = list(zip(items[::2], items[1::2], strict=True))
+    # A key that is no plain text may still equal one; so may one that is left out.
+    box.whole = (
+        box.whole
+        and len(box.items) + len(pairs) <= _DICT_KEYS_KEPT
+        and all(isinstance(key, str) for key, _ in pairs)
+    )
+    if box.whole:
+        box.items.update(pairs)
 
 
 def pair(argument: str) -> tuple[str, str]:

@@ -245,3 +245,135 @@ def keras_weights(file: Path, change: Callable[[Any], None]) -> None:
         return info.filename, buffer.getvalue()
 
     rewritten_zip(file, edit)
+
+
+def long_text(value: str) -> bytes:
+    """A BINUNICODE opcode, of protocol 1 on."""
+    return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+
+def imported(name: str) -> bytes:
+    """A GLOBAL opcode."""
+    module, _, leaf = name.rpartition(".")
+    return b"c" + module.encode() + b"\n" + leaf.encode() + b"\n"
+
+
+def rebuilt_dtype(kind: str = "u1", *, flags: int | None = None) -> bytes:
+    """Opcodes that rebuild a dtype, perhaps with flags that are not its own."""
+    made = imported("numpy.dtype") + long_text(kind) + b"\x89\x88\x87R"
+    if flags is None:
+        return made
+    minus = b"J" + struct.pack("<i", -1)
+    return made + b"(K\x03" + long_text("|") + b"NNN" + minus * 2 + b"K" + bytes([flags]) + b"tb"
+
+
+ARRAY_WRAPPER = "joblib.numpy_pickle.NumpyArrayWrapper"
+MADE_WRAPPER = imported(ARRAY_WRAPPER) + b")\x81"
+
+
+def wrapper_items(length: int, dtype: bytes | None = None) -> bytes:
+    """What joblib writes about an array of bytes."""
+    return (
+        long_text("subclass") + imported("numpy.ndarray") + long_text("order") + long_text("C")
+        + long_text("shape") + vector(length) + long_text("allow_mmap") + b"\x89"
+        + long_text("dtype") + (dtype or rebuilt_dtype())
+    )  # fmt: skip
+
+
+def vector(length: int) -> bytes:
+    """A shape of one dimension."""
+    return b"J" + struct.pack("<i", length) + b"\x85"
+
+
+def joblib_files_read_in_two_ways(trace: Path) -> dict[str, bytes]:
+    """Files whose code joblib runs where the walk steps over it as an array or a string.
+
+    Behind each wrapper's BUILD stands a bytes opcode over the code: joblib skips its head as the
+    array, and so comes to the code; whoever skips another number of bytes does not.
+    """
+    code = imported("os.mkdir") + long_text(str(trace)) + b"\x85R0"
+    hidden = b"B" + struct.pack("<I", 3 + len(code)) + b"aaa" + code
+    more = b"}(" + wrapper_items(len(hidden))
+    eight, ending = long_text("shape") + vector(8) + b"ub", hidden + b"."
+    crowd = b"".join(long_text(f"k{n}") + b"N" for n in range(5000))
+    same = imported("numpy.str_") + long_text("shape") + b"\x85R" + vector(8) + b"ub"
+    rest = imported(ARRAY_WRAPPER) + imported("builtins.object") + b"N\x87R}("
+    framed = b"\x80\x04" + MADE_WRAPPER + b"}(" + wrapper_items(5) + b"ubN0N0N"
+    behind = b"B" + struct.pack("<I", len(code)) + code + b"."
+    plain = b"\x80\x02" + code + b"N."
+    flagged = wrapper_items(len(plain), rebuilt_dtype(flags=63))
+    start = b"\x80\x02" + MADE_WRAPPER
+    return {
+        "a shape among many keys": start + more + crowd + b"u(" + eight + ending,
+        "a key that equals another": start + more + b"u(" + same + ending,
+        "another attribute": start + b"}(" + wrapper_items(8)
+        + long_text("safe_get_numpy_array_alignment_bytes") + imported("builtins.int") + b"ub"
+        + _shadowed_alignment(code) + b".",
+        "made by another call": b"\x80\x02" + imported("copyreg._reconstructor") + rest
+        + wrapper_items(8) + b"ub" + ending,
+        "inside a frame": framed[:2] + b"\x95" + struct.pack("<Q", len(framed) - 2) + framed[2:]
+        + behind,
+        "flags of objects": start + b"}(" + flagged + b"ub" + plain + b".",
+    }  # fmt: skip
+
+
+def _shadowed_alignment(code: bytes) -> bytes:
+    # joblib takes the opcode "B" for 66 bytes of padding, and skips the array's 8 bytes too.
+    filler = b"a" * (1 + ord("B") + 8 - 8 - 5)
+    inner = b"B" + struct.pack("<I", len(filler) + len(code)) + filler + code
+    return b"B" + struct.pack("<I", 3 + len(inner)) + b"aaa" + inner
+
+
+def dtypes_that_lie() -> dict[str, bytes]:
+    """Pickles whose dtype makes numpy take bytes for addresses, or read beyond an item."""
+    start, minus = b"\x80\x02", b"J" + struct.pack("<i", -1)
+    state = b"(K\x03" + long_text("|")
+    far = b"}" + long_text("a") + rebuilt_dtype() + b"J" + struct.pack("<i", 1 << 20) + b"\x86s"
+    both = (
+        b"}" + long_text("a") + rebuilt_dtype("O8", flags=63) + b"K\x00\x86s"
+        + long_text("b") + rebuilt_dtype("u8", flags=0) + b"K\x00\x86s"
+    )  # fmt: skip
+    names = long_text("a") + b"\x85"
+    record = rebuilt_dtype("V8")
+    own = imported("numpy.dtype") + long_text("f8") + b"\x89\x89\x87R"
+    later = rebuilt_dtype("O8") + b"q\x010h\x01"
+    return {
+        "objects without their flags": start + rebuilt_dtype("O8", flags=0) + b".",
+        "bytes with flags of objects": start + rebuilt_dtype("f8", flags=63) + b".",
+        "a field beyond the item": start + record + state + b"N" + names + far
+        + b"K\x08K\x01K\x10tb.",
+        "a number over an object": start + record + state + b"N" + names + both
+        + b"K\x08K\x01K\x1btb.",
+        "a size beyond the kind": start + rebuilt_dtype("S4") + state + b"NNN"
+        + b"J" + struct.pack("<i", 1 << 20) + b"K\x01K\x00tb.",
+        "numpy's own dtype": start + own + state + b"NNN" + minus * 2 + b"K\x00tb.",
+        "a dtype in use": start + later + state + b"NNN" + minus * 2 + b"K\x3ftb.",
+        "an old state": start + record + b"(K\x02" + long_text("|") + b"NNK\x08K\x01tb.",
+    }  # fmt: skip
+
+
+def calls_under_another_name() -> dict[str, bytes]:
+    """Pickles that reach an object or memory through a call that is allowed by name."""
+    start, minus = b"\x80\x02", b"J" + struct.pack("<i", -1)
+    own = b"}" + long_text("forward") + imported("builtins.dict") + b"s"
+    dtype = imported("numpy.dtype") + long_text("O8") + b"\x89\x88\x87"
+    state = b"(K\x03" + long_text("|") + b"NNN" + minus * 2 + b"K\x00t"
+    return {
+        "numpy.object_ gives a class back": start + imported("numpy.object_")
+        + imported("torch.nn.modules.linear.Linear") + b"\x85RN" + own + b"\x86b.",
+        "torch calls numpy.dtype": start + imported("torch._tensor._rebuild_from_type_v2")
+        + b"(" + dtype + imported("torch.Tensor") + state + b"tR.",
+        "torch calls what is no rebuilder": start
+        + imported("torch._tensor._rebuild_from_type_v2") + b"(" + imported("builtins.object")
+        + imported("torch.Tensor") + b")NtR.",
+        "bytes of a size": start + imported("builtins.bytearray") + vector(1 << 30)
+        + b"R.",
+        "items of a range": start + imported("builtins.list") + imported("builtins.range")
+        + b"J" + struct.pack("<i", 1 << 30) + b"\x85R\x85R.",
+        "a state set twice": start + imported("collections.Counter") + b")R}b}b.",
+    }  # fmt: skip
+
+
+def stop_inside_frame() -> bytes:
+    """A pickle that ends before its frame does: its reader goes on behind the frame."""
+    return b"\x80\x04\x95" + struct.pack("<Q", 7) + b"N.B" + struct.pack("<I", 2) + b"N."

@@ -3,6 +3,7 @@ import io
 import pickle
 import struct
 from collections import Counter, OrderedDict, defaultdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -160,3 +161,44 @@ def test_arrays_and_containers_pass(protocol: Any) -> None:
         "g": np.array(["x", "yy"]),
     }
     assert not walk(pickle.dumps(value, protocol=protocol)).findings
+
+
+@pytest.mark.parametrize("name", sorted(attack.joblib_files_read_in_two_ways(Path("ran"))))
+def test_a_joblib_file_read_in_two_ways_is_refused(tmp_path: Any, name: Any) -> None:
+    joblib = pytest.importorskip("joblib")
+    trace, file = tmp_path / "ran", tmp_path / "m.joblib"
+    file.write_bytes(attack.joblib_files_read_in_two_ways(trace)[name])
+    assert scan(file).refused
+    with contextlib.suppress(AttributeError):
+        joblib.load(file)
+    assert trace.exists(), "the attack itself does not work"
+
+
+@pytest.mark.parametrize("name", sorted(attack.dtypes_that_lie()))
+def test_a_dtype_that_is_not_what_it_says_is_refused(name: Any) -> None:
+    assert "pickle-build" in rules(attack.dtypes_that_lie()[name])
+
+
+@pytest.mark.parametrize("name", sorted(attack.calls_under_another_name()))
+def test_an_allowed_name_is_refused_for_what_it_is_called_with(name: Any) -> None:
+    found = rules(attack.calls_under_another_name()[name])
+    assert found & {"pickle-call", "pickle-build"}
+    assert "pickle-global" not in found
+
+
+def test_a_pickle_that_ends_before_its_frame_is_refused() -> None:
+    assert "pickle-frame" in rules(attack.stop_inside_frame())
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_records_dates_and_object_arrays_pass(protocol: int) -> None:
+    kinds: list[Any] = [
+        [("a", "i4"), ("b", "O")],
+        [("a", "f8", (3,)), ("b", [("c", "i1"), ("d", "U3")])],
+        np.dtype([("a", "i1"), ("b", "f8")], align=True),
+        np.dtype({"names": ["a"], "formats": ["f8"], "titles": ["T"]}),
+        "M8[D]", "S4", "U3", "O", ">i4", "V3", np.longdouble,
+    ]  # fmt: skip
+    value = [np.zeros(2, kind) for kind in kinds] + [np.rec.array([(1, 2.0)]), np.ma.array([1])]
+    walked = walk(pickle.dumps(value, protocol=protocol))
+    assert not walked.findings
