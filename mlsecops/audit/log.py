@@ -313,7 +313,9 @@ class AuditLog:
         """A snapshot of the log."""
         if not self.path.is_file():
             raise EvidenceError(f"audit log {self.path}: there is no such file")
-        with _evident(self.path), closing(_connect(self.path, mode="ro")) as connection:
+        # A writer that was killed leaves a journal, and only who may write can roll it back.
+        mode = "rw" if Path(f"{self.path}-journal").exists() else "ro"
+        with _evident(self.path), closing(_connect(self.path, mode=mode)) as connection:
             connection.execute("BEGIN")
             yield connection
 

@@ -77,7 +77,10 @@ def _load(scene: Scene, registry: Registry, version: Version) -> LoadedModel:
     resolved = registry.resolve(version.name, version.version)
     if resolved.path is None:
         raise Unexpected(f"version {version.version} has no folder")
-    return scene.network.load(SecureLoader(scene.policy, isolation=registry), resolved.path)
+    loaded = scene.network.load(SecureLoader(scene.policy, isolation=registry), resolved.path)
+    if loaded.digest != version.digest:
+        raise Unexpected(f"version {version.version} is {version.digest}, got {loaded.digest}")
+    return loaded
 
 
 def _measure(scene: Scene, registry: Registry, version: Version) -> RobustnessReport:

@@ -1,10 +1,11 @@
 """What a zip archive holds, when every reader of it must see the same.
 
 A Source comes in; checked entries go out. Refused is whatever lets two readers disagree (duplicate
-names, a different local header, a prefix, a trailing comment) or reaches outside (``..``, links),
-and whatever declares more than it stores.
+names, a different local header, a second directory, bytes that no entry lists) or reaches outside
+(``..``, links), and whatever declares more than it stores.
 
-Source: PKWARE APPNOTE 6.3.10, sections 4.3.7 (local header) and 4.3.16 (end of central directory).
+Source: PKWARE APPNOTE 6.3.10, sections 4.3.7 (local header) and 4.3.14 to 4.3.16 (end of central
+directory).
 """
 
 from __future__ import annotations
@@ -25,6 +26,12 @@ from mlsecops.loading.snapshot import Source
 _END: Final = b"PK\x05\x06"
 _END_SIZE: Final = 22
 _LOCAL: Final = struct.Struct("<4s5H3L2H")
+_END_RECORD: Final = struct.Struct("<4s4H2LH")
+_END64_RECORD: Final = struct.Struct("<4sQ2H2L4Q")
+_LOCATOR: Final = struct.Struct("<4sLQL")
+_LONGEST_DESCRIPTOR: Final = 24
+_DESCRIBED_BEHIND: Final = 8
+"""Flag of an entry whose sizes stand behind its bytes."""
 _SYMLINK: Final = 0o120000
 _KIND: Final = 0o170000
 
@@ -173,6 +180,7 @@ def _checked(
         offset = _local(info, stream, source)
         if info.header_offset < end or offset + info.compress_size > source.size:
             raise FormatRefused(f"{source.name}: entry {info.filename!r} overlaps another")
+        _require_no_gap(end, info.header_offset, source)
         end = offset + info.compress_size
         if info.file_size > limits.ratio * max(info.compress_size, 1):
             raise LimitExceeded(
@@ -181,7 +189,43 @@ def _checked(
             )
         if not info.is_dir():
             entries[info.filename] = Entry(info, offset)
+    _require_no_gap(end, _directory(source, stream, len(infos)), source)
     return entries
+
+
+def _require_no_gap(end: int, start: int, source: Source) -> None:
+    if not 0 <= start - end <= _LONGEST_DESCRIPTOR:
+        raise FormatRefused(f"{source.name}: {start - end} bytes at {end} that no entry lists")
+
+
+def _directory(source: Source, stream: BinaryIO, count: int) -> int:
+    """Offset of the directory, when each record that tells it tells the same.
+
+    Readers choose differently between the old end record and the one of zip64.
+    """
+    behind = source.size - _END_RECORD.size
+    stream.seek(behind)
+    _, *told, _ = _END_RECORD.unpack(stream.read(_END_RECORD.size))
+    expected = (0, 0, count, count)
+    stream.seek(max(0, behind - _LOCATOR.size - _END64_RECORD.size))
+    tail = stream.read(_LOCATOR.size + _END64_RECORD.size)
+    wide = tail[-_LOCATOR.size :].startswith(b"PK\x06\x07")
+    if wide:
+        behind -= len(tail)
+        magic, length, _, _, *values = _END64_RECORD.unpack_from(tail)
+        locator = _LOCATOR.unpack_from(tail, _END64_RECORD.size)
+        agreed = (magic, length, *locator[1:]) == (b"PK\x06\x06", 44, 0, behind, 1) and all(
+            old in {new, 0xFFFF if at < len(expected) else 0xFFFFFFFF}
+            for at, (old, new) in enumerate(zip(told, values, strict=True))
+        )
+        told = values
+    size, offset = told[len(expected) :]
+    if (wide and not agreed) or tuple(told[:4]) != expected or offset + size != behind:
+        raise FormatRefused(
+            f"{source.name}: its end records do not tell of one directory of {count} entries "
+            "right before them; two readers would see two archives"
+        )
+    return int(offset)
 
 
 def _require_one_reading(source: Source, stream: BinaryIO, infos: list[zipfile.ZipInfo]) -> None:
@@ -215,12 +259,19 @@ def _local(info: zipfile.ZipInfo, stream: BinaryIO, source: Source) -> int:
     head = stream.read(_LOCAL.size)
     if len(head) < _LOCAL.size:
         raise FormatRefused(f"{source.name}: entry {info.filename!r} has no local header")
-    magic, _, flags, method, *_, name_length, extra_length = _LOCAL.unpack(head)
+    magic, _, flags, method, *_, packed, plain, name_length, extra_length = _LOCAL.unpack(head)
     name = stream.read(name_length)
     expected = info.filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437", "replace")
-    if magic != b"PK\x03\x04" or name != expected or method != info.compress_type or flags & 1:
+    same = (magic, name, method, flags) == (
+        b"PK\x03\x04",
+        expected,
+        info.compress_type,
+        info.flag_bits,
+    )
+    told = {(info.compress_size, info.file_size), (0xFFFFFFFF, 0xFFFFFFFF)}
+    if not same or ((packed, plain) not in told and not flags & _DESCRIBED_BEHIND):
         raise FormatRefused(
-            f"{source.name}: entry {info.filename!r}: its local header tells another name or "
-            "method than the directory; two readers would see two archives"
+            f"{source.name}: entry {info.filename!r}: its local header tells another name, "
+            "method, size or flags than the directory; two readers would see two archives"
         )
     return int(info.header_offset + _LOCAL.size + name_length + extra_length)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any, Final
 
+from mlsecops.errors import LimitExceeded
 from mlsecops.findings import Finding, Severity
 from mlsecops.loading.formats import COMPANION_SUFFIXES
 from mlsecops.loading.limits import Limits
@@ -18,7 +19,7 @@ from mlsecops.loading.snapshot import Source
 from mlsecops.loading.verdict import Examination, Unchecked
 
 _INTERNALS: Final = re.compile(
-    r"__\w+__|\|\s*attr\b|\[\s*['\"]_|\b(?:cycler|joiner|namespace|lipsum|self)\s*\.\s*_"
+    r"__\w+__|\|\s*attr\b|\[\s*['\"]_|['\"]_+['\"]|\\(?:x5f|u005f|U0000005f|137|N\{)|\b(?:cycler|joiner|namespace|lipsum|self)\s*\.\s*_"
 )
 _DEPTH: Final = 100
 
@@ -42,7 +43,10 @@ def examine_companion(source: Source, limits: Limits) -> Examination:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return Examination(unchecked=(Unchecked(what=source.name, why="not readable JSON"),))
-    return Examination(findings=tuple(_settings(value, source.name)))
+    try:
+        return Examination(findings=tuple(_settings(value, source.name)))
+    except LimitExceeded as error:
+        return Examination(unchecked=(Unchecked(what=source.name, why=str(error)),))
 
 
 def _settings(value: Any, artifact: str) -> Iterator[Finding]:
@@ -50,19 +54,29 @@ def _settings(value: Any, artifact: str) -> Iterator[Finding]:
     while pending:
         item, at, depth = pending.pop()
         if depth > _DEPTH:
-            continue
+            raise LimitExceeded(f"nested deeper than {_DEPTH}")
         if isinstance(item, list):
             pending += [(inner, f"{at}[{n}]", depth + 1) for n, inner in enumerate(item)]
         if not isinstance(item, dict):
             continue
         for key, inner in item.items():
             place = f"{at}.{key}".lstrip(".")
-            if key in {"chat_template", "template"} and isinstance(inner, str):
-                yield _template(inner, artifact, place)
+            if key in {"chat_template", "template"}:
+                yield from _templates(inner, artifact, place)
             elif key == "auto_map":
                 yield _remote_code(artifact, place)
             else:
                 pending.append((inner, place, depth + 1))
+
+
+def _templates(value: Any, artifact: str, where: str) -> Iterator[Finding]:
+    """One template, or several under names."""
+    inner = value.values() if isinstance(value, dict) else value
+    if isinstance(value, str):
+        yield _template(value, artifact, where)
+    elif isinstance(value, (dict, list)):
+        for item in inner:
+            yield from _templates(item, artifact, where)
 
 
 def _template(text: str, artifact: str, where: str) -> Finding:

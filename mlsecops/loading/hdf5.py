@@ -60,10 +60,8 @@ def _items(h5py: Any, group: Any, where: str, depth: int) -> Iterator[tuple[str,
 def _require_plain(h5py: Any, item: Any, where: str, limits: Limits) -> None:
     if item.external or item.is_virtual:
         raise _unsafe("hdf5-external", f"{where}: its data lies in another file", where)
-    if item.dtype.kind == "O":
-        if h5py.check_string_dtype(item.dtype) is None:
-            raise _unsafe("hdf5-object", f"{where}: holds references or objects", where)
-        return
+    if item.dtype.kind == "O" and h5py.check_string_dtype(item.dtype) is None:
+        raise _unsafe("hdf5-object", f"{where}: holds references or objects", where)
     plist = item.id.get_create_plist()
     filters = {plist.get_filter(index)[0] for index in range(plist.get_nfilters())}
     if filters - _BUILT_IN_FILTERS:

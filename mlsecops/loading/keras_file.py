@@ -5,6 +5,7 @@ Source: Keras 3 ``saving/serialization_lib.py``, ``deserialize_keras_object``.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Collection, Iterator
 from typing import Any, Final
@@ -48,9 +49,15 @@ def examine_keras(source: Source, limits: Limits, allowed: Collection[str] = ())
         config = _parse(opened.read(CONFIG, limits=limits), source.name)
         with opened.window(WEIGHTS) as weights:
             require_contained(weights, where=f"{source.name}: {WEIGHTS}", limits=limits)
-    # Loading is done with compile=False, which drops the model's own compilation alone.
-    built = {key: value for key, value in config.items() if key != "compile_config"}
-    return Examination(findings=tuple(_findings(built, "config", source.name, allowed, limits)))
+    # Our loader drops the model's own compilation alone (compile=False); others build it.
+    compiled = config.pop("compile_config", None)
+    findings = [*_findings(config, "config", source.name, allowed, limits)]
+    at = "config.compile_config"
+    findings += [
+        dataclasses.replace(found, severity=Severity.MEDIUM)
+        for found in _findings(compiled, at, source.name, allowed, limits)
+    ]
+    return Examination(findings=tuple(findings))
 
 
 def _parse(text: bytes, where: str) -> dict[str, Any]:

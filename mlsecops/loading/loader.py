@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mlsecops.adapters import Adapter, adapt
-from mlsecops.errors import FormatRefused, Isolated, UsageError
+from mlsecops.errors import DigestMismatch, FormatRefused, Isolated, UsageError
 from mlsecops.loading.decode import Framework, Request, decode
 from mlsecops.loading.formats import Format, is_companion
 from mlsecops.loading.limits import Limits
@@ -111,6 +111,7 @@ class SecureLoader:
         into: Any = None,
         bundle: str | os.PathLike[str] | None = None,
         device: str = "cpu",
+        digest: Digest | None = None,
     ) -> LoadedModel:
         """Verify, scan and load a model file, or a folder with one model file.
 
@@ -121,6 +122,8 @@ class SecureLoader:
             into: The caller's torch module or Keras model to fill; names and shapes must fit.
             bundle: The signature; by default ``DIR/model.sig``, or ``FILE.sig`` beside a file.
             device: Where torch tensors go.
+            digest: Root digest of the very model that is meant, as a registry's version has it;
+                another model is refused, whoever signed it.
 
         Raises:
             SignatureError: There is no bundle, or it does not hold.
@@ -135,6 +138,11 @@ class SecureLoader:
         place = bundle_path(path) if bundle is None else Path(bundle)
         verifier = Verifier(self._policy)
         signed = verifier.open(read_bundle(place), where=os.fspath(place))
+        if digest is not None and signed.manifest.root != digest:
+            raise DigestMismatch(
+                f"{os.fspath(path)}: expected {digest}, got {signed.manifest.root}: "
+                "another signed model is in its place"
+            )
         self._require_not_isolated(signed.manifest.root, os.fspath(path))
         with self._acquire(path, signed, place) as (layout, held):
             actual = _manifest(layout, held, signed.manifest.algorithm)

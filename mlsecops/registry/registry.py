@@ -150,8 +150,9 @@ class Registry:
             version: Its number, or ``"serving"``.
 
         Returns:
-            The version; its `path` lies under ``cache/``. Load it with ``SecureLoader``, which
-            verifies what it reads once more.
+            The version; its `path` lies under ``cache/``. Load it with
+            ``SecureLoader.load(path, digest=version.digest)``, which verifies what it reads once
+            more, and that it is this version.
 
         Raises:
             RegistryError: There is no such version, or none serves.

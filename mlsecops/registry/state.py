@@ -216,7 +216,7 @@ class State:
     def _take(self, event: Event) -> None:
         try:
             self._apply(event)
-        except (KeyError, TypeError, UsageError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise RegistryError(
                 f"registry log, entry {event.index} ({event.kind}): malformed: {error!r}"
             ) from error

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -70,3 +73,19 @@ def rewrite_history(path: Path, signer: LogSigner, events: list[dict[str, object
     log = AuditLog(path, signer=signer, origin=origin)
     for event in events:
         log.append(event)
+
+
+def killed_while_writing(path: Path) -> None:
+    """Leave what a writer leaves that is killed before its commit: a journal to roll back."""
+    child = multiprocessing.get_context("spawn").Process(target=_write_and_die, args=(path,))
+    child.start()
+    child.join()
+
+
+def _write_and_die(path: Path) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA cache_size = 1")  # so that pages reach the file before the commit
+    connection.execute("BEGIN IMMEDIATE")
+    for position in range(1000, 1400):
+        connection.execute("INSERT INTO entries VALUES (?, ?)", (position, b"x" * 4000))
+    os.kill(os.getpid(), signal.SIGKILL)

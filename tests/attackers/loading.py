@@ -9,6 +9,7 @@ import os
 import pickle
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -377,3 +378,42 @@ def calls_under_another_name() -> dict[str, bytes]:
 def stop_inside_frame() -> bytes:
     """A pickle that ends before its frame does: its reader goes on behind the frame."""
     return b"\x80\x04\x95" + struct.pack("<Q", 7) + b"N.B" + struct.pack("<I", 2) + b"N."
+
+
+def two_directories(file: Path, trace: Path) -> None:
+    """Give a torch archive a second directory, which torch finds and Python does not.
+
+    Python takes the zip64 record right before its locator, torch the one that the locator names.
+    """
+    data, code = file.read_bytes(), malicious_pickle(trace, protocol=2)
+    with zipfile.ZipFile(file) as archive:
+        start, count = archive.start_dir, len(archive.namelist())
+        place = f"{archive.namelist()[0].partition('/')[0]}/data.pkl".encode()
+    directory = data[start : data.rindex(b"PK\x06\x06")]
+    sizes = zlib.crc32(code), len(code), len(code), len(place)
+    local = struct.pack("<4s5H3L2H", b"PK\x03\x04", 20, 0, 0, 0, 0, *sizes, 0) + place + code
+    entry = struct.pack("<4s6H3L5H2L", b"PK\x01\x02", 20, 20, 0, 0, 0, 0, *sizes, *[0] * 5, start)
+    old = directory.index(place) - 46
+    length = 46 + sum(struct.unpack_from("<3H", directory, old + 28))
+    hidden = directory[:old] + entry + place + directory[old + length :]
+
+    def record(size: int, offset: int) -> bytes:
+        told = 44, 45, 45, 0, 0, count, count, size, offset
+        return struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", *told)
+
+    body = data[:start] + local
+    body += hidden + record(len(hidden), len(body))
+    named, shown = len(body) - 56, len(body)
+    body += directory + record(len(directory), shown)
+    body += struct.pack("<4sLQL", b"PK\x06\x07", 0, named, 1)
+    ones = 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF
+    file.write_bytes(body + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, *ones, 0))
+
+
+def unlisted_bytes(file: Path) -> None:
+    """Put bytes that no entry lists before an archive's directory."""
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.fp.seek(archive.start_dir)  # type: ignore[union-attr]  # open while in the block
+        archive.fp.write(b"x" * 64)  # type: ignore[union-attr]
+        archive.start_dir += 64
+        archive._didModify = True  # type: ignore[attr-defined]  # writes it again

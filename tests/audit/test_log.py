@@ -288,3 +288,12 @@ def test_every_truncation_of_a_checkpoint_is_refused(log: AuditLog, signer: Sign
         attack.replace_head(log.path, Peaks.EMPTY, note[:end])
         with pytest.raises(VerificationError):
             AuditLog(log.path, keys=[signer.public_key]).checkpoint()
+
+
+def test_readers_and_writers_go_on_after_a_writer_was_killed(
+    log: AuditLog, path: Path, signer: Signer
+) -> None:
+    attack.killed_while_writing(path)
+    assert path.with_name("log.sqlite-journal").exists(), "the attack itself does not work"
+    assert len(AuditLog(path, keys=[signer.public_key]).events()) == 5
+    assert log.append({"number": 5}) == 5

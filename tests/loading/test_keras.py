@@ -10,6 +10,7 @@ keras = pytest.importorskip("keras")
 h5py = pytest.importorskip("h5py")
 
 from mlsecops.errors import FormatRefused, FrameworkTooOld, UnsafeContent  # noqa: E402 - after the frameworks' settings
+from mlsecops.findings import Severity  # noqa: E402 - as above
 from mlsecops.loading import SecureLoader, scan  # noqa: E402 - as above
 from mlsecops.signing import Signer, TrustPolicy, sign  # noqa: E402 - as above
 from tests.attackers import loading as attack  # noqa: E402 - as above
@@ -149,14 +150,17 @@ def test_an_audited_class_is_allowed_by_name(file: Any) -> None:
     assert rules(file, allow_globals=["mine>Own"]) == set()
 
 
-def test_a_custom_loss_is_no_matter_because_nothing_is_compiled(file: Any) -> None:
+def test_a_custom_loss_is_told_and_not_refused_because_nothing_is_compiled(file: Any) -> None:
     attack.keras_config(
         file,
         lambda config: config.update(
             compile_config={"loss": {"module": "os", "class_name": "system", "config": {}}}
         ),
     )
-    assert rules(file) == set()
+    verdict = scan(file)
+    assert not verdict.refused
+    assert [found.rule for found in verdict.findings] == ["keras-object"]
+    assert verdict.findings[0].severity is Severity.MEDIUM
 
 
 @pytest.mark.parametrize("depth", [500, 100_000])
@@ -196,6 +200,10 @@ def shape_bomb(weights: Any) -> None:
     weights.create_dataset(DENSE, (1 << 20, 1 << 20), "f4", chunks=(64, 64))
 
 
+def text_bomb(weights: Any) -> None:
+    weights.create_dataset("text", (1 << 40,), h5py.string_dtype(), chunks=(1024,))
+
+
 def references(weights: Any) -> None:
     weights.create_dataset("refs", (2,), h5py.ref_dtype)
 
@@ -208,6 +216,7 @@ def references(weights: Any) -> None:
         (external_storage, "hdf5-external"),
         (virtual, "hdf5-external"),
         (shape_bomb, "limit-exceeded"),
+        (text_bomb, "limit-exceeded"),
         (references, "hdf5-object"),
     ],
 )

@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from mlsecops.loading.snapshot import snapshot
 from mlsecops.provenance import Digest
 from mlsecops.signing import Signer, TrustPolicy, sign
 from tests.attackers import loading as attack
+from tests.attackers.registry import swap_materialised
 
 torch = pytest.importorskip("torch")
 safetensors_torch = pytest.importorskip("safetensors.torch")
@@ -411,3 +413,18 @@ def test_only_files_that_no_signature_covers_are_reported(folder: Any, trusting:
 def test_a_path_where_nothing_is_is_the_callers_fault(tmp_path: Any, trusting: Any) -> None:
     with pytest.raises(UsageError, match="nowhere"):
         trusting().load(tmp_path / "nowhere")
+
+
+def test_another_signed_model_in_its_place_is_refused(
+    folder: Any, tmp_path: Any, signer: Any, trusting: Any
+) -> None:
+    meant = trusting().load(folder).digest
+    assert trusting().load(folder, digest=meant).digest == meant
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    (other / "README.md").write_text("another")
+    sign(other, signer)
+    swap_materialised(folder, other)
+    assert trusting().load(folder).digest != meant
+    with pytest.raises(DigestMismatch, match="another signed model"):
+        trusting().load(folder, digest=meant)

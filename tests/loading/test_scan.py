@@ -242,3 +242,47 @@ def test_a_template_that_reaches_for_internals_is_refused(tmp_path: Any, templat
     ):
         file.write_text(content)
         assert "chat-template-internals" in rules(file)
+
+
+def test_a_second_directory_that_only_torch_finds_is_refused(tmp_path: Any) -> None:
+    torch = pytest.importorskip("torch")
+    file, trace = tmp_path / "m.pt", tmp_path / "ran"
+    torch.save({"w": torch.zeros(3)}, file)
+    assert not scan(file).refused
+    attack.two_directories(file, trace)
+    verdict = scan(file)
+    assert verdict.refused
+    assert "two archives" in verdict.findings[0].message
+    torch.load(file, weights_only=False)
+    assert trace.exists(), "the attack itself does not work"
+
+
+def test_bytes_that_no_entry_lists_are_refused(tmp_path: Any) -> None:
+    file = tmp_path / "a.npz"
+    np.savez(file, x=np.zeros(3))
+    assert not scan(file).refused
+    attack.unlisted_bytes(file)
+    with np.load(file) as loaded:
+        assert loaded["x"].shape == (3,)
+    assert "no entry lists" in scan(file).findings[0].message
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        {"default": "{{ x.__class__ }}"},
+        [{"name": "tool", "template": "{{ x.__class__ }}"}],
+        r"{{ x['\x5f\x5fclass\x5f\x5f'] }}",
+        "{% set a = '_' * 2 %}{{ x[a ~ 'class' ~ a] }}",
+    ],
+)
+def test_a_template_among_others_or_in_disguise_is_refused(tmp_path: Any, template: Any) -> None:
+    file = tmp_path / "tokenizer_config.json"
+    file.write_text(json.dumps({"chat_template": template}))
+    assert "chat-template-internals" in {found.rule for found in scan(file).findings}
+
+
+def test_settings_nested_too_deeply_count_as_unchecked(tmp_path: Any) -> None:
+    file = tmp_path / "config.json"
+    file.write_text('{"x":' * 150 + '{"auto_map": {}}' + "}" * 150)
+    assert scan(file).unchecked
