@@ -97,6 +97,12 @@ KERAS_REFUSED = {
     "KerasFileEditor",
     "SavedModelArtifact",
 }
+KERAS_QUANTIZERS = (
+    "AbsMaxQuantizer",
+    "Float8QuantizationConfig",
+    "Int4QuantizationConfig",
+    "Int8QuantizationConfig",
+)
 KERAS_HOMES = (
     "layers",
     "initializers",
@@ -120,6 +126,7 @@ def modules(package: ModuleType) -> Iterator[ModuleType]:
 def torch_names() -> Iterator[str]:
     """What weights_only allows, and torch.nn's own modules."""
     yield from (name for name in _get_allowed_globals() if name.startswith("torch."))
+    yield from ("torch.nn.functional.relu", "torch._C._nn.gelu")  # held by transformer layers
     for module in modules(torch.nn.modules):
         for name, value in vars(module).items():
             own = isinstance(value, type) and value.__module__ == module.__name__
@@ -154,6 +161,7 @@ def sklearn_names() -> Iterator[str]:
 def keras_names() -> Iterator[str]:
     """Layers, operations and functions without code or files."""
     yield from ("keras.Sequential", "keras.Model", "keras.DTypePolicy", "keras.Functional")
+    yield from (f"keras.quantizers.{name}" for name in KERAS_QUANTIZERS)
     yield from ("keras.src.models.functional.Functional", "keras.src.models.sequential.Sequential")
     for home in KERAS_HOMES:
         for name, value in vars(getattr(keras, home)).items():

@@ -18,6 +18,7 @@ __all__ = ["AccessPolicy", "Decision", "Effect", "Rule"]
 
 Effect = Literal["allow", "deny"]
 
+_DOTS: Final = frozenset({".", ".."})
 _FIELDS: Final = frozenset({"subject", "action", "resource", "effect"})
 
 
@@ -172,6 +173,10 @@ class AccessPolicy:
     def _judge(self, subject: str, action: str, resource: str) -> tuple[bool, str]:
         if not (subject and action and resource):
             return False, "subject, action and resource must all be named"
+        if any(
+            not each.isprintable() or _DOTS & {*each.split("/")} for each in (subject, resource)
+        ):
+            return False, "another spelling of a name: control characters, or '.' as a segment"
         matching = [rule for rule in self.rules if rule.covers(subject, action, resource)]
         for rule in matching:
             if rule.effect == "deny":

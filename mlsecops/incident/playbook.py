@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import html
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -166,9 +168,9 @@ class Playbook:
 
     def to_markdown(self) -> str:
         """The playbook for people."""
-        lines = [f"# {self.title}", ""]
+        lines = [f"# {_inert(self.title)}", ""]
         for number, step in enumerate(self.steps, 1):
-            lines += [f"## {number}. {step.title}", "", step.instructions, ""]
+            lines += [f"## {number}. {_inert(step.title)}", "", _inert(step.instructions), ""]
             if step.approval != "none":
                 lines += [f"Approval: {step.approval}.", ""]
         return "\n".join(lines)
@@ -217,6 +219,11 @@ class Playbook:
             before = incident.steps[:-1]
             return all(other.state == "done" for other in before)
         return step.action != "remediate" or self.remediate is not None
+
+
+def _inert(text: str) -> str:
+    """Text on one line that markdown shows as it is: a shared playbook is somebody else's."""
+    return re.sub(r"([\\`\[\]|!])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
 
 
 def _forecast(step: PlaybookStep, incident: Incident) -> Step:

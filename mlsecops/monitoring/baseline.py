@@ -208,7 +208,7 @@ class Baseline:
         facts, arrays = unpack(read(path), _KIND, where=str(path))
         try:
             return cls._parse(facts, arrays)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
             raise FormatRefused(f"{path}: malformed baseline: {error!r}") from error
 
     @classmethod

@@ -20,7 +20,7 @@ from mlsecops.monitoring.controls import controls_of
 from mlsecops.monitoring.guards import Guard
 from mlsecops.monitoring.monitor import Monitor
 from mlsecops.monitoring.readings import Detector
-from mlsecops.monitoring.ring import Event
+from mlsecops.monitoring.ring import Event, held_bytes
 from mlsecops.monitoring.traffic import Reader
 from mlsecops.provenance.digest import Digest
 
@@ -210,7 +210,7 @@ class _Recorder:
         self, outcome: tuple[str, str], seconds: float, facts: tuple[Any, Any, Any], result: Any
     ) -> None:
         try:
-            size = getattr(facts[2], "nbytes", 0) + getattr(result, "nbytes", 0)
+            size = held_bytes(facts[2]) + held_bytes(result)
             self._monitor.record(Event(self._clock(), seconds, *outcome, *facts, result), size)
         except Exception:  # noqa: BLE001 - telemetry never changes what the caller sees
             self._monitor.failed()

@@ -26,6 +26,7 @@ Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 _KIND: Final = "profile"
+_MOST_ROWS: Final = 1 << 48
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -160,7 +161,7 @@ class Profile:
             names = tuple(str(name) for name in facts["names"])
             profile = cls(Layout(names=names, edges=checked_edges(arrays["edges"], len(names))))
             profile._fill(arrays["counts"], arrays["missing"], int(facts["count"]))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise FormatRefused(f"profile: malformed: {error}") from error
         return profile
 
@@ -170,7 +171,14 @@ class Profile:
         if not shapes or counts.dtype != np.int64 or missing.dtype != np.int64:
             raise FormatRefused("profile: the counts do not have the shape of the edges")
         low = min(counts.min(initial=0), missing.min(initial=0))
-        if low < 0 or (counts.sum(axis=1) + missing != count).any():
+        high = max(counts.max(initial=0), missing.max(initial=0))
+        # Without a ceiling for each, a sum could pass the end of int64 and come out right.
+        if (
+            low < 0
+            or high > count
+            or count > _MOST_ROWS
+            or (counts.sum(axis=1) + missing != count).any()
+        ):
             raise FormatRefused(f"profile: the counts do not add up to {count} rows")
         self.counts, self.missing, self._count = counts, missing, count
 

@@ -7,9 +7,10 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-__all__ = ["Event", "Label", "Ring"]
+__all__ = ["Event", "Label", "Ring", "held_bytes"]
 
 MAX_BYTES: Final = 256 * 2**20
+_POINTER: Final = 8
 
 
 class Event(NamedTuple):
@@ -51,12 +52,24 @@ class Label:
     at: float
 
 
+def held_bytes(value: Any) -> int:
+    """About how much memory a value keeps: arrays exactly, lists by their first item."""
+    size = getattr(value, "nbytes", None)
+    if isinstance(size, int):
+        return size
+    if isinstance(value, (str, bytes, bytearray)):
+        return len(value)
+    if isinstance(value, (list, tuple)) and value:
+        return len(value) * (_POINTER + held_bytes(value[0]))
+    return 0
+
+
 class Ring:
     """Events that wait for the worker.
 
     Args:
         capacity: Largest number of events, ≥ 1.
-        max_bytes: Largest total size of the arrays that they hold.
+        max_bytes: Largest total size of the arrays and lists that they hold.
     """
 
     __slots__ = ("_bytes", "_capacity", "_events", "_lock", "_max_bytes", "calls", "dropped")
@@ -85,7 +98,7 @@ class Ring:
 
         Args:
             event: What happened.
-            size: Bytes of the arrays it holds.
+            size: Bytes that it holds (:func:`held_bytes`).
         """
         with self._lock:
             self.calls += 1

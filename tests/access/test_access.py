@@ -225,3 +225,17 @@ def test_the_policy_in_force_judges_functions_that_name_none() -> None:
             read()
     with acting_as("alice"), pytest.raises(AccessDenied, match="no policy is in force"):
         read()
+
+
+@pytest.mark.parametrize(
+    "alias", ["m/secret\n", "m/./secret", "m/x/../secret", "m/secret\x00", "m/sec\u200bret"]
+)
+def test_another_spelling_of_a_denied_resource_is_denied(alias: str) -> None:
+    rules = AccessPolicy(
+        [
+            Rule(subject="alice", action="*", resource="m/*"),
+            Rule(subject="*", action="*", resource="m/secret", effect="deny"),
+        ]
+    )
+    assert rules.decide("alice", "model:load", "m/other").allowed
+    assert not rules.decide("alice", "model:load", alias).allowed

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -316,3 +317,13 @@ def test_the_deliverable_names_its_steps() -> None:
         "validate",
         "close",
     ]
+
+
+def test_a_shared_playbook_brings_no_markup_into_the_markdown() -> None:
+    steps = Playbook.default().steps
+    hostile = dataclasses.replace(steps[0], title="<script>", instructions="a\n# b ![x](http://x)")
+    text = Playbook(title="x\n<img src=x>", steps=(hostile, *steps[1:])).to_markdown()
+    assert "<script" not in text
+    assert "<img" not in text
+    assert "![" not in text
+    assert "\n# b" not in text

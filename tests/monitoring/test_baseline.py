@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy.stats import ks_2samp
 from mlsecops.errors import ContentRefused, FormatRefused, UsageError
 from mlsecops.monitoring import Baseline, Profile
 from mlsecops.monitoring.packing import pack, unpack
-from tests.attackers.monitoring import flipped, forged
+from tests.attackers.monitoring import flipped, forged, wrapped_counts
 
 
 def table(seed: int, rows: int = 1500) -> np.ndarray:
@@ -220,3 +221,15 @@ def test_anomalies_flag_rows_outside_the_range_and_off_the_components() -> None:
 def test_wrong_arguments_are_the_callers_fault(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         Baseline.fit(**wrong)  # type: ignore[arg-type] # wrong on purpose
+
+
+def test_counts_that_pass_the_end_of_their_type_are_refused(baseline: Baseline) -> None:
+    data = baseline.profile().update(table(1)).to_bytes()
+    with pytest.raises(FormatRefused, match="do not add up"):
+        Profile.from_bytes(wrapped_counts(data))
+
+
+def test_an_infinite_count_is_refused(baseline: Baseline) -> None:
+    data = baseline.profile().update(table(1)).to_bytes()
+    with pytest.raises(FormatRefused):
+        Profile.from_bytes(forged(data, lambda header: header["facts"].update(count=math.inf)))

@@ -17,7 +17,7 @@ import pytest
 
 from mlsecops.errors import UsageError
 from mlsecops.monitoring import Baseline, RateLimit, monitored
-from mlsecops.monitoring.ring import Event, Ring
+from mlsecops.monitoring.ring import Event, Ring, held_bytes
 from tests.attackers.monitoring import BrokenDetector, flood
 
 UNIFORM = np.array([0.5, 0.5])
@@ -439,3 +439,25 @@ def test_multiprocessing_child_aggregates_its_last_calls() -> None:
         """
     )
     assert text == "500\n"
+
+
+def test_lists_and_text_count_against_the_rings_bytes_too() -> None:
+    assert held_bytes([[1.0] * 10] * 100) >= 8 * 1000
+    assert held_bytes(b"x" * 50) == held_bytes("x" * 50) == 50
+    assert held_bytes(np.zeros(4)) == 32
+    assert held_bytes(None) == 0
+    seen: list[int] = []
+
+    class Kept(Ring):
+        def append(self, event: Event, size: int) -> None:
+            seen.append(size)
+            super().append(event, size)
+
+    @monitored("lists")
+    def predict(rows: list[list[float]]) -> None:
+        """Answer nothing."""
+
+    predict.monitor._ring = Kept(10)
+    predict([[0.0] * 1000] * 1000)
+    predict.monitor.close()
+    assert seen[0] >= 8_000_000
