@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import warnings
 from pathlib import Path
 
 from mlsecops._files import write_atomically
-from mlsecops.cli.terminal import byte_progress, note, plural, visible
-from mlsecops.errors import MLSecOpsWarning
+from mlsecops.cli.terminal import byte_progress, plural, visible
 from mlsecops.provenance.digest import SIZES
 from mlsecops.provenance.manifest import Manifest, hash_path
 
@@ -34,13 +32,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Hash and print."""
-    with warnings.catch_warnings(record=True) as said, byte_progress("hashing") as progress:
-        warnings.simplefilter("always", MLSecOpsWarning)
+    with byte_progress("hashing") as progress:
         manifest = hash_path(
             options.path, algorithm=options.algorithm, cache=options.cache, progress=progress
         )
-    for warning in said:
-        note(str(warning.message))
     text = _render(manifest, options.format)
     if options.out is None:
         print(text, end="")

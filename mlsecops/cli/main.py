@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
-from typing import Final, NoReturn, Protocol, cast
+from typing import Any, Final, NoReturn, Protocol, cast
 
 from mlsecops import __version__
 from mlsecops.cli.terminal import note
-from mlsecops.errors import MissingExtra, MLSecOpsError, UsageError
+from mlsecops.errors import MissingExtra, MLSecOpsError, MLSecOpsWarning, UsageError
 
 HOLDS: Final = 0
 REFUSED: Final = 1
@@ -58,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        status = _dispatch(words)
+        with _warnings_as_notes():
+            status = _dispatch(words)
         sys.stdout.flush()  # a reader that went away is noticed here, not at interpreter exit
     except MLSecOpsError as error:
         note(f"{type(error).__name__}: {error}")
@@ -94,6 +97,23 @@ class Parser(argparse.ArgumentParser):
             UsageError: Always.
         """
         raise UsageError(f"{message}; '{self.prog} --help' shows the options")
+
+
+@contextmanager
+def _warnings_as_notes() -> Iterator[None]:
+    """Tell our own warnings in one line, like the errors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", MLSecOpsWarning)
+        otherwise = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if issubclass(category, MLSecOpsWarning):
+                note(str(message))
+            else:
+                otherwise(message, category, *where)
+
+        warnings.showwarning = show
+        yield
 
 
 def _dispatch(words: list[str]) -> int:

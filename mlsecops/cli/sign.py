@@ -49,6 +49,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timestamp-url", metavar="URL", help="have the time of signing vouched for there"
     )
+    parser.add_argument(
+        "--shard-size",
+        type=int,
+        metavar="BYTES",
+        help="sign shards of files, to hash on many cores",
+    )
     parser.add_argument("--cache", type=Path, metavar="F", help="digests of unchanged files")
     parser.add_argument(
         "--statement", action="append", default=[], type=Path, metavar="F",
@@ -79,13 +85,15 @@ def _bundle(options: argparse.Namespace, signer: KeySigner) -> Path | None:
             version=options.model_version,
             timestamp=None if url is None else signing.http_authority(url),
             spec_names=options.spec_names,
+            shard_size=options.shard_size,
         )
     return bundle.path
 
 
 def _detached(options: argparse.Namespace, signer: KeySigner) -> Path:
     said = (options.statement, options.ignore, options.cert, options.timestamp_url,
-            options.model_version, options.spec_names, options.algorithm != "sha256")  # fmt: skip
+            options.model_version, options.spec_names, options.shard_size,
+            options.algorithm != "sha256")  # fmt: skip
     if any(said):
         raise UsageError(
             "a detached signature holds nothing but the file's SHA-256 digest: "

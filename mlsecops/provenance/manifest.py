@@ -333,6 +333,29 @@ def hash_path(
         >>> manifest.verify(folder).root == manifest.root
         True
     """
+    manifest, _ = read_manifest(
+        path,
+        algorithm=algorithm,
+        ignore=ignore,
+        executor=executor,
+        cache=cache,
+        progress=progress,
+        shard_size=shard_size,
+    )
+    return manifest
+
+
+def read_manifest(
+    path: str | os.PathLike[str],
+    *,
+    algorithm: str,
+    ignore: Iterable[str],
+    executor: Executor | None = None,
+    cache: str | os.PathLike[str] | Cache | None = None,
+    progress: Progress | None = None,
+    shard_size: int | None = None,
+) -> tuple[Manifest, tuple[str, ...]]:
+    """As :func:`hash_path`, and the names of files that the ignore list hides, in one walk."""
     content = read_path(
         path,
         algorithm=algorithm,
@@ -342,7 +365,7 @@ def hash_path(
         progress=progress,
         shard_size=shard_size,
     )
-    return Manifest(
+    manifest = Manifest(
         name=content.name,
         algorithm=algorithm,
         entries=content.entries,
@@ -351,3 +374,4 @@ def hash_path(
         shard_size=shard_size,
         uncovered=content.uncovered,
     )
+    return manifest, content.hidden

@@ -16,7 +16,7 @@ from mlsecops.provenance.entry import Entry
 from mlsecops.provenance.hashing import Cache, Found, Progress, hash_pieces, stamp_of
 from mlsecops.provenance.opening import open_regular
 from mlsecops.provenance.shards import pieces_of, shard_size_of
-from mlsecops.provenance.tree import ignore_paths, list_tree
+from mlsecops.provenance.tree import Tree, ignore_paths, list_tree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,7 @@ class PathContent:
         ignore: Relative paths that were left out by request.
         single: Whether it is one file.
         uncovered: Empty files that have no shard, sorted.
+        hidden: Names of files that the ignore list hides, sorted.
     """
 
     name: str
@@ -36,6 +37,7 @@ class PathContent:
     ignore: tuple[str, ...]
     single: bool
     uncovered: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
 
 
 def read_path(
@@ -60,8 +62,8 @@ def read_path(
     name = Path(path).name or real.name
     single = not real.is_dir()
     ignored = () if single else ignore_paths(ignore)
-    files = {name: _one_file(real)} if single else list_tree(real, ignore=ignored).files
-    pieces = pieces_of(files, shard_size_of(shard_size))
+    tree = Tree({name: _one_file(real)}, ()) if single else list_tree(real, ignore=ignored)
+    pieces = pieces_of(tree.files, shard_size_of(shard_size))
     digests = hash_pieces(
         [piece for _, piece in pieces],
         algorithm=algorithm,
@@ -74,10 +76,17 @@ def read_path(
         for (part, piece), digest in zip(pieces, digests, strict=True)
     )
     empty = (
-        () if shard_size is None else sorted(key for key, file in files.items() if not file.size)
+        ()
+        if shard_size is None
+        else sorted(key for key, file in tree.files.items() if not file.size)
     )
     return PathContent(
-        name=name, entries=entries, ignore=ignored, single=single, uncovered=tuple(empty)
+        name=name,
+        entries=entries,
+        ignore=ignored,
+        single=single,
+        uncovered=tuple(empty),
+        hidden=tree.ignored,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from mlsecops.errors import DigestMismatch, RegistryError
 from mlsecops.provenance import Digest
+from mlsecops.provenance.digest import new_hash
 
 __all__ = ["Blobs"]
 
@@ -62,6 +63,18 @@ class Blobs:
             DigestMismatch: Its bytes are not those of its name.
         """
         return b"".join(self._checked(digest))
+
+    def hash(self, digest: Digest, *, algorithm: str) -> Digest:
+        """What a blob's bytes are under another algorithm, checked on the way.
+
+        Raises:
+            RegistryError: It is missing.
+            DigestMismatch: Its bytes are not those of its name.
+        """
+        running = new_hash(algorithm)
+        for chunk in self._checked(digest):
+            running.update(chunk)
+        return Digest(algorithm, running.digest())
 
     def copy(self, digest: Digest, target: Path) -> None:
         """Write a blob's bytes to a new file, checked on the way.

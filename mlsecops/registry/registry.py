@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from mlsecops.audit import AuditLog, Checkpoint, LogKey
 from mlsecops.errors import (
-    ContentRefused,
     Isolated,
     MLSecOpsError,
+    MLSecOpsWarning,
     RegistryError,
     UsageError,
     VerificationError,
@@ -169,6 +170,9 @@ class Registry:
     def quarantine(self, name_or_digest: str | Digest, reason: str) -> Digest:
         """Forbid a digest to every user of the registry, from their next call on.
 
+        Where the registry holds the model, the digests that the same files have under other
+        algorithms are forbidden too, so that signing them again brings nothing back.
+
         Args:
             name_or_digest: A digest, known to the registry or not; or a model's name, which means
                 the version that serves, or the newest when none does.
@@ -188,12 +192,27 @@ class Registry:
         while True:
             state = self._state()
             digest = known or state.named(require_name(text)).digest
-            if str(digest) in state.quarantined:
+            event = {"type": "quarantined", "digest": str(digest), "reason": reason}
+            if str(digest) in state.quarantined or self._append(state, event):
+                self._quarantine_twins(digest, event)
                 return digest
-            if self._append(
-                state, {"type": "quarantined", "digest": str(digest), "reason": reason}
-            ):
-                return digest
+
+    def _quarantine_twins(self, digest: Digest, event: Mapping[str, Any]) -> None:
+        """Forbid what the same files are called under other algorithms; the digest is already."""
+        record = self._state().holding(digest)
+        try:
+            roots = () if record is None else self._store.roots(record)
+        except (RegistryError, VerificationError, OSError) as error:
+            warnings.warn(
+                f"{digest.short} is quarantined, but not what its files are called under other "
+                f"algorithms: {error}; revoke the key that signed it as well",
+                MLSecOpsWarning,
+                stacklevel=3,
+            )
+            return
+        twins = [str(root) for root in roots if root != digest]
+        wider = {**event, "type": "quarantine-extended", "also": twins}
+        self._record(lambda state: None if state.quarantined.keys() >= set(twins) else wider)
 
     def rollback(self, name: str) -> Version:
         """Let the newest older version serve that may: it verifies now and nothing forbids it.
@@ -211,7 +230,7 @@ class Registry:
         while True:
             state = self._state()
             current = self._find(state, name, "serving")
-            record = self._older(state, current)
+            record = self._store.newest_below(current, state)
             event = {**record.event("rolled-back"), "previous": current.version}
             if self._append(state, event):
                 return self._state().view(record)
@@ -309,10 +328,9 @@ class Registry:
         if not kind.startswith("incident."):
             raise UsageError(f"record: expected a kind that begins with 'incident.', got {kind!r}")
         event = {"type": kind, **detail}
-        while True:
-            state = self._state()
-            if any(known.says(event) for known in state.history) or self._append(state, event):
-                return
+        self._record(
+            lambda state: None if any(known.says(event) for known in state.history) else event
+        )
 
     def recorded(self, kind: str) -> tuple[Event, ...]:
         """Events of one kind, of all models, oldest first."""
@@ -346,6 +364,12 @@ class Registry:
             self._state()  # what this process has seen cannot be taken back unseen
         return appended
 
+    def _record(self, decide: Callable[[State], Mapping[str, Any] | None]) -> None:
+        """Record what is decided on the newest state, anew whenever another was faster."""
+        while (event := decide(state := self._state())) is not None:
+            if self._append(state, event):
+                return
+
     def _commit(self, decide: Callable[[State], tuple[Record, dict[str, Any] | None]]) -> Version:
         """Decide on the newest state and record the decision, anew whenever another was faster."""
         while True:
@@ -362,21 +386,6 @@ class Registry:
         if name not in state.serving:
             raise RegistryError(f"no version of {name!r} serves; promote one to 'serving' first")
         return state.record(name, state.serving[name])
-
-    def _older(self, state: State, current: Record) -> Record:
-        refusals: list[str] = []
-        for record in reversed(state.records[current.name][: current.version - 1]):
-            try:
-                state.require_usable(record)
-                self._store.open(record)
-            except (VerificationError, ContentRefused, RegistryError, OSError) as error:
-                refusals.append(f"version {record.version}: {error}")
-            else:
-                return record
-        raise RegistryError(
-            f"{current.name}: no version older than {current.version} may serve"
-            f"{': ' if refusals else ''}{'; '.join(refusals)}; publish a good one"
-        )
 
     def _require_writable(self) -> None:
         if self.signer is None:

@@ -29,7 +29,8 @@ class Event:
         index: Place in the log, from 0.
         at: When, ISO 8601 in UTC, as the writer's clock said.
         kind: ``created``, ``published``, ``approved``, ``serving``, ``rolled-back``,
-            ``quarantined``, ``floor-raised`` or ``incident.…``.
+            ``quarantined``, ``quarantine-extended`` (to what the same files are called under other
+            digest algorithms), ``floor-raised`` or ``incident.…``.
         name: Model it concerns, or None.
         version: Version it concerns, or None.
         digest: ``"sha256:<hex>"`` it concerns, or None.
@@ -178,6 +179,11 @@ class State:
             )
         return records[version - 1]
 
+    def holding(self, digest: Digest) -> Record | None:
+        """A version with this root digest, or None."""
+        records = (record for records in self.records.values() for record in records)
+        return next((record for record in records if record.digest == digest), None)
+
     def named(self, name: str) -> Record:
         """The version that serves, or the newest when none does."""
         return self.record(name, self.serving.get(name) or len(self.records.get(name, ())) or 1)
@@ -228,9 +234,10 @@ class State:
             self._publish(event)
         elif event.kind in {"approved", "serving", "rolled-back"}:
             self._move(event)
-        elif event.kind == "quarantined":
-            digest = Digest.parse(str(event.digest))
-            self.quarantined.setdefault(str(digest), str(event.detail["reason"]))
+        elif event.kind in {"quarantined", "quarantine-extended"}:
+            for text in (event.digest, *event.detail.get("also", ())):
+                digest = Digest.parse(str(text))
+                self.quarantined.setdefault(str(digest), str(event.detail["reason"]))
         elif event.kind == "floor-raised":
             record = self.record(str(event.name), int(event.version or 0))
             self.floors[record.name] = max(record.version, self.floors.get(record.name, 1))

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from mlsecops.errors import (
     ContentRefused,
     DigestMismatch,
     PolicyError,
+    RegistryError,
     UsageError,
     VerificationError,
 )
-from mlsecops.provenance import SIGNATURE_NAME, Digest
+from mlsecops.provenance import SIGNATURE_NAME, Digest, Entry, Manifest
+from mlsecops.provenance.digest import SIZES
 from mlsecops.registry.blobs import Blobs
 from mlsecops.registry.listing import Listing, remove_folder
-from mlsecops.registry.state import Record
+from mlsecops.registry.state import Record, State
 from mlsecops.signing import TrustPolicy, Verified, verify
 
 __all__ = ["Store"]
@@ -73,6 +77,46 @@ class Store:
         except (VerificationError, ContentRefused, UsageError, OSError):
             remove_folder(path)
         return path, self._verified(record, listing.build(path, self._blobs))
+
+    def roots(self, record: Record) -> tuple[Digest, ...]:
+        """Root digests that a version's files have under every digest algorithm there is here.
+
+        Raises:
+            RegistryError: A blob is missing.
+            DigestMismatch: A blob was changed.
+        """
+        listing = Listing.load(self._blobs.read(record.listing)).files
+        parts = [(name, digest) for name, digest in sorted(listing) if name != SIGNATURE_NAME]
+        algorithms = (name for name in SIZES if name != "blake3" or find_spec("blake3"))
+        return tuple(self._manifest(record.name, parts, each).root for each in algorithms)
+
+    def newest_below(self, current: Record, state: State) -> Record:
+        """The newest older version that may be used: nothing forbids it, and it verifies now.
+
+        Raises:
+            RegistryError: There is none; it says why each was passed over.
+        """
+        refusals: list[str] = []
+        for record in reversed(state.records[current.name][: current.version - 1]):
+            try:
+                state.require_usable(record)
+                self.open(record)
+            except (VerificationError, ContentRefused, RegistryError, OSError) as error:
+                refusals.append(f"version {record.version}: {error}")
+            else:
+                return record
+        raise RegistryError(
+            f"{current.name}: no version older than {current.version} may serve"
+            f"{': ' if refusals else ''}{'; '.join(refusals)}; publish a good one"
+        )
+
+    def _manifest(self, name: str, parts: Sequence[tuple[str, Digest]], algorithm: str) -> Manifest:
+        if algorithm == "sha256":
+            digests = [digest for _, digest in parts]
+        else:
+            digests = [self._blobs.hash(digest, algorithm=algorithm) for _, digest in parts]
+        entries = (Entry(part, digest) for (part, _), digest in zip(parts, digests, strict=True))
+        return Manifest(name=name, algorithm=algorithm, entries=tuple(entries))
 
     def _verified(self, record: Record, path: Path) -> Verified:
         verified = verify(path, policy=self._policy)

@@ -133,6 +133,7 @@ def verify_detached_model(
             f"{where}: expected {policy.threshold} trusted signers, got one detached signature; "
             "sign with a bundle"
         )
+    policy.require_algorithm(actual.algorithm, where=where)
     policy.require_not_revoked(actual)
     policy.require_floor(actual.name, None, where=where)
     signed = SignedModel(manifest=actual, statements=(), signers=(fingerprint,))

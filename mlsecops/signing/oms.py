@@ -21,7 +21,13 @@ from mlsecops.provenance.digest import Digest
 from mlsecops.provenance.manifest import Entry, Manifest
 from mlsecops.provenance.statement import Statement
 from mlsecops.provenance.tree import ignore_paths
-from mlsecops.signing.shards import file_of_shard, plain_algorithm, shard_size
+from mlsecops.signing.shards import (
+    file_of_shard,
+    plain_algorithm,
+    shard_size,
+    written_algorithm,
+    written_method,
+)
 
 PREDICATE_TYPE: Final = "https://model_signing/signature/v1.0"
 SINGLE_FILE: Final = "."
@@ -75,16 +81,18 @@ def build_payload(
                 f"{', '.join(map(str, statement.subjects.values()))}, not about this model "
                 f"({manifest.root}); record the final files before signing them"
             )
+    listed = manifest.renamed(SINGLE_FILE) if manifest.single and not spec_names else manifest
+    algorithm = written_algorithm(manifest)
     predicate: dict[str, Any] = {
         "serialization": {
-            "method": "files",
+            **written_method(manifest),
             "hash_type": manifest.algorithm,
             "allow_symlinks": False,
             "ignore_paths": list(manifest.ignore),
         },
         "resources": [
-            _resource(entry, SINGLE_FILE if manifest.single and not spec_names else entry.name)
-            for entry in manifest.entries
+            {"name": entry.name, "algorithm": algorithm, "digest": entry.digest.hex}
+            for entry in listed.entries
         ],
     }
     if version is not None:
@@ -166,10 +174,6 @@ def _version(predicate: dict[str, Any], where: str) -> int | None:
     if version is None or _is_version(version):
         return version
     raise MalformedBundle(f"{where}: expected version to be a number from 1 on, got {version!r}")
-
-
-def _resource(entry: Entry, name: str) -> dict[str, str]:
-    return {"name": name, "algorithm": entry.digest.algorithm, "digest": entry.digest.hex}
 
 
 def _serialization(value: object, where: str) -> tuple[tuple[str, ...], int | None]:

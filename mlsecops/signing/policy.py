@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from cryptography import x509
 
-from mlsecops.errors import Revoked, RollbackRefused, UsageError
+from mlsecops.errors import PolicyError, Revoked, RollbackRefused, UsageError
 from mlsecops.provenance.digest import SIZES, Digest
 from mlsecops.provenance.manifest import Manifest
 from mlsecops.signing.keys import PublicKey, load_certificates
@@ -34,12 +34,15 @@ class TrustPolicy:
         timestamp_roots: Roots of time stamp authorities whose word on the time of signing counts:
             a certificate or key that was valid then may have expired since.
         floor: Oldest version that is accepted, or a table of model name pattern → oldest version.
+        algorithms: Digest algorithms that a signature may use; all by default. The same bytes have
+            another digest under another algorithm, so a policy that revokes by digest should
+            accept only the algorithms that its digests are of.
 
     Raises:
         UsageError: A key cannot be read, or the threshold can never be met.
     """
 
-    __slots__ = ("floors", "keys", "revoked", "roots", "threshold", "timestamp_roots")
+    __slots__ = ("algorithms", "floors", "keys", "revoked", "roots", "threshold", "timestamp_roots")
 
     keys: Final[tuple[TrustedKey, ...]]
     roots: Final[tuple[TrustedRoot, ...]]
@@ -47,6 +50,7 @@ class TrustPolicy:
     revoked: Final[frozenset[str]]
     timestamp_roots: Final[tuple[x509.Certificate, ...]]
     floors: Final[tuple[tuple[str, int], ...]]
+    algorithms: Final[tuple[str, ...]]
 
     def __init__(
         self,
@@ -57,6 +61,7 @@ class TrustPolicy:
         revoked: Iterable[str] = (),
         timestamp_roots: Iterable[x509.Certificate | Source] = (),
         floor: int | Mapping[str, int] = 0,
+        algorithms: Iterable[str] = tuple(SIZES),
     ) -> None:
         self.keys = tuple(_key(key) for key in keys)
         self.roots = tuple(root for source in roots for root in _roots(source))
@@ -66,6 +71,7 @@ class TrustPolicy:
             certificate for source in timestamp_roots for certificate in _certificates(source)
         )
         self.floors = _floors(floor)
+        self.algorithms = _algorithms(algorithms)
         distinct = len({trusted.key.fingerprint for trusted in self.keys})
         if threshold < 1 or (not self.roots and threshold > max(1, distinct)):
             raise UsageError(
@@ -105,6 +111,22 @@ class TrustPolicy:
                 "use a newer release, or lower the policy's floor"
             )
 
+    def require_algorithm(self, algorithm: str, *, where: str) -> None:
+        """Demand that files were hashed with an algorithm that is accepted.
+
+        Args:
+            algorithm: That of the signature's digests.
+            where: Place of the bundle, for messages.
+
+        Raises:
+            PolicyError: It is not.
+        """
+        if algorithm not in self.algorithms:
+            raise PolicyError(
+                f"{where}: expected digests of {' or '.join(self.algorithms)}, got {algorithm}; "
+                "sign the model again with an accepted algorithm"
+            )
+
     def require_not_revoked(self, digest: Digest | Manifest) -> None:
         """Demand that neither a digest, nor any digest of a manifest, is revoked.
 
@@ -131,6 +153,13 @@ def _roots(source: TrustedRoot | Source) -> tuple[TrustedRoot, ...]:
 
 def _certificates(source: x509.Certificate | Source) -> tuple[x509.Certificate, ...]:
     return (source,) if isinstance(source, x509.Certificate) else load_certificates(source)
+
+
+def _algorithms(names: Iterable[str]) -> tuple[str, ...]:
+    chosen = tuple(dict.fromkeys([names] if isinstance(names, str) else names))
+    if not chosen or not set(chosen) <= SIZES.keys():
+        raise UsageError(f"algorithms {chosen}: expected some of {', '.join(SIZES)}")
+    return chosen
 
 
 def _floors(floor: int | Mapping[str, int]) -> tuple[tuple[str, int], ...]:

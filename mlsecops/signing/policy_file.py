@@ -12,7 +12,7 @@ from mlsecops.errors import UsageError
 from mlsecops.signing.keys import PublicKey, load_certificates
 from mlsecops.signing.scope import Scope, TrustedKey, TrustedRoot
 
-_TOP: Final = {"keys", "roots", "timestamp_roots", "threshold", "revoked", "floor"}
+_TOP: Final = {"keys", "roots", "timestamp_roots", "threshold", "revoked", "floor", "algorithms"}
 _MATERIAL: Final = {"path", "pem"}
 _ITEM: Final = {*_MATERIAL, "models", "not_before", "not_after"}
 
@@ -47,7 +47,17 @@ def read_policy(place: Path) -> dict[str, Any]:
         "threshold": threshold,
         "revoked": revoked,
         "floor": floor,
+        **_algorithms(value, place),
     }
+
+
+def _algorithms(value: Mapping[str, Any], place: Path) -> dict[str, list[str]]:
+    if "algorithms" not in value:
+        return {}
+    names = value["algorithms"]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UsageError(f'{place}: expected algorithms to be a list such as ["sha256"]')
+    return {"algorithms": names}
 
 
 def _parse(place: Path) -> dict[str, Any]:

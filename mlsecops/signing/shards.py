@@ -30,6 +30,20 @@ def shard_size(value: object, where: str) -> int:
     raise MalformedBundle(f"{where}: shard_size {value!r}: expected a whole number of bytes")
 
 
+def written_method(manifest: Manifest) -> dict[str, object]:
+    """How a signature says what its resources are: whole files, or shards of one size."""
+    if manifest.shard_size is None:
+        return {"method": "files"}
+    return {"method": "shards", "shard_size": manifest.shard_size}
+
+
+def written_algorithm(manifest: Manifest) -> str:
+    """The digest algorithm as deployed verifiers read it beside each resource."""
+    if manifest.shard_size is None:
+        return manifest.algorithm
+    return f"{manifest.algorithm}-sharded-{manifest.shard_size}"
+
+
 def plain_algorithm(algorithm: object, size: int) -> object:
     """The digest algorithm behind a shard's, which may carry the shard size."""
     if isinstance(algorithm, str):

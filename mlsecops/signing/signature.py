@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlsecops.errors import UsageError
+from mlsecops.errors import MLSecOpsWarning, UsageError
 from mlsecops.provenance.hashing import Progress
-from mlsecops.provenance.manifest import hash_path
+from mlsecops.provenance.manifest import Manifest, hash_path
 from mlsecops.provenance.statement import Statement
 from mlsecops.provenance.tree import DEFAULT_IGNORE, SIGNATURE_NAME
 from mlsecops.signing.bundle import Bundle
@@ -63,6 +64,7 @@ def sign(
     version: int | None = None,
     timestamp: Authority | None = None,
     spec_names: bool = False,
+    shard_size: int | None = None,
 ) -> Bundle:
     """Sign a model's folder or file and write the bundle.
 
@@ -81,6 +83,9 @@ def sign(
             each signature was made, so that it outlives its certificate.
         spec_names: Name a single file by its base name as the specification has it; deployed
             verifiers read only the default, ``"."``.
+        shard_size: Bytes of a shard: digests are of shards of files, so that one big file is
+            hashed on many cores. ``SecureLoader`` takes whole files only, and an empty file has
+            no shard: it is not protected, which a warning says.
 
     Raises:
         UsageError: The model is empty or unreadable, or a statement is about something else.
@@ -100,9 +105,21 @@ def sign(
         ignore=ignore_for(path, ignore, place),
         cache=cache,
         progress=progress,
+        shard_size=shard_size,
     )
+    _warn_of_empty(manifest)
     payload = build_payload(manifest, statements, version=version, spec_names=spec_names)
     return _seal(payload, signers, timestamp).save(place)
+
+
+def _warn_of_empty(manifest: Manifest) -> None:
+    if manifest.uncovered:
+        warnings.warn(
+            f"{manifest.name}: the signature does not cover empty files, which have no shard: "
+            f"{', '.join(manifest.uncovered[:5])}; sign whole files to cover them",
+            MLSecOpsWarning,
+            stacklevel=3,
+        )
 
 
 def _seal(payload: bytes, signers: Sequence[Signer], timestamp: Authority | None) -> Bundle:

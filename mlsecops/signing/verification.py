@@ -8,8 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mlsecops.provenance.manifest import hash_path
-from mlsecops.provenance.tree import list_tree
+from mlsecops.provenance.manifest import read_manifest
 from mlsecops.signing.bundle import Bundle, read_bundle
 from mlsecops.signing.detached import looks_detached, verify_detached_model
 from mlsecops.signing.policy import TrustPolicy
@@ -95,14 +94,14 @@ def match_path(
     """
     expected = signed.manifest
     ignore = ignore_for(path, signed.ignore_paths, place)
-    actual = hash_path(
+    actual, hidden = read_manifest(
         path,
         algorithm=expected.algorithm,
         ignore=ignore,
         shard_size=expected.shard_size,
         cache=cache,
     )
-    ignored = {*_hidden(path, ignore, place), *actual.uncovered}
+    ignored = {*without_bundle(hidden, Path(path), place), *actual.uncovered}
     if ignore_unsigned == "report":
         # By file, not by entry: a shard appended to a signed file is a change of that file.
         signed_files = {file_of(entry.name, expected) for entry in expected}
@@ -117,10 +116,3 @@ def _place(bundle: str | os.PathLike[str] | Bundle) -> Path:
     if isinstance(bundle, Bundle):
         return bundle.path or Path("bundle")
     return Path(bundle)
-
-
-def _hidden(path: str | os.PathLike[str], ignore: tuple[str, ...], place: Path) -> tuple[str, ...]:
-    root = Path(path)
-    if not root.is_dir():
-        return ()
-    return without_bundle(list_tree(root, ignore=ignore).ignored, root, place)

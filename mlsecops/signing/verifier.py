@@ -71,8 +71,10 @@ class Verifier:
             where: Place of the bundle, for messages.
 
         Raises:
-            PolicyError: A digest is revoked, or the version is below its floor.
+            PolicyError: A digest is revoked or of an algorithm that is not accepted, or the version
+                is below its floor.
         """
+        self._policy.require_algorithm(claim.manifest.algorithm, where=where)
         self._policy.require_not_revoked(claim.subject)
         self._policy.require_not_revoked(claim.manifest)
         self._policy.require_floor(claim.manifest.name, claim.version, where=where)

@@ -214,3 +214,16 @@ def test_wrong_use_is_told_apart(command: Command, model: Path, key: Path) -> No
 def test_the_public_key_lies_beside_the_private_one() -> None:
     assert keygen.public_beside(Path("a/release.pem")) == Path("a/release.pub.pem")
     assert keygen.public_beside(Path("a/release")) == Path("a/release.pub.pem")
+
+
+def test_shards_are_signed_and_what_they_do_not_cover_is_said(
+    command: Command, model: Path, key: Path
+) -> None:
+    (model / "empty").touch()
+    signed = command("sign", model, "--key", key, "--shard-size", "4")
+    assert signed.status == 0
+    assert "does not cover empty files" in signed.said
+    assert "Warning" not in signed.err
+    verified = command("verify", model, "--key", key.with_suffix(".pub.pem"))
+    assert verified.status == 0
+    assert "not covered by the signature: empty" in verified.out

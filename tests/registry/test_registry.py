@@ -13,6 +13,7 @@ from mlsecops.errors import (
     DigestMismatch,
     Isolated,
     MLSecOpsError,
+    MLSecOpsWarning,
     RegistryError,
     Revoked,
     RollbackRefused,
@@ -22,7 +23,8 @@ from mlsecops.errors import (
     UsageError,
     VerificationError,
 )
-from mlsecops.provenance import Digest
+from mlsecops.loading import SecureLoader
+from mlsecops.provenance import Digest, hash_path
 from mlsecops.registry import Registry
 from mlsecops.signing import Signer, TrustPolicy, sign
 from tests.attackers import registry as attack
@@ -250,6 +252,7 @@ def test_history_tells_what_happened_to_a_model(serving: Registry, model: Model)
         "published",
         "serving",
         "quarantined",
+        "quarantine-extended",
         "rolled-back",
     ]
 
@@ -442,3 +445,54 @@ def _in_child(action: Callable[[], object]) -> None:
         finally:
             os._exit(0)
     os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize("algorithm", ["sha384", "sha512", "blake2b", "blake3"])
+def test_the_same_files_signed_again_with_another_algorithm_are_quarantined_too(
+    registry: Registry, model: Model, signer: Signer, algorithm: str
+) -> None:
+    folder = model(b"one")
+    first = registry.publish("fraud", folder)
+    registry.quarantine("fraud", "poisoned")
+    again = sign(folder, signer, algorithm=algorithm)
+    assert hash_path(folder, algorithm=algorithm).root != first.digest
+    with pytest.raises(Isolated, match="poisoned"):
+        registry.publish("fraud", folder)
+    with pytest.raises(Isolated, match="poisoned"):
+        SecureLoader(registry.policy, isolation=registry).load(folder, bundle=again.path)
+
+
+def test_a_version_signed_with_another_algorithm_is_quarantined_under_the_usual_one_too(
+    registry: Registry, model: Model, signer: Signer
+) -> None:
+    folder = model(b"one")
+    sign(folder, signer, algorithm="blake2b")
+    registry.publish("fraud", folder)
+    registry.quarantine("fraud", "poisoned")
+    assert registry.isolated(hash_path(folder).root) == "poisoned"
+
+
+def test_a_quarantine_holds_when_the_files_cannot_be_hashed_again(
+    registry: Registry, model: Model
+) -> None:
+    first = registry.publish("fraud", model(b"one"))
+    attack.change_blob(registry.location, b"one", b"0ne")
+    with pytest.warns(MLSecOpsWarning, match="revoke the key"):
+        registry.quarantine("fraud", "poisoned")
+    assert registry.isolated(first.digest) == "poisoned"
+
+
+def test_a_quarantine_cut_off_half_way_is_completed_by_the_next(
+    registry: Registry, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = model(b"one")
+    registry.publish("fraud", folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(Registry, "_quarantine_twins", lambda *_: None)
+        registry.quarantine("fraud", "poisoned")
+    other = hash_path(folder, algorithm="sha512").root
+    assert registry.isolated(other) is None
+    registry.quarantine("fraud", "again")
+    assert registry.isolated(other) is not None
+    registry.quarantine("fraud", "and again")
+    assert len(registry.recorded("quarantine-extended")) == 1

@@ -129,6 +129,7 @@ def test_a_missing_or_shapeless_signature_is_refused(file: Path, key: rsa.RSAPri
         ({"scope": Scope(models=("model.h5",))}, errors.UntrustedSigner),
         ({"scope": Scope(not_after=datetime(2020, 1, 1, tzinfo=UTC))}, errors.Expired),
         ({"revoke_key": True}, errors.Revoked),
+        ({"algorithms": ["sha512"]}, errors.PolicyError),
     ],
 )
 def test_what_a_detached_signature_cannot_say_is_refused(

@@ -189,6 +189,39 @@ def test_their_sharded_bundles_verify_here(tmp_path: Path, model: Path, size: An
     assert caught.value.changed[0].startswith(f"{first}:0:")
 
 
+@pytest.mark.parametrize("model", sorted(SHAPES.keys() - {"colons", "empty files"}), indirect=True)
+@pytest.mark.parametrize("size", [3, 1_000_000])
+def test_our_sharded_bundles_verify_there_and_here(tmp_path: Path, model: Path, size: int) -> None:
+    signer = Signer.generate("p256")
+    _, public = key_files(tmp_path, signer)
+    sign(model, signer, shard_size=size)
+    hashing = their_hashing(model).use_shard_serialization(shard_size=size)
+    accepted_by_them(model, their_key_verifier(public).set_hashing_config(hashing))
+    accepted_by_them(model, their_key_verifier(public))
+    assert verify(model, policy=TrustPolicy(keys=[public])).manifest.shard_size == size
+
+
+def test_a_name_with_colons_is_signed_in_shards_and_verifies_here(tmp_path: Path) -> None:
+    model = write(tmp_path / "model", "a:0:9", "b:c/d:1")
+    signer = Signer.generate("p256")
+    sign(model, signer, shard_size=2)
+    policy = TrustPolicy(keys=[signer.public_key])
+    assert verify(model, policy=policy).manifest.shard_size == 2
+    flip_byte(model / "a:0:9")
+    with pytest.raises(errors.DigestMismatch, match="a:0:9:"):
+        verify(model, policy=policy)
+
+
+def test_signing_shards_warns_of_empty_files(tmp_path: Path) -> None:
+    model = write(tmp_path / "model", "w.bin")
+    (model / "__init__.py").write_bytes(b"")
+    signer = Signer.generate("p256")
+    with pytest.warns(errors.MLSecOpsWarning, match="__init__"):
+        sign(model, signer, shard_size=4)
+    verified = verify(model, policy=TrustPolicy(keys=[signer.public_key]))
+    assert verified.ignored == ("__init__.py",)
+
+
 def test_empty_files_of_a_sharded_bundle_are_reported_as_unprotected(tmp_path: Path) -> None:
     model = write(tmp_path / "model", "w.bin")
     (model / "__init__.py").write_bytes(b"")

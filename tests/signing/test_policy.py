@@ -193,11 +193,32 @@ def test_a_policy_file_says_the_same_as_python(
     assert main(["verify", str(model), "--policy", str(path), "--at", "2030-01-01"]) == 1
 
 
+def test_bytes_revoked_by_digest_do_not_come_back_under_another_algorithm(
+    model: Path, tmp_path: Path, signer: KeySigner
+) -> None:
+    revoked = [str(hash_path(model).root)]
+    sign(model, signer, algorithm="sha512")
+    loose = TrustPolicy(keys=[signer.public_key], revoked=revoked)
+    assert verify(model, policy=loose).name == "model"
+    strict = TrustPolicy(keys=[signer.public_key], revoked=revoked, algorithms=["sha256"])
+    with pytest.raises(errors.PolicyError, match="expected digests of sha256, got sha512"):
+        verify(model, policy=strict)
+
+    (tmp_path / "release.pem").write_text(signer.public_key.pem)
+    path = tmp_path / "trust.toml"
+    path.write_text('algorithms = ["sha256", "blake3"]\n[[keys]]\npath = "release.pem"\n')
+    assert TrustPolicy.load(path).algorithms == ("sha256", "blake3")
+    assert main(["verify", str(model), "--policy", str(path)]) == 1
+    sign(model, signer)
+    assert main(["verify", str(model), "--policy", str(path)]) == 0
+
+
 @pytest.mark.parametrize(
     "text",
     ["threshold = 0", "treshold = 1", "[[keys]]", '[[keys]]\npath="nowhere.pem"', "revoked=[1]",
      'revoked=["xyz"]', "keys = 3", "=", '[[keys]]\npem="x"\nnot_after="soon"', "threshold = 2",
      "floor = -1", 'floor = "3"', "[floor]\nx = true", "threshold = true", "timestamp_roots = 1",
+     "algorithms = []", 'algorithms = ["md5"]', 'algorithms = "sha256"', "algorithms = [1]",
      '[[timestamp_roots]]\npem="x"', '[[timestamp_roots]]\npath="x"\nmodels=["a"]',
      '[[roots]]\npem="-----BEGIN CERTIFICATE-----"'],
 )  # fmt: skip
