@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any, Final, NoReturn, Protocol, cast
+from typing import Final, NoReturn, Protocol, TextIO, cast
 
 from mlsecops import __version__
 from mlsecops.cli.terminal import note
@@ -106,11 +106,18 @@ def _warnings_as_notes() -> Iterator[None]:
         warnings.simplefilter("always", MLSecOpsWarning)
         otherwise = warnings.showwarning
 
-        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        def show(  # noqa: PLR0917 - the shape of warnings.showwarning
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
             if issubclass(category, MLSecOpsWarning):
                 note(str(message))
             else:
-                otherwise(message, category, *where)
+                otherwise(message, category, filename, lineno, file, line)
 
         warnings.showwarning = show
         yield
