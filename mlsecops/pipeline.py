@@ -40,7 +40,6 @@ from mlsecops.robustness import Gate, RobustnessReport
 from mlsecops.signing import TrustPolicy, Verified, bundle_path, verify
 
 BOM_PREDICATE: Final = "https://cyclonedx.org/bom"
-ROBUSTNESS_PREDICATE: Final = "urn:mlsecops:robustness:1"
 
 ENFORCED: Final = ControlState.ENFORCED
 ADVISORY: Final = ControlState.ADVISORY

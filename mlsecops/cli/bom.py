@@ -15,9 +15,9 @@ from mlsecops.cli.terminal import note, plural, show, show_json
 from mlsecops.cli.verify import add_trust, trust_from
 from mlsecops.errors import DigestMismatch, UsageError, VerificationError
 from mlsecops.findings import Finding, Severity
-from mlsecops.pipeline import ROBUSTNESS_PREDICATE
 from mlsecops.provenance import Manifest, Statement, hash_path
 from mlsecops.reports import BomReport, bom_text, build_bom, verify_bom
+from mlsecops.robustness import ROBUSTNESS_PREDICATE
 from mlsecops.signing import Bundle, Verified, bundle_path, ignore_for, verify
 from mlsecops.signing.certificates import identity
 from mlsecops.signing.oms import read_payload

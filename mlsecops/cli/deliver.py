@@ -11,9 +11,9 @@ from mlsecops.cli.models import require_path
 from mlsecops.cli.terminal import note, show
 from mlsecops.cli.verify import add_trust, trust_from
 from mlsecops.errors import DigestMismatch, UsageError
-from mlsecops.pipeline import ROBUSTNESS_PREDICATE, SecurePipeline
+from mlsecops.pipeline import SecurePipeline
 from mlsecops.registry import Registry
-from mlsecops.robustness import Gate, RobustnessReport
+from mlsecops.robustness import ROBUSTNESS_PREDICATE, Gate, RobustnessReport
 from mlsecops.signing import TrustPolicy, Verified, verify
 
 EXAMPLE = (

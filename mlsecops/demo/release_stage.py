@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Final
 
 from mlsecops.demo.scene import Scene
 from mlsecops.demo.training_stage import GATE, Candidate
-from mlsecops.pipeline import BOM_PREDICATE, ROBUSTNESS_PREDICATE
+from mlsecops.pipeline import BOM_PREDICATE
 from mlsecops.provenance import Manifest, Statement, hash_path
 from mlsecops.registry import Registry, Version
 from mlsecops.reports import build_bom
@@ -66,22 +65,18 @@ def keep_model(scene: Scene, release: Release) -> Path:
 
 def _statements(scene: Scene, data: Manifest, candidate: Candidate) -> list[Statement]:
     manifest = hash_path(candidate.folder)
-    figures = candidate.report.to_dict(verdict=GATE.judge(candidate.report).verdict)
+    verdict = GATE.judge(candidate.report).verdict
     bom = build_bom(
         name=NAME,
         manifest=manifest,
         datasets={NAME: data},
         statements=[candidate.provenance],
-        robustness=figures,
+        robustness=candidate.report.to_dict(verdict=verdict),
         signers=[scene.signer.public_key.fingerprint],
     )
     subjects = {manifest.name: manifest.root}
     return [
         candidate.provenance,
         Statement.build(subjects=subjects, predicate_type=BOM_PREDICATE, predicate=bom),
-        Statement.build(
-            subjects=subjects,
-            predicate_type=ROBUSTNESS_PREDICATE,
-            predicate=json.loads(json.dumps(figures)),
-        ),
+        candidate.report.statement(verdict=verdict, name=manifest.name),
     ]

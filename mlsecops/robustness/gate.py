@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from mlsecops.errors import GateFailed, GateInconclusive, UsageError
 from mlsecops.robustness.metrics import Interval
+from mlsecops.robustness.regression import changes, incomparable
 
 if TYPE_CHECKING:
+    from mlsecops.robustness.regression import Change
     from mlsecops.robustness.report import Figure, RobustnessReport
 
 __all__ = ["Gate", "GateVerdict", "Judgement", "Reading"]
@@ -23,7 +25,7 @@ class Reading:
 
     Attributes:
         figure: Which figure, named with the attack behind it.
-        accuracy: What was observed.
+        accuracy: What was observed: an accuracy, or how much one changed.
         interval: Its one-sided 95 % bounds.
         floor: What was asked for.
         verdict: ``"pass"`` if even the lower bound reaches the floor, ``"fail"`` if even the upper
@@ -84,14 +86,20 @@ class Gate:
         min_accuracy: Floor under the worst case over all attacks that ran.
         min_clean: Floor on the clean inputs, or None.
         per_attack: Floors by attack name; an attack that did not run is inconclusive.
+        earlier: Report of the model that this one replaces, on the same samples with the same
+            attacks; what cannot be compared is inconclusive.
+        max_drop: How far any figure may fall below the earlier report's, a share in [0, 1].
     """
 
     min_accuracy: float
     min_clean: float | None = None
     per_attack: Mapping[str, float] | None = None
+    earlier: RobustnessReport | None = None
+    max_drop: float = 0.02
 
     def __post_init__(self) -> None:
         floors = [self.min_accuracy, self.min_clean, *(self.per_attack or {}).values()]
+        floors.append(self.max_drop)
         for floor in floors:
             if floor is not None and not 0.0 <= floor <= 1.0:
                 raise UsageError(f"a gate's floor is a share in [0, 1], got {floor}")
@@ -140,26 +148,36 @@ class Gate:
         for name, floor in (self.per_attack or {}).items():
             if name in report.attacks:
                 readings.append(_read(name, report.attacks[name], floor))
-        return tuple(readings)
+        return (*readings, *self._changes(report))
+
+    def _changes(self, report: RobustnessReport) -> tuple[Reading, ...]:
+        if self.earlier is None:
+            return ()
+        return tuple(_read_change(each, self.max_drop) for each in changes(report, self.earlier))
 
     def _unmeasured(self, report: RobustnessReport) -> tuple[str, ...]:
-        return tuple(
+        absent = (
             f"{name}: has a floor of {floor:.3f} and did not run"
             for name, floor in (self.per_attack or {}).items()
             if name not in report.attacks
         )
+        return (*absent, *(() if self.earlier is None else incomparable(report, self.earlier)))
 
 
 def _read(name: str, figure: Figure, floor: float) -> Reading:
-    low, high = figure.interval
+    return _reading(name, figure.accuracy, figure.interval, floor)
+
+
+def _read_change(change: Change, most: float) -> Reading:
+    how = "sample by sample" if change.paired else "unpaired"
+    name = f"{change.name}, change since the earlier report ({how})"
+    return _reading(name, change.value, change.interval, -most)
+
+
+def _reading(name: str, observed: float, interval: Interval, floor: float) -> Reading:
+    low, high = interval
     verdict: GateVerdict = "pass" if low >= floor else "fail" if high < floor else "inconclusive"
-    return Reading(
-        figure=name,
-        accuracy=figure.accuracy,
-        interval=figure.interval,
-        floor=floor,
-        verdict=verdict,
-    )
+    return Reading(figure=name, accuracy=observed, interval=interval, floor=floor, verdict=verdict)
 
 
 def _doubts(report: RobustnessReport) -> tuple[str, ...]:

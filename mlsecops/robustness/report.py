@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
+import numpy as np
+
 from mlsecops.errors import UsageError
-from mlsecops.provenance.digest import Digest
+from mlsecops.provenance import Digest, Statement
 from mlsecops.robustness.metrics import CONFIDENCE, Interval, clopper_pearson
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from mlsecops.adapters.base import Array
 
-__all__ = ["Check", "Figure", "Outcome", "Outcomes", "RobustnessReport"]
+__all__ = ["ROBUSTNESS_PREDICATE", "Check", "Figure", "Outcome", "Outcomes", "RobustnessReport"]
 
 SCHEMA: Final = "mlsecops.robustness/1"
+ROBUSTNESS_PREDICATE: Final = "urn:mlsecops:robustness:1"
 _ROUNDING: Final = 1e-6  # of a number that went through text
 Outcome: TypeAlias = Literal["pass", "fail"]
 
@@ -48,11 +53,11 @@ class Outcomes:
 
     Attributes:
         correct: Whether the model was right, bool ``(n,)``.
-        examples: What it was asked, shaped as the inputs.
+        examples: What it was asked, shaped as the inputs; None in a report read from a file.
     """
 
     correct: NDArray[np.bool_]
-    examples: Array
+    examples: Array | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,7 +69,7 @@ class Figure:
         params: The attack's settings (empty for clean and worst).
         hits: Samples answered correctly.
         n: Samples.
-        outcomes: Each sample's result; None in a report read from a file.
+        outcomes: Each sample's result; None where only the count is known.
     """
 
     name: str
@@ -86,25 +91,27 @@ class Figure:
     @property
     def correct(self) -> NDArray[np.bool_]:
         """Whether each sample was answered correctly, bool ``(n,)``."""
-        return self._kept.correct
+        if self.outcomes is None:
+            raise self._gone("only the count of its samples")
+        return self.outcomes.correct
 
     @property
     def examples(self) -> Array:
         """What the model was asked, shaped as the inputs."""
-        return self._kept.examples
+        if self.outcomes is None or self.outcomes.examples is None:
+            raise self._gone("no examples")
+        return self.outcomes.examples
 
-    @property
-    def _kept(self) -> Outcomes:
-        if self.outcomes is None:
-            raise UsageError(
-                f"figure {self.name!r} was read from a file, which holds no samples: "
-                "evaluate the model again to see them"
-            )
-        return self.outcomes
+    def _gone(self, kept: str) -> UsageError:
+        return UsageError(
+            f"figure {self.name!r} was read from a file, which holds {kept}: "
+            "evaluate the model again to see them"
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {"accuracy": self.accuracy, "interval": list(self.interval)}
+        """Plain values for JSON; ``correct`` is a bit for each sample, in base64."""
+        kept = {} if self.outcomes is None else {"correct": _packed(self.outcomes.correct)}
+        return {"accuracy": self.accuracy, "interval": list(self.interval), **kept}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -124,6 +131,7 @@ class RobustnessReport:
         gradient_passes: Samples among them whose gradient was taken.
         model_digest: Digest of the model, or None if the caller gave none.
         data_digest: Digest of the samples and labels.
+        certified: Accuracy that is proven and not only measured, where somebody proved one.
     """
 
     n: int
@@ -138,6 +146,7 @@ class RobustnessReport:
     gradient_passes: int
     model_digest: Digest | None
     data_digest: Digest | None
+    certified: Figure | None = None
 
     @property
     def strongest(self) -> Figure:
@@ -160,9 +169,9 @@ class RobustnessReport:
             "clean": self.clean.to_dict(),
             "worst": self.worst.to_dict(),
             "attacks": [
-                {"name": name, "params": dict(figure.params), **figure.to_dict()}
-                for name, figure in self.attacks.items()
+                {"name": name, **_with_params(figure)} for name, figure in self.attacks.items()
             ],
+            **({} if self.certified is None else {"certified": _with_params(self.certified)}),
             "checks": [check.to_dict() for check in self.checks],
             "model": self.model,
             "forward_passes": self.forward_passes,
@@ -171,6 +180,33 @@ class RobustnessReport:
             "data_digest": None if self.data_digest is None else str(self.data_digest),
             "atlas": ["AML.T0015", "AML.T0043.000"],
         }
+
+    def statement(self, *, verdict: str | None = None, name: str = ".") -> Statement:
+        """The figures as a claim about the model, to be signed with it.
+
+        Args:
+            verdict: A Gate's verdict, to stand in the claim.
+            name: What the claim calls the model.
+
+        Raises:
+            UsageError: The report does not say which model it measured.
+
+        Source:
+            in-toto Attestation Framework, Statement v1; the predicate is ``robustness.json``.
+        """
+        if self.model_digest is None:
+            raise UsageError(
+                "an attestation is about a digest: give evaluate_robustness the model_digest"
+            )
+        return Statement.build(
+            subjects={name: self.model_digest},
+            predicate_type=ROBUSTNESS_PREDICATE,
+            predicate=json.loads(json.dumps(self.to_dict(verdict=verdict))),
+        )
+
+    def with_certified(self, figure: Figure) -> RobustnessReport:
+        """The report with a proven accuracy beside the measured ones."""
+        return replace(self, certified=figure)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> RobustnessReport:
@@ -207,14 +243,21 @@ def _parsed(data: Mapping[str, Any]) -> RobustnessReport:
         gradient_passes=int(data.get("gradient_passes", 0)),
         model_digest=_digest(data["model_digest"]),
         data_digest=_digest(data["data_digest"]),
+        certified=_certified(data.get("certified"), n),
     )
+
+
+def _certified(data: Mapping[str, Any] | None, n: int) -> Figure | None:
+    return None if data is None else _figure("certified", data, n)
 
 
 def _figure(name: str, data: Mapping[str, Any], n: int) -> Figure:
     hits = round(float(data["accuracy"]) * n)
     if abs(hits / n - float(data["accuracy"])) > _ROUNDING:
         raise UsageError(f"{name}: accuracy {data['accuracy']} is no share of {n} samples")
-    figure = Figure(name=name, params=dict(data.get("params", {})), hits=hits, n=n)
+    outcomes = _outcomes(name, data.get("correct"), hits=hits, n=n)
+    params = dict(data.get("params", {}))
+    figure = Figure(name=name, params=params, hits=hits, n=n, outcomes=outcomes)
     low, high = (float(bound) for bound in data["interval"])
     if max(abs(low - figure.interval.low), abs(high - figure.interval.high)) > _ROUNDING:
         raise UsageError(f"{name}: interval {data['interval']} is not that of {hits} of {n}")
@@ -230,3 +273,24 @@ def _check(data: Mapping[str, Any]) -> Check:
 
 def _digest(text: str | None) -> Digest | None:
     return None if text is None else Digest.parse(text)
+
+
+def _with_params(figure: Figure) -> dict[str, Any]:
+    return {"params": dict(figure.params), **figure.to_dict()}
+
+
+def _packed(correct: NDArray[np.bool_]) -> str:
+    return base64.b64encode(np.packbits(correct).tobytes()).decode()
+
+
+def _outcomes(name: str, text: str | None, *, hits: int, n: int) -> Outcomes | None:
+    if text is None:
+        return None
+    try:
+        packed = np.frombuffer(base64.b64decode(text, validate=True), dtype=np.uint8)
+    except binascii.Error as error:
+        raise UsageError(f"{name}: correct is not base64: {error}") from error
+    bits = np.unpackbits(packed).astype(bool)
+    if len(packed) != -(-n // 8) or bits[n:].any() or int(bits.sum()) != hits:
+        raise UsageError(f"{name}: correct does not hold {hits} of {n} samples")
+    return Outcomes(correct=bits[:n], examples=None)

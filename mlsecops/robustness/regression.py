@@ -1,0 +1,116 @@
+"""Whether a model got worse since an earlier report: changes of its figures, with their bounds.
+
+Two reports on the same samples come in, a change of each figure goes out. Where both know what
+became of each sample the change is paired, so that only samples that turned count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from mlsecops.robustness.metrics import CONFIDENCE, Interval, clopper_pearson
+
+if TYPE_CHECKING:
+    from mlsecops.robustness.report import Figure, RobustnessReport
+
+__all__ = ["Change", "changes", "incomparable"]
+
+_EACH: Final = 1 - (1 - CONFIDENCE) / 2  # two bounds are combined, and the errors of both add up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """How much a figure moved; negative is worse.
+
+    Attributes:
+        name: Which figure.
+        value: Accuracy now minus accuracy then.
+        interval: Its one-sided 95 % bounds.
+        paired: Whether each sample was compared with itself.
+    """
+
+    name: str
+    value: float
+    interval: Interval
+    paired: bool
+
+
+def changes(now: RobustnessReport, then: RobustnessReport) -> tuple[Change, ...]:
+    """The change of each figure that the reports share: clean, each attack, and the worst case.
+
+    The worst case is left out where the attacks behind it differ; on other samples there is none.
+    """
+    if not _same_samples(now, then):
+        return ()
+    pairs = [("clean", now.clean, then.clean)]
+    pairs += [(name, now.attacks[name], then.attacks[name]) for name in _shared(now, then)]
+    if len(pairs) - 1 == len(now.attacks) == len(then.attacks):
+        pairs.append(("worst", now.worst, then.worst))
+    return tuple(_change(name, new, old) for name, new, old in pairs)
+
+
+def incomparable(now: RobustnessReport, then: RobustnessReport) -> Iterator[str]:
+    """Why the reports cannot be compared, or not in full."""
+    if not _same_samples(now, then):
+        yield (
+            f"the earlier report is of other samples ({then.n} of {then.data_digest}, now {now.n} "
+            f"of {now.data_digest}): measure both models on the same data"
+        )
+        return
+    if now.bounds != then.bounds:
+        yield f"the earlier report has bounds {then.bounds}, this one {now.bounds}"
+    shared = _shared(now, then)
+    for name, figure in then.attacks.items():
+        if name not in now.attacks:
+            yield f"{name}: is in the earlier report and did not run"
+        elif name not in shared:
+            yield (
+                f"{name}: ran with {_told(now.attacks[name].params)}, and in the earlier report "
+                f"with {_told(figure.params)}"
+            )
+
+
+def _same_samples(now: RobustnessReport, then: RobustnessReport) -> bool:
+    return now.data_digest is not None and (now.data_digest, now.n) == (then.data_digest, then.n)
+
+
+def _shared(now: RobustnessReport, then: RobustnessReport) -> list[str]:
+    """Attacks that ran in both, with equal settings."""
+    return [
+        name
+        for name, figure in now.attacks.items()
+        if name in then.attacks and _plain(figure.params) == _plain(then.attacks[name].params)
+    ]
+
+
+def _plain(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as they come back from JSON."""
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in params.items()}
+
+
+def _told(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in params.items())
+
+
+def _change(name: str, now: Figure, then: Figure) -> Change:
+    """The change and its bounds.
+
+    The share of samples that turned right and the share that turned wrong (or, unpaired, the two
+    accuracies) each get an exact bound at 97.5 %, and their difference holds with 95 %.
+
+    Source:
+        Clopper and Pearson (1934), with Bonferroni's correction for the two.
+    """
+    paired = now.outcomes is not None and then.outcomes is not None
+    if paired:
+        gained = int(np.count_nonzero(now.correct & ~then.correct))
+        lost = int(np.count_nonzero(then.correct & ~now.correct))
+    else:
+        gained, lost = now.hits, then.hits
+    up, down = (clopper_pearson(count, now.n, confidence=_EACH) for count in (gained, lost))
+    interval = Interval(up.low - down.high, up.high - down.low)
+    return Change(name=name, value=(gained - lost) / now.n, interval=interval, paired=paired)
