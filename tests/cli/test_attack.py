@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mlsecops.provenance import hash_path
-from mlsecops.robustness import RobustnessReport
+from mlsecops.robustness import ROBUSTNESS_PREDICATE, RobustnessReport, clopper_pearson
+from mlsecops.signing import TrustPolicy, verify
 from tests.cli.conftest import Command, Outcome, Release, tamper
 
 
@@ -61,6 +62,48 @@ def test_a_failed_gate_reaches_sarif_and_junit(attack: Any) -> None:
     assert junit.get("failures") == "1"
 
 
+def test_other_floors_gate_too(attack: Any) -> None:
+    named = ("--attack", "fgsm,pgd", "--steps", "5", "--format", "json")
+    assert attack(*named, "--min-clean", "0.3", "--floor", "pgd=0.2").status == 0
+    assert attack(*named, "--floor", "fgsm=0.99").status == 1
+    assert attack(*named, "--min-clean", "1").status == 1
+    absent = attack(*named, "--floor", "apgd=0.1")
+    assert (absent.status, json.loads(absent.out)["verdict"]) == (1, "inconclusive")
+
+
+def test_a_model_is_held_against_the_report_of_the_one_it_replaces(
+    attack: Any, release: Release
+) -> None:
+    named = ("--attack", "fgsm", "--format", "json")
+    earlier = release.folder / "earlier.json"
+    earlier.write_text(attack(*named).out)
+    same = attack(*named, "--earlier", earlier, "--max-drop", "0.05")
+    assert (same.status, json.loads(same.out)["verdict"]) == (0, "pass")
+    better = json.loads(earlier.read_text())
+    for figure in (better["clean"], better["worst"], better["attacks"][0]):
+        figure.update(accuracy=1.0, interval=list(clopper_pearson(100, 100)))
+        del figure["correct"]
+    earlier.write_text(json.dumps(better))
+    worse = attack("--attack", "fgsm", "--earlier", earlier)
+    assert worse.status == 1
+    assert "change since the earlier report" in worse.out
+
+
+def test_the_figures_are_written_and_signed_with_the_model(
+    attack: Any, command: Command, release: Release
+) -> None:
+    out = release.folder / "out"
+    assert attack("--attack", "fgsm", "--min-accuracy", "0.3", "--out", out).status == 0
+    written = json.loads((out / "robustness.json").read_text())
+    assert written["verdict"] == "pass"
+    assert "<svg" in (out / "robustness.html").read_text()
+    attested = out / "attestation.json"
+    assert command("sign", release.model, "--key", release.key, "--statement", attested).status == 0
+    verified = verify(release.model, policy=TrustPolicy(keys=[release.public]))
+    claims = {each.predicate_type: each for each in verified.statements}
+    assert claims[ROBUSTNESS_PREDICATE].predicate == written
+
+
 def test_a_profile_chooses_attacks_and_steps(attack: Any) -> None:
     value = json.loads(attack("--profile", "quick", "--format", "json").out)
     assert [a["name"] for a in value["attacks"]] == ["fgsm", "pgd"]
@@ -78,6 +121,7 @@ def test_an_untrusted_or_tampered_model_is_refused(attack: Any, release: Release
 def test_wrong_use_is_told_apart(attack: Any, release: Release) -> None:
     np.savez(release.folder / "no-y.npz", x=np.zeros((5, 64)))
     np.savez(release.folder / "big.npz", x=np.full((5, 64), 7.0), y=np.zeros(5, int))
+    (release.folder / "list.json").write_text("[]")
     np.savez(release.folder / "wide.npz", x=np.zeros((5, 65)), y=np.zeros(5, int))
     for words, told in (
         (("--attack", "voodoo"), "voodoo"),
@@ -91,6 +135,13 @@ def test_wrong_use_is_told_apart(attack: Any, release: Release) -> None:
         (("--steps", "0"), "steps"),
         (("--min-accuracy", "70"), "share"),
         (("--bounds", "1", "0"), "bounds"),
+        (("--floor", "pgd"), "--floor"),
+        (("--floor", "pgd=much"), "--floor"),
+        (("--floor", "pgd=2"), "share"),
+        (("--max-drop", "-1", "--min-accuracy", "0"), "share"),
+        (("--earlier", release.folder / "absent.json"), "absent.json"),
+        (("--earlier", release.folder / "list.json"), "robustness report"),
+        (("--out", release.folder / "list.json"), "list.json"),
         (("--arch", "nets:absent"), "absent"),
         (("--policy", release.folder / "trust.toml"), "--policy"),
     ):
