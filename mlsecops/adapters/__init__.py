@@ -1,10 +1,11 @@
 """One view of every framework's model, with numpy at its edge.
 
 A model goes into :func:`adapt`, an :class:`Adapter` comes out: ``predict``, ``logits``,
-``loss_gradient`` and ``features`` take and give float32 arrays. ``torch_files`` and ``keras_files``
-make the frameworks read bytes that :mod:`mlsecops.loading` has checked.
+``loss_gradient`` and ``features`` take and give float32 arrays, and so does the ``pullback`` that
+differentiable ones have besides. ``torch_files`` and ``keras_files`` make the frameworks read bytes
+that :mod:`mlsecops.loading` has checked.
 """
 
-from mlsecops.adapters.base import Adapter, adapt
+from mlsecops.adapters.base import Adapter, Pullback, adapt
 
-__all__ = ["Adapter", "adapt"]
+__all__ = ["Adapter", "Pullback", "adapt"]

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     Array: TypeAlias = NDArray[np.float32]
     Labels: TypeAlias = NDArray[np.int64]
 
+Cotangent: TypeAlias = "Callable[[Array], Array]"
+
 
 @runtime_checkable
 class Adapter(Protocol):
@@ -48,6 +50,24 @@ class Adapter(Protocol):
 
     def features(self, x: Array) -> Array:
         """Penultimate activations ``(n, d)``."""
+
+
+@runtime_checkable
+class Pullback(Protocol):
+    """What an Adapter may have besides: the gradient of any loss, not of the cross-entropy alone.
+
+    An attack that needs it does without where it is missing, at the price of one
+    ``loss_gradient`` for each class that its loss looks at.
+    """
+
+    def pullback(self, x: Array, cotangent: Cotangent) -> tuple[Array, Array]:
+        """Logits ``(n, k)`` and each input's gradient of ``sum(logits * cotangent(logits))``.
+
+        Args:
+            x: Inputs ``(n, *shape)``.
+            cotangent: From logits ``(n, k)``, of all inputs at once, to what their loss's
+                derivative by the logits is, ``(n, k)``; held constant.
+        """
 
 
 BATCH: Final = 256
@@ -129,6 +149,22 @@ def float_rows(x: Any) -> Array:
     rows: Array = np.asarray(x, dtype=np.float32)
     if rows.ndim < 2:  # noqa: PLR2004 - a sample axis and at least one more
         raise UsageError(f"expected inputs of shape (n, *shape), got shape {rows.shape}")
+    return rows
+
+
+def cotangent_rows(cotangent: Cotangent, logits: Array) -> Array:
+    """What a caller's cotangent makes of logits, as contiguous float32 of their shape.
+
+    Raises:
+        UsageError: It has another shape.
+    """
+    import numpy as np  # noqa: PLC0415 - as above
+
+    rows: Array = np.ascontiguousarray(cotangent(logits), dtype=np.float32)
+    if rows.shape != logits.shape:
+        raise UsageError(
+            f"cotangent: expected the shape of the logits {logits.shape}, got {rows.shape}"
+        )
     return rows
 
 

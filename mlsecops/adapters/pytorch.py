@@ -10,6 +10,7 @@ from mlsecops._extras import require
 from mlsecops.adapters.base import (
     batches,
     class_labels,
+    cotangent_rows,
     float_rows,
     in_batches,
     require_width,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from mlsecops.adapters.base import Array, Labels
+    from mlsecops.adapters.base import Array, Cotangent, Labels
 
 
 class TorchAdapter:
@@ -83,6 +84,19 @@ class TorchAdapter:
         if len(parts) == 1:
             return parts[0]
         return np.concatenate([a for a, _ in parts]), np.concatenate([b for _, b in parts])
+
+    def pullback(self, x: Array, cotangent: Cotangent) -> tuple[Array, Array]:
+        """Logits and the gradient of any loss; see :class:`~mlsecops.adapters.Pullback`.
+
+        The whole of ``x`` is one batch, because the cotangent is asked once.
+        """
+        with _undisturbed(self.model, self._device), self._torch.enable_grad():
+            leaf = self._tensor(float_rows(x)).requires_grad_()
+            scores = self._forward(leaf.clone())
+            logits = _numpy(scores)
+            along = self._torch.from_numpy(cotangent_rows(cotangent, logits)).to(scores)
+            (gradient,) = self._torch.autograd.grad(scores, leaf, grad_outputs=along)
+        return logits, _numpy(gradient)
 
     def _each_batch(self, function: Callable[[Tensor], Tensor], x: Array) -> Array:
         def run(batch: Array) -> Array:

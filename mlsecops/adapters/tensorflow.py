@@ -10,6 +10,7 @@ from mlsecops._extras import require
 from mlsecops.adapters.base import (
     batches,
     class_labels,
+    cotangent_rows,
     float_rows,
     in_batches,
     require_width,
@@ -18,7 +19,7 @@ from mlsecops.adapters.base import (
 from mlsecops.errors import UsageError
 
 if TYPE_CHECKING:
-    from mlsecops.adapters.base import Array, Labels
+    from mlsecops.adapters.base import Array, Cotangent, Labels
 
 
 class KerasAdapter:
@@ -101,6 +102,19 @@ class KerasAdapter:
         require_width(logits.shape, self._classes)
         return logits, np.concatenate([b for _, b in parts])
 
+    def pullback(self, x: Array, cotangent: Cotangent) -> tuple[Array, Array]:
+        """Logits and the gradient of any loss; see :class:`~mlsecops.adapters.Pullback`.
+
+        Raises:
+            UsageError: The backend is neither TensorFlow nor torch.
+        """
+        rows = float_rows(x)
+        engine = self._engine(rows)
+        with self._undisturbed():
+            logits, gradient = engine.pullback(rows, cotangent)
+        require_width(logits.shape, self._classes)
+        return logits, gradient
+
     def _engine(self, x: Array) -> _Engine:
         """The compiled functions; made once, for any batch size."""
         if self._compiled is None:
@@ -152,9 +166,15 @@ class _Engine:
         return hidden.reshape(len(x), -1)
 
     def gradient(self, x: Array, y: Labels) -> tuple[Array, Array]:
-        raise UsageError(
-            f"no gradients on Keras' {self._keras.config.backend()} backend "
-            f"({len(x)} inputs, {len(y)} labels): expected tensorflow or torch"
+        raise self._no_gradients(f"{len(x)} inputs, {len(y)} labels")
+
+    def pullback(self, x: Array, cotangent: Cotangent) -> tuple[Array, Array]:
+        raise self._no_gradients(f"{len(x)} inputs, cotangent {cotangent!r}")
+
+    def _no_gradients(self, asked: str) -> UsageError:
+        backend = self._keras.config.backend()
+        return UsageError(
+            f"no gradients on Keras' {backend} backend ({asked}): expected tensorflow or torch"
         )
 
     def _out(self, value: Any) -> Array:
@@ -169,6 +189,7 @@ class _TensorFlow(_Engine):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         tf: Any = require("tensorflow")
+        self._tf = tf
         rows = tf.TensorSpec([None, *self._shape], tf.float32)
         labels = tf.TensorSpec([None], tf.int64)
         self._run = tf.function(self._scores, input_signature=[rows], autograph=False)
@@ -195,6 +216,16 @@ class _TensorFlow(_Engine):
         logits, slope = self._slope(x, y)
         return self._out(logits), self._out(slope)
 
+    def pullback(self, x: Array, cotangent: Cotangent) -> tuple[Array, Array]:
+        # The tape stands around the graph, so that numpy may speak between forward and backward.
+        with self._tf.GradientTape(watch_accessed_variables=False) as tape:
+            leaf = self._tf.convert_to_tensor(x)
+            tape.watch(leaf)
+            scores = self._run(leaf)
+        logits = self._out(scores)
+        along = self._tf.cast(cotangent_rows(cotangent, logits), scores.dtype)
+        return logits, self._out(tape.gradient(scores, leaf, output_gradients=along))
+
 
 class _Torch(_Engine):
     """Keras' torch backend: autograd with respect to the input alone."""
@@ -216,6 +247,16 @@ class _Torch(_Engine):
             loss = torch.nn.functional.cross_entropy(scores.float(), labels, reduction="sum")
             (slope,) = torch.autograd.grad(loss, leaf)
         return self._out(scores.detach()), self._out(slope)
+
+    def pullback(self, x: Array, cotangent: Cotangent) -> tuple[Array, Array]:
+        torch: Any = require("torch")
+        with torch.enable_grad():
+            leaf = self._keras.ops.convert_to_tensor(x).detach().clone().requires_grad_()
+            scores = self._scores(leaf)
+            logits = self._out(scores.detach())
+            along = torch.from_numpy(cotangent_rows(cotangent, logits)).to(scores)
+            (slope,) = torch.autograd.grad(scores, leaf, grad_outputs=along)
+        return logits, self._out(slope)
 
 
 _ENGINES: dict[str, type[_Engine]] = {"tensorflow": _TensorFlow, "torch": _Torch}

@@ -1,29 +1,40 @@
 """How a model stands under attack, and whether that is good enough.
 
-Data flows one way: `attacks` turn inputs into examples (`descent` searches a batch, `margins` reads
-the scores), `evaluation` recomputes the accuracy from the examples and has `checks` test the
-measurement, the `report` holds figures with the bounds of `metrics`, and a `gate` judges it, alone
-or (`regression`) against an earlier one.
+Data flows one way: `attacks` (and `apgd`, `square`, `hopskipjump`, `corruptions`, all of them what
+`base` says) turn inputs into examples in a `ball`, climbing `losses` of the scores that `margins`
+reads; `evaluation` recomputes the accuracy from the examples and has `checks` test the
+measurement, the `report` holds figures with the bounds of `metrics`, and a `gate` judges it,
+alone or (`regression`) against an earlier one.
 """
 
-from mlsecops.robustness.attacks import FGSM, PGD, Attack, suite
+from mlsecops.robustness.apgd import APGD
+from mlsecops.robustness.attacks import FGSM, PGD, suite
+from mlsecops.robustness.base import Attack
+from mlsecops.robustness.corruptions import Corruption, Noise
 from mlsecops.robustness.evaluation import evaluate_robustness
 from mlsecops.robustness.gate import Gate, Judgement, Reading
+from mlsecops.robustness.hopskipjump import HopSkipJump
 from mlsecops.robustness.metrics import Interval, clopper_pearson
 from mlsecops.robustness.report import ROBUSTNESS_PREDICATE, Check, Figure, RobustnessReport
+from mlsecops.robustness.square import Square
 
 __all__ = [
+    "APGD",
     "FGSM",
     "PGD",
     "ROBUSTNESS_PREDICATE",
     "Attack",
     "Check",
+    "Corruption",
     "Figure",
     "Gate",
+    "HopSkipJump",
     "Interval",
     "Judgement",
+    "Noise",
     "Reading",
     "RobustnessReport",
+    "Square",
     "clopper_pearson",
     "evaluate_robustness",
     "suite",

@@ -1,4 +1,4 @@
-"""Which inputs near the given ones does a model get wrong: gradient attacks on an Adapter.
+"""Which inputs near the given ones does a model get wrong: FGSM, PGD, and suites of attacks.
 
 An Attack takes correctly labelled inputs and returns examples inside its ball and the bounds. It
 judges nothing: the evaluation recomputes the accuracy from the examples.
@@ -7,83 +7,25 @@ judges nothing: the evaluation recomputes the accuracy from the examples.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal
 
 from mlsecops.errors import UsageError
+from mlsecops.robustness.apgd import APGD
+from mlsecops.robustness.ball import Bounds, Norm
+from mlsecops.robustness.base import Attack, Progress, Searching, require_norm, require_radius
 from mlsecops.robustness.descent import Search
+from mlsecops.robustness.square import Square
 
 if TYPE_CHECKING:
-    from mlsecops.adapters.base import Adapter, Array, Labels
+    from mlsecops.adapters.base import Array
+    from mlsecops.robustness.base import Batch
 
 __all__ = ["FGSM", "PGD", "Attack", "Bounds", "Norm", "Progress", "suite"]
 
-Bounds: TypeAlias = tuple[float, float]
-Norm: TypeAlias = Literal["linf", "l2"]
-Progress: TypeAlias = Callable[[int, int], object]
-
-
-@runtime_checkable
-class Attack(Protocol):
-    """What perturbs inputs.
-
-    Attributes:
-        name: Short name (``"fgsm"``, ``"pgd"``, ``"pgd-l2"``).
-        norm: Norm of the ball.
-        eps: Radius of the ball, in units of the input.
-        params: Everything that decides its result, as plain values.
-    """
-
-    @property
-    def name(self) -> str:
-        """Short name."""
-
-    @property
-    def norm(self) -> Norm:
-        """Norm of the ball."""
-
-    @property
-    def eps(self) -> float:
-        """Radius of the ball."""
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """Plain values for the report."""
-
-    def perturb(
-        self,
-        adapter: Adapter,
-        x: Array,
-        y: Labels,
-        *,
-        seed: int,
-        bounds: Bounds,
-        batch_size: int = 256,
-        index: Labels | None = None,
-        progress: Progress | None = None,
-    ) -> Array:
-        """Search an example for each input.
-
-        Args:
-            adapter: The model.
-            x: Inputs ``(n, *shape)``, float32, inside ``bounds``.
-            y: True labels ``(n,)``.
-            seed: Seed; with a sample's index it decides that sample's random start.
-            bounds: Smallest and largest value of an input.
-            batch_size: Samples per call of the model.
-            index: Index ``(n,)`` of each sample in its data set; by default its row.
-            progress: Called with (samples done, samples in all).
-
-        Returns:
-            Examples, shaped as ``x``, inside the ball and the bounds.
-        """
-
 
 @dataclass(frozen=True, slots=True)
-class FGSM:
+class FGSM(Searching):
     """One step of the gradient's sign, across the whole ball.
 
     Attributes:
@@ -96,7 +38,7 @@ class FGSM:
     eps: float
 
     def __post_init__(self) -> None:
-        _require_radius("FGSM", self.eps)
+        require_radius("FGSM", self.eps)
 
     @property
     def name(self) -> str:
@@ -113,34 +55,14 @@ class FGSM:
         """Plain values for the report."""
         return {"norm": self.norm, "eps": self.eps}
 
-    def perturb(
-        self,
-        adapter: Adapter,
-        x: Array,
-        y: Labels,
-        *,
-        seed: int,
-        bounds: Bounds,
-        batch_size: int = 256,
-        index: Labels | None = None,
-        progress: Progress | None = None,
-    ) -> Array:
-        """Search an example for each input; see `Attack.perturb`."""
+    def search(self, batch: Batch) -> Array:
+        """Examples for one batch."""
         single = PGD(self.eps, steps=1, step=self.eps, start="clean", until="end")
-        return single.perturb(
-            adapter,
-            x,
-            y,
-            seed=seed,
-            bounds=bounds,
-            batch_size=batch_size,
-            index=index,
-            progress=progress,
-        )
+        return Search(pgd=single, batch=batch).run()
 
 
 @dataclass(frozen=True, slots=True)
-class PGD:
+class PGD(Searching):
     """Projected steps along the gradient from a random start, on the samples not fooled yet.
 
     Attributes:
@@ -167,13 +89,12 @@ class PGD:
     until: Literal["fooled", "end"] = "fooled"
 
     def __post_init__(self) -> None:
-        _require_radius("PGD", self.eps)
+        require_radius("PGD", self.eps)
         if self.steps < 1 or self.restarts < 1:
             raise UsageError(
                 f"PGD: expected steps >= 1 and restarts >= 1, got {self.steps} and {self.restarts}"
             )
-        if self.norm not in ("linf", "l2"):
-            raise UsageError(f"PGD: expected norm 'linf' or 'l2', got {self.norm!r}")
+        require_norm("PGD", self.norm)
         if self.start not in ("random", "clean") or self.until not in ("fooled", "end"):
             raise UsageError(f"PGD: unknown start {self.start!r} or until {self.until!r}")
         if self.step is None:
@@ -198,60 +119,28 @@ class PGD:
             "start": self.start,
         }
 
-    def perturb(
-        self,
-        adapter: Adapter,
-        x: Array,
-        y: Labels,
-        *,
-        seed: int,
-        bounds: Bounds,
-        batch_size: int = 256,
-        index: Labels | None = None,
-        progress: Progress | None = None,
-    ) -> Array:
-        """Search an example for each input; see `Attack.perturb`."""
-        require_differentiable(adapter, self.name)
-        search = Search(adapter=adapter, pgd=self, bounds=bounds, seed=seed)
-        keys = np.arange(len(x)) if index is None else index
-        examples = np.array(x, dtype=np.float32)
-        for begin in range(0, len(x), batch_size):
-            rows = slice(begin, begin + batch_size)
-            examples[rows] = search.run(examples[rows], y[rows], keys[rows])
-            if progress is not None:
-                progress(min(begin + batch_size, len(x)), len(x))
-        return examples
+    def search(self, batch: Batch) -> Array:
+        """Examples for one batch."""
+        return Search(pgd=self, batch=batch).run()
 
 
 def suite(profile: Literal["quick", "standard", "nightly"], *, eps: float) -> list[Attack]:
     """Attacks for an occasion.
 
     Args:
-        profile: ``"quick"`` (each commit), ``"standard"`` (each candidate) or ``"nightly"``.
+        profile: ``"quick"`` (seconds, each commit): FGSM and PGD; ``"standard"`` (each candidate):
+            APGD-CE and APGD-T; ``"nightly"``: these and Square, which needs no gradient.
         eps: Radius of the Linf ball, in units of the input.
 
     Raises:
         UsageError: The profile is unknown or the radius is out of range.
     """
-    profiles: dict[str, PGD] = {
-        "quick": PGD(eps, steps=10),
-        "standard": PGD(eps, steps=40),
-        "nightly": PGD(eps, steps=100, restarts=5),
+    standard: list[Attack] = [APGD(eps), APGD(eps, loss="targeted-dlr")]
+    profiles: dict[str, list[Attack]] = {
+        "quick": [FGSM(eps), PGD(eps, steps=10)],
+        "standard": standard,
+        "nightly": [*standard, Square(eps, queries=5000)],
     }
     if profile not in profiles:
         raise UsageError(f"unknown suite {profile!r}: expected one of {', '.join(profiles)}")
-    return [FGSM(eps), profiles[profile]]
-
-
-def require_differentiable(adapter: Adapter, attack: str) -> None:
-    """Refuse a gradient attack on a model that gives none."""
-    if not adapter.differentiable:
-        raise UsageError(
-            f"{attack} needs gradients, and a {adapter.framework} model of type "
-            f"{type(adapter.model).__name__} gives none: adapt a differentiable model"
-        )
-
-
-def _require_radius(attack: str, eps: float) -> None:
-    if not (math.isfinite(eps) and eps > 0):
-        raise UsageError(f"{attack}: expected eps above 0 in units of the input, got {eps}")
+    return profiles[profile]

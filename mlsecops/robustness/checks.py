@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from mlsecops.robustness.descent import draw, project
+from mlsecops.robustness.ball import Ball
 from mlsecops.robustness.margins import batched_logits, margin_gradient, margins
 from mlsecops.robustness.report import Check, Outcome
 
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mlsecops.adapters.base import Adapter, Array, Labels
-    from mlsecops.robustness.attacks import Attack, Bounds
+    from mlsecops.robustness.ball import Bounds
+    from mlsecops.robustness.base import Attack
 
 __all__ = ["PROBE", "Probe", "run_checks"]
 
@@ -65,6 +66,11 @@ class Probe:
     bounds: Bounds
     seed: int
     batch_size: int
+
+    @property
+    def ball(self) -> Ball:
+        """Where the attack may go from each sample."""
+        return Ball.around(self.x, norm=self.attack.norm, eps=self.attack.eps, bounds=self.bounds)
 
     def logits(self, x: Array) -> Array:
         """Scores of any number of inputs."""
@@ -158,17 +164,12 @@ def gradient_agrees(probe: Probe) -> Check:
 def random_search(probe: Probe) -> Check:
     """No random point of the ball may be closer to a wrong answer than the attack's example."""
     reached = margins(probe.logits(probe.examples), probe.y)
+    ball = probe.ball
     best = np.full(len(probe.x), np.inf)
     for turn in range(_RANDOM_POINTS):
-        noise = np.stack(
-            [
-                draw(probe.attack, probe.x.shape[1:], [probe.seed, 2, turn, row])
-                for row in range(len(probe.x))
-            ]
-        )
-        if probe.attack.norm == "linf":  # corners reach furthest
-            noise = np.sign(noise) * probe.attack.eps
-        points = project(probe.x + noise, probe.x, pgd=probe.attack, bounds=probe.bounds)
+        points = ball.scatter([[probe.seed, 2, turn, row] for row in range(len(ball))])
+        if ball.norm == "linf":  # corners reach furthest
+            points = ball.project(np.where(points > ball.x, ball.upper, ball.lower))
         best = np.minimum(best, margins(probe.logits(points), probe.y))
     beaten = float((best < reached).mean())
     fooled = int((best < 0).sum())

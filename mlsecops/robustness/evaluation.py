@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
-from mlsecops.adapters import adapt
+from mlsecops.adapters import Pullback, adapt
 from mlsecops.errors import UsageError
 from mlsecops.provenance import Digest, hash_dataset
 from mlsecops.robustness.checks import PROBE, Probe, run_checks
@@ -16,8 +16,9 @@ from mlsecops.robustness.margins import batched_logits, is_correct
 from mlsecops.robustness.report import Check, Figure, Outcomes, RobustnessReport
 
 if TYPE_CHECKING:
-    from mlsecops.adapters.base import Adapter, Array, Labels
-    from mlsecops.robustness.attacks import Attack, Bounds, Progress
+    from mlsecops.adapters.base import Adapter, Array, Cotangent, Labels
+    from mlsecops.robustness.ball import Bounds
+    from mlsecops.robustness.base import Attack, Progress
 
 __all__ = ["evaluate_robustness"]
 
@@ -57,7 +58,7 @@ def evaluate_robustness(
         UsageError: The data, labels, bounds or attacks cannot be used, or an attack returned an
             example outside its ball or the bounds.
     """
-    counted = Counted(adapt(model_or_adapter))
+    counted = Counted.over(adapt(model_or_adapter))
     batch = _checked(x, y, attacks, seed=seed, batch_size=batch_size, bounds=bounds)
     run = _Run(
         adapter=counted, x=batch[0], y=batch[1], seed=seed, batch_size=batch_size, bounds=bounds
@@ -96,6 +97,11 @@ class Counted:
     channels_first: bool = field(init=False)
     differentiable: bool = field(init=False)
 
+    @classmethod
+    def over(cls, adapter: Adapter) -> Counted:
+        """With `pullback` if the Adapter has it."""
+        return _CountedPullback(adapter) if isinstance(adapter, Pullback) else cls(adapter)
+
     def __post_init__(self) -> None:
         self.framework = self.adapter.framework
         self.model = self.adapter.model
@@ -122,6 +128,17 @@ class Counted:
         """Penultimate activations."""
         self.forward += len(x)
         return self.adapter.features(x)
+
+
+class _CountedPullback(Counted):
+    """That of an Adapter which gives the gradient of any loss."""
+
+    __slots__ = ()
+
+    def pullback(self, x: Array, cotangent: Cotangent) -> tuple[Array, Array]:
+        self.forward += len(x)
+        self.backward += len(x)
+        return cast("Pullback", self.adapter).pullback(x, cotangent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlsecops.adapters import Adapter, adapt
+from mlsecops.adapters import Adapter, Pullback, adapt
 from mlsecops.errors import UsageError
 
 torch = pytest.importorskip("torch")
@@ -71,6 +71,28 @@ def test_each_samples_gradient_is_its_own_whatever_the_batch(x: Any, y: Any) -> 
     np.testing.assert_allclose(whole[-7], alone[0], rtol=1e-4, atol=1e-7)
 
 
+def cross_entropy_slope(y: Any) -> Any:
+    def slope(logits: Any) -> Any:
+        p = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return p / p.sum(axis=1, keepdims=True) - np.eye(logits.shape[1])[y]
+
+    return slope
+
+
+def test_pullback_of_the_cross_entropy_is_its_gradient(x: Any, y: Any) -> None:
+    view = adapt(network())
+    assert isinstance(view, Pullback)
+    logits, gradient = view.pullback(x, cross_entropy_slope(y))
+    expected = view.loss_gradient(x, y)
+    np.testing.assert_allclose(logits, expected[0], rtol=1e-5)
+    np.testing.assert_allclose(gradient, expected[1], rtol=1e-4, atol=1e-7)
+
+
+def test_cotangent_of_another_shape_is_refused(x: Any) -> None:
+    with pytest.raises(UsageError, match="shape of the logits"):
+        adapt(network()).pullback(x, lambda logits: logits[:, :1])
+
+
 class Restless(torch.nn.Module):
     """Counts calls in buffers: one written in place, one replaced."""
 
@@ -100,6 +122,7 @@ def test_the_model_is_left_exactly_as_it_was(x: Any, y: Any) -> None:
     view.predict(x)
     view.features(x)
     view.loss_gradient(x, y)
+    view.pullback(x, lambda logits: logits)
     with pytest.raises(UsageError):
         view.loss_gradient(x, y[:-1])
     with pytest.raises(RuntimeError):

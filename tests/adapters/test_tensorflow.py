@@ -69,6 +69,20 @@ def test_gradient_equals_finite_differences(model: Any, x: Any, y: Any) -> None:
     np.testing.assert_allclose(logits, view.logits(x), rtol=1e-4, atol=1e-5)
 
 
+def test_pullback_of_the_cross_entropy_is_its_gradient(x: Any, y: Any) -> None:
+    def slope(logits: Any) -> Any:
+        p = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return p / p.sum(axis=1, keepdims=True) - np.eye(4)[y]
+
+    view = adapt(network())
+    logits, gradient = view.pullback(x, slope)
+    expected = view.loss_gradient(x, y)
+    np.testing.assert_allclose(logits, expected[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(gradient, expected[1], rtol=1e-3, atol=1e-5)
+    with pytest.raises(UsageError, match="shape of the logits"):
+        view.pullback(x, lambda scores: scores[:, :1])
+
+
 def test_logits_stay_finite_and_ordered_where_the_softmax_saturates(x: Any) -> None:
     model = network()
     kernel, bias = model.layers[-1].get_weights()
@@ -169,6 +183,10 @@ def test_the_torch_backend_gives_the_same_gradients_as_finite_differences() -> N
         step = np.zeros((6, 6, 1), np.float32); step[2, 3] = 1e-2
         numeric = (loss(x + step) - loss(x - step)) / 2e-2
         assert np.allclose(gradient[:, 2, 3, 0], numeric, rtol=2e-2, atol=2e-4)
+        def slope(z):
+            p = np.exp(z)
+            return p / p.sum(axis=1, keepdims=True) - np.eye(4)[y]
+        assert np.allclose(view.pullback(x, slope)[1], gradient, rtol=1e-3, atol=1e-5)
         assert view.features(x).shape == (5, 8)
         assert all(v.value.requires_grad for v in model.trainable_variables)
         print("same")

@@ -11,6 +11,7 @@ from mlsecops.robustness.margins import is_correct
 from tests.attackers.robustness import Disguised
 
 BOUNDS = (0.0, 1.0)
+PROFILES = ("quick", "standard", "nightly")
 
 
 def survivors(model: Any, attack: Any, x: Any, y: Any, **options: Any) -> Any:
@@ -157,7 +158,11 @@ def test_model_without_gradients_is_refused(two_class: Any, samples: Any) -> Non
         FGSM(0.1).perturb(two_class, *samples, seed=0, bounds=BOUNDS)
 
 
-def test_each_suite_starts_with_fgsm_and_grows() -> None:
-    steps = [suite(name, eps=0.1)[1].steps for name in ("quick", "standard", "nightly")]
-    assert steps == sorted(set(steps))
-    assert all(suite(name, eps=0.1)[0] == FGSM(0.1) for name in ("quick", "standard", "nightly"))
+def test_each_suite_is_what_its_occasion_needs() -> None:
+    names = {name: [a.name for a in suite(name, eps=0.1)] for name in PROFILES}
+    assert names == {
+        "quick": ["fgsm", "pgd"],
+        "standard": ["apgd-ce", "apgd-t"],
+        "nightly": ["apgd-ce", "apgd-t", "square"],
+    }
+    assert all(attack.eps == 0.1 for name in PROFILES for attack in suite(name, eps=0.1))
