@@ -1,11 +1,11 @@
 """What happens in live traffic: guards before the model, detectors behind it, alerts from rules.
 
-The caller's thread runs the guards and leaves one event in a ring (``monitored``, ``guards``,
-``ring``). A background thread drains it (``worker``), turns events into tables (``traffic``),
-compares them with the baseline (``watch`` over ``baseline``, ``drift``, ``anomalies``,
-``profile``), asks further detectors (``extraction``) and matches late labels (``performance``).
-All of them give readings; ``alerting`` turns readings into alerts. Counts leave the process
-through ``instruments``, under the names of the one table in ``telemetry``.
+The caller's thread runs the guards and leaves one event in a ring (``monitored``, ``kinds``,
+``recorder``, ``guards``, ``ring``). A background thread drains it (``worker``), turns events into
+tables (``batching``, ``traffic``), compares them with the baseline (``watch`` over ``baseline``,
+``drift``, ``anomalies``, ``profile``), asks further detectors (``extraction``) and matches late
+labels (``performance``). All of them give readings; ``alerting`` turns readings into alerts. Counts
+leave the process through ``instruments``, under the names of the one table in ``telemetry``.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from __future__ import annotations
 from mlsecops.monitoring.alerting import DEFAULT_RULES, Rule
 from mlsecops.monitoring.anomalies import Anomalies
 from mlsecops.monitoring.baseline import Baseline
+from mlsecops.monitoring.captured import Captured
 from mlsecops.monitoring.clients import ClientState
 from mlsecops.monitoring.drift import DriftReport, FeatureDrift
 from mlsecops.monitoring.extraction import ExtractionDetector
 from mlsecops.monitoring.guards import Guard, InputGuard, IsolationGuard, RateLimit
 from mlsecops.monitoring.monitor import Monitor, MonitorState
-from mlsecops.monitoring.monitored import Monitored, monitored
+from mlsecops.monitoring.monitored import Monitored, WatchedCall, Watching, monitored
 from mlsecops.monitoring.profile import Layout, Profile
 from mlsecops.monitoring.readings import Detector, Observed, Reading
 from mlsecops.monitoring.telemetry import METRICS, Metric
@@ -28,6 +29,7 @@ __all__ = [
     "METRICS",
     "Anomalies",
     "Baseline",
+    "Captured",
     "ClientState",
     "Detector",
     "DriftReport",
@@ -46,5 +48,7 @@ __all__ = [
     "RateLimit",
     "Reading",
     "Rule",
+    "WatchedCall",
+    "Watching",
     "monitored",
 ]

@@ -1,10 +1,11 @@
 """What becomes of events: counts, durations, comparisons, alerts; all on the worker's thread.
 
-events → answers → batches of about 128 rows → Watch and detectors → readings → Alerting
+events → tables of about 128 rows → Watch and detectors → readings → Alerting
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any, Final
@@ -14,12 +15,14 @@ import numpy as np
 from mlsecops.monitoring import telemetry
 from mlsecops.monitoring.alerting import Alerting
 from mlsecops.monitoring.baseline import Baseline
+from mlsecops.monitoring.batching import Gathering, Table, alike, stacked
+from mlsecops.monitoring.captured import Captures
 from mlsecops.monitoring.clients import BoundedMap, ClientState, Rate
 from mlsecops.monitoring.instruments import Series
 from mlsecops.monitoring.performance import Performance
 from mlsecops.monitoring.readings import Detector, Observed, Reading
 from mlsecops.monitoring.ring import Event, Label
-from mlsecops.monitoring.traffic import Answer, Reader, join
+from mlsecops.monitoring.traffic import Answer, Reader
 from mlsecops.monitoring.watch import Watch
 
 __all__ = ["Aggregation"]
@@ -54,6 +57,7 @@ class Aggregation:
         detectors: Further detectors; what they raise is swallowed and counted.
         alerting: Where readings go.
         series: Where metrics go.
+        captures: Where calls are kept as they were.
         failed: Called once for each failure that was swallowed.
     """
 
@@ -65,15 +69,19 @@ class Aggregation:
         detectors: Sequence[Detector],
         alerting: Alerting,
         series: Series,
+        captures: Captures,
         failed: Callable[[], None],
     ) -> None:
         reference = None if baseline is None else baseline.accuracy
         self._performance = Performance(reference, rows=0 if baseline is None else baseline.rows)
         self.watch = Watch(baseline, series)
         self.alerting = alerting
+        self._baseline = baseline
         self._reader = reader
+        self._gathered = Gathering()
         self._detectors = detectors
         self._series = series
+        self._captures = captures
         self._failed = failed
         self._clients: BoundedMap[str, _Client] = BoundedMap(_Client)
 
@@ -96,12 +104,21 @@ class Aggregation:
         """Take events in, oldest first."""
         calls = [event for event in events if isinstance(event, Event)]
         self._count(calls)
-        batch: list[Answer] = []
-        for event in events:
-            answer = self._attempt(self._label, event)
-            if answer is not None:
-                batch = self._gather(batch, answer)
-        self._observe(batch)
+        for event in calls if self._captures.wanted else ():
+            self._attempt(self._captures.take, event)
+        for run in alike(events, _BATCH_ROWS):
+            table = self._attempt(self._stack, run)
+            if table is None:
+                self._singly(run)
+            else:
+                self._observe()
+                self._table(table, run)
+        self._observe()
+        self._attempt(self._accuracy)
+        unread = [event for event in calls if event.client is not None and not _readable(event)]
+        self._attempt(
+            self._rates, [str(event.client) for event in unread], [event.at for event in unread]
+        )
 
     def dropped(self, count: int) -> None:
         """Say that calls were dropped since the last time."""
@@ -127,14 +144,34 @@ class Aggregation:
         self._series.add(telemetry.DURATION_COUNT, len(seconds))
         self._series.add(telemetry.DURATION_SUM, float(seconds.sum()))
 
+    def _stack(self, run: Sequence[Event | Label]) -> Table | None:
+        return stacked(run, self._baseline) if self._reader.plain else None
+
+    def _table(self, table: Table, run: Sequence[Event | Label]) -> None:
+        """Look at a run that was read at once."""
+        for place, event in enumerate(run):
+            if isinstance(event, Event) and event.request_id is not None:
+                self._attempt(self._remember, event, table.classes[place : place + 1])
+        self._show(table.traffic)
+
+    def _singly(self, run: Sequence[Event | Label]) -> None:
+        """Read the calls of a run one by one, and look at tables as they fill."""
+        for event in run:
+            answer = self._attempt(self._label, event)
+            if answer is None:
+                continue
+            if not self._gathered.takes(answer):
+                self._observe()
+            if self._gathered.add(answer) >= _BATCH_ROWS:
+                self._observe()
+
     def _label(self, event: Event | Label) -> Answer | None:
         """Match a label, or read a call and remember its answer for a later label."""
         if isinstance(event, Label):
             known = self._performance.labelled(event.request_id, event.label, event.at)
             self._series.add(telemetry.LABELS, 1, "matched" if known else "unknown")
-            self._accuracy()
             return None
-        if event.outcome != "ok" or (event.inputs is None and event.result is None):
+        if not _readable(event):
             return None
         answer = self._reader.read(event)
         if event.request_id is not None and answer.classes is not None:
@@ -149,7 +186,6 @@ class Aggregation:
                 self._performance.predicted(str(each), classes[place : place + 1], event.at)
         else:
             self._performance.predicted(str(ids), classes, event.at)
-        self._accuracy()
 
     def _accuracy(self) -> None:
         """Export the accuracy and judge it."""
@@ -161,44 +197,33 @@ class Aggregation:
                 self._series.replace(metric, {(): value})
         self._consider(self._performance.readings())
 
-    def _gather(self, batch: list[Answer], answer: Answer) -> list[Answer]:
-        """Add an answer to a batch, and look at the batch when it is full or another kind comes."""
-        if batch and _kind(batch[0]) != _kind(answer):
-            self._observe(batch)
-            batch = []
-        batch.append(answer)
-        if sum(len(each.rows) for each in batch) < _BATCH_ROWS:
-            return batch
-        self._observe(batch)
-        return []
+    def _observe(self) -> None:
+        """Look at what was gathered."""
+        traffic = self._gathered.table()
+        if traffic is not None:
+            self._show(traffic)
 
-    def _observe(self, batch: list[Answer]) -> None:
-        """Show a batch to all detectors."""
-        if not batch:
-            return
-        traffic = join(batch)
+    def _show(self, traffic: Observed) -> None:
+        """Show a table to all detectors."""
         self._attempt(lambda each: self._consider(self.watch.observe(each)), traffic)
-        self._attempt(lambda each: self._consider(self._rates(each)), traffic)
+        self._attempt(self._rates, traffic.clients, traffic.at.tolist())
         for detector in self._detectors:
-            self._attempt(self._ask, (detector, traffic))
+            self._attempt(self._ask, detector, traffic)
 
-    def _ask(self, question: tuple[Detector, Observed]) -> None:
-        detector, traffic = question
+    def _ask(self, detector: Detector, traffic: Observed) -> None:
         readings = list(detector.observe(traffic))
         scores = [each.value for each in readings if each.metric is telemetry.EXTRACTION]
         if scores:
             self._series.replace(telemetry.EXTRACTION, {(): max(scores)})
         self._consider(readings)
 
-    def _rates(self, traffic: Observed) -> list[Reading]:
-        """Rate of each client of a batch."""
+    def _rates(self, clients: Sequence[str | None], at: Sequence[float]) -> None:
+        """Count rows of clients, refused and failed ones too, and judge their rates."""
+        counts = Counter(name for name in clients if name is not None)
+        latest = dict(zip(clients, at, strict=True))
         readings = []
-        for name in dict.fromkeys(traffic.clients):
-            if name is None:
-                continue
-            own = [i for i, each in enumerate(traffic.clients) if each == name]
-            now = float(traffic.at[own[-1]])
-            rate = self._clients.use(name, now).add(len(own), now)
+        for name, rows in counts.items():
+            rate = self._clients.use(name, latest[name]).add(rows, latest[name])
             readings.append(
                 Reading(metric=telemetry.CLIENT_RATE, value=rate, window="last minute", client=name)
             )
@@ -206,22 +231,21 @@ class Aggregation:
             busiest = max(reading.value for reading in readings)
             self._series.replace(telemetry.CLIENT_RATE, {(): busiest})
         self._series.replace(telemetry.CLIENTS, {(): float(len(self._clients))})
-        return readings
+        self._consider(readings)
 
     def _consider(self, readings: Iterable[Reading]) -> None:
         for alert in self.alerting.consider(readings):
             self._series.add(telemetry.ALERTS, 1, alert.rule, alert.severity.label)
 
-    def _attempt(self, step: Callable[[Any], Any], argument: Any) -> Any:
+    def _attempt(self, step: Callable[..., Any], *arguments: Any) -> Any:
         """Do a step; a failure of telemetry is swallowed and counted."""
         try:
-            return step(argument)
+            return step(*arguments)
         except Exception:  # noqa: BLE001 - a detector or a callable of the user's may raise anything
             self._failed()
             return None
 
 
-def _kind(answer: Answer) -> tuple[int, int]:
-    """Numbers of features and classes; calls of one kind make one table."""
-    known = answer.probabilities
-    return answer.rows.shape[1], -1 if known is None else known.shape[1]
+def _readable(event: Event) -> bool:
+    """Whether a call left something to read."""
+    return event.outcome == "ok" and not (event.inputs is None and event.result is None)

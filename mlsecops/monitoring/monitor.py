@@ -15,6 +15,7 @@ from mlsecops.monitoring import telemetry
 from mlsecops.monitoring.aggregation import Aggregation
 from mlsecops.monitoring.alerting import Alerting, Rule
 from mlsecops.monitoring.baseline import Baseline
+from mlsecops.monitoring.captured import Captured, Captures
 from mlsecops.monitoring.clients import ClientState
 from mlsecops.monitoring.controls import ControlKind
 from mlsecops.monitoring.drift import DriftReport
@@ -94,6 +95,7 @@ class Monitor:
         digest: ``"sha256:<hex>"`` of the model, or None.
         clock: Unix time in seconds.
         controls: Names of the controls that watch the function → ``"guard"`` or ``"detector"``.
+        captures: Where calls are kept as they were; by default none are.
     """
 
     def __init__(
@@ -109,12 +111,14 @@ class Monitor:
         digest: str | None,
         clock: Callable[[], float],
         controls: Mapping[str, ControlKind] = MappingProxyType({}),
+        captures: Captures | None = None,
     ) -> None:
         if capacity < 1:
             raise UsageError(f"capacity: expected at least 1 call, got {capacity}")
         self.name = name
         self.digest = digest
         self.controls = dict(controls)
+        self._captures = captures or Captures()
         self._ring = Ring(capacity)
         self._clock = clock
         self._series = series_of(name)
@@ -132,6 +136,7 @@ class Monitor:
             detectors=detectors,
             alerting=alerting,
             series=self._series,
+            captures=self._captures,
             failed=self.failed,
         )
         self._series.refreshers.append(self._refresh)
@@ -156,6 +161,11 @@ class Monitor:
             alerts=aggregation.alerting.alerts,
             profile=None if profile is None else profile.copy(),
         )
+
+    @property
+    def captured(self) -> tuple[Captured, ...]:
+        """The newest calls as they were, oldest first; empty unless ``capture`` asked for them."""
+        return self._captures.kept
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Aggregate everything that waits, on this thread.

@@ -1,38 +1,37 @@
 """The decorator: guards before the call, one append after it, and nothing else in between.
 
-Each kind of callable (plain, async, generator, async generator) has a branch of its own, so that
-the wrapped function is of the same kind as the original.
+Code that cannot be decorated uses a context of the same: ``with watching.call(x) as call``.
 """
 
 from __future__ import annotations
 
-import functools
 import inspect
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, cast, overload
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
-from mlsecops.errors import CallRefused, UsageError
+from mlsecops.errors import UsageError
 from mlsecops.findings import Sink
 from mlsecops.monitoring.alerting import DEFAULT_RULES, Rule
 from mlsecops.monitoring.baseline import Baseline
+from mlsecops.monitoring.captured import Captured, Captures
 from mlsecops.monitoring.controls import controls_of
 from mlsecops.monitoring.guards import Guard
+from mlsecops.monitoring.kinds import Fallback, watch
 from mlsecops.monitoring.monitor import Monitor
 from mlsecops.monitoring.readings import Detector
-from mlsecops.monitoring.ring import Event, held_bytes
+from mlsecops.monitoring.recorder import Pending, Recorder, Taps
 from mlsecops.monitoring.traffic import Reader
 from mlsecops.provenance.digest import Digest
 
-__all__ = ["Monitored", "monitored"]
+__all__ = ["Monitored", "WatchedCall", "Watching", "monitored"]
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 S = TypeVar("S")
 R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
-
-_NANO: Final = 1e-9
 
 
 class Monitored(Protocol[P, R_co]):
@@ -47,6 +46,11 @@ class Monitored(Protocol[P, R_co]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the function."""
 
+    # A class method is bound through the class, whichever way it is reached.
+    @overload
+    def __get__(
+        self: Monitored[Concatenate[type[S], Q], R_co], instance: object, owner: type[S], /
+    ) -> Monitored[Q, R_co]: ...
     @overload
     def __get__(self, instance: None, owner: type, /) -> Monitored[P, R_co]: ...
     @overload
@@ -64,19 +68,24 @@ def monitored(
     inputs: Callable[..., Any] | None = None,
     probabilities: Callable[[Any], Any] | None = None,
     guards: Iterable[Guard] = (),
+    fallback: Fallback | None = None,
     detectors: Sequence[Detector] | None = None,
     rules: Iterable[Rule] | None = None,
     sinks: Iterable[Sink] = (),
     capacity: int = 65_536,
+    content: bool = True,
+    capture: int = 0,
+    redact: Callable[[Captured], Captured | None] | None = None,
+    spans: float = 0.0,
     digest: Digest | str | None = None,
     clock: Callable[[], float] = time.time,
-) -> Callable[[Callable[P, R]], Monitored[P, R]]:
+) -> Watching:
     """Watch a prediction function: its calls, inputs, answers and clients.
 
     The function keeps its kind, signature, result, exceptions and context. Guards run on the
     caller's thread and may refuse; the rest happens in the background, and what fails there is
     swallowed and counted. Inputs and answers wait as copies in the ring; afterwards only counts
-    and sketches remain.
+    and sketches remain, unless ``capture`` asks for more.
 
     Args:
         name: Value of the ``monitor`` attribute in every metric and alert.
@@ -89,27 +98,34 @@ def monitored(
         probabilities: Takes the result (what a generator returns), gives ``(k,)`` or ``(n, k)``;
             by default the result itself, if it is that.
         guards: May refuse a call, in this order.
+        fallback: Takes the refusal and gives what a refused call answers (of a generator:
+            the items it yields); by default the refusal is raised.
         detectors: Detectors besides those that the baseline brings.
         rules: When to raise an alert; ``DEFAULT_RULES`` by default.
         sinks: Callables that are told of each alert, off the caller's thread.
         capacity: Most calls that may wait; more are dropped, counted and alerted.
+        content: Whether inputs and answers are looked at; without, only counts, durations,
+            refusals and clients' rates are known, and nothing of a call is copied.
+        capture: How many of the newest calls are kept as they were (``monitor.captured``).
+        redact: Takes what is about to be kept and gives what may be kept of it, or None.
+        spans: Share of the calls that become OpenTelemetry spans, 0 to 1.
         digest: The model's digest, for alerts.
         clock: Unix time in seconds.
 
     Raises:
-        UsageError: The name is empty, or what is decorated is no function.
+        UsageError: The name is empty, a number is out of its range, or what is decorated is no
+            function.
     """
     if not name:
         raise UsageError("monitored: expected a name, got ''")
+    if not 0 <= spans <= 1:
+        raise UsageError(f"spans: expected a share between 0 and 1, got {spans}")
     # A digest given as text is parsed, so that an alert never carries one that cannot be looked up.
     known = Digest.parse(digest) if isinstance(digest, str) else digest
     watching = tuple(guards)
+    capturing = Captures(capture, redact)
 
-    def decorate(function: Callable[P, R]) -> Monitored[P, R]:
-        if isinstance(function, (staticmethod, classmethod)):
-            return cast("Monitored[P, R]", type(function)(decorate(function.__func__)))
-        if not callable(function):
-            raise UsageError(f"monitored: expected a function, got {type(function).__name__}")
+    def recorder(first: Callable[..., Any]) -> Recorder:
         monitor = Monitor(
             name,
             baseline=baseline,
@@ -123,201 +139,115 @@ def monitored(
             controls=controls_of(
                 guards=watching, detectors=detectors or (), baseline=baseline, labels=request_id
             ),
+            captures=capturing.fresh(),
         )
-        taps = _Taps(client, request_id, inputs or _first_argument(function))
-        return _wrap(function, _Recorder(monitor, taps, watching, clock))
+        return Recorder(
+            monitor,
+            taps=Taps(client=client, request_id=request_id, inputs=inputs or first),
+            guards=watching,
+            clock=clock,
+            spans=spans,
+            content=content,
+        )
 
-    return decorate
-
-
-class _Taps:
-    """Callables that take facts out of a call's arguments."""
-
-    __slots__ = ("client", "inputs", "request_id")
-
-    def __init__(
-        self,
-        client: Callable[..., Any] | None,
-        request_id: Callable[..., Any] | None,
-        inputs: Callable[..., Any],
-    ) -> None:
-        self.client = client
-        self.request_id = request_id
-        self.inputs = inputs
+    return Watching(recorder, fallback)
 
 
-class _Recorder:
-    """What happens around a call, on the caller's thread."""
+class Watching:
+    """What ``monitored`` gives: a decorator, and a context for code that cannot be decorated.
 
-    __slots__ = ("_clock", "_guards", "_monitor", "_taps")
+    Args:
+        recorder: Makes what records the calls of one function.
+        fallback: Gives what a refused call of a decorated function answers.
+    """
 
     def __init__(
-        self,
-        monitor: Monitor,
-        taps: _Taps,
-        guards: tuple[Guard, ...],
-        clock: Callable[[], float],
+        self, recorder: Callable[[Callable[..., Any]], Recorder], fallback: Fallback | None
     ) -> None:
-        self._monitor = monitor
-        self._taps = taps
-        self._guards = guards
-        self._clock = clock
+        self._make = recorder
+        self._fallback = fallback
+        self._own: Recorder | None = None
+
+    def __call__(self, function: Callable[P, R], /) -> Monitored[P, R]:
+        """Watch a function; each has a monitor of its own.
+
+        Raises:
+            UsageError: It is no function.
+        """
+        if isinstance(function, (staticmethod, classmethod)):
+            return cast("Monitored[P, R]", type(function)(self(function.__func__)))
+        if not callable(function):
+            raise UsageError(f"monitored: expected a function, got {type(function).__name__}")
+        recorder = self._make(_first_argument(function))
+        wrapped: Any = watch(function, recorder, self._fallback)
+        wrapped.monitor = recorder.monitor
+        return cast("Monitored[P, R]", wrapped)
 
     @property
     def monitor(self) -> Monitor:
-        return self._monitor
+        """The monitor of the calls that ``call`` watches."""
+        return self._recorder.monitor
 
-    def admit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:
-        """Take the facts out of a call's arguments, and let guards refuse it."""
-        taps = self._taps
-        client = None if taps.client is None else self._tap(taps.client, args, kwargs)
-        request_id = None if taps.request_id is None else self._tap(taps.request_id, args, kwargs)
-        inputs = self._tap(taps.inputs, args, kwargs)
-        for guard in self._guards:
-            try:
-                guard.check(client, inputs)
-            except CallRefused:
-                self._record(("refused", type(guard).__name__), 0.0, (client, None, None), None)
-                raise
-            except Exception as error:
-                self._record(("refused", type(guard).__name__), 0.0, (client, None, None), None)
-                raise CallRefused(
-                    f"{type(guard).__name__} failed, so the call is refused: {error}"
-                ) from error
-        return (client, request_id, self._keep(inputs)), time.perf_counter_ns()
+    @property
+    def _recorder(self) -> Recorder:
+        if self._own is None:
+            self._own = self._make(_no_argument)
+        return self._own
 
-    def _tap(self, tap: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What a tap gives, or None if it fails."""
-        try:
-            return tap(*args, **kwargs)
-        except Exception:  # noqa: BLE001 - a tap is the user's, and must not refuse a call
-            self._monitor.failed()
-            return None
+    def call(
+        self, inputs: Any = None, *, client: Any = None, request_id: Any = None
+    ) -> WatchedCall:
+        """A context around code that calls the model; guards run as it is entered.
 
-    def ended(self, call: _Call, result: Any) -> None:
-        """Leave a call that gave a result."""
-        facts, start = call
-        seconds = (time.perf_counter_ns() - start) * _NANO
-        self._record(("ok", ""), seconds, facts, self._keep(result))
+        Args:
+            inputs: What the model is about to see.
+            client: Who calls.
+            request_id: Under which id a label may arrive.
+        """
+        return WatchedCall(self._recorder, (client, request_id, inputs))
 
-    def failed(self, call: _Call, error: BaseException) -> None:
-        """Leave a call that raised."""
-        facts, start = call
-        seconds = (time.perf_counter_ns() - start) * _NANO
-        self._record(("error", type(error).__name__), seconds, facts, None)
 
-    def _record(
-        self, outcome: tuple[str, str], seconds: float, facts: tuple[Any, Any, Any], result: Any
+class WatchedCall:
+    """One call of the model in code that cannot be decorated; good for one ``with``.
+
+    Attributes:
+        result: What the model answered; set it inside the context.
+
+    Args:
+        recorder: Records the call.
+        facts: Client, request id and inputs.
+    """
+
+    def __init__(self, recorder: Recorder, facts: tuple[Any, Any, Any]) -> None:
+        self._recorder = recorder
+        self._facts = facts
+        self._pending: Pending | None = None
+        self.result: Any = None
+
+    def __enter__(self) -> Self:
+        """Begin the call.
+
+        Raises:
+            CallRefused: A guard refused.
+            UsageError: It was entered before.
+        """
+        if self._pending is not None:
+            raise UsageError("this call was entered before: make one with call() for each")
+        self._pending = self._recorder.begin(*self._facts)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
-        try:
-            size = held_bytes(facts[2]) + held_bytes(result)
-            self._monitor.record(Event(self._clock(), seconds, *outcome, *facts, result), size)
-        except Exception:  # noqa: BLE001 - telemetry never changes what the caller sees
-            self._monitor.failed()
-
-    def _keep(self, value: Any) -> Any:
-        """A copy where the caller could change the original before the worker reads it."""
-        try:
-            if hasattr(value, "detach"):
-                return value.detach().clone()
-            copy = getattr(value, "copy", None)
-            return value if copy is None else copy()
-        except Exception:  # noqa: BLE001 - an object of the user's may refuse to be copied
-            self._monitor.failed()
-            return None
-
-
-_Call = tuple[tuple[Any, Any, Any], int]
-
-
-def _wrap(function: Callable[P, R], recorder: _Recorder) -> Monitored[P, R]:
-    """The watched function, of the same kind as the original."""
-    wrapped: Any
-    if inspect.isasyncgenfunction(function):
-        wrapped = _async_generator(function, recorder)
-    elif inspect.isgeneratorfunction(function):
-        wrapped = _generator(function, recorder)
-    elif inspect.iscoroutinefunction(function):
-        wrapped = _coroutine(function, recorder)
-    else:
-        wrapped = _plain(function, recorder)
-    functools.update_wrapper(wrapped, function)
-    wrapped.monitor = recorder.monitor
-    return cast("Monitored[P, R]", wrapped)
-
-
-def _plain(function: Callable[..., Any], recorder: _Recorder) -> Callable[..., Any]:
-    admit, ended, failed = recorder.admit, recorder.ended, recorder.failed
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        pending = admit(args, kwargs)
-        try:
-            result = function(*args, **kwargs)
-        except BaseException as error:
-            failed(pending, error)
-            raise
-        ended(pending, result)
-        return result
-
-    return call
-
-
-def _coroutine(function: Callable[..., Any], recorder: _Recorder) -> Callable[..., Any]:
-    async def call(*args: Any, **kwargs: Any) -> Any:
-        pending = recorder.admit(args, kwargs)
-        try:
-            result = await function(*args, **kwargs)
-        except BaseException as error:
-            recorder.failed(pending, error)
-            raise
-        recorder.ended(pending, result)
-        return result
-
-    return call
-
-
-def _generator(function: Callable[..., Any], recorder: _Recorder) -> Callable[..., Any]:
-    def call(*args: Any, **kwargs: Any) -> Any:
-        pending = recorder.admit(args, kwargs)
-        try:
-            result = yield from function(*args, **kwargs)
-        except GeneratorExit:
-            recorder.ended(pending, None)
-            raise
-        except BaseException as error:
-            recorder.failed(pending, error)
-            raise
-        recorder.ended(pending, result)
-        return result
-
-    return call
-
-
-def _async_generator(function: Callable[..., Any], recorder: _Recorder) -> Callable[..., Any]:
-    async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        pending = recorder.admit(args, kwargs)
-        source = function(*args, **kwargs)
-        step: Callable[[], Any] = source.__anext__
-        try:
-            while True:
-                item = await step()
-                try:
-                    step = functools.partial(source.asend, (yield item))
-                except GeneratorExit:
-                    await source.aclose()
-                    raise
-                except BaseException as error:  # noqa: BLE001 - thrown in by the consumer; the original decides
-                    step = functools.partial(source.athrow, error)
-        except StopAsyncIteration:
-            recorder.ended(pending, None)
-        except GeneratorExit:
-            recorder.ended(pending, None)
-            raise
-        except BaseException as error:
-            recorder.failed(pending, error)
-            raise
-
-    return call
+        if self._pending is None:
+            return
+        if error is None:
+            self._recorder.ended(self._pending, self.result)
+        else:
+            self._recorder.failed(self._pending, error)
 
 
 def _first_argument(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -333,3 +263,7 @@ def _first_argument(function: Callable[..., Any]) -> Callable[..., Any]:
         return args[place] if len(args) > place else kwargs.get(name)
 
     return first
+
+
+def _no_argument(*_: Any, **__: Any) -> None:
+    """The inputs of a context are given, not taken from arguments."""

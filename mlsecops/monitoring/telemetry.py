@@ -1,4 +1,4 @@
-"""Which metrics the library exports: ONE table of names, read by monitors, rules and dashboards.
+"""What the library exports: ONE table of names, read by monitors, rules and dashboards.
 
 Instruments, default rules, Grafana panels and Prometheus rules all take their names from here, so
 that a renamed metric is renamed everywhere. OpenTelemetry has no observable histogram: a
@@ -15,10 +15,13 @@ from typing import Final, Literal
 __all__ = [
     "ACCURACY",
     "ALERTS",
+    "ALERT_EVENT",
     "ANOMALY",
     "ANOMALY_RATIO",
+    "ATLAS",
     "CALLS",
     "CLASSES",
+    "CLIENT",
     "CLIENTS",
     "CLIENT_RATE",
     "CONFIDENCE",
@@ -27,6 +30,7 @@ __all__ = [
     "CONFIDENCE_BUCKET",
     "CONFIDENCE_COUNT",
     "CONFIDENCE_SUM",
+    "DIGEST",
     "DRIFT",
     "DRIFTED_FEATURES",
     "DROPPED",
@@ -34,22 +38,47 @@ __all__ = [
     "DURATION_BUCKET",
     "DURATION_COUNT",
     "DURATION_SUM",
+    "ERROR_TYPE",
     "EXTRACTION",
     "FAILURES",
     "LABELS",
     "METRICS",
+    "MONITOR",
     "PROCESSED",
+    "READING",
     "REFERENCE_ACCURACY",
     "REFUSALS",
     "ROWS",
+    "RULE",
     "SCOPE",
+    "SEVERITY",
+    "SPAN",
+    "SPAN_OUTCOME",
+    "THRESHOLD",
     "VERSION",
+    "WINDOW",
     "Metric",
     "metric",
 ]
 
 SCOPE: Final = "mlsecops.monitoring"
 VERSION: Final = "1"
+
+SPAN: Final = "mlsecops.inference"
+ALERT_EVENT: Final = "mlsecops.alert"
+
+# Attributes of spans and of the alert event.
+MONITOR: Final = "mlsecops.monitor"
+DIGEST: Final = "mlsecops.model.digest"
+SPAN_OUTCOME: Final = "mlsecops.inference.outcome"
+ERROR_TYPE: Final = "error.type"
+RULE: Final = "mlsecops.alert.rule"
+SEVERITY: Final = "mlsecops.alert.severity"
+READING: Final = "mlsecops.alert.reading"
+THRESHOLD: Final = "mlsecops.alert.threshold"
+WINDOW: Final = "mlsecops.alert.window"
+CLIENT: Final = "mlsecops.client"
+ATLAS: Final = "mlsecops.alert.atlas"
 
 DURATION_BOUNDS: Final[tuple[float, ...]] = (
     0.00001, 0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0

@@ -55,6 +55,11 @@ class Reader:
         self._baseline = baseline
         self._probabilities = probabilities
 
+    @property
+    def plain(self) -> bool:
+        """Whether results are probabilities as they are."""
+        return self._probabilities is None
+
     def read(self, event: Event) -> Answer:
         """One call as rows.
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlsecops.errors import ModelIsolated
 from mlsecops.findings import Alert
 from mlsecops.monitoring.packing import pack, unpack
 
@@ -81,3 +82,10 @@ def wrapped_counts(data: bytes) -> bytes:
     counts[:, :2], counts[:, 2] = np.iinfo(np.int64).max, 2 + facts["count"]
     missing = np.zeros_like(arrays["missing"])
     return pack("profile", facts, {**arrays, "counts": counts, "missing": missing})
+
+
+class Refusing:
+    """A guard of a model that an incident isolated: nothing gets past it."""
+
+    def check(self, client: str | None, inputs: Any) -> None:
+        raise ModelIsolated(f"incident 7; {client} sent {type(inputs).__name__}")

@@ -32,7 +32,7 @@ from mlsecops import (
     verify,
 )
 from mlsecops.loading import LoadedModel
-from mlsecops.monitoring import Monitor, MonitorState
+from mlsecops.monitoring import Monitor, MonitorState, WatchedCall
 from mlsecops.registry import Version
 from mlsecops.robustness import Attack, Judgement, RobustnessReport
 from mlsecops.signing import Bundle, PublicKey
@@ -65,6 +65,16 @@ class Service:
     def predict(self, x: Floats) -> Floats:
         return x
 
+    @staticmethod
+    @monitored("static")
+    def fixed(x: Floats) -> Floats:
+        return x
+
+    @classmethod
+    @monitored("class")
+    def named(cls, x: Floats) -> Floats:
+        return x
+
 
 def monitored_keeps_the_signature(x: Floats) -> None:
     assert_type(predict(x), Floats)
@@ -72,12 +82,17 @@ def monitored_keeps_the_signature(x: Floats) -> None:
     assert_type(stream("a"), Iterator[str])
     assert_type(tokens("a"), AsyncGenerator[str, None])
     assert_type(Service().predict(x), Floats)
+    assert_type(Service.fixed(x), Floats)
+    assert_type(Service.named(x), Floats)
     assert_type(predict.monitor, Monitor)
     assert_type(predict.monitor.snapshot(), MonitorState)
     predict("text")  # type: ignore[arg-type]
     predict(x, bottom=3)  # type: ignore[call-arg]
     predict(x, 3)  # type: ignore[call-arg]
     Service().predict("text")  # type: ignore[arg-type]
+    Service.fixed("text")  # type: ignore[arg-type]
+    with monitored("context").call(x, client="c") as call:
+        assert_type(call, WatchedCall)
 
 
 async def monitored_keeps_a_coroutine(x: Floats) -> None:

@@ -1,0 +1,190 @@
+"""What happens around a call, on the caller's thread: taps, guards, a span, one append.
+
+admit → the model → ended or failed; a failure of the library's own is swallowed and counted
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from opentelemetry import trace
+
+from mlsecops.errors import CallRefused
+from mlsecops.monitoring import telemetry
+from mlsecops.monitoring.guards import Guard
+from mlsecops.monitoring.monitor import Monitor
+from mlsecops.monitoring.ring import Event, held_bytes
+from mlsecops.monitoring.spans import Spanned, start_span
+
+__all__ = ["Pending", "Recorder", "Taps"]
+
+_NANO: Final = 1e-9
+
+Facts: TypeAlias = tuple[Any, Any, Any]
+Pending: TypeAlias = tuple[Facts, Spanned | None, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taps:
+    """Callables that take facts out of a call's arguments.
+
+    Attributes:
+        client: Who calls, or None if nobody can say.
+        request_id: Under which id a label may arrive, or None.
+        inputs: What the model is about to see.
+    """
+
+    client: Callable[..., Any] | None
+    request_id: Callable[..., Any] | None
+    inputs: Callable[..., Any]
+
+
+class Recorder:
+    """Records the calls of one monitored function.
+
+    Args:
+        monitor: Where calls are left.
+        taps: Take facts out of arguments.
+        guards: May refuse a call, in this order.
+        clock: Unix time in seconds.
+        spans: Share of the calls that become spans, 0 to 1.
+        content: Whether inputs and answers are looked at.
+    """
+
+    __slots__ = ("_clock", "_content", "_guards", "_monitor", "_spans", "_taps", "_tracer")
+
+    def __init__(
+        self,
+        monitor: Monitor,
+        *,
+        taps: Taps,
+        guards: Sequence[Guard],
+        clock: Callable[[], float],
+        spans: float,
+        content: bool,
+    ) -> None:
+        self._monitor = monitor
+        self._taps = taps
+        self._guards = tuple(guards)
+        self._clock = clock
+        self._spans = spans
+        self._content = content
+        self._tracer = trace.get_tracer(telemetry.SCOPE, telemetry.VERSION)
+
+    @property
+    def monitor(self) -> Monitor:
+        """Where calls are left."""
+        return self._monitor
+
+    def admit(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], *, current: bool = True
+    ) -> Pending:
+        """Take the facts out of a call's arguments, and let guards refuse it.
+
+        Args:
+            args: Positional arguments, the instance included.
+            kwargs: Keyword arguments.
+            current: Whether its span becomes the parent of what the call does.
+
+        Raises:
+            CallRefused: A guard refused.
+        """
+        taps = self._taps
+        client = None if taps.client is None else self._tap(taps.client, args, kwargs)
+        request_id = None if taps.request_id is None else self._tap(taps.request_id, args, kwargs)
+        inputs = self._tap(taps.inputs, args, kwargs)
+        return self.begin(client, request_id, inputs, current=current)
+
+    def begin(self, client: Any, request_id: Any, inputs: Any, *, current: bool = True) -> Pending:
+        """Let guards refuse a call whose facts are known, or begin it.
+
+        Raises:
+            CallRefused: A guard refused.
+        """
+        if self._guards:
+            self._ask(client, inputs)
+        kept = self._keep(inputs) if self._content else None
+        span = self._span(current=current) if random.random() < self._spans else None  # noqa: S311 - a sample, no secret
+        return (client, request_id, kept), span, time.perf_counter_ns()
+
+    def ended(self, call: Pending, result: Any) -> None:
+        """Leave a call that gave a result."""
+        facts, span, start = call
+        seconds = (time.perf_counter_ns() - start) * _NANO
+        if span is not None:
+            self._finish(span, "ok", "")
+        kept = self._keep(result) if self._content else None
+        self._record(("ok", ""), seconds, facts, kept)
+
+    def failed(self, call: Pending, error: BaseException) -> None:
+        """Leave a call that raised."""
+        facts, span, start = call
+        seconds = (time.perf_counter_ns() - start) * _NANO
+        kind = type(error).__name__
+        if span is not None:
+            self._finish(span, "error", kind)
+        self._record(("error", kind), seconds, facts, None)
+
+    def _ask(self, client: Any, inputs: Any) -> None:
+        """Let each guard refuse; one that fails refuses too."""
+        for guard in self._guards:
+            try:
+                guard.check(client, inputs)
+            except CallRefused:
+                self._refused(guard, client)
+                raise
+            except Exception as error:
+                self._refused(guard, client)
+                raise CallRefused(
+                    f"{type(guard).__name__} failed, so the call is refused: {error}"
+                ) from error
+
+    def _refused(self, guard: Guard, client: Any) -> None:
+        self._record(("refused", type(guard).__name__), 0.0, (client, None, None), None)
+
+    def _tap(self, tap: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What a tap gives, or None if it fails."""
+        try:
+            return tap(*args, **kwargs)
+        except Exception:  # noqa: BLE001 - a tap is the user's, and must not refuse a call
+            self._monitor.failed()
+            return None
+
+    def _span(self, *, current: bool) -> Spanned | None:
+        try:
+            return start_span(
+                self._tracer, self._monitor.name, self._monitor.digest, current=current
+            )
+        except Exception:  # noqa: BLE001 - telemetry never changes what the caller sees
+            self._monitor.failed()
+            return None
+
+    def _finish(self, span: Spanned, outcome: str, error: str) -> None:
+        try:
+            span.end(outcome, error)
+        except Exception:  # noqa: BLE001 - as above
+            self._monitor.failed()
+
+    def _record(self, outcome: tuple[str, str], seconds: float, facts: Facts, result: Any) -> None:
+        try:
+            size = held_bytes(facts[2]) + held_bytes(result)
+            self._monitor.record(Event(self._clock(), seconds, *outcome, *facts, result), size)
+        except Exception:  # noqa: BLE001 - as above
+            self._monitor.failed()
+
+    def _keep(self, value: Any) -> Any:
+        """A copy where the caller could change the original before the worker reads it."""
+        try:
+            if hasattr(value, "detach"):
+                return value.detach().to("cpu", copy=True)
+            if hasattr(value, "__array__") or isinstance(value, (list, dict)):
+                copy = getattr(value, "copy", None)
+                return value if copy is None else copy()
+        except Exception:  # noqa: BLE001 - an object of the user's may refuse to be copied
+            self._monitor.failed()
+            return None
+        return value
