@@ -30,6 +30,7 @@ __all__ = ["Monitored", "WatchedCall", "Watching", "monitored"]
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 S = TypeVar("S")
+S_contra = TypeVar("S_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
 
@@ -46,17 +47,23 @@ class Monitored(Protocol[P, R_co]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the function."""
 
-    # A class method is bound through the class, whichever way it is reached.
-    @overload
-    def __get__(
-        self: Monitored[Concatenate[type[S], Q], R_co], instance: object, owner: type[S], /
-    ) -> Monitored[Q, R_co]: ...
     @overload
     def __get__(self, instance: None, owner: type, /) -> Monitored[P, R_co]: ...
     @overload
     def __get__(
         self: Monitored[Concatenate[S, Q], R_co], instance: S, owner: type | None = None, /
     ) -> Monitored[Q, R_co]: ...
+
+
+class MonitoredOfClass(Protocol[S_contra, P, R_co]):
+    """A class method that is watched, before it is bound to its class."""
+
+    monitor: Monitor
+
+    def __call__(self, cls: type[S_contra], /, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Call the function."""
+
+    def __get__(self, instance: object, owner: type[S_contra], /) -> Monitored[P, R_co]: ...
 
 
 def monitored(
@@ -168,7 +175,13 @@ class Watching:
         self._fallback = fallback
         self._own: Recorder | None = None
 
-    def __call__(self, function: Callable[P, R], /) -> Monitored[P, R]:
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[type[S], P], R], /
+    ) -> MonitoredOfClass[S, P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Monitored[P, R]: ...
+    def __call__(self, function: Callable[P, R], /) -> Any:
         """Watch a function; each has a monitor of its own.
 
         Raises:
