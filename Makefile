@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/c
 TORCH := torch==2.13.0
 OUT ?= demo-out
 
-.PHONY: demo test lint bench docs notebooks clean
+.PHONY: demo test lint bench peers docs notebooks clean
 
 demo: .venv/.demo  ## the whole pipeline on real data, six deliverables in $(OUT)
 	$(BIN)/mlsecops demo --out $(OUT) --overwrite
@@ -21,6 +21,14 @@ lint: .venv/.dev  ## style, types, floors
 
 bench: .venv/.dev  ## ratios against peers, both sides in one run
 	$(BIN)/python -m benchmarks
+
+# Peers that cannot share an environment with us; a benchmark says so where one is missing.
+peers: $(patsubst benchmarks/peers/%.txt,benchmarks/.env-%/.made,$(wildcard benchmarks/peers/*.txt))
+
+benchmarks/.env-%/.made: benchmarks/peers/%.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
 
 docs: .venv/.dev  ## the documentation as a site in site/
 	$(BIN)/zensical build --clean

@@ -17,6 +17,7 @@ EXTRA_OF: Final[dict[str, str]] = {
     "joblib": "sklearn",
     "art": "art",
     "blake3": "blake3",
+    "datasketches": "sketches",
     "fsspec": "remote",
     "s3fs": "s3",
     "pyarrow": "tables",

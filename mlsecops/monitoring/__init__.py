@@ -22,6 +22,7 @@ from mlsecops.monitoring.monitor import Monitor, MonitorState
 from mlsecops.monitoring.monitored import Monitored, WatchedCall, Watching, monitored
 from mlsecops.monitoring.profile import Layout, Profile
 from mlsecops.monitoring.readings import Detector, Observed, Reading
+from mlsecops.monitoring.sketch import Sketch
 from mlsecops.monitoring.telemetry import METRICS, Metric
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "RateLimit",
     "Reading",
     "Rule",
+    "Sketch",
     "WatchedCall",
     "Watching",
     "monitored",

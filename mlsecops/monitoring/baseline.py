@@ -9,7 +9,6 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,52 +18,48 @@ from numpy.typing import ArrayLike, NDArray
 from mlsecops._files import write_atomically
 from mlsecops.errors import FormatRefused, UsageError
 from mlsecops.monitoring.anomalies import Anomalies
-from mlsecops.monitoring.drift import DriftReport, Sample, exact_ks, report
+from mlsecops.monitoring.drift import DriftReport
 from mlsecops.monitoring.packing import pack, read, unpack
-from mlsecops.monitoring.profile import Layout, Profile, checked_edges
+from mlsecops.monitoring.profile import Layout, Profile
+from mlsecops.monitoring.reference import Reference
+from mlsecops.monitoring.sketch import Sketch
+from mlsecops.signing.policy import TrustPolicy
 
 __all__ = ["Baseline"]
 
 Floats = NDArray[np.float64]
-Counts = NDArray[np.int64]
 
 _KIND: Final = "baseline"
-_MAX_NUMBERS: Final = 2**23
-_MAX_ROWS: Final = 10_000
-_EDGES: Final = 64
-_MAX_CATEGORIES: Final = 1024
-_NONE: Final = -1.0
+_KEEP: Final = 100_000
+_ANSWERS: Final = ("prediction.confidence", "prediction.class")
+_PREFIX: Final = "predictions."
+_MOST_CLASSES: Final = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Baseline:
     """Reference distributions of a model's inputs and answers.
 
-    Built by ``fit`` or ``load``. It keeps a sorted sample of every feature on its own, so no row
-    of the training data can be read from it.
+    Built by ``fit`` or ``load``. It keeps sorted values of every feature on its own, so no row of
+    the training data can be read from it.
 
     Attributes:
-        names: Names of the d features.
         shape: Shape of one input (``(8, 8)``), d numbers in all.
         rows: Number of rows it was fitted on.
-        categorical: ``(d,)`` which features have no order.
-        sample: ``(d, m)`` sorted values of each feature, NaN last.
-        layout: Bins of the profiles.
+        inputs: Distributions of the d features.
+        predictions: Distributions of confidence and predicted class, or None if there were no
+            probabilities.
+        labels: Number of classes k; 0 without probabilities.
         anomalies: Scores of single inputs.
-        confidences: Sorted confidences ``(m,)``; empty if there were no probabilities.
-        classes: Share of each predicted class ``(k,)``; empty likewise.
         accuracy: Accuracy on the labels, or None without labels.
     """
 
-    names: tuple[str, ...]
     shape: tuple[int, ...]
     rows: int
-    categorical: NDArray[np.bool_]
-    sample: Floats
-    layout: Layout
+    inputs: Reference
+    predictions: Reference | None
+    labels: int
     anomalies: Anomalies
-    confidences: Floats
-    classes: Floats
     accuracy: float | None
 
     @classmethod
@@ -77,6 +72,7 @@ class Baseline:
         names: Sequence[str] | None = None,
         categorical: Iterable[str | int] = (),
         false_positive_rate: float = 0.01,
+        keep: int = _KEEP,
         seed: int = 0,
     ) -> Baseline:
         """Describe normal inputs and answers.
@@ -89,6 +85,8 @@ class Baseline:
             names: d feature names; ``f0``, ``f1``, … by default.
             categorical: Names or indices of features whose numbers are codes without order.
             false_positive_rate: Share of ordinary inputs that each anomaly score may flag.
+            keep: Most rows whose values are kept, at 8 bytes a value (and no more than 64 MiB in
+                all); more are thinned out at random.
             seed: Chooses the rows that are kept, and the calibration third.
 
         Raises:
@@ -99,24 +97,41 @@ class Baseline:
         codes = _mask(categorical, chosen)
         rng = np.random.default_rng(seed)
         answers = _answers(probabilities, len(values))
-        confidence = answers.max(axis=1) if answers.size else np.empty(0)
-        predicted = answers.argmax(axis=1) if answers.size else np.empty(0, dtype=np.int64)
-        kept = _kept(values, rng)
-        sample = np.sort(kept, axis=0).T.copy()
+        table = _predictions(answers)
         return cls(
-            names=chosen,
             shape=shape,
             rows=len(values),
-            categorical=codes,
-            sample=sample,
-            layout=Layout(names=chosen, edges=_edges(sample, codes)),
+            inputs=Reference.fit(values, names=chosen, categorical=codes, keep=keep, rng=rng),
+            predictions=_reference(table, keep=keep, rng=rng) if answers.size else None,
+            labels=answers.shape[1],
             anomalies=Anomalies.fit(
-                values, confidence, false_positive_rate=_rate(false_positive_rate), rng=rng
+                values, table[:, 0], false_positive_rate=_rate(false_positive_rate), rng=rng
             ),
-            confidences=np.sort(confidence),
-            classes=np.bincount(predicted, minlength=answers.shape[1]) / max(len(predicted), 1),
-            accuracy=_accuracy(predicted, labels),
+            accuracy=_accuracy(table[:, 1], labels),
         )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the d features."""
+        return self.inputs.names
+
+    @property
+    def layout(self) -> Layout:
+        """Bins of the features' profiles."""
+        return self.inputs.layout
+
+    @property
+    def confidences(self) -> Floats:
+        """Sorted confidences ``(m,)``; empty without probabilities."""
+        return np.empty(0) if self.predictions is None else self.predictions.sample[0]
+
+    @property
+    def classes(self) -> Floats:
+        """Share of each predicted class ``(k,)``; empty without probabilities."""
+        if self.predictions is None:
+            return np.empty(0)
+        predicted = self.predictions.sample[1].astype(np.int64)
+        return np.bincount(predicted, minlength=self.labels) / len(predicted)
 
     @property
     def confidence(self) -> float | None:
@@ -125,41 +140,93 @@ class Baseline:
 
     def profile(self) -> Profile:
         """An empty profile with this baseline's bins."""
-        return Profile(self.layout)
+        return self.inputs.profile()
+
+    def sketch(self, *, k: int = 200) -> Sketch:
+        """An empty sketch of this baseline's features.
+
+        Args:
+            k: Size: the error falls and the bytes grow with it, 8 to 65,535.
+
+        Raises:
+            MissingExtra: Apache DataSketches is not installed.
+        """
+        return self.inputs.sketch(k=k)
 
     def drift(
-        self, rows_or_profile: ArrayLike | Profile, *, alpha: float = 0.01, effect: float = 0.05
+        self,
+        rows_or_profile: ArrayLike | Profile | Sketch,
+        *,
+        alpha: float = 0.01,
+        effect: float = 0.05,
+        wasserstein: bool = False,
     ) -> DriftReport:
         """Compare traffic with the baseline, feature by feature.
 
-        Rows are compared exactly; a profile within the ``error_bound`` given with each distance.
+        Rows are compared exactly; a profile or a sketch within the ``error_bound`` given with each
+        distance.
 
         Args:
-            rows_or_profile: ``(n, …)`` inputs, or counts of them.
+            rows_or_profile: ``(n, …)`` inputs, or what was counted or sketched of them.
             alpha: Probability of one or more false verdicts over all features, in (0, 1).
+            effect: Smallest distance that matters, in [0, 1].
+            wasserstein: Whether rows also get their Wasserstein distance, which takes longer.
+
+        Raises:
+            UsageError: The rows, the profile or the sketch are not of this baseline's features.
+        """
+        traffic = rows_or_profile
+        if not isinstance(traffic, (Profile, Sketch)):
+            traffic = self.table(traffic)
+        return self.inputs.drift(
+            traffic, alpha=_rate(alpha), effect=effect, wasserstein=wasserstein
+        )
+
+    def prediction_profile(self) -> Profile:
+        """An empty profile of confidence and class, for ``prediction_table``.
+
+        Raises:
+            UsageError: The baseline was fitted without probabilities.
+        """
+        return self._answered().profile()
+
+    def prediction_drift(
+        self,
+        probabilities_or_profile: ArrayLike | Profile,
+        *,
+        alpha: float = 0.01,
+        effect: float = 0.05,
+    ) -> DriftReport:
+        """Compare answers with the baseline: ``prediction.confidence`` and ``prediction.class``.
+
+        Args:
+            probabilities_or_profile: ``(n, k)`` answers, or a profile of ``prediction_table``.
+            alpha: Probability of a false verdict over both, in (0, 1).
             effect: Smallest distance that matters, in [0, 1].
 
         Raises:
-            UsageError: The rows or the profile are not of this baseline's features.
+            UsageError: The baseline was fitted without probabilities, or these are none.
         """
-        distances = None
-        if isinstance(rows_or_profile, Profile):
-            profile = rows_or_profile
-            if profile.layout.identity != self.layout.identity:
-                raise UsageError("the profile has other bins: take it from this baseline.profile()")
-        else:
-            rows = self.table(rows_or_profile)
-            profile = self.profile().update(rows)
-            distances = self._distances(rows), np.zeros(len(self.names))
-        return report(
-            self.names,
-            self._reference,
-            Sample(counts=profile.counts, missing=profile.missing),
-            distances=distances,
-            categorical=self.categorical,
-            alpha=_rate(alpha),
-            effect=effect,
-        )
+        known, answers = self._answered(), probabilities_or_profile
+        if not isinstance(answers, Profile):
+            answers = self.prediction_table(answers)
+        return known.drift(answers, alpha=_rate(alpha), effect=effect)
+
+    def prediction_table(self, probabilities: ArrayLike) -> Floats:
+        """Confidence and predicted class of each answer ``(n, 2)``.
+
+        Args:
+            probabilities: ``(n, k)``, finite.
+
+        Raises:
+            UsageError: They are not probabilities of the baseline's k classes.
+        """
+        values = np.atleast_2d(_numbers(probabilities))
+        if values.shape[1:] != (self.labels,) or not np.isfinite(values).all():
+            raise UsageError(
+                f"probabilities: expected finite (n, {self.labels}), got shape {values.shape}"
+            )
+        return _predictions(values)
 
     def table(self, x: ArrayLike) -> Floats:
         """Inputs as rows ``(n, d)``; one input alone is one row.
@@ -176,7 +243,7 @@ class Baseline:
         raise UsageError(f"inputs: expected shape (n, {self.shape}), got {values.shape}")
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the baseline to a file, without pickle.
+        """Write the baseline to a file, without pickle; ``sign`` it like any artifact.
 
         Raises:
             OSError: The file cannot be written.
@@ -185,27 +252,30 @@ class Baseline:
             "names": list(self.names),
             "shape": list(self.shape),
             "rows": self.rows,
+            "labels": self.labels,
             "accuracy": self.accuracy,
         }
-        arrays: dict[str, NDArray[Any]] = {
-            "categorical": self.categorical.astype(np.int64),
-            "sample": self.sample,
-            "edges": self.layout.edges,
-            "confidences": self.confidences,
-            "classes": self.classes,
-        }
-        return write_atomically(path, pack(_KIND, facts, arrays | self.anomalies.arrays()))
+        arrays = self.inputs.arrays() | self.anomalies.arrays()
+        if self.predictions is not None:
+            arrays |= {_PREFIX + name: each for name, each in self.predictions.arrays().items()}
+        return write_atomically(path, pack(_KIND, facts, arrays))
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Baseline:
+    def load(cls, path: str | os.PathLike[str], *, policy: TrustPolicy | None = None) -> Baseline:
         """Read a baseline; nothing in the file can run.
+
+        Args:
+            path: The file.
+            policy: Who must have signed it (``FILE.sig`` beside it); the bytes that were verified
+                are those that are read. None reads a file that nobody vouches for.
 
         Raises:
             FormatRefused: It is not a baseline, is damaged, or contradicts itself.
             LimitExceeded: It is too large.
+            VerificationError: A policy was given, and the signature does not hold under it.
             OSError: It cannot be read.
         """
-        facts, arrays = unpack(read(path), _KIND, where=str(path))
+        facts, arrays = unpack(read(path, policy=policy), _KIND, where=str(path))
         try:
             return cls._parse(facts, arrays)
         except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
@@ -215,44 +285,34 @@ class Baseline:
     def _parse(cls, facts: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Baseline:
         names = tuple(str(name) for name in facts["names"])
         shape = tuple(int(size) for size in facts["shape"])
-        sample, confidences, classes = (
-            arrays[name] for name in ("sample", "confidences", "classes")
-        )
-        if math.prod(shape) != len(names) or sample.ndim != 2 or len(sample) != len(names):  # noqa: PLR2004 - features by rows
-            raise FormatRefused("baseline: names, shape and sample do not fit together")
-        unsorted = (sample[:, 1:] < sample[:, :-1]).any() or (np.diff(confidences) < 0).any()
-        if unsorted or confidences.ndim != 1 or classes.ndim != 1:
-            raise FormatRefused("baseline: the samples are not sorted")
-        accuracy = facts["accuracy"]
+        if math.prod(shape) != len(names):
+            raise FormatRefused("baseline: names and shape do not fit together")
+        accuracy, labels = facts["accuracy"], int(facts["labels"])
+        answers = {
+            name.removeprefix(_PREFIX): each
+            for name, each in arrays.items()
+            if name.startswith(_PREFIX)
+        }
+        predictions = Reference.from_arrays(_ANSWERS, answers) if labels else None
+        if predictions is not None:
+            _check_answers(predictions.sample, labels)
         return cls(
-            names=names,
             shape=shape,
             rows=int(facts["rows"]),
-            categorical=arrays["categorical"].reshape(len(names)).astype(bool),
-            sample=sample.astype(np.float64, copy=False),
-            layout=Layout(names=names, edges=checked_edges(arrays["edges"], len(names))),
+            inputs=Reference.from_arrays(names, arrays),
+            predictions=predictions,
+            labels=labels,
             anomalies=Anomalies.from_arrays(arrays, len(names)),
-            confidences=confidences.astype(np.float64, copy=False),
-            classes=classes.astype(np.float64, copy=False),
             accuracy=None if accuracy is None else float(accuracy),
         )
 
-    @cached_property
-    def _reference(self) -> Sample:
-        """The baseline's own counts."""
-        counts, missing = self.layout.bin(self.sample.T)
-        return Sample(counts=counts, missing=missing)
-
-    def _distances(self, rows: Floats) -> Floats:
-        """Exact distance of each feature ``(d,)``."""
-        ordered = np.sort(rows, axis=0)
-        window, reference = (~np.isnan(rows)).sum(axis=0), self._reference.present
-        return np.array(
-            [
-                exact_ks(self.sample[i, : reference[i]], ordered[: window[i], i])
-                for i in range(len(self.names))
-            ]
-        )
+    def _answered(self) -> Reference:
+        """Distributions of the answers."""
+        if self.predictions is None:
+            raise UsageError(
+                "this baseline knows no answers: fit it with the model's probabilities"
+            )
+        return self.predictions
 
 
 def _numbers(x: ArrayLike) -> Floats:
@@ -306,7 +366,28 @@ def _answers(probabilities: ArrayLike | None, rows: int) -> Floats:
     return values
 
 
-def _accuracy(predicted: Counts, labels: ArrayLike | None) -> float | None:
+def _predictions(answers: Floats) -> Floats:
+    """Confidence and predicted class ``(n, 2)``; no rows without probabilities."""
+    if not answers.size:
+        return np.empty((0, 2))
+    return np.column_stack([answers.max(axis=1), answers.argmax(axis=1)])
+
+
+def _reference(table: Floats, *, keep: int, rng: np.random.Generator) -> Reference:
+    """Distributions of the answers; a class is a code without order."""
+    codes = np.array([False, True])
+    return Reference.fit(table, names=_ANSWERS, categorical=codes, keep=keep, rng=rng)
+
+
+def _check_answers(sample: Floats, labels: int) -> None:
+    """Refuse answers that were read from outside and cannot be any."""
+    confidence, predicted = sample
+    classes = np.isin(predicted, np.arange(labels)) if labels <= _MOST_CLASSES else False
+    if not sample.size or not np.isfinite(confidence).all() or not np.all(classes):
+        raise FormatRefused(f"baseline: the answers are not of {labels} classes")
+
+
+def _accuracy(predicted: Floats, labels: ArrayLike | None) -> float | None:
     """Share of predictions that are right."""
     if labels is None or not len(predicted):
         return None
@@ -321,34 +402,3 @@ def _rate(rate: float) -> float:
     if not 0 < rate < 1:
         raise UsageError(f"expected a rate between 0 and 1, got {rate}")
     return rate
-
-
-def _kept(values: Floats, rng: np.random.Generator) -> Floats:
-    """Rows that are kept: all, or a uniform choice that fits into memory."""
-    limit = max(2, min(_MAX_ROWS, _MAX_NUMBERS // values.shape[1]))
-    if len(values) <= limit:
-        return values
-    chosen = rng.choice(len(values), size=limit, replace=False)
-    return np.asarray(values[chosen], dtype=np.float64)
-
-
-def _edges(sample: Floats, categorical: NDArray[np.bool_]) -> Floats:
-    """Values of the sample at which the distribution function is known exactly."""
-    columns = [
-        _chosen(row[~np.isnan(row)], _MAX_CATEGORIES if code else _EDGES)
-        for row, code in zip(sample, categorical, strict=True)
-    ]
-    width = max(1, *(len(column) for column in columns))
-    edges = np.full((len(columns), width), np.inf)
-    for row, column in zip(edges, columns, strict=True):
-        row[: len(column)] = column
-    return edges
-
-
-def _chosen(ordered: Floats, limit: int) -> Floats:
-    """All distinct values if they are few, else quantiles among them."""
-    distinct = np.unique(ordered)
-    if len(distinct) <= limit:
-        return distinct
-    ranks = np.linspace(0, len(ordered) - 1, limit).round().astype(np.int64)
-    return np.unique(ordered[ranks])

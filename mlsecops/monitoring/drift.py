@@ -1,10 +1,10 @@
-"""How far traffic has moved from the baseline: a distance, a p-value and a verdict per feature.
+"""Whether traffic has moved from the baseline: distances, a p-value and a verdict per feature.
 
-counts or rows → Kolmogorov-Smirnov and PSI → p-values → Holm's correction → DriftReport
+counts and distances → p-values → Holm's correction → DriftReport
 
-Sources: Smirnov 1948 (two-sample distance and its asymptotic p-value, with the finite-sample
-correction of Stephens 1970); Holm 1979 (many features at once); Wilson and Hilferty 1931 (χ²).
-PSI is the symmetrised Kullback-Leibler divergence over tenths of the reference.
+Sources: Smirnov 1948 (asymptotic p-value, with the finite-sample correction of Stephens 1970);
+Holm 1979 (many features at once); Wilson and Hilferty 1931 (χ²). PSI and Jensen-Shannon compare
+tenths of the reference.
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "DriftReport",
-    "FeatureDrift",
-    "Sample",
-    "exact_ks",
-    "ks_from_counts",
-    "ks_p_value",
-    "report",
-]
+from mlsecops.monitoring.distances import (
+    jensen_shannon,
+    ks_from_counts,
+    population_stability,
+    total_variation,
+)
+
+__all__ = ["Distances", "DriftReport", "FeatureDrift", "Sample", "ks_p_value", "report"]
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -43,14 +42,20 @@ class FeatureDrift:
     Attributes:
         ks: Kolmogorov-Smirnov distance in [0, 1] (total variation for a categorical feature).
         psi: Population stability index, ≥ 0; a missing value is a bin of its own.
+        jensen_shannon: Jensen-Shannon distance in [0, 1], over the same bins.
+        wasserstein: Mean distance that a finite value moved, in units of the feature; None unless
+            it was asked for, on rows.
         p_value: Probability of a distance this large without drift, before correction.
         missing: Share of missing values in the traffic.
-        error_bound: By how much the exact distance may exceed ``ks``.
+        error_bound: By how much the exact distance may exceed ``ks`` (of a sketch: differ from
+            it, at 99 %).
         drifted: Whether the distance is significant after correction, and large enough to matter.
     """
 
     ks: float
     psi: float
+    jensen_shannon: float
+    wasserstein: float | None
     p_value: float
     missing: float
     error_bound: float
@@ -89,6 +94,21 @@ class DriftReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Distances:
+    """Distances that are known more exactly than from counts.
+
+    Attributes:
+        ks: Kolmogorov-Smirnov distances ``(d,)``.
+        bound: By how much they may be wrong ``(d,)``.
+        wasserstein: Wasserstein distances ``(d,)``, or None.
+    """
+
+    ks: Floats
+    bound: Floats
+    wasserstein: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """One side of a comparison, in counts.
 
@@ -112,42 +132,6 @@ class Sample:
         return int(self.counts[:1].sum() + self.missing[:1].sum())
 
 
-def ks_from_counts(reference: Counts, window: Counts) -> tuple[Floats, Floats]:
-    """Distance at the edges, and by how much it can be larger between them.
-
-    Args:
-        reference: ``(d, bins)``, atoms in the odd places and gaps in the even ones.
-        window: ``(d, bins)`` likewise.
-
-    Returns:
-        Distances ``(d,)`` and bounds ``(d,)``.
-    """
-    high_f, high_g = _cumulative(reference), _cumulative(window)
-    low_f, low_g = _shifted(high_f), _shifted(high_g)
-    distance: Floats = np.abs(high_f - high_g).max(axis=1)
-    gaps = np.maximum(high_f - low_g, high_g - low_f)[:, ::2]
-    bound: Floats = np.maximum(gaps.max(axis=1) - distance, 0.0)
-    return distance, bound
-
-
-def exact_ks(reference: Floats, values: Floats) -> float:
-    """Two-sample distance of sorted, NaN-free samples.
-
-    Args:
-        reference: Sorted reference ``(n,)``.
-        values: Sorted values ``(m,)``.
-    """
-    if not len(reference) or not len(values):
-        return 0.0
-    worst = 0.0
-    for points, others in ((reference, values), (values, reference)):
-        for side in ("left", "right"):
-            own = np.searchsorted(points, points, side=side) / len(points)
-            other = np.searchsorted(others, points, side=side) / len(others)
-            worst = max(worst, float(np.abs(own - other).max()))
-    return worst
-
-
 def ks_p_value(distance: Floats, n: Counts, m: Counts) -> Floats:
     """Asymptotic p-value of two-sample distances (conservative for discrete features)."""
     effective = np.sqrt(n * m / np.maximum(n + m, 1))
@@ -163,7 +147,7 @@ def report(
     reference: Sample,
     window: Sample,
     *,
-    distances: tuple[Floats, Floats] | None = None,
+    distances: Distances | None = None,
     categorical: NDArray[np.bool_],
     alpha: float,
     effect: float,
@@ -174,59 +158,51 @@ def report(
         names: Feature names.
         reference: Baseline.
         window: Traffic.
-        distances: Distances and bounds ``(d,)`` if they are known more exactly than from counts.
+        distances: Better than what the counts say; for features with an order.
         categorical: ``(d,)`` which features have no order.
         alpha: Family-wise error rate over all features.
         effect: Smallest distance (or change in the share of missing values) that matters.
     """
-    ks, bound = distances or ks_from_counts(reference.counts, window.counts)
-    ks, bound = ks.copy(), bound.copy()
-    n, m = reference.present, window.present
-    p_value = ks_p_value(ks, n, m)
-    if categorical.any():
-        chosen = np.flatnonzero(categorical)
-        ks[chosen] = _total_variation(reference.counts[chosen], window.counts[chosen])
-        p_value[chosen] = _chi_square(reference.counts[chosen], window.counts[chosen])
+    known = distances or Distances(**_counted(reference, window))
+    ks, bound = known.ks.copy(), known.bound.copy()
+    p_value = ks_p_value(ks, reference.present, window.present)
+    chosen = np.flatnonzero(categorical)
+    if len(chosen):
+        sides = reference.counts[chosen], window.counts[chosen]
+        ks[chosen], p_value[chosen] = total_variation(*sides), _chi_square(*sides)
         bound[chosen] = 0.0
     gone, gone_p = _missing(reference, window)
     either = (reference.missing > 0) | (window.missing > 0)
     p_value = np.where(either, np.minimum(1.0, 2 * np.minimum(p_value, gone_p)), p_value)
-    matters = np.maximum(ks, gone) >= effect
-    verdicts = (_holm(p_value) <= alpha) & matters
-    psi = _psi(reference, window)
-    share = window.missing / max(window.rows, 1)
-    columns = zip(names, ks, psi, p_value, share, bound, verdicts, strict=True)
-    features = {
-        name: FeatureDrift(
-            ks=float(d), psi=float(s), p_value=float(p), missing=float(gap), error_bound=float(b),
-            drifted=bool(verdict),
-        )
-        for name, d, s, p, gap, b, verdict in columns
-    }  # fmt: skip
-    return DriftReport(rows=window.rows, features=MappingProxyType(features), alpha=alpha)
+    verdicts = (_holm(p_value) <= alpha) & (np.maximum(ks, gone) >= effect)
+    shares = _tenths(reference, window)
+    columns = {
+        "ks": ks,
+        "psi": population_stability(*shares),
+        "jensen_shannon": jensen_shannon(*shares),
+        "wasserstein": [None] * len(names) if known.wasserstein is None else known.wasserstein,
+        "p_value": p_value,
+        "missing": window.missing / max(window.rows, 1),
+        "error_bound": bound,
+        "drifted": verdicts,
+    }
+    rows = zip(*(np.asarray(each).tolist() for each in columns.values()), strict=True)
+    readings = (FeatureDrift(**dict(zip(columns, row, strict=True))) for row in rows)
+    features = MappingProxyType(dict(zip(names, readings, strict=True)))
+    return DriftReport(rows=window.rows, features=features, alpha=alpha)
 
 
-def _cumulative(counts: Counts) -> Floats:
-    """Distribution function at the upper end of each bin."""
-    total = np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    cumulative: Floats = counts.cumsum(axis=1) / total
-    return cumulative
+def _counted(reference: Sample, window: Sample) -> dict[str, Floats]:
+    """Distances as far as counts tell."""
+    return dict(zip(("ks", "bound"), ks_from_counts(reference.counts, window.counts), strict=True))
 
 
-def _shifted(cumulative: Floats) -> Floats:
-    """Distribution function at the lower end of each bin."""
-    low = np.zeros_like(cumulative)
-    low[:, 1:] = cumulative[:, :-1]
-    return low
-
-
-def _psi(reference: Sample, window: Sample) -> Floats:
-    """Population stability index over tenths of the reference, smoothed by half a row a bin."""
+def _tenths(reference: Sample, window: Sample) -> tuple[Floats, Floats]:
+    """Shares of both sides in tenths of the reference, smoothed by half a row a bin."""
     total = np.maximum(reference.present, 1)[:, None]
     middle = (reference.counts.cumsum(axis=1) - reference.counts / 2) / total
     groups = np.minimum((middle * _PSI_BINS).astype(np.int64), _PSI_BINS - 1)
-    p, q = (_grouped(side, groups) for side in (reference, window))
-    return np.asarray(((p - q) * np.log(p / q)).sum(axis=1), dtype=np.float64)
+    return _grouped(reference, groups), _grouped(window, groups)
 
 
 def _grouped(side: Sample, groups: Counts) -> Floats:
@@ -240,13 +216,6 @@ def _grouped(side: Sample, groups: Counts) -> Floats:
     smooth = table + 0.5
     shares: Floats = smooth / smooth.sum(axis=1, keepdims=True)
     return shares
-
-
-def _total_variation(reference: Counts, window: Counts) -> Floats:
-    """Half the absolute difference of two distributions over categories."""
-    shares = [each / np.maximum(each.sum(axis=1, keepdims=True), 1) for each in (reference, window)]
-    distance: Floats = np.abs(shares[0] - shares[1]).sum(axis=1) / 2
-    return distance
 
 
 def _chi_square(reference: Counts, window: Counts) -> Floats:

@@ -20,6 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlsecops.errors import FormatRefused, LimitExceeded
+from mlsecops.provenance.digest import Digest
+from mlsecops.provenance.manifest import Entry, Manifest
+from mlsecops.signing.bundle import read_bundle
+from mlsecops.signing.policy import TrustPolicy
+from mlsecops.signing.signature import bundle_path
+from mlsecops.signing.verifier import Verifier
 
 __all__ = ["MAX_BYTES", "pack", "read", "unpack"]
 
@@ -28,7 +34,7 @@ _MAX_HEADER: Final = 2**24
 _MAX_DIMENSIONS: Final = 8
 _MAGIC: Final = b"MLSOPS1\n"
 _CHECKSUM: Final = hashlib.sha256().digest_size
-_DTYPES: Final = {"<f8": 8, "<f4": 4, "<i8": 8}
+_DTYPES: Final = {"<f8": 8, "<f4": 4, "<i8": 8, "|u1": 1}
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -39,7 +45,7 @@ def pack(kind: str, facts: dict[str, Any], arrays: Arrays) -> bytes:
     Args:
         kind: What the bytes are (``"baseline"``); ``unpack`` demands the same.
         facts: Plain values for JSON.
-        arrays: float64, float32 or int64 arrays by name.
+        arrays: float64, float32, int64 or uint8 arrays by name.
     """
     table = [[name, each.dtype.newbyteorder("<").str, each.shape] for name, each in arrays.items()]
     header = json.dumps({"kind": kind, "facts": facts, "arrays": table}).encode()
@@ -83,18 +89,36 @@ def unpack(data: bytes, kind: str, *, where: str) -> tuple[dict[str, Any], Array
         raise FormatRefused(f"{where}: the header is malformed: {error}") from error
 
 
-def read(path: str | os.PathLike[str]) -> bytes:
+def read(path: str | os.PathLike[str], *, policy: TrustPolicy | None = None) -> bytes:
     """Bytes of a file that is not larger than any of ours.
+
+    Args:
+        path: The file.
+        policy: Who must have signed it, or None. The bytes are read once, and those are verified.
 
     Raises:
         LimitExceeded: It is larger than ``MAX_BYTES``.
+        VerificationError: The signature beside it does not hold under the policy.
         OSError: It cannot be read.
     """
     with Path(path).open("rb") as stream:
         data = stream.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise LimitExceeded(f"{path}: at most {MAX_BYTES} bytes are read")
+    if policy is not None:
+        _verify(data, Path(path), policy)
     return data
+
+
+def _verify(data: bytes, path: Path, policy: TrustPolicy) -> None:
+    """Demand that somebody trusted signed these very bytes."""
+    place = bundle_path(path)
+    verifier = Verifier(policy)
+    signed = verifier.open(read_bundle(place), where=str(place))
+    algorithm = signed.manifest.algorithm
+    entry = Entry(name=".", digest=Digest.of(data, algorithm=algorithm), size=len(data))
+    actual = Manifest(name=path.name, algorithm=algorithm, entries=(entry,), single=True)
+    verifier.match(signed, actual, where=str(path))
 
 
 def _arrays(table: Any, body: bytes, where: str) -> Arrays:

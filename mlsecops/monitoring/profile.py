@@ -61,16 +61,25 @@ class Layout:
         Returns:
             Counts ``(d, bins)`` and missing ``(d,)``.
         """
-        width = self.bins
-        missing = np.isnan(rows)
-        slots = np.empty(rows.shape, dtype=np.int64)
-        pairs = np.repeat(self.edges, 2, axis=1)
-        pairs[:, 1::2] = np.nextafter(pairs[:, 1::2], np.inf)
-        for feature, bounds in enumerate(pairs):
-            slots[:, feature] = bounds.searchsorted(rows[:, feature], side="right")
-        slots += np.arange(len(self.names)) * width
-        counts = np.bincount(slots[~missing], minlength=width * len(self.names))
-        return counts.reshape(len(self.names), width), missing.sum(axis=0)
+        return self.count(np.sort(rows.T, axis=1))
+
+    def count(self, ordered: Floats) -> tuple[Counts, Counts]:
+        """Count values per bin, and missing values, of columns that are sorted already.
+
+        Args:
+            ordered: ``(d, n)``, each row sorted, NaN last.
+
+        Returns:
+            Counts ``(d, bins)`` and missing ``(d,)``.
+        """
+        ends = np.empty((len(self.names), self.bins + 1), dtype=np.int64)
+        for row, column, edges in zip(ends, ordered, self.edges, strict=True):
+            row[1:-1:2] = column.searchsorted(edges)
+            row[2:-1:2] = column.searchsorted(edges, side="right")
+        ends[:, 0], ends[:, -1] = 0, (~np.isnan(ordered)).sum(axis=1)
+        # Padding repeats an edge, and a value is an atom only once.
+        counts = np.diff(np.maximum.accumulate(ends, axis=1), axis=1)
+        return counts, ordered.shape[1] - ends[:, -1]
 
 
 class Profile:

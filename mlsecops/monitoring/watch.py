@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from mlsecops.monitoring import telemetry
 from mlsecops.monitoring.baseline import Baseline
-from mlsecops.monitoring.drift import DriftReport, exact_ks
+from mlsecops.monitoring.distances import exact_ks
+from mlsecops.monitoring.drift import DriftReport
 from mlsecops.monitoring.instruments import Series
 from mlsecops.monitoring.profile import Profile
 from mlsecops.monitoring.readings import Observed, Reading

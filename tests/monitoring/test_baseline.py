@@ -9,10 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
-from mlsecops.errors import ContentRefused, FormatRefused, UsageError
+from mlsecops import Signer, TrustPolicy, sign
+from mlsecops.errors import (
+    ContentRefused,
+    DigestMismatch,
+    FormatRefused,
+    SignatureMissing,
+    UsageError,
+    VerificationError,
+)
 from mlsecops.monitoring import Baseline, Profile
 from mlsecops.monitoring.packing import pack, unpack
 from tests.attackers.monitoring import flipped, forged, wrapped_counts
+from tests.monitoring.conftest import Digits
 
 
 def table(seed: int, rows: int = 1500) -> np.ndarray:
@@ -233,3 +242,88 @@ def test_an_infinite_count_is_refused(baseline: Baseline) -> None:
     data = baseline.profile().update(table(1)).to_bytes()
     with pytest.raises(FormatRefused):
         Profile.from_bytes(forged(data, lambda header: header["facts"].update(count=math.inf)))
+
+
+def test_all_rows_of_a_large_table_are_compared_by_default() -> None:
+    rng = np.random.default_rng(0)
+    reference, rows = rng.normal(size=(60_000, 2)), rng.normal(0.02, size=(5000, 2))
+    baseline = Baseline.fit(reference, None)
+    expected = ks_2samp(reference[:, 0], rows[:, 0], method="asymp").statistic
+    assert baseline.drift(rows).features["f0"].ks == pytest.approx(expected, abs=1e-12)
+    assert Baseline.fit(reference, None, keep=500).inputs.sample.shape == (2, 500)
+
+
+def test_answers_that_shift_are_named_apart_from_the_inputs(digits: Digits) -> None:
+    baseline, answers = digits.baseline, digits.predict(digits.fresh)
+    assert baseline.prediction_drift(answers).drifted == ()
+    unsure = 0.5 * answers + 0.05
+    assert baseline.prediction_drift(unsure).drifted == ("prediction.confidence",)
+    one = answers[answers.argmax(axis=1) == 3]
+    assert "prediction.class" in baseline.prediction_drift(one).drifted
+
+
+def test_replicas_merge_what_they_answered(digits: Digits) -> None:
+    baseline, answers = digits.baseline, digits.predict(digits.fresh)
+    merged = baseline.prediction_profile()
+    for part in np.array_split(answers, 4):
+        own = baseline.prediction_profile().update(baseline.prediction_table(part))
+        merged.merge(Profile.from_bytes(own.to_bytes()))
+    exact = baseline.prediction_drift(answers).features["prediction.confidence"]
+    found = baseline.prediction_drift(merged).features["prediction.confidence"]
+    assert found.ks - 1e-9 <= exact.ks <= found.ks + found.error_bound + 1e-9
+
+
+def test_a_baseline_without_answers_says_so(baseline: Baseline) -> None:
+    with pytest.raises(UsageError, match="knows no answers"):
+        baseline.prediction_drift(np.ones((5, 2)) / 2)
+
+
+def test_answers_of_another_number_of_classes_are_refused(digits: Digits) -> None:
+    with pytest.raises(UsageError, match=r"\(n, 10\)"):
+        digits.baseline.prediction_drift(np.ones((5, 3)) / 3)
+
+
+def test_signed_baseline_is_loaded_through_a_policy(digits: Digits, tmp_path: Path) -> None:
+    signer, stranger = Signer.generate("p256"), Signer.generate("p256")
+    path = digits.baseline.save(tmp_path / "digits.baseline")
+    sign(path, signer)
+    policy = TrustPolicy(keys=[signer.public_key])
+    assert Baseline.load(path, policy=policy).accuracy == digits.baseline.accuracy
+    with pytest.raises(VerificationError):
+        Baseline.load(path, policy=TrustPolicy(keys=[stranger.public_key]))
+
+
+def test_baseline_that_was_replaced_after_signing_is_refused(
+    digits: Digits, tmp_path: Path
+) -> None:
+    signer = Signer.generate("p256")
+    path = digits.baseline.save(tmp_path / "digits.baseline")
+    sign(path, signer)
+    Baseline.fit(digits.fresh, digits.predict(digits.fresh)).save(path)
+    policy = TrustPolicy(keys=[signer.public_key])
+    with pytest.raises(DigestMismatch):
+        Baseline.load(path, policy=policy)
+    (tmp_path / "digits.baseline.sig").unlink()
+    with pytest.raises(SignatureMissing):
+        Baseline.load(path, policy=policy)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("predictions.sample", np.array([[0.1, 0.2], [0.0, 99.0]])),
+        ("predictions.sample", np.array([[0.1, np.nan], [0.0, 1.0]])),
+        ("predictions.sample", np.empty((2, 0))),
+        ("predictions.edges", np.zeros((3, 4))),
+        ("sample", np.full((64, 3), [np.nan, 1.0, 2.0])),
+        ("sample", np.full((64, 3), [2.0, 1.0, 3.0])),
+    ],
+)
+def test_forged_distributions_are_refused(
+    name: str, value: np.ndarray, digits: Digits, tmp_path: Path
+) -> None:
+    path = digits.baseline.save(tmp_path / "b")
+    facts, arrays = unpack(path.read_bytes(), "baseline", where="b")
+    path.write_bytes(pack("baseline", facts, {**arrays, name: value}))
+    with pytest.raises(FormatRefused):
+        Baseline.load(path)

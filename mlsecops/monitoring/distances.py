@@ -1,0 +1,160 @@
+"""How far two samples of one feature are apart: pure functions of sorted values or of counts.
+
+sorted values (n,), (m,) → Kolmogorov-Smirnov, Wasserstein; shares per bin → PSI, Jensen-Shannon
+
+Sources: Smirnov 1948 (two-sample distance); Vallender 1974 (Wasserstein distance on the line);
+Lin 1991 (Jensen-Shannon divergence). PSI is the symmetrised Kullback-Leibler divergence.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "exact_ks",
+    "jensen_shannon",
+    "ks_from_counts",
+    "population_stability",
+    "total_variation",
+    "wasserstein",
+    "weighted_ks",
+]
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+_MARKS: Final = 1024
+
+
+def exact_ks(reference: Floats, values: Floats) -> float:
+    """Two-sample distance of sorted, NaN-free samples.
+
+    The values between two marks of the reference are looked up only where they could matter: most
+    gaps cannot hold the largest distance.
+
+    Args:
+        reference: Sorted reference ``(n,)``.
+        values: Sorted values ``(m,)``.
+    """
+    n, m = len(reference), len(values)
+    if not n or not m:
+        return 0.0
+    ranks = np.arange(0, n, max(1, n // _MARKS))
+    starts = np.concatenate([[0], values.searchsorted(reference[ranks]), [m]])
+    floor, ceiling = np.append(0, ranks + 1) / n, np.append(ranks, n) / n
+    bound = np.maximum(starts[1:] / m - floor, ceiling - starts[:-1] / m)
+    bound[starts[1:] == starts[:-1]] = 0.0
+    first = int(bound.argmax())
+    worst = _largest(reference, values, np.arange(starts[first], starts[first + 1]))
+    places = np.flatnonzero(np.repeat(bound > worst, np.diff(starts)))
+    return max(worst, _largest(reference, values, places)) if len(places) else worst
+
+
+def weighted_ks(reference: Floats, values: Floats, weights: Floats) -> float:
+    """Two-sample distance of a sorted sample and a weighted one.
+
+    Args:
+        reference: Sorted reference ``(n,)``.
+        values: Sorted values ``(m,)``.
+        weights: How many rows each value stands for ``(m,)``.
+    """
+    if not len(reference) or not len(values):
+        return 0.0
+    shares = np.append(0.0, weights.cumsum() / weights.sum())
+    return _stepped(reference, values, shares[:-1], shares[1:])
+
+
+def wasserstein(reference: Floats, totals: Floats, values: Floats) -> float:
+    """Mean distance that a value must be moved, in units of the feature.
+
+    Args:
+        reference: Sorted, finite reference ``(n,)``.
+        totals: Its running sums, from 0 on, ``(n + 1,)``.
+        values: Sorted, finite values ``(m,)``.
+    """
+    n, m = len(reference), len(values)
+    if not n or not m:
+        return 0.0
+    steps = np.arange(m + 1) * (n / m)
+    low, high = steps[:-1], steps[1:]
+    # Between two steps the window's quantile is one value; the reference passes it at `turn`.
+    turn = np.clip(reference.searchsorted(values), low, high)
+    whole = np.minimum(steps.astype(np.int64), n - 1)
+    area = totals[whole] + (steps - whole) * reference[whole]
+    place = np.minimum(turn.astype(np.int64), n - 1)
+    middle = totals[place] + (turn - place) * reference[place]
+    moved = values * (2 * turn - low - high) + area[1:] + area[:-1] - 2 * middle
+    return max(float(moved.sum()) / n, 0.0)
+
+
+def ks_from_counts(reference: Counts, window: Counts) -> tuple[Floats, Floats]:
+    """Distance at the edges, and by how much it can be larger between them.
+
+    Args:
+        reference: ``(d, bins)``, atoms in the odd places and gaps in the even ones.
+        window: ``(d, bins)`` likewise.
+
+    Returns:
+        Distances ``(d,)`` and bounds ``(d,)``.
+    """
+    high_f, high_g = _cumulative(reference), _cumulative(window)
+    low_f, low_g = _shifted(high_f), _shifted(high_g)
+    distance: Floats = np.abs(high_f - high_g).max(axis=1)
+    gaps = np.maximum(high_f - low_g, high_g - low_f)[:, ::2]
+    bound: Floats = np.maximum(gaps.max(axis=1) - distance, 0.0)
+    return distance, bound
+
+
+def population_stability(p: Floats, q: Floats) -> Floats:
+    """Population stability index of shares ``(d, bins)`` above 0, per row."""
+    return np.asarray(((p - q) * np.log(p / q)).sum(axis=1), dtype=np.float64)
+
+
+def jensen_shannon(p: Floats, q: Floats) -> Floats:
+    """Jensen-Shannon distance (root of the divergence in bits), in [0, 1], of ``(d, bins)``."""
+    middle = (p + q) / 2
+    divergence = (p * np.log2(p / middle) + q * np.log2(q / middle)).sum(axis=1) / 2
+    distance: Floats = np.sqrt(np.maximum(divergence, 0.0))
+    return distance
+
+
+def total_variation(reference: Counts, window: Counts) -> Floats:
+    """Half the absolute difference of two distributions over categories ``(d, bins)``."""
+    shares = [each / np.maximum(each.sum(axis=1, keepdims=True), 1) for each in (reference, window)]
+    distance: Floats = np.abs(shares[0] - shares[1]).sum(axis=1) / 2
+    return distance
+
+
+def _largest(reference: Floats, values: Floats, places: Counts) -> float:
+    """Largest distance at some of the values, named by their places."""
+    m = len(values)
+    return _stepped(reference, values[places], places / m, (places + 1) / m)
+
+
+def _stepped(reference: Floats, values: Floats, below: Floats, upto: Floats) -> float:
+    """Largest distance at values where the other distribution function steps."""
+    n = len(reference)
+    left = reference.searchsorted(values)
+    right = left
+    tied = reference[np.minimum(left, n - 1)] == values
+    if tied.any():
+        right = left.copy()
+        right[tied] = reference.searchsorted(values[tied], side="right")
+    return max(float((upto - right / n).max()), float((left / n - below).max()), 0.0)
+
+
+def _cumulative(counts: Counts) -> Floats:
+    """Distribution function at the upper end of each bin."""
+    total = np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    cumulative: Floats = counts.cumsum(axis=1) / total
+    return cumulative
+
+
+def _shifted(cumulative: Floats) -> Floats:
+    """Distribution function at the lower end of each bin."""
+    low = np.zeros_like(cumulative)
+    low[:, 1:] = cumulative[:, :-1]
+    return low
