@@ -24,6 +24,10 @@ EXTRA_OF: Final[dict[str, str]] = {
     "cyclonedx": "bom",
     "packageurl": "bom",
     "opentelemetry.sdk": "otel",
+    "limits": "limits",
+    "redis": "limits",
+    "prometheus_client": "prometheus",
+    "boto3": "cloudwatch",
     "sigstore": "sigstore",
     "rfc3161_client": "timestamp",
 }

@@ -21,6 +21,7 @@ from mlsecops.monitoring.guards import Guard, InputGuard, IsolationGuard, RateLi
 from mlsecops.monitoring.monitor import Monitor, MonitorState
 from mlsecops.monitoring.monitored import Monitored, WatchedCall, Watching, monitored
 from mlsecops.monitoring.profile import Layout, Profile
+from mlsecops.monitoring.quotas import Quota
 from mlsecops.monitoring.readings import Detector, Observed, Reading
 from mlsecops.monitoring.sketch import Sketch
 from mlsecops.monitoring.telemetry import METRICS, Metric
@@ -46,6 +47,7 @@ __all__ = [
     "Monitored",
     "Observed",
     "Profile",
+    "Quota",
     "RateLimit",
     "Reading",
     "Rule",

@@ -1,6 +1,6 @@
 """What may refuse a call before the model sees it, on the caller's thread.
 
-call → RateLimit, InputGuard, IsolationGuard → the model, or CallRefused
+call → RateLimit, Quota (``quotas``), InputGuard, IsolationGuard → the model, or CallRefused
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 
@@ -40,10 +40,11 @@ class Guard(Protocol):
 
 
 class RateLimit:
-    """Refuses clients that call too often (token bucket per client, in this process).
+    """Refuses clients that call too often (token buckets, in this process).
 
     Args:
         rate: Calls a second that a client may make in the long run, > 0.
+        per: Whether each client has a bucket, or all of them together have one.
         burst: Calls it may make at once; one second's worth by default.
         cost: What a call of that input costs; 1 by default. Use ``len`` where calls are batches.
         capacity: Number of clients remembered; the least recently seen is forgotten.
@@ -56,6 +57,7 @@ class RateLimit:
         self,
         rate: float,
         *,
+        per: Literal["client", "model"] = "client",
         burst: float | None = None,
         cost: Callable[[Any], float] = lambda _: 1.0,
         capacity: int = 10_000,
@@ -64,6 +66,7 @@ class RateLimit:
         if not (math.isfinite(rate) and rate > 0):
             raise UsageError(f"rate: expected calls a second above 0, got {rate}")
         self._rate = rate
+        self._per = per
         self._burst = max(1.0, rate if burst is None else burst)
         self._cost = cost
         self._clock = clock
@@ -85,7 +88,7 @@ class RateLimit:
             self._lock, self._process = threading.Lock(), os.getpid()
         with self._lock:
             now = self._clock()
-            bucket = self._buckets.use(client, now)
+            bucket = self._buckets.use(client if self._per == "client" else None, now)
             tokens = min(self._burst, bucket[0] + (now - bucket[1]) * self._rate)
             needed = min(cost, self._burst)
             if tokens >= needed:
@@ -94,8 +97,9 @@ class RateLimit:
                 return
             bucket[:] = [tokens, now]
         wait = (needed - tokens) / self._rate
+        who = f"client {client!r}" if self._per == "client" else "all clients together"
         raise RateLimited(
-            f"client {client!r}: at most {self._rate:g} calls a second; retry in {wait:.2f} s",
+            f"{who}: at most {self._rate:g} calls a second; retry in {wait:.2f} s",
             retry_after=wait,
         )
 
@@ -125,6 +129,7 @@ class InputGuard:
         Raises:
             InputRefused: It is not an input for this model.
         """
+        self._columns(inputs)
         values = np.asarray(inputs)
         if values.dtype.kind not in _KINDS:
             raise InputRefused(f"input: expected numbers, got {values.dtype}")
@@ -142,6 +147,17 @@ class InputGuard:
         outside = ~missing & ~((rows >= self._low) & (rows <= self._high))
         if outside.any():
             raise InputRefused(f"input: {self._names(outside)} far outside the baseline's range")
+
+    def _columns(self, inputs: Any) -> None:
+        """Columns of a table have the baseline's names, if it was given any, in its order."""
+        columns = getattr(inputs, "columns", None)
+        if columns is None or self._baseline.names[0] == "f0":
+            return
+        got = [str(each) for each in columns]
+        for place, expected in enumerate(self._baseline.names):
+            found = got[place] if place < len(got) else "nothing"
+            if found != expected:
+                raise InputRefused(f"input: expected column {expected!r}, got {found!r}")
 
     def _names(self, mask: np.ndarray[Any, np.dtype[np.bool_]]) -> str:
         """The first few features that a mask marks in any row."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from mlsecops.errors import CallRefused, InputRefused, ModelIsolated, RateLimited
@@ -89,6 +90,17 @@ def test_inputs_unlike_the_baseline_are_refused(guard: InputGuard, wrong: object
 def test_ordinary_inputs_pass(guard: InputGuard) -> None:
     guard.check(None, np.full(4, 0.5))
     guard.check(None, np.full((7, 4), 1.4))
+
+
+def test_columns_in_another_order_are_refused() -> None:
+    rows = np.random.default_rng(0).random((200, 2))
+    named = InputGuard(Baseline.fit(rows, None, names=["age", "income"]))
+    table = pd.DataFrame(rows, columns=["age", "income"])
+    named.check(None, table)
+    for wrong in (table[["income", "age"]], table[["age"]], table.rename(columns={"age": "old"})):
+        with pytest.raises(InputRefused, match="expected column"):
+            named.check(None, wrong)
+    InputGuard(Baseline.fit(rows, None)).check(None, table)
 
 
 def test_isolated_model_is_refused_after_the_refresh_and_released_again() -> None:

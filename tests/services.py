@@ -1,0 +1,88 @@
+"""Real servers on free loopback ports, which live as long as a ``with``."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.conftest import program
+
+_PATIENCE = 20.0
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def eventually(holds: Callable[[], object], what: str, *, patience: float = _PATIENCE) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + patience
+    while not holds():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what}: not within {patience:.0f} s")
+        time.sleep(0.05)
+
+
+def answers(port: int) -> bool:
+    """Whether somebody listens on a port."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.5):
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def serving(command: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A server that listens on a port; it is ended afterwards."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        eventually(lambda: answers(port) or process.poll() is not None, command[0])
+        assert process.poll() is None, (process.stdout and process.stdout.read(4000)) or command
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=10)
+
+
+@contextlib.contextmanager
+def redis_server() -> Iterator[str]:
+    """Redis with nothing in it and nothing on disk; its address."""
+    port = free_port()
+    command = [program("redis-server"), "--port", str(port), "--save", "", "--appendonly", "no"]
+    with serving([*command, "--bind", "127.0.0.1"], port):
+        yield f"redis://127.0.0.1:{port}/0"
+
+
+@contextlib.contextmanager
+def alertmanager(config: Path, folder: Path) -> Iterator[str]:
+    """Alertmanager with a configuration; its address."""
+    port = free_port()
+    command = [
+        program("prometheus-alertmanager"),
+        f"--config.file={config}",
+        f"--storage.path={folder}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--cluster.listen-address=",
+    ]
+    with serving(command, port):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def prometheus(config: Path, folder: Path) -> Iterator[str]:
+    """Prometheus with a configuration; its address."""
+    port = free_port()
+    command = [
+        program("prometheus"),
+        f"--config.file={config}",
+        f"--storage.tsdb.path={folder}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    with serving(command, port):
+        yield f"http://127.0.0.1:{port}"
