@@ -23,24 +23,29 @@ from mlsecops.monitoring.monitored import Monitored, WatchedCall, Watching, moni
 from mlsecops.monitoring.profile import Layout, Profile
 from mlsecops.monitoring.quotas import Quota
 from mlsecops.monitoring.readings import Detector, Observed, Reading
+from mlsecops.monitoring.rules import load_rules, rule_from_dict, rule_to_dict
+from mlsecops.monitoring.sinks import AlertmanagerSink, EventSink, LogSink, WebhookSink
 from mlsecops.monitoring.sketch import Sketch
 from mlsecops.monitoring.telemetry import METRICS, Metric
 
 __all__ = [
     "DEFAULT_RULES",
     "METRICS",
+    "AlertmanagerSink",
     "Anomalies",
     "Baseline",
     "Captured",
     "ClientState",
     "Detector",
     "DriftReport",
+    "EventSink",
     "ExtractionDetector",
     "FeatureDrift",
     "Guard",
     "InputGuard",
     "IsolationGuard",
     "Layout",
+    "LogSink",
     "Metric",
     "Monitor",
     "MonitorState",
@@ -54,5 +59,9 @@ __all__ = [
     "Sketch",
     "WatchedCall",
     "Watching",
+    "WebhookSink",
+    "load_rules",
     "monitored",
+    "rule_from_dict",
+    "rule_to_dict",
 ]

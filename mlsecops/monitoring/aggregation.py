@@ -12,12 +12,14 @@ from typing import Any, Final
 
 import numpy as np
 
+from mlsecops.findings import Alert
 from mlsecops.monitoring import telemetry
 from mlsecops.monitoring.alerting import Alerting
 from mlsecops.monitoring.baseline import Baseline
 from mlsecops.monitoring.batching import Gathering, Table, alike, stacked
 from mlsecops.monitoring.captured import Captures
 from mlsecops.monitoring.clients import BoundedMap, ClientState, Rate
+from mlsecops.monitoring.exported import Exported
 from mlsecops.monitoring.instruments import Series
 from mlsecops.monitoring.performance import Performance
 from mlsecops.monitoring.readings import Detector, Observed, Reading
@@ -58,6 +60,7 @@ class Aggregation:
         alerting: Where readings go.
         series: Where metrics go.
         captures: Where calls are kept as they were.
+        exported: Reads what is exported, for the rules about it.
         failed: Called once for each failure that was swallowed.
     """
 
@@ -70,6 +73,7 @@ class Aggregation:
         alerting: Alerting,
         series: Series,
         captures: Captures,
+        exported: Exported,
         failed: Callable[[], None],
     ) -> None:
         reference = None if baseline is None else baseline.accuracy
@@ -82,6 +86,7 @@ class Aggregation:
         self._detectors = detectors
         self._series = series
         self._captures = captures
+        self._exported = exported
         self._failed = failed
         self._clients: BoundedMap[str, _Client] = BoundedMap(_Client)
 
@@ -120,12 +125,9 @@ class Aggregation:
             self._rates, [str(event.client) for event in unread], [event.at for event in unread]
         )
 
-    def dropped(self, count: int) -> None:
-        """Say that calls were dropped since the last time."""
-        if count:
-            window = "since the last look at the ring"
-            reading = Reading(metric=telemetry.DROPPED, value=float(count), window=window)
-            self._consider([reading])
+    def judge(self) -> None:
+        """Apply the rules about exported metrics."""
+        self._raised(self.alerting.judge(self._exported.readings()))
 
     def _count(self, calls: Sequence[Event]) -> None:
         """Count outcomes, refusals and durations."""
@@ -234,7 +236,10 @@ class Aggregation:
         self._consider(readings)
 
     def _consider(self, readings: Iterable[Reading]) -> None:
-        for alert in self.alerting.consider(readings):
+        self._raised(self.alerting.consider(readings))
+
+    def _raised(self, alerts: Iterable[Alert]) -> None:
+        for alert in alerts:
             self._series.add(telemetry.ALERTS, 1, alert.rule, alert.severity.label)
 
     def _attempt(self, step: Callable[..., Any], *arguments: Any) -> Any:

@@ -7,6 +7,9 @@ The same rules become Prometheus alerts through ``Rule.expression``.
 
 from __future__ import annotations
 
+import math
+import re
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -17,12 +20,14 @@ from typing import Final, Literal
 from mlsecops.errors import UsageError
 from mlsecops.findings import Alert, Severity, Sink
 from mlsecops.monitoring import telemetry
+from mlsecops.monitoring.courier import Courier
 from mlsecops.monitoring.readings import Reading
 
-__all__ = ["DEFAULT_RULES", "Alerting", "Rule"]
+__all__ = ["DEFAULT_RULES", "Alerting", "Rule", "alert_name"]
 
 _REMEMBERED: Final = 10_000
 _KEPT: Final = 256
+_ID: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +40,13 @@ class Rule:
         comparison: ``">"`` or ``"<"``: on which side of the threshold it fires.
         threshold: Compared with the reading (of a counter: its increase).
         relative_to: Name of a metric that the threshold is multiplied with, or None.
-        window: Seconds that Prometheus looks back; readings in the process state their own window.
+        window: Seconds over which a counter's increase is compared; what detectors read states
+            its own window.
         severity: How much it matters.
         atlas: MITRE ATLAS technique id, or None.
         message: One sentence for whoever is on call.
-        cooldown: Seconds for which the rule stays silent after firing, per client.
+        cooldown: Seconds for which the rule stays silent after firing.
+        per: Whether it is silent for that client alone, or for all clients of the monitor.
     """
 
     id: str
@@ -52,8 +59,21 @@ class Rule:
     window: float = 300.0
     atlas: str | None = None
     cooldown: float = 300.0
+    per: Literal["client", "monitor"] = "client"
 
     def __post_init__(self) -> None:
+        if _ID.fullmatch(self.id) is None:
+            raise UsageError(f"rule {self.id[:40]!r}: expected an id in kebab-case")
+        if self.comparison not in {">", "<"} or self.per not in {"client", "monitor"}:
+            raise UsageError(
+                f"rule {self.id}: expected a comparison > or < and per client or monitor, "
+                f"got {self.comparison!r} and {self.per!r}"
+            )
+        if not (math.isfinite(self.threshold) and self.window > 0 and self.cooldown >= 0):
+            raise UsageError(
+                f"rule {self.id}: expected a number as threshold, a window above 0 and a "
+                f"cooldown of at least 0, got {self.threshold}, {self.window}, {self.cooldown}"
+            )
         for name in (self.metric, self.relative_to):
             if name is not None and all(name != each.name for each in telemetry.METRICS):
                 raise UsageError(f"rule {self.id}: no metric is called {name!r}")
@@ -86,6 +106,11 @@ class Rule:
             return f"{value} {self.comparison} {self.threshold:g}"
         reference = f"max by (monitor) ({telemetry.metric(self.relative_to).prometheus})"
         return f"{value} {self.comparison} {self.threshold:g} * {reference}"
+
+
+def alert_name(rule: str) -> str:
+    """Name of a rule's alert in Prometheus and Alertmanager (``"MlsecopsAccuracyDrop"``)."""
+    return "Mlsecops" + "".join(word.capitalize() for word in rule.split("-"))
 
 
 DEFAULT_RULES: Final[tuple[Rule, ...]] = (
@@ -200,10 +225,17 @@ class Alerting:
 
     def consider(self, readings: Iterable[Reading]) -> list[Alert]:
         """Raise an alert for each reading that breaks a rule which is not cooling down."""
-        raised = [
-            self._alert(rule, reading)
+        return self.judge(
+            (rule, reading)
             for reading in readings
             for rule in self._rules.get(reading.metric.name, ())
+        )
+
+    def judge(self, pairs: Iterable[tuple[Rule, Reading]]) -> list[Alert]:
+        """Raise an alert for each reading that breaks its rule, if that is not cooling down."""
+        raised = [
+            self._alert(rule, reading)
+            for rule, reading in pairs
             if rule.breached(reading) and not self._cooling(rule, reading.client)
         ]
         for alert in raised:
@@ -213,7 +245,7 @@ class Alerting:
 
     def _cooling(self, rule: Rule, client: str | None) -> bool:
         """Whether the rule fired lately for this client; if not, it does now."""
-        key, now = (rule.id, client), self._clock()
+        key, now = (rule.id, client if rule.per == "client" else None), self._clock()
         last = self._fired.get(key)
         if last is not None and 0 <= now - last < rule.cooldown:
             return True
@@ -237,6 +269,17 @@ class Alerting:
             message=rule.message,
             at=datetime.fromtimestamp(self._clock(), UTC),
         )
+
+    def deliver(self, timeout: float) -> bool:
+        """Wait until sinks that deliver later have done so.
+
+        Args:
+            timeout: Seconds for all of them together.
+        """
+        deadline = time.monotonic() + timeout
+        couriers = [sink for sink in self._sinks if isinstance(sink, Courier)]
+        done = [each.flush(max(0.0, deadline - time.monotonic())) for each in couriers]
+        return all(done)
 
     def _tell(self, alert: Alert) -> None:
         for sink in self._sinks:

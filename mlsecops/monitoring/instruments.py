@@ -58,6 +58,21 @@ class Series:
         with self._lock:
             self._values[metric.name] = dict(list(values.items())[:_MOST_SERIES])
 
+    def total(self, metric: Metric) -> float:
+        """Sum of a metric's points."""
+        with self._lock:
+            return sum(self._values[metric.name].values())
+
+    def largest(self, metric: Metric) -> float | None:
+        """Largest of a metric's points, or None if it has none."""
+        with self._lock:
+            return max(self._values[metric.name].values(), default=None)
+
+    def points(self, metric: Metric) -> list[tuple[Attributes, float]]:
+        """A metric's points: values of its attributes after ``monitor``, and the value."""
+        with self._lock:
+            return list(self._values[metric.name].items())
+
     def clear(self) -> None:
         """Count from zero with a lock of its own, as a forked child must; gauges stay."""
         self._lock = threading.Lock()
@@ -67,15 +82,13 @@ class Series:
 
     def observations(self, metric: Metric) -> list[Observation]:
         """Points of a metric for OpenTelemetry."""
-        with self._lock:
-            points = list(self._values[metric.name].items())
         names = metric.attributes
         return [
             Observation(
                 value,
                 {k: v for k, v in zip(names, (self._monitor, *key), strict=True) if v},
             )
-            for key, value in points
+            for key, value in self.points(metric)
         ]
 
 

@@ -19,6 +19,7 @@ from mlsecops.monitoring.captured import Captured, Captures
 from mlsecops.monitoring.clients import ClientState
 from mlsecops.monitoring.controls import ControlKind
 from mlsecops.monitoring.drift import DriftReport
+from mlsecops.monitoring.exported import Exported
 from mlsecops.monitoring.instruments import series_of
 from mlsecops.monitoring.profile import Profile
 from mlsecops.monitoring.readings import Detector
@@ -30,6 +31,7 @@ __all__ = ["Monitor", "MonitorState"]
 
 _BATCH: Final = 4096
 _HOLD: Final = 2.0
+_CLOSING: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +139,7 @@ class Monitor:
             alerting=alerting,
             series=self._series,
             captures=self._captures,
+            exported=Exported(rules, self._series, clock),
             failed=self.failed,
         )
         self._series.refreshers.append(self._refresh)
@@ -168,7 +171,7 @@ class Monitor:
         return self._captures.kept
 
     def flush(self, timeout: float = 5.0) -> bool:
-        """Aggregate everything that waits, on this thread.
+        """Aggregate everything that waits, on this thread, and let its alerts be delivered.
 
         Args:
             timeout: Seconds to try for.
@@ -176,6 +179,14 @@ class Monitor:
         Returns:
             Whether nothing waits any more.
         """
+        deadline = time.monotonic() + timeout
+        settled = self._settle(timeout)
+        if self._owner != threading.get_ident():
+            self._aggregation.alerting.deliver(deadline - time.monotonic())
+        return settled
+
+    def _settle(self, timeout: float) -> bool:
+        """Aggregate everything that waits."""
         deadline = time.monotonic() + timeout
         if self._owner == threading.get_ident() or not self._lock.acquire(timeout=max(timeout, 0)):
             return False
@@ -203,9 +214,10 @@ class Monitor:
     def close(self) -> None:
         """Aggregate what waits and stop looking; later calls count as dropped."""
         if not self._closed:
-            self.flush()
+            self._settle(_CLOSING)
             self._closed = True
-            self.flush()
+            self._settle(_CLOSING)
+            self._aggregation.alerting.deliver(_HOLD)
             worker.leave(self)
             if self._refresh in self._series.refreshers:
                 self._series.refreshers.remove(self._refresh)
@@ -250,9 +262,10 @@ class Monitor:
         try:
             if fresh:
                 self._series.add(telemetry.DROPPED, fresh)
-                self._aggregation.dropped(fresh)
             if events:
                 self._aggregation.take(events)
+            if events or fresh:
+                self._aggregation.judge()
         except Exception:  # noqa: BLE001 - monitoring never takes the served model down
             self.failed()
         count = sum(1 for event in events if isinstance(event, Event))
@@ -263,7 +276,7 @@ class Monitor:
 
     def _refresh(self) -> None:
         """Let an exporter read what waits too, and nothing that is half aggregated."""
-        self.flush(0.5)
+        self._settle(0.5)
 
     def hold(self) -> None:
         """Come to rest before a fork, unless this thread forks out of a sink."""

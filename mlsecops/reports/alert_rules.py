@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from mlsecops.errors import UsageError
-from mlsecops.monitoring.alerting import DEFAULT_RULES, Rule
+from mlsecops.monitoring.alerting import DEFAULT_RULES, Rule, alert_name
 
 _WINDOW: Final = re.compile(r"[1-9][0-9]*(?:ms|s|m|h|d)")
 _BRACES: Final = '{{ "{{" }}'
@@ -47,18 +47,13 @@ def _rule(rule: Rule, window: str | None) -> list[str]:
         "description": "Monitor {{ $labels.monitor }} reads {{ $value }}.",
     }
     return [
-        f"      - alert: {_text(alert_name(rule))}",
+        f"      - alert: {_text(alert_name(rule.id))}",
         f"        expr: {_text(rule.expression(window))}",
         "        labels:",
         *(f"          {key}: {_text(value)}" for key, value in labels.items()),
         "        annotations:",
         *(f"          {key}: {_text(value)}" for key, value in annotations.items()),
     ]
-
-
-def alert_name(rule: Rule) -> str:
-    """Name of a rule's alert in Prometheus (``"MlsecopsAccuracyDrop"``)."""
-    return "Mlsecops" + "".join(word.capitalize() for word in re.split(r"[^A-Za-z0-9]+", rule.id))
 
 
 def _literal(text: str) -> str:

@@ -1,0 +1,111 @@
+"""How alerts reach what is slow or far away without keeping the monitoring waiting.
+
+worker → bounded queue → a thread of its own → deliver, tried again, or counted as undelivered
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from mlsecops.findings import Alert
+
+__all__ = ["Courier"]
+
+_LOG: Final = logging.getLogger("mlsecops.monitoring")
+_AT_ONCE: Final = 64
+
+
+class Courier:
+    """A sink that hands alerts to a function which may be slow or fail.
+
+    Attributes:
+        undelivered: Alerts that were given up, because the queue was full or every attempt failed.
+
+    Args:
+        deliver: Takes a few alerts; what it raises is a failed attempt.
+        capacity: Most alerts that may wait.
+        pauses: Seconds to wait before each further attempt.
+    """
+
+    def __init__(
+        self,
+        deliver: Callable[[Sequence[Alert]], object],
+        *,
+        capacity: int = 1000,
+        pauses: Sequence[float] = (0.5, 2.0),
+    ) -> None:
+        self._deliver = deliver
+        self._capacity = capacity
+        self._pauses = tuple(pauses)
+        self.undelivered = 0
+        self._renew()
+
+    def _renew(self) -> None:
+        """Start with nothing; a forked child has neither the thread nor the parent's alerts."""
+        self._process = os.getpid()
+        self._changed = threading.Condition()
+        self._waiting: deque[Alert] = deque()
+        self._busy = 0
+        self._thread: threading.Thread | None = None
+
+    def __call__(self, alert: Alert) -> None:
+        """Take an alert for delivery."""
+        if self._process != os.getpid():
+            self._renew()
+        with self._changed:
+            if len(self._waiting) >= self._capacity:
+                self.undelivered += 1
+                return
+            self._waiting.append(alert)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(
+                    target=self._run, name="mlsecops-alerts", daemon=True
+                )
+                self._thread.start()
+            self._changed.notify_all()
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until everything was delivered or given up.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Returns:
+            Whether nothing waits any more.
+        """
+        if self._process != os.getpid():
+            return True
+        with self._changed:
+            return self._changed.wait_for(lambda: not (self._waiting or self._busy), timeout)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: bool(self._waiting))
+                some = [self._waiting.popleft() for _ in range(min(_AT_ONCE, len(self._waiting)))]
+                self._busy = len(some)
+            delivered = self._attempt(some)
+            with self._changed:
+                self.undelivered += 0 if delivered else len(some)
+                self._busy = 0
+                self._changed.notify_all()
+
+    def _attempt(self, alerts: list[Alert]) -> bool:
+        for pause in (*self._pauses, None):
+            try:
+                self._deliver(alerts)
+            except Exception as error:  # noqa: BLE001 - whoever delivers may raise anything
+                if pause is None:
+                    # The error may quote an address with a secret in it; its type does not.
+                    _LOG.warning("%d alerts undelivered: %s", len(alerts), type(error).__name__)
+                    return False
+                time.sleep(pause)
+            else:
+                return True
+        return False
