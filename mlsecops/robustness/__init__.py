@@ -4,13 +4,15 @@ Data flows one way: `attacks` (and `apgd`, `square`, `hopskipjump`, `corruptions
 `base` says) turn inputs into examples in a `ball`, climbing `losses` of the scores that `margins`
 reads; `evaluation` recomputes the accuracy from the examples and has `checks` test the
 measurement, the `report` holds figures with the bounds of `metrics`, and a `gate` judges it,
-alone or (`regression`) against an earlier one.
+alone or (`regression`) against an earlier one. A served model is an `endpoint`, whose paid
+answers a `journal` keeps.
 """
 
 from mlsecops.robustness.apgd import APGD
 from mlsecops.robustness.attacks import FGSM, PGD, suite
 from mlsecops.robustness.base import Attack
 from mlsecops.robustness.corruptions import Corruption, Noise
+from mlsecops.robustness.endpoint import Endpoint
 from mlsecops.robustness.evaluation import evaluate_robustness
 from mlsecops.robustness.gate import Gate, Judgement, Reading
 from mlsecops.robustness.hopskipjump import HopSkipJump
@@ -26,6 +28,7 @@ __all__ = [
     "Attack",
     "Check",
     "Corruption",
+    "Endpoint",
     "Figure",
     "Gate",
     "HopSkipJump",
