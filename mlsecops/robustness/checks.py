@@ -78,14 +78,15 @@ class Probe:
 
 
 def run_checks(probe: Probe) -> tuple[Check, ...]:
-    """All checks; with no sample left standing there is nothing to doubt but the repetition."""
+    """All checks that the model allows: one without gradients hides none.
+
+    With no sample left standing there is nothing to doubt but the repetition.
+    """
     checks = [deterministic(probe), output_range(probe)]
+    if len(probe.x) and probe.adapter.differentiable:
+        checks += [gradient_present(probe), gradient_agrees(probe)]
     if len(probe.x):
-        checks += [
-            gradient_present(probe),
-            gradient_agrees(probe),
-            random_search(probe),
-        ]
+        checks.append(random_search(probe))
     return tuple(checks)
 
 
@@ -94,21 +95,23 @@ def deterministic(probe: Probe) -> Check:
     x = np.concatenate([probe.x, probe.examples])
     if not len(x):
         return _check("deterministic", "pass", "no sample stood, so nothing rests on repetition")
-    y = np.concatenate([probe.y, probe.y])
     first = probe.logits(x)
-    with_gradient = np.concatenate(
-        [
-            probe.adapter.loss_gradient(x[i : i + probe.batch_size], y[i : i + probe.batch_size])[0]
-            for i in range(0, len(x), probe.batch_size)
-        ]
-    )
     scale = max(float(np.nanmax(np.abs(first))), 1e-12)
-    spread = max(
-        float(np.nanmax(np.abs(other - first)))
-        for other in (probe.logits(x), probe.logits(x), with_gradient)
-    )
+    others = [probe.logits(x), probe.logits(x)]
+    if probe.adapter.differentiable:
+        others.append(_scores_with_gradient(probe, x, np.concatenate([probe.y, probe.y])))
+    spread = max(float(np.nanmax(np.abs(other - first))) for other in others)
     reason = f"scores of the same inputs differ by {spread / scale:.1e} of their scale"
     return _check("deterministic", "pass" if spread <= _NOISE * scale else "fail", reason)
+
+
+def _scores_with_gradient(probe: Probe, x: Array, y: Labels) -> Array:
+    size = probe.batch_size
+    parts = [
+        probe.adapter.loss_gradient(x[i : i + size], y[i : i + size])[0]
+        for i in range(0, len(x), size)
+    ]
+    return np.concatenate(parts)
 
 
 def output_range(probe: Probe) -> Check:

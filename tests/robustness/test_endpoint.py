@@ -9,8 +9,9 @@ import pytest
 
 from mlsecops import adapt
 from mlsecops.errors import UsageError
-from mlsecops.robustness import Endpoint
+from mlsecops.robustness import FGSM, Endpoint, Gate, Square, evaluate_robustness
 from tests.attackers.endpoints import answer, served
+from tests.attackers.robustness import with_random_scores
 
 X = np.linspace(0, 1, 120, dtype=np.float32).reshape(12, 10)
 BUSY = (503, {}, b"busy")
@@ -260,3 +261,30 @@ def test_the_journal_is_plain_json_lines(two_class: Any, tmp_path: Path) -> None
     head, line = (json.loads(text) for text in (tmp_path / "j").read_text().splitlines())
     assert head["schema"] == "mlsecops.endpoint/1"
     assert len(line["keys"]) == len(line["scores"]) == 12
+
+
+def test_a_served_model_is_judged_by_attacks_that_need_no_gradient(
+    two_class: Any, samples: Any, tmp_path: Path
+) -> None:
+    """Square finds the corner of the ball, which decides on paper: half of the samples stand."""
+    samples = samples[0][::4], samples[1][::4]
+    attacks = [Square(0.11, queries=150)]
+    with served(two_class.predict) as server:
+        options: Any = {"journal": tmp_path / "paid.jsonl", "batch_size": 200}
+        report = evaluate_robustness(Endpoint(server.url, **options), *samples, attacks)
+        asked = len(server.bodies)
+        assert report.model == "Endpoint"
+        assert report.worst.accuracy == pytest.approx(0.5, abs=0.1)
+        assert Gate(min_accuracy=0.3).judge(report).reasons == ()
+        again = evaluate_robustness(Endpoint(server.url, **options), *samples, attacks)
+        assert len(server.bodies) == asked
+        assert again.to_dict() == report.to_dict()
+        with pytest.raises(UsageError, match="needs gradients"):
+            evaluate_robustness(Endpoint(server.url), *samples, [FGSM(0.1)])
+
+
+def test_a_server_that_rolls_dice_does_not_pass(two_class: Any, samples: Any) -> None:
+    random = with_random_scores(two_class, noise=0.5)
+    with served(random.predict) as server:
+        report = evaluate_robustness(Endpoint(server.url), *samples, [Square(0.11, queries=5)])
+        assert Gate(min_accuracy=0.0).judge(report).verdict == "inconclusive"
