@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 from mlsecops.cli.inputs import read_json, read_samples, write_files
 from mlsecops.cli.models import add_model_options, load_model, require_callable
@@ -15,19 +16,26 @@ from mlsecops.cli.screen import seed
 from mlsecops.cli.terminal import progress, show, show_json
 from mlsecops.errors import UsageError
 from mlsecops.robustness import (
+    APGD,
     FGSM,
     PGD,
     Attack,
+    Endpoint,
     Figure,
     Gate,
+    HopSkipJump,
     Judgement,
+    Noise,
     RobustnessReport,
+    Square,
     evaluate_robustness,
     suite,
 )
+from mlsecops.robustness.endpoint import Scores, public_address
 
 if TYPE_CHECKING:
-    from mlsecops.loading import LoadedModel
+    from mlsecops.adapters import Adapter
+    from mlsecops.provenance import Digest
 
 EXAMPLE = (
     "example: mlsecops attack --model model/ --data test.npz --key release.pub.pem "
@@ -40,7 +48,12 @@ _EFFORT: Final = {"quick": (10, 1), "standard": (40, 1), "nightly": (100, 5)}
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.epilog = EXAMPLE
-    parser.add_argument("--model", type=Path, required=True, metavar="M", help="folder or file")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--model", type=Path, metavar="M", help="folder or file")
+    where.add_argument(
+        "--endpoint", metavar="URL",
+        help="served model, attacked by its answers (--attack square,hopskipjump)",
+    )  # fmt: skip
     parser.add_argument(
         "--data", type=Path, required=True, metavar="D.npz", help="holds arrays x and y"
     )
@@ -51,11 +64,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--eps", type=float, required=True, help="radius of the ball, in units of the input"
     )
     parser.add_argument("--profile", choices=("quick", "standard", "nightly"), default="standard")
-    parser.add_argument("--steps", type=int, metavar="N", help="PGD's steps; default the profile's")
+    parser.add_argument("--steps", type=int, metavar="N", help="gradient steps; default: profile's")
+    parser.add_argument(
+        "--queries", type=int, metavar="N", help="questions per sample of square and hopskipjump"
+    )
     parser.add_argument(
         "--bounds", type=float, nargs=2, default=(0.0, 1.0), metavar=("LOW", "HIGH"),
         help="smallest and largest value of an input",
     )  # fmt: skip
+    add_endpoint_options(parser)
     add_gate_options(parser)
     parser.add_argument(
         "--out", type=Path, metavar="DIR",
@@ -64,6 +81,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=seed, default=0, help="makes the attacks repeatable")
     parser.add_argument("--format", choices=("text", "json", "sarif", "junit"), default="text")
     add_model_options(parser)
+
+
+def add_endpoint_options(parser: argparse.ArgumentParser) -> None:
+    """Declare how a served model is asked."""
+    served = parser.add_argument_group("endpoint")
+    served.add_argument(
+        "--scores", choices=get_args(Scores), default="probabilities", help="what it answers"
+    )
+    served.add_argument("--classes", type=int, metavar="K", help="number of classes, for labels")
+    served.add_argument("--rate", type=float, metavar="R", help="most requests a second")
+    served.add_argument(
+        "--max-requests", type=int, default=10_000, metavar="N",
+        help="requests in all, over every run with the same journal; default 10000",
+    )  # fmt: skip
+    served.add_argument(
+        "--journal", type=Path, metavar="F", help="keeps paid answers; named again, it resumes"
+    )
+    served.add_argument(
+        "--header-env", action="append", default=[], type=_header, metavar="HEADER=VARIABLE",
+        help="header whose value is in an environment variable, such as authorization=TOKEN",
+    )  # fmt: skip
 
 
 def add_gate_options(parser: argparse.ArgumentParser) -> None:
@@ -93,23 +131,57 @@ def run(options: argparse.Namespace) -> int:
     attacks = chosen_attacks(options)
     gate = chosen_gate(options)
     x, y = read_samples(options.data)
-    loaded = load_model(options.model, options)
+    model, digest = chosen_model(options)
     with progress("attacking", unit="samples") as bar:
         report = evaluate_robustness(
-            require_callable(loaded),
+            model,
             x,
             y,
             attacks,
             seed=options.seed,
             bounds=tuple(options.bounds),
-            model_digest=loaded.digest,
+            model_digest=digest,
             progress=bar,
         )
     judgement = None if gate is None else gate.judge(report)
     if options.out is not None:
         _write(options, report, judgement)
-    _print(options, loaded, report, judgement)
+    _print(options, report, judgement)
     return int(judgement is not None and judgement.verdict != "pass")
+
+
+def chosen_model(options: argparse.Namespace) -> tuple[Adapter, Digest | None]:
+    """The model to attack, and its digest where that can be known.
+
+    Raises:
+        UsageError: The endpoint cannot be asked, or the file holds no model.
+        MLSecOpsError: As :meth:`SecureLoader.load`.
+    """
+    if options.endpoint is None:
+        loaded = load_model(options.model, options)
+        return require_callable(loaded), loaded.digest
+    headers = {}
+    for header, variable in options.header_env:
+        if variable not in os.environ:
+            raise UsageError(f"--header-env {header}={variable}: {variable} is not set")
+        headers[header] = os.environ[variable]
+    endpoint = Endpoint(
+        options.endpoint,
+        scores=options.scores,
+        classes=options.classes,
+        rate=options.rate,
+        max_requests=options.max_requests,
+        journal=options.journal,
+        headers=headers,
+    )
+    return endpoint, None
+
+
+def _header(text: str) -> tuple[str, str]:
+    header, equals, variable = text.partition("=")
+    if not (header and equals and variable):
+        raise argparse.ArgumentTypeError(f"expected HEADER=VARIABLE, got {text!r}")
+    return header, variable
 
 
 def chosen_attacks(options: argparse.Namespace) -> list[Attack]:
@@ -119,14 +191,17 @@ def chosen_attacks(options: argparse.Namespace) -> list[Attack]:
         UsageError: There is no such attack, or a figure is out of range.
     """
     profile = suite(options.profile, eps=options.eps)
+    if options.endpoint is not None:
+        blind = HopSkipJump if options.scores == "labels" else Square
+        profile = [blind(options.eps)]
     if options.attack is None:
-        return [_with_steps(attack, options.steps) for attack in profile]
+        return [_with_effort(attack, options) for attack in profile]
     known = {attack.name: attack for attack in (*_named(options), *profile)}
     names = options.attack.split(",")
     for name in names:
         if name not in known:
             raise UsageError(f"unknown attack {name!r}: expected one of {', '.join(known)}")
-    return [_with_steps(known[name], options.steps) for name in dict.fromkeys(names)]
+    return [_with_effort(known[name], options) for name in dict.fromkeys(names)]
 
 
 def _named(options: argparse.Namespace) -> list[Attack]:
@@ -136,13 +211,22 @@ def _named(options: argparse.Namespace) -> list[Attack]:
         FGSM(options.eps),
         PGD(options.eps, steps=steps, restarts=restarts),
         PGD(options.eps, steps=steps, restarts=restarts, norm="l2"),
+        APGD(options.eps),
+        APGD(options.eps, loss="targeted-dlr"),
+        Square(options.eps),
+        HopSkipJump(options.eps),
+        Noise(options.eps),
     ]
 
 
-def _with_steps(attack: Attack, steps: int | None) -> Attack:
-    if steps is None or not isinstance(attack, PGD):
-        return attack
-    return replace(attack, steps=steps, step=None)
+def _with_effort(attack: Attack, options: argparse.Namespace) -> Attack:
+    if options.steps is not None and isinstance(attack, PGD):
+        return replace(attack, steps=options.steps, step=None)
+    if options.steps is not None and isinstance(attack, APGD):
+        return replace(attack, steps=options.steps)
+    if options.queries is not None and isinstance(attack, Square | HopSkipJump):
+        return replace(attack, queries=options.queries)
+    return attack
 
 
 def chosen_gate(options: argparse.Namespace) -> Gate | None:
@@ -190,7 +274,6 @@ def _write(
 
 def _print(
     options: argparse.Namespace,
-    loaded: LoadedModel,
     report: RobustnessReport,
     judgement: Judgement | None,
 ) -> None:
@@ -198,14 +281,19 @@ def _print(
     if options.format == "json":
         show_json(report.to_dict(verdict=verdict))
     elif options.format == "text":
-        show(f"{options.model} {loaded.digest}")
+        show(f"{_target(options)} {report.model_digest or 'of unknown digest'}")
         show(_text(report, judgement))
     else:
         from mlsecops.reports import judgement_findings  # noqa: PLC0415 - only these need it
 
-        artifact = str(options.model)
+        artifact = _target(options)
         found = [] if judgement is None else judgement_findings(judgement, artifact=artifact)
         print_findings(found, options.format, checked=[artifact])
+
+
+def _target(options: argparse.Namespace) -> str:
+    """What was attacked; an address without what may be secret in it."""
+    return str(options.model) if options.endpoint is None else public_address(options.endpoint)
 
 
 def _text(report: RobustnessReport, judgement: Judgement | None) -> str:

@@ -24,7 +24,7 @@ from mlsecops.robustness.journal import Journal, key_of
 if TYPE_CHECKING:
     from mlsecops.adapters.base import Array
 
-__all__ = ["Endpoint", "Scores"]
+__all__ = ["Endpoint", "Scores", "public_address"]
 
 Scores: TypeAlias = Literal["probabilities", "logits", "labels"]
 
@@ -93,7 +93,9 @@ class Endpoint:
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         _require_options(scores, classes, max_requests, rate, batch_size)
-        self.name = _shown(url, plain=unsafe_plain_http)
+        self.name = public_address(url)
+        if not unsafe_plain_http:
+            _require_private(url)
         self.model = self
         self.channels_first = channels_first
         self._httpx = require("httpx")
@@ -273,22 +275,26 @@ def _require_options(
         )
 
 
-def _shown(url: str, *, plain: bool) -> str:
+def public_address(url: str) -> str:
     """The address without what may be secret in it: user, password, query.
 
     Raises:
-        UsageError: It is no address that inputs may be sent to.
+        UsageError: It is no address of the web.
     """
     parts = urlsplit(url)
-    host = parts.hostname or ""
-    if parts.scheme not in {"http", "https"} or not host:
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise UsageError(f"expected an http or https address, got scheme {parts.scheme!r}")
-    if parts.scheme == "http" and not (plain or _is_loopback(host)):
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
+
+
+def _require_private(url: str) -> None:
+    host = urlsplit(url).hostname or ""
+    if urlsplit(url).scheme == "http" and not _is_loopback(host):
         raise UsageError(
             f"{host} is another machine and http is not encrypted: use https, or say "
             "unsafe_plain_http"
         )
-    return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}{parts.path}"
 
 
 def _is_loopback(host: str) -> bool:

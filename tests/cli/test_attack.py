@@ -10,6 +10,7 @@ import pytest
 from mlsecops.provenance import hash_path
 from mlsecops.robustness import ROBUSTNESS_PREDICATE, RobustnessReport, clopper_pearson
 from mlsecops.signing import TrustPolicy, verify
+from tests.attackers.endpoints import served
 from tests.cli.conftest import Command, Outcome, Release, tamper
 
 
@@ -108,6 +109,17 @@ def test_a_profile_chooses_attacks_and_steps(attack: Any) -> None:
     value = json.loads(attack("--profile", "quick", "--format", "json").out)
     assert [a["name"] for a in value["attacks"]] == ["fgsm", "pgd"]
     assert value["attacks"][1]["params"]["steps"] == 10
+    value = json.loads(attack("--steps", "2", "--format", "json").out)
+    assert [(a["name"], a["params"]["steps"]) for a in value["attacks"]] == [
+        ("apgd-ce", 2),
+        ("apgd-t", 2),
+    ]
+
+
+def test_every_attack_can_be_named(attack: Any) -> None:
+    named = "pgd-l2,square,hopskipjump,noise"
+    outcome = attack("--attack", named, "--steps", "2", "--queries", "20", "--format", "json")
+    assert [a["name"] for a in json.loads(outcome.out)["attacks"]] == named.split(",")
 
 
 def test_an_untrusted_or_tampered_model_is_refused(attack: Any, release: Release) -> None:
@@ -116,6 +128,59 @@ def test_an_untrusted_or_tampered_model_is_refused(attack: Any, release: Release
     assert "UntrustedSigner" in stranger.said
     tamper(release.model / "model.safetensors")
     assert "DigestMismatch" in attack("--attack", "fgsm").said
+
+
+def softmax_server(release: Release) -> Any:
+    from safetensors.numpy import load_file  # noqa: PLC0415 - one test needs it
+
+    weight = load_file(release.model / "model.safetensors")["weight"]
+
+    def predict(x: Any) -> Any:
+        scores = np.exp(x @ weight.T - (x @ weight.T).max(axis=1, keepdims=True))
+        return scores / scores.sum(axis=1, keepdims=True)
+
+    return served(predict)
+
+
+def test_a_served_model_is_attacked_by_its_answers(
+    command: Command, release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", "Bearer s3cret")
+    with softmax_server(release) as server:
+        words = (
+            "attack", "--endpoint", f"{server.url}?key=s3cret", "--data", release.data,
+            "--eps", "0.05", "--queries", "20", "--journal", release.folder / "paid.jsonl",
+            "--header-env", "authorization=TOKEN", "--format", "json", "--min-accuracy", "0.1",
+        )  # fmt: skip
+        first = command(*words)
+        asked = len(server.bodies)
+        value = json.loads(first.out)
+        assert value["model_digest"] is None
+        assert [a["name"] for a in value["attacks"]] == ["square"]
+        assert value["attacks"][0]["params"]["queries"] == 20
+        assert server.headers[0]["authorization"] == "Bearer s3cret"
+        assert command(*words) == first
+        assert len(server.bodies) == asked
+        text = command(*words[:-4])
+        assert "s3cret" not in text.out + text.err
+
+
+def test_an_endpoint_that_cannot_be_asked_is_wrong_use(command: Command, release: Release) -> None:
+    with softmax_server(release) as server:
+        gone = server.url
+    named = ("attack", "--data", release.data, "--eps", "0.1")
+    for words, told in (
+        (("--endpoint", gone), "cannot be reached"),
+        (("--endpoint", "http://model.example/"), "not encrypted"),
+        (("--endpoint", gone, "--header-env", "x=ABSENT_VARIABLE"), "ABSENT_VARIABLE"),
+        (("--endpoint", gone, "--header-env", "x"), "HEADER=VARIABLE"),
+        (("--endpoint", gone, "--scores", "labels"), "classes"),
+        (("--endpoint", gone, "--model", release.model), "not allowed with"),
+        ((), "--endpoint"),
+    ):
+        outcome = command(*named, *words)
+        assert outcome.status == 2, words
+        assert told in outcome.said
 
 
 def test_wrong_use_is_told_apart(attack: Any, release: Release) -> None:
