@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from mlsecops._extras import require
-from mlsecops.errors import FormatRefused, FrameworkTooOld
+from mlsecops.errors import FormatRefused, FrameworkTooOld, MLSecOpsError
 
 OLDEST: Final = (3, 13, 2)
 """Before it, archives could escape safe mode or exhaust memory (CVE-2025-9906, CVE-2026-0897)."""
@@ -34,8 +34,13 @@ def read_keras(path: str) -> Any:
             raise FormatRefused(f"Keras refuses the archive: {error}") from error
 
 
-def fill_keras(model: Any, path: str) -> Any:
+def fill_keras(model: Any, path: str, *, confirm: Callable[[], object] = lambda: None) -> Any:
     """Give the caller's model an archive's weights; the archive's configuration is not used.
+
+    Args:
+        model: The model, built.
+        path: Bytes to read.
+        confirm: Raises where the bytes turn out to be other ones; the model is then as it was.
 
     Raises:
         FrameworkTooOld: As :func:`read_keras`.
@@ -47,6 +52,10 @@ def fill_keras(model: Any, path: str) -> Any:
     with _link(path) as link:
         try:
             model.load_weights(link)
+            confirm()
+        except MLSecOpsError:
+            model.set_weights(before)
+            raise
         except Exception as error:
             model.set_weights(before)
             raise FormatRefused(

@@ -6,38 +6,51 @@ caller's own module filled with them, go out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from mlsecops._extras import require
+from mlsecops.adapters.memory import Memory, forget
 from mlsecops.errors import FormatRefused, FrameworkTooOld, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    Place: TypeAlias = Callable[..., Any]
+
+_ENTRIES: Final = 100_000
+"""Storages of one torch file at most: as many as the scan allows entries."""
 OLDEST: Final = (2, 10)
 """Before it, ``weights_only`` could be escaped (CVE-2025-32434, CVE-2026-24747)."""
 
 
-def read_safetensors(path: str, *, framework: str, device: str) -> dict[str, Any]:
+def read_safetensors(
+    path: str, *, framework: str, device: str, lasting: bool = True
+) -> dict[str, Any]:
     """Tensors of a safetensors file.
 
     Args:
         path: Bytes to read.
         framework: ``"torch"`` or ``"numpy"``.
         device: Where torch tensors go.
+        lasting: Whether a mapping of the bytes stays as it is; else torch tensors are copied.
     """
     safetensors = require("safetensors")
     kind = "pt" if framework == "torch" else "np"
     try:
         with safetensors.safe_open(path, framework=kind, device=device) as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open gives no mapping
+            names = list(file.keys())
+            place = _placing(path, device, len(names)) if kind == "pt" and not lasting else None
+            return {name: _kept(file.get_tensor(name), place) for name in names}
     except (safetensors.SafetensorError, ValueError, TypeError) as error:
         raise FormatRefused(f"safetensors cannot read the file: {error}") from error
 
 
-def read_torch(path: str, *, device: str, legacy: bool, names: Iterable[str] = ()) -> Any:
+def read_torch(
+    path: str, *, device: str, legacy: bool, names: Iterable[str] = (), lasting: bool = True
+) -> Any:
     """What a torch file holds, read with ``weights_only``.
 
     Args:
@@ -45,6 +58,7 @@ def read_torch(path: str, *, device: str, legacy: bool, names: Iterable[str] = (
         device: Where tensors go.
         legacy: Whether the file is of torch's old layout, which cannot be mapped.
         names: Further globals that the scan allowed; each is imported.
+        lasting: Whether a mapping of the bytes stays as it is; else tensors are copied.
 
     Raises:
         FrameworkTooOld: The installed torch is known to be escapable.
@@ -53,15 +67,45 @@ def read_torch(path: str, *, device: str, legacy: bool, names: Iterable[str] = (
     torch = require("torch")
     _require_new(torch)
     allowed = [_resolve(name) for name in sorted(names)]
+    place = None if legacy or lasting else _placing(path, device, _ENTRIES)
     try:
         # weights_only is always given: the environment can flip its default.
         with (
             torch.serialization.safe_globals(allowed),
             torch.sparse.check_sparse_tensor_invariants(),
         ):
-            return torch.load(path, weights_only=True, mmap=not legacy, map_location=device)
+            return torch.load(
+                path, weights_only=True, mmap=not legacy, map_location=place or device
+            )
     except Exception as error:  # torch raises whatever the bytes make it raise
         raise FormatRefused(f"torch refuses the file: {error}") from error
+
+
+def _placing(path: str, device: str, pieces: int) -> Place | None:
+    """How a mapped storage becomes memory of our own; None where the device copies it anyway."""
+    torch = require("torch")
+    if torch.device(device).type != "cpu":
+        return None
+    memory = Memory(Path(path).stat().st_size, pieces=pieces)
+
+    def place(storage: Any, _: Any = None) -> Any:
+        size = storage.nbytes()
+        if not size:  # a view of nothing would keep the mapping
+            return torch.UntypedStorage(0)
+        map_, start = memory.take(size)
+        copy = torch.frombuffer(map_, dtype=torch.uint8, offset=start, count=size)
+        copy.copy_(torch.empty(0, dtype=torch.uint8).set_(storage))
+        forget(storage.data_ptr(), size)
+        return copy.untyped_storage()
+
+    return place
+
+
+def _kept(tensor: Any, place: Place | None) -> Any:
+    if place is None:
+        return tensor
+    storage = place(tensor.untyped_storage())
+    return tensor.new_empty(0).set_(storage, 0, tensor.shape, tensor.stride())
 
 
 def own_globals() -> frozenset[str]:

@@ -1,30 +1,30 @@
 """How a model is loaded when its bytes are not trusted yet.
 
-A path comes in; its bytes are copied to where nobody can change them and hashed meanwhile, the
-signature is held against that hash, the content against the rules, and only then a framework
-reads the same copy.
+A path comes in; its bytes are held where nobody can change them unnoticed and hashed meanwhile,
+the signature is held against that hash, the content against the rules, and only then a framework
+reads the same bytes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mlsecops.adapters import Adapter, adapt
 from mlsecops.errors import DigestMismatch, FormatRefused, Isolated, UsageError
-from mlsecops.loading.decode import Framework, Request, decode
-from mlsecops.loading.formats import Format, is_companion
+from mlsecops.loading.decode import Framework, Request, decode, fill, join_shards
+from mlsecops.loading.formats import Format
+from mlsecops.loading.layout import Layout, layout, shards
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.scanner import examine
-from mlsecops.loading.snapshot import TIERS, Snapshot, Tier, snapshot
-from mlsecops.loading.verdict import Examination
+from mlsecops.loading.snapshot import TIERS, Snapshot, Source, Tier, snapshot
 from mlsecops.provenance import Digest, Entry, Isolation, Manifest
-from mlsecops.provenance.hashing import Found, hash_files
-from mlsecops.provenance.tree import list_tree
+from mlsecops.provenance.hashing import hash_files
 from mlsecops.signing import (
     SignedModel,
     TrustPolicy,
@@ -47,7 +47,7 @@ class LoadedModel:
         adapter: View of the model, or None where there are only tensors.
         digest: Root digest of the signed model.
         verified: Who vouched for what.
-        tier: How the bytes were held (``"sealed"`` or ``"private-copy"``).
+        tier: How the bytes were held; where files differ, the tier that promises least.
         format: Format by content.
     """
 
@@ -59,24 +59,15 @@ class LoadedModel:
     format: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """The files of an artifact: the one to load, the others, and those that are hidden."""
-
-    name: str
-    model: Found
-    companions: dict[str, Found]
-    hidden: tuple[str, ...]
-    single: bool
-
-
 class SecureLoader:
     """Loads models that a policy vouches for, and no others.
 
     Args:
         policy: Who may vouch for a model.
-        tier: How bytes are held between the check and the use; ``"sealed"`` becomes
-            ``"private-copy"`` where the system has no sealed memory, and the result says so.
+        tier: How bytes are held between the check and the use. ``"sealed"`` copies them into
+            sealed memory; ``"pinned"`` leaves them where they are and makes the kernel hold
+            writers back, and tell. ``"pinned"`` becomes ``"sealed"`` where the file cannot be
+            leased, that ``"private-copy"`` where the system has no sealed memory; the result says.
         allow_globals: Audited names that pickles and Keras configurations may use besides the
             built-in lists.
         limits: Ceilings; the defaults otherwise.
@@ -112,18 +103,21 @@ class SecureLoader:
         bundle: str | os.PathLike[str] | None = None,
         device: str = "cpu",
         digest: Digest | None = None,
+        file: str | None = None,
     ) -> LoadedModel:
-        """Verify, scan and load a model file, or a folder with one model file.
+        """Verify, scan and load a model file, or a folder with one model.
 
         Args:
             path: The file or folder; in a folder, documentation and settings may lie beside the
-                model file and are covered by the signature too.
+                model and are covered by the signature too.
             framework: ``"torch"`` or ``"numpy"`` for safetensors; elsewhere the format's own.
             into: The caller's torch module or Keras model to fill; names and shapes must fit.
             bundle: The signature; by default ``DIR/model.sig``, or ``FILE.sig`` beside a file.
             device: Where torch tensors go.
             digest: Root digest of the very model that is meant, as a registry's version has it;
                 another model is refused, whoever signed it.
+            file: Which file of a folder is the model, or the index of its shards, where there are
+                several; the signature covers the others too, and they are not read.
 
         Raises:
             SignatureError: There is no bundle, or it does not hold.
@@ -132,6 +126,7 @@ class SecureLoader:
             UnsafeContent: The content could run code or reach outside.
             FormatRefused: The format is malformed, not loadable, or not what the name claims.
             LimitExceeded: It declares more than the limits allow.
+            ChangedDuringLoad: Somebody changed a file meanwhile, or asked to (pinned tier).
             FrameworkTooOld: The installed framework is known to be unsafe for the format.
             UsageError: The path cannot be read, or an option does not fit the format.
         """
@@ -144,23 +139,23 @@ class SecureLoader:
                 "another signed model is in its place"
             )
         self._require_not_isolated(signed.manifest.root, os.fspath(path))
-        with self._acquire(path, signed, place) as (layout, held):
-            actual = _manifest(layout, held, signed.manifest.algorithm)
-            hidden = without_bundle(layout.hidden, Path(path), place)
+        files = layout(path, ignore=ignore_for(path, signed.ignore_paths, place), file=file)
+        with self._held(files, signed) as held:
+            actual = _manifest(files, held, signed.manifest.algorithm)
+            hidden = without_bundle(files.hidden, Path(path), place)
             verified = verifier.match(signed, actual, where=os.fspath(path), ignored=hidden)
-            self._policy.require_not_revoked(held.digest)
-            self._require_not_isolated(held.digest, os.fspath(path))
-            found, examination = self._scan(held)
-            model = decode(
-                found,
-                Request(
-                    source=held.source,
-                    framework=framework,
-                    into=into,
-                    device=device,
-                    globals=examination.globals,
-                ),
+            for name in held.sources:
+                self._policy.require_not_revoked(held.digest(name))
+                self._require_not_isolated(held.digest(name), os.fspath(path))
+            request = Request(
+                source=held.sources[files.main],
+                framework=framework,
+                into=into,
+                device=device,
+                lasting=held.lasting,
+                confirm=held.confirm,
             )
+            found, model = self._read(files, held, request)
         return LoadedModel(
             model=model,
             adapter=_adapter(model),
@@ -170,29 +165,53 @@ class SecureLoader:
             format=found,
         )
 
-    @contextlib.contextmanager
-    def _acquire(
-        self, path: str | os.PathLike[str], signed: SignedModel, place: Path
-    ) -> Iterator[tuple[_Layout, Snapshot]]:
-        layout = _layout(path, ignore_for(path, signed.ignore_paths, place))
-        with snapshot(
-            layout.model.path,
-            name=layout.name,
+    def _held(
+        self, files: Layout, signed: SignedModel
+    ) -> contextlib.AbstractContextManager[Snapshot]:
+        return snapshot(
+            {name: found.path for name, found in files.read.items()},
             tier=self._tier,
             algorithm=signed.manifest.algorithm,
             limits=self._limits,
-        ) as held:
-            yield layout, held
+        )
 
-    def _scan(self, held: Snapshot) -> tuple[Format, Examination]:
+    def _read(self, files: Layout, held: Snapshot, request: Request) -> tuple[Format, Any]:
+        if files.kind == "shards":
+            return self._read_shards(files, held, request)
+        found, globals_ = self._scan(request.source)
+        return found, decode(found, dataclasses.replace(request, globals=globals_))
+
+    def _read_shards(
+        self, files: Layout, held: Snapshot, request: Request
+    ) -> tuple[Format, dict[str, Any]]:
+        names = frozenset(files.read) - {files.main}
+        placed = shards(request.source, names, limits=self._limits)
+        scanned = {name: self._scan(held.sources[name]) for name in sorted(names)}
+        formats = {found for found, _ in scanned.values()}
+        if len(formats) != 1:
+            raise FormatRefused(
+                f"{files.main}: expected shards of one format, got {', '.join(sorted(formats))}"
+            )
+        parts = {
+            name: decode(
+                found,
+                dataclasses.replace(
+                    request, source=held.sources[name], globals=globals_, into=None
+                ),
+            )
+            for name, (found, globals_) in scanned.items()
+        }
+        return formats.pop(), fill(request, join_shards(parts, placed))
+
+    def _scan(self, source: Source) -> tuple[Format, Collection[str]]:
         verdict, examination = examine(
-            held.source, allow_globals=self._allow_globals, limits=self._limits
+            source, allow_globals=self._allow_globals, limits=self._limits
         )
         verdict.require()
         if verdict.unchecked:
             item = verdict.unchecked[0]
             raise FormatRefused(f"{item.what} was not checked ({item.why}), so it is not loaded")
-        return Format(verdict.format), examination
+        return Format(verdict.format), examination.globals
 
     def _require_not_isolated(self, digest: Digest, where: str) -> None:
         reason = None if self._isolation is None else self._isolation.isolated(digest)
@@ -203,33 +222,17 @@ class SecureLoader:
             )
 
 
-def _layout(path: str | os.PathLike[str], ignore: tuple[str, ...]) -> _Layout:
-    real = Path(os.path.realpath(path))
-    if not real.is_dir():
-        return _Layout(Path(path).name, Found(str(real), 0), {}, (), single=True)
-    tree = list_tree(real, ignore=ignore)
-    models = [name for name in tree.files if not is_companion(name)]
-    if len(models) != 1:
-        shown = ", ".join(models[:5]) or "none"
-        raise FormatRefused(
-            f"{os.fspath(path)}: expected one model file beside documentation and settings, got "
-            f"{shown}; name the file to load, or keep the others elsewhere"
-        )
-    companions = {name: found for name, found in tree.files.items() if name != models[0]}
-    return _Layout(models[0], tree.files[models[0]], companions, tree.ignored, single=False)
-
-
-def _manifest(layout: _Layout, held: Snapshot, algorithm: str) -> Manifest:
-    """Manifest of what is there: the snapshot's own digest for the file that will be read."""
-    entries = [Entry(layout.name, held.digest, held.source.size)]
-    digests = hash_files(list(layout.companions.values()), algorithm=algorithm)
+def _manifest(files: Layout, held: Snapshot, algorithm: str) -> Manifest:
+    """Manifest of what is there: the snapshot's own digests for the files that will be read."""
+    entries = [Entry(name, held.digest(name), source.size) for name, source in held.sources.items()]
+    digests = hash_files(list(files.beside.values()), algorithm=algorithm)
     entries += [
         Entry(name, digest, found.size)
-        for (name, found), digest in zip(layout.companions.items(), digests, strict=True)
+        for (name, found), digest in zip(files.beside.items(), digests, strict=True)
     ]
     entries.sort(key=lambda entry: entry.name)
     return Manifest(
-        name=layout.name, algorithm=algorithm, entries=tuple(entries), single=layout.single
+        name=files.main, algorithm=algorithm, entries=tuple(entries), single=files.single
     )
 
 

@@ -1,29 +1,25 @@
-"""Which bytes are meant: a copy that nobody can change between the check and the use.
+"""Which bytes are meant: files held so that nobody changes them between the check and the use.
 
-A path comes in; a Snapshot goes out, hashed while it was copied. In the ``sealed`` tier it is an
-anonymous file in memory that the kernel refuses to write, grow or shrink ever again; where that
-does not exist it is a private file (``private-copy``), and the result says so.
+Paths come in; a Snapshot goes out, each file hashed while it was taken, and each path in it leads
+to those very bytes. How they are held is the business of ``tiers``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, Literal, TypeAlias
+from typing import BinaryIO
 
-from mlsecops.errors import ChangedDuringLoad, UsageError
+from mlsecops.errors import UsageError
 from mlsecops.loading.limits import Limits
+from mlsecops.loading.tiers import TIERS, Held, Tier, hold
 from mlsecops.provenance import Digest
-from mlsecops.provenance.digest import Hash, new_hash
 from mlsecops.provenance.hashing import open_regular
 
-Tier: TypeAlias = Literal["sealed", "private-copy"]
-TIERS: Final = ("sealed", "private-copy")
-CHUNK: Final = 1 << 20
+__all__ = ["TIERS", "Snapshot", "Source", "Tier", "opened", "snapshot"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,20 +45,52 @@ class Source:
         with self.stream() as stream:
             return stream.read(count)
 
+    def tail(self, count: int) -> bytes:
+        """Last bytes."""
+        with self.stream() as stream:
+            stream.seek(max(0, self.size - count))
+            return stream.read(count)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """Bytes that cannot change any more.
+    """Files whose bytes do not change any more, or not unnoticed.
 
     Attributes:
-        source: The bytes.
-        digest: Their digest, taken while they were copied.
-        tier: How they are held.
+        sources: Name → bytes.
+        held: Name → how they are held, and their digest.
     """
 
-    source: Source
-    digest: Digest
-    tier: Tier
+    sources: Mapping[str, Source]
+    held: Mapping[str, Held]
+
+    @property
+    def tier(self) -> Tier:
+        """How they are held; where files differ, the tier that promises least."""
+        return max((each.tier for each in self.held.values()), key=TIERS.index)
+
+    @property
+    def lasting(self) -> bool:
+        """Whether a mapping of the bytes stays true after the block; else they must be copied."""
+        return all(each.lasting for each in self.held.values())
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+        return sum(source.size for source in self.sources.values())
+
+    def digest(self, name: str) -> Digest:
+        """Digest of a file, taken of the bytes that are held."""
+        return self.held[name].digest
+
+    def confirm(self) -> None:
+        """Demand that nobody changed anything since it was hashed.
+
+        Raises:
+            ChangedDuringLoad: Somebody did, or asked to.
+        """
+        for each in self.held.values():
+            each.confirm()
 
 
 @contextlib.contextmanager
@@ -83,103 +111,44 @@ def opened(path: str | os.PathLike[str], *, name: str) -> Iterator[Source]:
 
 @contextlib.contextmanager
 def snapshot(
-    path: str | os.PathLike[str],
-    *,
-    name: str,
-    tier: Tier,
-    algorithm: str,
-    limits: Limits,
+    files: Mapping[str, str], *, tier: Tier, algorithm: str, limits: Limits
 ) -> Iterator[Snapshot]:
-    """Copy a file to where nobody can change it, and hash what was copied.
+    """Hold files so that nobody changes them, and hash what is held.
 
     Args:
-        path: A regular file; a symlink is refused.
-        name: Name for messages.
-        tier: ``"sealed"``, which falls back to a private copy where the system has no memfd, or
-            ``"private-copy"``.
+        files: Name → path of a regular file; a symlink is refused.
+        tier: ``"sealed"`` or ``"pinned"``, which fall back to the next tier where the system or
+            the file does not allow them, or ``"private-copy"``.
         algorithm: Digest algorithm.
-        limits: Ceiling of the size.
+        limits: Ceiling of each size.
 
     Yields:
-        The snapshot; its bytes go when the block ends, mappings of them stay.
+        The snapshot; its bytes go when the block ends, mappings of lasting ones stay.
 
     Raises:
-        UsageError: The tier is unknown, or the file cannot be opened.
-        ChangedDuringLoad: The file grew or shrank meanwhile.
-        LimitExceeded: It is too large.
+        UsageError: The tier is unknown, or a file cannot be opened.
+        ChangedDuringLoad: A file changed meanwhile.
+        LimitExceeded: One is too large.
     """
     if tier not in TIERS:
         raise UsageError(f"unknown tier {tier!r}: expected one of {', '.join(TIERS)}")
-    hold = _sealed if tier == "sealed" and can_seal() else _private
-    descriptor = open_regular(path)
-    try:
-        size = os.fstat(descriptor).st_size
-        limits.require("file_bytes", size, where=name)
-        running = new_hash(algorithm)
-        with hold(descriptor, size, name, running) as (place, held):
-            yield Snapshot(
-                source=Source(name=name, path=place, size=size),
-                digest=Digest(algorithm, running.digest()),
-                tier=held,
-            )
-    finally:
-        os.close(descriptor)
-
-
-def can_seal() -> bool:
-    """Whether the system has anonymous files that can be sealed."""
-    return hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir()
-
-
-@contextlib.contextmanager
-def _sealed(descriptor: int, size: int, name: str, running: Hash) -> Iterator[tuple[str, Tier]]:
-    import fcntl  # noqa: PLC0415 - only where memfd exists
-
-    held = os.memfd_create("mlsecops", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
-        _copy(descriptor, held, size, name, running)
-        # F_SEAL_SEAL too: nobody may loosen or add seals later.
-        seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
-        fcntl.fcntl(held, fcntl.F_ADD_SEALS, seals)
-        yield f"/proc/self/fd/{held}", "sealed"
-    finally:
-        os.close(held)
-
-
-@contextlib.contextmanager
-def _private(descriptor: int, size: int, name: str, running: Hash) -> Iterator[tuple[str, Tier]]:
-    with tempfile.TemporaryDirectory(prefix="mlsecops-") as folder:
-        place = Path(folder, "model")
-        held = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
-        try:
-            _copy(descriptor, held, size, name, running)
-        finally:
-            os.close(held)
-        yield str(place), "private-copy"
-
-
-def _copy(source: int, target: int, size: int, name: str, running: Hash) -> None:
-    buffer = bytearray(CHUNK)
-    view = memoryview(buffer)
-    total = 0
-    with (
-        os.fdopen(source, "rb", buffering=0, closefd=False) as reader,
-        os.fdopen(target, "wb", buffering=0, closefd=False) as writer,
-    ):
-        while total <= size and (count := reader.readinto(buffer)):
-            running.update(view[:count])
-            _write(writer, view[:count])
-            total += count
-    if total != size:
-        raise ChangedDuringLoad(
-            f"{name} changed while it was being read: expected {size} bytes, got "
-            f"{'more' if total > size else total}; stop the writer and retry"
-        )
-
-
-def _write(writer: BinaryIO, view: memoryview) -> None:
-    while view:
-        view = view[writer.write(view) :]
+    with contextlib.ExitStack() as stack:
+        held: dict[str, Held] = {}
+        for name, path in files.items():
+            descriptor = open_regular(path)
+            stack.callback(os.close, descriptor)
+            limits.require("file_bytes", os.fstat(descriptor).st_size, where=name)
+            kept = hold(descriptor, tier=tier, name=name, algorithm=algorithm)
+            try:
+                held[name] = stack.enter_context(kept)
+            except OSError as error:
+                raise UsageError(f"cannot hold {name} {tier}: {error.strerror}") from error
+        sources = {
+            name: Source(name=name, path=each.path, size=each.size) for name, each in held.items()
+        }
+        taken = Snapshot(sources=sources, held=held)
+        yield taken
+        taken.confirm()
 
 
 def _descriptor_path(descriptor: int, path: str | os.PathLike[str]) -> str:

@@ -27,6 +27,7 @@ __all__ = [
     "Stamp",
     "batched",
     "hash_batch",
+    "hash_descriptor",
     "hash_file",
     "hash_files",
     "hash_pieces",
@@ -130,12 +131,28 @@ def hash_file(path: str | os.PathLike[str], *, algorithm: str = "sha256") -> tup
     """
     descriptor = open_regular(path)
     try:
-        status = os.fstat(descriptor)
-        found = Found(os.fspath(path), status.st_size, stamp=stamp_of(status))
-        buffer = bytearray(min(BUFFER, found.size + 1))
-        return _hash_open(descriptor, Piece(found), algorithm, buffer), found.size
+        digest = hash_descriptor(descriptor, os.fspath(path), algorithm=algorithm)
+        return digest, os.fstat(descriptor).st_size
     finally:
         os.close(descriptor)
+
+
+def hash_descriptor(descriptor: int, name: str, *, algorithm: str = "sha256") -> Digest:
+    """Digest of an open regular file, from its start; its position stays.
+
+    Args:
+        descriptor: Open for reading.
+        name: Name for messages.
+        algorithm: Digest algorithm.
+
+    Raises:
+        ChangedDuringLoad: Its size or times changed while it was read.
+        UsageError: It cannot be read, or the algorithm is unknown.
+    """
+    status = os.fstat(descriptor)
+    found = Found(name, status.st_size, stamp=stamp_of(status))
+    buffer = bytearray(min(BUFFER, found.size + 1))
+    return _hash_open(descriptor, Piece(found), algorithm, buffer)
 
 
 def hash_files(

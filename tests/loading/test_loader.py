@@ -232,20 +232,21 @@ def test_the_file_swapped_after_the_check_is_not_what_is_loaded(
 
 
 def test_a_sealed_copy_cannot_be_written_grown_or_shrunk(folder: Any) -> None:
-    options = {"name": "m", "tier": "sealed", "algorithm": "sha256", "limits": Limits()}
+    options = {"tier": "sealed", "algorithm": "sha256", "limits": Limits()}
     file = folder / "model.safetensors"
-    with snapshot(file, **options) as held:
-        assert held.digest == Digest.of(file.read_bytes())
-        descriptor = os.open(held.source.path, os.O_RDWR)
+    with snapshot({"m": str(file)}, **options) as held:
+        source = held.sources["m"]
+        assert held.digest("m") == Digest.of(file.read_bytes())
+        descriptor = os.open(source.path, os.O_RDWR)
         try:
             with pytest.raises(PermissionError):
                 os.write(descriptor, b"x")
-            for size in (0, held.source.size + 1):
+            for size in (0, source.size + 1):
                 with pytest.raises(PermissionError):
                     os.ftruncate(descriptor, size)
         finally:
             os.close(descriptor)
-        assert Path(held.source.path).read_bytes() == file.read_bytes()
+        assert Path(source.path).read_bytes() == file.read_bytes()
 
 
 def test_a_file_that_grows_while_it_is_copied_is_refused(folder: Any, monkeypatch: Any) -> None:
@@ -257,16 +258,16 @@ def test_a_file_that_grows_while_it_is_copied_is_refused(folder: Any, monkeypatc
         values[6] -= 10
         return os.stat_result(values)
 
-    monkeypatch.setattr("mlsecops.loading.snapshot.os.fstat", stale)
-    options = {"name": "m", "tier": "sealed", "algorithm": "sha256", "limits": Limits()}
-    with pytest.raises(ChangedDuringLoad), snapshot(file, **options):
+    monkeypatch.setattr("mlsecops.loading.tiers.os.fstat", stale)
+    options = {"tier": "sealed", "algorithm": "sha256", "limits": Limits()}
+    with pytest.raises(ChangedDuringLoad), snapshot({"m": str(file)}, **options):
         pass
 
 
 def test_without_sealed_memory_a_private_copy_is_used_and_said(
     folder: Any, trusting: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("mlsecops.loading.snapshot.can_seal", lambda: False)
+    monkeypatch.setattr("mlsecops.loading.tiers.can_seal", lambda: False)
     loaded = trusting().load(folder)
     assert loaded.tier == "private-copy"
     assert same(loaded.model, network().state_dict())
