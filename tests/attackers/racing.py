@@ -45,7 +45,9 @@ def rename(file: Path, false: bytes) -> None:
     """Move it away, then something else where it was."""
     other = Path(f"{file}.other")
     other.write_bytes(false)
-    file.rename(f"{file}.away")
+    away = Path(f"{file}.away")
+    away.unlink(missing_ok=True)  # while the file is away nothing slow must happen
+    file.rename(away)
     other.rename(file)
 
 
