@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -16,19 +17,24 @@ from types import ModuleType
 import keras
 import numpy as np
 import sklearn
+import tensorflow as tf
 import torch
 from sklearn.utils import all_estimators
+from tensorflow.core.framework import op_def_pb2
+from tensorflow.python.client import pywrap_tf_session
 from torch._weights_only_unpickler import _get_allowed_globals
 
 TARGET = Path(__file__).parent.parent / "mlsecops" / "loading" / "allowed"
 
 PYTHON = """
-_codecs.encode builtins.bool builtins.bytearray builtins.bytes builtins.complex builtins.dict
+_codecs.encode argparse.Namespace
+builtins.bool builtins.bytearray builtins.bytes builtins.complex builtins.dict
 builtins.float builtins.frozenset builtins.int builtins.list builtins.object builtins.range
 builtins.set builtins.slice builtins.str builtins.tuple collections.Counter
 collections.OrderedDict collections.defaultdict collections.deque copyreg._reconstructor
 datetime.date datetime.datetime datetime.time datetime.timedelta datetime.timezone
-decimal.Decimal fractions.Fraction uuid.UUID
+decimal.Decimal fractions.Fraction pathlib.PosixPath pathlib.PurePosixPath
+types.SimpleNamespace uuid.UUID
 """.split()  # noqa: SIM905 - a list of words to read, not a literal to parse
 NUMPY = """
 _core.multiarray._reconstruct _core.multiarray.scalar _core.numeric._frombuffer
@@ -38,6 +44,7 @@ random._pickle.__bit_generator_ctor random._mt19937.MT19937 random._pcg64.PCG64
 random._philox.Philox random._sfc64.SFC64 random.bit_generator.SeedSequence
 random.bit_generator.__pyx_unpickle_SeedSequence
 ma.core.MaskedArray ma.core._mareconstruct ma.MaskedArray rec.recarray
+random.mtrand.RandomState random._generator.Generator mean
 """.split()  # noqa: SIM905 - a list of words to read, not a literal to parse
 SKLEARN_INTERNALS = """
 sklearn.utils._bunch.Bunch sklearn.tree._tree.Tree sklearn.neighbors._kd_tree.KDTree
@@ -61,6 +68,7 @@ sklearn.neural_network._stochastic_optimizers.SGDOptimizer sklearn.calibration._
 sklearn.calibration._SigmoidCalibration sklearn.linear_model._loss.LinearModelLoss
 joblib.numpy_pickle.NumpyArrayWrapper scipy.sparse._csr.csr_matrix scipy.sparse._csr.csr_array
 scipy.sparse._csc.csc_matrix scipy.sparse._csc.csc_array scipy.sparse._coo.coo_matrix
+scipy.interpolate._bsplines.BSpline scipy._lib.array_api_compat.numpy._aliases.asarray
 """.split()  # noqa: SIM905 - a list of words to read, not a literal to parse
 SKLEARN_FAMILIES = (
     "_loss.loss",
@@ -116,6 +124,31 @@ KERAS_HOMES = (
 )
 
 
+# TensorFlow: pure operations but those that reach files, networks, devices or other code; and the
+# stateful ones that keep variables, tables, random numbers and control flow.
+TENSORFLOW_REFUSED = re.compile(
+    "File|Restore|Save|Debug|Rpc|TPU|Tpu|Xla|Snapshot|Cache|Mlir|PyFunc|Reader|ImmutableConst"
+    "|Abort|Proto|DatasetFromGraph|RegisterDataset|LoadDataset|Sleep|Test|Shard|Custom|Collective"
+    "|Host|^_|Experimental|Sdca|Fails|Output|FuncAttr|FuncList|Remote|Sql|LMDB|Print|Summary"
+    "|OptimizeDataset|RewriteDataset|ModelDataset|DatasetToGraph|Barrier|Quantile|Attr$|^Int|^None$"
+    "|Vocab|Infeed|Queue|DTensor|Mesh|Foo|SparseCore|^Attr|^DefaultAttrs|^.$|^Old$|Stub|StatsAgg"
+)
+TENSORFLOW_STATEFUL = re.compile(
+    "Assert|Assign(Add|Sub)?VariableOp|(Read|)Variable(Op|V2|Shape)?|VarHandleOp|VarIsInitializedOp"
+    "|DestroyResourceOp|Resource(Sparse)?Apply.*|Resource(Scatter.*|Gather|GatherNd)"
+    "|ResourceStridedSliceAssign|CheckNumerics(V2)?|Case|If|While|StatefulPartitionedCall"
+    "|Random(Crop|Gamma|Poisson|PoissonV2|Shuffle|StandardNormal|Uniform|UniformInt)"
+    "|(Parameterized)?TruncatedNormal|Multinomial|Stateful(Random|Standard|Truncated|Uniform).*"
+    "|RngReadAndSkip|RngSkip|StatelessRandomGetAlg|NonDeterministicInts|HashTable(V2)?"
+    "|(Anonymous)?Mutable(Dense)?HashTable(OfTensors)?(V2)?|AnonymousHashTable"
+    "|LookupTable(Find|Insert|Remove|Size|Export|Import)V2|InitializeTableV2|Stack\\w*V2"
+    "|TensorArray\\w*V3|CudnnRNN\\w*|GuaranteeConst|Empty|DeviceIndex|DisableCopyOnRead"
+    "|IsTensorFloat32Enabled|Tensor(Slice)?Dataset|RangeDataset|AnonymousIterator(V2|V3)?"
+    "|MakeIterator|IteratorGetNext(Sync|AsOptional)?|DeleteIterator|ReduceDataset"
+    "|DatasetToSingleElement|SampleDistortedBoundingBox(V2)?"
+)
+
+
 def modules(package: ModuleType) -> Iterator[ModuleType]:
     """A package and all its modules."""
     yield package
@@ -154,8 +187,7 @@ def sklearn_names() -> Iterator[str]:
             if isinstance(value, type) and value.__module__ == module.__name__:
                 yield f"{module.__name__}.{name}"
     for name, kind in all_estimators():
-        if name != "FunctionTransformer":
-            yield f"{kind.__module__}.{name}"
+        yield f"{kind.__module__}.{name}"
 
 
 def keras_names() -> Iterator[str]:
@@ -188,6 +220,16 @@ def keras_names() -> Iterator[str]:
                 yield f"{module.__name__}.{name}"
 
 
+def tensorflow_names() -> Iterator[str]:
+    """Operations that compute, and keep what they compute in the process."""
+    found = op_def_pb2.OpList()
+    found.ParseFromString(pywrap_tf_session.TF_GetBuffer(pywrap_tf_session.TF_GetAllOpList()))
+    for operation in found.op:
+        pure = not operation.is_stateful and not TENSORFLOW_REFUSED.search(operation.name)
+        if pure or TENSORFLOW_STATEFUL.fullmatch(operation.name):
+            yield operation.name
+
+
 def write(name: str, versions: str, names: Iterable[str]) -> None:
     """Write one list."""
     lines = [f"# {versions}; written by scripts/list_globals.py", *sorted(set(names))]
@@ -200,3 +242,4 @@ if __name__ == "__main__":
     write("torch", f"torch {torch.__version__.partition('+')[0]}", torch_names())
     write("sklearn", f"scikit-learn {sklearn.__version__}", sklearn_names())
     write("keras", f"keras {keras.__version__}", keras_names())
+    write("tensorflow", f"tensorflow {tf.__version__}", tensorflow_names())

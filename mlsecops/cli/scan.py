@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Collection, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
 from mlsecops.cli.terminal import plural, show, show_json
-from mlsecops.errors import ContentRefused
 from mlsecops.findings import Finding, Severity
-from mlsecops.loading import Verdict, scan
-from mlsecops.provenance.tree import list_tree
+from mlsecops.loading import Verdict, scan_each
 
 EXAMPLE = "example: mlsecops scan model/ other.safetensors --strict --format json"
 
@@ -41,23 +38,6 @@ def run(options: argparse.Namespace) -> int:
     ]
     _print(verdicts, options.format, strict=strict)
     return int(any(verdict.refused or (strict and verdict.unchecked) for verdict in verdicts))
-
-
-def scan_each(path: str, *, allow_globals: Collection[str]) -> list[Verdict]:
-    """A verdict on a file, or on every file of a folder, each under its own path.
-
-    Raises:
-        UsageError: The path cannot be opened.
-    """
-    if not Path(path).is_dir():
-        return [scan(path, allow_globals=allow_globals)]
-    try:
-        names = list_tree(os.path.realpath(path), ignore=(".git",)).files
-    except ContentRefused:
-        names = {}
-    each = [scan(Path(path) / name, allow_globals=allow_globals) for name in names]
-    # A folder that cannot be listed, or that holds nothing, gets the verdict of the whole.
-    return each or [scan(path, allow_globals=allow_globals)]
 
 
 def _print(verdicts: list[Verdict], form: str, *, strict: bool) -> None:

@@ -9,7 +9,7 @@ read the very same bytes (``loader``). ``scan`` stops at the Verdict.
 
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.loader import LoadedModel, SecureLoader
-from mlsecops.loading.scanner import scan
+from mlsecops.loading.scanner import scan, scan_each
 from mlsecops.loading.verdict import Unchecked, Verdict
 
-__all__ = ["Limits", "LoadedModel", "SecureLoader", "Unchecked", "Verdict", "scan"]
+__all__ = ["Limits", "LoadedModel", "SecureLoader", "Unchecked", "Verdict", "scan", "scan_each"]

@@ -36,7 +36,7 @@ def examine_companion(source: Source, limits: Limits) -> Examination:
     except UnicodeDecodeError:
         return Examination(unchecked=(Unchecked(what=source.name, why="not UTF-8 text"),))
     if suffix == ".jinja":
-        return Examination(findings=(_template(text, source.name, ""),))
+        return Examination(findings=(examine_template(text, source.name, ""),))
     if suffix != ".json":
         return Examination()
     try:
@@ -73,13 +73,14 @@ def _templates(value: Any, artifact: str, where: str) -> Iterator[Finding]:
     """One template, or several under names."""
     inner = value.values() if isinstance(value, dict) else value
     if isinstance(value, str):
-        yield _template(value, artifact, where)
+        yield examine_template(value, artifact, where)
     elif isinstance(value, (dict, list)):
         for item in inner:
             yield from _templates(item, artifact, where)
 
 
-def _template(text: str, artifact: str, where: str) -> Finding:
+def examine_template(text: str, artifact: str, where: str) -> Finding:
+    """What a chat template is: information, or a reach for Python's internals."""
     reach = _INTERNALS.search(text)
     if reach is None:
         return Finding(

@@ -10,8 +10,11 @@ import zipfile
 from pathlib import PurePosixPath
 from typing import Final
 
-from mlsecops.errors import FormatRefused
+from mlsecops.errors import ContentRefused, FormatRefused
+from mlsecops.loading.compression import compression, peek
+from mlsecops.loading.limits import Limits
 from mlsecops.loading.snapshot import Source
+from mlsecops.loading.wire import BYTES, VARINT, Reader
 
 
 class Format(enum.StrEnum):
@@ -28,7 +31,16 @@ class Format(enum.StrEnum):
     NPY = "npy"
     NPZ = "npz"
     GGUF = "gguf"
+    ONNX = "onnx"
+    SAVED_MODEL = "savedmodel"
+    TENSOR_INDEX = "tensor-index"
+    TENSOR_DATA = "tensor-data"
+    TFLITE = "tflite"
+    SKOPS = "skops"
+    JOBLIB = "joblib"
     ZIP = "zip"
+    TAR = "tar"
+    COMPRESSED = "compressed"
     COMPANION = "companion"
     UNKNOWN = "unknown"
 
@@ -40,10 +52,14 @@ _MAGIC: Final = (
     (b"\x93NUMPY", Format.NPY),
     (b"GGUF", Format.GGUF),
 )
+_TFLITE_AT, _TAR_AT, _TAR = 4, 257, b"ustar"
+_TABLE_END: Final = bytes.fromhex("57fb808b247547db")
+"""How the table of a TensorFlow checkpoint ends."""
 _TORCH_ANY: Final = frozenset(
     {Format.TORCH, Format.TORCH_LEGACY, Format.TORCHSCRIPT, Format.PICKLE, Format.PT2}
 )
-_PICKLES: Final = frozenset({Format.PICKLE, Format.TORCH_LEGACY})
+_PICKLES: Final = frozenset({Format.PICKLE, Format.TORCH_LEGACY, Format.JOBLIB})
+_PACKED: Final = frozenset({Format.COMPRESSED, Format.JOBLIB})
 CLAIMS: Final[dict[str, frozenset[Format]]] = {
     ".safetensors": frozenset({Format.SAFETENSORS}),
     ".pt": _TORCH_ANY,
@@ -57,6 +73,15 @@ CLAIMS: Final[dict[str, frozenset[Format]]] = {
     ".npy": frozenset({Format.NPY}),
     ".npz": frozenset({Format.NPZ}),
     ".gguf": frozenset({Format.GGUF}),
+    ".onnx": frozenset({Format.ONNX}),
+    ".pb": frozenset({Format.SAVED_MODEL, Format.ONNX, Format.COMPANION, Format.UNKNOWN}),
+    ".tflite": frozenset({Format.TFLITE}),
+    ".skops": frozenset({Format.SKOPS}),
+    ".tar": frozenset({Format.TAR}),
+    ".tgz": _PACKED,
+    ".gz": _PACKED,
+    ".bz2": _PACKED,
+    ".xz": _PACKED,
     ".pkl": _PICKLES,
     ".pickle": _PICKLES,
     ".joblib": _PICKLES,
@@ -74,24 +99,60 @@ COMPANION_NAMES: Final = frozenset(
     }
 )  # fmt: skip
 _SAFETENSORS_PREFIX: Final = 9
+_MESSAGES: Final = (
+    (Format.SAVED_MODEL, {(1, VARINT), (2, BYTES)}, {(2, BYTES)}),
+    (
+        Format.ONNX,
+        {(1, VARINT), (5, VARINT), *((n, BYTES) for n in (2, 3, 4, 6, 7, 8, 14, 20, 25, 26))},
+        {(7, BYTES)},
+    ),
+    (
+        Format.COMPANION,  # a SavedModel's fingerprint
+        {*((n, VARINT) for n in range(1, 6)), (6, BYTES), (7, BYTES)},
+        {(1, VARINT), (2, VARINT)},
+    ),
+)
+"""Format, the fields that its outermost message may have, and those it must have."""
 
 
 def detect(source: Source) -> Format:
     """Format of a file's content; UNKNOWN when nothing fits."""
-    head = source.head(64)
+    head, suffix = source.head(64), PurePosixPath(source.name).suffix.lower()
+    for told in (_by_magic, _packed, _message, _by_name):
+        found = told(source, head, suffix)
+        if found is not None:
+            return found
+    return Format.TENSOR_INDEX if source.tail(len(_TABLE_END)) == _TABLE_END else Format.UNKNOWN
+
+
+def _by_magic(source: Source, head: bytes, _: str) -> Format | None:
     if head.startswith(b"PK\x03\x04"):
         return _zip_format(source)
     for magic, found in _MAGIC:
         if head.startswith(magic):
             return found
+    if head[_TFLITE_AT:].startswith(b"TFL3"):
+        return Format.TFLITE
     if _is_safetensors(head, source.size):
         return Format.SAFETENSORS
-    if head[:1] == b"\x80" and head[1:2] in {b"\0", b"\x01", b"\x02", b"\x03", b"\x04", b"\x05"}:
-        return Format.PICKLE
-    suffix = PurePosixPath(source.name).suffix.lower()
+    return Format.PICKLE if _is_pickle(head) else None
+
+
+def _packed(source: Source, head: bytes, suffix: str) -> Format | None:
+    if kind := compression(head):
+        plain = peek(source, kind)
+        if CLAIMS.get(suffix) == _PICKLES or _is_pickle(plain):
+            return Format.JOBLIB
+        if plain:
+            return Format.COMPRESSED
+    tar = source.head(_TAR_AT + len(_TAR)).endswith(_TAR)
+    return Format.TAR if tar and source.size > _TAR_AT else None
+
+
+def _by_name(source: Source, _: bytes, suffix: str) -> Format | None:
     if CLAIMS.get(suffix) == _PICKLES:
         return Format.PICKLE  # protocols 0 and 1 have no magic: the walk decides
-    return Format.COMPANION if is_companion(source.name) else Format.UNKNOWN
+    return Format.COMPANION if is_companion(source.name) else None
 
 
 def is_companion(name: str) -> bool:
@@ -123,6 +184,23 @@ def _is_safetensors(head: bytes, size: int) -> bool:
     return 0 < int.from_bytes(head[:8], "little") <= size - 8
 
 
+def _is_pickle(head: bytes) -> bool:
+    return head[:1] == b"\x80" and head[1:2] in {b"\0", b"\x01", b"\x02", b"\x03", b"\x04", b"\x05"}
+
+
+def _message(source: Source, head: bytes, suffix: str) -> Format | None:
+    """Formats that are protocol buffers, which have no magic: their outermost fields decide."""
+    if not head.startswith(b"\x08") and suffix not in {".onnx", ".pb"}:
+        return None
+    with source.stream() as stream:
+        reader = Reader(stream, source.size, where=source.name, limits=Limits(opcodes=100_000))
+        try:
+            found = {(field.number, field.kind) for field in reader.fields(reader.whole)}
+        except ContentRefused:
+            return None
+    return next((name for name, most, least in _MESSAGES if least <= found <= most), None)
+
+
 def _zip_format(source: Source) -> Format:
     try:
         with source.stream() as stream, zipfile.ZipFile(stream) as archive:
@@ -136,6 +214,8 @@ def _zip_format(source: Source) -> Format:
         return Format.PT2
     if "data.pkl" in leaves:
         return Format.TORCH
+    if "schema.json" in names:
+        return Format.SKOPS
     if "config.json" in names and "metadata.json" in names:
         return Format.KERAS
     return Format.NPZ if names and all(name.endswith(".npy") for name in names) else Format.ZIP

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Collection, Iterator
+from functools import cache
 from typing import Any, Final
 
 from mlsecops.errors import FormatRefused, LimitExceeded
@@ -51,11 +52,11 @@ def examine_keras(source: Source, limits: Limits, allowed: Collection[str] = ())
             require_contained(weights, where=f"{source.name}: {WEIGHTS}", limits=limits)
     # Our loader drops the model's own compilation alone (compile=False); others build it.
     compiled = config.pop("compile_config", None)
-    findings = [*_findings(config, "config", source.name, allowed, limits)]
+    findings = [*object_findings(config, "config", source.name, allowed, limits)]
     at = "config.compile_config"
     findings += [
         dataclasses.replace(found, severity=Severity.MEDIUM)
-        for found in _findings(compiled, at, source.name, allowed, limits)
+        for found in object_findings(compiled, at, source.name, allowed, limits)
     ]
     return Examination(findings=tuple(findings))
 
@@ -70,9 +71,29 @@ def _parse(text: bytes, where: str) -> dict[str, Any]:
     return config
 
 
-def _findings(
-    value: Any, place: str, artifact: str, allowed: Collection[str], limits: Limits
+def object_findings(
+    value: Any,
+    place: str,
+    artifact: str,
+    allowed: Collection[str],
+    limits: Limits,
+    *,
+    legacy: bool = False,
 ) -> Iterator[Finding]:
+    """Objects of a configuration that are not on the list.
+
+    Args:
+        value: The configuration, or a part.
+        place: Where it stands.
+        artifact: Name for findings.
+        allowed: Names allowed besides Keras' own.
+        limits: Ceiling of the nesting.
+        legacy: Whether names may stand without a module, as Keras 2 wrote them; they are then
+            looked up among Keras' own.
+
+    Raises:
+        LimitExceeded: It is nested too deeply.
+    """
     pending = [(value, place, 0)]
     while pending:
         item, at, depth = pending.pop()
@@ -80,14 +101,14 @@ def _findings(
             raise LimitExceeded(f"{artifact}: {at}: nested deeper than {limits.depth}")
         if isinstance(item, dict):
             if "class_name" in item:
-                yield from _object(item, at, artifact, allowed)
+                yield from _object(item, at, artifact, allowed, legacy=legacy)
             pending += [(inner, f"{at}.{key}", depth + 1) for key, inner in item.items()]
         elif isinstance(item, list):
             pending += [(inner, f"{at}[{n}]", depth + 1) for n, inner in enumerate(item)]
 
 
 def _object(
-    item: dict[str, Any], at: str, artifact: str, allowed: Collection[str]
+    item: dict[str, Any], at: str, artifact: str, allowed: Collection[str], *, legacy: bool
 ) -> Iterator[Finding]:
     kind, module, registered = (
         _text(item.get(key)) for key in ("class_name", "module", "registered_name")
@@ -101,6 +122,8 @@ def _object(
     known = _known_function(module, leaf) if kind == "function" else name in listed("keras")
     if target in allowed or (known and target == name):
         return
+    if legacy and module is None and registered is None and kind in _leaves():
+        return
     yield Finding(
         rule="keras-lambda" if kind in {"Lambda", "__lambda__"} else "keras-object",
         severity=Severity.CRITICAL,
@@ -111,6 +134,12 @@ def _object(
         where=at,
         artifact=artifact,
     )
+
+
+@cache
+def _leaves() -> frozenset[str]:
+    """Names without their modules, as legacy files have them."""
+    return frozenset(name.rpartition(".")[2] for name in listed("keras"))
 
 
 def _text(value: Any) -> str | None:

@@ -25,7 +25,7 @@ def examine_npy(source: Source, limits: Limits) -> Examination:
     """
     limits.require("file_bytes", source.size, where=source.name)
     with source.stream() as stream:
-        _require_plain(stream, source.size, source.name)
+        require_plain(stream, source.size, source.name)
     return Examination()
 
 
@@ -34,11 +34,18 @@ def examine_npz(source: Source, limits: Limits) -> Examination:
     with archive(source, limits=limits) as opened:
         for name, entry in opened.entries.items():
             with opened.stream(name) as stream:
-                _require_plain(stream, entry.size, f"{source.name}: {name}")
+                require_plain(stream, entry.size, f"{source.name}: {name}")
     return Examination()
 
 
-def _require_plain(stream: BinaryIO, size: int, where: str) -> None:
+def require_plain(stream: BinaryIO, size: int, where: str) -> None:
+    """Check one array's header against the bytes that follow.
+
+    Raises:
+        UnsafeContent: It holds Python objects, which are pickled.
+        FormatRefused: It is malformed.
+        LimitExceeded: It declares more than it holds.
+    """
     from numpy.lib import format as npy  # noqa: PLC0415 - a scan of other formats needs no numpy
 
     try:

@@ -11,6 +11,7 @@ from typing import BinaryIO, Final, cast
 from mlsecops.errors import FormatRefused
 from mlsecops.findings import Finding, Severity
 from mlsecops.loading.archive import Archive, archive
+from mlsecops.loading.compression import expanded
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.pickles import Walker
 from mlsecops.loading.snapshot import Source
@@ -69,6 +70,18 @@ def examine_pickle(source: Source, limits: Limits, allowed: Collection[str]) -> 
     if walker.walk.arrays:
         walker.walk.findings += _as_plain_pickle(source, limits, allowed)
     return _examination(walker.walk)
+
+
+def examine_joblib(source: Source, limits: Limits, allowed: Collection[str]) -> Examination:
+    """Walk the pickles of a file that joblib compressed (see :func:`examine_pickle`).
+
+    Raises:
+        FormatRefused: It is malformed.
+        LimitExceeded: It holds far more than it stores, or too many opcodes.
+        MissingExtra: Its compression needs a package that is not installed.
+    """
+    with expanded(source, limits=limits) as plain:
+        return examine_pickle(plain, limits, allowed)
 
 
 def examine_torch_legacy(source: Source, limits: Limits, allowed: Collection[str]) -> Examination:

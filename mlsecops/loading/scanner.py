@@ -5,6 +5,7 @@ A path comes in; each file's format is told by content, its scanner run, and a V
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -13,18 +14,27 @@ from typing import Final
 from mlsecops.errors import ContentRefused, MissingExtra, UsageError
 from mlsecops.findings import Finding, Severity
 from mlsecops.loading.allowed import pickle_globals
+from mlsecops.loading.beside import beside_findings, tensor_data
 from mlsecops.loading.companions import examine_companion
 from mlsecops.loading.formats import Format, detect, require_agreement
+from mlsecops.loading.gguf_file import examine_gguf
+from mlsecops.loading.hdf5_file import examine_hdf5
 from mlsecops.loading.keras_file import examine_keras
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.numpy_file import examine_npy, examine_npz
+from mlsecops.loading.onnx_file import examine_onnx
 from mlsecops.loading.pickle_file import (
+    examine_joblib,
     examine_pickle,
     examine_torch,
     examine_torch_legacy,
 )
 from mlsecops.loading.safetensors_file import examine_safetensors
+from mlsecops.loading.savedmodel_file import examine_savedmodel
+from mlsecops.loading.skops_file import examine_skops
 from mlsecops.loading.snapshot import Source, opened
+from mlsecops.loading.tflite_file import examine_tflite
+from mlsecops.loading.unpack import MOST_NESTED, unpacked
 from mlsecops.loading.verdict import Examination, Unchecked, Verdict, join, refusal
 from mlsecops.provenance.tree import list_tree
 
@@ -33,18 +43,28 @@ _DATA: Final[dict[Format, Callable[[Source, Limits], Examination]]] = {
     Format.NPY: examine_npy,
     Format.NPZ: examine_npz,
     Format.COMPANION: examine_companion,
+    Format.GGUF: examine_gguf,
+    Format.TENSOR_INDEX: lambda _source, _limits: Examination(),
 }
 _NAMED: Final[dict[Format, Callable[[Source, Limits, Collection[str]], Examination]]] = {
     Format.KERAS: examine_keras,
+    Format.HDF5: examine_hdf5,
+    Format.ONNX: examine_onnx,
+    Format.SAVED_MODEL: examine_savedmodel,
+    Format.TFLITE: examine_tflite,
+}
+"""Scanners with a list of their own, which audited names lengthen."""
+_PICKLED: Final[dict[Format, Callable[[Source, Limits, Collection[str]], Examination]]] = {
     Format.PICKLE: examine_pickle,
+    Format.JOBLIB: examine_joblib,
+    Format.SKOPS: examine_skops,
     Format.TORCH: examine_torch,
     Format.TORCH_LEGACY: examine_torch_legacy,
 }
+_PACKED: Final = frozenset({Format.ZIP, Format.TAR, Format.COMPRESSED})
 _CODE: Final = {Format.TORCHSCRIPT: "torchscript", Format.PT2: "pt2"}
 _WHY: Final = {
-    Format.HDF5: "no scanner for whole HDF5 models; save as .keras or safetensors",
-    Format.GGUF: "no scanner for GGUF",
-    Format.ZIP: "a zip archive of no known format",
+    Format.TENSOR_DATA: "bytes without a format",
     Format.UNKNOWN: "no known format",
 }
 
@@ -80,32 +100,77 @@ def scan(
     real = os.path.realpath(path)
     shown = os.fspath(path)
     if not Path(real).is_dir():
-        return _scan_file(real, shown, allow_globals, ceilings)
+        return _scan_file(real, shown, allow_globals, ceilings, 0)[0]
+    return join(shown, scan_each(path, allow_globals=allow_globals, limits=ceilings))
+
+
+def scan_each(
+    path: str | os.PathLike[str],
+    *,
+    allow_globals: Collection[str] = (),
+    limits: Limits | None = None,
+    nested: int = 0,
+) -> list[Verdict]:
+    """A verdict on a file, or on every file of a folder, each under its own path.
+
+    Args:
+        path: A regular file or a folder.
+        allow_globals: Audited names.
+        limits: Ceilings; the defaults otherwise.
+        nested: How many archives the path lies in.
+
+    Raises:
+        UsageError: The path cannot be opened.
+    """
+    ceilings = limits or Limits()
+    real, shown = os.path.realpath(path), os.fspath(path)
+    if not Path(real).is_dir():
+        return [_scan_file(real, shown, allow_globals, ceilings, nested)[0]]
     try:
         files = list_tree(real, ignore=(".git",)).files
     except ContentRefused as error:
-        return _refused(shown, "folder", error)
-    return join(
-        shown,
-        [
-            _scan_file(found.path, os.path.join(shown, name), allow_globals, ceilings)  # noqa: PTH118 - shown as the caller wrote it
-            for name, found in files.items()
-        ],
-    )
+        return [_refused(shown, "folder", error)]
+    each = {
+        name: _scan_file(
+            found.path,
+            os.path.join(shown, name),  # noqa: PTH118 - shown as the caller wrote it
+            allow_globals,
+            ceilings,
+            nested,
+        )
+        for name, found in files.items()
+    }
+    data = tensor_data({name: result[1] for name, result in each.items()})
+    return [
+        _as_data(verdict) if name in data and verdict.format == Format.UNKNOWN else verdict
+        for name, (verdict, _) in each.items()
+    ] or [Verdict(path=shown, format="folder", findings=(), unchecked=())]
 
 
-def _scan_file(path: str, name: str, allow: Collection[str], limits: Limits) -> Verdict:
+def _as_data(verdict: Verdict) -> Verdict:
+    """What another file of the folder reads as numbers, in ranges that were checked there."""
+    return Verdict(path=verdict.path, format=Format.TENSOR_DATA, findings=(), unchecked=())
+
+
+def _scan_file(
+    path: str, name: str, allow: Collection[str], limits: Limits, nested: int
+) -> tuple[Verdict, Examination]:
     try:
         with opened(path, name=name) as source:
-            return examine(source, allow_globals=allow, limits=limits)[0]
+            verdict, result = examine(source, allow_globals=allow, limits=limits, nested=nested)
     except ContentRefused as error:
-        return _refused(name, "unknown", error)
+        return _refused(name, "unknown", error), Examination()
+    return _with(verdict, beside_findings(path, name, result)), result
+
+
+def _with(verdict: Verdict, findings: tuple[Finding, ...]) -> Verdict:
+    return dataclasses.replace(verdict, findings=verdict.findings + findings)
 
 
 def examine(
-    source: Source, *, allow_globals: Collection[str], limits: Limits
+    source: Source, *, allow_globals: Collection[str], limits: Limits, nested: int = 0
 ) -> tuple[Verdict, Examination]:
-    """Scan bytes that are held open.
+    """Scan bytes that are held open; other files that they refer to are the caller's to check.
 
     Returns:
         The Verdict, and the scanner's own result with the names that a pickle imports.
@@ -115,7 +180,10 @@ def examine(
         limits.require("file_bytes", source.size, where=source.name)
         found = detect(source)
         require_agreement(source, found)
-        result = _examine(source, found, allow_globals, limits)
+        if found in _PACKED:
+            result = _examine_packed(source, found, allow_globals, limits, nested)
+        else:
+            result = _examine(source, found, allow_globals, limits)
     except ContentRefused as error:
         return _refused(source.name, found, error), Examination()
     except MissingExtra as error:
@@ -135,14 +203,47 @@ def _examine(
 ) -> Examination:
     if found in _DATA:
         return _DATA[found](source, limits)
+    extra = frozenset(allow_globals)
     if found in _NAMED:
-        extra = frozenset(allow_globals)
-        names = extra if found is Format.KERAS else pickle_globals() | extra
-        return _NAMED[found](source, limits, names)
+        return _NAMED[found](source, limits, extra)
+    if found in _PICKLED:
+        return _PICKLED[found](source, limits, pickle_globals() | extra)
     if found in _CODE and _CODE[found] not in allow_globals:
         return Examination(findings=(_code(source, _CODE[found]),))
     why = _WHY.get(found, "code that was allowed by name and not analysed")
     return Examination(unchecked=(Unchecked(what=source.name, why=why),))
+
+
+def _examine_packed(
+    source: Source, found: Format, allow: Collection[str], limits: Limits, nested: int
+) -> Examination:
+    """Scan what an archive holds; places are told as ``archive!/entry``."""
+    if nested >= MOST_NESTED:
+        why = f"{nested} archives deep; unpack it and scan what it holds"
+        return Examination(unchecked=(Unchecked(what=source.name, why=why),))
+    with unpacked(source, found, limits=limits) as folder:
+        each = scan_each(folder, allow_globals=allow, limits=limits, nested=nested + 1)
+
+    def place(path: str) -> str:
+        return path.replace(os.fspath(folder), f"{source.name}!", 1)
+
+    return Examination(
+        findings=tuple(
+            dataclasses.replace(
+                finding,
+                artifact=source.name,
+                message=finding.message.replace(os.fspath(folder), f"{source.name}!"),
+                where=" ".join(filter(None, (place(finding.artifact), finding.where))),
+            )
+            for verdict in each
+            for finding in verdict.findings
+        ),
+        unchecked=tuple(
+            Unchecked(what=place(item.what), why=item.why)
+            for verdict in each
+            for item in verdict.unchecked
+        ),
+    )
 
 
 def _refused(path: str, found: str, error: Exception) -> Verdict:

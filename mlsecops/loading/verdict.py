@@ -32,6 +32,19 @@ class Unchecked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """Another file that a model reads part of.
+
+    Attributes:
+        name: Its name, relative to the model's folder.
+        end: How many bytes it must have at least.
+    """
+
+    name: str
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Examination:
     """What one format's scanner found.
 
@@ -39,17 +52,20 @@ class Examination:
         findings: In the order they stand in the file.
         unchecked: What it did not look into.
         globals: Qualified names that a pickle imports and the allowlist covers.
+        beside: Other files that loading it reads.
     """
 
     findings: tuple[Finding, ...] = ()
     unchecked: tuple[Unchecked, ...] = ()
     globals: frozenset[str] = frozenset()
+    beside: tuple[Beside, ...] = ()
 
     def __or__(self, other: Examination) -> Examination:
         return Examination(
             findings=self.findings + other.findings,
             unchecked=self.unchecked + other.unchecked,
             globals=self.globals | other.globals,
+            beside=self.beside + other.beside,
         )
 
 

@@ -95,9 +95,9 @@ def test_an_audited_name_is_allowed_by_its_exact_name(tmp_path: Any) -> None:
 
 
 def test_what_is_unknown_is_unchecked_and_never_clean(tmp_path: Any) -> None:
-    for name in ("weights", "model.xyz", "model.gguf", "m.h5"):
+    for name in ("weights", "model.xyz"):
         file = tmp_path / name
-        file.write_bytes({"model.gguf": b"GGUF", "m.h5": b"\x89HDF\r\n\x1a\n"}.get(name, b"??") * 9)
+        file.write_bytes(b"?" * 18)
         verdict = scan(file)
         assert not verdict.findings
         assert [item.what for item in verdict.unchecked] == [str(file)]

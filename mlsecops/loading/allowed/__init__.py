@@ -12,7 +12,7 @@ from typing import Final, Literal, TypeAlias
 
 __all__ = ["Listed", "listed", "pickle_globals"]
 
-Listed: TypeAlias = Literal["python", "numpy", "torch", "sklearn", "keras"]
+Listed: TypeAlias = Literal["python", "numpy", "torch", "sklearn", "keras", "tensorflow"]
 PICKLE_LISTS: Final[tuple[Listed, ...]] = ("python", "numpy", "torch", "sklearn")
 
 

@@ -1,0 +1,187 @@
+"""Whether a TensorFlow Lite model's tables stay inside the file and its operators are known ones.
+
+Source: FlatBuffers binary format ("Internals"); tensorflow/lite/schema/schema.fbs, version 3.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Collection, Iterator
+from typing import Final
+
+from mlsecops.errors import FormatRefused, LimitExceeded
+from mlsecops.findings import Finding, Severity
+from mlsecops.loading.allowed import listed
+from mlsecops.loading.limits import Limits
+from mlsecops.loading.snapshot import Source
+from mlsecops.loading.verdict import Examination
+
+MAGIC: Final = b"TFL3"
+_CUSTOM: Final = 32
+_FLEX: Final = "Flex"
+_KNOWN_CUSTOM: Final = frozenset(
+    {"TFLite_Detection_PostProcess", "Convolution2DTransposeBias", "MaxPoolingWithArgmax2D",
+     "MaxUnpooling2D", "AudioSpectrogram", "Mfcc", "RFFT2D"}
+)  # fmt: skip
+"""Custom operators whose kernels are in the TensorFlow Lite library itself."""
+_BYTES: Final = {
+    0: 4, 1: 2, 2: 4, 3: 1, 4: 8, 6: 1, 7: 2, 8: 8, 9: 1, 10: 8, 11: 16, 12: 8, 15: 4, 16: 2,
+}  # fmt: skip
+_MODEL_CODES, _MODEL_GRAPHS, _MODEL_BUFFERS = 1, 2, 4
+
+
+def examine_tflite(source: Source, limits: Limits, allowed: Collection[str]) -> Examination:
+    """Check tables, indices, buffers and operators.
+
+    Args:
+        source: The model.
+        limits: Ceilings; the file is read whole, so it must be within ``header_bytes`` × 20.
+        allowed: Custom operators allowed besides those of the library.
+
+    Raises:
+        FormatRefused: A table leaves the file, or an index names nothing.
+        LimitExceeded: It declares too much.
+    """
+    limits.require("file_bytes", source.size, where=source.name)
+    with source.stream() as stream:
+        tables = _Tables(stream.read(), source.name, limits)
+    try:
+        findings = tuple(_examine(tables, source.name, allowed))
+    except struct.error as error:
+        raise FormatRefused(f"{source.name}: a table that leaves the file: {error}") from error
+    return Examination(findings=findings)
+
+
+class _Tables:
+    """Reads tables of a flat buffer, each offset checked."""
+
+    def __init__(self, data: bytes, where: str, limits: Limits) -> None:
+        self._data, self._where, self._limits = data, where, limits
+        self._seen = 0
+
+    def root(self) -> int:
+        return self._inside(self.number(0, "<I"))
+
+    def number(self, at: int, form: str) -> int:
+        if at < 0:
+            raise FormatRefused(f"{self._where}: an offset before the file")
+        return int(struct.unpack_from(form, self._data, at)[0])
+
+    def field(self, table: int, index: int) -> int | None:
+        """Where a table's field stands; None when it is left out."""
+        self._seen += 1
+        if self._seen > self._limits.opcodes:
+            raise LimitExceeded(f"{self._where}: over {self._limits.opcodes} fields")
+        vtable = table - self.number(table, "<i")
+        if 4 + 2 * index >= self.number(vtable, "<H"):
+            return None
+        offset = self.number(vtable + 4 + 2 * index, "<H")
+        return table + offset if offset else None
+
+    def scalar(self, table: int, index: int, form: str) -> int:
+        at = self.field(table, index)
+        return 0 if at is None else self.number(at, form)
+
+    def span(self, table: int, index: int, item: int) -> tuple[int, int]:
+        """Where a vector's items begin, and how many there are."""
+        at = self.field(table, index)
+        if at is None:
+            return 0, 0
+        start = self._inside(at + self.number(at, "<I"))
+        count = self.number(start, "<I")
+        if start + 4 + count * item > len(self._data):
+            raise FormatRefused(f"{self._where}: a vector of {count} items leaves the file")
+        return start + 4, count
+
+    def numbers(self, table: int, index: int) -> tuple[int, ...]:
+        start, count = self.span(table, index, 4)
+        return struct.unpack_from(f"<{count}i", self._data, start)
+
+    def tables(self, table: int, index: int) -> Iterator[int]:
+        start, count = self.span(table, index, 4)
+        self._limits.require("tensors", count, where=self._where)
+        for at in range(start, start + 4 * count, 4):
+            yield self._inside(at + self.number(at, "<I"))
+
+    def text(self, table: int, index: int) -> str:
+        start, count = self.span(table, index, 1)
+        return self._data[start : start + count].decode("utf-8", "backslashreplace")
+
+    def require(self, holds: Callable[[int], bool], numbers: Collection[int], what: str) -> None:
+        for number in numbers:
+            if not holds(number):
+                raise FormatRefused(f"{self._where}: {what} {number} is none of the file's")
+
+    def require_range(self, start: int, size: int) -> None:
+        if start + size > len(self._data):
+            raise FormatRefused(f"{self._where}: a buffer of {size} bytes leaves the file")
+
+    def _inside(self, at: int) -> int:
+        if at >= len(self._data):
+            raise FormatRefused(f"{self._where}: an offset of {at} leaves the file")
+        return at
+
+
+def _examine(tables: _Tables, artifact: str, allowed: Collection[str]) -> Iterator[Finding]:
+    root = tables.root()
+    codes = 0
+    for code in tables.tables(root, _MODEL_CODES):
+        codes += 1
+        builtin = max(tables.scalar(code, 0, "<b"), tables.scalar(code, 3, "<i"))
+        name = tables.text(code, 1)
+        if builtin == _CUSTOM and not _known(name) and name not in allowed:
+            yield Finding(
+                rule="tflite-operator",
+                severity=Severity.HIGH,
+                message=(
+                    f"uses operator {name!r}, which a library outside the file implements, or "
+                    f"which is not on the allowlist; if audited, allow_globals=[{name!r}]"
+                ),
+                where=name,
+                artifact=artifact,
+            )
+    buffers = [_buffer(tables, at) for at in tables.tables(root, _MODEL_BUFFERS)]
+    for graph in tables.tables(root, _MODEL_GRAPHS):
+        _require_graph(tables, graph, codes, buffers, artifact)
+
+
+def _known(name: str) -> bool:
+    if name.startswith(_FLEX):
+        return name.removeprefix(_FLEX) in listed("tensorflow")
+    return name in _KNOWN_CUSTOM
+
+
+def _buffer(tables: _Tables, at: int) -> int:
+    _, inline = tables.span(at, 0, 1)
+    offset, size = tables.scalar(at, 1, "<Q"), tables.scalar(at, 2, "<Q")
+    if offset > 1:
+        tables.require_range(offset, size)
+        return size
+    return inline
+
+
+def _require_graph(
+    tables: _Tables, graph: int, codes: int, buffers: list[int], artifact: str
+) -> None:
+    count = 0
+    for tensor in tables.tables(graph, 0):
+        count += 1
+        buffer = tables.scalar(tensor, 2, "<I")
+        tables.require(lambda n: n < len(buffers), [buffer], "buffer")
+        shape, kind = tables.numbers(tensor, 0), tables.scalar(tensor, 1, "<b")
+        sparse = tables.field(tensor, 6) is not None
+        if min(shape, default=0) < 0:
+            raise FormatRefused(f"{artifact}: a tensor with a negative dimension: {shape}")
+        need = math.prod(shape) * _BYTES.get(kind, 0)
+        if buffers[buffer] and kind in _BYTES and not sparse and need != buffers[buffer]:
+            raise FormatRefused(
+                f"{artifact}: a tensor of shape {shape} takes {need} bytes, "
+                f"its buffer has {buffers[buffer]}"
+            )
+    for index in (1, 2):
+        tables.require(lambda n: 0 <= n < count, tables.numbers(graph, index), "tensor")
+    for operator in tables.tables(graph, 3):
+        tables.require(lambda n: n < codes, [tables.scalar(operator, 0, "<I")], "operator")
+        for index in (1, 2):
+            tables.require(lambda n: -1 <= n < count, tables.numbers(operator, index), "tensor")

@@ -1,0 +1,136 @@
+"""The fields of a protocol buffer, read one by one and never beyond the message they stand in.
+
+A stream and a range come in; fields go out. Nothing is decoded that nobody asks for, so a tensor of
+gigabytes costs one seek.
+
+Source: Protocol Buffers, "Encoding".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Final
+
+from mlsecops.errors import FormatRefused, LimitExceeded
+from mlsecops.loading.limits import Limits
+
+VARINT: Final = 0
+BYTES: Final = 2
+_FIXED: Final = {1: 8, 5: 4}
+_LONGEST_HEAD: Final = 20
+_LONGEST_VARINT: Final = 10
+_MORE: Final = 0x80
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One field: a number, or a range of bytes.
+
+    Attributes:
+        number: Its number in the message.
+        kind: Wire type.
+        value: The number of a varint; 0 otherwise.
+        start: Where its bytes begin in the stream.
+        end: Where they end.
+    """
+
+    number: int
+    kind: int
+    value: int
+    start: int
+    end: int
+
+
+class Reader:
+    """Reads messages out of one stream.
+
+    Args:
+        stream: Seekable bytes.
+        size: How many there are.
+        where: Name for messages.
+        limits: Ceilings of the fields, of the nesting and of text that is read.
+    """
+
+    def __init__(self, stream: BinaryIO, size: int, *, where: str, limits: Limits) -> None:
+        self._stream, self._where, self._limits = stream, where, limits
+        self._fields = 0
+        self.whole = Field(number=0, kind=BYTES, value=0, start=0, end=size)
+
+    def fields(self, message: Field, *, depth: int = 0) -> Iterator[Field]:
+        """Fields of a message, in their order.
+
+        Args:
+            message: A field of bytes; :attr:`whole` for the outermost.
+            depth: How deeply it is nested.
+
+        Raises:
+            FormatRefused: They do not fill the message exactly.
+            LimitExceeded: There are too many, or too deep.
+        """
+        if message.kind != BYTES:
+            raise self._malformed(message.start, "a message, got a number")
+        if depth > self._limits.depth:
+            raise LimitExceeded(f"{self._where}: messages nested deeper than {self._limits.depth}")
+        at = message.start
+        while at < message.end:
+            found = self._field(at, message.end)
+            yield found
+            at = found.end
+
+    def read(self, field: Field) -> bytes:
+        """Bytes of a small field.
+
+        Raises:
+            LimitExceeded: It is no small one.
+        """
+        self._limits.require("header_bytes", field.end - field.start, where=self._where)
+        self._stream.seek(field.start)
+        return self._stream.read(field.end - field.start)
+
+    def text(self, field: Field) -> str:
+        """Text of a field; bytes that are no UTF-8 stay visible in it."""
+        return self.read(field).decode("utf-8", "backslashreplace")
+
+    def numbers(self, field: Field) -> list[int]:
+        """Values of a repeated varint, packed or not."""
+        if field.kind == VARINT:
+            return [field.value]
+        data, found, at = self.read(field), [], 0
+        while at < len(data):
+            value, at = self._varint(data, at, field.start)
+            found.append(value)
+        return found
+
+    def _field(self, at: int, end: int) -> Field:
+        self._fields += 1
+        if self._fields > self._limits.opcodes:
+            raise LimitExceeded(f"{self._where}: over {self._limits.opcodes} fields")
+        self._stream.seek(at)
+        head = self._stream.read(min(_LONGEST_HEAD, end - at))
+        tag, used = self._varint(head, 0, at)
+        number, kind, value = tag >> 3, tag & 7, 0
+        if kind == VARINT:
+            value, used = self._varint(head, used, at)
+            length = 0
+        elif kind == BYTES:
+            length, used = self._varint(head, used, at)
+        elif kind in _FIXED:
+            length = _FIXED[kind]
+        else:
+            raise self._malformed(at, f"a known wire type, got {kind}")
+        start = at + used
+        if number == 0 or length > end - start:
+            raise self._malformed(at, f"at most {end - start} bytes for field {number}")
+        return Field(number=number, kind=kind, value=value, start=start, end=start + length)
+
+    def _varint(self, data: bytes, at: int, place: int) -> tuple[int, int]:
+        value = 0
+        for index, byte in enumerate(data[at : at + _LONGEST_VARINT]):
+            value |= (byte & 0x7F) << (7 * index)
+            if byte < _MORE:
+                return value & (1 << 64) - 1, at + index + 1
+        raise self._malformed(place, "a number that ends")
+
+    def _malformed(self, at: int, expected: str) -> FormatRefused:
+        return FormatRefused(f"{self._where}: byte {at}: malformed message: expected {expected}")
