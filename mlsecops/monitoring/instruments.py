@@ -9,7 +9,7 @@ monitor's counts stay, so that no counter ever goes backwards; of their gauges t
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from opentelemetry import metrics
@@ -17,7 +17,7 @@ from opentelemetry.metrics import CallbackOptions, Observation
 
 from mlsecops.monitoring.telemetry import METRICS, SCOPE, VERSION, Metric
 
-__all__ = ["Series", "series_of"]
+__all__ = ["Series", "collected", "series_of"]
 
 _MOST_SERIES: Final = 256
 _OTHER: Final = "other"
@@ -35,7 +35,7 @@ class Series:
     def __init__(self, monitor: str) -> None:
         self._monitor = monitor
         self._lock = threading.Lock()
-        self._values: dict[str, dict[Attributes, float]] = {each.name: {} for each in METRICS}
+        self._values = {each.name: _start(each) for each in METRICS}
         self.refreshers: list[Callable[[], object]] = []
 
     def add(self, metric: Metric, amount: float, *attributes: str) -> None:
@@ -43,7 +43,7 @@ class Series:
 
         Args:
             metric: Which.
-            amount: By how much, ≥ 0.
+            amount: By how much, ≥ 0; 0 says that it exists.
             attributes: Values of its attributes after ``monitor``.
         """
         with self._lock:
@@ -73,12 +73,17 @@ class Series:
         with self._lock:
             return list(self._values[metric.name].items())
 
+    def refresh(self) -> None:
+        """Let its monitors aggregate what waits."""
+        for each in list(self.refreshers):
+            each()
+
     def clear(self) -> None:
         """Count from zero with a lock of its own, as a forked child must; gauges stay."""
         self._lock = threading.Lock()
         for each in METRICS:
             if each.kind == "counter":
-                self._values[each.name] = {}
+                self._values[each.name] = _start(each)
 
     def observations(self, metric: Metric) -> list[Observation]:
         """Points of a metric for OpenTelemetry."""
@@ -92,6 +97,11 @@ class Series:
         ]
 
 
+def _start(metric: Metric) -> dict[Attributes, float]:
+    """A counter's points at first: Prometheus sees no increase to a point that was not there."""
+    return {(): 0.0} if metric.kind == "counter" and len(metric.attributes) == 1 else {}
+
+
 _series: Final[dict[str, Series]] = {}
 _lock = threading.Lock()
 
@@ -102,6 +112,24 @@ def series_of(monitor: str) -> Series:
         if not _series:
             _create()
         return _series.setdefault(monitor, Series(monitor))
+
+
+def collected() -> Iterator[tuple[Metric, list[tuple[Attributes, float]]]]:
+    """Every metric that has points, as they are now: values of all its attributes, and the value.
+
+    What waits is aggregated first.
+    """
+    known = list(_series.items())
+    for _, series in known:
+        series.refresh()
+    for metric in METRICS:
+        points = [
+            ((name, *attributes), value)
+            for name, series in known
+            for attributes, value in series.points(metric)
+        ]
+        if points:
+            yield metric, points
 
 
 def _create() -> None:
@@ -121,8 +149,7 @@ def _callback(metric: Metric) -> Callable[[CallbackOptions], Iterable[Observatio
 
     def observe(_: CallbackOptions) -> Iterable[Observation]:
         for series in list(_series.values()):
-            for refresh in list(series.refreshers):
-                refresh()
+            series.refresh()
             yield from series.observations(metric)
 
     return observe

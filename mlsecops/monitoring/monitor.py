@@ -238,6 +238,10 @@ class Monitor:
         if worker.asleep:
             worker.wake()
 
+    def guarded(self, guard: str) -> None:
+        """Say that a guard may refuse calls, before it does."""
+        self._series.add(telemetry.REFUSALS, 0, guard)
+
     def failed(self) -> None:
         """Count a failure of the monitoring."""
         with self._counting:

@@ -73,6 +73,8 @@ class Recorder:
         self._clock = clock
         self._spans = spans
         self._content = content
+        for guard in self._guards:
+            monitor.guarded(type(guard).__name__)
         self._tracer = trace.get_tracer(telemetry.SCOPE, telemetry.VERSION)
 
     @property

@@ -1,0 +1,185 @@
+"""How Amazon CloudWatch gets every monitor's metrics: as lines of a log, or by ``PutMetricData``.
+
+monitors' Series → increases of counters since the last time, latest values of gauges → embedded
+metric format (plain JSON lines, nothing to install), or calls of a boto3 client
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, TypeAlias
+
+from mlsecops.errors import MLSecOpsError
+from mlsecops.monitoring import telemetry
+from mlsecops.monitoring.instruments import collected
+from mlsecops.monitoring.telemetry import Metric
+
+__all__ = ["CloudWatch"]
+
+Attributes: TypeAlias = tuple[str, ...]
+Collected: TypeAlias = tuple[Metric, list[tuple[Attributes, float]]]
+Datum: TypeAlias = dict[str, Any]
+Key: TypeAlias = tuple[str, Attributes]
+Totals: TypeAlias = dict[Key, float]
+Dimensions: TypeAlias = tuple[tuple[str, str], ...]
+
+_UNITS: Final = {"s": "Seconds", "1": "None", "/s": "Count/Second"}
+_ANNOTATION: Final = re.compile(r"\{.*\}")
+_AT_ONCE: Final = 1000
+_LONGEST: Final = 1024
+_BUCKETS: Final = {telemetry.DURATION_BUCKET.name, telemetry.CONFIDENCE_BUCKET.name}
+
+
+class CloudWatch:
+    """Sends what happened since the last time; one object for a process.
+
+    Args:
+        namespace: Of the metrics in CloudWatch.
+        clock: Unix time in seconds.
+    """
+
+    def __init__(
+        self, *, namespace: str = "mlsecops", clock: Callable[[], float] = time.time
+    ) -> None:
+        self._namespace = namespace
+        self._clock = clock
+        self._sent: Totals = {}
+
+    def lines(self) -> list[str]:
+        """Metrics as lines in the embedded metric format, one for each set of dimensions.
+
+        Print them where the CloudWatch agent, Lambda or ECS reads logs. Distributions are left
+        out; their ``.count`` and ``.sum`` are in.
+
+        Source: Amazon CloudWatch, "Specification: Embedded metric format" (version 0).
+        """
+        at = int(self._clock() * 1000)
+        grouped: dict[Dimensions, dict[str, tuple[float, str]]] = {}
+        now = list(collected())
+        for metric, attributes, value in self._fresh(now):
+            if metric.name not in _BUCKETS:
+                place = grouped.setdefault(_dimensions(metric, attributes), {})
+                place[metric.name] = (value, _unit(metric))
+        self._sent.update(_totals(now))
+        return [self._line(at, dimensions, values) for dimensions, values in grouped.items()]
+
+    def put(self, client: Any) -> int:
+        """Send metrics and distributions by ``PutMetricData``.
+
+        Args:
+            client: ``boto3.client("cloudwatch")``.
+
+        Returns:
+            How many data were sent.
+
+        Raises:
+            MLSecOpsError: CloudWatch refused or cannot be reached; what was not sent is sent the
+                next time.
+
+        Source: Amazon CloudWatch API, PutMetricData (1,000 data a request; values with counts).
+        """
+        now = list(collected())
+        totals = _totals(now)
+        data = [*self._plain(now), *self._distributions(now)]
+        for start in range(0, len(data), _AT_ONCE):
+            some = data[start : start + _AT_ONCE]
+            try:
+                client.put_metric_data(
+                    Namespace=self._namespace, MetricData=[datum for _, datum in some]
+                )
+            except Exception as error:
+                raise MLSecOpsError(
+                    f"cloudwatch: sent {start} of {len(data)} data, then: {error}"
+                ) from error
+            for keys, _ in some:
+                self._sent.update({key: totals[key] for key in keys})
+        return len(data)
+
+    def _fresh(self, now: Sequence[Collected]) -> Iterator[tuple[Metric, Attributes, float]]:
+        """Increases of counters that grew, and gauges as they are."""
+        for metric, points in now:
+            for attributes, value in points:
+                fresh = value if metric.kind == "gauge" else self._grown(metric, attributes, value)
+                if math.isfinite(fresh) and (fresh or metric.kind == "gauge"):
+                    yield metric, attributes, fresh
+
+    def _grown(self, metric: Metric, attributes: Attributes, value: float) -> float:
+        since = self._sent.get((metric.name, attributes), 0.0)
+        return value - since if value >= since else value  # a forked child counts from zero
+
+    def _plain(self, now: Sequence[Collected]) -> Iterator[tuple[list[Key], Datum]]:
+        for metric, attributes, value in self._fresh(now):
+            if metric.name not in _BUCKETS:
+                datum = {**self._datum(metric.name, metric, attributes), "Value": value}
+                yield [(metric.name, attributes)], datum
+
+    def _distributions(self, now: Sequence[Collected]) -> Iterator[tuple[list[Key], Datum]]:
+        """Buckets as values with counts: each call counts at its bucket's upper bound."""
+        for metric, points in now:
+            if metric.name not in _BUCKETS:
+                continue
+            for monitor in dict.fromkeys(attributes[0] for attributes, _ in points):
+                own = {a: value for a, value in points if a[0] == monitor}
+                counts = _apart([self._grown(metric, a, value) for a, value in own.items()])
+                bounds = _bounds([le for _, le in own])
+                kept = [(b, c) for b, c in zip(bounds, counts, strict=True) if c > 0]
+                if kept:
+                    name = metric.name.replace(".bucket", ".distribution")
+                    values, numbers = zip(*kept, strict=True)
+                    datum = self._datum(name, metric, (monitor,))
+                    keys = [(metric.name, attributes) for attributes in own]
+                    yield keys, {**datum, "Values": list(values), "Counts": list(numbers)}
+
+    def _datum(self, name: str, metric: Metric, attributes: Attributes) -> Datum:
+        pairs = _dimensions(metric, attributes)
+        seconds = metric.name == telemetry.DURATION_BUCKET.name
+        return {
+            "MetricName": name,
+            "Dimensions": [{"Name": key, "Value": value} for key, value in pairs],
+            "Timestamp": self._clock(),
+            "Unit": "Seconds" if seconds else _unit(metric),
+        }
+
+    def _line(self, at: int, dimensions: Dimensions, values: dict[str, tuple[float, str]]) -> str:
+        described = {
+            "Namespace": self._namespace,
+            "Dimensions": [[name for name, _ in dimensions]],
+            "Metrics": [{"Name": name, "Unit": unit} for name, (_, unit) in values.items()],
+        }
+        return json.dumps(
+            {
+                "_aws": {"Timestamp": at, "CloudWatchMetrics": [described]},
+                **dict(dimensions),
+                **{name: value for name, (value, _) in values.items()},
+            }
+        )
+
+
+def _totals(now: Sequence[Collected]) -> Totals:
+    return {(metric.name, each): value for metric, points in now for each, value in points}
+
+
+def _dimensions(metric: Metric, attributes: Attributes) -> Dimensions:
+    """Attributes that have a value; CloudWatch takes ASCII, and no more than 1,024 characters."""
+    pairs = zip(metric.attributes, attributes, strict=False)
+    plain = ((name, each.encode("ascii", "backslashreplace").decode()) for name, each in pairs)
+    return tuple((name, each.lstrip(":")[:_LONGEST]) for name, each in plain if each.strip(" :"))
+
+
+def _unit(metric: Metric) -> str:
+    return _UNITS.get(_ANNOTATION.sub("", metric.unit), "Count")
+
+
+def _apart(cumulative: list[float]) -> list[float]:
+    """Counts of single buckets."""
+    return [after - before for before, after in zip([0.0, *cumulative], cumulative, strict=False)]
+
+
+def _bounds(names: list[str]) -> list[float]:
+    """Upper bounds of buckets; what lies beyond the last one counts at it."""
+    finite = [float(name) for name in names if name != "+Inf"]
+    return [*finite, finite[-1]][: len(names)]
