@@ -6,6 +6,7 @@ import contextlib
 import socket
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -34,6 +35,13 @@ def answers(port: int) -> bool:
     """Whether somebody listens on a port."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.5):
         return True
+    return False
+
+
+def ready(url: str) -> bool:
+    """Whether a page answers with success."""
+    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - loopback
+        return bool(answer.status == 200)
     return False
 
 
@@ -71,7 +79,9 @@ def alertmanager(config: Path, folder: Path) -> Iterator[str]:
         "--cluster.listen-address=",
     ]
     with serving(command, port):
-        yield f"http://127.0.0.1:{port}"
+        address = f"http://127.0.0.1:{port}"
+        eventually(lambda: ready(f"{address}/-/ready"), f"{command[0]} is ready")
+        yield address
 
 
 @contextlib.contextmanager
@@ -85,4 +95,6 @@ def prometheus(config: Path, folder: Path) -> Iterator[str]:
         f"--web.listen-address=127.0.0.1:{port}",
     ]
     with serving(command, port):
-        yield f"http://127.0.0.1:{port}"
+        address = f"http://127.0.0.1:{port}"
+        eventually(lambda: ready(f"{address}/-/ready"), f"{command[0]} is ready")
+        yield address
