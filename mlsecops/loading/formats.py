@@ -6,6 +6,8 @@ A Source comes in, a Format goes out; names never decide, they can only disagree
 from __future__ import annotations
 
 import enum
+import pickletools
+import re
 import zipfile
 from pathlib import PurePosixPath
 from typing import Final
@@ -99,6 +101,8 @@ COMPANION_NAMES: Final = frozenset(
     }
 )  # fmt: skip
 _SAFETENSORS_PREFIX: Final = 9
+_SEARCHED: Final = 1 << 16
+_DOTTED: Final = re.compile(r"[^\W\d][\w.]* [^\W\d][\w.]*")
 _MESSAGES: Final = (
     (Format.SAVED_MODEL, {(1, VARINT), (2, BYTES)}, {(2, BYTES)}),
     (
@@ -122,7 +126,9 @@ def detect(source: Source) -> Format:
         found = told(source, head, suffix)
         if found is not None:
             return found
-    return Format.TENSOR_INDEX if source.tail(len(_TABLE_END)) == _TABLE_END else Format.UNKNOWN
+    if source.tail(len(_TABLE_END)) == _TABLE_END:
+        return Format.TENSOR_INDEX
+    return Format.PICKLE if _imports(source.head(_SEARCHED)) else Format.UNKNOWN
 
 
 def _by_magic(source: Source, head: bytes, _: str) -> Format | None:
@@ -186,6 +192,17 @@ def _is_safetensors(head: bytes, size: int) -> bool:
 
 def _is_pickle(head: bytes) -> bool:
     return head[:1] == b"\x80" and head[1:2] in {b"\0", b"\x01", b"\x02", b"\x03", b"\x04", b"\x05"}
+
+
+def _imports(data: bytes) -> bool:
+    """Whether bytes without a name or magic read as opcodes up to one that imports."""
+    try:
+        for opcode, argument, _ in pickletools.genops(data):
+            if opcode.name in {"GLOBAL", "INST"}:
+                return _DOTTED.fullmatch(str(argument)) is not None
+    except (ValueError, IndexError, OverflowError):
+        pass
+    return False
 
 
 def _message(source: Source, head: bytes, suffix: str) -> Format | None:

@@ -17,13 +17,16 @@ _BUILT_IN_FILTERS: Final = frozenset({1, 2, 3, 32000})
 """Deflate, shuffle, Fletcher-32, LZF: every other filter is a library that HDF5 would load."""
 
 
-def require_contained(stream: BinaryIO, *, where: str, limits: Limits) -> None:
+def require_contained(stream: BinaryIO, *, where: str, limits: Limits) -> int:
     """Check every link and data set.
 
     Args:
         stream: The file's bytes.
         where: Name for messages.
         limits: Ceilings of count and ratio.
+
+    Returns:
+        How many numbers all data sets have.
 
     Raises:
         UnsafeContent: Something refers outside the file, or needs a plugin.
@@ -32,16 +35,19 @@ def require_contained(stream: BinaryIO, *, where: str, limits: Limits) -> None:
         MissingExtra: h5py is not installed.
     """
     h5py = require("h5py")
+    numbers = 0
     try:
         with h5py.File(stream, "r") as file:
             for count, (name, item) in enumerate(_items(h5py, file, where, limits.depth)):
                 limits.require("tensors", count, where=where)
                 if isinstance(item, h5py.Dataset):
                     _require_plain(h5py, item, f"{where}: {name}", limits)
+                    numbers += int(item.size or 0)
     except (OSError, RuntimeError, KeyError, ValueError) as error:
         if isinstance(error, (UnsafeContent, LimitExceeded, FormatRefused)):
             raise
         raise FormatRefused(f"{where}: not a readable HDF5 file: {error}") from error
+    return numbers
 
 
 def _items(h5py: Any, group: Any, where: str, depth: int) -> Iterator[tuple[str, Any]]:

@@ -14,6 +14,7 @@ from mlsecops._extras import require
 from mlsecops.errors import FormatRefused, LimitExceeded
 from mlsecops.loading.hdf5 import require_contained
 from mlsecops.loading.keras_file import object_findings
+from mlsecops.loading.keras_size import require_stored
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.snapshot import Source
 from mlsecops.loading.verdict import Examination
@@ -36,13 +37,15 @@ def examine_hdf5(source: Source, limits: Limits, allowed: Collection[str] = ()) 
         MissingExtra: h5py is not installed.
     """
     with source.stream() as stream:
-        require_contained(stream, where=source.name, limits=limits)
+        stored = require_contained(stream, where=source.name, limits=limits)
         stream.seek(0)
         config = _config(stream, source, limits)
     if config is None:
         return Examination()
     found = object_findings(config, CONFIG, source.name, allowed, limits, legacy=True)
-    return Examination(findings=tuple(found))
+    findings = tuple(found)
+    require_stored(config, stored, where=source.name)
+    return Examination(findings=findings)
 
 
 def _config(stream: Any, source: Source, limits: Limits) -> Any:

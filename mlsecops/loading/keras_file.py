@@ -16,6 +16,7 @@ from mlsecops.findings import Finding, Severity
 from mlsecops.loading.allowed import listed
 from mlsecops.loading.archive import archive
 from mlsecops.loading.hdf5 import require_contained
+from mlsecops.loading.keras_size import require_stored
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.snapshot import Source
 from mlsecops.loading.verdict import Examination
@@ -49,7 +50,7 @@ def examine_keras(source: Source, limits: Limits, allowed: Collection[str] = ())
             )
         config = _parse(opened.read(CONFIG, limits=limits), source.name)
         with opened.window(WEIGHTS) as weights:
-            require_contained(weights, where=f"{source.name}: {WEIGHTS}", limits=limits)
+            stored = require_contained(weights, where=f"{source.name}: {WEIGHTS}", limits=limits)
     # Our loader drops the model's own compilation alone (compile=False); others build it.
     compiled = config.pop("compile_config", None)
     findings = [*object_findings(config, "config", source.name, allowed, limits)]
@@ -58,6 +59,7 @@ def examine_keras(source: Source, limits: Limits, allowed: Collection[str] = ())
         dataclasses.replace(found, severity=Severity.MEDIUM)
         for found in object_findings(compiled, at, source.name, allowed, limits)
     ]
+    require_stored(config, stored, where=source.name)
     return Examination(findings=tuple(findings))
 
 
