@@ -6,6 +6,7 @@ tables (``batching``, ``traffic``), compares them with the baseline (``watch`` o
 ``drift``, ``anomalies``, ``profile``), asks further detectors (``extraction``) and matches late
 labels (``performance``). All of them give readings; ``alerting`` turns readings into alerts. Counts
 leave the process through ``instruments``, under the names of the one table in ``telemetry``.
+``outputs`` makes answers tell less to whoever would copy the model.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from mlsecops.monitoring.extraction import ExtractionDetector
 from mlsecops.monitoring.guards import Guard, InputGuard, IsolationGuard, RateLimit
 from mlsecops.monitoring.monitor import Monitor, MonitorState
 from mlsecops.monitoring.monitored import Monitored, WatchedCall, Watching, monitored
+from mlsecops.monitoring.outputs import LabelOnly, Output, ReverseSigmoid, Rounded, TopK, hardened
 from mlsecops.monitoring.profile import Layout, Profile
 from mlsecops.monitoring.quotas import Quota
 from mlsecops.monitoring.readings import Detector, Observed, Reading
@@ -44,6 +46,7 @@ __all__ = [
     "Guard",
     "InputGuard",
     "IsolationGuard",
+    "LabelOnly",
     "Layout",
     "LogSink",
     "Metric",
@@ -51,15 +54,20 @@ __all__ = [
     "MonitorState",
     "Monitored",
     "Observed",
+    "Output",
     "Profile",
     "Quota",
     "RateLimit",
     "Reading",
+    "ReverseSigmoid",
+    "Rounded",
     "Rule",
     "Sketch",
+    "TopK",
     "WatchedCall",
     "Watching",
     "WebhookSink",
+    "hardened",
     "load_rules",
     "monitored",
     "rule_from_dict",

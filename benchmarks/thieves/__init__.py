@@ -1,0 +1,1 @@
+"""Who queries a model: data and victims (``tasks``), honest clients, thieves."""

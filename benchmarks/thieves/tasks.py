@@ -1,0 +1,101 @@
+"""What is stolen: a model of scikit-learn's digits, and one of Fashion-MNIST.
+
+The rows are split into four parts that share nothing: one trains the model, one is the baseline's
+and the calibration clients', one the measured clients', one judges what a thief has learnt.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.datasets import load_digits
+from sklearn.neural_network import MLPClassifier
+
+Floats = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+FASHION = Path("/usr/share/datasets/fashion-mnist")
+SIZES = {"digits": (500, 600, 500, 197), "fashion": (6000, 3000, 6000, 2000)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """Rows of the task's distribution, in [0, 1], and their true classes."""
+
+    x: Floats
+    y: Labels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A victim, and data for everybody around it.
+
+    Attributes:
+        name: ``digits`` or ``fashion``.
+        side: Height and width of an image.
+        answer: The victim: rows to probabilities.
+        known: Rows of the baseline and of the clients that calibrate.
+        fresh: Rows of the clients that are measured.
+        judged: Rows on which a stolen model is compared with the victim.
+    """
+
+    name: str
+    side: int
+    answer: Callable[[Floats], Floats]
+    known: Pool
+    fresh: Pool
+    judged: Pool
+
+
+def load(name: str, seed: int) -> Task:
+    """A task with another split and another victim for each seed."""
+    x, y = _digits() if name == "digits" else _fashion()
+    order = np.random.default_rng(seed).permutation(len(x))
+    ends = np.cumsum(SIZES[name])
+    train, known, fresh, judged = np.split(order[: ends[-1]], ends[:-1])
+    pools = [Pool(x=x[part], y=y[part]) for part in (known, fresh, judged)]
+    return Task(
+        name=name,
+        side=int(np.sqrt(x.shape[1])),
+        answer=_victim(x[train], y[train], seed),
+        known=pools[0],
+        fresh=pools[1],
+        judged=pools[2],
+    )
+
+
+def images_of(name: str) -> Floats:
+    """All images of a task."""
+    return (_digits() if name == "digits" else _fashion())[0]
+
+
+def _digits() -> tuple[Floats, Labels]:
+    x, y = load_digits(return_X_y=True)
+    return x / 16.0, y
+
+
+def _fashion() -> tuple[Floats, Labels]:
+    """The training part of Fashion-MNIST, from Debian's package dataset-fashion-mnist."""
+    images = gzip.decompress((FASHION / "train-images-idx3-ubyte.gz").read_bytes())
+    labels = gzip.decompress((FASHION / "train-labels-idx1-ubyte.gz").read_bytes())
+    x = np.frombuffer(images, dtype=np.uint8, offset=16).reshape(-1, 784)
+    return x / 255.0, np.frombuffer(labels, dtype=np.uint8, offset=8).astype(np.int64)
+
+
+def _victim(x: Floats, y: Labels, seed: int) -> Callable[[Floats], Floats]:
+    """A network of one hidden layer, as plain matrix products: thieves ask one row at a time."""
+    net = MLPClassifier((64,), max_iter=60, alpha=1e-3, random_state=seed)
+    net.fit(x, y)
+    (first, second), (bias, offset) = net.coefs_, net.intercepts_
+
+    def answer(rows: Floats) -> Floats:
+        scores = np.maximum(rows @ first + bias, 0) @ second + offset
+        powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+    return answer
