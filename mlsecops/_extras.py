@@ -32,6 +32,8 @@ EXTRA_OF: Final[dict[str, str]] = {
     "prometheus_client": "prometheus",
     "boto3": "cloudwatch",
     "skops": "sklearn",
+    "py_landlock": "sandbox",
+    "pyseccomp": "sandbox",
     "sigstore": "sigstore",
     "rfc3161_client": "timestamp",
 }

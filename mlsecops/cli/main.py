@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "sign": "sign a model",
     "verify": "verify a model's signature and every file",
     "scan": "look for dangerous content without loading anything",
+    "convert": "get the tensors out of a pickle that nobody trusts, in a confined child",
     "load": "verify a model, load it, and say what it is",
     "screen": "look for poisoned or anomalous samples in training data",
     "attack": "measure a model's adversarial robustness and gate on it",

@@ -1,0 +1,117 @@
+"""What a confined child may do with a hostile pickle: compute, and hand tensors back."""
+
+import os
+import pickle
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlsecops.cli import main
+from mlsecops.errors import FormatRefused, LimitExceeded, MissingExtra, UsageError
+from mlsecops.loading import scan
+from mlsecops.loading.quarantine import convert
+
+landlock = pytest.importorskip("py_landlock")
+pytest.importorskip("pyseccomp")
+joblib = pytest.importorskip("joblib")
+
+
+class Call:
+    """Calls something when it is unpickled."""
+
+    def __init__(self, target: Any, *arguments: Any) -> None:
+        self.made = target, arguments
+
+    def __reduce__(self) -> Any:
+        return self.made
+
+
+def test_tensors_of_a_refused_torch_file_come_out_as_safetensors(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from safetensors.numpy import load_file  # noqa: PLC0415 - an optional package
+
+    file, out = tmp_path / "m.pt", tmp_path / "m.safetensors"
+    torch.save({"net": torch.nn.Linear(3, 2), "x": Call(str.upper, "a")}, file)
+    assert scan(file).refused
+    made = convert(file, out)
+    assert {k: v.shape for k, v in load_file(out).items()} == {
+        "net.weight": (2, 3),
+        "net.bias": (2,),
+    }
+    assert made.size == out.stat().st_size
+    assert scan(out).findings == ()
+
+
+def test_arrays_of_a_joblib_file_come_out_by_the_command(tmp_path: Path, capsys: Any) -> None:
+    from safetensors.numpy import load_file  # noqa: PLC0415 - an optional package
+
+    file, out = tmp_path / "m.joblib", tmp_path / "m.safetensors"
+    joblib.dump({"w": [np.arange(6.0).reshape(2, 3).T], "x": Call(str, "a")}, file, compress=3)
+    assert main(["convert", str(file), "--out", str(out)]) == 0
+    assert "unsigned" in capsys.readouterr().out
+    np.testing.assert_array_equal(load_file(out)["w.0"], np.arange(6.0).reshape(2, 3).T)
+    assert main(["convert", str(file), "--out", str(out)]) == 2
+
+
+REACHES = {
+    "make a folder": lambda trace: Call(os.mkdir, trace),
+    "run a program": lambda trace: Call(os.system, f"mkdir {trace}"),
+    "write a file": lambda trace: Call(open, trace, "w"),
+    "read a file": lambda _: Call(open, "/etc/passwd"),
+    "read its own settings": lambda _: Call(open, "/proc/self/environ"),
+    "start a process": lambda _: Call(os.fork),
+    "signal a process": lambda _: Call(os.kill, os.getpid(), 0),
+    "open a connection": lambda _: Call(socket.socket),
+    "take all memory": lambda _: Call(bytearray, 1 << 36),
+}
+
+
+@pytest.mark.parametrize("name", sorted(REACHES))
+def test_the_child_cannot(tmp_path: Path, name: str) -> None:
+    file, out, trace = tmp_path / "m.pkl", tmp_path / "out.safetensors", tmp_path / "ran"
+    file.write_bytes(pickle.dumps(REACHES[name](str(trace))))
+    with pytest.raises(FormatRefused, match=r"not permitted|denied|MemoryError|no tensors"):
+        convert(file, out)
+    assert not trace.exists()
+    assert not out.exists()
+
+
+def test_a_child_that_does_not_end_is_ended(tmp_path: Path) -> None:
+    file = tmp_path / "m.pkl"
+    file.write_bytes(pickle.dumps(Call(exec, "while True: pass")))
+    with pytest.raises(LimitExceeded, match="within"):
+        convert(file, tmp_path / "out", seconds=2)
+
+
+def test_nothing_is_unpickled_where_a_process_cannot_be_confined(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    file = tmp_path / "m.pkl"
+    file.write_bytes(pickle.dumps({"w": np.zeros(2)}))
+
+    def missing() -> int:
+        raise landlock.LandlockNotAvailableError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(landlock, "get_abi_version", missing)
+        with pytest.raises(UsageError, match="Landlock is missing"):
+            convert(file, tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pyseccomp", None)
+        with pytest.raises(MissingExtra, match=r"mlsecops-sdk\[sandbox\]"):
+            convert(file, tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "platform", "darwin")
+        with pytest.raises(UsageError, match="Linux only"):
+            convert(file, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_no_pickle_is_not_converted(tmp_path: Path) -> None:
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY")
+    with pytest.raises(FormatRefused, match="not converted"):
+        convert(tmp_path / "a.npy", tmp_path / "out")
