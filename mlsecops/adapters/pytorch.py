@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from mlsecops._extras import require
@@ -56,6 +57,17 @@ class TorchAdapter:
         self._device = None if device is None else self._torch.device(device)
         self._classes = classes
         self._gives_probabilities: bool | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How a copy is made, in this process or another: from the module and the options."""
+        made = partial(
+            type(self),
+            channels_first=self.channels_first,
+            device=None if self._device is None else str(self._device),
+            classes=self._classes,
+        )
+        state = {"_gives_probabilities": self._gives_probabilities}
+        return made, (self.model,), state
 
     def predict(self, x: Array) -> Array:
         """Class probabilities ``(n, k)``, rows summing to 1."""

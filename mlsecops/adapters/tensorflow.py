@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from mlsecops._extras import require
@@ -60,6 +61,11 @@ class KerasAdapter:
         self._backend: str = self._keras.config.backend()
         self.differentiable = self._backend in _ENGINES
         self._compiled: _Engine | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How a copy is made, in this process or another: from the model and the options."""
+        made = partial(type(self), channels_first=self.channels_first, classes=self._classes)
+        return made, (self.model,)
 
     def predict(self, x: Array) -> Array:
         """Class probabilities ``(n, k)``, rows summing to 1."""

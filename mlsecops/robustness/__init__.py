@@ -2,10 +2,11 @@
 
 Data flows one way: `attacks` (and `apgd`, `square`, `hopskipjump`, `corruptions`, all of them what
 `base` says) turn inputs into examples in a `ball`, climbing `losses` of the scores that `margins`
-reads; `evaluation` recomputes the accuracy from the examples and has `checks` test the
-measurement, the `report` holds figures with the bounds of `metrics`, and a `gate` judges it,
-alone or (`regression`) against an earlier one. A served model is an `endpoint`, whose paid
-answers a `journal` keeps.
+reads, where a `table` allows it and on the workers that `shards` go to. `evaluation` recomputes the
+accuracy from the examples and has `checks` test the measurement (`altered` builds models in which
+an example must exist), the `report` holds figures with the bounds of `metrics`, and a `gate` judges
+it, alone or (`regression`) against an earlier one. A served model is an `endpoint`, whose paid answers a
+`journal` keeps.
 """
 
 from mlsecops.robustness.apgd import APGD
@@ -19,6 +20,7 @@ from mlsecops.robustness.hopskipjump import HopSkipJump
 from mlsecops.robustness.metrics import Interval, clopper_pearson
 from mlsecops.robustness.report import ROBUSTNESS_PREDICATE, Check, Figure, RobustnessReport
 from mlsecops.robustness.square import Square
+from mlsecops.robustness.table import Table
 
 __all__ = [
     "APGD",
@@ -38,6 +40,7 @@ __all__ = [
     "Reading",
     "RobustnessReport",
     "Square",
+    "Table",
     "clopper_pearson",
     "evaluate_robustness",
     "suite",

@@ -6,32 +6,29 @@ does not say that the model is weak; it says that this attack could not have sho
 Source:
     Athalye, Carlini and Wagner, "Obfuscated gradients give a false sense of security" (2018);
     Croce et al., RobustBench and AutoAttack's checks (2021); Zimmermann et al., "Increasing
-    confidence in adversarial robustness evaluations" (2022), whose test on an altered model is
-    `random_search` here: with the decision threshold moved to the best random point's margin, an
-    adversarial example exists by construction, and the attack has to find one.
+    confidence in adversarial robustness evaluations" (2022), whose test is `altered_model`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from mlsecops.robustness.ball import Ball
-from mlsecops.robustness.margins import batched_logits, margin_gradient, margins
+from mlsecops.robustness.altered import altered_model
+from mlsecops.robustness.ball import spread
+from mlsecops.robustness.margins import margin_gradient, margins
 from mlsecops.robustness.report import Check, Outcome
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mlsecops.adapters.base import Adapter, Array, Labels
-    from mlsecops.robustness.ball import Bounds
-    from mlsecops.robustness.base import Attack
+    from mlsecops.adapters.base import Array, Labels
+    from mlsecops.robustness.probe import Probe
 
-__all__ = ["PROBE", "Probe", "run_checks"]
+__all__ = ["run_checks"]
 
-PROBE: Final = 64  # samples looked at
 _DIRECTIONS: Final = 8  # random directions per sample
 _RANDOM_POINTS: Final = 20  # points of the ball per sample
 _NOISE: Final = 1e-4  # of the scores' scale; float32 kernels repeat to about 1e-6
@@ -43,51 +40,18 @@ _RANGE: Final = 1e3  # nats; trained networks stay under about 100
 _SMALL_STEP: Final = 0.1  # of eps
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Probe:
-    """The samples that the checks look at: answered correctly under every attack.
-
-    Attributes:
-        adapter: The model.
-        attack: An attack whose ball the checks search.
-        x: Inputs ``(m, *shape)``.
-        y: Labels ``(m,)``.
-        examples: What the attack returned for them.
-        bounds: Smallest and largest value of an input.
-        seed: Seed of directions and points.
-        batch_size: Samples per call.
-    """
-
-    adapter: Adapter
-    attack: Attack
-    x: Array
-    y: Labels
-    examples: Array
-    bounds: Bounds
-    seed: int
-    batch_size: int
-
-    @property
-    def ball(self) -> Ball:
-        """Where the attack may go from each sample."""
-        return Ball.around(self.x, norm=self.attack.norm, eps=self.attack.eps, bounds=self.bounds)
-
-    def logits(self, x: Array) -> Array:
-        """Scores of any number of inputs."""
-        return batched_logits(self.adapter, x, batch_size=self.batch_size)
-
-
 def run_checks(probe: Probe) -> tuple[Check, ...]:
-    """All checks that the model allows: one without gradients hides none.
+    """All checks that apply.
 
-    With no sample left standing there is nothing to doubt but the repetition.
+    With no sample left standing there is nothing to doubt but the repetition; gradients matter to
+    an attack that follows them, and the search to one that keeps to a ball.
     """
     checks = [deterministic(probe), output_range(probe)]
-    if len(probe.x) and probe.adapter.differentiable:
+    if not len(probe.x) or not math.isfinite(probe.attack.eps):
+        return tuple(checks)
+    if probe.by_gradient:
         checks += [gradient_present(probe), gradient_agrees(probe)]
-    if len(probe.x):
-        checks.append(random_search(probe))
-    return tuple(checks)
+    return (*checks, random_search(probe), altered_model(probe))
 
 
 def deterministic(probe: Probe) -> Check:
@@ -96,22 +60,13 @@ def deterministic(probe: Probe) -> Check:
     if not len(x):
         return _check("deterministic", "pass", "no sample stood, so nothing rests on repetition")
     first = probe.logits(x)
-    scale = max(float(np.nanmax(np.abs(first))), 1e-12)
     others = [probe.logits(x), probe.logits(x)]
-    if probe.adapter.differentiable:
-        others.append(_scores_with_gradient(probe, x, np.concatenate([probe.y, probe.y])))
-    spread = max(float(np.nanmax(np.abs(other - first))) for other in others)
-    reason = f"scores of the same inputs differ by {spread / scale:.1e} of their scale"
-    return _check("deterministic", "pass" if spread <= _NOISE * scale else "fail", reason)
-
-
-def _scores_with_gradient(probe: Probe, x: Array, y: Labels) -> Array:
-    size = probe.batch_size
-    parts = [
-        probe.adapter.loss_gradient(x[i : i + size], y[i : i + size])[0]
-        for i in range(0, len(x), size)
-    ]
-    return np.concatenate(parts)
+    if probe.by_gradient:
+        others.append(probe.gradients(x, y)[0])
+    scale = max(float(np.nanmax(np.abs(first))), 1e-12)
+    apart = max(float(np.nanmax(np.abs(other - first))) for other in others)
+    reason = f"scores of the same inputs differ by {apart / scale:.1e} of their scale"
+    return _check("deterministic", "pass" if apart <= _NOISE * scale else "fail", reason)
 
 
 def output_range(probe: Probe) -> Check:
@@ -148,11 +103,11 @@ def gradient_agrees(probe: Probe) -> Check:
     does not foretell, often only for elements that lie on a bound.
     """
     rng = np.random.default_rng([probe.seed, 1])
-    low, high = probe.bounds
-    edge = (probe.x <= low) | (probe.x >= high)
+    low, high = spread(probe.bounds, probe.x.shape)
+    free, edge = low < high, (probe.x <= low) | (probe.x >= high)
     rival, gradient = _margin_gradients(probe, probe.x)
     said = []
-    for name, mask in (("at the bounds", edge), ("inside the bounds", ~edge)):
+    for name, mask in (("at the bounds", edge & free), ("inside the bounds", ~edge & free)):
         if mask.mean() < 0.01:  # noqa: PLR2004 - too few elements to measure
             continue
         for length in (_SMALL_STEP, 1.0):

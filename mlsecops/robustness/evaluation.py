@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import numpy as np
 
-from mlsecops.adapters import Pullback, adapt
+from mlsecops.adapters import adapt
 from mlsecops.errors import UsageError
 from mlsecops.provenance import Digest, hash_dataset
-from mlsecops.robustness.checks import PROBE, Probe, run_checks
+from mlsecops.robustness.ball import Norm
+from mlsecops.robustness.checks import run_checks
+from mlsecops.robustness.counted import Counted
 from mlsecops.robustness.margins import batched_logits, is_correct
+from mlsecops.robustness.probe import PROBE, Probe
 from mlsecops.robustness.report import Check, Figure, Outcomes, RobustnessReport
+from mlsecops.robustness.shards import Shard, spread_out
 
 if TYPE_CHECKING:
-    from mlsecops.adapters.base import Adapter, Array, Cotangent, Labels
+    from concurrent.futures import Executor
+
+    from mlsecops.adapters.base import Array, Labels
     from mlsecops.robustness.ball import Bounds
     from mlsecops.robustness.base import Attack, Progress
+    from mlsecops.robustness.table import Table
 
 __all__ = ["evaluate_robustness"]
 
@@ -35,6 +43,8 @@ def evaluate_robustness(
     batch_size: int = 256,
     checks: bool = True,
     bounds: Bounds = (0, 1),
+    table: Table | None = None,
+    executor: Executor | None = None,
     model_digest: Digest | None = None,
     data_digest: Digest | None = None,
     progress: Progress | None = None,
@@ -49,7 +59,10 @@ def evaluate_robustness(
         seed: Seed of all randomness, at least 0; each sample's draws depend on its row alone.
         batch_size: Samples per call of the model.
         checks: Whether to test the measurement itself; without it no Gate passes.
-        bounds: Smallest and largest value of an input.
+        bounds: Smallest and largest value of an input: numbers, or arrays per feature ``(*shape)``.
+        table: Which columns are immutable and which are categories, if ``x`` is a table ``(n, d)``.
+        executor: Where batches are attacked, each on a copy of the model (threads, processes,
+            a cluster); the examples are the same with and without.
         model_digest: Digest of the model, for the report.
         data_digest: Digest of the data set; by default that of these very samples and labels.
         progress: Called with (samples attacked, samples to attack over all attacks).
@@ -60,8 +73,17 @@ def evaluate_robustness(
     """
     counted = Counted.over(adapt(model_or_adapter))
     batch = _checked(x, y, attacks, seed=seed, batch_size=batch_size, bounds=bounds)
+    if table is not None:
+        table.require_fits(batch[0])
     run = _Run(
-        adapter=counted, x=batch[0], y=batch[1], seed=seed, batch_size=batch_size, bounds=bounds
+        adapter=counted,
+        x=batch[0],
+        y=batch[1],
+        seed=seed,
+        batch_size=batch_size,
+        bounds=bounds,
+        table=table,
+        executor=executor,
     )
     clean = run.figure("clean", run.x, {})
     figures: dict[str, Figure] = {}
@@ -72,7 +94,7 @@ def evaluate_robustness(
     return RobustnessReport(
         n=len(run.x),
         seed=seed,
-        bounds=(float(bounds[0]), float(bounds[1])),
+        bounds=(float(np.min(bounds[0])), float(np.max(bounds[1]))),
         clean=clean,
         attacks={name: _renamed(figure, name) for name, figure in figures.items()},
         worst=worst,
@@ -85,72 +107,18 @@ def evaluate_robustness(
     )
 
 
-@dataclass(slots=True)
-class Counted:
-    """An Adapter that counts the samples sent through it."""
-
-    adapter: Adapter
-    forward: int = 0
-    backward: int = 0
-    framework: str = field(init=False)
-    model: Any = field(init=False)
-    channels_first: bool = field(init=False)
-    differentiable: bool = field(init=False)
-
-    @classmethod
-    def over(cls, adapter: Adapter) -> Counted:
-        """With `pullback` if the Adapter has it."""
-        return _CountedPullback(adapter) if isinstance(adapter, Pullback) else cls(adapter)
-
-    def __post_init__(self) -> None:
-        self.framework = self.adapter.framework
-        self.model = self.adapter.model
-        self.channels_first = self.adapter.channels_first
-        self.differentiable = self.adapter.differentiable
-
-    def predict(self, x: Array) -> Array:
-        """Class probabilities."""
-        self.forward += len(x)
-        return self.adapter.predict(x)
-
-    def logits(self, x: Array) -> Array:
-        """Scores before the softmax."""
-        self.forward += len(x)
-        return self.adapter.logits(x)
-
-    def loss_gradient(self, x: Array, y: Labels) -> tuple[Array, Array]:
-        """Scores and the gradient of the cross-entropy."""
-        self.forward += len(x)
-        self.backward += len(x)
-        return self.adapter.loss_gradient(x, y)
-
-    def features(self, x: Array) -> Array:
-        """Penultimate activations."""
-        self.forward += len(x)
-        return self.adapter.features(x)
-
-
-class _CountedPullback(Counted):
-    """That of an Adapter which gives the gradient of any loss."""
-
-    __slots__ = ()
-
-    def pullback(self, x: Array, cotangent: Cotangent) -> tuple[Array, Array]:
-        self.forward += len(x)
-        self.backward += len(x)
-        return cast("Pullback", self.adapter).pullback(x, cotangent)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Run:
     """One evaluation's model, data and settings."""
 
-    adapter: Adapter
+    adapter: Counted
     x: Array
     y: Labels
     seed: int
     batch_size: int
     bounds: Bounds
+    table: Table | None
+    executor: Executor | None
 
     def figure(self, name: str, examples: Array, params: dict[str, Any]) -> Figure:
         logits = batched_logits(self.adapter, examples, batch_size=self.batch_size)
@@ -170,26 +138,40 @@ class _Run:
         index = np.flatnonzero(clean.correct)
         examples = self.x.copy()
         if len(index):
-            examples[index] = attack.perturb(
-                self.adapter,
-                self.x[index],
-                self.y[index],
-                seed=self.seed,
-                bounds=self.bounds,
-                batch_size=self.batch_size,
-                index=index,
-                progress=progress,
-            )
-        _require_inside(attack, examples, self.x, self.bounds)
+            examples[index] = self._examples(attack, index, progress)
+        kept = examples
+        if self.table is not None:
+            self.table.require_kept(attack.name, examples, self.x)
+            kept = self.table.numbers(examples, self.x)
+        _require_inside(attack, kept, self.x, self.bounds)
         return self.figure(attack.name, examples, dict(attack.params))
+
+    def _examples(self, attack: Attack, index: Labels, progress: Progress | None) -> Array:
+        shard = Shard(
+            attack=attack,
+            x=self.x[index],
+            y=self.y[index],
+            index=index,
+            seed=self.seed,
+            bounds=self.bounds,
+            batch_size=self.batch_size,
+            table=self.table,
+        )
+        if self.executor is None:
+            return shard.run(self.adapter, progress)
+        return spread_out(shard, self.adapter, self.executor, progress)
 
     def checked(
         self, attacks: Sequence[Attack], figures: list[Figure], worst: Figure
     ) -> tuple[Check, ...]:
-        strongest = min(range(len(figures)), key=lambda i: figures[i].accuracy)
+        in_ball = [i for i, attack in enumerate(attacks) if math.isfinite(attack.eps)]
+        strongest = min(in_ball or range(len(figures)), key=lambda i: figures[i].accuracy)
         stood = np.flatnonzero(worst.correct)
         rng = np.random.default_rng([self.seed, 3])
         rows = np.sort(rng.permutation(stood)[:PROBE])
+        bounds = self.bounds
+        if self.table is not None:
+            bounds = self.table.fixed(self.x[rows], bounds)
         return run_checks(
             Probe(
                 adapter=self.adapter,
@@ -197,7 +179,7 @@ class _Run:
                 x=self.x[rows],
                 y=self.y[rows],
                 examples=figures[strongest].examples[rows],
-                bounds=self.bounds,
+                bounds=bounds,
                 seed=self.seed,
                 batch_size=self.batch_size,
             )
@@ -224,10 +206,10 @@ def _checked(
 ) -> tuple[Array, Labels]:
     """Inputs and labels as the attacks need them, or a refusal that says what is wrong."""
     inputs, labels = np.asarray(x), np.asarray(y)
-    low, high = bounds
+    low, high = (np.asarray(bound) for bound in bounds)
     if not attacks:
         raise UsageError("attacks: expected at least one, got none")
-    if seed < 0 or batch_size < 1 or not low < high:
+    if seed < 0 or batch_size < 1 or not (low < high).all():
         raise UsageError(
             f"expected seed >= 0, batch_size >= 1 and bounds (low, high) with low < high, "
             f"got seed={seed}, batch_size={batch_size}, bounds={bounds}"
@@ -241,7 +223,12 @@ def _checked(
         raise UsageError(
             f"expected numeric x and labels of at least 0, got {inputs.dtype}, {labels.min()}"
         )
-    if not (inputs.min() >= low and inputs.max() <= high):
+    if any(b.shape not in {(), inputs.shape[1:]} for b in (low, high)):
+        raise UsageError(
+            f"bounds: expected numbers or arrays of one input's shape {inputs.shape[1:]}, "
+            f"got {low.shape} and {high.shape}"
+        )
+    if not ((inputs >= low) & (inputs <= high)).all():
         raise UsageError(
             f"x: expected values inside bounds {bounds}, got {inputs.min()} to {inputs.max()}; "
             "scale the inputs, or state the bounds they have"
@@ -251,12 +238,14 @@ def _checked(
 
 def _require_inside(attack: Attack, examples: Array, x: Array, bounds: Bounds) -> None:
     """Refuse examples that are not what the report would say they are."""
-    low, high = bounds
+    low, high = (np.asarray(bound, dtype=np.float32) for bound in bounds)
+    if attack.norm not in get_args(Norm):
+        raise UsageError(f"{attack.name}: no report holds a {attack.norm!r} ball")
     offset = (examples.astype(np.float64) - x).reshape(len(x), -1)
     order = np.inf if attack.norm == "linf" else 2
     furthest = float(np.linalg.norm(offset, ord=order, axis=1).max())
-    reach = attack.eps + _SLACK * max(attack.eps, abs(low), abs(high))
-    if not (furthest <= reach and examples.min() >= low and examples.max() <= high):
+    reach = attack.eps + _SLACK * max(attack.eps, float(np.abs(x).max()))
+    if not (furthest <= reach and ((examples >= low) & (examples <= high)).all()):
         raise UsageError(
             f"{attack.name} returned examples at a {attack.norm} distance of {furthest:.6g} with "
             f"values from {examples.min():.6g} to {examples.max():.6g}: expected at most "

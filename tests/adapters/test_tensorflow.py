@@ -1,3 +1,4 @@
+import copy
 import os
 import subprocess
 import sys
@@ -139,6 +140,14 @@ def test_the_model_is_left_exactly_as_it_was(x: Any, y: Any) -> None:
     view.predict(x)
     after = model.get_weights()
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_an_adapter_is_copied_with_its_options(x: Any) -> None:
+    model = network()
+    copied = copy.deepcopy(adapt(model, channels_first=True, classes=4))
+    assert copied.model is not model
+    assert copied.channels_first
+    assert np.allclose(copied.logits(x), adapt(model).logits(x), atol=1e-6)
 
 
 def test_a_subclassed_model_gives_log_probabilities_and_no_features(x: Any) -> None:
