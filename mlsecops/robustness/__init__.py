@@ -5,8 +5,8 @@ Data flows one way: `attacks` (and `apgd`, `square`, `hopskipjump`, `corruptions
 reads, where a `table` allows it and on the workers that `shards` go to. `evaluation` recomputes the
 accuracy from the examples and has `checks` test the measurement (`altered` builds models in which
 an example must exist), the `report` holds figures with the bounds of `metrics`, and a `gate` judges
-it, alone or (`regression`) against an earlier one. A served model is an `endpoint`, whose paid answers a
-`journal` keeps.
+it, alone or (`regression`) against an earlier one. A served model is an `endpoint`, whose paid
+answers a `journal` keeps.
 """
 
 from mlsecops.robustness.apgd import APGD

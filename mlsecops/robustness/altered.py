@@ -109,7 +109,7 @@ def readout(adapter: Adapter, ball: Ball, *, key: list[int]) -> Readout | None:
 
 
 def _points(ball: Ball, *, key: list[int], count: int = _POINTS) -> Array:
-    """Random points of one sample's ball; for Linf corners, which reach furthest, if it has many."""
+    """Random points of one sample's ball; for Linf its corners, if there are many."""
     many = ball.rows(np.zeros(count, dtype=np.intp))
     points = many.scatter([[*key, turn] for turn in range(count)])
     if ball.norm == "linf" and (ball.upper > ball.lower).sum() >= _MANY:

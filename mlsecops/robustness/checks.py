@@ -62,7 +62,7 @@ def deterministic(probe: Probe) -> Check:
     first = probe.logits(x)
     others = [probe.logits(x), probe.logits(x)]
     if probe.by_gradient:
-        others.append(probe.gradients(x, y)[0])
+        others.append(probe.gradients(x, np.concatenate([probe.y, probe.y]))[0])
     scale = max(float(np.nanmax(np.abs(first))), 1e-12)
     apart = max(float(np.nanmax(np.abs(other - first))) for other in others)
     reason = f"scores of the same inputs differ by {apart / scale:.1e} of their scale"
