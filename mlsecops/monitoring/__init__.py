@@ -14,11 +14,14 @@ from __future__ import annotations
 from mlsecops.monitoring.alerting import DEFAULT_RULES, Rule
 from mlsecops.monitoring.anomalies import Anomalies
 from mlsecops.monitoring.baseline import Baseline
+from mlsecops.monitoring.calibration import Calibration, Estimate
 from mlsecops.monitoring.captured import Captured
+from mlsecops.monitoring.changes import Adwin, ChangeDetector, Cusum, PageHinkley
 from mlsecops.monitoring.clients import ClientState
 from mlsecops.monitoring.drift import DriftReport, FeatureDrift
 from mlsecops.monitoring.extraction import ExtractionDetector
 from mlsecops.monitoring.guards import Guard, InputGuard, IsolationGuard, RateLimit
+from mlsecops.monitoring.losses import LossEstimator
 from mlsecops.monitoring.monitor import Monitor, MonitorState
 from mlsecops.monitoring.monitored import Monitored, WatchedCall, Watching, monitored
 from mlsecops.monitoring.outputs import LabelOnly, Output, ReverseSigmoid, Rounded, TopK, hardened
@@ -33,13 +36,18 @@ from mlsecops.monitoring.telemetry import METRICS, Metric
 __all__ = [
     "DEFAULT_RULES",
     "METRICS",
+    "Adwin",
     "AlertmanagerSink",
     "Anomalies",
     "Baseline",
+    "Calibration",
     "Captured",
+    "ChangeDetector",
     "ClientState",
+    "Cusum",
     "Detector",
     "DriftReport",
+    "Estimate",
     "EventSink",
     "ExtractionDetector",
     "FeatureDrift",
@@ -49,12 +57,14 @@ __all__ = [
     "LabelOnly",
     "Layout",
     "LogSink",
+    "LossEstimator",
     "Metric",
     "Monitor",
     "MonitorState",
     "Monitored",
     "Observed",
     "Output",
+    "PageHinkley",
     "Profile",
     "Quota",
     "RateLimit",

@@ -18,11 +18,22 @@ from numpy.typing import ArrayLike, NDArray
 from mlsecops._files import write_atomically
 from mlsecops.errors import FormatRefused, UsageError
 from mlsecops.monitoring.anomalies import Anomalies
+from mlsecops.monitoring.calibration import Calibration, Estimate
 from mlsecops.monitoring.drift import DriftReport
 from mlsecops.monitoring.packing import pack, read, unpack
 from mlsecops.monitoring.profile import Layout, Profile
 from mlsecops.monitoring.reference import Reference
 from mlsecops.monitoring.sketch import Sketch
+from mlsecops.monitoring.tables import (
+    accuracy_of,
+    as_answers,
+    as_names,
+    as_numbers,
+    as_predictions,
+    as_rate,
+    as_table,
+    which,
+)
 from mlsecops.signing.policy import TrustPolicy
 
 __all__ = ["Baseline"]
@@ -52,6 +63,7 @@ class Baseline:
         labels: Number of classes k; 0 without probabilities.
         anomalies: Scores of single inputs.
         accuracy: Accuracy on the labels, or None without labels.
+        calibration: How often answers of a confidence are right, or None likewise.
     """
 
     shape: tuple[int, ...]
@@ -61,6 +73,7 @@ class Baseline:
     labels: int
     anomalies: Anomalies
     accuracy: float | None
+    calibration: Calibration | None
 
     @classmethod
     def fit(
@@ -81,7 +94,8 @@ class Baseline:
             x: ``(n, …)`` numbers, one row an input, n ≥ 2; NaN is a missing value.
             probabilities: ``(n, k)`` of the model on x (best: on data it was not trained on), or
                 None for a model without probabilities.
-            labels: ``(n,)`` true classes, for the reference accuracy.
+            labels: ``(n,)`` true classes, for the reference accuracy, and for estimates
+                without labels.
             names: d feature names; ``f0``, ``f1``, … by default.
             categorical: Names or indices of features whose numbers are codes without order.
             false_positive_rate: Share of ordinary inputs that each anomaly score may flag.
@@ -92,12 +106,13 @@ class Baseline:
         Raises:
             UsageError: Shapes do not fit together, or x is no table of numbers.
         """
-        values, shape = _table(x)
-        chosen = _names(names, values.shape[1])
-        codes = _mask(categorical, chosen)
+        values, shape = as_table(x)
+        chosen = as_names(names, values.shape[1])
+        codes = which(categorical, chosen)
         rng = np.random.default_rng(seed)
-        answers = _answers(probabilities, len(values))
-        table = _predictions(answers)
+        answers = as_answers(probabilities, len(values))
+        table = as_predictions(answers)
+        accuracy = accuracy_of(table[:, 1], labels)
         return cls(
             shape=shape,
             rows=len(values),
@@ -105,9 +120,12 @@ class Baseline:
             predictions=_reference(table, keep=keep, rng=rng) if answers.size else None,
             labels=answers.shape[1],
             anomalies=Anomalies.fit(
-                values, table[:, 0], false_positive_rate=_rate(false_positive_rate), rng=rng
+                values, table[:, 0], false_positive_rate=as_rate(false_positive_rate), rng=rng
             ),
-            accuracy=_accuracy(table[:, 1], labels),
+            accuracy=accuracy,
+            calibration=(
+                None if accuracy is None else Calibration.fit(answers, np.asarray(labels))
+            ),
         )
 
     @property
@@ -179,7 +197,7 @@ class Baseline:
         if not isinstance(traffic, (Profile, Sketch)):
             traffic = self.table(traffic)
         return self.inputs.drift(
-            traffic, alpha=_rate(alpha), effect=effect, wasserstein=wasserstein
+            traffic, alpha=as_rate(alpha), effect=effect, wasserstein=wasserstein
         )
 
     def prediction_profile(self) -> Profile:
@@ -210,7 +228,7 @@ class Baseline:
         known, answers = self._answered(), probabilities_or_profile
         if not isinstance(answers, Profile):
             answers = self.prediction_table(answers)
-        return known.drift(answers, alpha=_rate(alpha), effect=effect)
+        return known.drift(answers, alpha=as_rate(alpha), effect=effect)
 
     def prediction_table(self, probabilities: ArrayLike) -> Floats:
         """Confidence and predicted class of each answer ``(n, 2)``.
@@ -221,12 +239,25 @@ class Baseline:
         Raises:
             UsageError: They are not probabilities of the baseline's k classes.
         """
-        values = np.atleast_2d(_numbers(probabilities))
+        values = np.atleast_2d(as_numbers(probabilities))
         if values.shape[1:] != (self.labels,) or not np.isfinite(values).all():
             raise UsageError(
                 f"probabilities: expected finite (n, {self.labels}), got shape {values.shape}"
             )
-        return _predictions(values)
+        return as_predictions(values)
+
+    def estimate(self, probabilities: ArrayLike) -> Estimate:
+        """Accuracy to expect of answers whose labels are not known (CBPE).
+
+        Args:
+            probabilities: ``(n, k)`` answers, n ≥ 1.
+
+        Raises:
+            UsageError: The baseline was fitted without labels, or these are no answers.
+        """
+        if self.calibration is None:
+            raise UsageError("this baseline knows no labels: fit it with probabilities and labels")
+        return self.calibration.estimate(np.atleast_2d(as_numbers(probabilities)))
 
     def table(self, x: ArrayLike) -> Floats:
         """Inputs as rows ``(n, d)``; one input alone is one row.
@@ -234,7 +265,7 @@ class Baseline:
         Raises:
             UsageError: They are not inputs of this baseline's shape.
         """
-        values = _numbers(x)
+        values = as_numbers(x)
         features = len(self.names)
         if values.shape in {self.shape, (features,)}:
             return values.reshape(1, features)
@@ -258,6 +289,8 @@ class Baseline:
         arrays = self.inputs.arrays() | self.anomalies.arrays()
         if self.predictions is not None:
             arrays |= {_PREFIX + name: each for name, each in self.predictions.arrays().items()}
+        if self.calibration is not None:
+            arrays["calibration"] = self.calibration.curves
         return write_atomically(path, pack(_KIND, facts, arrays))
 
     @classmethod
@@ -288,6 +321,7 @@ class Baseline:
         if math.prod(shape) != len(names):
             raise FormatRefused("baseline: names and shape do not fit together")
         accuracy, labels = facts["accuracy"], int(facts["labels"])
+        curves = arrays.get("calibration")
         answers = {
             name.removeprefix(_PREFIX): each
             for name, each in arrays.items()
@@ -304,6 +338,7 @@ class Baseline:
             labels=labels,
             anomalies=Anomalies.from_arrays(arrays, len(names)),
             accuracy=None if accuracy is None else float(accuracy),
+            calibration=None if curves is None else Calibration.from_arrays(curves, labels),
         )
 
     def _answered(self) -> Reference:
@@ -313,64 +348,6 @@ class Baseline:
                 "this baseline knows no answers: fit it with the model's probabilities"
             )
         return self.predictions
-
-
-def _numbers(x: ArrayLike) -> Floats:
-    """Numbers as float64."""
-    try:
-        return np.asarray(x, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"expected numbers, got {type(x).__name__}: {error}") from error
-
-
-def _table(x: ArrayLike) -> tuple[Floats, tuple[int, ...]]:
-    """Rows ``(n, d)`` and the shape of one input."""
-    values = _numbers(x)
-    if values.ndim == 1:
-        values = values[:, None]
-    if len(values) < 2 or not values[0].size:  # noqa: PLR2004 - a distribution needs two rows
-        raise UsageError(f"x: expected at least two rows of numbers, got shape {values.shape}")
-    return values.reshape(len(values), -1), values.shape[1:]
-
-
-def _names(names: Sequence[str] | None, features: int) -> tuple[str, ...]:
-    """One distinct name for each feature."""
-    chosen = (
-        tuple(f"f{i}" for i in range(features)) if names is None else tuple(str(n) for n in names)
-    )
-    if len(chosen) != features or len(set(chosen)) != features:
-        raise UsageError(f"names: expected {features} distinct names, got {len(set(chosen))}")
-    return chosen
-
-
-def _mask(categorical: Iterable[str | int], names: tuple[str, ...]) -> NDArray[np.bool_]:
-    """Which features are categorical."""
-    mask = np.zeros(len(names), dtype=bool)
-    for each in categorical:
-        if isinstance(each, str) and each not in names:
-            raise UsageError(f"categorical: no feature is called {each!r}")
-        index = names.index(each) if isinstance(each, str) else each
-        if not 0 <= index < len(names):
-            raise UsageError(f"categorical: expected an index below {len(names)}, got {index}")
-        mask[index] = True
-    return mask
-
-
-def _answers(probabilities: ArrayLike | None, rows: int) -> Floats:
-    """Probabilities ``(n, k)``, or an empty table."""
-    if probabilities is None:
-        return np.empty((0, 0))
-    values = _numbers(probabilities)
-    if values.ndim != 2 or len(values) != rows or not np.isfinite(values).all():  # noqa: PLR2004 - rows by classes
-        raise UsageError(f"probabilities: expected finite ({rows}, k), got shape {values.shape}")
-    return values
-
-
-def _predictions(answers: Floats) -> Floats:
-    """Confidence and predicted class ``(n, 2)``; no rows without probabilities."""
-    if not answers.size:
-        return np.empty((0, 2))
-    return np.column_stack([answers.max(axis=1), answers.argmax(axis=1)])
 
 
 def _reference(table: Floats, *, keep: int, rng: np.random.Generator) -> Reference:
@@ -385,20 +362,3 @@ def _check_answers(sample: Floats, labels: int) -> None:
     classes = np.isin(predicted, np.arange(labels)) if labels <= _MOST_CLASSES else False
     if not sample.size or not np.isfinite(confidence).all() or not np.all(classes):
         raise FormatRefused(f"baseline: the answers are not of {labels} classes")
-
-
-def _accuracy(predicted: Floats, labels: ArrayLike | None) -> float | None:
-    """Share of predictions that are right."""
-    if labels is None or not len(predicted):
-        return None
-    truth = np.asarray(labels)
-    if truth.shape != predicted.shape:
-        raise UsageError(f"labels: expected shape {predicted.shape}, got {truth.shape}")
-    return float((truth == predicted).mean())
-
-
-def _rate(rate: float) -> float:
-    """A rate strictly between 0 and 1."""
-    if not 0 < rate < 1:
-        raise UsageError(f"expected a rate between 0 and 1, got {rate}")
-    return rate

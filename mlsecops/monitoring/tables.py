@@ -1,0 +1,98 @@
+"""How what a user passes becomes tables: arrays checked once, at the edge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mlsecops.errors import UsageError
+
+__all__ = [
+    "accuracy_of",
+    "as_answers",
+    "as_names",
+    "as_numbers",
+    "as_predictions",
+    "as_rate",
+    "as_table",
+    "which",
+]
+
+Floats = NDArray[np.float64]
+
+
+def as_numbers(x: ArrayLike) -> Floats:
+    """Numbers as float64."""
+    try:
+        return np.asarray(x, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"expected numbers, got {type(x).__name__}: {error}") from error
+
+
+def as_table(x: ArrayLike) -> tuple[Floats, tuple[int, ...]]:
+    """Rows ``(n, d)`` and the shape of one input."""
+    values = as_numbers(x)
+    if values.ndim == 1:
+        values = values[:, None]
+    if len(values) < 2 or not values[0].size:  # noqa: PLR2004 - a distribution needs two rows
+        raise UsageError(f"x: expected at least two rows of numbers, got shape {values.shape}")
+    return values.reshape(len(values), -1), values.shape[1:]
+
+
+def as_names(names: Sequence[str] | None, features: int) -> tuple[str, ...]:
+    """One distinct name for each feature."""
+    chosen = (
+        tuple(f"f{i}" for i in range(features)) if names is None else tuple(str(n) for n in names)
+    )
+    if len(chosen) != features or len(set(chosen)) != features:
+        raise UsageError(f"names: expected {features} distinct names, got {len(set(chosen))}")
+    return chosen
+
+
+def which(categorical: Iterable[str | int], names: tuple[str, ...]) -> NDArray[np.bool_]:
+    """Which features are categorical."""
+    mask = np.zeros(len(names), dtype=bool)
+    for each in categorical:
+        if isinstance(each, str) and each not in names:
+            raise UsageError(f"categorical: no feature is called {each!r}")
+        index = names.index(each) if isinstance(each, str) else each
+        if not 0 <= index < len(names):
+            raise UsageError(f"categorical: expected an index below {len(names)}, got {index}")
+        mask[index] = True
+    return mask
+
+
+def as_answers(probabilities: ArrayLike | None, rows: int) -> Floats:
+    """Probabilities ``(n, k)``, or an empty table."""
+    if probabilities is None:
+        return np.empty((0, 0))
+    values = as_numbers(probabilities)
+    if values.ndim != 2 or len(values) != rows or not np.isfinite(values).all():  # noqa: PLR2004 - rows by classes
+        raise UsageError(f"probabilities: expected finite ({rows}, k), got shape {values.shape}")
+    return values
+
+
+def as_predictions(answers: Floats) -> Floats:
+    """Confidence and predicted class ``(n, 2)``; no rows without probabilities."""
+    if not answers.size:
+        return np.empty((0, 2))
+    return np.column_stack([answers.max(axis=1), answers.argmax(axis=1)])
+
+
+def accuracy_of(predicted: Floats, labels: ArrayLike | None) -> float | None:
+    """Share of predictions that are right."""
+    if labels is None or not len(predicted):
+        return None
+    truth = np.asarray(labels)
+    if truth.shape != predicted.shape:
+        raise UsageError(f"labels: expected shape {predicted.shape}, got {truth.shape}")
+    return float((truth == predicted).mean())
+
+
+def as_rate(rate: float) -> float:
+    """A rate strictly between 0 and 1."""
+    if not 0 < rate < 1:
+        raise UsageError(f"expected a rate between 0 and 1, got {rate}")
+    return rate
