@@ -1,17 +1,23 @@
 """What monitoring costs the caller: ratios of one run against OpenTelemetry used directly.
 
-Each contestant wraps the same function, which returns a prepared answer. Rounds are interleaved,
-so that a slow moment of the machine hits all of them, and medians are compared. Measured is the
-calling thread's CPU time (``time.thread_time``) and that of the whole process.
+The peer is "a span and three instruments through the OpenTelemetry SDK". Each contestant wraps the
+same function. Rounds are interleaved and start with another contestant each, so that a slow moment
+of the machine hits all of them; medians are compared.
 
-Run: python benchmarks/monitoring_overhead.py
+1. CPU a call: of the calling thread (``time.thread_time``), and of the whole process with
+   everything aggregated (``time.process_time``). The function returns a prepared answer.
+2. Wall time a call while the background works: the function multiplies matrices, which lets go of
+   the interpreter as a real model does.
+3. 20,000 calls a second for 30 seconds: how many were dropped, and whether all are accounted for.
+
+Run: python -m benchmarks monitoring_overhead
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,10 +26,13 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 
-from mlsecops.monitoring import Baseline, monitored
+from mlsecops.monitoring import Baseline, ExtractionDetector, monitored
 
-CALLS = 3000
-ROUNDS = 15
+CALLS, ROUNDS = 2000, 15
+RATE, SECONDS = 20_000, 30
+PEER, API = "OpenTelemetry SDK", "OpenTelemetry API, no SDK"
+FEATURES = 50
+
 Call = Callable[[np.ndarray], Any]
 
 
@@ -46,59 +55,139 @@ def telemetry(function: Call, tracer: Any, meter: Any) -> Call:
     return call
 
 
-def rounds(contestants: dict[str, Call], x: np.ndarray, settle: Callable[[], object]) -> None:
-    """Measure all contestants in turn and print medians as ratios."""
-    own: dict[str, list[float]] = {name: [] for name in contestants}
-    whole: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(ROUNDS):
-        for name, call in contestants.items():
+def contestants(function: Call, rows: np.ndarray, answers: np.ndarray) -> dict[str, Call]:
+    """The function bare, with OpenTelemetry, and watched with more and more."""
+    baseline = Baseline.fit(rows, answers)
+    rng = np.random.default_rng(1)
+    benign = [rng.choice(len(rows), 100) for _ in range(16)]
+    extraction = ExtractionDetector.calibrate(
+        baseline, [(rows[own], answers[own]) for own in benign], false_positive_rate=0.01
+    )
+    # Without a span processor: exporting spans would only make OpenTelemetry dearer.
+    tracer = TracerProvider().get_tracer("sdk")
+    meter = MeterProvider(metric_readers=[InMemoryMetricReader()]).get_meter("sdk")
+    clients = iter(range(10**9))
+    options: dict[str, Any] = {"client": lambda _: f"c{next(clients) // 100}"}
+    return {
+        "bare": function,
+        PEER: telemetry(function, tracer, meter),
+        API: telemetry(function, trace.get_tracer("api"), metrics.get_meter("api")),
+        "@monitored, no baseline": monitored("bench-plain", **options)(function),
+        "@monitored, default detectors": monitored("bench", baseline=baseline, **options)(function),
+        "@monitored, a span in a hundred": monitored(
+            "bench-spans", baseline=baseline, spans=0.01, **options
+        )(function),
+        "@monitored, with extraction": monitored(
+            "bench-extraction", baseline=baseline, detectors=[extraction], **options
+        )(function),
+    }
+
+
+def settle(call: Any) -> None:
+    """Let everything be aggregated."""
+    if hasattr(call, "monitor"):
+        call.monitor.flush(60)
+
+
+def turns(names: list[str], number: int) -> list[str]:
+    """The contestants, starting with another one each round."""
+    first = number % len(names)
+    return names[first:] + names[:first]
+
+
+def cpu(called: Mapping[str, Call], rows: np.ndarray) -> None:
+    """CPU a call beside the bare function, and as a share of the peer's."""
+    own: dict[str, list[float]] = {name: [] for name in called}
+    whole: dict[str, list[float]] = {name: [] for name in called}
+    for number in range(ROUNDS):
+        for name in turns(list(called), number):
+            call = called[name]
             thread, process = time.thread_time(), time.process_time()
-            for _ in range(CALLS):
-                call(x)
+            for i in range(CALLS):
+                call(rows[i % len(rows)])
             own[name].append((time.thread_time() - thread) / CALLS)
-            settle()
+            settle(call)
             whole[name].append((time.process_time() - process) / CALLS)
-    bare_own, bare_whole = (statistics.median(each["bare"]) for each in (own, whole))
-    peer = "OpenTelemetry SDK"
-    peer_own = statistics.median(own[peer]) - bare_own
-    peer_whole = statistics.median(whole[peer]) - bare_whole
-    print(f"{'':30}{'caller, us':>12}{'ratio':>8}{'process, us':>14}{'ratio':>8}")
-    for name in contestants:
-        thread = statistics.median(own[name]) - bare_own
-        process = statistics.median(whole[name]) - bare_whole
-        print(
-            f"{name:30}{thread * 1e6:12.2f}{thread / peer_own:8.2f}"
-            f"{process * 1e6:14.2f}{process / peer_whole:8.2f}"
+    caller, process = _beside(own), _beside(whole)
+    head = ("caller, us", "/ SDK", "/ API", "process, us", "/ SDK")
+    print(f"{'CPU a call':34}" + "".join(f"{each:>12}" for each in head))
+    for name in called:
+        cells = (
+            f"{caller[name] * 1e6:.2f}",
+            f"{caller[name] / caller[PEER]:.2f}",
+            f"{caller[name] / caller[API]:.2f}",
+            f"{process[name] * 1e6:.2f}",
+            f"{process[name] / process[PEER]:.2f}",
         )
+        print(f"{name:34}" + "".join(f"{each:>12}" for each in cells))
+
+
+def _beside(times: Mapping[str, list[float]]) -> dict[str, float]:
+    """Medians beside the bare function's."""
+    bare = statistics.median(times["bare"])
+    return {name: statistics.median(each) - bare for name, each in times.items()}
+
+
+def wall(called: Mapping[str, Call], rows: np.ndarray) -> None:
+    """Percentiles of a call's wall time, over all rounds, while the background works."""
+    times: dict[str, list[int]] = {name: [] for name in called}
+    for number in range(ROUNDS):
+        for name in turns(list(called), number):
+            call, own = called[name], times[name]
+            for i in range(CALLS):
+                start = time.perf_counter_ns()
+                call(rows[i % len(rows)])
+                own.append(time.perf_counter_ns() - start)
+            settle(call)
+    print(f"\n{'wall time a call, us':34}{'p50':>12}{'p99':>12}{'p99 / SDK':>12}{'p99.9':>12}")
+    peer = float(np.percentile(times[PEER], 99))
+    for name, own in times.items():
+        middle, high, highest = np.percentile(own, [50, 99, 99.9])
+        print(
+            f"{name:34}{middle / 1e3:12.1f}{high / 1e3:12.1f}{high / peer:12.2f}"
+            f"{highest / 1e3:12.1f}"
+        )
+
+
+def sustained(call: Any, rows: np.ndarray) -> None:
+    """Many calls a second for long: everything is processed, or counted as dropped."""
+    before = call.monitor.snapshot()
+    start, made = time.perf_counter(), 0
+    while (passed := time.perf_counter() - start) < SECONDS:
+        due = int(passed * RATE)
+        if made >= due:
+            time.sleep(0.0005)
+        while made < due:
+            call(rows[made % len(rows)])
+            made += 1
+    settle(call)
+    state = call.monitor.snapshot()
+    calls, processed, dropped = (
+        getattr(state, name) - getattr(before, name) for name in ("calls", "processed", "dropped")
+    )
+    print(
+        f"\n{made / SECONDS:,.0f} calls a second for {SECONDS} s: {made:,} made, "
+        f"{calls:,} counted, {processed:,} processed, {dropped:,} dropped, "
+        f"{made - processed - dropped:,} unaccounted for"
+    )
 
 
 def main() -> None:
     rng = np.random.default_rng(0)
-    answer = np.array([0.9, 0.1])
-    rows = rng.normal(size=(1000, 50))
-    baseline = Baseline.fit(rows, np.tile(answer, (1000, 1)))
+    rows, answers = rng.normal(size=(1000, FEATURES)), rng.dirichlet([9, 1], 1000)
+    answer, weights = answers[0], rng.normal(size=(96, 96))
 
-    def bare(_: np.ndarray) -> np.ndarray:
+    def prepared(_: np.ndarray) -> np.ndarray:
         return answer
 
-    api = telemetry(bare, trace.get_tracer("api"), metrics.get_meter("api"))
-    # Without a span processor: exporting spans would only make OpenTelemetry dearer.
-    provider = TracerProvider()
-    meters = MeterProvider(metric_readers=[InMemoryMetricReader()])
-    sdk = telemetry(bare, provider.get_tracer("sdk"), meters.get_meter("sdk"))
-    plain = monitored("plain", client=lambda _: "client", capacity=CALLS)(bare)
-    full = monitored("full", baseline=baseline, client=lambda _: "client", capacity=CALLS)(bare)
-    contestants: dict[str, Call] = {
-        "bare": bare,
-        "OpenTelemetry SDK": sdk,
-        "OpenTelemetry API, no SDK": api,
-        "@monitored": plain,
-        "@monitored with baseline (50)": full,
-    }
-    rounds(contestants, rows[0], lambda: (plain.monitor.flush(30), full.monitor.flush(30)))
-    for watched in (plain, full):
-        state = watched.monitor.snapshot()
-        print(f"{watched.monitor.name}: {state.calls} calls, {state.dropped} dropped")
+    def model(_: np.ndarray) -> np.ndarray:
+        _ = weights @ weights
+        return answer
+
+    called = contestants(prepared, rows, answers)
+    cpu(called, rows)
+    wall(contestants(model, rows, answers), rows)
+    sustained(called["@monitored, default detectors"], rows)
 
 
 if __name__ == "__main__":

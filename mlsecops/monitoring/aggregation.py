@@ -1,6 +1,6 @@
 """What becomes of events: counts, durations, comparisons, alerts; all on the worker's thread.
 
-events → tables of about 128 rows → Watch and detectors → readings → Alerting
+events → tables of about 256 rows → Watch and detectors → readings → Alerting
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from mlsecops.monitoring.watch import Watch
 
 __all__ = ["Aggregation"]
 
-_BATCH_ROWS: Final = 128
+_BATCH_ROWS: Final = 256
 _BOUNDS: Final = np.array(telemetry.DURATION_BOUNDS)
 _BOUND_NAMES: Final = (*(f"{bound:g}" for bound in telemetry.DURATION_BOUNDS), "+Inf")
 

@@ -29,7 +29,8 @@ from mlsecops.monitoring.worker import worker
 
 __all__ = ["Monitor", "MonitorState"]
 
-_BATCH: Final = 4096
+_BATCH: Final = 256
+_MOST_BATCHES: Final = 32
 _HOLD: Final = 2.0
 _CLOSING: Final = 5.0
 
@@ -249,12 +250,15 @@ class Monitor:
         self._series.add(telemetry.FAILURES, 1)
 
     def drain(self) -> bool:
-        """Aggregate a batch of what waits, unless somebody else is at it."""
+        """Aggregate some of what waits, unless somebody else is at it."""
         if not self._lock.acquire(blocking=False):
             return True
         try:
             self._owner = threading.get_ident()
-            return self._drain()
+            batches = 0
+            while batches < _MOST_BATCHES and self._drain():
+                batches += 1
+            return batches > 0
         finally:
             self._owner = None
             self._lock.release()
@@ -276,6 +280,8 @@ class Monitor:
         with self._counting:
             self._processed += count
         self._series.add(telemetry.PROCESSED, count)
+        # Callers who wait for the interpreter get it between batches, not after all of them.
+        time.sleep(0)
         return bool(events)
 
     def _refresh(self) -> None:
