@@ -25,12 +25,13 @@ from mlsecops.monitoring.profile import Profile
 from mlsecops.monitoring.readings import Detector
 from mlsecops.monitoring.ring import Event, Label, Ring
 from mlsecops.monitoring.traffic import Reader
-from mlsecops.monitoring.worker import worker
+from mlsecops.monitoring.worker import Drained, worker
 
 __all__ = ["Monitor", "MonitorState"]
 
 _BATCH: Final = 256
 _MOST_BATCHES: Final = 32
+_BEHIND: Final = 8192
 _HOLD: Final = 2.0
 _CLOSING: Final = 5.0
 
@@ -249,16 +250,18 @@ class Monitor:
             self._failures += 1
         self._series.add(telemetry.FAILURES, 1)
 
-    def drain(self) -> bool:
+    def drain(self) -> Drained:
         """Aggregate some of what waits, unless somebody else is at it."""
         if not self._lock.acquire(blocking=False):
-            return True
+            return "some"
         try:
             self._owner = threading.get_ident()
             batches = 0
             while batches < _MOST_BATCHES and self._drain():
                 batches += 1
-            return batches > 0
+            if batches == _MOST_BATCHES:
+                return "more"
+            return "some" if batches else "nothing"
         finally:
             self._owner = None
             self._lock.release()
@@ -280,8 +283,9 @@ class Monitor:
         with self._counting:
             self._processed += count
         self._series.add(telemetry.PROCESSED, count)
-        # Callers who wait for the interpreter get it between batches, not after all of them.
-        time.sleep(0)
+        if len(self._ring) < _BEHIND:
+            # Callers who wait for the interpreter get it between batches, not after all of them.
+            time.sleep(0)
         return bool(events)
 
     def _refresh(self) -> None:

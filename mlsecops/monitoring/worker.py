@@ -11,20 +11,23 @@ import os
 import sys
 import threading
 import time
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol, TypeAlias
 
-__all__ = ["Drained", "Worker", "worker"]
+__all__ = ["Drained", "Served", "Worker", "worker"]
 
 _INTERVAL: Final = 0.1
 _IDLE_ROUNDS: Final = 50
 _LAST_DRAIN: Final = 2.0
 
 
-class Drained(Protocol):
+Drained: TypeAlias = Literal["nothing", "some", "more"]
+
+
+class Served(Protocol):
     """What the worker drains."""
 
-    def drain(self) -> bool:
-        """Take in what waits; False if there was nothing."""
+    def drain(self) -> Drained:
+        """Take in some of what waits, and say whether there is more."""
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Take in everything that waits, within that many seconds."""
@@ -43,19 +46,19 @@ class Worker:
     """The thread, and the monitors it serves until they are closed."""
 
     def __init__(self) -> None:
-        self._served: set[Drained] = set()
-        self._held: list[Drained] = []
+        self._served: set[Served] = set()
+        self._held: list[Served] = []
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self.asleep = True
 
-    def serve(self, monitor: Drained) -> None:
+    def serve(self, monitor: Served) -> None:
         """Drain a monitor from now on."""
         with self._lock:
             self._served.add(monitor)
 
-    def leave(self, monitor: Drained) -> None:
+    def leave(self, monitor: Served) -> None:
         """Drain a monitor no more."""
         with self._lock:
             self._served.discard(monitor)
@@ -75,20 +78,22 @@ class Worker:
     def _run(self) -> None:
         idle = 0
         while True:
-            busy = [monitor.drain() for monitor in self._all()]
-            idle = 0 if any(busy) else idle + 1
+            drained = {monitor.drain() for monitor in self._all()}
+            if "more" in drained:
+                continue
+            idle = 0 if "some" in drained else idle + 1
             if idle < _IDLE_ROUNDS:
                 time.sleep(_INTERVAL)
                 continue
             self._wake.clear()
             self.asleep = True
             # A call that saw us awake just now left its event without waking us: look once more.
-            if not any(monitor.drain() for monitor in self._all()):
+            if {monitor.drain() for monitor in self._all()} <= {"nothing"}:
                 self._wake.wait()
             self.asleep = False
             idle = 0
 
-    def _all(self) -> list[Drained]:
+    def _all(self) -> list[Served]:
         with self._lock:
             return list(self._served)
 
