@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -29,6 +30,8 @@ from mlsecops.provenance import Digest
 CONVERTIBLE: Final = frozenset({Format.TORCH, Format.TORCH_LEGACY, Format.PICKLE, Format.JOBLIB})
 _CHILD: Final = "mlsecops.adapters.quarantine_child"
 _TOLD: Final = 300
+_HEARD: Final = 1 << 16
+"""Bytes of what a child says that are taken: it may say anything, and without end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,25 +132,42 @@ def _run(source: Source, found: Format, target: int, memory: int, seconds: float
     with source.stream() as stream:
         passed = stream.fileno(), target
         words = [sys.executable, "-I", "-B", script.origin, found, *map(str, (*passed, memory))]
-        try:
-            ended = subprocess.run(  # noqa: S603 - our own interpreter and script
-                words,
-                env={},
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                pass_fds=passed,
-                timeout=seconds,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise LimitExceeded(f"{source.name}: not converted within {seconds} seconds") from error
-    if ended.returncode != 0:
+        status, said = _watched(words, passed, seconds, where=source.name)
+    if status != 0:
         raise FormatRefused(
-            f"{source.name}: the confined child failed with status {ended.returncode}: "
-            f"{_printable(ended.stderr)}"
+            f"{source.name}: the confined child failed with status {status}: {_printable(said)}"
         )
+
+
+def _watched(
+    words: list[str], passed: tuple[int, ...], seconds: float, *, where: str
+) -> tuple[int, bytes]:
+    """Run the child; its status, and what it said, of which only so much is taken."""
+    with subprocess.Popen(  # noqa: S603 - our own interpreter and script
+        words, env={}, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, pass_fds=passed,
+    ) as child:  # fmt: skip
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            child.kill()
+
+        timer = threading.Timer(seconds, end)
+        timer.start()
+        try:
+            said = child.stderr.read(_HEARD) if child.stderr else b""
+            if len(said) == _HEARD:
+                child.kill()
+            status = child.wait()
+        except BaseException:
+            child.kill()
+            raise
+        finally:
+            timer.cancel()
+    if late.is_set():
+        raise LimitExceeded(f"{where}: not converted within {seconds} seconds")
+    return status, said
 
 
 def _printable(data: bytes) -> str:

@@ -80,6 +80,14 @@ def test_the_child_cannot(tmp_path: Path, name: str) -> None:
     assert not out.exists()
 
 
+def test_a_child_that_does_not_stop_talking_is_ended(tmp_path: Path) -> None:
+    file = tmp_path / "m.pkl"
+    endless = "import os\nwhile True: os.write(2, b'x' * 65536)"
+    file.write_bytes(pickle.dumps(Call(exec, endless)))
+    with pytest.raises(FormatRefused, match="status -9"):
+        convert(file, tmp_path / "out", seconds=60)
+
+
 def test_a_child_that_does_not_end_is_ended(tmp_path: Path) -> None:
     file = tmp_path / "m.pkl"
     file.write_bytes(pickle.dumps(Call(exec, "while True: pass")))
