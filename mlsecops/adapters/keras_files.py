@@ -1,10 +1,11 @@
-"""How Keras reads an archive that was checked: safe mode, nothing compiled."""
+"""How Keras and TensorFlow read files that were checked: safe mode, nothing compiled."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,31 +16,40 @@ OLDEST: Final = (3, 13, 2)
 """Before it, archives could escape safe mode or exhaust memory (CVE-2025-9906, CVE-2026-0897)."""
 
 
-def read_keras(path: str) -> Any:
-    """The model of a ``.keras`` archive.
+def read_keras(path: str, *, hdf5: bool = False) -> Any:
+    """The model of a ``.keras`` archive, or of an ``.h5`` file that holds a whole model.
 
     Args:
         path: Bytes to read; a link with the extension that Keras insists on is made to them.
+        hdf5: Whether it is the older format.
 
     Raises:
         FrameworkTooOld: The installed Keras is known to be escapable.
-        FormatRefused: Keras refuses the archive.
+        FormatRefused: Keras refuses the archive, or the ``.h5`` file holds weights alone.
     """
     keras = require("keras")
     _require_new(keras)
-    with _link(path) as link:
+    if hdf5 and not _attributes(path) & {"model_config"}:
+        raise FormatRefused(
+            "the .h5 file holds weights and no model: build the architecture that was saved, and "
+            "pass it as into="
+        )
+    with _named(path, "model.h5" if hdf5 else "model.keras") as named:
         try:
-            return keras.saving.load_model(link, safe_mode=True, compile=False)
+            return keras.saving.load_model(named, safe_mode=True, compile=False)
         except Exception as error:  # Keras raises whatever the bytes make it raise
             raise FormatRefused(f"Keras refuses the archive: {error}") from error
 
 
-def fill_keras(model: Any, path: str, *, confirm: Callable[[], object] = lambda: None) -> Any:
+def fill_keras(
+    model: Any, path: str, *, hdf5: bool = False, confirm: Callable[[], object] = lambda: None
+) -> Any:
     """Give the caller's model an archive's weights; the archive's configuration is not used.
 
     Args:
         model: The model, built.
         path: Bytes to read.
+        hdf5: Whether they are an ``.h5`` file, of weights or of a whole model.
         confirm: Raises where the bytes turn out to be other ones; the model is then as it was.
 
     Raises:
@@ -49,9 +59,13 @@ def fill_keras(model: Any, path: str, *, confirm: Callable[[], object] = lambda:
     keras = require("keras")
     _require_new(keras)
     before = model.get_weights()
-    with _link(path) as link:
+    name = "model.keras"
+    if hdf5:  # Keras tells its own layout of weights from the older one by the name alone
+        old = _attributes(path) & {"model_config", "layer_names", "keras_version"}
+        name = "model.h5" if old else "model.weights.h5"
+    with _named(path, name) as named:
         try:
-            model.load_weights(link)
+            model.load_weights(named)
             confirm()
         except MLSecOpsError:
             model.set_weights(before)
@@ -70,12 +84,65 @@ def is_keras(value: Any) -> bool:
     return isinstance(value, require("keras").Model)
 
 
+def read_savedmodel(files: Mapping[str, str]) -> Any:
+    """The object of a SavedModel.
+
+    Args:
+        files: Name in the SavedModel's folder → bytes to read.
+
+    Raises:
+        FormatRefused: TensorFlow refuses it.
+    """
+    tensorflow = require("tensorflow")
+    with _links(files) as folder:
+        try:
+            return tensorflow.saved_model.load(folder)
+        except Exception as error:  # TensorFlow raises whatever the bytes make it raise
+            raise FormatRefused(f"TensorFlow refuses the SavedModel: {error}") from error
+
+
+class _Bytes(io.BytesIO):
+    """Bytes that call themselves what Keras tells formats by.
+
+    HDF5 opens no file whose real path is not to be found, as that of memory is not.
+    """
+
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data)
+        self._name = name
+
+    def __str__(self) -> str:
+        return self._name
+
+    def __fspath__(self) -> str:
+        return self._name
+
+
+def _attributes(path: str) -> set[str]:
+    """Names of the attributes of an HDF5 file's root."""
+    with Path(path).open("rb") as stream, require("h5py").File(stream, "r") as file:
+        return set(file.attrs)
+
+
 @contextlib.contextmanager
-def _link(path: str) -> Iterator[str]:
+def _named(path: str, name: str) -> Iterator[Any]:
+    """Bytes under a name of the extension that Keras insists on."""
+    if name.endswith(".h5"):
+        yield _Bytes(Path(path).read_bytes(), name)
+        return
+    with _links({name: path}) as folder:
+        yield f"{folder}/{name}"
+
+
+@contextlib.contextmanager
+def _links(files: Mapping[str, str]) -> Iterator[str]:
+    """A folder of links to bytes that are held elsewhere."""
     with tempfile.TemporaryDirectory(prefix="mlsecops-") as folder:
-        link = Path(folder, "model.keras")
-        link.symlink_to(path)
-        yield str(link)
+        for name, path in files.items():
+            link = Path(folder, name)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path)
+        yield folder
 
 
 def _require_new(keras: Any) -> None:

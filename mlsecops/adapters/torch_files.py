@@ -81,6 +81,29 @@ def read_torch(
         raise FormatRefused(f"torch refuses the file: {error}") from error
 
 
+def read_code(path: str, *, device: str, exported: bool) -> Any:
+    """A TorchScript module, or the module of an exported program: files that carry code.
+
+    Args:
+        path: Bytes to read.
+        device: Where tensors of TorchScript go; an exported program stays where it was exported.
+        exported: Whether it is a ``.pt2`` file.
+
+    Raises:
+        FrameworkTooOld: The installed torch is known to be escapable.
+        FormatRefused: torch refuses the file.
+    """
+    torch = require("torch")
+    _require_new(torch)
+    try:
+        with Path(path).open("rb") as stream:
+            if exported:
+                return torch.export.load(stream).module()
+            return torch.jit.load(stream, map_location=device)
+    except Exception as error:  # as above
+        raise FormatRefused(f"torch refuses the file: {error}") from error
+
+
 def _placing(path: str, device: str, pieces: int) -> Place | None:
     """How a mapped storage becomes memory of our own; None where the device copies it anyway."""
     torch = require("torch")

@@ -12,6 +12,7 @@ from typing import Any
 from mlsecops.cli.verify import add_trust, trust_from
 from mlsecops.errors import MLSecOpsError, UsageError
 from mlsecops.loading import LoadedModel, SecureLoader
+from mlsecops.loading.decode import FRAMEWORKS
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -21,9 +22,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--arch", metavar="MODULE:CALLABLE",
         help="builds the model that the weights go into; imported from the path or this folder",
     )  # fmt: skip
-    parser.add_argument(
-        "--framework", choices=("torch", "numpy", "keras"), help="reads the file; default its own"
-    )
+    parser.add_argument("--framework", choices=FRAMEWORKS, help="reads the file; default its own")
     parser.add_argument(
         "--allow-global", action="append", default=[], metavar="NAME",
         help="audited name that the file may use besides the built-in list",

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from pathlib import PurePosixPath
 from typing import Any, Final, Literal, TypeAlias
 
-from mlsecops.adapters import keras_files, torch_files
+from mlsecops.adapters import keras_files, onnx_files, sklearn_files, torch_files
 from mlsecops.errors import FormatRefused, UsageError
+from mlsecops.loading.allowed import pickle_globals
+from mlsecops.loading.compression import expanded
 from mlsecops.loading.formats import Format
+from mlsecops.loading.limits import Limits
 from mlsecops.loading.snapshot import Source
 
-Framework: TypeAlias = Literal["torch", "numpy", "keras"]
-FRAMEWORKS: Final[tuple[Framework, ...]] = ("torch", "numpy", "keras")
+Framework: TypeAlias = Literal["torch", "numpy", "keras", "tensorflow", "sklearn", "onnx"]
+FRAMEWORKS: Final[tuple[Framework, ...]] = (
+    "torch", "numpy", "keras", "tensorflow", "sklearn", "onnx",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +32,9 @@ class Request:
         into: The caller's model to fill, or None.
         device: Where torch tensors go.
         globals: Names that the scan found and allowed.
+        allowed: Names that the caller allows besides the built-in list.
+        beside: Name → bytes of further files of the model, held and checked as the source is.
+        limits: Ceilings.
         lasting: Whether a mapping of the bytes stays as it is once they are let go.
         confirm: Demands that the bytes are still those that were checked; called before anything
             of the caller's is touched for good.
@@ -36,6 +45,9 @@ class Request:
     into: Any = None
     device: str = "cpu"
     globals: Collection[str] = ()
+    allowed: Collection[str] = ()
+    beside: Mapping[str, Source] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
     lasting: bool = True
     confirm: Callable[[], None] = field(default=lambda: None)
 
@@ -124,21 +136,69 @@ def _torch(request: Request, *, legacy: bool = False) -> Any:
     return fill(request, value)
 
 
-def _keras(request: Request) -> Any:
+def _torch_code(request: Request, *, exported: bool = False) -> Any:
+    _require_nothing_to_fill(request)
+    return torch_files.read_code(request.source.path, device=request.device, exported=exported)
+
+
+def _keras(request: Request, *, hdf5: bool = False) -> Any:
     if request.into is None:
-        return keras_files.read_keras(request.source.path)
+        return keras_files.read_keras(request.source.path, hdf5=hdf5)
     if not keras_files.is_keras(request.into):
         raise UsageError(
             f"into= is a {type(request.into).__name__}: expected a Keras model for this format"
         )
-    return keras_files.fill_keras(request.into, request.source.path, confirm=request.confirm)
+    return keras_files.fill_keras(
+        request.into, request.source.path, hdf5=hdf5, confirm=request.confirm
+    )
+
+
+def _savedmodel(request: Request) -> Any:
+    _require_nothing_to_fill(request)
+    files = {request.source.name: request.source, **request.beside}
+    return keras_files.read_savedmodel({name: each.path for name, each in files.items()})
+
+
+def _pickle(request: Request) -> Any:
+    _require_nothing_to_fill(request)
+    return sklearn_files.read_pickle(request.source.path, names=request.globals)
+
+
+def _joblib(request: Request) -> Any:
+    _require_nothing_to_fill(request)
+    with expanded(request.source, limits=request.limits) as plain:
+        return sklearn_files.read_pickle(plain.path, names=request.globals)
+
+
+def _skops(request: Request) -> Any:
+    _require_nothing_to_fill(request)
+    names = pickle_globals() | frozenset(request.allowed)
+    return sklearn_files.read_skops(request.source.path, names=names)
+
+
+def _onnx(request: Request) -> Any:
+    _require_nothing_to_fill(request)
+    folder = PurePosixPath(request.source.name).parent
+    beside = {
+        str(PurePosixPath(name).relative_to(folder)): each.path
+        for name, each in request.beside.items()
+        if PurePosixPath(name).is_relative_to(folder)
+    }
+    return onnx_files.read_onnx(request.source.path, beside=beside)
+
+
+def _require_nothing_to_fill(request: Request) -> None:
+    if request.into is not None:
+        raise UsageError(
+            f"{request.source.name}: into= fills torch modules and Keras models with weights; "
+            "this format holds a whole model"
+        )
 
 
 def _numpy(request: Request) -> Any:
     import numpy as np  # noqa: PLC0415 - loading other formats needs no numpy
 
-    if request.into is not None:
-        raise UsageError("into= is for torch and Keras models; arrays are returned as they are")
+    _require_nothing_to_fill(request)
     loaded = np.load(request.source.path, allow_pickle=False)
     if isinstance(loaded, np.ndarray):
         return loaded
@@ -151,6 +211,14 @@ _DECODERS: Final[dict[Format, tuple[tuple[str, ...], Callable[[Request], Any]]]]
     Format.TORCH: (("torch",), _torch),
     Format.TORCH_LEGACY: (("torch",), lambda request: _torch(request, legacy=True)),
     Format.KERAS: (("keras",), _keras),
+    Format.TORCHSCRIPT: (("torch",), _torch_code),
+    Format.PT2: (("torch",), lambda request: _torch_code(request, exported=True)),
+    Format.HDF5: (("keras",), lambda request: _keras(request, hdf5=True)),
+    Format.SAVED_MODEL: (("tensorflow",), _savedmodel),
+    Format.PICKLE: (("sklearn",), _pickle),
+    Format.JOBLIB: (("sklearn",), _joblib),
+    Format.SKOPS: (("sklearn",), _skops),
+    Format.ONNX: (("onnx",), _onnx),
     Format.NPZ: (("numpy",), _numpy),
     Format.NPY: (("numpy",), _numpy),
 }

@@ -47,6 +47,8 @@ class Format(enum.StrEnum):
     UNKNOWN = "unknown"
 
 
+CODE: Final = frozenset({Format.TORCHSCRIPT, Format.PT2})
+"""Formats that carry code: they are loaded when signed, and allowed by name."""
 TORCH_LEGACY_MAGIC: Final = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _MAGIC: Final = (
     (TORCH_LEGACY_MAGIC, Format.TORCH_LEGACY),

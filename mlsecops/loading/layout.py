@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal, TypeAlias
 
-from mlsecops.errors import FormatRefused, UsageError
+from mlsecops.errors import FormatRefused, UnsafeContent, UsageError
 from mlsecops.loading.formats import is_companion
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.snapshot import Source
+from mlsecops.loading.verdict import Beside
 from mlsecops.provenance.hashing import Found
 from mlsecops.provenance.tree import list_tree
 
@@ -112,6 +113,38 @@ def shards(index: Source, names: frozenset[str], *, limits: Limits) -> dict[str,
             f"{', '.join(sorted(set(found.values()))[:5])}; get the model whole"
         )
     return found
+
+
+def require_beside(model: Source, wanted: Iterable[Beside], held: Mapping[str, Source]) -> None:
+    """Demand that a model reads only files that are held, and all of those.
+
+    Args:
+        model: The model file.
+        wanted: What its scan found that it reads, relative to its folder.
+        held: Name → further files of the artifact that are held.
+
+    Raises:
+        UnsafeContent: It reads another file, or past the end of one.
+        FormatRefused: A file is there that it does not read.
+    """
+    folder = PurePosixPath(model.name).parent
+    ends: dict[str, int] = {}
+    for each in wanted:
+        name = str(folder / each.name)
+        ends[name] = max(each.end, ends.get(name, 0))
+    for name, end in ends.items():
+        if name not in held or held[name].size < end:
+            raise UnsafeContent(
+                f"{model.name}: reads {end} bytes of {name!r}: expected a file of the model that "
+                "has them; sign the folder that holds the model whole",
+                rule="outside-reference",
+                where=name,
+            )
+    if stray := sorted(held.keys() - ends.keys()):
+        raise FormatRefused(
+            f"{model.name}: does not read {', '.join(stray[:5])}; name the model to load with "
+            "file=…, or keep other files elsewhere"
+        )
 
 
 def _model(

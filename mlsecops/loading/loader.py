@@ -18,11 +18,12 @@ from typing import Any
 from mlsecops.adapters import Adapter, adapt
 from mlsecops.errors import DigestMismatch, FormatRefused, Isolated, UsageError
 from mlsecops.loading.decode import Framework, Request, decode, fill, join_shards
-from mlsecops.loading.formats import Format
-from mlsecops.loading.layout import Layout, layout, shards
+from mlsecops.loading.formats import CODE, Format
+from mlsecops.loading.layout import Layout, layout, require_beside, shards
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.scanner import examine
 from mlsecops.loading.snapshot import TIERS, Snapshot, Source, Tier, snapshot
+from mlsecops.loading.verdict import Examination
 from mlsecops.provenance import Digest, Entry, Isolation, Manifest
 from mlsecops.provenance.hashing import hash_files
 from mlsecops.signing import (
@@ -152,6 +153,8 @@ class SecureLoader:
                 framework=framework,
                 into=into,
                 device=device,
+                allowed=self._allow_globals,
+                limits=self._limits,
                 lasting=held.lasting,
                 confirm=held.confirm,
             )
@@ -178,8 +181,12 @@ class SecureLoader:
     def _read(self, files: Layout, held: Snapshot, request: Request) -> tuple[Format, Any]:
         if files.kind == "shards":
             return self._read_shards(files, held, request)
-        found, globals_ = self._scan(request.source)
-        return found, decode(found, dataclasses.replace(request, globals=globals_))
+        found, examination = self._scan(request.source)
+        beside = {name: each for name, each in held.sources.items() if name != files.main}
+        if files.kind != "savedmodel":  # TensorFlow looks up what it needs by its own names
+            require_beside(request.source, examination.beside, beside)
+        wanted = dataclasses.replace(request, globals=examination.globals, beside=beside)
+        return found, decode(found, wanted)
 
     def _read_shards(
         self, files: Layout, held: Snapshot, request: Request
@@ -196,22 +203,24 @@ class SecureLoader:
             name: decode(
                 found,
                 dataclasses.replace(
-                    request, source=held.sources[name], globals=globals_, into=None
+                    request, source=held.sources[name], globals=examination.globals, into=None
                 ),
             )
-            for name, (found, globals_) in scanned.items()
+            for name, (found, examination) in scanned.items()
         }
         return formats.pop(), fill(request, join_shards(parts, placed))
 
-    def _scan(self, source: Source) -> tuple[Format, Collection[str]]:
+    def _scan(self, source: Source) -> tuple[Format, Examination]:
         verdict, examination = examine(
             source, allow_globals=self._allow_globals, limits=self._limits
         )
         verdict.require()
-        if verdict.unchecked:
+        # Code that the caller allows by name cannot be analysed: the signature vouches for it.
+        trusted_code = verdict.format in CODE and verdict.format in self._allow_globals
+        if verdict.unchecked and not trusted_code:
             item = verdict.unchecked[0]
             raise FormatRefused(f"{item.what} was not checked ({item.why}), so it is not loaded")
-        return Format(verdict.format), examination.globals
+        return Format(verdict.format), examination
 
     def _require_not_isolated(self, digest: Digest, where: str) -> None:
         reason = None if self._isolation is None else self._isolation.isolated(digest)

@@ -3,6 +3,7 @@ import os
 import pickle
 import shutil
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -355,11 +356,19 @@ def test_an_old_torch_is_refused(
     trusting().load(file)
 
 
-def test_a_signed_pickle_without_harm_is_still_not_loaded(
-    tmp_path: Any, signer: Any, trusting: Any
-) -> None:
+def test_a_signed_pickle_without_harm_loads(tmp_path: Any, signer: Any, trusting: Any) -> None:
     file = tmp_path / "model.pkl"
     file.write_bytes(pickle.dumps({"w": [1.0]}))
+    sign(file, signer)
+    assert trusting().load(file).model == {"w": [1.0]}
+
+
+def test_a_format_that_is_only_scanned_is_not_loaded(
+    tmp_path: Any, signer: Any, trusting: Any
+) -> None:
+    file = tmp_path / "model.tar"
+    with tarfile.open(file, "w") as archive:
+        archive.add(__file__, "README.md")
     sign(file, signer)
     with pytest.raises(FormatRefused, match="cannot be loaded"):
         trusting().load(file)
