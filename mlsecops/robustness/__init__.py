@@ -6,7 +6,8 @@ reads, where a `table` allows it and on the workers that `shards` go to. `evalua
 accuracy from the examples and has `checks` test the measurement (`altered` builds models in which
 an example must exist), the `report` holds figures with the bounds of `metrics`, and a `gate` judges
 it, alone or (`regression`) against an earlier one. A served model is an `endpoint`, whose paid
-answers a `journal` keeps.
+answers a `journal` keeps. Where a gate fails, `hardening` trains on what the attack found;
+`smoothing` proves a radius where the others measure.
 """
 
 from mlsecops.robustness.apgd import APGD
@@ -16,9 +17,11 @@ from mlsecops.robustness.corruptions import Corruption, Noise
 from mlsecops.robustness.endpoint import Endpoint
 from mlsecops.robustness.evaluation import evaluate_robustness
 from mlsecops.robustness.gate import Gate, Judgement, Reading
+from mlsecops.robustness.hardening import Hardening, harden
 from mlsecops.robustness.hopskipjump import HopSkipJump
 from mlsecops.robustness.metrics import Interval, clopper_pearson
 from mlsecops.robustness.report import ROBUSTNESS_PREDICATE, Check, Figure, RobustnessReport
+from mlsecops.robustness.smoothing import Certificate, certify
 from mlsecops.robustness.square import Square
 from mlsecops.robustness.table import Table
 
@@ -28,11 +31,13 @@ __all__ = [
     "PGD",
     "ROBUSTNESS_PREDICATE",
     "Attack",
+    "Certificate",
     "Check",
     "Corruption",
     "Endpoint",
     "Figure",
     "Gate",
+    "Hardening",
     "HopSkipJump",
     "Interval",
     "Judgement",
@@ -41,7 +46,9 @@ __all__ = [
     "RobustnessReport",
     "Square",
     "Table",
+    "certify",
     "clopper_pearson",
     "evaluate_robustness",
+    "harden",
     "suite",
 ]

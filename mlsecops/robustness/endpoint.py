@@ -138,14 +138,6 @@ class Endpoint:
             "use an attack that needs only scores or labels"
         )
 
-    def pullback(self, x: Array, cotangent: Any) -> NoReturn:
-        """Not available.
-
-        Raises:
-            UsageError: Always.
-        """
-        self.loss_gradient(x, (cotangent,) * len(x))
-
     def features(self, x: Array) -> NoReturn:
         """Not available.
 

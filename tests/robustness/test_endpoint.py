@@ -247,7 +247,6 @@ def test_what_an_endpoint_lacks_is_said() -> None:
     y = np.zeros(12, dtype=np.int64)
     for missing in (
         lambda: endpoint.loss_gradient(X, y),
-        lambda: endpoint.pullback(X, lambda z: z),
         lambda: endpoint.features(X),
         lambda: endpoint.predict(X[:0]),
     ):

@@ -1,0 +1,150 @@
+"""How a model takes a step of training: one call for PyTorch and for Keras on any backend.
+
+A batch of numpy arrays goes in, the mean cross-entropy comes out, and the caller's own model has
+moved; its mode and what it was compiled with are as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mlsecops._extras import require
+from mlsecops.adapters.base import adapt
+from mlsecops.errors import UsageError
+
+if TYPE_CHECKING:
+    from mlsecops.adapters.base import Adapter, Array, Labels
+
+__all__ = ["Trainer", "trainer"]
+
+
+class Trainer(Protocol):
+    """What takes steps on a model.
+
+    Attributes:
+        adapter: View of the model as it is by now.
+    """
+
+    adapter: Adapter
+
+    def step(self, x: Array, y: Labels) -> float:
+        """Take one step of Adam.
+
+        Args:
+            x: Inputs ``(n, *shape)``, float32.
+            y: Labels ``(n,)``.
+
+        Returns:
+            Mean cross-entropy before the step, in nats.
+        """
+
+
+def trainer(model: Any, *, learning_rate: float) -> Trainer:
+    """Make ready to train a model.
+
+    Args:
+        model: A torch module or Keras model with one score or probability for each class, or the
+            Adapter of one.
+        learning_rate: Adam's step, above 0.
+
+    Raises:
+        UsageError: The model is of another framework, or Keras cannot tell its inputs.
+    """
+    adapter = adapt(model)
+    kinds: dict[str, type[_TorchTrainer | _KerasTrainer]] = {
+        "torch": _TorchTrainer,
+        "keras": _KerasTrainer,
+    }
+    if adapter.framework not in kinds or not learning_rate > 0:
+        raise UsageError(
+            f"cannot train a {adapter.framework} model of type {type(adapter.model).__name__} with "
+            f"a learning rate of {learning_rate}: expected torch or Keras, and a rate above 0"
+        )
+    return kinds[adapter.framework](adapter, learning_rate=learning_rate)
+
+
+class _TorchTrainer:
+    def __init__(self, adapter: Adapter, *, learning_rate: float) -> None:
+        self.adapter = adapter
+        self._torch: Any = require("torch")
+        wanted = [each for each in adapter.model.parameters() if each.requires_grad]
+        self._optimizer = self._torch.optim.Adam(wanted, lr=learning_rate)
+
+    def step(self, x: Array, y: Labels) -> float:
+        torch, model = self._torch, self.adapter.model
+        like = next(model.parameters())
+        inputs = torch.from_numpy(x).to(like.device, like.dtype)
+        labels = torch.from_numpy(y).to(like.device)
+        modes = [(module, module.training) for module in model.modules()]
+        try:
+            model.train()
+            with torch.enable_grad():
+                self._optimizer.zero_grad()
+                loss = self._loss(_output(model(inputs)), labels)
+                loss.backward()
+            self._optimizer.step()
+        finally:
+            for module, training in modes:
+                module.training = training
+            self._optimizer.zero_grad()
+        return float(loss.detach())
+
+    def _loss(self, scores: Any, labels: Any) -> Any:
+        functional = self._torch.nn.functional
+        if _are_probabilities(scores.detach().float().cpu().numpy()):
+            tiny = self._torch.finfo(scores.dtype).tiny
+            return functional.nll_loss(scores.clamp_min(tiny).log(), labels)
+        return functional.cross_entropy(scores, labels)
+
+
+class _KerasTrainer:
+    def __init__(self, adapter: Adapter, *, learning_rate: float) -> None:
+        self.adapter = adapter
+        self._keras: Any = require("keras")
+        self._learning_rate = learning_rate
+        self._twin: Any = None
+
+    def step(self, x: Array, y: Labels) -> float:
+        if self._twin is None:
+            self._twin = self._compiled(x)
+        return float(self._twin.train_on_batch(x, y))
+
+    def _compiled(self, x: Array) -> Any:
+        """A model of the same layers, so that the caller's compilation stays its own."""
+        keras, model = self._keras, self.adapter.model
+        outputs = keras.ops.convert_to_numpy(model(x[:8], training=False))
+        if not getattr(model, "inputs", None):
+            raise UsageError(
+                f"{type(model).__name__} does not tell its inputs: expected a Sequential or "
+                "functional Keras model"
+            )
+        _require_scores(outputs)
+        twin = keras.Model(model.inputs, model.outputs)
+        twin.compile(
+            optimizer=keras.optimizers.Adam(self._learning_rate),
+            loss=keras.losses.SparseCategoricalCrossentropy(
+                from_logits=not _are_probabilities(outputs)
+            ),
+        )
+        return twin
+
+
+def _output(value: Any) -> Any:
+    """The scores in what a torch module returned."""
+    if isinstance(value, Mapping):
+        value = value["logits"]
+    value = value[0] if isinstance(value, tuple) else getattr(value, "logits", value)
+    _require_scores(value)
+    return value
+
+
+def _require_scores(value: Any) -> None:
+    if value.ndim != 2 or value.shape[1] < 2:  # noqa: PLR2004 - (n, k), two classes or more
+        raise UsageError(
+            f"expected a score for each class, shaped (n, k) with k >= 2, got {tuple(value.shape)}"
+        )
+
+
+def _are_probabilities(rows: Any) -> bool:
+    return bool((rows >= 0).all() and (abs(rows.sum(axis=1) - 1) < 1e-4).all())  # noqa: PLR2004 - float32 sums
