@@ -1,5 +1,8 @@
 """A test that returns ``(model, x, y)`` becomes a robustness gate: ``@pytest.mark.robust``.
 
+The fixture ``assert_robust`` does the same inside a test that has more to say. Either way the worst
+case stands among the test's properties (``--junit-xml``).
+
 Example::
 
     @pytest.mark.robust(attack=PGD(eps=0.1, steps=10), min_accuracy=0.45)
@@ -11,15 +14,18 @@ pytest imports this module at every start, so what needs numpy is imported when 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from mlsecops.errors import GateFailed, UsageError
 
+if TYPE_CHECKING:
+    from mlsecops.robustness import RobustnessReport
+
 _MARK: Final = "robust"
-_GATE: Final = ("min_accuracy", "min_clean", "per_attack")
+_GATE: Final = ("min_accuracy", "min_clean", "per_attack", "earlier", "max_drop")
 _EVALUATION: Final = ("seed", "batch_size", "bounds")
 _USAGE: Final = "@pytest.mark.robust(attack=PGD(eps=0.1, steps=10), min_accuracy=0.45)"
 
@@ -28,7 +34,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker."""
     config.addinivalue_line(
         "markers",
-        "robust(attack, min_accuracy, *, min_clean, per_attack, seed, batch_size, bounds): "
+        "robust(attack, min_accuracy, *, min_clean, per_attack, earlier, max_drop, seed, "
+        "batch_size, bounds): "
         "evaluate the (model, x, y) that the test returns under one attack, or a sequence of "
         "attacks, and fail unless even the lower 95 % bound of its accuracy reaches the floor",
     )
@@ -42,40 +49,65 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         return None
     names = pyfuncitem._fixtureinfo.argnames  # noqa: SLF001 - as pytest's own caller does it
     returned = pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})
-    try:
-        _judge(mark, returned)
-    except GateFailed as error:
-        pytest.fail(f"{pyfuncitem.name}: {error}", pytrace=False)
-    except UsageError as error:
-        pytest.fail(f"{pyfuncitem.name}: cannot be evaluated: {error}", pytrace=False)
+    _hold(pyfuncitem, mark.args, mark.kwargs, lambda: _parts(returned))
     return True
 
 
-def _judge(mark: pytest.Mark, returned: Any) -> None:
+@pytest.fixture
+def assert_robust(request: pytest.FixtureRequest) -> Callable[..., RobustnessReport]:
+    """Evaluate a model and fail the test unless its gate passes; else the report.
+
+    Called as ``assert_robust(model, x, y, attack=PGD(eps=0.1, steps=10), min_accuracy=0.45)``, with
+    the options of ``@pytest.mark.robust``.
+    """
+
+    def hold(model: Any, x: Any, y: Any, /, *arguments: Any, **options: Any) -> RobustnessReport:
+        return _hold(request.node, arguments, options, lambda: (model, x, y))
+
+    return hold
+
+
+def _hold(
+    item: pytest.Item,
+    arguments: Sequence[Any],
+    options: Mapping[str, Any],
+    parts: Callable[[], tuple[Any, Any, Any]],
+) -> RobustnessReport:
+    try:
+        return _judge(item, _checked(arguments, options), parts())
+    except GateFailed as error:
+        pytest.fail(f"{item.name}: {error}", pytrace=False)
+    except UsageError as error:
+        pytest.fail(f"{item.name}: cannot be evaluated: {error}", pytrace=False)
+
+
+def _judge(
+    item: pytest.Item, options: Mapping[str, Any], parts: tuple[Any, Any, Any]
+) -> RobustnessReport:
     from mlsecops.robustness import (  # noqa: PLC0415 - numpy stays out of pytest's start
         Gate,
         evaluate_robustness,
     )
 
-    options = _options(mark)
-    model, x, y = _parts(returned)
     gate = Gate(**{name: options[name] for name in _GATE if name in options})
     settings = {name: options[name] for name in _EVALUATION if name in options}
     attacks = options["attack"]
-    gate.require(
-        evaluate_robustness(
-            model, x, y, attacks if isinstance(attacks, Sequence) else [attacks], **settings
-        )
-    )
+    listed = attacks if isinstance(attacks, Sequence) else [attacks]
+    report = evaluate_robustness(*parts, listed, **settings)
+    low, high = report.worst.interval
+    worst = f"{report.worst.accuracy:.4f} [{low:.4f}, {high:.4f}] of {report.n}"
+    item.user_properties.append(("robustness.worst", worst))
+    gate.require(report)
+    return report
 
 
-def _options(mark: pytest.Mark) -> Mapping[str, Any]:
-    unknown = set(mark.kwargs) - {"attack", *_GATE, *_EVALUATION}
-    if mark.args or unknown or not {"attack", "min_accuracy"} <= set(mark.kwargs):
+def _checked(arguments: Sequence[Any], options: Mapping[str, Any]) -> Mapping[str, Any]:
+    unknown = set(options) - {"attack", *_GATE, *_EVALUATION}
+    if arguments or unknown or not {"attack", "min_accuracy"} <= set(options):
         raise UsageError(
-            f"expected {_USAGE}, got arguments {mark.args} and options {sorted(mark.kwargs)}"
+            f"expected {_USAGE}, got arguments {tuple(arguments)} and options {sorted(options)}"
         )
-    return mark.kwargs
+    return options
 
 
 def _parts(returned: Any) -> tuple[Any, Any, Any]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -125,6 +126,102 @@ def test_it(model, data):
 """)
     result.assert_outcomes(failed=1)
     assert message in result.stdout.str()
+
+
+def test_the_fixture_gives_the_report_of_a_model_that_holds(run: Any) -> None:
+    run("""
+def test_it(model, data, assert_robust):
+    report = assert_robust(model, *data, attack=PGD(eps=0.05, steps=5), min_accuracy=0.6)
+    assert report.clean.accuracy == 1.0
+""").assert_outcomes(passed=1)
+
+
+def test_the_fixture_fails_the_test_as_the_marker_does(run: Any) -> None:
+    result = run("""
+def test_it(model, data, assert_robust):
+    assert_robust(model, *data, attack=PGD(eps=0.11, steps=5), min_accuracy=0.9)
+
+def test_wrong_use(model, data, assert_robust):
+    assert_robust(model, *data, attack=PGD(eps=0.11, steps=5), floor=0.9)
+""")
+    result.assert_outcomes(failed=2)
+    result.stdout.re_match_lines([r".*gate failed.*pgd\(eps=0.11.*0\.500.*0\.900.*"])
+    result.stdout.fnmatch_lines(["*cannot be evaluated*floor*"])
+
+
+def test_a_marked_test_is_held_against_an_earlier_report(run: Any) -> None:
+    result = run("""
+from mlsecops.robustness import evaluate_robustness
+
+ATTACK = PGD(0.05, steps=5)
+
+def worse(model):
+    model.weights = model.weights * np.float32(1)
+    model.bias = model.bias + np.array([2, -2], dtype=np.float32)
+    return model
+
+def test_it(model, data, assert_robust):
+    earlier = evaluate_robustness(model, *data, [ATTACK])
+    assert_robust(model, *data, attack=ATTACK, min_accuracy=0, earlier=earlier)
+    assert_robust(worse(model), *data, attack=ATTACK, min_accuracy=0, earlier=earlier)
+""")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*change since the earlier report*fail*"])
+
+
+def test_the_worst_case_stands_in_pytests_own_report(
+    run: Any, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--junit-xml=out.xml")
+    run("""
+@pytest.mark.robust(attack=PGD(eps=0.05, steps=5), min_accuracy=0.6)
+def test_it(model, data):
+    return model, *data
+""").assert_outcomes(passed=1)
+    written = (pytester.path / "out.xml").read_text()
+    assert 'name="robustness.worst" value="0.8000 [' in written
+
+
+PROJECT = """\
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from mlsecops.robustness import Square
+
+@pytest.fixture
+def model_and_data():
+    x, y = load_digits(return_X_y=True)
+    x = (x / 16).astype(np.float32)
+    return LogisticRegression().fit(x[:1000], y[:1000]), x[1000:1300], y[1000:1300]
+
+@pytest.mark.robust(attack=Square(eps=0.02, queries=100), min_accuracy=0.45)
+def test_digits_withstand_squares(model_and_data):
+    return model_and_data
+
+@pytest.mark.robust(attack=Square(eps=0.02, queries=100), min_accuracy=0.99)
+def test_digits_withstand_nearly_everything(model_and_data):
+    return model_and_data
+"""
+
+
+def test_a_users_project_of_a_few_lines_works_from_the_shell(tmp_path: Path) -> None:
+    """Nothing of ours but the installed plugin: a folder, a file, and pytest."""
+    (tmp_path / "test_model.py").write_text(PROJECT)
+    loaded = any(p.module_name == "mlsecops.pytest_plugin" for p in _entry_points())
+    plugin = () if loaded else ("-p", "mlsecops.pytest_plugin")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *plugin],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, "1 failed, 1 passed" in done.stdout) == (1, True), done.stdout
+    failed = "test_digits_withstand_nearly_everything: robustness gate failed"
+    assert failed in done.stdout
+    assert "against a floor of 0.990" in done.stdout
 
 
 def test_error_in_a_marked_test_is_its_own(run: Any) -> None:
