@@ -76,9 +76,10 @@ def _hold(
     try:
         return _judge(item, _checked(arguments, options), parts())
     except GateFailed as error:
-        pytest.fail(f"{item.name}: {error}", pytrace=False)
+        said = f"{item.name}: {error}"
     except UsageError as error:
-        pytest.fail(f"{item.name}: cannot be evaluated: {error}", pytrace=False)
+        said = f"{item.name}: cannot be evaluated: {error}"
+    pytest.fail(said, pytrace=False)  # outside, so that pytest does not tell the error twice
 
 
 def _judge(
