@@ -9,6 +9,7 @@ monitor's counts stay, so that no counter ever goes backwards; of their gauges t
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
@@ -72,6 +73,10 @@ class Series:
         """A metric's points: values of its attributes after ``monitor``, and the value."""
         with self._lock:
             return list(self._values[metric.name].items())
+
+    def counts(self, metric: Metric) -> Counter[str]:
+        """A counter by the value of its one attribute after ``monitor``."""
+        return Counter({attribute: int(value) for (attribute,), value in self.points(metric)})
 
     def refresh(self) -> None:
         """Let its monitors aggregate what waits."""

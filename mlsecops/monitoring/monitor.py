@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from mlsecops.monitoring.instruments import series_of
 from mlsecops.monitoring.profile import Profile
 from mlsecops.monitoring.readings import Detector
 from mlsecops.monitoring.ring import Event, Label, Ring
+from mlsecops.monitoring.telemetry import Metric
 from mlsecops.monitoring.traffic import Reader
 from mlsecops.monitoring.worker import Drained, worker
 
@@ -32,6 +33,7 @@ __all__ = ["Monitor", "MonitorState"]
 _BATCH: Final = 256
 _MOST_BATCHES: Final = 32
 _BEHIND: Final = 8192
+_COUNTED: Final = (telemetry.CONFIDENCE_BUCKET, telemetry.ANOMALY)
 _HOLD: Final = 2.0
 _CLOSING: Final = 5.0
 
@@ -52,6 +54,9 @@ class MonitorState:
         accuracy: Accuracy over the recent labels, or None without labels.
         alerts: The newest alerts, oldest first.
         profile: Distribution of all inputs so far, or None without a baseline.
+        confidences: Upper bound → predictions with a confidence up to it and above the bound
+            before.
+        anomalies: Detector → rows over its threshold.
     """
 
     calls: int
@@ -65,6 +70,8 @@ class MonitorState:
     accuracy: float | None
     alerts: tuple[Alert, ...]
     profile: Profile | None
+    confidences: Mapping[str, int] = field(default_factory=dict)
+    anomalies: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -80,6 +87,8 @@ class MonitorState:
             "accuracy": self.accuracy,
             "alerts": [alert.to_dict() for alert in self.alerts],
             "profile": None if self.profile is None else {"rows": self.profile.count},
+            "confidences": dict(self.confidences),
+            "anomalies": dict(self.anomalies),
         }
 
 
@@ -126,6 +135,8 @@ class Monitor:
         self._ring = Ring(capacity)
         self._clock = clock
         self._series = series_of(name)
+        # Monitors of one name share their counters; what others counted before is not ours.
+        self._before = {each: self._series.counts(each) for each in _COUNTED}
         self._lock = threading.Lock()
         self._owner: int | None = None
         self._counting = threading.Lock()
@@ -165,12 +176,20 @@ class Monitor:
             accuracy=aggregation.accuracy,
             alerts=aggregation.alerting.alerts,
             profile=None if profile is None else profile.copy(),
+            confidences=_apart(self._counted(telemetry.CONFIDENCE_BUCKET)),
+            anomalies=self._counted(telemetry.ANOMALY),
         )
 
     @property
     def captured(self) -> tuple[Captured, ...]:
         """The newest calls as they were, oldest first; empty unless ``capture`` asked for them."""
         return self._captures.kept
+
+    def _counted(self, metric: Metric) -> dict[str, int]:
+        """A counter since this monitor was made, by its one attribute."""
+        counts = self._series.counts(metric)
+        counts.subtract(self._before[metric])
+        return dict(counts)
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Aggregate everything that waits, on this thread, and let its alerts be delivered.
@@ -311,4 +330,14 @@ class Monitor:
         self._owner = None
         self._ring.renew()
         self._series.clear()
+        self._before = {each: self._series.counts(each) for each in _COUNTED}
         self._processed = self._failures = self._told = 0
+
+
+def _apart(cumulative: Mapping[str, int]) -> dict[str, int]:
+    """Counts of single buckets, from those of all up to each."""
+    below = [0, *cumulative.values()]
+    return {
+        bound: count - before
+        for (bound, count), before in zip(cumulative.items(), below, strict=False)
+    }

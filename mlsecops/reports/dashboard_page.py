@@ -35,9 +35,11 @@ _ABOUT: Final = {
     "alert names the client.",
     "accuracy": "Share of right answers among the predictions whose labels have arrived.",
     "anomaly": "Share of the recent rows that at least one detector finds anomalous.",
+    "detectors": "Rows over each detector's threshold so far; no single detector sees everything.",
     "drift": "Kolmogorov-Smirnov distance of the recent inputs from the baseline. Red: drifted.",
     "dropped": "Calls that ended, and those that went unobserved, which hide what happened.",
 }
+_SPREAD: Final = "Distribution of confidence"
 _MOST_BARS: Final = 8
 _MOST_ALERTS: Final = 50
 
@@ -65,9 +67,11 @@ def dashboard_page(
     known = dict(references or {})
     panels = [
         _line("confidence", "confidence", snapshots, names, known),
+        _confidences(last),
         _clients(last),
         _line("accuracy", "accuracy", snapshots, names, known),
         _line("anomaly", "anomaly", snapshots, names, known),
+        _detectors(last),
         _drift(last),
         _observations(last),
     ]
@@ -203,6 +207,35 @@ def _clients(last: Snapshot) -> Markup:
     more = len(ranked) - len(marks)
     rest = tag("p", f"and {more} more clients", class_="note") if more else None
     return _panel("query-rate", bar_chart("Query rate by client", marks, text=_per_second), rest)
+
+
+def _confidences(last: Snapshot) -> Markup:
+    counts = {each: float(count) for each, count in _mapping(last.get("confidences")).items()}
+    total = sum(counts.values())
+    if not total:
+        return section(_SPREAD, _missing("No prediction had probabilities."))
+    bounds = list(counts)
+    first = next(place for place, each in enumerate(bounds) if counts[each])
+    marks = [
+        Mark(label=_range(bounds, place), value=counts[bounds[place]] / total)
+        for place in range(first, len(bounds))
+        if bounds[place] != "+Inf" or counts[bounds[place]]
+    ]
+    about = tag("p", "Share of all predictions so far, by their confidence.", class_="note")
+    return section(_SPREAD, about, bar_chart(_SPREAD, marks, text=_percent))
+
+
+def _range(bounds: Sequence[str], place: int) -> str:
+    return f"{shown(bounds[place - 1]) if place else '0'} to {shown(bounds[place])}"
+
+
+def _detectors(last: Snapshot) -> Markup:
+    counts = _mapping(last.get("anomalies"))
+    if not counts:
+        return _panel("detectors", _missing("Nothing was compared with a baseline."))
+    marks = [Mark(label=shown(each), value=float(count)) for each, count in counts.items()]
+    chart = bar_chart(_TITLES["detectors"], marks, text=_count)
+    return _panel("detectors", chart)
 
 
 def _rate(state: Any) -> float:

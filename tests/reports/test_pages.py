@@ -52,6 +52,8 @@ def snapshot(text: str = "quiet", **changes: Any) -> dict[str, Any]:
         "drift": {"rows": 9, "features": {text: {"ks": 0.4, "psi": 0.2, "drifted": True}}},
         "alerts": [alert.to_dict()],
         "profile": None,
+        "confidences": {text: 3, "0.9": 5, "+Inf": 0},
+        "anomalies": {text: 2},
     }
     return {**state, **changes}
 
@@ -165,13 +167,14 @@ def test_switched_off_checks_are_said_to_be_off() -> None:
 
 
 def test_a_missing_reading_is_never_drawn_as_zero() -> None:
-    empty = snapshot(confidence=None, accuracy=None, drift=None, clients={}, alerts=[])
+    gone: dict[str, Any] = {"confidences": {}, "anomalies": {}}
+    empty = snapshot(confidence=None, accuracy=None, drift=None, clients={}, alerts=[], **gone)
     document = dashboard_page([empty], name="m")
-    assert document.count("no reading") == 5
+    assert document.count("no reading") == 7
 
 
 def test_a_dashboard_without_snapshots_is_still_a_page() -> None:
-    assert dashboard_page([], name="m").count("no reading") == 6
+    assert dashboard_page([], name="m").count("no reading") == 8
 
 
 def test_an_alert_is_told_with_its_client_and_reading() -> None:
