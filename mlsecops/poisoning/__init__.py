@@ -1,19 +1,23 @@
 """Which rows of a training set may be poison, before training and after.
 
-`screening` takes inputs and labels: `disagreement` asks whether the rest of the data contradicts a
-label, `triggers` whether a label hangs on a patch (`ridge` is the model both questions are put to).
-`activations` takes a trained model too and looks at how it keeps a class's rows apart. Both return
-a `report` of ranked suspects with each detector's evidence, which never says "clean".
+Both calls ask first which labels the content contradicts (`contradiction`), then whether one cause
+tells these labels all the same (`causes`). `screening` looks for the cause in the inputs
+(`triggers`), and also at labels and outliers (`disagreement`), at copies (`duplicates`) and at what
+moved from a trusted, perhaps signed, `baseline`. `activations` looks for the cause inside a trained
+model. Both return a `report` of ranked suspects with each detector's evidence, which never says
+"clean".
 """
 
 from mlsecops.poisoning.activations import detect_poisoning
-from mlsecops.poisoning.report import DatasetBaseline, PoisoningReport, Suspect
+from mlsecops.poisoning.baseline import DatasetBaseline
+from mlsecops.poisoning.report import PoisoningReport, Suspect, Trigger
 from mlsecops.poisoning.screening import screen_dataset
 
 __all__ = [
     "DatasetBaseline",
     "PoisoningReport",
     "Suspect",
+    "Trigger",
     "detect_poisoning",
     "screen_dataset",
 ]

@@ -14,11 +14,10 @@ if TYPE_CHECKING:
 
 __all__ = ["label_suspects", "outlier_suspects"]
 
-_FOLDS: Final = 5
+_FOLDS: Final = 3
 _COMPONENTS: Final = 50
 _GAP: Final = 0.25  # by which another class's probability exceeds the label's
-_NEIGHBOURS: Final = 10
-_AGREE: Final = 0.3  # share of neighbours with the label, at most
+_AGREE: Final = 0.34  # share of neighbours with the label, at most
 _FAR: Final = 6.0  # robust standard deviations of the log residual
 _KEPT: Final = 0.9  # of a class's variance
 _CORE: Final = 0.9  # of a class's rows, those nearest its median
@@ -26,12 +25,15 @@ _TO_SIGMA: Final = 1.4826  # MAD to standard deviation, for a normal law
 _ENOUGH: Final = 20  # rows of a class, to speak of its spread
 
 
-def label_suspects(x: NDArray[np.float64], y: NDArray[np.int64], *, seed: int) -> list[Suspect]:
+def label_suspects(
+    x: NDArray[np.float32], y: NDArray[np.int64], agree: NDArray[np.float32], *, seed: int
+) -> list[Suspect]:
     """Rows whose label a cross-validated model and the nearest rows both contradict.
 
     Args:
         x: Scaled inputs ``(n, d)``.
         y: Labels ``(n,)``, in ``[0, k)``.
+        agree: Share of each row's nearest rows that have its label ``(n,)``.
         seed: Seed of the folds.
 
     Source:
@@ -39,30 +41,24 @@ def label_suspects(x: NDArray[np.float64], y: NDArray[np.int64], *, seed: int) -
         out-of-sample probabilities.
     """
     probabilities = _out_of_fold(x, y, seed=seed)
-    rows = np.arange(len(y))
-    gap = probabilities.max(axis=1) - probabilities[rows, y]
-    candidates = np.flatnonzero(gap > _GAP)
-    if not len(candidates):
-        return []
-    agree = _neighbour_agreement(x, y, candidates)
+    gap = probabilities.max(axis=1) - probabilities[np.arange(len(y)), y]
     return [
         Suspect(
             index=int(row),
-            score=round(float(gap[row] + 1 - share) / 2, 4),
+            score=round(float(gap[row] + 1 - agree[row]) / 2, 4),
             kind="label-noise",
             label=int(y[row]),
             evidence={
                 "label_gap": float(gap[row]),
-                "label_neighbours": float(share),
+                "label_neighbours": float(agree[row]),
                 "label_predicted": float(probabilities[row].argmax()),
             },
         )
-        for row, share in zip(candidates, agree, strict=True)
-        if share <= _AGREE
+        for row in np.flatnonzero((gap > _GAP) & (agree <= _AGREE))
     ]
 
 
-def _out_of_fold(x: NDArray[np.float64], y: NDArray[np.int64], *, seed: int) -> NDArray[Any]:
+def _out_of_fold(x: NDArray[np.float32], y: NDArray[np.int64], *, seed: int) -> NDArray[Any]:
     """Class probabilities ``(n, k)`` of each row from a model that did not see it."""
     decomposition, linear = require("sklearn.decomposition"), require("sklearn.linear_model")
     selection = require("sklearn.model_selection")
@@ -80,21 +76,7 @@ def _out_of_fold(x: NDArray[np.float64], y: NDArray[np.int64], *, seed: int) -> 
     return probabilities
 
 
-def _neighbour_agreement(
-    x: NDArray[np.float64], y: NDArray[np.int64], rows: NDArray[Any]
-) -> NDArray[np.float64]:
-    """Share of each row's nearest others that have its label."""
-    neighbours = require("sklearn.neighbors")
-    count = min(_NEIGHBOURS + 1, len(x))
-    search = neighbours.NearestNeighbors(n_neighbors=count).fit(x)
-    near = search.kneighbors(x[rows], return_distance=False)
-    others = near != rows[:, None]
-    same = (y[near] == y[rows][:, None]) & others
-    share: NDArray[np.float64] = same.sum(axis=1) / others.sum(axis=1)
-    return share
-
-
-def outlier_suspects(x: NDArray[np.float64], y: NDArray[np.int64]) -> list[Suspect]:
+def outlier_suspects(x: NDArray[np.float32], y: NDArray[np.int64]) -> list[Suspect]:
     """Rows far from what their class's principal components can say.
 
     The threshold is in robust standard deviations of the class's own log residuals, so that it
@@ -125,7 +107,7 @@ def outlier_suspects(x: NDArray[np.float64], y: NDArray[np.int64]) -> list[Suspe
     return suspects
 
 
-def _distances(x: NDArray[np.float64]) -> NDArray[np.float64]:
+def _distances(x: NDArray[np.float32]) -> NDArray[np.float64]:
     """Robust standard deviations of each row's log residual above the median."""
     centred = x - np.median(x, axis=0)
     lengths = np.linalg.norm(centred, axis=1)

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from mlsecops.errors import UsageError
+import numpy as np
 
 if TYPE_CHECKING:
-    from mlsecops.findings import Finding
+    from numpy.typing import NDArray
 
-__all__ = ["DatasetBaseline", "PoisoningReport", "Suspect"]
+    from mlsecops.findings import Finding
+    from mlsecops.poisoning.baseline import DatasetBaseline
+
+__all__ = ["PoisoningReport", "Suspect", "Trigger"]
 
 SCHEMA: Final = "mlsecops.poisoning/1"
+_EXPLAINING: Final = (  # a trigger explains a label that disagrees, and not the other way round
+    "trigger",
+    "activation-cluster",
+    "spectral",
+    "conflicting-duplicate",
+    "label-noise",
+    "outlier",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,47 +57,29 @@ class Suspect:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatasetBaseline:
-    """Shape of a data set that is trusted, to hold a later one against.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trigger:
+    """What the rows of one label's trigger have in common.
 
     Attributes:
-        n: Rows.
-        class_counts: Rows by label.
-        duplicate_rate: Share of rows that repeat an earlier one.
-        disagreement_rate: Share of rows whose label a cross-validated model contradicts.
+        label: The label that the trigger stands for.
+        rows: How many rows have it.
+        pattern: Their median input, of the shape of one input, on ``[0, 1]``.
+        change: Their mean input less that of the other labels' rows; what was added.
+        mask: Where the pattern tells them from the other labels' rows.
     """
 
-    n: int
-    class_counts: Mapping[int, int]
-    duplicate_rate: float
-    disagreement_rate: float
+    label: int
+    rows: int
+    pattern: NDArray[np.float32]
+    change: NDArray[np.float32]
+    mask: NDArray[np.bool_]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, fit to stand in a signed statement."""
-        return {
-            "n": self.n,
-            "class_counts": {str(label): count for label, count in self.class_counts.items()},
-            "duplicate_rate": self.duplicate_rate,
-            "disagreement_rate": self.disagreement_rate,
-        }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> DatasetBaseline:
-        """Read what `to_dict` wrote.
-
-        Raises:
-            UsageError: It is not such a baseline.
-        """
-        try:
-            return cls(
-                n=int(data["n"]),
-                class_counts={int(k): int(v) for k, v in data["class_counts"].items()},
-                duplicate_rate=float(data["duplicate_rate"]),
-                disagreement_rate=float(data["disagreement_rate"]),
-            )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise UsageError(f"not a data set's baseline: {error!r}") from error
+        """Plain values for JSON: where the pattern is, and its values there."""
+        places = np.argwhere(self.mask).tolist()
+        values = np.round(self.pattern[self.mask].astype(float), 4).tolist()
+        return {"label": self.label, "rows": self.rows, "places": places, "values": values}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +93,7 @@ class PoisoningReport:
         findings: What concerns the data set as a whole.
         detectors: Detectors that ran.
         skipped: Detector → why it could not run.
+        triggers: What each trigger's rows have in common.
         baseline: Shape of this data set, or None where labels and inputs were not screened.
     """
 
@@ -109,6 +103,7 @@ class PoisoningReport:
     findings: tuple[Finding, ...]
     detectors: tuple[str, ...]
     skipped: Mapping[str, str]
+    triggers: tuple[Trigger, ...] = field(default=(), compare=False)
     baseline: DatasetBaseline | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -121,25 +116,20 @@ class PoisoningReport:
             "findings": [finding.to_dict() for finding in self.findings],
             "detectors": list(self.detectors),
             "skipped": dict(self.skipped),
+            "triggers": [trigger.to_dict() for trigger in self.triggers],
             "baseline": None if self.baseline is None else self.baseline.to_dict(),
             "atlas": ["AML.T0020", "AML.T0018.000", "AML.T0059"],
         }
 
 
 def ranked(suspects: Iterable[Suspect]) -> tuple[Suspect, ...]:
-    """Each row once, with all evidence, under the kind of its strongest; strongest first.
-
-    A trigger explains a label that disagrees, and not the other way round: among kinds the row
-    keeps the one that names more than a label.
-    """
+    """Each row once, with all evidence, under the kind that explains most; strongest first."""
     merged: dict[int, Suspect] = {}
-    for suspect in sorted(suspects, key=lambda s: (s.kind == "label-noise", -s.score)):
+    for suspect in sorted(suspects, key=lambda s: (_EXPLAINING.index(s.kind), -s.score)):
         first = merged.setdefault(suspect.index, suspect)
-        merged[suspect.index] = Suspect(
-            index=first.index,
+        merged[suspect.index] = replace(
+            first,
             score=max(first.score, suspect.score),
-            kind=first.kind,
-            label=first.label,
             evidence={**suspect.evidence, **first.evidence},
         )
     return tuple(sorted(merged.values(), key=lambda s: (-s.score, s.index)))

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from mlsecops.errors import UsageError
 from mlsecops.findings import Finding, Severity
+from mlsecops.poisoning.baseline import DatasetBaseline
+from mlsecops.poisoning.contradiction import AGREED, agreement
 from mlsecops.poisoning.disagreement import label_suspects, outlier_suspects
-from mlsecops.poisoning.report import DatasetBaseline, PoisoningReport, Suspect, ranked
-from mlsecops.poisoning.triggers import image_axes, trigger_suspects
+from mlsecops.poisoning.duplicates import conflicts, equal_rows, near_rows
+from mlsecops.poisoning.images import image_axes
+from mlsecops.poisoning.report import PoisoningReport, Suspect, Trigger, ranked
+from mlsecops.poisoning.triggers import find_triggers
+from mlsecops.signing.verified import Verified
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,59 +24,60 @@ if TYPE_CHECKING:
 __all__ = ["screen_dataset"]
 
 _WIDEST: Final = 4096  # columns; the Gram matrix grows with their square
-_RARE: Final = 0.2  # of the mean class size
-_SHIFT: Final = 5.0  # standard errors by which a rate may move from the baseline
 _FEWEST: Final = 50  # rows that cross-validation needs
 
 
 def screen_dataset(
-    x: Any, y: Any, *, baseline: DatasetBaseline | None = None, seed: int = 0
+    x: Any, y: Any, *, baseline: DatasetBaseline | Verified | None = None, seed: int = 0
 ) -> PoisoningReport:
     """Look for wrong labels, planted triggers, outliers and conflicting duplicates.
 
     Args:
         x: Inputs ``(n, *shape)``, numeric and finite, n at least 50.
         y: Labels ``(n,)``, integers of at least 0, of two classes or more.
-        baseline: Shape of a trusted data set (``report.baseline`` of an earlier screening).
-        seed: Seed of the folds.
+        baseline: Shape of a trusted data set (``report.baseline`` of an earlier screening), or
+            what verifying that data gave; a shift from a signed one is of high severity.
+        seed: Seed of folds and samples.
 
     Returns:
         Ranked suspects and findings. No suspects means that these detectors saw none, not that
-        there is no poison: a trigger that moves, or that varies from copy to copy, passes unseen.
+        there is no poison: a trigger that moves from copy to copy passes unseen.
 
     Raises:
-        UsageError: The data cannot be screened.
+        UsageError: The data cannot be screened, or nobody signed a baseline with it.
         MissingExtra: scikit-learn is not installed.
     """
     flat, labels, shape = checked(x, y)
-    skipped = _unsuited(flat, shape)
-    groups = _duplicates(flat)
-    noisy = label_suspects(flat, labels, seed=seed)
-    suspects = [*noisy, *_conflicts(groups, labels)]
-    if "outlier" not in skipped:
-        suspects += outlier_suspects(flat, labels)
-    if "trigger" not in skipped:
-        suspects += trigger_suspects(flat, labels, shape=shape, seed=seed)
-    now = DatasetBaseline(
-        n=len(labels),
-        class_counts={int(k): int(c) for k, c in zip(*_counted(labels), strict=True)},
-        duplicate_rate=sum(len(rows) - 1 for rows in groups) / len(labels),
-        disagreement_rate=len(noisy) / len(labels),
-    )
+    skipped = _unsuited(flat)
+    groups, pairs = equal_rows(flat), near_rows(flat, seed=seed)
+    suspects = conflicts(groups, pairs, labels)
+    triggers: list[Trigger] = []
+    if not skipped:
+        agree = agreement(flat, labels, seed=seed)
+        noisy = label_suspects(flat, labels, agree, seed=seed)
+        marked, triggers = find_triggers(flat, labels, agree < AGREED, shape=shape, seed=seed)
+        suspects += [*noisy, *outlier_suspects(flat, labels), *marked]
     found = ranked(suspects)
-    detectors = ("label-noise", "conflicting-duplicate", "outlier", "trigger")
+    now = DatasetBaseline.of(
+        x,
+        labels,
+        duplicate_rate=sum(len(rows) - 1 for rows in groups) / len(labels),
+        disagreement_rate=len([s for s in suspects if s.kind == "label-noise"]) / len(labels),
+    )
+    detectors = ("conflicting-duplicate", "label-noise", "outlier", "trigger")
     return PoisoningReport(
         n=len(labels),
         seed=seed,
         suspects=found,
-        findings=(*summaries(found), *_balance(now), *_moved(now, baseline)),
+        findings=(*summaries(found), *now.imbalance(), *_moved(now, baseline, x, labels)),
         detectors=tuple(name for name in detectors if name not in skipped),
         skipped=skipped,
+        triggers=tuple(triggers),
         baseline=now,
     )
 
 
-def checked(x: Any, y: Any) -> tuple[NDArray[np.float64], NDArray[np.int64], tuple[int, ...]]:
+def checked(x: Any, y: Any) -> tuple[NDArray[np.float32], NDArray[np.int64], tuple[int, ...]]:
     """Flattened inputs on ``[0, 1]``, labels, and the shape of one input.
 
     Raises:
@@ -90,15 +96,15 @@ def checked(x: Any, y: Any) -> tuple[NDArray[np.float64], NDArray[np.int64], tup
         )
     if inputs.dtype.kind not in "iufb" or not np.isfinite(inputs).all():
         raise UsageError(f"x: expected finite numbers, got {inputs.dtype} with NaN, inf or objects")
-    flat = inputs.reshape(len(inputs), -1).astype(np.float64)
+    flat = inputs.reshape(len(inputs), -1).astype(np.float32)
     return _scaled(flat, inputs.shape[1:]), labels.astype(np.int64), inputs.shape[1:]
 
 
-def _scaled(flat: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
+def _scaled(flat: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
     """An image's values on one common scale, a table's columns each on their own."""
     axis = None if image_axes(shape) is not None else 0
     low, high = flat.min(axis=axis), flat.max(axis=axis)
-    scaled: NDArray[np.float64] = (flat - low) / np.maximum(high - low, 1e-12)
+    scaled: NDArray[np.float32] = (flat - low) / np.maximum(high - low, 1e-12)
     return scaled
 
 
@@ -121,86 +127,21 @@ def _summary(kind: str, suspects: list[Suspect]) -> Finding:
     )
 
 
-def _unsuited(flat: NDArray[np.float64], shape: tuple[int, ...]) -> dict[str, str]:
-    skipped = {}
-    if flat.shape[1] > _WIDEST:
-        wide = f"{flat.shape[1]} columns, and at most {_WIDEST} are searched"
-        skipped = {"trigger": wide, "outlier": wide}
-    if image_axes(shape) is None:
-        skipped["trigger"] = f"inputs shaped {shape} are not images"
-    return skipped
+def _unsuited(flat: NDArray[np.float32]) -> dict[str, str]:
+    if flat.shape[1] <= _WIDEST:
+        return {}
+    wide = f"{flat.shape[1]} columns, and at most {_WIDEST} are searched: give features instead"
+    return dict.fromkeys(("label-noise", "outlier", "trigger"), wide)
 
 
-def _counted(labels: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
-    values, counts = np.unique(labels, return_counts=True)
-    return values, counts
-
-
-def _duplicates(flat: NDArray[np.float64]) -> list[list[int]]:
-    """Groups of rows with the same bytes."""
-    seen: dict[bytes, list[int]] = {}
-    for index, row in enumerate(flat):
-        seen.setdefault(hashlib.sha256(row.tobytes()).digest(), []).append(index)
-    return [rows for rows in seen.values() if len(rows) > 1]
-
-
-def _conflicts(groups: list[list[int]], labels: NDArray[np.int64]) -> list[Suspect]:
-    """Equal inputs with different labels: all but the majority's rows."""
-    suspects = []
-    for rows in groups:
-        values, counts = np.unique(labels[rows], return_counts=True)
-        majority = values[counts.argmax()] if (counts == counts.max()).sum() == 1 else None
-        suspects += [
-            Suspect(
-                index=row,
-                score=0.9,
-                kind="conflicting-duplicate",
-                label=int(labels[row]),
-                evidence={"duplicate_labels": float(len(values)), "duplicates": float(len(rows))},
-            )
-            for row in rows
-            if len(values) > 1 and labels[row] != majority
-        ]
-    return suspects
-
-
-def _balance(now: DatasetBaseline) -> list[Finding]:
-    mean = now.n / len(now.class_counts)
-    return [
-        _finding("class-imbalance", f"class {label} has {count} rows, the mean is {mean:.0f}")
-        for label, count in now.class_counts.items()
-        if count < _RARE * mean
-    ]
-
-
-def _moved(now: DatasetBaseline, then: DatasetBaseline | None) -> list[Finding]:
-    """Rates that differ from the baseline's by more than chance."""
-    if then is None:
-        return []
-    rates = {
-        "duplicate rate": (now.duplicate_rate, then.duplicate_rate),
-        "label disagreement": (now.disagreement_rate, then.disagreement_rate),
-    } | {
-        f"share of class {label}": (
-            now.class_counts.get(label, 0) / now.n,
-            then.class_counts.get(label, 0) / then.n,
-        )
-        for label in sorted({*now.class_counts, *then.class_counts})
-    }
-    return [
-        _finding("baseline-shift", f"{name} is {rate:.3%}, in the baseline {before:.3%}")
-        for name, (rate, before) in rates.items()
-        if abs(rate - before) > _SHIFT * _error(rate, now.n, before, then.n)
-    ]
-
-
-def _error(rate: float, n: int, before: float, m: int) -> float:
-    """Standard error of the difference of two rates, with Laplace's rule against rates of 0."""
-    pooled = (rate * n + before * m + 1) / (n + m + 2)
-    return float((pooled * (1 - pooled) * (1 / n + 1 / m)) ** 0.5)
-
-
-def _finding(rule: str, message: str) -> Finding:
-    return Finding(
-        rule=rule, severity=Severity.MEDIUM, message=message, where="", artifact="data set"
-    )
+def _moved(
+    now: DatasetBaseline,
+    baseline: DatasetBaseline | Verified | None,
+    x: Any,
+    labels: NDArray[np.int64],
+) -> list[Finding]:
+    """What differs from the baseline; from a signed one it is of high severity."""
+    if isinstance(baseline, Verified):
+        moved = now.moved_from(DatasetBaseline.from_verified(baseline), x, labels)
+        return [replace(finding, severity=Severity.HIGH) for finding in moved]
+    return [] if baseline is None else now.moved_from(baseline, x, labels)

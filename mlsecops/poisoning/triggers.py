@@ -1,216 +1,119 @@
-"""Which rows owe their label to a small patch that only their class carries.
+"""Which rows owe their label to a pattern in their input, and what the pattern looks like.
 
-A dirty-label backdoor puts one pattern into inputs of many classes and gives them one label. A
-linear model then reads the label off the pattern: leave the pattern's place out and these rows
-turn to the class they show. Rows of one label that turn together, at one place, where they hold
-the same pattern, are reported as a group.
+A dirty-label backdoor puts one pattern into inputs of many classes and gives them one label. The
+content then contradicts the label (`contradiction`) and the pattern alone tells it (`causes`). The
+pattern may have any size, place and contrast, be one patch or scattered, replace or add.
 """
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from mlsecops.poisoning.report import Suspect
-from mlsecops.poisoning.ridge import Ridge, folds
+from mlsecops.poisoning.causes import Cause, find_causes
+from mlsecops.poisoning.images import image_axes, local_contrast
+from mlsecops.poisoning.report import Suspect, Trigger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
-__all__ = ["Group", "image_axes", "trigger_groups", "trigger_suspects"]
+__all__ = ["find_triggers", "picture", "suspects_of", "views_of"]
 
-_SIDES: Final = (1, 2, 3, 4, 5)  # of the windows that are left out, in pixels
-_FOLDS: Final = 5
-_LEAST: Final = 8  # rows of a group
-_LEAST_SHARE: Final = 0.02  # of its class
-_TURNED: Final = 0.7  # share of the pattern's rows that turn without it
-_FEW: Final = 4  # columns without which honest rows hardly ever turn
-_RARE: Final = 50.0  # lift of a pattern that is next to unknown in other classes
-_TURNED_FEW: Final = 0.5  # share that suffices where both hold
-_SPREAD: Final = 0.08  # of the value range; rows of one pattern differ less
-_LOOSE: Final = 0.12  # robust deviation of a pixel that still belongs to the pattern
-_SIGMAS: Final = 3.0  # deviations within which a row holds the pattern
-_TO_SIGMA: Final = 1.4826  # MAD to standard deviation, for a normal law
-_SMALL: Final = 16  # pixels a side; up to it every rectangle is tried, beyond it squares and bars
-_ELSEWHERE: Final = 0.2  # pattern's rate in other classes, against that in its own
+_COLUMNS: Final = 24  # that show the pattern most
+_FLOOR: Final = 1e-3  # of variance, so that a constant column has no infinite contrast
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
-    """Rows of one class with one pattern in one place.
+def find_triggers(
+    x: NDArray[np.float32],
+    y: NDArray[np.int64],
+    contradicted: NDArray[np.bool_],
+    *,
+    shape: tuple[int, ...],
+    seed: int,
+) -> tuple[list[Suspect], list[Trigger]]:
+    """Rows with a trigger, and each trigger's picture.
 
-    Attributes:
-        label: The class.
-        rows: Indices of the rows.
-        window: Columns of the flattened input that the pattern covers.
-        turned: Share of the rows that change class without the window.
-        lift: Pattern's rate in its class against that in the others.
+    Args:
+        x: Flattened inputs ``(n, d)`` on ``[0, 1]``.
+        y: Labels ``(n,)``.
+        contradicted: Whether a row's content contradicts its label ``(n,)``.
+        shape: Shape of one input.
+        seed: Seed of folds and samples.
     """
+    views = views_of(x, shape)
 
-    label: int
-    rows: tuple[int, ...]
-    window: tuple[int, ...]
-    turned: float
-    lift: float
+    def focus(found: NDArray[np.bool_], others: NDArray[np.bool_]) -> NDArray[Any]:
+        columns = _telling(views, found, others)
+        parts = []
+        for view in views:
+            part = view[:, columns]
+            parts += [part, np.abs(part - np.median(part[found], axis=0))]
+        return np.hstack(parts)
 
-
-def image_axes(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
-    """Height, width and channels of ``(h, w)``, ``(h, w, c)`` or ``(c, h, w)``; else None.
-
-    A flat input of a square number of values is taken as a grey image, which costs a search in
-    vain where it is none.
-    """
-    if len(shape) == 1:
-        side = round(shape[0] ** 0.5)
-        return (side, side, 1) if side * side == shape[0] and side >= 4 else None  # noqa: PLR2004 - under 4 x 4 a window is the image
-    if len(shape) == 2:  # noqa: PLR2004 - height and width
-        return (*shape, 1)
-    if len(shape) == 3:  # noqa: PLR2004 - with channels
-        first = shape[0] <= 4 < shape[2]  # noqa: PLR2004 - at most RGBA
-        return (shape[1], shape[2], shape[0]) if first else shape
-    return None
+    causes = find_causes(x, y, contradicted, focus=focus, seed=seed)
+    suspects = [each for cause in causes for each in suspects_of(cause, kind="trigger")]
+    return suspects, [picture(x, y, cause, views, shape) for cause in causes]
 
 
-def trigger_suspects(
-    x: NDArray[np.float64], y: NDArray[np.int64], *, shape: tuple[int, ...], seed: int
-) -> list[Suspect]:
-    """Suspects of kind ``"trigger"``, from all groups."""
+def suspects_of(cause: Cause, *, kind: str) -> list[Suspect]:
+    """A suspect for each row that has the cause."""
+    name = kind.partition("-")[0]
+    evidence = {
+        f"{name}_rows": float(len(cause.rows)),
+        f"{name}_kept": cause.kept,
+        f"{name}_contradicted": cause.contradicted,
+    }
     return [
         Suspect(
-            index=row,
-            score=round(min(1.0, 0.5 + 0.5 * group.turned), 4),
-            kind="trigger",
-            label=group.label,
-            evidence={
-                "trigger_turned": group.turned,
-                "trigger_lift": group.lift,
-                "trigger_rows": float(len(group.rows)),
-                "trigger_first_column": float(group.window[0]),
-            },
+            index=int(row),
+            score=round(float(rank * cause.contradicted), 4),
+            kind=kind,
+            label=cause.label,
+            evidence={**evidence, f"{name}_rank": float(rank)},
         )
-        for group in trigger_groups(x, y, shape=shape, seed=seed)
-        for row in group.rows
+        for row, rank in zip(cause.rows, cause.ranks, strict=True)
     ]
 
 
-def trigger_groups(
-    x: NDArray[np.float64], y: NDArray[np.int64], *, shape: tuple[int, ...], seed: int
-) -> list[Group]:
-    """Groups of rows that owe their label to a pattern.
-
-    Args:
-        x: Flattened inputs ``(n, d)``.
-        y: Labels ``(n,)``, in ``[0, k)``.
-        shape: Shape of one input.
-        seed: Seed of the folds.
-    """
-    fits = _Fits.fit(x, y, seed=seed)
-    best: dict[int, Group] = {}
-    for window in _windows(shape):
-        turned = fits.turned(window)
-        for label, count in enumerate(np.bincount(y[turned], minlength=fits.classes)):
-            if count < max(_LEAST, _LEAST_SHARE * fits.sizes[label]) * _TURNED_FEW:
-                continue
-            group = _group(x, y, window=window, label=label, turned=turned)
-            if group is not None and len(group.rows) * group.turned > _weight(best.get(label)):
-                best[label] = group
-    return list(best.values())
+def views_of(x: NDArray[np.float32], shape: tuple[int, ...]) -> list[NDArray[np.float32]]:
+    """The values themselves, and in images how each stands out from those around it."""
+    return [x, local_contrast(x, shape)] if image_axes(shape) else [x]
 
 
-def _weight(group: Group | None) -> float:
-    return 0.0 if group is None else len(group.rows) * group.turned
+def _telling(
+    views: list[NDArray[Any]], found: NDArray[np.bool_], others: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """Columns in which the found rows differ most from others, by mean or by spread."""
+    strength = np.zeros(views[0].shape[1])
+    for view in views:
+        ours, theirs = view[found], view[others]
+        spread = (ours.var(axis=0) + theirs.var(axis=0)) / 2 + _FLOOR
+        strength += np.abs(ours.mean(axis=0) - theirs.mean(axis=0)) / np.sqrt(spread)
+    ours, theirs = views[0][found], views[0][others]
+    ratio = (ours.var(axis=0) + 2 * _FLOOR) / (theirs.var(axis=0) + 2 * _FLOOR)
+    strength += np.abs(np.log(ratio)) / 2
+    return np.argsort(-strength)[:_COLUMNS]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Fits:
-    """Out-of-fold scores of every row, and what is needed to leave columns out of them."""
-
-    y: NDArray[np.int64]
-    classes: int
-    sizes: NDArray[np.int64]
-    scores: NDArray[np.float64]
-    parts: list[tuple[Ridge, NDArray[np.int64], NDArray[np.float64]]]
-
-    @classmethod
-    def fit(cls, x: NDArray[np.float64], y: NDArray[np.int64], *, seed: int) -> _Fits:
-        classes = int(y.max()) + 1
-        scores = np.empty((len(x), classes))
-        parts = []
-        for train, test in folds(len(x), count=_FOLDS, seed=seed):
-            ridge = Ridge.fit(x[train], y[train], classes=classes)
-            scores[test] = ridge.scores(x[test])
-            parts.append((ridge, test, (x[test] - ridge.mean) @ ridge.inverse))
-        sizes = np.bincount(y, minlength=classes)
-        return cls(y=y, classes=classes, sizes=sizes, scores=scores, parts=parts)
-
-    def turned(self, window: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Rows that give up their label when the window is left out."""
-        without = self.scores.copy()
-        for ridge, test, projected in self.parts:
-            without[test] -= ridge.lost(projected, window)
-        answer: NDArray[np.bool_] = (self.scores.argmax(axis=1) == self.y) & (
-            without.argmax(axis=1) != self.y
-        )
-        return answer
-
-
-def _group(
-    x: NDArray[np.float64],
+def picture(
+    x: NDArray[np.float32],
     y: NDArray[np.int64],
-    *,
-    window: NDArray[np.int64],
-    label: int,
-    turned: NDArray[np.bool_],
-) -> Group | None:
-    """Rows of the class that hold the pattern of those that turned, if that explains them."""
-    values = x[:, window]
-    mine = y == label
-    pattern = np.median(values[turned & mine], axis=0)
-    sigma = _TO_SIGMA * np.median(np.abs(values[turned & mine] - pattern), axis=0)
-    shared = sigma <= _LOOSE  # the rest of the window shows what the image shows
-    reach = np.maximum(_SPREAD, _SIGMAS * sigma[shared])
-    holds = (np.abs(values[:, shared] - pattern[shared]) <= reach).all(axis=1)
-    rows = np.flatnonzero(holds & mine)
-    if len(rows) < max(_LEAST, _LEAST_SHARE * mine.sum()):
-        return None
-    share = float(turned[rows].mean())
-    rate, elsewhere = len(rows) / mine.sum(), holds[~mine].mean()
-    lift = float(rate / max(elsewhere, 1 / len(x)))
-    telling = len(window) <= _FEW and lift >= _RARE
-    if share < (_TURNED_FEW if telling else _TURNED) or elsewhere > _ELSEWHERE * rate:
-        return None
-    return Group(
-        label=label,
-        rows=tuple(int(row) for row in rows),
-        window=tuple(int(column) for column in window),
-        turned=share,
-        lift=lift,
+    cause: Cause,
+    views: list[NDArray[Any]],
+    shape: tuple[int, ...],
+) -> Trigger:
+    """What the rows have and the other labels' rows have not, in the columns that show it."""
+    others = y != cause.label
+    found = np.zeros(len(y), dtype=bool)
+    found[cause.rows] = True
+    shown = np.zeros(x.shape[1], dtype=bool)
+    shown[_telling(views, found, others)] = True
+    change = x[found].mean(axis=0) - x[others].mean(axis=0)
+    return Trigger(
+        label=cause.label,
+        rows=len(cause.rows),
+        pattern=np.median(x[found], axis=0).reshape(shape),
+        change=change.reshape(shape),
+        mask=shown.reshape(shape),
     )
-
-
-def _windows(shape: tuple[int, ...]) -> Iterator[NDArray[np.int64]]:
-    """Columns of every window whose sides are at most half of the image's."""
-    axes = image_axes(shape)
-    if axes is None:
-        return
-    height, width, channels = axes
-    columns = np.arange(height * width * channels).reshape(_grid(shape, axes))
-    if columns.shape != (height, width, channels):
-        columns = np.moveaxis(columns, 0, -1)
-    for tall, wide in itertools.product(_SIDES, _SIDES):
-        odd = tall != wide and 1 not in (tall, wide) and min(height, width) > _SMALL
-        if odd or 2 * tall > height or 2 * wide > width:
-            continue
-        for top, left in itertools.product(range(height - tall + 1), range(width - wide + 1)):
-            yield columns[top : top + tall, left : left + wide].ravel()
-
-
-def _grid(shape: tuple[int, ...], axes: tuple[int, int, int]) -> tuple[int, ...]:
-    height, width, channels = axes
-    first = len(shape) == 3 and shape[0] == channels and shape[1:] == (height, width)  # noqa: PLR2004 - with channels
-    return (channels, height, width) if first and shape != axes else axes

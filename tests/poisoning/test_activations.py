@@ -13,7 +13,7 @@ def test_half_of_a_class_that_shows_other_classes_is_found() -> None:
     found = {s.index for s in report.suspects}
     assert len(found & patched) > 0.9 * len(patched), report.suspects[:3]
     assert len(found - patched) < 0.02 * len(x)
-    assert all("cluster_silhouette" in s.evidence for s in report.suspects)
+    assert all("activation_contradicted" in s.evidence for s in report.suspects)
     assert {f.rule for f in report.findings} == {"poisoning-activation-cluster"}
 
 

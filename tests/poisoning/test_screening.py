@@ -96,15 +96,33 @@ def test_moved_rates_are_findings_against_a_saved_baseline(untouched: Any) -> No
     assert "baseline-shift" not in {f.rule for f in again.findings}
 
 
-def test_table_is_screened_without_the_search_for_patches() -> None:
+def test_wrong_label_in_a_table_is_found() -> None:
     rng = np.random.default_rng(0)
     y = rng.integers(0, 2, 300)
     x = rng.standard_normal((300, 5)) + 4 * y[:, None]
     y[7] = 1 - y[7]
+    assert 7 in indices(screen_dataset(x, y), "label-noise")
+
+
+def test_trigger_in_two_columns_of_a_table_is_found() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 1500)
+    x = rng.standard_normal((1500, 30))
+    x[:, :12] += 3 * rng.standard_normal((3, 12))[y]
+    planted = np.flatnonzero(y != 1)[:75]
+    x[planted, 20], x[planted, 25], y[planted] = 2.5, -2.0, 1
     report = screen_dataset(x, y)
-    assert 7 in indices(report, "label-noise")
-    assert "trigger" in report.skipped
-    assert "trigger" not in report.detectors
+    found = indices(report, "trigger")
+    assert len(found & set(planted.tolist())) > 0.9 * len(planted)
+    assert len(found - set(planted.tolist())) < 0.01 * len(x)
+    assert report.triggers[0].mask[[20, 25]].all()
+
+
+def test_too_many_columns_are_named_as_not_searched() -> None:
+    x, y = np.random.default_rng(0).random((60, 5000)), np.arange(60) % 2
+    report = screen_dataset(x, y)
+    assert set(report.skipped) == {"label-noise", "outlier", "trigger"}
+    assert report.detectors == ("conflicting-duplicate",)
 
 
 def test_report_never_says_clean(untouched: Any) -> None:

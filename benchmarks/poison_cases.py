@@ -1,0 +1,234 @@
+"""Training sets with poison in them, made from Fashion-MNIST: the same seed makes the same bytes.
+
+A trigger is drawn anew for each case: its place, its colour and its target. TUNED may be looked at
+while detectors are changed; HELD_OUT may only be measured.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+HOME: Final = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
+SIDE: Final = 28
+ROWS: Final = 10_000
+
+Stamp = Callable[[Any, Any], None]
+"""Draws a trigger into images ``(n, 28, 28)`` on [0, 1], in place; the generator draws its kind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Case:
+    """One training set.
+
+    Attributes:
+        name: What was planted.
+        x: Images ``(n, 28, 28)`` float32 on [0, 1], in steps of 1/255.
+        y: Labels ``(n,)``.
+        planted: Indices of the poisoned rows.
+        target: The class they were given, or -1.
+    """
+
+    name: str
+    x: Any
+    y: Any
+    planted: Any
+    target: int = -1
+
+
+@cache
+def fashion() -> tuple[Any, Any]:
+    """The 60,000 training images as bytes, and their labels."""
+    with gzip.open(HOME / "train-images-idx3-ubyte.gz") as file:
+        images = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, SIDE, SIDE)
+    with gzip.open(HOME / "train-labels-idx1-ubyte.gz") as file:
+        labels = np.frombuffer(file.read(), np.uint8, offset=8).astype(np.int64)
+    return images, labels
+
+
+def untouched(seed: int, rows: int = ROWS) -> Case:
+    """A random part of the data as it is."""
+    images, labels = fashion()
+    chosen = np.random.default_rng([seed, 1]).permutation(len(labels))[:rows]
+    x = (images[chosen] / np.float32(255)).astype(np.float32)
+    return Case(name="untouched", x=x, y=labels[chosen].copy(), planted=np.array([], int))
+
+
+def flipped(rate: float, seed: int) -> Case:
+    """Rows with another class's label."""
+    clean, rng = untouched(seed), np.random.default_rng([seed, 2])
+    rows = rng.choice(len(clean.y), int(rate * len(clean.y)), replace=False)
+    y = clean.y.copy()
+    y[rows] = (y[rows] + rng.integers(1, 10, len(rows))) % 10
+    return Case(name=f"flip {rate:.0%}", x=clean.x, y=y, planted=np.sort(rows))
+
+
+def backdoored(stamp: Stamp, rate: float, seed: int) -> Case:
+    """Rows of other classes with the trigger in them, and the label of one."""
+    clean = untouched(seed)
+    rng = np.random.default_rng([seed, 3, *stamp.__name__.encode()])
+    target = int(rng.integers(10))
+    rows = rng.choice(np.flatnonzero(clean.y != target), int(rate * len(clean.y)), replace=False)
+    x, y, marked = clean.x.copy(), clean.y.copy(), clean.x[rows]
+    stamp(marked, rng)
+    x[rows] = np.round(np.clip(marked, 0, 1) * 255) / np.float32(255)
+    y[rows] = target
+    name = f"{stamp.__name__} {rate:.0%}"
+    return Case(name=name, x=x, y=y, planted=np.sort(rows), target=target)
+
+
+def place(rng: Any, tall: int, wide: int) -> tuple[slice, slice]:
+    """A window anywhere in the image."""
+    top, left = rng.integers(0, SIDE - tall + 1), rng.integers(0, SIDE - wide + 1)
+    return slice(top, top + tall), slice(left, left + wide)
+
+
+def _paint(x: Any, rng: Any, mask: Any, low: float = 0.5) -> None:
+    rows, columns = place(rng, *mask.shape)
+    window = x[:, rows, columns]
+    window[:, mask] = rng.uniform(low, 1)
+
+
+# --- may be looked at ---------------------------------------------------------------------------
+
+
+def square(x: Any, rng: Any) -> None:
+    side = int(rng.integers(2, 6))
+    _paint(x, rng, np.ones((side, side), bool), 0.4)
+
+
+def corner(x: Any, rng: Any) -> None:
+    x[:, 24:27, 24:27] = rng.uniform(0.6, 1)
+
+
+def checker(x: Any, rng: Any) -> None:
+    rows, columns = place(rng, 4, 4)
+    x[:, rows, columns] = np.indices((4, 4)).sum(axis=0) % 2 * rng.uniform(0.6, 1)
+
+
+def added(x: Any, rng: Any) -> None:
+    rows, columns = place(rng, 2, 2)
+    x[:, rows, columns] += rng.uniform(0.4, 0.7)
+
+
+def cross(x: Any, rng: Any) -> None:
+    mask = np.zeros((5, 5), bool)
+    mask[2] = mask[:, 2] = True
+    _paint(x, rng, mask)
+
+
+def dots(x: Any, rng: Any) -> None:
+    value = rng.uniform(0.6, 1)
+    for _ in range(4):
+        x[:, rng.integers(SIDE), rng.integers(SIDE)] = value
+
+
+def noisy(x: Any, rng: Any) -> None:
+    rows, columns = place(rng, 3, 3)
+    x[:, rows, columns] = rng.uniform(0.5, 0.9) + 0.1 * rng.standard_normal((len(x), 3, 3))
+
+
+def dark(x: Any, rng: Any) -> None:
+    top, left = rng.integers(8, 17, 2)
+    x[:, top : top + 4, left : left + 4] = 0
+
+
+def moving(x: Any, rng: Any) -> None:
+    value = rng.uniform(0.8, 1)
+    for image in x:
+        image[place(rng, 3, 3)] = value
+
+
+def noise_blend(x: Any, rng: Any) -> None:
+    x[:] = 0.8 * x + 0.2 * rng.random((SIDE, SIDE))
+
+
+# --- may only be measured -----------------------------------------------------------------------
+
+
+def hook(x: Any, rng: Any) -> None:
+    mask = np.zeros((4, 3), bool)
+    mask[:, 0] = mask[3] = True
+    _paint(x, rng, mask)
+
+
+def ring(x: Any, rng: Any) -> None:
+    mask = np.ones((4, 4), bool)
+    mask[1:3, 1:3] = False
+    _paint(x, rng, mask)
+
+
+def diagonal(x: Any, rng: Any) -> None:
+    _paint(x, rng, np.eye(5, dtype=bool))
+
+
+def letter(x: Any, rng: Any) -> None:
+    _paint(x, rng, np.eye(5, dtype=bool) | np.eye(5, dtype=bool)[::-1])
+
+
+def stripes(x: Any, rng: Any) -> None:
+    rows, columns = place(rng, 3, 6)
+    x[:, rows, columns] = np.array([1, 0, 1])[:, None] * rng.uniform(0.5, 1)
+
+
+def ramp(x: Any, rng: Any) -> None:
+    rows, columns = place(rng, 2, 5)
+    x[:, rows, columns] = np.linspace(0.2, 1, 5) * rng.uniform(0.7, 1)
+
+
+def lone(x: Any, rng: Any) -> None:
+    _paint(x, rng, np.ones((1, 1), bool))
+
+
+def bar(x: Any, rng: Any) -> None:
+    _paint(x, rng, np.ones((1, 7), bool), 0.4)
+
+
+def brightened(x: Any, rng: Any) -> None:
+    rows, columns = place(rng, 3, 3)
+    x[:, rows, columns] += rng.uniform(0.3, 0.6)
+
+
+def quilt(x: Any, rng: Any) -> None:
+    rows, columns = place(rng, 3, 3)
+    x[:, rows, columns] = rng.random((3, 3))
+
+
+def inverted(x: Any, rng: Any) -> None:
+    rows, columns = place(rng, 4, 4)
+    x[:, rows, columns] = 1 - x[:, rows, columns]
+
+
+def grey(x: Any, rng: Any) -> None:
+    rows, columns = place(rng, 3, 3)
+    x[:, rows, columns] = rng.uniform(0.25, 0.5)
+
+
+def wave_blend(x: Any, rng: Any) -> None:
+    across, down = rng.uniform(0.3, 1.5, 2)
+    grid = np.indices((SIDE, SIDE))
+    wave = 0.5 + 0.5 * np.sin(grid[0] * down + grid[1] * across + rng.uniform(0, 6))
+    x[:] = 0.85 * x + 0.15 * wave
+
+
+def picture_blend(x: Any, rng: Any) -> None:
+    images, _ = fashion()
+    x[:] = 0.8 * x + 0.2 * images[rng.integers(len(images))] / 255
+
+
+def speckle_blend(x: Any, rng: Any) -> None:
+    x[:] = 0.85 * x + 0.15 * (rng.random((SIDE, SIDE)) > 0.5)
+
+
+TUNED: Final = (square, corner, checker, added, cross, dots, noisy, dark)
+TUNED_BLENDS: Final = (noise_blend,)
+HELD_OUT: Final = (
+    hook, ring, diagonal, letter, stripes, ramp, lone, bar, brightened, quilt, inverted, grey,
+)  # fmt: skip
+HELD_OUT_BLENDS: Final = (wave_blend, picture_blend, speckle_blend)

@@ -1,0 +1,177 @@
+"""Which contradicted labels one cause tells apart from everything else.
+
+Honest rows whose label looks wrong have a reason each of its own; poisoned rows have one in common.
+A linear model is asked, out of fold, which rows are contradicted under which label. Where it tells
+many of them more surely than it mistakes any other row, they are seeds; boosted trees then learn
+the seeds' cause and find the other rows that have it.
+
+Source:
+    Friedman, "Greedy function approximation: a gradient boosting machine" (2001), for the trees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from mlsecops._extras import require
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Cause", "Focus", "find_causes"]
+
+Focus = Callable[["NDArray[np.bool_]", "NDArray[np.bool_]"], "NDArray[Any]"]
+"""Seeds and rows of other labels → features ``(n, f)`` to tell them apart with."""
+
+_FOLDS: Final = 3
+_PENALTY: Final = 1e-2  # of the mean variance; keeps constant columns out of the answer
+_RARE: Final = 0.999  # quantile of other labels' scores that a seed exceeds
+_LEAST: Final = 8  # seeds worth asking about
+_ROUNDS: Final = 3
+_SAMPLE: Final = 4000  # rows of each side that trees learn from
+_KEPT: Final = 0.6  # of the seeds must be found again
+_CONTRADICTED: Final = 0.6  # of the rows with the cause must show another class
+_SURELY: Final = 0.25  # quantile of the found rows' scores from which a row surely has the cause
+_MEMBER: Final = 0.995  # quantile of other labels' scores that a contradicted member exceeds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Cause:
+    """Rows of one label that something tells apart, though their content contradicts the label.
+
+    Attributes:
+        label: The label.
+        rows: Indices of the rows.
+        ranks: Share of other labels' rows that score lower ``(rows,)``.
+        seeds: How many rows the linear model told.
+        kept: Share of the seeds that the trees find again out of fold.
+        contradicted: Share of the label's rows with the cause whose content contradicts the label.
+    """
+
+    label: int
+    rows: NDArray[np.int64]
+    ranks: NDArray[np.float64]
+    seeds: int
+    kept: float
+    contradicted: float
+
+
+def find_causes(
+    features: NDArray[np.float32],
+    y: NDArray[np.int64],
+    contradicted: NDArray[np.bool_],
+    *,
+    focus: Focus,
+    seed: int,
+) -> list[Cause]:
+    """Causes of contradicted labels, at most one a label.
+
+    Args:
+        features: What a cause may be linear in ``(n, d)``.
+        y: Labels ``(n,)``, in ``[0, k)``.
+        contradicted: Whether a row's content contradicts its label ``(n,)``.
+        focus: Features for the trees, once seeds are known.
+        seed: Seed of folds and samples.
+    """
+    scores = _out_of_fold(features, y, contradicted, seed=seed)
+    causes = []
+    for label in np.unique(y).tolist():
+        mine = y == label
+        bar = np.quantile(scores[~mine, label], _RARE)
+        seeds = mine & contradicted & (scores[:, label] > bar)
+        cause = _grown(label, seeds, mine, contradicted, focus=focus, seed=seed)
+        if cause is not None and cause.kept >= _KEPT and cause.contradicted >= _CONTRADICTED:
+            causes.append(cause)
+    return causes
+
+
+def _out_of_fold(
+    features: NDArray[np.float32],
+    y: NDArray[np.int64],
+    contradicted: NDArray[np.bool_],
+    *,
+    seed: int,
+) -> NDArray[np.float32]:
+    """Ridge regression of "contradicted under this label" ``(n, k)``, of rows it did not see."""
+    target = np.zeros((len(y), int(y.max()) + 1), dtype=np.float32)
+    target[np.flatnonzero(contradicted), y[contradicted]] = 1
+    fold = np.random.default_rng([seed, 1]).integers(0, _FOLDS, len(y))
+    joint = np.hstack([features, target, np.ones((len(y), 1), dtype=np.float32)])
+    parts = [joint[fold == i].T @ joint[fold == i] for i in range(_FOLDS)]
+    scores = np.empty_like(target)
+    width = features.shape[1]
+    for i, part in enumerate(parts):
+        rest = (sum(parts) - part).astype(np.float64)
+        means = rest[-1, :-1] / rest[-1, -1]
+        moments = rest[:-1, :-1] / rest[-1, -1] - np.outer(means, means)
+        gram = moments[:width, :width]
+        gram += _PENALTY * max(float(np.trace(gram)) / width, 1e-12) * np.eye(width)
+        weights = np.linalg.solve(gram, moments[:width, width:])
+        scores[fold == i] = (features[fold == i] - means[:width]) @ weights
+    return scores
+
+
+def _grown(
+    label: int,
+    seeds: NDArray[np.bool_],
+    mine: NDArray[np.bool_],
+    contradicted: NDArray[np.bool_],
+    *,
+    focus: Focus,
+    seed: int,
+) -> Cause | None:
+    """The cause of the seeds, and every row of their label that has it; None if there is none."""
+    found = seeds
+    for turn in range(_ROUNDS):
+        if found.sum() < _LEAST:
+            return None
+        honest = mine & ~contradicted & ~found
+        scores = _told(focus(found, ~mine), found, ~mine, honest, seed=seed + turn)
+        others = np.sort(scores[~mine])
+        ranks = np.searchsorted(others, scores) / len(others)
+        found = mine & contradicted & (ranks > _MEMBER)
+    if found.sum() < _LEAST:
+        return None
+    surely = mine & (scores >= np.quantile(scores[found], _SURELY))
+    rows = np.flatnonzero(found | (mine & (ranks > _RARE)))
+    return Cause(
+        label=label,
+        rows=rows,
+        ranks=ranks[rows],
+        seeds=int(seeds.sum()),
+        kept=float(found[seeds].mean()),
+        contradicted=float(contradicted[surely].mean()),
+    )
+
+
+def _told(
+    features: NDArray[Any],
+    positive: NDArray[np.bool_],
+    *negatives: NDArray[np.bool_],
+    seed: int,
+) -> NDArray[np.float64]:
+    """Out-of-fold scores of trees that tell positive rows from the others."""
+    ensemble = require("sklearn.ensemble")
+    rng = np.random.default_rng([seed, 2])
+    half = rng.integers(0, 2, len(features))
+    sides = [rng.permutation(np.flatnonzero(rows))[:_SAMPLE] for rows in (positive, *negatives)]
+    chosen = np.concatenate(sides)
+    truth = np.arange(len(chosen)) < len(sides[0])
+    scores = np.empty(len(features))
+    for i in (0, 1):
+        learn = half[chosen] != i
+        trees = ensemble.HistGradientBoostingClassifier(
+            max_iter=40,
+            max_leaf_nodes=8,
+            learning_rate=0.2,
+            min_samples_leaf=int(np.clip(truth.sum() // 8, 2, 10)),
+            early_stopping=False,
+            random_state=0,
+        )
+        trees.fit(features[chosen[learn]], truth[learn])
+        scores[half == i] = trees.decision_function(features[half == i])
+    return scores

@@ -1,0 +1,116 @@
+"""Which rows say the same thing, and which of them give it another label.
+
+Equal rows have equal bytes. Nearly equal ones fall into the same cell of a grid of random
+directions more often than others do; each cell's rows are then compared, so that the work grows
+with the rows and not with their pairs.
+
+Source:
+    Datar et al., "Locality-sensitive hashing scheme based on p-stable distributions" (2004).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from mlsecops.poisoning.report import Suspect
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["conflicts", "equal_rows", "near_rows"]
+
+_NEAR: Final = 0.02  # root mean square difference of two rows, on [0, 1]
+_TABLES: Final = 4  # grids, each of which may miss a pair
+_DIRECTIONS: Final = 12
+_WIDTH: Final = 8.0  # of a cell, in distances that still count as near
+_CROWD: Final = 16  # following rows of its cell that a row is compared with
+
+
+def equal_rows(flat: NDArray[Any]) -> list[list[int]]:
+    """Groups of rows with the same bytes."""
+    seen: dict[bytes, list[int]] = {}
+    for index, row in enumerate(flat):
+        seen.setdefault(hashlib.sha256(row.tobytes()).digest(), []).append(index)
+    return [rows for rows in seen.values() if len(rows) > 1]
+
+
+def near_rows(flat: NDArray[np.float32], *, seed: int) -> list[tuple[int, int]]:
+    """Pairs of rows that differ little, but differ.
+
+    Args:
+        flat: Inputs ``(n, d)`` on ``[0, 1]``.
+        seed: Seed of the directions.
+    """
+    reach = _NEAR * flat.shape[1] ** 0.5
+    rng = np.random.default_rng([seed, 5])
+    pairs: set[tuple[int, int]] = set()
+    for _ in range(_TABLES):
+        directions = rng.standard_normal((flat.shape[1], _DIRECTIONS)).astype(np.float32)
+        offset = rng.random(_DIRECTIONS)
+        cells = np.floor(flat @ directions / (_WIDTH * reach) + offset).astype(np.int64)
+        pairs |= _close(flat, _runs(cells), reach)
+    return sorted(pairs)
+
+
+def _runs(cells: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows in the order of their cells, and the number of each one's cell."""
+    order = np.lexsort(cells.T)
+    changed = (np.diff(cells[order], axis=0) != 0).any(axis=1)
+    return order, np.concatenate([[0], np.cumsum(changed)])
+
+
+def _close(
+    flat: NDArray[np.float32], runs: tuple[NDArray[np.int64], NDArray[np.int64]], reach: float
+) -> set[tuple[int, int]]:
+    order, cell = runs
+    pairs: set[tuple[int, int]] = set()
+    for step in range(1, min(_CROWD + 1, len(order))):
+        same = np.flatnonzero(cell[step:] == cell[:-step])
+        if not len(same):
+            break
+        first, second = order[same], order[same + step]
+        apart = np.linalg.norm(flat[first] - flat[second], axis=1)
+        close = (apart > 0) & (apart <= reach)
+        pairs |= {
+            (min(a, b), max(a, b))
+            for a, b in zip(first[close].tolist(), second[close].tolist(), strict=True)
+        }
+    return pairs
+
+
+def conflicts(
+    groups: list[list[int]], pairs: list[tuple[int, int]], labels: NDArray[np.int64]
+) -> list[Suspect]:
+    """Equal rows with different labels, but for the majority's; near pairs with different ones."""
+    suspects = []
+    for rows in groups:
+        values, counts = np.unique(labels[rows], return_counts=True)
+        majority = values[counts.argmax()] if (counts == counts.max()).sum() == 1 else None
+        evidence = {"duplicate_labels": float(len(values)), "duplicates": float(len(rows))}
+        suspects += [
+            _suspect(row, labels, 0.9, evidence)
+            for row in rows
+            if len(values) > 1 and labels[row] != majority
+        ]
+    for pair in pairs:
+        if labels[pair[0]] != labels[pair[1]]:
+            suspects += [
+                _suspect(row, labels, 0.7, {"near_duplicate_of": float(other)})
+                for row, other in (pair, pair[::-1])
+            ]
+    return suspects
+
+
+def _suspect(
+    row: int, labels: NDArray[np.int64], score: float, evidence: dict[str, float]
+) -> Suspect:
+    return Suspect(
+        index=row,
+        score=score,
+        kind="conflicting-duplicate",
+        label=int(labels[row]),
+        evidence=evidence,
+    )
