@@ -10,20 +10,22 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mlsecops.adapters import Adapter, adapt
-from mlsecops.errors import DigestMismatch, FormatRefused, Isolated, UsageError
+from mlsecops.errors import DigestMismatch, FormatRefused, UsageError
 from mlsecops.loading.decode import Framework, Request, decode, fill, join_shards
 from mlsecops.loading.formats import CODE, Format
 from mlsecops.loading.layout import Layout, layout, require_beside, shards
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.scanner import examine
 from mlsecops.loading.snapshot import TIERS, Snapshot, Source, Tier, snapshot
+from mlsecops.loading.telemetry import Told, told
 from mlsecops.loading.verdict import Examination
+from mlsecops.loading.watch import Notify, Watch, require_not_isolated
 from mlsecops.provenance import Digest, Entry, Isolation, Manifest
 from mlsecops.provenance.hashing import hash_files
 from mlsecops.signing import (
@@ -50,6 +52,7 @@ class LoadedModel:
         verified: Who vouched for what.
         tier: How the bytes were held; where files differ, the tier that promises least.
         format: Format by content.
+        bundle: Bytes of the signature, for checks while the model is in use.
     """
 
     model: Any = field(repr=False)
@@ -58,6 +61,18 @@ class LoadedModel:
     verified: Verified
     tier: Tier
     format: str
+    bundle: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """What the caller of a load asks for; see :meth:`SecureLoader.load`."""
+
+    file: str | None
+    digest: Digest | None
+    framework: Framework | None
+    into: Any
+    device: str
 
 
 class SecureLoader:
@@ -131,34 +146,73 @@ class SecureLoader:
             FrameworkTooOld: The installed framework is known to be unsafe for the format.
             UsageError: The path cannot be read, or an option does not fit the format.
         """
-        place = bundle_path(path) if bundle is None else Path(bundle)
-        verifier = Verifier(self._policy)
-        signed = verifier.open(read_bundle(place), where=os.fspath(place))
-        if digest is not None and signed.manifest.root != digest:
-            raise DigestMismatch(
-                f"{os.fspath(path)}: expected {digest}, got {signed.manifest.root}: "
-                "another signed model is in its place"
+        wanted = _Wanted(file=file, digest=digest, framework=framework, into=into, device=device)
+        with told(Path(path).name) as tell:
+            return self._load(
+                path, bundle_path(path) if bundle is None else Path(bundle), wanted, tell
             )
-        self._require_not_isolated(signed.manifest.root, os.fspath(path))
-        files = layout(path, ignore=ignore_for(path, signed.ignore_paths, place), file=file)
-        with self._held(files, signed) as held:
+
+    def watch(
+        self,
+        loaded: LoadedModel,
+        *,
+        interval: float = 60.0,
+        policy: Callable[[], TrustPolicy] | None = None,
+        notify: Notify | None = None,
+    ) -> Watch:
+        """Check a model in use at an interval, as it was checked when it was loaded.
+
+        Args:
+            loaded: The model.
+            interval: Seconds between checks, > 0.
+            policy: Gives the policy of the moment, so that what is revoked later is seen; by
+                default this loader's, which does not change.
+            notify: Called with the error when the model becomes unusable.
+
+        Raises:
+            UsageError: The interval is not positive.
+        """
+        if interval <= 0:
+            raise UsageError(f"interval: expected more than 0 seconds, got {interval}")
+        return Watch(
+            loaded,
+            policy=policy or (lambda: self._policy),
+            isolation=self._isolation,
+            interval=interval,
+            notify=notify,
+        )
+
+    def _load(
+        self, path: str | os.PathLike[str], place: Path, wanted: _Wanted, tell: Told
+    ) -> LoadedModel:
+        where = os.fspath(path)
+        verifier = Verifier(self._policy)
+        with tell.step("verify"):
+            bundle = read_bundle(place)
+            signed = verifier.open(bundle, where=os.fspath(place))
+            tell.note(digest=str(signed.manifest.root), signers=signed.signers)
+            _require_meant(signed.manifest.root, wanted.digest, where)
+            require_not_isolated(signed.manifest.root, self._isolation, where=where)
+        ignore = ignore_for(path, signed.ignore_paths, place)
+        files = layout(path, ignore=ignore, file=wanted.file)
+        with self._held(files, signed, tell) as held:
             actual = _manifest(files, held, signed.manifest.algorithm)
             hidden = without_bundle(files.hidden, Path(path), place)
-            verified = verifier.match(signed, actual, where=os.fspath(path), ignored=hidden)
+            verified = verifier.match(signed, actual, where=where, ignored=hidden)
             for name in held.sources:
                 self._policy.require_not_revoked(held.digest(name))
-                self._require_not_isolated(held.digest(name), os.fspath(path))
+                require_not_isolated(held.digest(name), self._isolation, where=where)
             request = Request(
                 source=held.sources[files.main],
-                framework=framework,
-                into=into,
-                device=device,
+                framework=wanted.framework,
+                into=wanted.into,
+                device=wanted.device,
                 allowed=self._allow_globals,
                 limits=self._limits,
                 lasting=held.lasting,
                 confirm=held.confirm,
             )
-            found, model = self._read(files, held, request)
+            found, model = self._read(files, held, request, tell)
         return LoadedModel(
             model=model,
             adapter=_adapter(model),
@@ -166,54 +220,67 @@ class SecureLoader:
             verified=verified,
             tier=held.tier,
             format=found,
+            bundle=bundle,
         )
 
-    def _held(
-        self, files: Layout, signed: SignedModel
-    ) -> contextlib.AbstractContextManager[Snapshot]:
-        return snapshot(
-            {name: found.path for name, found in files.read.items()},
-            tier=self._tier,
-            algorithm=signed.manifest.algorithm,
-            limits=self._limits,
-        )
+    @contextlib.contextmanager
+    def _held(self, files: Layout, signed: SignedModel, tell: Told) -> Iterator[Snapshot]:
+        with contextlib.ExitStack() as stack:
+            with tell.step("hold"):
+                held = stack.enter_context(
+                    snapshot(
+                        {name: found.path for name, found in files.read.items()},
+                        tier=self._tier,
+                        algorithm=signed.manifest.algorithm,
+                        limits=self._limits,
+                    )
+                )
+                tell.note(tier=held.tier, bytes=held.size)
+            yield held
 
-    def _read(self, files: Layout, held: Snapshot, request: Request) -> tuple[Format, Any]:
+    def _read(
+        self, files: Layout, held: Snapshot, request: Request, tell: Told
+    ) -> tuple[Format, Any]:
         if files.kind == "shards":
-            return self._read_shards(files, held, request)
-        found, examination = self._scan(request.source)
+            return self._read_shards(files, held, request, tell)
+        found, examination = self._scan(request.source, tell)
         beside = {name: each for name, each in held.sources.items() if name != files.main}
         if files.kind != "savedmodel":  # TensorFlow looks up what it needs by its own names
             require_beside(request.source, examination.beside, beside)
         wanted = dataclasses.replace(request, globals=examination.globals, beside=beside)
-        return found, decode(found, wanted)
+        with tell.step("decode"):
+            return found, decode(found, wanted)
 
     def _read_shards(
-        self, files: Layout, held: Snapshot, request: Request
-    ) -> tuple[Format, dict[str, Any]]:
+        self, files: Layout, held: Snapshot, request: Request, tell: Told
+    ) -> tuple[Format, Any]:
         names = frozenset(files.read) - {files.main}
         placed = shards(request.source, names, limits=self._limits)
-        scanned = {name: self._scan(held.sources[name]) for name in sorted(names)}
+        scanned = {name: self._scan(held.sources[name], tell) for name in sorted(names)}
         formats = {found for found, _ in scanned.values()}
         if len(formats) != 1:
             raise FormatRefused(
                 f"{files.main}: expected shards of one format, got {', '.join(sorted(formats))}"
             )
-        parts = {
-            name: decode(
-                found,
-                dataclasses.replace(
-                    request, source=held.sources[name], globals=examination.globals, into=None
-                ),
-            )
-            for name, (found, examination) in scanned.items()
-        }
-        return formats.pop(), fill(request, join_shards(parts, placed))
+        with tell.step("decode"):
+            parts = {
+                name: decode(
+                    found,
+                    dataclasses.replace(
+                        request, source=held.sources[name], globals=examination.globals, into=None
+                    ),
+                )
+                for name, (found, examination) in scanned.items()
+            }
+            return formats.pop(), fill(request, join_shards(parts, placed))
 
-    def _scan(self, source: Source) -> tuple[Format, Examination]:
-        verdict, examination = examine(
-            source, allow_globals=self._allow_globals, limits=self._limits
-        )
+    def _scan(self, source: Source, tell: Told) -> tuple[Format, Examination]:
+        with tell.step("scan"):
+            verdict, examination = examine(
+                source, allow_globals=self._allow_globals, limits=self._limits
+            )
+        tell.note(format=str(verdict.format))
+        tell.add("exceptions", examination.globals & set(self._allow_globals))
         verdict.require()
         # Code that the caller allows by name cannot be analysed: the signature vouches for it.
         trusted_code = verdict.format in CODE and verdict.format in self._allow_globals
@@ -222,13 +289,12 @@ class SecureLoader:
             raise FormatRefused(f"{item.what} was not checked ({item.why}), so it is not loaded")
         return Format(verdict.format), examination
 
-    def _require_not_isolated(self, digest: Digest, where: str) -> None:
-        reason = None if self._isolation is None else self._isolation.isolated(digest)
-        if reason is not None:
-            raise Isolated(
-                f"{where}: {digest} is isolated: {reason}; load another version, "
-                "or close the incident first"
-            )
+
+def _require_meant(got: Digest, wanted: Digest | None, where: str) -> None:
+    if wanted is not None and got != wanted:
+        raise DigestMismatch(
+            f"{where}: expected {wanted}, got {got}: another signed model is in its place"
+        )
 
 
 def _manifest(files: Layout, held: Snapshot, algorithm: str) -> Manifest:

@@ -1,0 +1,133 @@
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlsecops.errors import Isolated, PolicyError, Revoked, UntrustedSigner, UsageError
+from mlsecops.loading import SecureLoader
+from mlsecops.registry import Registry
+from mlsecops.signing import Signer, TrustPolicy, sign
+
+NEVER = 3600.0
+
+
+@pytest.fixture(scope="module")
+def signer() -> Any:
+    return Signer.generate("p256")
+
+
+@pytest.fixture
+def file(tmp_path: Any, signer: Any) -> Any:
+    np.save(tmp_path / "model.npy", np.arange(5))
+    sign(tmp_path / "model.npy", signer)
+    return tmp_path / "model.npy"
+
+
+class Deny:
+    """Isolates what it is told to, or fails."""
+
+    def __init__(self) -> None:
+        self.digests: Any = set()
+        self.down = False
+
+    def isolated(self, digest: Any) -> Any:
+        if self.down:
+            raise OSError("registry unreachable")
+        return "incident 7" if digest in self.digests else None
+
+
+def test_a_model_that_is_isolated_later_may_not_be_used_until_that_ends(
+    file: Any, signer: Any
+) -> None:
+    deny = Deny()
+    loader = SecureLoader(TrustPolicy(keys=[signer.public_key]), isolation=deny)
+    loaded = loader.load(file)
+    with loader.watch(loaded, interval=NEVER) as watch:
+        watch.require()
+        for digest in (loaded.digest, next(iter(loaded.verified.manifest)).digest):
+            deny.digests = {digest}
+            assert not watch.check()
+            with pytest.raises(Isolated, match="incident 7"):
+                watch.require()
+        deny.digests = set()
+        assert watch.check()
+        watch.require()
+
+
+def test_what_a_later_policy_revokes_or_no_longer_trusts_is_seen(file: Any, signer: Any) -> None:
+    keys = [signer.public_key]
+    policies = {"now": TrustPolicy(keys=keys)}
+    loader = SecureLoader(policies["now"])
+    loaded = loader.load(file)
+    with loader.watch(loaded, interval=NEVER, policy=lambda: policies["now"]) as watch:
+        policies["now"] = TrustPolicy(keys=keys, revoked=[str(loaded.digest)])
+        watch.check()
+        with pytest.raises(Revoked):
+            watch.require()
+        policies["now"] = TrustPolicy(keys=keys, revoked=[signer.public_key.fingerprint])
+        assert not watch.check()
+        policies["now"] = TrustPolicy(keys=[Signer.generate("p256").public_key])
+        watch.check()
+        with pytest.raises(UntrustedSigner):
+            watch.require()
+
+
+def test_where_nobody_can_say_it_may_not_be_used(file: Any, signer: Any) -> None:
+    deny = Deny()
+    loader = SecureLoader(TrustPolicy(keys=[signer.public_key]), isolation=deny)
+    with loader.watch(loader.load(file), interval=NEVER) as watch:
+        deny.down = True
+        watch.check()
+        with pytest.raises(PolicyError, match=r"cannot find out.*registry unreachable"):
+            watch.require()
+
+
+def test_the_interval_finds_it_and_tells_once(file: Any, signer: Any) -> None:
+    told, twice = [], threading.Event()
+    loader = SecureLoader(TrustPolicy(keys=[signer.public_key]))
+    loaded = loader.load(file)
+
+    class Counting(Deny):
+        calls = 0
+
+        def isolated(self, digest: Any) -> Any:  # noqa: ARG002 - it answers by count
+            self.calls += 1
+            if self.calls > 12:  # the first check and several of the thread's
+                twice.set()
+            return None if self.calls < 4 else "incident 7"
+
+    def notify(error: Any) -> None:
+        told.append(error)
+        raise RuntimeError("the caller's own fault")
+
+    loader = SecureLoader(TrustPolicy(keys=[signer.public_key]), isolation=Counting())
+    watch = loader.watch(loaded, interval=0.01, notify=notify)
+    assert twice.wait(30)
+    watch.close()
+    assert [type(error) for error in told] == [Isolated]
+    assert not watch._thread.is_alive()
+    with pytest.raises(Isolated):
+        watch.require()
+
+
+def test_a_registrys_quarantine_reaches_a_model_in_use(tmp_path: Any, signer: Any) -> None:
+    policy = TrustPolicy(keys=[signer.public_key])
+    folder = tmp_path / "model"
+    folder.mkdir()
+    np.save(folder / "model.npy", np.arange(5))
+    sign(folder, signer)
+    registry = Registry(tmp_path / "registry", signer=signer, policy=policy)
+    registry.publish("digits", folder)
+    loader = SecureLoader(policy, isolation=registry)
+    with loader.watch(loader.load(folder), interval=NEVER) as watch:
+        registry.quarantine("digits", "poisoned data")
+        assert not watch.check()
+        with pytest.raises(Isolated, match="poisoned data"):
+            watch.require()
+
+
+def test_an_interval_must_be_positive(file: Any, signer: Any) -> None:
+    loader = SecureLoader(TrustPolicy(keys=[signer.public_key]))
+    with pytest.raises(UsageError, match="interval"):
+        loader.watch(loader.load(file), interval=0)
