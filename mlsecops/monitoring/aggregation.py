@@ -21,6 +21,7 @@ from mlsecops.monitoring.captured import Captures
 from mlsecops.monitoring.clients import BoundedMap, ClientState, Rate
 from mlsecops.monitoring.exported import Exported
 from mlsecops.monitoring.instruments import Series
+from mlsecops.monitoring.names import bounded
 from mlsecops.monitoring.performance import Performance
 from mlsecops.monitoring.readings import Detector, Observed, Reading
 from mlsecops.monitoring.ring import Event, Label
@@ -125,6 +126,16 @@ class Aggregation:
             self._rates, [str(event.client) for event in unread], [event.at for event in unread]
         )
 
+    def refresh(self, now: float) -> None:
+        """Bring what falls by itself up to date: a client's rate, when it calls no more.
+
+        Args:
+            now: Unix time in seconds.
+        """
+        known = (self._clients.get(name) for name in self._clients)
+        rates = [each.rate.add(0, now) for each in known if each is not None]
+        self._series.replace(telemetry.CLIENT_RATE, {(): max(rates)} if rates else {})
+
     def judge(self) -> None:
         """Apply the rules about exported metrics."""
         self._raised(self.alerting.judge(self._exported.readings()))
@@ -185,9 +196,11 @@ class Aggregation:
         ids = event.request_id
         if isinstance(ids, (list, tuple, np.ndarray)) and len(ids) == len(classes):
             for place, each in enumerate(ids):
-                self._performance.predicted(str(each), classes[place : place + 1], event.at)
+                self._performance.predicted(
+                    bounded(str(each)), classes[place : place + 1], event.at
+                )
         else:
-            self._performance.predicted(str(ids), classes, event.at)
+            self._performance.predicted(bounded(str(ids)), classes, event.at)
 
     def _accuracy(self) -> None:
         """Export the accuracy and judge it."""

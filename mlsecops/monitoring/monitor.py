@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +23,7 @@ from mlsecops.monitoring.controls import ControlKind
 from mlsecops.monitoring.drift import DriftReport
 from mlsecops.monitoring.exported import Exported
 from mlsecops.monitoring.instruments import series_of
+from mlsecops.monitoring.names import bounded
 from mlsecops.monitoring.profile import Profile
 from mlsecops.monitoring.readings import Detector
 from mlsecops.monitoring.ring import Event, Label, Ring
@@ -34,6 +37,8 @@ _BATCH: Final = 256
 _MOST_BATCHES: Final = 32
 _BEHIND: Final = 8192
 _COUNTED: Final = (telemetry.CONFIDENCE_BUCKET, telemetry.ANOMALY)
+_LOOKS: Final = 100
+_FRESH: Final = 1.0
 _HOLD: Final = 2.0
 _CLOSING: Final = 5.0
 
@@ -142,6 +147,7 @@ class Monitor:
         self._counting = threading.Lock()
         self._processed = self._failures = self._told = 0
         self._closed = False
+        self._refreshed = -math.inf
         alerting = Alerting(
             rules, sinks, monitor=name, digest=digest, clock=clock, failed=self.failed
         )
@@ -160,6 +166,13 @@ class Monitor:
 
     def snapshot(self) -> MonitorState:
         """What is known now; calls that still wait are counted, but not processed."""
+        for _ in range(_LOOKS):
+            # The worker does not wait for whoever looks, and may change what is being read.
+            with contextlib.suppress(RuntimeError):
+                return self._state()
+        return self._state()
+
+    def _state(self) -> MonitorState:
         with self._counting:
             processed, failures = self._processed, self._failures
         aggregation = self._aggregation
@@ -227,7 +240,8 @@ class Monitor:
             request_id: What ``request_id`` gave for the call, or for the row.
             label: True class, or one for each row of the request.
         """
-        if self._closed or not self._ring.leave(Label(str(request_id), label, self._clock())):
+        arrived = Label(bounded(str(request_id)), label, self._clock())
+        if self._closed or not self._ring.leave(arrived):
             self.failed()
         elif worker.asleep:
             worker.wake()
@@ -310,6 +324,13 @@ class Monitor:
     def _refresh(self) -> None:
         """Let an exporter read what waits too, and nothing that is half aggregated."""
         self._settle(0.5)
+        now = self._clock()
+        if abs(now - self._refreshed) >= _FRESH and self._lock.acquire(blocking=False):
+            self._refreshed = now
+            try:
+                self._aggregation.refresh(now)
+            finally:
+                self._lock.release()
 
     def hold(self) -> None:
         """Come to rest before a fork, unless this thread forks out of a sink."""

@@ -6,6 +6,7 @@ call → a counter for each window, in this process or in Redis → the model, o
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -65,11 +66,19 @@ class Quota:
             raise UsageError(
                 f"windows: expected amounts such as '10/second; 2000/hour', got {windows[:60]!r}"
             ) from error
-        self._limiter = strategies.SlidingWindowCounterRateLimiter(_storage(store, timeout))
+        self._strategy: Any = strategies.SlidingWindowCounterRateLimiter
+        self._store: Callable[[], Any] = lambda: _storage(store, timeout)
         self._name = name
         self._per = per
         self._cost = cost
-        self._seen: _Seen | None = _Seen(capacity) if store.startswith("memory:") else None
+        self._capacity = capacity if store.startswith("memory:") else None
+        self._renew()
+
+    def _renew(self) -> None:
+        """Start with counters and locks of this process."""
+        self._process = os.getpid()
+        self._limiter: Any = self._strategy(self._store())
+        self._seen = None if self._capacity is None else _Seen(self._capacity)
 
     def check(self, client: str | None, inputs: Any) -> None:
         """Count the call in each window.
@@ -80,6 +89,9 @@ class Quota:
         """
         key = _EVERYBODY if self._per == "model" else _hidden(client)
         cost = self._cost(inputs)
+        if self._process != os.getpid():
+            # Forked: a thread that held a lock of the store is not here to release it.
+            self._renew()
         try:
             self._forget(key)
             full = next((each for each in self._windows if not self._hit(each, key, cost)), None)

@@ -17,6 +17,7 @@ from mlsecops.errors import CallRefused
 from mlsecops.monitoring import telemetry
 from mlsecops.monitoring.guards import Guard
 from mlsecops.monitoring.monitor import Monitor
+from mlsecops.monitoring.names import bounded
 from mlsecops.monitoring.ring import Event, held_bytes
 from mlsecops.monitoring.spans import Spanned, start_span
 
@@ -107,6 +108,7 @@ class Recorder:
         Raises:
             CallRefused: A guard refused.
         """
+        client, request_id = bounded(client), bounded(request_id)
         if self._guards:
             self._ask(client, inputs)
         kept = self._keep(inputs) if self._content else None
@@ -173,7 +175,7 @@ class Recorder:
 
     def _record(self, outcome: tuple[str, str], seconds: float, facts: Facts, result: Any) -> None:
         try:
-            size = held_bytes(facts[2]) + held_bytes(result)
+            size = held_bytes(facts[1]) + held_bytes(facts[2]) + held_bytes(result)
             self._monitor.record(Event(self._clock(), seconds, *outcome, *facts, result), size)
         except Exception:  # noqa: BLE001 - as above
             self._monitor.failed()

@@ -89,3 +89,8 @@ class Refusing:
 
     def check(self, client: str | None, inputs: Any) -> None:
         raise ModelIsolated(f"incident 7; {client} sent {type(inputs).__name__}")
+
+
+def endless_names(count: int, *, length: int) -> list[str]:
+    """Names that are long and begin alike, to fill a memory or to pass for one another."""
+    return ["a" * length + str(each) for each in range(count)]

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -198,6 +199,20 @@ def test_receiver_that_hangs_does_not_blind_the_monitoring(receiver: Receiver) -
     assert sink.flush(10)
     assert len(receiver.posted) == 1
     predict.monitor.close()
+
+
+def test_alert_of_the_last_call_is_delivered_before_the_process_ends(receiver: Receiver) -> None:
+    code = """
+import sys
+from mlsecops.monitoring import WebhookSink, monitored
+predict = monitored("ending", capacity=1, sinks=[WebhookSink(sys.argv[1])])(lambda x: x)
+predict.monitor._lock.acquire()
+for _ in range(5): predict(1)
+predict.monitor._lock.release()
+"""
+    command = [sys.executable, "-c", code, receiver.url]
+    subprocess.run(command, check=True, timeout=30, env={**os.environ, "PYTHONPATH": "."})
+    assert [json.loads(body)["rule"] for *_, body in receiver.posted] == ["dropped"]
 
 
 def test_flood_of_alerts_is_bounded_and_counted() -> None:
