@@ -56,6 +56,7 @@ def compare(
     ours: str,
     rounds: int = 7,
     clock: Callable[[], float] = time.perf_counter,
+    warm: bool = True,
 ) -> Comparison:
     """Run contestants in turns, after a round that is not counted.
 
@@ -65,9 +66,10 @@ def compare(
         ours: Which of them is this library.
         rounds: Counted rounds.
         clock: Seconds, rising.
+        warm: Whether there is such a round; what runs for minutes can do without.
     """
     names = list(contestants)
-    for name in names:
+    for name in names if warm else ():
         contestants[name]()
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(rounds):

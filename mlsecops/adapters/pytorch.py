@@ -209,16 +209,17 @@ def _watching(
 def _undisturbed(model: nn.Module, device: torch.device | None) -> Iterator[None]:
     """Evaluation mode with frozen parameters; mode, flags, buffers and device come back exactly."""
     modes = [(module, module.training) for module in model.modules()]
-    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    thawed = [parameter for parameter in model.parameters() if parameter.requires_grad]
     buffers = [
         (module, name, buffer, None if buffer is None else buffer.clone())
         for module, _ in modes
         for name, buffer in module._buffers.items()  # noqa: SLF001 - torch has no public per-module view
     ]
-    home = next((parameter.device for parameter, _ in flags), None)
+    home = next((parameter.device for parameter in model.parameters()), None)
     try:
-        model.eval()
-        for parameter, _ in flags:
+        if any(training for _, training in modes):
+            model.eval()
+        for parameter in thawed:
             parameter.requires_grad_(False)  # noqa: FBT003 - torch's own signature
         if device is not None:
             model.to(device)
@@ -227,9 +228,10 @@ def _undisturbed(model: nn.Module, device: torch.device | None) -> Iterator[None
         if device is not None and home is not None:
             model.to(home)
         for module, training in modes:
-            module.training = training
-        for parameter, needed in flags:
-            parameter.requires_grad_(needed)
+            if module.training != training:
+                module.training = training
+        for parameter in thawed:
+            parameter.requires_grad_(True)  # noqa: FBT003 - torch's own signature
         _restore(buffers)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlsecops.robustness.ball import columns
-from mlsecops.robustness.margins import is_correct, margins, runner_up
+from mlsecops.robustness.losses import cross_entropy, pullback
+from mlsecops.robustness.margins import is_correct
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from mlsecops.robustness.base import Batch
 
 __all__ = ["Search"]
-
-SATURATED: Final = 8.0  # nats; beyond it 1 - p is under 4e-4 and float32 rounds its gradient away
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,32 +50,24 @@ class Search:
         ends = ball.x.copy() if clean else ball.scatter(batch.seeds(restart))
         found = np.zeros(len(ball), dtype=bool)
         active = np.arange(len(ball))
-        z, aim = ends, y.copy()
-        for count in range(self.pgd.steps):
-            logits, grad, aim = self._ascent(z, y, aim, first=count == 0)
+        z = ends
+        for _ in range(self.pgd.steps):
+            logits, grad = self._gradient(z, y)
             if self.pgd.until == "fooled" and not (stands := is_correct(logits, y)).all():
                 ends[active] = z
                 found[active[~stands]] = True
                 active, ball, z, y = active[stands], ball.rows(stands), z[stands], y[stands]
-                grad, aim = grad[stands], aim[stands]
+                grad = grad[stands]
                 if not len(active):
                     break
             z = ball.ascend(z, grad, self.pgd.step or 0.0)
         ends[active] = z
         return found, ends
 
-    def _ascent(
-        self, z: Array, y: Labels, aim: Labels, *, first: bool
-    ) -> tuple[Array, Array, Labels]:
-        """Logits, a direction away from the label, and what to aim at in the next step.
+    def _gradient(self, z: Array, y: Labels) -> tuple[Array, Array]:
+        """Logits, and which way the cross-entropy rises, however confident the model is."""
 
-        The cross-entropy of a confident model has a gradient of zero in float32. Descending the
-        cross-entropy of the runner-up class instead follows the margin, which never saturates.
-        """
-        logits, grad = self.batch.adapter.loss_gradient(z, aim)
-        grad = np.where(columns(aim == y, grad.ndim), grad, -grad)
-        better = np.where(margins(logits, y) > SATURATED, runner_up(logits, y), y)
-        if first and (redo := better != aim).any():
-            _, again = self.batch.adapter.loss_gradient(z[redo], better[redo])
-            grad[redo] = np.where(columns(better[redo] == y[redo], again.ndim), again, -again)
-        return logits, grad, better
+        def slope(logits: Array) -> Array:
+            return cross_entropy(logits, y, y)[1].astype(np.float32)
+
+        return pullback(self.batch.adapter, z, slope)

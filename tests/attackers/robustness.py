@@ -44,6 +44,11 @@ class SoftmaxRegression:
         error = softmax(logits) - np.eye(logits.shape[1], dtype=np.float32)[y]
         return logits, (error @ self.weights.T).reshape(x.shape).astype(np.float32)
 
+    def pullback(self, x: Array, cotangent: Callable[[Array], Array]) -> tuple[Array, Array]:
+        logits = self.logits(x)
+        along = cotangent(logits).astype(np.float32)
+        return logits, (along @ self.weights.T).reshape(x.shape).astype(np.float32)
+
 
 @dataclass
 class Disguised:
@@ -73,6 +78,18 @@ class Disguised:
         self.seen.append(len(x))
         logits, gradient = self.inner.loss_gradient(self.on_input(x), y)
         return self.on_scores(logits), self.on_gradient(x, gradient)
+
+    def pullback(self, x: Array, cotangent: Callable[[Array], Array]) -> tuple[Array, Array]:
+        self.seen.append(len(x))
+        shown: list[Array] = []
+
+        def behind(scores: Array) -> Array:
+            shown.append(self.on_scores(scores))
+            return cotangent(shown[0])
+
+        inner: Any = self.inner
+        _, gradient = inner.pullback(self.on_input(x), behind)
+        return shown[0], self.on_gradient(x, gradient)
 
 
 def with_zero_gradients(model: Adapter) -> Disguised:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mlsecops.adapters import Pullback
 from mlsecops.robustness.losses import cross_entropy, dlr, pullback, targeted_dlr
 from tests.attackers.robustness import SoftmaxRegression
 
@@ -49,6 +50,13 @@ def test_ratio_does_not_depend_on_the_scale_of_the_scores(name: Any) -> None:
     assert np.allclose(one, many)
 
 
+class OnlyCrossEntropy:
+    """An Adapter of someone else: no gradient but the cross-entropy's."""
+
+    def __init__(self, inner: Any) -> None:
+        self.logits, self.loss_gradient = inner.logits, inner.loss_gradient
+
+
 def test_gradient_of_any_loss_is_made_of_cross_entropies_where_a_model_has_no_more() -> None:
     rng = np.random.default_rng(0)
     model = SoftmaxRegression(
@@ -57,6 +65,8 @@ def test_gradient_of_any_loss_is_made_of_cross_entropies_where_a_model_has_no_mo
     x = rng.random((5, 7), dtype=np.float32)
     along = rng.normal(size=(5, 4))
     along -= along.mean(axis=1, keepdims=True)
-    logits, gradient = pullback(model, x, lambda _: along.astype(np.float32))
+    foreign = OnlyCrossEntropy(model)
+    assert not isinstance(foreign, Pullback)
+    logits, gradient = pullback(foreign, x, lambda _: along.astype(np.float32))
     assert np.allclose(logits, model.logits(x))
     assert np.allclose(gradient, along @ model.weights.T, atol=1e-4)
