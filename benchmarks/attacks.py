@@ -43,7 +43,7 @@ def main() -> None:
     """Run the chosen parts and print a table of each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--part", action="append", choices=PARTS)
-    parser.add_argument("--count", type=int, help="images (default: 500; 200 for standard)")
+    parser.add_argument("--count", type=int, help="images (default: 1000; 200 for standard)")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -53,7 +53,7 @@ def main() -> None:
         if run is None:
             broken(options.count or 500)
             continue
-        found = list(run(options.count or (200 if part == "standard" else 500), options.rounds))
+        found = list(run(options.count or (200 if part == "standard" else 1000), options.rounds))
         print(table(comparison for comparison, _ in found))
         for comparison, accuracies in found:
             print(f"{comparison.what}: robust accuracy {accuracies}")

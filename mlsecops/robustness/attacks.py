@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from mlsecops.errors import UsageError
 from mlsecops.robustness.apgd import APGD
@@ -79,6 +79,7 @@ class PGD(Searching):
         Madry et al., "Towards deep learning models resistant to adversarial attacks" (2018).
     """
 
+    pool: ClassVar[int] = 4
     eps: float
     _: KW_ONLY
     steps: int = 40

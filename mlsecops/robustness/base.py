@@ -90,6 +90,7 @@ class Batch:
         y: True labels.
         keys: Index of each sample in its data set.
         seed: Seed of the evaluation.
+        size: Samples per call of the model.
     """
 
     adapter: Adapter
@@ -99,6 +100,7 @@ class Batch:
     y: Labels
     keys: Labels
     seed: int
+    size: int
 
     def __len__(self) -> int:
         return len(self.y)
@@ -113,6 +115,7 @@ class Batch:
             y=self.y[which],
             keys=self.keys[which],
             seed=self.seed,
+            size=self.size,
         )
 
     def seeds(self, *turn: int) -> list[list[int]]:
@@ -121,10 +124,16 @@ class Batch:
 
 
 class Searching(ABC):
-    """An Attack that searches batch by batch."""
+    """An Attack that searches batch by batch, or pool by pool.
+
+    Attributes:
+        needs_gradients: Whether the model has to give them.
+        pool: How many batches it takes at a time, to fill up the places of samples that leave.
+    """
 
     __slots__ = ()
     needs_gradients: ClassVar[bool] = True
+    pool: ClassVar[int] = 1
 
     if TYPE_CHECKING:  # dataclass fields at run time, where a property would be their default
 
@@ -148,7 +157,7 @@ class Searching(ABC):
 
     @abstractmethod
     def search(self, batch: Batch) -> Array:
-        """Examples for one batch, in the batch's ball."""
+        """Examples for one batch (or pool of batches), in its ball."""
 
     def perturb(
         self,
@@ -168,13 +177,16 @@ class Searching(ABC):
         ball = Ball.around(x, norm=self.norm, eps=self.eps, bounds=bounds)
         low, high = spread(bounds, ball.x.shape)
         keys = np.arange(len(ball)) if index is None else np.asarray(index)
-        whole = Batch(adapter=adapter, ball=ball, low=low, high=high, y=y, keys=keys, seed=seed)
-        examples = ball.x.copy()
-        for begin in range(0, len(ball), batch_size):
-            rows = slice(begin, begin + batch_size)
+        whole = Batch(
+            adapter=adapter, ball=ball, low=low, high=high, y=y, keys=keys, seed=seed,
+            size=batch_size,
+        )  # fmt: skip
+        examples, step = ball.x.copy(), batch_size * self.pool
+        for begin in range(0, len(ball), step):
+            rows = slice(begin, begin + step)
             examples[rows] = self.search(whole.rows(rows))
             if progress is not None:
-                progress(min(begin + batch_size, len(ball)), len(ball))
+                progress(min(begin + step, len(ball)), len(ball))
         return examples
 
 

@@ -44,25 +44,41 @@ class Search:
         return examples
 
     def _restart(self, batch: Batch, restart: int) -> tuple[NDArray[np.bool_], Array]:
-        """Which samples were seen misclassified, and where each search ended."""
-        ball, y = batch.ball, batch.y
-        clean = self.pgd.start == "clean"
-        ends = ball.x.copy() if clean else ball.scatter(batch.seeds(restart))
-        found = np.zeros(len(ball), dtype=bool)
-        active = np.arange(len(ball))
-        z = ends
-        for _ in range(self.pgd.steps):
-            logits, grad = self._gradient(z, y)
-            if self.pgd.until == "fooled" and not (stands := is_correct(logits, y)).all():
-                ends[active] = z
-                found[active[~stands]] = True
-                active, ball, z, y = active[stands], ball.rows(stands), z[stands], y[stands]
-                grad = grad[stands]
-                if not len(active):
-                    break
-            z = ball.ascend(z, grad, self.pgd.step or 0.0)
-        ends[active] = z
+        """Which samples were seen misclassified, and where each search ended.
+
+        A sample that leaves makes room for the next one, so that the model is asked about full
+        batches whatever became of their first members.
+        """
+        ends = self._starts(batch, restart)
+        found = np.zeros(len(batch), dtype=bool)
+        active = np.arange(min(batch.size, len(batch)))
+        entered = len(active)
+        z, ball, taken = ends[active], batch.ball.rows(active), np.zeros(len(active), dtype=int)
+        while len(active):
+            logits, gradient = self._gradient(z, batch.y[active])
+            stands = np.full(len(active), self.pgd.until == "end") | is_correct(
+                logits, batch.y[active]
+            )
+            found[active[~stands]] = True
+            ends[active[~stands]] = z[~stands]
+            z, taken = ball.ascend(z, gradient, self.pgd.step or 0.0), taken + 1
+            over = stands & (taken == self.pgd.steps)
+            ends[active[over]] = z[over]
+            going = stands & ~over
+            if not going.all():
+                free = batch.size - int(going.sum())
+                entering = np.arange(entered, min(entered + free, len(batch)))
+                entered += len(entering)
+                active = np.concatenate([active[going], entering])
+                z = np.concatenate([z[going], ends[entering]])
+                taken = np.concatenate([taken[going], np.zeros(len(entering), dtype=int)])
+                ball = batch.ball.rows(active)
         return found, ends
+
+    def _starts(self, batch: Batch, restart: int) -> Array:
+        if self.pgd.start == "clean":
+            return batch.ball.x.copy()
+        return batch.ball.scatter(batch.seeds(restart))
 
     def _gradient(self, z: Array, y: Labels) -> tuple[Array, Array]:
         """Logits, and which way the cross-entropy rises, however confident the model is."""

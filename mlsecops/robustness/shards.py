@@ -1,6 +1,6 @@
-"""How an attack is spread over workers: whole batches, each with a model of its own.
+"""How an attack is spread over workers: whole pools of batches, each with a model of its own.
 
-A batch holds the same samples with or without an executor, and a sample's draws follow its index:
+A pool holds the same samples with or without an executor, and a sample's draws follow its index:
 the examples are the same.
 """
 
@@ -75,14 +75,15 @@ class Shard:
 def spread_out(
     shard: Shard, adapter: Counted, executor: Executor, progress: Progress | None
 ) -> Array:
-    """Examples of all batches, in the order of the samples.
+    """Examples of all pools, in the order of the samples.
 
     Raises:
         UsageError: The model cannot be copied or sent to a worker.
     """
     tasks: dict[Future[tuple[Array, int, int]], slice] = {}
-    for begin in range(0, len(shard.x), shard.batch_size):
-        rows = slice(begin, begin + shard.batch_size)
+    size = shard.batch_size * getattr(shard.attack, "pool", 1)
+    for begin in range(0, len(shard.x), size):
+        rows = slice(begin, begin + size)
         tasks[executor.submit(_one, shard.part(rows), adapter.adapter)] = rows
     examples, done = np.empty_like(shard.x), 0
     for task in as_completed(tasks):
@@ -96,7 +97,7 @@ def spread_out(
 
 
 def _one(shard: Shard, adapter: Adapter) -> tuple[Array, int, int]:
-    """One batch on a copy of the model: two threads must not switch one model's mode."""
+    """One pool on a copy of the model: two threads must not switch one model's mode."""
     try:
         counted = Counted.over(copy.deepcopy(adapter))
     except (TypeError, AttributeError, NotImplementedError) as error:

@@ -90,6 +90,14 @@ def test_fooled_samples_are_dropped_from_the_batch(two_class: Any, samples: Any)
     assert seen["fooled"] < 0.7 * seen["end"]
 
 
+def test_samples_that_leave_make_room_for_others(two_class: Any, samples: Any) -> None:
+    x, y = samples
+    model = Disguised(two_class)
+    PGD(0.11, steps=10).perturb(model, x, y, seed=0, bounds=BOUNDS, batch_size=50)
+    assert max(model.seen) == 50
+    assert sum(size == 50 for size in model.seen) > 0.7 * len(model.seen)
+
+
 def test_restarts_only_take_what_the_earlier_ones_left(two_class: Any, samples: Any) -> None:
     x, y = samples
     model = Disguised(two_class)
@@ -122,10 +130,10 @@ def test_progress_reaches_the_number_of_samples(two_class: Any, samples: Any) ->
         *samples,
         seed=0,
         bounds=BOUNDS,
-        batch_size=150,
+        batch_size=40,
         progress=lambda *call: calls.append(call),
     )
-    assert calls == [(150, 200), (200, 200)]
+    assert calls == [(160, 200), (200, 200)]
 
 
 def test_default_step_is_two_and_a_half_radii_over_the_steps() -> None:
