@@ -4,8 +4,9 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt
 TORCH := torch==2.13.0
 OUT ?= demo-out
+MINUTES ?= 10
 
-.PHONY: demo test lint bench peers docs notebooks clean
+.PHONY: demo test lint bench peers fuzz docs notebooks clean
 
 demo: .venv/.demo  ## the whole pipeline on real data, six deliverables in $(OUT)
 	$(BIN)/mlsecops demo --out $(OUT) --overwrite
@@ -29,6 +30,10 @@ benchmarks/.env-%/.made: benchmarks/peers/%.txt
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
+
+# No parser may crash, hang or take memory beyond its limits, whatever it is given.
+fuzz: .venv/.dev  ## changed files at every parser, $(MINUTES) minutes each
+	$(BIN)/python -m tests.fuzzing --minutes $(MINUTES)
 
 docs: .venv/.dev  ## the documentation as a site in site/
 	$(BIN)/zensical build --clean

@@ -17,6 +17,8 @@ from types import ModuleType
 import keras
 import numpy as np
 import sklearn
+import sklearn.metrics
+import sklearn.model_selection
 import tensorflow as tf
 import torch
 from sklearn.utils import all_estimators
@@ -66,6 +68,7 @@ sklearn.preprocessing._label.LabelBinarizer
 sklearn.neural_network._stochastic_optimizers.AdamOptimizer
 sklearn.neural_network._stochastic_optimizers.SGDOptimizer sklearn.calibration._CalibratedClassifier
 sklearn.calibration._SigmoidCalibration sklearn.linear_model._loss.LinearModelLoss
+sklearn.metrics._scorer._PassthroughScorer sklearn.metrics._scorer._Scorer
 joblib.numpy_pickle.NumpyArrayWrapper scipy.sparse._csr.csr_matrix scipy.sparse._csr.csr_array
 scipy.sparse._csc.csc_matrix scipy.sparse._csc.csc_array scipy.sparse._coo.coo_matrix
 scipy.interpolate._bsplines.BSpline scipy._lib.array_api_compat.numpy._aliases.asarray
@@ -186,6 +189,12 @@ def sklearn_names() -> Iterator[str]:
         for name, value in vars(module).items():
             if isinstance(value, type) and value.__module__ == module.__name__:
                 yield f"{module.__name__}.{name}"
+    for name in sklearn.metrics.__all__:
+        if name.endswith(("_score", "_error", "_loss")):
+            yield f"{getattr(sklearn.metrics, name).__module__}.{name}"
+    for name, kind in vars(sklearn.model_selection).items():
+        if isinstance(kind, type) and kind.__module__ == "sklearn.model_selection._split":
+            yield f"{kind.__module__}.{name}"
     for name, kind in all_estimators():
         yield f"{kind.__module__}.{name}"
 

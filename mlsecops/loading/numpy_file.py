@@ -5,14 +5,21 @@ Source: NumPy enhancement proposal 1 (the npy format).
 
 from __future__ import annotations
 
+import io
 import math
-from typing import BinaryIO
+from tokenize import TokenError
+from typing import BinaryIO, Final
 
 from mlsecops.errors import FormatRefused, LimitExceeded, UnsafeContent
 from mlsecops.loading.archive import archive
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.snapshot import Source
 from mlsecops.loading.verdict import Examination
+
+
+_LENGTH_BYTES: Final = {(1, 0): 2, (2, 0): 4, (3, 0): 4}
+_LONGEST_HEADER: Final = 10_000
+"""As NumPy has it; it would first read however many bytes are declared."""
 
 
 def examine_npy(source: Source, limits: Limits) -> Examination:
@@ -50,9 +57,23 @@ def require_plain(stream: BinaryIO, size: int, where: str) -> None:
 
     try:
         version = npy.read_magic(stream)
+        width = _LENGTH_BYTES[version]
+        length = stream.read(width)
+        if int.from_bytes(length, "little") > _LONGEST_HEADER:
+            raise ValueError(f"a header of over {_LONGEST_HEADER} bytes")
+        header = io.BytesIO(length + stream.read(int.from_bytes(length, "little")))
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, _, dtype = read(stream)
-    except (ValueError, EOFError, OSError) as error:
+        shape, _, dtype = read(header)
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        SyntaxError,
+        TokenError,
+        EOFError,
+        OSError,
+        RecursionError,
+    ) as error:
         raise FormatRefused(f"{where}: not a readable npy header: {error}") from error
     if dtype.hasobject:
         raise UnsafeContent(

@@ -184,6 +184,8 @@ def examine(
             result = _examine_packed(source, found, allow_globals, limits, nested)
         else:
             result = _examine(source, found, allow_globals, limits)
+            if allow_globals:
+                result |= _excepted(result, _examine(source, found, (), limits))
     except ContentRefused as error:
         return _refused(source.name, found, error), Examination()
     except MissingExtra as error:
@@ -212,6 +214,23 @@ def _examine(
         return Examination(findings=(_code(source, _CODE[found]),))
     why = _WHY.get(found, "code that was allowed by name and not analysed")
     return Examination(unchecked=(Unchecked(what=source.name, why=why),))
+
+
+def _excepted(result: Examination, without: Examination) -> Examination:
+    """What was found only without the exceptions that the caller named, as information."""
+    kept = {(each.rule, each.where, each.message) for each in result.findings}
+    return Examination(
+        findings=tuple(
+            dataclasses.replace(
+                each,
+                rule="allowed-by-name",
+                severity=Severity.INFO,
+                message=f"allowed by name: {each.message.partition(';')[0]}",
+            )
+            for each in without.findings
+            if (each.rule, each.where, each.message) not in kept
+        )
+    )
 
 
 def _examine_packed(

@@ -113,7 +113,10 @@ def test_names_are_allowed_exactly_in_each_format(tmp_path: Path) -> None:
         assert scan(tmp_path / name, allow_globals=[allowed[:-1]]).refused
     for name, (_, allowed) in wanted.items():
         if name != "m.h5":
-            assert not scan(tmp_path / name, allow_globals=[allowed]).refused
+            verdict = scan(tmp_path / name, allow_globals=[allowed])
+            assert not verdict.refused
+            assert {found.rule for found in verdict.findings} == {"allowed-by-name"}
+            assert allowed in verdict.findings[0].message
     both = ["keras.layers.Lambda", "None.__lambda__"]
     assert not scan(tmp_path / "m.h5", allow_globals=both).refused
 

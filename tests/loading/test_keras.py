@@ -147,7 +147,9 @@ def test_an_object_hidden_deep_in_a_known_layer_is_refused(file: Any) -> None:
 def test_an_audited_class_is_allowed_by_name(file: Any) -> None:
     attack.keras_config(file, replaced(module="mine", class_name="Own", registered_name="mine>Own"))
     assert rules(file) == {"keras-object"}
-    assert rules(file, allow_globals=["mine>Own"]) == set()
+    verdict = scan(file, allow_globals=["mine>Own"])
+    assert not verdict.refused
+    assert [found.rule for found in verdict.findings] == ["allowed-by-name"]
 
 
 def test_a_custom_loss_is_told_and_not_refused_because_nothing_is_compiled(file: Any) -> None:

@@ -17,7 +17,8 @@ ENOUGH = {"torch": 28, "sklearn": 150, "numpy": 15, "safetensors": 10, "onnx": 8
 
 def require_no_alarm(folder: Path, **options: Any) -> list[Any]:
     verdicts = scan_each(folder, **options)
-    assert {v.path: v.findings for v in verdicts if v.findings} == {}
+    alarms = [f for v in verdicts for f in v.findings if f.rule != "allowed-by-name"]
+    assert alarms == []
     assert {v.path: v.unchecked for v in verdicts if v.unchecked} == {}
     return verdicts
 

@@ -1,0 +1,186 @@
+"""Throw changed files at every parser for as long as asked: ``python -m tests.fuzzing``.
+
+A parser holds when it answers each input with a verdict or an error of ours: no other exception, no
+crash, no hang, no memory beyond a limit. Each parser runs in a process of its own, so that a crash
+of a library is seen; its last input is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import multiprocessing
+import resource
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from mlsecops.errors import MLSecOpsError
+from mlsecops.loading import Limits
+from mlsecops.loading.scanner import examine
+from mlsecops.loading.snapshot import Source
+from mlsecops.signing import Bundle, Signer, read_bundle, sign
+from tests.attackers import loading as old
+from tests.attackers import model_files as files
+from tests.attackers import model_folders as folders
+
+LIMITS = Limits(
+    file_bytes=64 << 20, header_bytes=16 << 20, tensors=5000, opcodes=200_000, ratio=100
+)
+MEMORY = 1 << 30
+HANG = 20
+PLAIN = b"\x80\x02N."
+
+
+def seeds(folder: Path) -> dict[str, list[bytes]]:
+    """Honest and hostile inputs of each parser; its name ends as its files do."""
+    trace = Path("/nowhere/ran")
+    return {
+        "pickle.pkl": [PLAIN, *list(folders.pickle_files(trace).values())[:60]],
+        "joblib.joblib": [files.CONTAINERS[".joblib"](PLAIN)],
+        "torch.pt": [files.torch_zip(PLAIN), files.torch_legacy(PLAIN)],
+        "zip.zip": [files.zipped_names({"a/m.npy": b"x"}), files.zipped_names({"b.txt": b"y" * 99},
+                    compression=8)],
+        "tar.tar": [files.tarred({"a.txt": b"x"}), files.tarred({"a": b"x"}, link="/b")],
+        "safetensors.safetensors": [old.safetensors_bytes({"a": old.tensor(0, 4)}, b"1234")],
+        "hdf5.h5": [folders.weights(), folders.whole_h5()],
+        "keras.keras": [folders.keras_file()],
+        "gguf.gguf": [files.gguf(tensors=files.gguf_tensor("w", [4]), count=1),
+                      *files.gguf_files().values()],
+        "onnx.onnx": [files.onnx(), *files.onnx_files().values()],
+        "savedmodel/saved_model.pb": [*files.saved_models().values()],
+        "tflite.tflite": [folders.tflite()],
+        "skops.skops": [files.skops_file(files.skops_node("ObjectNode", "os.system"))],
+        "npy.npy": [files.object_array(PLAIN)],
+        "bundle.sig": [bundle(folder)],
+    }  # fmt: skip
+
+
+def bundle(folder: Path) -> bytes:
+    """A signature of a file."""
+    model = folder / "model.txt"
+    model.write_bytes(b"weights")
+    sign(model, Signer.generate("p256"))
+    return Path(f"{model}.sig").read_bytes()
+
+
+@st.composite
+def changed(draw: Any, honest: list[bytes]) -> bytes:
+    """One of the inputs, with some bytes changed, cut, doubled or taken from another."""
+    data = bytearray(draw(st.sampled_from(honest)))
+    for _ in range(draw(st.integers(1, 8))):
+        at = draw(st.integers(0, len(data)))
+        kind = draw(st.sampled_from(["set", "number", "cut", "double", "splice", "end"]))
+        if kind == "set" and at < len(data):
+            data[at] = draw(st.integers(0, 255))
+        elif kind == "number":
+            size = draw(st.sampled_from([1, 2, 4, 8]))
+            edge = draw(st.sampled_from([0, 1, 0x7F, 0x80, 0xFF, 1 << 31, (1 << 63) - 1, 1 << 40]))
+            data[at : at + size] = (edge % (1 << 8 * size)).to_bytes(size, "little")
+        elif kind == "cut":
+            del data[at : at + draw(st.integers(1, 64))]
+        elif kind == "double":
+            data[at:at] = data[at : at + draw(st.integers(1, 64))]
+        elif kind == "splice":
+            other = draw(st.sampled_from(honest))
+            begin = draw(st.integers(0, len(other)))
+            data[at:at] = other[begin : begin + 64]
+        else:
+            del data[at:]
+    return bytes(data)
+
+
+def require_answer(name: str, data: bytes, folder: Path) -> None:
+    """Demand that a parser answers, and within its time."""
+    place = folder / "input"
+    place.write_bytes(data)
+    signal.alarm(HANG)
+    try:
+        if name.startswith("bundle"):
+            _read_bundle(place)
+            return
+        source = Source(name=name, path=str(place), size=len(data))
+        verdict, _ = examine(source, allow_globals=(), limits=LIMITS)
+    finally:
+        signal.alarm(0)
+    failed = [f.message for f in verdict.findings if f.rule == "check-failed"]
+    assert not failed, failed
+
+
+def _read_bundle(place: Path) -> None:
+    with contextlib.suppress(MLSecOpsError):
+        Bundle.from_bytes(read_bundle(place))
+
+
+def fuzz(
+    name: str, honest: list[bytes], folder: Path, *, examples: int, number: int
+) -> Callable[[], None]:
+    """A run over some inputs."""
+
+    @seed(number)
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(changed(honest))
+    def run(data: bytes) -> None:
+        require_answer(name, data, folder)
+
+    return run
+
+
+def endure(name: str, honest: list[bytes], minutes: float, tried: Any) -> None:
+    """Fuzz until the time is over, within limits of memory (in a process of its own)."""
+    end = time.monotonic() + 60 * minutes
+    with tempfile.TemporaryDirectory() as temporary:
+        fuzz(name, honest, Path(temporary), examples=5, number=0)()  # imports what it needs
+        mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY, mapped + MEMORY))
+        while time.monotonic() < end:
+            number = tried.value
+            try:
+                fuzz(name, honest, Path(temporary), examples=500, number=number)()
+            except BaseException:
+                kept = Path(tempfile.gettempdir()) / f"fuzz-{name.replace('/', '-')}"
+                kept.write_bytes(Path(temporary, "input").read_bytes())
+                sys.stderr.write(f"{name}: the input is kept in {kept}\n")
+                raise
+            tried.value += 500
+
+
+def main() -> int:
+    """Fuzz each parser in turn."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10, help="for each parser")
+    parser.add_argument("names", nargs="*", help="parsers; all by default")
+    options = parser.parse_args()
+    failed = 0
+    with tempfile.TemporaryDirectory() as temporary:
+        for name, honest in seeds(Path(temporary)).items():
+            if options.names and name.partition(".")[0] not in options.names:
+                continue
+            tried = multiprocessing.Value("q", 0)
+            process = multiprocessing.Process(
+                target=endure, args=(name, honest, options.minutes, tried)
+            )
+            process.start()
+            process.join()
+            failed += bool(process.exitcode)
+            word = "holds" if process.exitcode == 0 else f"FAILED ({process.exitcode})"
+            sys.stdout.write(f"{name:<28} {tried.value:>9} inputs  {word}\n")
+            sys.stdout.flush()
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
