@@ -16,10 +16,9 @@ from mlsecops.loading.limits import Limits
 from mlsecops.loading.snapshot import Source
 from mlsecops.loading.verdict import Examination
 
-
 _LENGTH_BYTES: Final = {(1, 0): 2, (2, 0): 4, (3, 0): 4}
 _LONGEST_HEADER: Final = 10_000
-"""As NumPy has it; it would first read however many bytes are declared."""
+"""What NumPy parses at most."""
 
 
 def examine_npy(source: Source, limits: Limits) -> Examination:
@@ -59,9 +58,9 @@ def require_plain(stream: BinaryIO, size: int, where: str) -> None:
         version = npy.read_magic(stream)
         width = _LENGTH_BYTES[version]
         length = stream.read(width)
-        if int.from_bytes(length, "little") > _LONGEST_HEADER:
-            raise ValueError(f"a header of over {_LONGEST_HEADER} bytes")
-        header = io.BytesIO(length + stream.read(int.from_bytes(length, "little")))
+        # NumPy would first read however many bytes are declared.
+        most = min(_LONGEST_HEADER, int.from_bytes(length, "little"))
+        header = io.BytesIO(length + stream.read(most))
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, _, dtype = read(header)
     except (
