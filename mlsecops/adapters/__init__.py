@@ -2,10 +2,11 @@
 
 A model goes into :func:`adapt`, an :class:`Adapter` comes out: ``predict``, ``logits``,
 ``loss_gradient`` and ``features`` take and give float32 arrays, and so does the ``pullback`` that
-differentiable ones have besides. ``torch_files`` and ``keras_files`` make the frameworks read bytes
+differentiable ones have besides; ``encode`` and ``decode`` move weights as bytes without code.
+``torch_files`` and ``keras_files`` make the frameworks read bytes
 that :mod:`mlsecops.loading` has checked.
 """
 
-from mlsecops.adapters.base import Adapter, Pullback, adapt
+from mlsecops.adapters.base import Adapter, Portable, Pullback, adapt
 
-__all__ = ["Adapter", "Pullback", "adapt"]
+__all__ = ["Adapter", "Portable", "Pullback", "adapt"]

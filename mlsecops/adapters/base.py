@@ -70,6 +70,25 @@ class Pullback(Protocol):
         """
 
 
+@runtime_checkable
+class Portable(Protocol):
+    """What an Adapter of a model in this process has besides: its weights as bytes without code.
+
+    The bytes are those of a file that :class:`mlsecops.loading.SecureLoader` loads once it is
+    signed; ``decode`` itself asks nobody where its bytes come from.
+    """
+
+    def encode(self) -> bytes:
+        """The weights: safetensors (torch), ``.weights.h5`` (Keras), skops (scikit-learn)."""
+
+    def decode(self, data: bytes) -> None:
+        """Take weights as ``encode`` writes them, all of them or none.
+
+        Raises:
+            FormatRefused: They do not fit; the model is as it was.
+        """
+
+
 BATCH: Final = 256
 _HOMES: Final = (
     # Keras before torch: with Keras' torch backend a Keras model is a torch module too.

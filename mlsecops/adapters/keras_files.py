@@ -59,10 +59,7 @@ def fill_keras(
     keras = require("keras")
     _require_new(keras)
     before = model.get_weights()
-    name = "model.keras"
-    if hdf5:  # Keras tells its own layout of weights from the older one by the name alone
-        old = _attributes(path) & {"model_config", "layer_names", "keras_version"}
-        name = "model.h5" if old else "model.weights.h5"
+    name = _weights_name(path) if hdf5 else "model.keras"
     with _named(path, name) as named:
         try:
             model.load_weights(named)
@@ -82,6 +79,26 @@ def fill_keras(
 def is_keras(value: Any) -> bool:
     """Whether a value is a Keras model."""
     return isinstance(value, require("keras").Model)
+
+
+def encode_keras(model: Any) -> bytes:
+    """A built model's weights as ``.weights.h5``."""
+    with tempfile.TemporaryDirectory(prefix="mlsecops-") as folder:
+        place = Path(folder, "model.weights.h5")
+        model.save_weights(place)
+        return place.read_bytes()
+
+
+def decode_keras(model: Any, data: bytes) -> None:
+    """Give a built model the weights of ``.weights.h5`` bytes, all of them or none.
+
+    Raises:
+        FormatRefused: They do not fit; the model is as it was.
+    """
+    with tempfile.NamedTemporaryFile(prefix="mlsecops-") as place:
+        place.write(data)
+        place.flush()
+        fill_keras(model, place.name, hdf5=True)
 
 
 def read_savedmodel(files: Mapping[str, str]) -> Any:
@@ -118,10 +135,24 @@ class _Bytes(io.BytesIO):
         return self._name
 
 
+def _weights_name(path: str) -> str:
+    """What a file of weights must be called: Keras tells its two layouts by the name alone."""
+    old = _attributes(path) & {"model_config", "layer_names", "keras_version"}
+    return "model.h5" if old else "model.weights.h5"
+
+
 def _attributes(path: str) -> set[str]:
-    """Names of the attributes of an HDF5 file's root."""
-    with Path(path).open("rb") as stream, require("h5py").File(stream, "r") as file:
-        return set(file.attrs)
+    """Names of the attributes of an HDF5 file's root.
+
+    Raises:
+        FormatRefused: It is no HDF5 file.
+    """
+    h5py = require("h5py")
+    try:
+        with Path(path).open("rb") as stream, h5py.File(stream, "r") as file:
+            return set(file.attrs)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise FormatRefused(f"not readable as HDF5: {error}") from error
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from mlsecops.adapters.base import (
     require_width,
     softmax,
 )
+from mlsecops.adapters.torch_files import decode_tensors, encode_module, fill_module
 from mlsecops.errors import UsageError
 
 if TYPE_CHECKING:
@@ -109,6 +110,22 @@ class TorchAdapter:
             along = self._torch.from_numpy(cotangent_rows(cotangent, logits)).to(scores)
             (gradient,) = self._torch.autograd.grad(scores, leaf, grad_outputs=along)
         return logits, _numpy(gradient)
+
+    def encode(self) -> bytes:
+        """The module's state as safetensors; tied tensors are written out.
+
+        Raises:
+            UsageError: The state holds something that is no tensor.
+        """
+        return encode_module(self.model)
+
+    def decode(self, data: bytes) -> None:
+        """Take a state from safetensors, all of it or nothing.
+
+        Raises:
+            FormatRefused: It does not fit; the module is as it was.
+        """
+        fill_module(self.model, decode_tensors(data))
 
     def _each_batch(self, function: Callable[[Tensor], Tensor], x: Array) -> Array:
         def run(batch: Array) -> Array:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from mlsecops.adapters.base import float_rows, in_batches, require_width
-from mlsecops.errors import UsageError
+from mlsecops.adapters.sklearn_files import decode_skops, encode_skops
+from mlsecops.errors import FormatRefused, UsageError
 
 if TYPE_CHECKING:
     from mlsecops.adapters.base import Array, Labels
@@ -77,6 +78,23 @@ class SklearnAdapter:
     def features(self, x: Array) -> Array:
         """The flattened inputs ``(n, d)``: such a model has no layer in between."""
         return _flat(float_rows(x))
+
+    def encode(self) -> bytes:
+        """The classifier in skops' format."""
+        return encode_skops(self.model)
+
+    def decode(self, data: bytes) -> None:
+        """Put the classifier of a skops archive in this one's place.
+
+        Raises:
+            FormatRefused: It is of another class, or holds what skops does not trust.
+        """
+        found = decode_skops(data)
+        if type(found) is not type(self.model):
+            raise FormatRefused(
+                f"expected a {type(self.model).__name__}, got a {type(found).__name__}"
+            )
+        self.model = found
 
 
 def _flat(x: Array) -> Array:

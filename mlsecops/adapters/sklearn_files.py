@@ -59,6 +59,24 @@ def read_skops(path: str, *, names: Collection[str]) -> Any:
         raise FormatRefused(f"skops refuses the archive: {error}") from error
 
 
+def encode_skops(model: Any) -> bytes:
+    """An estimator in skops' format."""
+    return bytes(require("skops.io").dumps(model))
+
+
+def decode_skops(data: bytes) -> Any:
+    """The estimator of skops bytes, of what skops trusts by itself.
+
+    Raises:
+        FormatRefused: skops refuses them.
+    """
+    skops = require("skops.io")
+    try:
+        return skops.loads(data)
+    except Exception as error:  # as above
+        raise FormatRefused(f"skops refuses the bytes: {error}") from error
+
+
 class _Bound(pickle.Unpickler):
     """An unpickler that imports a closed list of names."""
 

@@ -17,6 +17,7 @@ from mlsecops.adapters.base import (
     require_width,
     softmax,
 )
+from mlsecops.adapters.keras_files import decode_keras, encode_keras
 from mlsecops.errors import UsageError
 
 if TYPE_CHECKING:
@@ -120,6 +121,18 @@ class KerasAdapter:
             logits, gradient = engine.pullback(rows, cotangent)
         require_width(logits.shape, self._classes)
         return logits, gradient
+
+    def encode(self) -> bytes:
+        """The weights as ``.weights.h5``; the model must be built."""
+        return encode_keras(self.model)
+
+    def decode(self, data: bytes) -> None:
+        """Take weights from ``.weights.h5``, all of them or none.
+
+        Raises:
+            FormatRefused: They do not fit; the model is as it was.
+        """
+        decode_keras(self.model, data)
 
     def _engine(self, x: Array) -> _Engine:
         """The compiled functions; made once, for any batch size."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from mlsecops._extras import require
 from mlsecops.adapters.memory import Memory, forget
-from mlsecops.errors import FormatRefused, FrameworkTooOld, UsageError
+from mlsecops.errors import FormatRefused, FrameworkTooOld, MissingExtra, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -131,6 +131,19 @@ def _kept(tensor: Any, place: Place | None) -> Any:
     return tensor.new_empty(0).set_(storage, 0, tensor.shape, tensor.stride())
 
 
+def require_device(device: str) -> None:
+    """Demand that tensors can be put on a device.
+
+    Raises:
+        UsageError: There is no such device, or nothing can be put there.
+    """
+    torch = require("torch")
+    try:
+        torch.empty(0, device=device)
+    except Exception as error:  # torch raises what the device's own library does
+        raise UsageError(f"cannot use device {device!r}: {error}") from error
+
+
 def own_globals() -> frozenset[str]:
     """Names that ``weights_only`` allows by itself."""
     unpickler = require("torch._weights_only_unpickler")
@@ -160,6 +173,34 @@ def fill_module(module: nn.Module, state: Any) -> nn.Module:
         )
     module.load_state_dict(state, strict=True)
     return module
+
+
+def encode_module(module: nn.Module) -> bytes:
+    """A module's state as safetensors; tied tensors are written out.
+
+    Raises:
+        UsageError: The state holds something that is no tensor.
+    """
+    torch, writer = require("torch"), require("safetensors.torch")
+    state: dict[str, Any] = dict(module.state_dict())
+    if odd := sorted(name for name, value in state.items() if not torch.is_tensor(value)):
+        raise UsageError(f"{type(module).__name__}: {odd[:5]} are no tensors: safetensors has none")
+    plain = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+    return bytes(writer.save(plain))
+
+
+def decode_tensors(data: bytes) -> dict[str, Any]:
+    """Tensors of safetensors bytes.
+
+    Raises:
+        FormatRefused: They are malformed.
+    """
+    try:
+        return dict(require("safetensors.torch").load(data))
+    except MissingExtra:
+        raise
+    except Exception as error:  # as above
+        raise FormatRefused(f"safetensors cannot read the bytes: {error}") from error
 
 
 def is_module(value: Any) -> bool:

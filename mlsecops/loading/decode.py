@@ -72,6 +72,13 @@ def decode(found: Format, request: Request) -> Any:
             f"{request.source.name}: {found} is read by {' or '.join(frameworks)}, "
             f"not by {request.framework!r}"
         )
+    if request.device != "cpu":
+        if "torch" not in frameworks:
+            raise UsageError(
+                f"{request.source.name}: device={request.device!r} is for torch tensors: "
+                f"{found} is read by {' or '.join(frameworks)}, which places models itself"
+            )
+        torch_files.require_device(request.device)
     value = read(request)
     request.confirm()
     return value

@@ -4,8 +4,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlsecops.adapters import Adapter, Pullback, adapt
-from mlsecops.errors import UsageError
+from mlsecops.adapters import Adapter, Portable, Pullback, adapt
+from mlsecops.errors import FormatRefused, UsageError
 
 torch = pytest.importorskip("torch")
 
@@ -205,3 +205,30 @@ def test_an_output_of_another_width_is_refused(x: Any) -> None:
 def test_an_unknown_object_is_refused() -> None:
     with pytest.raises(UsageError, match="cannot adapt"):
         adapt(object())
+
+
+def test_weights_travel_as_safetensors_and_all_or_none(x: Any) -> None:
+    source, target = adapt(network()), adapt(network(seed=1))
+    assert isinstance(source, Portable)
+    before = copy.deepcopy(target.model.state_dict())
+    other = adapt(torch.nn.Linear(3, 2))
+    for data in (other.encode(), source.encode()[:-1], b"nonsense"):
+        with pytest.raises(FormatRefused):
+            target.decode(data)
+    after = target.model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    target.decode(source.encode())
+    np.testing.assert_array_equal(target.predict(x), source.predict(x))
+
+
+def test_tied_weights_are_written_out_and_other_state_is_refused() -> None:
+    tied = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))
+    tied[1].weight = tied[0].weight
+    adapt(tied).decode(adapt(tied).encode())
+
+    class Extra(torch.nn.Linear):
+        def get_extra_state(self) -> Any:
+            return {"anything": 1}
+
+    with pytest.raises(UsageError, match="no tensors"):
+        adapt(Extra(3, 2)).encode()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mlsecops.adapters import adapt
-from mlsecops.errors import UsageError
+from mlsecops.errors import FormatRefused, UsageError
 
 linear = pytest.importorskip("sklearn.linear_model")
 
@@ -37,3 +37,16 @@ def test_gradients_are_refused_and_said_to_be_absent(fitted: Any) -> None:
 def test_a_model_without_probabilities_is_refused() -> None:
     with pytest.raises(UsageError, match="predict_proba"):
         adapt(linear.LinearRegression())
+
+
+def test_the_classifier_travels_as_skops_and_another_kind_is_refused(fitted: Any) -> None:
+    pytest.importorskip("skops")
+    model, x, y = fitted
+    view = adapt(linear.LogisticRegression().fit(x.reshape(60, -1), 1 - y))
+    view.decode(adapt(model).encode())
+    np.testing.assert_array_equal(view.predict(x), adapt(model).predict(x))
+    other = linear.SGDClassifier(loss="log_loss").fit(x.reshape(60, -1), y)
+    for data in (adapt(other).encode(), b"nonsense"):
+        with pytest.raises(FormatRefused):
+            view.decode(data)
+    np.testing.assert_array_equal(view.predict(x), adapt(model).predict(x))

@@ -12,8 +12,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 keras = pytest.importorskip("keras")
 
-from mlsecops.adapters import adapt  # noqa: E402 - after the frameworks' settings
-from mlsecops.errors import UsageError  # noqa: E402 - as above
+from mlsecops.adapters import adapt, tensorflow  # noqa: E402 - after the frameworks' settings
+from mlsecops.errors import FormatRefused, UsageError  # noqa: E402 - as above
 
 layers = keras.layers
 
@@ -171,6 +171,34 @@ def test_one_sigmoid_column_becomes_two_classes(x: Any) -> None:
         [keras.Input((6, 6, 1)), layers.Flatten(), layers.Dense(1, activation="sigmoid")]
     )
     np.testing.assert_allclose(adapt(model).predict(x)[:, 1], np.asarray(model(x))[:, 0], rtol=1e-4)
+
+
+def test_weights_travel_as_hdf5_and_all_or_none(x: Any) -> None:
+    source, target = adapt(network()), adapt(network())
+    target.model.set_weights([weight + 1 for weight in target.model.get_weights()])
+    before = target.model.get_weights()
+    other = adapt(keras.Sequential([keras.Input((3,)), layers.Dense(2)]))
+    for data in (other.encode(), b"nonsense"):
+        with pytest.raises(FormatRefused):
+            target.decode(data)
+    for mine, old in zip(target.model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(mine, old)
+    target.decode(source.encode())
+    np.testing.assert_allclose(target.predict(x), source.predict(x), rtol=1e-6)
+
+
+def test_a_backend_of_which_nothing_is_known_predicts_without_gradients(
+    x: Any, y: Any, monkeypatch: Any
+) -> None:
+    model = network()
+    expected = adapt(model)
+    monkeypatch.setattr(tensorflow, "_ENGINES", {})  # as on JAX, say
+    view = adapt(model)
+    assert not view.differentiable
+    np.testing.assert_allclose(view.predict(x), expected.predict(x), rtol=1e-4)
+    np.testing.assert_allclose(view.features(x), expected.features(x), rtol=1e-4)
+    with pytest.raises(UsageError, match="no gradients"):
+        view.loss_gradient(x, y)
 
 
 def test_the_torch_backend_gives_the_same_gradients_as_finite_differences() -> None:

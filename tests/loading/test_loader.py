@@ -438,3 +438,18 @@ def test_another_signed_model_in_its_place_is_refused(
     assert trusting().load(folder).digest != meant
     with pytest.raises(DigestMismatch, match="another signed model"):
         trusting().load(folder, digest=meant)
+
+
+def test_tensors_go_where_they_are_asked_to(tmp_path: Any, signer: Any, trusting: Any) -> None:
+    file, arrays = tmp_path / "model.pt", tmp_path / "a.npy"
+    torch.save(network().state_dict(), file)
+    np.save(arrays, np.arange(3))
+    for path in (file, arrays):
+        sign(path, signer)
+    for tier in ("sealed", "pinned"):
+        loaded = trusting(tier=tier).load(file, device="meta")
+        assert {tensor.device.type for tensor in loaded.model.values()} == {"meta"}
+        with pytest.raises(UsageError, match="cannot use device 'nowhere'"):
+            trusting(tier=tier).load(file, device="nowhere")
+    with pytest.raises(UsageError, match="is for torch tensors"):
+        trusting().load(arrays, device="cuda")
