@@ -7,7 +7,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from mlsecops.cli.inputs import read_json, read_samples, write_files
 from mlsecops.cli.models import add_model_options, load_model, require_callable
@@ -28,6 +28,7 @@ from mlsecops.robustness import (
     Noise,
     RobustnessReport,
     Square,
+    by_class,
     evaluate_robustness,
     suite,
 )
@@ -76,7 +77,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_gate_options(parser)
     parser.add_argument(
         "--out", type=Path, metavar="DIR",
-        help="also write robustness.json, robustness.html and, to be signed, attestation.json",
+        help="also write robustness.json, .html, classes.svg and, to be signed, attestation.json",
     )  # fmt: skip
     parser.add_argument("--seed", type=seed, default=0, help="makes the attacks repeatable")
     parser.add_argument("--format", choices=("text", "json", "sarif", "junit"), default="text")
@@ -145,7 +146,7 @@ def run(options: argparse.Namespace) -> int:
         )
     judgement = None if gate is None else gate.judge(report)
     if options.out is not None:
-        _write(options, report, judgement)
+        _write(options, report, judgement, y)
     _print(options, report, judgement)
     return int(judgement is not None and judgement.verdict != "pass")
 
@@ -259,14 +260,15 @@ def _floor(text: str) -> tuple[str, float]:
 
 
 def _write(
-    options: argparse.Namespace, report: RobustnessReport, judgement: Judgement | None
+    options: argparse.Namespace, report: RobustnessReport, judgement: Judgement | None, y: Any
 ) -> None:
-    from mlsecops.reports import robustness_page  # noqa: PLC0415 - only --out needs it
+    from mlsecops.reports import class_picture, robustness_page  # noqa: PLC0415 - only --out needs them
 
     verdict = None if judgement is None else judgement.verdict
     figures = report.to_dict(verdict=verdict)
     page = robustness_page(figures, floor=options.min_accuracy)
     files = {"robustness.json": f"{json.dumps(figures, indent=2)}\n", "robustness.html": page}
+    files["classes.svg"] = class_picture(by_class(report, y)).svg
     if report.model_digest is not None:
         files["attestation.json"] = report.statement(verdict=verdict).payload.decode()
     write_files(options.out, files)

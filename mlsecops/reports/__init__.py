@@ -28,8 +28,10 @@ from mlsecops.reports.diagram import (
 from mlsecops.reports.diagram_svg import architecture_svg
 from mlsecops.reports.index_page import Deliverable, index_page
 from mlsecops.reports.junit import junit_xml
+from mlsecops.reports.picture import Picture
 from mlsecops.reports.report import judgement_findings, markdown_report
 from mlsecops.reports.robustness_page import robustness_page
+from mlsecops.reports.robustness_plots import class_picture, curve_picture, gallery_picture
 from mlsecops.reports.sarif import sarif_log
 from mlsecops.reports.threats import THREATS, Standing, Stride, Threat, standings
 
@@ -47,6 +49,7 @@ __all__ = [
     "ElementKind",
     "FieldState",
     "Flow",
+    "Picture",
     "Standing",
     "Stride",
     "Threat",
@@ -57,8 +60,11 @@ __all__ = [
     "blueprint",
     "bom_text",
     "build_bom",
+    "class_picture",
+    "curve_picture",
     "dashboard_files",
     "dashboard_page",
+    "gallery_picture",
     "grafana_dashboard",
     "index_page",
     "judgement_findings",

@@ -72,6 +72,7 @@ def robustness_page(
         _conclusion(report, floor, before),
         section("Accuracy under attack", _figure(report, before, floor)),
         section("Figures", _figures(report, before, floor)),
+        _certified(report.get("certified")),
         _checks(report),
         kicker="mlsecops · robustness",
         lead=f"Measured on {report['n']} samples with seed {report['seed']}. "
@@ -278,6 +279,22 @@ def _standing(bar: Bar, floor: float | None) -> list[Child]:
     words = {"good": "above", "warn": "not settled", "bad": "below"}
     tone = bar.tone(floor)
     return [badge(words[tone], tone)]
+
+
+def _certified(figure: Mapping[str, Any] | None) -> Markup | None:
+    if figure is None:
+        return None
+    bar = Bar.read("Certified", figure)
+    sentence = (
+        f"{percent(bar.accuracy)} of the samples (bounds {percent(bar.low)} to "
+        f"{percent(bar.high)}) keep their right answer whatever happens inside the radius. This is proven, of the model "
+        "smoothed by noise, and not of the model without it."
+    )
+    return section(
+        "Certified accuracy",
+        tag("p", sentence),
+        tag("p", bar.settings, class_="note") if bar.settings else None,
+    )
 
 
 def _checks(report: Mapping[str, Any]) -> Markup:

@@ -7,13 +7,16 @@ accuracy from the examples and has `checks` test the measurement (`altered` buil
 an example must exist), the `report` holds figures with the bounds of `metrics`, and a `gate` judges
 it, alone or (`regression`) against an earlier one. A served model is an `endpoint`, whose paid
 answers a `journal` keeps. Where a gate fails, `hardening` trains on what the attack found;
-`smoothing` proves a radius where the others measure.
+`smoothing` proves a radius where the others measure; a `curve` and a `breakdown` are what reports
+draw.
 """
 
 from mlsecops.robustness.apgd import APGD
 from mlsecops.robustness.attacks import FGSM, PGD, suite
 from mlsecops.robustness.base import Attack
+from mlsecops.robustness.breakdown import Breakdown, Case, by_class, worst_cases
 from mlsecops.robustness.corruptions import Corruption, Noise
+from mlsecops.robustness.curve import Curve, accuracy_curve
 from mlsecops.robustness.endpoint import Endpoint
 from mlsecops.robustness.evaluation import evaluate_robustness
 from mlsecops.robustness.gate import Gate, Judgement, Reading
@@ -31,9 +34,12 @@ __all__ = [
     "PGD",
     "ROBUSTNESS_PREDICATE",
     "Attack",
+    "Breakdown",
+    "Case",
     "Certificate",
     "Check",
     "Corruption",
+    "Curve",
     "Endpoint",
     "Figure",
     "Gate",
@@ -46,9 +52,12 @@ __all__ = [
     "RobustnessReport",
     "Square",
     "Table",
+    "accuracy_curve",
+    "by_class",
     "certify",
     "clopper_pearson",
     "evaluate_robustness",
     "harden",
     "suite",
+    "worst_cases",
 ]

@@ -98,6 +98,7 @@ def test_the_figures_are_written_and_signed_with_the_model(
     written = json.loads((out / "robustness.json").read_text())
     assert written["verdict"] == "pass"
     assert "<svg" in (out / "robustness.html").read_text()
+    assert "Accuracy by class" in (out / "classes.svg").read_text()
     attested = out / "attestation.json"
     assert command("sign", release.model, "--key", release.key, "--statement", attested).status == 0
     verified = verify(release.model, policy=TrustPolicy(keys=[release.public]))

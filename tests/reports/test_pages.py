@@ -65,6 +65,16 @@ def robustness(text: str) -> str:
     return robustness_page(report, before=report, floor=0.7, model=text)
 
 
+def test_a_proven_figure_stands_apart_from_the_measured_ones() -> None:
+    report = {**robustness_report("net"), "verdict": "pass"}
+    proven = {"accuracy": 0.01, "interval": [0.0, 0.05], "params": {"radius": 0.5, "sigma": 0.25}}
+    shown = robustness_page({**report, "certified": proven}, floor=0.7)
+    assert "Certified accuracy" in shown
+    assert "radius 0.5" in shown
+    assert "Lowest accuracy 1.0" not in shown
+    assert "Certified" not in robustness_page(report, floor=0.7)
+
+
 def index(text: str) -> str:
     card = Deliverable(title=text, summary=text, status=text, tone="good", files=("a/b.json",))
     return index_page(

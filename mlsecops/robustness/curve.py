@@ -1,0 +1,106 @@
+"""How accuracy falls as the ball grows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlsecops.adapters import adapt
+from mlsecops.errors import UsageError
+from mlsecops.robustness.evaluation import evaluate_robustness
+from mlsecops.robustness.report import Figure, Outcomes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mlsecops.robustness.ball import Bounds
+    from mlsecops.robustness.base import Attack
+
+__all__ = ["Curve", "accuracy_curve"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Curve:
+    """Accuracy at each radius, of the same samples.
+
+    Attributes:
+        attack: The attack's name.
+        radii: From 0 (no attack) upwards, in units of the input.
+        figures: Accuracy at each radius; a sample fooled inside a ball is fooled in every larger.
+    """
+
+    attack: str
+    radii: tuple[float, ...]
+    figures: tuple[Figure, ...]
+
+
+def accuracy_curve(
+    model_or_adapter: Any,
+    x: Any,
+    y: Any,
+    attack: Callable[[float], Attack],
+    radii: Sequence[float],
+    *,
+    seed: int = 0,
+    batch_size: int = 256,
+    bounds: Bounds = (0, 1),
+) -> Curve:
+    """Attack with growing balls, each time what still stands.
+
+    The measurement is not checked here as :func:`evaluate_robustness` checks it: judge by a report,
+    look at a curve. A curve that does not fall to 0 for huge radii speaks of a weak attack.
+
+    Args:
+        model_or_adapter: A framework's model, or an Adapter; left as it was.
+        x: Inputs ``(n, *shape)``, inside ``bounds``.
+        y: True labels ``(n,)``, integers.
+        attack: Makes the attack of a radius (``lambda eps: PGD(eps, steps=20)``).
+        radii: Radii above 0, in rising order.
+        seed: Seed of the attacks.
+        batch_size: Samples per call of the model.
+        bounds: Smallest and largest value of an input.
+
+    Raises:
+        UsageError: The radii do not rise from above 0, or the data cannot be used.
+    """
+    rising = [0.0, *(float(radius) for radius in radii)]
+    if len(rising) < 2 or any(not a < b for a, b in pairwise(rising)):  # noqa: PLR2004 - one radius or more
+        raise UsageError(f"radii: expected one or more, rising from above 0, got {list(radii)}")
+    adapter = adapt(model_or_adapter)
+    inputs, labels = np.asarray(x), np.asarray(y)
+    stands: NDArray[np.bool_] | None = None
+    figures = []
+    for radius in rising[1:]:
+        left = np.arange(len(inputs)) if stands is None else np.flatnonzero(stands)
+        if stands is None or len(left):
+            report = evaluate_robustness(
+                adapter,
+                inputs[left],
+                labels[left],
+                [attack(radius)],
+                seed=seed,
+                batch_size=batch_size,
+                bounds=bounds,
+                checks=False,
+            )
+            if stands is None:
+                stands = report.clean.correct.copy()
+                figures.append(_figure(stands))
+            stands[left] &= report.worst.correct
+        figures.append(_figure(stands.copy()))
+    return Curve(attack=attack(rising[1]).name, radii=tuple(rising), figures=tuple(figures))
+
+
+def _figure(correct: NDArray[np.bool_]) -> Figure:
+    kept = correct.copy()
+    return Figure(
+        name="curve",
+        params={},
+        hits=int(kept.sum()),
+        n=len(kept),
+        outcomes=Outcomes(correct=kept, examples=None),
+    )
