@@ -287,8 +287,8 @@ def _certified(figure: Mapping[str, Any] | None) -> Markup | None:
     bar = Bar.read("Certified", figure)
     sentence = (
         f"{percent(bar.accuracy)} of the samples (bounds {percent(bar.low)} to "
-        f"{percent(bar.high)}) keep their right answer whatever happens inside the radius. This is proven, of the model "
-        "smoothed by noise, and not of the model without it."
+        f"{percent(bar.high)}) keep their right answer whatever happens inside the radius. "
+        "This is proven, of the model smoothed by noise, and not of the model without it."
     )
     return section(
         "Certified accuracy",
