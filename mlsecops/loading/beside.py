@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from mlsecops.findings import Finding, Severity
-from mlsecops.loading.verdict import Beside, Examination
+from mlsecops.loading.formats import Format
+from mlsecops.loading.verdict import Beside, Examination, Verdict
 
 
 def beside_findings(path: str, name: str, result: Examination) -> tuple[Finding, ...]:
@@ -37,25 +38,26 @@ def beside_findings(path: str, name: str, result: Examination) -> tuple[Finding,
     )
 
 
-def tensor_data(results: Mapping[str, Examination]) -> set[str]:
+def tensor_data(results: Mapping[str, tuple[Verdict, Examination]]) -> set[str]:
     """Names of a folder's files that others of its files read as tensors.
 
     Args:
-        results: Name → what its scanner found.
+        results: Name → verdict, and what its scanner found.
     """
     found = {
         str(PurePosixPath(name).parent / wanted.name)
-        for name, result in results.items()
+        for name, (_, result) in results.items()
         for wanted in result.beside
     }
     return found | set(_shards(results))
 
 
-def _shards(results: Mapping[str, Examination]) -> Iterator[str]:
+def _shards(results: Mapping[str, tuple[Verdict, Examination]]) -> Iterator[str]:
     """Data of TensorFlow's checkpoints: ``x.data-00000-of-00001`` beside ``x.index``."""
     for name in results:
         stem, dot, _ = name.rpartition(".data-")
-        if dot and f"{stem}.index" in results:
+        index = results.get(f"{stem}.index") if dot else None
+        if index is not None and index[0].format == Format.TENSOR_INDEX:
             yield name
 
 

@@ -128,9 +128,10 @@ def detect(source: Source) -> Format:
         found = told(source, head, suffix)
         if found is not None:
             return found
-    if source.tail(len(_TABLE_END)) == _TABLE_END:
-        return Format.TENSOR_INDEX
-    return Format.PICKLE if _imports(source.head(_SEARCHED)) else Format.UNKNOWN
+    if _imports(source.head(_SEARCHED)):
+        return Format.PICKLE
+    table = suffix == ".index" and source.tail(len(_TABLE_END)) == _TABLE_END
+    return Format.TENSOR_INDEX if table else Format.UNKNOWN
 
 
 def _by_magic(source: Source, head: bytes, _: str) -> Format | None:

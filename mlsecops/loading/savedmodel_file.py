@@ -96,6 +96,8 @@ class _MetaGraph:
         parts: dict[int, list[Field]] = {}
         for found in self._reader.fields(meta, depth=1):
             parts.setdefault(found.number, []).append(found)
+        if any(len(parts.get(_META[once], [])) > 1 for once in ("graph", "saver")):
+            raise FormatRefused(f"{self._artifact}: a graph or a saver that stands twice")
         for asset in parts.get(_META["asset"], []):
             self._require_asset(asset)
         for graph in parts.get(_META["graph"], []):
@@ -114,7 +116,8 @@ class _MetaGraph:
     ) -> Iterator[Finding]:
         top = self._body(graph, _GRAPH["node"], depth, name="graph")
         functions = [*self._library(graph, depth)]
-        names = {body.name for body in functions}
+        # A name that an operation could have is no function that TensorFlow made.
+        names = {body.name for body in functions if body.name.startswith("__")}
         own = {name for name in names if _SAVER.fullmatch(name)}
         yield from self._operations(top, names)
         for body in functions:
@@ -209,7 +212,7 @@ class _MetaGraph:
             return
         try:
             numbers = {found.number for found in self._reader.fields(value, depth=depth)}
-            if not numbers <= {1, 2, 3, 4, 5} or not numbers & {1, 2}:
+            if not numbers & {1, 2}:
                 return
             body = self._body(value, _GRAPH["node"], depth, name="")
             inside = [*self._library(value, depth)]
@@ -228,12 +231,14 @@ class _MetaGraph:
                     yield self._body(function, 3, depth + 2, name=name)
 
     def _named(self, function: Field, depth: int) -> str:
+        """Name of a function; of several, the last, as protocol buffers merge them."""
+        found = ""
         for signature in self._reader.fields(function, depth=depth):
             if signature.number == 1:
                 for name in self._reader.fields(signature, depth=depth + 1):
                     if name.number == 1:
-                        return self._reader.text(name)
-        return ""
+                        found = self._reader.text(name)
+        return found
 
     def _saver(self, saver: Field) -> Iterator[str]:
         for found in self._reader.fields(saver, depth=2):

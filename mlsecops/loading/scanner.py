@@ -140,7 +140,7 @@ def scan_each(
         )
         for name, found in files.items()
     }
-    data = tensor_data({name: result[1] for name, result in each.items()})
+    data = tensor_data(each)
     return [
         _as_data(verdict) if name in data and verdict.format == Format.UNKNOWN else verdict
         for name, (verdict, _) in each.items()

@@ -21,15 +21,16 @@ from mlsecops.loading.verdict import Examination
 SCHEMA: Final = "schema.json"
 LOADERS: Final = frozenset(
     {
-        "BytearrayNode", "BytesNode", "CachedNode", "ConstructorFromReduceNode", "DTypeNode",
+        "BytearrayNode", "BytesNode", "CachedNode", "DTypeNode",
         "DefaultDictNode", "DictNode", "FunctionNode", "JsonNode", "ListNode", "LossNode",
         "MaskedArrayNode", "NdArrayNode", "ObjectNode", "PartialNode", "RandomGeneratorNode",
         "RandomStateNode", "SetNode", "SliceNode", "SparseMatrixNode", "TreeNode", "TupleNode",
         "TypeNode", "_DictWithDeprecatedKeysNode",
     }
 )  # fmt: skip
-"""Loaders that build what their class says; ``MethodNode`` and ``OperatorFuncNode`` get attributes
-by name, which is another way to reach a callable (CVE-2025-54412 and 54413)."""
+"""Loaders that build what their class says. ``MethodNode`` and ``OperatorFuncNode`` get attributes
+by name, which is another way to reach a callable (CVE-2025-54412 and 54413), and
+``ConstructorFromReduceNode`` calls with any arguments."""
 
 
 def examine_skops(source: Source, limits: Limits, allowed: Collection[str]) -> Examination:
@@ -85,7 +86,7 @@ def _node(
     name = f"{node.get('__module__')}.{node.get('__class__')}"
     reason = None
     if loader not in LOADERS:
-        reason = f"is built by {loader}, which reaches attributes by name"
+        reason = f"is built by {loader}, which does more than build its class"
         target = f"skops.{loader}"
     elif name not in allowed:
         reason = f"builds {name}, which is not on the allowlist"

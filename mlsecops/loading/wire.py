@@ -17,6 +17,7 @@ from mlsecops.loading.limits import Limits
 
 VARINT: Final = 0
 BYTES: Final = 2
+_GROUP, _GROUP_END = 3, 4
 _FIXED: Final = {1: 8, 5: 4}
 _LONGEST_HEAD: Final = 20
 _LONGEST_VARINT: Final = 10
@@ -74,7 +75,7 @@ class Reader:
             raise LimitExceeded(f"{self._where}: messages nested deeper than {self._limits.depth}")
         at = message.start
         while at < message.end:
-            found = self._field(at, message.end)
+            found = self._field(at, message.end, depth)
             yield found
             at = found.end
 
@@ -102,7 +103,7 @@ class Reader:
             found.append(value)
         return found
 
-    def _field(self, at: int, end: int) -> Field:
+    def _field(self, at: int, end: int, depth: int) -> Field:
         self._fields += 1
         if self._fields > self._limits.opcodes:
             raise LimitExceeded(f"{self._where}: over {self._limits.opcodes} fields")
@@ -117,12 +118,26 @@ class Reader:
             length, used = self._varint(head, used, at)
         elif kind in _FIXED:
             length = _FIXED[kind]
+        elif kind == _GROUP:
+            length = self._group(number, at + used, end, depth) - at - used
         else:
             raise self._malformed(at, f"a known wire type, got {kind}")
         start = at + used
         if number == 0 or length > end - start:
             raise self._malformed(at, f"at most {end - start} bytes for field {number}")
         return Field(number=number, kind=kind, value=value, start=start, end=start + length)
+
+    def _group(self, number: int, at: int, end: int, depth: int) -> int:
+        """Where a group ends: an old kind of message, which readers skip."""
+        if depth > self._limits.depth:
+            raise LimitExceeded(f"{self._where}: groups nested deeper than {self._limits.depth}")
+        while at < end:
+            self._stream.seek(at)
+            tag, used = self._varint(self._stream.read(min(_LONGEST_VARINT, end - at)), 0, at)
+            if tag == number << 3 | _GROUP_END:
+                return at + used
+            at = self._field(at, end, depth + 1).end
+        raise self._malformed(at, "the end of a group")
 
     def _varint(self, data: bytes, at: int, place: int) -> tuple[int, int]:
         value = 0

@@ -220,6 +220,15 @@ def saved_models() -> dict[str, bytes]:
     lambdas = json.dumps({"class_name": "Lambda", "config": {}})
     metadata = field(7, field(1, field(4, field(1, "_tf_keras_layer") + field(3, lambdas))))
     saver = library("__inference__traced_save_1", "SaveV2")
+    renamed = field(
+        2,
+        field(
+            1,
+            field(1, field(1, "plain"))
+            + field(1, field(1, "__inference__traced_save_1"))
+            + field(3, field(1, "n") + field(2, "SaveV2")),
+        ),
+    )
     output = field(1, "y") + field(2, field(1, "s:0"))
     signature = field(5, field(1, "serve") + field(2, field(2, output)))
     named = field(1, field(1, "s") + field(2, "StatefulPartitionedCall") + field(5, field(2, call)))
@@ -230,6 +239,21 @@ def saved_models() -> dict[str, bytes]:
         | {
             "in a text attribute": saved_model(with_attribute(field(2, inner))),
             "in a constant": saved_model(with_attribute(field(8, field(1, 7) + field(8, inner)))),
+            "in a graph with an unknown field": saved_model(
+                with_attribute(field(2, inner + field(99, "x")))
+            ),
+            "in a graph with a group": saved_model(
+                with_attribute(field(2, inner + b"\xbb\x06" + field(1, "x") + b"\xbc\x06"))
+            ),
+            "function of an operation's name": saved_model(
+                graph("ReadFile", more=library("ReadFile", "Const"))
+            ),
+            "function of two names": saved_model(
+                with_attribute(call, "PartitionedCall") + renamed
+            ),
+            "two graphs": field(1, 1) + field(
+                2, field(2, with_attribute(call, "PartitionedCall")) + field(2, saver)
+            ),
             "in a list": saved_model(with_attribute(field(1, field(2, inner)))),
             "in a constant of a nested graph": saved_model(
                 with_attribute(field(2, with_attribute(field(8, field(8, inner)))))
