@@ -28,7 +28,7 @@ class Adapter(Protocol):
     they were.
 
     Attributes:
-        framework: ``"torch"``, ``"keras"`` or ``"sklearn"``.
+        framework: ``"torch"``, ``"keras"``, ``"sklearn"``, ``"onnx"`` or another.
         model: The framework's own object.
         channels_first: Whether image batches are ``(n, c, h, w)``; stated, never inferred.
         differentiable: Whether ``loss_gradient`` works.
@@ -95,6 +95,8 @@ _HOMES: Final = (
     ("keras", "Model", "mlsecops.adapters.tensorflow", "KerasAdapter"),
     ("torch.nn", "Module", "mlsecops.adapters.pytorch", "TorchAdapter"),
     ("sklearn.base", "BaseEstimator", "mlsecops.adapters.sklearn", "SklearnAdapter"),
+    ("onnx", "ModelProto", "mlsecops.adapters.onnx", "OnnxAdapter"),
+    ("onnxruntime", "InferenceSession", "mlsecops.adapters.onnx", "OnnxAdapter"),
 )
 
 
@@ -108,8 +110,8 @@ def adapt(
     """View a model through an Adapter, without importing a framework that is not in use.
 
     Args:
-        model: A torch module, Keras model or scikit-learn classifier; an Adapter is returned as
-            it is.
+        model: A torch module, Keras model, scikit-learn classifier or ONNX model; an Adapter is
+            returned as it is.
         channels_first: Whether images are ``(n, c, h, w)``; by default the framework's own
             convention (torch yes, the others no).
         device: Where each call runs (``"cpu"``, ``"cuda:1"``); by default where the model is.
@@ -134,7 +136,8 @@ def adapt(
             )
     raise UsageError(
         f"cannot adapt {type(model).__module__}.{type(model).__qualname__}: expected a torch "
-        "module, a Keras model, a scikit-learn classifier, or an object with the Adapter's methods"
+        "module, a Keras model, a scikit-learn classifier, an ONNX model, or an object "
+        "with the Adapter's methods"
     )
 
 

@@ -133,6 +133,8 @@ def run(options: argparse.Namespace) -> int:
     gate = chosen_gate(options)
     x, y = read_samples(options.data)
     model, digest = chosen_model(options)
+    if options.attack is None and not model.differentiable:
+        attacks = [_with_effort(_blind(options), options)]
     with progress("attacking", unit="samples") as bar:
         report = evaluate_robustness(
             model,
@@ -192,9 +194,6 @@ def chosen_attacks(options: argparse.Namespace) -> list[Attack]:
         UsageError: There is no such attack, or a figure is out of range.
     """
     profile = suite(options.profile, eps=options.eps)
-    if options.endpoint is not None:
-        blind = HopSkipJump if options.scores == "labels" else Square
-        profile = [blind(options.eps)]
     if options.attack is None:
         return [_with_effort(attack, options) for attack in profile]
     known = {attack.name: attack for attack in (*_named(options), *profile)}
@@ -218,6 +217,11 @@ def _named(options: argparse.Namespace) -> list[Attack]:
         HopSkipJump(options.eps),
         Noise(options.eps),
     ]
+
+
+def _blind(options: argparse.Namespace) -> Attack:
+    """What a model without gradients is attacked by when nothing was named."""
+    return (HopSkipJump if options.scores == "labels" else Square)(options.eps)
 
 
 def _with_effort(attack: Attack, options: argparse.Namespace) -> Attack:

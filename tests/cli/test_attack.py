@@ -131,6 +131,35 @@ def test_an_untrusted_or_tampered_model_is_refused(attack: Any, release: Release
     assert "DigestMismatch" in attack("--attack", "fgsm").said
 
 
+def test_an_onnx_model_is_attacked_by_its_scores(command: Command, release: Release) -> None:
+    import onnx  # noqa: PLC0415 - one test needs it
+    from safetensors.numpy import load_file  # noqa: PLC0415 - as above
+
+    weight = load_file(release.model / "model.safetensors")["weight"]
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMul", ["x", "w"], ["z"])],
+        "linear",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 64])],
+        [onnx.helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, ["n", 10])],
+        [onnx.numpy_helper.from_array(np.ascontiguousarray(weight.T), "w")],
+    )
+    opset = onnx.helper.make_opsetid("", 17)
+    made = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
+    model = release.folder / "model.onnx"
+    onnx.save(made, model)
+    assert command("sign", model, "--key", release.key).status == 0
+    words = (
+        "attack", "--model", model, "--data", release.data, "--key", release.public,
+        "--eps", "0.05", "--queries", "20", "--format", "json",
+    )  # fmt: skip
+    outcome = command(*words)
+    assert outcome.status == 0
+    assert [a["name"] for a in json.loads(outcome.out)["attacks"]] == ["square"]
+    refused = command(*words, "--attack", "fgsm")
+    assert refused.status == 2
+    assert "needs gradients" in refused.said
+
+
 def softmax_server(release: Release) -> Any:
     from safetensors.numpy import load_file  # noqa: PLC0415 - one test needs it
 
