@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,33 @@ def test_drops_before_the_first_look_are_not_missed() -> None:
     assert [(each.rule, each.reading, each.window) for each in alerts] == [
         ("dropped", 3, "last 300 s")
     ]
+    predict.monitor.close()
+
+
+def test_forked_child_compares_its_own_counters_and_not_its_parents() -> None:
+    alerts: list[Alert] = []
+    now = [0.0]
+    predict = monitored("child", capacity=1, sinks=[alerts.append], clock=lambda: now[0])(
+        lambda x: x
+    )
+
+    def drop(count: int) -> list[float]:
+        predict.monitor._lock.acquire()
+        flood(predict, count + 1, 1)
+        predict.monitor._lock.release()
+        assert predict.monitor.flush(5)
+        return [each.reading for each in alerts]
+
+    assert drop(100) == [100]
+    now[0] = 10.0
+    assert drop(1) == [100]  # cooling down
+    now[0] = 400.0
+    alerts.clear()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        os._exit(0 if drop(3) == [3] else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     predict.monitor.close()
 
 

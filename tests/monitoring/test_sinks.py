@@ -174,13 +174,17 @@ def test_alert_follows_no_redirection(receiver: Receiver) -> None:
     assert sink.undelivered == 1
 
 
-def test_secret_of_a_dead_address_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
-    sink = WebhookSink(f"http://127.0.0.1:{free_port()}/services/hunter2")
-    sink._pauses = ()
-    sink(alert())
-    assert sink.flush(10)
-    assert sink.undelivered == 1
-    assert "1 alerts undelivered" in caplog.text
+def test_secret_in_an_address_or_an_error_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(_: object) -> None:
+        raise ConnectionError("https://pager/services/hunter2")
+
+    dead = WebhookSink(f"http://127.0.0.1:{free_port()}/services/hunter2")
+    dead._pauses = ()
+    for sink in (dead, Courier(fail, pauses=())):
+        sink(alert())
+        assert sink.flush(10)
+        assert sink.undelivered == 1
+    assert caplog.text.count("1 alerts undelivered") == 2
     assert "hunter2" not in caplog.text
 
 
