@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks import poison_cases as made
-from benchmarks.poison_models import trained
+from benchmarks.poison import cases as made
+from benchmarks.poison.models import trained
 from mlsecops.poisoning import detect_poisoning, screen_dataset
 
 RATES = (0.01, 0.05, 0.10)

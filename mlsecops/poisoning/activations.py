@@ -14,6 +14,7 @@ Source:
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -24,7 +25,7 @@ from mlsecops.poisoning.causes import find_causes
 from mlsecops.poisoning.contradiction import AGREED, agreement
 from mlsecops.poisoning.report import PoisoningReport, Suspect, ranked
 from mlsecops.poisoning.screening import checked, summaries
-from mlsecops.poisoning.triggers import picture, suspects_of, views_of
+from mlsecops.poisoning.triggers import picture, suspects_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,7 +38,9 @@ _TO_SIGMA: Final = 1.4826  # MAD to standard deviation, for a normal law
 _ALONE: Final = 0.2  # share of agreeing neighbours, at most, of a row that stands out
 
 
-def detect_poisoning(model_or_adapter: Any, x: Any, y: Any, *, seed: int = 0) -> PoisoningReport:
+def detect_poisoning(
+    model_or_adapter: Any, x: Any, y: Any, *, seed: int = 0, executor: Executor | None = None
+) -> PoisoningReport:
     """Look for rows that a trained model labels for another reason than what they show.
 
     Args:
@@ -45,6 +48,7 @@ def detect_poisoning(model_or_adapter: Any, x: Any, y: Any, *, seed: int = 0) ->
         x: The training inputs ``(n, *shape)``, as the model takes them.
         y: The training labels ``(n,)``.
         seed: Seed of folds and samples.
+        executor: Where blocks of rows are worked on; the report is the same wherever that is.
 
     Returns:
         Ranked suspects, each with its cause's evidence, and a picture of each cause. No suspects
@@ -56,13 +60,17 @@ def detect_poisoning(model_or_adapter: Any, x: Any, y: Any, *, seed: int = 0) ->
     """
     flat, labels, shape = checked(x, y)
     features = _features(model_or_adapter, x)
-    agree = agreement(flat, labels, seed=seed)
+    agree = agreement(flat, labels, seed=seed, executor=executor)
     causes = find_causes(
-        features, labels, agree < AGREED, focus=lambda _found, _others: features, seed=seed
+        features,
+        labels,
+        agree < AGREED,
+        focus=lambda _found, _others: features,
+        seed=seed,
+        executor=executor,
     )
     suspects = [each for cause in causes for each in suspects_of(cause, kind="activation-cluster")]
     found = ranked([*suspects, *_spectral(features, labels, agree)])
-    views = views_of(flat, shape)
     return PoisoningReport(
         n=len(labels),
         seed=seed,
@@ -70,7 +78,7 @@ def detect_poisoning(model_or_adapter: Any, x: Any, y: Any, *, seed: int = 0) ->
         findings=summaries(found),
         detectors=("activation-cluster", "spectral"),
         skipped={},
-        triggers=tuple(picture(flat, labels, cause, views, shape) for cause in causes),
+        triggers=tuple(picture(flat, labels, cause, shape) for cause in causes),
     )
 
 

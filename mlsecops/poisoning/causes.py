@@ -12,12 +12,14 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from mlsecops._extras import require
+from mlsecops.poisoning.blocks import moments
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,6 +69,7 @@ def find_causes(
     *,
     focus: Focus,
     seed: int,
+    executor: Executor | None = None,
 ) -> list[Cause]:
     """Causes of contradicted labels, at most one a label.
 
@@ -76,8 +79,9 @@ def find_causes(
         contradicted: Whether a row's content contradicts its label ``(n,)``.
         focus: Features for the trees, once seeds are known.
         seed: Seed of folds and samples.
+        executor: Where blocks of rows are worked on.
     """
-    scores = _out_of_fold(features, y, contradicted, seed=seed)
+    scores = _out_of_fold(features, y, contradicted, seed=seed, executor=executor)
     causes = []
     for label in np.unique(y).tolist():
         mine = y == label
@@ -95,22 +99,23 @@ def _out_of_fold(
     contradicted: NDArray[np.bool_],
     *,
     seed: int,
+    executor: Executor | None,
 ) -> NDArray[np.float32]:
     """Ridge regression of "contradicted under this label" ``(n, k)``, of rows it did not see."""
     target = np.zeros((len(y), int(y.max()) + 1), dtype=np.float32)
     target[np.flatnonzero(contradicted), y[contradicted]] = 1
     fold = np.random.default_rng([seed, 1]).integers(0, _FOLDS, len(y))
     joint = np.hstack([features, target, np.ones((len(y), 1), dtype=np.float32)])
-    parts = [joint[fold == i].T @ joint[fold == i] for i in range(_FOLDS)]
+    parts = [moments(joint, np.flatnonzero(fold == i), executor)[1] for i in range(_FOLDS)]
     scores = np.empty_like(target)
     width = features.shape[1]
     for i, part in enumerate(parts):
-        rest = (sum(parts) - part).astype(np.float64)
+        rest = sum(parts) - part
         means = rest[-1, :-1] / rest[-1, -1]
-        moments = rest[:-1, :-1] / rest[-1, -1] - np.outer(means, means)
-        gram = moments[:width, :width]
+        spread = rest[:-1, :-1] / rest[-1, -1] - np.outer(means, means)
+        gram = spread[:width, :width]
         gram += _PENALTY * max(float(np.trace(gram)) / width, 1e-12) * np.eye(width)
-        weights = np.linalg.solve(gram, moments[:width, width:])
+        weights = np.linalg.solve(gram, spread[:width, width:])
         scores[fold == i] = (features[fold == i] - means[:width]) @ weights
     return scores
 

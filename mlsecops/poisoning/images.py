@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["image_axes", "local_contrast"]
+__all__ = ["around", "contrast", "image_axes"]
 
 
 def image_axes(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
@@ -32,24 +32,32 @@ def _channels_first(shape: tuple[int, ...]) -> bool:
     return len(shape) == 3 and shape[0] <= 4 < shape[2]  # noqa: PLR2004 - at most RGBA
 
 
-def local_contrast(x: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Each value less the mean of the four around it ``(n, d)``.
+def around(shape: tuple[int, ...]) -> NDArray[np.int64] | None:
+    """Columns of the four values around each one ``(d, 4)``; None where inputs are no images.
 
     Args:
-        x: Flattened images ``(n, d)``.
-        shape: Shape of one image, one that `image_axes` knows.
+        shape: Shape of one input.
     """
-    height, width, channels = image_axes(shape) or (1, x.shape[1], 1)
+    axes = image_axes(shape)
+    if axes is None:
+        return None
+    height, width, channels = axes
+    columns = np.arange(height * width * channels)
     if _channels_first(shape):
-        images = x.reshape(len(x), channels, height, width)
-        border = ((0, 0), (0, 0), (1, 1), (1, 1))
-        padded = np.pad(images, border, mode="edge")
-        rows, columns = padded[:, :, :, 1:-1], padded[:, :, 1:-1]
-        around = rows[:, :, :-2] + rows[:, :, 2:] + columns[..., :-2] + columns[..., 2:]
+        grid = columns.reshape(channels, height, width)
     else:
-        images = x.reshape(len(x), height, width, channels)
-        padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
-        rows, columns = padded[:, :, 1:-1], padded[:, 1:-1]
-        around = rows[:, :-2] + rows[:, 2:] + columns[:, :, :-2] + columns[:, :, 2:]
-    contrast: NDArray[np.float32] = (images - around / np.float32(4)).reshape(len(x), -1)
-    return contrast
+        grid = np.moveaxis(columns.reshape(axes), -1, 0)
+    wide = np.pad(grid, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    sides = (wide[:, :-2, 1:-1], wide[:, 2:, 1:-1], wide[:, 1:-1, :-2], wide[:, 1:-1, 2:])
+    found = np.empty((len(columns), 4), dtype=np.int64)
+    found[grid.ravel()] = np.stack([side.ravel() for side in sides], axis=1)
+    return found
+
+
+def contrast(
+    x: NDArray[np.float32], columns: NDArray[np.int64], near: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Some columns less the mean of the four around them ``(n, columns)``."""
+    total = sum(x[:, side] for side in near[columns].T)
+    stands: NDArray[np.float32] = x[:, columns] - total / np.float32(4)
+    return stands

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,7 +29,12 @@ _FEWEST: Final = 50  # rows that cross-validation needs
 
 
 def screen_dataset(
-    x: Any, y: Any, *, baseline: DatasetBaseline | Verified | None = None, seed: int = 0
+    x: Any,
+    y: Any,
+    *,
+    baseline: DatasetBaseline | Verified | None = None,
+    seed: int = 0,
+    executor: Executor | None = None,
 ) -> PoisoningReport:
     """Look for wrong labels, planted triggers, outliers and conflicting duplicates.
 
@@ -38,6 +44,8 @@ def screen_dataset(
         baseline: Shape of a trusted data set (``report.baseline`` of an earlier screening), or
             what verifying that data gave; a shift from a signed one is of high severity.
         seed: Seed of folds and samples.
+        executor: Where blocks of rows are worked on (threads, processes, a Dask client's); the
+            report is the same wherever that is.
 
     Returns:
         Ranked suspects and findings. No suspects means that these detectors saw none, not that
@@ -53,9 +61,11 @@ def screen_dataset(
     suspects = conflicts(groups, pairs, labels)
     triggers: list[Trigger] = []
     if not skipped:
-        agree = agreement(flat, labels, seed=seed)
+        agree = agreement(flat, labels, seed=seed, executor=executor)
         noisy = label_suspects(flat, labels, agree, seed=seed)
-        marked, triggers = find_triggers(flat, labels, agree < AGREED, shape=shape, seed=seed)
+        marked, triggers = find_triggers(
+            flat, labels, agree < AGREED, shape=shape, seed=seed, executor=executor
+        )
         suspects += [*noisy, *outlier_suspects(flat, labels), *marked]
     found = ranked(suspects)
     now = DatasetBaseline.of(

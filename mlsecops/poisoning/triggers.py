@@ -7,21 +7,23 @@ pattern may have any size, place and contrast, be one patch or scattered, replac
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from mlsecops.poisoning.causes import Cause, find_causes
-from mlsecops.poisoning.images import image_axes, local_contrast
+from mlsecops.poisoning.images import around, contrast
 from mlsecops.poisoning.report import Suspect, Trigger
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["find_triggers", "picture", "suspects_of", "views_of"]
+__all__ = ["find_triggers", "picture", "suspects_of"]
 
 _COLUMNS: Final = 24  # that show the pattern most
 _FLOOR: Final = 1e-3  # of variance, so that a constant column has no infinite contrast
+_SAMPLE: Final = 8192  # rows of each side that are enough to see where they differ
 
 
 def find_triggers(
@@ -31,6 +33,7 @@ def find_triggers(
     *,
     shape: tuple[int, ...],
     seed: int,
+    executor: Executor | None = None,
 ) -> tuple[list[Suspect], list[Trigger]]:
     """Rows with a trigger, and each trigger's picture.
 
@@ -40,20 +43,19 @@ def find_triggers(
         contradicted: Whether a row's content contradicts its label ``(n,)``.
         shape: Shape of one input.
         seed: Seed of folds and samples.
+        executor: Where blocks of rows are worked on.
     """
-    views = views_of(x, shape)
+    near = around(shape)
 
     def focus(found: NDArray[np.bool_], others: NDArray[np.bool_]) -> NDArray[Any]:
-        columns = _telling(views, found, others)
-        parts = []
-        for view in views:
-            part = view[:, columns]
-            parts += [part, np.abs(part - np.median(part[found], axis=0))]
-        return np.hstack(parts)
+        columns = _telling(x, found, others, near)
+        views = [x[:, columns]] + ([] if near is None else [contrast(x, columns, near)])
+        apart = [np.abs(view - np.median(view[found], axis=0)) for view in views]
+        return np.hstack([*views, *apart])
 
-    causes = find_causes(x, y, contradicted, focus=focus, seed=seed)
+    causes = find_causes(x, y, contradicted, focus=focus, seed=seed, executor=executor)
     suspects = [each for cause in causes for each in suspects_of(cause, kind="trigger")]
-    return suspects, [picture(x, y, cause, views, shape) for cause in causes]
+    return suspects, [picture(x, y, cause, shape) for cause in causes]
 
 
 def suspects_of(cause: Cause, *, kind: str) -> list[Suspect]:
@@ -76,39 +78,46 @@ def suspects_of(cause: Cause, *, kind: str) -> list[Suspect]:
     ]
 
 
-def views_of(x: NDArray[np.float32], shape: tuple[int, ...]) -> list[NDArray[np.float32]]:
-    """The values themselves, and in images how each stands out from those around it."""
-    return [x, local_contrast(x, shape)] if image_axes(shape) else [x]
-
-
 def _telling(
-    views: list[NDArray[Any]], found: NDArray[np.bool_], others: NDArray[np.bool_]
+    x: NDArray[np.float32],
+    found: NDArray[np.bool_],
+    others: NDArray[np.bool_],
+    near: NDArray[np.int64] | None,
 ) -> NDArray[np.int64]:
     """Columns in which the found rows differ most from others, by mean or by spread."""
-    strength = np.zeros(views[0].shape[1])
-    for view in views:
-        ours, theirs = view[found], view[others]
-        spread = (ours.var(axis=0) + theirs.var(axis=0)) / 2 + _FLOOR
-        strength += np.abs(ours.mean(axis=0) - theirs.mean(axis=0)) / np.sqrt(spread)
-    ours, theirs = views[0][found], views[0][others]
-    ratio = (ours.var(axis=0) + 2 * _FLOOR) / (theirs.var(axis=0) + 2 * _FLOOR)
-    strength += np.abs(np.log(ratio)) / 2
+    ours, theirs = (x[_some(rows)] for rows in (found, others))
+    strength = _apart(ours, theirs)
+    strength += (
+        np.abs(np.log((ours.var(axis=0) + 2 * _FLOOR) / (theirs.var(axis=0) + 2 * _FLOOR))) / 2
+    )
+    if near is not None:
+        every = np.arange(x.shape[1])
+        strength += _apart(contrast(ours, every, near), contrast(theirs, every, near))
     return np.argsort(-strength)[:_COLUMNS]
 
 
+def _some(rows: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Enough of the rows, evenly spread over them."""
+    places = np.flatnonzero(rows)
+    return places[:: -(-len(places) // _SAMPLE)]
+
+
+def _apart(ours: NDArray[Any], theirs: NDArray[Any]) -> NDArray[Any]:
+    """Distance of the columns' means in standard deviations."""
+    spread = np.sqrt((ours.var(axis=0) + theirs.var(axis=0)) / 2 + _FLOOR)
+    distance: NDArray[Any] = np.abs(ours.mean(axis=0) - theirs.mean(axis=0)) / spread
+    return distance
+
+
 def picture(
-    x: NDArray[np.float32],
-    y: NDArray[np.int64],
-    cause: Cause,
-    views: list[NDArray[Any]],
-    shape: tuple[int, ...],
+    x: NDArray[np.float32], y: NDArray[np.int64], cause: Cause, shape: tuple[int, ...]
 ) -> Trigger:
     """What the rows have and the other labels' rows have not, in the columns that show it."""
     others = y != cause.label
     found = np.zeros(len(y), dtype=bool)
     found[cause.rows] = True
     shown = np.zeros(x.shape[1], dtype=bool)
-    shown[_telling(views, found, others)] = True
+    shown[_telling(x, found, others, around(shape))] = True
     change = x[found].mean(axis=0) - x[others].mean(axis=0)
     return Trigger(
         label=cause.label,

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from mlsecops.poisoning.images import image_axes
+from mlsecops.poisoning.images import around, contrast, image_axes
 
 
 @pytest.mark.parametrize(
@@ -21,3 +22,22 @@ def test_axes_of_an_image_are_recognised(
     shape: tuple[int, ...], axes: tuple[int, int, int] | None
 ) -> None:
     assert image_axes(shape) == axes
+
+
+@pytest.mark.parametrize("shape", [(5, 6), (5, 6, 3), (3, 5, 6), (25,)])
+def test_a_lone_value_stands_out_by_itself_and_not_across_channels(shape: tuple[int, ...]) -> None:
+    image = np.zeros(shape, dtype=np.float32)
+    middle = {(5, 6): (2, 3), (5, 6, 3): (2, 3, 1), (3, 5, 6): (1, 2, 3), (25,): (12,)}[shape]
+    image[middle] = 1
+    near = around(shape)
+    assert near is not None
+    stands = contrast(image.reshape(1, -1), np.arange(image.size), near).reshape(shape)
+    assert stands[middle] == 1
+    assert sorted(stands[stands != 0].tolist()) == [-0.25] * 4 + [1]
+
+
+def test_a_border_is_continued_outwards() -> None:
+    near = around((4, 4))
+    assert near is not None
+    flat = np.ones((1, 16), dtype=np.float32)
+    assert not contrast(flat, np.arange(16), near).any()

@@ -6,21 +6,20 @@ while detectors are changed; HELD_OUT may only be measured.
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-HOME: Final = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
+from benchmarks.fashion import images
+
 SIDE: Final = 28
 ROWS: Final = 10_000
 
 Stamp = Callable[[Any, Any], None]
-"""Draws a trigger into images ``(n, 28, 28)`` on [0, 1], in place; the generator draws its kind."""
+"""Draws a trigger into images ``(n, 28, 28)`` on [0, 1], in place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -44,20 +43,16 @@ class Case:
 
 @cache
 def fashion() -> tuple[Any, Any]:
-    """The 60,000 training images as bytes, and their labels."""
-    with gzip.open(HOME / "train-images-idx3-ubyte.gz") as file:
-        images = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, SIDE, SIDE)
-    with gzip.open(HOME / "train-labels-idx1-ubyte.gz") as file:
-        labels = np.frombuffer(file.read(), np.uint8, offset=8).astype(np.int64)
-    return images, labels
+    """The 60,000 training images ``(n, 28, 28)`` float32 on [0, 1], and their labels."""
+    x, y = images("train")
+    return x[:, 0], y
 
 
 def untouched(seed: int, rows: int = ROWS) -> Case:
     """A random part of the data as it is."""
-    images, labels = fashion()
-    chosen = np.random.default_rng([seed, 1]).permutation(len(labels))[:rows]
-    x = (images[chosen] / np.float32(255)).astype(np.float32)
-    return Case(name="untouched", x=x, y=labels[chosen].copy(), planted=np.array([], int))
+    x, y = fashion()
+    chosen = np.random.default_rng([seed, 1]).permutation(len(y))[:rows]
+    return Case(name="untouched", x=x[chosen], y=y[chosen], planted=np.array([], int))
 
 
 def flipped(rate: float, seed: int) -> Case:
@@ -218,8 +213,8 @@ def wave_blend(x: Any, rng: Any) -> None:
 
 
 def picture_blend(x: Any, rng: Any) -> None:
-    images, _ = fashion()
-    x[:] = 0.8 * x + 0.2 * images[rng.integers(len(images))] / 255
+    pictures, _ = fashion()
+    x[:] = 0.8 * x + 0.2 * pictures[rng.integers(len(pictures))]
 
 
 def speckle_blend(x: Any, rng: Any) -> None:

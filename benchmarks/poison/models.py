@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-KEPT: Final = Path(__file__).with_name(".cache") / "poisoning"
+KEPT: Final = Path(__file__).parent.with_name(".cache") / "poisoning"
 EPOCHS: Final = 10
 
 

@@ -1,0 +1,1 @@
+"""Training sets with poison in them, and networks that have learnt them."""
