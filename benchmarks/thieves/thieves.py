@@ -87,7 +87,7 @@ def jacobian(rng: Rng, task: Task) -> Floats:
     x = task.fresh.x[rng.choice(len(task.fresh.x), SEEDS)]
     while len(x) < QUERIES:
         answers = task.answer(x)
-        slope = _Substitute(rng, x, answers).slope(x, answers.argmax(axis=1))
+        slope = Substitute(rng, x, answers).slope(x, answers.argmax(axis=1))
         x = np.concatenate([x, np.clip(x + STEP * np.sign(slope), 0, 1)])
     return x[:QUERIES]
 
@@ -201,14 +201,14 @@ def _foreign(name: str) -> Floats:
     return ndimage.zoom(digits, (1, 28 / 8, 28 / 8), order=1).reshape(-1, 784)
 
 
-class _Substitute:
+class Substitute:
     """The thief's own network, trained on the answers it has."""
 
-    def __init__(self, rng: Rng, x: Floats, answers: Floats) -> None:
+    def __init__(self, rng: Rng, x: Floats, answers: Floats, *, rounds: int = 60) -> None:
         width = 32
         self.first = rng.normal(size=(x.shape[1], width)) / np.sqrt(x.shape[1])
         self.second = rng.normal(size=(width, answers.shape[1])) / np.sqrt(width)
-        for _ in range(60):
+        for _ in range(rounds):
             hidden = np.maximum(x @ self.first, 0)
             scores = hidden @ self.second
             powers = np.exp(scores - scores.max(axis=1, keepdims=True))
@@ -217,6 +217,10 @@ class _Substitute:
             # Steps that large inputs would make too long, as a normalising layer would.
             self.second -= 4.0 * hidden.T @ error / max(1.0, float(np.square(hidden).mean()))
             self.first -= 4.0 * x.T @ back / max(1.0, float(np.square(x).sum(axis=1).mean()))
+
+    def classes(self, x: Floats) -> Any:
+        """Predicted classes."""
+        return (np.maximum(x @ self.first, 0) @ self.second).argmax(axis=1)
 
     def slope(self, x: Floats, classes: Any) -> Floats:
         """Derivative of each row's class score by its input."""

@@ -3,10 +3,11 @@
 The caller's thread runs the guards and leaves one event in a ring (``monitored``, ``kinds``,
 ``recorder``, ``guards``, ``ring``). A background thread drains it (``worker``), turns events into
 tables (``batching``, ``traffic``), compares them with the baseline (``watch`` over ``baseline``,
-``drift``, ``anomalies``, ``profile``), asks further detectors (``extraction``) and matches late
-labels (``performance``). All of them give readings; ``alerting`` turns readings into alerts. Counts
-leave the process through ``instruments``, under the names of the one table in ``telemetry``.
-``outputs`` makes answers tell less to whoever would copy the model.
+``drift``, ``anomalies``, ``profile``), asks further detectors (``extraction`` over ``evidence``,
+``trails``, ``sharing`` and ``resemblance``; ``prada``) and matches late labels (``performance``).
+All of them give readings; ``alerting`` turns readings into alerts. Counts leave the process
+through ``instruments``, under the names of the one table in ``telemetry``. ``outputs`` makes
+answers tell less to whoever would copy the model.
 """
 
 from __future__ import annotations
@@ -25,10 +26,13 @@ from mlsecops.monitoring.losses import LossEstimator
 from mlsecops.monitoring.monitor import Monitor, MonitorState
 from mlsecops.monitoring.monitored import Monitored, WatchedCall, Watching, monitored
 from mlsecops.monitoring.outputs import LabelOnly, Output, ReverseSigmoid, Rounded, TopK, hardened
+from mlsecops.monitoring.prada import PradaDetector
 from mlsecops.monitoring.profile import Layout, Profile
 from mlsecops.monitoring.quotas import Quota
 from mlsecops.monitoring.readings import Detector, Observed, Reading
+from mlsecops.monitoring.resemblance import Resemblance
 from mlsecops.monitoring.rules import load_rules, rule_from_dict, rule_to_dict
+from mlsecops.monitoring.sharing import LocalTrails, RedisTrails, Trails
 from mlsecops.monitoring.sinks import AlertmanagerSink, EventSink, LogSink, WebhookSink
 from mlsecops.monitoring.sketch import Sketch
 from mlsecops.monitoring.telemetry import METRICS, Metric
@@ -56,6 +60,7 @@ __all__ = [
     "IsolationGuard",
     "LabelOnly",
     "Layout",
+    "LocalTrails",
     "LogSink",
     "LossEstimator",
     "Metric",
@@ -65,15 +70,19 @@ __all__ = [
     "Observed",
     "Output",
     "PageHinkley",
+    "PradaDetector",
     "Profile",
     "Quota",
     "RateLimit",
     "Reading",
+    "RedisTrails",
+    "Resemblance",
     "ReverseSigmoid",
     "Rounded",
     "Rule",
     "Sketch",
     "TopK",
+    "Trails",
     "WatchedCall",
     "Watching",
     "WebhookSink",

@@ -227,9 +227,10 @@ class Aggregation:
 
     def _ask(self, detector: Detector, traffic: Observed) -> None:
         readings = list(detector.observe(traffic))
-        scores = [each.value for each in readings if each.metric is telemetry.EXTRACTION]
-        if scores:
-            self._series.replace(telemetry.EXTRACTION, {(): max(scores)})
+        for metric in (telemetry.EXTRACTION, telemetry.COVERAGE):
+            values = [each.value for each in readings if each.metric is metric]
+            if values:
+                self._series.replace(metric, {(): max(values)})
         self._consider(readings)
 
     def _rates(self, clients: Sequence[str | None], at: Sequence[float]) -> None:

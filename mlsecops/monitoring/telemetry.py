@@ -30,6 +30,7 @@ __all__ = [
     "CONFIDENCE_BUCKET",
     "CONFIDENCE_COUNT",
     "CONFIDENCE_SUM",
+    "COVERAGE",
     "DIGEST",
     "DRIFT",
     "DRIFTED_FEATURES",
@@ -257,6 +258,12 @@ EXTRACTION: Final = Metric(
     unit="1",
     description="Extraction score of the most suspicious client, as a share of the threshold.",
 )
+COVERAGE: Final = Metric(
+    name="mlsecops.extraction.coverage",
+    kind="gauge",
+    unit="1",
+    description="Share of the regions of normal inputs that one client's queries have covered.",
+)
 CLIENTS: Final = Metric(
     name="mlsecops.monitor.clients",
     kind="gauge",
@@ -317,6 +324,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     DRIFT,
     DRIFTED_FEATURES,
     EXTRACTION,
+    COVERAGE,
     CLIENTS,
     CLIENT_RATE,
     ACCURACY,

@@ -96,6 +96,7 @@ def test_what_is_exported_is_what_happened_under_the_names_of_the_table() -> Non
     silent = known - set(points)
     assert points["mlsecops.monitor.dropped"] == [[{"monitor": "m"}, 0]]
     assert silent == {
+        "mlsecops.extraction.coverage",
         "mlsecops.extraction.score",
         "mlsecops.model.accuracy.baseline",
     }
