@@ -11,6 +11,7 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import is_dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -166,7 +167,8 @@ def torch_names() -> Iterator[str]:
     for module in modules(torch.nn.modules):
         for name, value in vars(module).items():
             own = isinstance(value, type) and value.__module__ == module.__name__
-            if own and issubclass(value, torch.nn.Module) and not name.startswith("_"):
+            plain = own and (issubclass(value, torch.nn.Module) or is_dataclass(value))
+            if plain and not name.startswith("_"):
                 yield f"{module.__name__}.{name}"
 
 

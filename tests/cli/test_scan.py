@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -132,3 +133,24 @@ def test_an_empty_folder_is_told_and_holds_nothing(command: Command, tmp_path: P
     outcome = command("scan", tmp_path, "--format", "json")
     assert outcome.status == 0
     assert json.loads(outcome.out)["verdicts"][0]["format"] == "folder"
+
+
+def test_what_lies_in_an_archive_is_told_with_its_place(command: Command, tmp_path: Path) -> None:
+    bad = malicious_pickle(tmp_path / "ran")
+    with zipfile.ZipFile(tmp_path / "models.zip", "w") as archive:
+        archive.writestr("inner/m.pkl", bad)
+    outcome = command("scan", tmp_path, "--format", "json")
+    (verdict,) = json.loads(outcome.out)["verdicts"]
+    assert outcome.status == 1
+    assert verdict["findings"][0]["where"].startswith(f"{tmp_path / 'models.zip'}!/inner/m.pkl")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_what_an_exception_let_through_is_told(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "m.pkl").write_bytes(malicious_pickle(tmp_path / "ran"))
+    options = "--allow-global", "posix.mkdir", "--format", "json"
+    outcome = command("scan", tmp_path / "m.pkl", *options)
+    (finding,) = json.loads(outcome.out)["verdicts"][0]["findings"]
+    assert outcome.status == 0
+    assert finding["rule"] == "allowed-by-name"
+    assert "posix.mkdir" in finding["message"]
