@@ -12,6 +12,7 @@ answers tell less to whoever would copy the model.
 
 from __future__ import annotations
 
+from mlsecops.monitoring.accuracy import AccuracyChange, AccuracyPoint
 from mlsecops.monitoring.alerting import DEFAULT_RULES, Rule
 from mlsecops.monitoring.anomalies import Anomalies
 from mlsecops.monitoring.baseline import Baseline
@@ -30,6 +31,7 @@ from mlsecops.monitoring.prada import PradaDetector
 from mlsecops.monitoring.profile import Layout, Profile
 from mlsecops.monitoring.quotas import Quota
 from mlsecops.monitoring.readings import Detector, Observed, Reading
+from mlsecops.monitoring.recent import Window
 from mlsecops.monitoring.resemblance import Resemblance
 from mlsecops.monitoring.rules import load_rules, rule_from_dict, rule_to_dict
 from mlsecops.monitoring.sharing import LocalTrails, RedisTrails, Trails
@@ -40,6 +42,8 @@ from mlsecops.monitoring.telemetry import METRICS, Metric
 __all__ = [
     "DEFAULT_RULES",
     "METRICS",
+    "AccuracyChange",
+    "AccuracyPoint",
     "Adwin",
     "AlertmanagerSink",
     "Anomalies",
@@ -86,6 +90,7 @@ __all__ = [
     "WatchedCall",
     "Watching",
     "WebhookSink",
+    "Window",
     "hardened",
     "load_rules",
     "monitored",

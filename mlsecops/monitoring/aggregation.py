@@ -14,6 +14,7 @@ import numpy as np
 
 from mlsecops.findings import Alert
 from mlsecops.monitoring import telemetry
+from mlsecops.monitoring.accuracy import AccuracyChange, AccuracyPoint
 from mlsecops.monitoring.alerting import Alerting
 from mlsecops.monitoring.baseline import Baseline
 from mlsecops.monitoring.batching import Gathering, Table, alike, stacked
@@ -24,6 +25,7 @@ from mlsecops.monitoring.instruments import Series
 from mlsecops.monitoring.names import bounded
 from mlsecops.monitoring.performance import Performance
 from mlsecops.monitoring.readings import Detector, Observed, Reading
+from mlsecops.monitoring.recent import Window
 from mlsecops.monitoring.ring import Event, Label
 from mlsecops.monitoring.traffic import Answer, Reader
 from mlsecops.monitoring.watch import Watch
@@ -63,6 +65,7 @@ class Aggregation:
         captures: Where calls are kept as they were.
         exported: Reads what is exported, for the rules about it.
         failed: Called once for each failure that was swallowed.
+        window: What counts as recent.
     """
 
     def __init__(
@@ -76,10 +79,11 @@ class Aggregation:
         captures: Captures,
         exported: Exported,
         failed: Callable[[], None],
+        window: Window | None = None,
     ) -> None:
         reference = None if baseline is None else baseline.accuracy
         self._performance = Performance(reference, rows=0 if baseline is None else baseline.rows)
-        self.watch = Watch(baseline, series)
+        self.watch = Watch(baseline, series, window=window)
         self.alerting = alerting
         self._baseline = baseline
         self._reader = reader
@@ -95,6 +99,22 @@ class Aggregation:
     def accuracy(self) -> float | None:
         """Accuracy over the recent labels."""
         return self._performance.accuracy
+
+    @property
+    def points(self) -> tuple[AccuracyPoint, ...]:
+        """Accuracy over time."""
+        return self._performance.points
+
+    @property
+    def change(self) -> AccuracyChange | None:
+        """The latest change of accuracy."""
+        return self._performance.change
+
+    @property
+    def _slide(self) -> float | None:
+        """Accuracy lost in the latest change, if that was slow."""
+        change = self._performance.change
+        return change.lost if change is not None and change.kind == "slow" else None
 
     @property
     def clients(self) -> dict[str, ClientState]:
@@ -207,6 +227,7 @@ class Aggregation:
         for metric, value in (
             (telemetry.ACCURACY, self._performance.accuracy),
             (telemetry.REFERENCE_ACCURACY, self._performance.reference),
+            (telemetry.ACCURACY_SLIDE, self._slide),
         ):
             if value is not None:
                 self._series.replace(metric, {(): value})

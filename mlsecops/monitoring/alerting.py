@@ -166,6 +166,28 @@ DEFAULT_RULES: Final[tuple[Rule, ...]] = (
         "changed, or the model or its data was tampered with.",
     ),
     Rule(
+        id="accuracy-slide",
+        metric=telemetry.ACCURACY_SLIDE.name,
+        comparison=">",
+        threshold=0.05,
+        severity=Severity.MEDIUM,
+        atlas="AML.T0020",
+        message="Accuracy on late labels has been falling slowly: the world changes, or somebody "
+        "changes the data bit by bit. Screen recent data before retraining on it.",
+        cooldown=3600.0,
+    ),
+    Rule(
+        id="prediction-drift",
+        metric=telemetry.DRIFTED_PREDICTIONS.name,
+        comparison=">",
+        threshold=0,
+        severity=Severity.MEDIUM,
+        atlas="AML.T0043",
+        message="Confidence or the mix of predicted classes has moved away from the baseline's. "
+        "Surer than usual is as strange as less sure: adversarial inputs are often answered with "
+        "certainty.",
+    ),
+    Rule(
         id="query-rate",
         metric=telemetry.CLIENT_RATE.name,
         comparison=">",

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -31,8 +32,9 @@ Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 _PSI_BINS: Final = 10
-_TERMS: Final = np.arange(1.0, 51.0)
-_LAMBDA_WHERE_P_IS_ONE: Final = 0.2
+_TERMS: Final = np.arange(1.0, 17.0)
+_SIGNS: Final = np.where(_TERMS % 2, 1.0, -1.0)
+_LAMBDA_WHERE_P_IS_ONE: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,9 +110,9 @@ class Distances:
     wasserstein: Floats | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One side of a comparison, in counts.
+    """One side of a comparison, in counts; a reference works things out once, for many windows.
 
     Attributes:
         counts: ``(d, bins)`` rows per bin.
@@ -120,7 +122,7 @@ class Sample:
     counts: Counts
     missing: Counts
 
-    @property
+    @cached_property
     def present(self) -> Counts:
         """Values that are not missing, ``(d,)``."""
         total: Counts = self.counts.sum(axis=1)
@@ -131,13 +133,35 @@ class Sample:
         """Number of rows."""
         return int(self.counts[:1].sum() + self.missing[:1].sum())
 
+    @cached_property
+    def tenths(self) -> Counts:
+        """Which tenth of this sample each bin belongs to, numbered through all features."""
+        total = np.maximum(self.present, 1)[:, None]
+        middle = (self.counts.cumsum(axis=1) - self.counts / 2) / total
+        groups = np.minimum((middle * _PSI_BINS).astype(np.int64), _PSI_BINS - 1)
+        return groups + np.arange(len(groups))[:, None] * (_PSI_BINS + 1)
+
+    @cached_property
+    def shares(self) -> Floats:
+        """Shares of this sample in its own tenths, as ``shares_in``."""
+        return self.shares_in(self)
+
+    def shares_in(self, reference: Sample) -> Floats:
+        """Shares in a reference's tenths, missing values last, smoothed by half a row a bin."""
+        places, width = reference.tenths, _PSI_BINS + 1
+        size = len(places) * width
+        sums = np.bincount(places.ravel(), weights=self.counts.ravel(), minlength=size)
+        table = sums.reshape(-1, width) + 0.5
+        table[:, -1] += self.missing
+        shares: Floats = table / table.sum(axis=1, keepdims=True)
+        return shares
+
 
 def ks_p_value(distance: Floats, n: Counts, m: Counts) -> Floats:
     """Asymptotic p-value of two-sample distances (conservative for discrete features)."""
     effective = np.sqrt(n * m / np.maximum(n + m, 1))
     scaled = (effective + 0.12 + 0.11 / np.maximum(effective, 1e-9)) * distance
-    signs = np.where(_TERMS % 2, 1.0, -1.0)
-    series = 2 * (signs * np.exp(-2 * np.square(_TERMS * scaled[:, None]))).sum(axis=1)
+    series = 2 * np.exp(-2 * np.square(_TERMS * scaled[:, None])) @ _SIGNS
     certain = (scaled < _LAMBDA_WHERE_P_IS_ONE) | (n == 0) | (m == 0)
     return np.where(certain, 1.0, np.clip(series, 0.0, 1.0))
 
@@ -171,11 +195,13 @@ def report(
         sides = reference.counts[chosen], window.counts[chosen]
         ks[chosen], p_value[chosen] = total_variation(*sides), _chi_square(*sides)
         bound[chosen] = 0.0
-    gone, gone_p = _missing(reference, window)
+    gone = np.zeros_like(ks)
     either = (reference.missing > 0) | (window.missing > 0)
-    p_value = np.where(either, np.minimum(1.0, 2 * np.minimum(p_value, gone_p)), p_value)
+    if either.any():
+        gone, gone_p = _missing(reference, window)
+        p_value = np.where(either, np.minimum(1.0, 2 * np.minimum(p_value, gone_p)), p_value)
     verdicts = (_holm(p_value) <= alpha) & (np.maximum(ks, gone) >= effect)
-    shares = _tenths(reference, window)
+    shares = reference.shares, window.shares_in(reference)
     columns = {
         "ks": ks,
         "psi": population_stability(*shares),
@@ -195,27 +221,6 @@ def report(
 def _counted(reference: Sample, window: Sample) -> dict[str, Floats]:
     """Distances as far as counts tell."""
     return dict(zip(("ks", "bound"), ks_from_counts(reference.counts, window.counts), strict=True))
-
-
-def _tenths(reference: Sample, window: Sample) -> tuple[Floats, Floats]:
-    """Shares of both sides in tenths of the reference, smoothed by half a row a bin."""
-    total = np.maximum(reference.present, 1)[:, None]
-    middle = (reference.counts.cumsum(axis=1) - reference.counts / 2) / total
-    groups = np.minimum((middle * _PSI_BINS).astype(np.int64), _PSI_BINS - 1)
-    return _grouped(reference, groups), _grouped(window, groups)
-
-
-def _grouped(side: Sample, groups: Counts) -> Floats:
-    """Smoothed shares per group, missing values last."""
-    features = len(groups)
-    width = _PSI_BINS + 1
-    places = (groups + np.arange(features)[:, None] * width).ravel()
-    sums = np.bincount(places, weights=side.counts.ravel(), minlength=features * width)
-    table = sums.reshape(features, width)
-    table[:, -1] += side.missing
-    smooth = table + 0.5
-    shares: Floats = smooth / smooth.sum(axis=1, keepdims=True)
-    return shares
 
 
 def _chi_square(reference: Counts, window: Counts) -> Floats:

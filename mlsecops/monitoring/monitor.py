@@ -14,6 +14,7 @@ from typing import Any, Final
 from mlsecops.errors import UsageError
 from mlsecops.findings import Alert, Sink
 from mlsecops.monitoring import telemetry
+from mlsecops.monitoring.accuracy import AccuracyChange, AccuracyPoint
 from mlsecops.monitoring.aggregation import Aggregation
 from mlsecops.monitoring.alerting import Alerting, Rule
 from mlsecops.monitoring.baseline import Baseline
@@ -26,6 +27,7 @@ from mlsecops.monitoring.instruments import series_of
 from mlsecops.monitoring.names import bounded
 from mlsecops.monitoring.profile import Profile
 from mlsecops.monitoring.readings import Detector
+from mlsecops.monitoring.recent import Window
 from mlsecops.monitoring.ring import Event, Label, Ring
 from mlsecops.monitoring.telemetry import Metric
 from mlsecops.monitoring.traffic import Reader
@@ -62,6 +64,10 @@ class MonitorState:
         confidences: Upper bound → predictions with a confidence up to it and above the bound
             before.
         anomalies: Detector → rows over its threshold.
+        expected_accuracy: Accuracy to expect of the recent predictions, or None unless the
+            baseline was fitted with labels.
+        accuracy_change: How accuracy last changed, or None.
+        accuracy_points: Accuracy over time, one point for fifty labels, oldest first.
     """
 
     calls: int
@@ -77,6 +83,9 @@ class MonitorState:
     profile: Profile | None
     confidences: Mapping[str, int] = field(default_factory=dict)
     anomalies: Mapping[str, int] = field(default_factory=dict)
+    expected_accuracy: float | None = None
+    accuracy_change: AccuracyChange | None = None
+    accuracy_points: tuple[AccuracyPoint, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -90,6 +99,11 @@ class MonitorState:
             "drift": None if self.drift is None else self.drift.to_dict(),
             "clients": {name: asdict(each) for name, each in self.clients.items()},
             "accuracy": self.accuracy,
+            "expected_accuracy": self.expected_accuracy,
+            "accuracy_change": None
+            if self.accuracy_change is None
+            else asdict(self.accuracy_change),
+            "accuracy_points": [asdict(each) for each in self.accuracy_points],
             "alerts": [alert.to_dict() for alert in self.alerts],
             "profile": None if self.profile is None else {"rows": self.profile.count},
             "confidences": dict(self.confidences),
@@ -114,6 +128,7 @@ class Monitor:
         clock: Unix time in seconds.
         controls: Names of the controls that watch the function → ``"guard"`` or ``"detector"``.
         captures: Where calls are kept as they were; by default none are.
+        window: What counts as recent; 256 rows by default.
     """
 
     def __init__(
@@ -130,6 +145,7 @@ class Monitor:
         clock: Callable[[], float],
         controls: Mapping[str, ControlKind] = MappingProxyType({}),
         captures: Captures | None = None,
+        window: Window | None = None,
     ) -> None:
         if capacity < 1:
             raise UsageError(f"capacity: expected at least 1 call, got {capacity}")
@@ -160,6 +176,7 @@ class Monitor:
             captures=self._captures,
             exported=Exported(rules, self._series, clock),
             failed=self.failed,
+            window=window,
         )
         self._series.refreshers.append(self._refresh)
         worker.serve(self)
@@ -191,6 +208,9 @@ class Monitor:
             profile=None if profile is None else profile.copy(),
             confidences=_apart(self._counted(telemetry.CONFIDENCE_BUCKET)),
             anomalies=self._counted(telemetry.ANOMALY),
+            expected_accuracy=aggregation.watch.expected_accuracy,
+            accuracy_change=aggregation.change,
+            accuracy_points=aggregation.points,
         )
 
     @property

@@ -21,6 +21,7 @@ from mlsecops.monitoring.guards import Guard
 from mlsecops.monitoring.kinds import Fallback, watch
 from mlsecops.monitoring.monitor import Monitor
 from mlsecops.monitoring.readings import Detector
+from mlsecops.monitoring.recent import Window
 from mlsecops.monitoring.recorder import Pending, Recorder, Taps
 from mlsecops.monitoring.traffic import Reader
 from mlsecops.provenance.digest import Digest
@@ -80,6 +81,7 @@ def monitored(
     rules: Iterable[Rule] | None = None,
     sinks: Iterable[Sink] = (),
     capacity: int = 65_536,
+    window: Window | None = None,
     content: bool = True,
     capture: int = 0,
     redact: Callable[[Captured], Captured | None] | None = None,
@@ -111,6 +113,7 @@ def monitored(
         rules: When to raise an alert; ``DEFAULT_RULES`` by default.
         sinks: Callables that are told of each alert, off the caller's thread.
         capacity: Most calls that may wait; more are dropped, counted and alerted.
+        window: Which rows count as recent, by number and by age; the last 256 by default.
         content: Whether inputs and answers are looked at; without, only counts, durations,
             refusals and clients' rates are known, and nothing of a call is copied.
         capture: How many of the newest calls are kept as they were (``monitor.captured``).
@@ -147,6 +150,7 @@ def monitored(
                 guards=watching, detectors=detectors or (), baseline=baseline, labels=request_id
             ),
             captures=capturing.fresh(),
+            window=window,
         )
         return Recorder(
             monitor,

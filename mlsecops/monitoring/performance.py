@@ -1,6 +1,6 @@
 """How good the answers are, once the truth arrives: accuracy with late labels.
 
-predictions by request id ⋈ labels by request id → accuracy of the recent ones → sudden drops
+predictions by request id ⋈ labels by request id → accuracy of the recent ones → drops and slides
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mlsecops.monitoring.accuracy import Accuracy, AccuracyChange, AccuracyPoint
 from mlsecops.monitoring.clients import BoundedMap
 from mlsecops.monitoring.readings import Reading
-from mlsecops.monitoring.telemetry import ACCURACY
+from mlsecops.monitoring.telemetry import ACCURACY, ACCURACY_SLIDE
 
 __all__ = ["Performance"]
 
@@ -43,6 +44,7 @@ class Performance:
         self._labels: BoundedMap[str, list[Any]] = BoundedMap(list, capacity=10_000, ttl=_TTL)
         self._hits: deque[bool] = deque(maxlen=_WINDOW)
         self._first: list[bool] = []
+        self._course = Accuracy()
         self._given = reference
         self._rows = rows
 
@@ -50,6 +52,16 @@ class Performance:
     def accuracy(self) -> float | None:
         """Accuracy of the last 200 labelled predictions, or None without labels."""
         return sum(self._hits) / len(self._hits) if self._hits else None
+
+    @property
+    def points(self) -> tuple[AccuracyPoint, ...]:
+        """Accuracy over time, one point for fifty labels."""
+        return self._course.points
+
+    @property
+    def change(self) -> AccuracyChange | None:
+        """The latest change of accuracy, or None."""
+        return self._course.change
 
     @property
     def reference(self) -> float | None:
@@ -62,7 +74,7 @@ class Performance:
         """Remember an answer until its label arrives."""
         waiting = self._labels.pop(request_id)
         if waiting:
-            self._match(classes, waiting[0])
+            self._match(classes, waiting[0], now)
         else:
             self._predictions.use(request_id, now)[:] = [classes]
 
@@ -76,11 +88,18 @@ class Performance:
         if not known:
             self._labels.use(request_id, now)[:] = [label]
             return False
-        self._match(known[0], label)
+        self._match(known[0], label, now)
         return True
 
     def readings(self) -> list[Reading]:
-        """The accuracy, if it is certain enough to act upon."""
+        """The accuracy, if it is certain enough to act upon, and what a slow change has cost."""
+        change, slide = self.change, []
+        if change is not None and change.kind == "slow":
+            window = f"last {change.labels} labelled predictions"
+            slide = [Reading(metric=ACCURACY_SLIDE, value=change.lost, window=window)]
+        return [*self._recent(), *slide]
+
+    def _recent(self) -> list[Reading]:
         accuracy, reference = self.accuracy, self.reference
         count = len(self._hits)
         if accuracy is None or reference is None or count < _FEWEST:
@@ -93,11 +112,13 @@ class Performance:
         window = f"last {count} labelled predictions"
         return [Reading(metric=ACCURACY, value=accuracy, window=window, reference=reference)]
 
-    def _match(self, classes: NDArray[np.int64], label: Any) -> None:
+    def _match(self, classes: NDArray[np.int64], label: Any, now: float) -> None:
         truth = np.atleast_1d(np.asarray(label))
         if truth.shape != classes.shape:
             raise ValueError(f"label: expected shape {classes.shape}, got {truth.shape}")
-        for hit in (truth == classes).tolist():
+        hits = (truth == classes).tolist()
+        self._course.update(hits, now)
+        for hit in hits:
             self._hits.append(hit)
             if len(self._first) < _REFERENCE:
                 self._first.append(hit)

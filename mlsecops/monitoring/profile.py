@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -27,9 +28,11 @@ Counts = NDArray[np.int64]
 
 _KIND: Final = "profile"
 _MOST_ROWS: Final = 1 << 48
+_MANY: Final = 512
+_LARGEST: Final = np.finfo(np.float64).max
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Layout:
     """Where the bins of each feature lie.
 
@@ -61,7 +64,16 @@ class Layout:
         Returns:
             Counts ``(d, bins)`` and missing ``(d,)``.
         """
-        return self.count(np.sort(rows.T, axis=1))
+        if len(rows) >= _MANY:
+            return self.count(np.sort(rows.T, axis=1))
+        features, width = len(self.names), self.bins
+        slots = np.empty(rows.shape, dtype=np.int64)
+        for feature, bounds in enumerate(self._bounds):
+            slots[:, feature] = bounds.searchsorted(rows[:, feature], side="right")
+        slots += np.arange(features) * width
+        missing = np.isnan(rows)
+        counts = np.bincount(slots[~missing], minlength=width * features)
+        return counts.reshape(features, width), missing.sum(axis=0)
 
     def count(self, ordered: Floats) -> tuple[Counts, Counts]:
         """Count values per bin, and missing values, of columns that are sorted already.
@@ -72,14 +84,20 @@ class Layout:
         Returns:
             Counts ``(d, bins)`` and missing ``(d,)``.
         """
-        ends = np.empty((len(self.names), self.bins + 1), dtype=np.int64)
+        ends: Counts = np.empty((len(self.names), self.bins + 1), dtype=np.int64)
         for row, column, edges in zip(ends, ordered, self.edges, strict=True):
             row[1:-1:2] = column.searchsorted(edges)
-            row[2:-1:2] = column.searchsorted(edges, side="right")
+            # Padding and infinity are no atoms: what is infinite lies in the last gap.
+            row[2:-1:2] = column.searchsorted(np.minimum(edges, _LARGEST), side="right")
         ends[:, 0], ends[:, -1] = 0, (~np.isnan(ordered)).sum(axis=1)
-        # Padding repeats an edge, and a value is an atom only once.
-        counts = np.diff(np.maximum.accumulate(ends, axis=1), axis=1)
-        return counts, ordered.shape[1] - ends[:, -1]
+        return np.diff(ends, axis=1), ordered.shape[1] - ends[:, -1]
+
+    @cached_property
+    def _bounds(self) -> Floats:
+        """Lower ends of all bins but the first ``(d, 2k)``."""
+        bounds = np.repeat(self.edges, 2, axis=1)
+        bounds[:, 1::2] = np.nextafter(bounds[:, 1::2], np.inf)
+        return bounds
 
 
 class Profile:

@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 __all__ = [
     "ACCURACY",
+    "ACCURACY_SLIDE",
     "ALERTS",
     "ALERT_EVENT",
     "ANOMALY",
@@ -28,18 +29,21 @@ __all__ = [
     "CONFIDENCE_BASELINE",
     "CONFIDENCE_BOUNDS",
     "CONFIDENCE_BUCKET",
+    "CONFIDENCE_CHANGES",
     "CONFIDENCE_COUNT",
     "CONFIDENCE_SUM",
     "COVERAGE",
     "DIGEST",
     "DRIFT",
     "DRIFTED_FEATURES",
+    "DRIFTED_PREDICTIONS",
     "DROPPED",
     "DURATION_BOUNDS",
     "DURATION_BUCKET",
     "DURATION_COUNT",
     "DURATION_SUM",
     "ERROR_TYPE",
+    "EXPECTED_ACCURACY",
     "EXTRACTION",
     "FAILURES",
     "LABELS",
@@ -232,6 +236,12 @@ CONFIDENCE_SUM: Final = Metric(
     unit="1",
     description="Sum of the confidences of all predictions.",
 )
+CONFIDENCE_CHANGES: Final = Metric(
+    name="mlsecops.prediction.confidence.changes",
+    kind="counter",
+    unit="{change}",
+    description="Lasting shifts of confidence away from the baseline, up or down.",
+)
 CLASSES: Final = Metric(
     name="mlsecops.prediction.classes",
     kind="counter",
@@ -251,6 +261,12 @@ DRIFTED_FEATURES: Final = Metric(
     kind="gauge",
     unit="{feature}",
     description="Features whose recent distribution differs from the baseline's.",
+)
+DRIFTED_PREDICTIONS: Final = Metric(
+    name="mlsecops.drift.predictions",
+    kind="gauge",
+    unit="1",
+    description="How many of confidence and predicted class differ from the baseline's, 0 to 2.",
 )
 EXTRACTION: Final = Metric(
     name="mlsecops.extraction.score",
@@ -288,6 +304,18 @@ REFERENCE_ACCURACY: Final = Metric(
     unit="1",
     description="Accuracy on the baseline, or over the first labelled predictions without one.",
 )
+EXPECTED_ACCURACY: Final = Metric(
+    name="mlsecops.model.accuracy.expected",
+    kind="gauge",
+    unit="1",
+    description="Accuracy to expect of the recent predictions, by their confidence (no labels).",
+)
+ACCURACY_SLIDE: Final = Metric(
+    name="mlsecops.model.accuracy.slide",
+    kind="gauge",
+    unit="1",
+    description="Accuracy lost in the latest slow change, by the labels that arrived.",
+)
 LABELS: Final = Metric(
     name="mlsecops.model.labels",
     kind="counter",
@@ -320,15 +348,19 @@ METRICS: Final[tuple[Metric, ...]] = (
     CONFIDENCE_BUCKET,
     CONFIDENCE_COUNT,
     CONFIDENCE_SUM,
+    CONFIDENCE_CHANGES,
     CLASSES,
     DRIFT,
     DRIFTED_FEATURES,
+    DRIFTED_PREDICTIONS,
     EXTRACTION,
     COVERAGE,
     CLIENTS,
     CLIENT_RATE,
     ACCURACY,
     REFERENCE_ACCURACY,
+    EXPECTED_ACCURACY,
+    ACCURACY_SLIDE,
     LABELS,
     ALERTS,
 )

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from mlsecops.monitoring import telemetry
 from mlsecops.monitoring.baseline import Baseline
-from mlsecops.monitoring.distances import exact_ks
+from mlsecops.monitoring.changes import Cusum
 from mlsecops.monitoring.drift import DriftReport
 from mlsecops.monitoring.instruments import Series
 from mlsecops.monitoring.profile import Profile
 from mlsecops.monitoring.readings import Observed, Reading
-from mlsecops.monitoring.recent import FEWEST_ROWS, Recent
+from mlsecops.monitoring.recent import FEWEST_ROWS, Recent, Window
 
 __all__ = ["Watch"]
 
@@ -26,6 +26,8 @@ Floats = NDArray[np.float64]
 _ALPHA: Final = 1e-4
 _EFFECT: Final = 0.1
 _MOST_FEATURES: Final = 32
+_RANK_SPREAD: Final = 12**-0.5
+_EVIDENCE: Final = 25.0
 _BUCKETS: Final = np.array(telemetry.CONFIDENCE_BOUNDS)
 _BUCKET_NAMES: Final = (*(f"{bound:g}" for bound in telemetry.CONFIDENCE_BOUNDS), "+Inf")
 
@@ -39,12 +41,16 @@ class Watch:
     Args:
         baseline: Normal, or None.
         series: Where metrics go.
+        window: What counts as recent.
     """
 
-    def __init__(self, baseline: Baseline | None, series: Series) -> None:
+    def __init__(
+        self, baseline: Baseline | None, series: Series, *, window: Window | None = None
+    ) -> None:
         self._baseline = baseline
         self._series = series
-        self._recent = Recent(None if baseline is None else baseline.layout)
+        self._recent = Recent(None if baseline is None else baseline.layout, window or Window())
+        self._cusum = Cusum(0.5, _RANK_SPREAD, threshold=_EVIDENCE)
         self.profile: Profile | None = None if baseline is None else baseline.profile()
         self.drift: DriftReport | None = None
         if baseline is not None and baseline.confidence is not None:
@@ -53,8 +59,12 @@ class Watch:
     @property
     def confidence(self) -> float | None:
         """Mean confidence of the recent predictions, or None without probabilities."""
-        recent = self._recent.confidences
-        return float(recent.mean()) if len(recent) else None
+        return self._recent.confidence
+
+    @property
+    def expected_accuracy(self) -> float | None:
+        """Accuracy to expect of the recent predictions, or None without a calibrated baseline."""
+        return self._recent.right
 
     @property
     def anomaly(self) -> float | None:
@@ -64,18 +74,52 @@ class Watch:
 
     def observe(self, traffic: Observed) -> list[Reading]:
         """Take a batch in and compare the recent window with the baseline."""
-        confidence = self._answers(traffic.probabilities)
+        answers = self._table(traffic.probabilities)
+        confidence = answers[:, 0]
+        self._count(answers)
         profile, flagged = self._inputs(traffic, confidence)
-        size = len(traffic.clients)
-        complete = self._recent.add(size, profile=profile, flagged=flagged, confidence=confidence)
-        return [*self._confidence(), *self._anomalies(), *(self._drift() if complete else ())]
+        complete = self._recent.add(
+            len(traffic.clients),
+            now=float(traffic.at[-1]) if len(traffic.at) else 0.0,
+            profile=profile,
+            flagged=flagged,
+            answers=answers,
+        )
+        return [
+            *self._confidence(),
+            *self._shift(confidence),
+            *self._anomalies(),
+            *(self._drift() if complete else ()),
+        ]
 
-    def _answers(self, probabilities: Floats | None) -> Floats:
-        """Count classes and confidences."""
+    def _table(self, probabilities: Floats | None) -> Floats:
+        """Confidence, predicted class, and probability of being right (NaN if not known)."""
         if probabilities is None or not len(probabilities):
-            return np.empty(0)
-        confidence = probabilities.max(axis=1)
-        for each, count in enumerate(np.bincount(probabilities.argmax(axis=1)).tolist()):
+            return np.empty((0, 3))
+        right = np.full(len(probabilities), np.nan)
+        known = None if self._baseline is None else self._baseline.calibration
+        if known is not None and len(known.curves) == probabilities.shape[1]:
+            right = known.right(probabilities)
+        return np.column_stack([probabilities.max(axis=1), probabilities.argmax(axis=1), right])
+
+    def _shift(self, confidence: Floats) -> list[Reading]:
+        """A lasting shift of confidence: ranks among the baseline's are even without one."""
+        known = np.empty(0) if self._baseline is None else self._baseline.confidences
+        if not len(known) or not len(confidence):
+            return []
+        places = known.searchsorted(confidence), known.searchsorted(confidence, side="right")
+        if not self._cusum.update((places[0] + places[1]) / (2 * len(known))):
+            return []
+        self._series.add(telemetry.CONFIDENCE_CHANGES, 1)
+        window = "since it last was as in the baseline"
+        return [Reading(metric=telemetry.CONFIDENCE_CHANGES, value=1.0, window=window)]
+
+    def _count(self, answers: Floats) -> None:
+        """Count classes and confidences."""
+        if not len(answers):
+            return
+        confidence = answers[:, 0]
+        for each, count in enumerate(np.bincount(answers[:, 1].astype(np.int64)).tolist()):
             if count:
                 self._series.add(telemetry.CLASSES, count, str(each))
         slots = np.bincount(_BUCKETS.searchsorted(confidence), minlength=len(_BUCKETS) + 1)
@@ -83,7 +127,6 @@ class Watch:
             self._series.add(telemetry.CONFIDENCE_BUCKET, count, name)
         self._series.add(telemetry.CONFIDENCE_COUNT, len(confidence))
         self._series.add(telemetry.CONFIDENCE_SUM, float(confidence.sum()))
-        return np.asarray(confidence, dtype=np.float64)
 
     def _inputs(self, traffic: Observed, confidence: Floats) -> tuple[Profile | None, int]:
         """Count the inputs and those that are anomalous."""
@@ -99,15 +142,16 @@ class Watch:
         return profile, int(np.any(list(flags.values()), axis=0).sum())
 
     def _confidence(self) -> list[Reading]:
-        recent = self._recent.confidences
-        if not len(recent):
+        value, count = self.confidence, self._recent.answered
+        if value is None:
             return []
-        value = float(recent.mean())
         self._series.replace(telemetry.CONFIDENCE, {(): value})
-        if len(recent) < FEWEST_ROWS:
+        if self.expected_accuracy is not None:
+            self._series.replace(telemetry.EXPECTED_ACCURACY, {(): self.expected_accuracy})
+        if count < FEWEST_ROWS:
             return []
         reference = None if self._baseline is None else self._baseline.confidence
-        window = f"last {len(recent)} predictions"
+        window = f"last {count} predictions"
         return [
             Reading(metric=telemetry.CONFIDENCE, value=value, window=window, reference=reference)
         ]
@@ -130,12 +174,24 @@ class Watch:
         points: dict[tuple[str, ...], float] = {}
         for name, each in furthest[:_MOST_FEATURES]:
             points[name, "ks"], points[name, "psi"] = each.ks, each.psi
-        if len(self._baseline.confidences):
-            recent = np.sort(self._recent.confidences)
-            distance = exact_ks(self._baseline.confidences, recent)
-            points["prediction.confidence", "ks"] = distance
+        answers = self._prediction_drift(points)
         count = float(len(self.drift.drifted))
         self._series.replace(telemetry.DRIFT, points)
         self._series.replace(telemetry.DRIFTED_FEATURES, {(): count})
         window = f"last {profile.count} rows"
-        return [Reading(metric=telemetry.DRIFTED_FEATURES, value=count, window=window)]
+        inputs = Reading(metric=telemetry.DRIFTED_FEATURES, value=count, window=window)
+        return [inputs, *answers]
+
+    def _prediction_drift(self, points: dict[tuple[str, ...], float]) -> list[Reading]:
+        """Compare confidence and predicted class, and add their distances to the points."""
+        answers = self._recent.answers
+        known = None if self._baseline is None else self._baseline.predictions
+        if known is None or len(answers) < FEWEST_ROWS:
+            return []
+        moved = known.drift(answers, alpha=_ALPHA, effect=_EFFECT)
+        for name, each in moved.features.items():
+            points[name, "ks"], points[name, "psi"] = each.ks, each.psi
+        count = float(len(moved.drifted))
+        self._series.replace(telemetry.DRIFTED_PREDICTIONS, {(): count})
+        window = f"last {len(answers)} predictions"
+        return [Reading(metric=telemetry.DRIFTED_PREDICTIONS, value=count, window=window)]

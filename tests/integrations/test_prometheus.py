@@ -137,9 +137,10 @@ def test_prometheus_reads_a_running_service_and_its_rules_reach_alertmanager(
                 ("digits", "drift"),
                 ("digits", "confidence-low"),
                 ("digits", "input-anomaly"),
+                ("digits", "prediction-drift"),
                 ("flooded", "dropped"),
             }
-            eventually(lambda: firing() >= expected, "four alerts in Alertmanager")
+            eventually(lambda: firing() >= expected, "five alerts in Alertmanager")
             assert firing() == expected
 
 

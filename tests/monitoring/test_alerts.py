@@ -69,7 +69,12 @@ def test_drifted_inputs_raise_drift_confidence_and_anomaly_with_the_digest(digit
     for row in inverted(digits.fresh[:200]):
         predict(row, "c")
     assert predict.monitor.flush(10)
-    assert {alert.rule for alert in alerts} == {"drift", "confidence-low", "input-anomaly"}
+    assert {alert.rule for alert in alerts} == {
+        "drift",
+        "confidence-low",
+        "prediction-drift",
+        "input-anomaly",
+    }
     assert {alert.digest for alert in alerts} == {str(DIGEST)}
     assert all(re.fullmatch(r"AML\.T\d{4}(\.\d{3})?", alert.atlas or "") for alert in alerts)
     assert all(alert.at.tzinfo is not None and alert.window for alert in alerts)
