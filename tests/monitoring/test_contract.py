@@ -88,7 +88,12 @@ def test_alert_has_what_was_promised_and_a_sink_is_any_callable() -> None:
     )
     predict(ROWS + 5)
     settled(predict)
-    assert {alert.rule for alert in told} == {"confidence-low", "drift", "input-anomaly"}
+    assert {alert.rule for alert in told} == {
+        "confidence-low",
+        "drift",
+        "input-anomaly",
+        "prediction-drift",
+    }
     for name in ("rule", "monitor", "client", "digest", "reading", "threshold", "window",
                  "severity", "atlas", "message", "at"):  # fmt: skip
         assert all(hasattr(alert, name) for alert in told)
