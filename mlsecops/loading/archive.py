@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import lzma
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -159,7 +161,11 @@ def archive(source: Source, *, limits: Limits) -> Iterator[Archive]:
         except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
             raise FormatRefused(f"{source.name}: not a readable zip archive: {error}") from error
         with opened:
-            yield Archive(stream, opened, _checked(source, stream, opened, limits))
+            entries = _checked(source, stream, opened, limits)
+            try:
+                yield Archive(stream, opened, entries)
+            except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
+                raise FormatRefused(f"{source.name}: an entry cannot be read: {error}") from error
 
 
 def _checked(
