@@ -108,8 +108,9 @@ def bars(report: Mapping[str, Any]) -> list[Bar]:
 
 
 def _title(name: object) -> str:
-    text = str(name)
-    return text.upper() if len(text) <= 4 else text  # noqa: PLR2004 - acronyms: FGSM, PGD, APGD
+    """Acronyms in capitals: FGSM, PGD-L2, APGD-CE."""
+    parts = str(name).split("-")
+    return "-".join(part.upper() if len(part) <= 4 else part for part in parts)  # noqa: PLR2004 - as said
 
 
 def _conclusion(
