@@ -22,6 +22,7 @@ from mlsecops.monitoring.changes import Adwin, ChangeDetector, Cusum, PageHinkle
 from mlsecops.monitoring.clients import ClientState
 from mlsecops.monitoring.drift import DriftReport, FeatureDrift
 from mlsecops.monitoring.extraction import ExtractionDetector
+from mlsecops.monitoring.features import FeatureAnomalies
 from mlsecops.monitoring.guards import Guard, InputGuard, IsolationGuard, RateLimit
 from mlsecops.monitoring.losses import LossEstimator
 from mlsecops.monitoring.monitor import Monitor, MonitorState
@@ -58,6 +59,7 @@ __all__ = [
     "Estimate",
     "EventSink",
     "ExtractionDetector",
+    "FeatureAnomalies",
     "FeatureDrift",
     "Guard",
     "InputGuard",
