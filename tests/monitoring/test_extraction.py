@@ -135,6 +135,17 @@ def test_exact_retries_are_no_evidence_whatever_is_retried(digits, detector) -> 
     assert detector.score(again, digits.predict(again))[-1] == once
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1e300])
+def test_queries_that_are_no_numbers_blind_nobody(digits, detector, value) -> None:
+    client = f"{value} thief"
+    hostile = digits.fresh[:16].copy()
+    hostile[::2, :3] = value
+    answers = digits.predict(digits.fresh[:16])
+    traffic = Observed(rows=hostile, probabilities=answers, clients=(client,) * 16, at=np.zeros(16))
+    assert all(np.isfinite(each.value) for each in detector.observe(traffic))
+    assert readings(detector, digits, uniform_thief(3, queries=40), client)[0].value > 1
+
+
 def test_evidence_does_not_depend_on_how_queries_are_batched(digits, detector) -> None:
     queries = line_thief(1, digits.fresh, queries=N)
     at_once = readings(detector, digits, queries, "at once")[0].value
