@@ -5,7 +5,7 @@ calibrated for 1 % on 204 benign clients, from rows that no measured client send
 constants were chosen on splits 0 to 2, which are not measured. PRADA judges the same clients after
 their last query. Intervals are exact (Clopper and Pearson) at 95 %.
 
-Run: python -m benchmarks extraction
+Run: python -m benchmarks extraction, or python -m benchmarks.extraction --tasks digits
 """
 
 from __future__ import annotations

@@ -32,8 +32,7 @@ Floats = NDArray[np.float64]
 
 _FEWEST: Final = 100
 _OUTLIER: Final = 3.0
-_MAX_DISTANCES: Final = 5000
-_MAX_BYTES: Final = 60_000
+_MAX_DISTANCES: Final = 1000
 _FIRST: Final = np.array([-2.706056, 4.434685, -2.07119, -0.147981, 0.221157])
 _SECOND: Final = np.array([-3.582633, 5.682633, -1.752461, -0.293762, 0.042981])
 
@@ -42,7 +41,7 @@ _SECOND: Final = np.array([-3.582633, 5.682633, -1.752461, -0.293762, 0.042981])
 class _Client:
     """Growing set, its distances, and all distances of one client."""
 
-    grown: dict[int, list[Floats]] = field(default_factory=dict)
+    grown: dict[int, Floats] = field(default_factory=dict)
     grown_by: dict[int, list[float]] = field(default_factory=dict)
     distances: list[float] = field(default_factory=list)
 
@@ -54,14 +53,24 @@ class PradaDetector:
         delta: W below which a client raises an alarm, in (0, 1).
         capacity: Number of clients remembered; the least recently seen is forgotten.
         ttl: Seconds after which a silent client is forgotten.
+        memory: Bytes of queries kept of a client. The paper keeps all that lie far apart; when they
+            do not fit, the oldest of the class goes.
     """
 
     control: Final = "Extraction detector"
 
-    def __init__(self, *, delta: float = 0.9, capacity: int = 10_000, ttl: float = 3600.0) -> None:
+    def __init__(
+        self,
+        *,
+        delta: float = 0.9,
+        capacity: int = 10_000,
+        ttl: float = 3600.0,
+        memory: int = 2**20,
+    ) -> None:
         if not 0 < delta < 1:
             raise UsageError(f"delta: expected (0, 1), got {delta}")
         self._delta = delta
+        self._memory = memory
         self._clients: BoundedMap[str | None, _Client] = BoundedMap(
             _Client, capacity=capacity, ttl=ttl
         )
@@ -76,7 +85,7 @@ class PradaDetector:
             traffic.rows, classes, traffic.clients, traffic.at, strict=True
         ):
             touched[client] = self._clients.use(client, float(at))
-            _grow(touched[client], row, int(name))
+            _grow(touched[client], row, int(name), memory=self._memory)
         for client, state in touched.items():
             yield Reading(
                 metric=EXTRACTION,
@@ -95,7 +104,7 @@ class PradaDetector:
         rows = np.asarray(x, dtype=np.float64)
         state, shares = _Client(), []
         for row, name in zip(rows, np.asarray(probabilities).argmax(axis=1), strict=True):
-            _grow(state, row.ravel(), int(name))
+            _grow(state, row.ravel(), int(name), memory=self._memory)
             shares.append(self._share(state))
         return np.array(shares)
 
@@ -108,21 +117,19 @@ class PradaDetector:
         return (1 - shapiro_wilk(inner)) / (1 - self._delta)
 
 
-def _grow(state: _Client, row: Floats, name: int) -> None:
+def _grow(state: _Client, row: Floats, name: int, *, memory: int) -> None:
     """Add a query's distance, and the query itself if it lies far from its class's set."""
-    grown = state.grown.setdefault(name, [])
     by = state.grown_by.setdefault(name, [])
-    if not grown:
-        grown.append(row)
+    grown = state.grown.get(name)
+    if grown is None:
+        state.grown[name] = row[None]
         return
-    distance = float(np.sqrt(np.square(np.array(grown) - row).sum(axis=1).min()))
+    distance = float(np.sqrt(np.square(grown - row).sum(axis=1).min()))
     state.distances = [*state.distances[-_MAX_DISTANCES + 1 :], distance]
     if not by or distance > np.mean(by) - np.std(by):
-        by.append(distance)
-        grown.append(row)
-        if sum(map(len, state.grown.values())) * row.nbytes > _MAX_BYTES:
-            # Bounded memory, which the paper does not ask for: the oldest of the class goes.
-            grown.pop(0)
+        state.grown_by[name] = [*by[-_MAX_DISTANCES + 1 :], distance]
+        full = sum(each.nbytes for each in state.grown.values()) > memory
+        state.grown[name] = np.concatenate([grown[1:] if full else grown, row[None]])
 
 
 def shapiro_wilk(values: Floats) -> float:
