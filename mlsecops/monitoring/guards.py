@@ -109,7 +109,8 @@ class InputGuard:
 
     Args:
         baseline: What inputs look like.
-        margin: How far outside the baseline's range a value may lie, in extents of its feature.
+        margin: How far outside the baseline's range a value may lie, in extents of its feature;
+            codes of a categorical feature may not.
         max_rows: Largest batch.
     """
 
@@ -119,8 +120,10 @@ class InputGuard:
         ranges = baseline.anomalies
         self._baseline = baseline
         self._max_rows = max_rows
-        self._low = ranges.low - margin * ranges.extent
-        self._high = ranges.high + margin * ranges.extent
+        # Codes have no order, so there is nothing a little outside of them.
+        allowed = margin * np.where(baseline.inputs.categorical, 0.0, ranges.extent)
+        self._low = ranges.low - allowed
+        self._high = ranges.high + allowed
         self._complete = ranges.complete > 0
 
     def check(self, client: str | None, inputs: Any) -> None:  # noqa: ARG002 - a Guard is told who calls

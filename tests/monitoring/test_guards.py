@@ -92,6 +92,15 @@ def test_ordinary_inputs_pass(guard: InputGuard) -> None:
     guard.check(None, np.full((7, 4), 1.4))
 
 
+def test_codes_outside_those_of_the_baseline_are_refused() -> None:
+    codes = np.random.default_rng(0).integers(0, 4, size=(200, 2)).astype(float)
+    mixed = InputGuard(Baseline.fit(codes, None, categorical=[1]))
+    mixed.check(None, np.array([5.0, 3.0]))
+    for wrong in (np.array([1.0, 4.0]), np.array([1.0, -1.0])):
+        with pytest.raises(InputRefused, match="f1 far outside"):
+            mixed.check(None, wrong)
+
+
 def test_columns_in_another_order_are_refused() -> None:
     rows = np.random.default_rng(0).random((200, 2))
     named = InputGuard(Baseline.fit(rows, None, names=["age", "income"]))
