@@ -21,6 +21,7 @@ from mlsecops.monitoring.captured import Captured
 from mlsecops.monitoring.changes import Adwin, ChangeDetector, Cusum, PageHinkley
 from mlsecops.monitoring.clients import ClientState
 from mlsecops.monitoring.drift import DriftReport, FeatureDrift
+from mlsecops.monitoring.embedding import JointDrift
 from mlsecops.monitoring.extraction import ExtractionDetector
 from mlsecops.monitoring.features import FeatureAnomalies
 from mlsecops.monitoring.guards import Guard, InputGuard, IsolationGuard, RateLimit
@@ -64,6 +65,7 @@ __all__ = [
     "Guard",
     "InputGuard",
     "IsolationGuard",
+    "JointDrift",
     "LabelOnly",
     "Layout",
     "LocalTrails",

@@ -20,6 +20,7 @@ from mlsecops.errors import FormatRefused, UsageError
 from mlsecops.monitoring.anomalies import Anomalies
 from mlsecops.monitoring.calibration import Calibration, Estimate
 from mlsecops.monitoring.drift import DriftReport
+from mlsecops.monitoring.embedding import Embedding, JointDrift
 from mlsecops.monitoring.packing import pack, read, unpack
 from mlsecops.monitoring.profile import Layout, Profile
 from mlsecops.monitoring.reference import Reference
@@ -44,6 +45,7 @@ _KIND: Final = "baseline"
 _KEEP: Final = 100_000
 _ANSWERS: Final = ("prediction.confidence", "prediction.class")
 _PREFIX: Final = "predictions."
+_JOINT: Final = "joint."
 _MOST_CLASSES: Final = 1_000_000
 
 
@@ -62,6 +64,7 @@ class Baseline:
             probabilities.
         labels: Number of classes k; 0 without probabilities.
         anomalies: Scores of single inputs.
+        embedding: Joint distribution of the features.
         accuracy: Accuracy on the labels, or None without labels.
         calibration: How often answers of a confidence are right, or None likewise.
     """
@@ -72,6 +75,7 @@ class Baseline:
     predictions: Reference | None
     labels: int
     anomalies: Anomalies
+    embedding: Embedding
     accuracy: float | None
     calibration: Calibration | None
 
@@ -113,15 +117,19 @@ class Baseline:
         answers = as_answers(probabilities, len(values))
         table = as_predictions(answers)
         accuracy = accuracy_of(table[:, 1], labels)
+        inputs = Reference.fit(values, names=chosen, categorical=codes, keep=keep, rng=rng)
+        predictions = _reference(table, keep=keep, rng=rng) if answers.size else None
+        anomalies = Anomalies.fit(
+            values, table[:, 0], false_positive_rate=as_rate(false_positive_rate), rng=rng
+        )
         return cls(
             shape=shape,
             rows=len(values),
-            inputs=Reference.fit(values, names=chosen, categorical=codes, keep=keep, rng=rng),
-            predictions=_reference(table, keep=keep, rng=rng) if answers.size else None,
+            inputs=inputs,
+            predictions=predictions,
             labels=answers.shape[1],
-            anomalies=Anomalies.fit(
-                values, table[:, 0], false_positive_rate=as_rate(false_positive_rate), rng=rng
-            ),
+            anomalies=anomalies,
+            embedding=Embedding.fit(values, center=anomalies.mean, spread=anomalies.scale, rng=rng),
             accuracy=accuracy,
             calibration=(
                 None if accuracy is None else Calibration.fit(answers, np.asarray(labels))
@@ -199,6 +207,23 @@ class Baseline:
         return self.inputs.drift(
             traffic, alpha=as_rate(alpha), effect=effect, wasserstein=wasserstein
         )
+
+    def joint_drift(self, x: ArrayLike, *, alpha: float = 0.01, seed: int = 0) -> JointDrift:
+        """Compare how all features vary together (MMD), which no feature shows on its own.
+
+        Args:
+            x: ``(n, …)`` inputs, n ≥ 1; of more than 2,000 a sample is compared.
+            alpha: Probability of a false verdict, in (0, 1).
+            seed: Chooses the sample.
+
+        Raises:
+            UsageError: They are not inputs of this baseline's shape, or there are none.
+        """
+        rows = self.table(x)
+        if not len(rows):
+            raise UsageError("inputs: expected at least one row")
+        rng = np.random.default_rng(seed)
+        return self.embedding.compare(rows, alpha=as_rate(alpha), rng=rng)
 
     def prediction_profile(self) -> Profile:
         """An empty profile of confidence and class, for ``prediction_table``.
@@ -287,6 +312,7 @@ class Baseline:
             "accuracy": self.accuracy,
         }
         arrays = self.inputs.arrays() | self.anomalies.arrays()
+        arrays |= {_JOINT + name: each for name, each in self.embedding.arrays().items()}
         if self.predictions is not None:
             arrays |= {_PREFIX + name: each for name, each in self.predictions.arrays().items()}
         if self.calibration is not None:
@@ -322,11 +348,8 @@ class Baseline:
             raise FormatRefused("baseline: names and shape do not fit together")
         accuracy, labels = facts["accuracy"], int(facts["labels"])
         curves = arrays.get("calibration")
-        answers = {
-            name.removeprefix(_PREFIX): each
-            for name, each in arrays.items()
-            if name.startswith(_PREFIX)
-        }
+        answers = _under(_PREFIX, arrays)
+        anomalies = Anomalies.from_arrays(arrays, len(names))
         predictions = Reference.from_arrays(_ANSWERS, answers) if labels else None
         if predictions is not None:
             _check_answers(predictions.sample, labels)
@@ -336,7 +359,10 @@ class Baseline:
             inputs=Reference.from_arrays(names, arrays),
             predictions=predictions,
             labels=labels,
-            anomalies=Anomalies.from_arrays(arrays, len(names)),
+            anomalies=anomalies,
+            embedding=Embedding.from_arrays(
+                _under(_JOINT, arrays), center=anomalies.mean, spread=anomalies.scale
+            ),
             accuracy=None if accuracy is None else float(accuracy),
             calibration=None if curves is None else Calibration.from_arrays(curves, labels),
         )
@@ -354,6 +380,12 @@ def _reference(table: Floats, *, keep: int, rng: np.random.Generator) -> Referen
     """Distributions of the answers; a class is a code without order."""
     codes = np.array([False, True])
     return Reference.fit(table, names=_ANSWERS, categorical=codes, keep=keep, rng=rng)
+
+
+def _under(prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Arrays whose names begin with a prefix, without it."""
+    chosen = {name: each for name, each in arrays.items() if name.startswith(prefix)}
+    return {name.removeprefix(prefix): each for name, each in chosen.items()}
 
 
 def _check_answers(sample: Floats, labels: int) -> None:
