@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.measure import Comparison, table
 
-PARTS = ("__main__", "measure")
+PARTS = ("__main__", "fashion", "measure")
 
 
 def names() -> list[str]:
