@@ -7,7 +7,7 @@ judges nothing: the evaluation recomputes the accuracy from the examples.
 from __future__ import annotations
 
 import math
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from mlsecops.errors import UsageError
@@ -130,17 +130,18 @@ def suite(profile: Literal["quick", "standard", "nightly"], *, eps: float) -> li
 
     Args:
         profile: ``"quick"`` (seconds, each commit): FGSM and PGD; ``"standard"`` (each candidate):
-            APGD-CE and APGD-T; ``"nightly"``: these and Square, which needs no gradient.
+            APGD-CE, and APGD-T with 50 steps a class; ``"nightly"``: these with all 100 steps, and
+            Square, which needs no gradient.
         eps: Radius of the Linf ball, in units of the input.
 
     Raises:
         UsageError: The profile is unknown or the radius is out of range.
     """
-    standard: list[Attack] = [APGD(eps), APGD(eps, loss="targeted-dlr")]
+    targeted = APGD(eps, loss="targeted-dlr")
     profiles: dict[str, list[Attack]] = {
         "quick": [FGSM(eps), PGD(eps, steps=10)],
-        "standard": standard,
-        "nightly": [*standard, Square(eps, queries=5000)],
+        "standard": [APGD(eps), replace(targeted, steps=50)],
+        "nightly": [APGD(eps), targeted, Square(eps, queries=5000)],
     }
     if profile not in profiles:
         raise UsageError(f"unknown suite {profile!r}: expected one of {', '.join(profiles)}")
