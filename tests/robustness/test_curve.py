@@ -14,6 +14,7 @@ from mlsecops.robustness import (
     evaluate_robustness,
     worst_cases,
 )
+from tests.attackers.robustness import Disguised
 
 
 def test_a_curve_is_the_share_of_samples_beyond_each_radius(two_class: Any, samples: Any) -> None:
@@ -73,6 +74,14 @@ def test_the_worst_cases_are_those_of_the_surest_wrong_answers(
         assert case.distance == pytest.approx(0.11)
         assert (case.original == x[case.row]).all()
         assert (case.example == report.worst.examples[case.row]).all()
+
+
+def test_a_case_is_never_of_the_right_answer(two_class: Any, samples: Any) -> None:
+    """Rounding in another batch may turn an example back: here every score is equal."""
+    report = evaluate_robustness(two_class, *samples, [FGSM(0.11)])
+    undecided = Disguised(two_class, on_scores=np.zeros_like)
+    cases = worst_cases(undecided, report, *samples, count=100)
+    assert {(case.label, case.answer) for case in cases} == {(0, 1), (1, 0)}
 
 
 def test_where_nothing_was_fooled_there_is_no_case(two_class: Any, samples: Any) -> None:

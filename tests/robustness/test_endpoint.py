@@ -209,6 +209,17 @@ def test_an_answer_that_is_none_is_refused(plan: Any, message: str) -> None:
         Endpoint(server.url, classes=2).predict(X)
 
 
+def test_an_answer_without_an_end_is_cut_off(
+    two_class: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlsecops.robustness.endpoint._MOST_BYTES", 100)
+    with (
+        served(two_class.predict) as server,
+        pytest.raises(UsageError, match="more than 100 bytes"),
+    ):
+        Endpoint(server.url).predict(X)
+
+
 def test_labels_beyond_the_classes_are_refused() -> None:
     for labels in ([5] * 12, [-1] * 12, [0.5] * 12, [0] * 3):
         with (

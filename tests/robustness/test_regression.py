@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 from mlsecops.errors import GateFailed, UsageError
 from mlsecops.provenance import Digest
-from mlsecops.robustness import FGSM, PGD, Check, Figure, Gate, RobustnessReport
+from mlsecops.robustness import FGSM, PGD, Check, Figure, Gate, RobustnessReport, clopper_pearson
 from mlsecops.robustness.regression import changes
 from mlsecops.robustness.report import Outcomes
 
@@ -69,6 +70,12 @@ def test_samples_compared_with_themselves_settle_what_two_accuracies_cannot() ->
     assert "unpaired" in unpaired.reasons[0]
 
 
+def test_the_bounds_are_those_of_two_exact_ones_at_half_the_error_each() -> None:
+    change = changes(report(range(7, 30)), report(range(10)))[1]
+    gained, lost = (clopper_pearson(k, 500, confidence=0.975) for k in (7, 20))
+    assert change.interval == pytest.approx((gained.low - lost.high, gained.high - lost.low))
+
+
 def test_gains_do_not_hide_losses_in_the_bounds() -> None:
     """Equal accuracy, but every sample turned: nothing is established about the model."""
     change = changes(report(range(250)), report(range(250, 500)))[1]
@@ -91,8 +98,13 @@ def test_the_bounds_of_a_change_hold() -> None:
 
 
 def test_other_samples_cannot_be_compared() -> None:
-    for other in (report((), data=Digest.of(b"others")), report((), data=None), report((), n=400)):
-        judgement = judged(report(()), other)
+    for now, other in (
+        (report(()), report((), data=Digest.of(b"others"))),
+        (report(()), report((), data=None)),
+        (report((), data=None), report((), data=None)),
+        (report(()), report((), n=400)),
+    ):
+        judgement = judged(now, other)
         assert judgement.verdict == "inconclusive"
         assert "same data" in judgement.reasons[0]
 
@@ -119,6 +131,16 @@ def test_a_report_that_went_through_json_compares_as_the_fresh_one() -> None:
 def test_saved_samples_that_contradict_the_count_are_refused(forged: str) -> None:
     data = report(range(90)).to_dict()
     data["worst"]["correct"] = forged
+    with pytest.raises(UsageError, match="worst"):
+        RobustnessReport.from_dict(data)
+
+
+def test_samples_beyond_the_last_are_refused() -> None:
+    """As many right answers as stated, one of them of a sample that is not there."""
+    data = report(range(90)).to_dict()
+    bits = np.unpackbits(np.frombuffer(base64.b64decode(data["worst"]["correct"]), np.uint8))
+    bits[499], bits[503] = 0, 1
+    data["worst"]["correct"] = base64.b64encode(np.packbits(bits).tobytes()).decode()
     with pytest.raises(UsageError, match="worst"):
         RobustnessReport.from_dict(data)
 
