@@ -38,8 +38,10 @@ def require_contained(stream: BinaryIO, *, where: str, limits: Limits) -> int:
     numbers = 0
     try:
         with h5py.File(stream, "r") as file:
+            _require_plain_attributes(h5py, file, where)
             for count, (name, item) in enumerate(_items(h5py, file, where, limits.depth)):
                 limits.require("tensors", count, where=where)
+                _require_plain_attributes(h5py, item, f"{where}: {name}")
                 if isinstance(item, h5py.Dataset):
                     _require_plain(h5py, item, f"{where}: {name}", limits)
                     numbers += int(item.size or 0)
@@ -61,6 +63,14 @@ def _items(h5py: Any, group: Any, where: str, depth: int) -> Iterator[tuple[str,
         yield name, item
         if isinstance(item, h5py.Group):
             yield from _items(h5py, item, where, depth - 1)
+
+
+def _require_plain_attributes(h5py: Any, item: Any, where: str) -> None:
+    """Demand numbers and text: the library crashes on some others when their heap is damaged."""
+    kinds = h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING, h5py.h5t.ENUM
+    for key in item.attrs:
+        if item.attrs.get_id(key).get_type().get_class() not in kinds:
+            raise _unsafe("hdf5-attribute", f"{where}: attribute {key} is no number or text", key)
 
 
 def _require_plain(h5py: Any, item: Any, where: str, limits: Limits) -> None:

@@ -123,7 +123,16 @@ def hostile_hdf5() -> dict[str, Callable[[Any], None]]:
     def soft(file: Any) -> None:
         file["soft"] = h5py.SoftLink("/layers")
 
+    def sequence(file: Any) -> None:
+        held = np.empty(1, h5py.vlen_dtype(np.int32))
+        held[0] = np.arange(3, dtype=np.int32)
+        file.attrs.create("s", held)
+
+    def pointer(file: Any) -> None:
+        file["layers"].attrs.create("r", file["layers"].ref, dtype=h5py.ref_dtype)
+
     return {
+        "sequences in an attribute": sequence, "reference in an attribute": pointer,
         "shape bomb": bomb, "CVE-2026-1669 external storage": external, "virtual": virtual,
         "references": objects, "deep": deep, "CVE-2026-1669 external link": link, "soft link": soft,
     }  # fmt: skip
