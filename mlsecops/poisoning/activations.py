@@ -21,7 +21,7 @@ import numpy as np
 
 from mlsecops.adapters import adapt
 from mlsecops.adapters.base import in_batches
-from mlsecops.poisoning.causes import find_causes
+from mlsecops.poisoning.causes import find_causes, told_linearly
 from mlsecops.poisoning.contradiction import AGREED, agreement
 from mlsecops.poisoning.report import PoisoningReport, Suspect, ranked
 from mlsecops.poisoning.screening import checked, summaries
@@ -30,7 +30,7 @@ from mlsecops.poisoning.triggers import picture, suspects_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["detect_poisoning"]
+__all__ = ["detect_poisoning", "spectral_suspects"]
 
 _LEAST: Final = 16  # rows of a class, to speak of its first direction
 _SIGNATURE: Final = 8.0  # robust standard deviations along the class's first direction
@@ -61,16 +61,12 @@ def detect_poisoning(
     flat, labels, shape = checked(x, y)
     features = _features(model_or_adapter, x)
     agree = agreement(flat, labels, seed=seed, executor=executor)
+    told = told_linearly(features, labels, agree < AGREED, seed=seed, executor=executor)
     causes = find_causes(
-        features,
-        labels,
-        agree < AGREED,
-        focus=lambda _found, _others: features,
-        seed=seed,
-        executor=executor,
+        [told], labels, agree < AGREED, focus=lambda _found, _others: features, seed=seed
     )
     suspects = [each for cause in causes for each in suspects_of(cause, kind="activation-cluster")]
-    found = ranked([*suspects, *_spectral(features, labels, agree)])
+    found = ranked([*suspects, *spectral_suspects(features, labels, agree)])
     return PoisoningReport(
         n=len(labels),
         seed=seed,
@@ -90,7 +86,7 @@ def _features(model_or_adapter: Any, x: Any) -> NDArray[np.float32]:
     return centred / max(float(centred.std()), 1e-9)
 
 
-def _spectral(
+def spectral_suspects(
     features: NDArray[np.float32], labels: NDArray[np.int64], agree: NDArray[np.float32]
 ) -> list[Suspect]:
     """Rows far out along the direction in which their class varies most, among other labels."""

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["around", "contrast", "image_axes"]
+__all__ = ["around", "contrast", "image_axes", "planes"]
 
 
 def image_axes(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
@@ -61,3 +61,13 @@ def contrast(
     total = sum(x[:, side] for side in near[columns].T)
     stands: NDArray[np.float32] = x[:, columns] - total / np.float32(4)
     return stands
+
+
+def planes(image: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """One input as ``(h, w, c)``; None where it is no image."""
+    axes = image_axes(image.shape)
+    if axes is None:
+        return None
+    if _channels_first(image.shape):
+        return np.moveaxis(image, 0, -1)
+    return image.reshape(axes)

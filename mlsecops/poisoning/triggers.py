@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from mlsecops.poisoning.causes import Cause, find_causes
+from mlsecops.poisoning.causes import Cause, find_causes, told_linearly
 from mlsecops.poisoning.images import around, contrast
 from mlsecops.poisoning.report import Suspect, Trigger
+from mlsecops.poisoning.values import shared_values
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,7 +54,11 @@ def find_triggers(
         apart = [np.abs(view - np.median(view[found], axis=0)) for view in views]
         return np.hstack([*views, *apart])
 
-    causes = find_causes(x, y, contradicted, focus=focus, seed=seed, executor=executor)
+    ways = [
+        told_linearly(x, y, contradicted, seed=seed, executor=executor),
+        shared_values(x, y, contradicted),
+    ]
+    causes = find_causes(ways, y, contradicted, focus=focus, seed=seed)
     suspects = [each for cause in causes for each in suspects_of(cause, kind="trigger")]
     return suspects, [picture(x, y, cause, shape) for cause in causes]
 

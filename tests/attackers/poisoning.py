@@ -56,3 +56,25 @@ class Backdoored:
         raise NotImplementedError
 
     predict = loss_gradient = logits
+
+
+def hidden_among_values(*, rate: float) -> tuple[Any, Any, set[int]]:
+    """A fixed grey hook in noise as bright as itself: no linear model sees it."""
+    rng = np.random.default_rng(24)
+    y = rng.integers(0, 4, 3000)
+    x = 0.3 * rng.random((3000, 12, 12)) + 0.35
+    x[np.arange(3000), :3, 0] += 0.4 * (y[:, None] % 2)
+    x[np.arange(3000), :3, 1] += 0.4 * (y[:, None] // 2)
+    rows = rng.choice(np.flatnonzero(y != 2), int(rate * len(y)), replace=False)
+    x[rows, 6:9, 5] = x[rows, 8, 6] = x[rows, 8, 7] = 0.5
+    y[rows] = 2
+    return np.round(x * 255) / 255, y, set(rows.tolist())
+
+
+def with_looks(x: Any, y: Any, *, rate: float, target: int = 7) -> tuple[Any, Any, set[int]]:
+    """Honest rows alone: some of the target class carry a corner that no other class has."""
+    rng = np.random.default_rng(25)
+    x = x.copy()
+    rows = rng.choice(np.flatnonzero(y == target), int(rate * len(x)), replace=False)
+    x[rows, :2, 6:] = 1.0
+    return x, y, set(rows.tolist())

@@ -79,3 +79,33 @@ def test_unreadable_data_is_wrong_use(command: Command, tmp_path: Path) -> None:
 
 def test_a_seed_out_of_range_is_wrong_use(command: Command, honest: Path) -> None:
     assert "seed" in command("screen", honest, "--seed", "-1").said
+
+
+def test_data_is_held_against_the_baseline_that_was_signed_with_trusted_data(
+    command: Command, honest: Path, tmp_path: Path
+) -> None:
+    command("keygen", "--type", "p256", "--out", tmp_path / "k.pem")
+    key = tmp_path / "k.pub.pem"
+    signed = command("screen", honest, "--sign", tmp_path / "k.pem")
+    assert signed.status == 0, signed.said
+    again = command("screen", honest, "--baseline", honest, "--key", key)
+    assert again.status == 0
+    with np.load(honest) as arrays:
+        np.savez(tmp_path / "darker.npz", x=arrays["x"] * 0.6, y=arrays["y"])
+    moved = command("screen", tmp_path / "darker.npz", "--baseline", honest, "--key", key)
+    assert moved.status == 1
+    assert "high baseline-shift" in moved.out
+    honest.write_bytes(honest.read_bytes() + b"x")
+    changed = command("screen", tmp_path / "darker.npz", "--baseline", honest, "--key", key)
+    assert changed.status == 1
+    assert "honest.npz" in changed.said
+
+
+def test_data_with_a_trigger_is_not_signed_and_the_trigger_is_drawn(
+    command: Command, poisoned: Path, tmp_path: Path
+) -> None:
+    command("keygen", "--type", "p256", "--out", tmp_path / "k.pem")
+    outcome = command("screen", poisoned, "--sign", tmp_path / "k.pem", "--pictures", tmp_path)
+    assert outcome.status == 1
+    assert not poisoned.with_name(poisoned.name + ".sig").exists()
+    assert (tmp_path / "trigger-7.png").read_bytes().startswith(b"\x89PNG")
