@@ -13,8 +13,9 @@ import pytest
 from moto import mock_aws
 
 from mlsecops.errors import MLSecOpsError
+from mlsecops.integrations import cloudwatch
 from mlsecops.integrations.cloudwatch import CloudWatch
-from mlsecops.monitoring import Baseline, RateLimit, monitored
+from mlsecops.monitoring import Baseline, RateLimit, instruments, monitored
 from tests.attackers.monitoring import flood
 
 RNG = np.random.default_rng(0)
@@ -27,6 +28,20 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         monkeypatch.setenv(name, "testing")
     with mock_aws():
         yield boto3.client("cloudwatch", region_name="eu-west-1")
+
+
+@pytest.fixture(autouse=True)
+def _own_monitors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Monitors of a test alone: other tests of the process left hundreds."""
+    before = set(instruments._series)
+
+    def fresh() -> Iterator[Any]:
+        for metric, points in instruments.collected():
+            own = [point for point in points if point[0][0] not in before]
+            if own:
+                yield metric, own
+
+    monkeypatch.setattr(cloudwatch, "collected", fresh)
 
 
 def served(name: str) -> Any:
@@ -158,6 +173,27 @@ def test_what_could_not_be_sent_is_sent_the_next_time_and_once() -> None:
     assert sum(sum(each["Counts"]) for each in spread) == 20
     assert all(len(each["Values"]) == len(each["Counts"]) <= 150 for each in spread)
     predict.monitor.close()
+
+
+def test_thousands_of_data_go_in_requests_and_none_is_sent_twice() -> None:
+    cloud, cut = CloudWatch(), Recording()
+    monitors = [monitored(f"many-{i}", client=str)(len) for i in range(150)]
+    for each in monitors:
+        flood(each, 3, "x")
+    whole = cut.put_metric_data
+
+    def once(**request: Any) -> None:
+        cut.refuses = bool(cut.data)
+        whole(**request)
+
+    cut.put_metric_data = once  # type: ignore[method-assign] # only the first request passes
+    with pytest.raises(MLSecOpsError, match="sent 1000 of"):
+        cloud.put(cut)
+    cut.refuses, cut.put_metric_data = False, whole  # type: ignore[method-assign] # as above
+    cloud.put(cut)
+    assert [cut.calls(f"many-{i}") for i in range(150)] == [3.0] * 150
+    for each in monitors:
+        each.monitor.close()
 
 
 def test_monitor_with_a_name_that_cloudwatch_forbids_is_made_plain() -> None:

@@ -90,7 +90,7 @@ def test_page_draws_itself_anew_from_newer_snapshots(served: Any) -> None:
         assert json.loads(get(f"{live.url}snapshot.json")[1])["calls"] == 0
         served.traffic(0, 0.0)
         eventually(
-            lambda: json.loads(get(f"{live.url}snapshot.json")[1])["calls"] == 300, "300 calls"
+            lambda: json.loads(get(f"{live.url}snapshot.json")[1])["processed"] == 300, "300 calls"
         )
         state = json.loads(get(f"{live.url}snapshot.json")[1])
         assert sum(state["confidences"].values()) == 300
