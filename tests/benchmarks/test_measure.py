@@ -37,7 +37,7 @@ def test_a_ratio_is_of_medians_and_an_outlier_does_not_move_it() -> None:
 
 
 def test_the_runner_knows_its_benchmarks_and_names_no_machine() -> None:
-    assert {"hashing", "loading", "attacks", "demo", "poisoning_digits"} <= set(names())
+    assert {"hashing", "loading", "attacks", "demo", "poisoning"} <= set(names())
     assert "measure" not in names()
 
     assert platform.node() not in machine()
