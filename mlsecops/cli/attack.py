@@ -64,7 +64,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--eps", type=float, required=True, help="radius of the ball, in units of the input"
     )
-    parser.add_argument("--profile", choices=("quick", "standard", "nightly"), default="standard")
+    parser.add_argument(
+        "--profile", choices=("quick", "standard", "nightly"), default="standard",
+        help="which attacks, and how much effort each makes; default standard",
+    )  # fmt: skip
     parser.add_argument("--steps", type=int, metavar="N", help="gradient steps; default: profile's")
     parser.add_argument(
         "--queries", type=int, metavar="N", help="questions per sample of square and hopskipjump"
@@ -270,7 +273,8 @@ def _write(
 
     verdict = None if judgement is None else judgement.verdict
     figures = report.to_dict(verdict=verdict)
-    page = robustness_page(figures, floor=options.min_accuracy)
+    before = None if options.earlier is None else read_json(options.earlier)
+    page = robustness_page(figures, before=before, floor=options.min_accuracy)
     files = {"robustness.json": f"{json.dumps(figures, indent=2)}\n", "robustness.html": page}
     files["classes.svg"] = class_picture(by_class(report, y)).svg
     if report.model_digest is not None:

@@ -62,7 +62,7 @@ def robustness_page(
 
     Args:
         report: Plain values of the report (``RobustnessReport.to_dict``).
-        before: Those of the model before it was hardened, drawn beside it.
+        before: Those of an earlier model, say before it was hardened, drawn beside it.
         floor: The gate's lowest accuracy, a share in [0, 1].
         model: What the model is called.
     """
@@ -127,7 +127,7 @@ def _conclusion(
     )
     if before is not None:
         earlier = min(bar.accuracy for bar in bars(before))
-        sentence += f" Before hardening it was {percent(earlier)}."
+        sentence += f" The earlier model had {percent(earlier)}."
     return verdict(
         _VERDICT_TITLES.get(word, "Verdict"),
         tag("p", sentence),
@@ -141,7 +141,7 @@ def _figure(
 ) -> Markup:
     caption = "Bars show accuracy; whiskers its one-sided 95 % bounds."
     if before is not None:
-        caption += " Hollow marks are the model before hardening."
+        caption += " Hollow marks are the earlier model."
     if floor is not None:
         caption += (
             " Green: even the lower bound reaches the floor. Red: even the upper bound does not."

@@ -85,7 +85,9 @@ def test_a_model_is_held_against_the_report_of_the_one_it_replaces(
         figure.update(accuracy=1.0, interval=list(clopper_pearson(100, 100)))
         del figure["correct"]
     earlier.write_text(json.dumps(better))
-    worse = attack("--attack", "fgsm", "--earlier", earlier)
+    out = release.folder / "out"
+    worse = attack("--attack", "fgsm", "--earlier", earlier, "--out", out)
+    assert "The earlier model had 100.0" in (out / "robustness.html").read_text()
     assert worse.status == 1
     assert "change since the earlier report" in worse.out
 
