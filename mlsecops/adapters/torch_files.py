@@ -6,6 +6,7 @@ caller's own module filled with them, go out.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
 
     Place: TypeAlias = Callable[..., Any]
 
+_LENGTH: Final = 8
+_TYPES: Final = {
+    "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "U32": "uint32",
+    "I32": "int32", "U64": "uint64", "I64": "int64", "F16": "float16", "BF16": "bfloat16",
+    "F32": "float32", "F64": "float64", "C64": "complex64", "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu", "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
+}  # fmt: skip
 _ENTRIES: Final = 100_000
 """Storages of one torch file at most: as many as the scan allows entries."""
 OLDEST: Final = (2, 10)
@@ -46,6 +55,41 @@ def read_safetensors(
             return {name: _kept(file.get_tensor(name), place) for name in names}
     except (safetensors.SafetensorError, ValueError, TypeError) as error:
         raise FormatRefused(f"safetensors cannot read the file: {error}") from error
+
+
+def tensors_in(memory: memoryview) -> dict[str, Any]:
+    """Tensors of a whole safetensors file in memory, which stay there: nothing is copied.
+
+    Args:
+        memory: The file's bytes, writable, their header checked.
+
+    Raises:
+        FormatRefused: torch has no such type.
+
+    Source:
+        safetensors format description: length of the header, header, tensors.
+    """
+    torch = require("torch")
+    start = _LENGTH + int.from_bytes(memory[:_LENGTH], "little")
+    header = json.loads(bytes(memory[_LENGTH:start]))
+    header.pop("__metadata__", None)
+    tensors = {}
+    for name, entry in header.items():
+        kind = getattr(torch, _TYPES.get(entry["dtype"], ""), None)
+        if kind is None:
+            raise FormatRefused(f"{name!r}: torch has no type for {entry['dtype']}")
+        first, end = (start + offset for offset in entry["data_offsets"])
+        tensors[name] = _tensor(torch, memory[first:end], kind).view(entry["shape"])
+    return tensors
+
+
+def _tensor(torch: Any, part: memoryview, kind: Any) -> Any:
+    if not part:
+        return torch.empty(0, dtype=kind)
+    flat = torch.frombuffer(part, dtype=torch.uint8)
+    if flat.data_ptr() % kind.itemsize:
+        flat = flat.clone()  # where the writer did not align the header
+    return flat.view(kind)
 
 
 def read_torch(

@@ -13,6 +13,7 @@ from mlsecops.cli.verify import add_trust, trust_from
 from mlsecops.errors import MLSecOpsError, UsageError
 from mlsecops.loading import LoadedModel, SecureLoader
 from mlsecops.loading.decode import FRAMEWORKS
+from mlsecops.loading.tiers import TIERS
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +24,16 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help="builds the model that the weights go into; imported from the path or this folder",
     )  # fmt: skip
     parser.add_argument("--framework", choices=FRAMEWORKS, help="reads the file; default its own")
+    parser.add_argument(
+        "--file",
+        metavar="NAME",
+        help="which file of the folder is the model, where there are several",
+    )
+    parser.add_argument(
+        "--tier", choices=TIERS, default="sealed",
+        help="how the bytes are held: in sealed memory, in place under a lease, or in a file",
+    )  # fmt: skip
+    parser.add_argument("--device", default="cpu", help="where torch tensors go; default cpu")
     parser.add_argument(
         "--allow-global", action="append", default=[], metavar="NAME",
         help="audited name that the file may use besides the built-in list",
@@ -40,9 +51,16 @@ def load_model(path: Path, options: argparse.Namespace) -> LoadedModel:
     require_path(path)
     policy = trust_from(options)
     quiet_frameworks()
-    loader = SecureLoader(policy, allow_globals=options.allow_global)
+    loader = SecureLoader(policy, tier=options.tier, allow_globals=options.allow_global)
     into = None if options.arch is None else build_architecture(options.arch)
-    return loader.load(path, framework=options.framework, into=into, bundle=options.bundle)
+    return loader.load(
+        path,
+        framework=options.framework,
+        into=into,
+        bundle=options.bundle,
+        device=options.device,
+        file=options.file,
+    )
 
 
 def require_path(path: Path) -> None:

@@ -125,6 +125,8 @@ def _safetensors(request: Request) -> Any:
     framework = request.framework or ("torch" if find_spec("torch") else "numpy")
     if request.into is not None:
         framework = "torch"
+    if request.source.memory is not None and framework == "torch" and request.device == "cpu":
+        return fill(request, torch_files.tensors_in(request.source.memory))
     tensors = torch_files.read_safetensors(
         request.source.path, framework=framework, device=request.device, lasting=request.lasting
     )

@@ -30,11 +30,13 @@ class Source:
         name: Name for messages, and for what its extension claims.
         path: Where to open them (``/proc/self/fd/N`` for bytes in memory).
         size: How many there are.
+        memory: The same bytes in memory of our own, where they were read into it.
     """
 
     name: str
     path: str
     size: int
+    memory: memoryview | None = None
 
     def stream(self) -> BinaryIO:
         """Open the bytes at their start; each stream has a position of its own."""
@@ -138,13 +140,15 @@ def snapshot(
             descriptor = open_regular(path)
             stack.callback(os.close, descriptor)
             limits.require("file_bytes", os.fstat(descriptor).st_size, where=name)
-            kept = hold(descriptor, tier=tier, name=name, algorithm=algorithm)
+            keep = name.endswith(".safetensors")
+            kept = hold(descriptor, tier=tier, name=name, algorithm=algorithm, keep=keep)
             try:
                 held[name] = stack.enter_context(kept)
             except OSError as error:
                 raise UsageError(f"cannot hold {name} {tier}: {error.strerror}") from error
         sources = {
-            name: Source(name=name, path=each.path, size=each.size) for name, each in held.items()
+            name: Source(name=name, path=each.path, size=each.size, memory=each.memory)
+            for name, each in held.items()
         }
         taken = Snapshot(sources=sources, held=held)
         yield taken

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
+from mlsecops.adapters.memory import Memory
 from mlsecops.errors import ChangedDuringLoad
 from mlsecops.provenance import Digest
 from mlsecops.provenance.digest import new_hash
@@ -41,6 +42,7 @@ class Held:
         digest: Their digest.
         tier: How they are held.
         confirm: Demands that nobody changed them since they were hashed.
+        memory: The very bytes that were hashed, where they were read into memory of our own.
     """
 
     path: str
@@ -48,6 +50,7 @@ class Held:
     digest: Digest
     tier: Tier
     confirm: Callable[[], None]
+    memory: memoryview | None = None
 
     @property
     def lasting(self) -> bool:
@@ -56,7 +59,9 @@ class Held:
 
 
 @contextlib.contextmanager
-def hold(descriptor: int, *, tier: Tier, name: str, algorithm: str) -> Iterator[Held]:
+def hold(
+    descriptor: int, *, tier: Tier, name: str, algorithm: str, keep: bool = False
+) -> Iterator[Held]:
     """Hold a file's bytes and hash them.
 
     Args:
@@ -64,12 +69,14 @@ def hold(descriptor: int, *, tier: Tier, name: str, algorithm: str) -> Iterator[
         tier: How; see the module.
         name: Name for messages.
         algorithm: Digest algorithm.
+        keep: Whether the bytes become tensors as they are: a pinned file that is read anyhow to
+            be hashed is then read into the memory where they stay.
 
     Raises:
         ChangedDuringLoad: The file changed meanwhile.
     """
     if tier == "pinned" and take_lease(descriptor):
-        yield _pinned(descriptor, name, algorithm)
+        yield _pinned(descriptor, name, algorithm, keep=keep)
         return
     copied = _sealed if tier != "private-copy" and can_seal() else _private
     with copied(descriptor, name, algorithm) as held:
@@ -101,9 +108,13 @@ def take_lease(descriptor: int) -> bool:
     return Path("/proc/self/fd").is_dir()
 
 
-def _pinned(descriptor: int, name: str, algorithm: str) -> Held:
+def _pinned(descriptor: int, name: str, algorithm: str, *, keep: bool) -> Held:
     stamp = stamp_of(os.fstat(descriptor))  # after the lease: from here on nobody writes
-    digest = hash_descriptor(descriptor, name, algorithm=algorithm)
+    memory = None
+    if keep and stamp[2]:
+        digest, memory = _read(descriptor, name, algorithm)
+    else:
+        digest = hash_descriptor(descriptor, name, algorithm=algorithm)
 
     def confirm() -> None:
         if not _leased(descriptor):
@@ -117,6 +128,7 @@ def _pinned(descriptor: int, name: str, algorithm: str) -> Held:
         digest=digest,
         tier="pinned",
         confirm=confirm,
+        memory=memory,
     )
 
 
@@ -166,9 +178,7 @@ def _copied(path: str, size: int, digest: Digest, tier: Tier) -> Held:
 def _copy(source: int, target: int, name: str, algorithm: str) -> tuple[int, Digest]:
     """Copy a file of the size it has now, and hash the buffers that were written."""
     size = os.fstat(source).st_size
-    running = new_hash(algorithm, threads=size > OVERLAP_BYTES)
-    overlap = size > OVERLAP_BYTES
-    buffers = [bytearray(min(CHUNK, size + 1)) for _ in range(2 if overlap else 1)]
+    buffers = [bytearray(min(CHUNK, size + 1)) for _ in range(2 if size > OVERLAP_BYTES else 1)]
 
     def move(turn: int, at: int) -> memoryview:
         # One byte past the end: a file that grew is told, and one that grows cannot hold us.
@@ -177,6 +187,35 @@ def _copy(source: int, target: int, name: str, algorithm: str) -> tuple[int, Dig
         _write(target, part, at)
         return part
 
+    return size, _hashed(move, size, name, algorithm)
+
+
+def _read(source: int, name: str, algorithm: str) -> tuple[Digest, memoryview]:
+    """Read a file of the size it has now into fresh memory, and hash what is there."""
+    size = os.fstat(source).st_size
+    memory = Memory(size, pieces=1)
+    whole, _ = memory.take(0)
+    held = memoryview(whole)[:size]
+
+    def move(_: int, at: int) -> memoryview:
+        memory.take(min(CHUNK, size - at))
+        view = held[at : at + CHUNK]
+        return view[: os.preadv(source, [view], at)]
+
+    return _hashed(move, size, name, algorithm), held
+
+
+def _hashed(move: Callable[[int, int], memoryview], size: int, name: str, algorithm: str) -> Digest:
+    """Hash what a function gives piece by piece, the next piece fetched meanwhile.
+
+    Args:
+        move: From the turn and the bytes so far to the next bytes; none at the end.
+        size: Bytes that are expected.
+        name: Name for messages.
+        algorithm: Digest algorithm.
+    """
+    overlap = size > OVERLAP_BYTES
+    running = new_hash(algorithm, threads=overlap)
     total = 0
     with ThreadPoolExecutor(1) if overlap else contextlib.nullcontext() as mover:
         turn, part = 0, move(0, 0)
@@ -186,9 +225,8 @@ def _copy(source: int, target: int, name: str, algorithm: str) -> tuple[int, Dig
             running.update(part)
             part = following.result() if following else move(turn, total)
     if total != size:
-        got = "more" if total > size else str(total)
-        raise _changed(name, f"{size} bytes", got)
-    return size, Digest(algorithm, running.digest())
+        raise _changed(name, f"{size} bytes", "more" if total > size else str(total))
+    return Digest(algorithm, running.digest())
 
 
 def _write(target: int, view: memoryview, at: int) -> None:

@@ -37,6 +37,17 @@ def test_an_architecture_is_filled(command: Command, release: Release) -> None:
     assert json.loads(outcome.out)["model"]["framework"] == "torch"
 
 
+def test_the_tier_and_the_file_are_chosen(command: Command, release: Release) -> None:
+    options = ("load", release.model, "--key", release.public, "--format", "json")
+    name = next(path.name for path in release.model.glob("*.safetensors"))
+    outcome = command(*options, "--tier", "pinned", "--file", name, "--device", "cpu")
+    assert outcome.status == 0
+    assert json.loads(outcome.out)["tier"] == "pinned"
+    assert command(*options, "--file", "absent.pt").status == 2
+    assert command(*options, "--device", "nowhere").status == 2
+    assert command(*options, "--tier", "open").status == 2
+
+
 def test_a_tampered_model_is_refused_by_name(command: Command, release: Release) -> None:
     tamper(release.model / "model.safetensors")
     outcome = command("load", release.model, "--key", release.public)

@@ -214,3 +214,33 @@ def test_a_racing_writer_gets_no_byte_into_a_load(file: Any, trusting: Any, tier
                 outcomes["refused"] += 1
     assert outcomes["refused"], "the writer never met a load"
     assert true(trusting(tier=tier).load(file).model)
+
+
+def test_pinned_safetensors_of_every_type_are_what_the_library_reads(
+    tmp_path: Any, trusting: Any, signer: Any
+) -> None:
+    values = torch.arange(24).reshape(4, 6)
+    kinds = [
+        *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+        *(torch.uint16, torch.uint32, torch.uint64, torch.float16, torch.bfloat16),
+        *(torch.float32, torch.float64, torch.complex64, torch.float8_e4m3fn, torch.float8_e5m2),
+    ]
+    weights = {str(kind): values.to(kind) for kind in kinds}
+    weights |= {"empty": torch.empty(0, 3), "scalar": torch.tensor(3.5)}
+    place = tmp_path / "model.safetensors"
+    safetensors_torch.save_file(weights, place, metadata={"made": "here"})
+    data = place.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    odd = tmp_path / "odd.safetensors"  # a header of a length that aligns nothing
+    odd.write_bytes(
+        (length + 1).to_bytes(8, "little") + data[8 : 8 + length] + b" " + data[8 + length :]
+    )
+    for path in (place, odd):
+        sign(path, signer)
+        found = trusting(tier="pinned").load(path).model
+        assert found.keys() == weights.keys()
+        for name, tensor in weights.items():
+            assert found[name].dtype == tensor.dtype
+            assert found[name].shape == tensor.shape
+            bits = [each.reshape(-1).view(torch.uint8) for each in (found[name], tensor)]
+            assert torch.equal(*bits)
