@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.conftest import program
 
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 
 
 def free_port() -> int:

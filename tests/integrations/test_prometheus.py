@@ -142,6 +142,17 @@ def test_prometheus_reads_a_running_service_and_its_rules_reach_alertmanager(
             }
             eventually(lambda: firing() >= expected, "five alerts in Alertmanager")
             assert firing() == expected
+            alerts = json.loads(get(f"{pager}/api/v2/alerts"))
+            labels = [each["labels"] for each in alerts if each["labels"]["rule"] == "dropped"]
+            # AlertmanagerSink gives the same, so that both count as one.
+            assert labels == [
+                {
+                    "alertname": "MlsecopsDropped",
+                    "monitor": "flooded",
+                    "rule": "dropped",
+                    "severity": "high",
+                }
+            ]
 
 
 def test_page_satisfies_promtool_and_has_the_names_of_the_table() -> None:
