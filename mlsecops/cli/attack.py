@@ -297,7 +297,12 @@ def _print(
         from mlsecops.reports import judgement_findings  # noqa: PLC0415 - only these need it
 
         artifact = _target(options)
-        found = [] if judgement is None else judgement_findings(judgement, artifact=artifact)
+        held = options.format == "junit"  # a floor that holds is a passed test, and no code finding
+        found = (
+            []
+            if judgement is None
+            else judgement_findings(judgement, artifact=artifact, readings=held)
+        )
         print_findings(found, options.format, checked=[artifact])
 
 

@@ -48,16 +48,22 @@ def escape_markdown(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", plain).replace("://", "&#58;//").replace("@", "&#64;")
 
 
-def judgement_findings(judgement: Judgement, *, artifact: str) -> list[Finding]:
+def judgement_findings(
+    judgement: Judgement, *, artifact: str, readings: bool = False
+) -> list[Finding]:
     """What stands in the way of a pass, as findings; none for a pass.
 
     Args:
         judgement: What the gate said.
         artifact: Path or name of the model.
+        readings: Whether to list the floors that hold, too, as information.
     """
-    severity = Severity.HIGH
     rule = f"robustness-{judgement.verdict}"
+    told = [(rule, Severity.HIGH, reason) for reason in judgement.reasons]
+    if readings:
+        held = (each for each in judgement.readings if each.verdict == "pass")
+        told += [("robustness-pass", Severity.INFO, str(each)) for each in held]
     return [
-        Finding(rule=rule, severity=severity, message=reason, where="", artifact=artifact)
-        for reason in judgement.reasons
+        Finding(rule=name, severity=severity, message=message, where="", artifact=artifact)
+        for name, severity, message in told
     ]

@@ -61,6 +61,11 @@ def test_a_failed_gate_reaches_sarif_and_junit(attack: Any) -> None:
     assert json.loads(sarif.out)["runs"][0]["results"][0]["ruleId"] == "robustness-fail"
     junit = ET.fromstring(attack(*words, "junit").out)  # noqa: S314 - our own output
     assert junit.get("failures") == "1"
+    held = ("--attack", "fgsm", "--min-accuracy", "0.3", "--min-clean", "0.3", "--format")
+    suites = ET.fromstring(attack(*held, "junit").out)  # noqa: S314 - our own output
+    assert (suites.get("tests"), suites.get("failures")) == ("2", "0")
+    assert "against a floor of 0.300: pass" in "".join(suites.itertext())
+    assert json.loads(attack(*held, "sarif").out)["runs"][0]["results"] == []
 
 
 def test_other_floors_gate_too(attack: Any) -> None:
