@@ -228,7 +228,8 @@ def _check_values(data: bytes, header: int, offsets: Counts, rows: int) -> None:
     """Refuse values that are out of order, or do not stand for that many rows."""
     values = np.frombuffer(data, "<f4", offset=header)
     low, high = np.frombuffer(data, "<f4", 2, header - 2 * _ITEM)
-    if np.isnan(values).any() or not (low <= values.min() and values.max() <= high):
+    # A NaN makes its extremes NaN, and so fails the comparison.
+    if not (low <= values.min() and values.max() <= high):
         raise FormatRefused("sketch: a value is no number, or out of range")
     weights = np.exp2(np.arange(len(offsets) - 1))
     if (np.diff(offsets) * weights).sum() != rows:

@@ -317,6 +317,8 @@ def test_baseline_that_was_replaced_after_signing_is_refused(
         ("predictions.edges", np.zeros((3, 4))),
         ("sample", np.full((64, 3), [np.nan, 1.0, 2.0])),
         ("sample", np.full((64, 3), [2.0, 1.0, 3.0])),
+        ("sample", np.full((64, 3), [1.0, 2.0, 3.0], dtype=np.float32)),
+        ("sample", np.full((63, 3), [1.0, 2.0, 3.0])),
     ],
 )
 def test_forged_distributions_are_refused(
