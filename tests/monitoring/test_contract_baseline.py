@@ -1,4 +1,4 @@
-"""What users rely on: the contract's sentences on Baseline, Profile and what a monitor's state holds of them."""
+"""What users rely on: the contract's sentences on Baseline, Profile and a monitor's state."""
 
 from __future__ import annotations
 
@@ -17,18 +17,16 @@ def test_fit_has_the_promised_arguments_and_default_names() -> None:
     parameters = inspect.signature(Baseline.fit).parameters
     assert list(parameters)[:5] == ["x", "probabilities", "labels", "names", "categorical"]
     assert parameters["labels"].default is None
-    assert (
-        parameters["names"].kind is parameters["categorical"].kind is inspect.Parameter.KEYWORD_ONLY
-    )
+    for name in ("names", "categorical"):
+        assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
     assert Baseline.fit(X, ANSWERS).names == ("f0", "f1", "f2")
-    assert tuple(Baseline.fit(X, None, names=["a", "b", "c"], categorical=["c"]).drift(X).features) == (
-        "a", "b", "c"
-    )  # fmt: skip
+    named = Baseline.fit(X, None, names=["a", "b", "c"], categorical=["c"])
+    assert tuple(named.drift(X).features) == ("a", "b", "c")
 
 
 def test_drift_of_rows_and_of_a_profile_has_names_and_readings() -> None:
     baseline = Baseline.fit(X, ANSWERS)
-    moved = X + [0.0, 1.0, 0.0]
+    moved = X + np.array([0.0, 1.0, 0.0])
     for traffic in (moved, moved.tolist(), baseline.profile().update(moved)):
         report = baseline.drift(traffic)
         assert report.drifted == ("f1",)
