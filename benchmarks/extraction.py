@@ -38,6 +38,7 @@ FIRST_SPLIT = 10
 SPLITS = 3
 BUDGETS = (50, 150, 500, 1500, 5000)
 QUOTA = 1000
+WORLDS = 20
 
 Found = dict[tuple[str, str], list[int]]
 """Kind and name of a client → the query at which each one raised an alarm, or 0."""
@@ -104,6 +105,26 @@ def unseen(task: Task, rng: np.random.Generator) -> Found:
     return found
 
 
+def hinted(task: Task, rng: np.random.Generator, *, names: int) -> bool:
+    """Whether forty benign clients and a thief under many names give a hint.
+
+    Each sends 16 queries; a quarter of the thief's are noise, so that no name alarms alone.
+    """
+    detector = calibrated(task, rng)
+    for number in range(40 + names):
+        queries = natural(rng, task)[:16]
+        if number >= 40:
+            queries[::4] = THIEVES["uniform"](rng, task)[:4]
+        traffic = Observed(
+            rows=queries,
+            probabilities=task.answer(queries),
+            clients=(f"c{number}",) * len(queries),
+            at=np.zeros(len(queries)),
+        )
+        list(detector.observe(traffic))
+    return bool(detector.resembling())
+
+
 def report(found: Found) -> None:
     for (kind, name), queries in found.items():
         hits = [each for each in queries if each]
@@ -157,6 +178,10 @@ def main() -> None:
         print(f"\n{name}: {QUERIES} queries a client, declared rate {RATE:.0%}\n")
         report(dict(sorted(found.items())))
         totals(found, "benign")
+        task, rng = load(name, FIRST_SPLIT), np.random.default_rng(0)
+        for names in (0, 4, 8, 16):
+            hints = sum(hinted(task, rng, names=names) for _ in range(WORLDS))
+            print(f"hint at one thief under {names:2} names: {hints}/{WORLDS}")
         for (kind, client), queries in found.items():
             everyone.setdefault((kind, f"{name} {client}"), []).extend(queries)
         print(f"\n{name}: agreement of an i.i.d. thief's copy, and days at {QUOTA} queries a day\n")
