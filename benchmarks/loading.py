@@ -7,7 +7,7 @@ nothing. Memory is touched and given back first, so that no hypervisor hands it 
 CPU is of the whole process; "over" is what we spend beyond the peer, for each GiB; peak is what the
 process grew by at most, for each byte of the file.
 
-Run: ``python -m benchmarks loading [--mib 1024] [--rounds 7]``
+Run: ``python -m benchmarks loading [--mib 512] [--rounds 5]``
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ FILES: Final = {"safetensors": "model.safetensors", "torch zip": "model.pt"}
 def main() -> int:
     """Measure each way of loading each format, in turns, and print the medians."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mib", type=int, default=1024, help="size of the model")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--mib", type=int, default=512, help="size of the model")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--one", nargs=2, metavar=("FILE", "WAY"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
