@@ -199,16 +199,12 @@ class Registry:
 
     def _quarantine_twins(self, digest: Digest, event: Mapping[str, Any]) -> None:
         """Forbid what the same files are called under other algorithms; the digest is already."""
-        record = self._state().holding(digest)
         try:
+            record = self._state().holding(digest)
             roots = () if record is None else self._store.roots(record)
         except (RegistryError, VerificationError, OSError) as error:
-            warnings.warn(
-                f"{digest.short} is quarantined, but not what its files are called under other "
-                f"algorithms: {error}; revoke the key that signed it as well",
-                MLSecOpsWarning,
-                stacklevel=3,
-            )
+            told = f"not what its files are called under other algorithms: {error}; revoke the key"
+            warnings.warn(f"{digest.short} is quarantined, {told}", MLSecOpsWarning, stacklevel=3)
             return
         twins = [str(root) for root in roots if root != digest]
         wider = {**event, "type": "quarantine-extended", "also": twins}
