@@ -6,7 +6,7 @@ TORCH := torch==2.13.0
 OUT ?= demo-out
 MINUTES ?= 10
 
-.PHONY: demo test lint bench peers fuzz docs notebooks clean
+.PHONY: demo test lint bench peers fuzz docs clean
 
 demo: .venv/.demo  ## the whole pipeline on real data, six deliverables in $(OUT)
 	$(BIN)/mlsecops demo --out $(OUT) --overwrite

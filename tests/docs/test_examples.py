@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,21 @@ def test_the_page_of_the_command_line_names_every_command_and_no_other() -> None
     text = (ROOT / "docs" / "cli.md").read_text("utf-8")
     named = set(re.findall(r"^\| `mlsecops (\w+)", text, flags=re.MULTILINE))
     assert named == set(COMMANDS)
+
+
+def test_the_table_of_extras_names_every_extra_and_no_other() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    text = (ROOT / "docs" / "quickstart.md").read_text("utf-8")
+    rows = re.findall(r"^\| (`.*?`) \|", text.partition("\n## Extras\n")[2], flags=re.MULTILINE)
+    named = re.findall(r"`([\w-]+)`", " ".join(rows))
+    assert sorted(named) == sorted(project["optional-dependencies"])
+
+
+def test_every_page_stands_in_the_navigation_and_nothing_else_does() -> None:
+    nav = tomllib.loads((ROOT / "zensical.toml").read_text("utf-8"))["project"]["nav"]
+    named = re.findall(r"[\w/-]+\.md", str(nav))
+    pages = (ROOT / "docs").rglob("*.md")
+    assert sorted(named) == sorted(str(page.relative_to(ROOT / "docs")) for page in pages)
 
 
 def test_the_page_of_errors_draws_the_whole_tree() -> None:
