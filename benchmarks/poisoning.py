@@ -4,6 +4,7 @@ Detectors were changed while looking at the triggers TUNED with seed 1; those HE
 before and only measured. Each case draws place, colour and target anew. Recall is of the union of
 both calls; label noise counts for flipped labels alone, and there every kind counts as false.
 Intervals are 95 % bootstrap intervals over cases, as the rows of one are found together or not.
+``--only art`` puts the Adversarial Robustness Toolbox's detectors to the same nets.
 
 Run: ``python -m benchmarks poisoning`` or ``python benchmarks/poisoning.py --seeds 2 --only held``
 """
@@ -11,7 +12,8 @@ Run: ``python -m benchmarks poisoning`` or ``python benchmarks/poisoning.py --se
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,19 +21,34 @@ import torch
 
 from benchmarks.poison import cases as made
 from benchmarks.poison.models import trained
-from mlsecops.poisoning import detect_poisoning, screen_dataset
+from mlsecops.integrations.art_poisoning import art_poisoning
+from mlsecops.poisoning import Suspect, detect_poisoning, screen_dataset
 
 RATES = (0.01, 0.05, 0.10)
+PEERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ART activations": ("ActivationDefence", {}),
+    "ART activations, silhouette": (
+        "ActivationDefence",
+        {"cluster_analysis": "silhouette-scores"},
+    ),
+    "ART spectral": ("SpectralSignatureDefense", {}),
+    "ART spectral, told 5 %": ("SpectralSignatureDefense", {"expected_pp_poison": 0.05}),
+}
+Search = Callable[[made.Case], Iterable[Suspect]]
 
 
-def rates_of(case: made.Case) -> tuple[float, float]:
-    """Recall and false-positive rate of both calls' union."""
+def ours(case: made.Case) -> list[Suspect]:
+    """What both calls accuse together."""
     found = [
         *screen_dataset(case.x, case.y).suspects,
         *detect_poisoning(trained(case.x, case.y), case.x, case.y).suspects,
     ]
     flips = case.name.startswith("flip")
-    accused = {each.index for each in found if flips or each.kind != "label-noise"}
+    return [each for each in found if flips or each.kind != "label-noise"]
+
+
+def rates(case: made.Case, accused: set[int]) -> tuple[float, float]:
+    """Recall and false-positive rate."""
     planted = set(case.planted.tolist())
     recall = len(accused & planted) / len(planted) if planted else float("nan")
     return recall, len(accused - planted) / (len(case.y) - len(planted))
@@ -44,11 +61,12 @@ def interval(values: list[float]) -> tuple[float, float]:
     return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
 
 
-def report(name: str, cases: Iterable[made.Case]) -> None:
+def report(name: str, cases: Iterable[made.Case], search: Search = ours) -> None:
     """Print each case's rates and the mean over the cases with its interval."""
     measured: list[tuple[float, float]] = []
     for case in cases:
-        recall, false = rates_of(case)
+        found = search(case)
+        recall, false = rates(case, {each.index for each in found})
         measured.append((recall, false))
         print(f"  {case.name:22s} recall {recall:.3f} false {false:.4f}", flush=True)
     recalls, falses = ([m[i] for m in measured] for i in (0, 1))
@@ -71,17 +89,18 @@ def backdoors(stamps: Iterable[Any], rate: float, seeds: Iterable[int]) -> Itera
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=1, help="data sets per trigger and rate")
-    parser.add_argument("--only", choices=("clean", "flip", "held", "tuned", "moving"))
+    parser.add_argument("--only", choices=("clean", "flip", "held", "tuned", "moving", "art"))
     parser.add_argument("--rate", type=float, choices=RATES, help="this share of poison alone")
     options = parser.parse_args()
-    rates = RATES if options.rate is None else (options.rate,)
+    shares = RATES if options.rate is None else (options.rate,)
     seeds = range(100, 100 + options.seeds)
     parts = {
         "clean": lambda: report("untouched", (made.untouched(100 + i) for i in range(4))),
-        "flip": lambda: flips(rates),
-        "held": lambda: patterns("held out", made.HELD_OUT, made.HELD_OUT_BLENDS, rates, seeds),
-        "tuned": lambda: patterns("tuned on", made.TUNED, made.TUNED_BLENDS, rates, [1]),
-        "moving": lambda: patterns("moving", [made.moving], [], rates, seeds),
+        "flip": lambda: flips(shares),
+        "held": lambda: patterns("held out", made.HELD_OUT, made.HELD_OUT_BLENDS, shares, seeds),
+        "tuned": lambda: patterns("tuned on", made.TUNED, made.TUNED_BLENDS, shares, [1]),
+        "moving": lambda: patterns("moving", [made.moving], [], shares, seeds),
+        "art": lambda: peers(seeds),
     }
     torch.set_num_threads(1)
     for name, measure in parts.items():
@@ -93,6 +112,20 @@ def flips(rates: Iterable[float]) -> None:
     """Flipped labels; one in a hundred is lost among honest mistakes, so not at that rate."""
     for rate in set(rates) - {0.01}:
         report(f"flip {rate:.0%}", (made.flipped(rate, 100 + i) for i in range(2)))
+
+
+def theirs(case: made.Case, *, detector: str, settings: dict[str, Any]) -> Iterable[Suspect]:
+    """What one of the toolbox's detectors accuses."""
+    net = trained(case.x, case.y)
+    return art_poisoning(net, case.x, case.y, detector=detector, settings=settings).suspects
+
+
+def peers(seeds: Iterable[int]) -> None:
+    """The toolbox's detectors on untouched data and on patches that are held out."""
+    for name, (detector, settings) in PEERS.items():
+        search = partial(theirs, detector=detector, settings=settings)
+        report(f"{name}: untouched", (made.untouched(100 + i) for i in range(2)), search)
+        report(f"{name}: BadNets 5%", backdoors(made.HELD_OUT, 0.05, seeds), search)
 
 
 def patterns(

@@ -7,8 +7,9 @@ an Adapter, Keras on torch included.
 
 from __future__ import annotations
 
+import contextlib
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -61,8 +62,9 @@ def estimator(
 
 
 class _Scores:
-    """What every estimator answers: log-probabilities, and no training."""
+    """What every estimator answers: log-probabilities and activations, and no training."""
 
+    layer_names = ("features",)
     adapter: Adapter
     nb_classes: int
     shape: tuple[int, ...]
@@ -75,6 +77,12 @@ class _Scores:
     def predict(self, x: Any, **_: Any) -> Array:
         """Log-probabilities ``(n, k)``."""
         return _log_softmax(self.adapter.logits(x))
+
+    def get_activations(self, x: Any, layer: int | str, **_: Any) -> Array:
+        """Penultimate activations ``(n, d)``, under any name but an output's."""
+        if layer not in {-1, 0, "features"}:
+            raise UsageError(f"layer {layer!r}: an Adapter shows only its penultimate one, 0")
+        return self.adapter.features(x)
 
     def fit(self, x: Any, y: Any, **_: Any) -> None:
         """Refuse: the model that is judged is not the one to train."""
@@ -112,11 +120,17 @@ class _Gradients(_Scores):
         losses = -self.predict(x)[range(len(x)), _labels(y)]
         return losses if reduction == "none" else getattr(losses, reduction)()
 
-    def get_activations(self, x: Any, layer: int | str, **_: Any) -> Array:
-        """Penultimate activations ``(n, d)``, under any name but an output's."""
-        if layer not in {-1, 0, "features"}:
-            raise UsageError(f"layer {layer!r}: an Adapter shows only its penultimate one, 0")
-        return self.adapter.features(x)
+
+@contextlib.contextmanager
+def seeded(seed: int | list[int]) -> Iterator[None]:
+    """Numpy's global generator, which the toolbox draws from, seeded for the time of the block."""
+    random = cast("Any", require("numpy").random)
+    before = random.get_state()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.set_state(before)
 
 
 @cache

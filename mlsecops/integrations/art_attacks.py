@@ -6,14 +6,13 @@ the ball and judged like any other example, so that its figure stands beside our
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlsecops._extras import require
 from mlsecops.errors import UsageError
-from mlsecops.integrations.art import estimator
+from mlsecops.integrations.art import estimator, seeded
 from mlsecops.robustness.base import Searching, require_norm, require_radius
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ class ArtAttack(Searching):
             classes=batch.adapter.logits(x[:1]).shape[1],
             bounds=(float(batch.low.min()), float(batch.high.max())),
         )
-        with _seeded(batch.seeds()[0] if len(batch) else [batch.seed]):
+        with seeded(batch.seeds()[0] if len(batch) else [batch.seed]):
             found = self._build(made).generate(x.copy(), y=batch.y)
         return batch.ball.project(found)
 
@@ -87,15 +86,3 @@ class ArtAttack(Searching):
             return kind(made, **{**taken, **self.settings})
         except (TypeError, ValueError, exceptions.EstimatorError) as error:
             raise UsageError(f"{self.name}: the toolbox refuses it: {error}") from error
-
-
-@contextlib.contextmanager
-def _seeded(seed: list[int]) -> Iterator[None]:
-    """Numpy's global generator from a seed, for the time of the block."""
-    random = cast("Any", require("numpy").random)
-    before = random.get_state()
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        random.set_state(before)
