@@ -1,13 +1,13 @@
 """Run benchmarks and print one table of ratios: ``python -m benchmarks [name …]``.
 
-A benchmark is a module of this folder. One that compares has ``comparisons()``, and all of them
-share the table; one that measures something else (detection rates, memory) has ``main()`` and
-prints its own.
+A benchmark is a module of this folder with ``comparisons()`` or ``main()``; the others help them.
+Comparisons share one table; what measures something else (detection rates, memory) prints its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import os
 import platform
 import sys
@@ -17,13 +17,20 @@ from pathlib import Path
 
 from benchmarks.measure import Comparison, table
 
-PARTS = ("__main__", "fashion", "measure")
+HOME = Path(__file__).parent
+STARTS = {"comparisons", "main"}
 
 
-def names() -> list[str]:
-    """Every benchmark there is."""
-    modules = Path(__file__).parent.glob("*.py")
-    return sorted(path.stem for path in modules if path.stem not in PARTS)
+def names(home: Path = HOME) -> list[str]:
+    """Every benchmark there is: read, not imported, since some import a framework."""
+    return sorted(
+        path.stem for path in home.glob("*.py") if path.stem != "__main__" and _runs(path)
+    )
+
+
+def _runs(path: Path) -> bool:
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    return any(isinstance(each, ast.FunctionDef) and each.name in STARTS for each in body)
 
 
 def machine() -> str:

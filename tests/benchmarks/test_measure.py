@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +39,13 @@ def test_a_ratio_is_of_medians_and_an_outlier_does_not_move_it() -> None:
 
 def test_the_runner_knows_its_benchmarks_and_names_no_machine() -> None:
     assert {"hashing", "loading", "attacks", "demo", "poisoning"} <= set(names())
-    assert "measure" not in names()
-
+    assert not {"measure", "fashion", "__main__"} & set(names())
     assert platform.node() not in machine()
+
+
+def test_every_benchmark_listed_can_be_run_and_no_helper_is_listed(tmp_path: Path) -> None:
+    (tmp_path / "compares.py").write_text("def comparisons(): ...\n")
+    (tmp_path / "prints.py").write_text("def main(): ...\n")
+    (tmp_path / "helps.py").write_text("class A:\n    def main(self): ...\n\ndef load(): ...\n")
+    (tmp_path / "broken.py").write_text("raise SystemExit\ndef main(): ...\n")
+    assert names(tmp_path) == ["broken", "compares", "prints"]
