@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 from mlsecops.cli.inputs import read_json, read_samples, write_files
 from mlsecops.cli.models import add_model_options, load_model, require_callable
+from mlsecops.cli.options import add_format
 from mlsecops.cli.scan import print_findings
 from mlsecops.cli.screen import seed
 from mlsecops.cli.terminal import progress, show, show_json
@@ -83,7 +84,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="also write robustness.json, .html, classes.svg and, to be signed, attestation.json",
     )  # fmt: skip
     parser.add_argument("--seed", type=seed, default=0, help="makes the attacks repeatable")
-    parser.add_argument("--format", choices=("text", "json", "sarif", "junit"), default="text")
+    add_format(parser, "sarif", "junit")
     add_model_options(parser)
 
 
@@ -314,7 +315,8 @@ def _target(options: argparse.Namespace) -> str:
 def _text(report: RobustnessReport, judgement: Judgement | None) -> str:
     lines = [f"{report.n} samples, seed {report.seed}, one-sided 95 % bounds"]
     figures = [report.clean, *report.attacks.values(), report.worst]
-    lines += [f"  {figure.name:<10} {_accuracy(figure)} {_settings(figure)}" for figure in figures]
+    rows = (f"  {figure.name:<10} {_accuracy(figure)} {_settings(figure)}" for figure in figures)
+    lines += [row.rstrip() for row in rows]
     failed = [check for check in report.checks if check.outcome != "pass"]
     passed = len(report.checks) - len(failed)
     lines.append(f"self-checks: {passed} of {len(report.checks)} passed")

@@ -11,6 +11,7 @@ from typing import Any
 
 from mlsecops.cli.inputs import add_datasets, read_datasets, read_json, read_text, write_file
 from mlsecops.cli.models import require_path
+from mlsecops.cli.options import add_action, add_format
 from mlsecops.cli.terminal import note, plural, show, show_json
 from mlsecops.cli.verify import add_trust, trust_from
 from mlsecops.errors import DigestMismatch, UsageError, VerificationError
@@ -22,29 +23,31 @@ from mlsecops.signing import Bundle, Verified, bundle_path, ignore_for, verify
 from mlsecops.signing.certificates import identity
 from mlsecops.signing.oms import read_payload
 
-EXAMPLE = (
-    "example: mlsecops bom build model/ --dataset train=data/ --out bom.cdx.json\n"
-    "         mlsecops bom verify bom.cdx.json --model model/ --dataset train=data/ --key pub.pem"
-)
+_BUILD = "mlsecops bom build model/ --dataset train=data/ --out bom.cdx.json"
+_LINT = "mlsecops bom lint bom.cdx.json"
+_VERIFY = "mlsecops bom verify bom.cdx.json --model model/ --dataset train=data/ --key pub.pem"
+EXAMPLE = f"example: {_BUILD}\n         {_VERIFY}"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.epilog = EXAMPLE
     actions = parser.add_subparsers(dest="action", required=True, metavar="build|lint|verify")
-    _configure_build(actions.add_parser("build", help="write the bill of a model"))
-    lint = actions.add_parser("lint", help="find what is wrong with a bill")
-    lint.add_argument("bill", type=Path, metavar="F")
-    lint.add_argument("--format", choices=("text", "json"), default="text")
-    _configure_verify(actions.add_parser("verify", help="recompute what a bill says"))
+    _configure_build(add_action(actions, "build", "write the bill of a model", _BUILD))
+    lint = add_action(actions, "lint", "find what is wrong with a bill", _LINT)
+    lint.add_argument("bill", type=Path, metavar="F", help="CycloneDX bill (JSON)")
+    add_format(lint)
+    _configure_verify(add_action(actions, "verify", "recompute what a bill says", _VERIFY))
 
 
 def _configure_build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help="model folder or file")
     add_datasets(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="F")
+    parser.add_argument("--out", type=Path, required=True, metavar="F", help="bill to write")
     parser.add_argument("--name", help="what the model is called; default the path's last part")
-    parser.add_argument("--spec-version", choices=("1.6", "1.7"), default="1.7")
+    parser.add_argument(
+        "--spec-version", choices=("1.6", "1.7"), default="1.7", help="of CycloneDX; default 1.7"
+    )
     parser.add_argument(
         "--robustness", type=Path, metavar="F", help="robustness.json; default the signed one"
     )
@@ -53,7 +56,7 @@ def _configure_build(parser: argparse.ArgumentParser) -> None:
 
 
 def _configure_verify(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bill", type=Path, metavar="F")
+    parser.add_argument("bill", type=Path, metavar="F", help="CycloneDX bill (JSON)")
     parser.add_argument("--model", type=Path, required=True, metavar="M", help="folder or file")
     add_datasets(parser)
     parser.add_argument(
@@ -61,7 +64,7 @@ def _configure_verify(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--bundle", type=Path, metavar="F", help="default DIR/model.sig")
     add_trust(parser)
-    parser.add_argument("--format", choices=("text", "json"), default="text")
+    add_format(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mlsecops.cli.options import add_format
 from mlsecops.cli.terminal import show, show_json
 from mlsecops.loading.quarantine import convert
 
@@ -20,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--memory", type=int, default=4096, metavar="MIB", help="the child's memory"
     )
     parser.add_argument("--seconds", type=float, default=120, help="the child's time")
-    parser.add_argument("--format", choices=("text", "json"), default="text")
+    add_format(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -16,7 +16,9 @@ EXAMPLE = "example: mlsecops dashboard --out monitoring/ --window 15s"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.epilog = EXAMPLE
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for the files"
+    )
     parser.add_argument("--window", metavar="15s", help="how far alert rules look back on counters")
     parser.add_argument("--name", default="model", help="the monitor's name")
     parser.add_argument(

@@ -26,7 +26,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.epilog = EXAMPLE
     parser.add_argument("--model", type=Path, required=True, metavar="M", help="folder or file")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for the deliverables"
+    )
     parser.add_argument("--name", help="what the pipeline is called; default the model's path")
     add_datasets(parser)
     parser.add_argument(

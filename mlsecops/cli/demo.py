@@ -15,9 +15,14 @@ EXAMPLE = "example: mlsecops demo --out demo-out --seed 0"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.epilog = EXAMPLE
-    parser.add_argument("--out", type=Path, default=Path("demo-out"), metavar="DIR")
+    parser.add_argument(
+        "--out", type=Path, default=Path("demo-out"), metavar="DIR", help="default demo-out"
+    )
     parser.add_argument("--seed", type=_seed, default=0, help="makes the figures repeatable")
-    parser.add_argument("--framework", choices=("torch", "tensorflow"), default="torch")
+    parser.add_argument(
+        "--framework", choices=("torch", "tensorflow"), default="torch",
+        help="trains and serves the model; default torch",
+    )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace results in DIR")
 
 

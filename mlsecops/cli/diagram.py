@@ -20,7 +20,9 @@ EXAMPLE = (
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.epilog = EXAMPLE
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for the drawing"
+    )
     parser.add_argument("--title", default="Pipeline", help="what the pipeline is called")
     add_controls(parser)
 

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 from mlsecops._files import write_atomically
+from mlsecops.cli.options import add_algorithm, add_format
 from mlsecops.cli.terminal import byte_progress, plural, visible
-from mlsecops.provenance.digest import SIZES
 from mlsecops.provenance.manifest import Manifest, hash_path
 
 EXAMPLE = "example: mlsecops hash data/ --format sha256sums --out SHA256SUMS"
@@ -18,10 +18,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.epilog = EXAMPLE
     parser.add_argument("path", metavar="PATH", help="file, folder or URL (s3://bucket/model)")
-    parser.add_argument("--algorithm", choices=tuple(SIZES), default="sha256")
-    parser.add_argument(
-        "--format", choices=("text", "json", "sha256sums", "croissant"), default="text"
-    )
+    add_algorithm(parser)
+    add_format(parser, "sha256sums", "croissant")
     parser.add_argument(
         "--cache",
         metavar="F",

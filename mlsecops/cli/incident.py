@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mlsecops.cli.inputs import read_json
+from mlsecops.cli.options import add_action
 from mlsecops.cli.registry import add_registry_options, open_registry
 from mlsecops.cli.terminal import show, show_json
 from mlsecops.errors import UsageError
@@ -18,10 +19,13 @@ from mlsecops.findings import Alert, Severity
 from mlsecops.incident import Incident, Playbook, PlaybookStep, Step
 from mlsecops.registry import Registry
 
-EXAMPLE = (
-    "example: mlsecops incident --location reg open alert.json --key pub.pem --signer key.pem\n"
-    "         mlsecops incident --location reg run ID --key pub.pem --signer key.pem --dry-run"
-)
+_COMMAND = "mlsecops incident --location reg"
+_SIGNED = "--key pub.pem --signer key.pem"
+_OPEN = f"{_COMMAND} open alert.json {_SIGNED}"
+_RUN = f"{_COMMAND} run ID {_SIGNED} --dry-run"
+_COMPLETE = f"{_COMMAND} complete ID remediate --by alice --note 'client blocked' {_SIGNED}"
+_SHOW = f"{_COMMAND} show ID --key pub.pem"
+EXAMPLE = f"example: {_OPEN}\n         {_RUN}"
 _ID: Final = re.compile(r"inc-[0-9a-f]{20}")
 
 
@@ -30,22 +34,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLE
     parser.add_argument("--location", type=Path, metavar="DIR", help="the registry's folder")
     actions = parser.add_subparsers(dest="action", required=True, metavar="open|run|complete|show")
-    opening = actions.add_parser("open", help="open the incident of an alert")
-    opening.add_argument("alert", type=Path, metavar="ALERT.json")
-    running = actions.add_parser("run", help="run the default playbook as far as it goes")
-    running.add_argument("id", type=_identity, metavar="ID")
+    opening = add_action(actions, "open", "open the incident of an alert", _OPEN)
+    opening.add_argument("alert", type=Path, metavar="ALERT.json", help="what a monitor raised")
+    running = add_action(actions, "run", "run the default playbook as far as it goes", _RUN)
+    running.add_argument("id", type=_identity, metavar="ID", help="what open printed")
     running.add_argument("--dry-run", action="store_true", help="only say what would be done")
     running.add_argument(
         "--approve", nargs="+", action="extend", default=[], metavar="STEP",
         help="steps that may go ahead where approval is required",
     )  # fmt: skip
-    completing = actions.add_parser("complete", help="record that people have done a manual step")
-    completing.add_argument("id", type=_identity, metavar="ID")
-    completing.add_argument("step", metavar="STEP")
+    completing = add_action(
+        actions, "complete", "record that people have done a manual step", _COMPLETE
+    )
+    completing.add_argument("id", type=_identity, metavar="ID", help="what open printed")
+    completing.add_argument("step", metavar="STEP", help="which step, such as remediate")
     completing.add_argument("--by", required=True, help="who did it")
     completing.add_argument("--note", required=True, help="what was done")
-    showing = actions.add_parser("show", help="how an incident, or every one, stands")
-    showing.add_argument("id", type=_identity, nargs="?", metavar="ID")
+    showing = add_action(actions, "show", "say how an incident, or every one, stands", _SHOW)
+    showing.add_argument("id", type=_identity, nargs="?", metavar="ID", help="default all")
     for action in (opening, running, completing):
         add_registry_options(action, writes=True)
     add_registry_options(showing, writes=False)

@@ -19,9 +19,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.epilog = EXAMPLE
     parser.add_argument(
-        "--type", choices=("p256", "p384", "p521", "ed25519", "rsa"), default="p256"
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="KEY.pem")
+        "--type", choices=("p256", "p384", "p521", "ed25519", "rsa"), default="p256",
+        help="kind of key; default p256",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="KEY.pem",
+        help="private key to write; the public one goes to KEY.pub.pem beside it",
+    )  # fmt: skip
     parser.add_argument(
         "--password-env", metavar="NAME", help="environment variable that holds its password"
     )

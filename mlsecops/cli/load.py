@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlsecops.cli.models import add_model_options, load_model
+from mlsecops.cli.options import add_format
 from mlsecops.cli.terminal import show, show_json
 from mlsecops.loading import LoadedModel
 
@@ -19,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLE
     parser.add_argument("path", type=Path, metavar="PATH", help="model folder or file")
     add_model_options(parser)
-    parser.add_argument("--format", choices=("text", "json"), default="text")
+    add_format(parser)
 
 
 def run(options: argparse.Namespace) -> int:

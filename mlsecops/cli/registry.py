@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from mlsecops.cli.inputs import read_text, write_file
+from mlsecops.cli.options import add_action, add_format
 from mlsecops.cli.sign import read_signer
 from mlsecops.cli.terminal import show, show_json
 from mlsecops.cli.verify import add_trust, trust_from
@@ -15,9 +16,9 @@ from mlsecops.errors import UsageError
 from mlsecops.registry import Registry, Version
 from mlsecops.signing import PublicKey, Signer
 
-EXAMPLE = (
-    "example: mlsecops registry --location reg publish digits model/ --key pub.pem --signer key.pem"
-)
+_COMMAND: Final = "mlsecops registry --location reg"
+_SIGNED: Final = "--key pub.pem --signer key.pem"
+EXAMPLE = f"example: {_COMMAND} publish digits model/ {_SIGNED}"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,22 +26,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLE
     parser.add_argument("--location", type=Path, metavar="DIR", help="the registry's folder")
     actions = parser.add_subparsers(dest="action", required=True, metavar="|".join(_ACTIONS))
-    for name, (_, about, arguments) in _ACTIONS.items():
-        action = actions.add_parser(name, help=about, description=about)
+    for name, (_, about, words, arguments) in _ACTIONS.items():
+        writes = name in _WRITES
+        trust = _SIGNED if writes else "--key pub.pem"
+        action = add_action(actions, name, about, f"{_COMMAND} {name} {words} {trust}")
         for argument in arguments:
             argument(action)
-        add_registry_options(action, writes=name in _WRITES)
+        add_registry_options(action, writes=writes)
 
 
 def add_registry_options(parser: argparse.ArgumentParser, *, writes: bool) -> None:
     """Declare where a registry is, whom it trusts, and, where it is written, who signs its log."""
-    parser.add_argument("--location", type=Path, default=argparse.SUPPRESS, metavar="DIR")
+    parser.add_argument(
+        "--location", type=Path, default=argparse.SUPPRESS, metavar="DIR",
+        help="the registry's folder; may stand before the action too",
+    )  # fmt: skip
     add_trust(parser)
     parser.add_argument(
         "--log-key", nargs="+", default=[], metavar="PUB",
         help="public keys of the log's operators; default those of --key",
     )  # fmt: skip
-    parser.add_argument("--format", choices=("text", "json"), default="text")
+    add_format(parser)
     if writes:
         parser.add_argument(
             "--signer", type=Path, metavar="KEY.pem", help="private key that signs the log"
@@ -169,18 +175,21 @@ def _with_folder(parser: argparse.ArgumentParser) -> None:
 
 
 def _with_stage(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("version", type=_number, metavar="VERSION")
-    parser.add_argument("stage", choices=("approved", "serving"))
+    parser.add_argument("version", type=_number, metavar="VERSION", help="its number")
+    parser.add_argument("stage", choices=("approved", "serving"), help="what it becomes")
 
 
 def _with_version(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "version", type=_number_or_serving, nargs="?", default="serving", metavar="VERSION|serving"
-    )
+        "version", type=_number_or_serving, nargs="?", default="serving",
+        metavar="VERSION|serving", help="its number, or the one that serves (default)",
+    )  # fmt: skip
 
 
 def _with_target(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", metavar="NAME|sha256:HEX")
+    parser.add_argument(
+        "target", metavar="NAME|sha256:HEX", help="what serves of a model, or a digest"
+    )
     parser.add_argument("--reason", required=True, help="why, for people who are refused")
 
 
@@ -192,12 +201,26 @@ def _with_checkpoint(parser: argparse.ArgumentParser) -> None:
 _WRITES: Final = frozenset({"publish", "promote", "quarantine", "rollback"})
 _Argument = Callable[[argparse.ArgumentParser], None]
 _Action = Callable[[Registry, argparse.Namespace], Outcome]
-_ACTIONS: Final[dict[str, tuple[_Action, str, tuple[_Argument, ...]]]] = {
-    "publish": (_publish, "Keep a signed folder as the next version.", (_named, _with_folder)),
-    "promote": (_promote, "Approve a version or let it serve.", (_named, _with_stage)),
-    "resolve": (_resolve, "Verify a version and say where it lies.", (_named, _with_version)),
-    "quarantine": (_quarantine, "Forbid a digest to everybody.", (_with_target,)),
-    "rollback": (_rollback, "Let the newest older version serve that may.", (_named,)),
-    "history": (_history, "What happened to a model.", (_named,)),
-    "verify-log": (_verify_log, "Verify every event of the log.", (_with_checkpoint,)),
-}
+_ACTIONS: Final[dict[str, tuple[_Action, str, str, tuple[_Argument, ...]]]] = {
+    "publish": (
+        _publish, "keep a signed folder as the next version", "digits model/",
+        (_named, _with_folder),
+    ),
+    "promote": (
+        _promote, "approve a version or let it serve", "digits 2 serving", (_named, _with_stage),
+    ),
+    "resolve": (
+        _resolve, "verify a version and say where it lies", "digits serving",
+        (_named, _with_version),
+    ),
+    "quarantine": (
+        _quarantine, "forbid a digest to everybody", 'digits --reason "wrong answers"',
+        (_with_target,),
+    ),
+    "rollback": (_rollback, "let the newest older version serve that may", "digits", (_named,)),
+    "history": (_history, "say what happened to a model", "digits", (_named,)),
+    "verify-log": (
+        _verify_log, "verify every event of the log", "--pinned checkpoint.txt",
+        (_with_checkpoint,),
+    ),
+}  # fmt: skip

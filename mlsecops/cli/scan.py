@@ -6,6 +6,7 @@ import argparse
 import os
 from collections.abc import Iterable, Iterator
 
+from mlsecops.cli.options import add_format
 from mlsecops.cli.terminal import plural, show, show_json
 from mlsecops.findings import Finding, Severity
 from mlsecops.loading import Verdict, scan_each
@@ -17,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.epilog = EXAMPLE
     parser.add_argument("path", nargs="+", metavar="PATH", help="files or folders")
-    parser.add_argument("--format", choices=("text", "json", "sarif", "junit"), default="text")
+    add_format(parser, "sarif", "junit")
     parser.add_argument(
         "--strict", action=argparse.BooleanOptionalAction, default=None,
         help="refuse what could not be checked, too; the default when CI is set",

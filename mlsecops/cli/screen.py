@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mlsecops.cli.inputs import read_samples
 from mlsecops.cli.keygen import ask_password, password_from
+from mlsecops.cli.options import add_format
 from mlsecops.cli.scan import print_findings
 from mlsecops.cli.terminal import plural, show, show_json
 from mlsecops.cli.verify import add_trust, trust_from
@@ -40,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--password-env", metavar="NAME", help="variable with the key's password")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="draw each trigger there")
     parser.add_argument("--seed", type=seed, default=0, help="makes the folds repeatable")
-    parser.add_argument("--format", choices=("text", "json", "sarif", "junit"), default="text")
+    add_format(parser, "sarif", "junit")
 
 
 def seed(text: str) -> int:

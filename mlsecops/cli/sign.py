@@ -8,9 +8,9 @@ from pathlib import Path
 
 from mlsecops import signing
 from mlsecops.cli.keygen import ask_password, password_from
+from mlsecops.cli.options import add_algorithm
 from mlsecops.cli.terminal import byte_progress
 from mlsecops.errors import UsageError
-from mlsecops.provenance.digest import SIZES
 from mlsecops.provenance.statement import Statement
 from mlsecops.provenance.tree import DEFAULT_IGNORE
 from mlsecops.signing.detached import sign_detached
@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--detached", action="store_true",
         help="a bare RSA-PSS signature in FILE.sig instead of a bundle (one file, RSA key)",
     )  # fmt: skip
-    parser.add_argument("--algorithm", choices=tuple(SIZES), default="sha256")
+    add_algorithm(parser)
     parser.add_argument(
         "--spec-names", action="store_true",
         help="name a single file by its base name; deployed verifiers read only the default",

@@ -6,6 +6,7 @@ import argparse
 from datetime import UTC, datetime
 from pathlib import Path
 
+from mlsecops.cli.options import add_format
 from mlsecops.cli.terminal import show_json
 from mlsecops.errors import UsageError
 from mlsecops.signing.policy import TrustPolicy
@@ -31,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--at", type=moment, metavar="TIME", help="verify as of then (ISO 8601; UTC by default)"
     )
     parser.add_argument("--cache", type=Path, metavar="F", help="digests of unchanged files")
-    parser.add_argument("--format", choices=("text", "json"), default="text")
+    add_format(parser)
 
 
 def moment(text: str) -> datetime:

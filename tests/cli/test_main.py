@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import pty
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -49,6 +52,24 @@ def test_each_command_has_help_with_an_example(command: Command, name: str) -> N
     assert outcome.status == 0
     assert f"usage: mlsecops {name}" in outcome.out
     assert f"example: mlsecops {name}" in outcome.out
+
+
+def parsers(name: str) -> Iterator[argparse.ArgumentParser]:
+    """The parser of a command and those of its actions."""
+    parser = argparse.ArgumentParser(prog=f"mlsecops {name}")
+    import_module(f"mlsecops.cli.{name}").configure(parser)
+    yield parser
+    for each in parser._actions:
+        if isinstance(each, argparse._SubParsersAction):
+            yield from each.choices.values()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_option_says_what_it_does_and_each_action_has_an_example(name: str) -> None:
+    for parser in parsers(name):
+        silent = [each.dest for each in parser._actions if not each.help]
+        assert set(silent) <= {"action"}, parser.prog  # the actions have a help each
+        assert f"example: mlsecops {name} " in str(parser.epilog), parser.prog
 
 
 @pytest.mark.parametrize("name", COMMANDS)
