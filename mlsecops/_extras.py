@@ -57,14 +57,13 @@ def require(module: str) -> Any:
         if error.name is None or not (module == error.name or module.startswith(f"{error.name}.")):
             raise
         raise MissingExtra(
-            f"{module} is not installed; install it with: "
-            f'pip install "mlsecops-sdk[{extra_of(module)}]"',
+            f"{module} is not installed; install it with: pip install {package_of(module)}",
             name=module,
         ) from error
 
 
-def extra_of(module: str) -> str:
-    """Name of the extra that brings a module (``"all"`` when none is its own)."""
-    return next(
-        (extra for name, extra in EXTRA_OF.items() if f"{module}.".startswith(f"{name}.")), "all"
-    )
+def package_of(module: str) -> str:
+    """What pip is asked for to bring a module: an extra of ours, or the package if none does."""
+    extras = (extra for name, extra in EXTRA_OF.items() if f"{module}.".startswith(f"{name}."))
+    extra = next(extras, None)
+    return module.partition(".")[0] if extra is None else f'"mlsecops-sdk[{extra}]"'
