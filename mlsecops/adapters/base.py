@@ -215,6 +215,13 @@ def softmax(logits: Array) -> Array:
     return cast("Array", shifted / shifted.sum(axis=1, keepdims=True))
 
 
+def log_probabilities(probabilities: Array) -> Array:
+    """Logarithms ``(n, k)``, with the smallest float32 in place of zero."""
+    import numpy as np  # noqa: PLC0415 - as above
+
+    return cast("Array", np.log(np.maximum(probabilities, np.finfo(np.float32).tiny)))
+
+
 def require_width(shape: Sequence[int], classes: int | None) -> None:
     """Insist on outputs of shape ``(n, k)``.
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from mlsecops._extras import require
-from mlsecops.adapters.base import batches, float_rows, require_width, softmax
+from mlsecops.adapters.base import (
+    batches,
+    float_rows,
+    log_probabilities,
+    require_width,
+    softmax,
+)
 from mlsecops.errors import UsageError
 
 if TYPE_CHECKING:
@@ -69,9 +75,7 @@ class OnnxAdapter:
         rows = float_rows(x)
         parts = [self._batch(rows[part]) for part in batches(len(rows), size=self._size)]
         scores = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        if not self._gives_probabilities:
-            return scores
-        return cast("Array", np.log(np.maximum(scores, np.finfo(np.float32).tiny)))
+        return log_probabilities(scores) if self._gives_probabilities else scores
 
     def loss_gradient(self, x: Array, y: Labels) -> NoReturn:
         """Not available.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from mlsecops.adapters.base import float_rows, in_batches, require_width
+from mlsecops.adapters.base import float_rows, in_batches, log_probabilities, require_width
 from mlsecops.adapters.sklearn_files import decode_skops, encode_skops
 from mlsecops.errors import FormatRefused, UsageError
 
@@ -60,9 +60,7 @@ class SklearnAdapter:
 
     def logits(self, x: Array) -> Array:
         """Log-probabilities ``(n, k)``: all that scikit-learn's classifiers have in common."""
-        import numpy as np  # noqa: PLC0415 - as above
-
-        return cast("Array", np.log(np.maximum(self.predict(x), np.finfo(np.float32).tiny)))
+        return log_probabilities(self.predict(x))
 
     def loss_gradient(self, x: Array, y: Labels) -> tuple[Array, Array]:
         """Not available.

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from mlsecops._extras import require
-from mlsecops.adapters.base import batches, float_rows, softmax
+from mlsecops.adapters.base import batches, float_rows, log_probabilities, softmax
 from mlsecops.errors import UsageError
 from mlsecops.robustness.journal import Journal, key_of
 
@@ -123,9 +123,7 @@ class Endpoint:
     def logits(self, x: Array) -> Array:
         """Scores ``(n, k)``: the endpoint's logits, else the logarithm of its probabilities."""
         answers = self._answers(x)
-        if self._scores == "logits":
-            return answers
-        return cast("Array", np.log(np.maximum(answers, np.finfo(np.float32).tiny)))
+        return answers if self._scores == "logits" else log_probabilities(answers)
 
     def loss_gradient(self, x: Array, y: Any) -> NoReturn:
         """Not available.
