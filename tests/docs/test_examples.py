@@ -17,6 +17,8 @@ from tests.docs.examples import PAGES, ROOT, Step, steps
 
 _NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 _LINK = re.compile(r"\]\((?!https?://|#|mailto:)([^)#\s]+)")
+_ANCHOR = re.compile(r"\]\((?!https?://|mailto:)([^)#\s]*)#([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.+)$", flags=re.MULTILINE)
 WITH_STEPS = [name for name in _NAMES if list(steps((ROOT / name).read_text("utf-8")))]
 
 
@@ -58,6 +60,24 @@ def test_every_link_of_a_page_leads_to_a_file(name: str) -> None:
     page = ROOT / name
     targets = _LINK.findall(page.read_text("utf-8"))
     missing = [target for target in targets if not (page.parent / target).exists()]
+    assert not missing
+
+
+def anchors(page: Path) -> set[str]:
+    """What the headings of a page are called in a link."""
+    plain = (re.sub(r"[^\w\s-]", "", each) for each in _HEADING.findall(page.read_text("utf-8")))
+    return {re.sub(r"\s+", "-", each.strip().lower()) for each in plain}
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_every_link_into_a_page_leads_to_a_heading(name: str) -> None:
+    page = ROOT / name
+    links = _ANCHOR.findall(page.read_text("utf-8"))
+    missing = [
+        f"{target}#{anchor}"
+        for target, anchor in links
+        if anchor not in anchors(page.parent / target if target else page)
+    ]
     assert not missing
 
 
