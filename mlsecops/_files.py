@@ -21,10 +21,18 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, *, mode: int = 0
         The path written.
 
     Raises:
-        OSError: The folder cannot be written.
+        OSError: The folder cannot be written; it names the path that was asked for.
     """
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        _write_through(temporary, target, data, mode)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from error
+    return target
+
+
+def _write_through(temporary: Path, target: Path, data: bytes, mode: int) -> None:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb") as stream:
@@ -35,4 +43,3 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, *, mode: int = 0
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    return target

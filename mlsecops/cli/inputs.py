@@ -49,8 +49,9 @@ def read_json(path: Path) -> Any:
     Raises:
         UsageError: The file cannot be opened, or does not hold JSON.
     """
+    text = read_text(path)
     try:
-        return json.loads(read_text(path))
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: expected JSON: {error}") from error
 

@@ -180,9 +180,10 @@ def _only(files: tuple[str, ...], models: list[str], shown: str) -> str:
     if len(onnx) == 1:
         return onnx[0]
     names = ", ".join(models[:5]) or "none"
+    advice = "name the one to load with file=… (--file), or keep the others elsewhere"
     raise FormatRefused(
         f"{shown}: expected one model file beside documentation and settings, got {names}; "
-        "name the one to load with file=…, or keep the others elsewhere"
+        + (advice if models else "is the model somewhere else?")
     )
 
 

@@ -74,7 +74,12 @@ class PublicKey:
         pem = read_pem(cast("str | bytes | os.PathLike[str]", source))
         if b"BEGIN CERTIFICATE" in pem:
             return cls.of_certificate(load_certificates(pem)[0])
-        return cls(_spki(_load_public(pem)))
+        if b"PRIVATE KEY-----" in pem:
+            raise UsageError(
+                f"{_shown(source)} holds a private key: expected the public one, such as "
+                "KEY.pub.pem beside KEY.pem"
+            )
+        return cls(_spki(_load_public(pem, _shown(source))))
 
     @classmethod
     def of_certificate(cls, certificate: x509.Certificate) -> PublicKey:
@@ -250,6 +255,12 @@ def read_pem(source: str | bytes | os.PathLike[str]) -> bytes:
     return data
 
 
+def _shown(source: object) -> str:
+    """A path as it is; PEM itself, which may be secret, not."""
+    text = os.fspath(source) if isinstance(source, os.PathLike) else source
+    return text if isinstance(text, str) and "-----BEGIN" not in text else "the PEM"
+
+
 def load_certificates(
     source: str | bytes | os.PathLike[str],
 ) -> tuple[x509.Certificate, ...]:
@@ -271,11 +282,11 @@ def _secret(password: Password | None, pem: bytes) -> bytes | None:
     return password.encode() if isinstance(password, str) else password
 
 
-def _load_public(pem: bytes) -> Public:
+def _load_public(pem: bytes, shown: str = "the PEM") -> Public:
     try:
         key = serialization.load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise UsageError(f"not a PEM public key: {error}") from error
+        raise UsageError(f"{shown} holds no PEM public key: {error}") from error
     return _supported(key)
 
 

@@ -141,7 +141,7 @@ def test_an_alert_that_is_none_is_wrong_use(incident: Any, alert: Path) -> None:
 
 def test_wrong_use_is_told_apart(command: Command, incident: Any, opened: str, alert: Path) -> None:
     for words, told in (
-        (("open", alert.parent / "absent.json"), "absent.json"),
+        (("open", alert.parent / "absent.json"), "UsageError: cannot read"),
         (("run", "../../etc"), "inc-"),
         (("run", "inc-" + "0" * 20), "no incident"),
         (("run", opened, "--approve", "everything"), "everything"),

@@ -116,6 +116,15 @@ def test_whatever_happens_is_told_in_one_line(
     assert told in outcome.said
 
 
+def test_a_path_that_cannot_be_written_is_told_by_the_name_it_was_given(
+    command: Command, tmp_path: Path
+) -> None:
+    place = tmp_path / "absent" / "key.pem"
+    outcome = command("keygen", "--out", str(place))
+    assert outcome.status == 2
+    assert f"{place}: No such file or directory" in outcome.said
+
+
 def test_the_traceback_of_a_bug_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_options: object) -> int:
         raise RuntimeError("a bug")

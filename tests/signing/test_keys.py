@@ -92,6 +92,21 @@ def test_a_private_key_given_instead_of_its_path_stays_out_of_the_message(
         assert "PRIVATE KEY" not in str(caught.value)
 
 
+def test_a_key_that_is_not_public_is_told_by_its_path(tmp_path: Path, signer: KeySigner) -> None:
+    private, other = tmp_path / "key.pem", tmp_path / "other.pem"
+    private.write_bytes(signer.to_pem())
+    other.write_text("no key")
+    with pytest.raises(
+        errors.UsageError, match=r"key\.pem holds a private key"
+    ):
+        PublicKey.load(private)
+    with pytest.raises(errors.UsageError, match=r"other\.pem holds no PEM public key"):
+        PublicKey.load(str(other))
+    with pytest.raises(errors.UsageError) as caught:
+        PublicKey.load(signer.to_pem())
+    assert "BEGIN" not in str(caught.value)
+
+
 def test_the_command_takes_the_password_from_a_named_variable(
     model: Path, encrypted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
