@@ -96,9 +96,7 @@ def test_a_key_that_is_not_public_is_told_by_its_path(tmp_path: Path, signer: Ke
     private, other = tmp_path / "key.pem", tmp_path / "other.pem"
     private.write_bytes(signer.to_pem())
     other.write_text("no key")
-    with pytest.raises(
-        errors.UsageError, match=r"key\.pem holds a private key"
-    ):
+    with pytest.raises(errors.UsageError, match=r"key\.pem holds a private key"):
         PublicKey.load(private)
     with pytest.raises(errors.UsageError, match=r"other\.pem holds no PEM public key"):
         PublicKey.load(str(other))
