@@ -3,7 +3,7 @@
 probabilities (n, k) → Rounded, TopK, LabelOnly, ReverseSigmoid → (n, k) with the same top class
 
 ``@hardened`` stands outside ``@monitored``: the monitor sees what the model said, the client what
-is left of it. None of these stops a thief; ``docs/monitoring.md`` says what each one costs it.
+is left of it. None of these stops a thief; ``docs/extraction.md`` says what each one costs it.
 """
 
 from __future__ import annotations
