@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,13 +71,13 @@ class Baseline:
 
     shape: tuple[int, ...]
     rows: int
-    inputs: Reference
-    predictions: Reference | None
+    inputs: Reference = field(repr=False)  # a log line must not carry the values of training data
+    predictions: Reference | None = field(repr=False)
     labels: int
-    anomalies: Anomalies
-    embedding: Embedding
+    anomalies: Anomalies = field(repr=False)
+    embedding: Embedding = field(repr=False)
     accuracy: float | None
-    calibration: Calibration | None
+    calibration: Calibration | None = field(repr=False)
 
     @classmethod
     def fit(

@@ -45,6 +45,11 @@ def baseline() -> Baseline:
     return Baseline.fit(table(0), None, categorical=["f2"])
 
 
+def test_a_baseline_prints_itself_without_the_values_it_keeps() -> None:
+    told = repr(Baseline.fit(np.full((50, 2), 0.123456), None))
+    assert told == "Baseline(shape=(2,), rows=50, labels=0, accuracy=None)"
+
+
 def test_same_distribution_has_no_drifted_feature(baseline: Baseline) -> None:
     for seed in range(1, 11):
         assert baseline.drift(table(seed)).drifted == ()
