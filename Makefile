@@ -1,4 +1,4 @@
-# Everything is made in .venv; a new machine needs Python >= 3.11, gcc and git.
+# Everything is made in .venv; a new machine needs make, git, and Python >= 3.11 with its venv.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt

@@ -11,14 +11,14 @@ from mlsecops.cli.inputs import read_samples
 from mlsecops.cli.keygen import ask_password, password_from
 from mlsecops.cli.options import add_format
 from mlsecops.cli.scan import print_findings
-from mlsecops.cli.terminal import plural, show, show_json
+from mlsecops.cli.terminal import note, plural, show, show_json
 from mlsecops.cli.verify import add_trust, trust_from
 from mlsecops.errors import UsageError
 from mlsecops.findings import Severity
 from mlsecops.poisoning import PoisoningReport, screen_dataset, trigger_png
 from mlsecops.poisoning.images import image_axes
 from mlsecops.provenance import hash_path
-from mlsecops.signing import Signer, sign, verify
+from mlsecops.signing import Signer, bundle_path, sign, verify
 
 EXAMPLE = "example: mlsecops screen train.npz --format json"
 SHOWN = 20
@@ -69,7 +69,9 @@ def run(options: argparse.Namespace) -> int:
         findings = [replace(finding, artifact=artifact) for finding in report.findings]
         print_findings(findings, options.format, checked=[artifact])
     refused = any(finding.severity >= Severity.HIGH for finding in report.findings)
-    if options.sign is not None and not refused:
+    if options.sign is not None and refused:
+        note(f"{options.data} was not signed: what was found is too severe")
+    elif options.sign is not None:
         _sign(options, report)
     return int(refused)
 
@@ -82,6 +84,7 @@ def _sign(options: argparse.Namespace, report: PoisoningReport) -> None:
     if report.baseline is not None:
         claim = report.baseline.statement({options.data.name: hash_path(options.data).root})
         sign(options.data, signer, statements=[claim])
+        note(f"signed {options.data} with its baseline: {bundle_path(options.data)}")
 
 
 def _draw(folder: Path, report: PoisoningReport) -> None:

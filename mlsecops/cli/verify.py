@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mlsecops.cli.options import add_format
-from mlsecops.cli.terminal import show_json
+from mlsecops.cli.terminal import plural, show_json
 from mlsecops.errors import UsageError
 from mlsecops.signing.policy import TrustPolicy
 from mlsecops.signing.verification import verify
@@ -90,8 +90,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _text(verified: Verified) -> str:
     version = "" if verified.version is None else f" version {verified.version}"
+    files = plural(len(verified.manifest), "file")
     lines = [
-        f"verified {verified.name}{version}: {verified.digest} ({len(verified.manifest)} files)",
+        f"verified {verified.name}{version}: {verified.digest} ({files})",
         *(["  by a detached RSA-PSS signature, which names no model"] if verified.detached else []),
         *(f"  signer {signer}" for signer in verified.signers),
         *(f"  statement {statement.predicate_type}" for statement in verified.statements),

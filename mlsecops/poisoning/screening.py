@@ -130,8 +130,8 @@ def _summary(kind: str, suspects: list[Suspect]) -> Finding:
     return Finding(
         rule=f"poisoning-{kind}",
         severity=Severity.HIGH if targeted else Severity.MEDIUM,
-        message=f"{len(suspects)} suspect by {kind}, the strongest in row {first}: "
-        "look there before training",
+        message=f"suspect rows ({kind}): {len(suspects)}, the strongest first {first}; "
+        "look at them before training",
         where=f"row {suspects[0].index}",
         artifact="data set",
     )

@@ -88,6 +88,7 @@ def test_data_is_held_against_the_baseline_that_was_signed_with_trusted_data(
     key = tmp_path / "k.pub.pem"
     signed = command("screen", honest, "--sign", tmp_path / "k.pem")
     assert signed.status == 0, signed.said
+    assert f"signed {honest} with its baseline: {honest}.sig" in signed.said
     again = command("screen", honest, "--baseline", honest, "--key", key)
     assert again.status == 0
     with np.load(honest) as arrays:
@@ -107,5 +108,6 @@ def test_data_with_a_trigger_is_not_signed_and_the_trigger_is_drawn(
     command("keygen", "--type", "p256", "--out", tmp_path / "k.pem")
     outcome = command("screen", poisoned, "--sign", tmp_path / "k.pem", "--pictures", tmp_path)
     assert outcome.status == 1
+    assert "was not signed" in outcome.said
     assert not poisoned.with_name(poisoned.name + ".sig").exists()
     assert (tmp_path / "trigger-7.png").read_bytes().startswith(b"\x89PNG")
