@@ -7,14 +7,15 @@ altered model. An attack that does not find one there could not have found one o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from mlsecops.robustness.ball import Ball, spread
 from mlsecops.robustness.losses import pullback
 from mlsecops.robustness.report import Check
+from mlsecops.robustness.wrapped import Wrapped
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -118,21 +119,11 @@ def _points(ball: Ball, *, key: list[int], count: int = _POINTS) -> Array:
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Altered:
+class Altered(Wrapped):
     """An Adapter of two classes: whether a readout of another's scores passes a threshold."""
 
-    inner: Adapter
     weights: NDArray[np.float64]
     threshold: float
-    framework: str = field(init=False)
-    model: Any = field(init=False)
-    channels_first: bool = field(init=False)
-    differentiable: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.framework, self.model = self.inner.framework, self.inner.model
-        self.channels_first = self.inner.channels_first
-        self.differentiable = self.inner.differentiable
 
     def logits(self, x: Array) -> Array:
         """Zero, and how far the readout is above its threshold."""

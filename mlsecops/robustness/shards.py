@@ -84,7 +84,7 @@ def spread_out(
     size = shard.batch_size * getattr(shard.attack, "pool", 1)
     for begin in range(0, len(shard.x), size):
         rows = slice(begin, begin + size)
-        tasks[executor.submit(_one, shard.part(rows), adapter.adapter)] = rows
+        tasks[executor.submit(_one, shard.part(rows), adapter.inner)] = rows
     examples, done = np.empty_like(shard.x), 0
     for task in as_completed(tasks):
         examples[tasks[task]], forward, backward = task.result()

@@ -8,17 +8,18 @@ there unchanged.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from mlsecops.errors import UsageError
 from mlsecops.robustness.ball import spread
 from mlsecops.robustness.losses import pullback
+from mlsecops.robustness.wrapped import Wrapped
 
 if TYPE_CHECKING:
-    from mlsecops.adapters.base import Adapter, Array, Cotangent, Labels
+    from mlsecops.adapters.base import Array, Cotangent, Labels
     from mlsecops.robustness.ball import Bounds
 
 __all__ = ["Searched", "Table"]
@@ -113,27 +114,16 @@ class Table:
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Searched:
+class Searched(Wrapped):
     """An Adapter in a search's coordinates.
 
     Attributes:
-        inner: The model.
         table: What its rows are.
         eps: Radius of the ball.
     """
 
-    inner: Adapter
     table: Table
     eps: float
-    framework: str = field(init=False)
-    model: Any = field(init=False)
-    channels_first: bool = field(init=False)
-    differentiable: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.framework, self.model = self.inner.framework, self.inner.model
-        self.channels_first = self.inner.channels_first
-        self.differentiable = self.inner.differentiable
 
     def predict(self, x: Array) -> Array:
         """Class probabilities."""
