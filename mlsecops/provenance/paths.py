@@ -75,17 +75,13 @@ def read_path(
         Entry(part, digest, piece.size)
         for (part, piece), digest in zip(pieces, digests, strict=True)
     )
-    empty = (
-        ()
-        if shard_size is None
-        else sorted(key for key, file in tree.files.items() if not file.size)
-    )
+    empty = sorted(key for key, file in tree.files.items() if not file.size)
     return PathContent(
         name=name,
         entries=entries,
         ignore=ignored,
         single=single,
-        uncovered=tuple(empty),
+        uncovered=() if shard_size is None else tuple(empty),
         hidden=tree.ignored,
     )
 

@@ -51,6 +51,22 @@ class ModelClaim:
     version: int | None = None
 
 
+def _require_signable(
+    manifest: Manifest, statements: Sequence[Statement], version: int | None
+) -> None:
+    if version is not None and not _is_version(version):
+        raise UsageError(f"version {version!r}: expected a whole number from 1 on")
+    if not manifest.entries:
+        raise UsageError(f"{manifest.name!r} holds no file: there is nothing to sign")
+    for statement in statements:
+        if not is_about(statement, manifest):
+            raise UsageError(
+                f"the {statement.predicate_type} statement is about "
+                f"{', '.join(map(str, statement.subjects.values()))}, not about this model "
+                f"({manifest.root}); record the final files before signing them"
+            )
+
+
 def build_payload(
     manifest: Manifest,
     statements: Sequence[Statement] = (),
@@ -70,17 +86,7 @@ def build_payload(
     Raises:
         UsageError: The model is empty, a statement is about something else, or the version is none.
     """
-    if version is not None and not _is_version(version):
-        raise UsageError(f"version {version!r}: expected a whole number from 1 on")
-    if not manifest.entries:
-        raise UsageError(f"{manifest.name!r} holds no file: there is nothing to sign")
-    for statement in statements:
-        if not is_about(statement, manifest):
-            raise UsageError(
-                f"the {statement.predicate_type} statement is about "
-                f"{', '.join(map(str, statement.subjects.values()))}, not about this model "
-                f"({manifest.root}); record the final files before signing them"
-            )
+    _require_signable(manifest, statements, version)
     listed = manifest.renamed(SINGLE_FILE) if manifest.single and not spec_names else manifest
     algorithm = written_algorithm(manifest)
     predicate: dict[str, Any] = {
