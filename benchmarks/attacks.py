@@ -45,16 +45,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--part", action="append", choices=PARTS)
     parser.add_argument("--count", type=int, help="images (default: 1000; 200 for standard)")
+    parser.add_argument("--first", type=int, default=0, help="the first of them in the test set")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
     sys.path.append(str(PEERS))
     for part in options.part or PARTS:
         run = {"pgd": pgd, "tensorflow": tensorflow, "standard": standard}.get(part)
+        count = options.count or {"standard": 200, "broken": 500}.get(part, 1000)
+        x, y = sample(count, options.first)
         if run is None:
-            broken(options.count or 500)
+            broken(x, y)
             continue
-        found = list(run(options.count or (200 if part == "standard" else 1000), options.rounds))
+        found = list(run(x, y, options.rounds))
         print(table(comparison for comparison, _ in found))
         for comparison, accuracies in found:
             print(f"{comparison.what}: robust accuracy {accuracies}")
@@ -64,9 +67,8 @@ def main() -> None:
 Found = Iterator[tuple[Comparison, dict[str, float]]]
 
 
-def pgd(count: int, rounds: int) -> Found:
+def pgd(x: Any, y: Any, rounds: int) -> Found:
     """PGD-40 on torch."""
-    x, y = sample(count)
     for kind, eps in (("standard", EPS), ("robust", EPS), ("robust", WIDE)):
         net = fashion.net(kind)
         contestants = {
@@ -78,7 +80,7 @@ def pgd(count: int, rounds: int) -> Found:
         yield timed(f"PGD-{STEPS} at {eps:g}, {kind} net", contestants, rounds)
 
 
-def tensorflow(count: int, rounds: int) -> Found:
+def tensorflow(x: Any, y: Any, rounds: int) -> Found:
     """PGD-40 on TensorFlow, channels last, with the same weights."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import tensorflow as tf  # noqa: PLC0415 - only where it is measured
@@ -86,7 +88,6 @@ def tensorflow(count: int, rounds: int) -> Found:
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    x, y = sample(count)
     x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
     for kind in KINDS:
         net = fashion.keras_twin(fashion.net(kind))
@@ -102,9 +103,8 @@ def tensorflow(count: int, rounds: int) -> Found:
         yield timed(f"PGD-{STEPS}, {kind} net, TensorFlow", contestants, rounds)
 
 
-def standard(count: int, _: int) -> Found:
+def standard(x: Any, y: Any, _: int) -> Found:
     """The profile ``standard`` beside auto-attack's."""
-    x, y = sample(count)
     net = fashion.net("robust")
     contestants = {"mlsecops": ours(net, x, y, suite("standard", eps=EPS))}
     if (PEERS / "pyautoattack").exists():
@@ -112,9 +112,8 @@ def standard(count: int, _: int) -> Found:
     yield timed("standard, robust net", contestants, 1, warm=False)
 
 
-def broken(count: int) -> None:
+def broken(x: Any, y: Any) -> None:
     """Four models that look robust: does any of them pass a gate that the honest net fails?"""
-    x, y = sample(count)
     net = fashion.net("standard")
     for name, model in {"honest": net, **broken_models(net)}.items():
         report = evaluate_robustness(model, x, y, suite("standard", eps=EPS))
@@ -142,10 +141,10 @@ def broken_models(net: Any) -> dict[str, Any]:
     }
 
 
-def sample(count: int) -> tuple[Any, Any]:
-    """The first test images."""
+def sample(count: int, first: int) -> tuple[Any, Any]:
+    """Some test images."""
     x, y = fashion.images("t10k")
-    return x[:count], y[:count]
+    return x[first : first + count], y[first : first + count]
 
 
 def timed(
