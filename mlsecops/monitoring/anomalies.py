@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlsecops.errors import FormatRefused
+from mlsecops.monitoring.products import product
 
 __all__ = ["DETECTORS", "Anomalies", "conformal_threshold"]
 
@@ -134,7 +135,7 @@ class Anomalies:
     def _reconstruction(self, rows: Floats) -> Floats:
         standard = _standard(rows, self.mean, self.scale)
         residual = np.square(standard).sum(axis=1)
-        residual -= np.square(standard @ self.components.T).sum(axis=1)
+        residual -= np.square(product(standard, self.components.T)).sum(axis=1)
         scores: Floats = np.maximum(residual, 0.0) / max(rows.shape[1], 1)
         return scores
 

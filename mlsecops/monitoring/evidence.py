@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlsecops.monitoring.baseline import Baseline
+from mlsecops.monitoring.products import product
 from mlsecops.monitoring.trails import MARK, Steps, squares
 
 __all__ = ["CHANNEL_NAMES", "Look", "Sight", "Usual"]
@@ -130,7 +131,7 @@ class Sight:
         top = np.partition(probabilities, -2, axis=1)[:, -2:]
         residual = self._known.reconstruction(rows)
         return Look(
-            marks=points @ self._rotation,
+            marks=product(points, self._rotation),
             scores=np.column_stack([distance, residual, top[:, 0] - top[:, 1]]),
             classes=probabilities.argmax(axis=1),
             regions=regions,
@@ -139,7 +140,7 @@ class Sight:
     def _project(self, rows: Floats) -> Floats:
         known = self._known
         standard = np.clip(np.nan_to_num((rows - known.mean) / known.scale), -_LIMIT, _LIMIT)
-        return np.asarray(standard @ known.components.T, dtype=np.float64)
+        return np.asarray(product(standard, known.components.T), dtype=np.float64)
 
     def _distances(self, points: NDArray[np.float32]) -> tuple[Floats, Counts]:
         """Distance to the fifth known query, near-duplicates not counted, and the nearest one.

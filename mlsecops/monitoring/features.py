@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from mlsecops.adapters import Adapter, adapt
 from mlsecops.errors import UsageError
 from mlsecops.monitoring.anomalies import conformal_threshold
+from mlsecops.monitoring.products import product
 from mlsecops.monitoring.readings import Observed, Reading
 from mlsecops.monitoring.tables import as_numbers, as_rate
 from mlsecops.monitoring.telemetry import ANOMALY_RATIO
@@ -61,7 +62,7 @@ class _Shape:
         return cls(means=means @ whitening, whitening=whitening, kept=_on_sphere(features[:_KEPT]))
 
     def mahalanobis(self, features: Floats) -> Floats:
-        squares = _squares(features @ self.whitening, self.means)
+        squares = _squares(product(features, self.whitening), self.means)
         nearest: Floats = squares.min(axis=1)
         return nearest
 
@@ -228,7 +229,7 @@ def _on_sphere(features: Floats) -> Floats:
 
 def _squares(one: Floats, two: Floats) -> Floats:
     """Squared distances ``(n, m)``."""
-    products = -2 * one @ two.T
+    products = -2 * product(one, two.T)
     products += np.square(one).sum(axis=1)[:, None] + np.square(two).sum(axis=1)
     squares: Floats = np.maximum(products, 0.0)
     return squares

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from mlsecops.errors import FormatRefused
 from mlsecops.monitoring.packing import pack, unpack
+from mlsecops.monitoring.products import product
 
 __all__ = ["REMEMBERED", "Steps", "Trail", "squares"]
 
@@ -169,7 +170,7 @@ class Trail:
 def squares(points: NDArray[Any], others: NDArray[Any]) -> NDArray[Any]:
     """Squared distances ``(n, m)``."""
     lengths = np.square(points).sum(axis=1)[:, None] + np.square(others).sum(axis=1)
-    lengths -= 2 * points @ others.T
+    lengths -= 2 * product(points, others.T)
     return np.asarray(np.maximum(lengths, 0.0, out=lengths))
 
 
