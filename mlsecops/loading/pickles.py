@@ -94,11 +94,11 @@ class Walker:
                 self._step(opcode.name, argument, first=self._at == start, end=stream.tell())
                 if opcode.name == "BUILD" and self._skip_arrays:
                     self._step_over_array(stream)
+            self.walk.value = self._pop() if self._stack else OPAQUE
         except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
             raise FormatRefused(
                 f"{self._artifact}: {self._where}: not a whole pickle at byte {self._at}: {error}"
             ) from error
-        self.walk.value = self._pop() if self._stack else OPAQUE
         self.walk.end = stream.tell()
         self._stack, self._memo, self._protocol, self._frame_end = outer
         return self.walk

@@ -202,3 +202,11 @@ def test_records_dates_and_object_arrays_pass(protocol: int) -> None:
     value = [np.zeros(2, kind) for kind in kinds] + [np.rec.array([(1, 2.0)]), np.ma.array([1])]
     walked = walk(pickle.dumps(value, protocol=protocol))
     assert not walked.findings
+
+
+def test_a_pickle_that_ends_with_a_mark_is_malformed(tmp_path: Path) -> None:
+    file = tmp_path / "m.pkl"
+    file.write_bytes(b"\x80\x02N(.")
+    [finding] = scan(file).findings
+    assert finding.rule == "malformed"
+    assert "got a mark" in finding.message
