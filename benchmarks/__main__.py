@@ -42,19 +42,31 @@ def machine() -> str:
     )
 
 
-def run(chosen: list[str]) -> list[Comparison]:
-    """Run benchmarks; those with a report of their own print it at once."""
+def run(chosen: list[str]) -> tuple[list[Comparison], list[str]]:
+    """Run benchmarks; those with a report of their own print it at once.
+
+    Returns:
+        The comparisons, and why benchmarks gave up (a data set that is not installed, say).
+    """
     found: list[Comparison] = []
+    gave_up: list[str] = []
     for name in chosen:
         print(f"… {name}", file=sys.stderr, flush=True)
-        module = import_module(f"benchmarks.{name}")
-        if hasattr(module, "comparisons"):
-            found.extend(module.comparisons())
-        else:
-            print(f"\n{name}: {(module.__doc__ or '').splitlines()[0]}\n", flush=True)
-            sys.argv = [name]  # it parses options of its own
-            module.main()
-    return found
+        try:
+            found.extend(_one(name))
+        except SystemExit as end:
+            gave_up += [f"{name}: {end}"] if end.code else []
+    return found, gave_up
+
+
+def _one(name: str) -> list[Comparison]:
+    module = import_module(f"benchmarks.{name}")
+    if hasattr(module, "comparisons"):
+        return list(module.comparisons())
+    print(f"\n{name}: {(module.__doc__ or '').splitlines()[0]}\n", flush=True)
+    sys.argv = [name]  # it parses options of its own
+    module.main()
+    return []
 
 
 def main() -> int:
@@ -64,12 +76,14 @@ def main() -> int:
     chosen = parser.parse_args().names or names()
     if unknown := sorted(set(chosen) - set(names())):
         parser.error(f"no benchmark named {', '.join(unknown)}: expected {', '.join(names())}")
-    found = run(chosen)
+    found, gave_up = run(chosen)
     print(f"\n{machine()}")
     if found:
         print("ratio = our median / the peer's median; below 1 we are faster\n")
         print(table(found))
-    return 0
+    for reason in gave_up:
+        print(reason, file=sys.stderr)
+    return int(bool(gave_up))
 
 
 if __name__ == "__main__":

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import platform
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from benchmarks import __main__ as runner
 from benchmarks.__main__ import machine, names
 from benchmarks.measure import Comparison, compare, table
 
@@ -49,3 +52,18 @@ def test_every_benchmark_listed_can_be_run_and_no_helper_is_listed(tmp_path: Pat
     (tmp_path / "helps.py").write_text("class A:\n    def main(self): ...\n\ndef load(): ...\n")
     (tmp_path / "broken.py").write_text("raise SystemExit\ndef main(): ...\n")
     assert names(tmp_path) == ["broken", "compares", "prints"]
+
+
+def test_a_benchmark_that_gives_up_does_not_end_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent() -> None:
+        raise SystemExit("no data set: install it")
+
+    modules = {
+        "benchmarks.first": SimpleNamespace(main=absent, __doc__="first"),
+        "benchmarks.second": SimpleNamespace(comparisons=lambda: iter(["a comparison"])),
+    }
+    monkeypatch.setattr(runner, "import_module", modules.__getitem__)
+    monkeypatch.setattr(sys, "argv", ["benchmarks"])
+    found, gave_up = runner.run(["first", "second"])
+    assert found == ["a comparison"]
+    assert gave_up == ["first: no data set: install it"]
