@@ -80,7 +80,8 @@ def detect_poisoning(
 
 def _features(model_or_adapter: Any, x: Any) -> NDArray[np.float32]:
     """Centred penultimate activations ``(n, d)`` on one common scale."""
-    raw = in_batches(adapt(model_or_adapter).features, np.asarray(x, dtype=np.float32))
+    adapter = adapt(model_or_adapter)
+    raw = in_batches(lambda part: adapter.features(np.asarray(part, np.float32)), np.asarray(x))
     flat = raw.reshape(len(raw), -1)
     centred: NDArray[np.float32] = flat - flat.mean(axis=0)
     return centred / max(float(centred.std()), 1e-9)

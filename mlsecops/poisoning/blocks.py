@@ -6,32 +6,30 @@ many workers it has: floating-point sums come out the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import Executor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
+from mlsecops.poisoning.rows import Rows, cut
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Moments", "apply", "cut", "moments"]
+__all__ = ["Moments", "apply", "moments"]
 
-BLOCK: Final = 4096  # rows
+_AHEAD: Final = 32  # blocks that an executor is given before the first one is back
 Moments = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
 """Sum of rows ``(d,)`` and of their outer products ``(d, d)``."""
 _Result = TypeVar("_Result")
 
 
-def cut(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """The rows in blocks, in order."""
-    return [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
-
-
 def apply(
     executor: Executor | None, work: Callable[..., _Result], *arguments: Iterable[Any]
-) -> list[_Result]:
-    """Results in the order of the arguments, from the executor or from this thread.
+) -> Iterator[_Result]:
+    """Results, one by one, in the order of the arguments, from the executor or from this thread.
 
     Args:
         executor: Where the work runs; threads, processes, Dask's ``client.get_executor()``.
@@ -39,13 +37,19 @@ def apply(
         arguments: One iterable for each argument.
     """
     if executor is None:
-        return list(map(work, *arguments))
+        yield from map(work, *arguments)
+        return
+    tasks: deque[Future[_Result]] = deque()
     # Dask's map takes no iterators, and zip stops where itertools.repeat does not
-    tasks = [executor.submit(work, *each) for each in zip(*arguments, strict=False)]
-    return [task.result() for task in tasks]
+    for each in zip(*arguments, strict=False):
+        if len(tasks) == _AHEAD:
+            yield tasks.popleft().result()
+        tasks.append(executor.submit(work, *each))
+    for task in tasks:
+        yield task.result()
 
 
-def moments(x: NDArray[np.float32], rows: NDArray[np.int64], executor: Executor | None) -> Moments:
+def moments(x: Rows, rows: NDArray[np.int64], executor: Executor | None) -> Moments:
     """Moments of some rows of ``x``."""
     total = np.zeros(x.shape[1]), np.zeros((x.shape[1], x.shape[1]))
     for sums, products in apply(executor, _moments, (x[block] for block in cut(rows))):

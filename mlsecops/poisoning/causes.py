@@ -20,6 +20,7 @@ import numpy as np
 
 from mlsecops._extras import require
 from mlsecops.poisoning.blocks import moments
+from mlsecops.poisoning.rows import Rows, cut
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,7 +99,7 @@ def _seeds(
 
 
 def told_linearly(
-    features: NDArray[np.float32],
+    features: Rows,
     y: NDArray[np.int64],
     contradicted: NDArray[np.bool_],
     *,
@@ -117,7 +118,7 @@ def told_linearly(
     target = np.zeros((len(y), int(y.max()) + 1), dtype=np.float32)
     target[np.flatnonzero(contradicted), y[contradicted]] = 1
     fold = np.random.default_rng([seed, 1]).integers(0, _FOLDS, len(y))
-    joint = np.hstack([features, target, np.ones((len(y), 1), dtype=np.float32)])
+    joint = _Joint(features=features, target=target)
     parts = [moments(joint, np.flatnonzero(fold == i), executor)[1] for i in range(_FOLDS)]
     scores = np.empty_like(target)
     width = features.shape[1]
@@ -128,8 +129,28 @@ def told_linearly(
         gram = spread[:width, :width]
         gram += _PENALTY * max(float(np.trace(gram)) / width, 1e-12) * np.eye(width)
         weights = np.linalg.solve(gram, spread[:width, width:])
-        scores[fold == i] = (features[fold == i] - means[:width]) @ weights
+        for rows in cut(np.flatnonzero(fold == i)):
+            scores[rows] = (features[rows] - means[:width]) @ weights
     return scores
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Joint:
+    """Features, targets and a one, side by side in the rows that are asked for."""
+
+    features: Rows
+    target: NDArray[np.float32]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.target), self.features.shape[1] + self.target.shape[1] + 1
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        ones = np.ones((len(rows), 1), dtype=np.float32)
+        return np.hstack([self.features[rows], self.target[rows], ones])
 
 
 def _grown(
@@ -190,5 +211,6 @@ def _told(
             random_state=0,
         )
         trees.fit(features[chosen[learn]], truth[learn])
-        scores[half == i] = trees.decision_function(features[half == i])
+        for rows in cut(np.flatnonzero(half == i)):
+            scores[rows] = trees.decision_function(features[rows])
     return scores

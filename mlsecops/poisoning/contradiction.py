@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from mlsecops.poisoning.blocks import apply, cut, moments
+from mlsecops.poisoning.blocks import apply, moments
+from mlsecops.poisoning.rows import Rows, cut
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +31,7 @@ _BANK: Final = 8192  # rows that neighbours are looked for among; the cost is li
 
 
 def agreement(
-    x: NDArray[np.float32], y: NDArray[np.int64], *, seed: int, executor: Executor | None = None
+    x: Rows, y: NDArray[np.int64], *, seed: int, executor: Executor | None = None
 ) -> NDArray[np.float32]:
     """Share of each row's nearest rows that have its label ``(n,)``, in ``[0, 1]``.
 
@@ -54,7 +55,7 @@ def agreement(
         blocks = cut(rows)
         points = (x[block] @ axes for block in blocks)
         shares = apply(executor, _shares, points, blocks, itertools.repeat(among))
-        share[rows] = np.concatenate(shares)
+        share[rows] = np.concatenate(list(shares))
     return share
 
 

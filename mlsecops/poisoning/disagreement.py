@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from mlsecops._extras import require
+from mlsecops.poisoning.blocks import moments
+from mlsecops.poisoning.contradiction import leading
 from mlsecops.poisoning.report import Suspect
+from mlsecops.poisoning.rows import Rows, cut, some
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +29,7 @@ _ENOUGH: Final = 20  # rows of a class, to speak of its spread
 
 
 def label_suspects(
-    x: NDArray[np.float32], y: NDArray[np.int64], agree: NDArray[np.float32], *, seed: int
+    x: Rows, y: NDArray[np.int64], agree: NDArray[np.float32], *, seed: int
 ) -> list[Suspect]:
     """Rows whose label a cross-validated model and the nearest rows both contradict.
 
@@ -58,25 +61,27 @@ def label_suspects(
     ]
 
 
-def _out_of_fold(x: NDArray[np.float32], y: NDArray[np.int64], *, seed: int) -> NDArray[Any]:
+def _out_of_fold(x: Rows, y: NDArray[np.int64], *, seed: int) -> NDArray[Any]:
     """Class probabilities ``(n, k)`` of each row from a model that did not see it."""
-    decomposition, linear = require("sklearn.decomposition"), require("sklearn.linear_model")
-    selection = require("sklearn.model_selection")
+    linear, selection = require("sklearn.linear_model"), require("sklearn.model_selection")
     probabilities = np.zeros((len(x), int(y.max()) + 1))
     splitter = selection.KFold(n_splits=_FOLDS, shuffle=True, random_state=seed)
-    for train, test in splitter.split(x):
-        size = min(_COMPONENTS, x.shape[1], len(train))
-        pca = decomposition.PCA(size, svd_solver="covariance_eigh").fit(x[train])
-        low = pca.transform(x[train])
-        scale = max(float(low.std()), 1e-12)
-        model = linear.LogisticRegression(max_iter=300, tol=1e-3).fit(low / scale, y[train])
-        probabilities[np.ix_(test, model.classes_)] = model.predict_proba(
-            pca.transform(x[test]) / scale
-        )
+    splits = list(splitter.split(np.arange(len(x))))
+    parts = [moments(x, test, None) for _, test in splits]
+    for (train, test), part in zip(splits, parts, strict=True):
+        sums, products = (sum(each[i] for each in parts) - part[i] for i in (0, 1))
+        mean = sums / len(train)
+        scatter = products / len(train) - np.outer(mean, mean)
+        axes = leading(scatter, most=min(_COMPONENTS, len(train)), kept=1.0).astype(np.float32)
+        low = np.concatenate([x[block] @ axes for block in cut(np.arange(len(x)))])
+        low -= (mean @ axes).astype(np.float32)
+        low /= max(float(low[train].std()), 1e-12)
+        model = linear.LogisticRegression(max_iter=300, tol=1e-3).fit(low[train], y[train])
+        probabilities[np.ix_(test, model.classes_)] = model.predict_proba(low[test])
     return probabilities
 
 
-def outlier_suspects(x: NDArray[np.float32], y: NDArray[np.int64]) -> list[Suspect]:
+def outlier_suspects(x: Rows, y: NDArray[np.int64]) -> list[Suspect]:
     """Rows far from what their class's principal components can say.
 
     The threshold is in robust standard deviations of the class's own log residuals, so that it
@@ -91,7 +96,7 @@ def outlier_suspects(x: NDArray[np.float32], y: NDArray[np.int64]) -> list[Suspe
         rows = np.flatnonzero(y == label)
         if len(rows) < _ENOUGH:
             continue
-        for row, far in zip(rows, _distances(x[rows]), strict=True):
+        for row, far in zip(rows, _distances(x, rows), strict=True):
             if far > _FAR:
                 evidence = {"outlier_sigmas": float(far)}
                 score = round(float(1 - _FAR / (2 * far)), 4)
@@ -107,17 +112,25 @@ def outlier_suspects(x: NDArray[np.float32], y: NDArray[np.int64]) -> list[Suspe
     return suspects
 
 
-def _distances(x: NDArray[np.float32]) -> NDArray[np.float64]:
+def _distances(x: Rows, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """Robust standard deviations of each row's log residual above the median."""
-    centred = x - np.median(x, axis=0)
-    lengths = np.linalg.norm(centred, axis=1)
-    core = centred[lengths <= np.quantile(lengths, _CORE)]  # an outlier must not shape the space
-    values, vectors = np.linalg.eigh(core.T @ core)
-    share = np.cumsum(values[::-1]) / max(float(values.sum()), 1e-12)
-    kept = vectors[:, ::-1][:, : min(int(np.searchsorted(share, _KEPT)) + 1, len(x) // 5)]
-    residual = centred - (centred @ kept) @ kept.T
-    logs = np.log(np.linalg.norm(residual, axis=1) + 1e-6)
+    centre, blocks = np.median(x[some(rows)], axis=0), cut(rows)
+    lengths = np.concatenate([np.linalg.norm(x[block] - centre, axis=1) for block in blocks])
+    core = rows[lengths <= np.quantile(lengths, _CORE)]  # an outlier must not shape the space
+    scatter = np.zeros((x.shape[1], x.shape[1]), dtype=np.float32)
+    for block in cut(core):
+        part = x[block] - centre
+        scatter += part.T @ part
+    kept = leading(scatter, most=len(rows) // 5, kept=_KEPT)
+    logs = np.concatenate([_log_residuals(x[block] - centre, kept) for block in blocks])
     middle = np.median(logs)
     spread = max(_TO_SIGMA * float(np.median(np.abs(logs - middle))), 1e-3)
     sigmas: NDArray[np.float64] = (logs - middle) / spread
     return sigmas
+
+
+def _log_residuals(centred: NDArray[np.float32], kept: NDArray[Any]) -> NDArray[Any]:
+    """Logarithm of the length of what the kept directions do not say."""
+    residual = centred - (centred @ kept) @ kept.T
+    logs: NDArray[Any] = np.log(np.linalg.norm(residual, axis=1) + 1e-6)
+    return logs

@@ -11,11 +11,12 @@ Source:
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from mlsecops.poisoning.report import Suspect
+from mlsecops.poisoning.rows import Rows, cut, every
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,15 +30,20 @@ _WIDTH: Final = 8.0  # of a cell, in distances that still count as near
 _CROWD: Final = 16  # following rows of its cell that a row is compared with
 
 
-def equal_rows(flat: NDArray[Any]) -> list[list[int]]:
-    """Groups of rows with the same bytes."""
-    seen: dict[bytes, list[int]] = {}
-    for index, row in enumerate(flat):
-        seen.setdefault(hashlib.sha256(row.tobytes()).digest(), []).append(index)
-    return [rows for rows in seen.values() if len(rows) > 1]
+def equal_rows(flat: Rows) -> list[list[int]]:
+    """Groups of rows with the same bytes, in the order of their first ones."""
+    digests = b"".join(
+        hashlib.sha256(row).digest() for block in every(len(flat)) for row in flat[block]
+    )
+    order, cell = _runs(np.frombuffer(digests, dtype=np.int64).reshape(len(flat), -1))
+    starts = np.flatnonzero(np.diff(cell, prepend=-1))
+    sizes = np.diff(starts, append=len(cell))
+    several = sizes > 1
+    groups = zip(starts[several].tolist(), sizes[several].tolist(), strict=True)
+    return sorted(order[start : start + size].tolist() for start, size in groups)
 
 
-def near_rows(flat: NDArray[np.float32], *, seed: int) -> list[tuple[int, int]]:
+def near_rows(flat: Rows, *, seed: int) -> list[tuple[int, int]]:
     """Pairs of rows that differ little, but differ.
 
     Args:
@@ -50,7 +56,12 @@ def near_rows(flat: NDArray[np.float32], *, seed: int) -> list[tuple[int, int]]:
     for _ in range(_TABLES):
         directions = rng.standard_normal((flat.shape[1], _DIRECTIONS)).astype(np.float32)
         offset = rng.random(_DIRECTIONS)
-        cells = np.floor(flat @ directions / (_WIDTH * reach) + offset).astype(np.int64)
+        cells = np.concatenate(
+            [
+                np.floor(flat[block] @ directions / (_WIDTH * reach) + offset).astype(np.int64)
+                for block in every(len(flat))
+            ]
+        )
         pairs |= _close(flat, _runs(cells), reach)
     return sorted(pairs)
 
@@ -63,7 +74,7 @@ def _runs(cells: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64
 
 
 def _close(
-    flat: NDArray[np.float32], runs: tuple[NDArray[np.int64], NDArray[np.int64]], reach: float
+    flat: Rows, runs: tuple[NDArray[np.int64], NDArray[np.int64]], reach: float
 ) -> set[tuple[int, int]]:
     order, cell = runs
     pairs: set[tuple[int, int]] = set()
@@ -71,13 +82,14 @@ def _close(
         same = np.flatnonzero(cell[step:] == cell[:-step])
         if not len(same):
             break
-        first, second = order[same], order[same + step]
-        apart = np.linalg.norm(flat[first] - flat[second], axis=1)
-        close = (apart > 0) & (apart <= reach)
-        pairs |= {
-            (min(a, b), max(a, b))
-            for a, b in zip(first[close].tolist(), second[close].tolist(), strict=True)
-        }
+        for block in cut(same):
+            first, second = order[block], order[block + step]
+            apart = np.linalg.norm(flat[first] - flat[second], axis=1)
+            close = (apart > 0) & (apart <= reach)
+            pairs |= {
+                (min(a, b), max(a, b))
+                for a, b in zip(first[close].tolist(), second[close].tolist(), strict=True)
+            }
     return pairs
 
 

@@ -14,8 +14,8 @@ from mlsecops.poisoning.baseline import DatasetBaseline
 from mlsecops.poisoning.contradiction import AGREED, agreement
 from mlsecops.poisoning.disagreement import label_suspects, outlier_suspects
 from mlsecops.poisoning.duplicates import conflicts, equal_rows, near_rows
-from mlsecops.poisoning.images import image_axes
 from mlsecops.poisoning.report import PoisoningReport, Suspect, Trigger, ranked
+from mlsecops.poisoning.rows import Rows, scaled
 from mlsecops.poisoning.triggers import find_triggers
 from mlsecops.signing.verified import Verified
 
@@ -39,7 +39,8 @@ def screen_dataset(
     """Look for wrong labels, planted triggers, outliers and conflicting duplicates.
 
     Args:
-        x: Inputs ``(n, *shape)``, numeric and finite, n at least 50.
+        x: Inputs ``(n, *shape)``, numeric and finite, n at least 50. A ``numpy.memmap`` (as of
+            ``numpy.load(file, mmap_mode="r")``) is read in blocks and may be larger than memory.
         y: Labels ``(n,)``, integers of at least 0, of two classes or more.
         baseline: Shape of a trusted data set (``report.baseline`` of an earlier screening), or
             what verifying that data gave; a shift from a signed one is of high severity.
@@ -87,7 +88,7 @@ def screen_dataset(
     )
 
 
-def checked(x: Any, y: Any) -> tuple[NDArray[np.float32], NDArray[np.int64], tuple[int, ...]]:
+def checked(x: Any, y: Any) -> tuple[Rows, NDArray[np.int64], tuple[int, ...]]:
     """Flattened inputs on ``[0, 1]``, labels, and the shape of one input.
 
     Raises:
@@ -104,18 +105,8 @@ def checked(x: Any, y: Any) -> tuple[NDArray[np.float32], NDArray[np.int64], tup
             f"expected at least {_FEWEST} rows of two classes or more with labels of at least 0, "
             f"got {len(labels)} rows with labels {np.unique(labels)[:10].tolist()}"
         )
-    if inputs.dtype.kind not in "iufb" or not np.isfinite(inputs).all():
-        raise UsageError(f"x: expected finite numbers, got {inputs.dtype} with NaN, inf or objects")
-    flat = inputs.reshape(len(inputs), -1).astype(np.float32)
-    return _scaled(flat, inputs.shape[1:]), labels.astype(np.int64), inputs.shape[1:]
-
-
-def _scaled(flat: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """An image's values on one common scale, a table's columns each on their own."""
-    axis = None if image_axes(shape) is not None else 0
-    low, high = flat.min(axis=axis), flat.max(axis=axis)
-    scaled: NDArray[np.float32] = (flat - low) / np.maximum(high - low, 1e-12)
-    return scaled
+    flat = scaled(inputs, stored=isinstance(x, np.memmap))
+    return flat, labels.astype(np.int64), inputs.shape[1:]
 
 
 def summaries(suspects: tuple[Suspect, ...]) -> tuple[Finding, ...]:
@@ -137,7 +128,7 @@ def _summary(kind: str, suspects: list[Suspect]) -> Finding:
     )
 
 
-def _unsuited(flat: NDArray[np.float32]) -> dict[str, str]:
+def _unsuited(flat: Rows) -> dict[str, str]:
     if flat.shape[1] <= _WIDEST:
         return {}
     wide = f"{flat.shape[1]} columns, and at most {_WIDEST} are searched: give features instead"

@@ -15,6 +15,7 @@ import numpy as np
 from mlsecops.poisoning.causes import Cause, find_causes, told_linearly
 from mlsecops.poisoning.images import around, contrast
 from mlsecops.poisoning.report import Suspect, Trigger
+from mlsecops.poisoning.rows import Rows, every, mean_of, some
 from mlsecops.poisoning.values import shared_values
 
 if TYPE_CHECKING:
@@ -24,11 +25,10 @@ __all__ = ["find_triggers", "picture", "suspects_of"]
 
 _COLUMNS: Final = 24  # that show the pattern most
 _FLOOR: Final = 1e-3  # of variance, so that a constant column has no infinite contrast
-_SAMPLE: Final = 8192  # rows of each side that are enough to see where they differ
 
 
 def find_triggers(
-    x: NDArray[np.float32],
+    x: Rows,
     y: NDArray[np.int64],
     contradicted: NDArray[np.bool_],
     *,
@@ -50,9 +50,8 @@ def find_triggers(
 
     def focus(found: NDArray[np.bool_], others: NDArray[np.bool_]) -> NDArray[Any]:
         columns = _telling(x, found, others, near)
-        views = [x[:, columns]] + ([] if near is None else [contrast(x, columns, near)])
-        apart = [np.abs(view - np.median(view[found], axis=0)) for view in views]
-        return np.hstack([*views, *apart])
+        views = np.concatenate([_views(x[block], columns, near) for block in every(len(y))])
+        return np.hstack([views, np.abs(views - np.median(views[found], axis=0))])
 
     ways = [
         told_linearly(x, y, contradicted, seed=seed, executor=executor),
@@ -61,6 +60,14 @@ def find_triggers(
     causes = find_causes(ways, y, contradicted, focus=focus, seed=seed)
     suspects = [each for cause in causes for each in suspects_of(cause, kind="trigger")]
     return suspects, [picture(x, y, cause, shape) for cause in causes]
+
+
+def _views(
+    part: NDArray[np.float32], columns: NDArray[np.int64], near: NDArray[np.int64] | None
+) -> NDArray[np.float32]:
+    """The columns, and in images how each stands out from those around it."""
+    shown = part[:, columns]
+    return shown if near is None else np.hstack([shown, contrast(part, columns, near)])
 
 
 def suspects_of(cause: Cause, *, kind: str) -> list[Suspect]:
@@ -84,27 +91,21 @@ def suspects_of(cause: Cause, *, kind: str) -> list[Suspect]:
 
 
 def _telling(
-    x: NDArray[np.float32],
+    x: Rows,
     found: NDArray[np.bool_],
     others: NDArray[np.bool_],
     near: NDArray[np.int64] | None,
 ) -> NDArray[np.int64]:
     """Columns in which the found rows differ most from others, by mean or by spread."""
-    ours, theirs = (x[_some(rows)] for rows in (found, others))
+    ours, theirs = (x[some(np.flatnonzero(rows))] for rows in (found, others))
     strength = _apart(ours, theirs)
     strength += (
         np.abs(np.log((ours.var(axis=0) + 2 * _FLOOR) / (theirs.var(axis=0) + 2 * _FLOOR))) / 2
     )
     if near is not None:
-        every = np.arange(x.shape[1])
-        strength += _apart(contrast(ours, every, near), contrast(theirs, every, near))
+        columns = np.arange(x.shape[1])
+        strength += _apart(contrast(ours, columns, near), contrast(theirs, columns, near))
     return np.argsort(-strength)[:_COLUMNS]
-
-
-def _some(rows: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Enough of the rows, evenly spread over them."""
-    places = np.flatnonzero(rows)
-    return places[:: -(-len(places) // _SAMPLE)]
 
 
 def _apart(ours: NDArray[Any], theirs: NDArray[Any]) -> NDArray[Any]:
@@ -114,20 +115,18 @@ def _apart(ours: NDArray[Any], theirs: NDArray[Any]) -> NDArray[Any]:
     return distance
 
 
-def picture(
-    x: NDArray[np.float32], y: NDArray[np.int64], cause: Cause, shape: tuple[int, ...]
-) -> Trigger:
+def picture(x: Rows, y: NDArray[np.int64], cause: Cause, shape: tuple[int, ...]) -> Trigger:
     """What the rows have and the other labels' rows have not, in the columns that show it."""
     others = y != cause.label
     found = np.zeros(len(y), dtype=bool)
     found[cause.rows] = True
     shown = np.zeros(x.shape[1], dtype=bool)
     shown[_telling(x, found, others, around(shape))] = True
-    change = x[found].mean(axis=0) - x[others].mean(axis=0)
+    change = mean_of(x, cause.rows) - mean_of(x, np.flatnonzero(others))
     return Trigger(
         label=cause.label,
         rows=len(cause.rows),
-        pattern=np.median(x[found], axis=0).reshape(shape),
+        pattern=np.median(x[some(cause.rows)], axis=0).reshape(shape),
         change=change.reshape(shape),
         mask=shown.reshape(shape),
     )

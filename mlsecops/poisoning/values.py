@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from mlsecops.poisoning.blocks import cut
+from mlsecops.poisoning.rows import Rows, cut, every
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +26,7 @@ _CELLS: Final = 256  # pairs of place and value, the most telling
 
 
 def shared_values(
-    x: NDArray[np.float32], y: NDArray[np.int64], contradicted: NDArray[np.bool_]
+    x: Rows, y: NDArray[np.int64], contradicted: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
     """How much each row has of the values that its label's contradicted rows share ``(n, k)``.
 
@@ -35,29 +35,36 @@ def shared_values(
         y: Labels ``(n,)``, in ``[0, k)``.
         contradicted: Whether a row's content contradicts its label ``(n,)``.
     """
-    levels = np.round(x * (_LEVELS - 1)).astype(np.uint8)
     labels = np.unique(y).tolist()
-    everywhere = _counts(levels, np.arange(len(y)))
-    scores = np.zeros((len(y), int(y.max()) + 1), dtype=np.float32)
+    everywhere = _counts(x, np.arange(len(y)))
+    found = {}
     for label in labels:
         mine = y == label
         rows = np.flatnonzero(mine & contradicted)
         if len(rows) < _LEAST:
             continue
-        others = everywhere - _counts(levels, np.flatnonzero(mine))
-        weights = _weights(_counts(levels, rows), len(rows), others, int((~mine).sum()))
-        for column in np.flatnonzero(weights.any(axis=1)):
-            scores[:, label] += weights[column][levels[:, column]]
+        others = everywhere - _counts(x, np.flatnonzero(mine))
+        found[label] = _weights(_counts(x, rows), len(rows), others, int((~mine).sum()))
+    scores = np.zeros((len(y), int(y.max()) + 1), dtype=np.float32)
+    for block in every(len(y)) if found else []:
+        levels = _levels(x[block])
+        for label, weights in found.items():
+            for column in np.flatnonzero(weights.any(axis=1)):
+                scores[block, label] += weights[column][levels[:, column]]
     return scores
 
 
-def _counts(levels: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+def _levels(part: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.round(part * (_LEVELS - 1)).astype(np.uint8)
+
+
+def _counts(x: Rows, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """How many of the rows have each value at each place ``(d, levels)``."""
-    width = levels.shape[1]
+    width = x.shape[1]
     total = np.zeros(width * _LEVELS, dtype=np.int64)
     places = np.arange(width) * _LEVELS
     for block in cut(rows):
-        total += np.bincount((levels[block] + places).ravel(), minlength=len(total))
+        total += np.bincount((_levels(x[block]) + places).ravel(), minlength=len(total))
     return total.reshape(width, _LEVELS)
 
 
