@@ -33,7 +33,12 @@ from tests.attackers import model_files as files
 from tests.attackers import model_folders as folders
 
 LIMITS = Limits(
-    file_bytes=64 << 20, header_bytes=16 << 20, tensors=5000, opcodes=200_000, ratio=100
+    file_bytes=64 << 20,
+    header_bytes=16 << 20,
+    tensors=5000,
+    opcodes=200_000,
+    ratio=100,
+    seconds=5,
 )
 MEMORY = 1 << 30
 HANG = 20

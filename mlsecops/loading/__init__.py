@@ -4,9 +4,10 @@ A path becomes a Snapshot that cannot change (``snapshot`` over ``tiers``); its 
 against a signed Manifest (:mod:`mlsecops.signing`); ``layout`` says which files are the model,
 ``formats`` what each is by content; that format's scanner (one ``…_file`` each, ``pickles``,
 ``hdf5`` and ``wire`` below them, ``companions`` for what lies beside) gives findings within
-``limits``; and ``decode`` lets the framework read the very same bytes (``loader``). ``scan`` stops
-at the Verdict. ``watch`` asks again for as long as the model is used, and ``telemetry`` tells of
-all of it. ``quarantine`` gets tensors out of a pickle that is refused.
+``limits``, HDF5's in a process that may die (``apart``); and ``decode`` lets the framework read the
+very same bytes (``loader``). ``scan`` stops at the Verdict. ``watch`` asks again for as long as the
+model is used, and ``telemetry`` tells of all of it. ``quarantine`` gets tensors out of a pickle
+that is refused.
 """
 
 from mlsecops.loading.limits import Limits

@@ -99,8 +99,8 @@ class Archive:
         except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError) as error:
             raise FormatRefused(f"{name}: cannot be read from the archive: {error}") from error
 
-    def window(self, name: str) -> BinaryIO:
-        """A seekable view of an entry that is stored uncompressed.
+    def stored(self, name: str) -> Entry:
+        """An entry whose bytes stand in the archive as they are.
 
         Raises:
             FormatRefused: It is compressed.
@@ -108,7 +108,7 @@ class Archive:
         entry = self.entries[name]
         if not entry.stored:
             raise FormatRefused(f"{name}: compressed in the archive: expected it stored as it is")
-        return io.BufferedReader(Window(self._stream, entry.offset, entry.size))
+        return entry
 
 
 class Window(io.RawIOBase):

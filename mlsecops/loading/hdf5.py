@@ -1,94 +1,88 @@
-"""Whether an HDF5 file keeps to itself: no link, storage or plugin outside it, no shape bomb.
+"""Whether an HDF5 file keeps to itself, as asked of a process that may die over it.
 
-Source: HDF5 file format 3.0, links (IV.A.2.g), external file list (IV.A.2.h), filter pipeline
-(IV.A.2.l).
+The HDF5 library crashes on some damaged files and never returns from others. So it is let at a
+file in a child first, within limits of time and memory; what it read to the end there, it is
+trusted to read here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, BinaryIO, Final
+import dataclasses
+import io
+import os
+from typing import Any, Final
 
-from mlsecops._extras import require
-from mlsecops.errors import FormatRefused, LimitExceeded, UnsafeContent
+from mlsecops.errors import (
+    FormatRefused,
+    LimitExceeded,
+    MissingExtra,
+    UnsafeContent,
+)
+from mlsecops.loading.apart import Died, ask
+from mlsecops.loading.archive import Window
+from mlsecops.loading.hdf5_walk import CONFIG, Walked, walk
 from mlsecops.loading.limits import Limits
+from mlsecops.loading.snapshot import Source
 
-_BUILT_IN_FILTERS: Final = frozenset({1, 2, 3, 32000})
-"""Deflate, shuffle, Fletcher-32, LZF: every other filter is a library that HDF5 would load."""
+__all__ = ["CONFIG", "Walked", "require_contained"]
+
+_ROOM: Final = 1 << 20
+"""Bytes of an answer besides the configuration, which JSON may make six times as long."""
+_FAILURES: Final = {each.__name__: each for each in (FormatRefused, LimitExceeded, MissingExtra)}
 
 
-def require_contained(stream: BinaryIO, *, where: str, limits: Limits) -> int:
-    """Check every link and data set.
+def require_contained(
+    source: Source, *, where: str, limits: Limits, start: int = 0, size: int | None = None
+) -> Walked:
+    """Check every link, attribute and data set.
 
     Args:
-        stream: The file's bytes.
+        source: The file that the HDF5 file is, or is a part of.
         where: Name for messages.
-        limits: Ceilings of count and ratio.
-
-    Returns:
-        How many numbers all data sets have.
+        limits: Ceilings of count, size, ratio and time.
+        start: Where it begins, in bytes.
+        size: How many bytes it has; to the end of the source by default.
 
     Raises:
         UnsafeContent: Something refers outside the file, or needs a plugin.
-        LimitExceeded: A data set declares far more than it stores, or there are too many.
+        LimitExceeded: A data set declares far more than it stores, there are too many, or reading
+            takes too long.
         FormatRefused: It cannot be read.
         MissingExtra: h5py is not installed.
     """
-    h5py = require("h5py")
-    numbers = 0
-    try:
-        with h5py.File(stream, "r") as file:
-            _require_plain_attributes(h5py, file, where)
-            for count, (name, item) in enumerate(_items(h5py, file, where, limits.depth)):
-                limits.require("tensors", count, where=where)
-                _require_plain_attributes(h5py, item, f"{where}: {name}")
-                if isinstance(item, h5py.Dataset):
-                    _require_plain(h5py, item, f"{where}: {name}", limits)
-                    numbers += int(item.size or 0)
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
-        if isinstance(error, (UnsafeContent, LimitExceeded, FormatRefused)):
-            raise
-        raise FormatRefused(f"{where}: not a readable HDF5 file: {error}") from error
-    return numbers
+    size = source.size - start if size is None else size
+    with source.stream() as stream:
+        if not hasattr(os, "fork"):
+            part = io.BufferedReader(Window(stream, start, size))
+            return walk(part, where=where, limits=limits)
+        question = {
+            "where": where,
+            "start": start,
+            "size": size,
+            "limits": dataclasses.asdict(limits),
+        }
+        try:
+            answer = ask(stream.fileno(), question, most=_ROOM + 6 * limits.header_bytes)
+        except Died as death:
+            raise _refusal(death, where, limits) from death
+    if "error" in answer:
+        raise _failure(answer)
+    return Walked(numbers=answer["numbers"], config=answer["config"])
 
 
-def _items(h5py: Any, group: Any, where: str, depth: int) -> Iterator[tuple[str, Any]]:
-    if depth <= 0:
-        raise LimitExceeded(f"{where}: groups nested too deeply; raise Limits(depth=…) if meant")
-    for key in group:
-        name = f"{group.name.rstrip('/')}/{key}"
-        if not isinstance(group.get(key, getlink=True), h5py.HardLink):
-            raise _unsafe("hdf5-link", f"{where}: {name} is a link to elsewhere", name)
-        item = group[key]
-        yield name, item
-        if isinstance(item, h5py.Group):
-            yield from _items(h5py, item, where, depth - 1)
-
-
-def _require_plain_attributes(h5py: Any, item: Any, where: str) -> None:
-    """Demand numbers and text: the library crashes on some others when their heap is damaged."""
-    kinds = h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING, h5py.h5t.ENUM
-    for key in item.attrs:
-        if item.attrs.get_id(key).get_type().get_class() not in kinds:
-            raise _unsafe("hdf5-attribute", f"{where}: attribute {key} is no number or text", key)
-
-
-def _require_plain(h5py: Any, item: Any, where: str, limits: Limits) -> None:
-    if item.external or item.is_virtual:
-        raise _unsafe("hdf5-external", f"{where}: its data lies in another file", where)
-    if item.dtype.kind == "O" and h5py.check_string_dtype(item.dtype) is None:
-        raise _unsafe("hdf5-object", f"{where}: holds references or objects", where)
-    plist = item.id.get_create_plist()
-    filters = {plist.get_filter(index)[0] for index in range(plist.get_nfilters())}
-    if filters - _BUILT_IN_FILTERS:
-        raise _unsafe("hdf5-filter", f"{where}: needs filter plugin {sorted(filters)}", where)
-    declared, stored = int(item.size or 0) * item.dtype.itemsize, item.id.get_storage_size()
-    if declared > limits.ratio * stored:
-        raise LimitExceeded(
-            f"{where}: shape {item.shape} of {item.dtype} declares {declared} bytes and stores "
-            f"{stored}: expected a ratio of at most {limits.ratio}"
+def _refusal(death: Died, where: str, limits: Limits) -> LimitExceeded | FormatRefused:
+    if death.late:
+        return LimitExceeded(
+            f"{where}: the HDF5 library was not through with it after {limits.seconds} seconds: "
+            "it is damaged, or made to keep a reader busy; raise Limits(seconds=…) if it is honest"
         )
+    return FormatRefused(
+        f"{where}: the HDF5 library crashed over it ({death}): it is damaged, or hostile"
+    )
 
 
-def _unsafe(rule: str, message: str, where: str) -> UnsafeContent:
-    return UnsafeContent(f"{message}; save the weights again without it", rule=rule, where=where)
+def _failure(answer: dict[str, Any]) -> Exception:
+    kind, message = answer["error"], answer["message"]
+    if kind == UnsafeContent.__name__:
+        return UnsafeContent(message, rule=answer["rule"], where=answer["where"])
+    return _FAILURES[kind](message) if kind in _FAILURES else RuntimeError(message)

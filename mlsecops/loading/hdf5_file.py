@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Any
 
-from mlsecops._extras import require
-from mlsecops.errors import FormatRefused, LimitExceeded
-from mlsecops.loading.hdf5 import require_contained
+from mlsecops.errors import FormatRefused
+from mlsecops.loading.hdf5 import CONFIG, require_contained
 from mlsecops.loading.keras_file import object_findings
 from mlsecops.loading.keras_size import require_stored
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.snapshot import Source
 from mlsecops.loading.verdict import Examination
-
-CONFIG: Final = "model_config"
 
 
 def examine_hdf5(source: Source, limits: Limits, allowed: Collection[str] = ()) -> Examination:
@@ -36,32 +33,20 @@ def examine_hdf5(source: Source, limits: Limits, allowed: Collection[str] = ()) 
         LimitExceeded: It declares far more than it stores.
         MissingExtra: h5py is not installed.
     """
-    with source.stream() as stream:
-        stored = require_contained(stream, where=source.name, limits=limits)
-        stream.seek(0)
-        config = _config(stream, source, limits)
+    walked = require_contained(source, where=source.name, limits=limits)
+    config = _parsed(walked.config, source.name)
     if config is None:
         return Examination()
     found = object_findings(config, CONFIG, source.name, allowed, limits, legacy=True)
     findings = tuple(found)
-    require_stored(config, stored, where=source.name)
+    require_stored(config, walked.numbers, where=source.name)
     return Examination(findings=findings)
 
 
-def _config(stream: Any, source: Source, limits: Limits) -> Any:
-    h5py = require("h5py")
-    try:
-        with h5py.File(stream, "r") as file:
-            if CONFIG not in file.attrs:
-                return None
-            size = file.attrs.get_id(CONFIG).get_storage_size()
-            limits.require("header_bytes", size, where=f"{source.name}: {CONFIG}")
-            text = file.attrs[CONFIG]
-    except LimitExceeded:
-        raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise FormatRefused(f"{source.name}: {CONFIG} cannot be read: {error}") from error
+def _parsed(text: str | None, where: str) -> Any:
+    if text is None:
+        return None
     try:
         return json.loads(text)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise FormatRefused(f"{source.name}: {CONFIG} is not JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise FormatRefused(f"{where}: {CONFIG} is not JSON: {error}") from error

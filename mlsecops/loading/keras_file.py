@@ -49,8 +49,11 @@ def examine_keras(source: Source, limits: Limits, allowed: Collection[str] = ())
                 f"got {', '.join(sorted(opened.entries))}"
             )
         config = _parse(opened.read(CONFIG, limits=limits), source.name)
-        with opened.window(WEIGHTS) as weights:
-            stored = require_contained(weights, where=f"{source.name}: {WEIGHTS}", limits=limits)
+        weights = opened.stored(WEIGHTS)
+    walked = require_contained(
+        source, where=f"{source.name}: {WEIGHTS}", limits=limits,
+        start=weights.offset, size=weights.size,
+    )  # fmt: skip
     # Our loader drops the model's own compilation alone (compile=False); others build it.
     compiled = config.pop("compile_config", None)
     findings = [*object_findings(config, "config", source.name, allowed, limits)]
@@ -59,7 +62,7 @@ def examine_keras(source: Source, limits: Limits, allowed: Collection[str] = ())
         dataclasses.replace(found, severity=Severity.MEDIUM)
         for found in object_findings(compiled, at, source.name, allowed, limits)
     ]
-    require_stored(config, stored, where=source.name)
+    require_stored(config, walked.numbers, where=source.name)
     return Examination(findings=tuple(findings))
 
 

@@ -21,6 +21,7 @@ class Limits:
         opcodes: Pickle opcodes in one file.
         depth: Nesting of a configuration.
         ratio: Uncompressed bytes for each byte stored.
+        seconds: CPU time for one file, of a library that has a process of its own (HDF5).
     """
 
     file_bytes: int = 1 << 40
@@ -29,6 +30,7 @@ class Limits:
     opcodes: int = 20_000_000
     depth: int = 100
     ratio: int = 100
+    seconds: int = 60
 
     def require(self, limit: str, got: int, *, where: str) -> None:
         """Demand that a declared number is within its limit.

@@ -64,6 +64,16 @@ def whole_h5(*layers: dict[str, Any]) -> bytes:
     return weights(add)
 
 
+def endless_h5() -> bytes:
+    """A whole model over which the HDF5 library never ends: an object of no size in its heap."""
+    data = bytearray(whole_h5())
+    first = data.index(b"GCOL") + 16
+    (size,) = struct.unpack_from("<Q", data, first + 8)
+    second = first + 16 + (size + 7) // 8 * 8
+    data[second : second + 16] = bytes(16)
+    return bytes(data)
+
+
 def hostile_layers() -> dict[str, dict[str, Any]]:
     """Objects in a configuration that load code, files or other frameworks, or take all memory."""
     big, some = 10**9, {"input_shape": [None, 3]}

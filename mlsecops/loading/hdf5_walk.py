@@ -1,0 +1,129 @@
+"""What an HDF5 file holds: whether it keeps to itself, and reads to its end.
+
+``hdf5`` runs this in a process that may die: on a damaged file the HDF5 library may crash, or never
+return. Source: HDF5 file format 3.0, links (IV.A.2.g), external file list (IV.A.2.h), filter
+pipeline (IV.A.2.l).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Final
+
+from mlsecops._extras import require
+from mlsecops.errors import ContentRefused, FormatRefused, LimitExceeded, UnsafeContent
+from mlsecops.loading.limits import Limits
+
+CONFIG: Final = "model_config"
+"""Attribute of the root in which Keras keeps the architecture of a whole model."""
+_BUILT_IN_FILTERS: Final = frozenset({1, 2, 3, 32000})
+"""Deflate, shuffle, Fletcher-32, LZF: every other filter is a library that HDF5 would load."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walked:
+    """What was found on the way.
+
+    Attributes:
+        numbers: How many numbers all data sets have.
+        config: Text of the architecture, where there is one.
+    """
+
+    numbers: int
+    config: str | None
+
+
+def walk(stream: BinaryIO, *, where: str, limits: Limits) -> Walked:
+    """Check every link, attribute and data set, and read what the library has to search for.
+
+    Args:
+        stream: The file's bytes.
+        where: Name for messages.
+        limits: Ceilings of count, size and ratio.
+
+    Raises:
+        UnsafeContent: Something refers outside the file, or needs a plugin.
+        LimitExceeded: A data set declares far more than it stores, or there are too many.
+        FormatRefused: It cannot be read.
+        MissingExtra: h5py is not installed.
+    """
+    h5py = require("h5py")
+    numbers = 0
+    try:
+        with h5py.File(stream, "r") as file:
+            config = _attributes(h5py, file, where, limits).get(CONFIG)
+            for count, (name, item) in enumerate(_items(h5py, file, where, limits.depth)):
+                limits.require("tensors", count, where=where)
+                _attributes(h5py, item, f"{where}: {name}", limits)
+                if isinstance(item, h5py.Dataset):
+                    _require_plain(h5py, item, f"{where}: {name}", limits)
+                    _read(h5py, item)
+                    numbers += int(item.size or 0)
+    except ContentRefused:
+        raise
+    except MemoryError as error:
+        raise LimitExceeded(f"{where}: takes more memory to read than it may") from error
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise FormatRefused(f"{where}: not a readable HDF5 file: {error}") from error
+    if isinstance(config, bytes):
+        config = config.decode("utf-8", "replace")
+    return Walked(numbers=numbers, config=config if config is None else str(config))
+
+
+def _items(h5py: Any, group: Any, where: str, depth: int) -> Iterator[tuple[str, Any]]:
+    if depth <= 0:
+        raise LimitExceeded(f"{where}: groups nested too deeply; raise Limits(depth=…) if meant")
+    for key in group:
+        name = f"{group.name.rstrip('/')}/{key}"
+        if not isinstance(group.get(key, getlink=True), h5py.HardLink):
+            raise _unsafe("hdf5-link", f"{where}: {name} is a link to elsewhere", name)
+        item = group[key]
+        yield name, item
+        if isinstance(item, h5py.Group):
+            yield from _items(h5py, item, where, depth - 1)
+
+
+def _attributes(h5py: Any, item: Any, where: str, limits: Limits) -> dict[str, Any]:
+    """Attributes, which are numbers and text: the library crashes on some others when damaged."""
+    kinds = h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING, h5py.h5t.ENUM
+    found = {}
+    for key in item.attrs:
+        attribute = item.attrs.get_id(key)
+        if attribute.get_type().get_class() not in kinds:
+            raise _unsafe("hdf5-attribute", f"{where}: attribute {key} is no number or text", key)
+        size = math.prod(attribute.shape or ()) * attribute.dtype.itemsize
+        limits.require("header_bytes", size, where=f"{where}: {key}")
+        found[key] = item.attrs[key]
+    return found
+
+
+def _require_plain(h5py: Any, item: Any, where: str, limits: Limits) -> None:
+    if item.external or item.is_virtual:
+        raise _unsafe("hdf5-external", f"{where}: its data lies in another file", where)
+    if item.dtype.kind == "O" and h5py.check_string_dtype(item.dtype) is None:
+        raise _unsafe("hdf5-object", f"{where}: holds references or objects", where)
+    plist = item.id.get_create_plist()
+    filters = {plist.get_filter(index)[0] for index in range(plist.get_nfilters())}
+    if filters - _BUILT_IN_FILTERS:
+        raise _unsafe("hdf5-filter", f"{where}: needs filter plugin {sorted(filters)}", where)
+    declared, stored = int(item.size or 0) * item.dtype.itemsize, item.id.get_storage_size()
+    if declared > limits.ratio * stored:
+        raise LimitExceeded(
+            f"{where}: shape {item.shape} of {item.dtype} declares {declared} bytes and stores "
+            f"{stored}: expected a ratio of at most {limits.ratio}"
+        )
+
+
+def _read(h5py: Any, item: Any) -> None:
+    """Read what lies in chunks or in heaps once: that it ends here, it will end there too."""
+    if item.chunks:
+        for chunk in item.iter_chunks():
+            item[chunk]
+    elif h5py.check_string_dtype(item.dtype) is not None:
+        item[()]
+
+
+def _unsafe(rule: str, message: str, where: str) -> UnsafeContent:
+    return UnsafeContent(f"{message}; save the weights again without it", rule=rule, where=where)
