@@ -153,7 +153,8 @@ def warm(file: Path, size: int) -> None:
     with file.open("rb", buffering=0) as stream:
         while stream.read(1 << 24):
             pass
-    with mmap.mmap(-1, 2 * size) as memory:
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # shared memory may have no huge pages
+    with mmap.mmap(-1, 2 * size, flags=flags) as memory:
         memory.madvise(mmap.MADV_HUGEPAGE)
         for page in range(0, len(memory), mmap.PAGESIZE):
             memory[page] = 1

@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import mmap
 import time
+from pathlib import Path
 from typing import Final
 
 _ALIGNED: Final = 64
@@ -61,6 +62,22 @@ class Memory:
     def _advise(self, advice: int, start: int, length: int) -> None:
         with contextlib.suppress(OSError):  # an older kernel: pages come when they are touched
             self._map.madvise(advice, start, length)
+
+
+def offset_of(address: int) -> int:
+    """Where in its file a mapped byte stands.
+
+    Raises:
+        LookupError: It is no mapping of a file.
+
+    Source: proc_pid_maps(5).
+    """
+    for line in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines():
+        bounds, _, offset, _, inode = line.split(maxsplit=5)[:5]
+        first, end = (int(bound, 16) for bound in bounds.split("-"))
+        if first <= address < end and inode != "0":
+            return address - first + int(offset, 16)
+    raise LookupError(f"no file is mapped at {address:#x}")
 
 
 def forget(address: int, size: int) -> None:

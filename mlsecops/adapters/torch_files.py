@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from mlsecops._extras import require
-from mlsecops.adapters.memory import Memory, forget
+from mlsecops.adapters.memory import Memory, forget, offset_of
 from mlsecops.errors import FormatRefused, FrameworkTooOld, MissingExtra, UsageError
 
 if TYPE_CHECKING:
@@ -93,7 +93,13 @@ def _tensor(torch: Any, part: memoryview, kind: Any) -> Any:
 
 
 def read_torch(
-    path: str, *, device: str, legacy: bool, names: Iterable[str] = (), lasting: bool = True
+    path: str,
+    *,
+    device: str,
+    legacy: bool,
+    names: Iterable[str] = (),
+    lasting: bool = True,
+    memory: memoryview | None = None,
 ) -> Any:
     """What a torch file holds, read with ``weights_only``.
 
@@ -103,6 +109,7 @@ def read_torch(
         legacy: Whether the file is of torch's old layout, which cannot be mapped.
         names: Further globals that the scan allowed; each is imported.
         lasting: Whether a mapping of the bytes stays as it is; else tensors are copied.
+        memory: The same bytes in memory, writable, where tensors can stay: nothing is copied.
 
     Raises:
         FrameworkTooOld: The installed torch is known to be escapable.
@@ -111,7 +118,7 @@ def read_torch(
     torch = require("torch")
     _require_new(torch)
     allowed = [_resolve(name) for name in sorted(names)]
-    place = None if legacy or lasting else _placing(path, device, _ENTRIES)
+    place = None if legacy or lasting else _placing(path, device, _ENTRIES, memory)
     try:
         # weights_only is always given: the environment can flip its default.
         with (
@@ -148,11 +155,13 @@ def read_code(path: str, *, device: str, exported: bool) -> Any:
         raise FormatRefused(f"torch refuses the file: {error}") from error
 
 
-def _placing(path: str, device: str, pieces: int) -> Place | None:
+def _placing(path: str, device: str, pieces: int, held: memoryview | None = None) -> Place | None:
     """How a mapped storage becomes memory of our own; None where the device copies it anyway."""
     torch = require("torch")
     if torch.device(device).type != "cpu":
         return None
+    if held is not None:
+        return _standing(torch, held)
     memory = Memory(Path(path).stat().st_size, pieces=pieces)
 
     def place(storage: Any, _: Any = None) -> Any:
@@ -164,6 +173,23 @@ def _placing(path: str, device: str, pieces: int) -> Place | None:
         copy.copy_(torch.empty(0, dtype=torch.uint8).set_(storage))
         forget(storage.data_ptr(), size)
         return copy.untyped_storage()
+
+    return place
+
+
+def _standing(torch: Any, held: memoryview) -> Place:
+    """How a mapped storage becomes the same bytes of memory that holds the whole file already."""
+    start = -1
+
+    def place(storage: Any, _: Any = None) -> Any:
+        nonlocal start
+        size, address = storage.nbytes(), storage.data_ptr()
+        if not size:  # as above
+            return torch.UntypedStorage(0)
+        if start < 0:
+            start = address - offset_of(address)
+        part = held[address - start :][:size]
+        return torch.frombuffer(part, dtype=torch.uint8, count=size).untyped_storage()
 
     return place
 

@@ -141,6 +141,7 @@ def _torch(request: Request, *, legacy: bool = False) -> Any:
         legacy=legacy,
         names=names,
         lasting=request.lasting,
+        memory=request.source.memory,
     )
     return fill(request, value)
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from mlsecops.errors import UsageError
 from mlsecops.loading.limits import Limits
@@ -20,6 +20,11 @@ from mlsecops.provenance import Digest
 from mlsecops.provenance.hashing import open_regular
 
 __all__ = ["TIERS", "Snapshot", "Source", "Tier", "opened", "snapshot"]
+
+
+_ZIPPED: Final = (".pt", ".pth", ".bin", ".ckpt")
+"""What torch's files are called."""
+_ZIP: Final = b"PK\x03\x04"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +145,7 @@ def snapshot(
             descriptor = open_regular(path)
             stack.callback(os.close, descriptor)
             limits.require("file_bytes", os.fstat(descriptor).st_size, where=name)
-            keep = name.endswith(".safetensors")
+            keep = _becomes_tensors(name, descriptor)
             kept = hold(descriptor, tier=tier, name=name, algorithm=algorithm, keep=keep)
             try:
                 held[name] = stack.enter_context(kept)
@@ -153,6 +158,13 @@ def snapshot(
         taken = Snapshot(sources=sources, held=held)
         yield taken
         taken.confirm()
+
+
+def _becomes_tensors(name: str, descriptor: int) -> bool:
+    """Whether a file is of tensors that can stay where its bytes were read to."""
+    if name.endswith(_ZIPPED):
+        return os.pread(descriptor, len(_ZIP), 0) == _ZIP
+    return name.endswith(".safetensors")
 
 
 def _descriptor_path(descriptor: int, path: str | os.PathLike[str]) -> str:

@@ -244,3 +244,33 @@ def test_pinned_safetensors_of_every_type_are_what_the_library_reads(
             assert found[name].shape == tensor.shape
             bits = [each.reshape(-1).view(torch.uint8) for each in (found[name], tensor)]
             assert torch.equal(*bits)
+
+
+def test_pinned_torch_tensors_are_what_torch_reads_and_stand_in_one_memory(
+    tmp_path: Any, signer: Any, trusting: Any
+) -> None:
+    base = torch.arange(240.0).reshape(12, 20)
+    weights = {
+        "base": base, "view": base[2:5, 1:7], "turned": base.T, "tied": base,
+        "empty": torch.empty(0, 3), "truth": base > 7, "odd": torch.arange(7, dtype=torch.uint8),
+        "half": base.to(torch.bfloat16), "complex": torch.complex(base, base),
+        "sparse": torch.eye(5).to_sparse(), "parameter": torch.nn.Parameter(base[0]),
+    }  # fmt: skip
+    place = tmp_path / "model.pt"
+    torch.save(weights, place)
+    sign(place, signer)
+    loaded = trusting(tier="pinned").load(place)
+    assert loaded.tier == "pinned"
+    plain = torch.load(place, weights_only=True)
+    assert list(loaded.model) == list(weights)
+    for name, tensor in loaded.model.items():
+        assert tensor.dtype == plain[name].dtype
+        assert torch.equal(tensor.to_dense(), plain[name].to_dense())
+    kept = [value for value in loaded.model.values() if value.numel() and not value.is_sparse]
+    size = place.stat().st_size
+    places = [value.untyped_storage().data_ptr() for value in kept]
+    assert max(places) - min(places) < size
+    assert loaded.model["base"].data_ptr() == loaded.model["tied"].data_ptr()
+    before = loaded.model["base"].clone()
+    place.write_bytes(bytes(size))
+    assert torch.equal(loaded.model["base"], before)
