@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlsecops.demo.scene import Scene
 from mlsecops.errors import CallRefused, MLSecOpsError
@@ -30,9 +32,13 @@ CALLS: Final = 600
 FADED: Final = 0.75
 STOLEN_CALLS: Final = 150
 CLIENTS: Final = 12
-CALIBRATION_CLIENTS: Final = 60
+CALIBRATION_CLIENTS: Final = 240
+LEAST_LIGHT: Final = 0.6
 RATE: Final = 10_000.0
 GUARD_REFRESH: Final = 0.5
+
+
+Light = NDArray[np.float64]
 
 
 class Unexpected(MLSecOpsError):
@@ -89,7 +95,7 @@ def serve_model(scene: Scene, registry: Registry, loaded: LoadedModel) -> Served
     """Serve the loaded model to three kinds of clients.
 
     Raises:
-        Unexpected: Normal traffic raised an alert, or an attack raised none.
+        Unexpected: Normal traffic raised an alert, drift one of theft, or an attack raised none.
     """
     with scene.step(6, "Monitored serving: normal, drifted, stolen") as tell:
         served = _watch(scene, registry, scene.network.adapter(loaded.model), loaded)
@@ -100,6 +106,10 @@ def serve_model(scene: Scene, registry: Registry, loaded: LoadedModel) -> Served
         drifted = _phase(served, "drifted inputs", _drifted(scene, rng))
         tell("drifted inputs", f"{CALLS} calls, {_rules(drifted)}")
         _expect(any(alert.rule == "drift" for alert in drifted), "drifted inputs raised no drift")
+        _expect(
+            not any(alert.rule == "extraction" for alert in drifted),
+            "a fading lamp was taken for a thief",
+        )
         stolen = _phase(served, "a model thief", _stolen(scene, rng))
         tell("a model thief", f"{STOLEN_CALLS} calls, {_rules(stolen)}")
         _expect(
@@ -151,19 +161,46 @@ def _watch(scene: Scene, registry: Registry, adapter: Adapter, loaded: LoadedMod
 
 
 def _extraction(scene: Scene, baseline: Baseline, adapter: Adapter) -> ExtractionDetector:
-    """Calibrated on benign clients of several kinds, from data that no client below sends."""
+    """Calibrated on benign clients of every kind, as many of each.
+
+    From rows that neither the baseline was fitted on, which would find all others strange, nor a
+    client below sends.
+    """
     rng = np.random.default_rng(scene.seed)
-    pool = scene.digits.normal
+    pool = scene.digits.test
     clients = []
-    for number in range(CALIBRATION_CLIENTS):
+    for lamp, few in itertools.islice(
+        itertools.cycle(itertools.product((_steady, _fading, _failing), (False, True))),
+        CALIBRATION_CLIENTS,
+    ):
         rows = np.arange(len(pool.y))
-        if number % 2:
+        if few:
             rows = np.flatnonzero(np.isin(pool.y, rng.choice(10, 3, replace=False)))
-        x = pool.x[rng.choice(rows, STOLEN_CALLS)]
+        images = pool.x[rng.choice(rows, STOLEN_CALLS)]
+        x = _lit(images, lamp(rng, np.arange(STOLEN_CALLS) / STOLEN_CALLS))
         clients.append((x, adapter.predict(x)))
     return ExtractionDetector.calibrate(
         baseline, clients, false_positive_rate=0.01, seed=scene.seed
     )
+
+
+def _steady(rng: np.random.Generator, time: Light) -> Light:  # noqa: ARG001 - like the others
+    """Light of a scanner's lamp over the time in [0, 1) that stays as it is."""
+    return np.ones_like(time)
+
+
+def _fading(rng: np.random.Generator, time: Light) -> Light:
+    """Light that gets less and less."""
+    return 1 - rng.uniform(0.0, 1 - LEAST_LIGHT) * time
+
+
+def _failing(rng: np.random.Generator, time: Light) -> Light:
+    """Light that is suddenly less."""
+    return np.where(time < rng.random(), 1.0, rng.uniform(LEAST_LIGHT, 1.0))
+
+
+def _lit(images: Array, light: Light) -> Array:
+    return images * light.astype(np.float32)[:, None, None, None]
 
 
 def _phase(served: Served, label: str, queries: Sequence[Query]) -> list[Alert]:

@@ -100,6 +100,7 @@ class ExtractionDetector:
         Args:
             baseline: Normal inputs of the model.
             clients: (x ``(n, …)``, probabilities ``(n, k)``) of each benign client, at least 4.
+                Of other rows than the baseline's: beside those everything new looks strange.
             false_positive_rate: Share of benign clients that may raise an alarm, in (0, 1).
             trails: Where clients are remembered; in this process by default. Replicas that share
                 trails calibrate on the same clients with the same salt and seed.

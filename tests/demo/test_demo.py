@@ -65,7 +65,17 @@ def test_normal_traffic_is_quiet_and_attacks_are_not(demo: Demo) -> None:
     lines = {line.strip()[:17].strip(): line for line in story.splitlines()}
     assert "no alert" in lines["normal traffic"]
     assert "drift" in lines["drifted inputs"].split("alerts:")[1]
+    assert "extraction" not in lines["drifted inputs"]
     assert "extraction" in lines["a model thief"].split("alerts:")[1]
+
+
+@pytest.mark.parametrize("seed", ["1", "3"])
+def test_other_seeds_end_as_well_and_take_no_fading_lamp_for_a_thief(
+    tmp_path: Path, seed: str
+) -> None:
+    finished = run("--out", str(tmp_path / "out"), "--seed", seed, timeout=600)
+    assert finished.returncode == 0, finished.stderr
+    test_normal_traffic_is_quiet_and_attacks_are_not((tmp_path / "out", finished.stdout))
 
 
 def test_the_second_server_answers_before_the_incident_and_refuses_after(demo: Demo) -> None:
@@ -267,6 +277,7 @@ def test_keras_tells_the_same_story(tmp_path: Path) -> None:
     finished = run("--out", str(out), "--framework", "tensorflow", timeout=600)
     assert finished.returncode == 0, finished.stderr
     assert "[8/8]" in finished.stdout
+    test_normal_traffic_is_quiet_and_attacks_are_not((out, finished.stdout))
     assert (out / "model" / "model.keras").is_file()
     assert verified_model(out).digest == hash_path(out / "model").root
 
