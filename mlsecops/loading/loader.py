@@ -280,7 +280,7 @@ class SecureLoader:
                 source, allow_globals=self._allow_globals, limits=self._limits
             )
         tell.note(format=str(verdict.format))
-        tell.add("exceptions", examination.globals & set(self._allow_globals))
+        tell.add("exceptions", examination.exceptions)
         verdict.require()
         # Code that the caller allows by name cannot be analysed: the signature vouches for it.
         trusted_code = verdict.format in CODE and verdict.format in self._allow_globals

@@ -185,7 +185,7 @@ def examine(
         else:
             result = _examine(source, found, allow_globals, limits)
             if allow_globals:
-                result |= _excepted(result, _examine(source, found, (), limits))
+                result |= _excepted(source, found, frozenset(allow_globals), limits, result)
     except ContentRefused as error:
         return _refused(source.name, found, error), Examination()
     except MissingExtra as error:
@@ -216,9 +216,20 @@ def _examine(
     return Examination(unchecked=(Unchecked(what=source.name, why=why),))
 
 
-def _excepted(result: Examination, without: Examination) -> Examination:
+def _excepted(
+    source: Source, found: Format, names: frozenset[str], limits: Limits, result: Examination
+) -> Examination:
     """What was found only without the exceptions that the caller named, as information."""
-    kept = {(each.rule, each.where, each.message) for each in result.findings}
+    kept = {_told(each) for each in result.findings}
+
+    def hidden_by(some: frozenset[str]) -> list[Finding]:
+        without = _examine(source, found, names - some, limits).findings
+        return [each for each in without if _told(each) not in kept]
+
+    hidden = hidden_by(names)
+    if not hidden:
+        return Examination()
+    used = frozenset(name for name in names if hidden_by(frozenset({name})))
     return Examination(
         findings=tuple(
             dataclasses.replace(
@@ -227,10 +238,14 @@ def _excepted(result: Examination, without: Examination) -> Examination:
                 severity=Severity.INFO,
                 message=f"allowed by name: {each.message.partition(';')[0]}",
             )
-            for each in without.findings
-            if (each.rule, each.where, each.message) not in kept
-        )
+            for each in hidden
+        ),
+        exceptions=used or names,  # two that cover the same are both named
     )
+
+
+def _told(finding: Finding) -> tuple[str, str, str]:
+    return finding.rule, finding.where, finding.message
 
 
 def _examine_packed(

@@ -53,12 +53,14 @@ class Examination:
         unchecked: What it did not look into.
         globals: Qualified names that a pickle imports and the allowlist covers.
         beside: Other files that loading it reads.
+        exceptions: Names without whose exception something would have been refused.
     """
 
     findings: tuple[Finding, ...] = ()
     unchecked: tuple[Unchecked, ...] = ()
     globals: frozenset[str] = frozenset()
     beside: tuple[Beside, ...] = ()
+    exceptions: frozenset[str] = frozenset()
 
     def __or__(self, other: Examination) -> Examination:
         return Examination(
@@ -66,6 +68,7 @@ class Examination:
             unchecked=self.unchecked + other.unchecked,
             globals=self.globals | other.globals,
             beside=self.beside + other.beside,
+            exceptions=self.exceptions | other.exceptions,
         )
 
 

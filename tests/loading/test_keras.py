@@ -11,7 +11,9 @@ h5py = pytest.importorskip("h5py")
 
 from mlsecops.errors import FormatRefused, FrameworkTooOld, UnsafeContent  # noqa: E402 - after the frameworks' settings
 from mlsecops.findings import Severity  # noqa: E402 - as above
-from mlsecops.loading import SecureLoader, scan  # noqa: E402 - as above
+from mlsecops.loading import Limits, SecureLoader, scan  # noqa: E402 - as above
+from mlsecops.loading.scanner import examine  # noqa: E402 - as above
+from mlsecops.loading.snapshot import Source  # noqa: E402 - as above
 from mlsecops.signing import Signer, TrustPolicy, sign  # noqa: E402 - as above
 from tests.attackers import loading as attack  # noqa: E402 - as above
 
@@ -150,6 +152,17 @@ def test_an_audited_class_is_allowed_by_name(file: Any) -> None:
     verdict = scan(file, allow_globals=["mine>Own"])
     assert not verdict.refused
     assert [found.rule for found in verdict.findings] == ["allowed-by-name"]
+
+
+@pytest.mark.parametrize(
+    ("names", "needed"),
+    [(["mine>Own", "mine>Other"], {"mine>Own"}), (["mine>Other"], set()), ([], set())],
+)
+def test_the_exceptions_that_were_needed_are_known(file: Any, names: Any, needed: Any) -> None:
+    attack.keras_config(file, replaced(module="mine", class_name="Own", registered_name="mine>Own"))
+    source = Source(name="m.keras", path=str(file), size=file.stat().st_size)
+    _, examination = examine(source, allow_globals=names, limits=Limits())
+    assert examination.exceptions == needed
 
 
 def test_a_custom_loss_is_told_and_not_refused_because_nothing_is_compiled(file: Any) -> None:
