@@ -60,6 +60,8 @@ def _question(asked: socket.socket) -> tuple[bytes, list[int]]:
 
 def _answer(question: dict[str, Any], file: int, pipe: int) -> None:
     """In the fork: look at the file within limits, answer, and end."""
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a descriptor is wanted
+        os.dup2(nothing.fileno(), 0)  # the socket is for the questions of others too
     limits = Limits(**question["limits"])
     _limit(limits.seconds)
     try:

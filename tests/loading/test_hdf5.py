@@ -119,3 +119,24 @@ def test_the_child_ends_with_the_process_that_asked(honest: Path) -> None:
     _desk.clear()
     with pytest.raises(ProcessLookupError):
         os.kill(child._process.pid, 0)
+
+
+def test_a_fork_cannot_reach_the_socket_on_which_others_are_asked(
+    endless: Path, honest: Path
+) -> None:
+    scan(honest)
+    seen: list[str] = []
+
+    def look() -> None:
+        while not (forks := running()):
+            time.sleep(0.01)
+        time.sleep(0.2)
+        places = Path(f"/proc/{forks[0]}/fd").iterdir()
+        seen.extend(str(place.readlink()) for place in places)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    scan(endless, limits=Limits(seconds=1))
+    thread.join()
+    assert seen
+    assert not [each for each in seen if each.startswith("socket:")]
