@@ -1,0 +1,347 @@
+"""MLflow's model registry, in which nothing is loaded that trusted signers do not vouch for.
+
+MLflow checks nothing when it loads: an edited artifact runs. :func:`publish` signs a logged model
+under its registered name and version and keeps the bundle in the version's tags; after
+:func:`protect` every load by ``models:/`` (version, alias, stage or ``m-`` id) or ``runs:/``
+downloads the model once into a private folder, verifies it there, and gives MLflow that very
+folder. :func:`promote` and :func:`rollback` move an alias to versions that verify now.
+
+Limits: the database may hide versions or move aliases, among versions that verify (a policy's floor
+bounds how far back). A load from a plain path or another scheme (``file:``, ``s3:``) passes by.
+What is signed may be a pickle: who signs it vouches for its code.
+
+Source: MLflow 3 ``artifact_repository_registry`` and ``models_artifact_repo``.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from mlsecops._extras import require
+from mlsecops.errors import (
+    DigestMismatch,
+    MLSecOpsError,
+    RegistryError,
+    SignatureMissing,
+    UsageError,
+)
+from mlsecops.provenance import Digest
+from mlsecops.signing import Bundle, Signer, TrustPolicy, Verified, sign, verify
+
+__all__ = ["Published", "promote", "protect", "publish", "rollback"]
+
+DIGEST: Final = "mlsecops.digest"
+BUNDLE: Final = "mlsecops.bundle"
+VERSION: Final = "mlsecops.version"
+"""Tag of a logged model: the registered name and version under which it is signed."""
+_LONGEST: Final = 100_000
+"""Characters of a version's tag."""
+_META: Final = "registered_model_meta"
+"""MLflow writes name and version into this file of every copy; it is no part of the model."""
+_MLMODEL: Final = "MLmodel"
+_bare: ContextVar[bool] = ContextVar("bare", default=False)
+"""Whether MLflow's own repositories are wanted: inside a guarded one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """A version of a registered model that is signed.
+
+    Attributes:
+        name: Name of the registered model.
+        version: Its number.
+        digest: Root digest of its files.
+    """
+
+    name: str
+    version: int
+    digest: Digest
+
+
+def publish(name: str, model_uri: str, *, signer: Signer) -> Published:
+    """Register a logged model as the next version, and sign it under that name and version.
+
+    Call it right after the model was logged: whatever lies there by then is signed.
+
+    Args:
+        name: Name of the registered model; made if there is none.
+        model_uri: What ``log_model`` returned as ``model_uri``: ``models:/m-…`` or ``runs:/…``.
+        signer: Who vouches for it.
+
+    Raises:
+        MissingExtra: MLflow is not installed.
+        RegistryError: There is no model at the URI.
+        UsageError: Its signature is too long for a tag.
+    """
+    mlflow, client = _mlflow(), _client()
+    version = _asked(lambda: mlflow.register_model(model_uri, name))
+    with tempfile.TemporaryDirectory(prefix="mlsecops-") as folder:
+        model = _fetched(_own(f"models:/{name}/{version.version}"), Path(folder), name)
+        bundle = sign(model, signer, out=Path(folder, "bundle"), version=int(version.version))
+        digest = verify(model, bundle, policy=TrustPolicy(keys=[signer.public_key])).digest
+    text = bundle.to_bytes().decode()
+    if len(text) > _LONGEST:
+        raise UsageError(
+            f"{name} {version.version}: its signature has {len(text)} characters: expected at most "
+            f"{_LONGEST}, as a tag of MLflow holds; sign fewer files (an archive of them, say)"
+        )
+    client.set_model_version_tag(name, version.version, BUNDLE, text)
+    client.set_model_version_tag(name, version.version, DIGEST, str(digest))
+    if model_uri.startswith("models:/m-"):
+        identity = model_uri.removeprefix("models:/").partition("/")[0]
+        client.set_logged_model_tags(identity, {VERSION: f"{name}/{version.version}"})
+    return Published(name=name, version=int(version.version), digest=digest)
+
+
+@contextlib.contextmanager
+def _protection(undo: Callable[[], None]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        undo()
+
+
+def protect(policy: TrustPolicy) -> contextlib.AbstractContextManager[None]:
+    """Let MLflow load only registered models that verify, in this process, from now on.
+
+    Args:
+        policy: Whom to trust.
+
+    Returns:
+        Used as ``with protect(policy):`` it ends with the block; else it lasts.
+
+    Raises:
+        MissingExtra: MLflow is not installed.
+
+    A load then raises what :func:`mlsecops.verify` raises; ``SignatureMissing`` where a version is
+    not signed.
+    """
+    table = _repositories()
+    models, runs = table["models"], table["runs"]
+
+    def guarded_models(uri: str, **where: Any) -> Any:
+        own = _made(models, uri, where)
+        return own if _bare.get() else _Models(own, uri, policy)
+
+    def guarded_runs(uri: str, **where: Any) -> Any:
+        own = _made(runs, uri, where)
+        return own if _bare.get() else _Runs(own)
+
+    table.update(models=guarded_models, runs=guarded_runs)
+    return _protection(lambda: table.update(models=models, runs=runs))
+
+
+def promote(name: str, version: int, alias: str, *, policy: TrustPolicy) -> Verified:
+    """Point an alias at a version that verifies now.
+
+    Args:
+        name: Name of the registered model.
+        version: Its number.
+        alias: The alias, ``"champion"`` say.
+        policy: Whom to trust.
+
+    Raises:
+        VerificationError: It does not verify; the alias is where it was.
+        RegistryError: There is no such version.
+    """
+    client = _client()
+    verified = _verified(client, name, version, policy)
+    client.set_registered_model_alias(name, alias, str(version))
+    return verified
+
+
+def rollback(name: str, alias: str, *, policy: TrustPolicy) -> int:
+    """Point an alias at the newest older version that verifies now.
+
+    Args:
+        name: Name of the registered model.
+        alias: The alias.
+        policy: Whom to trust; what it revokes is passed over.
+
+    Returns:
+        The version.
+
+    Raises:
+        RegistryError: The alias is nowhere, or no older version verifies; it is where it was.
+    """
+    client = _client()
+    current = int(_asked(lambda: client.get_model_version_by_alias(name, alias)).version)
+    known = client.search_model_versions(f"name = '{name}'")
+    older = sorted(int(each.version) for each in known if int(each.version) < current)
+    refused = []
+    for version in reversed(older):
+        try:
+            _verified(client, name, version, policy)
+        except MLSecOpsError as error:
+            refused.append(f"{version}: {error}")
+            continue
+        client.set_registered_model_alias(name, alias, str(version))
+        return version
+    raise RegistryError(
+        f"{name}@{alias} is at version {current}: expected an older version that verifies, got "
+        f"{'; '.join(refused) or 'no older version'}; publish a good one and promote it"
+    )
+
+
+class _Models:
+    """A repository of ``models:/`` whose downloads verify; all else is MLflow's own."""
+
+    def __init__(self, own: Any, uri: str, policy: TrustPolicy) -> None:
+        self._own, self._uri, self._policy = own, uri, policy
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(self._own, attribute)
+
+    def download_artifacts(self, artifact_path: str, dst_path: str | None = None, **_: Any) -> str:
+        """A verified copy of the model, or a part of it."""
+        name, version = self._own.model_name, self._own.model_version
+        if name is None:
+            name, version = _registered(self._uri)
+        folder = Path(tempfile.mkdtemp(prefix="mlsecops-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        model = _fetched(self._own, folder, name)
+        _require_signed(_client(), model, name, int(version), self._policy)
+        self._own._add_registered_model_meta_file(str(model))  # noqa: SLF001 - as MLflow does
+        part = model / artifact_path
+        if not part.resolve().is_relative_to(model.resolve()):
+            raise UsageError(f"{self._uri}: {artifact_path!r} leads out of the model")
+        return str(part) if dst_path is None else _copied(part, Path(dst_path, artifact_path))
+
+
+class _Runs:
+    """A repository of ``runs:/`` that gives no model but verified ones."""
+
+    def __init__(self, own: Any) -> None:
+        self._own = own
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(self._own, attribute)
+
+    def download_artifacts(self, artifact_path: str, dst_path: str | None = None) -> str:
+        """What the run has there; of a model, the verified copy."""
+        full = f"{self._own.artifact_uri}/{artifact_path}".rstrip("/")
+        run, path = self._own.parse_runs_uri(full)
+        name, _, part = (path or "").partition("/")
+        # MLflow would pass over a logged model that is refused, and give the run's files instead.
+        logged = self._own._get_logged_model_artifact_repo(run_id=run, name=name) if name else None  # noqa: SLF001 - there is no other way
+        if logged is not None:
+            return str(logged.download_artifacts(part, dst_path))
+        with _own_repositories():
+            place = Path(self._own.download_artifacts(artifact_path, dst_path))
+        if place.name == _MLMODEL or any(place.rglob(_MLMODEL)):
+            raise SignatureMissing(
+                f"{full}: holds a model that is no logged model: expected one that "
+                "mlsecops.integrations.mlflow.publish signed; log it with log_model(name=…)"
+            )
+        return str(place)
+
+
+def _verified(client: Any, name: str, version: int, policy: TrustPolicy) -> Verified:
+    with tempfile.TemporaryDirectory(prefix="mlsecops-") as folder:
+        own = _asked(lambda: _own(f"models:/{name}/{version}"))
+        return _require_signed(client, _fetched(own, Path(folder), name), name, version, policy)
+
+
+def _require_signed(
+    client: Any, model: Path, name: str, version: int, policy: TrustPolicy
+) -> Verified:
+    """Demand that a folder is the signed version of that name and number."""
+    where = f"models:/{name}/{version}"
+    tags = _asked(lambda: client.get_model_version(name, str(version))).tags
+    if BUNDLE not in tags:
+        raise SignatureMissing(
+            f"{where}: expected a signature in the tag {BUNDLE}, got none; "
+            "publish the model with mlsecops.integrations.mlflow.publish"
+        )
+    bundle = Bundle.from_bytes(tags[BUNDLE].encode(), where=f"{where}: tag {BUNDLE}")
+    verified = verify(model, bundle, policy=policy)
+    if (verified.name, verified.version) != (name, version):
+        raise DigestMismatch(
+            f"{where}: expected what was signed as {name} version {version}, got "
+            f"{verified.name} version {verified.version}: another model's files and signature "
+            "were put in its place"
+        )
+    return verified
+
+
+def _registered(uri: str) -> tuple[str, int]:
+    """Name and version under which a logged model (``models:/m-…``) is signed."""
+    identity = uri.removeprefix("models:/").partition("/")[0]
+    said = _asked(lambda: _client().get_logged_model(identity)).tags.get(VERSION, "")
+    name, _, number = said.rpartition("/")
+    if not name or not number.isdecimal():
+        raise SignatureMissing(
+            f"{uri}: expected the tag {VERSION} of a registered, signed version, got {said!r}; "
+            "publish the model with mlsecops.integrations.mlflow.publish"
+        )
+    return name, int(number)
+
+
+def _fetched(own: Any, folder: Path, name: str) -> Path:
+    """A private copy of a whole model, in a folder called as the model is."""
+    model = folder / name
+    model.mkdir()
+    with _own_repositories():
+        # Past MLflow's own method, which would write a file of its own into the copy.
+        _asked(lambda: own.repo.download_artifacts("", str(model)))
+    (model / _META).unlink(missing_ok=True)
+    return model
+
+
+def _copied(part: Path, place: Path) -> str:
+    if part.is_dir():
+        shutil.copytree(part, place, dirs_exist_ok=True)
+    else:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(part, place)
+    return str(place)
+
+
+def _own(uri: str) -> Any:
+    return _made(_repositories()["models"], uri, {})
+
+
+def _made(made: Any, uri: str, where: dict[str, Any]) -> Any:
+    """One of MLflow's own repositories; those that it makes in turn are its own too."""
+    with _own_repositories():
+        return made(uri, **where)
+
+
+@contextlib.contextmanager
+def _own_repositories() -> Iterator[None]:
+    token = _bare.set(True)
+    try:
+        yield
+    finally:
+        _bare.reset(token)
+
+
+def _asked(ask: Callable[[], Any]) -> Any:
+    """What MLflow answers; where it knows no such thing, our own error."""
+    exceptions = require("mlflow.exceptions")
+    try:
+        return ask()
+    except exceptions.MlflowException as error:
+        raise RegistryError(f"MLflow: {error}") from error
+
+
+def _repositories() -> dict[str, Any]:
+    registry = require("mlflow.store.artifact.artifact_repository_registry")
+    table: dict[str, Any] = registry.get_registered_artifact_repositories()
+    return table
+
+
+def _client() -> Any:
+    return _mlflow().MlflowClient()
+
+
+def _mlflow() -> Any:
+    return require("mlflow")
