@@ -20,12 +20,16 @@ from mlsecops.integrations.mlflow import BUNDLE, DIGEST, promote, protect, publi
 from mlsecops.signing import Signer, TrustPolicy
 
 mlflow = pytest.importorskip("mlflow")
+repositories = pytest.importorskip("mlflow.store.artifact.artifact_repository_registry")
 LOADER = "tests.integrations.mlflow_model"
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: Any) -> Iterator[Path]:
     """A tracking server's files; its database takes seconds to make."""
+    repositories.get_registered_artifact_repositories().update(  # another test may have protected
+        models=repositories.ModelsArtifactRepository, runs=repositories.RunsArtifactRepository
+    )
     place = tmp_path_factory.mktemp("mlflow")
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{place}/mlflow.db")
