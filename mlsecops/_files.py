@@ -1,12 +1,33 @@
-"""How a file appears on disk: whole or not at all."""
+"""How files appear on disk: whole or not at all, or as links to bytes that are held elsewhere."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-__all__ = ["write_atomically"]
+__all__ = ["linked", "write_atomically"]
+
+
+@contextlib.contextmanager
+def linked(files: Mapping[str, str]) -> Iterator[str]:
+    """A private folder of links.
+
+    Args:
+        files: Relative name → where the link leads.
+
+    Yields:
+        The folder; it goes when the block ends.
+    """
+    with tempfile.TemporaryDirectory(prefix="mlsecops-") as folder:
+        for name, path in files.items():
+            link = Path(folder, name)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path)
+        yield folder
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o644) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mlsecops._extras import require
+from mlsecops._files import linked
 from mlsecops.errors import FormatRefused, FrameworkTooOld, MLSecOpsError
 
 OLDEST: Final = (3, 13, 2)
@@ -111,7 +112,7 @@ def read_savedmodel(files: Mapping[str, str]) -> Any:
         FormatRefused: TensorFlow refuses it.
     """
     tensorflow = require("tensorflow")
-    with _links(files) as folder:
+    with linked(files) as folder:
         try:
             return tensorflow.saved_model.load(folder)
         except Exception as error:  # TensorFlow raises whatever the bytes make it raise
@@ -161,19 +162,8 @@ def _named(path: str, name: str) -> Iterator[Any]:
     if name.endswith(".h5"):
         yield _Bytes(Path(path).read_bytes(), name)
         return
-    with _links({name: path}) as folder:
+    with linked({name: path}) as folder:
         yield f"{folder}/{name}"
-
-
-@contextlib.contextmanager
-def _links(files: Mapping[str, str]) -> Iterator[str]:
-    """A folder of links to bytes that are held elsewhere."""
-    with tempfile.TemporaryDirectory(prefix="mlsecops-") as folder:
-        for name, path in files.items():
-            link = Path(folder, name)
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(path)
-        yield folder
 
 
 def _require_new(keras: Any) -> None:

@@ -5,18 +5,20 @@ against a signed Manifest (:mod:`mlsecops.signing`); ``layout`` says which files
 ``formats`` what each is by content; that format's scanner (one ``…_file`` each, ``pickles``,
 ``hdf5`` and ``wire`` below them, ``companions`` for what lies beside) gives findings within
 ``limits``, HDF5's in a process that may die (``apart``); and ``decode`` lets the framework read the
-very same bytes (``loader``). ``scan`` stops at the Verdict. ``watch`` asks again for as long as the
-model is used, and ``telemetry`` tells of all of it. ``quarantine`` gets tensors out of a pickle
-that is refused.
+very same bytes (``loader``), to which ``SecureLoader.hold`` leads other readers. ``scan`` stops at
+the Verdict. ``watch`` asks again for as long as the model is used, and ``telemetry`` tells of all
+of it. ``quarantine`` gets tensors out of a pickle that is refused.
 """
 
 from mlsecops.loading.limits import Limits
-from mlsecops.loading.loader import LoadedModel, SecureLoader
+from mlsecops.loading.loaded import HeldModel, LoadedModel
+from mlsecops.loading.loader import SecureLoader
 from mlsecops.loading.scanner import scan, scan_each
 from mlsecops.loading.verdict import Unchecked, Verdict
 from mlsecops.loading.watch import Watch
 
 __all__ = [
+    "HeldModel",
     "Limits",
     "LoadedModel",
     "SecureLoader",

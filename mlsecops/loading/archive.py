@@ -248,7 +248,8 @@ def _require_one_reading(source: Source, stream: BinaryIO, infos: list[zipfile.Z
 def _require_inside(info: zipfile.ZipInfo, source: Source) -> None:
     name = info.filename
     parts = PurePosixPath(name).parts
-    outside = name.startswith("/") or "\\" in name or ".." in parts or info.orig_filename != name
+    odd = not parts or info.orig_filename != name
+    outside = odd or name.startswith("/") or "\\" in name or ".." in parts
     link = (info.external_attr >> 16) & _KIND == _SYMLINK
     if outside or link or info.flag_bits & 1:
         kind = "leaves the archive" if outside else "is a link" if link else "is encrypted"

@@ -11,16 +11,18 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlsecops._files import linked
 from mlsecops.adapters import Adapter, adapt
 from mlsecops.errors import DigestMismatch, FormatRefused, UsageError
 from mlsecops.loading.decode import Framework, Request, decode, fill, join_shards
 from mlsecops.loading.formats import CODE, Format
 from mlsecops.loading.layout import Layout, layout, require_beside, shards
 from mlsecops.loading.limits import Limits
+from mlsecops.loading.loaded import HeldModel, LoadedModel
 from mlsecops.loading.scanner import examine
 from mlsecops.loading.snapshot import TIERS, Snapshot, Source, Tier, snapshot
 from mlsecops.loading.telemetry import Told, told
@@ -41,27 +43,13 @@ from mlsecops.signing import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoadedModel:
-    """A model whose very bytes were verified, scanned and then read.
+class _Checked:
+    """Files that are held and that the signature covers."""
 
-    Attributes:
-        model: The caller's model, filled (``into=``); the model itself (``.keras``); a mapping of
-            name to tensor or array (safetensors, state dicts, ``.npz``); an array (``.npy``).
-        adapter: View of the model, or None where there are only tensors.
-        digest: Root digest of the signed model.
-        verified: Who vouched for what.
-        tier: How the bytes were held; where files differ, the tier that promises least.
-        format: Format by content.
-        bundle: Bytes of the signature, for checks while the model is in use.
-    """
-
-    model: Any = field(repr=False)
-    adapter: Adapter | None = field(repr=False)
-    digest: Digest
+    files: Layout
+    held: Snapshot
     verified: Verified
-    tier: Tier
-    format: str
-    bundle: bytes = field(repr=False)
+    bundle: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +58,11 @@ class _Wanted:
 
     file: str | None
     digest: Digest | None
-    framework: Framework | None
-    into: Any
-    device: str
+    framework: Framework | None = None
+    into: Any = None
+    device: str = "cpu"
+    path: bool = False
+    """Whether a path is wanted, not a model."""
 
 
 class SecureLoader:
@@ -152,6 +142,51 @@ class SecureLoader:
                 path, bundle_path(path) if bundle is None else Path(bundle), wanted, tell
             )
 
+    @contextlib.contextmanager
+    def hold(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        bundle: str | os.PathLike[str] | None = None,
+        digest: Digest | None = None,
+        file: str | None = None,
+    ) -> Iterator[HeldModel]:
+        """Verify and scan a model, and hold its bytes for a reader of the caller's own.
+
+        For formats that this library does not load (GGUF, TensorFlow Lite), and for programs that
+        take a path. The reader must be done with the path when the block ends.
+
+        Args:
+            path: As for :meth:`load`.
+            bundle: As for :meth:`load`.
+            digest: As for :meth:`load`.
+            file: As for :meth:`load`.
+
+        Yields:
+            The path to read, which leads to the bytes that were checked and to nothing else.
+
+        Raises:
+            ChangedDuringLoad: Somebody changed a file meanwhile, or asked to (pinned tier); this
+                may come at the end of the block, and then what was read is not to be used.
+
+        Besides, what :meth:`load` raises before it decodes.
+        """
+        wanted = _Wanted(file=file, digest=digest, path=True)
+        place = bundle_path(path) if bundle is None else Path(bundle)
+        with contextlib.ExitStack() as stack:
+            with told(Path(path).name) as tell:
+                checked = stack.enter_context(self._checked(path, place, wanted, tell))
+                found, _ = self._examined(checked.files, checked.held, tell)
+                links = {name: each.path for name, each in checked.held.sources.items()}
+                folder = stack.enter_context(linked(links))
+            yield HeldModel(
+                path=f"{folder}/{checked.files.main}",
+                digest=checked.verified.digest,
+                verified=checked.verified,
+                tier=checked.held.tier,
+                format=found,
+            )
+
     def watch(
         self,
         loaded: LoadedModel,
@@ -185,6 +220,33 @@ class SecureLoader:
     def _load(
         self, path: str | os.PathLike[str], place: Path, wanted: _Wanted, tell: Told
     ) -> LoadedModel:
+        with self._checked(path, place, wanted, tell) as checked:
+            request = Request(
+                source=checked.held.sources[checked.files.main],
+                framework=wanted.framework,
+                into=wanted.into,
+                device=wanted.device,
+                allowed=self._allow_globals,
+                limits=self._limits,
+                lasting=checked.held.lasting,
+                confirm=checked.held.confirm,
+            )
+            found, model = self._read(checked.files, checked.held, request, tell)
+        return LoadedModel(
+            model=model,
+            adapter=_adapter(model),
+            digest=checked.verified.digest,
+            verified=checked.verified,
+            tier=checked.held.tier,
+            format=found,
+            bundle=checked.bundle,
+        )
+
+    @contextlib.contextmanager
+    def _checked(
+        self, path: str | os.PathLike[str], place: Path, wanted: _Wanted, tell: Told
+    ) -> Iterator[_Checked]:
+        """Hold the files that are meant, and demand that their signature covers what is held."""
         where = os.fspath(path)
         verifier = Verifier(self._policy)
         with tell.step("verify"):
@@ -195,36 +257,19 @@ class SecureLoader:
             require_not_isolated(signed.manifest.root, self._isolation, where=where)
         ignore = ignore_for(path, signed.ignore_paths, place)
         files = layout(path, ignore=ignore, file=wanted.file)
-        with self._held(files, signed, tell) as held:
+        with self._held(files, signed, tell, keep=not wanted.path) as held:
             actual = _manifest(files, held, signed.manifest.algorithm)
             hidden = without_bundle(files.hidden, Path(path), place)
             verified = verifier.match(signed, actual, where=where, ignored=hidden)
             for name in held.sources:
                 self._policy.require_not_revoked(held.digest(name))
                 require_not_isolated(held.digest(name), self._isolation, where=where)
-            request = Request(
-                source=held.sources[files.main],
-                framework=wanted.framework,
-                into=wanted.into,
-                device=wanted.device,
-                allowed=self._allow_globals,
-                limits=self._limits,
-                lasting=held.lasting,
-                confirm=held.confirm,
-            )
-            found, model = self._read(files, held, request, tell)
-        return LoadedModel(
-            model=model,
-            adapter=_adapter(model),
-            digest=verified.digest,
-            verified=verified,
-            tier=held.tier,
-            format=found,
-            bundle=bundle,
-        )
+            yield _Checked(files=files, held=held, verified=verified, bundle=bundle)
 
     @contextlib.contextmanager
-    def _held(self, files: Layout, signed: SignedModel, tell: Told) -> Iterator[Snapshot]:
+    def _held(
+        self, files: Layout, signed: SignedModel, tell: Told, *, keep: bool
+    ) -> Iterator[Snapshot]:
         with contextlib.ExitStack() as stack:
             with tell.step("hold"):
                 held = stack.enter_context(
@@ -233,6 +278,7 @@ class SecureLoader:
                         tier=self._tier,
                         algorithm=signed.manifest.algorithm,
                         limits=self._limits,
+                        keep=keep,
                     )
                 )
                 tell.note(tier=held.tier, bytes=held.size)
@@ -241,38 +287,44 @@ class SecureLoader:
     def _read(
         self, files: Layout, held: Snapshot, request: Request, tell: Told
     ) -> tuple[Format, Any]:
+        found, examined = self._examined(files, held, tell)
         if files.kind == "shards":
-            return self._read_shards(files, held, request, tell)
-        found, examination = self._scan(request.source, tell)
+            placed = shards(request.source, frozenset(examined), limits=self._limits)
+            with tell.step("decode"):
+                parts = {
+                    name: decode(
+                        found,
+                        dataclasses.replace(
+                            request, source=held.sources[name], globals=each.globals, into=None
+                        ),
+                    )
+                    for name, each in examined.items()
+                }
+                return found, fill(request, join_shards(parts, placed))
         beside = {name: each for name, each in held.sources.items() if name != files.main}
-        if files.kind != "savedmodel":  # TensorFlow looks up what it needs by its own names
-            require_beside(request.source, examination.beside, beside)
-        wanted = dataclasses.replace(request, globals=examination.globals, beside=beside)
+        names = examined[files.main].globals
         with tell.step("decode"):
-            return found, decode(found, wanted)
+            return found, decode(found, dataclasses.replace(request, globals=names, beside=beside))
 
-    def _read_shards(
-        self, files: Layout, held: Snapshot, request: Request, tell: Told
-    ) -> tuple[Format, Any]:
-        names = frozenset(files.read) - {files.main}
-        placed = shards(request.source, names, limits=self._limits)
-        scanned = {name: self._scan(held.sources[name], tell) for name in sorted(names)}
+    def _examined(
+        self, files: Layout, held: Snapshot, tell: Told
+    ) -> tuple[Format, dict[str, Examination]]:
+        """Format of the model, and what the scan found in each file that holds a part of it."""
+        names = [files.main]
+        if files.kind == "shards":
+            names = sorted(frozenset(files.read) - {files.main})
+            shards(held.sources[files.main], frozenset(names), limits=self._limits)
+        scanned = {name: self._scan(held.sources[name], tell) for name in names}
         formats = {found for found, _ in scanned.values()}
         if len(formats) != 1:
             raise FormatRefused(
                 f"{files.main}: expected shards of one format, got {', '.join(sorted(formats))}"
             )
-        with tell.step("decode"):
-            parts = {
-                name: decode(
-                    found,
-                    dataclasses.replace(
-                        request, source=held.sources[name], globals=examination.globals, into=None
-                    ),
-                )
-                for name, (found, examination) in scanned.items()
-            }
-            return formats.pop(), fill(request, join_shards(parts, placed))
+        examined = {name: examination for name, (_, examination) in scanned.items()}
+        if files.kind in {"file", "onnx"}:  # TensorFlow looks up what it needs by its own names
+            others = {name: each for name, each in held.sources.items() if name != files.main}
+            require_beside(held.sources[files.main], examined[files.main].beside, others)
+        return formats.pop(), examined
 
     def _scan(self, source: Source, tell: Told) -> tuple[Format, Examination]:
         with tell.step("scan"):

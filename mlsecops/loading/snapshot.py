@@ -118,7 +118,7 @@ def opened(path: str | os.PathLike[str], *, name: str) -> Iterator[Source]:
 
 @contextlib.contextmanager
 def snapshot(
-    files: Mapping[str, str], *, tier: Tier, algorithm: str, limits: Limits
+    files: Mapping[str, str], *, tier: Tier, algorithm: str, limits: Limits, keep: bool = False
 ) -> Iterator[Snapshot]:
     """Hold files so that nobody changes them, and hash what is held.
 
@@ -128,6 +128,7 @@ def snapshot(
             the file does not allow them, or ``"private-copy"``.
         algorithm: Digest algorithm.
         limits: Ceiling of each size.
+        keep: Whether tensors are made of the bytes here, and may stay where they were read to.
 
     Yields:
         The snapshot; its bytes go when the block ends, mappings of lasting ones stay.
@@ -145,19 +146,19 @@ def snapshot(
             descriptor = open_regular(path)
             stack.callback(os.close, descriptor)
             limits.require("file_bytes", os.fstat(descriptor).st_size, where=name)
-            keep = _becomes_tensors(name, descriptor)
-            kept = hold(descriptor, tier=tier, name=name, algorithm=algorithm, keep=keep)
+            stays = keep and _becomes_tensors(name, descriptor)
+            taken = hold(descriptor, tier=tier, name=name, algorithm=algorithm, keep=stays)
             try:
-                held[name] = stack.enter_context(kept)
+                held[name] = stack.enter_context(taken)
             except OSError as error:
                 raise UsageError(f"cannot hold {name} {tier}: {error.strerror}") from error
         sources = {
             name: Source(name=name, path=each.path, size=each.size, memory=each.memory)
             for name, each in held.items()
         }
-        taken = Snapshot(sources=sources, held=held)
-        yield taken
-        taken.confirm()
+        whole = Snapshot(sources=sources, held=held)
+        yield whole
+        whole.confirm()
 
 
 def _becomes_tensors(name: str, descriptor: int) -> bool:

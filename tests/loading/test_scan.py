@@ -1,5 +1,6 @@
 import json
 import pickle
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -286,3 +287,14 @@ def test_settings_nested_too_deeply_count_as_unchecked(tmp_path: Any) -> None:
     file = tmp_path / "config.json"
     file.write_text('{"x":' * 150 + '{"auto_map": {}}' + "}" * 150)
     assert scan(file).unchecked
+
+
+@pytest.mark.parametrize("name", ["", ".", "./", "/"])
+def test_an_entry_that_names_nothing_is_refused(tmp_path: Any, name: Any) -> None:
+    path = tmp_path / "m.zip"
+    entry = zipfile.ZipInfo("x")
+    entry.filename = entry.orig_filename = name
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.txt", b"x")
+        archive.writestr(entry, b"")
+    assert [found.rule for found in scan(path).findings] == ["archive-entry"]

@@ -1,0 +1,54 @@
+"""What a load gives: the model, or a path to its checked bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlsecops.adapters import Adapter
+from mlsecops.loading.tiers import Tier
+from mlsecops.provenance import Digest
+from mlsecops.signing import Verified
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """A model whose very bytes were verified, scanned and then read.
+
+    Attributes:
+        model: The caller's model, filled (``into=``); the model itself (``.keras``); a mapping of
+            name to tensor or array (safetensors, state dicts, ``.npz``); an array (``.npy``).
+        adapter: View of the model, or None where there are only tensors.
+        digest: Root digest of the signed model.
+        verified: Who vouched for what.
+        tier: How the bytes were held; where files differ, the tier that promises least.
+        format: Format by content.
+        bundle: Bytes of the signature, for checks while the model is in use.
+    """
+
+    model: Any = field(repr=False)
+    adapter: Adapter | None = field(repr=False)
+    digest: Digest
+    verified: Verified
+    tier: Tier
+    format: str
+    bundle: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldModel:
+    """A model whose bytes were verified and scanned, for another program's reader.
+
+    Attributes:
+        path: Where those very bytes are, under the model's own name, while the block lasts.
+        digest: Root digest of the signed model.
+        verified: Who vouched for what.
+        tier: How the bytes are held; where files differ, the tier that promises least.
+        format: Format by content.
+    """
+
+    path: str
+    digest: Digest
+    verified: Verified
+    tier: Tier
+    format: str
