@@ -91,9 +91,11 @@ class _Child:
     def end(self) -> None:
         """Let it go; a fork of ours only stops to use it."""
         self._ours.close()
-        if self._owner == os.getpid():
-            self._process.kill()
-            self._process.wait()
+        if self._owner != os.getpid():
+            self._process.returncode = 0  # nothing of ours to wait for
+            return
+        self._process.kill()
+        self._process.wait()
 
 
 class _Desk:
