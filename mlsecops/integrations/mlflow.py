@@ -73,7 +73,8 @@ def publish(name: str, model_uri: str, *, signer: Signer) -> Published:
 
     Args:
         name: Name of the registered model; made if there is none.
-        model_uri: What ``log_model`` returned as ``model_uri``: ``models:/m-…`` or ``runs:/…``.
+        model_uri: What ``log_model`` returned as ``model_uri`` (``models:/m-…``), ``runs:/…``, or a
+            folder that ``save_model`` wrote.
         signer: Who vouches for it.
 
     Raises:
@@ -95,8 +96,8 @@ def publish(name: str, model_uri: str, *, signer: Signer) -> Published:
         )
     client.set_model_version_tag(name, version.version, BUNDLE, text)
     client.set_model_version_tag(name, version.version, DIGEST, str(digest))
-    if model_uri.startswith("models:/m-"):
-        identity = model_uri.removeprefix("models:/").partition("/")[0]
+    if version.source.startswith("models:/m-"):
+        identity = version.source.removeprefix("models:/").partition("/")[0]
         client.set_logged_model_tags(identity, {VERSION: f"{name}/{version.version}"})
     return Published(name=name, version=int(version.version), digest=digest)
 
@@ -238,8 +239,8 @@ class _Runs:
             place = Path(self._own.download_artifacts(artifact_path, dst_path))
         if place.name == _MLMODEL or any(place.rglob(_MLMODEL)):
             raise SignatureMissing(
-                f"{full}: holds a model that is no logged model: expected one that "
-                "mlsecops.integrations.mlflow.publish signed; log it with log_model(name=…)"
+                f"{full}: expected a logged model that is signed, got files of the run; publish "
+                "them with mlsecops.integrations.mlflow.publish and load models:/NAME/VERSION"
             )
         return str(place)
 

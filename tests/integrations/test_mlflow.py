@@ -112,6 +112,21 @@ def test_a_published_model_loads_in_every_way(
         assert [answer(uri) for uri in ways(name, 1, info)] == [7] * 5
 
 
+def test_a_runs_model_and_a_saved_folder_can_be_published_too(  # noqa: PLR0917 - fixtures
+    name: str, logged: Any, signer: Signer, policy: TrustPolicy, client: Any, tmp_path: Path
+) -> None:
+    info = logged(7)
+    publish(name, f"runs:/{info.run_id}/model", signer=signer)
+    shutil.copytree(files(client, info), tmp_path / "saved")
+    publish(name, str(tmp_path / "saved"), signer=signer)
+    promote(name, 2, "champion", policy=policy)
+    with protect(policy):
+        assert answer(f"models:/{info.model_id}") == answer(f"runs:/{info.run_id}/model") == 7
+        assert answer(f"models:/{name}@champion") == 7
+        with pytest.raises(RegistryError):
+            publish(name, "models:/m-nowhere", signer=signer)
+
+
 def test_an_edited_model_is_refused_in_every_way(
     name: str, logged: Any, signer: Signer, policy: TrustPolicy, client: Any
 ) -> None:
