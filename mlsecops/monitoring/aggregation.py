@@ -1,13 +1,12 @@
 """What becomes of events: counts, durations, comparisons, alerts; all on the worker's thread.
 
-events → tables of about 256 rows → Watch and detectors → readings → Alerting
+events → tables of up to 4,096 rows → Watch and detectors → readings → Alerting
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby
 from typing import Any, Final
 
 import numpy as np
@@ -17,7 +16,7 @@ from mlsecops.monitoring import telemetry
 from mlsecops.monitoring.accuracy import AccuracyChange, AccuracyPoint
 from mlsecops.monitoring.alerting import Alerting
 from mlsecops.monitoring.baseline import Baseline
-from mlsecops.monitoring.batching import Gathering, Table, alike, stacked
+from mlsecops.monitoring.batching import FEWEST_ROWS, Gathering, Table, alike, stacked
 from mlsecops.monitoring.captured import Captures
 from mlsecops.monitoring.clients import BoundedMap, ClientState, Rate
 from mlsecops.monitoring.exported import Exported
@@ -32,7 +31,6 @@ from mlsecops.monitoring.watch import Watch
 
 __all__ = ["Aggregation"]
 
-_BATCH_ROWS: Final = 256
 _BOUNDS: Final = np.array(telemetry.DURATION_BOUNDS)
 _BOUND_NAMES: Final = (*(f"{bound:g}" for bound in telemetry.DURATION_BOUNDS), "+Inf")
 
@@ -132,7 +130,7 @@ class Aggregation:
         self._count(calls)
         for event in calls if self._captures.wanted else ():
             self._attempt(self._captures.take, event)
-        for run in alike(events, _BATCH_ROWS):
+        for run in alike(events):
             table = self._attempt(self._stack, run)
             if table is None:
                 self._singly(run)
@@ -162,9 +160,7 @@ class Aggregation:
 
     def _count(self, calls: Sequence[Event]) -> None:
         """Count outcomes, refusals and durations."""
-        key = lambda event: (event.outcome, event.error)  # noqa: E731 - used twice in the next line
-        for (outcome, error), group in groupby(sorted(calls, key=key), key=key):
-            count = len(list(group))
+        for (outcome, error), count in Counter((e.outcome, e.error) for e in calls).items():
             self._series.add(telemetry.CALLS, count, outcome, error)
             if outcome == "refused":
                 self._series.add(telemetry.REFUSALS, count, error)
@@ -195,7 +191,7 @@ class Aggregation:
                 continue
             if not self._gathered.takes(answer):
                 self._observe()
-            if self._gathered.add(answer) >= _BATCH_ROWS:
+            if self._gathered.add(answer) >= FEWEST_ROWS:
                 self._observe()
 
     def _label(self, event: Event | Label) -> Answer | None:

@@ -6,6 +6,7 @@ a tenth of what it costs when each is a table of its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -19,11 +20,42 @@ from mlsecops.monitoring.readings import Observed
 from mlsecops.monitoring.ring import Event, Label
 from mlsecops.monitoring.traffic import Answer, as_probabilities, join
 
-__all__ = ["Gathering", "Table", "alike", "stacked"]
+__all__ = ["FEWEST_ROWS", "Gathering", "Pace", "Table", "alike", "stacked"]
 
 Look: TypeAlias = tuple[Any, ...]
 
+FEWEST_ROWS: Final = 256
+"""Rows that are worth a table."""
+
 _NUMBERS: Final = "biuf"
+_MOST_ROWS: Final = 4096
+_TABLE_BYTES: Final = 4 * 2**20
+_FLOAT: Final = 8
+_BRIEF: Final = 0.02
+_LONG: Final = 0.06
+
+
+class Pace:
+    """How many events are aggregated at once: many, unless that takes long.
+
+    A caller that meets the background at work waits for it once, however long the work. Few long
+    pieces of work hold up fewer callers than many short ones.
+    """
+
+    def __init__(self) -> None:
+        self.events = FEWEST_ROWS
+
+    def learn(self, events: int, seconds: float) -> None:
+        """Take more at once if a full piece of work was brief, and fewer if it was long.
+
+        Args:
+            events: How many were taken.
+            seconds: How long that took.
+        """
+        if seconds > _LONG:
+            self.events = max(FEWEST_ROWS, self.events // 2)
+        elif seconds < _BRIEF and events == self.events:
+            self.events = min(_MOST_ROWS, self.events * 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -39,15 +71,14 @@ class Table:
     classes: NDArray[np.int64]
 
 
-def alike(events: Sequence[Event | Label], size: int) -> Iterator[Sequence[Event | Label]]:
+def alike(events: Sequence[Event | Label]) -> Iterator[Sequence[Event | Label]]:
     """Runs of neighbours that can be read at once; whatever cannot is a run of its own kind.
 
     Args:
         events: Oldest first.
-        size: Longest run.
     """
-    for _, group in groupby(events, key=_look):
-        run = list(group)
+    for look, group in groupby(events, key=_look):
+        run, size = list(group), _longest(look)
         for start in range(0, len(run), size):
             yield run[start : start + size]
 
@@ -60,6 +91,12 @@ def _look(event: Event | Label) -> Look | None:
     if type(inputs) is not np.ndarray or type(result) is not np.ndarray or result.ndim != 1:
         return None
     return inputs.shape, inputs.dtype, result.shape, result.dtype
+
+
+def _longest(look: Look | None) -> int:
+    """Rows of a table: as many as fit in 4 MiB, 256 at least."""
+    row = _FLOAT * math.prod(look[0]) if look else _TABLE_BYTES
+    return min(max(_TABLE_BYTES // max(row, 1), FEWEST_ROWS), _MOST_ROWS)
 
 
 def stacked(run: Sequence[Event | Label], baseline: Baseline | None) -> Table | None:

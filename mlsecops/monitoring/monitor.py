@@ -18,6 +18,7 @@ from mlsecops.monitoring.accuracy import AccuracyChange, AccuracyPoint
 from mlsecops.monitoring.aggregation import Aggregation
 from mlsecops.monitoring.alerting import Alerting, Rule
 from mlsecops.monitoring.baseline import Baseline
+from mlsecops.monitoring.batching import Pace
 from mlsecops.monitoring.captured import Captured, Captures
 from mlsecops.monitoring.clients import ClientState
 from mlsecops.monitoring.controls import ControlKind
@@ -35,8 +36,7 @@ from mlsecops.monitoring.worker import Drained, worker
 
 __all__ = ["Monitor", "MonitorState"]
 
-_BATCH: Final = 256
-_MOST_BATCHES: Final = 32
+_MOST_BATCHES: Final = 8
 _BEHIND: Final = 8192
 _COUNTED: Final = (telemetry.CONFIDENCE_BUCKET, telemetry.ANOMALY)
 _LOOKS: Final = 100
@@ -154,6 +154,7 @@ class Monitor:
         self.controls = dict(controls)
         self._captures = captures or Captures()
         self._ring = Ring(capacity)
+        self._pace = Pace()
         self._clock = clock
         self._series = series_of(name)
         # Monitors of one name share their counters; what others counted before is not ours.
@@ -320,7 +321,7 @@ class Monitor:
             self._lock.release()
 
     def _drain(self) -> bool:
-        events = self._ring.take(_BATCH)
+        events, start = self._ring.take(self._pace.events), time.monotonic()
         dropped = self._ring.dropped
         fresh, self._told = dropped - self._told, dropped
         try:
@@ -336,6 +337,7 @@ class Monitor:
         with self._counting:
             self._processed += count
         self._series.add(telemetry.PROCESSED, count)
+        self._pace.learn(len(events), time.monotonic() - start)
         if len(self._ring) < _BEHIND:
             # Callers who wait for the interpreter get it between batches, not after all of them.
             time.sleep(0)

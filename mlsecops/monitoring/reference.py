@@ -155,7 +155,8 @@ class Reference:
         return [(each, np.append(0.0, each.cumsum())) for each in columns]
 
     def _counted(self, profile: Profile) -> Sample:
-        if profile.layout.identity != self.layout.identity:
+        known = self.layout
+        if profile.layout is not known and profile.layout.identity != known.identity:
             raise UsageError("the profile has other bins: take it from this baseline.profile()")
         return Sample(counts=profile.counts, missing=profile.missing)
 

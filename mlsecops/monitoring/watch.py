@@ -5,6 +5,7 @@ Observed → Watch.observe → readings, and the metrics behind them
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -22,6 +23,7 @@ from mlsecops.monitoring.recent import FEWEST_ROWS, Recent, Window
 __all__ = ["Watch"]
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 _ALPHA: Final = 1e-4
 _EFFECT: Final = 0.1
@@ -49,7 +51,9 @@ class Watch:
     ) -> None:
         self._baseline = baseline
         self._series = series
-        self._recent = Recent(None if baseline is None else baseline.layout, window or Window())
+        window = window or Window()
+        self._size = window.rows
+        self._recent = Recent(None if baseline is None else baseline.layout, window)
         self._cusum = Cusum(0.5, _RANK_SPREAD, threshold=_EVIDENCE)
         self.profile: Profile | None = None if baseline is None else baseline.profile()
         self.drift: DriftReport | None = None
@@ -73,24 +77,40 @@ class Watch:
         return self._recent.flagged / rows if self._baseline is not None and rows else None
 
     def observe(self, traffic: Observed) -> list[Reading]:
-        """Take a batch in and compare the recent window with the baseline."""
+        """Take a batch in and compare the recent window with the baseline.
+
+        Confidence and anomalies are read of every window in a batch that holds several, drift of
+        the last one.
+        """
         answers = self._table(traffic.probabilities)
         confidence = answers[:, 0]
         self._count(answers)
         profile, flagged = self._inputs(traffic, confidence)
-        complete = self._recent.add(
-            len(traffic.clients),
-            now=float(traffic.at[-1]) if len(traffic.at) else 0.0,
-            profile=profile,
-            flagged=flagged,
-            answers=answers,
-        )
-        return [
-            *self._confidence(),
-            *self._shift(confidence),
-            *self._anomalies(),
-            *(self._drift() if complete else ()),
-        ]
+        readings = self._shift(confidence)
+        complete = False
+        for part in self._parts(len(traffic.clients)):
+            last = part.stop == len(traffic.clients)
+            complete = self._recent.add(
+                part.stop - part.start,
+                now=float(traffic.at[part.stop - 1]),
+                profile=self._last(profile, traffic.rows[part]) if last else None,
+                flagged=int(flagged[part].sum()),
+                answers=answers[part],
+            )
+            readings += [*self._confidence(), *self._anomalies()]
+        return [*readings, *(self._drift() if complete else ())]
+
+    def _parts(self, rows: int) -> Iterator[slice]:
+        """A batch in windows, oldest first: a short one, then whole ones."""
+        ends = range(rows, 0, -self._size)
+        return (slice(max(0, end - self._size), end) for end in reversed(ends))
+
+    @staticmethod
+    def _last(profile: Profile | None, rows: Floats) -> Profile | None:
+        """Distribution of the last rows of a batch, by that of all."""
+        if profile is None or profile.count == len(rows):
+            return profile
+        return Profile(profile.layout).update(rows)
 
     def _table(self, probabilities: Floats | None) -> Floats:
         """Confidence, predicted class, and probability of being right (NaN if not known)."""
@@ -128,18 +148,18 @@ class Watch:
         self._series.add(telemetry.CONFIDENCE_COUNT, len(confidence))
         self._series.add(telemetry.CONFIDENCE_SUM, float(confidence.sum()))
 
-    def _inputs(self, traffic: Observed, confidence: Floats) -> tuple[Profile | None, int]:
-        """Count the inputs and those that are anomalous."""
+    def _inputs(self, traffic: Observed, confidence: Floats) -> tuple[Profile | None, Bools]:
+        """Count the inputs, and say which are anomalous."""
         rows, baseline = traffic.rows, self._baseline
         self._series.add(telemetry.ROWS, len(traffic.clients))
         if baseline is None or self.profile is None or rows.shape[1] != len(baseline.names):
-            return None, 0
+            return None, np.zeros(len(traffic.clients), dtype=bool)
         profile = baseline.profile().update(rows)
         self.profile.merge(profile)
         flags = baseline.anomalies.flags(rows, confidence if len(confidence) else None)
         for name, marks in flags.items():
             self._series.add(telemetry.ANOMALY, int(marks.sum()), name)
-        return profile, int(np.any(list(flags.values()), axis=0).sum())
+        return profile, np.any(list(flags.values()), axis=0)
 
     def _confidence(self) -> list[Reading]:
         value, count = self.confidence, self._recent.answered

@@ -104,3 +104,28 @@ def test_infinite_values_are_counted_alike_in_small_and_large_batches(digits: Di
     parts = [layout.bin(part) for part in np.array_split(rows, 7)]
     assert (sum(counts for counts, _ in parts) == whole).all()
     assert (sum(gaps for _, gaps in parts) == missing).all()
+
+
+def test_a_burst_in_the_middle_of_a_long_batch_is_seen(digits: Digits) -> None:
+    watch = Watch(digits.baseline, series_of("burst"))
+    rows = chosen(digits, 0, 2100)
+    rows[900:1100] = 16 - rows[900:1100]
+    readings = watch.observe(observed(digits, rows))
+    shares = [each.value for each in readings if each.metric is telemetry.ANOMALY_RATIO]
+    assert max(shares) > 0.4
+    assert shares[-1] < 0.15
+
+
+@pytest.mark.parametrize(("first", "drifts"), [(0, False), (1700, True)])
+def test_a_long_batch_is_compared_by_its_last_window(
+    digits: Digits, first: int, *, drifts: bool
+) -> None:
+    watch = Watch(digits.baseline, series_of("long"))
+    rows = chosen(digits, 1, 2000)
+    rows[first : first + 300] = 16 - rows[first : first + 300]
+    watch.observe(observed(digits, rows))
+    assert watch.drift is not None
+    assert watch.drift.rows == 256
+    assert bool(watch.drift.drifted) == drifts
+    assert watch.profile is not None
+    assert watch.profile.count == 2000
