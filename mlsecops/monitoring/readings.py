@@ -54,4 +54,4 @@ class Detector(Protocol):
     """Turns traffic into readings, off the caller's thread."""
 
     def observe(self, traffic: Observed) -> Iterable[Reading]:
-        """Take a batch in and say what is read now."""
+        """Take a batch of up to 4,096 rows in and say what is read now."""
