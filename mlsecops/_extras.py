@@ -32,6 +32,7 @@ EXTRA_OF: Final[dict[str, str]] = {
     "prometheus_client": "prometheus",
     "boto3": "cloudwatch",
     "mlflow": "mlflow",
+    "yaml": "dvc",
     "skops": "sklearn",
     "py_landlock": "sandbox",
     "pyseccomp": "sandbox",

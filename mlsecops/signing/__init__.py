@@ -23,7 +23,13 @@ if TYPE_CHECKING:
     from mlsecops.signing.keys import KeySigner, PublicKey, Signer
     from mlsecops.signing.policy import TrustPolicy
     from mlsecops.signing.scope import Scope, TrustedKey, TrustedRoot
-    from mlsecops.signing.signature import bundle_path, ignore_for, sign, without_bundle
+    from mlsecops.signing.signature import (
+        bundle_path,
+        ignore_for,
+        sign,
+        sign_manifest,
+        without_bundle,
+    )
     from mlsecops.signing.verification import verify
     from mlsecops.signing.verified import SignedModel, Verified
     from mlsecops.signing.verifier import Verifier
@@ -36,7 +42,13 @@ _HOMES: Final = {
     "mlsecops.signing.keys": ("KeySigner", "PublicKey", "Signer"),
     "mlsecops.signing.policy": ("TrustPolicy",),
     "mlsecops.signing.scope": ("Scope", "TrustedKey", "TrustedRoot"),
-    "mlsecops.signing.signature": ("bundle_path", "ignore_for", "sign", "without_bundle"),
+    "mlsecops.signing.signature": (
+        "bundle_path",
+        "ignore_for",
+        "sign",
+        "sign_manifest",
+        "without_bundle",
+    ),
     "mlsecops.signing.authority": ("http_authority",),
     "mlsecops.signing.verification": ("verify",),
     "mlsecops.signing.verified": ("SignedModel", "Verified"),
@@ -64,6 +76,7 @@ __all__ = [
     "read_bundle",
     "sign",
     "sign_detached",
+    "sign_manifest",
     "verify",
     "verify_detached",
     "without_bundle",

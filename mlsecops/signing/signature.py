@@ -92,12 +92,7 @@ def sign(
         UnsafeContent: It holds a symlink, socket, pipe or device.
         ChangedDuringLoad: A file changed while it was read.
     """
-    signers = [signer] if isinstance(signer, Signer) else list(signer)
-    if len(signers) > 1 and any(one.certificates for one in signers):
-        raise UsageError(
-            "a bundle holds one certificate chain: expected one certified signer, or several "
-            "signers with bare keys"
-        )
+    signers = _listed(signer)
     place = bundle_path(path) if out is None else Path(out)
     manifest = hash_path(
         path,
@@ -108,8 +103,50 @@ def sign(
         shard_size=shard_size,
     )
     _warn_of_empty(manifest)
+    return sign_manifest(
+        manifest,
+        signers,
+        statements=statements,
+        version=version,
+        timestamp=timestamp,
+        spec_names=spec_names,
+    ).save(place)
+
+
+def sign_manifest(
+    manifest: Manifest,
+    signer: Signer | Sequence[Signer],
+    *,
+    statements: Sequence[Statement] = (),
+    version: int | None = None,
+    timestamp: Authority | None = None,
+    spec_names: bool = False,
+) -> Bundle:
+    """Sign names and digests that were taken elsewhere; nothing is read or written.
+
+    Args:
+        manifest: What is signed.
+        signer: As for :func:`sign`.
+        statements: As for :func:`sign`.
+        version: As for :func:`sign`.
+        timestamp: As for :func:`sign`.
+        spec_names: As for :func:`sign`.
+
+    Raises:
+        UsageError: The manifest is empty, or a statement is about something else.
+    """
     payload = build_payload(manifest, statements, version=version, spec_names=spec_names)
-    return _seal(payload, signers, timestamp).save(place)
+    return _seal(payload, _listed(signer), timestamp)
+
+
+def _listed(signer: Signer | Sequence[Signer]) -> list[Signer]:
+    signers = [signer] if isinstance(signer, Signer) else list(signer)
+    if len(signers) > 1 and any(one.certificates for one in signers):
+        raise UsageError(
+            "a bundle holds one certificate chain: expected one certified signer, or several "
+            "signers with bare keys"
+        )
+    return signers
 
 
 def _warn_of_empty(manifest: Manifest) -> None:
