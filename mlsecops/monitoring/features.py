@@ -11,21 +11,27 @@ The model runs once more on every row that is scored, so a monitor scores a samp
 
 from __future__ import annotations
 
+import math
+import os
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mlsecops._files import write_atomically
 from mlsecops.adapters import Adapter, adapt
-from mlsecops.errors import UsageError
+from mlsecops.errors import FormatRefused, UsageError
 from mlsecops.monitoring.anomalies import conformal_threshold
+from mlsecops.monitoring.packing import pack, read, unpack
 from mlsecops.monitoring.products import product
 from mlsecops.monitoring.readings import Observed, Reading
 from mlsecops.monitoring.tables import as_numbers, as_rate
 from mlsecops.monitoring.telemetry import ANOMALY_RATIO
+from mlsecops.signing.policy import TrustPolicy
 
 __all__ = ["FeatureAnomalies"]
 
@@ -38,6 +44,11 @@ _SHRINKAGE: Final = 0.05
 _NO_SPREAD: Final = 1e-6
 _RECENT: Final = 256
 _FEWEST: Final = 64
+_KIND: Final = "feature-anomalies"
+_SCORES: Final = {"mahalanobis", "neighbours", "energy"}
+_PROBES: Final = 4
+_ALIKE: Final = 1e-3
+_MOST_FEATURES: Final = 1 << 22
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,6 +72,30 @@ class _Shape:
         whitening = vectors / np.sqrt(values)
         return cls(means=means @ whitening, whitening=whitening, kept=_on_sphere(features[:_KEPT]))
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Arrays for a file."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> _Shape:
+        """Read back what ``arrays`` gave.
+
+        Raises:
+            FormatRefused: An array cannot be one of ours.
+            KeyError: An array is absent.
+        """
+        found = {name: arrays[name] for name in cls.__slots__}
+        width = found["whitening"].shape[-1]
+        sizes = [each.shape for each in found.values()]
+        if found["whitening"].shape != (width, width) or not all(
+            len(size) == 2 and size[0] and size[1] == width  # noqa: PLR2004 - rows by features
+            for size in sizes
+        ):
+            raise FormatRefused("feature anomalies: the arrays are not of one width")
+        if not all(each.dtype == np.float64 and np.isfinite(each).all() for each in found.values()):
+            raise FormatRefused("feature anomalies: expected finite float64 numbers")
+        return cls(**found)
+
     def mahalanobis(self, features: Floats) -> Floats:
         squares = _squares(product(features, self.whitening), self.means)
         nearest: Floats = squares.min(axis=1)
@@ -76,8 +111,8 @@ class _Shape:
 class FeatureAnomalies:
     """Detector of inputs that the model's own features find strange.
 
-    Built by ``fit``; pass it as ``detectors=[…]``. It keeps 2,000 feature vectors and the model,
-    and lives in memory only.
+    Built by ``fit`` or ``load``; pass it as ``detectors=[…]``. It keeps 2,000 feature vectors and
+    the model; a file of it holds all but the model.
     """
 
     control = "Input anomaly in features"
@@ -144,6 +179,76 @@ class FeatureAnomalies:
                 made.thresholds[name] = conformal_threshold(scores, rate)
         return made
 
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write all but the model to a file, without pickle; ``sign`` it like any artifact.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        facts = {
+            "shape": list(self._shape),
+            "sample": self._sample,
+            "model": self._adapter is not None,
+            "scores": list(self.thresholds),
+        }
+        arrays = self._features.arrays()
+        arrays["thresholds"] = np.array(list(self.thresholds.values()))
+        arrays["probe"] = _probed(self._adapter, self._shape)
+        return write_atomically(path, pack(_KIND, facts, arrays))
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        model: Any = None,
+        policy: TrustPolicy | None = None,
+    ) -> FeatureAnomalies:
+        """Read a detector; nothing in the file can run.
+
+        Args:
+            path: The file.
+            model: The model that it was fitted with, or its Adapter.
+            policy: Who must have signed the file (``FILE.sig`` beside it), or None.
+
+        Raises:
+            UsageError: The model is another one, or it is missing.
+            FormatRefused: It is no detector, is damaged, or contradicts itself.
+            LimitExceeded: It is too large.
+            VerificationError: A policy was given, and the signature does not hold under it.
+            OSError: It cannot be read.
+        """
+        facts, arrays = unpack(read(path, policy=policy), _KIND, where=str(path))
+        adapter = None if model is None else adapt(model)
+        try:
+            return cls._parse(facts, arrays, adapter)
+        except UsageError:
+            raise
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+            raise FormatRefused(f"{path}: malformed feature anomalies: {error!r}") from error
+
+    @classmethod
+    def _parse(
+        cls, facts: dict[str, Any], arrays: dict[str, NDArray[Any]], adapter: Adapter | None
+    ) -> FeatureAnomalies:
+        shape, sample = tuple(int(size) for size in facts["shape"]), float(facts["sample"])
+        scores, limits, probe = list(facts["scores"]), arrays["thresholds"], arrays["probe"]
+        if bool(facts["model"]) != (adapter is not None):
+            needed = "the model it was fitted with" if facts["model"] else "no model"
+            raise UsageError(f"model: this detector needs {needed}")
+        if not 0 < sample <= 1 or min(shape, default=1) < 1 or math.prod(shape) > _MOST_FEATURES:
+            raise FormatRefused("feature anomalies: an impossible shape of inputs, or sample")
+        known = _SCORES if adapter is not None else _SCORES - {"energy"}
+        if not set(scores) <= known or limits.shape != (len(scores),) or np.isnan(limits).any():
+            raise FormatRefused("feature anomalies: expected one threshold for each score")
+        features = _Shape.from_arrays(arrays)
+        if probe.shape[1:] != features.whitening.shape[:1]:
+            raise FormatRefused("feature anomalies: the probe and the features differ in width")
+        _demand_same_model(adapter, shape, probe)
+        made = cls(adapter, shape=shape, features=features, sample=sample)
+        made.thresholds = dict(zip(scores, limits.tolist(), strict=True))
+        return made
+
     def scores(self, x: ArrayLike) -> dict[str, Floats]:
         """Scores per detector ``(n,)``; larger is stranger, and what is not finite is strangest.
 
@@ -188,6 +293,23 @@ class FeatureAnomalies:
         window = f"last {count} sampled rows, by the model's features"
         share = sum(self._recent) / count
         return [Reading(metric=ANOMALY_RATIO, value=share, window=window)]
+
+
+def _probed(adapter: Adapter | None, shape: tuple[int, ...]) -> Floats:
+    """Features of a few fixed inputs: they tell a model from another."""
+    rows = np.random.default_rng(0).uniform(size=(_PROBES, *shape))
+    return _features(adapter, rows)
+
+
+def _demand_same_model(adapter: Adapter | None, shape: tuple[int, ...], probe: Floats) -> None:
+    """Refuse a model whose features of the fixed inputs are others."""
+    try:
+        seen = _probed(adapter, shape)
+    except Exception as error:  # a framework raises what it likes
+        raise UsageError(f"model: it takes no inputs of shape {shape}: {error}") from error
+    spread = float(np.abs(seen).max(initial=0.0))
+    if seen.shape != probe.shape or not np.allclose(seen, probe, rtol=_ALIKE, atol=_ALIKE * spread):
+        raise UsageError("model: its features are not those that this detector was fitted on")
 
 
 def _classes(adapter: Adapter | None, labels: ArrayLike | None, x: Floats) -> NDArray[np.int64]:

@@ -11,33 +11,40 @@ histogram gradient boosting.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from typing import Any, Final, Literal
+from pathlib import Path
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mlsecops._extras import require
-from mlsecops.errors import UsageError
+from mlsecops._files import write_atomically
+from mlsecops.errors import FormatRefused, UsageError
+from mlsecops.monitoring.packing import pack, read, unpack
+from mlsecops.monitoring.trees import Trees
+from mlsecops.signing.policy import TrustPolicy
 
 __all__ = ["LossEstimator"]
 
 Floats = NDArray[np.float64]
 Loss = Literal["absolute", "squared"]
 
+_KIND: Final = "loss-estimator"
 _LOSSES: Final[dict[str, Callable[[Floats], Floats]]] = {"absolute": np.abs, "squared": np.square}
 
 
 class LossEstimator:
     """Expected loss of a regression model's predictions.
 
-    It lives in memory only: a fitted gradient boosting has no file format but pickle.
+    Made by ``fit`` or ``load``; only fitting needs scikit-learn.
     """
 
-    __slots__ = ("_features", "_model", "loss")
+    __slots__ = ("_features", "_trees", "loss")
 
-    def __init__(self, model: Any, *, features: int, loss: str) -> None:
-        self._model = model
+    def __init__(self, trees: Trees, *, features: int, loss: str) -> None:
+        self._trees = trees
         self._features = features
         self.loss = loss
 
@@ -74,7 +81,7 @@ class LossEstimator:
             max_iter=100, min_samples_leaf=40, early_stopping=True, random_state=seed
         )
         model.fit(table, _LOSSES[loss](truth - answers))
-        return cls(model, features=table.shape[1], loss=loss)
+        return cls(Trees.of(model), features=table.shape[1], loss=loss)
 
     def estimate(self, x: ArrayLike, predictions: ArrayLike) -> float:
         """Mean loss to expect of predictions whose true values are not known.
@@ -91,7 +98,42 @@ class LossEstimator:
             raise UsageError(
                 f"x: expected rows of {self._features - 1} numbers, got {table.shape[1] - 1}"
             )
-        return float(np.maximum(self._model.predict(table), 0.0).mean())
+        return float(np.maximum(self._trees.predict(table), 0.0).mean())
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the estimator to a file, without pickle; ``sign`` it like any artifact.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        facts = {"features": self._features, "loss": self.loss}
+        return write_atomically(path, pack(_KIND, facts, self._trees.arrays()))
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], *, policy: TrustPolicy | None = None
+    ) -> LossEstimator:
+        """Read an estimator; nothing in the file can run.
+
+        Args:
+            path: The file.
+            policy: Who must have signed it (``FILE.sig`` beside it), or None.
+
+        Raises:
+            FormatRefused: It is no estimator, is damaged, or contradicts itself.
+            LimitExceeded: It is too large.
+            VerificationError: A policy was given, and the signature does not hold under it.
+            OSError: It cannot be read.
+        """
+        facts, arrays = unpack(read(path, policy=policy), _KIND, where=str(path))
+        try:
+            features, loss = int(facts["features"]), str(facts["loss"])
+            trees = Trees.from_arrays(arrays, features)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise FormatRefused(f"{path}: malformed loss estimator: {error!r}") from error
+        if loss not in _LOSSES:
+            raise FormatRefused(f"{path}: expected a loss of {', '.join(_LOSSES)}, got {loss!r}")
+        return cls(trees, features=features, loss=loss)
 
 
 def _table(x: ArrayLike, predictions: ArrayLike) -> tuple[Floats, Floats]:

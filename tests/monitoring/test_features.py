@@ -1,14 +1,22 @@
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from mlsecops.errors import UsageError
+from mlsecops import Signer, TrustPolicy, sign
+from mlsecops.errors import DigestMismatch, FormatRefused, UsageError
 from mlsecops.findings import Alert
 from mlsecops.monitoring import FeatureAnomalies, monitored
+from mlsecops.monitoring.packing import pack, unpack
+from tests.attackers.monitoring import forged
 
 FPR = 0.02
 
@@ -132,3 +140,93 @@ def test_wrong_use_is_the_callers_fault(detector: FeatureAnomalies) -> None:
     ):
         with pytest.raises(UsageError, match=message):
             wrong()
+
+
+def test_a_saved_detector_scores_as_before(
+    detector: FeatureAnomalies,
+    network: torch.nn.Module,
+    data: tuple[np.ndarray, np.ndarray],
+    tmp_path: Path,
+) -> None:
+    again = FeatureAnomalies.load(detector.save(tmp_path / "f"), model=network)
+    assert again.thresholds == detector.thresholds
+    for name, scores in detector.scores(data[0][1100:]).items():
+        assert (again.scores(data[0][1100:])[name] == scores).all()
+    alone = FeatureAnomalies.fit(data[0][:300])
+    kept = FeatureAnomalies.load(alone.save(tmp_path / "alone"))
+    assert (kept.flags(data[0])["mahalanobis"] == alone.flags(data[0])["mahalanobis"]).all()
+
+
+def test_a_saved_detector_takes_no_other_model(
+    detector: FeatureAnomalies, network: torch.nn.Module, tmp_path: Path
+) -> None:
+    path = detector.save(tmp_path / "f")
+    other = copy.deepcopy(network)
+    with torch.no_grad():
+        next(iter(other.parameters())).mul_(1.05)
+    narrow = torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+    for wrong, message in ((other, "not those"), (narrow, "no inputs"), (None, "needs the model")):
+        with pytest.raises(UsageError, match=message):
+            FeatureAnomalies.load(path, model=wrong)
+    alone = FeatureAnomalies.fit(np.random.default_rng(0).normal(size=(50, 64)))
+    with pytest.raises(UsageError, match="needs no model"):
+        FeatureAnomalies.load(alone.save(tmp_path / "alone"), model=network)
+
+
+def test_a_detector_is_loaded_as_it_was_signed_or_not_at_all(
+    data: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    signer = Signer.generate("p256")
+    policy = TrustPolicy(keys=[signer.public_key])
+    path = FeatureAnomalies.fit(data[0][:300]).save(tmp_path / "f")
+    sign(path, signer)
+    FeatureAnomalies.load(path, policy=policy)
+    FeatureAnomalies.fit(data[0][300:700]).save(path)
+    with pytest.raises(DigestMismatch):
+        FeatureAnomalies.load(path, policy=policy)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda h: h["facts"].__setitem__("shape", [10**9]),
+        lambda h: h["facts"].__setitem__("shape", [0]),
+        lambda h: h["facts"].__setitem__("sample", 7),
+        lambda h: h["facts"].__setitem__("sample", None),
+        lambda h: h["facts"].__setitem__("scores", ["energy", "neighbours"]),
+        lambda h: h["facts"].__setitem__("scores", ["mahalanobis"]),
+        lambda h: h["facts"].pop("model"),
+        lambda h: h["arrays"][0].__setitem__(1, "|O"),
+        lambda h: h.__setitem__("kind", "baseline"),
+    ],
+)
+def test_forged_detectors_with_a_fitting_checksum_are_refused(
+    change: Callable[[dict[str, Any]], object], tmp_path: Path
+) -> None:
+    rows = np.random.default_rng(0).normal(size=(60, 4))
+    path = FeatureAnomalies.fit(rows).save(tmp_path / "f")
+    path.write_bytes(forged(path.read_bytes(), change))
+    with pytest.raises(FormatRefused):
+        FeatureAnomalies.load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("whitening", np.full((4, 4), np.nan)),
+        ("whitening", np.eye(3)),
+        ("kept", np.zeros((0, 4))),
+        ("means", np.zeros((1, 4), dtype=np.float32)),
+        ("thresholds", np.array([np.nan, 1.0])),
+        ("probe", np.zeros((4, 5))),
+    ],
+)
+def test_forged_arrays_of_a_detector_are_refused(
+    name: str, value: np.ndarray, tmp_path: Path
+) -> None:
+    rows = np.random.default_rng(0).normal(size=(60, 4))
+    path = FeatureAnomalies.fit(rows).save(tmp_path / "f")
+    facts, arrays = unpack(path.read_bytes(), "feature-anomalies", where="f")
+    path.write_bytes(pack("feature-anomalies", facts, {**arrays, name: value}))
+    with pytest.raises(FormatRefused):
+        FeatureAnomalies.load(path)
