@@ -31,6 +31,7 @@ EXTRA_OF: Final[dict[str, str]] = {
     "redis": "limits",
     "prometheus_client": "prometheus",
     "boto3": "cloudwatch",
+    "botocore": "cloudwatch",
     "mlflow": "mlflow",
     "yaml": "dvc",
     "skops": "sklearn",

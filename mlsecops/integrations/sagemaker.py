@@ -1,0 +1,231 @@
+"""SageMaker's model packages, of which only those are approved that trusted signers vouch for.
+
+:func:`publish` signs an archive under its group's name, puts archive and bundle where nobody's put
+replaces them (the key holds the digest; the put is conditional), and registers a package that waits
+for approval. :func:`approve` downloads both once more, verifies, and only then approves; a package
+that does not verify is rejected.
+
+Limits: SageMaker itself checks nothing when it deploys: whoever may overwrite the bucket's objects
+may do so after the approval. Deny it there (Object Lock, or a bucket policy against overwriting).
+
+Source: SageMaker API, ``CreateModelPackage`` and ``UpdateModelPackage``; S3 conditional writes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlparse
+
+from mlsecops._extras import require
+from mlsecops.errors import (
+    DigestMismatch,
+    MLSecOpsError,
+    RegistryError,
+    SignatureMissing,
+    UsageError,
+)
+from mlsecops.provenance import Digest
+from mlsecops.signing import Signer, TrustPolicy, Verified, sign, verify
+
+__all__ = ["Published", "approve", "publish"]
+
+_ARCHIVE: Final = "model.tar.gz"
+_DIGEST: Final = "mlsecops.digest"
+_DESCRIBED: Final = 1024
+"""Characters of an approval's description."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """A model package that waits for approval.
+
+    Attributes:
+        arn: Its name in AWS.
+        url: Where its archive is.
+        digest: Root digest of the signed archive.
+    """
+
+    arn: str
+    url: str
+    digest: Digest
+
+
+def publish(
+    group: str,
+    archive: str | os.PathLike[str],
+    *,
+    location: str,
+    image: str,
+    signer: Signer,
+    session: Any = None,
+) -> Published:
+    """Sign an archive, keep it, and register it as a package that waits for approval.
+
+    Args:
+        group: Name of the model package group; made if there is none.
+        archive: The ``model.tar.gz``.
+        location: Where archives are kept, ``s3://bucket/prefix``.
+        image: Container image that serves the model.
+        signer: Who vouches for it.
+        session: A ``boto3.Session``; the default one otherwise.
+
+    Raises:
+        UsageError: The archive cannot be read, or the location is no S3 URL.
+        RegistryError: AWS refuses; it says why.
+        MissingExtra: boto3 is not installed.
+    """
+    bucket, prefix = _place(location)
+    with _signed_copy(group, archive, signer) as (folder, digest):
+        key = f"{prefix}{group}/{digest.hex}/{_ARCHIVE}"
+        storage = _client("s3", session)
+        _put(storage, bucket, key, folder / group / _ARCHIVE)
+        _put(storage, bucket, f"{key}.sig", folder / "bundle")
+    url = f"s3://{bucket}/{key}"
+    sagemaker = _client("sagemaker", session)
+    with contextlib.suppress(sagemaker.exceptions.ClientError):
+        sagemaker.create_model_package_group(ModelPackageGroupName=group)  # or it is there
+    with _refusals():
+        made = sagemaker.create_model_package(
+            ModelPackageGroupName=group,
+            ModelApprovalStatus="PendingManualApproval",
+            CustomerMetadataProperties={_DIGEST: str(digest)},
+            InferenceSpecification={
+                "Containers": [{"Image": image, "ModelDataUrl": url}],
+                "SupportedContentTypes": ["application/json"],
+                "SupportedResponseMIMETypes": ["application/json"],
+            },
+        )
+    return Published(arn=made["ModelPackageArn"], url=url, digest=digest)
+
+
+def approve(package: str, *, policy: TrustPolicy, session: Any = None) -> Verified:
+    """Approve a package that verifies now, and reject any other.
+
+    Args:
+        package: Its ARN.
+        policy: Whom to trust.
+        session: As for :func:`publish`.
+
+    Raises:
+        SignatureError: There is no bundle beside the archive, or it does not hold.
+        PolicyError: It holds, but not as the policy demands.
+        DigestMismatch: The archive is another, or another group's.
+        RegistryError: AWS refuses; it says why, and nothing was approved.
+    """
+    sagemaker = _client("sagemaker", session)
+    with _refusals():
+        told = sagemaker.describe_model_package(ModelPackageName=package)
+    try:
+        verified = _verified(told, policy, _client("s3", session))
+    except RegistryError:
+        raise
+    except MLSecOpsError as error:
+        _decide(sagemaker, package, "Rejected", str(error))
+        raise
+    _decide(sagemaker, package, "Approved", f"{verified.digest} signed by {verified.signers[0]}")
+    return verified
+
+
+def _verified(told: dict[str, Any], policy: TrustPolicy, storage: Any) -> Verified:
+    group = told["ModelPackageGroupName"]
+    containers = told.get("InferenceSpecification", {}).get("Containers", [])
+    urls = [container.get("ModelDataUrl", "") for container in containers]
+    if len(urls) != 1:
+        raise UsageError(
+            f"{told['ModelPackageArn']}: expected one container with a model, got {len(urls)}; "
+            "publish it with mlsecops.integrations.sagemaker.publish"
+        )
+    bucket, key = _place(urls[0])
+    key = key.rstrip("/")
+    with tempfile.TemporaryDirectory(prefix="mlsecops-") as folder:
+        model = Path(folder, group)
+        model.mkdir()
+        _get(storage, bucket, key, model / _ARCHIVE)
+        bundle = Path(folder, "bundle")
+        try:
+            _get(storage, bucket, f"{key}.sig", bundle)
+        except RegistryError as error:
+            raise SignatureMissing(
+                f"{urls[0]}: expected its bundle at {urls[0]}.sig, got none; publish it with "
+                "mlsecops.integrations.sagemaker.publish"
+            ) from error
+        verified = verify(model, bundle, policy=policy)
+    if verified.name != group:
+        raise DigestMismatch(
+            f"{urls[0]}: expected what was signed as {group}, got {verified.name}: another "
+            "group's archive is in its place"
+        )
+    return verified
+
+
+def _decide(sagemaker: Any, package: str, status: str, why: str) -> None:
+    with _refusals():
+        sagemaker.update_model_package(
+            ModelPackageArn=package,
+            ModelApprovalStatus=status,
+            ApprovalDescription=why[:_DESCRIBED],
+        )
+
+
+@contextlib.contextmanager
+def _signed_copy(
+    group: str, archive: str | os.PathLike[str], signer: Signer
+) -> Iterator[tuple[Path, Digest]]:
+    """A copy in a folder called as the group is, which is what the signature is of."""
+    with tempfile.TemporaryDirectory(prefix="mlsecops-") as place:
+        folder = Path(place, group)
+        folder.mkdir()
+        try:
+            shutil.copyfile(archive, folder / _ARCHIVE)
+        except OSError as error:
+            raise UsageError(f"cannot read {os.fspath(archive)}: {error.strerror}") from error
+        sign(folder, signer, out=Path(place, "bundle"))
+        policy = TrustPolicy(keys=[signer.public_key])
+        yield Path(place), verify(folder, Path(place, "bundle"), policy=policy).digest
+
+
+def _place(url: str) -> tuple[str, str]:
+    parts = urlparse(url)
+    if parts.scheme != "s3" or not parts.netloc:
+        raise UsageError(f"{url!r}: expected a place in S3, s3://bucket/prefix")
+    prefix = parts.path.strip("/")
+    return parts.netloc, f"{prefix}/" if prefix else ""
+
+
+def _put(storage: Any, bucket: str, key: str, file: Path) -> None:
+    """Write an object, unless there is one: its key says its digest, and approval verifies it."""
+    exceptions = require("botocore.exceptions")
+    with _refusals(), file.open("rb") as stream:
+        try:
+            storage.put_object(
+                Bucket=bucket, Key=key, Body=stream, IfNoneMatch="*", ChecksumAlgorithm="SHA256"
+            )
+        except exceptions.ClientError as error:
+            if error.response["Error"]["Code"] != "PreconditionFailed":
+                raise
+
+
+def _get(storage: Any, bucket: str, key: str, file: Path) -> None:
+    with _refusals():
+        storage.download_file(bucket, key, str(file))
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """AWS's errors as our own."""
+    exceptions = require("botocore.exceptions")
+    try:
+        yield
+    except (exceptions.ClientError, exceptions.BotoCoreError) as error:
+        raise RegistryError(f"AWS: {error}") from error
+
+
+def _client(service: str, session: Any) -> Any:
+    return (session or require("boto3")).client(service)
