@@ -7,6 +7,8 @@ caller's own module filled with them, go out.
 from __future__ import annotations
 
 import json
+import sys
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -118,7 +120,8 @@ def read_torch(
     torch = require("torch")
     _require_new(torch)
     allowed = [_resolve(name) for name in sorted(names)]
-    place = None if legacy or lasting else _placing(path, device, _ENTRIES, memory)
+    held = None if memory is None or _of_other_order(path) else memory
+    place = None if legacy or lasting else _placing(path, device, _ENTRIES, held)
     try:
         # weights_only is always given: the environment can flip its default.
         with (
@@ -175,6 +178,13 @@ def _placing(path: str, device: str, pieces: int, held: memoryview | None = None
         return copy.untyped_storage()
 
     return place
+
+
+def _of_other_order(path: str) -> bool:
+    """Whether torch will swap the bytes of the file's numbers, after it mapped them."""
+    with zipfile.ZipFile(path) as archive:
+        said = [name for name in archive.namelist() if name.endswith("/byteorder")]
+        return any(archive.read(name) != sys.byteorder.encode() for name in said)
 
 
 def _standing(torch: Any, held: memoryview) -> Place:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -274,3 +275,20 @@ def test_pinned_torch_tensors_are_what_torch_reads_and_stand_in_one_memory(
     before = loaded.model["base"].clone()
     place.write_bytes(bytes(size))
     assert torch.equal(loaded.model["base"], before)
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_numbers_of_the_other_byte_order_are_what_torch_reads(
+    tmp_path: Any, signer: Any, trusting: Any, tier: Any
+) -> None:
+    little, big = tmp_path / "little.pt", tmp_path / "big.pt"
+    torch.save({"w": torch.arange(5.0), "n": torch.arange(3)}, little)
+    with zipfile.ZipFile(little) as old, zipfile.ZipFile(big, "w") as new:
+        for name in old.namelist():
+            data = old.read(name)
+            new.writestr(name, b"big" if name.endswith("/byteorder") else data)
+    sign(big, signer)
+    plain = torch.load(big, weights_only=True)
+    assert not torch.equal(plain["w"], torch.arange(5.0))
+    loaded = trusting(tier=tier).load(big).model
+    assert all(torch.equal(loaded[name], plain[name]) for name in ("w", "n"))
