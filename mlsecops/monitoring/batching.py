@@ -38,8 +38,8 @@ _LONG: Final = 0.06
 class Pace:
     """How many events are aggregated at once: many, unless that takes long.
 
-    A caller that meets the background at work waits for it once, however long the work. Few long
-    pieces of work hold up fewer callers than many short ones.
+    Few long pieces of work hold up fewer callers than many short ones. For the same reason nothing
+    gives way between pieces: the interpreter lets a caller in after five milliseconds anyway.
     """
 
     def __init__(self) -> None:

@@ -37,7 +37,6 @@ from mlsecops.monitoring.worker import Drained, worker
 __all__ = ["Monitor", "MonitorState"]
 
 _MOST_BATCHES: Final = 8
-_BEHIND: Final = 8192
 _COUNTED: Final = (telemetry.CONFIDENCE_BUCKET, telemetry.ANOMALY)
 _LOOKS: Final = 100
 _FRESH: Final = 1.0
@@ -338,9 +337,6 @@ class Monitor:
             self._processed += count
         self._series.add(telemetry.PROCESSED, count)
         self._pace.learn(len(events), time.monotonic() - start)
-        if len(self._ring) < _BEHIND:
-            # Callers who wait for the interpreter get it between batches, not after all of them.
-            time.sleep(0)
         return bool(events)
 
     def _refresh(self) -> None:
