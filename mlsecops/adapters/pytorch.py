@@ -108,7 +108,7 @@ class TorchAdapter:
             scores = self._forward(leaf.clone())
             logits = _numpy(scores)
             along = self._torch.from_numpy(cotangent_rows(cotangent, logits)).to(scores)
-            (gradient,) = self._torch.autograd.grad(scores, leaf, grad_outputs=along)
+            gradient = slope(scores, leaf, along)
         return logits, _numpy(gradient)
 
     def encode(self) -> bytes:
@@ -141,8 +141,7 @@ class TorchAdapter:
         labels = self._torch.from_numpy(y).to(scores.device)
         loss = self._torch.nn.functional.cross_entropy(scores, labels, reduction="sum")
         # Only the input's gradient: the parameters are frozen meanwhile, and .grad stays as it is.
-        (gradient,) = self._torch.autograd.grad(loss, leaf)
-        return _numpy(scores), _numpy(gradient)
+        return _numpy(scores), _numpy(slope(loss, leaf))
 
     def _tensor(self, batch: Array) -> Tensor:
         import numpy as np  # noqa: PLC0415 - only where arrays are converted
@@ -194,6 +193,22 @@ class TorchAdapter:
                 "expected a classifier that ends in one"
             )
         return found[0].flatten(start_dim=1)
+
+
+def slope(output: Tensor, leaf: Tensor, along: Tensor | None = None) -> Tensor:
+    """Gradient of an output with respect to the input; zero where the model cut it off.
+
+    Args:
+        output: What was computed from the input.
+        leaf: The input.
+        along: What the output's gradient is multiplied with; 1 by default.
+    """
+    torch = require("torch")
+    zero = torch.zeros_like(leaf)
+    if not output.requires_grad:
+        return cast("Tensor", zero)
+    (gradient,) = torch.autograd.grad(output, leaf, grad_outputs=along, allow_unused=True)
+    return cast("Tensor", zero if gradient is None else gradient)
 
 
 def _scores(output: Any) -> Tensor:

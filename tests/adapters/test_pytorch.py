@@ -232,3 +232,29 @@ def test_tied_weights_are_written_out_and_other_state_is_refused() -> None:
 
     with pytest.raises(UsageError, match="no tensors"):
         adapt(Extra(3, 2)).encode()
+
+
+@pytest.mark.parametrize("cut", ["no_grad", "detach"])
+def test_a_model_that_cuts_its_gradient_off_has_none_and_is_no_error(
+    x: Any, y: Any, cut: Any
+) -> None:
+    inner = network()
+
+    class Cut(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, batch: Any) -> Any:
+            if cut == "detach":
+                return self.inner(batch.detach())
+            with torch.no_grad():
+                return self.inner(batch)
+
+    view = adapt(Cut())
+    for logits, gradient in (
+        view.loss_gradient(x, y), view.pullback(x, np.ones_like),
+    ):  # fmt: skip
+        assert np.allclose(logits, adapt(inner).logits(x), atol=1e-6)
+        assert gradient.shape == x.shape
+        assert not gradient.any()

@@ -201,6 +201,18 @@ def test_a_backend_of_which_nothing_is_known_predicts_without_gradients(
         view.loss_gradient(x, y)
 
 
+def test_a_model_that_cuts_its_gradient_off_has_none_and_is_no_error(x: Any, y: Any) -> None:
+    inputs = keras.Input((6, 6, 1))
+    cut = layers.Lambda(keras.ops.stop_gradient)(inputs)
+    model = keras.Model(inputs, network()(cut))
+    view = adapt(model)
+    for _, gradient in (
+        view.loss_gradient(x, y), view.pullback(x, np.ones_like),
+    ):  # fmt: skip
+        assert gradient.shape == x.shape
+        assert not gradient.any()
+
+
 def test_the_torch_backend_gives_the_same_gradients_as_finite_differences() -> None:
     pytest.importorskip("torch")
     program = """
