@@ -16,7 +16,7 @@ from mlsecops.monitoring import telemetry
 from mlsecops.monitoring.accuracy import AccuracyChange, AccuracyPoint
 from mlsecops.monitoring.alerting import Alerting
 from mlsecops.monitoring.baseline import Baseline
-from mlsecops.monitoring.batching import FEWEST_ROWS, Gathering, Table, alike, stacked
+from mlsecops.monitoring.batching import TABLE_ROWS, Gathering, Table, alike, stacked
 from mlsecops.monitoring.captured import Captures
 from mlsecops.monitoring.clients import BoundedMap, ClientState, Rate
 from mlsecops.monitoring.exported import Exported
@@ -191,7 +191,7 @@ class Aggregation:
                 continue
             if not self._gathered.takes(answer):
                 self._observe()
-            if self._gathered.add(answer) >= FEWEST_ROWS:
+            if self._gathered.add(answer) >= TABLE_ROWS:
                 self._observe()
 
     def _label(self, event: Event | Label) -> Answer | None:

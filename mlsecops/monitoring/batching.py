@@ -20,11 +20,11 @@ from mlsecops.monitoring.readings import Observed
 from mlsecops.monitoring.ring import Event, Label
 from mlsecops.monitoring.traffic import Answer, as_probabilities, join
 
-__all__ = ["FEWEST_ROWS", "Gathering", "Pace", "Table", "alike", "stacked"]
+__all__ = ["TABLE_ROWS", "Gathering", "Pace", "Table", "alike", "stacked"]
 
 Look: TypeAlias = tuple[Any, ...]
 
-FEWEST_ROWS: Final = 256
+TABLE_ROWS: Final = 256
 """Rows that are worth a table."""
 
 _NUMBERS: Final = "biuf"
@@ -43,7 +43,7 @@ class Pace:
     """
 
     def __init__(self) -> None:
-        self.events = FEWEST_ROWS
+        self.events = TABLE_ROWS
 
     def learn(self, events: int, seconds: float) -> None:
         """Take more at once if a full piece of work was brief, and fewer if it was long.
@@ -53,7 +53,7 @@ class Pace:
             seconds: How long that took.
         """
         if seconds > _LONG:
-            self.events = max(FEWEST_ROWS, self.events // 2)
+            self.events = max(TABLE_ROWS, self.events // 2)
         elif seconds < _BRIEF and events == self.events:
             self.events = min(_MOST_ROWS, self.events * 2)
 
@@ -96,7 +96,7 @@ def _look(event: Event | Label) -> Look | None:
 def _longest(look: Look | None) -> int:
     """Rows of a table: as many as fit in 4 MiB, 256 at least."""
     row = _FLOAT * math.prod(look[0]) if look else _TABLE_BYTES
-    return min(max(_TABLE_BYTES // max(row, 1), FEWEST_ROWS), _MOST_ROWS)
+    return min(max(_TABLE_BYTES // max(row, 1), TABLE_ROWS), _MOST_ROWS)
 
 
 def stacked(run: Sequence[Event | Label], baseline: Baseline | None) -> Table | None:

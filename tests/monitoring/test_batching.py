@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlsecops.monitoring.batching import FEWEST_ROWS, Pace, alike
+from mlsecops.monitoring.batching import TABLE_ROWS, Pace, alike
 from mlsecops.monitoring.ring import Event
 
 
@@ -15,7 +15,7 @@ def lengths(inputs: object, calls: int) -> list[int]:
     return [len(run) for run in alike([call(inputs)] * calls)]
 
 
-@pytest.mark.parametrize(("features", "rows"), [(50, 4096), (1024, 512), (150_528, FEWEST_ROWS)])
+@pytest.mark.parametrize(("features", "rows"), [(50, 4096), (1024, 512), (150_528, TABLE_ROWS)])
 def test_a_table_is_as_long_as_its_memory_allows(features: int, rows: int) -> None:
     wide = np.broadcast_to(np.float32(0), features)
     assert lengths(wide, 5000)[0] == rows
@@ -38,12 +38,12 @@ def test_more_is_taken_at_once_while_that_is_brief() -> None:
 def test_few_events_say_nothing_about_many() -> None:
     pace = Pace()
     pace.learn(10, 0.001)
-    assert pace.events == FEWEST_ROWS
+    assert pace.events == TABLE_ROWS
 
 
 def test_less_is_taken_at_once_when_it_takes_long_but_never_next_to_nothing() -> None:
     pace = Pace()
-    pace.learn(FEWEST_ROWS, 0.001)
+    pace.learn(TABLE_ROWS, 0.001)
     for _ in range(5):
         pace.learn(pace.events, 10.0)
-    assert pace.events == FEWEST_ROWS
+    assert pace.events == TABLE_ROWS
