@@ -50,7 +50,7 @@ class Pace:
 
         Args:
             events: How many were taken.
-            seconds: How long that took.
+            seconds: How much CPU time that took; other programs do not count.
         """
         if seconds > _LONG:
             self.events = max(TABLE_ROWS, self.events // 2)

@@ -320,7 +320,7 @@ class Monitor:
             self._lock.release()
 
     def _drain(self) -> bool:
-        events, start = self._ring.take(self._pace.events), time.monotonic()
+        events, start = self._ring.take(self._pace.events), time.thread_time()
         dropped = self._ring.dropped
         fresh, self._told = dropped - self._told, dropped
         try:
@@ -336,7 +336,7 @@ class Monitor:
         with self._counting:
             self._processed += count
         self._series.add(telemetry.PROCESSED, count)
-        self._pace.learn(len(events), time.monotonic() - start)
+        self._pace.learn(len(events), time.thread_time() - start)
         return bool(events)
 
     def _refresh(self) -> None:
