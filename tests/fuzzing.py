@@ -1,8 +1,9 @@
 """Throw changed files at every parser for as long as asked: ``python -m tests.fuzzing``.
 
 A parser holds when it answers each input with a verdict or an error of ours: no other exception, no
-crash, no hang, no memory beyond a limit. Each parser runs in a process of its own, so that a crash
-of a library is seen; its last input is kept.
+crash, no hang, no memory beyond a limit. ``unpickler`` asks more: of what the scan passes, Python's
+own unpicklers import no name that is not allowed. Each parser runs in a process of its own, so that
+a crash of a library is seen; its last input is kept.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from mlsecops.signing import Bundle, Signer, read_bundle, sign
 from tests.attackers import loading as old
 from tests.attackers import model_files as files
 from tests.attackers import model_folders as folders
+from tests.attackers import unpickling
 
 LIMITS = Limits(
     file_bytes=64 << 20,
@@ -50,6 +52,7 @@ def seeds(folder: Path) -> dict[str, list[bytes]]:
     trace = Path("/nowhere/ran")
     return {
         "pickle.pkl": [PLAIN, *list(folders.pickle_files(trace).values())[:60]],
+        "unpickler.pkl": unpickling.seeds(),
         "joblib.joblib": [files.CONTAINERS[".joblib"](PLAIN)],
         "torch.pt": [files.torch_zip(PLAIN), files.torch_legacy(PLAIN)],
         "zip.zip": [files.zipped_names({"a/m.npy": b"x"}), files.zipped_names({"b.txt": b"y" * 99},
@@ -125,6 +128,8 @@ def require_answer(name: str, data: bytes, folder: Path) -> None:
         signal.setitimer(signal.ITIMER_PROF, 0)
     failed = [f.message for f in verdict.findings if f.rule == "check-failed"]
     assert not failed, failed
+    if name.startswith("unpickler") and not verdict.refused and not verdict.unchecked:
+        assert not unpickling.reached(data), "the scan passes what Python imports"
 
 
 def _read_bundle(place: Path) -> None:

@@ -17,9 +17,9 @@ def honest(tmp_path_factory: Any) -> Any:
 
 @pytest.mark.parametrize(
     "name",
-    ["pickle.pkl", "joblib.joblib", "torch.pt", "zip.zip", "tar.tar", "safetensors.safetensors",
-     "hdf5.h5", "keras.keras", "gguf.gguf", "onnx.onnx", "savedmodel/saved_model.pb",
-     "tflite.tflite", "skops.skops", "npy.npy", "bundle.sig"],
+    ["pickle.pkl", "unpickler.pkl", "joblib.joblib", "torch.pt", "zip.zip", "tar.tar",
+     "safetensors.safetensors", "hdf5.h5", "keras.keras", "gguf.gguf", "onnx.onnx",
+     "savedmodel/saved_model.pb", "tflite.tflite", "skops.skops", "npy.npy", "bundle.sig"],
 )  # fmt: skip
 def test_a_parser_answers_whatever_it_is_given(tmp_path: Path, honest: Any, name: str) -> None:
     fuzzing.fuzz(name, honest[name], tmp_path, examples=80, number=1)()
