@@ -18,10 +18,11 @@ import numpy as np
 
 from benchmarks.poison.cases import fashion
 from mlsecops.poisoning.activations import spectral_suspects
-from mlsecops.poisoning.causes import find_causes, told_linearly
+from mlsecops.poisoning.causes import find_causes
 from mlsecops.poisoning.contradiction import AGREED, agreement
 from mlsecops.poisoning.disagreement import label_suspects, outlier_suspects
 from mlsecops.poisoning.duplicates import equal_rows, near_rows
+from mlsecops.poisoning.linear import told_linearly
 from mlsecops.poisoning.triggers import find_triggers
 
 SMALL, LARGE = 60_000, 240_000
@@ -54,7 +55,7 @@ def seconds(x: Any, y: Any) -> Iterator[tuple[str, float]]:
         "spectral": lambda: spectral_suspects(features, y, agree),
         "label-noise": lambda: label_suspects(x, y, agree, seed=0),
         "activation-cluster": lambda: find_causes(
-            [told], y, agree < AGREED, focus=lambda *_: features, seed=0
+            [told], y, agree < AGREED, focus=lambda _f, _o, rows: (features[rows],) * 2, seed=0
         ),
         "trigger": lambda: find_triggers(x, y, agree < AGREED, shape=(28, 28), seed=0),
     }

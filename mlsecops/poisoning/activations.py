@@ -21,8 +21,9 @@ import numpy as np
 
 from mlsecops.adapters import adapt
 from mlsecops.adapters.base import in_batches
-from mlsecops.poisoning.causes import find_causes, told_linearly
+from mlsecops.poisoning.causes import find_causes
 from mlsecops.poisoning.contradiction import AGREED, agreement
+from mlsecops.poisoning.linear import told_linearly
 from mlsecops.poisoning.report import PoisoningReport, Suspect, ranked
 from mlsecops.poisoning.screening import checked, summaries
 from mlsecops.poisoning.triggers import picture, suspects_of
@@ -63,7 +64,7 @@ def detect_poisoning(
     agree = agreement(flat, labels, seed=seed, executor=executor)
     told = told_linearly(features, labels, agree < AGREED, seed=seed, executor=executor)
     causes = find_causes(
-        [told], labels, agree < AGREED, focus=lambda _found, _others: features, seed=seed
+        [told], labels, agree < AGREED, focus=lambda _f, _o, rows: (features[rows],) * 2, seed=seed
     )
     suspects = [each for cause in causes for each in suspects_of(cause, kind="activation-cluster")]
     found = ranked([*suspects, *spectral_suspects(features, labels, agree)])

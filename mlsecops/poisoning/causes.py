@@ -11,33 +11,38 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from mlsecops._extras import require
-from mlsecops.poisoning.blocks import moments
-from mlsecops.poisoning.rows import Rows, cut
+from mlsecops.poisoning.linear import told_apart
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Cause", "Focus", "find_causes", "told_linearly"]
+__all__ = ["Cause", "Focus", "find_causes"]
 
-Focus = Callable[["NDArray[np.bool_]", "NDArray[np.bool_]"], "NDArray[Any]"]
-"""Seeds and rows of other labels → features ``(n, f)`` to tell them apart with."""
+Focus = Callable[
+    ["NDArray[np.int64]", "NDArray[np.int64]", "NDArray[np.int64]"],
+    "tuple[NDArray[Any], NDArray[Any]]",
+]
+"""Seeds, rows of other labels, rows → features of the rows for trees, and for a linear model."""
 
-_FOLDS: Final = 3
-_PENALTY: Final = 1e-2  # of the mean variance; keeps constant columns out of the answer
 _RARE: Final = 0.999  # quantile of other labels' scores that a seed exceeds
 _LEAST: Final = 8  # seeds worth asking about
 _ROUNDS: Final = 3
+_OTHERS: Final = 8192  # rows of other labels whose scores say how rare one is
 _SAMPLE: Final = 4000  # rows of each side that trees learn from
-_HOLDS: Final = 0.45  # product of the shares `kept` and `contradicted`; 0.4 was seen on honest data
+_HOLDS: Final = 0.55  # strength of a cause
+_BEYOND_DOUBT: Final = 0.85
+_LIKE: Final = 0.99  # the same, once the cause is sure
+_HOPELESS: Final = 0.25  # share of the seeds found again, in any round
+_Z: Final = 1.96
 _SURELY: Final = 0.25  # quantile of the found rows' scores from which a row surely has the cause
+_HARDLY: Final = 0.05  # the same, of a row whose content agrees with its label
 _MEMBER: Final = 0.995  # quantile of other labels' scores that a contradicted member exceeds
 
 
@@ -60,6 +65,7 @@ class Cause:
     seeds: int
     kept: float
     contradicted: float
+    strength: float
 
 
 def find_causes(
@@ -83,12 +89,24 @@ def find_causes(
     for label in np.unique(y).tolist():
         mine = y == label
         ways = [_seeds(each[:, label], mine, contradicted) for each in scores]
-        for seeds in sorted(ways, key=lambda way: -int(way.sum())):
-            cause = _grown(label, seeds, mine, contradicted, focus=focus, seed=seed)
-            if cause is not None and cause.kept * cause.contradicted >= _HOLDS:
-                causes.append(cause)
-                break
+        best = _best(
+            _grown(label, way, mine, contradicted, focus=focus, seed=seed)
+            for way in sorted(ways, key=lambda way: -int(way.sum()))
+        )
+        if best is not None and best.strength >= _HOLDS:
+            causes.append(best)
     return causes
+
+
+def _best(causes: Iterable[Cause | None]) -> Cause | None:
+    """The strongest cause; no further one is asked for after one beyond doubt."""
+    best = None
+    for cause in causes:
+        if cause is not None and (best is None or cause.strength > best.strength):
+            best = cause
+        if best is not None and best.strength >= _BEYOND_DOUBT:
+            break
+    return best
 
 
 def _seeds(
@@ -96,61 +114,6 @@ def _seeds(
 ) -> NDArray[np.bool_]:
     """Contradicted rows that score above nearly all rows of other labels."""
     return mine & contradicted & (scores > np.quantile(scores[~mine], _RARE))
-
-
-def told_linearly(
-    features: Rows,
-    y: NDArray[np.int64],
-    contradicted: NDArray[np.bool_],
-    *,
-    seed: int,
-    executor: Executor | None = None,
-) -> NDArray[np.float32]:
-    """Ridge regression of "contradicted under this label" ``(n, k)``, of rows it did not see.
-
-    Args:
-        features: What a cause may be linear in ``(n, d)``.
-        y: Labels ``(n,)``, in ``[0, k)``.
-        contradicted: Whether a row's content contradicts its label ``(n,)``.
-        seed: Seed of the folds.
-        executor: Where blocks of rows are worked on.
-    """
-    target = np.zeros((len(y), int(y.max()) + 1), dtype=np.float32)
-    target[np.flatnonzero(contradicted), y[contradicted]] = 1
-    fold = np.random.default_rng([seed, 1]).integers(0, _FOLDS, len(y))
-    joint = _Joint(features=features, target=target)
-    parts = [moments(joint, np.flatnonzero(fold == i), executor)[1] for i in range(_FOLDS)]
-    scores = np.empty_like(target)
-    width = features.shape[1]
-    for i, part in enumerate(parts):
-        rest = sum(parts) - part
-        means = rest[-1, :-1] / rest[-1, -1]
-        spread = rest[:-1, :-1] / rest[-1, -1] - np.outer(means, means)
-        gram = spread[:width, :width]
-        gram += _PENALTY * max(float(np.trace(gram)) / width, 1e-12) * np.eye(width)
-        weights = np.linalg.solve(gram, spread[:width, width:])
-        for rows in cut(np.flatnonzero(fold == i)):
-            scores[rows] = (features[rows] - means[:width]) @ weights
-    return scores
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Joint:
-    """Features, targets and a one, side by side in the rows that are asked for."""
-
-    features: Rows
-    target: NDArray[np.float32]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return len(self.target), self.features.shape[1] + self.target.shape[1] + 1
-
-    def __len__(self) -> int:
-        return len(self.target)
-
-    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        ones = np.ones((len(rows), 1), dtype=np.float32)
-        return np.hstack([self.features[rows], self.target[rows], ones])
 
 
 def _grown(
@@ -163,31 +126,54 @@ def _grown(
     seed: int,
 ) -> Cause | None:
     """The cause of the seeds, and every row of their label that has it; None if there is none."""
+    rows = _looked_at(mine, seed=seed)
+    seeds, mine, contradicted = seeds[rows], mine[rows], contradicted[rows]
     found = seeds
     for turn in range(_ROUNDS):
         if found.sum() < _LEAST:
             return None
         honest = mine & ~contradicted & ~found
-        scores = _told(focus(found, ~mine), found, ~mine, honest, seed=seed + turn)
+        views, wide = focus(rows[found], rows[~mine], rows)
+        scores = _told(views, wide, found, ~mine, honest, seed=seed + turn)
         others = np.sort(scores[~mine])
         ranks = np.searchsorted(others, scores) / len(others)
         found = mine & contradicted & (ranks > _MEMBER)
+        if found[seeds].mean() < _HOPELESS:
+            return None
     if found.sum() < _LEAST:
         return None
     surely = mine & (scores >= np.quantile(scores[found], _SURELY))
-    rows = np.flatnonzero(found | (mine & (ranks > _RARE)))
+    alike = (ranks > _RARE) & (scores >= np.quantile(scores[found], _HARDLY))
+    members = mine & (alike | (contradicted & (ranks > _LIKE)))
+    kept, contra = found[seeds], contradicted[surely]
     return Cause(
         label=label,
-        rows=rows,
-        ranks=ranks[rows],
+        rows=rows[members],
+        ranks=ranks[members],
         seeds=int(seeds.sum()),
-        kept=float(found[seeds].mean()),
-        contradicted=float(contradicted[surely].mean()),
+        kept=float(kept.mean()),
+        contradicted=float(contra.mean()),
+        strength=_at_least(kept) * _at_least(contra),
     )
 
 
+def _at_least(held: NDArray[np.bool_]) -> float:
+    """Lower end of Wilson's 95 % interval of a share."""
+    n, share, z = len(held), float(held.mean()), _Z
+    middle = share + z * z / (2 * n)
+    half = z * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5
+    return (middle - half) / (1 + z * z / n)
+
+
+def _looked_at(mine: NDArray[np.bool_], *, seed: int) -> NDArray[np.int64]:
+    """The label's rows, and enough of the others to know how rare a score is."""
+    others = np.random.default_rng([seed, 6]).permutation(np.flatnonzero(~mine))[:_OTHERS]
+    return np.sort(np.concatenate([np.flatnonzero(mine), others]))
+
+
 def _told(
-    features: NDArray[Any],
+    views: NDArray[Any],
+    wide: NDArray[Any],
     positive: NDArray[np.bool_],
     *negatives: NDArray[np.bool_],
     seed: int,
@@ -195,10 +181,12 @@ def _told(
     """Out-of-fold scores of trees that tell positive rows from the others."""
     ensemble = require("sklearn.ensemble")
     rng = np.random.default_rng([seed, 2])
-    half = rng.integers(0, 2, len(features))
+    half = rng.integers(0, 2, len(views))
     sides = [rng.permutation(np.flatnonzero(rows))[:_SAMPLE] for rows in (positive, *negatives)]
     chosen = np.concatenate(sides)
     truth = np.arange(len(chosen)) < len(sides[0])
+    told = told_apart(wide, chosen, truth, seed=seed)
+    features = np.hstack([views, told[:, None]])
     scores = np.empty(len(features))
     for i in (0, 1):
         learn = half[chosen] != i
@@ -206,11 +194,11 @@ def _told(
             max_iter=40,
             max_leaf_nodes=8,
             learning_rate=0.2,
+            l2_regularization=1.0,
             min_samples_leaf=int(np.clip(truth.sum() // 8, 2, 10)),
             early_stopping=False,
             random_state=0,
         )
         trees.fit(features[chosen[learn]], truth[learn])
-        for rows in cut(np.flatnonzero(half == i)):
-            scores[rows] = trees.decision_function(features[rows])
+        scores[half == i] = trees.decision_function(features[half == i])
     return scores

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["around", "contrast", "image_axes", "planes"]
+__all__ = ["around", "contrast", "image_axes", "planes", "steps"]
 
 
 def image_axes(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
@@ -61,6 +61,15 @@ def contrast(
     total = sum(x[:, side] for side in near[columns].T)
     stands: NDArray[np.float32] = x[:, columns] - total / np.float32(4)
     return stands
+
+
+def steps(
+    x: NDArray[np.float32], columns: NDArray[np.int64], near: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """How far some columns are from the values below and to the right ``(n, columns)``."""
+    here, (_, below, _, right) = x[:, columns], near[columns].T
+    apart: NDArray[np.float32] = np.abs(here - x[:, below]) + np.abs(here - x[:, right])
+    return apart
 
 
 def planes(image: NDArray[np.float32]) -> NDArray[np.float32] | None:

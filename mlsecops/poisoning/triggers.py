@@ -8,14 +8,16 @@ pattern may have any size, place and contrast, be one patch or scattered, replac
 from __future__ import annotations
 
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from mlsecops.poisoning.causes import Cause, find_causes, told_linearly
-from mlsecops.poisoning.images import around, contrast
+from mlsecops.poisoning.causes import Cause, find_causes
+from mlsecops.poisoning.images import around, contrast, steps
+from mlsecops.poisoning.linear import told_linearly
 from mlsecops.poisoning.report import Suspect, Trigger
-from mlsecops.poisoning.rows import Rows, every, mean_of, some
+from mlsecops.poisoning.rows import Rows, cut, mean_of, some
 from mlsecops.poisoning.values import shared_values
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["find_triggers", "picture", "suspects_of"]
 
 _COLUMNS: Final = 24  # that show the pattern most
+_WIDE: Final = 128  # that a linear model may use besides
+_SEEN: Final = 2048  # rows of a side that show its columns
 _FLOOR: Final = 1e-3  # of variance, so that a constant column has no infinite contrast
 
 
@@ -48,15 +52,25 @@ def find_triggers(
     """
     near = around(shape)
 
-    def focus(found: NDArray[np.bool_], others: NDArray[np.bool_]) -> NDArray[Any]:
+    def focus(
+        found: NDArray[np.int64], others: NDArray[np.int64], rows: NDArray[np.int64]
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
         columns = _telling(x, found, others, near)
-        views = np.concatenate([_views(x[block], columns, near) for block in every(len(y))])
-        return np.hstack([views, np.abs(views - np.median(views[found], axis=0))])
+        both = [
+            (_views(part, columns[:_COLUMNS], near), _wide(part, columns, near))
+            for part in (x[block] for block in cut(rows))
+        ]
+        views, wide = (np.concatenate(each) for each in zip(*both, strict=True))
+        middle = np.median(views[np.isin(rows, found)], axis=0)
+        return np.hstack([views, np.abs(views - middle)]), wide
 
     ways = [
         told_linearly(x, y, contradicted, seed=seed, executor=executor),
         shared_values(x, y, contradicted),
     ]
+    if near is not None:
+        edges = _Steps(x=x, near=near)
+        ways.append(told_linearly(edges, y, contradicted, seed=seed, executor=executor))
     causes = find_causes(ways, y, contradicted, focus=focus, seed=seed)
     suspects = [each for cause in causes for each in suspects_of(cause, kind="trigger")]
     return suspects, [picture(x, y, cause, shape) for cause in causes]
@@ -66,8 +80,34 @@ def _views(
     part: NDArray[np.float32], columns: NDArray[np.int64], near: NDArray[np.int64] | None
 ) -> NDArray[np.float32]:
     """The columns, and in images how each stands out from those around it."""
+    if near is None:
+        return part[:, columns]
+    return np.hstack([_wide(part, columns, near), contrast(part, columns, near)])
+
+
+def _wide(
+    part: NDArray[np.float32], columns: NDArray[np.int64], near: NDArray[np.int64] | None
+) -> NDArray[np.float32]:
     shown = part[:, columns]
-    return shown if near is None else np.hstack([shown, contrast(part, columns, near)])
+    return shown if near is None else np.hstack([shown, steps(part, columns, near)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Steps:
+    """Each value's steps to its neighbours, of the rows that are asked for."""
+
+    x: Rows
+    near: NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.x.shape
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        return steps(self.x[rows], np.arange(self.x.shape[1]), self.near)
 
 
 def suspects_of(cause: Cause, *, kind: str) -> list[Suspect]:
@@ -92,20 +132,21 @@ def suspects_of(cause: Cause, *, kind: str) -> list[Suspect]:
 
 def _telling(
     x: Rows,
-    found: NDArray[np.bool_],
-    others: NDArray[np.bool_],
+    found: NDArray[np.int64],
+    others: NDArray[np.int64],
     near: NDArray[np.int64] | None,
 ) -> NDArray[np.int64]:
     """Columns in which the found rows differ most from others, by mean or by spread."""
-    ours, theirs = (x[some(np.flatnonzero(rows))] for rows in (found, others))
+    ours, theirs = (x[some(rows, most=_SEEN)] for rows in (found, others))
     strength = _apart(ours, theirs)
     strength += (
         np.abs(np.log((ours.var(axis=0) + 2 * _FLOOR) / (theirs.var(axis=0) + 2 * _FLOOR))) / 2
     )
     if near is not None:
         columns = np.arange(x.shape[1])
-        strength += _apart(contrast(ours, columns, near), contrast(theirs, columns, near))
-    return np.argsort(-strength)[:_COLUMNS]
+        for view in (contrast, steps):
+            strength += _apart(view(ours, columns, near), view(theirs, columns, near))
+    return np.argsort(-strength)[:_WIDE]
 
 
 def _apart(ours: NDArray[Any], theirs: NDArray[Any]) -> NDArray[Any]:
@@ -117,12 +158,10 @@ def _apart(ours: NDArray[Any], theirs: NDArray[Any]) -> NDArray[Any]:
 
 def picture(x: Rows, y: NDArray[np.int64], cause: Cause, shape: tuple[int, ...]) -> Trigger:
     """What the rows have and the other labels' rows have not, in the columns that show it."""
-    others = y != cause.label
-    found = np.zeros(len(y), dtype=bool)
-    found[cause.rows] = True
+    others = np.flatnonzero(y != cause.label)
     shown = np.zeros(x.shape[1], dtype=bool)
-    shown[_telling(x, found, others, around(shape))] = True
-    change = mean_of(x, cause.rows) - mean_of(x, np.flatnonzero(others))
+    shown[_telling(x, cause.rows, others, around(shape))[:_COLUMNS]] = True
+    change = mean_of(x, cause.rows) - mean_of(x, others)
     return Trigger(
         label=cause.label,
         rows=len(cause.rows),

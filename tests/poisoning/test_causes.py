@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from mlsecops.poisoning import screen_dataset
-from mlsecops.poisoning.causes import find_causes, told_linearly
+from mlsecops.poisoning.causes import find_causes
 from mlsecops.poisoning.contradiction import AGREED, agreement
+from mlsecops.poisoning.linear import told_linearly
 from mlsecops.poisoning.screening import checked
 from mlsecops.poisoning.values import shared_values
 from tests.attackers.poisoning import digits, hidden_among_values, with_looks, with_patch
@@ -50,7 +51,7 @@ def test_contradicted_labels_without_a_cause_have_none(seed: int) -> None:
     contradicted = rng.random(2000) < 0.2
     told = told_linearly(x, y, contradicted, seed=0)
 
-    def focus(_found: Any, _others: Any) -> Any:
-        return x
+    def focus(_found: Any, _others: Any, rows: Any) -> Any:
+        return x[rows], x[rows]
 
     assert find_causes([told], y, contradicted, focus=focus, seed=0) == []

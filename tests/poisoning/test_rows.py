@@ -62,7 +62,8 @@ def test_a_number_that_is_none_is_refused_in_the_last_block_too(
 def test_a_row_more_in_a_mapped_file_takes_less_memory_than_the_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for most in ("rows.BLOCK", "rows._SAMPLE", "contradiction._BANK", "causes._SAMPLE"):
+    limits = ("rows.BLOCK", "rows._SAMPLE", "contradiction._BANK", "causes._SAMPLE")
+    for most in (*limits, "causes._OTHERS", "triggers._SEEN"):
         monkeypatch.setattr(f"mlsecops.poisoning.{most}", 500)
     x, y, _ = with_patch(*digits(), rate=0.05)
     rng = np.random.default_rng(0)
