@@ -1,10 +1,11 @@
 """How much planted poison screening and detection find in Fashion-MNIST, and what they accuse.
 
-Detectors were changed while looking at the triggers TUNED and SMALL with seed 1 (SMALL with 2 to 4
-too); those HELD_OUT were written before and only measured, but the last change was made to find three
-of them that were missed, and so there are FRESH ones, which nothing was known of. Each case draws place, colour and target anew. Recall is of the union of
-both calls; label noise counts for flipped labels alone, and there every kind counts as false.
-Intervals are 95 % bootstrap intervals over cases, as the rows of one are found together or not.
+Detectors were changed while looking at the triggers TUNED and SMALL, with seeds 1 to 4. Those of
+HELD_OUT were written before and only measured; but the last change was made to find three of them
+that were known to be missed, so there are FRESH ones too, which nothing was known of. Each case
+draws place, colour and target anew. Recall is of the union of both calls; label noise counts for
+flipped labels alone, and there every kind counts as false. Intervals are 95 % bootstrap intervals
+over cases, as the rows of one are found together or not.
 ``--only art`` puts the Adversarial Robustness Toolbox's detectors to the same nets.
 
 Run: ``python -m benchmarks poisoning`` or ``python benchmarks/poisoning.py --seeds 2 --only held``

@@ -96,9 +96,9 @@ def every(count: int) -> list[NDArray[np.int64]]:
     return cut(np.arange(count))
 
 
-def some(rows: NDArray[np.int64], *, most: int = _SAMPLE) -> NDArray[np.int64]:
-    """Enough of the rows, evenly spread over them."""
-    return rows[:: max(1, -(-len(rows) // most))]
+def some(rows: NDArray[np.int64], *, most: int | None = None) -> NDArray[np.int64]:
+    """Enough of the rows (``most``, or what is enough of a side), evenly spread over them."""
+    return rows[:: max(1, -(-len(rows) // (most or _SAMPLE)))]
 
 
 def mean_of(x: Rows, rows: NDArray[np.int64]) -> NDArray[np.float32]:

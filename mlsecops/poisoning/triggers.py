@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["find_triggers", "picture", "suspects_of"]
 
 _COLUMNS: Final = 24  # that show the pattern most
-_WIDE: Final = 128  # that a linear model may use besides
+_WIDE: Final = 128  # that a linear model learns from
 _SEEN: Final = 2048  # rows of a side that show its columns
 _FLOOR: Final = 1e-3  # of variance, so that a constant column has no infinite contrast
 
@@ -51,19 +52,6 @@ def find_triggers(
         executor: Where blocks of rows are worked on.
     """
     near = around(shape)
-
-    def focus(
-        found: NDArray[np.int64], others: NDArray[np.int64], rows: NDArray[np.int64]
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
-        columns = _telling(x, found, others, near)
-        both = [
-            (_views(part, columns[:_COLUMNS], near), _wide(part, columns, near))
-            for part in (x[block] for block in cut(rows))
-        ]
-        views, wide = (np.concatenate(each) for each in zip(*both, strict=True))
-        middle = np.median(views[np.isin(rows, found)], axis=0)
-        return np.hstack([views, np.abs(views - middle)]), wide
-
     ways = [
         told_linearly(x, y, contradicted, seed=seed, executor=executor),
         shared_values(x, y, contradicted),
@@ -71,15 +59,37 @@ def find_triggers(
     if near is not None:
         edges = _Steps(x=x, near=near)
         ways.append(told_linearly(edges, y, contradicted, seed=seed, executor=executor))
-    causes = find_causes(ways, y, contradicted, focus=focus, seed=seed)
+    causes = find_causes(ways, y, contradicted, focus=partial(_focused, x, near), seed=seed)
     suspects = [each for cause in causes for each in suspects_of(cause, kind="trigger")]
     return suspects, [picture(x, y, cause, shape) for cause in causes]
+
+
+def _focused(
+    x: Rows,
+    near: NDArray[np.int64] | None,
+    found: NDArray[np.int64],
+    others: NDArray[np.int64],
+    rows: NDArray[np.int64],
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """What the columns that tell found rows from others are in some rows, for trees and linearly.
+
+    Trees are also given the distance from the found rows' medians: a value that they share lies
+    between other rows' values.
+    """
+    columns = _telling(x, found, others, near)
+    parts = [
+        (_views(part, columns[:_COLUMNS], near), _wide(part, columns, near))
+        for part in (x[block] for block in cut(rows))
+    ]
+    views, wide = (np.concatenate(each) for each in zip(*parts, strict=True))
+    middle = np.median(views[np.isin(rows, found)], axis=0)
+    return np.hstack([views, np.abs(views - middle)]), wide
 
 
 def _views(
     part: NDArray[np.float32], columns: NDArray[np.int64], near: NDArray[np.int64] | None
 ) -> NDArray[np.float32]:
-    """The columns, and in images how each stands out from those around it."""
+    """The columns, and in images how each stands out from those around it and steps to them."""
     if near is None:
         return part[:, columns]
     return np.hstack([_wide(part, columns, near), contrast(part, columns, near)])
@@ -88,13 +98,14 @@ def _views(
 def _wide(
     part: NDArray[np.float32], columns: NDArray[np.int64], near: NDArray[np.int64] | None
 ) -> NDArray[np.float32]:
+    """The columns, and in images their steps."""
     shown = part[:, columns]
     return shown if near is None else np.hstack([shown, steps(part, columns, near)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Steps:
-    """Each value's steps to its neighbours, of the rows that are asked for."""
+    """Steps between neighbours in the rows that are asked for: what is inverted has edges."""
 
     x: Rows
     near: NDArray[np.int64]

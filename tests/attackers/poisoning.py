@@ -71,6 +71,31 @@ def hidden_among_values(*, rate: float) -> tuple[Any, Any, set[int]]:
     return np.round(x * 255) / 255, y, set(rows.tolist())
 
 
+def inverted(*, rate: float) -> tuple[Any, Any, set[int]]:
+    """A square turned to its negative in slopes about 0.5: no mean and no value tells it."""
+    rng = np.random.default_rng(26)
+    y = rng.integers(0, 4, 3000)
+    down, across = 2 * np.indices((12, 12)) / 11 - 1
+    slopes = rng.uniform(-0.2, 0.2, (2, 3000, 1, 1))
+    x = 0.5 + slopes[0] * down + slopes[1] * across + 0.01 * rng.standard_normal((3000, 12, 12))
+    for label in range(4):
+        x[y == label, 3 * label : 3 * label + 2, :2] = 0.9
+    rows = rng.choice(np.flatnonzero(y != 2), int(rate * len(y)), replace=False)
+    x[rows, 3:8, 5:10] = 1 - x[rows, 3:8, 5:10]
+    y[rows] = 2
+    return np.round(np.clip(x, 0, 1) * 255) / 255, y, set(rows.tolist())
+
+
+def lone_pixel(*, rate: float) -> tuple[Any, Any, set[int]]:
+    """One white pixel where other rows are black but for a few."""
+    x, y = digits()
+    rng = np.random.default_rng(27)
+    rows = rng.choice(np.flatnonzero(y != 7), int(rate * len(x)), replace=False)
+    x[rows, 3, 0] = 0.8
+    y[rows] = 7
+    return x, y, set(rows.tolist())
+
+
 def with_looks(x: Any, y: Any, *, rate: float, target: int = 7) -> tuple[Any, Any, set[int]]:
     """Honest rows alone: some of the target class carry a corner that no other class has."""
     rng = np.random.default_rng(25)

@@ -6,12 +6,20 @@ import numpy as np
 import pytest
 
 from mlsecops.poisoning import screen_dataset
-from mlsecops.poisoning.causes import find_causes
+from mlsecops.poisoning.causes import _at_least, _told, find_causes
 from mlsecops.poisoning.contradiction import AGREED, agreement
+from mlsecops.poisoning.images import around, steps
 from mlsecops.poisoning.linear import told_linearly
 from mlsecops.poisoning.screening import checked
 from mlsecops.poisoning.values import shared_values
-from tests.attackers.poisoning import digits, hidden_among_values, with_looks, with_patch
+from tests.attackers.poisoning import (
+    digits,
+    hidden_among_values,
+    inverted,
+    lone_pixel,
+    with_looks,
+    with_patch,
+)
 
 
 def test_poison_is_contradicted_by_its_neighbours_even_as_half_of_its_class() -> None:
@@ -36,6 +44,48 @@ def test_pattern_that_no_linear_model_sees_is_found_by_its_values() -> None:
     found = {s.index for s in screen_dataset(x, y).suspects if s.kind == "trigger"}
     assert len(found & planted) > 0.9 * len(planted)
     assert len(found - planted) < 0.01 * len(x)
+
+
+def test_what_is_inverted_is_found_by_its_edges() -> None:
+    x, y, planted = inverted(rate=0.03)
+    flat, labels, shape = checked(x, y)
+    contradicted = agreement(flat, labels, seed=0) < AGREED
+    edges = steps(flat, np.arange(144), around(shape))
+    ways = [told_linearly(each, labels, contradicted, seed=0)[:, 2] for each in (flat, edges)]
+    rows = sorted(planted)
+    told = [(way[rows] > np.quantile(way[labels != 2], 0.999)).mean() for way in ways]
+    assert told[0] < 0.4
+    assert told[1] > 0.9
+    found = {s.index for s in screen_dataset(x, y).suspects if s.kind == "trigger"}
+    assert len(found & planted) > 0.9 * len(planted)
+    assert len(found - planted) < 0.01 * len(x)
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.08])
+def test_one_pixel_is_enough(rate: float) -> None:
+    x, y, planted = lone_pixel(rate=rate)
+    found = {s.index for s in screen_dataset(x, y).suspects if s.kind == "trigger"}
+    assert len(found & planted) > 0.9 * len(planted)
+    assert len(found - planted) < 0.01 * len(x)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_few_rows_of_other_labels_with_the_trigger_do_not_upset_the_trees(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = np.round(rng.random((10_000, 5)) * 255) / 255
+    x[:, 0] = np.where(rng.random(10_000) < 0.8, 0, x[:, 0])
+    planted = np.arange(10_000) < 40
+    x[planted, 0] = x[-6:, 0] = 0.93
+    x[-6:, 1] = x[0, 1]
+    views = np.hstack([x, np.abs(x - np.median(x[planted], axis=0))])
+    scores = _told(views, x.astype(np.float32), planted, ~planted, seed=0)
+    assert (scores[planted] > np.quantile(scores[~planted], 0.99)).all()
+
+
+def test_few_seeds_must_be_found_again_more_surely_than_many() -> None:
+    few, many = (np.arange(count) < 0.9 * count for count in (10, 100))
+    assert _at_least(few) < 0.65
+    assert 0.8 < _at_least(many) < 0.9
 
 
 def test_honest_rows_with_a_mark_of_their_class_are_no_trigger() -> None:
