@@ -309,17 +309,20 @@ class Monitor:
             return "some"
         try:
             self._owner = threading.get_ident()
-            batches = 0
-            while batches < _MOST_BATCHES and self._drain():
-                batches += 1
-            if batches == _MOST_BATCHES:
-                return "more"
-            return "some" if batches else "nothing"
+            some = False
+            for _ in range(_MOST_BATCHES):
+                wanted, taken = self._pace.events, self._drain()
+                some = some or taken > 0
+                # What came meanwhile is few: taken at once, it would hold up as many callers.
+                if taken < wanted:
+                    return "some" if some else "nothing"
+            return "more"
         finally:
             self._owner = None
             self._lock.release()
 
-    def _drain(self) -> bool:
+    def _drain(self) -> int:
+        """Aggregate a batch, and say how many events it had."""
         events, start = self._ring.take(self._pace.events), time.thread_time()
         dropped = self._ring.dropped
         fresh, self._told = dropped - self._told, dropped
@@ -337,7 +340,7 @@ class Monitor:
             self._processed += count
         self._series.add(telemetry.PROCESSED, count)
         self._pace.learn(len(events), time.thread_time() - start)
-        return bool(events)
+        return len(events)
 
     def _refresh(self) -> None:
         """Let an exporter read what waits too, and nothing that is half aggregated."""
