@@ -1,9 +1,10 @@
 """Throw changed files at every parser for as long as asked: ``python -m tests.fuzzing``.
 
 A parser holds when it answers each input with a verdict or an error of ours: no other exception, no
-crash, no hang, no memory beyond a limit. ``unpickler`` asks more: of what the scan passes, Python's
-own unpicklers import no name that is not allowed. Each parser runs in a process of its own, so that
-a crash of a library is seen; its last input is kept.
+crash, no hang, no memory beyond a limit. Two ask more of what the scan passes: Python's own
+unpicklers import no name that is not allowed (``unpickler``), and torch's reader takes the very
+bytes out of an archive that were scanned (``reader``). Each parser runs in a process of its own, so
+that a crash of a library is seen; its last input is kept.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from mlsecops.signing import Bundle, Signer, read_bundle, sign
 from tests.attackers import loading as old
 from tests.attackers import model_files as files
 from tests.attackers import model_folders as folders
-from tests.attackers import unpickling
+from tests.attackers import unpickling, zip_reading
 
 LIMITS = Limits(
     file_bytes=64 << 20,
@@ -55,6 +56,7 @@ def seeds(folder: Path) -> dict[str, list[bytes]]:
         "unpickler.pkl": unpickling.seeds(),
         "joblib.joblib": [files.CONTAINERS[".joblib"](PLAIN)],
         "torch.pt": [files.torch_zip(PLAIN), files.torch_legacy(PLAIN)],
+        "reader.pt": zip_reading.seeds(),
         "zip.zip": [files.zipped_names({"a/m.npy": b"x"}), files.zipped_names({"b.txt": b"y" * 99},
                     compression=8)],
         "tar.tar": [files.tarred({"a.txt": b"x"}), files.tarred({"a": b"x"}, link="/b")],
@@ -130,6 +132,8 @@ def require_answer(name: str, data: bytes, folder: Path) -> None:
     assert not failed, failed
     if name.startswith("unpickler") and not verdict.refused and not verdict.unchecked:
         assert not unpickling.reached(data), "the scan passes what Python imports"
+    if name.startswith("reader") and not verdict.refused and not verdict.unchecked:
+        assert not zip_reading.read_otherwise(place, LIMITS), "torch reads what was not scanned"
 
 
 def _read_bundle(place: Path) -> None:

@@ -36,6 +36,7 @@ _DESCRIBED_BEHIND: Final = 8
 """Flag of an entry whose sizes stand behind its bytes."""
 _SYMLINK: Final = 0o120000
 _KIND: Final = 0o170000
+_DOS_FOLDER: Final = 0x10
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,18 +247,28 @@ def _require_one_reading(source: Source, stream: BinaryIO, infos: list[zipfile.Z
 
 
 def _require_inside(info: zipfile.ZipInfo, source: Source) -> None:
+    kind = _oddity(info)
+    if kind:
+        raise UnsafeContent(
+            f"{source.name}: entry {info.filename!r} {kind}; expected plain files under relative "
+            "names",
+            rule="archive-entry",
+            where=info.filename,
+        )
+
+
+def _oddity(info: zipfile.ZipInfo) -> str:
+    """What an entry is, where it is no plain file and no folder."""
     name = info.filename
     parts = PurePosixPath(name).parts
     odd = not parts or info.orig_filename != name
-    outside = odd or name.startswith("/") or "\\" in name or ".." in parts
-    link = (info.external_attr >> 16) & _KIND == _SYMLINK
-    if outside or link or info.flag_bits & 1:
-        kind = "leaves the archive" if outside else "is a link" if link else "is encrypted"
-        raise UnsafeContent(
-            f"{source.name}: entry {name!r} {kind}; expected plain files under relative names",
-            rule="archive-entry",
-            where=name,
-        )
+    if odd or name.startswith("/") or "\\" in name or ".." in parts:
+        return "leaves the archive"
+    if (info.external_attr >> 16) & _KIND == _SYMLINK:
+        return "is a link"
+    if info.external_attr & _DOS_FOLDER and not info.is_dir():
+        return "is marked a folder, and torch reads whatever lay in memory in its place"
+    return "is encrypted" if info.flag_bits & 1 else ""
 
 
 def _local(info: zipfile.ZipInfo, stream: BinaryIO, source: Source) -> int:

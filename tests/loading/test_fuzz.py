@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("h5py")
+pytest.importorskip("torch")
 
 from tests import fuzzing
 
@@ -17,7 +18,7 @@ def honest(tmp_path_factory: Any) -> Any:
 
 @pytest.mark.parametrize(
     "name",
-    ["pickle.pkl", "unpickler.pkl", "joblib.joblib", "torch.pt", "zip.zip", "tar.tar",
+    ["pickle.pkl", "unpickler.pkl", "joblib.joblib", "torch.pt", "reader.pt", "zip.zip", "tar.tar",
      "safetensors.safetensors", "hdf5.h5", "keras.keras", "gguf.gguf", "onnx.onnx",
      "savedmodel/saved_model.pb", "tflite.tflite", "skops.skops", "npy.npy", "bundle.sig"],
 )  # fmt: skip

@@ -298,3 +298,15 @@ def test_an_entry_that_names_nothing_is_refused(tmp_path: Any, name: Any) -> Non
         archive.writestr("a.txt", b"x")
         archive.writestr(entry, b"")
     assert [found.rule for found in scan(path).findings] == ["archive-entry"]
+
+
+def test_an_entry_that_is_marked_a_folder_is_refused(archive: Any) -> None:
+    """Of such an entry torch's reader gives memory that nobody wrote, and Python's its bytes."""
+    with zipfile.ZipFile(archive) as old:
+        entries = [(info.filename, old.read(info)) for info in old.infolist()]
+    with zipfile.ZipFile(archive, "w") as new:
+        for name, data in entries:
+            info = zipfile.ZipInfo(name)
+            info.external_attr = 0x10 if name.endswith("/data.pkl") else 0
+            new.writestr(info, data)
+    assert rules(archive) == {"archive-entry"}
