@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 from mlsecops.errors import UsageError
-from mlsecops.monitoring import Baseline, RateLimit, monitored
+from mlsecops.monitoring import Baseline, Observed, RateLimit, Reading, monitored
 from mlsecops.monitoring.ring import Event, Ring, held_bytes
+from mlsecops.monitoring.worker import worker
 from tests.attackers.monitoring import BrokenDetector, flood
 
 UNIFORM = np.array([0.5, 0.5])
@@ -461,3 +462,25 @@ def test_lists_and_text_count_against_the_rings_bytes_too() -> None:
     predict([[0.0] * 1000] * 1000)
     predict.monitor.close()
     assert seen[0] >= 8_000_000
+
+
+def test_what_arrives_while_the_background_works_waits_for_its_next_turn() -> None:
+    """Taken at once, it would make tables of a few rows, each of which holds up callers."""
+    sizes: list[int] = []
+
+    class Busy:
+        def observe(self, traffic: Observed) -> list[Reading]:
+            sizes.append(len(traffic.rows))
+            if len(sizes) < 3:
+                serve(np.zeros(3))
+            return []
+
+    serve = monitored("busy", detectors=[Busy()])(lambda _: np.array([0.4, 0.6]))
+    worker.leave(serve.monitor)
+    for _ in range(10):
+        serve(np.zeros(3))
+    assert serve.monitor.drain() == "some"
+    assert sizes == [10]
+    assert serve.monitor.drain() == "some"
+    assert sizes == [10, 1]
+    serve.monitor.close()
