@@ -20,6 +20,7 @@ from mlsecops.loading.limits import Limits
 from mlsecops.loading.snapshot import Source
 from mlsecops.loading.verdict import Beside
 from mlsecops.provenance.hashing import Found
+from mlsecops.provenance.opening import followed
 from mlsecops.provenance.tree import list_tree
 
 Kind: TypeAlias = Literal["file", "shards", "savedmodel", "onnx"]
@@ -65,7 +66,7 @@ def layout(
         FormatRefused: The folder holds none, or several and no file is named.
         UsageError: The file named is not there, or the path is no folder.
     """
-    real = Path(os.path.realpath(path))
+    real = Path(followed(path))
     shown = os.fspath(path)
     if not real.is_dir():
         if file is not None:

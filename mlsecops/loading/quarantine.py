@@ -26,6 +26,7 @@ from mlsecops.loading.limits import Limits
 from mlsecops.loading.safetensors_file import examine_safetensors
 from mlsecops.loading.snapshot import Source, snapshot
 from mlsecops.provenance import Digest
+from mlsecops.provenance.opening import followed
 
 CONVERTIBLE: Final = frozenset({Format.TORCH, Format.TORCH_LEGACY, Format.PICKLE, Format.JOBLIB})
 _CHILD: Final = "mlsecops.adapters.quarantine_child"
@@ -80,7 +81,7 @@ def convert(
     if target.exists():
         raise UsageError(f"{target} exists; name a file that does not")
     name = os.fspath(path)
-    real = os.path.realpath(path)
+    real = followed(path)
     with snapshot({name: real}, tier="sealed", algorithm="sha256", limits=ceilings) as held:
         source = held.sources[name]
         found = detect(source)

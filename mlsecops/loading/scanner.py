@@ -36,6 +36,7 @@ from mlsecops.loading.snapshot import Source, opened
 from mlsecops.loading.tflite_file import examine_tflite
 from mlsecops.loading.unpack import MOST_NESTED, unpacked
 from mlsecops.loading.verdict import Examination, Unchecked, Verdict, join, refusal
+from mlsecops.provenance.opening import followed
 from mlsecops.provenance.tree import list_tree
 
 _DATA: Final[dict[Format, Callable[[Source, Limits], Examination]]] = {
@@ -97,7 +98,7 @@ def scan(
         True
     """
     ceilings = limits or Limits()
-    real = os.path.realpath(path)
+    real = followed(path)
     shown = os.fspath(path)
     if not Path(real).is_dir():
         return _scan_file(real, shown, allow_globals, ceilings, 0)[0]
@@ -123,7 +124,7 @@ def scan_each(
         UsageError: The path cannot be opened.
     """
     ceilings = limits or Limits()
-    real, shown = os.path.realpath(path), os.fspath(path)
+    real, shown = followed(path), os.fspath(path)
     if not Path(real).is_dir():
         return [_scan_file(real, shown, allow_globals, ceilings, nested)[0]]
     try:

@@ -31,6 +31,21 @@ def open_regular(path: str | os.PathLike[str]) -> int:
     return _require_regular(_open(os.fspath(path), _FILE, None, os.fspath(path)), path)
 
 
+def followed(path: str | os.PathLike[str]) -> str:
+    """Where a path leads, its symlinks followed: a caller may name what it likes.
+
+    Raises:
+        UsageError: Somebody changes it meanwhile.
+    """
+    try:
+        return os.path.realpath(os.fspath(path))
+    except OSError as error:  # it was a link when it was looked at, and none when it was read
+        raise UsageError(
+            f"cannot read {os.fspath(path)}: {error.strerror}; somebody changes it: stop that, and "
+            "retry"
+        ) from error
+
+
 class Below:
     """Opens what lies below a folder, one name at a time; a context that closes what it holds.
 

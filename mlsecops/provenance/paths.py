@@ -14,7 +14,7 @@ from pathlib import Path
 from mlsecops.errors import UsageError
 from mlsecops.provenance.entry import Entry
 from mlsecops.provenance.hashing import Cache, Found, Progress, hash_pieces, stamp_of
-from mlsecops.provenance.opening import open_regular
+from mlsecops.provenance.opening import followed, open_regular
 from mlsecops.provenance.shards import pieces_of, shard_size_of
 from mlsecops.provenance.tree import Tree, ignore_paths, list_tree
 
@@ -58,7 +58,7 @@ def read_path(
         return _read_url(
             url, algorithm=algorithm, ignore=ignore, executor=executor, progress=progress
         )
-    real = Path(os.path.realpath(path))
+    real = Path(followed(path))
     name = Path(path).name or real.name
     single = not real.is_dir()
     ignored = () if single else ignore_paths(ignore)

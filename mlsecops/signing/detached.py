@@ -26,6 +26,7 @@ from mlsecops.errors import (
 from mlsecops.provenance.digest import Digest
 from mlsecops.provenance.hashing import hash_file
 from mlsecops.provenance.manifest import hash_path
+from mlsecops.provenance.opening import followed
 from mlsecops.signing.bundle import read_bundle
 from mlsecops.signing.keys import PublicKey, Signer
 from mlsecops.signing.policy import TrustPolicy
@@ -192,7 +193,7 @@ def _require_rsa(key: PublicKey) -> None:
 
 
 def _digest(path: str | os.PathLike[str]) -> Digest:
-    return hash_file(os.path.realpath(path))[0]
+    return hash_file(followed(path))[0]
 
 
 def _message(digest: Digest) -> bytes:

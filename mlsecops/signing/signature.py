@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mlsecops.errors import MLSecOpsWarning, UsageError
 from mlsecops.provenance.hashing import Progress
 from mlsecops.provenance.manifest import Manifest, hash_path
+from mlsecops.provenance.opening import followed
 from mlsecops.provenance.statement import Statement
 from mlsecops.provenance.tree import DEFAULT_IGNORE, SIGNATURE_NAME
 from mlsecops.signing.bundle import Bundle
@@ -39,16 +40,15 @@ def ignore_for(
     path: str | os.PathLike[str], ignore: Iterable[str], bundle: Path
 ) -> tuple[str, ...]:
     """An ignore list with the bundle's own place added, when that lies inside the folder."""
-    root = Path(path).resolve()
-    place = bundle.resolve()
+    root, place = Path(followed(path)), Path(followed(bundle))
     own = [place.relative_to(root).as_posix()] if root in place.parents else []
     return tuple(dict.fromkeys([*ignore, *own]))
 
 
 def without_bundle(names: Iterable[str], root: Path, bundle: Path) -> tuple[str, ...]:
     """Names of files below a folder that are not its bundle."""
-    own = bundle.resolve()
-    return tuple(name for name in names if (root / name).resolve() != own)
+    own = followed(bundle)
+    return tuple(name for name in names if followed(root / name) != own)
 
 
 def sign(

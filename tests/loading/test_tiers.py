@@ -292,3 +292,14 @@ def test_numbers_of_the_other_byte_order_are_what_torch_reads(
     assert not torch.equal(plain["w"], torch.arange(5.0))
     loaded = trusting(tier=tier).load(big).model
     assert all(torch.equal(loaded[name], plain[name]) for name in ("w", "n"))
+
+
+def test_a_path_that_is_relinked_while_it_is_looked_up_is_told(
+    file: Any, trusting: Any, monkeypatch: Any
+) -> None:
+    def relinked(path: Any, **_: Any) -> Any:
+        raise OSError(22, "Invalid argument", path)  # as realpath does between lstat and readlink
+
+    monkeypatch.setattr(os.path, "realpath", relinked)
+    with pytest.raises(UsageError, match="retry"):
+        trusting().load(file)
