@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -105,6 +106,19 @@ class PoisoningReport:
     skipped: Mapping[str, str]
     triggers: tuple[Trigger, ...] = field(default=(), compare=False)
     baseline: DatasetBaseline | None = None
+
+    def __repr__(self) -> str:
+        kinds = Counter(suspect.kind for suspect in self.suspects)
+        shown = [f"{count} {kind}" for kind, count in kinds.most_common()]
+        marks = [f"label {trigger.label} by {trigger.rows} rows" for trigger in self.triggers]
+        parts = [
+            f"{len(self.suspects)} of {self.n} rows suspect",
+            *shown,
+            *([f"triggers of {', '.join(marks)}"] if marks else []),
+            f"findings {', '.join(sorted({f.rule for f in self.findings})) or 'none'}",
+            *([f"not run {', '.join(self.skipped)}"] if self.skipped else []),
+        ]
+        return f"<PoisoningReport seed={self.seed}: {'; '.join(parts)}>"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

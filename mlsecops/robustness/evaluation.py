@@ -37,7 +37,7 @@ def evaluate_robustness(
     model_or_adapter: Any,
     x: Any,
     y: Any,
-    attacks: Sequence[Attack],
+    attacks: Attack | Sequence[Attack],
     *,
     seed: int = 0,
     batch_size: int = 256,
@@ -55,7 +55,7 @@ def evaluate_robustness(
         model_or_adapter: A framework's model, or an Adapter; left as it was.
         x: Inputs ``(n, *shape)``, inside ``bounds``.
         y: True labels ``(n,)``, integers in ``[0, k)``.
-        attacks: What to run, each against every sample.
+        attacks: What to run, each against every sample; one attack, or several.
         seed: Seed of all randomness, at least 0; each sample's draws depend on its row alone.
         batch_size: Samples per call of the model.
         checks: Whether to test the measurement itself; without it no Gate passes.
@@ -71,6 +71,7 @@ def evaluate_robustness(
         UsageError: The data, labels, bounds or attacks cannot be used, or an attack returned an
             example outside its ball or the bounds.
     """
+    attacks = _several(attacks)
     counted = Counted.over(adapt(model_or_adapter))
     batch = _checked(x, y, attacks, seed=seed, batch_size=batch_size, bounds=bounds)
     if table is not None:
@@ -199,6 +200,18 @@ def _worst(clean: Figure, figures: list[Figure]) -> Figure:
     return Figure(
         name="worst", params={}, hits=int(correct.sum()), n=len(correct), outcomes=outcomes
     )
+
+
+def _several(attacks: Attack | Sequence[Attack]) -> Sequence[Attack]:
+    """The attacks, also where one is given alone."""
+    several = attacks if isinstance(attacks, Sequence) else (attacks,)
+    for each in several:
+        if isinstance(each, type) or not callable(getattr(each, "perturb", None)):
+            raise UsageError(
+                f"attacks: expected attacks such as PGD(eps=0.1), one or a list of them, "
+                f"got {each!r}"
+            )
+    return several
 
 
 def _checked(

@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -76,7 +76,7 @@ class Figure:
     params: Mapping[str, Any]
     hits: int
     n: int
-    outcomes: Outcomes | None = None
+    outcomes: Outcomes | None = field(default=None, repr=False)
 
     @property
     def accuracy(self) -> float:
@@ -147,6 +147,15 @@ class RobustnessReport:
     model_digest: Digest | None
     data_digest: Digest | None
     certified: Figure | None = None
+
+    def __repr__(self) -> str:
+        figures = {"clean": self.clean, **self.attacks, "worst": self.worst}
+        shown = [f"{name} {_brief(figure)}" for name, figure in figures.items()]
+        failed = [check.name for check in self.checks if check.outcome != "pass"]
+        passed = f"{len(self.checks) - len(failed)} of {len(self.checks)} checks passed"
+        about = f"{self.model}, n={self.n}, seed={self.seed}"
+        shown.append(", ".join([passed, *(f"{name} failed" for name in failed)]))
+        return f"<RobustnessReport {about}: {'; '.join(shown)}>"
 
     @property
     def strongest(self) -> Figure:
@@ -219,6 +228,11 @@ class RobustnessReport:
             return _parsed(data)
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"not a robustness report ({SCHEMA}): {error!r}") from error
+
+
+def _brief(figure: Figure) -> str:
+    low, high = figure.interval
+    return f"{figure.accuracy:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _parsed(data: Mapping[str, Any]) -> RobustnessReport:

@@ -63,6 +63,17 @@ def test_suspects_are_ranked_and_name_their_evidence() -> None:
     assert all(0 <= s.score <= 1 for s in suspects)
 
 
+def test_a_report_shows_what_is_suspect_in_one_line(untouched: Any) -> None:
+    x, y, _ = with_patch(*digits(), rate=0.05)
+    report = screen_dataset(x, y)
+    shown = repr(report)
+    assert f"{len(report.suspects)} of {report.n} rows suspect" in shown
+    assert f"triggers of label 7 by {report.triggers[0].rows} rows" in shown
+    assert "poisoning-trigger" in shown
+    assert "trigger" not in repr(untouched)
+    assert len(shown) < 400
+
+
 def test_equal_inputs_with_different_labels_are_suspects_but_for_the_majority() -> None:
     x, y = digits()
     x[[10, 20, 30]] = x[10]

@@ -65,6 +65,35 @@ def test_samples_that_are_wrong_already_count_against_every_attack(
     assert not report.worst.correct[-20:].any()
 
 
+def test_one_attack_needs_no_list(two_class: Any, samples: Any) -> None:
+    alone = evaluate_robustness(two_class, *samples, FGSM(0.11))
+    assert alone.to_dict() == evaluate_robustness(two_class, *samples, [FGSM(0.11)]).to_dict()
+
+
+@pytest.mark.parametrize("attacks", ["pgd", ["pgd"], PGD, 0.1, None])
+def test_what_is_no_attack_is_refused_and_one_is_named(
+    two_class: Any, samples: Any, attacks: Any
+) -> None:
+    with pytest.raises(UsageError, match=r"such as PGD\(eps=0.1\)"):
+        evaluate_robustness(two_class, *samples, attacks)
+
+
+def test_a_report_shows_its_figures_in_one_line(two_class: Any, samples: Any) -> None:
+    shown = repr(evaluate_robustness(two_class, *samples, ATTACKS))
+    assert "fgsm 0.500 [" in shown
+    assert "worst 0.500 [" in shown
+    assert "checks passed" in shown
+    assert "\n" not in shown
+    assert len(shown) < 400
+
+
+def test_a_failed_check_is_named_where_a_report_is_shown(two_class: Any, samples: Any) -> None:
+    report = evaluate_robustness(with_zero_gradients(two_class), *samples, ATTACKS)
+    failed = [check.name for check in report.checks if check.outcome == "fail"]
+    assert failed
+    assert all(f"{name} failed" in repr(report) for name in failed)
+
+
 def test_two_attacks_of_one_kind_keep_their_own_figures(two_class: Any, samples: Any) -> None:
     report = evaluate_robustness(two_class, *samples, [PGD(0.05), PGD(0.15)])
     assert list(report.attacks) == ["pgd", "pgd-2"]
