@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 
-from mlsecops.cli.inputs import read_json, read_samples, write_files
+from mlsecops.cli.inputs import read_json, write_files
 from mlsecops.cli.models import add_model_options, load_model, require_callable
 from mlsecops.cli.options import add_format
+from mlsecops.cli.samples import read_samples
 from mlsecops.cli.scan import print_findings
 from mlsecops.cli.screen import seed
 from mlsecops.cli.terminal import progress, show, show_json

@@ -1,22 +1,16 @@
-"""What commands read from files besides models: JSON, samples with labels, ``NAME=PATH`` pairs."""
+"""What commands read from files besides models: JSON, ``NAME=PATH`` pairs."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import zipfile
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlsecops._files import write_atomically
 from mlsecops.errors import UsageError
 from mlsecops.provenance import Manifest, hash_dataset
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 MOST_JSON_BYTES = 64 << 20
 
@@ -72,25 +66,6 @@ def read_text(path: Path) -> str:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: expected UTF-8 text: {error}") from error
-
-
-def read_samples(path: Path) -> tuple[NDArray[Any], NDArray[np.integer[Any]]]:
-    """Arrays ``x`` (n, *shape) and ``y`` (n,) of an ``.npz`` file; nothing in it is unpickled.
-
-    Raises:
-        UsageError: It cannot be opened, is no ``.npz``, or lacks ``x`` or ``y``.
-    """
-    import numpy as np  # noqa: PLC0415 - commands without samples do not pay for numpy
-
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return arrays["x"], arrays["y"]
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
-    except (KeyError, ValueError, EOFError, AttributeError, TypeError) as error:
-        raise UsageError(f"{path}: expected an .npz file with arrays x and y: {error}") from error
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError) as error:
-        raise UsageError(f"{path}: not a readable .npz file: {error}") from error
 
 
 def write_files(folder: Path, files: dict[str, str]) -> list[Path]:

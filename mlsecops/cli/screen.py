@@ -7,9 +7,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from mlsecops.cli.inputs import read_samples
 from mlsecops.cli.keygen import ask_password, password_from
 from mlsecops.cli.options import add_format
+from mlsecops.cli.samples import open_samples
 from mlsecops.cli.scan import print_findings
 from mlsecops.cli.terminal import note, plural, show, show_json
 from mlsecops.cli.verify import add_trust, trust_from
@@ -53,11 +53,11 @@ def seed(text: str) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Screen and print the suspects, the strongest first."""
-    x, y = read_samples(options.data)
     trusted = None
     if options.baseline is not None:
         trusted = verify(options.baseline, policy=trust_from(options))
-    report = screen_dataset(x, y, baseline=trusted, seed=options.seed)
+    with open_samples(options.data) as (x, y):
+        report = screen_dataset(x, y, baseline=trusted, seed=options.seed)
     if options.pictures is not None:
         _draw(options.pictures, report)
     if options.format == "text":
