@@ -1,0 +1,105 @@
+"""How near HopSkipJump comes with as many questions, here and in ART, on Fashion-MNIST (L2).
+
+The net itself notes what it is asked: each contestant attacks one image at a time, and its result
+after so many questions is the nearest point among them that was answered wrongly. Both start from
+noise, and neither knows when it is stopped.
+
+Run: ``python -m benchmarks boundary`` or ``python -m benchmarks.boundary --count 40``
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+import torch
+from art.attacks.evasion import HopSkipJump as ArtHopSkipJump
+from art.estimators.classification import PyTorchClassifier
+
+from benchmarks import fashion
+from mlsecops import evaluate_robustness
+from mlsecops.robustness import HopSkipJump
+
+QUESTIONS: Final = (500, 1000, 2000, 5000)
+KINDS: Final = ("standard", "robust")
+
+
+class _Enough(Exception):
+    """The last question was asked."""
+
+
+class Asked(torch.nn.Module):
+    """A net that notes how near to an image it was fooled, after each number of questions."""
+
+    def __init__(self, net: Any, x: Any, y: int) -> None:
+        super().__init__()
+        self.net = net
+        self.at, self.label = torch.from_numpy(x), y
+        self.nearest: list[float] = []
+
+    def forward(self, x: Any) -> Any:
+        """Scores; the last question ends the attack."""
+        x = x.float()
+        if len(self.nearest) >= QUESTIONS[-1]:
+            raise _Enough
+        logits = self.net(x)
+        apart = (x - self.at).flatten(1).norm(dim=1).detach()
+        for distance, answer in zip(apart.tolist(), logits.argmax(dim=1).tolist(), strict=True):
+            best = self.nearest[-1] if self.nearest else float("inf")
+            self.nearest.append(min(best, distance) if answer != self.label else best)
+        return logits
+
+
+def ours(net: Asked, x: Any, y: Any, seed: int) -> None:
+    attack = HopSkipJump(1e-9, norm="l2", queries=2 * QUESTIONS[-1])
+    evaluate_robustness(net, x, y, attack, seed=seed, checks=False)
+
+
+def theirs(net: Asked, x: Any, _: Any, seed: int) -> None:
+    np.random.seed(seed)  # noqa: NPY002 - what ART draws from
+    estimator = PyTorchClassifier(
+        net, torch.nn.CrossEntropyLoss(), (1, 28, 28), 10, clip_values=(0.0, 1.0)
+    )
+    ArtHopSkipJump(estimator, norm=2, max_iter=1000, verbose=False).generate(x)
+
+
+def distances(attack: Callable[..., None], net: Any, x: Any, y: Any) -> Any:
+    """Nearest wrong answer for each image ``(n,)`` after each number of questions."""
+    found = []
+    for i in range(len(x)):
+        asked = Asked(net, x[i], int(y[i])).eval()
+        with contextlib.suppress(_Enough):
+            attack(asked, x[i : i + 1], y[i : i + 1], i)
+        found.append([asked.nearest[min(q, len(asked.nearest)) - 1] for q in QUESTIONS])
+    return np.array(found)
+
+
+def main() -> None:
+    """Print median distances of images that the net knows, and how often ours is the nearer."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=20, help="images of each net")
+    parser.add_argument("--kind", action="append", choices=KINDS, help="nets, by default both")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    x, y = fashion.images("t10k")
+    for kind in options.kind or KINDS:
+        net = fashion.net(kind)
+        with torch.no_grad():
+            known = np.flatnonzero(
+                net(torch.from_numpy(x[:1000])).argmax(dim=1).numpy() == y[:1000]
+            )
+        rows = known[: options.count]
+        here, there = (distances(each, net, x[rows], y[rows]) for each in (ours, theirs))
+        for i, questions in enumerate(QUESTIONS):
+            print(
+                f"{kind} net, {questions} questions: median L2 here {np.median(here[:, i]):.2f}, "
+                f"ART {np.median(there[:, i]):.2f}; here nearer {(here < there)[:, i].mean():.0%}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
