@@ -1,8 +1,7 @@
 """More triggers, most of them small: SMALL may be looked at, FRESH may only be measured.
 
-Both were written when the lone pixel, the bar and the inverted square of HELD_OUT were known to be
-missed at 1 % of the rows. SMALL has triggers like these, to change detectors with. FRESH was
-written before the detectors' last change and looked at after it.
+SMALL has triggers like the lone pixel, the bar and the inverted square of HELD_OUT, which were known
+to be missed at 1 % of the rows. FRESH was written when the change for these was done, and then measured.
 """
 
 from __future__ import annotations
