@@ -1,7 +1,8 @@
 """More triggers, most of them small: SMALL may be looked at, FRESH may only be measured.
 
-SMALL has triggers like the lone pixel, the bar and the inverted square of HELD_OUT, which were known
-to be missed at 1 % of the rows. FRESH was written when the change for these was done, and then measured.
+SMALL has triggers like the lone pixel, the bar and the inverted square of HELD_OUT, which were
+known to be missed at 1 % of the rows. FRESH was written when the change for these was done, and
+then measured.
 """
 
 from __future__ import annotations
