@@ -34,7 +34,6 @@ def place(tmp_path_factory: Any) -> Iterator[Path]:
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{place}/mlflow.db")
     mlflow.create_experiment("models", artifact_location=str(place / "artifacts"))
-    mlflow.set_experiment("models")
     yield place
     mlflow.set_tracking_uri(before)
 
@@ -69,7 +68,8 @@ def logged(place: Path, tmp_path: Path) -> Callable[[int], Any]:
         data = tmp_path / f"answer-{answer}"
         data.mkdir(exist_ok=True)
         (data / "answer.txt").write_text(str(answer))
-        with mlflow.start_run():
+        experiment = mlflow.get_experiment_by_name("models").experiment_id
+        with mlflow.start_run(experiment_id=experiment):  # set_experiment would last beyond us
             return mlflow.pyfunc.log_model(
                 name="model", loader_module=LOADER, data_path=str(data), pip_requirements=[]
             )
