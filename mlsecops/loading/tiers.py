@@ -202,22 +202,32 @@ def _read(source: int, name: str, algorithm: str) -> tuple[Digest, memoryview]:
         view = held[at : at + CHUNK]
         return view[: os.preadv(source, [view], at)]
 
-    return _hashed(move, size, name, algorithm), held
+    return _hashed(move, size, name, algorithm, overlap=False), held
 
 
-def _hashed(move: Callable[[int, int], memoryview], size: int, name: str, algorithm: str) -> Digest:
-    """Hash what a function gives piece by piece, the next piece fetched meanwhile.
+def _hashed(
+    move: Callable[[int, int], memoryview],
+    size: int,
+    name: str,
+    algorithm: str,
+    *,
+    overlap: bool = True,
+) -> Digest:
+    """Hash what a function gives piece by piece.
 
     Args:
         move: From the turn and the bytes so far to the next bytes; none at the end.
         size: Bytes that are expected.
         name: Name for messages.
         algorithm: Digest algorithm.
+        overlap: Whether the next piece of a large file is fetched meanwhile. That is worth it where
+            fetching is much work; a piece that was only read is hashed best where it was read,
+            out of that core's cache.
     """
-    overlap = size > OVERLAP_BYTES
-    running = new_hash(algorithm, threads=overlap)
+    large = size > OVERLAP_BYTES
+    running = new_hash(algorithm, threads=large)
     total = 0
-    with ThreadPoolExecutor(1) if overlap else contextlib.nullcontext() as mover:
+    with ThreadPoolExecutor(1) if large and overlap else contextlib.nullcontext() as mover:
         turn, part = 0, move(0, 0)
         while part:
             turn, total = turn + 1, total + len(part)
