@@ -204,11 +204,10 @@ def slope(output: Tensor, leaf: Tensor, along: Tensor | None = None) -> Tensor:
         along: What the output's gradient is multiplied with; 1 by default.
     """
     torch = require("torch")
-    zero = torch.zeros_like(leaf)
-    if not output.requires_grad:
-        return cast("Tensor", zero)
-    (gradient,) = torch.autograd.grad(output, leaf, grad_outputs=along, allow_unused=True)
-    return cast("Tensor", zero if gradient is None else gradient)
+    gradient = None
+    if output.requires_grad:
+        (gradient,) = torch.autograd.grad(output, leaf, grad_outputs=along, allow_unused=True)
+    return cast("Tensor", torch.zeros_like(leaf) if gradient is None else gradient)
 
 
 def _scores(output: Any) -> Tensor:

@@ -84,7 +84,12 @@ class Ball:
         if length.ndim:
             length = columns(length, z.ndim)
         if self.norm == "linf":
-            return self.project(z + length * np.sign(gradient))
+            # Into one array: an attack does little else outside of the model.
+            point: Array = np.sign(gradient, dtype=np.float32)
+            point *= length
+            point += z
+            np.maximum(point, self.lower, out=point)
+            return np.minimum(point, self.upper, out=point)
         free = np.where(self.upper > self.lower, gradient, np.float32(0))
         return self.project(z + length * free / np.maximum(lengths(free), _TINY))
 
