@@ -23,6 +23,7 @@ IN_MEMORY = 256 << 20  # bytes of x, above which it stays on disk
 ON_DISK = 256 << 30  # bytes of x, above which it is not decompressed
 _LOCAL_HEADER = 30  # bytes, and two lengths of what follows it at 26
 _ENCRYPTED = 1
+_SHOWN = 8  # names of arrays in an error
 
 
 def read_samples(path: Path) -> Samples:
@@ -110,12 +111,34 @@ def _mapped(file: Any, size: int) -> NDArray[Any]:
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[None]:
     try:
+        _require_archive(path)
         yield
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
     except UsageError:
         raise
-    except (KeyError, ValueError, EOFError, AttributeError, TypeError) as error:
+    except KeyError as error:
+        raise UsageError(
+            f"{path}: expected an .npz file with arrays x and y, got {_names(path)}"
+        ) from error
+    except (ValueError, EOFError, AttributeError, TypeError) as error:
         raise UsageError(f"{path}: expected an .npz file with arrays x and y: {error}") from error
     except (zipfile.BadZipFile, zlib.error, RuntimeError, MemoryError) as error:
         raise UsageError(f"{path}: not a readable .npz file: {error}") from error
+
+
+def _require_archive(path: Path) -> None:
+    """Refuse what NumPy would take for a pickle, and advise to load unsafely."""
+    with path.open("rb") as file:
+        if file.read(2) != b"PK":
+            raise UsageError(
+                f"{path}: not an .npz file: expected arrays x and y, "
+                "as numpy.savez(path, x=…, y=…) writes them"
+            )
+
+
+def _names(path: Path) -> str:
+    """The arrays that an ``.npz`` file holds, the first ones of many."""
+    with zipfile.ZipFile(path) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+    return ", ".join(map(repr, names[:_SHOWN])) + (", …" if len(names) > _SHOWN else "") or "none"

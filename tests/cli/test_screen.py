@@ -111,3 +111,18 @@ def test_data_with_a_trigger_is_not_signed_and_the_trigger_is_drawn(
     assert "was not signed" in outcome.said
     assert not poisoned.with_name(poisoned.name + ".sig").exists()
     assert (tmp_path / "trigger-7.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_table_of_text_is_not_taken_for_a_pickle(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_text("1,2\n3,4\n")
+    told = command("screen", tmp_path / "d.csv")
+    assert told.status == 2
+    assert "savez" in told.said
+    assert "allow_pickle" not in told.said
+
+
+def test_arrays_under_other_names_are_named(command: Command, tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", images=np.ones((3, 2)), labels=np.arange(3))
+    told = command("screen", tmp_path / "d.npz")
+    assert told.status == 2
+    assert "'images', 'labels'" in told.said
