@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 from mlsecops.cli.inputs import read_json, write_files
 from mlsecops.cli.models import add_model_options, load_model, require_callable
-from mlsecops.cli.options import add_format
+from mlsecops.cli.options import Once, add_format
 from mlsecops.cli.samples import read_samples
 from mlsecops.cli.scan import print_findings
 from mlsecops.cli.screen import seed
@@ -61,8 +61,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--data", type=Path, required=True, metavar="D.npz", help="holds arrays x and y"
     )
     parser.add_argument(
-        "--attack", metavar="NAMES", help="attacks to run, such as fgsm,pgd; default the profile's"
-    )
+        "--attack", action=Once, metavar="NAMES",
+        help="attacks to run, such as fgsm,pgd; default the profile's",
+    )  # fmt: skip
     parser.add_argument(
         "--eps", type=float, required=True, help="radius of the ball, in units of the input"
     )

@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--window", metavar="15s", help="how far alert rules look back on counters")
     parser.add_argument("--name", default="model", help="the monitor's name")
     parser.add_argument(
-        "--snapshot", nargs="+", type=Path, default=[], metavar="F.json",
+        "--snapshot", nargs="+", action="extend", type=Path, default=[], metavar="F.json",
         help="states of a monitor that the page draws, oldest first",
     )  # fmt: skip
 

@@ -41,3 +41,24 @@ def add_action(actions: Any, name: str, about: str, example: str) -> argparse.Ar
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     return action
+
+
+class Once(argparse.Action):
+    """Refuses a second value, which would replace the first unseen."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Keep the value.
+
+        Raises:
+            ArgumentError: There is one already.
+        """
+        del parser, option_string
+        if getattr(namespace, self.dest) is not None:
+            raise argparse.ArgumentError(self, f"given twice: {self.help}")
+        setattr(namespace, self.dest, values)

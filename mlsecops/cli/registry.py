@@ -43,7 +43,7 @@ def add_registry_options(parser: argparse.ArgumentParser, *, writes: bool) -> No
     )  # fmt: skip
     add_trust(parser)
     parser.add_argument(
-        "--log-key", nargs="+", default=[], metavar="PUB",
+        "--log-key", nargs="+", action="extend", default=[], metavar="PUB",
         help="public keys of the log's operators; default those of --key",
     )  # fmt: skip
     add_format(parser)

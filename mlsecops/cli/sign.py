@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlsecops import signing
 from mlsecops.cli.keygen import ask_password, password_from
-from mlsecops.cli.options import add_algorithm
+from mlsecops.cli.options import Once, add_algorithm
 from mlsecops.cli.terminal import byte_progress
 from mlsecops.errors import UsageError
 from mlsecops.provenance.statement import Statement
@@ -24,12 +24,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.epilog = EXAMPLE
     parser.add_argument("path", metavar="PATH", help="model folder or file")
-    parser.add_argument("--key", type=Path, required=True, metavar="K", help="private key (PEM)")
+    parser.add_argument(
+        "--key", type=Path, action=Once, required=True, metavar="K", help="one private key (PEM)"
+    )
     parser.add_argument("--password-env", metavar="NAME", help="variable with the key's password")
     parser.add_argument("--cert", type=Path, metavar="C", help="certificate of the key (PEM)")
     parser.add_argument(
-        "--chain", type=Path, nargs="+", default=[], metavar="C", help="intermediate certificates"
-    )
+        "--chain", type=Path, nargs="+", action="extend", default=[], metavar="C",
+        help="intermediate certificates",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="F", help="bundle; default DIR/model.sig")
     parser.add_argument(
         "--ignore", action="append", default=[], metavar="P", help="relative path to leave out"

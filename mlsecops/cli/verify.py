@@ -44,8 +44,12 @@ def moment(text: str) -> datetime:
 def add_trust(parser: argparse.ArgumentParser) -> None:
     """Declare whom to trust."""
     group = parser.add_argument_group("trust")
-    group.add_argument("--key", nargs="+", default=[], metavar="PUB", help="trusted public keys")
-    group.add_argument("--root", nargs="+", default=[], metavar="CA", help="trusted authorities")
+    group.add_argument(
+        "--key", nargs="+", action="extend", default=[], metavar="PUB", help="trusted public keys"
+    )
+    group.add_argument(
+        "--root", nargs="+", action="extend", default=[], metavar="CA", help="trusted authorities"
+    )
     group.add_argument("--policy", type=Path, metavar="TOML", help="trust policy file")
     group.add_argument("--threshold", type=int, metavar="N", help="how many must have signed")
 
@@ -56,7 +60,7 @@ def trust_from(options: argparse.Namespace) -> TrustPolicy:
     Raises:
         UsageError: They name nobody, or both a policy and keys.
     """
-    named = bool(options.key or options.root or options.threshold)
+    named = bool(options.key or options.root) or options.threshold is not None
     if options.policy is not None:
         if named:
             raise UsageError("--policy stands alone: put keys, roots and threshold into its file")
@@ -66,7 +70,7 @@ def trust_from(options: argparse.Namespace) -> TrustPolicy:
     return TrustPolicy(
         keys=[Path(key) for key in options.key],
         roots=[Path(root) for root in options.root],
-        threshold=options.threshold or 1,
+        threshold=1 if options.threshold is None else options.threshold,
     )
 
 

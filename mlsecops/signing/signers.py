@@ -78,7 +78,7 @@ class SignerCheck:
             raise max(refused, key=_telling)
         raise ThresholdNotMet(
             f"{self.where}: expected {needed} trusted signers, got {len(found)} "
-            f"({', '.join(name[:16] for name in found) or 'none'}); have the others sign too"
+            f"({', '.join(name[:16] for name in found) or 'none'}); sign anew, by all at once"
             + "".join(f"; {error}" for error in refused)
         )
 

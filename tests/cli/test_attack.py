@@ -263,3 +263,9 @@ def test_tensors_without_an_architecture_are_wrong_use(command: Command, release
 
 def test_an_attack_writes_nothing_but_its_result_into_a_pipe(attack: Any) -> None:
     assert attack("--attack", "fgsm").err == ""
+
+
+def test_a_second_list_of_attacks_does_not_replace_the_first_unseen(attack: Any) -> None:
+    outcome = attack("--attack", "pgd", "--attack", "fgsm", "--min-accuracy", "0.1")
+    assert outcome.status == 2
+    assert "--attack" in outcome.said

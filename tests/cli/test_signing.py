@@ -227,3 +227,26 @@ def test_shards_are_signed_and_what_they_do_not_cover_is_said(
     verified = command("verify", model, "--key", key.with_suffix(".pub.pem"))
     assert verified.status == 0
     assert "not covered by the signature: empty" in verified.out
+
+
+def test_keys_named_one_by_one_are_all_trusted(command: Command, model: Path, key: Path) -> None:
+    command("sign", model, "--key", key)
+    command("keygen", "--out", key.with_name("second.pem"))
+    first, second = key.with_name("key.pub.pem"), key.with_name("second.pub.pem")
+    for one, other in ((first, second), (second, first)):
+        assert command("verify", model, "--key", one, "--key", other).status == 0
+
+
+def test_a_second_signing_key_does_not_replace_the_first_unseen(
+    command: Command, model: Path, key: Path
+) -> None:
+    outcome = command("sign", model, "--key", key, "--key", key)
+    assert outcome.status == 2
+    assert "--key" in outcome.said
+    assert not (model / "model.sig").exists()
+
+
+def test_a_threshold_of_nobody_is_wrong_use(command: Command, model: Path, key: Path) -> None:
+    command("sign", model, "--key", key)
+    public = key.with_name("key.pub.pem")
+    assert command("verify", model, "--key", public, "--threshold", "0").status == 2
