@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -48,9 +48,7 @@ def told_linearly(
         rest = sum(parts) - part
         means = rest[-1, :-1] / rest[-1, -1]
         spread = rest[:-1, :-1] / rest[-1, -1] - np.outer(means, means)
-        gram = spread[:width, :width]
-        gram += _PENALTY * max(float(np.trace(gram)) / width, 1e-12) * np.eye(width)
-        weights = np.linalg.solve(gram, spread[:width, width:])
+        weights = _ridge(spread[:width, :width], spread[:width, width:])
         for rows in cut(np.flatnonzero(fold == i)):
             scores[rows] = (features[rows] - means[:width]) @ weights
     return scores
@@ -97,10 +95,16 @@ def told_apart(
         part = features[learnt[seen]]
         mean = part.mean(axis=0)
         part = part - mean
-        gram = part.T @ part / np.float32(len(part))
-        gram[np.diag_indices_from(gram)] += _PENALTY * max(float(np.trace(gram)) / len(gram), 1e-12)
-        together = part[truth[seen]].sum(axis=0) / np.float32(len(part))
-        weights = np.linalg.solve(gram, together)
+        together = part[truth[seen]].sum(axis=0)
+        weights = _ridge(part.T @ part / np.float32(len(part)), together / np.float32(len(part)))
         mine = fold == i
         scores[mine] = (features[mine] - mean) @ weights
     return scores / max(float(scores.std()), 1e-12)
+
+
+def _ridge(gram: NDArray[Any], together: NDArray[Any]) -> NDArray[Any]:
+    """Weights of a ridge regression, from mean products of columns, and of these with targets."""
+    gram = gram.copy()
+    gram[np.diag_indices_from(gram)] += _PENALTY * max(float(np.trace(gram)) / len(gram), 1e-12)
+    weights: NDArray[Any] = np.linalg.solve(gram, together)
+    return weights

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 
 def digits() -> tuple[Any, Any]:
@@ -53,7 +54,7 @@ class Backdoored:
         return rows.astype(np.float32)
 
     def logits(self, x: Any) -> Any:
-        raise NotImplementedError
+        pytest.fail(f"the search looks at features alone, and asked for {len(x)} answers")
 
     predict = loss_gradient = logits
 

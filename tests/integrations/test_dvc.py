@@ -81,16 +81,6 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path / "repository"
 
 
-@pytest.fixture
-def signer() -> Signer:
-    return Signer.generate("p256")
-
-
-@pytest.fixture
-def policy(signer: Signer) -> TrustPolicy:
-    return TrustPolicy(keys=[signer.public_key])
-
-
 def test_outputs_are_those_of_pointer_files_and_of_the_lock(repository: Path) -> None:
     assert outputs(repository) == NAMES
     names = [entry.name for entry in outputs_manifest(repository)]

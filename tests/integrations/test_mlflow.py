@@ -45,16 +45,6 @@ def client(place: Path) -> Any:
 
 
 @pytest.fixture
-def signer() -> Signer:
-    return Signer.generate("p256")
-
-
-@pytest.fixture
-def policy(signer: Signer) -> TrustPolicy:
-    return TrustPolicy(keys=[signer.public_key])
-
-
-@pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
     return request.node.name.partition("[")[0]
 

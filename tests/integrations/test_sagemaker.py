@@ -34,16 +34,6 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.fixture
-def signer() -> Signer:
-    return Signer.generate("p256")
-
-
-@pytest.fixture
-def policy(signer: Signer) -> TrustPolicy:
-    return TrustPolicy(keys=[signer.public_key])
-
-
-@pytest.fixture
 def archive(tmp_path: Path) -> Path:
     return packed(tmp_path / "model.tar.gz", b"weights")
 
