@@ -1,0 +1,246 @@
+"""Which characters of a text can people see, and which only look like others?
+
+`sanitise` takes out of a text what nobody sees and a model reads (tag characters, zero-width and
+bidirectional controls, smuggled variation selectors) before it goes on; `fold` makes the form in
+which two texts are compared, in which look-alikes are one letter; `concealed` reads what was
+written in characters that are not drawn.
+
+Source: Unicode Standard 16, chapter 23 (special areas); UTS #39 (confusables), UTR #36 and UTS #51
+(emoji sequences); Boucher and Anderson, "Trojan Source" (2021).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Final
+
+from mlsecops.errors import UsageError
+
+__all__ = ["Sanitised", "concealed", "fold", "joined", "sanitise"]
+
+_TAGS: Final = range(0xE0000, 0xE0080)
+_FLAGS: Final = re.compile(
+    "\U0001f3f4(?:"
+    + "|".join(
+        "".join(chr(0xE0000 + ord(letter)) for letter in region)
+        for region in ("gbeng", "gbsct", "gbwls")
+    )
+    + ")\U000e007f"
+)
+_KINDS: Final[tuple[tuple[str, str], ...]] = (
+    ("tag", "\U000e0000-\U000e007f"),
+    ("variation", "\ufe00-\ufe0f\U000e0100-\U000e01ef\u180b-\u180d\u180f"),
+    ("bidi", "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"),
+    (
+        "zero-width",
+        (
+            "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200d\u2060-\u2065\u206a-\u206f"
+            "\u3164\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+            "\U000e0080-\U000e00ff\U000e01f0-\U000e0fff"
+        ),
+    ),
+    ("control", "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"),
+    ("surrogate", "\ud800-\udfff"),
+)
+_UNSEEN: Final = re.compile("|".join(f"([{span}])" for _, span in _KINDS))
+_JOINERS: Final = "\u200c\u200d"
+_DRAWN_SIGNS: Final = {"So", "Sk", "Sm", "Po", "Pd"}
+_KEYCAPS: Final = "0123456789#*"
+# Letters as they look in lower case: code points of letters elsewhere that are drawn like them.
+_LOOKALIKES: Final[dict[str, str]] = {
+    "a": "0430 0410 03b1 0391 0251 1d00 13aa ab7a",
+    "b": "0412 0432 044c 0392 03b2 0299 13f4 15af",
+    "c": "0441 0421 03f2 03f9 1d04 13df ab6f 2ca5",
+    "d": "0501 0500 1d05 13a0 ab70 0111 0110 0256",
+    "e": "0435 0415 03b5 0395 1d07 13ac ab7c 04bd",
+    "f": "a730 0192 03dd 0584",
+    "g": "0261 0262 0581 13c0 ab90 050d",
+    "h": "04bb 041d 043d 0397 029c 0570 13bb ab8b 0127",
+    "i": "0456 0406 03b9 0399 0131 0269 026a 13a5 04c0 04cf",
+    "j": "0458 0408 03f3 1d0a 0575 13ab ab7b",
+    "k": "043a 041a 03ba 039a 1d0b 13e6 abb6",
+    "l": "029f 056c 13de abae 0142",
+    "m": "043c 041c 039c 1d0d 13b7 ab87",
+    "n": "0578 03b7 039d 0274 043f",
+    "o": "043e 041e 03bf 039f 03c3 1d0f 0585 0555 00f8 00d8 2c9f",
+    "p": "0440 0420 03c1 03a1 1d18 13e2 abb2 2ca3",
+    "q": "051b 051a 0566",
+    "r": "0433 0280 13a1 ab71",
+    "s": "0455 0405 a731 13da abaa 054f",
+    "t": "0442 0422 03c4 03a4 1d1b 13a2 ab72",
+    "u": "03c5 057d 1d1c 054d",
+    "v": "03bd 0475 0474 1d20 13d9 aba9",
+    "w": "051d 051c 03c9 1d21 13b3 ab83 0461",
+    "x": "0445 0425 03c7 03a7",
+    "y": "0443 0423 03b3 03a5 028f 04af 04ae",
+    "z": "1d22 0396 13c3 ab93",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sanitised:
+    """A text without what nobody sees.
+
+    Attributes:
+        text: What is left.
+        removed: Kind of character (``tag``, ``variation``, ``bidi``, ``zero-width``, ``control``,
+            ``surrogate``) → how many were taken out.
+        concealed: What had been written in characters that are not drawn, for analysis only; it
+            is the attacker's text.
+    """
+
+    text: str
+    removed: Mapping[str, int] = field(default_factory=dict)
+    concealed: str = field(default="", repr=False)
+
+    @property
+    def changed(self) -> bool:
+        """Whether a character was taken out; other spellings of the same letter do not count."""
+        return bool(self.removed)
+
+
+def sanitise(text: str) -> Sanitised:
+    r"""Take out of a text the characters that nobody sees.
+
+    Joiners stay inside emoji and in scripts that need them, one variation selector stays behind a
+    sign, and the flags of England, Scotland and Wales stay. Letters in fancy or wide forms become
+    plain ones, and the rest is put into NFC; superscripts, fractions and ligatures, which carry
+    meaning, are left alone, and so are look-alikes. Doing it twice changes nothing more.
+
+    Args:
+        text: Any text, from a user, a document or a tool.
+
+    Raises:
+        UsageError: It is no text.
+
+    >>> sanitise("pass\u200bword").text
+    'password'
+    """
+    if not isinstance(text, str):
+        raise UsageError(f"text: expected str, got {type(text).__name__}")
+    if text.isascii() and _UNSEEN.search(text) is None:
+        return Sanitised(text=text)
+    removed: Counter[str] = Counter()
+    told = concealed(text)
+    before: str | None = None
+    while text != before:  # what is taken out may bring together what must not stand together
+        before, text = text, _pass(text, removed)
+    return Sanitised(text=text, removed=dict(removed), concealed=told)
+
+
+def _pass(text: str, removed: Counter[str]) -> str:
+    text = text.replace("\u2028", "\n").replace("\u2029", "\n")
+    flags = {place for match in _FLAGS.finditer(text) for place in range(*match.span())}
+
+    def judged(match: re.Match[str]) -> str:
+        kind = _KINDS[(match.lastindex or 1) - 1][0]
+        if match.start() in flags or _belongs(text, match.start(), kind):
+            return match[0]
+        removed[kind] += 1
+        return "\ufffd" if kind == "surrogate" else ""
+
+    plain = _UNSEEN.sub(judged, text)
+    if plain.isascii():
+        return plain
+    return unicodedata.normalize("NFC", "".join(map(_plain_form, plain)))
+
+
+def _belongs(text: str, place: int, kind: str) -> bool:
+    """Whether an unseen character does its proper work where it stands."""
+    before = text[place - 1] if place else ""
+    after = text[place + 1] if place + 1 < len(text) else ""
+    if kind == "variation":
+        drawn = before in _KEYCAPS or unicodedata.category(before or " ") in _DRAWN_SIGNS
+        return bool(before) and text[place] in "\ufe0e\ufe0f" and drawn
+    if text[place] not in _JOINERS or not before or not after:
+        return False
+    if text[place] == "\u200d" and _pictured(after) and (_pictured(before) or before == "\ufe0f"):
+        return True
+    return _joining(before) and (_joining(after) or after.isspace())
+
+
+def _pictured(character: str) -> bool:
+    return unicodedata.category(character) == "So" or 0x1F3FB <= ord(character) <= 0x1F3FF  # noqa: PLR2004 - skin tones
+
+
+def _joining(character: str) -> bool:
+    """Of a script whose letters change with joiners: Arabic to Thaana, and those of India."""
+    return 0x0600 <= ord(character) <= 0x0DFF and character.isprintable()  # noqa: PLR2004 - blocks
+
+
+@cache
+def _plain_form(character: str) -> str:
+    """A letter, digit or sign of ASCII for its fancy or wide form, else the character itself."""
+    form = unicodedata.decomposition(character)
+    if form.startswith(("<font>", "<wide>")):
+        plain = unicodedata.normalize("NFKC", character)
+        return plain if plain.isascii() else character
+    return character
+
+
+def concealed(text: str) -> str:
+    """What a text says in tag characters and in runs of variation selectors, or ``""``."""
+    if text.isascii():
+        return ""
+    tags = "".join(chr(ord(each) - 0xE0000) for each in text if ord(each) in _TAGS)
+    selected = bytes(byte for each in text if (byte := _selector(ord(each))) is not None)
+    shown = "".join(each for each in tags if each.isprintable())
+    # A lone selector, as after a sign, is byte 15: nothing that would be read.
+    told = selected.decode("utf-8", errors="ignore")
+    return shown + "".join(each for each in told if each.isprintable() or each.isspace())
+
+
+def _selector(point: int) -> int | None:
+    """The byte that a variation selector stands for: 1 to 256 are 0 to 255."""
+    if 0xFE00 <= point <= 0xFE0F:  # noqa: PLR2004 - VS1 to VS16
+        return point - 0xFE00
+    return point - 0xE0100 + 16 if 0xE0100 <= point <= 0xE01EF else None  # noqa: PLR2004 - VS17 to VS256
+
+
+@cache
+def _table() -> dict[int, str]:
+    """From code points to the letter that they look like,."""
+    table: dict[int, str] = {}
+    for letter, points in _LOOKALIKES.items():
+        for point in points.split():
+            table[int(point, 16)] = letter
+    for place in range(26):
+        for start in (0x1F150, 0x1F170, 0x1F1E6):  # circled, squared, flags: they spell as well
+            table[start + place] = chr(ord("a") + place)
+    return table
+
+
+def fold(text: str, *, lookalikes: bool = True) -> str:
+    r"""The form in which texts are compared; never what is passed on.
+
+    Args:
+        text: Any text.
+        lookalikes: Whether letters that look like Latin ones become them; without, words of other
+            scripts stay words.
+
+    >>> fold("\u0456gn\u043er\u0435 \uff29\u200bT")
+    'ignore it'
+    """
+    if text.isascii():
+        return text.lower()
+    shown = "".join(chr(ord(each) - 0xE0000) if ord(each) in _TAGS else each for each in text)
+    spread = unicodedata.normalize("NFKD", _UNSEEN.sub(_kept_space, shown))
+    drawn = "".join(each for each in spread if not unicodedata.combining(each))
+    if lookalikes:
+        drawn = drawn.translate(_table())
+    return unicodedata.normalize("NFKC", drawn.casefold())
+
+
+def _kept_space(match: re.Match[str]) -> str:
+    """Old separators of lines still part words; the rest is not drawn."""
+    return " " if match[0] in "\x0b\x0c\x85" else ""
+
+
+def joined(text: str) -> str:
+    """Letters and digits alone, folded: what is spaced, dashed or decorated reads as one word."""
+    return "".join(each for each in fold(text) if each.isalnum())
