@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from mlsecops._extras import require
+from mlsecops._intervals import wilson
 from mlsecops.poisoning.linear import told_apart
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ _SURELY: Final = 0.25  # quantile of the found rows' scores from which a row sur
 _HARDLY: Final = 0.05  # the same, of a row whose content agrees with its label
 _HOLDS: Final = 0.55  # strength of a cause; 0.52 was seen on honest data
 _BEYOND_DOUBT: Final = 0.85  # strength from which no other way is asked
-_SIGMAS: Final = 1.96  # of a 95 % interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -157,14 +157,8 @@ def _grown(
 
 
 def _at_least(held: NDArray[np.bool_]) -> float:
-    """Lower end of the 95 % interval of the share that holds.
-
-    Source:
-        Wilson, "Probable inference, the law of succession, and statistical inference" (1927).
-    """
-    share, doubt = float(held.mean()), _SIGMAS**2 / len(held)
-    half = (doubt * share * (1 - share) + doubt**2 / 4) ** 0.5
-    return float((share + doubt / 2 - half) / (1 + doubt))
+    """Lower end of the 95 % interval of the share that holds."""
+    return wilson(int(held.sum()), len(held)).low
 
 
 def _looked_at(mine: NDArray[np.bool_], *, seed: int) -> NDArray[np.int64]:

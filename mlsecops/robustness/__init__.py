@@ -4,13 +4,14 @@ Data flows one way: `attacks` (and `apgd`, `square`, `hopskipjump`, `corruptions
 `base` says) turn inputs into examples in a `ball`, climbing `losses` of the scores that `margins`
 reads, where a `table` allows it and on the workers that `shards` go to. `evaluation` recomputes the
 accuracy from the examples and has `checks` test the measurement (`altered` builds models in which
-an example must exist), the `report` holds figures with the bounds of `metrics`, and a `gate` judges
+an example must exist), the `report` holds figures with exact bounds, and a `gate` judges
 it, alone or (`regression`) against an earlier one. A served model is an `endpoint`, whose paid
 answers a `journal` keeps. Where a gate fails, `hardening` trains on what the attack found;
 `smoothing` proves a radius where the others measure; a `curve` and a `breakdown` are what reports
 draw.
 """
 
+from mlsecops._intervals import Interval, clopper_pearson
 from mlsecops.robustness.apgd import APGD
 from mlsecops.robustness.attacks import FGSM, PGD, suite
 from mlsecops.robustness.base import Attack
@@ -22,7 +23,6 @@ from mlsecops.robustness.evaluation import evaluate_robustness
 from mlsecops.robustness.gate import Gate, Judgement, Reading
 from mlsecops.robustness.hardening import Hardening, harden
 from mlsecops.robustness.hopskipjump import HopSkipJump
-from mlsecops.robustness.metrics import Interval, clopper_pearson
 from mlsecops.robustness.report import ROBUSTNESS_PREDICATE, Check, Figure, RobustnessReport
 from mlsecops.robustness.smoothing import Certificate, certify
 from mlsecops.robustness.square import Square

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from mlsecops._intervals import Interval
 from mlsecops.errors import GateFailed, GateInconclusive, UsageError
-from mlsecops.robustness.metrics import Interval
 from mlsecops.robustness.regression import changes, incomparable
 
 if TYPE_CHECKING:

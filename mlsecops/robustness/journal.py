@@ -7,7 +7,6 @@ the same question in two ways is seen doing so.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections import defaultdict, deque
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from mlsecops._journal import append_line, read_lines
 from mlsecops.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,13 +48,10 @@ class Journal:
         if self._path is None:
             return
         head = {"schema": SCHEMA, "about": hashlib.sha256(about.encode()).hexdigest()}
-        try:
-            whole = self._whole_lines(self._path)
-            self._read(whole, head)
-            if not whole:
-                self._write(head)
-        except OSError as error:
-            raise UsageError(f"cannot use journal {path}: {error.strerror}") from error
+        values = read_lines(self._path)
+        self._read(values, head)
+        if not values:
+            self._write(head)
 
     def take(self, key: str) -> list[float] | None:
         """An answer to the question that was not given out yet."""
@@ -67,23 +64,11 @@ class Journal:
         if self._path is not None:
             self._write({"keys": keys, "scores": scores})
 
-    def _whole_lines(self, path: Path) -> list[bytes]:
-        """Lines of the file, from which an unfinished last one is cut off."""
-        if not path.exists():
-            return []
-        data = path.read_bytes()
-        end = data.rfind(b"\n") + 1
-        if end < len(data):
-            with path.open("r+b") as stream:
-                stream.truncate(end)
-        return data[:end].splitlines()
-
-    def _read(self, lines: list[bytes], head: dict[str, str]) -> None:
+    def _read(self, values: list[dict[str, Any]], head: dict[str, str]) -> None:
         try:
-            values = [json.loads(line) for line in lines]
             for value in values[1:]:
                 self._keep(value)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f"journal {self._path} is damaged: {error!r}") from error
         if values and values[0] != head:
             raise UsageError(
@@ -97,5 +82,4 @@ class Journal:
 
     def _write(self, value: dict[str, Any]) -> None:
         if self._path is not None:
-            with self._path.open("a", encoding="utf-8") as stream:
-                stream.write(f"{json.dumps(value)}\n")
+            append_line(self._path, value)

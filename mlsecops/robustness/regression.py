@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from mlsecops.robustness.metrics import CONFIDENCE, Interval, clopper_pearson
+from mlsecops._intervals import CONFIDENCE, Interval, clopper_pearson
 
 if TYPE_CHECKING:
     from mlsecops.robustness.report import Figure, RobustnessReport

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from mlsecops._intervals import CONFIDENCE, Interval, clopper_pearson
 from mlsecops.errors import UsageError
 from mlsecops.provenance import Digest, Statement
-from mlsecops.robustness.metrics import CONFIDENCE, Interval, clopper_pearson
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

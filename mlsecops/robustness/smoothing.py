@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from mlsecops._intervals import clopper_pearson
 from mlsecops.adapters import adapt
 from mlsecops.errors import UsageError
-from mlsecops.robustness.metrics import clopper_pearson
 from mlsecops.robustness.report import Figure, Outcomes
 
 if TYPE_CHECKING:

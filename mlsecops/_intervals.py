@@ -1,4 +1,4 @@
-"""How sure a measured accuracy is: exact binomial bounds, without SciPy."""
+"""How sure a measured share is: exact and score bounds of a binomial proportion, without SciPy."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from mlsecops.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["CONFIDENCE", "Interval", "clopper_pearson"]
+__all__ = ["CONFIDENCE", "Interval", "clopper_pearson", "wilson"]
 
 CONFIDENCE: Final = 0.95
 _HALVINGS: Final = 60  # past double precision on [0, 1]
+_SIGMAS: Final = 1.959963984540054  # of a two-sided interval of 95 %
 
 
 class Interval(NamedTuple):
-    """Lower and upper one-sided bounds of a proportion, each held with the stated confidence.
+    """Lower and upper bounds of a proportion.
 
     Attributes:
         low: The true proportion is at least this.
@@ -53,6 +54,29 @@ def clopper_pearson(hits: int, n: int, *, confidence: float = CONFIDENCE) -> Int
         raise UsageError(f"confidence: expected a value in (0, 1), got {confidence}")
     alpha = 1.0 - confidence
     return Interval(_low(hits, n, alpha), 1.0 - _low(n - hits, n, alpha))
+
+
+def wilson(hits: int, n: int) -> Interval:
+    """Score bounds of a binomial proportion: a two-sided interval of 95 %.
+
+    Args:
+        hits: Successes, in ``[0, n]``.
+        n: Trials; none says nothing, so that the interval is all of [0, 1].
+
+    Raises:
+        UsageError: The counts are out of range.
+
+    Source:
+        Wilson, "Probable inference, the law of succession, and statistical inference" (1927).
+    """
+    if not 0 <= hits <= n:
+        raise UsageError(f"expected 0 <= hits <= n, got hits={hits}, n={n}")
+    if n == 0:
+        return Interval(0.0, 1.0)
+    share, doubt = hits / n, _SIGMAS**2 / n
+    half = math.sqrt(doubt * share * (1 - share) + doubt**2 / 4)
+    low, high = ((share + doubt / 2 + side) / (1 + doubt) for side in (-half, half))
+    return Interval(0.0 if hits == 0 else low, 1.0 if hits == n else high)
 
 
 def _low(hits: int, n: int, alpha: float) -> float:

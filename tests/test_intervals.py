@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import beta, binomtest
 
+from mlsecops._intervals import clopper_pearson, wilson
 from mlsecops.errors import UsageError
-from mlsecops.robustness import clopper_pearson
 
 
 @given(st.integers(1, 3000), st.data())
@@ -43,3 +43,19 @@ def test_impossible_counts_are_refused(hits: Any, n: Any) -> None:
 def test_impossible_confidence_is_refused() -> None:
     with pytest.raises(UsageError, match="confidence"):
         clopper_pearson(1, 2, confidence=1.0)
+
+
+@given(st.integers(1, 3000), st.data())
+def test_score_bounds_are_those_of_scipy(n: Any, data: Any) -> None:
+    hits = data.draw(st.integers(0, n))
+    exact = binomtest(hits, n).proportion_ci(0.95, method="wilson")
+    assert wilson(hits, n) == pytest.approx((exact.low, exact.high), abs=1e-9)
+
+
+def test_no_trials_say_nothing_and_all_or_none_reach_the_end() -> None:
+    assert wilson(0, 0) == (0.0, 1.0)
+    assert wilson(0, 7).low == 0.0
+    assert wilson(7, 7).high == 1.0
+    for hits, n in ((1, 0), (-1, 3), (4, 3)):
+        with pytest.raises(UsageError, match="0 <= hits <= n"):
+            wilson(hits, n)
