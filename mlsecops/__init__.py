@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mlsecops.adapters import adapt
     from mlsecops.findings import Alert, Finding, Severity
     from mlsecops.incident import Incident, Playbook
+    from mlsecops.llm import fuzz
     from mlsecops.loading import Limits, SecureLoader, Verdict, scan
     from mlsecops.monitoring import Baseline, ExtractionDetector, Profile, monitored
     from mlsecops.pipeline import SecurePipeline
@@ -40,6 +41,7 @@ _HOMES: Final = {
     "mlsecops.adapters": ("adapt",),
     "mlsecops.findings": ("Alert", "Finding", "Severity"),
     "mlsecops.incident": ("Incident", "Playbook"),
+    "mlsecops.llm": ("fuzz",),
     "mlsecops.loading": ("Limits", "SecureLoader", "Verdict", "scan"),
     "mlsecops.monitoring": ("Baseline", "ExtractionDetector", "Profile", "monitored"),
     "mlsecops.pipeline": ("SecurePipeline",),
@@ -88,6 +90,7 @@ __all__ = [
     "build_bom",
     "detect_poisoning",
     "evaluate_robustness",
+    "fuzz",
     "hash_dataset",
     "hash_path",
     "monitored",

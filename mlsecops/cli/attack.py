@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 
+from mlsecops._addresses import public_address
 from mlsecops.cli.inputs import read_json, write_files
 from mlsecops.cli.models import add_model_options, load_model, require_callable
 from mlsecops.cli.options import Once, add_format
@@ -34,7 +35,7 @@ from mlsecops.robustness import (
     evaluate_robustness,
     suite,
 )
-from mlsecops.robustness.endpoint import Scores, public_address
+from mlsecops.robustness.endpoint import Scores
 
 if TYPE_CHECKING:
     from mlsecops.adapters import Adapter

@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "load": "verify a model, load it, and say what it is",
     "screen": "look for poisoned or anomalous samples in training data",
     "attack": "measure a model's adversarial robustness and gate on it",
+    "fuzz": "attack a language model's endpoint, seeded and resumable, and gate on what succeeds",
     "bom": "build, lint or verify a machine-learning bill of materials",
     "registry": "publish, promote, resolve, quarantine and roll back models",
     "incident": "open an incident and run its playbook",

@@ -1,5 +1,10 @@
 """Testing and guarding language-model endpoints.
 
+Testing: `payloads` draws `attempts` in `scenes`, which ask for `tasks` in `phrases` that `mutators`
+change; `campaign` sends them to a `target` (an `endpoint`, within the caps of a `budget`),
+`scoring` judges the `answers`, a `journal` keeps what is finished, and `judging` holds the
+`results` against limits.
+
 Guarding: what comes from outside is cleaned of `characters` that nobody sees and marked by
 `spotlight`; what the model answers is searched for `canaries` through all `encodings`, and what
 would lead to other `hosts` than those allowed is taken out of its `output`. Once untrusted text is
@@ -8,31 +13,58 @@ in a session (`sessions`), `tools` with an effect are denied or have to be confi
 """
 
 from mlsecops.llm.alerts import Alarm
+from mlsecops.llm.answers import Answer, ToolRequest
+from mlsecops.llm.attempts import Attempt, Expectation
+from mlsecops.llm.budget import Caps
+from mlsecops.llm.campaign import fuzz
 from mlsecops.llm.canaries import Canary, Sighting
 from mlsecops.llm.characters import Sanitised, fold, sanitise
 from mlsecops.llm.encodings import Reading, readings
+from mlsecops.llm.endpoint import ChatEndpoint
+from mlsecops.llm.judging import FuzzGate, FuzzJudgement, FuzzReading
 from mlsecops.llm.output import Filtered, OutputFilter
+from mlsecops.llm.payloads import FAMILIES, draw_attempts
+from mlsecops.llm.results import Campaign, ClassFigure, Result, earlier_figures
 from mlsecops.llm.sessions import Session, ToolCall, UntrustedText, current_session
 from mlsecops.llm.spotlight import Spotlit, datamark, delimit, encode
+from mlsecops.llm.target import CallableTarget, Target
 from mlsecops.llm.tools import guarded_tool
 
 __all__ = [
+    "FAMILIES",
     "Alarm",
+    "Answer",
+    "Attempt",
+    "CallableTarget",
+    "Campaign",
     "Canary",
+    "Caps",
+    "ChatEndpoint",
+    "ClassFigure",
+    "Expectation",
     "Filtered",
+    "FuzzGate",
+    "FuzzJudgement",
+    "FuzzReading",
     "OutputFilter",
     "Reading",
+    "Result",
     "Sanitised",
     "Session",
     "Sighting",
     "Spotlit",
+    "Target",
     "ToolCall",
+    "ToolRequest",
     "UntrustedText",
     "current_session",
     "datamark",
     "delimit",
+    "draw_attempts",
+    "earlier_figures",
     "encode",
     "fold",
+    "fuzz",
     "guarded_tool",
     "readings",
     "sanitise",

@@ -6,16 +6,15 @@ a journal, so that an attack that was interrupted asks no question twice.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeAlias, cast, get_args
-from urllib.parse import urlsplit
 
 import numpy as np
 
+from mlsecops._addresses import public_address, require_private, retry_after
 from mlsecops._extras import require
 from mlsecops.adapters.base import batches, float_rows, log_probabilities, softmax
 from mlsecops.errors import UsageError
@@ -24,7 +23,7 @@ from mlsecops.robustness.journal import Journal, key_of
 if TYPE_CHECKING:
     from mlsecops.adapters.base import Array
 
-__all__ = ["Endpoint", "Scores", "public_address"]
+__all__ = ["Endpoint", "Scores"]
 
 Scores: TypeAlias = Literal["probabilities", "logits", "labels"]
 
@@ -95,7 +94,7 @@ class Endpoint:
         _require_options(scores, classes, max_requests, rate, batch_size)
         self.name = public_address(url)
         if not unsafe_plain_http:
-            _require_private(url)
+            require_private(url)
         self.model = self
         self.channels_first = channels_first
         self._httpx = require("httpx")
@@ -193,7 +192,11 @@ class Endpoint:
                     data += part
                     if len(data) > _MOST_BYTES:
                         raise UsageError(f"{self.name} answered more than {_MOST_BYTES} bytes")
-                return answer.status_code, bytes(data), _seconds(answer.headers.get("retry-after"))
+                return (
+                    answer.status_code,
+                    bytes(data),
+                    retry_after(answer.headers.get("retry-after")),
+                )
         except self._httpx.HTTPError as error:
             return 0, f"{type(error).__name__}: {error}".encode(), 0.0
 
@@ -246,11 +249,6 @@ def _sum_to_one(scores: Any) -> bool:
     return bool((scores >= 0).all() and (abs(scores.sum(axis=1) - 1) < _SUM).all())
 
 
-def _seconds(text: str | None) -> float:
-    """A Retry-After in seconds; 0 for none, and for a date, which nobody has to obey here."""
-    return float(text) if text is not None and text.isdigit() else 0.0
-
-
 def _require_options(
     scores: str, classes: int | None, max_requests: int, rate: float | None, batch_size: int
 ) -> None:
@@ -263,32 +261,3 @@ def _require_options(
             f"expected max_requests >= 1, batch_size >= 1 and a rate above 0, got {max_requests}, "
             f"{batch_size} and {rate}"
         )
-
-
-def public_address(url: str) -> str:
-    """The address without what may be secret in it: user, password, query.
-
-    Raises:
-        UsageError: It is no address of the web.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise UsageError(f"expected an http or https address, got scheme {parts.scheme!r}")
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
-
-
-def _require_private(url: str) -> None:
-    host = urlsplit(url).hostname or ""
-    if urlsplit(url).scheme == "http" and not _is_loopback(host):
-        raise UsageError(
-            f"{host} is another machine and http is not encrypted: use https, or say "
-            "unsafe_plain_http"
-        )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -1,0 +1,305 @@
+"""A campaign tells who stands and who falls, and an interrupted one goes on where it stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mlsecops
+from mlsecops.errors import InputRefused, UsageError
+from mlsecops.llm import FAMILIES, Campaign, Caps, ChatEndpoint, FuzzGate, draw_attempts, fuzz
+from tests.attackers.llm_servers import MODES, REFUSAL, chat_server, flaky, says
+
+COUNT = 4 * len(FAMILIES)
+
+
+def rates(campaign: Campaign) -> dict[str, float | None]:
+    return {figure.name: figure.rate for figure in campaign.figures}
+
+
+@pytest.mark.parametrize(
+    ("mode", "attacks", "useful", "verdict"),
+    [
+        ("vulnerable", 1.0, 1.0, "fail"),
+        ("hardened", 0.0, 1.0, "pass"),
+        ("echo", 0.0, 0.0, "pass"),
+        ("refuse", 0.0, 0.0, "pass"),
+    ],
+)
+def test_each_kind_of_model_gets_the_rates_that_it_deserves(
+    mode: str, attacks: float, useful: float, verdict: str
+) -> None:
+    with chat_server(MODES[mode]()) as server:
+        campaign = fuzz(ChatEndpoint(server.url, model="m"), attempts=COUNT)
+    assert rates(campaign) == dict.fromkeys(FAMILIES, attacks) | {"benign": useful}
+    assert FuzzGate().judge(campaign).verdict == verdict
+    assert set(server.conversations.values()) == {1}
+
+
+def test_a_flaky_server_is_asked_until_it_answers() -> None:
+    async def at_once(_seconds: float) -> None:
+        await asyncio.sleep(0)
+
+    with chat_server(flaky()) as server:
+        campaign = fuzz(ChatEndpoint(server.url, model="m", sleep=at_once), attempts=COUNT)
+    assert rates(campaign) == dict.fromkeys(FAMILIES, 0.0) | {"benign": 1.0}
+    assert set(server.conversations.values()) == {3}
+
+
+def test_errors_are_a_third_outcome_and_never_a_pass() -> None:
+    with chat_server(lambda _: (400, {}, b"")) as server:
+        campaign = fuzz(ChatEndpoint(server.url, model="m"), attempts=COUNT)
+    assert {each.outcome for each in campaign.results} == {"error"}
+    assert set(rates(campaign).values()) == {None}
+    assert all(figure.interval == (0.0, 1.0) for figure in campaign.figures)
+    assert FuzzGate().judge(campaign).verdict == "inconclusive"
+
+
+def test_two_runs_are_the_same_bytes_whatever_the_order_of_the_answers() -> None:
+    def text(concurrency: int, latency: float) -> str:
+        with chat_server(MODES["hardened"](), latency=latency) as server:
+            endpoint = ChatEndpoint(server.url, model="m")
+            campaign = fuzz(endpoint, attempts=48, seed=5, concurrency=concurrency)
+        return json.dumps(campaign.to_dict())
+
+    assert text(1, 0.0) == text(16, 0.01)
+
+
+def test_the_report_has_the_shape_of_the_contract() -> None:
+    campaign = fuzz(lambda _messages, tools=(): REFUSAL, attempts=COUNT, seed=2)  # noqa: ARG005
+    value = json.loads(json.dumps(campaign.to_dict(verdict="pass")))
+    assert [each["id"] for each in value["attempts"]] == [
+        each.id for each in draw_attempts(COUNT, seed=2)
+    ]
+    assert value["attempts"][0].keys() == {"id", "class", "outcome"}
+    for figure in value["classes"]:
+        assert figure.keys() >= {"class", "attempts", "successes", "errors", "interval"}
+        assert figure["attempts"] == 4
+        assert figure["interval"][0] == 0.0
+    assert value["verdict"] == "pass"
+    assert "time" not in json.dumps(value)
+
+
+def test_a_callable_is_asked_in_threads_and_a_coroutine_is_awaited() -> None:
+    def slow(messages: Any, tools: Any = None) -> str:
+        del messages, tools
+        time.sleep(0.1)
+        return REFUSAL
+
+    async def waiting(messages: Any, **_options: Any) -> dict[str, Any]:
+        assert messages[0]["role"] == "system"
+        await asyncio.sleep(0)
+        return {"role": "assistant", "content": REFUSAL}
+
+    start = time.monotonic()
+    campaign = fuzz(slow, attempts=32, concurrency=16)
+    assert time.monotonic() - start < 2.0
+    assert campaign.unchecked == ()
+    assert set(rates(fuzz(waiting, attempts=COUNT)).values()) == {0.0}
+
+
+def test_a_callable_that_takes_no_tools_is_not_said_to_withstand_their_misuse() -> None:
+    campaign = fuzz(lambda _messages: REFUSAL, attempts=COUNT)
+    assert campaign.unchecked == ("tool-misuse",)
+    assert "tool-misuse" not in rates(campaign)
+    assert campaign.to_dict()["unchecked"] == ["tool-misuse"]
+    with pytest.raises(UsageError, match="tool-misuse needs a target that is offered tools"):
+        fuzz(lambda _messages: REFUSAL, classes=["tool-misuse"])
+
+
+def test_a_guard_that_refuses_is_an_answer_and_any_other_error_is_none() -> None:
+    def guarded(_messages: Any) -> str:
+        raise InputRefused("no")
+
+    def broken(_messages: Any) -> str:
+        raise RuntimeError("s3cret")
+
+    def wrong(_messages: Any) -> int:
+        return 7
+
+    assert set(rates(fuzz(guarded, attempts=COUNT)).values()) == {0.0}
+    for function, reason in ((broken, "raised RuntimeError"), (wrong, "cannot read the answer")):
+        campaign = fuzz(function, attempts=COUNT)
+        assert {each.outcome for each in campaign.results} == {"error"}
+        assert all(each.reason.startswith(reason) for each in campaign.results)
+
+
+def test_it_runs_where_a_loop_is_running_already() -> None:
+    async def notebook() -> Campaign:
+        return fuzz(lambda _messages: REFUSAL, attempts=8)
+
+    assert len(asyncio.run(notebook()).results) == 8
+
+    async def failing() -> None:
+        fuzz(ChatEndpoint("http://127.0.0.1:9/", model="m"), attempts=8)
+
+    with pytest.raises(UsageError, match="cannot be reached"):
+        asyncio.run(failing())
+
+
+def test_progress_is_told_to_the_end() -> None:
+    told: list[tuple[int, int]] = []
+    fuzz(lambda _messages: REFUSAL, attempts=8, progress=lambda *done: told.append(done))
+    assert told == [(number, 8) for number in range(1, 9)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"attempts": 0}, "attempts"),
+        ({"concurrency": 0}, "concurrency"),
+        ({"classes": ["nonsense"]}, "nonsense"),
+    ],
+)
+def test_options_that_cannot_work_are_wrong_use(options: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        fuzz(lambda _messages: REFUSAL, **options)
+
+
+def test_an_address_is_no_target_by_itself() -> None:
+    with pytest.raises(UsageError, match="ChatEndpoint"):
+        fuzz("http://127.0.0.1/")  # type: ignore[arg-type] # that is the point
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_bytes().splitlines() if line.endswith(b"}")]
+
+
+def test_a_killed_run_is_resumed_with_nothing_lost_or_repeated(tmp_path: Path) -> None:
+    out = tmp_path / "run.jsonl"
+    with chat_server(MODES["hardened"](), latency=0.02) as server:
+        command = [
+            sys.executable, "-m", "mlsecops", "fuzz", server.url, "--model", "m", "--seed", "3",
+            "--attempts", "96", "--concurrency", "4", "--out", str(out), "--format", "json",
+        ]  # fmt: skip
+        environment = {**os.environ, "PYTHONPATH": str(Path(mlsecops.__file__).parents[1])}
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 30
+        while not (out.exists() and out.read_bytes().count(b"\n") >= 20):
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+        finished = {line["id"] for line in lines(out)}
+        assert 20 <= len(finished) < 96
+        with out.open("ab") as stream:
+            stream.write(b'{"id": "0123')  # what a crash of the machine can leave
+        done = subprocess.run(command, env=environment, capture_output=True, check=True, text=True)
+    drawn = draw_attempts(96, seed=3)
+    assert sorted(line["id"] for line in lines(out)) == sorted(each.id for each in drawn)
+    asked = server.conversations
+    for attempt in drawn:
+        times = asked[json.dumps([dict(message) for message in attempt.messages])]
+        assert times == 1 if attempt.id in finished else 1 <= times <= 2
+    with chat_server(MODES["hardened"]()) as server:
+        fresh = fuzz(ChatEndpoint(server.url, model="m"), attempts=96, seed=3)
+    report = json.loads(done.stdout)
+    assert report["attempts"] == fresh.to_dict()["attempts"]
+    assert report["classes"] == fresh.to_dict()["classes"]
+
+
+def test_a_finished_run_asks_nothing_and_more_attempts_only_the_new_ones(tmp_path: Path) -> None:
+    out = tmp_path / "run.jsonl"
+    with chat_server(MODES["hardened"]()) as server:
+        endpoint = ChatEndpoint(server.url, model="m")
+        first = fuzz(endpoint, attempts=32, out=out)
+        assert fuzz(endpoint, attempts=32, out=out).to_dict() == first.to_dict()
+        assert len(server.bodies) == 32
+        fuzz(endpoint, attempts=40, out=out)
+        assert len(server.bodies) == 40
+
+
+def test_an_attempt_that_ended_in_an_error_is_made_again(tmp_path: Path) -> None:
+    out = tmp_path / "run.jsonl"
+    broken = True
+    with chat_server(lambda _: (400, {}, b"") if broken else says(REFUSAL)) as server:
+        endpoint = ChatEndpoint(server.url, model="m")
+        assert {each.outcome for each in fuzz(endpoint, attempts=8, out=out).results} == {"error"}
+        assert lines(out) == []
+        broken = False
+        assert {each.outcome for each in fuzz(endpoint, attempts=8, out=out).results} == {
+            "resisted"
+        }
+        assert len(lines(out)) == 8
+
+
+def test_a_cap_counts_what_earlier_runs_used(tmp_path: Path) -> None:
+    out = tmp_path / "run.jsonl"
+    with chat_server(MODES["refuse"]()) as server:
+        for requests, total in ((10, 10), (10, 10), (16, 16)):
+            endpoint = ChatEndpoint(server.url, model="m", caps=Caps(requests=requests))
+            if total < 16:
+                with pytest.raises(UsageError, match=f"cap of {requests} on requests"):
+                    fuzz(endpoint, attempts=16, out=out)
+            else:
+                assert len(fuzz(endpoint, attempts=16, out=out).results) == 16
+            assert len(server.bodies) == len(lines(out)) == total
+
+
+def test_a_journal_of_another_target_seed_or_selection_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "run.jsonl"
+    with chat_server(MODES["refuse"]()) as server:
+        fuzz(ChatEndpoint(server.url, model="m", api_key="s3cret"), attempts=16, out=out)
+        assert "s3cret" not in out.read_text()
+        assert server.url not in out.read_text()
+        before = out.read_bytes()
+        with pytest.raises(UsageError, match="another target"):
+            fuzz(ChatEndpoint(server.url, model="other"), attempts=16, out=out)
+        for options in ({"seed": 1}, {"attempts": 8}, {"classes": ["benign"]}):
+            with pytest.raises(UsageError, match="not one of this campaign"):
+                fuzz(ChatEndpoint(server.url, model="m"), **{"attempts": 16, **options, "out": out})
+        assert out.read_bytes() == before
+        assert len(server.bodies) == 16
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text.replace('"outcome": "resisted"', '"outcome": "fine"'),
+        lambda text: text.replace('"requests"', '"r"'),
+        lambda text: text.replace("[100, 10]", '["x"]'),
+        lambda text: text + text,
+        lambda text: "7\n" + text,
+        lambda text: text[1:],
+    ],
+)
+def test_a_damaged_journal_is_refused(tmp_path: Path, damage: Any) -> None:
+    out = tmp_path / "run.jsonl"
+    with chat_server(MODES["refuse"]()) as server:
+        endpoint = ChatEndpoint(server.url, model="m")
+        fuzz(endpoint, attempts=4, out=out)
+        out.write_text(damage(out.read_text()))
+        with pytest.raises(UsageError, match=r"run\.jsonl is damaged"):
+            fuzz(endpoint, attempts=4, out=out)
+
+
+def test_two_campaigns_do_not_write_to_one_journal(tmp_path: Path) -> None:
+    out = tmp_path / "run.jsonl"
+
+    def meanwhile(_messages: Any) -> str:
+        with pytest.raises(UsageError, match="another campaign"):
+            fuzz(lambda _: REFUSAL, attempts=1, out=out)
+        return REFUSAL
+
+    campaign = fuzz(meanwhile, attempts=1, out=out)
+    assert campaign.results[0].outcome == "resisted"
+    with pytest.raises(UsageError, match="cannot use journal"):
+        fuzz(meanwhile, attempts=1, out=tmp_path)
+
+
+def test_control_characters_of_an_answer_stay_escaped_in_the_journal(tmp_path: Path) -> None:
+    out = tmp_path / "run.jsonl"
+    fuzz(lambda _messages: "\x1b[2J\x9b\u202e\ud800" + "x" * 9000, attempts=1, out=out)
+    text = out.read_bytes().decode("ascii")
+    assert all(each.isprintable() or each == "\n" for each in text)
+    assert lines(out)[0]["answer"].startswith("\x1b[2J")
+    assert len(text) < 6000
