@@ -26,8 +26,9 @@ bench: .venv/.dev  ## ratios against peers, both sides in one run
 # Peers that cannot share an environment with us; a benchmark says so where one is missing.
 peers: $(patsubst benchmarks/peers/%.txt,benchmarks/.env-%/.made,$(wildcard benchmarks/peers/*.txt))
 
-# These run beside our own torch, so they come without what they would bring along.
-benchmarks/.env-attacks/.made: benchmarks/peers/attacks.txt .venv/.dev
+# Attacks run beside our own torch, and of injection only the texts are read: both come without what
+# they would bring along.
+benchmarks/.env-attacks/.made benchmarks/.env-injection/.made: benchmarks/.env-%/.made: benchmarks/peers/%.txt .venv/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(@D) -r $<
 	touch $@
 

@@ -5,11 +5,12 @@ change; `campaign` sends them to a `target` (an `endpoint`, within the caps of a
 `scoring` judges the `answers`, a `journal` keeps what is finished, and `judging` holds the
 `results` against limits.
 
-Guarding: what comes from outside is cleaned of `characters` that nobody sees and marked by
-`spotlight`; what the model answers is searched for `canaries` through all `encodings`, and what
-would lead to other `hosts` than those allowed is taken out of its `output`. Once untrusted text is
-in a session (`sessions`), `tools` with an effect are denied or have to be confirmed; an alarm
-(`alerts`) tells of it, and `telemetry` counts.
+Guarding: a prompt is looked at for signs of `injection` (by the `wording` that is known, through
+all `encodings`), and a `guard` acts on what was seen. What comes from outside is cleaned of
+`characters` that nobody sees and marked by `spotlight`; what the model answers is searched for
+`canaries` through all `encodings`, and what would lead to other `hosts` than those allowed is taken
+out of its `output`. Once untrusted text is in a session (`sessions`), `tools` with an effect are
+denied or have to be confirmed; an alarm (`alerts`) tells of it, and `telemetry` counts.
 """
 
 from mlsecops.llm.alerts import Alarm
@@ -21,6 +22,8 @@ from mlsecops.llm.canaries import Canary, Sighting
 from mlsecops.llm.characters import Sanitised, fold, sanitise
 from mlsecops.llm.encodings import Reading, readings
 from mlsecops.llm.endpoint import ChatEndpoint
+from mlsecops.llm.guard import Action, Policy, PromptGuard, prompt_guard
+from mlsecops.llm.injection import Detection, Signal, detect_injection
 from mlsecops.llm.judging import FuzzGate, FuzzJudgement, FuzzReading
 from mlsecops.llm.output import Filtered, OutputFilter
 from mlsecops.llm.payloads import FAMILIES, draw_attempts
@@ -32,6 +35,7 @@ from mlsecops.llm.tools import guarded_tool
 
 __all__ = [
     "FAMILIES",
+    "Action",
     "Alarm",
     "Answer",
     "Attempt",
@@ -41,17 +45,21 @@ __all__ = [
     "Caps",
     "ChatEndpoint",
     "ClassFigure",
+    "Detection",
     "Expectation",
     "Filtered",
     "FuzzGate",
     "FuzzJudgement",
     "FuzzReading",
     "OutputFilter",
+    "Policy",
+    "PromptGuard",
     "Reading",
     "Result",
     "Sanitised",
     "Session",
     "Sighting",
+    "Signal",
     "Spotlit",
     "Target",
     "ToolCall",
@@ -60,12 +68,14 @@ __all__ = [
     "current_session",
     "datamark",
     "delimit",
+    "detect_injection",
     "draw_attempts",
     "earlier_figures",
     "encode",
     "fold",
     "fuzz",
     "guarded_tool",
+    "prompt_guard",
     "readings",
     "sanitise",
 ]

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import filterfalse
 from typing import Final
 
 from mlsecops.errors import UsageError
@@ -24,6 +25,7 @@ from mlsecops.errors import UsageError
 __all__ = ["Sanitised", "concealed", "fold", "joined", "sanitise"]
 
 _TAGS: Final = range(0xE0000, 0xE0080)
+_TAG: Final = re.compile("[\U000e0000-\U000e007f]")
 _FLAGS: Final = re.compile(
     "\U0001f3f4(?:"
     + "|".join(
@@ -228,9 +230,9 @@ def fold(text: str, *, lookalikes: bool = True) -> str:
     """
     if text.isascii():
         return text.lower()
-    shown = "".join(chr(ord(each) - 0xE0000) if ord(each) in _TAGS else each for each in text)
+    shown = _TAG.sub(lambda found: chr(ord(found[0]) - 0xE0000), text)
     spread = unicodedata.normalize("NFKD", _UNSEEN.sub(_kept_space, shown))
-    drawn = "".join(each for each in spread if not unicodedata.combining(each))
+    drawn = "".join(filterfalse(unicodedata.combining, spread))
     if lookalikes:
         drawn = drawn.translate(_table())
     return unicodedata.normalize("NFKC", drawn.casefold())
@@ -243,4 +245,4 @@ def _kept_space(match: re.Match[str]) -> str:
 
 def joined(text: str) -> str:
     """Letters and digits alone, folded: what is spaced, dashed or decorated reads as one word."""
-    return "".join(each for each in fold(text) if each.isalnum())
+    return "".join(filter(str.isalnum, fold(text)))

@@ -35,6 +35,9 @@ _ESCAPE: Final = re.compile(
 _CODES: Final = re.compile(r"(?:\b[0-9]{2,3}\b[^0-9a-zA-Z]{1,3}){3,}[0-9]{2,3}\b")
 _BITS: Final = re.compile(r"(?:\b[01]{7,8}\b\W*){4,}")
 _LAST: Final = 0x10FFFF
+_DIGITS_32: Final = str.maketrans(
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "0123456789abcdefghijklmnopqrstuv"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,9 +113,9 @@ def _base32(text: str, shortest: int) -> Iterator[str]:
 
 
 def _from_32(run: str) -> bytes:
-    spare = {1: 1, 3: 1, 6: 1}.get(len(run) % 8, 0)  # lengths that stand for no whole byte
-    whole = run[: len(run) - spare]
-    return base64.b32decode(whole + "=" * (-len(whole) % 8))
+    bits = 5 * len(run)
+    value = int(run.translate(_DIGITS_32), 32)  # base64.b32decode is written in Python, and slow
+    return (value >> bits % 8).to_bytes(bits // 8, "big")
 
 
 def _hex(text: str, shortest: int) -> Iterator[str]:

