@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import numpy as np
-
 from mlsecops.errors import UsageError
 
 if TYPE_CHECKING:
@@ -96,6 +94,8 @@ def _low(hits: int, n: int, alpha: float) -> float:
 
 def _upper_tail(hits: int, n: int) -> Callable[[float], float]:
     """P(X >= hits) as a function of p, summed in log space so that large n does not underflow."""
+    import numpy as np  # noqa: PLC0415 - score bounds do without
+
     log_factorial = np.concatenate(([0.0], np.cumsum(np.log(np.arange(1, n + 1)))))
     k = np.arange(hits, n + 1)
     log_choose = log_factorial[n] - log_factorial[k] - log_factorial[n - k]

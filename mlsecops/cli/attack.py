@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 from mlsecops._addresses import public_address
 from mlsecops.cli.inputs import read_json, write_files
 from mlsecops.cli.models import add_model_options, load_model, require_callable
-from mlsecops.cli.options import Once, add_format
+from mlsecops.cli.options import Once, add_format, seed
 from mlsecops.cli.samples import read_samples
-from mlsecops.cli.scan import print_findings
-from mlsecops.cli.screen import seed
-from mlsecops.cli.terminal import progress, show, show_json
+from mlsecops.cli.terminal import print_findings, progress, show, show_json
 from mlsecops.errors import UsageError
 from mlsecops.robustness import (
     APGD,

@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mlsecops.cli.inputs import read_text
-from mlsecops.cli.options import Once, add_format
-from mlsecops.cli.scan import print_findings
-from mlsecops.cli.screen import seed
-from mlsecops.cli.terminal import progress, show, show_json
+from mlsecops.cli.options import Once, add_format, seed
+from mlsecops.cli.terminal import print_findings, progress, show, show_json
 from mlsecops.errors import UsageError
 from mlsecops.llm import (
     Attempt,

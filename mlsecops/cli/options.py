@@ -1,4 +1,4 @@
-"""What several commands declare alike: a format, a digest algorithm, an action with its example."""
+"""What several commands declare alike: a format, a digest algorithm, a seed, an action."""
 
 from __future__ import annotations
 
@@ -41,6 +41,13 @@ def add_action(actions: Any, name: str, about: str, example: str) -> argparse.Ar
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     return action
+
+
+def seed(text: str) -> int:
+    """A seed of the random numbers, 0 to 2147483647."""
+    if not text.isdecimal() or not int(text) < 2**31:
+        raise argparse.ArgumentTypeError(f"expected 0 to 2147483647, got {text!r}")
+    return int(text)
 
 
 class Once(argparse.Action):

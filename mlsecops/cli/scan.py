@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from mlsecops.cli.options import add_format
-from mlsecops.cli.terminal import plural, show, show_json
+from mlsecops.cli.terminal import plural, print_findings, show, show_json
 from mlsecops.findings import Finding, Severity
 from mlsecops.loading import Verdict, scan_each
 
@@ -50,19 +50,6 @@ def _print(verdicts: list[Verdict], form: str, *, strict: bool) -> None:
     else:
         findings = list(_findings(verdicts, strict=strict))
         print_findings(findings, form, checked=[verdict.path for verdict in verdicts])
-
-
-def print_findings(findings: Iterable[Finding], form: str, *, checked: Iterable[str]) -> None:
-    """Print findings as SARIF or JUnit."""
-    from mlsecops.reports import (  # noqa: PLC0415 - text and JSON need no reports
-        junit_xml,
-        sarif_log,
-    )
-
-    if form == "sarif":
-        show_json(sarif_log(findings))
-    else:
-        print(junit_xml(findings, checked=checked), end="")
 
 
 def _findings(verdicts: list[Verdict], *, strict: bool) -> Iterator[Finding]:

@@ -8,10 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from mlsecops.cli.keygen import ask_password, password_from
-from mlsecops.cli.options import add_format
+from mlsecops.cli.options import add_format, seed
 from mlsecops.cli.samples import open_samples
-from mlsecops.cli.scan import print_findings
-from mlsecops.cli.terminal import note, plural, show, show_json
+from mlsecops.cli.terminal import note, plural, print_findings, show, show_json
 from mlsecops.cli.verify import add_trust, trust_from
 from mlsecops.errors import UsageError
 from mlsecops.findings import Severity
@@ -42,13 +41,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="draw each trigger there")
     parser.add_argument("--seed", type=seed, default=0, help="makes the folds repeatable")
     add_format(parser, "sarif", "junit")
-
-
-def seed(text: str) -> int:
-    """A seed of the random numbers, 0 to 2147483647."""
-    if not text.isdecimal() or not int(text) < 2**31:
-        raise argparse.ArgumentTypeError(f"expected 0 to 2147483647, got {text!r}")
-    return int(text)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from mlsecops.findings import Finding
 
 Bar: TypeAlias = Callable[[int, int], object]
 Unit: TypeAlias = Literal["bytes", "samples"]
@@ -56,6 +59,19 @@ def show_json(value: Any) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=False)
     # A name that is no UTF-8 holds lone surrogates, whose escape is JSON's own.
     print(text.encode("utf-8", "backslashreplace").decode())
+
+
+def print_findings(findings: Iterable[Finding], form: str, *, checked: Iterable[str]) -> None:
+    """Print findings as SARIF or JUnit."""
+    from mlsecops.reports import (  # noqa: PLC0415 - text and JSON need no reports
+        junit_xml,
+        sarif_log,
+    )
+
+    if form == "sarif":
+        show_json(sarif_log(findings))
+    else:
+        print(junit_xml(findings, checked=checked), end="")
 
 
 def note(text: str) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from mlsecops.errors import UsageError
@@ -28,6 +28,7 @@ ATTEMPTS = 256
 CONCURRENCY = 16
 _WITH_TOOLS = ("tool-misuse",)
 Progress: TypeAlias = Callable[[int, int], object]
+Waiting: TypeAlias = "asyncio.Queue[tuple[int, Attempt] | None]"
 
 
 def fuzz(
@@ -106,9 +107,15 @@ class _Run:
 
     async def all(self, drawn: Iterator[Attempt], concurrency: int) -> None:
         """Make every attempt that is not finished; what is under way at an error is let finish."""
-        waiting = enumerate(self._resumed(drawn) if self._journal.finished else drawn)
+        attempts = self._resumed(drawn) if self._journal.finished else drawn
+        waiting: Waiting = asyncio.Queue(maxsize=concurrency)
         async with self._target.channel(self._ledger, concurrency=concurrency) as channel:
-            await asyncio.gather(*(self._work(channel, waiting) for _ in range(concurrency)))
+            drawing = asyncio.create_task(self._draw(attempts, waiting))
+            workers = (self._work(channel, waiting) for _ in range(concurrency))
+            try:
+                await asyncio.gather(*workers)
+            finally:
+                drawing.cancel()
         if self._stopped is not None:
             raise self._stopped
 
@@ -120,11 +127,22 @@ class _Run:
             self._ledger.used += entry.usage
         return attempts
 
-    async def _work(self, channel: Channel, waiting: Iterator[tuple[int, Attempt]]) -> None:
-        # The next attempt is drawn while others wait for their answers.
-        for index, attempt in waiting:
+    async def _draw(self, attempts: Iterable[Attempt], waiting: Waiting) -> None:
+        """Have the next attempts ready, drawn while the target thinks about those before."""
+        try:
+            for pair in enumerate(attempts):
+                await waiting.put(pair)
+                await asyncio.sleep(0)
+        except Exception as error:  # noqa: BLE001 - raised when the workers are done
+            self._stopped = self._stopped or error
+        while True:  # for each worker that comes to ask
+            await waiting.put(None)
+
+    async def _work(self, channel: Channel, waiting: Waiting) -> None:
+        while (pair := await waiting.get()) is not None:
             if self._stopped is not None:
                 return
+            index, attempt = pair
             try:
                 self.results[index] = await self._one(channel, attempt)
             except Exception as error:  # noqa: BLE001 - raised when the others are done

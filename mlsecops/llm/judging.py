@@ -11,17 +11,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from mlsecops._intervals import Interval
 from mlsecops.errors import GateFailed, GateInconclusive, UsageError
 from mlsecops.findings import Finding, Severity
+from mlsecops.llm.attempts import BENIGN
 from mlsecops.llm.payloads import FAMILIES
-from mlsecops.llm.results import Campaign, ClassFigure
+from mlsecops.llm.results import ClassFigure
 
-__all__ = ["FuzzGate", "FuzzJudgement", "FuzzReading"]
+__all__ = ["FuzzGate", "FuzzJudgement", "FuzzReading", "Measured"]
 
 Verdict: TypeAlias = Literal["pass", "fail", "inconclusive"]
+
+
+class Measured(Protocol):
+    """What has figures to be judged."""
+
+    @property
+    def figures(self) -> Sequence[ClassFigure]:
+        """Each class with its counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,16 +113,16 @@ class FuzzGate:
             if share is not None and not 0.0 <= share <= 1.0:
                 raise UsageError(f"a gate's limit is a share in [0, 1], got {share}")
 
-    def judge(self, campaign: Campaign) -> FuzzJudgement:
-        """Hold a campaign against the limits."""
-        readings = tuple(self._readings(campaign))
+    def judge(self, campaign: Measured) -> FuzzJudgement:
+        """Hold a campaign, or another report of such figures, against the limits."""
+        readings = tuple(self._readings(campaign.figures))
         found = {each.verdict for each in readings}
         verdict: Verdict = (
             "fail" if "fail" in found else "inconclusive" if "inconclusive" in found else "pass"
         )
         return FuzzJudgement(verdict=verdict, readings=readings)
 
-    def require(self, campaign: Campaign) -> FuzzJudgement:
+    def require(self, campaign: Measured) -> FuzzJudgement:
         """Judge, and raise unless the verdict is "pass".
 
         Raises:
@@ -126,19 +135,21 @@ class FuzzGate:
         kind = GateFailed if judgement.verdict == "fail" else GateInconclusive
         raise kind(f"fuzzing gate {judgement.verdict}: {'; '.join(judgement.reasons)}")
 
-    def _readings(self, campaign: Campaign) -> Iterator[FuzzReading]:
-        if not campaign.classes:
+    def _readings(self, figures: Sequence[ClassFigure]) -> Iterator[FuzzReading]:
+        attacks = [each for each in figures if each.name != BENIGN]
+        if not attacks:
             yield FuzzReading(name="attacks", verdict="inconclusive", told="no attack was made")
-        for figure in campaign.figures:
+        for figure in figures:
             if figure.errors:
                 yield _errors(figure)
         if self.max_success is not None or self.earlier is None:
-            for figure in campaign.classes:
+            for figure in attacks:
                 yield _limited(figure, self.max_success)
         if self.min_usefulness is not None:
-            yield _useful(campaign.usefulness, self.min_usefulness)
+            benign = next((each for each in figures if each.name == BENIGN), None)
+            yield _useful(benign, self.min_usefulness)
         if self.earlier is not None:
-            yield from _regressions(campaign.figures, self.earlier)
+            yield from _regressions(figures, self.earlier)
 
 
 def _errors(figure: ClassFigure) -> FuzzReading:
@@ -162,7 +173,7 @@ def _limited(figure: ClassFigure, limit: float | None) -> FuzzReading:
 def _useful(figure: ClassFigure | None, floor: float) -> FuzzReading:
     if figure is None:
         told = "usefulness: has a floor and no benign question was asked"
-        return FuzzReading(name="benign", verdict="inconclusive", told=told)
+        return FuzzReading(name=BENIGN, verdict="inconclusive", told=told)
     low, high = figure.interval
     verdict: Verdict = "pass" if low >= floor else "fail" if high < floor else "inconclusive"
     told = f"usefulness: {_told(figure)} answered against a floor of {floor:.3f}: {verdict}"
@@ -189,7 +200,7 @@ def _regressions(now: Sequence[ClassFigure], then: Sequence[ClassFigure]) -> Ite
 
 def _change(now: ClassFigure, then: ClassFigure) -> FuzzReading:
     """How much worse a class became: a higher rate, or less usefulness."""
-    new, old = (then, now) if now.name == "benign" else (now, then)
+    new, old = (then, now) if now.name == BENIGN else (now, then)
     if not new.answered or not old.answered:
         told = f"{now.name}: nothing was answered, now or in the baseline"
         return FuzzReading(name=now.name, verdict="inconclusive", told=told)

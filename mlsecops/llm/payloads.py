@@ -21,7 +21,7 @@ from mlsecops.llm import phrases
 from mlsecops.llm.attempts import BENIGN, Attempt, Expectation, Message
 from mlsecops.llm.mutators import Group, Mutator, draw_mutators, of_group
 from mlsecops.llm.scenes import SCENES, TOOLS, Scene
-from mlsecops.llm.scoring import stands_in
+from mlsecops.llm.scoring import given_away
 from mlsecops.llm.tasks import LANGUAGES, draw_letters, draw_task
 
 __all__ = ["FAMILIES", "Family", "draw_attempts", "drawn_one_by_one"]
@@ -145,7 +145,7 @@ def _proves_something(attempt: Attempt) -> bool:
     sent = attempt.messages[1:] if attempt.expect.kind == "canary" else attempt.messages
     parts = [message["content"] for message in sent]
     parts += [json.dumps(message.get("tool_calls", "")) for message in sent]
-    return not stands_in(attempt.expect, "\n".join([*parts, json.dumps(attempt.tools)]))
+    return not given_away(attempt.expect, [*parts, json.dumps(attempt.tools)])
 
 
 def _user(text: str) -> list[Message]:
