@@ -233,9 +233,10 @@ def fold(text: str, *, lookalikes: bool = True) -> str:
     shown = _TAG.sub(lambda found: chr(ord(found[0]) - 0xE0000), text)
     spread = unicodedata.normalize("NFKD", _UNSEEN.sub(_kept_space, shown))
     drawn = "".join(filterfalse(unicodedata.combining, spread))
-    if lookalikes:
-        drawn = drawn.translate(_table())
-    return unicodedata.normalize("NFKC", drawn.casefold())
+    # Some capitals look like Latin ones where their small letters do not, and the other way round.
+    table = _table() if lookalikes else {}
+    small = unicodedata.normalize("NFKC", drawn.translate(table).casefold())
+    return small.translate(table)
 
 
 def _kept_space(match: re.Match[str]) -> str:

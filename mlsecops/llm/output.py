@@ -41,7 +41,7 @@ _MARKED: Final = re.compile(
     "|".join(
         (
             rf"(?P<image>!\[(?P<alt>{_LABEL})\]\({_DESTINATION.format('source')}{_TITLE}\))",
-            rf"(?P<link>(?<![!\]\\])\[(?P<label>{_LABEL})\]\({_DESTINATION.format('target')}{_TITLE}\))",
+            rf"(?P<link>\[(?P<label>{_LABEL})\]\({_DESTINATION.format('target')}{_TITLE}\))",
             r"(?P<inline>\]\()",
             rf"(?P<definition>{_DEFINED}(?:[ ]*{_DESTINATION.format('defined')}{_TITLE}[ ]*$)?)",
             r"(?P<autolink><(?P<address>https://[^\s<>]*)>)",
@@ -194,7 +194,6 @@ class OutputFilter:
         address = url[: len(url) - len(text) + len(core)]
         if address.lower().startswith("www."):
             address = f"https://{address}"
-        # Of an address inside an address, programs may make a link of its own.
-        if self._links.allow(address) and not _WRITTEN.search(core, 1):
+        if self._links.allow(address):
             return text, "link"
         return _REMOVED.format("link"), "link"

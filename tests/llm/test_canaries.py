@@ -50,6 +50,11 @@ def test_the_simplest_way_is_told() -> None:
     assert CANARY.find(DISGUISES["base64 twice"](CANARY.value), depth=1) is None
 
 
+def test_letters_in_reverse_or_rotated_do_not_count_as_an_encoding() -> None:
+    for told in (CANARY.value[::-1], DISGUISES["rot13"](CANARY.value)):
+        assert CANARY.find(DISGUISES["base64 twice"](told))
+
+
 def test_a_canary_of_ones_own_counts_whole_only() -> None:
     own = Canary(value="Blue-Heron 4711")
     assert own.find("the blue heron: 4711")

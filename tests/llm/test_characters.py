@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mlsecops.errors import UsageError
@@ -46,6 +46,8 @@ TRICKY = st.text(
         (lambda text: f"{text}\ud83d", "surrogate"),
         (lambda text: f"\U0001f3f4{in_tags(text)}\U000e007f", "tag"),
         ("\u200d".join, "zero-width"),
+        (lambda text: f"\u263a\U000e0101{text}", "variation"),
+        (lambda text: f"{text}\ufe0f", "variation"),
     ],
 )
 def test_what_nobody_sees_is_taken_out_and_counted(attack: Trick, kind: str) -> None:
@@ -96,6 +98,10 @@ def test_letters_of_other_scripts_stay_letters_of_other_scripts() -> None:
     assert fold(word, lookalikes=False) != "paypal"
 
 
+def test_what_only_an_unseen_neighbour_excused_goes_with_it() -> None:
+    assert sanitise("a\ufe0f\u200d\U0001f468").text == "a\U0001f468"
+
+
 @given(TRICKY)
 def test_sanitising_twice_changes_nothing_more(text: str) -> None:
     once = sanitise(text).text
@@ -120,6 +126,7 @@ def test_nothing_unseen_is_left_but_joiners_and_signs_of_emoji(text: str) -> Non
     assert "\ufe0f\ufe0f" not in left
 
 
+@example("\u1c80")
 @given(st.text(max_size=60))
 def test_folding_twice_changes_nothing_more(text: str) -> None:
     assert fold(fold(text)) == fold(text)

@@ -225,7 +225,14 @@ def test_a_star_allows_what_is_below_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["https://good.example/\ud800", "https://good.example/&colon;x", "https://"]
+    "url",
+    [
+        "https://good.example/\ud800",
+        "https://good.example/&colon;x",
+        "https://",
+        "https://good.example/https://evil.example/",
+        "https://good.example?u=//evil.example",
+    ],
 )
 def test_a_url_that_readers_could_differ_on_has_no_host(url: str) -> None:
     assert host_of(url) is None

@@ -275,6 +275,70 @@ def test_a_generator_that_was_started_in_a_tainted_session_is_denied_in_another(
     assert done == []
 
 
+def test_a_generator_of_a_clean_session_is_denied_in_a_tainted_one() -> None:
+    done: list[int] = []
+
+    @guarded_tool(effect="send")
+    def send() -> Iterator[int]:
+        done.append(1)
+        yield 1
+
+    with Session():
+        steps = send()
+        with Session() as inner:
+            inner._parent = None
+            inner.taint("mail")
+            with pytest.raises(AccessDenied, match="mail"):
+                next(steps)
+    assert done == []
+
+
+def test_a_generator_is_denied_once_its_session_is_over() -> None:
+    @guarded_tool(effect="none")
+    def count() -> Iterator[int]:
+        yield from range(3)
+
+    with Session():
+        steps = count()
+        assert next(steps) == 0
+    with pytest.raises(AccessDenied, match="open session"):
+        next(steps)
+
+
+def test_work_that_a_plain_tool_hands_back_is_judged_when_it_is_done() -> None:
+    done: list[str] = []
+
+    async def later() -> None:
+        done.append("coroutine")
+
+    def steps() -> Iterator[None]:
+        done.append("generator")
+        yield
+
+    async def async_steps() -> AsyncIterator[None]:
+        done.append("async generator")
+        yield
+
+    @guarded_tool(effect="send", returns="trusted")
+    def start(work: Callable[[], Any]) -> Any:
+        return work()
+
+    async def talk() -> None:
+        with Session() as session:
+            coroutine, generator = start(later), start(steps)
+            async_generator = start(async_steps)
+            session.taint("mail")
+            with pytest.raises(AccessDenied):
+                await coroutine
+            with pytest.raises(AccessDenied):
+                next(generator)
+            with pytest.raises(AccessDenied):
+                await anext(async_generator)
+
+    asyncio.run(talk())
+    assert done == []
+
+
 def test_an_untrusted_generator_may_finish_what_it_was_let_begin() -> None:
     @guarded_tool(effect="send")
     def send() -> Iterator[str]:
@@ -502,7 +566,13 @@ def test_a_tool_may_be_denied_without_asking() -> None:
 
 @pytest.mark.parametrize("disguise", [str, spaced, base64_behind, lambda text: text[::-1]])
 @pytest.mark.parametrize(
-    "held", [str, lambda text: {"a": [text]}, lambda text: (b"", text.encode())]
+    "held",
+    [
+        str,
+        lambda text: {"a": [text]},
+        lambda text: (b"", text.encode()),
+        lambda text: memoryview(text.encode("utf-16")),
+    ],
 )
 def test_no_argument_carries_a_secret_out(
     disguise: Callable[[str], str], held: Callable[[str], Any]
