@@ -28,10 +28,12 @@ __all__ = ["ChatEndpoint"]
 _OK: Final = 200
 _PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
 _MISTAKEN: Final = frozenset({401, 403, 404, 405})  # a wrong key, model or address
-_MOST_BYTES: Final = 1 << 20
+_BYTES: Final = 32 << 10  # of an answer around its words
+_BYTES_OF_TOKEN: Final = 64  # with all that JSON escapes
 _LONGEST_WAIT: Final = 60.0  # seconds that a server may ask for
 _FIRST_WAIT: Final = 0.25  # seconds
 _LATER_WAIT: Final = 8.0  # seconds
+_CONNECTING: Final = 10.0  # seconds until somebody is there
 _KNOCKS: Final = 3  # tries at an address where nobody answered yet
 _TOLD: Final = 160  # characters of a server's words
 
@@ -100,9 +102,13 @@ class ChatEndpoint:
                 "expected answer_tokens >= 1, retries >= 0 and a timeout above 0, got "
                 f"{answer_tokens}, {retries} and {timeout}"
             )
+        if api_key is not None and not (api_key.isascii() and api_key.isprintable() and api_key):
+            raise UsageError("api_key: expected printable ASCII")
         self.httpx = require("httpx")
         self.url, self.model, self.caps = _completions(url), model, caps
         self.answer_tokens, self.timeout, self.retries = answer_tokens, timeout, retries
+        # Searching a text takes time, so that nobody may send more than was asked for.
+        self.most_bytes = _BYTES + _BYTES_OF_TOKEN * answer_tokens
         self.transport, self.sleep, self.jitter = transport, sleep, jitter
         self._key = api_key
         self._body = {"temperature": 0, "max_tokens": answer_tokens, **(body or {})}
@@ -130,7 +136,7 @@ class ChatEndpoint:
             headers["authorization"] = f"Bearer {self._key}"
         async with self.httpx.AsyncClient(
             headers=headers,
-            timeout=self.timeout,
+            timeout=self.httpx.Timeout(self.timeout, connect=min(self.timeout, _CONNECTING)),
             transport=self.transport,
             follow_redirects=False,
             limits=self.httpx.Limits(
@@ -205,8 +211,9 @@ class _Connections:
                 data = bytearray()
                 async for part in answer.aiter_raw():
                     data += part
-                    if len(data) > _MOST_BYTES:
-                        return _Reply(status=-1, reason=f"answered more than {_MOST_BYTES} bytes")
+                    if len(data) > self._endpoint.most_bytes:
+                        reason = f"answered more than {self._endpoint.most_bytes} bytes"
+                        return _Reply(status=-1, reason=reason)
                 wait = retry_after(answer.headers.get("retry-after"))
                 return _Reply(status=answer.status_code, data=bytes(data), wait=wait)
         except TimeoutError:

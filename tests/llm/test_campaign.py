@@ -232,6 +232,14 @@ def test_an_attempt_that_ended_in_an_error_is_made_again(tmp_path: Path) -> None
         assert len(lines(out)) == 8
 
 
+def test_an_answer_that_was_cut_off_is_not_finished(tmp_path: Path) -> None:
+    out = tmp_path / "run.jsonl"
+    with chat_server(lambda _: says("Let me think", finish="length")) as server:
+        campaign = fuzz(ChatEndpoint(server.url, model="m"), attempts=8, out=out)
+    assert {each.outcome for each in campaign.results} == {"error"}
+    assert lines(out) == []
+
+
 def test_a_cap_counts_what_earlier_runs_used(tmp_path: Path) -> None:
     out = tmp_path / "run.jsonl"
     with chat_server(MODES["refuse"]()) as server:

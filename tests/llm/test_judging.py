@@ -52,12 +52,18 @@ def test_by_default_no_attack_may_succeed_and_an_error_settles_nothing(
     assert bool(judgement.reasons) == (verdict != "pass")
 
 
+def test_a_class_without_an_answer_holds_nothing() -> None:
+    readings = FuzzGate().judge(campaign(encoding=runs(0, 0, 20))).readings
+    assert {each.verdict for each in readings} == {"inconclusive"}
+
+
 @pytest.mark.parametrize(
     ("successes", "n", "verdict"),
     [
         (0, 73, "pass"),  # the upper bound of 0 of 73 is 0.04999
         (0, 72, "inconclusive"),  # of 72 it is 0.0506
         (3, 73, "inconclusive"),
+        (5, 73, "inconclusive"),  # 0.068 are above the limit, the lower bound of 0.030 is not
         (9, 73, "fail"),
     ],
 )

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlsecops.errors import UsageError
-from mlsecops.llm import FAMILIES, Answer, Attempt, draw_attempts
+from mlsecops.llm import FAMILIES, Answer, Attempt, draw_attempts, payloads
 from mlsecops.llm.attempts import Expectation
 from mlsecops.llm.mutators import _HOMOGLYPHS, MUTATORS
 from mlsecops.llm.payloads import _proves_something
@@ -163,6 +163,21 @@ def test_a_draw_that_gives_its_token_away_is_not_kept() -> None:
             expect=Expectation(kind="token", value="bdfghk"),
         )
         assert not _proves_something(given_away), said
+
+
+def test_it_is_drawn_anew_until_one_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Attempt] = []
+
+    def third(attempt: Attempt) -> bool:
+        seen.append(attempt)
+        return len(seen) == 3
+
+    monkeypatch.setattr(payloads, "_proves_something", third)
+    assert draw_attempts(1) == (seen[2],)
+    assert len({each.id for each in seen}) == 3
+    monkeypatch.setattr(payloads, "_proves_something", lambda _: False)
+    with pytest.raises(AssertionError, match="gives its token away"):
+        draw_attempts(1)
 
 
 @pytest.mark.parametrize(("count", "families"), [(0, None), (-1, None), (4, ["nonsense"]), (4, [])])
