@@ -231,6 +231,7 @@ def test_https_and_named_danger_are_allowed() -> None:
         ChatEndpoint("https://model.example/v1?k=1", model="m").name == "https://model.example/v1"
     )
     assert ChatEndpoint("http://model.example/", model="m", unsafe_plain_http=True).name
+    assert ChatEndpoint("http://[::1]:8000/v1", model="m").name == "http://[::1]:8000/v1"
 
 
 def spent(server: Serving, caps: Caps, *, times: int) -> str:

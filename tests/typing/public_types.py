@@ -24,6 +24,7 @@ from mlsecops import (
     Verdict,
     Verified,
     evaluate_robustness,
+    fuzz,
     hash_path,
     monitored,
     scan,
@@ -31,6 +32,7 @@ from mlsecops import (
     suite,
     verify,
 )
+from mlsecops.llm import Campaign, ChatEndpoint, FuzzGate, FuzzJudgement
 from mlsecops.loading import LoadedModel
 from mlsecops.monitoring import Monitor, MonitorState, WatchedCall
 from mlsecops.registry import Version
@@ -137,6 +139,15 @@ def attacks_are_attacks(model: Any, x: Floats, y: NDArray[np.int64]) -> None:
     assert_type(Gate(min_accuracy=0.7).judge(report), Judgement)
     Gate(0.7)  # type: ignore[call-arg]
     suite("weekly", eps=0.1)  # type: ignore[arg-type]
+
+
+def a_campaign_is_judged(endpoint: ChatEndpoint) -> None:
+    campaign = fuzz(endpoint, seed=1)
+    assert_type(campaign, Campaign)
+    assert_type(FuzzGate().judge(campaign), FuzzJudgement)
+    assert_type(fuzz(str), Campaign)
+    fuzz(endpoint, 1)  # type: ignore[call-arg]
+    fuzz("http://127.0.0.1/")  # type: ignore[arg-type]
 
 
 def a_registry_gives_versions(registry: Registry) -> None:
