@@ -61,6 +61,10 @@ class Ball:
             eps=self.eps,
         )
 
+    def put(self, which: NDArray[np.int64], ball: Ball) -> None:
+        """Write another ball's inputs over some of these, in place."""
+        self.x[which], self.lower[which], self.upper[which] = ball.x, ball.lower, ball.upper
+
     def project(self, z: NDArray[Any]) -> Array:
         """Nearest point of the ball, then of the bounds.
 

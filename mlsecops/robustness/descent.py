@@ -64,15 +64,15 @@ class Search:
             z, taken = ball.ascend(z, gradient, self.pgd.step or 0.0), taken + 1
             over = stands & (taken == self.pgd.steps)
             ends[active[over]] = z[over]
-            going = stands & ~over
-            if not going.all():
-                free = batch.size - int(going.sum())
-                entering = np.arange(entered, min(entered + free, len(batch)))
-                entered += len(entering)
-                active = np.concatenate([active[going], entering])
-                z = np.concatenate([z[going], ends[entering]])
-                taken = np.concatenate([taken[going], np.zeros(len(entering), dtype=int)])
-                ball = batch.ball.rows(active)
+            free = np.flatnonzero(~stands | over)
+            entering = np.arange(entered, min(entered + len(free), len(batch)))
+            entered += len(entering)
+            slots, empty = free[: len(entering)], free[len(entering) :]
+            active[slots], z[slots], taken[slots] = entering, ends[entering], 0
+            ball.put(slots, batch.ball.rows(entering))
+            if len(empty):
+                kept = np.delete(np.arange(len(active)), empty)
+                active, z, taken, ball = active[kept], z[kept], taken[kept], ball.rows(kept)
         return found, ends
 
     def _starts(self, batch: Batch, restart: int) -> Array:
