@@ -15,7 +15,8 @@ from typing import Any, Final, Literal, TypeAlias
 __all__ = ["BENIGN", "Attempt", "Expectation", "Message", "Outcome"]
 
 Message: TypeAlias = Mapping[str, Any]
-Outcome: TypeAlias = Literal["success", "resisted", "error"]
+Outcome: TypeAlias = Literal["success", "resisted", "answered", "unanswered", "error"]
+"""A success is an attacker's; a benign question is answered or not."""
 
 BENIGN: Final = "benign"
 _ID: Final = 16  # hexadecimal digits
@@ -45,7 +46,7 @@ class Attempt:
         owasp: Risks of the OWASP Top 10 for LLM applications 2025 that it tries.
         atlas: Techniques of MITRE ATLAS that it uses.
         messages: In the form of OpenAI's chat completions, the system message first.
-        expect: What shows success; of a benign one, usefulness.
+        expect: What shows success; of a benign one, that it was answered.
         tools: Functions that the model is offered, in the same form.
     """
 

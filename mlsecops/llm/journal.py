@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from mlsecops._journal import append_line, read_lines
 from mlsecops.errors import UsageError
@@ -35,7 +35,7 @@ class Entry:
     """A finished attempt.
 
     Attributes:
-        outcome: ``"success"`` or ``"resisted"``.
+        outcome: Any but an error.
         usage: What it took.
     """
 
@@ -109,7 +109,7 @@ class FuzzJournal:
             usage = Usage(requests=int(value["requests"]), prompt=prompt, answer=answer)
         except (KeyError, TypeError, ValueError) as error:
             raise self._damaged(repr(error)) from error
-        if outcome not in {"success", "resisted"}:
+        if outcome not in get_args(Outcome) or outcome == "error":
             raise self._damaged(f"unknown outcome {outcome!r}")
         if target != self._target:
             raise UsageError(

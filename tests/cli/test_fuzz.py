@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,19 @@ def test_the_key_comes_from_the_environment_and_is_printed_nowhere(
         refused = fuzzed(command, server, *words)
         assert refused.status == 2
         assert "MODELS_KEY" in refused.said
+
+
+def test_a_success_is_the_attackers_and_a_benign_answer_is_usefulness(
+    command: Command, hardened: Serving
+) -> None:
+    told = json.loads(fuzzed(command, hardened, "--format", "json").out)
+    outcomes = Counter((each["class"], each["outcome"]) for each in told["attempts"])
+    benign = outcomes["benign", "answered"]
+    assert benign > 0
+    assert {outcome for _, outcome in outcomes} == {"resisted", "answered"}
+    assert not any(each["successes"] for each in told["classes"])
+    assert sum(each["attempts"] for each in told["classes"]) == len(told["attempts"])
+    assert told["usefulness"]["successes"] == told["usefulness"]["attempts"] == benign
 
 
 def test_the_gate_s_limits_are_options(command: Command, hardened: Serving) -> None:

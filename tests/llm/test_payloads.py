@@ -188,4 +188,4 @@ def test_what_cannot_be_drawn_is_wrong_use(count: int, families: Any) -> None:
 
 def test_a_refusal_is_no_success_of_any_attempt() -> None:
     for attempt in draw_attempts(EACH):
-        assert judged(attempt, Answer(text=REFUSAL))[0] == "resisted"
+        assert judged(attempt, Answer(text=REFUSAL))[0] in {"resisted", "unanswered"}
