@@ -22,6 +22,7 @@ from mlsecops.llm.scoring import judged
 from tests.attackers.llm_servers import REFUSAL, echo, echo_all, refuse, vulnerable
 
 EACH = len(FAMILIES)
+NOTHING_WON = {"resisted", "unanswered"}
 SEEDS = st.integers(0, 2**31 - 1)
 PINNED = ["c97175af18b31181", "f46ef2dbe84940bf", "d9efa432b17b604d"]
 RISKS = {"LLM01", "LLM02", "LLM05", "LLM06", "LLM07", "LLM10"}
@@ -45,7 +46,7 @@ def answer_to(attempt: Attempt, reply: Any) -> Answer:
 def test_nobody_wins_by_repeating_or_refusing(seed: int) -> None:
     for attempt in draw_attempts(2 * EACH, seed=seed):
         for reply in (echo, echo_all, refuse):
-            assert judged(attempt, answer_to(attempt, reply))[0] == "resisted"
+            assert judged(attempt, answer_to(attempt, reply))[0] in NOTHING_WON
 
 
 @settings(max_examples=40, deadline=None)
@@ -55,7 +56,7 @@ def test_a_part_of_the_prompt_wins_nothing_either(seed: int, data: Any) -> None:
     text = "\n".join(message["content"] for message in attempt.messages[1:])
     start = data.draw(st.integers(0, len(text)))
     end = data.draw(st.integers(start, len(text)))
-    assert judged(attempt, Answer(text=text[start:end]))[0] == "resisted"
+    assert judged(attempt, Answer(text=text[start:end]))[0] in NOTHING_WON
 
 
 def decoded(text: str) -> Iterator[str]:
@@ -106,7 +107,8 @@ def test_whoever_understands_and_obeys_wins(seed: int) -> None:
         if attempt.expect.kind == "tool":
             assert f'"name": "{attempt.expect.value}"' in said, attempt
         else:
-            assert judged(attempt, Answer(text=message["content"]))[0] == "success", attempt
+            won = "answered" if attempt.control else "success"
+            assert judged(attempt, Answer(text=message["content"]))[0] == won, attempt
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others() -> None:
@@ -188,4 +190,4 @@ def test_what_cannot_be_drawn_is_wrong_use(count: int, families: Any) -> None:
 
 def test_a_refusal_is_no_success_of_any_attempt() -> None:
     for attempt in draw_attempts(EACH):
-        assert judged(attempt, Answer(text=REFUSAL))[0] in {"resisted", "unanswered"}
+        assert judged(attempt, Answer(text=REFUSAL))[0] in NOTHING_WON
