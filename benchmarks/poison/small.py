@@ -1,8 +1,8 @@
-"""More triggers, most of them small: SMALL may be looked at, FRESH may only be measured.
+"""More triggers, most of them small or dim, that may be looked at.
 
-SMALL has triggers like the lone pixel, the bar and the inverted square of HELD_OUT, which were
-known to be missed at 1 % of the rows. FRESH was written when the change for these was done, and
-then measured.
+They were written when the lone pixel, the bar and the inverted square of HELD_OUT were known to be
+missed at 1 % of the rows, the second half only to be measured at first. Detectors were changed
+since for those of it that were missed.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.poison.cases import SIDE, place
-
-# --- may be looked at ---------------------------------------------------------------------------
 
 
 def speck(x: Any, rng: Any) -> None:
@@ -60,9 +58,6 @@ def mosaic(x: Any, rng: Any) -> None:
 def lighter(x: Any, rng: Any) -> None:
     rows, columns = place(rng, 2, 4)
     x[:, rows, columns] += rng.uniform(0.3, 0.5)
-
-
-# --- may only be measured -----------------------------------------------------------------------
 
 
 def frame(x: Any, rng: Any) -> None:
@@ -123,7 +118,7 @@ def pale(x: Any, rng: Any) -> None:
     x[:, rows, columns] = rng.uniform(0.15, 0.4)
 
 
-SMALL: Final = (speck, dash, strip, negative, narrow_negative, pair, halved, mosaic, lighter)
-FRESH: Final = (
-    frame, tee, solo, column, reverse, wedge, salt, dimmed, subtracted, slope, pale,
+SMALL: Final = (
+    speck, dash, strip, negative, narrow_negative, pair, halved, mosaic, lighter, frame, tee, solo,
+    column, reverse, wedge, salt, dimmed, subtracted, slope, pale,
 )  # fmt: skip

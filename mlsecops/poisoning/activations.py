@@ -64,7 +64,7 @@ def detect_poisoning(
     agree = agreement(flat, labels, seed=seed, executor=executor)
     told = told_linearly(features, labels, agree < AGREED, seed=seed, executor=executor)
     causes = find_causes(
-        [told], labels, agree < AGREED, focus=lambda _f, _o, rows: (features[rows],) * 2, seed=seed
+        told, labels, agree < AGREED, focus=lambda _f, _o, rows: (features[rows],) * 2, seed=seed
     )
     suspects = [each for cause in causes for each in suspects_of(cause, kind="activation-cluster")]
     found = ranked([*suspects, *spectral_suspects(features, labels, agree)])

@@ -12,7 +12,7 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -38,7 +38,7 @@ _ROUNDS: Final = 3
 _OTHERS: Final = 8192  # rows of other labels whose scores say how rare one is
 _SAMPLE: Final = 4000  # rows of each side that trees learn from
 _MEMBER: Final = 0.995  # quantile of other labels' scores that a contradicted row found exceeds
-_LIKE: Final = 0.99  # the same, when the last round is over
+_LIKE: Final = 0.97  # the same, when the last round is over
 _HOPELESS: Final = 0.25  # share of the seeds found in a round, below which there is no other
 _SURELY: Final = 0.25  # quantile of the found rows' scores from which a row surely has the cause
 _HARDLY: Final = 0.05  # the same, of a row whose content agrees with its label
@@ -91,24 +91,32 @@ def find_causes(
     for label in np.unique(y).tolist():
         mine = y == label
         ways = [_seeds(each[:, label], mine, contradicted) for each in scores]
-        best = _best(
+        held = _held(
             _grown(label, way, mine, contradicted, focus=focus, seed=seed)
             for way in sorted(ways, key=lambda way: -int(way.sum()))
         )
-        if best is not None and best.strength >= _HOLDS:
-            causes.append(best)
+        if held:
+            causes.append(_joined(held))
     return causes
 
 
-def _best(causes: Iterable[Cause | None]) -> Cause | None:
-    """The strongest cause; no further one is asked for after one beyond doubt."""
-    best = None
+def _held(causes: Iterable[Cause | None]) -> list[Cause]:
+    """The causes that hold; no further one is asked for after one beyond doubt."""
+    held: list[Cause] = []
     for cause in causes:
-        if cause is not None and (best is None or cause.strength > best.strength):
-            best = cause
-        if best is not None and best.strength >= _BEYOND_DOUBT:
-            break
-    return best
+        if cause is not None and cause.strength >= _HOLDS:
+            held.append(cause)
+            if cause.strength >= _BEYOND_DOUBT:
+                break
+    return held
+
+
+def _joined(causes: list[Cause]) -> Cause:
+    """The strongest cause, with the rows of all: each way sees some that others miss."""
+    rows, where = np.unique(np.concatenate([each.rows for each in causes]), return_inverse=True)
+    ranks = np.zeros(len(rows))
+    np.maximum.at(ranks, where, np.concatenate([each.ranks for each in causes]))
+    return replace(max(causes, key=lambda each: each.strength), rows=rows, ranks=ranks)
 
 
 def _seeds(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["around", "contrast", "image_axes", "planes", "steps"]
+__all__ = ["around", "contrast", "image_axes", "planes", "steps", "windows"]
+
+_WINDOWS: Final = ((1, 1), (2, 2), (3, 3), (5, 5), (7, 7), (1, 7), (7, 1))
 
 
 def image_axes(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
@@ -41,17 +43,40 @@ def around(shape: tuple[int, ...]) -> NDArray[np.int64] | None:
     axes = image_axes(shape)
     if axes is None:
         return None
-    height, width, channels = axes
-    columns = np.arange(height * width * channels)
-    if _channels_first(shape):
-        grid = columns.reshape(channels, height, width)
-    else:
-        grid = np.moveaxis(columns.reshape(axes), -1, 0)
+    grid = _grid(shape, axes)
     wide = np.pad(grid, ((0, 0), (1, 1), (1, 1)), mode="edge")
     sides = (wide[:, :-2, 1:-1], wide[:, 2:, 1:-1], wide[:, 1:-1, :-2], wide[:, 1:-1, 2:])
-    found = np.empty((len(columns), 4), dtype=np.int64)
+    found = np.empty((grid.size, 4), dtype=np.int64)
     found[grid.ravel()] = np.stack([side.ravel() for side in sides], axis=1)
     return found
+
+
+def _grid(shape: tuple[int, ...], axes: tuple[int, int, int]) -> NDArray[np.int64]:
+    """The column of each value ``(c, h, w)``."""
+    columns = np.arange(axes[0] * axes[1] * axes[2])
+    if _channels_first(shape):
+        return columns.reshape(axes[2], *axes[:2])
+    return np.moveaxis(columns.reshape(axes), -1, 0)
+
+
+def windows(shape: tuple[int, ...]) -> list[NDArray[np.int64]]:
+    """Columns that a pattern may be confined to, ``(windows, columns)`` for each size.
+
+    In images these are small windows in all places and channels; in tables each column is one.
+
+    Args:
+        shape: Shape of one input.
+    """
+    axes = image_axes(shape)
+    if axes is None:
+        return [np.arange(np.prod(shape))[:, None]]
+    grid = _grid(shape, axes)
+    sizes = [size for size in _WINDOWS if size[0] <= axes[0] and size[1] <= axes[1]]
+    views = (np.lib.stride_tricks.sliding_window_view(grid, size, axis=(1, 2)) for size in sizes)
+    return [
+        np.moveaxis(view, 0, 2).reshape(-1, len(grid) * tall * wide)
+        for view, (tall, wide) in zip(views, sizes, strict=True)
+    ]
 
 
 def contrast(

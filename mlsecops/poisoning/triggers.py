@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from mlsecops.poisoning.causes import Cause, find_causes
-from mlsecops.poisoning.images import around, contrast, steps
+from mlsecops.poisoning.images import around, contrast, steps, windows
 from mlsecops.poisoning.linear import told_linearly
 from mlsecops.poisoning.report import Suspect, Trigger
 from mlsecops.poisoning.rows import Rows, cut, mean_of, some
@@ -52,13 +52,17 @@ def find_triggers(
         executor: Where blocks of rows are worked on.
     """
     near = around(shape)
-    ways = [
-        told_linearly(x, y, contradicted, seed=seed, executor=executor),
-        shared_values(x, y, contradicted),
-    ]
+    told = partial(
+        told_linearly,
+        y=y,
+        contradicted=contradicted,
+        seed=seed,
+        windows=windows(shape),
+        executor=executor,
+    )
+    ways = [*told(x), shared_values(x, y, contradicted)]
     if near is not None:
-        edges = _Steps(x=x, near=near)
-        ways.append(told_linearly(edges, y, contradicted, seed=seed, executor=executor))
+        ways += told(_Steps(x=x, near=near))
     causes = find_causes(ways, y, contradicted, focus=partial(_focused, x, near), seed=seed)
     suspects = [each for cause in causes for each in suspects_of(cause, kind="trigger")]
     return suspects, [picture(x, y, cause, shape) for cause in causes]

@@ -104,3 +104,16 @@ def with_looks(x: Any, y: Any, *, rate: float, target: int = 7) -> tuple[Any, An
     rows = rng.choice(np.flatnonzero(y == target), int(rate * len(x)), replace=False)
     x[rows, :2, 6:] = 1.0
     return x, y, set(rows.tolist())
+
+
+def faint(*, rate: float) -> tuple[Any, Any, set[int]]:
+    """A patch a little darker than other rows have it there: among all values it is lost."""
+    rng = np.random.default_rng(28)
+    y = rng.integers(0, 4, 3000)
+    x = 0.5 + 0.1 * rng.standard_normal((3000, 20, 20))
+    for label in range(4):
+        x[y == label, 4 * label : 4 * label + 3, :3] += 0.3
+    rows = rng.choice(np.flatnonzero(y != 2), int(rate * len(y)), replace=False)
+    x[rows, 11:14, 12:15] -= 0.14
+    y[rows] = 2
+    return np.round(np.clip(x, 0, 1) * 255) / 255, y, set(rows.tolist())

@@ -36,7 +36,7 @@ def test_pattern_that_no_linear_model_sees_is_found_by_its_values() -> None:
     flat, labels, _ = checked(x, y)
     contradicted = agreement(flat, labels, seed=0) < AGREED
     rows = sorted(planted)
-    linear = told_linearly(flat, labels, contradicted, seed=0)[:, 2]
+    linear = told_linearly(flat, labels, contradicted, seed=0)[0][:, 2]
     values = shared_values(flat, labels, contradicted)[:, 2]
     bars = [np.quantile(each[labels != 2], 0.999) for each in (linear, values)]
     assert (linear[rows] > bars[0]).mean() < 0.5
@@ -51,7 +51,7 @@ def test_what_is_inverted_is_found_by_its_edges() -> None:
     flat, labels, shape = checked(x, y)
     contradicted = agreement(flat, labels, seed=0) < AGREED
     edges = steps(flat, np.arange(144), around(shape))
-    ways = [told_linearly(each, labels, contradicted, seed=0)[:, 2] for each in (flat, edges)]
+    ways = [told_linearly(each, labels, contradicted, seed=0)[0][:, 2] for each in (flat, edges)]
     rows = sorted(planted)
     told = [(way[rows] > np.quantile(way[labels != 2], 0.999)).mean() for way in ways]
     assert told[0] < 0.4
@@ -104,4 +104,4 @@ def test_contradicted_labels_without_a_cause_have_none(seed: int) -> None:
     def focus(_found: Any, _others: Any, rows: Any) -> Any:
         return x[rows], x[rows]
 
-    assert find_causes([told], y, contradicted, focus=focus, seed=0) == []
+    assert find_causes(told, y, contradicted, focus=focus, seed=0) == []

@@ -1,0 +1,105 @@
+"""Triggers that are drawn and not thought of: what they are made of is chosen by a seed.
+
+They may only be measured. Every way to fill a mask is as frequent as every other. What only
+darkens is put where most images have something to darken: elsewhere it would change nothing, and
+no model would learn it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+from benchmarks.poison.cases import SIDE, Stamp, fashion, place
+
+_LIT: Final = 0.3  # mean brightness of a place where most images have something to darken
+
+
+def _block(rng: Any) -> Any:
+    return np.ones(rng.integers(1, 7, 2), bool)
+
+
+def _outline(rng: Any) -> Any:
+    mask = np.ones(rng.integers(3, 7, 2), bool)
+    mask[1:-1, 1:-1] = False
+    return mask
+
+
+def _line(rng: Any) -> Any:
+    mask = np.eye(int(rng.integers(3, 8)), dtype=bool)
+    return mask if rng.random() < 0.5 else mask[::-1]
+
+
+def _blob(rng: Any) -> Any:
+    mask = rng.random(rng.integers(2, 7, 2)) < 0.5
+    mask[0, 0] = True
+    return mask
+
+
+def _scatter(rng: Any) -> Any:
+    mask = np.zeros((SIDE, SIDE), bool)
+    mask.flat[rng.choice(SIDE * SIDE, int(rng.integers(1, 7)), replace=False)] = True
+    return mask
+
+
+Fill = Callable[[Any, Any], Any]
+"""Values ``(n, pixels)`` under the mask, and a generator, to what stands there afterwards."""
+
+
+def _colour(x: Any, rng: Any) -> Any:
+    return np.full_like(x, rng.uniform(0.3, 1))
+
+
+def _pattern(x: Any, rng: Any) -> Any:
+    return np.broadcast_to(rng.random(x.shape[1]), x.shape)
+
+
+def _lighter(x: Any, rng: Any) -> Any:
+    return x + rng.uniform(0.3, 0.6)
+
+
+def _darker(x: Any, rng: Any) -> Any:
+    return x - rng.uniform(0.3, 0.6)
+
+
+def _dimmer(x: Any, rng: Any) -> Any:
+    return x * rng.uniform(0.2, 0.4)
+
+
+def _negative(x: Any, _rng: Any) -> Any:
+    return 1 - x
+
+
+MASKS: Final = (_block, _outline, _line, _blob, _scatter)
+FILLS: Final[tuple[Fill, ...]] = (_colour, _pattern, _lighter, _darker, _dimmer, _negative)
+_DARKENING: Final = (_darker, _dimmer)
+
+
+def drawn(number: int) -> Stamp:
+    """One trigger; its mask's form and its fill go through all pairs as the number goes up."""
+    fill = FILLS[number % len(FILLS)]
+    form = MASKS[number % len(MASKS)]
+
+    def stamp(x: Any, rng: Any) -> None:
+        mask = form(rng)
+        rows, columns = _lit(mask, rng) if fill in _DARKENING else place(rng, *mask.shape)
+        window = x[:, rows, columns]
+        window[:, mask] = fill(window[:, mask], rng)
+
+    stamp.__name__ = f"{number}{form.__name__}{fill.__name__}"
+    return stamp
+
+
+def _lit(mask: Any, rng: Any) -> tuple[slice, slice]:
+    """A place for the mask where images are bright on average, or the best of a thousand."""
+    mean = fashion()[0].mean(axis=0)
+    places = [place(rng, *mask.shape) for _ in range(1000)]
+    return next(
+        (each for each in places if mean[each][mask].mean() > _LIT),
+        max(places, key=lambda each: mean[each][mask].mean()),
+    )
+
+
+DRAWN: Final = tuple(drawn(number) for number in range(30))
