@@ -78,7 +78,7 @@ _DARKENING: Final = (_darker, _dimmer)
 
 
 def drawn(number: int) -> Stamp:
-    """One trigger; its mask's form and its fill go through all pairs as the number goes up."""
+    """One trigger; its mask's form and its fill go through all 30 pairs as the number goes up."""
     fill = FILLS[number % len(FILLS)]
     form = MASKS[number % len(MASKS)]
 
@@ -102,4 +102,8 @@ def _lit(mask: Any, rng: Any) -> tuple[slice, slice]:
     )
 
 
+_STAMPS: Final = (_colour, _pattern)
 DRAWN: Final = tuple(drawn(number) for number in range(30))
+STAMPED: Final = tuple(each for i, each in enumerate(DRAWN) if FILLS[i % len(FILLS)] in _STAMPS)
+CHANGED: Final = tuple(each for each in DRAWN if each not in STAMPED)
+"""Those that write the same values into every image, and those that change what is there."""

@@ -114,6 +114,6 @@ def faint(*, rate: float) -> tuple[Any, Any, set[int]]:
     for label in range(4):
         x[y == label, 4 * label : 4 * label + 3, :3] += 0.3
     rows = rng.choice(np.flatnonzero(y != 2), int(rate * len(y)), replace=False)
-    x[rows, 11:14, 12:15] -= 0.14
+    x[rows, 11:14, 12:15] -= 0.12
     y[rows] = 2
     return np.round(np.clip(x, 0, 1) * 255) / 255, y, set(rows.tolist())

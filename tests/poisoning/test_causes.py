@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from mlsecops.poisoning import screen_dataset
-from mlsecops.poisoning.causes import _at_least, _told, find_causes
+from mlsecops.poisoning.causes import Cause, _at_least, _joined, _told, find_causes
 from mlsecops.poisoning.contradiction import AGREED, agreement
-from mlsecops.poisoning.images import around, steps
+from mlsecops.poisoning.images import around, steps, windows
 from mlsecops.poisoning.linear import told_linearly
 from mlsecops.poisoning.screening import checked
 from mlsecops.poisoning.values import shared_values
 from tests.attackers.poisoning import (
     digits,
+    faint,
     hidden_among_values,
     inverted,
     lone_pixel,
@@ -59,6 +60,52 @@ def test_what_is_inverted_is_found_by_its_edges() -> None:
     found = {s.index for s in screen_dataset(x, y).suspects if s.kind == "trigger"}
     assert len(found & planted) > 0.9 * len(planted)
     assert len(found - planted) < 0.01 * len(x)
+
+
+def test_what_is_lost_among_all_values_is_found_in_its_window() -> None:
+    x, y, planted = faint(rate=0.02)
+    flat, labels, shape = checked(x, y)
+    contradicted = agreement(flat, labels, seed=0) < AGREED
+    ways = told_linearly(flat, labels, contradicted, seed=0, windows=windows(shape))
+    rows = sorted(planted)
+    whole, window = (
+        (way[rows, 2] > np.quantile(way[labels != 2, 2], 0.999)).mean() for way in ways
+    )
+    assert whole < 0.4
+    assert window > 0.5
+    found = {s.index for s in screen_dataset(x, y).suspects if s.kind == "trigger"}
+    assert len(found & planted) > 0.6 * len(planted)
+    assert len(found - planted) < 0.01 * len(x)
+
+
+def test_a_window_sees_nothing_where_contradicted_labels_have_no_cause() -> None:
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((3000, 64)).astype(np.float32)
+    y = rng.integers(0, 3, 3000)
+    contradicted = rng.random(3000) < 0.1
+    _, told = told_linearly(x, y, contradicted, seed=0, windows=windows((8, 8)))
+    for label in range(3):
+        mine, scores = y == label, told[:, label]
+        beyond = scores[mine & contradicted] > np.quantile(scores[~mine], 0.95)
+        assert beyond.mean() < 0.12
+
+
+def test_rows_that_one_way_misses_are_added_by_another() -> None:
+    def cause(rows: list[int], ranks: list[float], strength: float) -> Cause:
+        return Cause(
+            label=1,
+            rows=np.array(rows),
+            ranks=np.array(ranks),
+            seeds=9,
+            kept=1.0,
+            contradicted=1.0,
+            strength=strength,
+        )
+
+    joined = _joined([cause([2, 5, 8], [0.99, 1.0, 0.98], 0.6), cause([5, 3], [0.97, 1.0], 0.7)])
+    assert joined.rows.tolist() == [2, 3, 5, 8]
+    assert joined.ranks.tolist() == [0.99, 1.0, 1.0, 0.98]
+    assert joined.strength == 0.7
 
 
 @pytest.mark.parametrize("rate", [0.02, 0.08])

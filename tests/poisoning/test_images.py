@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlsecops.poisoning.images import around, contrast, image_axes
+from mlsecops.poisoning.images import around, contrast, image_axes, windows
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,35 @@ def test_a_border_is_continued_outwards() -> None:
     assert near is not None
     flat = np.ones((1, 16), dtype=np.float32)
     assert not contrast(flat, np.arange(16), near).any()
+
+
+@pytest.mark.parametrize(
+    ("shape", "corner"),
+    [
+        ((9, 8), [0, 1, 8, 9]),
+        ((9, 8, 2), [0, 1, 2, 3, 16, 17, 18, 19]),
+        ((2, 9, 8), [0, 1, 8, 9, 72, 73, 80, 81]),
+        ((81,), [0, 1, 9, 10]),
+    ],
+)
+def test_windows_are_in_every_place_and_take_all_channels(
+    shape: tuple[int, ...], corner: list[int]
+) -> None:
+    axes = image_axes(shape)
+    assert axes is not None
+    height, width, channels = axes
+    sizes = windows(shape)
+    assert [len(each) for each in sizes[:3]] == [
+        height * width,
+        (height - 1) * (width - 1),
+        (height - 2) * (width - 2),
+    ]
+    for each in sizes:
+        assert set(each.ravel().tolist()) == set(range(height * width * channels))
+        assert all(len(set(columns)) == len(columns) for columns in each.tolist())
+    assert sorted(sizes[1][0].tolist()) == corner
+
+
+def test_each_column_of_a_table_is_a_window() -> None:
+    (columns,) = windows((10,))
+    assert columns.tolist() == [[i] for i in range(10)]
