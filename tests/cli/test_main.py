@@ -79,6 +79,23 @@ def test_each_command_refuses_an_unknown_option_in_one_line(command: Command, na
     assert f"mlsecops {name}" in outcome.said
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("attack", "--model", "m", "--data", "d.npz", "--attack", "fgsm", "--attack", "pgd"),
+        ("sign", "m", "--key", "a.pem", "--key", "b.pem"),
+        ("fuzz", "http://127.0.0.1:9", "--model", "m", "--classes", "encoding", "--classes", "x"),
+    ],
+)
+def test_an_option_whose_first_value_would_be_lost_is_not_taken_twice(
+    command: Command, words: tuple[str, ...]
+) -> None:
+    outcome = command(*words)
+    assert outcome.status == 2
+    assert "given twice" in outcome.said
+    assert words[-2] in outcome.said
+
+
 def test_the_version_is_printed(command: Command) -> None:
     assert command("--version").out == f"mlsecops {mlsecops.__version__}\n"
 
