@@ -55,7 +55,7 @@ def seconds(x: Any, y: Any) -> Iterator[tuple[str, float]]:
         "spectral": lambda: spectral_suspects(features, y, agree),
         "label-noise": lambda: label_suspects(x, y, agree, seed=0),
         "activation-cluster": lambda: find_causes(
-            [told], y, agree < AGREED, focus=lambda _f, _o, rows: (features[rows],) * 2, seed=0
+            told, y, agree < AGREED, focus=lambda _f, _o, rows: (features[rows],) * 2, seed=0
         ),
         "trigger": lambda: find_triggers(x, y, agree < AGREED, shape=(28, 28), seed=0),
     }
