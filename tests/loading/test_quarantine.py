@@ -3,6 +3,7 @@
 import os
 import pickle
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,34 @@ def test_the_child_cannot(tmp_path: Path, name: str) -> None:
         convert(file, out)
     assert not trace.exists()
     assert not out.exists()
+
+
+@pytest.mark.parametrize("left_out", ["confine", "Landlock", "seccomp"])
+def test_nothing_is_unpickled_by_a_process_that_is_not_confined(
+    tmp_path: Path, left_out: str
+) -> None:
+    file, trace = tmp_path / "m.pkl", tmp_path / "ran"
+    file.write_bytes(pickle.dumps(Call(os.mkdir, str(trace))))
+    broken = {
+        "confine": "child.confine = lambda memory: None",
+        "Landlock": "import py_landlock; py_landlock.Landlock.apply = lambda self: None",
+        "seccomp": "import pyseccomp; pyseccomp.SyscallFilter.load = lambda self: None",
+    }
+    source, target = os.open(file, os.O_RDONLY), os.memfd_create("out")
+    code = "import mlsecops.adapters.quarantine_child as child, sys; " + broken[left_out]
+    words = ["joblib", str(source), str(target), str(1 << 30)]
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; child.main()", *words],
+        pass_fds=(source, target),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    os.close(source)
+    os.close(target)
+    assert done.returncode == 1
+    assert "not confined" in done.stderr
+    assert not trace.exists()
 
 
 def test_a_child_that_does_not_stop_talking_is_ended(tmp_path: Path) -> None:
