@@ -12,6 +12,7 @@ started in another way has none, in which every guarded tool is denied; let it `
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -32,6 +33,7 @@ __all__ = ["Confirm", "Effect", "Session", "ToolCall", "UntrustedText", "current
 Effect: TypeAlias = Literal["none", "read", "write", "send", "execute"]
 
 _LOGGER: Final = logging.getLogger("mlsecops.llm")
+_NUMBERS: Final = itertools.count()
 _current: ContextVar[Session | None] = ContextVar("mlsecops_llm_session", default=None)
 
 
@@ -104,7 +106,7 @@ class Session:
         for canary in self.canaries:
             if not isinstance(canary, Canary):
                 raise UsageError(f"canaries: expected Canary, got {type(canary).__name__}")
-        self._sources: list[str] = []
+        self._entered: dict[int, str] = {}
         self._lock = threading.Lock()
         self._parent: Session | None = None
         self._token: Token[Session | None] | None = None
@@ -154,37 +156,52 @@ class Session:
         return self._state == "open"
 
     @property
+    def entered(self) -> dict[int, str]:
+        """Number → source of each untrusted text, its outer session's first.
+
+        A number is given once, so that a second text of one source is told from the first.
+        """
+        outer = {} if self._parent is None else self._parent.entered
+        with self._lock:
+            return outer | self._entered
+
+    @property
     def sources(self) -> tuple[str, ...]:
         """Where its untrusted text is from, its outer session's first; empty if there is none."""
-        outer = () if self._parent is None else self._parent.sources
-        with self._lock:
-            return tuple(dict.fromkeys((*outer, *self._sources)))
+        return tuple(dict.fromkeys(self.entered.values()))
 
     @property
     def tainted(self) -> bool:
         """Whether untrusted text has entered it or the session around it."""
-        return bool(self.sources)
+        return bool(self.entered)
 
-    def taint(self, source: str, *, text: str | None = None) -> None:
+    def taint(self, source: str, *, text: str | None = None) -> int:
         """Say that untrusted text has entered, or is about to.
 
         Args:
             source: Where it is from; it appears in messages and in telemetry.
             text: The text; its digest is told, never itself.
+
+        Returns:
+            Its number in `entered`.
         """
-        with self._lock:
-            self._sources.append(source or "somewhere")
-        if self._parent is not None:
-            self._parent.taint(source, text=text)
-            return
+        number = next(_NUMBERS)
+        outermost = self._enter(number, source or "somewhere")
         facts = {} if text is None else {"text_digest": telemetry.digest_of(text)}
         telemetry.tell(
             telemetry.TAINTS,
-            {"session": self.name},
+            {"session": outermost.name},
             event=telemetry.TAINTED,
             source=source,
             **facts,
         )
+        return number
+
+    def _enter(self, number: int, source: str) -> Session:
+        """Taint this session and those around it; the outermost one comes back."""
+        with self._lock:
+            self._entered[number] = source
+        return self if self._parent is None else self._parent._enter(number, source)  # noqa: SLF001 - of its own class
 
     def admit(self, text: str, *, source: str, spotlight: Spotlighting = delimit) -> Spotlit:
         """Take in untrusted text: the session is tainted, and the text comes back marked.
@@ -215,7 +232,7 @@ class Session:
         if not reason.strip():
             raise UsageError("unsafe_trust: expected a reason, got none")
         with self._lock:
-            dropped, self._sources = tuple(self._sources), []
+            dropped, self._entered = self._entered, {}
         _LOGGER.warning(
             "session %r: taint of %d texts dropped: %r", self.name, len(dropped), reason
         )

@@ -98,7 +98,8 @@ class _Permit:
         self._rules = rules
         self._arguments = arguments
         self._session = current_session()
-        self._known: frozenset[str] = frozenset()  # sources that were there when it was let go on
+        self._known: frozenset[int] = frozenset()  # texts that were there when it was let go on
+        self._seen: frozenset[int] = frozenset()  # those that were there when it was last judged
         self._confirmed = False
         self._begun = False
         self._inspect()
@@ -107,7 +108,7 @@ class _Permit:
         """Go on, or raise `AccessDenied`."""
         call = self._judged()
         if call is not None:
-            self._answered(call, self._asked(call))
+            self._answered(self._asked(call))
         self._go()
 
     async def ask_async(self) -> None:
@@ -120,7 +121,7 @@ class _Permit:
                     answer = await answer
                 except Exception as error:
                     raise self._denied(f"confirm failed ({type(error).__name__})") from error
-            self._answered(call, answer)
+            self._answered(answer)
         self._go()
 
     def result(self, value: Any) -> Any:
@@ -156,8 +157,9 @@ class _Permit:
         sessions = self._sessions()
         if self._session is None or not all(each.open for each in sessions):
             raise self._denied("it was called outside of an open session, where nothing is known")
-        sources = tuple(dict.fromkeys(source for each in sessions for source in each.sources))
-        if self._rules.effect in _HARMLESS or not set(sources) - self._known:
+        entered = {number: told for each in sessions for number, told in each.entered.items()}
+        self._seen, sources = frozenset(entered), tuple(dict.fromkeys(entered.values()))
+        if self._rules.effect in _HARMLESS or not self._seen - self._known:
             return None
         call = ToolCall(
             tool=self._rules.name,
@@ -176,14 +178,14 @@ class _Permit:
         except Exception as error:
             raise self._denied(f"confirm failed ({type(error).__name__})") from error
 
-    def _answered(self, call: ToolCall, answer: Any) -> None:
+    def _answered(self, answer: Any) -> None:
         if answer is not True:
             if inspect.iscoroutine(answer):
                 answer.close()
                 raise self._denied("confirm is async, and this tool is not")
             raise self._denied("it was not confirmed")
         self._confirmed = True
-        self._known |= frozenset(call.sources)
+        self._known |= self._seen
 
     def _go(self) -> None:
         if self._begun:
@@ -191,9 +193,8 @@ class _Permit:
         self._begun = True
         self._tell("confirmed" if self._confirmed else "allowed")
         if self._rules.untrusted:
-            self._known |= {self._rules.name}  # its own text does not stop its own next step
-            for each in self._sessions():
-                each.taint(self._rules.name)
+            own = [each.taint(self._rules.name) for each in self._sessions()]
+            self._known |= frozenset(own)  # its own text does not stop its own next step
 
     def _tell(self, outcome: str, *, event: str | None = None, **facts: Any) -> None:
         labels = {"tool": self._rules.name, "effect": self._rules.effect, "outcome": outcome}

@@ -1,4 +1,4 @@
-"""How rows of values lie as images, and how each value stands out from those around it."""
+"""How rows of values lie as images: what is around a value, which windows there are."""
 
 from __future__ import annotations
 

@@ -532,7 +532,8 @@ def test_a_confirmation_that_fails_while_awaited_is_a_no() -> None:
     asyncio.run(talk())
 
 
-def test_a_confirmed_generator_is_asked_again_when_more_text_has_entered() -> None:
+@pytest.mark.parametrize("second", ["mail", "page"])
+def test_a_confirmed_generator_is_asked_again_when_more_text_has_entered(second: str) -> None:
     asked: list[tuple[str, ...]] = []
 
     def confirm(call: ToolCall) -> bool:
@@ -547,10 +548,37 @@ def test_a_confirmed_generator_is_asked_again_when_more_text_has_entered() -> No
         session.taint("page")
         steps = send()
         assert [next(steps), next(steps)] == [0, 1]
-        session.taint("mail")
+        session.taint(second)
         with pytest.raises(AccessDenied):
             next(steps)
-    assert asked == [("page",), ("page", "mail")]
+    assert asked == [("page",), tuple(dict.fromkeys(["page", second]))]
+
+
+def test_text_that_enters_while_somebody_is_asked_is_asked_about_too() -> None:
+    asked = 0
+
+    async def confirm(_: ToolCall) -> bool:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            session.taint("page")
+        return asked == 1
+
+    @guarded_tool(effect="send", returns="trusted")
+    async def send() -> AsyncIterator[int]:
+        for number in range(9):
+            yield number
+
+    async def talk() -> None:
+        steps = send()
+        assert await anext(steps) == 0
+        with pytest.raises(AccessDenied):
+            await anext(steps)
+
+    with Session(confirm=confirm) as session:
+        session.taint("page")
+        asyncio.run(talk())
+    assert asked == 2
 
 
 def test_a_tool_may_be_denied_without_asking() -> None:
