@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 
 from mlsecops import SecureLoader, Signer, TrustPolicy, sign
 from mlsecops.errors import MLSecOpsError
-from mlsecops.loading.tiers import TIERS, Tier
+from mlsecops.loading.snapshot_tiers import TIERS, Tier
 from tests.attackers.racing import racing
 
 TRUE: Final = 7.0

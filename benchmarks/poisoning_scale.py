@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.poison.cases import fashion
-from mlsecops.poisoning.activations import spectral_suspects
-from mlsecops.poisoning.causes import find_causes
-from mlsecops.poisoning.contradiction import AGREED, agreement
-from mlsecops.poisoning.disagreement import label_suspects, outlier_suspects
+from mlsecops.poisoning.activation_clustering import spectral_suspects
 from mlsecops.poisoning.duplicates import equal_rows, near_rows
-from mlsecops.poisoning.linear import told_linearly
+from mlsecops.poisoning.label_noise import label_suspects, outlier_suspects
+from mlsecops.poisoning.linear_model import told_linearly
+from mlsecops.poisoning.neighbour_labels import AGREED, agreement
+from mlsecops.poisoning.trigger_search import find_causes
 from mlsecops.poisoning.triggers import find_triggers
 
 SMALL, LARGE = 60_000, 240_000

@@ -35,7 +35,7 @@ from mlsecops.reports import (
     index_page,
     robustness_page,
 )
-from mlsecops.reports.page import Tone
+from mlsecops.reports.rendering.page import Tone
 from mlsecops.robustness import Gate, RobustnessReport
 from mlsecops.signing import TrustPolicy, Verified, bundle_path, verify
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.poison.cases import Case, Stamp, backdoored, untouched
-from mlsecops.poisoning.images import around, steps
+from mlsecops.poisoning.image_layout import around, steps
 
 _RIDGE: Final = 1e-2  # of the mean variance
 _CHANGED: Final = 0.01

@@ -17,7 +17,7 @@ from mlsecops.adapters.base import (
     require_width,
     softmax,
 )
-from mlsecops.adapters.torch_files import decode_tensors, encode_module, fill_module
+from mlsecops.adapters.torch_weights import decode_tensors, encode_module, fill_module
 from mlsecops.errors import UsageError
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from mlsecops._extras import require
 from mlsecops.adapters.base import float_rows, in_batches, log_probabilities, require_width
-from mlsecops.adapters.sklearn_files import decode_skops, encode_skops
 from mlsecops.errors import FormatRefused, UsageError
 
 if TYPE_CHECKING:
@@ -97,3 +97,21 @@ class SklearnAdapter:
 
 def _flat(x: Array) -> Array:
     return x.reshape(len(x), -1)
+
+
+def encode_skops(model: Any) -> bytes:
+    """An estimator in skops' format."""
+    return bytes(require("skops.io").dumps(model))
+
+
+def decode_skops(data: bytes) -> Any:
+    """The estimator of skops bytes, of what skops trusts by itself.
+
+    Raises:
+        FormatRefused: skops refuses them.
+    """
+    skops = require("skops.io")
+    try:
+        return skops.loads(data)
+    except Exception as error:  # as above
+        raise FormatRefused(f"skops refuses the bytes: {error}") from error

@@ -17,7 +17,7 @@ from mlsecops.adapters.base import (
     require_width,
     softmax,
 )
-from mlsecops.adapters.keras_files import decode_keras, encode_keras
+from mlsecops.adapters.keras_weights import decode_keras, encode_keras
 from mlsecops.adapters.pytorch import slope
 from mlsecops.errors import UsageError
 

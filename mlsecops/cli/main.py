@@ -20,25 +20,38 @@ REFUSED: Final = 1
 WRONG_USE: Final = 2
 INTERRUPTED: Final = 130
 
-COMMANDS: Final = {
-    "hash": "digest a file or folder",
-    "keygen": "make a signing key",
-    "sign": "sign a model",
-    "verify": "verify a model's signature and every file",
-    "scan": "look for dangerous content without loading anything",
-    "convert": "get the tensors out of a pickle that nobody trusts, in a confined child",
-    "load": "verify a model, load it, and say what it is",
-    "screen": "look for poisoned or anomalous samples in training data",
-    "attack": "measure a model's adversarial robustness and gate on it",
-    "fuzz": "attack a language model's endpoint, seeded and resumable, and gate on what succeeds",
-    "bom": "build, lint or verify a machine-learning bill of materials",
-    "registry": "publish, promote, resolve, quarantine and roll back models",
-    "incident": "open an incident and run its playbook",
-    "dashboard": "write the monitoring dashboard and alert rules",
-    "diagram": "draw a pipeline's data flow with its controls and threats",
-    "deliver": "verify a model and write the six deliverables about it",
-    "demo": "the whole pipeline on real data, with its six deliverables",
+GROUPS: Final = {
+    "signing": {
+        "hash": "digest a file or folder",
+        "keygen": "make a signing key",
+        "sign": "sign a model",
+        "verify": "verify a model's signature and every file",
+    },
+    "loading": {
+        "scan": "look for dangerous content without loading anything",
+        "convert": "get the tensors out of a pickle that nobody trusts, in a confined child",
+        "load": "verify a model, load it, and say what it is",
+    },
+    "testing": {
+        "screen": "look for poisoned or anomalous samples in training data",
+        "attack": "measure a model's adversarial robustness and gate on it",
+        "fuzz": "attack a language model's endpoint, resumable by seed, and gate on the result",
+    },
+    "operations": {
+        "registry": "publish, promote, resolve, quarantine and roll back models",
+        "incident": "open an incident and run its playbook",
+    },
+    "reporting": {
+        "bom": "build, lint or verify a machine-learning bill of materials",
+        "dashboard": "write the monitoring dashboard and alert rules",
+        "diagram": "draw a pipeline's data flow with its controls and threats",
+        "deliver": "verify a model and write the six deliverables about it",
+        "demo": "the whole pipeline on real data, with its six deliverables",
+    },
 }
+"""Group of commands (a package of :mod:`mlsecops.cli`) → command → its help in one line."""
+
+COMMANDS: Final = {name: text for group in GROUPS.values() for name, text in group.items()}
 
 
 class Command(Protocol):
@@ -135,7 +148,8 @@ def _dispatch(words: list[str]) -> int:
         return HOLDS
     if name not in COMMANDS:
         raise UsageError(f"unknown command {name!r}: expected one of {', '.join(COMMANDS)}")
-    command = cast("Command", import_module(f"mlsecops.cli.{name}"))
+    group = next(group for group, commands in GROUPS.items() if name in commands)
+    command = cast("Command", import_module(f"mlsecops.cli.{group}.{name}"))
     parser = Parser(
         prog=f"mlsecops {name}",
         description=f"{COMMANDS[name][0].upper()}{COMMANDS[name][1:]}.",

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mlsecops.cli.verify import add_trust, trust_from
+from mlsecops.cli.signing.verify import add_trust, trust_from
 from mlsecops.errors import MLSecOpsError, UsageError
 from mlsecops.loading import LoadedModel, SecureLoader
-from mlsecops.loading.decode import FRAMEWORKS
-from mlsecops.loading.tiers import TIERS
+from mlsecops.loading.readers.decode import FRAMEWORKS
+from mlsecops.loading.snapshot_tiers import TIERS
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from mlsecops._extras import require
 from mlsecops.errors import UsageError
 from mlsecops.integrations.art import estimator, seeded
-from mlsecops.robustness.base import Searching, require_norm, require_radius
+from mlsecops.robustness.attacks.base import Searching, require_norm, require_radius
 
 if TYPE_CHECKING:
     from mlsecops.adapters.base import Array
-    from mlsecops.robustness.ball import Norm
-    from mlsecops.robustness.base import Batch
+    from mlsecops.robustness.attacks.ball import Norm
+    from mlsecops.robustness.attacks.base import Batch
 
 __all__ = ["ArtAttack"]
 

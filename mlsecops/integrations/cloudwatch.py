@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
 from mlsecops.errors import MLSecOpsError
-from mlsecops.monitoring import telemetry
-from mlsecops.monitoring.instruments import collected
-from mlsecops.monitoring.telemetry import Metric
+from mlsecops.monitoring.telemetry import metrics as telemetry
+from mlsecops.monitoring.telemetry.exporter import collected
+from mlsecops.readings import Metric
 
 __all__ = ["CloudWatch"]
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from mlsecops._extras import require
 from mlsecops.errors import UsageError
-from mlsecops.monitoring.instruments import collected
+from mlsecops.monitoring.telemetry.exporter import collected
 
 __all__ = ["Exporter", "collector", "serve"]
 

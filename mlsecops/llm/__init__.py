@@ -13,25 +13,25 @@ out of its `output`. Once untrusted text is in a session (`sessions`), `tools` w
 denied or have to be confirmed; an alarm (`alerts`) tells of it, and `telemetry` counts.
 """
 
-from mlsecops.llm.alerts import Alarm
-from mlsecops.llm.answers import Answer, ToolRequest
-from mlsecops.llm.attempts import Attempt, Expectation
-from mlsecops.llm.budget import Caps
-from mlsecops.llm.campaign import fuzz
-from mlsecops.llm.canaries import Canary, Sighting
-from mlsecops.llm.characters import Sanitised, fold, sanitise
-from mlsecops.llm.encodings import Reading, readings
-from mlsecops.llm.endpoint import ChatEndpoint
-from mlsecops.llm.guard import Action, Policy, PromptGuard, prompt_guard
-from mlsecops.llm.injection import Detection, Signal, detect_injection
-from mlsecops.llm.judging import FuzzGate, FuzzJudgement, FuzzReading
-from mlsecops.llm.output import Filtered, OutputFilter
-from mlsecops.llm.payloads import FAMILIES, draw_attempts
-from mlsecops.llm.results import Campaign, ClassFigure, Result, earlier_figures
-from mlsecops.llm.sessions import Session, ToolCall, UntrustedText, current_session
-from mlsecops.llm.spotlight import Spotlit, datamark, delimit, encode
-from mlsecops.llm.target import CallableTarget, Target
-from mlsecops.llm.tools import guarded_tool
+from mlsecops.llm.guard.alerts import Alarm
+from mlsecops.llm.guard.guarded_tools import guarded_tool
+from mlsecops.llm.guard.injection_detector import Detection, Signal, detect_injection
+from mlsecops.llm.guard.output_filter import Filtered, OutputFilter
+from mlsecops.llm.guard.prompt_guard import Action, Policy, PromptGuard, prompt_guard
+from mlsecops.llm.guard.session import Session, ToolCall, UntrustedText, current_session
+from mlsecops.llm.guard.spotlight import Spotlit, datamark, delimit, encode
+from mlsecops.llm.redteam.answers import Answer, ToolRequest
+from mlsecops.llm.redteam.attempts import Attempt, Expectation
+from mlsecops.llm.redteam.budget import Caps
+from mlsecops.llm.redteam.campaign import fuzz
+from mlsecops.llm.redteam.endpoint import ChatEndpoint
+from mlsecops.llm.redteam.gate import FuzzGate, FuzzJudgement, FuzzReading
+from mlsecops.llm.redteam.generator import FAMILIES, draw_attempts
+from mlsecops.llm.redteam.results import Campaign, ClassFigure, Result, earlier_figures
+from mlsecops.llm.redteam.target import CallableTarget, Target
+from mlsecops.llm.text.canaries import Canary, Sighting
+from mlsecops.llm.text.encodings import Reading, readings
+from mlsecops.llm.text.unicode import Sanitised, fold, sanitise
 
 __all__ = [
     "FAMILIES",

@@ -13,9 +13,9 @@ of it. ``quarantine`` gets tensors out of a pickle that is refused.
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.loaded import HeldModel, LoadedModel
 from mlsecops.loading.loader import SecureLoader
+from mlsecops.loading.recheck import Watch
 from mlsecops.loading.scanner import scan, scan_each
 from mlsecops.loading.verdict import Unchecked, Verdict
-from mlsecops.loading.watch import Watch
 
 __all__ = [
     "HeldModel",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlsecops.adapters import Adapter
-from mlsecops.loading.tiers import Tier
+from mlsecops.loading.snapshot_tiers import Tier
 from mlsecops.provenance import Digest
 from mlsecops.signing import Verified
 

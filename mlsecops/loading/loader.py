@@ -18,18 +18,18 @@ from typing import Any
 from mlsecops._files import linked
 from mlsecops.adapters import Adapter, adapt
 from mlsecops.errors import DigestMismatch, FormatRefused, UsageError
-from mlsecops.loading.decode import Framework, Request, decode, fill, join_shards
-from mlsecops.loading.formats import CODE, Format
-from mlsecops.loading.layout import Layout, layout, require_beside, shards
+from mlsecops.loading.artifact import Layout, layout, require_beside, shards
+from mlsecops.loading.detection import CODE, Format
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.loaded import HeldModel, LoadedModel
+from mlsecops.loading.readers.decode import Framework, Request, decode, fill, join_shards
+from mlsecops.loading.recheck import Notify, Watch, require_not_isolated
 from mlsecops.loading.scanner import examine
 from mlsecops.loading.snapshot import TIERS, Snapshot, Source, Tier, snapshot
 from mlsecops.loading.telemetry import Told, told
 from mlsecops.loading.verdict import Examination
-from mlsecops.loading.watch import Notify, Watch, require_not_isolated
 from mlsecops.provenance import Digest, Entry, Isolation, Manifest
-from mlsecops.provenance.hashing import hash_files
+from mlsecops.provenance.files.hashing import hash_files
 from mlsecops.signing import (
     SignedModel,
     TrustPolicy,

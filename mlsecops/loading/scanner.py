@@ -14,30 +14,30 @@ from typing import Final
 from mlsecops.errors import ContentRefused, MissingExtra, UsageError
 from mlsecops.findings import Finding, Severity
 from mlsecops.loading.allowed import pickle_globals
-from mlsecops.loading.beside import beside_findings, tensor_data
-from mlsecops.loading.companions import examine_companion
-from mlsecops.loading.formats import Format, detect, require_agreement
-from mlsecops.loading.gguf_file import examine_gguf
-from mlsecops.loading.hdf5_file import examine_hdf5
-from mlsecops.loading.keras_file import examine_keras
-from mlsecops.loading.limits import Limits
-from mlsecops.loading.numpy_file import examine_npy, examine_npz
-from mlsecops.loading.onnx_file import examine_onnx
-from mlsecops.loading.pickle_file import (
+from mlsecops.loading.detection import Format, detect, require_agreement
+from mlsecops.loading.formats.companions import examine_companion
+from mlsecops.loading.formats.external_data import beside_findings, tensor_data
+from mlsecops.loading.formats.gguf import examine_gguf
+from mlsecops.loading.formats.hdf5 import examine_hdf5
+from mlsecops.loading.formats.keras import examine_keras
+from mlsecops.loading.formats.numpy import examine_npy, examine_npz
+from mlsecops.loading.formats.onnx import examine_onnx
+from mlsecops.loading.formats.pickles import (
     examine_joblib,
     examine_pickle,
     examine_torch,
     examine_torch_legacy,
 )
-from mlsecops.loading.safetensors_file import examine_safetensors
-from mlsecops.loading.savedmodel_file import examine_savedmodel
-from mlsecops.loading.skops_file import examine_skops
+from mlsecops.loading.formats.safetensors import examine_safetensors
+from mlsecops.loading.formats.savedmodel import examine_savedmodel
+from mlsecops.loading.formats.skops import examine_skops
+from mlsecops.loading.formats.tflite import examine_tflite
+from mlsecops.loading.limits import Limits
+from mlsecops.loading.nested_archives import MOST_NESTED, unpacked
 from mlsecops.loading.snapshot import Source, opened
-from mlsecops.loading.tflite_file import examine_tflite
-from mlsecops.loading.unpack import MOST_NESTED, unpacked
 from mlsecops.loading.verdict import Examination, Unchecked, Verdict, join, refusal
-from mlsecops.provenance.opening import followed
-from mlsecops.provenance.tree import list_tree
+from mlsecops.provenance.files.opening import followed
+from mlsecops.provenance.files.tree import list_tree
 
 _DATA: Final[dict[Format, Callable[[Source, Limits], Examination]]] = {
     Format.SAFETENSORS: examine_safetensors,

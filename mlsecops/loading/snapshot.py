@@ -15,9 +15,9 @@ from typing import BinaryIO, Final
 
 from mlsecops.errors import UsageError
 from mlsecops.loading.limits import Limits
-from mlsecops.loading.tiers import TIERS, Held, Tier, hold
+from mlsecops.loading.snapshot_tiers import TIERS, Held, Tier, hold
 from mlsecops.provenance import Digest
-from mlsecops.provenance.hashing import open_regular
+from mlsecops.provenance.files.hashing import open_regular
 
 __all__ = ["TIERS", "Snapshot", "Source", "Tier", "opened", "snapshot"]
 

@@ -14,34 +14,41 @@ answers tell less to whoever would copy the model.
 
 from __future__ import annotations
 
+from mlsecops.drift.baseline import Baseline
+from mlsecops.drift.change_detection import Adwin, ChangeDetector, Cusum, PageHinkley
+from mlsecops.drift.feature_outliers import FeatureAnomalies
+from mlsecops.drift.histograms import Layout, Profile
+from mlsecops.drift.joint_drift import JointDrift
+from mlsecops.drift.loss_estimation import LossEstimator
+from mlsecops.drift.outliers import Anomalies
+from mlsecops.drift.performance_estimation import Calibration, Estimate
+from mlsecops.drift.quantile_sketch import Sketch
+from mlsecops.drift.rolling_window import Window
+from mlsecops.drift.tests import DriftReport, FeatureDrift
+from mlsecops.extraction.detector import ExtractionDetector
+from mlsecops.extraction.linkage import Resemblance
+from mlsecops.extraction.output_perturbation import (
+    LabelOnly,
+    Output,
+    ReverseSigmoid,
+    Rounded,
+    TopK,
+    hardened,
+)
+from mlsecops.extraction.prada import PradaDetector
+from mlsecops.extraction.stores import LocalTrails, RedisTrails, Trails
 from mlsecops.monitoring.accuracy import AccuracyChange, AccuracyPoint
-from mlsecops.monitoring.alerting import DEFAULT_RULES, Rule
-from mlsecops.monitoring.anomalies import Anomalies
-from mlsecops.monitoring.baseline import Baseline
-from mlsecops.monitoring.calibration import Calibration, Estimate
-from mlsecops.monitoring.captured import Captured
-from mlsecops.monitoring.changes import Adwin, ChangeDetector, Cusum, PageHinkley
+from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, Rule
+from mlsecops.monitoring.alerts.rules_file import load_rules, rule_from_dict, rule_to_dict
+from mlsecops.monitoring.alerts.sinks import AlertmanagerSink, EventSink, LogSink, WebhookSink
+from mlsecops.monitoring.capture import Captured
 from mlsecops.monitoring.clients import ClientState
-from mlsecops.monitoring.drift import DriftReport, FeatureDrift
-from mlsecops.monitoring.embedding import JointDrift
-from mlsecops.monitoring.extraction import ExtractionDetector
-from mlsecops.monitoring.features import FeatureAnomalies
-from mlsecops.monitoring.guards import Guard, InputGuard, IsolationGuard, RateLimit
-from mlsecops.monitoring.losses import LossEstimator
+from mlsecops.monitoring.decorator import Monitored, WatchedCall, Watching, monitored
+from mlsecops.monitoring.guards.guards import Guard, InputGuard, IsolationGuard, RateLimit
+from mlsecops.monitoring.guards.quotas import Quota
 from mlsecops.monitoring.monitor import Monitor, MonitorState
-from mlsecops.monitoring.monitored import Monitored, WatchedCall, Watching, monitored
-from mlsecops.monitoring.outputs import LabelOnly, Output, ReverseSigmoid, Rounded, TopK, hardened
-from mlsecops.monitoring.prada import PradaDetector
-from mlsecops.monitoring.profile import Layout, Profile
-from mlsecops.monitoring.quotas import Quota
-from mlsecops.monitoring.readings import Detector, Observed, Reading
-from mlsecops.monitoring.recent import Window
-from mlsecops.monitoring.resemblance import Resemblance
-from mlsecops.monitoring.rules import load_rules, rule_from_dict, rule_to_dict
-from mlsecops.monitoring.sharing import LocalTrails, RedisTrails, Trails
-from mlsecops.monitoring.sinks import AlertmanagerSink, EventSink, LogSink, WebhookSink
-from mlsecops.monitoring.sketch import Sketch
-from mlsecops.monitoring.telemetry import METRICS, Metric
+from mlsecops.monitoring.telemetry.metrics import METRICS
+from mlsecops.readings import Detector, Metric, Observed, Reading
 
 __all__ = [
     "DEFAULT_RULES",

@@ -17,7 +17,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mlsecops.monitoring.changes import Adwin
+from mlsecops.drift.change_detection import Adwin
 
 __all__ = ["Accuracy", "AccuracyChange", "AccuracyPoint", "describe"]
 

@@ -11,23 +11,24 @@ from typing import Any, Final
 
 import numpy as np
 
+from mlsecops._bounded_map import BoundedMap
+from mlsecops.drift.baseline import Baseline
+from mlsecops.drift.rolling_window import Window
 from mlsecops.findings import Alert
-from mlsecops.monitoring import telemetry
 from mlsecops.monitoring.accuracy import AccuracyChange, AccuracyPoint
-from mlsecops.monitoring.alerting import Alerting
-from mlsecops.monitoring.baseline import Baseline
-from mlsecops.monitoring.batching import TABLE_ROWS, Gathering, Table, alike, stacked
-from mlsecops.monitoring.captured import Captures
-from mlsecops.monitoring.clients import BoundedMap, ClientState, Rate
-from mlsecops.monitoring.exported import Exported
-from mlsecops.monitoring.instruments import Series
-from mlsecops.monitoring.names import bounded
-from mlsecops.monitoring.performance import Performance
-from mlsecops.monitoring.readings import Detector, Observed, Reading
-from mlsecops.monitoring.recent import Window
-from mlsecops.monitoring.ring import Event, Label
-from mlsecops.monitoring.traffic import Answer, Reader
-from mlsecops.monitoring.watch import Watch
+from mlsecops.monitoring.alerts.metric_rules import Exported
+from mlsecops.monitoring.alerts.rules import Alerting
+from mlsecops.monitoring.baseline_detector import Watch
+from mlsecops.monitoring.batches import TABLE_ROWS, Gathering, Table, alike, stacked
+from mlsecops.monitoring.call_reader import Answer, Reader
+from mlsecops.monitoring.capture import Captures
+from mlsecops.monitoring.clients import ClientState, Rate
+from mlsecops.monitoring.identifier_length import bounded
+from mlsecops.monitoring.label_matching import Performance
+from mlsecops.monitoring.queue import Event, Label
+from mlsecops.monitoring.telemetry import metrics as telemetry
+from mlsecops.monitoring.telemetry.exporter import Series
+from mlsecops.readings import Detector, Observed, Reading
 
 __all__ = ["Aggregation"]
 

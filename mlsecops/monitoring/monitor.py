@@ -11,28 +11,27 @@ from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
+from mlsecops.drift.baseline import Baseline
+from mlsecops.drift.histograms import Profile
+from mlsecops.drift.rolling_window import Window
+from mlsecops.drift.tests import DriftReport
 from mlsecops.errors import UsageError
 from mlsecops.findings import Alert, Sink
-from mlsecops.monitoring import telemetry
 from mlsecops.monitoring.accuracy import AccuracyChange, AccuracyPoint
 from mlsecops.monitoring.aggregation import Aggregation
-from mlsecops.monitoring.alerting import Alerting, Rule
-from mlsecops.monitoring.baseline import Baseline
-from mlsecops.monitoring.batching import Pace
-from mlsecops.monitoring.captured import Captured, Captures
+from mlsecops.monitoring.alerts.metric_rules import Exported
+from mlsecops.monitoring.alerts.rules import Alerting, Rule
+from mlsecops.monitoring.batches import Pace
+from mlsecops.monitoring.call_reader import Reader
+from mlsecops.monitoring.capture import Captured, Captures
 from mlsecops.monitoring.clients import ClientState
 from mlsecops.monitoring.controls import ControlKind
-from mlsecops.monitoring.drift import DriftReport
-from mlsecops.monitoring.exported import Exported
-from mlsecops.monitoring.instruments import series_of
-from mlsecops.monitoring.names import bounded
-from mlsecops.monitoring.profile import Profile
-from mlsecops.monitoring.readings import Detector
-from mlsecops.monitoring.recent import Window
-from mlsecops.monitoring.ring import Event, Label, Ring
-from mlsecops.monitoring.telemetry import Metric
-from mlsecops.monitoring.traffic import Reader
+from mlsecops.monitoring.identifier_length import bounded
+from mlsecops.monitoring.queue import Event, Label, Ring
+from mlsecops.monitoring.telemetry import metrics as telemetry
+from mlsecops.monitoring.telemetry.exporter import series_of
 from mlsecops.monitoring.worker import Drained, worker
+from mlsecops.readings import Detector, Metric
 
 __all__ = ["Monitor", "MonitorState"]
 

@@ -14,12 +14,12 @@ from typing import Any, Final, TypeAlias
 from opentelemetry import trace
 
 from mlsecops.errors import CallRefused
-from mlsecops.monitoring import telemetry
-from mlsecops.monitoring.guards import Guard
+from mlsecops.monitoring.guards.guards import Guard
+from mlsecops.monitoring.identifier_length import bounded
 from mlsecops.monitoring.monitor import Monitor
-from mlsecops.monitoring.names import bounded
-from mlsecops.monitoring.ring import Event, held_bytes
-from mlsecops.monitoring.spans import Spanned, start_span
+from mlsecops.monitoring.queue import Event, held_bytes
+from mlsecops.monitoring.telemetry import metrics as telemetry
+from mlsecops.monitoring.telemetry.spans import Spanned, start_span
 
 __all__ = ["Pending", "Recorder", "Taps"]
 

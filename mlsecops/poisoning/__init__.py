@@ -8,11 +8,11 @@ looks for the cause inside a trained model. Both return a `report` of ranked sus
 detector's evidence, which never says "clean".
 """
 
-from mlsecops.poisoning.activations import detect_poisoning
+from mlsecops.poisoning.activation_clustering import detect_poisoning
 from mlsecops.poisoning.baseline import DatasetBaseline
-from mlsecops.poisoning.pictures import trigger_png
 from mlsecops.poisoning.report import PoisoningReport, Suspect, Trigger
 from mlsecops.poisoning.screening import screen_dataset
+from mlsecops.poisoning.trigger_images import trigger_png
 
 __all__ = [
     "DatasetBaseline",

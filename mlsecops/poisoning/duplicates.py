@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from mlsecops.poisoning.flat_rows import Rows, cut, every
 from mlsecops.poisoning.report import Suspect
-from mlsecops.poisoning.rows import Rows, cut, every
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,11 +11,11 @@ import numpy as np
 from mlsecops.errors import UsageError
 from mlsecops.findings import Finding, Severity
 from mlsecops.poisoning.baseline import DatasetBaseline
-from mlsecops.poisoning.contradiction import AGREED, agreement
-from mlsecops.poisoning.disagreement import label_suspects, outlier_suspects
 from mlsecops.poisoning.duplicates import conflicts, equal_rows, near_rows
+from mlsecops.poisoning.flat_rows import Rows, scaled
+from mlsecops.poisoning.label_noise import label_suspects, outlier_suspects
+from mlsecops.poisoning.neighbour_labels import AGREED, agreement
 from mlsecops.poisoning.report import PoisoningReport, Suspect, Trigger, ranked
-from mlsecops.poisoning.rows import Rows, scaled
 from mlsecops.poisoning.triggers import find_triggers
 from mlsecops.signing.verified import Verified
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from mlsecops.poisoning.causes import Cause, find_causes
-from mlsecops.poisoning.images import around, contrast, steps, windows
-from mlsecops.poisoning.linear import told_linearly
+from mlsecops.poisoning.flat_rows import Rows, cut, mean_of, some
+from mlsecops.poisoning.image_layout import around, contrast, steps, windows
+from mlsecops.poisoning.linear_model import told_linearly
+from mlsecops.poisoning.rare_values import shared_values
 from mlsecops.poisoning.report import Suspect, Trigger
-from mlsecops.poisoning.rows import Rows, cut, mean_of, some
-from mlsecops.poisoning.values import shared_values
+from mlsecops.poisoning.trigger_search import Cause, find_causes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

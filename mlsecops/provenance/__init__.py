@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from mlsecops.provenance.dataset import hash_dataset
     from mlsecops.provenance.digest import Digest, Isolation
     from mlsecops.provenance.entry import Diff, Entry
+    from mlsecops.provenance.files.stat_cache import StatCache
+    from mlsecops.provenance.files.tree import DEFAULT_IGNORE, SIGNATURE_NAME
     from mlsecops.provenance.graph import Lineage
     from mlsecops.provenance.lineage import TrainingRun, current_run, tracked, training_run
     from mlsecops.provenance.manifest import Manifest, hash_path
-    from mlsecops.provenance.stat_cache import StatCache
     from mlsecops.provenance.statement import Statement
-    from mlsecops.provenance.tree import DEFAULT_IGNORE, SIGNATURE_NAME
 
 _HOMES: Final = {
     "mlsecops.provenance.dataset": ("hash_dataset",),
@@ -31,9 +31,9 @@ _HOMES: Final = {
     "mlsecops.provenance.graph": ("Lineage",),
     "mlsecops.provenance.lineage": ("TrainingRun", "current_run", "tracked", "training_run"),
     "mlsecops.provenance.manifest": ("Manifest", "hash_path"),
-    "mlsecops.provenance.stat_cache": ("StatCache",),
+    "mlsecops.provenance.files.stat_cache": ("StatCache",),
     "mlsecops.provenance.statement": ("Statement",),
-    "mlsecops.provenance.tree": ("DEFAULT_IGNORE", "SIGNATURE_NAME"),
+    "mlsecops.provenance.files.tree": ("DEFAULT_IGNORE", "SIGNATURE_NAME"),
 }
 
 __all__ = [

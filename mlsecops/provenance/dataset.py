@@ -10,7 +10,7 @@ import os
 from concurrent.futures import Executor
 from typing import Any
 
-from mlsecops.provenance.content import ROWS_PER_ENTRY, content_entries
+from mlsecops.provenance.content.parts import ROWS_PER_ENTRY, content_entries
 from mlsecops.provenance.manifest import Manifest, hash_path
 
 __all__ = ["ROWS_PER_ENTRY", "hash_dataset"]

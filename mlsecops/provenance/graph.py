@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 
 from mlsecops.errors import MalformedBundle, UsageError
 from mlsecops.provenance.digest import SIZES, Digest
-from mlsecops.provenance.opening import open_regular
+from mlsecops.provenance.files.opening import open_regular
 from mlsecops.provenance.statement import SLSA_PROVENANCE, Statement, parse_object
 
 MAX_BUNDLE_BYTES: Final = 256 << 20

@@ -16,15 +16,15 @@ from typing import Any, Final
 
 from mlsecops._files import write_atomically
 from mlsecops.errors import DigestMismatch, FormatRefused, UsageError
+from mlsecops.provenance.content.rows import COLUMNS, part_of, told
 from mlsecops.provenance.digest import Digest
 from mlsecops.provenance.entry import Diff, Entry
 from mlsecops.provenance.exports import croissant, read_sha256sums, sha256sums
-from mlsecops.provenance.hashing import Cache, Progress
-from mlsecops.provenance.opening import open_regular
-from mlsecops.provenance.paths import read_path
-from mlsecops.provenance.rows import COLUMNS, part_of, told
-from mlsecops.provenance.shards import shard_name, shard_size_of, shard_span
-from mlsecops.provenance.tree import DEFAULT_IGNORE, ignore_paths
+from mlsecops.provenance.files.hashing import Cache, Progress
+from mlsecops.provenance.files.opening import open_regular
+from mlsecops.provenance.files.paths import read_path
+from mlsecops.provenance.files.shards import shard_name, shard_size_of, shard_span
+from mlsecops.provenance.files.tree import DEFAULT_IGNORE, ignore_paths
 
 __all__ = ["Diff", "Entry", "Manifest", "hash_path", "shard_name", "shard_span"]
 
@@ -158,7 +158,7 @@ class Manifest:
 
     def _of_data(self, data: Any) -> Manifest:
         """Manifest of a data set whose rows are cut where this one's are."""
-        from mlsecops.provenance.content import content_entries  # noqa: PLC0415 - files need none
+        from mlsecops.provenance.content.parts import content_entries  # noqa: PLC0415 - files need none
 
         parts = [part_of(entry.name) for entry in self.entries]
         stops = sorted({part[2] for part in parts if part is not None})

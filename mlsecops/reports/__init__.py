@@ -7,15 +7,12 @@ of them. Everything is a pure function of its input, escapes what it is given an
 """
 
 from mlsecops.reports.alert_rules import alert_rules
-from mlsecops.reports.architecture_page import architecture_files, architecture_page
-from mlsecops.reports.blueprint import CONTROLS, blueprint
-from mlsecops.reports.bom import bom_text, build_bom
-from mlsecops.reports.bom_lint import lint_bom
-from mlsecops.reports.bom_report import BomField, BomReport, FieldState
-from mlsecops.reports.bom_verify import verify_bom
-from mlsecops.reports.dashboard import grafana_dashboard
-from mlsecops.reports.dashboard_page import dashboard_files, dashboard_page
-from mlsecops.reports.diagram import (
+from mlsecops.reports.bom.build import bom_text, build_bom
+from mlsecops.reports.bom.lint import lint_bom
+from mlsecops.reports.bom.verification_report import BomField, BomReport, FieldState
+from mlsecops.reports.bom.verify import verify_bom
+from mlsecops.reports.diagram.blueprint import CONTROLS, blueprint
+from mlsecops.reports.diagram.model import (
     Architecture,
     Boundary,
     Control,
@@ -25,15 +22,18 @@ from mlsecops.reports.diagram import (
     Flow,
     mermaid,
 )
-from mlsecops.reports.diagram_svg import architecture_svg
-from mlsecops.reports.index_page import Deliverable, index_page
+from mlsecops.reports.diagram.svg import architecture_svg
+from mlsecops.reports.diagram.threats import THREATS, Standing, Stride, Threat, standings
+from mlsecops.reports.grafana import grafana_dashboard
 from mlsecops.reports.junit import junit_xml
-from mlsecops.reports.picture import Picture
+from mlsecops.reports.pages.architecture import architecture_files, architecture_page
+from mlsecops.reports.pages.dashboard import dashboard_files, dashboard_page
+from mlsecops.reports.pages.index import Deliverable, index_page
+from mlsecops.reports.pages.robustness import robustness_page
+from mlsecops.reports.pages.robustness_plots import class_picture, curve_picture, gallery_picture
+from mlsecops.reports.rendering.svg_picture import Picture
 from mlsecops.reports.report import judgement_findings, markdown_report
-from mlsecops.reports.robustness_page import robustness_page
-from mlsecops.reports.robustness_plots import class_picture, curve_picture, gallery_picture
 from mlsecops.reports.sarif import sarif_log
-from mlsecops.reports.threats import THREATS, Standing, Stride, Threat, standings
 
 __all__ = [
     "CONTROLS",

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from mlsecops.errors import UsageError
-from mlsecops.monitoring.alerting import DEFAULT_RULES, Rule, alert_name
+from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, Rule, alert_name
 
 _WINDOW: Final = re.compile(r"[1-9][0-9]*(?:ms|s|m|h|d)")
 _BRACES: Final = '{{ "{{" }}'

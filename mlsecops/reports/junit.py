@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mlsecops.findings import Finding, Severity
-from mlsecops.reports.markup import Markup, tag
 from mlsecops.reports.redaction import shown
+from mlsecops.reports.rendering.markup import Markup, tag
 
 _MESSAGE = 1000
 

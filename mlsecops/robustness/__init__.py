@@ -12,21 +12,21 @@ draw.
 """
 
 from mlsecops._intervals import Interval, clopper_pearson
-from mlsecops.robustness.apgd import APGD
-from mlsecops.robustness.attacks import FGSM, PGD, suite
-from mlsecops.robustness.base import Attack
-from mlsecops.robustness.breakdown import Breakdown, Case, by_class, worst_cases
-from mlsecops.robustness.corruptions import Corruption, Noise
+from mlsecops.adapters.endpoint import Endpoint
+from mlsecops.robustness.adversarial_training import Hardening, harden
+from mlsecops.robustness.attacks.apgd import APGD
+from mlsecops.robustness.attacks.base import Attack
+from mlsecops.robustness.attacks.corruptions import Corruption, Noise
+from mlsecops.robustness.attacks.gradient import FGSM, PGD, suite
+from mlsecops.robustness.attacks.hopskipjump import HopSkipJump
+from mlsecops.robustness.attacks.square import Square
+from mlsecops.robustness.attacks.tabular import Table
 from mlsecops.robustness.curve import Curve, accuracy_curve
-from mlsecops.robustness.endpoint import Endpoint
-from mlsecops.robustness.evaluation import evaluate_robustness
+from mlsecops.robustness.evaluation.evaluate import evaluate_robustness
 from mlsecops.robustness.gate import Gate, Judgement, Reading
-from mlsecops.robustness.hardening import Hardening, harden
-from mlsecops.robustness.hopskipjump import HopSkipJump
+from mlsecops.robustness.per_class import Breakdown, Case, by_class, worst_cases
+from mlsecops.robustness.randomized_smoothing import Certificate, certify
 from mlsecops.robustness.report import ROBUSTNESS_PREDICATE, Check, Figure, RobustnessReport
-from mlsecops.robustness.smoothing import Certificate, certify
-from mlsecops.robustness.square import Square
-from mlsecops.robustness.table import Table
 
 __all__ = [
     "APGD",

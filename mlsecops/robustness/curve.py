@@ -11,14 +11,14 @@ import numpy as np
 
 from mlsecops.adapters import adapt
 from mlsecops.errors import UsageError
-from mlsecops.robustness.evaluation import evaluate_robustness
+from mlsecops.robustness.evaluation.evaluate import evaluate_robustness
 from mlsecops.robustness.report import Figure, Outcomes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mlsecops.robustness.ball import Bounds
-    from mlsecops.robustness.base import Attack
+    from mlsecops.robustness.attacks.ball import Bounds
+    from mlsecops.robustness.attacks.base import Attack
 
 __all__ = ["Curve", "accuracy_curve"]
 

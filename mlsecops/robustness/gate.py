@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from mlsecops._intervals import Interval
 from mlsecops.errors import GateFailed, GateInconclusive, UsageError
-from mlsecops.robustness.regression import changes, incomparable
+from mlsecops.robustness.evaluation.comparison import changes, incomparable
 
 if TYPE_CHECKING:
-    from mlsecops.robustness.regression import Change
+    from mlsecops.robustness.evaluation.comparison import Change
     from mlsecops.robustness.report import Figure, RobustnessReport
 
 __all__ = ["Gate", "GateVerdict", "Judgement", "Reading"]

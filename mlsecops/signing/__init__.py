@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from mlsecops._lazy import lazy_face
 
 if TYPE_CHECKING:
-    from mlsecops.provenance.tree import SIGNATURE_NAME
+    from mlsecops.provenance.files.tree import SIGNATURE_NAME
     from mlsecops.signing.authority import http_authority
     from mlsecops.signing.bundle import Bundle, read_bundle
     from mlsecops.signing.detached import sign_detached, verify_detached
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mlsecops.signing.verifier import Verifier
 
 _HOMES: Final = {
-    "mlsecops.provenance.tree": ("SIGNATURE_NAME",),
+    "mlsecops.provenance.files.tree": ("SIGNATURE_NAME",),
     "mlsecops.signing.bundle": ("Bundle", "read_bundle"),
     "mlsecops.signing.detached": ("sign_detached", "verify_detached"),
     "mlsecops.signing.envelope": ("Envelope", "Signature"),

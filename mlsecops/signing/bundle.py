@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import serialization
 
 from mlsecops._files import write_atomically
 from mlsecops.errors import MalformedBundle, SignatureMissing
-from mlsecops.provenance.hashing import open_regular
+from mlsecops.provenance.files.hashing import open_regular
 from mlsecops.provenance.statement import parse_object
 from mlsecops.signing.certificates import read_certificate
 from mlsecops.signing.envelope import IN_TOTO, Envelope, Signature

@@ -24,9 +24,9 @@ from mlsecops.errors import (
     UsageError,
 )
 from mlsecops.provenance.digest import Digest
-from mlsecops.provenance.hashing import hash_file
+from mlsecops.provenance.files.hashing import hash_file
+from mlsecops.provenance.files.opening import followed
 from mlsecops.provenance.manifest import hash_path
-from mlsecops.provenance.opening import followed
 from mlsecops.signing.bundle import read_bundle
 from mlsecops.signing.keys import PublicKey, Signer
 from mlsecops.signing.policy import TrustPolicy

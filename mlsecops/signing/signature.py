@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlsecops.errors import MLSecOpsWarning, UsageError
-from mlsecops.provenance.hashing import Progress
+from mlsecops.provenance.files.hashing import Progress
+from mlsecops.provenance.files.opening import followed
+from mlsecops.provenance.files.tree import DEFAULT_IGNORE, SIGNATURE_NAME
 from mlsecops.provenance.manifest import Manifest, hash_path
-from mlsecops.provenance.opening import followed
 from mlsecops.provenance.statement import Statement
-from mlsecops.provenance.tree import DEFAULT_IGNORE, SIGNATURE_NAME
 from mlsecops.signing.bundle import Bundle
 from mlsecops.signing.envelope import Envelope
 from mlsecops.signing.keys import Signer
@@ -21,7 +21,7 @@ from mlsecops.signing.oms import build_payload
 from mlsecops.signing.timestamps import Authority, request_timestamp
 
 if TYPE_CHECKING:
-    from mlsecops.provenance.stat_cache import StatCache  # SQLite is for those who use it
+    from mlsecops.provenance.files.stat_cache import StatCache  # SQLite is for those who use it
 
 
 def bundle_path(path: str | os.PathLike[str]) -> Path:

@@ -18,7 +18,7 @@ from mlsecops.signing.verified import SignedModel, Verified
 from mlsecops.signing.verifier import Verifier
 
 if TYPE_CHECKING:
-    from mlsecops.provenance.stat_cache import StatCache  # SQLite is for those who use it
+    from mlsecops.provenance.files.stat_cache import StatCache  # SQLite is for those who use it
 
 
 def verify(

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from mlsecops.adapters import memory
-from mlsecops.adapters.memory import Memory, forget
+from mlsecops.loading import memory
+from mlsecops.loading.memory import Memory, forget
 
 
 def test_pieces_do_not_overlap_and_are_aligned() -> None:

@@ -17,11 +17,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlsecops.llm.characters import fold
-from mlsecops.llm.encodings import readings
-from mlsecops.llm.phrases import TOOL_DEMANDS
-from mlsecops.llm.scenes import _COUNTING, _FILING
-from mlsecops.llm.tasks import _PHRASES
+from mlsecops.llm.redteam.jailbreak_phrases import TOOL_DEMANDS
+from mlsecops.llm.redteam.scenes import _COUNTING, _FILING
+from mlsecops.llm.redteam.tasks import _PHRASES
+from mlsecops.llm.text.encodings import readings
+from mlsecops.llm.text.unicode import fold
 
 REFUSAL = "I cannot help with that."
 BACKLOG = 256

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlsecops.drift.array_files import pack, unpack
 from mlsecops.errors import ModelIsolated
 from mlsecops.findings import Alert
-from mlsecops.monitoring.packing import pack, unpack
 
 Floats = NDArray[np.float64]
 

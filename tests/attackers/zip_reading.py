@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from mlsecops.loading import Limits
-from mlsecops.loading.archive import archive
+from mlsecops.loading.containers.zip_archive import archive
 from mlsecops.loading.snapshot import Source
 
 

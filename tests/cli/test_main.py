@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 import mlsecops
-from mlsecops.cli import hash as hashing
 from mlsecops.cli import main, terminal
 from mlsecops.cli.main import COMMANDS
+from mlsecops.cli.signing import hash as hashing
 from mlsecops.errors import MissingExtra
 from tests.attackers.loading import safetensors_bytes, tensor
 from tests.cli.conftest import Command
@@ -185,7 +185,8 @@ def test_a_reader_that_went_away_is_no_traceback(tmp_path: Path) -> None:
 
 WAITING = """
 import sys, time
-from mlsecops.cli import hash, main
+from mlsecops.cli import main
+from mlsecops.cli.signing import hash
 hash.run = lambda options: (print("ready", flush=True), time.sleep(60))
 sys.exit(main(["hash", "x"]))
 """

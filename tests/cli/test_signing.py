@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mlsecops.cli import keygen
+from mlsecops.cli.signing import keygen
 from mlsecops.provenance import hash_path
 from mlsecops.signing import Signer
 from tests.cli.conftest import Command, Release, tamper

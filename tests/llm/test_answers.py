@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlsecops.llm.answers import Answer, ToolRequest, Unreadable, completion, message
+from mlsecops.llm.redteam.answers import Answer, ToolRequest, Unreadable, completion, message
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),

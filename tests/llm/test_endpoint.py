@@ -13,8 +13,8 @@ import pytest
 
 from mlsecops.errors import UsageError
 from mlsecops.llm import Attempt, Caps, ChatEndpoint, draw_attempts
-from mlsecops.llm.budget import Ledger, Usage
-from mlsecops.llm.target import Asked
+from mlsecops.llm.redteam.budget import Ledger, Usage
+from mlsecops.llm.redteam.target import Asked
 from tests.attackers.llm_servers import (
     Reply,
     Serving,

@@ -12,7 +12,7 @@ from mlsecops.findings import Alert, Severity
 from mlsecops.incident import Incident, Playbook
 from mlsecops.incident.guidance import instructions, kind_of
 from mlsecops.llm import Alarm, Policy, detect_injection, prompt_guard
-from mlsecops.llm.telemetry import digest_of
+from mlsecops.llm.guard.telemetry import digest_of
 from mlsecops.monitoring import monitored
 from mlsecops.provenance import Digest
 from mlsecops.registry import Registry

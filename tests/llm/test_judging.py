@@ -9,8 +9,8 @@ from scipy.stats import hypergeom
 
 from mlsecops.errors import GateFailed, GateInconclusive, UsageError
 from mlsecops.llm import Attempt, Campaign, ClassFigure, Expectation, FuzzGate, Result
-from mlsecops.llm.attempts import Outcome
-from mlsecops.llm.results import earlier_figures
+from mlsecops.llm.redteam.attempts import Outcome
+from mlsecops.llm.redteam.results import earlier_figures
 
 
 def campaign(**classes: Sequence[Outcome]) -> Campaign:

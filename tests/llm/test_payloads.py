@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from mlsecops.errors import UsageError
 from mlsecops.llm import FAMILIES, Answer, Attempt, draw_attempts, payloads
-from mlsecops.llm.attempts import Expectation
-from mlsecops.llm.mutators import _HOMOGLYPHS, MUTATORS
-from mlsecops.llm.payloads import _proves_something
-from mlsecops.llm.scoring import judged
+from mlsecops.llm.redteam.attempts import Expectation
+from mlsecops.llm.redteam.generator import _proves_something
+from mlsecops.llm.redteam.mutators import _HOMOGLYPHS, MUTATORS
+from mlsecops.llm.redteam.scoring import judged
 from tests.attackers.llm_servers import REFUSAL, echo, echo_all, refuse, vulnerable
 
 EACH = len(FAMILIES)

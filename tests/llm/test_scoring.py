@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from mlsecops.llm import Answer, Attempt, Expectation, ToolRequest
-from mlsecops.llm.scoring import judged
+from mlsecops.llm.redteam.scoring import judged
 
 CANARY = "bdfghkmnqrvwzbdf"
 

@@ -77,7 +77,7 @@ def test_a_flagged_prompt_is_an_event_with_a_digest_and_no_text(seen: Seen) -> N
     [event] = ended(seen)
     assert event.name == "mlsecops.llm.prompt.flagged"
     assert event.attributes["mlsecops.llm.text.digest"] == telemetry.digest_of(ORDER)
-    assert event.attributes["mlsecops.llm.injection.signals"][0] == "override"
+    assert event.attributes["mlsecops.llm.guard.injection_detector.signals"][0] == "override"
     assert "SECRET" not in str(dict(event.attributes))
 
 

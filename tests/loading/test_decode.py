@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlsecops.adapters import sklearn_files
 from mlsecops.errors import (
     DigestMismatch,
     FormatRefused,
@@ -15,6 +14,7 @@ from mlsecops.errors import (
     UsageError,
 )
 from mlsecops.loading import SecureLoader
+from mlsecops.loading.readers import pickle_reader
 from mlsecops.signing import Signer, TrustPolicy, sign
 from tests.attackers import loading as attack
 
@@ -85,14 +85,14 @@ def test_a_name_that_the_check_did_not_find_is_not_imported(
     WRITERS[name](estimator, file)
     names = {"joblib.numpy_pickle.NumpyArrayWrapper"} if name.endswith("joblib") else set()
     with pytest.raises(UnsafeContent, match="did not find"):
-        sklearn_files.read_pickle(str(file), names=names)
+        pickle_reader.read_pickle(str(file), names=names)
 
 
 def test_a_pickle_that_calls_is_stopped_by_the_reader_alone(tmp_path: Any) -> None:
     for name, data in attack.pickles_that_run_code(tmp_path / "ran").items():
         (tmp_path / "m.pkl").write_bytes(data)
         with pytest.raises((UnsafeContent, FormatRefused)):
-            sklearn_files.read_pickle(str(tmp_path / "m.pkl"), names={"collections.OrderedDict"})
+            pickle_reader.read_pickle(str(tmp_path / "m.pkl"), names={"collections.OrderedDict"})
         assert not (tmp_path / "ran").exists(), name
 
 
@@ -105,7 +105,7 @@ def test_an_object_array_in_joblibs_file_is_bound_to_the_same_list(tmp_path: Any
     joblib.dump(array, tmp_path / "m.joblib")
     wrapper = {"joblib.numpy_pickle.NumpyArrayWrapper", "numpy.ndarray", "numpy.dtype"}
     with pytest.raises((UnsafeContent, FormatRefused)):
-        sklearn_files.read_pickle(str(tmp_path / "m.joblib"), names=wrapper)
+        pickle_reader.read_pickle(str(tmp_path / "m.joblib"), names=wrapper)
     assert not (tmp_path / "ran").exists()
 
 
@@ -118,7 +118,7 @@ def test_a_pickle_may_not_refer_outside(tmp_path: Any) -> None:
     Outside(held).dump([1])
     (tmp_path / "m.pkl").write_bytes(held.getvalue())
     with pytest.raises(UnsafeContent, match="outside of itself"):
-        sklearn_files.read_pickle(str(tmp_path / "m.pkl"), names=())
+        pickle_reader.read_pickle(str(tmp_path / "m.pkl"), names=())
 
 
 def scripted() -> Any:

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("h5py")
 
 from mlsecops.loading import Limits, Verdict, scan
-from mlsecops.loading.apart import _desk
+from mlsecops.loading.sandbox.worker import _desk
 from tests.attackers.model_folders import endless_h5, hostile_hdf5, weights, whole_h5
 
 
@@ -84,7 +84,7 @@ def test_an_interrupted_question_leaves_no_answer_for_the_next(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("mlsecops.loading.apart._Child._status", interrupt)
+        patch.setattr("mlsecops.loading.sandbox.worker._Child._status", interrupt)
         with pytest.raises(KeyboardInterrupt):
             scan(endless, limits=Limits(seconds=1))
     assert _desk._child is None

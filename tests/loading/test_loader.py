@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlsecops.adapters import torch_files
 from mlsecops.errors import (
     ChangedDuringLoad,
     DigestMismatch,
@@ -26,6 +25,7 @@ from mlsecops.errors import (
     UsageError,
 )
 from mlsecops.loading import Limits, SecureLoader, loader
+from mlsecops.loading.readers import torch_reader
 from mlsecops.loading.snapshot import snapshot
 from mlsecops.provenance import Digest
 from mlsecops.signing import Signer, TrustPolicy, sign
@@ -259,7 +259,7 @@ def test_a_file_that_grows_while_it_is_copied_is_refused(folder: Any, monkeypatc
         values[6] -= 10
         return os.stat_result(values)
 
-    monkeypatch.setattr("mlsecops.loading.tiers.os.fstat", stale)
+    monkeypatch.setattr("mlsecops.loading.snapshot_tiers.os.fstat", stale)
     options = {"tier": "sealed", "algorithm": "sha256", "limits": Limits()}
     with pytest.raises(ChangedDuringLoad), snapshot({"m": str(file)}, **options):
         pass
@@ -268,7 +268,7 @@ def test_a_file_that_grows_while_it_is_copied_is_refused(folder: Any, monkeypatc
 def test_without_sealed_memory_a_private_copy_is_used_and_said(
     folder: Any, trusting: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("mlsecops.loading.tiers.can_seal", lambda: False)
+    monkeypatch.setattr("mlsecops.loading.snapshot_tiers.can_seal", lambda: False)
     loaded = trusting().load(folder)
     assert loaded.tier == "private-copy"
     assert same(loaded.model, network().state_dict())
@@ -409,7 +409,7 @@ def test_names_outside_torchs_own_list_are_resolved_only_when_allowed(tmp_path: 
     file = tmp_path / "m.pt"
     torch.save({"a": 1}, file)
     with pytest.raises(UsageError, match="cannot import"):
-        torch_files.read_torch(str(file), device="cpu", legacy=False, names=["no.such.Name"])
+        torch_reader.read_torch(str(file), device="cpu", legacy=False, names=["no.such.Name"])
     assert "no" not in sys.modules
 
 

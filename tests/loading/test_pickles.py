@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mlsecops.errors import FormatRefused, LimitExceeded
 from mlsecops.loading import Limits, scan
 from mlsecops.loading.allowed import pickle_globals
-from mlsecops.loading.pickles import Walker
+from mlsecops.loading.pickle_vm.walker import Walker
 from tests.attackers import loading as attack
 
 

@@ -14,7 +14,7 @@ import pytest
 from mlsecops.cli import main
 from mlsecops.errors import FormatRefused, LimitExceeded, MissingExtra, UsageError
 from mlsecops.loading import scan
-from mlsecops.loading.quarantine import convert
+from mlsecops.loading.convert import convert
 
 landlock = pytest.importorskip("py_landlock")
 pytest.importorskip("pyseccomp")
@@ -93,7 +93,7 @@ def test_nothing_is_unpickled_by_a_process_that_is_not_confined(
         "seccomp": "import pyseccomp; pyseccomp.SyscallFilter.load = lambda self: None",
     }
     source, target = os.open(file, os.O_RDONLY), os.memfd_create("out")
-    code = "import mlsecops.adapters.quarantine_child as child, sys; " + broken[left_out]
+    code = "import mlsecops.loading.sandbox.convert_main as child, sys; " + broken[left_out]
     words = ["joblib", str(source), str(target), str(1 << 30)]
     done = subprocess.run(
         [sys.executable, "-c", f"{code}; child.main()", *words],

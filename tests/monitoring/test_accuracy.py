@@ -8,7 +8,7 @@ import pytest
 from mlsecops.findings import Alert
 from mlsecops.monitoring import monitored
 from mlsecops.monitoring.accuracy import Accuracy
-from mlsecops.monitoring.performance import Performance
+from mlsecops.monitoring.label_matching import Performance
 
 STEADY = [0.92] * 1500
 

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from mlsecops._bounded_map import BoundedMap
 from mlsecops.errors import UsageError
 from mlsecops.findings import Alert, Severity
 from mlsecops.monitoring import (
@@ -16,9 +17,8 @@ from mlsecops.monitoring import (
     monitored,
     telemetry,
 )
-from mlsecops.monitoring.alerting import Alerting
-from mlsecops.monitoring.clients import BoundedMap
-from mlsecops.monitoring.performance import Performance
+from mlsecops.monitoring.alerts.rules import Alerting
+from mlsecops.monitoring.label_matching import Performance
 from mlsecops.provenance.digest import Digest
 from tests.attackers.monitoring import broken_sink, inverted, uniform_thief
 

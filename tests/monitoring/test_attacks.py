@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from mlsecops.monitoring import Baseline, Quota, monitored, telemetry
-from mlsecops.monitoring.instruments import collected
-from mlsecops.monitoring.names import bounded
-from mlsecops.monitoring.watch import Watch
+from mlsecops.monitoring.baseline_detector import Watch
+from mlsecops.monitoring.identifier_length import bounded
+from mlsecops.monitoring.telemetry.exporter import collected
 from tests.attackers.monitoring import endless_names, flood
 
 ANSWER = np.array([0.9, 0.1])

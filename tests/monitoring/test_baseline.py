@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
 from mlsecops import Signer, TrustPolicy, sign
+from mlsecops.drift.array_files import pack, unpack
 from mlsecops.errors import (
     ContentRefused,
     DigestMismatch,
@@ -19,7 +20,6 @@ from mlsecops.errors import (
     VerificationError,
 )
 from mlsecops.monitoring import Baseline, Profile
-from mlsecops.monitoring.packing import pack, unpack
 from tests.attackers.monitoring import flipped, forged, wrapped_counts
 from tests.monitoring.conftest import Digits
 
@@ -197,7 +197,7 @@ def test_file_larger_than_the_limit_is_refused_before_it_is_parsed(
     baseline: Baseline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = baseline.save(tmp_path / "b")
-    monkeypatch.setattr("mlsecops.monitoring.packing.MAX_BYTES", 100)
+    monkeypatch.setattr("mlsecops.drift.array_files.MAX_BYTES", 100)
     with pytest.raises(ContentRefused, match="at most 100 bytes"):
         Baseline.load(path)
 

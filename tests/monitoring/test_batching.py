@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlsecops.monitoring.batching import TABLE_ROWS, Pace, alike
-from mlsecops.monitoring.ring import Event
+from mlsecops.monitoring.batches import TABLE_ROWS, Pace, alike
+from mlsecops.monitoring.queue import Event
 
 
 def call(inputs: object) -> Event:

@@ -13,7 +13,7 @@ import pytest
 
 from mlsecops.errors import UsageError
 from mlsecops.monitoring import monitored
-from mlsecops.monitoring.ring import Event, Ring
+from mlsecops.monitoring.queue import Event, Ring
 
 WHO: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
 KINDS = ("plain", "coroutine", "generator", "async generator")

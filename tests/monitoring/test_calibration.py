@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mlsecops.drift.array_files import pack, unpack
 from mlsecops.errors import FormatRefused, UsageError
 from mlsecops.monitoring import Baseline, Calibration
-from mlsecops.monitoring.packing import pack, unpack
 from tests.monitoring.conftest import Digits
 
 Floats = np.ndarray

@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import ks_2samp, wasserstein_distance
 
-from mlsecops.monitoring import Baseline
-from mlsecops.monitoring.distances import (
+from mlsecops.drift.distances import (
     exact_ks,
     jensen_shannon,
     population_stability,
     wasserstein,
     weighted_ks,
 )
+from mlsecops.monitoring import Baseline
 
 samples = st.lists(
     st.floats(-1e6, 1e6) | st.sampled_from([0.0, 1.0, -0.0, float("inf"), float("-inf")]),

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mlsecops.drift.array_files import pack, unpack
 from mlsecops.errors import FormatRefused, UsageError
 from mlsecops.monitoring import Baseline
-from mlsecops.monitoring.packing import pack, unpack
 
 
 def drawn(seed: int, rows: int, *, correlation: float = 0.0, features: int = 4) -> np.ndarray:

@@ -10,6 +10,8 @@ import pytest
 from scipy.stats import shapiro
 
 from mlsecops.errors import FormatRefused, UsageError
+from mlsecops.extraction.client_history import Trail
+from mlsecops.extraction.prada import shapiro_wilk
 from mlsecops.findings import Severity
 from mlsecops.monitoring import (
     ExtractionDetector,
@@ -19,9 +21,7 @@ from mlsecops.monitoring import (
     Rule,
     monitored,
 )
-from mlsecops.monitoring.prada import shapiro_wilk
-from mlsecops.monitoring.readings import Reading
-from mlsecops.monitoring.trails import Trail
+from mlsecops.readings import Reading
 from tests.attackers.monitoring import (
     boundary_thief,
     flipped,

@@ -12,10 +12,10 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from mlsecops import Signer, TrustPolicy, sign
+from mlsecops.drift.array_files import pack, unpack
 from mlsecops.errors import DigestMismatch, FormatRefused, UsageError
 from mlsecops.findings import Alert
 from mlsecops.monitoring import FeatureAnomalies, monitored
-from mlsecops.monitoring.packing import pack, unpack
 from tests.attackers.monitoring import forged
 
 FPR = 0.02

@@ -8,10 +8,10 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from mlsecops import Signer, TrustPolicy, sign
+from mlsecops.drift.array_files import pack, unpack
+from mlsecops.drift.boosted_trees import Trees
 from mlsecops.errors import DigestMismatch, FormatRefused, MissingExtra, UsageError
 from mlsecops.monitoring import LossEstimator
-from mlsecops.monitoring.packing import pack, unpack
-from mlsecops.monitoring.trees import Trees
 from tests.attackers.monitoring import flipped
 
 

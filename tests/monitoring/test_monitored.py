@@ -17,7 +17,7 @@ import pytest
 
 from mlsecops.errors import UsageError
 from mlsecops.monitoring import Baseline, Observed, RateLimit, Reading, monitored
-from mlsecops.monitoring.ring import Event, Ring, held_bytes
+from mlsecops.monitoring.queue import Event, Ring, held_bytes
 from mlsecops.monitoring.worker import worker
 from tests.attackers.monitoring import BrokenDetector, flood
 

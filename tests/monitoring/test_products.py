@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlsecops.monitoring.products import ALONE, product
+from mlsecops.drift.matmul import ALONE, product
 
 
 @pytest.mark.parametrize(

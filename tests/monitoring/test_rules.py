@@ -23,7 +23,7 @@ from mlsecops.monitoring import (
     rule_to_dict,
     telemetry,
 )
-from mlsecops.monitoring.alerting import Alerting
+from mlsecops.monitoring.alerts.rules import Alerting
 from tests.attackers.monitoring import flood
 
 REFUSALS = {

@@ -27,7 +27,7 @@ from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogR
 from mlsecops.errors import UsageError
 from mlsecops.findings import Alert, Severity
 from mlsecops.monitoring import AlertmanagerSink, EventSink, LogSink, WebhookSink, monitored
-from mlsecops.monitoring.courier import Courier
+from mlsecops.monitoring.alerts.delivery import Courier
 from tests.conftest import program
 from tests.services import alertmanager, eventually, free_port
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlsecops.drift.array_files import pack, unpack
 from mlsecops.errors import ContentRefused, FormatRefused, MissingExtra, UsageError
 from mlsecops.monitoring import Baseline, Sketch
-from mlsecops.monitoring.packing import pack, unpack
 from tests.attackers.monitoring import flipped
 
 NAMES = ("a", "b")

@@ -7,8 +7,8 @@ import pytest
 
 from mlsecops.errors import UsageError
 from mlsecops.monitoring import Observed, Window, telemetry
-from mlsecops.monitoring.instruments import series_of
-from mlsecops.monitoring.watch import Watch
+from mlsecops.monitoring.baseline_detector import Watch
+from mlsecops.monitoring.telemetry.exporter import series_of
 from tests.monitoring.conftest import Digits
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from mlsecops.poisoning import screen_dataset
-from mlsecops.poisoning.causes import Cause, _at_least, _joined, _told, find_causes
-from mlsecops.poisoning.contradiction import AGREED, agreement
-from mlsecops.poisoning.images import around, steps, windows
-from mlsecops.poisoning.linear import told_linearly
+from mlsecops.poisoning.image_layout import around, steps, windows
+from mlsecops.poisoning.linear_model import told_linearly
+from mlsecops.poisoning.neighbour_labels import AGREED, agreement
+from mlsecops.poisoning.rare_values import shared_values
 from mlsecops.poisoning.screening import checked
-from mlsecops.poisoning.values import shared_values
+from mlsecops.poisoning.trigger_search import Cause, _at_least, _joined, _told, find_causes
 from tests.attackers.poisoning import (
     digits,
     faint,

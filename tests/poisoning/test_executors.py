@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from distributed import Client, LocalCluster
 
-from mlsecops.poisoning import blocks, detect_poisoning, screen_dataset
-from mlsecops.poisoning.rows import cut
+from mlsecops.poisoning import detect_poisoning, row_blocks, screen_dataset
+from mlsecops.poisoning.flat_rows import cut
 from tests.attackers.poisoning import Backdoored, digits, with_patch
 
 
@@ -42,7 +42,7 @@ def data() -> tuple[Any, Any, set[int]]:
 def test_the_report_is_the_same_wherever_its_blocks_ran(
     data: Any, pool: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlsecops.poisoning.rows.BLOCK", 64)  # several blocks a class
+    monkeypatch.setattr("mlsecops.poisoning.flat_rows.BLOCK", 64)  # several blocks a class
     x, y, patched = data
     with pool() as executor:
         assert screen_dataset(x, y, executor=executor) == screen_dataset(x, y)
@@ -51,15 +51,15 @@ def test_the_report_is_the_same_wherever_its_blocks_ran(
 
 
 def test_blocks_hold_each_row_once_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlsecops.poisoning.rows.BLOCK", 7)
+    monkeypatch.setattr("mlsecops.poisoning.flat_rows.BLOCK", 7)
     rows = np.arange(3, 45, 2)
     assert np.array_equal(np.concatenate(cut(rows)), rows)
     assert {len(block) for block in cut(rows)} == {7}
 
 
 def test_moments_of_blocks_are_those_of_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlsecops.poisoning.rows.BLOCK", 7)
+    monkeypatch.setattr("mlsecops.poisoning.flat_rows.BLOCK", 7)
     x = np.random.default_rng(0).random((50, 3)).astype(np.float32)
-    sums, products = blocks.moments(x, np.arange(40), None)
+    sums, products = row_blocks.moments(x, np.arange(40), None)
     assert np.allclose(sums, x[:40].sum(axis=0))
     assert np.allclose(products, x[:40].T @ x[:40])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlsecops.poisoning.images import around, contrast, image_axes, windows
+from mlsecops.poisoning.image_layout import around, contrast, image_axes, windows
 
 
 @pytest.mark.parametrize(

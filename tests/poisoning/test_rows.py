@@ -11,7 +11,7 @@ import pytest
 
 from mlsecops.errors import UsageError
 from mlsecops.poisoning import detect_poisoning, screen_dataset
-from mlsecops.poisoning.rows import scaled
+from mlsecops.poisoning.flat_rows import scaled
 from tests.attackers.poisoning import Backdoored, digits, with_patch
 
 
@@ -24,7 +24,7 @@ def mapped(folder: Path, x: Any) -> Any:
 def test_a_mapped_file_gives_the_report_of_the_array(
     order: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlsecops.poisoning.rows.BLOCK", 64)
+    monkeypatch.setattr("mlsecops.poisoning.flat_rows.BLOCK", 64)
     x, y, patched = with_patch(*digits(), rate=0.05)
     stored = mapped(tmp_path, np.asarray(x * 255, dtype=np.uint8, order=order))
     report = screen_dataset(stored, y)

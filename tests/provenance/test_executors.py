@@ -12,7 +12,7 @@ from distributed import Client, LocalCluster
 
 from mlsecops import errors
 from mlsecops.provenance import hash_path
-from mlsecops.provenance.hashing import AHEAD_BYTES, BATCH_FILES, hash_file
+from mlsecops.provenance.files.hashing import AHEAD_BYTES, BATCH_FILES, hash_file
 from tests.attackers.provenance import flip_byte
 
 
@@ -80,8 +80,8 @@ def test_a_pool_of_processes_hashes(folder: Path) -> None:
 
 
 def test_a_refusal_in_another_process_arrives_whole(folder: Path) -> None:
-    from mlsecops.provenance.hashing import hash_files  # noqa: PLC0415 - only this test
-    from mlsecops.provenance.tree import list_tree  # noqa: PLC0415 - only this test
+    from mlsecops.provenance.files.hashing import hash_files  # noqa: PLC0415 - only this test
+    from mlsecops.provenance.files.tree import list_tree  # noqa: PLC0415 - only this test
 
     files = list(list_tree(folder).files.values())
     (folder / "050").unlink()
@@ -126,6 +126,6 @@ def test_a_file_that_shrinks_while_it_is_read_ahead_is_refused(
         def digest(self) -> bytes:
             return self.inner.digest()
 
-    monkeypatch.setattr("mlsecops.provenance.hashing.new_hash", lambda *_, **__: Cutting())
+    monkeypatch.setattr("mlsecops.provenance.files.hashing.new_hash", lambda *_, **__: Cutting())
     with pytest.raises(errors.ChangedDuringLoad, match="big"):
         hash_file(path)

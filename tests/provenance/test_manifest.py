@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mlsecops import errors
 from mlsecops.provenance import Digest, Entry, Manifest, hash_path
-from mlsecops.provenance.hashing import hash_file
+from mlsecops.provenance.files.hashing import hash_file
 from tests.attackers.signing import flip_byte, swap_names
 
 names = st.text(
@@ -122,7 +122,7 @@ def test_a_file_that_grows_while_it_is_read_is_refused(
         def digest(self) -> bytes:
             return self.inner.digest()
 
-    monkeypatch.setattr("mlsecops.provenance.hashing.new_hash", lambda *_, **__: Growing())
+    monkeypatch.setattr("mlsecops.provenance.files.hashing.new_hash", lambda *_, **__: Growing())
     with pytest.raises(errors.ChangedDuringLoad, match="a-b"):
         hash_file(target)
 

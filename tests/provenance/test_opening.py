@@ -9,9 +9,9 @@ import pytest
 
 from mlsecops import errors
 from mlsecops.provenance import hash_path
-from mlsecops.provenance.hashing import hash_files
-from mlsecops.provenance.opening import Below
-from mlsecops.provenance.tree import list_tree
+from mlsecops.provenance.files.hashing import hash_files
+from mlsecops.provenance.files.opening import Below
+from mlsecops.provenance.files.tree import list_tree
 from tests.attackers.provenance import swap_folder_for_link
 
 

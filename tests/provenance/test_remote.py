@@ -12,7 +12,7 @@ import pytest
 
 from mlsecops import errors, hash_dataset
 from mlsecops.provenance import hash_path
-from mlsecops.provenance.remote import RemoteFile, hash_remote
+from mlsecops.provenance.files.remote import RemoteFile, hash_remote
 
 FILES = {"a.bin": b"one", "sub/b.bin": b"two" * 1_000_000, "sub/é ü": b"", "model.sig": b"{}"}
 

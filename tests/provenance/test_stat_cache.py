@@ -13,7 +13,7 @@ import pytest
 
 from mlsecops import errors
 from mlsecops.provenance import Digest, StatCache, hash_path
-from mlsecops.provenance.hashing import Span
+from mlsecops.provenance.files.hashing import Span
 from tests.attackers.provenance import flip_byte_and_put_the_time_back
 
 FILES = 40
@@ -211,7 +211,7 @@ def test_many_processes_share_a_cache(folder: Path, tmp_path: Path) -> None:
 def test_a_cache_that_another_holds_for_too_long_is_left_out(
     folder: Path, cache: Later, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlsecops.provenance.stat_cache.BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("mlsecops.provenance.files.stat_cache.BUSY_SECONDS", 0.01)
     with sqlite3.connect(cache.path, isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.warns(errors.MLSecOpsWarning, match="left out"):

@@ -272,7 +272,7 @@ def test_rows_selected_from_a_frame_have_the_digest_of_those_rows() -> None:
 
 def test_numeric_frames_and_arrays_need_no_arrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "mlsecops.provenance.content.require", lambda name: pytest.fail(f"imported {name}")
+        "mlsecops.provenance.content.parts.require", lambda name: pytest.fail(f"imported {name}")
     )
     root(pd.DataFrame({"a": [1.0, 2.0], "b": [True, False]}))
     root({"s": np.array(["a", "b"])})

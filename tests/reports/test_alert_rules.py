@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from mlsecops.monitoring import telemetry
-from mlsecops.monitoring.alerting import DEFAULT_RULES, Rule, alert_name
+from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, Rule, alert_name
+from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.reports import alert_rules
 from tests.conftest import program
 

@@ -13,7 +13,7 @@ import yaml
 from mlsecops.errors import UsageError
 from mlsecops.findings import Severity
 from mlsecops.monitoring import Baseline, monitored, telemetry
-from mlsecops.monitoring.alerting import DEFAULT_RULES, Rule
+from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, Rule
 from mlsecops.reports import alert_rules, dashboard_files, grafana_dashboard
 from tests.attackers.reports import MARKUP
 from tests.conftest import program

@@ -25,10 +25,10 @@ from mlsecops.reports import (
     mermaid,
     standings,
 )
-from mlsecops.reports.architecture_page import architecture_files
-from mlsecops.reports.diagram_layout import layout
-from mlsecops.reports.diagram_parts import CHIP_SIZE, LABEL_SIZE, Box
-from mlsecops.reports.lettering import fit, text_width, wrap
+from mlsecops.reports.diagram.layout import layout
+from mlsecops.reports.diagram.shapes import CHIP_SIZE, LABEL_SIZE, Box
+from mlsecops.reports.pages.architecture import architecture_files
+from mlsecops.reports.rendering.text_width import fit, text_width, wrap
 from tests.attackers.reports import MARKUP
 
 ENFORCED = dict.fromkeys(CONTROLS, (ControlState.ENFORCED, "here"))

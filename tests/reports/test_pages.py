@@ -21,8 +21,8 @@ from mlsecops.reports import (
     index_page,
     robustness_page,
 )
-from mlsecops.reports.markup import tag
-from mlsecops.reports.page import PALETTE, link
+from mlsecops.reports.rendering.markup import tag
+from mlsecops.reports.rendering.page import PALETTE, link
 from tests.attackers.reports import MARKUP
 from tests.reports.releases import robustness_report
 

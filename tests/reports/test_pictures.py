@@ -13,7 +13,7 @@ import pytest
 
 from mlsecops.errors import UsageError
 from mlsecops.reports import class_picture, curve_picture, gallery_picture
-from mlsecops.reports.picture import png
+from mlsecops.reports.rendering.svg_picture import png
 from mlsecops.robustness import Breakdown, Case, Curve, Figure
 from tests.attackers.reports import MARKUP
 

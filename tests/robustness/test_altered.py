@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mlsecops.robustness import FGSM, PGD, HopSkipJump, Noise, Square, evaluate_robustness
-from mlsecops.robustness.altered import Altered, readout
-from mlsecops.robustness.ball import Ball
+from mlsecops.robustness.attacks.ball import Ball
+from mlsecops.robustness.evaluation.binarization_test import Altered, readout
 from tests.attackers.robustness import Disguised, SoftmaxRegression, with_zero_gradients
 
 BOUNDS = (0.0, 1.0)

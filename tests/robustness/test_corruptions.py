@@ -7,7 +7,7 @@ import pytest
 
 from mlsecops.errors import UsageError
 from mlsecops.robustness import PGD, Corruption, Gate, Noise, evaluate_robustness
-from mlsecops.robustness.corruptions import KINDS
+from mlsecops.robustness.attacks.corruptions import KINDS
 from tests.attackers.robustness import SoftmaxRegression
 
 

@@ -212,7 +212,7 @@ def test_an_answer_that_is_none_is_refused(plan: Any, message: str) -> None:
 def test_an_answer_without_an_end_is_cut_off(
     two_class: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlsecops.robustness.endpoint._MOST_BYTES", 100)
+    monkeypatch.setattr("mlsecops.adapters.endpoint._MOST_BYTES", 100)
     with (
         served(two_class.predict) as server,
         pytest.raises(UsageError, match="more than 100 bytes"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mlsecops.adapters import Pullback
-from mlsecops.robustness.losses import cross_entropy, dlr, pullback, targeted_dlr
+from mlsecops.robustness.attacks.losses import cross_entropy, dlr, pullback, targeted_dlr
 from tests.attackers.robustness import SoftmaxRegression
 
 LOSSES = {"cross-entropy": cross_entropy, "dlr": dlr, "targeted-dlr": targeted_dlr}

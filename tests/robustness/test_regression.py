@@ -11,7 +11,7 @@ import pytest
 from mlsecops.errors import GateFailed, UsageError
 from mlsecops.provenance import Digest
 from mlsecops.robustness import FGSM, PGD, Check, Figure, Gate, RobustnessReport, clopper_pearson
-from mlsecops.robustness.regression import changes
+from mlsecops.robustness.evaluation.comparison import changes
 from mlsecops.robustness.report import Outcomes
 
 DATA = Digest.of(b"samples")

@@ -7,7 +7,7 @@ import pytest
 
 from mlsecops.errors import UsageError
 from mlsecops.robustness import PGD, certify, evaluate_robustness
-from mlsecops.robustness.smoothing import ABSTAINED
+from mlsecops.robustness.randomized_smoothing import ABSTAINED
 from tests.attackers.robustness import with_nan_scores
 
 SIGMA = 0.25

@@ -1,0 +1,70 @@
+"""Torch module weights as safetensors bytes, and modules filled from tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mlsecops._extras import require
+from mlsecops.errors import FormatRefused, MissingExtra, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def fill_module(module: nn.Module, state: Any) -> nn.Module:
+    """Give the caller's module the tensors, all of them or none.
+
+    Raises:
+        FormatRefused: Names or shapes differ; the module is as it was.
+    """
+    if not isinstance(state, Mapping):
+        raise FormatRefused(f"expected a state dict to fill {type(module).__name__}, got another")
+    wanted: Mapping[str, Tensor] = module.state_dict()
+    missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+    wrong = [
+        name
+        for name in wanted.keys() & state.keys()
+        if getattr(state[name], "shape", None) != getattr(wanted[name], "shape", None)
+    ]
+    if missing or extra or wrong:
+        raise FormatRefused(
+            f"the file does not fit {type(module).__name__}: missing {missing[:5]}, "
+            f"unexpected {extra[:5]}, of another shape {sorted(wrong)[:5]}; "
+            "build the architecture that was saved"
+        )
+    module.load_state_dict(state, strict=True)
+    return module
+
+
+def encode_module(module: nn.Module) -> bytes:
+    """A module's state as safetensors; tied tensors are written out.
+
+    Raises:
+        UsageError: The state holds something that is no tensor.
+    """
+    torch, writer = require("torch"), require("safetensors.torch")
+    state: dict[str, Any] = dict(module.state_dict())
+    if odd := sorted(name for name, value in state.items() if not torch.is_tensor(value)):
+        raise UsageError(f"{type(module).__name__}: {odd[:5]} are no tensors: safetensors has none")
+    plain = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+    return bytes(writer.save(plain))
+
+
+def decode_tensors(data: bytes) -> dict[str, Any]:
+    """Tensors of safetensors bytes.
+
+    Raises:
+        FormatRefused: They are malformed.
+    """
+    try:
+        return dict(require("safetensors.torch").load(data))
+    except MissingExtra:
+        raise
+    except Exception as error:  # as above
+        raise FormatRefused(f"safetensors cannot read the bytes: {error}") from error
+
+
+def is_module(value: Any) -> bool:
+    """Whether a value is a torch module."""
+    return isinstance(value, require("torch").nn.Module)

@@ -1,0 +1,1 @@
+"""Commands that scan, convert and load models."""

@@ -1,0 +1,1 @@
+"""Commands that operate a registry and handle incidents."""

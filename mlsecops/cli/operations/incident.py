@@ -1,0 +1,180 @@
+"""``mlsecops incident``: open an incident and run its playbook."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from mlsecops.cli.inputs import read_json
+from mlsecops.cli.operations.registry import add_registry_options, open_registry
+from mlsecops.cli.options import add_action
+from mlsecops.cli.terminal import show, show_json
+from mlsecops.errors import UsageError
+from mlsecops.findings import Alert, Severity
+from mlsecops.incident import Incident, Playbook, PlaybookStep, Step
+from mlsecops.registry import Registry
+
+_COMMAND = "mlsecops incident --location reg"
+_SIGNED = "--key pub.pem --signer key.pem"
+_OPEN = f"{_COMMAND} open alert.json {_SIGNED}"
+_RUN = f"{_COMMAND} run ID {_SIGNED} --dry-run"
+_COMPLETE = f"{_COMMAND} complete ID remediate --by alice --note 'client blocked' {_SIGNED}"
+_SHOW = f"{_COMMAND} show ID --key pub.pem"
+EXAMPLE = f"example: {_OPEN}\n         {_RUN}"
+_ID: Final = re.compile(r"inc-[0-9a-f]{20}")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.epilog = EXAMPLE
+    parser.add_argument("--location", type=Path, metavar="DIR", help="the registry's folder")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="open|run|complete|show")
+    opening = add_action(actions, "open", "open the incident of an alert", _OPEN)
+    opening.add_argument("alert", type=Path, metavar="ALERT.json", help="what a monitor raised")
+    running = add_action(actions, "run", "run the default playbook as far as it goes", _RUN)
+    running.add_argument("id", type=_identity, metavar="ID", help="what open printed")
+    running.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    running.add_argument(
+        "--approve", nargs="+", action="extend", default=[], metavar="STEP",
+        help="steps that may go ahead where approval is required",
+    )  # fmt: skip
+    completing = add_action(
+        actions, "complete", "record that people have done a manual step", _COMPLETE
+    )
+    completing.add_argument("id", type=_identity, metavar="ID", help="what open printed")
+    completing.add_argument("step", metavar="STEP", help="which step, such as remediate")
+    completing.add_argument("--by", required=True, help="who did it")
+    completing.add_argument("--note", required=True, help="what was done")
+    showing = add_action(actions, "show", "say how an incident, or every one, stands", _SHOW)
+    showing.add_argument("id", type=_identity, nargs="?", metavar="ID", help="default all")
+    for action in (opening, running, completing):
+        add_registry_options(action, writes=True)
+    add_registry_options(showing, writes=False)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do it and print how the incident stands; 1 when a step failed."""
+    alert = read_alert(options.alert) if options.action == "open" else None
+    registry = open_registry(options)
+    if options.action != "show" and registry.signer is None and not _dry(options):
+        raise UsageError(
+            f"{options.action} writes to the incident's log: name its --signer KEY.pem"
+        )
+    if options.action == "show" and options.id is None:
+        return _show_all(registry, options.format)
+    if alert is not None:
+        incident = Incident.open(alert, registry=registry)
+    else:
+        incident = find_incident(options.id, registry)
+    if options.action == "complete":
+        incident.complete(options.step, by=options.by, note=options.note)
+    steps = _run(incident, options) if options.action == "run" else incident.steps
+    _show(incident, steps, options.format)
+    return int(options.action == "run" and any(step.state == "failed" for step in steps))
+
+
+def find_incident(identity: str, registry: Registry) -> Incident:
+    """An incident of a registry by its id.
+
+    Raises:
+        UsageError: There is none of that id.
+    """
+    incident = Incident(identity, registry=registry, clock=lambda: datetime.now(UTC))
+    if not incident.folder.is_dir():
+        raise UsageError(f"no incident {identity} in {registry.location}; open it from its alert")
+    return incident
+
+
+def read_alert(path: Path) -> Alert:
+    """An alert from JSON, as :meth:`Alert.to_dict` gives it.
+
+    Raises:
+        UsageError: The file cannot be opened, or is no such alert.
+    """
+    value = read_json(path)
+    try:
+        return _alert(value)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"{path}: expected an alert, as a monitor's sink gets it: {error!r}"
+        ) from error
+
+
+def _alert(value: Mapping[str, Any]) -> Alert:
+    at = datetime.fromisoformat(value["at"])
+    if at.tzinfo is None:
+        raise ValueError("at has no time zone")
+    threshold = float(value["threshold"])
+    if math.isnan(threshold):
+        raise ValueError("threshold is not a number")
+    return Alert(
+        rule=_text(value["rule"]),
+        monitor=_text(value["monitor"]),
+        client=_optional(value.get("client")),
+        digest=_optional(value.get("digest")),
+        reading=float(value["reading"]),
+        threshold=threshold,
+        window=_text(value["window"]),
+        severity=Severity[value["severity"].upper()],
+        atlas=_optional(value.get("atlas")),
+        message=_text(value["message"]),
+        at=at,
+    )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise TypeError(f"expected text, got {value!r}")
+    return value
+
+
+def _optional(value: object) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _run(incident: Incident, options: argparse.Namespace) -> Sequence[Step]:
+    playbook = Playbook.default()
+    unknown = sorted(set(options.approve) - {step.name for step in playbook.steps})
+    if unknown:
+        known = ", ".join(step.name for step in playbook.steps)
+        raise UsageError(f"--approve {unknown[0]}: expected one of {known}")
+
+    def approve(step: PlaybookStep) -> bool:
+        return step.approval == "automatic" or step.name in options.approve
+
+    return playbook.run(incident, approve=approve, dry_run=options.dry_run)
+
+
+def _dry(options: argparse.Namespace) -> bool:
+    return bool(options.action == "run" and options.dry_run)
+
+
+def _show(incident: Incident, steps: Sequence[Step], form: str) -> None:
+    if form == "json":
+        show_json({**incident.to_dict(), "steps": [step.to_dict() for step in steps]})
+        return
+    show(f"{incident.id} {incident.state} {incident.digest or 'no digest'}")
+    show(f"  {incident.subject['rule']}: {incident.subject['message']}")
+    for step in steps:
+        show(f"  {step.state:<8} {step.name:<10} {step.note}")
+
+
+def _show_all(registry: Registry, form: str) -> int:
+    opened = registry.recorded("incident.opened")
+    found = [find_incident(str(event.detail["incident"]), registry) for event in opened]
+    if form == "json":
+        show_json([incident.to_dict() for incident in found])
+    for incident in found if form == "text" else ():
+        show(f"{incident.id} {incident.state} {incident.subject['rule']} {incident.digest}")
+    return 0
+
+
+def _identity(text: str) -> str:
+    if _ID.fullmatch(text) is None:
+        raise argparse.ArgumentTypeError(f"expected inc- and 20 hex digits, got {text!r}")
+    return text

@@ -1,0 +1,226 @@
+"""``mlsecops registry``: publish, promote, resolve, quarantine and roll back models."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from mlsecops.cli.inputs import read_text, write_file
+from mlsecops.cli.options import add_action, add_format
+from mlsecops.cli.signing.sign import read_signer
+from mlsecops.cli.signing.verify import add_trust, trust_from
+from mlsecops.cli.terminal import show, show_json
+from mlsecops.errors import UsageError
+from mlsecops.registry import Registry, Version
+from mlsecops.signing import PublicKey, Signer
+
+_COMMAND: Final = "mlsecops registry --location reg"
+_SIGNED: Final = "--key pub.pem --signer key.pem"
+EXAMPLE = f"example: {_COMMAND} publish digits model/ {_SIGNED}"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.epilog = EXAMPLE
+    parser.add_argument("--location", type=Path, metavar="DIR", help="the registry's folder")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="|".join(_ACTIONS))
+    for name, (_, about, words, arguments) in _ACTIONS.items():
+        writes = name in _WRITES
+        trust = _SIGNED if writes else "--key pub.pem"
+        action = add_action(actions, name, about, f"{_COMMAND} {name} {words} {trust}")
+        for argument in arguments:
+            argument(action)
+        add_registry_options(action, writes=writes)
+
+
+def add_registry_options(parser: argparse.ArgumentParser, *, writes: bool) -> None:
+    """Declare where a registry is, whom it trusts, and, where it is written, who signs its log."""
+    parser.add_argument(
+        "--location", type=Path, default=argparse.SUPPRESS, metavar="DIR",
+        help="the registry's folder; may stand before the action too",
+    )  # fmt: skip
+    add_trust(parser)
+    parser.add_argument(
+        "--log-key", nargs="+", action="extend", default=[], metavar="PUB",
+        help="public keys of the log's operators; default those of --key",
+    )  # fmt: skip
+    add_format(parser)
+    if writes:
+        parser.add_argument(
+            "--signer", type=Path, metavar="KEY.pem", help="private key that signs the log"
+        )
+        parser.add_argument(
+            "--password-env", metavar="NAME", help="variable with the signer's password"
+        )
+
+
+def open_registry(options: argparse.Namespace, *, create: bool = False) -> Registry:
+    """The registry that the options describe.
+
+    Args:
+        options: Parsed options.
+        create: Whether one may begin here when there is none.
+
+    Raises:
+        UsageError: No location is named, or there is nothing there.
+        RegistryError: What is there is no registry.
+    """
+    if options.location is None:
+        raise UsageError("which registry? name its folder with --location DIR")
+    if not create and not options.location.is_dir():
+        raise UsageError(f"cannot open registry {options.location}: no such folder")
+    policy = trust_from(options)
+    keys = [PublicKey.load(Path(key)) for key in options.log_key]
+    return Registry(options.location, signer=_signer(options), policy=policy, log_keys=keys or None)
+
+
+def _signer(options: argparse.Namespace) -> Signer | None:
+    if getattr(options, "signer", None) is None:
+        return None
+    return read_signer(
+        argparse.Namespace(
+            key=options.signer, password_env=options.password_env, cert=None, chain=[]
+        )
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do it and print what stands now."""
+    if options.action in _WRITES and options.signer is None:
+        raise UsageError(f"{options.action} writes to the registry: name its --signer KEY.pem")
+    registry = open_registry(options, create=options.action == "publish")
+    value, text = _ACTIONS[options.action][0](registry, options)
+    if options.format == "json":
+        show_json(value)
+    else:
+        show(text)
+    return 0
+
+
+Outcome = tuple[Any, str]
+
+
+def _publish(registry: Registry, options: argparse.Namespace) -> Outcome:
+    return _version(registry.publish(options.name, options.folder))
+
+
+def _promote(registry: Registry, options: argparse.Namespace) -> Outcome:
+    return _version(registry.promote(options.name, options.version, options.stage))
+
+
+def _resolve(registry: Registry, options: argparse.Namespace) -> Outcome:
+    return _version(registry.resolve(options.name, options.version))
+
+
+def _rollback(registry: Registry, options: argparse.Namespace) -> Outcome:
+    return _version(registry.rollback(options.name))
+
+
+def _quarantine(registry: Registry, options: argparse.Namespace) -> Outcome:
+    digest = registry.quarantine(options.target, options.reason)
+    return {"digest": str(digest), "state": "quarantined"}, f"{digest} is quarantined"
+
+
+def _history(registry: Registry, options: argparse.Namespace) -> Outcome:
+    events = [event.to_dict() for event in registry.history(options.name)]
+    lines = [
+        " ".join(
+            str(event[key]) for key in ("index", "at", "type", "version", "digest") if key in event
+        )
+        for event in events
+    ]
+    return events, "\n".join(lines)
+
+
+def _verify_log(registry: Registry, options: argparse.Namespace) -> Outcome:
+    pinned = None if options.pinned is None else read_text(options.pinned)
+    checkpoint = registry.verify_log(pinned)
+    if options.out is not None:
+        write_file(options.out, str(checkpoint))
+    value = {
+        "origin": checkpoint.origin,
+        "size": checkpoint.size,
+        "root": f"sha256:{checkpoint.root.hex()}",
+        "checkpoint": str(checkpoint),
+    }
+    return value, str(checkpoint).rstrip("\n")
+
+
+def _version(version: Version) -> Outcome:
+    value = version.to_dict()
+    text = f"{version.name} version {version.version} {version.digest} {version.state}"
+    if version.path is None:
+        return value, text
+    return {**value, "path": str(version.path)}, f"{text}\n{version.path}"
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 2**31:
+        raise argparse.ArgumentTypeError(f"expected a version number, got {text!r}")
+    return int(text)
+
+
+def _number_or_serving(text: str) -> int | Literal["serving"]:
+    return "serving" if text == "serving" else _number(text)
+
+
+def _named(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="the model's name")
+
+
+def _with_folder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="the signed model")
+
+
+def _with_stage(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("version", type=_number, metavar="VERSION", help="its number")
+    parser.add_argument("stage", choices=("approved", "serving"), help="what it becomes")
+
+
+def _with_version(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "version", type=_number_or_serving, nargs="?", default="serving",
+        metavar="VERSION|serving", help="its number, or the one that serves (default)",
+    )  # fmt: skip
+
+
+def _with_target(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "target", metavar="NAME|sha256:HEX", help="what serves of a model, or a digest"
+    )
+    parser.add_argument("--reason", required=True, help="why, for people who are refused")
+
+
+def _with_checkpoint(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--pinned", type=Path, metavar="F", help="an earlier checkpoint")
+    parser.add_argument("--out", type=Path, metavar="F", help="write the checkpoint there, to pin")
+
+
+_WRITES: Final = frozenset({"publish", "promote", "quarantine", "rollback"})
+_Argument = Callable[[argparse.ArgumentParser], None]
+_Action = Callable[[Registry, argparse.Namespace], Outcome]
+_ACTIONS: Final[dict[str, tuple[_Action, str, str, tuple[_Argument, ...]]]] = {
+    "publish": (
+        _publish, "keep a signed folder as the next version", "digits model/",
+        (_named, _with_folder),
+    ),
+    "promote": (
+        _promote, "approve a version or let it serve", "digits 2 serving", (_named, _with_stage),
+    ),
+    "resolve": (
+        _resolve, "verify a version and say where it lies", "digits serving",
+        (_named, _with_version),
+    ),
+    "quarantine": (
+        _quarantine, "forbid a digest to everybody", 'digits --reason "wrong answers"',
+        (_with_target,),
+    ),
+    "rollback": (_rollback, "let the newest older version serve that may", "digits", (_named,)),
+    "history": (_history, "say what happened to a model", "digits", (_named,)),
+    "verify-log": (
+        _verify_log, "verify every event of the log", "--pinned checkpoint.txt",
+        (_with_checkpoint,),
+    ),
+}  # fmt: skip

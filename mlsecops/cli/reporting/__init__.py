@@ -1,0 +1,1 @@
+"""Commands that write bills of materials, dashboards, diagrams and deliverables."""

@@ -1,0 +1,222 @@
+"""``mlsecops bom``: build, lint or verify a machine-learning bill of materials."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlsecops.cli.inputs import add_datasets, read_datasets, read_json, read_text, write_file
+from mlsecops.cli.models import require_path
+from mlsecops.cli.options import add_action, add_format
+from mlsecops.cli.signing.verify import add_trust, trust_from
+from mlsecops.cli.terminal import note, plural, show, show_json
+from mlsecops.errors import DigestMismatch, UsageError, VerificationError
+from mlsecops.findings import Finding, Severity
+from mlsecops.provenance import Manifest, Statement, hash_path
+from mlsecops.reports import BomReport, bom_text, build_bom, verify_bom
+from mlsecops.robustness import ROBUSTNESS_PREDICATE
+from mlsecops.signing import Bundle, Verified, bundle_path, ignore_for, verify
+from mlsecops.signing.certificates import identity
+from mlsecops.signing.oms import read_payload
+
+_BUILD = "mlsecops bom build model/ --dataset train=data/ --out bom.cdx.json"
+_LINT = "mlsecops bom lint bom.cdx.json"
+_VERIFY = "mlsecops bom verify bom.cdx.json --model model/ --dataset train=data/ --key pub.pem"
+EXAMPLE = f"example: {_BUILD}\n         {_VERIFY}"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.epilog = EXAMPLE
+    actions = parser.add_subparsers(dest="action", required=True, metavar="build|lint|verify")
+    _configure_build(add_action(actions, "build", "write the bill of a model", _BUILD))
+    lint = add_action(actions, "lint", "find what is wrong with a bill", _LINT)
+    lint.add_argument("bill", type=Path, metavar="F", help="CycloneDX bill (JSON)")
+    add_format(lint)
+    _configure_verify(add_action(actions, "verify", "recompute what a bill says", _VERIFY))
+
+
+def _configure_build(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="MODEL", help="model folder or file")
+    add_datasets(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="F", help="bill to write")
+    parser.add_argument("--name", help="what the model is called; default the path's last part")
+    parser.add_argument(
+        "--spec-version", choices=("1.6", "1.7"), default="1.7", help="of CycloneDX; default 1.7"
+    )
+    parser.add_argument(
+        "--robustness", type=Path, metavar="F", help="robustness.json; default the signed one"
+    )
+    parser.add_argument("--bundle", type=Path, metavar="F", help="default DIR/model.sig")
+    add_trust(parser)
+
+
+def _configure_verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bill", type=Path, metavar="F", help="CycloneDX bill (JSON)")
+    parser.add_argument("--model", type=Path, required=True, metavar="M", help="folder or file")
+    add_datasets(parser)
+    parser.add_argument(
+        "--robustness", type=Path, metavar="F", help="robustness.json; default the signed one"
+    )
+    parser.add_argument("--bundle", type=Path, metavar="F", help="default DIR/model.sig")
+    add_trust(parser)
+    add_format(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Build, lint or verify."""
+    actions = {"build": _build, "lint": _lint, "verify": _verify}
+    return actions[options.action](options)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vouched:
+    """What a bundle says of a model: its bytes, statements and signers."""
+
+    manifest: Manifest
+    statements: tuple[Statement, ...] = ()
+    signers: tuple[str, ...] = ()
+
+
+def _build(options: argparse.Namespace) -> int:
+    require_path(options.model)
+    vouched = _vouched(options)
+    bill = build_bom(
+        name=options.name or options.model.resolve().name,
+        manifest=vouched.manifest,
+        datasets=read_datasets(options.dataset),
+        statements=vouched.statements,
+        robustness=_robustness(options.robustness, vouched.statements),
+        signers=vouched.signers,
+        version=options.spec_version,
+    )
+    write_file(options.out, bom_text(bill))
+    components = plural(len(bill["components"]), "component")
+    show(f"{options.out}: {components}, CycloneDX {bill['specVersion']}")
+    return 0
+
+
+def _vouched(options: argparse.Namespace) -> Vouched:
+    place = options.bundle or bundle_path(options.model)
+    if _names_somebody(options):
+        verified = verify(options.model, place, policy=trust_from(options))
+        return Vouched(
+            manifest=verified.manifest, statements=verified.statements, signers=verified.signers
+        )
+    if options.bundle is None and not place.exists():
+        note(f"{options.model} is not signed: the bill has no provenance and no signer")
+        return Vouched(manifest=hash_path(options.model))
+    return _asserted(options.model, place)
+
+
+def _asserted(model: Path, place: Path) -> Vouched:
+    """What an unverified bundle says, after all the bytes it speaks of were compared.
+
+    Raises:
+        MalformedBundle: It cannot be read as one.
+        DigestMismatch: It speaks of other bytes.
+    """
+    bundle = Bundle.load(place)
+    claim = read_payload(bundle.envelope.payload, where=str(place))
+    actual = hash_path(
+        model,
+        algorithm=claim.manifest.algorithm,
+        ignore=ignore_for(model, claim.manifest.ignore, place),
+    )
+    actual = actual.renamed(claim.manifest.name) if actual.single else actual
+    claim.manifest.require(actual, where=str(model))
+    leaf = bundle.certificates[:1]
+    signer = identity(leaf[0]) if leaf else bundle.hint
+    note(f"{place}: provenance and signer are asserted, not verified; name a --key to verify them")
+    return Vouched(
+        manifest=claim.manifest,
+        statements=claim.statements,
+        signers=(signer,) if signer else (),
+    )
+
+
+def _robustness(path: Path | None, statements: Sequence[Statement]) -> dict[str, Any] | None:
+    """The report that was named, or the one that was signed with the model, or None."""
+    if path is not None:
+        value = read_json(path)
+        if not isinstance(value, dict) or not {"clean", "attacks"} <= value.keys():
+            raise UsageError(f"{path}: expected a robustness report, as mlsecops attack prints it")
+        return value
+    signed = (each for each in statements if each.predicate_type == ROBUSTNESS_PREDICATE)
+    return next((each.predicate for each in signed), None)
+
+
+def _lint(options: argparse.Namespace) -> int:
+    bill = _read_bill(options.bill)
+    report = bill if isinstance(bill, BomReport) else verify_bom(bill, artifact=str(options.bill))
+    return _conclude(options, report)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    require_path(options.model)
+    datasets = read_datasets(options.dataset)
+    bill = _read_bill(options.bill)
+    if isinstance(bill, BomReport):
+        return _conclude(options, bill)
+    verified, refusals = _signature(options)
+    statements = () if verified is None else verified.statements
+    report = verify_bom(
+        bill,
+        model=options.model,
+        datasets=datasets,
+        verified=verified,
+        robustness=_robustness(options.robustness, statements),
+        artifact=str(options.bill),
+    )
+    both = BomReport(fields=report.fields, findings=(*report.findings, *refusals))
+    return _conclude(options, both)
+
+
+def _signature(options: argparse.Namespace) -> tuple[Verified | None, tuple[Finding, ...]]:
+    """Verify the model when somebody is trusted; a refusal becomes a finding beside the bill's."""
+    if not _names_somebody(options):
+        note("the model's signature was not verified: name whom to trust with --key")
+        return None, ()
+    try:
+        return verify(options.model, options.bundle, policy=trust_from(options)), ()
+    except VerificationError as error:
+        rule = "digest-mismatch" if isinstance(error, DigestMismatch) else "signature"
+        return None, (_refusal(rule, str(error), options.bill),)
+
+
+def _read_bill(path: Path) -> dict[str, Any] | BomReport:
+    """The parsed bill; for a file that is no JSON object, the report that refuses it."""
+    text = read_text(path)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        refusal = _refusal("bom-schema", f"{path} is not JSON: {error}", path)
+        return BomReport(fields=(), findings=(refusal,))
+    if isinstance(value, dict):
+        return value
+    refusal = _refusal("bom-schema", f"{path}: expected a JSON object", path)
+    return BomReport(fields=(), findings=(refusal,))
+
+
+def _refusal(rule: str, message: str, path: Path) -> Finding:
+    return Finding(rule=rule, severity=Severity.HIGH, message=message, where="", artifact=str(path))
+
+
+def _names_somebody(options: argparse.Namespace) -> bool:
+    return bool(options.key or options.root or options.policy)
+
+
+def _conclude(options: argparse.Namespace, report: BomReport) -> int:
+    if options.format == "json":
+        show_json(report.to_dict())
+    else:
+        for finding in report.findings:
+            show(f"{finding.severity.label} {finding.rule}: {finding.message}")
+        for field in report.fields:
+            show(f"  {field.state.value:<11} {field.name}: {field.detail}")
+        show(f"{options.bill}: {'holds' if report.holds else 'refused'}, score {report.score}")
+    return int(not report.holds)

@@ -1,0 +1,101 @@
+"""``mlsecops deliver``: verify a model and write the six deliverables about it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mlsecops.cli.inputs import add_datasets, read_datasets, read_json
+from mlsecops.cli.models import require_path
+from mlsecops.cli.reporting.diagram import add_controls, read_controls
+from mlsecops.cli.signing.verify import add_trust, trust_from
+from mlsecops.cli.terminal import note, show
+from mlsecops.errors import DigestMismatch, UsageError
+from mlsecops.pipeline import SecurePipeline
+from mlsecops.registry import Registry
+from mlsecops.robustness import ROBUSTNESS_PREDICATE, Gate, RobustnessReport
+from mlsecops.signing import TrustPolicy, Verified, verify
+
+EXAMPLE = (
+    "example: mlsecops deliver --model model/ --key pub.pem --dataset train=data/ "
+    "--robustness robustness.json --min-accuracy 0.70 --out deliverables/"
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.epilog = EXAMPLE
+    parser.add_argument("--model", type=Path, required=True, metavar="M", help="folder or file")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for the deliverables"
+    )
+    parser.add_argument("--name", help="what the pipeline is called; default the model's path")
+    add_datasets(parser)
+    parser.add_argument(
+        "--robustness", type=Path, metavar="F",
+        help="what mlsecops attack --format json printed; default the one signed with the model",
+    )  # fmt: skip
+    parser.add_argument("--min-accuracy", type=float, metavar="SHARE", help="floor of the gate")
+    parser.add_argument("--registry", type=Path, metavar="DIR", help="where it is published")
+    add_controls(parser)
+    add_trust(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the deliverables; 1 when the gate that was asked for does not pass."""
+    require_path(options.model)
+    policy = trust_from(options)
+    gate = None if options.min_accuracy is None else Gate(min_accuracy=options.min_accuracy)
+    report = _report(options.robustness, verify(options.model, policy=policy))
+    pipeline = SecurePipeline(
+        name=options.name or options.model.resolve().name,
+        model=options.model,
+        policy=policy,
+        datasets=read_datasets(options.dataset),
+        robustness=report,
+        gate=gate,
+        registry=_registry(options.registry, policy),
+        controls=read_controls(options.controls),
+    )
+    delivery = pipeline.deliver(options.out)
+    for name in delivery.files:
+        show(str(options.out / name))
+    return int(gate is not None and _judged(gate, report) != "pass")
+
+
+def _judged(gate: Gate, report: RobustnessReport) -> str:
+    judgement = gate.judge(report)
+    if judgement.verdict != "pass":
+        note(f"robustness gate: {judgement.verdict}: {'; '.join(judgement.reasons)}")
+    return judgement.verdict
+
+
+def _report(path: Path | None, verified: Verified) -> RobustnessReport:
+    """The robustness report that was named, or that was signed with the model.
+
+    Raises:
+        UsageError: There is none, or it cannot be read.
+        DigestMismatch: It measured another model.
+    """
+    signed = (each for each in verified.statements if each.predicate_type == ROBUSTNESS_PREDICATE)
+    value = next((each.predicate for each in signed), None) if path is None else read_json(path)
+    if value is None:
+        raise UsageError(
+            "the deliverables need a robustness report, and none was signed with the model: "
+            "name one with --robustness (mlsecops attack --format json writes it)"
+        )
+    report = RobustnessReport.from_dict(value)
+    if report.model_digest is not None and report.model_digest != verified.digest:
+        raise DigestMismatch(
+            f"{path or 'the signed robustness report'}: it measured {report.model_digest.short}, "
+            f"and the model is {verified.digest.short}; measure this model"
+        )
+    return report
+
+
+def _registry(location: Path | None, policy: TrustPolicy) -> Registry | None:
+    if location is None:
+        return None
+    if not location.is_dir():
+        raise UsageError(f"cannot open registry {location}: no such folder")
+    return Registry(location, policy=policy)

@@ -1,0 +1,1 @@
+"""Commands that hash, sign and verify artifacts."""

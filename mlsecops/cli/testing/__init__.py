@@ -1,0 +1,1 @@
+"""Commands that attack models, fuzz language models and screen data."""

@@ -1,0 +1,105 @@
+"""``mlsecops screen``: look for poisoned or anomalous samples in training data."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from mlsecops.cli.options import add_format, seed
+from mlsecops.cli.samples import open_samples
+from mlsecops.cli.signing.keygen import ask_password, password_from
+from mlsecops.cli.signing.verify import add_trust, trust_from
+from mlsecops.cli.terminal import note, plural, print_findings, show, show_json
+from mlsecops.errors import UsageError
+from mlsecops.findings import Severity
+from mlsecops.poisoning import PoisoningReport, screen_dataset, trigger_png
+from mlsecops.poisoning.image_layout import image_axes
+from mlsecops.provenance import hash_path
+from mlsecops.signing import Signer, bundle_path, sign, verify
+
+EXAMPLE = "example: mlsecops screen train.npz --format json"
+SHOWN = 20
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.epilog = EXAMPLE
+    parser.add_argument("data", type=Path, metavar="DATA.npz", help="holds arrays x and y")
+    parser.add_argument(
+        "--baseline",
+        type=Path,
+        metavar="TRUSTED.npz",
+        help="hold the data against the baseline that was signed with this data",
+    )
+    add_trust(parser)
+    parser.add_argument(
+        "--sign", type=Path, metavar="KEY", help="sign the data and its baseline, if it passes"
+    )
+    parser.add_argument("--password-env", metavar="NAME", help="variable with the key's password")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="draw each trigger there")
+    parser.add_argument("--seed", type=seed, default=0, help="makes the folds repeatable")
+    add_format(parser, "sarif", "junit")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Screen and print the suspects, the strongest first."""
+    trusted = None
+    if options.baseline is not None:
+        trusted = verify(options.baseline, policy=trust_from(options))
+    with open_samples(options.data) as (x, y):
+        report = screen_dataset(x, y, baseline=trusted, seed=options.seed)
+    if options.pictures is not None:
+        _draw(options.pictures, report)
+    if options.format == "text":
+        show(_text(options.data, report))
+    elif options.format == "json":
+        show_json(report.to_dict())
+    else:
+        artifact = str(options.data)
+        findings = [replace(finding, artifact=artifact) for finding in report.findings]
+        print_findings(findings, options.format, checked=[artifact])
+    refused = any(finding.severity >= Severity.HIGH for finding in report.findings)
+    if options.sign is not None and refused:
+        note(f"{options.data} was not signed: what was found is too severe")
+    elif options.sign is not None:
+        _sign(options, report)
+    return int(refused)
+
+
+def _sign(options: argparse.Namespace, report: PoisoningReport) -> None:
+    """Put the baseline into a signature of the data, beside the data."""
+    variable = options.password_env
+    ask = partial(ask_password, options.sign)
+    signer = Signer.from_pem(options.sign, ask if variable is None else password_from(variable))
+    if report.baseline is not None:
+        claim = report.baseline.statement({options.data.name: hash_path(options.data).root})
+        sign(options.data, signer, statements=[claim])
+        note(f"signed {options.data} with its baseline: {bundle_path(options.data)}")
+
+
+def _draw(folder: Path, report: PoisoningReport) -> None:
+    """One picture for each trigger, if the inputs are images."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for trigger in report.triggers:
+            if image_axes(trigger.pattern.shape) is not None:
+                (folder / f"trigger-{trigger.label}.png").write_bytes(trigger_png(trigger))
+    except OSError as error:
+        raise UsageError(f"cannot write into {folder}: {error.strerror}") from error
+
+
+def _text(path: Path, report: PoisoningReport) -> str:
+    found = report.suspects
+    lines = [f"{path}: {plural(len(found), 'suspect')} among {report.n} rows"]
+    for suspect in found[:SHOWN]:
+        evidence = ", ".join(f"{key} {value:.3g}" for key, value in suspect.evidence.items())
+        where = f"row {suspect.index} (label {suspect.label})"
+        lines.append(f"  {suspect.score:.3f} {suspect.kind:<21} {where}: {evidence}")
+    if len(found) > SHOWN:
+        lines.append(f"  and {len(found) - SHOWN} more; --format json lists them all")
+    lines += [f"{each.severity.label} {each.rule}: {each.message}" for each in report.findings]
+    lines += [f"not looked for: {name} ({why})" for name, why in report.skipped.items()]
+    lines.append("Screening points at rows to look at; it never proves that data is clean.")
+    return "\n".join(lines)

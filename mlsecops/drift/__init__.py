@@ -1,0 +1,1 @@
+"""Drift statistics: frozen baselines, histograms, distances, tests and outlier scores."""

@@ -1,0 +1,217 @@
+"""Which single inputs look unlike the baseline: three scores, each with a calibrated threshold.
+
+rows (n, d), confidence (n,) → range, reconstruction, confidence scores (n,) → flags (n,)
+
+- range: how far a value lies outside the baseline's range, in extents of the feature;
+- reconstruction: what the baseline's principal components cannot explain (mean square);
+- confidence: one minus the largest probability (Hendrycks and Gimpel 2017).
+
+Range and reconstruction are fitted on two thirds of the baseline and their thresholds are taken
+from the other third, as split conformal prediction does (Papadopoulos et al. 2002), so that the
+declared false-positive rate holds for new inputs of the same distribution. No single score finds
+everything; each is reported.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlsecops.drift.matmul import product
+from mlsecops.errors import FormatRefused
+
+__all__ = ["DETECTORS", "Anomalies", "conformal_threshold"]
+
+Floats = NDArray[np.float64]
+
+DETECTORS: Final = ("range", "reconstruction", "confidence")
+
+_EXPLAINED: Final = 0.95
+_MAX_COMPONENTS: Final = 64
+_MAX_ROWS: Final = 2048
+_FITTED_SHARE: Final = 2 / 3
+_FARTHEST: Final = 1e6
+_LEAST_SPREAD: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Anomalies:
+    """Scores of single inputs against the baseline.
+
+    Attributes:
+        low: Smallest finite value per feature ``(d,)``.
+        high: Largest finite value per feature ``(d,)``.
+        extent: What one unit of the range score is, per feature ``(d,)``, > 0.
+        complete: Features without missing values in the baseline ``(d,)``, 1.0 or 0.0.
+        mean: Centre ``(d,)``.
+        scale: Standard deviation ``(d,)``, > 0.
+        components: Principal components ``(c, d)``, orthonormal.
+        thresholds: Largest ordinary score of each of ``DETECTORS``, ``(3,)``.
+        false_positive_rate: Share of ordinary inputs over each threshold, in (0, 1).
+    """
+
+    low: Floats
+    high: Floats
+    extent: Floats
+    complete: Floats
+    mean: Floats
+    scale: Floats
+    components: Floats
+    thresholds: Floats
+    false_positive_rate: float
+
+    @classmethod
+    def fit(
+        cls,
+        rows: Floats,
+        confidence: Floats,
+        *,
+        false_positive_rate: float,
+        rng: np.random.Generator,
+    ) -> Anomalies:
+        """Fit the scores and calibrate their thresholds.
+
+        Args:
+            rows: ``(n, d)`` ordinary inputs.
+            confidence: ``(m,)`` largest probabilities of ordinary predictions.
+            false_positive_rate: Share of ordinary inputs that each score may flag.
+            rng: Chooses the two thirds.
+        """
+        order = rng.permutation(len(rows))
+        cut = max(1, int(len(rows) * _FITTED_SHARE))
+        fitted, held = rows[order[:cut]], rows[order[cut:]]
+        low, high, extent = _ranges(fitted)
+        mean, scale, components = _principal(fitted[:_MAX_ROWS])
+        draft = cls(
+            low=low,
+            high=high,
+            extent=extent,
+            complete=np.asarray(~np.isnan(rows).any(axis=0), dtype=np.float64),
+            mean=mean,
+            scale=scale,
+            components=components,
+            thresholds=np.full(len(DETECTORS), np.inf),
+            false_positive_rate=false_positive_rate,
+        )
+        scores = draft.scores(held, confidence)
+        ordered = [conformal_threshold(scores[name], false_positive_rate) for name in DETECTORS]
+        facts = {name: getattr(draft, name) for name in cls.__slots__}
+        return cls(**{**facts, "thresholds": np.array(ordered)})
+
+    def scores(self, rows: Floats, confidence: Floats | None) -> dict[str, Floats]:
+        """Scores per detector; larger is stranger.
+
+        Args:
+            rows: ``(n, d)``; infinities and unexpected missing values score highest in range.
+            confidence: ``(n,)``, or None if the results are no probabilities.
+        """
+        scores = {"range": self._range(rows), "reconstruction": self._reconstruction(rows)}
+        if confidence is not None:
+            scores["confidence"] = 1.0 - confidence
+        return scores
+
+    def flags(self, rows: Floats, confidence: Floats | None) -> dict[str, NDArray[np.bool_]]:
+        """Which rows are over each detector's threshold."""
+        limits = dict(zip(DETECTORS, self.thresholds, strict=True))
+        scores = self.scores(rows, confidence)
+        return {name: values > limits[name] for name, values in scores.items()}
+
+    def reconstruction(self, rows: Floats) -> Floats:
+        """Mean square residual of each row, in variances ``(n,)``."""
+        return self._reconstruction(rows)
+
+    def _range(self, rows: Floats) -> Floats:
+        with np.errstate(invalid="ignore"):
+            outside = np.maximum(self.low - rows, rows - self.high) / self.extent
+        surprising = np.where(self.complete > 0, _FARTHEST, 0.0)
+        outside = np.where(np.isnan(rows), surprising, np.clip(outside, 0.0, _FARTHEST))
+        worst: Floats = outside.max(axis=1, initial=0.0)
+        return worst
+
+    def _reconstruction(self, rows: Floats) -> Floats:
+        standard = _standard(rows, self.mean, self.scale)
+        residual = np.square(standard).sum(axis=1)
+        residual -= np.square(product(standard, self.components.T)).sum(axis=1)
+        scores: Floats = np.maximum(residual, 0.0) / max(rows.shape[1], 1)
+        return scores
+
+    def arrays(self) -> dict[str, Floats]:
+        """Arrays for a file."""
+        rate = np.array([self.false_positive_rate])
+        names = [name for name in self.__slots__ if name != "false_positive_rate"]
+        return {"false_positive_rate": rate} | {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray[Any]], features: int) -> Anomalies:
+        """Read back what ``arrays`` gave.
+
+        Raises:
+            FormatRefused: A shape or a number cannot be one of ours.
+            KeyError: An array is absent.
+        """
+        facts: dict[str, Any] = {name: arrays[name] for name in cls.__slots__}
+        for name in ("low", "high", "extent", "complete", "mean", "scale"):
+            if facts[name].shape != (features,) or not np.isfinite(facts[name]).all():
+                raise FormatRefused(f"baseline: {name!r} is not one finite number for each feature")
+        components = facts["components"]
+        if components.shape[1:] != (features,) or not np.isfinite(components).all():
+            raise FormatRefused("baseline: the principal components do not fit the features")
+        if (facts["scale"] <= 0).any() or (facts["extent"] <= 0).any():
+            raise FormatRefused("baseline: scales and extents must be above 0")
+        if facts["thresholds"].shape != (len(DETECTORS),) or np.isnan(facts["thresholds"]).any():
+            raise FormatRefused("baseline: expected one threshold for each detector")
+        facts["false_positive_rate"] = float(facts["false_positive_rate"][0])
+        return cls(**facts)
+
+
+def conformal_threshold(scores: Floats, false_positive_rate: float) -> float:
+    """Threshold that new scores of the same distribution exceed at the declared rate at most.
+
+    Infinite if there are too few scores to promise that rate.
+
+    Args:
+        scores: ``(n,)`` scores of ordinary cases that nothing was fitted on.
+        false_positive_rate: In (0, 1).
+    """
+    rank = math.ceil((len(scores) + 1) * (1 - false_positive_rate))
+    if rank > len(scores):
+        return math.inf
+    return float(np.partition(scores, rank - 1)[rank - 1])
+
+
+def _ranges(rows: Floats) -> tuple[Floats, Floats, Floats]:
+    """Smallest and largest finite values and extents."""
+    finite = np.isfinite(rows)
+    low = np.where(finite, rows, np.inf).min(axis=0, initial=np.inf)
+    high = np.where(finite, rows, -np.inf).max(axis=0, initial=-np.inf)
+    low, high = np.where(low > high, 0.0, low), np.where(low > high, 0.0, high)
+    extent = high - low
+    usual = float(np.median(extent[extent > 0])) if (extent > 0).any() else 1.0
+    return low, high, np.where(extent > 0, extent, usual)
+
+
+def _principal(rows: Floats) -> tuple[Floats, Floats, Floats]:
+    """Centre, scales, and the components that explain 95 % of the variance."""
+    finite = np.where(np.isfinite(rows), rows, np.nan)
+    present = np.maximum((~np.isnan(finite)).sum(axis=0), 1)
+    mean = np.nansum(finite, axis=0) / present
+    spread = np.sqrt(np.nansum(np.square(finite - mean), axis=0) / present)
+    usual = float(np.median(spread[spread > 0])) if (spread > 0).any() else 1.0
+    scale = np.maximum(spread, _LEAST_SPREAD * usual)
+    standard = _standard(rows, mean, scale)
+    _, singular, vectors = np.linalg.svd(standard, full_matrices=False)
+    share = np.square(singular).cumsum() / max(float(np.square(singular).sum()), 1e-300)
+    enough = int(np.searchsorted(share, _EXPLAINED)) + 1
+    # With every component nothing is left to reconstruct, and the score would be rounding noise.
+    count = min(enough, _MAX_COMPONENTS, max(1, rows.shape[1] - 1), len(vectors))
+    return mean, scale, vectors[:count]
+
+
+def _standard(rows: Floats, mean: Floats, scale: Floats) -> Floats:
+    """Centred and scaled rows, with missing values at the centre and nothing infinite."""
+    standard = np.where(np.isnan(rows), 0.0, (rows - mean) / scale)
+    return np.clip(standard, -_FARTHEST, _FARTHEST)

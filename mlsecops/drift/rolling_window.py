@@ -1,0 +1,164 @@
+"""What the last few hundred rows were like: a rolling window of slices, without the rows."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlsecops.drift.histograms import Layout, Profile
+from mlsecops.errors import UsageError
+
+__all__ = ["FEWEST_ROWS", "Recent", "Window"]
+
+FEWEST_ROWS: Final = 64
+_MOST_ROWS: Final = 1_000_000
+_SLICES: Final = 4
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """What counts as recent: the last rows, and of them those of the last seconds.
+
+    It is forgotten by quarters, so that it may hold a quarter more.
+
+    Attributes:
+        rows: Number of rows, 64 to 1,000,000.
+        seconds: Age of the oldest, > 0.
+
+    Raises:
+        UsageError: A number is out of range.
+    """
+
+    rows: int = 256
+    seconds: float = math.inf
+
+    def __post_init__(self) -> None:
+        if not FEWEST_ROWS <= self.rows <= _MOST_ROWS or not self.seconds > 0:
+            raise UsageError(
+                f"window: expected {FEWEST_ROWS} to {_MOST_ROWS} rows and more than 0 seconds, "
+                f"got {self.rows} and {self.seconds}"
+            )
+
+
+@dataclass(slots=True, eq=False)
+class _Slice:
+    """Part of the window; the oldest is forgotten whole."""
+
+    profile: Profile | None
+    rows: int = 0
+    flagged: int = 0
+    answers: list[Floats] = field(default_factory=list)
+    sums: Floats = field(default_factory=lambda: np.zeros(4))
+    began: float | None = None
+    ended: float = 0.0
+
+
+class Recent:
+    """Rolling window over the recent rows.
+
+    Args:
+        layout: Bins of the inputs, or None without a baseline.
+        window: What counts as recent.
+    """
+
+    def __init__(self, layout: Layout | None, window: Window) -> None:
+        self._layout = layout
+        self._window = window
+        self._slices: deque[_Slice] = deque([self._slice()])
+
+    @property
+    def rows(self) -> int:
+        """Rows in the window."""
+        return sum(each.rows for each in self._slices)
+
+    @property
+    def flagged(self) -> int:
+        """Rows in the window that a detector finds anomalous."""
+        return sum(each.flagged for each in self._slices)
+
+    @property
+    def answers(self) -> Floats:
+        """Confidence and predicted class in the window ``(n, 2)``, oldest first."""
+        parts = [part for each in self._slices for part in each.answers]
+        return np.concatenate(parts)[:, :2] if parts else np.empty((0, 2))
+
+    @property
+    def answered(self) -> int:
+        """Answers in the window that came with probabilities."""
+        return int(sum(each.sums[0] for each in self._slices))
+
+    @property
+    def confidence(self) -> float | None:
+        """Mean confidence in the window, or None without probabilities."""
+        return self._mean(0, 1)
+
+    @property
+    def right(self) -> float | None:
+        """Mean probability of being right in the window, or None if it is not known."""
+        return self._mean(2, 3)
+
+    def _mean(self, count: int, total: int) -> float | None:
+        rows = sum(each.sums[count] for each in self._slices)
+        return float(sum(each.sums[total] for each in self._slices) / rows) if rows else None
+
+    def profile(self) -> Profile | None:
+        """Distribution of the inputs in the window, or None without a baseline."""
+        if self._layout is None:
+            return None
+        merged = Profile(self._layout)
+        for each in self._slices:
+            if each.profile is not None:
+                merged.merge(each.profile)
+        return merged
+
+    def add(
+        self, rows: int, *, now: float, profile: Profile | None, flagged: int, answers: Floats
+    ) -> bool:
+        """Take a batch in.
+
+        Args:
+            rows: Its size.
+            now: Time of its newest row, in seconds.
+            profile: Distribution of its inputs, if they have the baseline's features.
+            flagged: How many rows a detector finds anomalous.
+            answers: Confidence, predicted class and probability of being right ``(m, 3)``.
+
+        Returns:
+            Whether a slice was completed, so that the window is worth comparing anew.
+        """
+        last = self._slices[-1]
+        last.began = now if last.began is None else last.began
+        last.ended = now
+        last.rows += rows
+        last.flagged += flagged
+        if len(answers):
+            last.answers.append(answers)
+            known = answers[~np.isnan(answers[:, 2]), 2]
+            last.sums += (len(answers), answers[:, 0].sum(), len(known), known.sum())
+        if profile is not None and last.profile is not None:
+            last.profile.merge(profile)
+        self._forget(now)
+        window = self._window
+        if last.rows * _SLICES < window.rows and (now - last.began) * _SLICES < window.seconds:
+            return False
+        self._slices.append(self._slice())
+        return True
+
+    def _forget(self, now: float) -> None:
+        """Drop the oldest slices that the window no longer covers."""
+        rows = self.rows
+        while len(self._slices) > 1 and (
+            rows - self._slices[0].rows >= self._window.rows
+            or now - self._slices[0].ended > self._window.seconds
+        ):
+            rows -= self._slices.popleft().rows
+
+    def _slice(self) -> _Slice:
+        return _Slice(profile=None if self._layout is None else Profile(self._layout))

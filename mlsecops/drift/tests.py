@@ -1,0 +1,255 @@
+"""Whether traffic has moved from the baseline: distances, a p-value and a verdict per feature.
+
+counts and distances → p-values → Holm's correction → DriftReport
+
+Sources: Smirnov 1948 (asymptotic p-value, with the finite-sample correction of Stephens 1970);
+Holm 1979 (many features at once); Wilson and Hilferty 1931 (χ²). PSI and Jensen-Shannon compare
+tenths of the reference.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlsecops.drift.distances import (
+    jensen_shannon,
+    ks_from_counts,
+    population_stability,
+    total_variation,
+)
+
+__all__ = ["Distances", "DriftReport", "FeatureDrift", "Sample", "ks_p_value", "report"]
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+_PSI_BINS: Final = 10
+_TERMS: Final = np.arange(1.0, 17.0)
+_SIGNS: Final = np.where(_TERMS % 2, 1.0, -1.0)
+_LAMBDA_WHERE_P_IS_ONE: Final = 0.3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureDrift:
+    """How far one feature has moved.
+
+    Attributes:
+        ks: Kolmogorov-Smirnov distance in [0, 1] (total variation for a categorical feature).
+        psi: Population stability index, ≥ 0; a missing value is a bin of its own.
+        jensen_shannon: Jensen-Shannon distance in [0, 1], over the same bins.
+        wasserstein: Mean distance that a finite value moved, in units of the feature; None unless
+            it was asked for, on rows.
+        p_value: Probability of a distance this large without drift, before correction.
+        missing: Share of missing values in the traffic.
+        error_bound: By how much the exact distance may exceed ``ks`` (of a sketch: differ from
+            it, at 99 %).
+        drifted: Whether the distance is significant after correction, and large enough to matter.
+    """
+
+    ks: float
+    psi: float
+    jensen_shannon: float
+    wasserstein: float | None
+    p_value: float
+    missing: float
+    error_bound: float
+    drifted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftReport:
+    """How far all features have moved.
+
+    Attributes:
+        rows: Number of rows compared with the baseline.
+        features: Reading per feature name.
+        alpha: Probability of one or more false verdicts among all features.
+    """
+
+    rows: int
+    features: Mapping[str, FeatureDrift]
+    alpha: float
+
+    @property
+    def drifted(self) -> tuple[str, ...]:
+        """Names of the features that drifted, furthest first."""
+        names = [name for name, each in self.features.items() if each.drifted]
+        return tuple(sorted(names, key=lambda name: -self.features[name].ks))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        features = {name: asdict(each) for name, each in self.features.items()}
+        return {
+            "rows": self.rows,
+            "alpha": self.alpha,
+            "drifted": list(self.drifted),
+            "features": features,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distances:
+    """Distances that are known more exactly than from counts.
+
+    Attributes:
+        ks: Kolmogorov-Smirnov distances ``(d,)``.
+        bound: By how much they may be wrong ``(d,)``.
+        wasserstein: Wasserstein distances ``(d,)``, or None.
+    """
+
+    ks: Floats
+    bound: Floats
+    wasserstein: Floats | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One side of a comparison, in counts; a reference works things out once, for many windows.
+
+    Attributes:
+        counts: ``(d, bins)`` rows per bin.
+        missing: ``(d,)`` missing values.
+    """
+
+    counts: Counts
+    missing: Counts
+
+    @cached_property
+    def present(self) -> Counts:
+        """Values that are not missing, ``(d,)``."""
+        total: Counts = self.counts.sum(axis=1)
+        return total
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return int(self.counts[:1].sum() + self.missing[:1].sum())
+
+    @cached_property
+    def tenths(self) -> Counts:
+        """Which tenth of this sample each bin belongs to, numbered through all features."""
+        total = np.maximum(self.present, 1)[:, None]
+        middle = (self.counts.cumsum(axis=1) - self.counts / 2) / total
+        groups = np.minimum((middle * _PSI_BINS).astype(np.int64), _PSI_BINS - 1)
+        return groups + np.arange(len(groups))[:, None] * (_PSI_BINS + 1)
+
+    @cached_property
+    def shares(self) -> Floats:
+        """Shares of this sample in its own tenths, as ``shares_in``."""
+        return self.shares_in(self)
+
+    def shares_in(self, reference: Sample) -> Floats:
+        """Shares in a reference's tenths, missing values last, smoothed by half a row a bin."""
+        places, width = reference.tenths, _PSI_BINS + 1
+        size = len(places) * width
+        sums = np.bincount(places.ravel(), weights=self.counts.ravel(), minlength=size)
+        table = sums.reshape(-1, width) + 0.5
+        table[:, -1] += self.missing
+        shares: Floats = table / table.sum(axis=1, keepdims=True)
+        return shares
+
+
+def ks_p_value(distance: Floats, n: Counts, m: Counts) -> Floats:
+    """Asymptotic p-value of two-sample distances (conservative for discrete features)."""
+    effective = np.sqrt(n * m / np.maximum(n + m, 1))
+    scaled = (effective + 0.12 + 0.11 / np.maximum(effective, 1e-9)) * distance
+    series = 2 * np.exp(-2 * np.square(_TERMS * scaled[:, None])) @ _SIGNS
+    certain = (scaled < _LAMBDA_WHERE_P_IS_ONE) | (n == 0) | (m == 0)
+    return np.where(certain, 1.0, np.clip(series, 0.0, 1.0))
+
+
+def report(
+    names: tuple[str, ...],
+    reference: Sample,
+    window: Sample,
+    *,
+    distances: Distances | None = None,
+    categorical: NDArray[np.bool_],
+    alpha: float,
+    effect: float,
+) -> DriftReport:
+    """Compare two samples feature by feature.
+
+    Args:
+        names: Feature names.
+        reference: Baseline.
+        window: Traffic.
+        distances: Better than what the counts say; for features with an order.
+        categorical: ``(d,)`` which features have no order.
+        alpha: Family-wise error rate over all features.
+        effect: Smallest distance (or change in the share of missing values) that matters.
+    """
+    known = distances or Distances(**_counted(reference, window))
+    ks, bound = known.ks.copy(), known.bound.copy()
+    p_value = ks_p_value(ks, reference.present, window.present)
+    chosen = np.flatnonzero(categorical)
+    if len(chosen):
+        sides = reference.counts[chosen], window.counts[chosen]
+        ks[chosen], p_value[chosen] = total_variation(*sides), _chi_square(*sides)
+        bound[chosen] = 0.0
+    gone = np.zeros_like(ks)
+    either = (reference.missing > 0) | (window.missing > 0)
+    if either.any():
+        gone, gone_p = _missing(reference, window)
+        p_value = np.where(either, np.minimum(1.0, 2 * np.minimum(p_value, gone_p)), p_value)
+    verdicts = (_holm(p_value) <= alpha) & (np.maximum(ks, gone) >= effect)
+    shares = reference.shares, window.shares_in(reference)
+    columns = {
+        "ks": ks,
+        "psi": population_stability(*shares),
+        "jensen_shannon": jensen_shannon(*shares),
+        "wasserstein": [None] * len(names) if known.wasserstein is None else known.wasserstein,
+        "p_value": p_value,
+        "missing": window.missing / max(window.rows, 1),
+        "error_bound": bound,
+        "drifted": verdicts,
+    }
+    rows = zip(*(np.asarray(each).tolist() for each in columns.values()), strict=True)
+    readings = (FeatureDrift(**dict(zip(columns, row, strict=True))) for row in rows)
+    features = MappingProxyType(dict(zip(names, readings, strict=True)))
+    return DriftReport(rows=window.rows, features=features, alpha=alpha)
+
+
+def _counted(reference: Sample, window: Sample) -> dict[str, Floats]:
+    """Distances as far as counts tell."""
+    return dict(zip(("ks", "bound"), ks_from_counts(reference.counts, window.counts), strict=True))
+
+
+def _chi_square(reference: Counts, window: Counts) -> Floats:
+    """p-value of the two-sample χ² test, by Wilson and Hilferty's normal approximation."""
+    n, m = (np.maximum(each.sum(axis=1, keepdims=True), 1) for each in (reference, window))
+    both = reference + window
+    seen = np.where(both == 0, 1, both)
+    parts = np.square(reference * np.sqrt(m / n) - window * np.sqrt(n / m)) / seen
+    degrees = np.maximum((both > 0).sum(axis=1) - 1, 1)
+    spread = 2 / (9 * degrees)
+    z = ((parts.sum(axis=1) / degrees) ** (1 / 3) - (1 - spread)) / np.sqrt(spread)
+    return np.array([math.erfc(each / math.sqrt(2)) / 2 for each in z])
+
+
+def _missing(reference: Sample, window: Sample) -> tuple[Floats, Floats]:
+    """Change in the share of missing values and its two-sided p-value (pooled z-test)."""
+    n, m = max(reference.rows, 1), max(window.rows, 1)
+    change = np.abs(reference.missing / n - window.missing / m)
+    pooled = (reference.missing + window.missing) / (n + m)
+    spread = np.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
+    z = np.divide(change, spread, out=np.zeros_like(change), where=spread > 0)
+    return change, np.array([math.erfc(each / math.sqrt(2)) for each in z])
+
+
+def _holm(p_values: Floats) -> Floats:
+    """p-values corrected by Holm's step-down method."""
+    order = np.argsort(p_values)
+    factors = np.arange(len(p_values), 0, -1)
+    corrected = np.maximum.accumulate(np.minimum(p_values[order] * factors, 1.0))
+    result = np.empty_like(corrected)
+    result[order] = corrected
+    return result

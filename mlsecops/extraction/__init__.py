@@ -1,0 +1,1 @@
+"""Model-extraction detection: client histories, scores and a sequential test per client."""

@@ -1,0 +1,1 @@
+"""Guards of language-model applications: prompts, sessions, tools and answers."""

@@ -1,0 +1,354 @@
+"""Which tools may a model run, now that it has read what it has read?
+
+`guarded_tool` says what a tool does to the world and whether what it returns is trusted. In a
+tainted session (`sessions`) a tool with an effect is denied, or somebody has to confirm it; outside
+of a session everything is denied. Each call is judged anew at its start, and a generator before
+each of its steps.
+
+This keeps honest code to a policy. It proves nothing about what a model made of the text: a tool
+whose effect is understated, and code that calls the tool underneath, pass by.
+
+Source: Debenedetti et al., "Defeating Prompt Injections by Design" (2025), for tools with effects
+as the place to defend; Beurer-Kellner et al., "Design Patterns for Securing LLM Agents against
+Prompt Injections" (2025).
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
+from typing import Any, Final, Literal, ParamSpec, TypeVar, cast, get_args
+
+from mlsecops.errors import AccessDenied, UsageError
+from mlsecops.findings import Severity
+from mlsecops.llm.guard import telemetry
+from mlsecops.llm.guard.session import Effect, Session, ToolCall, UntrustedText, current_session
+
+__all__ = ["guarded_tool"]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+_HARMLESS: Final = frozenset({"none", "read"})
+_DEEPEST: Final = 12
+_AWAITED: Final = inspect.isawaitable
+
+
+def guarded_tool(
+    *,
+    effect: Effect,
+    returns: Literal["untrusted", "trusted"] = "untrusted",
+    tainted: Literal["confirm", "deny"] = "confirm",
+    name: str | None = None,
+) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Let a function be called as a tool of a model, within a session.
+
+    Args:
+        effect: ``"none"`` computes; ``"read"`` looks at what the asking user may see, inside; the
+            others have an effect: ``"write"`` changes something, ``"send"`` lets something leave
+            (a mail, and any request whose address the model chooses), ``"execute"`` runs code.
+        returns: Whether its result can hold text that somebody else wrote. If so the session is
+            tainted when the tool starts, for its errors tell such text too.
+        tainted: What happens to a tool with an effect in a tainted session: the session's
+            ``confirm`` is asked, or it is denied without asking.
+        name: Name of the tool; the function's own by default.
+
+    Returns:
+        The decorator, for plain, ``async``, generator and ``async`` generator functions. What is
+        decorated raises `AccessDenied` instead of running when it may not.
+
+    Raises:
+        UsageError: A value is unknown.
+    """
+    for option, value, known in (
+        ("effect", effect, get_args(Effect)),
+        ("returns", returns, ("untrusted", "trusted")),
+        ("tainted", tainted, ("confirm", "deny")),
+    ):
+        if value not in known:
+            raise UsageError(f"guarded_tool: {option}: expected {', '.join(known)}; got {value!r}")
+
+    def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        if not callable(function):
+            raise UsageError(f"guarded_tool: expected a function, got {type(function).__name__}")
+        named = name or str(getattr(function, "__name__", "tool"))
+        wrapped = _wrapped(function, _Rules(named, effect, returns, tainted))
+        return cast("Callable[_P, _R]", wrapped)
+
+    return decorate
+
+
+class _Rules:
+    """What is known of a tool."""
+
+    __slots__ = ("effect", "name", "tainted", "untrusted")
+
+    def __init__(self, name: str, effect: Effect, returns: str, tainted: str) -> None:
+        self.name = name
+        self.effect: Effect = effect
+        self.untrusted = returns == "untrusted"
+        self.tainted = tainted
+
+
+class _Permit:
+    """One call, and whether it may go on: asked at its start and before each further step."""
+
+    def __init__(self, rules: _Rules, arguments: Mapping[str, Any]) -> None:
+        self._rules = rules
+        self._arguments = arguments
+        self._session = current_session()
+        self._known: frozenset[int] = frozenset()  # texts that were there when it was let go on
+        self._seen: frozenset[int] = frozenset()  # those that were there when it was last judged
+        self._confirmed = False
+        self._begun = False
+        self._inspect()
+
+    def ask(self) -> None:
+        """Go on, or raise `AccessDenied`."""
+        call = self._judged()
+        if call is not None:
+            self._answered(self._asked(call))
+        self._go()
+
+    async def ask_async(self) -> None:
+        """As `ask`; the session's ``confirm`` may be awaited."""
+        call = self._judged()
+        if call is not None:
+            answer = self._asked(call)
+            if _AWAITED(answer):
+                try:
+                    answer = await answer
+                except Exception as error:
+                    raise self._denied(f"confirm failed ({type(error).__name__})") from error
+            self._answered(answer)
+        self._go()
+
+    def result(self, value: Any) -> Any:
+        """The result, labelled if it is untrusted text."""
+        if self._rules.untrusted and type(value) is str:
+            return UntrustedText(value, source=self._rules.name)
+        return value
+
+    def _sessions(self) -> list[Session]:
+        """Where the call was made, and where its step runs."""
+        here = current_session()
+        return [each for each in dict.fromkeys((self._session, here)) if each is not None]
+
+    def _inspect(self) -> None:
+        """Arguments that carry a canary are denied; those that are untrusted taint."""
+        sessions = self._sessions()
+        try:
+            texts = list(_texts(self._arguments, _DEEPEST))
+            leaks = any(
+                canary.find(text) for each in sessions for canary in each.canaries for text in texts
+            )
+        except Exception as error:
+            raise self._denied(f"its arguments cannot be read ({type(error).__name__})") from error
+        if leaks:
+            raise self._denied("an argument holds a secret of the system prompt")
+        for text in texts:
+            if isinstance(text, UntrustedText):
+                for each in sessions:
+                    each.taint(text.source, text=text)
+
+    def _judged(self) -> ToolCall | None:
+        """What has to be confirmed, or None if nothing has to be."""
+        sessions = self._sessions()
+        if self._session is None or not all(each.open for each in sessions):
+            raise self._denied("it was called outside of an open session, where nothing is known")
+        entered = {number: told for each in sessions for number, told in each.entered.items()}
+        self._seen, sources = frozenset(entered), tuple(dict.fromkeys(entered.values()))
+        if self._rules.effect in _HARMLESS or not self._seen - self._known:
+            return None
+        call = ToolCall(
+            tool=self._rules.name,
+            effect=self._rules.effect,
+            arguments=self._arguments,
+            sources=sources,
+        )
+        if self._rules.tainted == "deny" or self._session.confirm is None:
+            raise self._denied(f"untrusted text has entered the session ({', '.join(sources)})")
+        return call
+
+    def _asked(self, call: ToolCall) -> Any:
+        confirm = self._session.confirm if self._session is not None else None
+        try:
+            return None if confirm is None else confirm(call)
+        except Exception as error:
+            raise self._denied(f"confirm failed ({type(error).__name__})") from error
+
+    def _answered(self, answer: Any) -> None:
+        if answer is not True:
+            if inspect.iscoroutine(answer):
+                answer.close()
+                raise self._denied("confirm is async, and this tool is not")
+            raise self._denied("it was not confirmed")
+        self._confirmed = True
+        self._known |= self._seen
+
+    def _go(self) -> None:
+        if self._begun:
+            return
+        self._begun = True
+        self._tell("confirmed" if self._confirmed else "allowed")
+        if self._rules.untrusted:
+            own = [each.taint(self._rules.name) for each in self._sessions()]
+            self._known |= frozenset(own)  # its own text does not stop its own next step
+
+    def _tell(self, outcome: str, *, event: str | None = None, **facts: Any) -> None:
+        labels = {"tool": self._rules.name, "effect": self._rules.effect, "outcome": outcome}
+        telemetry.tell(telemetry.TOOL_CALLS, labels, event=event, **facts)
+
+    def _denied(self, why: str) -> AccessDenied:
+        """Tell of a denial; the caller raises it."""
+        rules, session = self._rules, self._session
+        self._tell("denied", event=telemetry.TOOL_DENIED, reason=why)
+        if session is not None and session.alarm is not None:
+            session.alarm.raise_(
+                f"tool {rules.name} (effect: {rules.effect}) was denied: {why}",
+                client=None,
+                reading=1.0,
+                threshold=1.0,
+                severity=Severity.HIGH,
+            )
+        return AccessDenied(
+            f"tool {rules.name} (effect: {rules.effect}) is denied: {why}; give the session a "
+            "confirm that a person answers, or do it in a session that has read nothing untrusted"
+        )
+
+
+def _wrapped(function: Callable[..., Any], rules: _Rules) -> Any:
+    """One explicit branch for each kind of function."""
+    try:
+        signature: inspect.Signature | None = inspect.signature(function)
+    except (TypeError, ValueError):
+        signature = None
+
+    def permit(args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Permit:
+        return _Permit(rules, _named(signature, args, kwargs))
+
+    if inspect.isasyncgenfunction(function):
+
+        @functools.wraps(function)
+        def async_generator(*args: Any, **kwargs: Any) -> Any:
+            return _async_steps(function(*args, **kwargs), permit(args, kwargs))
+
+        return async_generator
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def coroutine(*args: Any, **kwargs: Any) -> Any:
+            held = permit(args, kwargs)
+            await held.ask_async()
+            return held.result(await cast("Awaitable[Any]", function(*args, **kwargs)))
+
+        return coroutine
+    if inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def generator(*args: Any, **kwargs: Any) -> Any:
+            return _steps(function(*args, **kwargs), permit(args, kwargs))
+
+        return generator
+
+    @functools.wraps(function)
+    def plain(*args: Any, **kwargs: Any) -> Any:
+        held = permit(args, kwargs)
+        held.ask()
+        return _later(function(*args, **kwargs), held)
+
+    return plain
+
+
+def _later(value: Any, held: _Permit) -> Any:
+    """What a plain function gave; if the work is still to come, it is judged again then."""
+    if inspect.isasyncgen(value):
+        return _async_steps(value, held)
+    if inspect.isgenerator(value):
+        return _steps(value, held)
+    if inspect.iscoroutine(value):
+        return _awaited(value, held)
+    return held.result(value)
+
+
+async def _awaited(value: Any, held: _Permit) -> Any:
+    try:
+        await held.ask_async()
+    except BaseException:
+        value.close()
+        raise
+    return held.result(await value)
+
+
+def _steps(source: Any, held: _Permit) -> Generator[Any, Any, Any]:
+    """A generator whose every step is judged; what is sent or thrown into it arrives."""
+    sent: Any = None
+    step = source.send
+    try:
+        while True:
+            held.ask()
+            try:
+                value = held.result(step(sent))
+            except StopIteration as end:
+                return held.result(end.value)
+            try:
+                sent, step = (yield value), source.send
+            except GeneratorExit:
+                raise
+            except BaseException as error:  # noqa: BLE001 - it is handed on, as it was thrown in
+                sent, step = error, source.throw
+    finally:
+        source.close()
+
+
+async def _async_steps(source: Any, held: _Permit) -> AsyncIterator[Any]:
+    """An asynchronous generator whose every step is judged."""
+    sent: Any = None
+    step = source.asend
+    try:
+        while True:
+            await held.ask_async()
+            try:
+                value = held.result(await step(sent))
+            except StopAsyncIteration:
+                return
+            try:
+                sent, step = (yield value), source.asend
+            except GeneratorExit:
+                raise
+            except BaseException as error:  # noqa: BLE001 - it is handed on, as it was thrown in
+                sent, step = error, source.athrow
+    finally:
+        await source.aclose()
+
+
+def _named(
+    signature: inspect.Signature | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """Arguments by name; those that do not fit are numbered, and the function will complain."""
+    if signature is not None:
+        try:
+            return dict(signature.bind(*args, **kwargs).arguments)
+        except TypeError:
+            pass
+    return {**{str(place): value for place, value in enumerate(args)}, **kwargs}
+
+
+def _texts(value: Any, deepest: int) -> Iterator[str]:
+    """Every text in an argument."""
+    if deepest < 0:
+        raise UsageError("arguments are nested too deeply")
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (bytes, bytearray, memoryview)):
+        yield bytes(value).decode("utf-8", errors="replace")
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _texts(key, deepest - 1)
+            yield from _texts(each, deepest - 1)
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for each in value:
+            yield from _texts(each, deepest - 1)
+    elif value is not None and not isinstance(value, (int, float, complex)):
+        yield str(value)

@@ -1,0 +1,1 @@
+"""Red-team campaigns: generated attempts on a language model, judged and reported."""

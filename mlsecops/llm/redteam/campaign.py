@@ -1,0 +1,186 @@
+"""How does a target stand up to attacks?
+
+`fuzz` draws attempts, asks the target, judges each answer, and keeps what is finished in a journal.
+A fixed number of workers ask at once; the order of the answers changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+from mlsecops.errors import UsageError
+from mlsecops.llm.redteam.attempts import Attempt
+from mlsecops.llm.redteam.budget import Ledger
+from mlsecops.llm.redteam.generator import FAMILIES, drawn_one_by_one
+from mlsecops.llm.redteam.journal import FuzzJournal, alone
+from mlsecops.llm.redteam.results import Campaign, Result
+from mlsecops.llm.redteam.scoring import judged
+from mlsecops.llm.redteam.target import Channel, Function, Target, as_target
+
+__all__ = ["ATTEMPTS", "CONCURRENCY", "fuzz"]
+
+ATTEMPTS = 256
+CONCURRENCY = 16
+_WITH_TOOLS = ("tool-misuse",)
+Progress: TypeAlias = Callable[[int, int], object]
+Waiting: TypeAlias = "asyncio.Queue[tuple[int, Attempt] | None]"
+
+
+def fuzz(
+    target: Target | Function,
+    *,
+    seed: int = 0,
+    attempts: int = ATTEMPTS,
+    classes: Sequence[str] | None = None,
+    concurrency: int = CONCURRENCY,
+    out: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Campaign:
+    """Attack a language model, with benign questions between the attacks.
+
+    Args:
+        target: A `ChatEndpoint`, or a callable that answers messages.
+        seed: Of the attempts; the same one makes the same attempts.
+        attempts: How many, the benign ones among them.
+        classes: Which classes of attempts; by default all that the target can be asked.
+        concurrency: Questions at once.
+        out: Journal of finished attempts; the same one goes on after an interruption.
+        progress: Told ``(finished, in all)``.
+
+    Returns:
+        Outcomes and rates; to be judged by a `FuzzGate`.
+
+    Raises:
+        UsageError: An option cannot work, the target cannot be reached, a cap is reached, or the
+            journal is of another campaign.
+        MissingExtra: httpx is not installed.
+
+    >>> from mlsecops.llm import FuzzGate, fuzz
+    >>> campaign = fuzz(lambda messages: "I cannot help with that.", attempts=64)
+    >>> sum(figure.successes for figure in campaign.classes)
+    0
+    >>> FuzzGate().judge(campaign).verdict
+    'pass'
+    """
+    asked = as_target(target)
+    if concurrency < 1:
+        raise UsageError(f"concurrency: expected at least 1, got {concurrency}")
+    chosen, unchecked = _chosen(asked, classes)
+    waiting = drawn_one_by_one(attempts, seed=seed, families=chosen)
+    with alone(out):
+        run = _Run(asked, FuzzJournal(out, identity=asked.identity), count=attempts, told=progress)
+        _finish(run.all(waiting, concurrency))
+    results = tuple(run.results[index] for index in range(attempts))
+    return Campaign(target=asked.name, seed=seed, results=results, unchecked=unchecked)
+
+
+def _chosen(target: Target, classes: Sequence[str] | None) -> tuple[Sequence[str], tuple[str, ...]]:
+    """Classes to ask, and those that the target cannot be asked."""
+    if target.takes_tools:
+        return (list(FAMILIES) if classes is None else classes), ()
+    if classes is None:
+        return [each for each in FAMILIES if each not in _WITH_TOOLS], _WITH_TOOLS
+    wanted = [each for each in classes if each in _WITH_TOOLS]
+    if wanted:
+        raise UsageError(
+            f"classes: {', '.join(wanted)} needs a target that is offered tools: a callable with a "
+            "parameter `tools`"
+        )
+    return classes, ()
+
+
+class _Run:
+    """A campaign under way; its results are told by the number of the attempt."""
+
+    def __init__(
+        self, target: Target, journal: FuzzJournal, *, count: int, told: Progress | None
+    ) -> None:
+        self._target, self._journal, self._count, self._told = target, journal, count, told
+        self._ledger = Ledger(target.caps)
+        self._stopped: Exception | None = None
+        self.results: dict[int, Result] = {}
+
+    async def all(self, drawn: Iterator[Attempt], concurrency: int) -> None:
+        """Make every attempt that is not finished; what is under way at an error is let finish."""
+        attempts = self._resumed(drawn) if self._journal.finished else drawn
+        waiting: Waiting = asyncio.Queue(maxsize=concurrency)
+        async with self._target.channel(self._ledger, concurrency=concurrency) as channel:
+            drawing = asyncio.create_task(self._draw(attempts, waiting))
+            workers = (self._work(channel, waiting) for _ in range(concurrency))
+            try:
+                await asyncio.gather(*workers)
+            finally:
+                drawing.cancel()
+        if self._stopped is not None:
+            raise self._stopped
+
+    def _resumed(self, drawn: Iterator[Attempt]) -> list[Attempt]:
+        """All attempts, once the journal is known to be theirs."""
+        attempts = list(drawn)
+        self._journal.require_known(attempts)
+        for entry in self._journal.finished.values():
+            self._ledger.used += entry.usage
+        return attempts
+
+    async def _draw(self, attempts: Iterable[Attempt], waiting: Waiting) -> None:
+        """Have the next attempts ready, drawn while the target thinks about those before."""
+        try:
+            for pair in enumerate(attempts):
+                await waiting.put(pair)
+                await asyncio.sleep(0)
+        except Exception as error:  # noqa: BLE001 - raised when the workers are done
+            self._stopped = self._stopped or error
+        while True:  # for each worker that comes to ask
+            await waiting.put(None)
+
+    async def _work(self, channel: Channel, waiting: Waiting) -> None:
+        while (pair := await waiting.get()) is not None:
+            if self._stopped is not None:
+                return
+            index, attempt = pair
+            try:
+                self.results[index] = await self._one(channel, attempt)
+            except Exception as error:  # noqa: BLE001 - raised when the others are done
+                self._stopped = self._stopped or error
+                return
+            if self._told is not None:
+                self._told(len(self.results), self._count)
+
+    async def _one(self, channel: Channel, attempt: Attempt) -> Result:
+        entry = self._journal.finished.get(attempt.id)
+        if entry is not None:
+            return Result(attempt=attempt, outcome=entry.outcome)
+        asked = await channel.ask(attempt)
+        if asked.answer is None:
+            return Result(attempt=attempt, outcome="error", reason=asked.reason)
+        outcome, reason = judged(attempt, asked.answer)
+        if outcome != "error":
+            self._journal.add(attempt, outcome, asked.answer, asked.usage)
+        return Result(attempt=attempt, outcome=outcome, reason=reason)
+
+
+def _finish(work: Coroutine[Any, Any, None]) -> None:
+    """Run to the end, in a thread of its own where this one has a loop already (a notebook)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(work)
+        return
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            asyncio.run(work)
+        except BaseException as error:  # noqa: BLE001 - raised by the caller's thread
+            failed.append(error)
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(run,))
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]

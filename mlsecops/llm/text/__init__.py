@@ -1,0 +1,1 @@
+"""Text analysis: Unicode confusables, encodings and canary tokens."""

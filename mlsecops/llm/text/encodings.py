@@ -1,0 +1,179 @@
+"""What else may a text say, once its encodings are undone?
+
+A text comes in; out come its other readings: base64, base32 and hex at any offset, in pieces or
+in a row, URL, HTML and string escapes, codes of characters, letters rotated or in reverse, and what
+stands in characters that are not drawn; each encoding may lie inside another. Nothing here is
+certain: of a text that was never encoded come readings without sense.
+"""
+
+from __future__ import annotations
+
+import base64
+import codecs
+import html
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote
+
+from mlsecops.llm.text.unicode import concealed
+
+__all__ = ["Reading", "readings"]
+
+_NO_TEXT: Final = re.compile("[\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]+")
+_BLANK: Final = re.compile(r"[\s\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff\u00ad]+")
+_NOT_64: Final = re.compile(r"[^A-Za-z0-9+/]+")
+_NOT_WORDS: Final = re.compile(r"[\W_]+")
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/]+")
+_BASE32: Final = re.compile(r"[a-z2-7]+", flags=re.IGNORECASE | re.ASCII)
+_HEX: Final = re.compile(r"[0-9a-f]+", flags=re.IGNORECASE | re.ASCII)
+_HEX_MARK: Final = re.compile(r"\\x|0x|\\u00|%u00|&#x|u\+00", flags=re.IGNORECASE | re.ASCII)
+_ESCAPE: Final = re.compile(
+    r"\\u\{?([0-9a-f]{4,6})\}?|\\x([0-9a-f]{2})", flags=re.IGNORECASE | re.ASCII
+)
+_CODES: Final = re.compile(r"(?:\b[0-9]{2,3}\b[^0-9a-zA-Z]{1,3}){3,}[0-9]{2,3}\b")
+_BITS: Final = re.compile(r"(?:\b[01]{7,8}\b\W*){4,}")
+_LAST: Final = 0x10FFFF
+_DIGITS_32: Final = str.maketrans(
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "0123456789abcdefghijklmnopqrstuv"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """One way to read a text.
+
+    Attributes:
+        how: Names of the encodings that were undone, the outermost first; empty for the text as it
+            stands.
+        text: What it says then.
+    """
+
+    how: tuple[str, ...]
+    text: str
+
+
+def readings(text: str, *, depth: int = 2, shortest: int = 8) -> Iterator[Reading]:
+    """The text, and what it says once encodings are undone.
+
+    Args:
+        text: Any text.
+        depth: How many encodings may lie inside each other.
+        shortest: Fewest characters that a decoded part must have, to be no accident.
+
+    >>> next(each.how for each in readings("call aWdub3JlIHJ1bGVz now") if "ignore" in each.text)
+    ('base64',)
+    """
+    waiting, seen = [Reading(how=(), text=text)], {text}
+    while waiting:
+        reading = waiting.pop(0)
+        yield reading
+        for name, decode in _DECODERS.items() if len(reading.how) < depth else ():
+            for told in decode(reading.text, shortest):
+                if len(told) >= shortest and told not in seen:
+                    seen.add(told)
+                    waiting.append(Reading(how=(*reading.how, name), text=told))
+
+
+def _printed(raw: bytes, shortest: int) -> str:
+    """The parts of decoded bytes that can be text, a line each."""
+    # UTF-16 of Latin letters has every other byte empty.
+    told = raw.replace(b"\x00", b"").decode("utf-8", errors="replace")
+    return "\n".join(part for part in _NO_TEXT.split(told) if len(part) >= shortest)
+
+
+def _aligned(
+    runs: list[str], step: int, decode: Callable[[str], bytes], shortest: int
+) -> Iterator[str]:
+    """Decode all runs from each offset: what stands before an encoded part shifts it."""
+    for offset in range(step):
+        told = (_printed(decode(run[offset:]), shortest) for run in runs)
+        yield "\n".join(part for part in told if part)
+
+
+def _base64(text: str, shortest: int) -> Iterator[str]:
+    standard = text.replace("-", "+").replace("_", "/")
+    long = shortest * 4 // 3
+    for view in (text, _BLANK.sub("", standard), _NOT_64.sub("", text)):
+        runs = [run for run in _BASE64.findall(view) if len(run) >= long]
+        yield from _aligned(runs, 4, _from_64, shortest)
+
+
+def _from_64(run: str) -> bytes:
+    whole = run[:-1] if len(run) % 4 == 1 else run
+    return base64.b64decode(whole + "=" * (-len(whole) % 4))
+
+
+def _base32(text: str, shortest: int) -> Iterator[str]:
+    long = shortest * 8 // 5
+    for view in (text, _NOT_WORDS.sub("", text)):
+        runs = [run.upper() for run in _BASE32.findall(view) if len(run) >= long]
+        yield from _aligned(runs, 8, _from_32, shortest)
+
+
+def _from_32(run: str) -> bytes:
+    bits = 5 * len(run)
+    value = int(run.translate(_DIGITS_32), 32)  # base64.b32decode is written in Python, and slow
+    return (value >> bits % 8).to_bytes(bits // 8, "big")
+
+
+def _hex(text: str, shortest: int) -> Iterator[str]:
+    digits = _NOT_WORDS.sub("", _HEX_MARK.sub("", text))
+    runs = [run for run in _HEX.findall(digits) if len(run) >= shortest * 2]
+    yield from _aligned(runs, 2, _from_hex, shortest)
+
+
+def _from_hex(run: str) -> bytes:
+    return bytes.fromhex(run[: len(run) // 2 * 2])
+
+
+def _url(text: str, shortest: int) -> Iterator[str]:  # noqa: ARG001 - as the others
+    yield unquote(text)
+    yield unquote(text.replace("=", "%"))  # quoted-printable
+
+
+def _html(text: str, shortest: int) -> Iterator[str]:  # noqa: ARG001 - as the others
+    yield html.unescape(text)
+
+
+def _escapes(text: str, shortest: int) -> Iterator[str]:  # noqa: ARG001 - as the others
+    def shown(match: re.Match[str]) -> str:
+        point = int(match[1] or match[2], 16)
+        return chr(point) if point <= _LAST else match[0]
+
+    yield _ESCAPE.sub(shown, text)
+
+
+def _codes(text: str, shortest: int) -> Iterator[str]:
+    """Numbers of characters, in decimal or in bits."""
+    for pattern, base in ((_CODES, 10), (_BITS, 2)):
+        runs = (re.findall("[0-9]+", match[0]) for match in pattern.finditer(text))
+        told = (bytes(min(int(code, base), 255) for code in run) for run in runs)
+        yield "\n".join(part for run in told if (part := _printed(run, shortest)))
+
+
+def _rotated(text: str, shortest: int) -> Iterator[str]:  # noqa: ARG001 - as the others
+    yield codecs.encode(text, "rot13")
+
+
+def _reversed(text: str, shortest: int) -> Iterator[str]:  # noqa: ARG001 - as the others
+    yield text[::-1]
+
+
+def _hidden(text: str, shortest: int) -> Iterator[str]:  # noqa: ARG001 - as the others
+    yield concealed(text)
+
+
+_DECODERS: Final[Mapping[str, Callable[[str, int], Iterator[str]]]] = {
+    "hidden": _hidden,
+    "base64": _base64,
+    "base32": _base32,
+    "hex": _hex,
+    "url": _url,
+    "html": _html,
+    "escapes": _escapes,
+    "codes": _codes,
+    "rot13": _rotated,
+    "reversed": _reversed,
+}

@@ -1,0 +1,209 @@
+"""Which files of an artifact a load reads, and which only lie beside them.
+
+A path comes in; names go out, nothing is opened yet. A folder holds one model: a file, shards with
+their index, a SavedModel, or an ONNX file with its tensors. The signature covers all files alike;
+those beside the model are hashed and not read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final, Literal, TypeAlias
+
+from mlsecops.errors import FormatRefused, UnsafeContent, UsageError
+from mlsecops.loading.detection import is_companion
+from mlsecops.loading.limits import Limits
+from mlsecops.loading.snapshot import Source
+from mlsecops.loading.verdict import Beside
+from mlsecops.provenance.files.hashing import Found
+from mlsecops.provenance.files.opening import followed
+from mlsecops.provenance.files.tree import list_tree
+
+Kind: TypeAlias = Literal["file", "shards", "savedmodel", "onnx"]
+INDEX: Final = ".index.json"
+SAVED_MODEL: Final = "saved_model.pb"
+_SAVED: Final = ("variables/", "assets/", "assets.extra/")
+_SAVED_FILES: Final = frozenset({SAVED_MODEL, "fingerprint.pb", "keras_metadata.pb"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """The files of an artifact.
+
+    Attributes:
+        main: Name of the file that is the model, or of the index of its shards.
+        kind: What the model consists of.
+        read: Name → file, of all that is read.
+        beside: Name → file, of what the signature covers besides.
+        hidden: Names that the signature does not cover.
+        single: Whether the artifact is one file.
+    """
+
+    main: str
+    kind: Kind
+    read: Mapping[str, Found]
+    beside: Mapping[str, Found]
+    hidden: tuple[str, ...] = ()
+    single: bool = False
+
+
+def layout(
+    path: str | os.PathLike[str], *, ignore: tuple[str, ...], file: str | None = None
+) -> Layout:
+    """Tell which files a load of a path reads.
+
+    Args:
+        path: A file or folder.
+        ignore: Relative paths that the signature leaves out.
+        file: Which file of a folder is the model (or the index of its shards), where there are
+            several.
+
+    Raises:
+        FormatRefused: The folder holds none, or several and no file is named.
+        UsageError: The file named is not there, or the path is no folder.
+    """
+    real = Path(followed(path))
+    shown = os.fspath(path)
+    if not real.is_dir():
+        if file is not None:
+            raise UsageError(f"{shown} is no folder: file={file!r} names a file in one")
+        name = Path(path).name
+        return Layout(
+            main=name, kind="file", read={name: Found(str(real), 0)}, beside={}, single=True
+        )
+    tree = list_tree(real, ignore=ignore)
+    main, kind, names = _model(tuple(tree.files), shown, file)
+    return Layout(
+        main=main,
+        kind=kind,
+        read={name: tree.files[name] for name in (main, *names)},
+        beside={name: found for name, found in tree.files.items() if name not in {main, *names}},
+        hidden=tree.ignored,
+    )
+
+
+def shards(index: Source, names: frozenset[str], *, limits: Limits) -> dict[str, str]:
+    """Tensor → shard as an index has it.
+
+    Args:
+        index: The index, already verified.
+        names: Shards that are there, relative to the artifact.
+        limits: Ceilings.
+
+    Raises:
+        FormatRefused: It is malformed, or names other files than are there.
+        LimitExceeded: It is too long.
+    """
+    limits.require("header_bytes", index.size, where=index.name)
+    with index.stream() as stream:
+        text = stream.read()
+    try:
+        mapping = json.loads(text, object_pairs_hook=_unique)["weight_map"]
+        folder = PurePosixPath(index.name).parent
+        found = {str(tensor): str(folder / shard) for tensor, shard in mapping.items()}
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise FormatRefused(f"{index.name}: no weight_map of tensors to files: {error}") from error
+    limits.require("tensors", len(found), where=index.name)
+    if set(found.values()) != names:
+        raise FormatRefused(
+            f"{index.name}: expected the shards {', '.join(sorted(names)[:5])}, the index names "
+            f"{', '.join(sorted(set(found.values()))[:5])}; get the model whole"
+        )
+    return found
+
+
+def require_beside(model: Source, wanted: Iterable[Beside], held: Mapping[str, Source]) -> None:
+    """Demand that a model reads only files that are held, and all of those.
+
+    Args:
+        model: The model file.
+        wanted: What its scan found that it reads, relative to its folder.
+        held: Name → further files of the artifact that are held.
+
+    Raises:
+        UnsafeContent: It reads another file, or past the end of one.
+        FormatRefused: A file is there that it does not read.
+    """
+    folder = PurePosixPath(model.name).parent
+    ends: dict[str, int] = {}
+    for each in wanted:
+        name = str(folder / each.name)
+        ends[name] = max(each.end, ends.get(name, 0))
+    for name, end in ends.items():
+        if name not in held or held[name].size < end:
+            raise UnsafeContent(
+                f"{model.name}: reads {end} bytes of {name!r}: expected a file of the model that "
+                "has them; sign the folder that holds the model whole",
+                rule="outside-reference",
+                where=name,
+            )
+    if stray := sorted(held.keys() - ends.keys()):
+        raise FormatRefused(
+            f"{model.name}: does not read {', '.join(stray[:5])}; name the model to load with "
+            "file=…, or keep other files elsewhere"
+        )
+
+
+def _model(
+    files: tuple[str, ...], shown: str, file: str | None
+) -> tuple[str, Kind, tuple[str, ...]]:
+    """The model among a folder's files, what it consists of, and its further files."""
+    if file is not None and file not in files:
+        raise UsageError(f"{shown}: no file {file!r} that the signature covers")
+    models = [name for name in files if not is_companion(name)]
+    if SAVED_MODEL in models and file in {None, SAVED_MODEL}:
+        return _saved_model(files, models, shown)
+    if file is None:
+        file = _only(files, models, shown)
+    if file.endswith(INDEX):
+        suffix = PurePosixPath(file.removesuffix(INDEX)).suffix
+        parts = [name for name in models if PurePosixPath(name).suffix == suffix]
+        beside = PurePosixPath(file).parent
+        return file, "shards", tuple(n for n in parts if PurePosixPath(n).parent == beside)
+    if file.endswith(".onnx"):
+        return file, "onnx", tuple(name for name in models if name != file)
+    return file, "file", ()
+
+
+def _only(files: tuple[str, ...], models: list[str], shown: str) -> str:
+    """The one file that can be meant: a single model, the index of all, or the one of ONNX."""
+    if len(models) == 1:
+        return models[0]
+    indexes = [name for name in files if name.endswith(INDEX)]
+    suffixes = {PurePosixPath(name).suffix for name in models}
+    if len(indexes) == 1 and len(suffixes) == 1:
+        return indexes[0]
+    onnx = [name for name in models if name.endswith(".onnx")]
+    if len(onnx) == 1:
+        return onnx[0]
+    names = ", ".join(models[:5]) or "none"
+    advice = "name the one to load with file=… (--file), or keep the others elsewhere"
+    raise FormatRefused(
+        f"{shown}: expected one model file beside documentation and settings, got {names}; "
+        + (advice if models else "is the model somewhere else?")
+    )
+
+
+def _saved_model(
+    files: tuple[str, ...], models: list[str], shown: str
+) -> tuple[str, Kind, tuple[str, ...]]:
+    stray = [name for name in models if name not in _SAVED_FILES and not name.startswith(_SAVED)]
+    if stray:
+        raise FormatRefused(
+            f"{shown}: a SavedModel holds {SAVED_MODEL}, variables and assets, got "
+            f"{', '.join(stray[:5])}; keep other models elsewhere"
+        )
+    # An asset is read whatever it is called.
+    parts = [name for name in files if name in _SAVED_FILES or name.startswith(_SAVED)]
+    return SAVED_MODEL, "savedmodel", tuple(name for name in parts if name != SAVED_MODEL)
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice")
+    return found

@@ -1,0 +1,1 @@
+"""Container formats: zip archives, compressed streams and protocol buffers."""

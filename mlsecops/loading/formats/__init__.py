@@ -1,0 +1,1 @@
+"""Scanners of model formats: one module a format, bytes in, findings out."""

@@ -1,0 +1,157 @@
+"""Whether a GGUF file's header is what its bytes hold, and its chat templates keep to text.
+
+Source: ggml/docs/gguf.md, version 3; sizes of the tensor types from ggml/src/ggml.c.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO, Final
+
+from mlsecops.errors import FormatRefused, LimitExceeded
+from mlsecops.loading.formats.companions import examine_template
+from mlsecops.loading.limits import Limits
+from mlsecops.loading.snapshot import Source
+from mlsecops.loading.verdict import Examination
+
+_SCALARS: Final = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+_TEXT, _ARRAY = 8, 9
+_VERSIONS: Final = (2, 3)
+_MOST_DIMENSIONS: Final = 4
+_BLOCKS: Final = {
+    0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34),
+    9: (32, 36), 10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210),
+    15: (256, 292), 16: (256, 66), 17: (256, 74), 18: (256, 98), 19: (256, 50), 20: (32, 18),
+    21: (256, 110), 22: (256, 82), 23: (256, 136), 24: (1, 1), 25: (1, 2), 26: (1, 4), 27: (1, 8),
+    28: (1, 8), 29: (256, 56), 30: (1, 2), 34: (256, 54), 35: (256, 66), 39: (32, 17),
+}  # fmt: skip
+"""Tensor type → elements in a block, bytes of a block."""
+_ALIGNMENT: Final = 32
+
+
+def examine_gguf(source: Source, limits: Limits) -> Examination:
+    """Check every key and tensor against the file.
+
+    Raises:
+        FormatRefused: It is malformed, or tensors overlap or leave the file.
+        LimitExceeded: It declares too much.
+    """
+    with source.stream() as stream:
+        header = _Header(stream, source, limits)
+        header.read()
+    templates = header.templates.items()
+    return Examination(
+        findings=tuple(examine_template(text, source.name, key) for key, text in templates)
+    )
+
+
+class _Header:
+    """Reads a header in order, never beyond the file."""
+
+    def __init__(self, stream: BinaryIO, source: Source, limits: Limits) -> None:
+        self.templates: dict[str, str] = {}
+        self._stream, self._source, self._limits = stream, source, limits
+        self._end = min(source.size, limits.header_bytes)
+        self._alignment = _ALIGNMENT
+        self._values = 0
+        self._at = 0
+
+    def read(self) -> None:
+        magic, version, tensors, keys = struct.unpack("<4sIQQ", self._take(24))
+        if magic != b"GGUF" or version not in _VERSIONS:
+            raise self._malformed(f"GGUF of version 2 or 3, little endian, got version {version}")
+        self._limits.require("tensors", tensors, where=self._source.name)
+        self._limits.require("tensors", keys, where=self._source.name)
+        seen: set[str] = set()
+        for _ in range(keys):
+            key = self._text()
+            if key in seen:
+                raise self._malformed(f"keys that stand once, got {key!r} twice")
+            seen.add(key)
+            self._value(key, self._number("<I"), depth=0)
+        self._require_apart([*self._tensors(tensors)])
+
+    def _value(self, key: str, kind: int, *, depth: int) -> None:
+        self._values += 1
+        if self._values > self._limits.opcodes or depth > self._limits.depth:
+            raise LimitExceeded(f"{self._source.name}: {key!r}: too many or too deep values")
+        if kind == _TEXT:
+            self._text_value(key)
+        elif kind == _ARRAY:
+            inner, count = self._number("<I"), self._number("<Q")
+            if inner in _SCALARS:
+                self._skip(count * _SCALARS[inner])
+                return
+            if count * 8 > self._end - self._at:
+                raise self._malformed(f"an array that fits, got {count} items of {key!r}")
+            for _ in range(count):
+                self._value(key, inner, depth=depth + 1)
+        elif kind in _SCALARS:
+            data = self._take(_SCALARS[kind])
+            if key == "general.alignment":
+                self._align(int.from_bytes(data, "little"))
+        else:
+            raise self._malformed(f"a known type for {key!r}, got {kind}")
+
+    def _text_value(self, key: str) -> None:
+        if key.startswith("tokenizer.chat_template"):
+            self.templates[key] = self._text()
+        else:
+            self._skip(self._number("<Q"))
+
+    def _align(self, alignment: int) -> None:
+        if alignment < 1 or alignment & (alignment - 1) or alignment > 1 << 20:
+            raise self._malformed(f"an alignment that is a power of two, got {alignment}")
+        self._alignment = alignment
+
+    def _tensors(self, count: int) -> Iterator[tuple[int, int, str]]:
+        names: set[str] = set()
+        for _ in range(count):
+            name, dimensions = self._text(), self._number("<I")
+            if name in names or dimensions > _MOST_DIMENSIONS:
+                raise self._malformed(f"tensors of one name and four dimensions, got {name!r}")
+            names.add(name)
+            shape = [self._number("<Q") for _ in range(dimensions)]
+            kind, offset = self._number("<I"), self._number("<Q")
+            if kind not in _BLOCKS or offset % self._alignment:
+                raise self._malformed(f"a known, aligned tensor, got type {kind} at {offset}")
+            block, size = _BLOCKS[kind]
+            elements = math.prod(shape)
+            if elements % block:
+                raise self._malformed(f"whole blocks of {block}, got {shape} for {name!r}")
+            yield offset, offset + elements // block * size, name
+
+    def _require_apart(self, spans: list[tuple[int, int, str]]) -> None:
+        start = -(-self._at // self._alignment) * self._alignment
+        at = 0
+        for begin, end, name in sorted(spans):
+            if begin < at or start + end > self._source.size:
+                raise FormatRefused(
+                    f"{self._source.name}: tensor {name!r} overlaps another or leaves the file"
+                )
+            at = end
+
+    def _text(self) -> str:
+        return self._take(self._number("<Q")).decode("utf-8", "backslashreplace")
+
+    def _number(self, form: str) -> int:
+        return int(struct.unpack(form, self._take(struct.calcsize(form)))[0])
+
+    def _take(self, count: int) -> bytes:
+        self._require(count)
+        self._at += count
+        return self._stream.read(count)
+
+    def _skip(self, count: int) -> None:
+        self._require(count)
+        self._at += count
+        self._stream.seek(self._at)
+
+    def _require(self, count: int) -> None:
+        if count > self._end - self._at:
+            raise self._malformed(f"{count} more bytes of header, and the file or limit ends")
+
+    def _malformed(self, expected: str) -> FormatRefused:
+        return FormatRefused(f"{self._source.name}: byte {self._at}: expected {expected}")

@@ -1,0 +1,1 @@
+"""Symbolic execution of pickles: opcodes walked on a stack of symbols, nothing imported."""

@@ -1,0 +1,116 @@
+"""Whether a numpy dtype that a pickle rebuilds is what its type string says.
+
+The shadow of a ``numpy.dtype`` comes in; its item size and whether items are objects go out. numpy
+believes the state that a pickle sets: flags that hide objects make addresses of raw bytes, fields
+beyond the item read foreign memory.
+
+Source: numpy ``_core/src/multiarray/descriptor.c``, ``arraydescr_reduce`` and ``_setstate``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mlsecops.loading.pickle_vm.stack import Box, Global, Made
+
+NUMPY_DTYPE: Final = "numpy.dtype"
+_TEXT: Final = re.compile(r"([<>|=]?)([biufcmMSUVO])([0-9]{1,9})")
+_STATE: Final = (8, 9)
+"""Items of a state; dates have their unit as the ninth."""
+_NOT_ALIGNED_COPIED: Final = (False, True)
+_NOTHING: Final = -1
+_OBJECT_FLAGS: Final = 0x03
+_POINTER_FLAGS: Final = 0x07
+_CHARACTER: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Bytes of one item, and whether some of them are addresses of Python objects."""
+
+    size: int
+    objects: bool
+
+
+def layout(dtype: Any) -> Layout:
+    """What a dtype's items take.
+
+    Args:
+        dtype: Shadow of a rebuilt dtype.
+
+    Raises:
+        ValueError: It is none, or its state and its type string tell different things.
+    """
+    if not isinstance(dtype, Made) or dtype.name != NUMPY_DTYPE:
+        raise ValueError("no dtype, or one that is not told")
+    kind, size = _named(dtype)
+    if dtype.state is None:
+        return Layout(size or 0, objects=kind == "O")
+    state = _state(dtype)
+    _, _, base, names, fields, item_size, _, flags = state[:8]
+    if kind not in "SUV":
+        _demand((base, names, fields) == (None, None, None) and item_size == _NOTHING)
+        found = Layout(size or 0, objects=kind == "O")
+    else:
+        _demand(type(item_size) is int and item_size >= 0 and size in {None, item_size})
+        found = Layout(item_size, objects=_holds_objects(kind, base, fields, item_size))
+    _demand(flags & (_OBJECT_FLAGS if found.objects else _POINTER_FLAGS) == 3 * found.objects)
+    return found
+
+
+def _named(dtype: Made) -> tuple[str, int | None]:
+    kind = dtype.arguments[0] if dtype.arguments else None
+    if isinstance(kind, Global) and kind.name in {"numpy.record", "numpy.void"}:
+        return "V", None
+    match = _TEXT.fullmatch(kind) if isinstance(kind, str) else None
+    if match is None:
+        raise ValueError(f"a dtype of unknown kind {kind!r}")
+    return match[2], int(match[3]) * (_CHARACTER if match[2] == "U" else 1)
+
+
+def _state(dtype: Made) -> tuple[Any, ...]:
+    state = dtype.state
+    # Without a copy the state would be set on numpy's own dtype, for the whole process.
+    _demand(tuple(map(bool, dtype.arguments[1:])) == _NOT_ALIGNED_COPIED)
+    _demand(isinstance(state, tuple) and len(state) in _STATE)
+    _demand(type(state[7]) is int and type(state[5]) is int)
+    return tuple(state)
+
+
+def _holds_objects(kind: str, base: Any, fields: Any, size: int) -> bool:
+    if base is None and fields is None:
+        return False
+    _demand(kind == "V" and (base is None or fields is None))
+    return _subarray(base, size) if fields is None else _record(fields, size)
+
+
+def _subarray(base: Any, size: int) -> bool:
+    _demand(isinstance(base, tuple) and len(base) == 2)  # noqa: PLR2004 - dtype and shape
+    inner, shape = layout(base[0]), base[1] if isinstance(base[1], tuple) else (base[1],)
+    _demand(all(type(n) is int and n >= 0 for n in shape))
+    _demand(inner.size * math.prod(shape) == size)
+    return inner.objects
+
+
+def _record(fields: Any, size: int) -> bool:
+    _demand(isinstance(fields, Box) and fields.whole)
+    spans: set[tuple[int, int, bool]] = set()
+    for value in fields.items.values():
+        _demand(isinstance(value, tuple) and len(value) in {2, 3} and type(value[1]) is int)
+        inner = layout(value[0])
+        _demand(0 <= value[1] <= size - inner.size)
+        spans.add((value[1], value[1] + inner.size, inner.objects))
+    objects = any(span[2] for span in spans)
+    if objects:
+        ordered = sorted(spans)
+        _demand(all(a[1] <= b[0] for a, b in itertools.pairwise(ordered)))
+    return objects
+
+
+def _demand(holds: bool) -> None:  # noqa: FBT001 - a condition, like assert's
+    if not holds:
+        raise ValueError("a dtype whose state is not what its type string says")

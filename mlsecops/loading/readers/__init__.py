@@ -1,0 +1,1 @@
+"""Framework readers: verified bytes in, a model or tensors of the framework out."""

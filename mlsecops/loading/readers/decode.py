@@ -1,0 +1,235 @@
+"""How checked bytes become a model: one framework call for each format, on the snapshot itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import PurePosixPath
+from typing import Any, Final, Literal, TypeAlias
+
+from mlsecops.adapters import keras_weights, torch_weights
+from mlsecops.errors import FormatRefused, UsageError
+from mlsecops.loading.allowed import pickle_globals
+from mlsecops.loading.containers.compression import expanded
+from mlsecops.loading.detection import Format
+from mlsecops.loading.limits import Limits
+from mlsecops.loading.readers import keras_reader, onnx_reader, pickle_reader, torch_reader
+from mlsecops.loading.snapshot import Source
+
+Framework: TypeAlias = Literal["torch", "numpy", "keras", "tensorflow", "sklearn", "onnx"]
+FRAMEWORKS: Final[tuple[Framework, ...]] = (
+    "torch", "numpy", "keras", "tensorflow", "sklearn", "onnx",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the caller wants of the bytes.
+
+    Attributes:
+        source: Checked bytes that cannot change, or not unnoticed.
+        framework: Framework asked for, or None for the format's own.
+        into: The caller's model to fill, or None.
+        device: Where torch tensors go.
+        globals: Names that the scan found and allowed.
+        allowed: Names that the caller allows besides the built-in list.
+        beside: Name → bytes of further files of the model, held and checked as the source is.
+        limits: Ceilings.
+        lasting: Whether a mapping of the bytes stays as it is once they are let go.
+        confirm: Demands that the bytes are still those that were checked; called before anything
+            of the caller's is touched for good.
+    """
+
+    source: Source
+    framework: Framework | None = None
+    into: Any = None
+    device: str = "cpu"
+    globals: Collection[str] = ()
+    allowed: Collection[str] = ()
+    beside: Mapping[str, Source] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    lasting: bool = True
+    confirm: Callable[[], None] = field(default=lambda: None)
+
+
+def decode(found: Format, request: Request) -> Any:
+    """Read the bytes with their framework, and fill the caller's model if there is one.
+
+    Raises:
+        FormatRefused: The format cannot be loaded, or the framework refuses the bytes.
+        UsageError: The framework asked for does not read the format.
+        ChangedDuringLoad: The bytes are not those that were checked any more.
+    """
+    if found not in _DECODERS:
+        readable = ", ".join(sorted(_DECODERS))
+        raise FormatRefused(
+            f"{request.source.name}: {found} cannot be loaded: expected one of {readable}; "
+            "convert the model to safetensors or a state dict"
+        )
+    frameworks, read = _DECODERS[found]
+    if request.framework is not None and request.framework not in frameworks:
+        raise UsageError(
+            f"{request.source.name}: {found} is read by {' or '.join(frameworks)}, "
+            f"not by {request.framework!r}"
+        )
+    if request.device != "cpu":
+        if "torch" not in frameworks:
+            raise UsageError(
+                f"{request.source.name}: device={request.device!r} is for torch tensors: "
+                f"{found} is read by {' or '.join(frameworks)}, which places models itself"
+            )
+        torch_reader.require_device(request.device)
+    value = read(request)
+    request.confirm()
+    return value
+
+
+def join_shards(parts: Mapping[str, Any], placed: Mapping[str, str]) -> dict[str, Any]:
+    """Tensors of a model's shards, each from the shard that the index names.
+
+    Args:
+        parts: Shard → tensors by name.
+        placed: Tensor → shard.
+
+    Raises:
+        FormatRefused: A shard holds other tensors than the index says.
+    """
+    joined: dict[str, Any] = {}
+    for shard, tensors in parts.items():
+        expected = {name for name, home in placed.items() if home == shard}
+        if not isinstance(tensors, Mapping) or set(tensors) != expected:
+            raise FormatRefused(f"{shard}: its tensors are not those that the index says")
+        joined |= tensors
+    return joined
+
+
+def fill(request: Request, tensors: Any) -> Any:
+    """The caller's torch module filled with tensors, once the bytes they come from are confirmed.
+
+    Raises:
+        UsageError: The caller's model is no torch module.
+        FormatRefused: Names or shapes differ; the module is as it was.
+        ChangedDuringLoad: The bytes changed; the module is as it was.
+    """
+    if request.into is None:
+        return tensors
+    if not torch_weights.is_module(request.into):
+        raise UsageError(
+            f"into= is a {type(request.into).__name__}: expected a torch module for this format"
+        )
+    request.confirm()
+    return torch_weights.fill_module(request.into, tensors)
+
+
+def _safetensors(request: Request) -> Any:
+    framework = request.framework or ("torch" if find_spec("torch") else "numpy")
+    if request.into is not None:
+        framework = "torch"
+    if request.source.memory is not None and framework == "torch" and request.device == "cpu":
+        return fill(request, torch_reader.tensors_in(request.source.memory))
+    tensors = torch_reader.read_safetensors(
+        request.source.path, framework=framework, device=request.device, lasting=request.lasting
+    )
+    return fill(request, tensors)
+
+
+def _torch(request: Request, *, legacy: bool = False) -> Any:
+    names = frozenset(request.globals) - torch_reader.own_globals()
+    value = torch_reader.read_torch(
+        request.source.path,
+        device=request.device,
+        legacy=legacy,
+        names=names,
+        lasting=request.lasting,
+        memory=request.source.memory,
+    )
+    return fill(request, value)
+
+
+def _torch_code(request: Request, *, exported: bool = False) -> Any:
+    _require_nothing_to_fill(request)
+    return torch_reader.read_code(request.source.path, device=request.device, exported=exported)
+
+
+def _keras(request: Request, *, hdf5: bool = False) -> Any:
+    if request.into is None:
+        return keras_reader.read_keras(request.source.path, hdf5=hdf5)
+    if not keras_weights.is_keras(request.into):
+        raise UsageError(
+            f"into= is a {type(request.into).__name__}: expected a Keras model for this format"
+        )
+    return keras_weights.fill_keras(
+        request.into, request.source.path, hdf5=hdf5, confirm=request.confirm
+    )
+
+
+def _savedmodel(request: Request) -> Any:
+    _require_nothing_to_fill(request)
+    files = {request.source.name: request.source, **request.beside}
+    return keras_reader.read_savedmodel({name: each.path for name, each in files.items()})
+
+
+def _pickle(request: Request) -> Any:
+    _require_nothing_to_fill(request)
+    return pickle_reader.read_pickle(request.source.path, names=request.globals)
+
+
+def _joblib(request: Request) -> Any:
+    _require_nothing_to_fill(request)
+    with expanded(request.source, limits=request.limits) as plain:
+        return pickle_reader.read_pickle(plain.path, names=request.globals)
+
+
+def _skops(request: Request) -> Any:
+    _require_nothing_to_fill(request)
+    names = pickle_globals() | frozenset(request.allowed)
+    return pickle_reader.read_skops(request.source.path, names=names)
+
+
+def _onnx(request: Request) -> Any:
+    _require_nothing_to_fill(request)
+    folder = PurePosixPath(request.source.name).parent
+    beside = {
+        str(PurePosixPath(name).relative_to(folder)): each.path
+        for name, each in request.beside.items()
+        if PurePosixPath(name).is_relative_to(folder)
+    }
+    return onnx_reader.read_onnx(request.source.path, beside=beside)
+
+
+def _require_nothing_to_fill(request: Request) -> None:
+    if request.into is not None:
+        raise UsageError(
+            f"{request.source.name}: into= fills torch modules and Keras models with weights; "
+            "this format holds a whole model"
+        )
+
+
+def _numpy(request: Request) -> Any:
+    import numpy as np  # noqa: PLC0415 - loading other formats needs no numpy
+
+    _require_nothing_to_fill(request)
+    loaded = np.load(request.source.path, allow_pickle=False)
+    if isinstance(loaded, np.ndarray):
+        return loaded
+    with loaded:
+        return dict(loaded)
+
+
+_DECODERS: Final[dict[Format, tuple[tuple[str, ...], Callable[[Request], Any]]]] = {
+    Format.SAFETENSORS: (("torch", "numpy"), _safetensors),
+    Format.TORCH: (("torch",), _torch),
+    Format.TORCH_LEGACY: (("torch",), lambda request: _torch(request, legacy=True)),
+    Format.KERAS: (("keras",), _keras),
+    Format.TORCHSCRIPT: (("torch",), _torch_code),
+    Format.PT2: (("torch",), lambda request: _torch_code(request, exported=True)),
+    Format.HDF5: (("keras",), lambda request: _keras(request, hdf5=True)),
+    Format.SAVED_MODEL: (("tensorflow",), _savedmodel),
+    Format.PICKLE: (("sklearn",), _pickle),
+    Format.JOBLIB: (("sklearn",), _joblib),
+    Format.SKOPS: (("sklearn",), _skops),
+    Format.ONNX: (("onnx",), _onnx),
+    Format.NPZ: (("numpy",), _numpy),
+    Format.NPY: (("numpy",), _numpy),
+}

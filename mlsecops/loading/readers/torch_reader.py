@@ -1,0 +1,245 @@
+"""How torch reads bytes that were checked: tensors out, nothing run.
+
+A path to bytes that cannot change comes in (:mod:`mlsecops.loading` makes it); tensors, or the
+caller's own module filled with them, go out.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import zipfile
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from mlsecops._extras import require
+from mlsecops.errors import FormatRefused, FrameworkTooOld, UsageError
+from mlsecops.loading.memory import Memory, forget, offset_of
+
+if TYPE_CHECKING:
+    Place: TypeAlias = Callable[..., Any]
+
+_LENGTH: Final = 8
+_TYPES: Final = {
+    "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "U32": "uint32",
+    "I32": "int32", "U64": "uint64", "I64": "int64", "F16": "float16", "BF16": "bfloat16",
+    "F32": "float32", "F64": "float64", "C64": "complex64", "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu", "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
+}  # fmt: skip
+_ENTRIES: Final = 100_000
+"""Storages of one torch file at most: as many as the scan allows entries."""
+OLDEST: Final = (2, 10)
+"""Before it, ``weights_only`` could be escaped (CVE-2025-32434, CVE-2026-24747)."""
+
+
+def read_safetensors(
+    path: str, *, framework: str, device: str, lasting: bool = True
+) -> dict[str, Any]:
+    """Tensors of a safetensors file.
+
+    Args:
+        path: Bytes to read.
+        framework: ``"torch"`` or ``"numpy"``.
+        device: Where torch tensors go.
+        lasting: Whether a mapping of the bytes stays as it is; else torch tensors are copied.
+    """
+    safetensors = require("safetensors")
+    kind = "pt" if framework == "torch" else "np"
+    try:
+        with safetensors.safe_open(path, framework=kind, device=device) as file:
+            names = list(file.keys())
+            place = _placing(path, device, len(names)) if kind == "pt" and not lasting else None
+            return {name: _kept(file.get_tensor(name), place) for name in names}
+    except (safetensors.SafetensorError, ValueError, TypeError) as error:
+        raise FormatRefused(f"safetensors cannot read the file: {error}") from error
+
+
+def tensors_in(memory: memoryview) -> dict[str, Any]:
+    """Tensors of a whole safetensors file in memory, which stay there: nothing is copied.
+
+    Args:
+        memory: The file's bytes, writable, their header checked.
+
+    Raises:
+        FormatRefused: torch has no such type.
+
+    Source:
+        safetensors format description: length of the header, header, tensors.
+    """
+    torch = require("torch")
+    start = _LENGTH + int.from_bytes(memory[:_LENGTH], "little")
+    header = json.loads(bytes(memory[_LENGTH:start]))
+    header.pop("__metadata__", None)
+    tensors = {}
+    for name, entry in header.items():
+        kind = getattr(torch, _TYPES.get(entry["dtype"], ""), None)
+        if kind is None:
+            raise FormatRefused(f"{name!r}: torch has no type for {entry['dtype']}")
+        first, end = (start + offset for offset in entry["data_offsets"])
+        tensors[name] = _tensor(torch, memory[first:end], kind).view(entry["shape"])
+    return tensors
+
+
+def _tensor(torch: Any, part: memoryview, kind: Any) -> Any:
+    if not part:
+        return torch.empty(0, dtype=kind)
+    flat = torch.frombuffer(part, dtype=torch.uint8)
+    if flat.data_ptr() % kind.itemsize:
+        flat = flat.clone()  # where the writer did not align the header
+    return flat.view(kind)
+
+
+def read_torch(
+    path: str,
+    *,
+    device: str,
+    legacy: bool,
+    names: Iterable[str] = (),
+    lasting: bool = True,
+    memory: memoryview | None = None,
+) -> Any:
+    """What a torch file holds, read with ``weights_only``.
+
+    Args:
+        path: Bytes to read.
+        device: Where tensors go.
+        legacy: Whether the file is of torch's old layout, which cannot be mapped.
+        names: Further globals that the scan allowed; each is imported.
+        lasting: Whether a mapping of the bytes stays as it is; else tensors are copied.
+        memory: The same bytes in memory, writable, where tensors can stay: nothing is copied.
+
+    Raises:
+        FrameworkTooOld: The installed torch is known to be escapable.
+        FormatRefused: torch refuses the file.
+    """
+    torch = require("torch")
+    _require_new(torch)
+    allowed = [_resolve(name) for name in sorted(names)]
+    held = None if memory is None or _of_other_order(path) else memory
+    place = None if legacy or lasting else _placing(path, device, _ENTRIES, held)
+    try:
+        # weights_only is always given: the environment can flip its default.
+        with (
+            torch.serialization.safe_globals(allowed),
+            torch.sparse.check_sparse_tensor_invariants(),
+        ):
+            return torch.load(
+                path, weights_only=True, mmap=not legacy, map_location=place or device
+            )
+    except Exception as error:  # torch raises whatever the bytes make it raise
+        raise FormatRefused(f"torch refuses the file: {error}") from error
+
+
+def read_code(path: str, *, device: str, exported: bool) -> Any:
+    """A TorchScript module, or the module of an exported program: files that carry code.
+
+    Args:
+        path: Bytes to read.
+        device: Where tensors of TorchScript go; an exported program stays where it was exported.
+        exported: Whether it is a ``.pt2`` file.
+
+    Raises:
+        FrameworkTooOld: The installed torch is known to be escapable.
+        FormatRefused: torch refuses the file.
+    """
+    torch = require("torch")
+    _require_new(torch)
+    try:
+        with Path(path).open("rb") as stream:
+            if exported:
+                return torch.export.load(stream).module()
+            return torch.jit.load(stream, map_location=device)
+    except Exception as error:  # as above
+        raise FormatRefused(f"torch refuses the file: {error}") from error
+
+
+def _placing(path: str, device: str, pieces: int, held: memoryview | None = None) -> Place | None:
+    """How a mapped storage becomes memory of our own; None where the device copies it anyway."""
+    torch = require("torch")
+    if torch.device(device).type != "cpu":
+        return None
+    if held is not None:
+        return _standing(torch, held)
+    memory = Memory(Path(path).stat().st_size, pieces=pieces)
+
+    def place(storage: Any, _: Any = None) -> Any:
+        size = storage.nbytes()
+        if not size:  # a view of nothing would keep the mapping
+            return torch.UntypedStorage(0)
+        map_, start = memory.take(size)
+        copy = torch.frombuffer(map_, dtype=torch.uint8, offset=start, count=size)
+        copy.copy_(torch.empty(0, dtype=torch.uint8).set_(storage))
+        forget(storage.data_ptr(), size)
+        return copy.untyped_storage()
+
+    return place
+
+
+def _of_other_order(path: str) -> bool:
+    """Whether torch will swap the bytes of the file's numbers, after it mapped them."""
+    with zipfile.ZipFile(path) as archive:
+        said = [name for name in archive.namelist() if name.endswith("/byteorder")]
+        return any(archive.read(name) != sys.byteorder.encode() for name in said)
+
+
+def _standing(torch: Any, held: memoryview) -> Place:
+    """How a mapped storage becomes the same bytes of memory that holds the whole file already."""
+    start = -1
+
+    def place(storage: Any, _: Any = None) -> Any:
+        nonlocal start
+        size, address = storage.nbytes(), storage.data_ptr()
+        if not size:  # as above
+            return torch.UntypedStorage(0)
+        if start < 0:
+            start = address - offset_of(address)
+        part = held[address - start :][:size]
+        return torch.frombuffer(part, dtype=torch.uint8, count=size).untyped_storage()
+
+    return place
+
+
+def _kept(tensor: Any, place: Place | None) -> Any:
+    if place is None:
+        return tensor
+    storage = place(tensor.untyped_storage())
+    return tensor.new_empty(0).set_(storage, 0, tensor.shape, tensor.stride())
+
+
+def require_device(device: str) -> None:
+    """Demand that tensors can be put on a device.
+
+    Raises:
+        UsageError: There is no such device, or nothing can be put there.
+    """
+    torch = require("torch")
+    try:
+        torch.empty(0, device=device)
+    except Exception as error:  # torch raises what the device's own library does
+        raise UsageError(f"cannot use device {device!r}: {error}") from error
+
+
+def own_globals() -> frozenset[str]:
+    """Names that ``weights_only`` allows by itself."""
+    unpickler = require("torch._weights_only_unpickler")
+    return frozenset(unpickler._get_allowed_globals())  # noqa: SLF001 - torch tells it nowhere else
+
+
+def _require_new(torch: Any) -> None:
+    version = tuple(int(part) for part in str(torch.__version__).split("+")[0].split(".")[:2])
+    if version < OLDEST:
+        raise FrameworkTooOld(
+            f"torch {torch.__version__}: expected at least {OLDEST[0]}.{OLDEST[1]}, whose "
+            'weights_only holds; upgrade with: pip install "mlsecops-sdk[torch]"'
+        )
+
+
+def _resolve(name: str) -> tuple[Any, str]:
+    module, _, attribute = name.rpartition(".")
+    try:
+        return getattr(import_module(module), attribute), name
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"cannot import allowed global {name!r}: {error}") from error

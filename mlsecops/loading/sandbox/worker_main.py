@@ -1,0 +1,95 @@
+"""The process that a library is let at a file in: it forks for each, and the fork may die.
+
+``apart`` runs it, once, as ``python -c``; it never runs in the process that asks. Its standard
+input is a socket: a question and two descriptors come in (the file, and the pipe for the answer);
+after the answer the fork's status goes back. It keeps no state between questions, so that what one
+file did to its fork touches no other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+from typing import Any, Final
+
+from mlsecops.errors import MLSecOpsError
+from mlsecops.loading.containers.zip_archive import Window
+from mlsecops.loading.limits import Limits
+from mlsecops.loading.sandbox.hdf5_walk import walk
+
+MEMORY: Final = 4 << 30
+"""Bytes of address space beyond what the libraries took."""
+_PATIENCE: Final = 20
+"""Seconds of waiting for each second of computing."""
+
+
+def main() -> None:
+    """Answer questions until there is nobody who asks."""
+    with contextlib.suppress(ImportError):
+        import h5py  # noqa: F401, PLC0415 - once, before the forks
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the one who asks
+    asked = socket.socket(fileno=0)
+    while True:
+        text, descriptors = _question(asked)
+        if not text:
+            return
+        pid = os.fork()
+        if pid == 0:
+            _answer(json.loads(text), *descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        _, status = os.waitpid(pid, 0)
+        asked.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
+
+
+def _question(asked: socket.socket) -> tuple[bytes, list[int]]:
+    text, descriptors, _, _ = socket.recv_fds(asked, 1 << 16, 2)
+    while text and not text.endswith(b"\n"):
+        more = asked.recv(1 << 16)
+        if not more:
+            return b"", []
+        text += more
+    return text, list(descriptors)
+
+
+def _answer(question: dict[str, Any], file: int, pipe: int) -> None:
+    """In the fork: look at the file within limits, answer, and end."""
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a descriptor is wanted
+        os.dup2(nothing.fileno(), 0)  # the socket is for the questions of others too
+    limits = Limits(**question["limits"])
+    _limit(limits.seconds)
+    try:
+        answer = _walk(question, file, limits)
+    except MLSecOpsError as error:
+        answer = {"error": type(error).__name__, "message": str(error)}
+        answer |= {name: getattr(error, name, "") for name in ("rule", "where")}
+    except Exception as error:  # noqa: BLE001 - whatever it is, the one who asked is told
+        answer = {"error": "", "message": f"{type(error).__name__}: {error}"}
+    with os.fdopen(pipe, "w", encoding="utf-8", errors="surrogatepass") as out:
+        json.dump(answer, out)
+    os._exit(0)
+
+
+def _walk(question: dict[str, Any], file: int, limits: Limits) -> dict[str, Any]:
+    with os.fdopen(file, "rb") as whole:
+        part = io.BufferedReader(Window(whole, question["start"], question["size"]))
+        found = walk(part, where=question["where"], limits=limits)
+    return {"numbers": found.numbers, "config": found.config}
+
+
+def _limit(seconds: float) -> None:
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(max(1, int(seconds * _PATIENCE)))
+    whole = max(1, int(seconds))
+    resource.setrlimit(resource.RLIMIT_CPU, (whole, whole + 1))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        with open("/proc/self/statm", encoding="ascii") as status:  # noqa: PTH123 - one read
+            mapped = int(status.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY, mapped + MEMORY))

@@ -1,0 +1,1 @@
+"""Alert rules and delivery: readings in, alerts out to sinks."""

@@ -1,0 +1,68 @@
+"""What rules compare that no detector reads: the exported metrics themselves, as PromQL does.
+
+a monitor's Series → of a counter its increase over the rule's window, of a gauge its largest value
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from mlsecops.monitoring.alerts.rules import Rule
+from mlsecops.monitoring.telemetry import metrics as telemetry
+from mlsecops.monitoring.telemetry.exporter import Series
+from mlsecops.readings import Reading
+
+__all__ = ["Exported"]
+
+_STEPS: Final = 60
+_UNREAD: Final = {telemetry.CLIENTS.name, telemetry.DRIFT.name}
+
+
+class Exported:
+    """Readings of exported metrics, for the rules about them.
+
+    A counter is remembered over its rule's window in about 60 steps.
+
+    Args:
+        rules: Those about other metrics, which detectors read, are left alone.
+        series: What is exported.
+        clock: Unix time in seconds.
+    """
+
+    def __init__(self, rules: Iterable[Rule], series: Series, clock: Callable[[], float]) -> None:
+        self._series = series
+        self._clock = clock
+        self._gauges = [rule for rule in rules if rule.metric in _UNREAD]
+        counted = [rule for rule in rules if telemetry.metric(rule.metric).kind == "counter"]
+        self._marks = {rule: deque([(clock(), self._total(rule))]) for rule in counted}
+
+    def readings(self) -> Iterator[tuple[Rule, Reading]]:
+        """Each rule's reading now."""
+        now = self._clock()
+        for rule, marks in self._marks.items():
+            metric = telemetry.metric(rule.metric)
+            grown = self._grown(rule, marks, now)
+            yield rule, Reading(metric=metric, value=grown, window=f"last {rule.window:g} s")
+        for rule in self._gauges:
+            metric = telemetry.metric(rule.metric)
+            largest = self._series.largest(metric)
+            if largest is not None:
+                yield rule, Reading(metric=metric, value=largest, window="latest reading")
+
+    def _total(self, rule: Rule) -> float:
+        return self._series.total(telemetry.metric(rule.metric))
+
+    def _grown(self, rule: Rule, marks: deque[tuple[float, float]], now: float) -> float:
+        """Increase of a rule's counter over its window."""
+        value = self._total(rule)
+        if value < marks[-1][1]:  # a forked child counts from zero
+            marks.clear()
+            marks.append((now, 0.0))
+        while len(marks) > 1 and now - marks[1][0] >= rule.window:
+            marks.popleft()
+        grown = value - marks[0][1]
+        if now - marks[-1][0] >= rule.window / _STEPS:
+            marks.append((now, value))
+        return grown

@@ -1,0 +1,319 @@
+"""When a reading is worth waking somebody: rules as data, and what becomes of a rule that fires.
+
+readings → Rule.breached → cool-down per rule and client → Alert → sinks
+
+The same rules become Prometheus alerts through ``Rule.expression``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Final, Literal
+
+from mlsecops.errors import UsageError
+from mlsecops.findings import Alert, Severity, Sink
+from mlsecops.monitoring.alerts.delivery import Courier
+from mlsecops.monitoring.telemetry import metrics as telemetry
+from mlsecops.readings import Reading
+
+__all__ = ["DEFAULT_RULES", "Alerting", "Rule", "alert_name"]
+
+_REMEMBERED: Final = 10_000
+_KEPT: Final = 256
+_ID: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A condition on one metric.
+
+    Attributes:
+        id: Stable id in kebab-case.
+        metric: Name of the metric in the table of ``telemetry``.
+        comparison: ``">"`` or ``"<"``: on which side of the threshold it fires.
+        threshold: Compared with the reading (of a counter: its increase).
+        relative_to: Name of a metric that the threshold is multiplied with, or None.
+        window: Seconds over which a counter's increase is compared; what detectors read states
+            its own window.
+        severity: How much it matters.
+        atlas: MITRE ATLAS technique id, or None.
+        message: One sentence for whoever is on call.
+        cooldown: Seconds for which the rule stays silent after firing.
+        per: Whether it is silent for that client alone, or for all clients of the monitor.
+    """
+
+    id: str
+    metric: str
+    comparison: Literal[">", "<"]
+    threshold: float
+    severity: Severity
+    message: str
+    relative_to: str | None = None
+    window: float = 300.0
+    atlas: str | None = None
+    cooldown: float = 300.0
+    per: Literal["client", "monitor"] = "client"
+
+    def __post_init__(self) -> None:
+        if _ID.fullmatch(self.id) is None:
+            raise UsageError(f"rule {self.id[:40]!r}: expected an id in kebab-case")
+        if self.comparison not in {">", "<"} or self.per not in {"client", "monitor"}:
+            raise UsageError(
+                f"rule {self.id}: expected a comparison > or < and per client or monitor, "
+                f"got {self.comparison!r} and {self.per!r}"
+            )
+        if not (math.isfinite(self.threshold) and self.window > 0 and self.cooldown >= 0):
+            raise UsageError(
+                f"rule {self.id}: expected a number as threshold, a window above 0 and a "
+                f"cooldown of at least 0, got {self.threshold}, {self.window}, {self.cooldown}"
+            )
+        for name in (self.metric, self.relative_to):
+            if name is not None and all(name != each.name for each in telemetry.METRICS):
+                raise UsageError(f"rule {self.id}: no metric is called {name!r}")
+
+    def limit(self, reading: Reading) -> float | None:
+        """The threshold for a reading, or None if its reference is not known."""
+        if self.relative_to is None:
+            return self.threshold
+        return None if reading.reference is None else self.threshold * reading.reference
+
+    def breached(self, reading: Reading) -> bool:
+        """Whether the rule fires on a reading."""
+        limit = self.limit(reading)
+        if limit is None or reading.metric.name != self.metric:
+            return False
+        return reading.value > limit if self.comparison == ">" else reading.value < limit
+
+    def expression(self, window: str | None = None) -> str:
+        """The rule in PromQL.
+
+        Args:
+            window: How far counters look back (``"15s"``); the rule's own window by default.
+        """
+        read = telemetry.metric(self.metric)
+        if read.kind == "counter":
+            increase = f"increase({read.prometheus}[{window or f'{self.window:.0f}s'}])"
+            return f"sum by (monitor) ({increase}) {self.comparison} {self.threshold:g}"
+        value = f"max by (monitor) ({read.prometheus})"
+        if self.relative_to is None:
+            return f"{value} {self.comparison} {self.threshold:g}"
+        reference = f"max by (monitor) ({telemetry.metric(self.relative_to).prometheus})"
+        return f"{value} {self.comparison} {self.threshold:g} * {reference}"
+
+
+def alert_name(rule: str) -> str:
+    """Name of a rule's alert in Prometheus and Alertmanager (``"MlsecopsAccuracyDrop"``)."""
+    return "Mlsecops" + "".join(word.capitalize() for word in rule.split("-"))
+
+
+DEFAULT_RULES: Final[tuple[Rule, ...]] = (
+    Rule(
+        id="confidence-low",
+        metric=telemetry.CONFIDENCE.name,
+        comparison="<",
+        threshold=0.9,
+        relative_to=telemetry.CONFIDENCE_BASELINE.name,
+        severity=Severity.HIGH,
+        atlas="AML.T0043",
+        message="Mean confidence fell below nine tenths of the baseline's: the inputs are not what "
+        "the model was trained on, or somebody crafts them.",
+    ),
+    Rule(
+        id="drift",
+        metric=telemetry.DRIFTED_FEATURES.name,
+        comparison=">",
+        threshold=0,
+        severity=Severity.MEDIUM,
+        atlas="AML.T0020",
+        message="The distribution of the inputs has moved away from the baseline: do not retrain "
+        "on this traffic before it is screened.",
+    ),
+    Rule(
+        id="input-anomaly",
+        metric=telemetry.ANOMALY_RATIO.name,
+        comparison=">",
+        threshold=0.15,
+        severity=Severity.HIGH,
+        atlas="AML.T0043",
+        message="Many inputs lie outside what the model was built for: they may be adversarial.",
+    ),
+    Rule(
+        id="extraction",
+        metric=telemetry.EXTRACTION.name,
+        comparison=">",
+        threshold=1.0,
+        severity=Severity.CRITICAL,
+        atlas="AML.T0024.002",
+        message="A client queries as one does to copy the model.",
+        cooldown=3600.0,
+    ),
+    Rule(
+        id="accuracy-drop",
+        metric=telemetry.ACCURACY.name,
+        comparison="<",
+        threshold=0.9,
+        relative_to=telemetry.REFERENCE_ACCURACY.name,
+        severity=Severity.HIGH,
+        atlas="AML.T0020",
+        message="Accuracy on late labels fell below nine tenths of what it was: the world has "
+        "changed, or the model or its data was tampered with.",
+    ),
+    Rule(
+        id="accuracy-slide",
+        metric=telemetry.ACCURACY_SLIDE.name,
+        comparison=">",
+        threshold=0.05,
+        severity=Severity.MEDIUM,
+        atlas="AML.T0020",
+        message="Accuracy on late labels has been falling slowly: the world changes, or somebody "
+        "changes the data bit by bit. Screen recent data before retraining on it.",
+        cooldown=3600.0,
+    ),
+    Rule(
+        id="prediction-drift",
+        metric=telemetry.DRIFTED_PREDICTIONS.name,
+        comparison=">",
+        threshold=0,
+        severity=Severity.MEDIUM,
+        atlas="AML.T0043",
+        message="Confidence or the mix of predicted classes has moved away from the baseline's. "
+        "Surer than usual is as strange as less sure: adversarial inputs are often answered with "
+        "certainty.",
+    ),
+    Rule(
+        id="query-rate",
+        metric=telemetry.CLIENT_RATE.name,
+        comparison=">",
+        threshold=100.0,
+        window=60.0,
+        severity=Severity.MEDIUM,
+        atlas="AML.T0034",
+        message="A client sends more than a hundred rows a second: limit its rate.",
+    ),
+    Rule(
+        id="dropped",
+        metric=telemetry.DROPPED.name,
+        comparison=">",
+        threshold=0,
+        severity=Severity.HIGH,
+        message="Calls went unobserved because the ring was full: raise its capacity, or find out "
+        "who floods the model to blind its monitoring.",
+    ),
+)
+
+
+class Alerting:
+    """Applies rules to readings and tells the sinks, on the worker's thread.
+
+    Args:
+        rules: Conditions.
+        sinks: Callables that take an Alert; what they raise is swallowed and counted.
+        monitor: Name of the monitor.
+        digest: ``"sha256:<hex>"`` of the model, or None.
+        clock: Unix time in seconds.
+        failed: Called when a sink raises.
+    """
+
+    def __init__(
+        self,
+        rules: Iterable[Rule],
+        sinks: Iterable[Sink],
+        *,
+        monitor: str,
+        digest: str | None,
+        clock: Callable[[], float],
+        failed: Callable[[], None],
+    ) -> None:
+        self._rules: Mapping[str, tuple[Rule, ...]] = _by_metric(rules)
+        self._sinks = tuple(sinks)
+        self._monitor = monitor
+        self._digest = digest
+        self._clock = clock
+        self._failed = failed
+        self._fired: OrderedDict[tuple[str, str | None], float] = OrderedDict()
+        self._alerts: deque[Alert] = deque(maxlen=_KEPT)
+
+    @property
+    def alerts(self) -> tuple[Alert, ...]:
+        """The newest alerts, oldest first."""
+        return tuple(self._alerts)
+
+    def consider(self, readings: Iterable[Reading]) -> list[Alert]:
+        """Raise an alert for each reading that breaks a rule which is not cooling down."""
+        return self.judge(
+            (rule, reading)
+            for reading in readings
+            for rule in self._rules.get(reading.metric.name, ())
+        )
+
+    def judge(self, pairs: Iterable[tuple[Rule, Reading]]) -> list[Alert]:
+        """Raise an alert for each reading that breaks its rule, if that is not cooling down."""
+        raised = [
+            self._alert(rule, reading)
+            for rule, reading in pairs
+            if rule.breached(reading) and not self._cooling(rule, reading.client)
+        ]
+        for alert in raised:
+            self._alerts.append(alert)
+            self._tell(alert)
+        return raised
+
+    def _cooling(self, rule: Rule, client: str | None) -> bool:
+        """Whether the rule fired lately for this client; if not, it does now."""
+        key, now = (rule.id, client if rule.per == "client" else None), self._clock()
+        last = self._fired.get(key)
+        if last is not None and 0 <= now - last < rule.cooldown:
+            return True
+        self._fired[key] = now
+        self._fired.move_to_end(key)
+        if len(self._fired) > _REMEMBERED:
+            self._fired.popitem(last=False)
+        return False
+
+    def _alert(self, rule: Rule, reading: Reading) -> Alert:
+        return Alert(
+            rule=rule.id,
+            monitor=self._monitor,
+            client=reading.client,
+            digest=self._digest,
+            reading=reading.value,
+            threshold=rule.limit(reading) or 0.0,
+            window=reading.window,
+            severity=rule.severity,
+            atlas=rule.atlas,
+            message=rule.message,
+            at=datetime.fromtimestamp(self._clock(), UTC),
+        )
+
+    def deliver(self, timeout: float) -> bool:
+        """Wait until sinks that deliver later have done so.
+
+        Args:
+            timeout: Seconds for all of them together.
+        """
+        deadline = time.monotonic() + timeout
+        couriers = [sink for sink in self._sinks if isinstance(sink, Courier)]
+        done = [each.flush(max(0.0, deadline - time.monotonic())) for each in couriers]
+        return all(done)
+
+    def _tell(self, alert: Alert) -> None:
+        for sink in self._sinks:
+            try:
+                sink(alert)
+            except Exception:  # noqa: BLE001 - a sink's failure must not stop the others
+                self._failed()
+
+
+def _by_metric(rules: Iterable[Rule]) -> Mapping[str, tuple[Rule, ...]]:
+    """Rules by the metric they read."""
+    table: dict[str, tuple[Rule, ...]] = {}
+    for rule in rules:
+        table[rule.metric] = (*table.get(rule.metric, ()), rule)
+    return MappingProxyType(table)

@@ -1,0 +1,139 @@
+"""How calls become tables: events of the ring → rows, probabilities, clients for the detectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlsecops.drift.baseline import Baseline
+from mlsecops.errors import UsageError
+from mlsecops.monitoring.queue import Event
+from mlsecops.readings import Observed
+
+__all__ = ["Answer", "Reader", "as_probabilities", "join"]
+
+Floats = NDArray[np.float64]
+
+_TOLERANCE: Final = 1e-3
+_TABLE: Final = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Answer:
+    """One call as rows.
+
+    Attributes:
+        rows: ``(n, d)`` inputs; ``(n, 0)`` if they are not known.
+        probabilities: ``(n, k)``, or None if the result is no probabilities.
+        classes: ``(n,)`` predicted classes, or None if they are not known.
+        client: Who called.
+        at: Unix time in seconds.
+    """
+
+    rows: Floats
+    probabilities: Floats | None
+    classes: NDArray[np.int64] | None
+    client: str | None
+    at: float
+
+
+class Reader:
+    """Reads inputs and results as tables.
+
+    Args:
+        baseline: Says what one input looks like; without it, the number of answers does.
+        probabilities: Takes the probabilities out of a result; the result itself by default.
+    """
+
+    def __init__(
+        self, baseline: Baseline | None, probabilities: Callable[[Any], Any] | None
+    ) -> None:
+        self._baseline = baseline
+        self._probabilities = probabilities
+
+    @property
+    def plain(self) -> bool:
+        """Whether results are probabilities as they are."""
+        return self._probabilities is None
+
+    def read(self, event: Event) -> Answer:
+        """One call as rows.
+
+        Raises:
+            UsageError: Inputs and answers do not fit together, or not the baseline.
+        """
+        result = event.result
+        if result is not None and self._probabilities is not None:
+            result = self._probabilities(result)
+        probabilities = as_probabilities(result)
+        rows = self._rows(event.inputs, probabilities)
+        if probabilities is not None and len(rows) != len(probabilities):
+            raise UsageError(f"{len(rows)} inputs have {len(probabilities)} answers")
+        return Answer(
+            rows=rows,
+            probabilities=probabilities,
+            classes=_classes(result, probabilities),
+            client=None if event.client is None else str(event.client),
+            at=event.at,
+        )
+
+    def _rows(self, inputs: Any, probabilities: Floats | None) -> Floats:
+        count = 1 if probabilities is None else len(probabilities)
+        values = _numbers(inputs)
+        if values is None:
+            return np.empty((count, 0))
+        if self._baseline is not None:
+            return self._baseline.table(values)
+        if values.ndim and len(values) == count and values.ndim >= _TABLE:
+            return values.reshape(count, -1)
+        return values.reshape(1, -1) if count == 1 else np.empty((count, 0))
+
+
+def as_probabilities(result: Any) -> Floats | None:
+    """A result as ``(n, k)`` probabilities, or None if it is something else."""
+    if not hasattr(result, "__array__") and not isinstance(result, (list, tuple)):
+        return None
+    values = _numbers(result)
+    if values is None or values.ndim not in {1, _TABLE} or not values.size:
+        return None
+    table = np.atleast_2d(values)
+    if table.shape[1] < 2 or not np.isfinite(table).all() or (table < -_TOLERANCE).any():  # noqa: PLR2004 - one class is none
+        return None
+    if (np.abs(table.sum(axis=1) - 1) > _TOLERANCE).any():
+        return None
+    return table
+
+
+def join(answers: list[Answer]) -> Observed:
+    """Several calls as one batch; they have equally many features and classes."""
+    known = [each.probabilities for each in answers if each.probabilities is not None]
+    return Observed(
+        rows=np.concatenate([each.rows for each in answers]),
+        probabilities=np.concatenate(known) if known else None,
+        clients=tuple(each.client for each in answers for _ in range(len(each.rows))),
+        at=np.repeat([each.at for each in answers], [len(each.rows) for each in answers]),
+    )
+
+
+def _numbers(value: Any) -> Floats | None:
+    """Numbers as float64, or None if the value holds none."""
+    if value is None:
+        return None
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
+def _classes(result: Any, probabilities: Floats | None) -> NDArray[np.int64] | None:
+    """Predicted classes: the largest probability, or a result that is classes already."""
+    if probabilities is not None:
+        return np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
+    if not isinstance(result, (int, np.integer, np.ndarray)):
+        return None
+    values = np.atleast_1d(np.asarray(result))
+    return values.astype(np.int64) if values.ndim == 1 and values.dtype.kind in "iu" else None

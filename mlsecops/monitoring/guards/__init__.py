@@ -1,0 +1,1 @@
+"""Synchronous guards: rate limits, quotas, isolation and input checks before a call."""

@@ -1,0 +1,1 @@
+"""Telemetry of monitored calls: the table of metrics, its exporter, and spans."""

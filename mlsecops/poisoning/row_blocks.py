@@ -1,0 +1,62 @@
+"""How work on many rows is cut, so that the result does not depend on who does it.
+
+Blocks have a fixed size and are added up in their order, whatever executor runs them and however
+many workers it has: floating-point sums come out the same.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import numpy as np
+
+from mlsecops.poisoning.flat_rows import Rows, cut
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Moments", "apply", "moments"]
+
+_AHEAD: Final = 32  # blocks that an executor is given before the first one is back
+Moments = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
+"""Sum of rows ``(d,)`` and of their outer products ``(d, d)``."""
+_Result = TypeVar("_Result")
+
+
+def apply(
+    executor: Executor | None, work: Callable[..., _Result], *arguments: Iterable[Any]
+) -> Iterator[_Result]:
+    """Results, one by one, in the order of the arguments, from the executor or from this thread.
+
+    Args:
+        executor: Where the work runs; threads, processes, Dask's ``client.get_executor()``.
+        work: A function of a module, so that processes can find it.
+        arguments: One iterable for each argument.
+    """
+    if executor is None:
+        yield from map(work, *arguments)
+        return
+    tasks: deque[Future[_Result]] = deque()
+    # Dask's map takes no iterators, and zip stops where itertools.repeat does not
+    for each in zip(*arguments, strict=False):
+        if len(tasks) == _AHEAD:
+            yield tasks.popleft().result()
+        tasks.append(executor.submit(work, *each))
+    for task in tasks:
+        yield task.result()
+
+
+def moments(x: Rows, rows: NDArray[np.int64], executor: Executor | None) -> Moments:
+    """Moments of some rows of ``x``."""
+    total = np.zeros(x.shape[1]), np.zeros((x.shape[1], x.shape[1]))
+    for sums, products in apply(executor, _moments, (x[block] for block in cut(rows))):
+        np.add(total[0], sums, out=total[0])
+        np.add(total[1], products, out=total[1])
+    return total
+
+
+def _moments(block: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    return block.sum(axis=0), block.T @ block

@@ -1,0 +1,1 @@
+"""Content digests of arrays, tables and sample streams, independent of their layout."""

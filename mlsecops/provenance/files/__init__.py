@@ -1,0 +1,1 @@
+"""Files as bytes: opened without following links, hashed once, cached by stat."""

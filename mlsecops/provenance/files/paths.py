@@ -1,0 +1,127 @@
+"""What a path holds: a file, a folder's files, or what lies behind a URL, as named digests.
+
+A path comes in; sorted entries go out, with what they leave out and whether they are one file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlsecops.errors import UsageError
+from mlsecops.provenance.entry import Entry
+from mlsecops.provenance.files.hashing import Cache, Found, Progress, hash_pieces, stamp_of
+from mlsecops.provenance.files.opening import followed, open_regular
+from mlsecops.provenance.files.shards import pieces_of, shard_size_of
+from mlsecops.provenance.files.tree import Tree, ignore_paths, list_tree
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathContent:
+    """The named digests of a path.
+
+    Attributes:
+        name: Its base name.
+        entries: Its parts, sorted by name.
+        ignore: Relative paths that were left out by request.
+        single: Whether it is one file.
+        uncovered: Empty files that have no shard, sorted.
+        hidden: Names of files that the ignore list hides, sorted.
+    """
+
+    name: str
+    entries: tuple[Entry, ...]
+    ignore: tuple[str, ...]
+    single: bool
+    uncovered: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
+
+
+def read_path(
+    path: str | os.PathLike[str],
+    *,
+    algorithm: str,
+    ignore: Iterable[str],
+    executor: Executor | None = None,
+    cache: str | os.PathLike[str] | Cache | None = None,
+    progress: Progress | None = None,
+    shard_size: int | None = None,
+) -> PathContent:
+    """Hash a path; the options are those of :func:`hash_path`."""
+    if _is_url(path):
+        if cache is not None or shard_size is not None:
+            raise UsageError(f"{path}: a cache and shards are for local files; leave them out")
+        url = os.fspath(path)
+        return _read_url(
+            url, algorithm=algorithm, ignore=ignore, executor=executor, progress=progress
+        )
+    real = Path(followed(path))
+    name = Path(path).name or real.name
+    single = not real.is_dir()
+    ignored = () if single else ignore_paths(ignore)
+    tree = Tree({name: _one_file(real)}, ()) if single else list_tree(real, ignore=ignored)
+    pieces = pieces_of(tree.files, shard_size_of(shard_size))
+    digests = hash_pieces(
+        [piece for _, piece in pieces],
+        algorithm=algorithm,
+        executor=executor,
+        cache=_opened(cache),
+        progress=progress,
+    )
+    entries = tuple(
+        Entry(part, digest, piece.size)
+        for (part, piece), digest in zip(pieces, digests, strict=True)
+    )
+    empty = sorted(key for key, file in tree.files.items() if not file.size)
+    return PathContent(
+        name=name,
+        entries=entries,
+        ignore=ignored,
+        single=single,
+        uncovered=() if shard_size is None else tuple(empty),
+        hidden=tree.ignored,
+    )
+
+
+def _read_url(
+    url: str,
+    *,
+    algorithm: str,
+    ignore: Iterable[str],
+    executor: Executor | None,
+    progress: Progress | None,
+) -> PathContent:
+    from mlsecops.provenance.files.remote import remote_entries, url_name  # noqa: PLC0415 - URLs only
+
+    ignored = ignore_paths(ignore)
+    entries, single = remote_entries(
+        url, algorithm=algorithm, ignore=ignored, executor=executor, progress=progress
+    )
+    return PathContent(
+        name=url_name(url), entries=entries, ignore=() if single else ignored, single=single
+    )
+
+
+def _is_url(path: object) -> bool:
+    """Whether a path names something that is not on this machine's file system."""
+    return isinstance(path, str) and "://" in path and not Path(path).exists()
+
+
+def _opened(cache: str | os.PathLike[str] | Cache | None) -> Cache | None:
+    if not isinstance(cache, (str, os.PathLike)):
+        return cache
+    from mlsecops.provenance.files.stat_cache import StatCache  # noqa: PLC0415 - SQLite only when used
+
+    return StatCache(cache)
+
+
+def _one_file(real: Path) -> Found:
+    descriptor = open_regular(real)
+    try:
+        status = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    return Found(str(real), status.st_size, stamp=stamp_of(status))

@@ -1,0 +1,263 @@
+"""Which files are as they were when they were last hashed, so that they need not be read again.
+
+Stamps of files go in; digests that this cache stored after a full hash come out. A stamp holds the
+change time, which no program can set: an edit that puts size and modification time back is seen.
+What is not certain is a miss: another stamp, a file so fresh that a later write could carry the
+same times, a cache that cannot be read.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import closing
+from typing import Final, TypeVar
+
+from mlsecops.errors import MLSecOpsWarning, UsageError
+from mlsecops.provenance.digest import SIZES, Digest
+from mlsecops.provenance.files.hashing import Span, Stamp
+
+BUSY_SECONDS: Final = 10.0
+FINE_GRAIN_NS: Final = 50_000_000
+"""More than the longest tick of a kernel that keeps sub-second times (10 ms)."""
+COARSE_GRAIN_NS: Final = 2_000_000_000
+"""What file systems without sub-second times round to, at worst."""
+
+T = TypeVar("T")
+
+_LAYOUT: Final = 1
+_TURNS: Final = 500
+_PASSING: Final = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+}
+"""What may be well the next time: no reason to throw a cache away."""
+_ASKED_AT_ONCE: Final = 500
+_UNSIGNED: Final = 1 << 64
+_SCHEMA: Final = """
+    CREATE TABLE IF NOT EXISTS digest (
+        device INTEGER NOT NULL, algorithm TEXT NOT NULL, inode INTEGER NOT NULL,
+        start INTEGER NOT NULL, stop INTEGER NOT NULL,
+        size INTEGER NOT NULL, modified INTEGER NOT NULL, changed INTEGER NOT NULL,
+        value BLOB NOT NULL,
+        PRIMARY KEY (device, algorithm, inode, start, stop)
+    ) WITHOUT ROWID
+"""
+
+
+class StatCache:
+    """Digests of files, by what the file system says of each; safe with many processes.
+
+    The cache vouches for nothing: whoever can write it can lie about digests. It is made for its
+    owner alone, and one that others can write is refused. Never pass it where an artifact is seen
+    for the first time on this machine, nor while a program holds a writable memory map of a file:
+    what it writes there is stamped later.
+
+    Args:
+        path: The SQLite file; it is made when it is missing. One that is damaged is made anew,
+            with a warning.
+        clock: Nanoseconds since the epoch, of the clock that stamps files.
+
+    Raises:
+        UsageError: The file belongs to somebody else, others can write it, or it cannot be made.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, clock: Callable[[], int] = time.time_ns
+    ) -> None:
+        self.path = os.path.abspath(path)  # noqa: PTH100 - a symlink there is refused, not followed
+        self._clock = clock
+        self._prepare()
+
+    def now(self) -> int:
+        """Time in nanoseconds; take it before a file is read and give it to :meth:`store`."""
+        return self._clock()
+
+    def lookup(self, spans: Iterable[Span], *, algorithm: str) -> dict[Span, Digest]:
+        """Digests of those bytes of files that are as they were when they were stored."""
+        wanted = set(spans)
+        by_device: dict[int, set[int]] = {}
+        for stamp, _, _ in wanted:
+            by_device.setdefault(stamp[0], set()).add(stamp[1])
+
+        def select(connection: sqlite3.Connection) -> dict[Span, Digest]:
+            found: dict[Span, Digest] = {}
+            for device, inodes in by_device.items():
+                found.update(_select(connection, device, inodes, algorithm, wanted))
+            return found
+
+        return self._attempt(select, otherwise={})
+
+    def store(self, digests: Mapping[Span, Digest], *, began: int) -> int:
+        """Keep digests of files that were just hashed in full.
+
+        Args:
+            digests: What the bytes of each file were.
+            began: What :meth:`now` said before the first of them was read.
+
+        Returns:
+            How many were kept: a file that changed within the file system's granularity of `began`
+            is not, since a later write could leave the same stamp.
+        """
+        rows = [
+            (
+                _signed(stamp[0]),
+                digest.algorithm,
+                _signed(stamp[1]),
+                *span,
+                *stamp[2:],
+                digest.value,
+            )
+            for (stamp, *span), digest in digests.items()
+            if stamp[4] + granularity(stamp) < began
+        ]
+        insert = "REPLACE INTO digest VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+        def insert_all(connection: sqlite3.Connection) -> int:
+            connection.executemany(insert, rows)
+            return len(rows)
+
+        return self._attempt(insert_all, otherwise=0)
+
+    def _prepare(self) -> None:
+        self._require_own()
+        try:
+            self._lay_out()
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", None) in _PASSING:
+                raise UsageError(f"cannot use the cache {self.path}: {error}") from error
+            self._rebuild(error)
+
+    def _lay_out(self) -> None:
+        """Make the table; SQLite does not wait for the switch to a write-ahead log by itself."""
+        for turn in range(_TURNS):
+            try:
+                with closing(self._connect()) as connection:
+                    return _lay_out(connection)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or turn == _TURNS - 1:
+                    raise
+                time.sleep(BUSY_SECONDS / _TURNS)
+        return None
+
+    def _require_own(self) -> None:
+        try:
+            descriptor = os.open(
+                self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+            )
+        except OSError as error:
+            raise UsageError(f"cannot use the cache {self.path}: {error.strerror}") from error
+        try:
+            status = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise UsageError(f"the cache {self.path} is no regular file: name another path")
+        if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise UsageError(
+                f"the cache {self.path} could have been written by others (owner {status.st_uid}, "
+                f"mode {stat.S_IMODE(status.st_mode):o}): expected one of your own, mode 600; "
+                "delete it, or name another path"
+            )
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS)
+        connection.execute("PRAGMA synchronous = NORMAL")
+        return connection
+
+    def _attempt(self, action: Callable[[sqlite3.Connection], T], *, otherwise: T) -> T:
+        """Run one transaction on a connection of its own, so that threads and forks share none.
+
+        A cache that is locked for too long, or cannot grow, is left out; a damaged one is made
+        anew.
+        """
+        try:
+            with closing(self._connect()) as connection, connection:
+                return action(connection)
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", None) not in _PASSING:
+                self._rebuild(error)
+                return otherwise
+            warnings.warn(
+                f"the cache {self.path} is left out: {error}; files are hashed in full",
+                MLSecOpsWarning,
+                stacklevel=3,
+            )
+            return otherwise
+
+    def _rebuild(self, error: Exception) -> None:
+        warnings.warn(
+            f"the cache {self.path} was damaged ({error}) and has been made anew; "
+            "files are hashed in full",
+            MLSecOpsWarning,
+            stacklevel=4,
+        )
+        for suffix in ("", "-wal", "-shm"):
+            try:
+                os.unlink(f"{self.path}{suffix}")  # noqa: PTH108 - three names from one
+            except FileNotFoundError:
+                continue
+        self._require_own()
+        try:
+            self._lay_out()
+        except sqlite3.Error as again:
+            raise UsageError(f"cannot use the cache {self.path}: {again}") from again
+
+
+def granularity(stamp: Stamp) -> int:
+    """Nanoseconds within which two changes of a file can carry the same change time."""
+    return COARSE_GRAIN_NS if stamp[4] % 1_000_000_000 == 0 else FINE_GRAIN_NS
+
+
+def _lay_out(connection: sqlite3.Connection) -> None:
+    [mode] = connection.execute("PRAGMA journal_mode").fetchone()
+    if mode != "wal":
+        connection.execute("PRAGMA journal_mode = WAL")
+    [version] = connection.execute("PRAGMA user_version").fetchone()
+    if version not in {0, _LAYOUT}:
+        raise sqlite3.DatabaseError(f"layout {version}: expected {_LAYOUT}")
+    with connection:
+        connection.execute(_SCHEMA)
+        if version != _LAYOUT:
+            connection.execute(f"PRAGMA user_version = {_LAYOUT}")
+
+
+def _select(
+    connection: sqlite3.Connection,
+    device: int,
+    inodes: Iterable[int],
+    algorithm: str,
+    wanted: AbstractSet[Span],
+) -> Iterator[tuple[Span, Digest]]:
+    numbers = sorted(map(_signed, inodes))
+    for at in range(0, len(numbers), _ASKED_AT_ONCE):
+        asked = numbers[at : at + _ASKED_AT_ONCE]
+        rows = connection.execute(
+            "SELECT inode, size, modified, changed, start, stop, value FROM digest "  # noqa: S608 - marks only
+            f"WHERE device = ? AND algorithm = ? AND inode IN ({','.join('?' * len(asked))})",
+            (_signed(device), algorithm, *asked),
+        )
+        for inode, size, modified, changed, start, stop, value in rows:
+            span = (device, inode % _UNSIGNED, size, modified, changed), start, stop
+            if span in wanted:
+                yield span, _digest(algorithm, value)
+
+
+def _signed(number: int) -> int:
+    """Unsigned 64-bit number as SQLite keeps integers."""
+    return number if number < _UNSIGNED >> 1 else number - _UNSIGNED
+
+
+def _digest(algorithm: str, value: object) -> Digest:
+    if not isinstance(value, bytes) or len(value) != SIZES[algorithm]:
+        raise sqlite3.DatabaseError(f"a {algorithm} value has the wrong length")
+    return Digest(algorithm, value)

@@ -1,0 +1,137 @@
+"""Which files an artifact consists of: every regular file, by relative POSIX name, and no other.
+
+A folder comes in; sorted names with their files go out, and apart from them the names that an
+ignore list hides. Whatever cannot be hashed is an error, never a silent skip.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from mlsecops.errors import ChangedDuringLoad, UnsafeContent, UsageError
+from mlsecops.provenance.files.hashing import Found, stamp_of
+from mlsecops.provenance.files.opening import Below, kind_of, printable, refused_kind
+
+SIGNATURE_NAME: Final = "model.sig"
+DEFAULT_IGNORE: Final = (".git", ".gitattributes", ".github", ".gitignore", SIGNATURE_NAME)
+"""Top-level names that belong to the version control or the signature, not to the artifact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The files of a folder.
+
+    Attributes:
+        files: Relative POSIX name → file, in Unicode code point order.
+        ignored: Names of files that the ignore list hides, sorted.
+    """
+
+    files: dict[str, Found]
+    ignored: tuple[str, ...]
+
+
+def ignore_paths(paths: Iterable[str]) -> tuple[str, ...]:
+    """Check an ignore list: relative POSIX paths, each naming a file or a whole folder.
+
+    Raises:
+        UsageError: A path is absolute, empty or leaves the folder.
+    """
+    cleaned = []
+    for path in paths:
+        parts = path.rstrip("/").split("/")
+        if path.startswith("/") or any(part in {"", ".", ".."} for part in parts):
+            raise UsageError(
+                f"cannot ignore {path!r}: expected a relative path inside the folder, like 'logs'"
+            )
+        cleaned.append("/".join(parts))
+    return tuple(dict.fromkeys(cleaned))
+
+
+def list_tree(root: str | os.PathLike[str], *, ignore: Iterable[str] = ()) -> Tree:
+    """List the regular files under a folder.
+
+    Args:
+        root: The folder.
+        ignore: Relative paths left out, folders with all they hold.
+
+    Raises:
+        UnsafeContent: A symlink, socket, pipe or device, or a name that is not UTF-8.
+        ChangedDuringLoad: A file went away meanwhile.
+        UsageError: A folder cannot be read.
+    """
+    top = os.fspath(root)
+    files: dict[str, Found] = {}
+    ignored: list[str] = []
+    walk = _Walk(top, frozenset(ignore_paths(ignore)), files, ignored)
+    with Below(top) as below:
+        waiting = [("", False)]
+        while waiting:
+            name, hidden = waiting.pop()
+            waiting += walk.visit(below.folder(name), name, hidden=hidden)
+    return Tree(dict(sorted(files.items())), tuple(sorted(ignored)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """What a walk fills: it keeps its own list of folders, so that depth is no limit."""
+
+    root: str
+    hidden: frozenset[str]
+    files: dict[str, Found]
+    ignored: list[str]
+
+    def visit(self, folder: int, name: str, *, hidden: bool) -> list[tuple[str, bool]]:
+        """Take in a folder's files; return its folders, each with whether it is hidden."""
+        prefix = f"{name}/" if name else ""
+        base = f"{self.root.rstrip('/')}/{prefix}"
+        folders = []
+        for entry in _entries(folder, base):
+            relative, path = f"{prefix}{entry.name}", f"{base}{entry.name}"
+            hide = hidden or relative in self.hidden
+            status = _status(entry, path)
+            if stat.S_ISDIR(status.st_mode):
+                folders.append((relative, hide))
+            elif hide:
+                self.ignored.append(printable(relative))
+            elif not stat.S_ISREG(status.st_mode):
+                raise refused_kind(path, kind_of(status.st_mode))
+            else:
+                found = Found(path, status.st_size, self.root, stamp_of(status))
+                self.files[_utf8(relative, path)] = found
+        return folders
+
+
+def _entries(folder: int, path: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise UsageError(f"cannot read folder {printable(path)}: {error.strerror}") from error
+
+
+def _status(entry: os.DirEntry[str], path: str) -> os.stat_result:
+    try:
+        return entry.stat(follow_symlinks=False)
+    except OSError as error:
+        raise ChangedDuringLoad(
+            f"{printable(path)} went away while its folder was being listed ({error.strerror}): "
+            "stop the writer and retry"
+        ) from error
+
+
+def _utf8(name: str, path: str) -> str:
+    try:
+        if not name.isascii():
+            name.encode("utf-8")
+    except UnicodeEncodeError as error:
+        shown = printable(path)
+        raise UnsafeContent(
+            f"{shown}: the name is not valid UTF-8, so no manifest can hold it; rename the file",
+            rule="name-not-utf8",
+            where=shown,
+        ) from error
+    return name

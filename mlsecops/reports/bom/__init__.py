@@ -1,0 +1,1 @@
+"""Machine-learning bill of materials: built, linted and verified (CycloneDX)."""

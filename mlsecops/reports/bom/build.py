@@ -1,0 +1,279 @@
+"""What a model consists of, as a CycloneDX machine-learning bill of materials (1.6 and 1.7).
+
+Manifests, in-toto statements and the robustness report come in; a plain dictionary goes out, equal
+for equal input. :mod:`mlsecops.reports.bom.lint` says whether a bill is well formed, and
+:mod:`mlsecops.reports.bom.verify` how much of it is true.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, TypeAlias, get_args
+from urllib.parse import quote, unquote
+
+from mlsecops.errors import UsageError
+from mlsecops.provenance import environment
+from mlsecops.provenance.digest import Digest
+from mlsecops.provenance.lineage import SLSA_PROVENANCE
+from mlsecops.provenance.manifest import Entry, Manifest
+from mlsecops.provenance.statement import Statement
+from mlsecops.reports.bom.formulation import bom_property, formulation, resolved_dependencies
+
+Bom: TypeAlias = dict[str, Any]
+SpecVersion: TypeAlias = Literal["1.6", "1.7"]
+
+LISTED_ENTRIES: Final = 1000
+"""Parts of a data set that are listed one by one; beyond it the root digest stands for all."""
+
+ALGORITHMS: Final = {
+    "sha256": "SHA-256",
+    "sha384": "SHA-384",
+    "sha512": "SHA-512",
+    "blake2b": "BLAKE2b-512",
+    "blake3": "BLAKE3",
+}
+_SERIALS: Final = uuid.UUID("5b7e7e9c-6a35-5d0a-9d43-6f2f3f0b8c11")
+
+
+def build_bom(
+    *,
+    name: str,
+    manifest: Manifest,
+    datasets: Mapping[str, Manifest],
+    statements: Iterable[Statement] = (),
+    robustness: Mapping[str, Any] | None = None,
+    signers: Iterable[str] = (),
+    version: SpecVersion = "1.7",
+    at: datetime | None = None,
+    packages: Iterable[Mapping[str, Any]] | None = None,
+) -> Bom:
+    """Write the bill of materials of a model.
+
+    Args:
+        name: What the model is called.
+        manifest: Its files and their digests.
+        datasets: Name → manifest of each data set it was made from.
+        statements: In-toto statements about it; SLSA provenance becomes the formulation.
+        robustness: Plain values of a robustness report (``robustness.json``).
+        signers: Fingerprints or identities of those who sign the model.
+        version: Version of the CycloneDX specification.
+        at: When it was written; by default ``SOURCE_DATE_EPOCH``, or now when that is not set.
+        packages: Resource descriptors with the purl as ``uri``; by default those of the provenance,
+            or the installed distributions when there is none.
+
+    Raises:
+        UsageError: The version is unknown, or ``SOURCE_DATE_EPOCH`` is no number of seconds.
+
+    Source: OWASP CycloneDX 1.6 and 1.7 (ECMA-424), machine-learning-model, modelCard, formulation.
+    """
+    if version not in get_args(SpecVersion):
+        raise UsageError(f"CycloneDX version: expected 1.6 or 1.7, got {version!r}")
+    provenance = [each for each in statements if each.predicate_type == SLSA_PROVENANCE]
+    libraries = [_library(each) for each in _packages(provenance, packages)]
+    data = [_dataset(each, datasets[each]) for each in sorted(datasets)]
+    model = _model(name, manifest, data, robustness, tuple(signers))
+    bom: Bom = {
+        "$schema": f"http://cyclonedx.org/schema/bom-{version}.schema.json",
+        "bomFormat": "CycloneDX",
+        "specVersion": version,
+        "version": 1,
+        "metadata": _metadata(name, moment(at)),
+        "components": [model, *data, *libraries],
+        "dependencies": _dependencies(name, model, data, libraries),
+    }
+    if provenance:
+        inputs = [each["bom-ref"] for each in data]
+        bom["formulation"] = [formulation(provenance, inputs=inputs, output=model["bom-ref"])]
+    serial = uuid.uuid5(_SERIALS, json.dumps(bom, sort_keys=True, ensure_ascii=True))
+    return {**bom, "serialNumber": f"urn:uuid:{serial}"}
+
+
+def bom_text(bom: Mapping[str, Any]) -> str:
+    """The bill as it stands in a file: JSON, indented, in the order it was built."""
+    return json.dumps(bom, indent=1, ensure_ascii=False) + "\n"
+
+
+def moment(at: datetime | None) -> datetime:
+    """The given time, else that of ``SOURCE_DATE_EPOCH``, else now; always in UTC.
+
+    Raises:
+        UsageError: The variable is no number of seconds, or the time has no zone.
+    """
+    if at is not None:
+        if at.tzinfo is None:
+            raise UsageError(f"at: expected a time with a zone, got {at.isoformat()}")
+        return at.astimezone(UTC)
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if epoch is None:
+        return datetime.now(UTC)
+    try:
+        return datetime.fromtimestamp(int(epoch), UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise UsageError("SOURCE_DATE_EPOCH: expected whole seconds since 1970") from error
+
+
+def hash_of(digest: Digest) -> dict[str, str]:
+    """A digest as CycloneDX writes it."""
+    return {"alg": ALGORITHMS[digest.algorithm], "content": digest.hex}
+
+
+def _metadata(name: str, at: datetime) -> dict[str, Any]:
+    tool = {"type": "application", "name": "mlsecops-sdk", "publisher": "mlsecops-sdk"}
+    return {
+        "timestamp": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "lifecycles": [{"phase": "post-build"}],
+        "tools": {"components": [tool]},
+        "component": {"type": "application", "bom-ref": f"release:{name}", "name": name},
+    }
+
+
+def _model(
+    name: str,
+    manifest: Manifest,
+    data: list[dict[str, Any]],
+    robustness: Mapping[str, Any] | None,
+    signers: tuple[str, ...],
+) -> dict[str, Any]:
+    reference = f"model:{name}"
+    return {
+        "type": "machine-learning-model",
+        "bom-ref": reference,
+        "name": name,
+        "version": manifest.root.short,
+        "hashes": [hash_of(manifest.root)],
+        "components": [_file(reference, entry) for entry in manifest.entries],
+        "modelCard": {
+            "bom-ref": f"card:{name}",
+            "modelParameters": {"datasets": [{"ref": each["bom-ref"]} for each in data]},
+            **_analysis(robustness),
+        },
+        "properties": [
+            *_identity(manifest),
+            *(bom_property("signer", signer) for signer in signers),
+        ],
+    }
+
+
+def _identity(manifest: Manifest) -> list[dict[str, str]]:
+    return [
+        bom_property("digest", manifest.root),
+        bom_property("digest:method", "sha256 over the parts' raw digests in code point order"),
+        bom_property("parts", len(manifest.entries)),
+    ]
+
+
+def _file(owner: str, entry: Entry) -> dict[str, Any]:
+    return {
+        "type": "file",
+        "bom-ref": f"{owner}/{entry.name}",
+        "name": entry.name,
+        "hashes": [hash_of(entry.digest)],
+        **({} if entry.size is None else {"properties": [bom_property("bytes", entry.size)]}),
+    }
+
+
+def _dataset(name: str, manifest: Manifest) -> dict[str, Any]:
+    reference = f"data:{name}"
+    parts = manifest.entries if len(manifest.entries) <= LISTED_ENTRIES else ()
+    component = {
+        "type": "data",
+        "bom-ref": reference,
+        "name": name,
+        "version": manifest.root.short,
+        "hashes": [hash_of(manifest.root)],
+        "data": [{"type": "dataset", "name": name}],
+        "properties": _identity(manifest),
+    }
+    return (
+        {**component, "components": [_file(reference, each) for each in parts]}
+        if parts
+        else component
+    )
+
+
+def _analysis(robustness: Mapping[str, Any] | None) -> dict[str, Any]:
+    if robustness is None:
+        return {}
+    about = ("verdict", "n", "seed", "model_digest", "data_digest")
+    return {
+        "quantitativeAnalysis": {"performanceMetrics": performance_metrics(robustness)},
+        "properties": [
+            bom_property(f"robustness:{key}", robustness[key])
+            for key in about
+            if robustness.get(key) is not None
+        ],
+    }
+
+
+def performance_metrics(robustness: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The accuracies of a robustness report as CycloneDX performance metrics."""
+    metrics = [_metric("accuracy", "clean", robustness["clean"])]
+    metrics += [
+        _metric("robust accuracy", _attack_slice(attack), attack)
+        for attack in robustness["attacks"]
+    ]
+    if "worst" in robustness:
+        metrics.append(_metric("robust accuracy", "worst of all attacks", robustness["worst"]))
+    return metrics
+
+
+def _attack_slice(attack: Mapping[str, Any]) -> str:
+    params = attack.get("params") or {}
+    return " ".join([str(attack["name"]), *(f"{key}={params[key]}" for key in sorted(params))])
+
+
+def _metric(kind: str, part: str, figure: Mapping[str, Any]) -> dict[str, Any]:
+    low, high = figure["interval"]
+    return {
+        "type": kind,
+        "slice": part,
+        "value": f"{figure['accuracy']:.6f}",
+        "confidenceInterval": {"lowerBound": f"{low:.6f}", "upperBound": f"{high:.6f}"},
+    }
+
+
+def _packages(
+    provenance: list[Statement], packages: Iterable[Mapping[str, Any]] | None
+) -> list[Mapping[str, Any]]:
+    if packages is None:
+        packages = [each for one in provenance for each in resolved_dependencies(one)]
+        packages = packages if provenance else environment.packages()
+    by_purl = {str(each.get("uri", "")): each for each in packages}
+    return [by_purl[uri] for uri in sorted(by_purl) if uri.startswith("pkg:")]
+
+
+def _library(descriptor: Mapping[str, Any]) -> dict[str, Any]:
+    path, _, version = str(descriptor["uri"]).partition("?")[0].rpartition("@")
+    purl = f"{path}@{quote(unquote(version), safe='.-_~')}"
+    component = {
+        "type": "library",
+        "bom-ref": purl,
+        "name": unquote(path.rpartition("/")[2]),
+        "version": unquote(version),
+        "purl": purl,
+    }
+    record = descriptor.get("digest", {}).get("sha256")
+    if record is None:
+        return component
+    of = descriptor.get("annotations", {}).get("digestOf")
+    if of is None:
+        return {**component, "hashes": [{"alg": "SHA-256", "content": record}]}
+    return {**component, "properties": [bom_property(f"sha256-of:{of}", record)]}
+
+
+def _dependencies(
+    name: str,
+    model: dict[str, Any],
+    data: list[dict[str, Any]],
+    libraries: list[dict[str, Any]],
+) -> list[dict[str, Any]]:
+    needs = [each["bom-ref"] for each in [*data, *libraries]]
+    return [
+        {"ref": f"release:{name}", "dependsOn": [model["bom-ref"]]},
+        {"ref": model["bom-ref"], "dependsOn": needs},
+        *({"ref": reference} for reference in needs),
+    ]

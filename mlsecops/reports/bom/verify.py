@@ -1,0 +1,365 @@
+"""How much of a bill of materials is true: every digest recomputed, every field given a state.
+
+A bill and the things it describes come in, a BomReport goes out. A field is *verified* only when it
+was recomputed or read from a verified signature; what nobody can check is *asserted*; "unknown" and
+its like are *placeholders*. The score counts verified fields among those that can be verified, so
+that a bill full of words scores nothing; one that is contradicted scores zero.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mlsecops.errors import UsageError
+from mlsecops.findings import Finding, Severity
+from mlsecops.provenance.digest import Digest
+from mlsecops.provenance.manifest import Manifest, hash_path
+from mlsecops.provenance.statement import Statement
+from mlsecops.reports.bom.build import ALGORITHMS, performance_metrics
+from mlsecops.reports.bom.formulation import inner, resolved_dependencies
+from mlsecops.reports.bom.lint import Node, called, is_component, lint_bom, walk
+from mlsecops.reports.bom.verification_report import BomField, BomReport, FieldState, is_placeholder
+from mlsecops.reports.redaction import shown
+
+if TYPE_CHECKING:
+    from mlsecops.signing import Verified
+
+_ALGORITHM_OF: Final = {name: algorithm for algorithm, name in ALGORITHMS.items()}
+_MOST_SELF_BYTES: Final = 64 << 20
+
+
+def verify_bom(
+    bom: Mapping[str, Any],
+    *,
+    model: Manifest | str | os.PathLike[str] | None = None,
+    datasets: Mapping[str, Manifest | str | os.PathLike[str]] | None = None,
+    verified: Verified | None = None,
+    robustness: Mapping[str, Any] | None = None,
+    artifact: str = "bom",
+) -> BomReport:
+    """Recompute what a bill of materials says.
+
+    Args:
+        bom: Parsed JSON of a CycloneDX bill.
+        model: The model, or its manifest; its own bill may lie inside its folder.
+        datasets: Name in the bill → the data set, or its manifest.
+        verified: What :func:`mlsecops.signing.verify` returned for the model; without it signer and
+            provenance are only asserted.
+        robustness: Plain values of the robustness report that the bill quotes.
+        artifact: Path or name of the bill, for the findings.
+
+    Raises:
+        UsageError: A path cannot be read.
+        MissingExtra: The extra ``bom`` is not installed.
+    """
+    check = _Check(bom=bom, artifact=artifact)
+    check.findings.extend(lint_bom(bom, artifact=artifact))
+    check.words()
+    check.model(model)
+    check.datasets(datasets or {})
+    check.references()
+    check.signature(verified)
+    check.robustness(robustness)
+    return BomReport(fields=tuple(check.fields), findings=tuple(check.findings))
+
+
+class _Check:
+    """Fields and findings as they gather."""
+
+    def __init__(self, *, bom: Mapping[str, Any], artifact: str) -> None:
+        self.bom = bom
+        self.artifact = artifact
+        self.fields: list[BomField] = []
+        self.findings: list[Finding] = []
+        self.components = [node for node in walk(bom) if is_component(node)]
+        models = self.of_kind("machine-learning-model")
+        self.subject = models[0] if models else Node("components", {})
+
+    def of_kind(self, kind: str) -> list[Node]:
+        return [node for node in self.components if node.value.get("type") == kind]
+
+    def state(self, name: str, state: FieldState, detail: str, *, counts: bool = True) -> None:
+        self.fields.append(BomField(name=shown(name), state=state, detail=detail, counts=counts))
+
+    def refuse(self, rule: str, message: str, where: str) -> None:
+        self._find(rule, Severity.HIGH, message, where)
+
+    def _find(self, rule: str, severity: Severity, message: str, where: str) -> None:
+        self.findings.append(
+            Finding(
+                rule=rule,
+                severity=severity,
+                message=message,
+                where=shown(where),
+                artifact=self.artifact,
+            )
+        )
+
+    def words(self) -> None:
+        """Say of each plain field whether anything stands in it."""
+        metadata = inner(self.bom, "metadata")
+        parameters = inner(self.subject.value, "modelCard", "modelParameters")
+        self._word("serialNumber", self.bom.get("serialNumber"), "serialNumber")
+        self._word("timestamp", metadata.get("timestamp"), "metadata.timestamp")
+        self._word("model.name", self.subject.value.get("name"), f"{self.subject.path}.name")
+        for key in ("task", "architectureFamily", "modelArchitecture"):
+            path = f"{self.subject.path}.modelCard.modelParameters.{key}"
+            self._word(f"model.{key}", parameters.get(key), path)
+        for key in ("description", "licenses", "supplier", "manufacturer", "authors"):
+            self._word(f"model.{key}", self.subject.value.get(key), f"{self.subject.path}.{key}")
+        for node in self.components:
+            for key in ("name", "version", "description", "author", "publisher"):
+                self._placeholder(node, key)
+
+    def _measured(self, report: Mapping[str, Any]) -> None:
+        """The figures are the report's; say whether the report is about this model."""
+        ours = {*_digests(self.subject.value)}
+        ours.update(*(_digests(node.value) for node in _parts(self.subject).values()))
+        if report.get("model_digest") in {str(digest) for digest in ours}:
+            self.state("robustness", FieldState.VERIFIED, "as the report about this digest says")
+        else:
+            detail = "as the report says, which does not name this model's digest"
+            self.state("robustness", FieldState.ASSERTED, detail)
+
+    def _word(self, name: str, value: Any, path: str) -> None:
+        if value is None:
+            self.state(name, FieldState.ABSENT, f"{path} is absent", counts=False)
+        elif is_placeholder(value):
+            self.state(name, FieldState.PLACEHOLDER, f"{path} says nothing")
+        else:
+            self.state(name, FieldState.ASSERTED, "nothing to check it against", counts=False)
+
+    def _placeholder(self, node: Node, key: str) -> None:
+        value = node.value.get(key)
+        if value is not None and is_placeholder(value):
+            message = f"{called(node.value)}: {key} is a placeholder; state it or leave it out"
+            self._find("placeholder", Severity.MEDIUM, message, f"{node.path}.{key}")
+
+    def model(self, given: Manifest | str | os.PathLike[str] | None) -> None:
+        """Recompute the model's digests."""
+        actual = None if given is None else _manifest(given)
+        if given is not None and actual is not None and not isinstance(given, Manifest):
+            actual = _without_own_bill(actual, Path(given), self.bom)
+        self.digests("model", self.subject, actual)
+
+    def datasets(self, given: Mapping[str, Manifest | str | os.PathLike[str]]) -> None:
+        """Recompute the digests of each data set."""
+        listed = {str(node.value.get("name")): node for node in self.of_kind("data")}
+        if not listed:
+            self.state("datasets", FieldState.ABSENT, "the bill names no data set")
+        for name in sorted(listed):
+            actual = _manifest(given[name]) if name in given else None
+            self.digests(f"dataset.{name}", listed[name], actual)
+        for name in sorted(set(given) - set(listed)):
+            message = f"data set {shown(name)!r} was given and is not in the bill"
+            self.refuse("dataset-unlisted", message, "components")
+
+    def digests(self, name: str, node: Node, actual: Manifest | None) -> None:
+        """Compare a component's digests, and those of its parts, with what is there."""
+        recorded = _digests(node.value)
+        if not recorded:
+            self.state(f"{name}.digest", FieldState.ABSENT, "no digest is recorded")
+            return
+        if any(not any(digest.value) for digest in recorded):
+            self.state(f"{name}.digest", FieldState.PLACEHOLDER, "the digest is all zeros")
+            return
+        if actual is None:
+            self.state(f"{name}.digest", FieldState.ASSERTED, "not recomputed: not given")
+            return
+        parts = self.parts(name, node, actual)
+        stated = _properties(node.value, "mlsecops:digest")
+        same = all(digest in _roots(actual, recorded) for digest in recorded)
+        if same and all(each == str(actual.root) for each in stated):
+            state = FieldState.VERIFIED if parts else FieldState.ASSERTED
+            self.state(f"{name}.digest", state, f"recomputed: {actual.root.short}")
+            return
+        self.state(f"{name}.digest", FieldState.ASSERTED, "recomputed, and it is another")
+        message = f"{name}: the bill records {recorded[0].short}, its bytes give"
+        self.refuse("digest-mismatch", f"{shown(message)} {actual.root.short}", node.path)
+
+    def parts(self, name: str, node: Node, actual: Manifest) -> bool:
+        """Compare each listed part; say whether all of them hold."""
+        listed = _parts(node)
+        if not listed:
+            return True
+        there = {entry.name: entry.digest for entry in actual.entries}
+        if actual.single and len(listed) == 1:
+            there = {next(iter(listed)): actual.entries[0].digest}
+        holds = True
+        for part in sorted(set(listed) | set(there)):
+            holds &= self.part(f"{name}.{part}", listed.get(part), there.get(part))
+        return holds
+
+    def part(self, name: str, node: Node | None, actual: Digest | None) -> bool:
+        """Compare one part; say whether it holds."""
+        if node is None:
+            message = f"{shown(name)} is there and not in the bill; list it or remove it"
+            self.refuse("part-unlisted", message, self.subject.path)
+            return False
+        recorded = _digests(node.value)
+        if actual is not None and recorded and all(each == actual for each in recorded):
+            self.state(name, FieldState.VERIFIED, f"recomputed: {actual.short}", counts=False)
+            return True
+        got = "it is not there" if actual is None else f"its bytes give {actual.short}"
+        expected = recorded[0].short if recorded else "no digest"
+        state = FieldState.ASSERTED if recorded else FieldState.ABSENT
+        self.state(name, state, got, counts=False)
+        self.refuse(
+            "digest-mismatch", f"{shown(name)}: the bill records {expected}, {got}", node.path
+        )
+        return False
+
+    def references(self) -> None:
+        """Say whether every reference of the bill leads somewhere."""
+        broken = {finding.rule for finding in self.findings} & {"dangling-ref", "duplicate-ref"}
+        found = FieldState.ASSERTED if broken else FieldState.VERIFIED
+        self.state("references", found, "every reference was followed")
+
+    def signature(self, verified: Verified | None) -> None:
+        """Compare signers and provenance with what a verified signature covers."""
+        signers = _properties(self.subject.value, "mlsecops:signer")
+        if verified is None:
+            for name, said in (("signer", signers), ("provenance", self._recorded_statements())):
+                state = FieldState.ASSERTED if said else FieldState.ABSENT
+                self.state(name, state, "no verified signature was given")
+            return
+        self._signed_model(verified)
+        self._signers(signers, verified)
+        self._provenance(verified)
+
+    def _signed_model(self, verified: Verified) -> None:
+        signed = {entry.digest for entry in verified.manifest.entries}
+        for part, node in sorted(_parts(self.subject).items()):
+            if not set(_digests(node.value)) <= signed:
+                message = f"{shown(part)}: the signature does not cover the digest in the bill"
+                self.refuse("signature-mismatch", message, node.path)
+
+    def _signers(self, recorded: list[str], verified: Verified) -> None:
+        others = [each for each in recorded if each not in verified.signers]
+        for other in others:
+            message = f"the bill names signer {shown(other)!r}, who did not sign the model"
+            self.refuse("signer-mismatch", message, f"{self.subject.path}.properties")
+        if not recorded:
+            self.state("signer", FieldState.ABSENT, "the bill names no signer")
+            return
+        state = FieldState.ASSERTED if others else FieldState.VERIFIED
+        self.state("signer", state, "compared with the model's signature")
+
+    def _recorded_statements(self) -> list[str]:
+        workflows = [node.value for node in walk(self.bom.get("formulation"), "formulation")]
+        return [
+            value
+            for each in workflows
+            for value in _properties(each, "mlsecops:provenance:statement")
+        ]
+
+    def _provenance(self, verified: Verified) -> None:
+        signed = {str(Digest.of(each.payload)): each for each in verified.statements}
+        recorded = self._recorded_statements()
+        if not recorded:
+            self.state("provenance", FieldState.ABSENT, "the bill has no provenance")
+        elif all(each in signed for each in recorded):
+            self.state("provenance", FieldState.VERIFIED, "the signed statement's bytes")
+        else:
+            self.state("provenance", FieldState.ASSERTED, "not a statement of the model's bundle")
+            message = "the bill's provenance is not among the signed statements of the model"
+            self.refuse("provenance-mismatch", message, "formulation")
+        for statement in signed.values():
+            self._dependencies(statement)
+
+    def _dependencies(self, statement: Statement) -> None:
+        listed = {str(node.value.get("name")): node for node in self.of_kind("data")}
+        for each in resolved_dependencies(statement):
+            node = listed.get(str(each.get("name")))
+            values = {str(value) for value in inner(each, "digest").values()}
+            if node is not None and values and values.isdisjoint(_hexes(node.value)):
+                message = f"data set {called(node.value)}: the signed provenance has another digest"
+                self.refuse("provenance-mismatch", message, node.path)
+
+    def robustness(self, report: Mapping[str, Any] | None) -> None:
+        """Compare the quoted accuracies with the report they come from."""
+        analysis = inner(self.subject.value, "modelCard", "quantitativeAnalysis")
+        quoted = analysis.get("performanceMetrics")
+        path = f"{self.subject.path}.modelCard.quantitativeAnalysis"
+        if not quoted:
+            self.state("robustness", FieldState.ABSENT, "no measurement is quoted")
+        elif report is None:
+            self.state("robustness", FieldState.ASSERTED, "no report was given")
+        elif quoted == performance_metrics(report):
+            self._measured(report)
+        else:
+            self.state("robustness", FieldState.ASSERTED, "the report says otherwise")
+            message = "the quoted accuracies are not those of the robustness report"
+            self.refuse("robustness-mismatch", message, path)
+
+
+def _manifest(given: Manifest | str | os.PathLike[str]) -> Manifest:
+    return given if isinstance(given, Manifest) else hash_path(given)
+
+
+def _without_own_bill(actual: Manifest, folder: Path, bom: Mapping[str, Any]) -> Manifest:
+    """Leave out the bill itself, which cannot list its own digest."""
+    kept = tuple(
+        entry
+        for entry in actual.entries
+        if not (entry.name.endswith(".cdx.json") and _is_this(folder / entry.name, bom))
+    )
+    return actual if len(kept) == len(actual.entries) else replace(actual, entries=kept)
+
+
+def _is_this(path: Path, bom: Mapping[str, Any]) -> bool:
+    if not path.is_file() or path.stat().st_size > _MOST_SELF_BYTES:
+        return False
+    try:
+        return bool(json.loads(path.read_bytes()) == bom)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _roots(actual: Manifest, recorded: list[Digest]) -> set[Digest]:
+    """Digests that stand for the whole: the root, and a single file's own digest."""
+    own = {entry.digest for entry in actual.entries} if actual.single else set()
+    return {actual.root} | (own & set(recorded))
+
+
+def _digests(component: Mapping[str, Any]) -> list[Digest]:
+    """Digests of a component that we can recompute."""
+    listed = component.get("hashes")
+    found = []
+    for each in listed if isinstance(listed, list) else ():
+        algorithm = _ALGORITHM_OF.get(str(inner({"": each}, "").get("alg")))
+        if algorithm is not None:
+            try:
+                found.append(Digest(algorithm, bytes.fromhex(str(each.get("content")))))
+            except (ValueError, UsageError):
+                continue
+    return found
+
+
+def _hexes(component: Mapping[str, Any]) -> set[str]:
+    return {digest.hex for digest in _digests(component)}
+
+
+def _parts(node: Node) -> dict[str, Node]:
+    listed = node.value.get("components")
+    return {
+        str(each.get("name")): Node(f"{node.path}.components[{index}]", each)
+        for index, each in enumerate(listed if isinstance(listed, list) else ())
+        if isinstance(each, dict)
+    }
+
+
+def _properties(value: Mapping[str, Any], name: str) -> list[str]:
+    listed = value.get("properties")
+    return [each for each in _values(listed, name) if each]
+
+
+def _values(listed: Any, name: str) -> Iterator[str]:
+    for each in listed if isinstance(listed, list) else ():
+        if isinstance(each, dict) and each.get("name") == name:
+            yield str(each.get("value", ""))

@@ -1,0 +1,1 @@
+"""Architecture diagram: model, layout and SVG of a pipeline with its controls."""

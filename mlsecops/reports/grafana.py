@@ -1,0 +1,279 @@
+"""What operators look at: a Grafana dashboard whose every name comes from the table of metrics.
+
+The table of metrics and the rules come in; ``dashboard.json`` goes out as a plain dictionary.
+:mod:`mlsecops.reports.alert_rules` writes ``alerts.yml`` and
+:mod:`mlsecops.reports.pages.dashboard` draws the same panels without Grafana.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, Rule
+from mlsecops.monitoring.telemetry import metrics as telemetry
+from mlsecops.readings import Metric
+
+_SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
+_HERE: Final = 'monitor=~"$monitor"'
+_RATE: Final = "$__rate_interval"
+_COLUMNS: Final = 24
+_PALETTE: Final = {">": ("green", "red"), "<": ("red", "green")}
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A PromQL expression and what its line is called."""
+
+    expression: str
+    legend: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Panel:
+    """One picture of the dashboard.
+
+    Attributes:
+        id: Stable id in kebab-case; the HTML page draws panels under the same ids.
+        title: Heading.
+        about: One sentence for whoever reads it for the first time.
+        queries: What it draws.
+        unit: Grafana's unit (``"percentunit"``, ``"s"``, ``"ops"``, ``"short"``).
+        kind: Grafana's panel type.
+        width: Columns of 24.
+        metric: Metric whose rule's threshold is drawn as a line, or None.
+        top: Largest value of the axis, or None.
+    """
+
+    id: str
+    title: str
+    about: str
+    queries: tuple[Query, ...]
+    unit: str = "short"
+    kind: Literal["timeseries", "stat", "heatmap"] = "timeseries"
+    width: int = 12
+    metric: Metric | None = None
+    top: float | None = None
+
+
+def _now(metric: Metric, *more: str) -> str:
+    return f"{metric.prometheus}{{{','.join((_HERE, *more))}}}"
+
+
+def _rate(metric: Metric, *by: str) -> str:
+    return f"sum by ({', '.join(('monitor', *by))}) (rate({_now(metric)}[{_RATE}]))"
+
+
+def _quantile(share: float, buckets: Metric) -> str:
+    return f"histogram_quantile({share:g}, {_rate(buckets, 'le')})"
+
+
+PANELS: Final[tuple[Panel, ...]] = (
+    Panel(
+        id="confidence",
+        title="Prediction confidence",
+        about="Mean of the largest probability, against the baseline, with its lowest tenth.",
+        queries=(
+            Query(_now(telemetry.CONFIDENCE), "{{monitor}} mean"),
+            Query(_now(telemetry.CONFIDENCE_BASELINE), "{{monitor}} baseline"),
+            Query(_quantile(0.1, telemetry.CONFIDENCE_BUCKET), "{{monitor}} 10th percentile"),
+        ),
+        unit="percentunit",
+        top=1.0,
+    ),
+    Panel(
+        id="query-rate",
+        title="Query rate by client",
+        about="Rows a second of the busiest client, and calls a second in all. Clients are not "
+        "labels, so that their number cannot exhaust the metrics store.",
+        queries=(
+            Query(_now(telemetry.CLIENT_RATE), "{{monitor}} busiest client"),
+            Query(_rate(telemetry.CALLS, "outcome"), "{{monitor}} all clients, {{outcome}}"),
+            Query(_rate(telemetry.REFUSALS, "guard"), "{{monitor}} refused by {{guard}}"),
+        ),
+        unit="ops",
+        metric=telemetry.CLIENT_RATE,
+    ),
+    Panel(
+        id="accuracy",
+        title="Accuracy over time",
+        about="Share of right answers among the predictions whose labels have arrived.",
+        queries=(
+            Query(_now(telemetry.ACCURACY), "{{monitor}}"),
+            Query(_now(telemetry.REFERENCE_ACCURACY), "{{monitor}} baseline"),
+        ),
+        unit="percentunit",
+        top=1.0,
+    ),
+    Panel(
+        id="anomaly",
+        title="Input anomaly",
+        about="Share of the recent rows that at least one detector finds anomalous.",
+        queries=(Query(_now(telemetry.ANOMALY_RATIO), "{{monitor}}"),),
+        unit="percentunit",
+        metric=telemetry.ANOMALY_RATIO,
+    ),
+    Panel(
+        id="drift",
+        title="Drift",
+        about="Distance of the recent inputs from the baseline, for the five features furthest "
+        "away.",
+        queries=(Query(f"topk(5, {_now(telemetry.DRIFT)})", "{{feature}} {{statistic}}"),),
+    ),
+    Panel(
+        id="drifted-features",
+        title="Drifted features",
+        about="Features whose recent distribution differs from the baseline's.",
+        queries=(Query(_now(telemetry.DRIFTED_FEATURES), "{{monitor}}"),),
+        metric=telemetry.DRIFTED_FEATURES,
+    ),
+    Panel(
+        id="detectors",
+        title="Anomalous rows by detector",
+        about="Rows a second over each detector's threshold; no single detector sees everything.",
+        queries=(Query(_rate(telemetry.ANOMALY, "detector"), "{{monitor}} {{detector}}"),),
+        unit="ops",
+    ),
+    Panel(
+        id="extraction",
+        title="Model extraction",
+        about="Score of the most suspicious client as a share of the calibrated threshold.",
+        queries=(Query(_now(telemetry.EXTRACTION), "{{monitor}}"),),
+        metric=telemetry.EXTRACTION,
+    ),
+    Panel(
+        id="dropped",
+        title="Dropped observations",
+        about="Calls a second that went unobserved; anything above zero hides what happened.",
+        queries=(
+            Query(_rate(telemetry.DROPPED), "{{monitor}} dropped"),
+            Query(_rate(telemetry.FAILURES), "{{monitor}} failures of monitoring"),
+        ),
+        unit="ops",
+        metric=telemetry.DROPPED,
+    ),
+    Panel(
+        id="duration",
+        title="Duration of calls",
+        about="Median, 95th and 99th percentile.",
+        queries=tuple(
+            Query(_quantile(share, telemetry.DURATION_BUCKET), f"{{{{monitor}}}} p{100 * share:g}")
+            for share in (0.5, 0.95, 0.99)
+        ),
+        unit="s",
+    ),
+    Panel(
+        id="classes",
+        title="Predicted classes",
+        about="Predictions a second by class; one that swallows the rest is a sign of attack.",
+        queries=(Query(_rate(telemetry.CLASSES, "class"), "{{class}}"),),
+        unit="ops",
+    ),
+    Panel(
+        id="alerts",
+        title="Alerts",
+        about="Alerts raised in the last hour, by rule and severity.",
+        queries=(
+            Query(
+                f"sum by (rule, severity) (increase({_now(telemetry.ALERTS)}[1h]))",
+                "{{rule}} ({{severity}})",
+            ),
+        ),
+    ),
+)
+
+
+def grafana_dashboard(
+    *, title: str = "mlsecops: model monitoring", rules: Iterable[Rule] = DEFAULT_RULES
+) -> dict[str, Any]:
+    """A dashboard that Grafana imports, with the rules' thresholds drawn in its panels.
+
+    Args:
+        title: Its heading.
+        rules: Conditions whose fixed thresholds are drawn.
+
+    Source: Grafana, Dashboard JSON model (schema version 39).
+    """
+    by_metric = {rule.metric: rule for rule in rules if rule.relative_to is None}
+    panels = [
+        _panel(panel, number, by_metric.get(panel.metric.name) if panel.metric else None)
+        for number, panel in enumerate(PANELS, start=1)
+    ]
+    return {
+        "uid": "mlsecops",
+        "title": title,
+        "tags": ["mlsecops", f"metrics-v{telemetry.VERSION}"],
+        "schemaVersion": 39,
+        "version": 1,
+        "editable": True,
+        "graphTooltip": 1,
+        "refresh": "10s",
+        "time": {"from": "now-1h", "to": "now"},
+        "timezone": "utc",
+        "templating": {"list": _variables()},
+        "annotations": {"list": []},
+        "panels": panels,
+    }
+
+
+def _variables() -> list[dict[str, Any]]:
+    return [
+        {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"},
+        {
+            "name": "monitor",
+            "label": "Monitor",
+            "type": "query",
+            "datasource": _SOURCE,
+            "query": f"label_values({telemetry.CALLS.prometheus}, monitor)",
+            "refresh": 2,
+            "multi": True,
+            "includeAll": True,
+            "allValue": ".+",
+            "current": {"text": "All", "value": "$__all"},
+        },
+    ]
+
+
+def _panel(panel: Panel, number: int, rule: Rule | None) -> dict[str, Any]:
+    index = number - 1
+    across = _COLUMNS // panel.width
+    return {
+        "id": number,
+        "type": panel.kind,
+        "title": panel.title,
+        "description": panel.about,
+        "datasource": _SOURCE,
+        "gridPos": {
+            "x": index % across * panel.width,
+            "y": index // across * 8,
+            "w": panel.width,
+            "h": 8,
+        },
+        "targets": [
+            {
+                "refId": chr(ord("A") + place),
+                "datasource": _SOURCE,
+                "expr": query.expression,
+                "legendFormat": query.legend,
+            }
+            for place, query in enumerate(panel.queries)
+        ],
+        "fieldConfig": {"defaults": _defaults(panel, rule), "overrides": []},
+        "options": {
+            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
+            "tooltip": {"mode": "multi", "sort": "desc"},
+        },
+    }
+
+
+def _defaults(panel: Panel, rule: Rule | None) -> dict[str, Any]:
+    defaults: dict[str, Any] = {"unit": panel.unit, "min": 0, "custom": {"lineWidth": 2}}
+    if panel.top is not None:
+        defaults["max"] = panel.top
+    if rule is not None:
+        below, above = _PALETTE[rule.comparison]
+        defaults["custom"]["thresholdsStyle"] = {"mode": "line"}
+        steps = [{"color": below, "value": None}, {"color": above, "value": rule.threshold}]
+        defaults["thresholds"] = {"mode": "absolute", "steps": steps}
+    return defaults

@@ -1,0 +1,1 @@
+"""Report pages: architecture, dashboard, robustness and index as HTML."""

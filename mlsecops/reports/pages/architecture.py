@@ -1,0 +1,108 @@
+"""How a pipeline's data flow, controls and threats are shown together, as a page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from mlsecops.reports.diagram.model import Architecture, ControlState, mermaid
+from mlsecops.reports.diagram.svg import DIAGRAM_STYLE, architecture_svg, svg_element
+from mlsecops.reports.diagram.threats import Standing, standings
+from mlsecops.reports.rendering.markup import Child, Markup, tag
+from mlsecops.reports.rendering.page import NONE, badge, code, facts, page, section, table
+
+_STYLE: Final = DIAGRAM_STYLE + (
+    "main,header>div{max-width:1480px}section .scroll svg{min-width:1080px;margin:0 auto}"
+    ".where{color:var(--muted)}.pair{display:flex;flex-direction:column;gap:5px;"
+    "align-items:flex-start}"
+)
+_WORDS: Final = {
+    ControlState.ENFORCED: "mitigated",
+    ControlState.ADVISORY: "advisory only",
+    ControlState.ABSENT: "unmitigated",
+}
+
+
+def architecture_page(architecture: Architecture) -> str:
+    """The page of an architecture: its diagram, its threats and its controls."""
+    found = standings(architecture)
+    return page(
+        architecture.title,
+        section("Data flow", _drawing(architecture)),
+        section("Threats", _threats(found)),
+        section("Controls", _controls(architecture)),
+        kicker="mlsecops · architecture",
+        lead="Dashed frames are trust boundaries. Every control stands on the flow it guards, in "
+        "the state it really has.",
+        facts=_counts(architecture, found),
+        style=_STYLE,
+    )
+
+
+def architecture_files(architecture: Architecture) -> dict[str, str]:
+    """The deliverable: file name → text of ``architecture.svg``, ``.mmd`` and ``.html``."""
+    return {
+        "architecture.svg": architecture_svg(architecture),
+        "architecture.mmd": mermaid(architecture),
+        "architecture.html": architecture_page(architecture),
+    }
+
+
+def _drawing(architecture: Architecture) -> Markup:
+    return tag("figure", tag("div", svg_element(architecture), class_="scroll"))
+
+
+def _counts(architecture: Architecture, found: tuple[Standing, ...]) -> Markup:
+    controls = Counter(control.state for control in architecture.controls)
+    threats = Counter(standing.state for standing in found)
+    return facts(
+        *((f"Controls {state.value}", str(controls[state])) for state in ControlState),
+        ("Threats mitigated", f"{threats[ControlState.ENFORCED]} of {len(found)}"),
+        ("Threats unmitigated", str(threats[ControlState.ABSENT])),
+    )
+
+
+def _threats(found: tuple[Standing, ...]) -> Markup:
+    rows: list[list[Child]] = [
+        [
+            standing.threat.stride.value,
+            [
+                code(standing.threat.atlas) if standing.threat.atlas else NONE,
+                tag("br"),
+                standing.threat.technique,
+            ],
+            standing.threat.story,
+            badge(_WORDS[standing.state], standing.state.tone),
+            _mitigations(standing),
+        ]
+        for standing in found
+    ]
+    return table(["STRIDE", "MITRE ATLAS", "What happens", "Standing", "Mitigating control"], rows)
+
+
+def _mitigations(standing: Standing) -> Child:
+    if not standing.controls:
+        return "unmitigated"
+    return tag(
+        "div",
+        [
+            tag("div", control.name, tag("span", f" · {control.where}", class_="where"))
+            for control in standing.controls
+        ],
+        class_="pair",
+    )
+
+
+def _controls(architecture: Architecture) -> Markup:
+    names = {element.id: element.name for element in architecture.elements}
+    rows: list[list[Child]] = [
+        [
+            control.name,
+            badge(control.state.value, control.state.tone),
+            f"{names[flow.source]} → {names[flow.target]}",
+            control.where,
+        ]
+        for flow in architecture.flows
+        for control in flow.controls
+    ]
+    return table(["Control", "State", "Flow", "Where"], rows)

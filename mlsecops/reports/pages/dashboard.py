@@ -1,0 +1,333 @@
+"""What a monitor saw, as a page that needs no Grafana: the same panels from its snapshots.
+
+Snapshots come in as plain values (``MonitorState.to_dict``), oldest first; HTML goes out. A value
+that no snapshot has is said to be missing, and never drawn as zero.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, Rule
+from mlsecops.reports.alert_rules import alert_rules
+from mlsecops.reports.grafana import PANELS, grafana_dashboard
+from mlsecops.reports.redaction import shown
+from mlsecops.reports.rendering.charts import Mark, bar_chart, line_chart
+from mlsecops.reports.rendering.markup import Child, Markup, tag
+from mlsecops.reports.rendering.page import (
+    NONE,
+    Tone,
+    badge,
+    code,
+    facts,
+    page,
+    section,
+    table,
+    verdict,
+)
+
+Snapshot: TypeAlias = Mapping[str, Any]
+
+SEVERITY_TONES: Final[dict[str, Tone]] = {
+    "critical": "bad",
+    "high": "bad",
+    "medium": "warn",
+    "low": "info",
+    "info": "none",
+}
+_ORDER: Final = ("critical", "high", "medium", "low", "info")
+_TITLES: Final = {panel.id: panel.title for panel in PANELS}
+_ABOUT: Final = {
+    "confidence": "Mean of the largest probability. Red marks: its rule has fired.",
+    "query-rate": "Rows a second over the last minute in which each client was active. Red: an "
+    "alert names the client.",
+    "accuracy": "Share of right answers among the predictions whose labels have arrived.",
+    "anomaly": "Share of the recent rows that at least one detector finds anomalous.",
+    "detectors": "Rows over each detector's threshold so far; no single detector sees everything.",
+    "drift": "Kolmogorov-Smirnov distance of the recent inputs from the baseline. Red: drifted.",
+    "dropped": "Calls that ended, and those that went unobserved, which hide what happened.",
+}
+_SPREAD: Final = "Distribution of confidence"
+_MOST_BARS: Final = 8
+_MOST_ALERTS: Final = 50
+
+
+def dashboard_page(
+    snapshots: Sequence[Snapshot],
+    *,
+    name: str,
+    digest: str | None = None,
+    labels: Sequence[str] = (),
+    references: Mapping[str, float] | None = None,
+) -> str:
+    """The page of a monitor.
+
+    Args:
+        snapshots: Plain values of the monitor's state, oldest first; besides the fields of
+            ``MonitorState`` each may have ``anomaly``, the share of anomalous rows.
+        name: The monitor's name.
+        digest: ``"sha256:<hex>"`` of the model.
+        labels: What each snapshot is called below the axis; by default its number.
+        references: Panel (``"confidence"``, ``"accuracy"``) → the baseline's value.
+    """
+    names = [*labels, *(f"#{index + 1}" for index in range(len(labels), len(snapshots)))]
+    last = snapshots[-1] if snapshots else {}
+    known = dict(references or {})
+    panels = [
+        _line("confidence", "confidence", snapshots, names, known),
+        _confidences(last),
+        _clients(last),
+        _line("accuracy", "accuracy", snapshots, names, known),
+        _line("anomaly", "anomaly", snapshots, names, known),
+        _detectors(last),
+        _drift(last),
+        _observations(last),
+    ]
+    return page(
+        f"Monitor {name}",
+        _conclusion(last),
+        tag("div", panels, class_="grid wide"),
+        _alerts(last),
+        kicker="mlsecops · monitoring",
+        lead=f"{len(snapshots)} snapshot{'' if len(snapshots) == 1 else 's'} of one process. The "
+        "same panels for a fleet are in dashboard.json, the same rules in alerts.yml.",
+        facts=_counts(last, digest),
+    )
+
+
+def dashboard_files(
+    snapshots: Sequence[Snapshot] = (),
+    *,
+    name: str,
+    digest: str | None = None,
+    labels: Sequence[str] = (),
+    references: Mapping[str, float] | None = None,
+    rules: Iterable[Rule] = DEFAULT_RULES,
+    window: str | None = None,
+) -> dict[str, str]:
+    """The deliverable: file name → text of ``dashboard.json``, ``dashboard.html``, ``alerts.yml``.
+
+    Args:
+        snapshots: As for :func:`dashboard_page`.
+        name: The monitor's name.
+        digest: As for :func:`dashboard_page`.
+        labels: As for :func:`dashboard_page`.
+        references: As for :func:`dashboard_page`.
+        rules: Conditions of the alerts.
+        window: How far counters look back in ``alerts.yml`` (``"15s"``).
+
+    Raises:
+        UsageError: The window is not a duration.
+    """
+    rules = tuple(rules)
+    drawn = dashboard_page(
+        snapshots, name=name, digest=digest, labels=labels, references=references
+    )
+    return {
+        "dashboard.json": json.dumps(grafana_dashboard(rules=rules), indent=2) + "\n",
+        "dashboard.html": drawn,
+        "alerts.yml": alert_rules(rules, window=window),
+    }
+
+
+def _counts(last: Snapshot, digest: str | None) -> Markup:
+    return facts(
+        *((("Model digest", code(digest)),) if digest else ()),
+        ("Calls", _count(last.get("calls"))),
+        ("Clients", _count(len(_mapping(last.get("clients"))))),
+        ("Dropped", _count(last.get("dropped"))),
+        ("Failures of monitoring", _count(last.get("failures"))),
+    )
+
+
+def _conclusion(last: Snapshot) -> Markup:
+    alerts = _listed(last.get("alerts"))
+    severities = {str(alert.get("severity")) for alert in alerts}
+    worst = next((each for each in _ORDER if each in severities), None)
+    if worst is None:
+        sentence = "No rule has fired on the traffic that was observed."
+        return verdict("No alerts", tag("p", sentence), word="quiet", tone="good")
+    rules = sorted({shown(alert.get("rule")) for alert in alerts})
+    title = f"{len(alerts)} alert{'' if len(alerts) == 1 else 's'}"
+    sentence = f"Rules that fired: {', '.join(rules)}."
+    return verdict(title, tag("p", sentence), word=worst, tone=SEVERITY_TONES[worst])
+
+
+def _panel(id_: str, *body: Child) -> Markup:
+    return section(_TITLES[id_], tag("p", _ABOUT[id_], class_="note"), *body)
+
+
+def _missing(what: str) -> Markup:
+    return tag("p", badge("no reading", "none"), f" {what}", class_="note")
+
+
+def _line(
+    id_: str,
+    field: str,
+    snapshots: Sequence[Snapshot],
+    names: Sequence[str],
+    references: Mapping[str, float],
+) -> Markup:
+    fired = {rule.id for rule in DEFAULT_RULES if rule.metric == _metric_of(id_)}
+    marks = [
+        Mark(label=name, value=float(value), tone=_alarmed(snapshot, fired))
+        for name, snapshot in zip(names, snapshots, strict=True)
+        if isinstance(value := snapshot.get(field), (int, float))
+    ]
+    if not marks:
+        return _panel(id_, _missing("The monitor has read none of this yet."))
+    reference = ("baseline", references[id_]) if id_ in references else None
+    title = _TITLES[id_]
+    return _panel(id_, line_chart(title, marks, text=_percent, top=1.0, reference=reference))
+
+
+def _metric_of(id_: str) -> str:
+    return {
+        "confidence": "mlsecops.prediction.confidence",
+        "accuracy": "mlsecops.model.accuracy",
+        "anomaly": "mlsecops.input.anomaly.ratio",
+    }[id_]
+
+
+def _alarmed(snapshot: Snapshot, rules: set[str]) -> Tone:
+    fired = {str(alert.get("rule")) for alert in _listed(snapshot.get("alerts"))}
+    return "bad" if fired & rules else "info"
+
+
+def _clients(last: Snapshot) -> Markup:
+    suspects = {
+        str(alert.get("client")): str(alert.get("severity"))
+        for alert in _listed(last.get("alerts"))
+        if alert.get("client") is not None
+    }
+    clients = _mapping(last.get("clients"))
+    ranked = sorted(clients.items(), key=lambda item: (-_rate(item[1]), str(item[0])))
+    marks = [
+        Mark(
+            label=shown(client),
+            value=_rate(state),
+            tone="bad" if str(client) in suspects else "info",
+        )
+        for client, state in ranked[:_MOST_BARS]
+    ]
+    if not marks:
+        return _panel("query-rate", _missing("No client has been seen."))
+    more = len(ranked) - len(marks)
+    rest = tag("p", f"and {more} more clients", class_="note") if more else None
+    return _panel("query-rate", bar_chart("Query rate by client", marks, text=_per_second), rest)
+
+
+def _confidences(last: Snapshot) -> Markup:
+    counts = {each: float(count) for each, count in _mapping(last.get("confidences")).items()}
+    total = sum(counts.values())
+    if not total:
+        return section(_SPREAD, _missing("No prediction had probabilities."))
+    bounds = list(counts)
+    first = next(place for place, each in enumerate(bounds) if counts[each])
+    marks = [
+        Mark(label=_range(bounds, place), value=counts[bounds[place]] / total)
+        for place in range(first, len(bounds))
+        if bounds[place] != "+Inf" or counts[bounds[place]]
+    ]
+    about = tag("p", "Share of all predictions so far, by their confidence.", class_="note")
+    return section(_SPREAD, about, bar_chart(_SPREAD, marks, text=_percent))
+
+
+def _range(bounds: Sequence[str], place: int) -> str:
+    return f"{shown(bounds[place - 1]) if place else '0'} to {shown(bounds[place])}"
+
+
+def _detectors(last: Snapshot) -> Markup:
+    counts = _mapping(last.get("anomalies"))
+    if not counts:
+        return _panel("detectors", _missing("Nothing was compared with a baseline."))
+    marks = [Mark(label=shown(each), value=float(count)) for each, count in counts.items()]
+    chart = bar_chart(_TITLES["detectors"], marks, text=_count)
+    return _panel("detectors", chart)
+
+
+def _rate(state: Any) -> float:
+    value = state.get("rate") if isinstance(state, Mapping) else None
+    return float(value) if isinstance(value, (int, float)) else 0.0
+
+
+def _drift(last: Snapshot) -> Markup:
+    features = _mapping(_mapping(last.get("drift")).get("features"))
+    ranked = sorted(features.items(), key=lambda item: (-float(item[1]["ks"]), str(item[0])))
+    marks = [
+        Mark(label=shown(name), value=float(each["ks"]), tone="bad" if each["drifted"] else "info")
+        for name, each in ranked[:_MOST_BARS]
+    ]
+    if not marks:
+        return _panel("drift", _missing("Nothing was compared with a baseline."))
+    drifted = sum(bool(each["drifted"]) for each in features.values())
+    words = f"{drifted} of {len(features)} features drifted."
+    return _panel(
+        "drift",
+        bar_chart("Drift by feature", marks, text=lambda value: f"{value:.3f}", top=1.0),
+        tag("p", words, class_="note"),
+    )
+
+
+def _observations(last: Snapshot) -> Markup:
+    fields = ("calls", "processed", "dropped", "failures")
+    bad = ("dropped", "failures")
+    marks = [
+        Mark(
+            label=field,
+            value=float(value),
+            tone="bad" if field in bad and value else "none" if field in bad else "info",
+        )
+        for field in fields
+        if isinstance(value := last.get(field), (int, float))
+    ]
+    if not marks:
+        return _panel("dropped", _missing("The monitor has not said."))
+    return _panel("dropped", bar_chart("Observed and dropped calls", marks, text=_count))
+
+
+def _alerts(last: Snapshot) -> Markup:
+    alerts = _listed(last.get("alerts"))
+    if not alerts:
+        return section("Alerts", tag("p", "None.", class_="note"))
+    rows: list[list[Child]] = [
+        [
+            tag("span", str(alert.get("at", ""))[:19].replace("T", "\u00a0"), class_="num"),
+            badge(severity := str(alert.get("severity")), SEVERITY_TONES.get(severity, "none")),
+            shown(alert.get("rule")),
+            shown(alert.get("client") or NONE),
+            _reading(alert.get("reading")),
+            _reading(alert.get("threshold")),
+            code(alert["atlas"]) if alert.get("atlas") else NONE,
+            shown(alert.get("message"), most=300),
+        ]
+        for alert in reversed(alerts[-_MOST_ALERTS:])
+    ]
+    head = ["At (UTC)", "Severity", "Rule", "Client", "Reading", "Threshold", "ATLAS", "Message"]
+    return section("Alerts", table(head, rows, numeric=(4, 5)))
+
+
+def _listed(value: Any) -> list[Mapping[str, Any]]:
+    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f}\u202f%" if value in {0, 0.5, 1} else f"{100 * value:.1f}\u202f%"
+
+
+def _per_second(value: float) -> str:
+    return f"{value:,.1f} /s"
+
+
+def _count(value: Any) -> str:
+    return f"{value:,.0f}" if isinstance(value, (int, float)) else NONE
+
+
+def _reading(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, (int, float)) else NONE

@@ -1,0 +1,1 @@
+"""Rendering kit: escaped markup, page frame, charts and text measurement."""

@@ -1,0 +1,223 @@
+"""How every page looks: one style, one frame, and the few parts that pages are made of.
+
+Pages are self-contained (no font, script or host but the file itself) and say so to the browser in
+a content security policy, so that even markup that slipped in could load and run nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import Final, Literal, TypeAlias
+
+from mlsecops.errors import UsageError
+from mlsecops.reports.rendering.markup import Child, Markup, escape, tag
+
+Tone: TypeAlias = Literal["good", "warn", "bad", "info", "none"]
+"""What a colour means; a word or a sign always says the same."""
+
+SIGNS: Final[dict[Tone, str]] = {"good": "✓", "warn": "!", "bad": "✕", "info": "i", "none": "-"}
+
+NONE: Final = "\u2013"
+"""What stands in a table where there is no value."""
+
+PALETTE: Final = """
+:root{color-scheme:light dark;--page:#f4f5f2;--surface:#fff;--ink:#17201c;--muted:#58635d;
+--line:#d9ded9;--grid:#e8ebe7;--good:#0b7a53;--good-soft:#e0f2ea;--warn:#8f5200;--warn-soft:#fbefd9;
+--bad:#b3261e;--bad-soft:#fbe6e3;--info:#1f57a8;--info-soft:#e5edf9;--none:#5d6762;
+--none-soft:#eceeeb}
+@media (prefers-color-scheme:dark){:root{--page:#0f1412;--surface:#171e1b;--ink:#e7ece9;
+--muted:#9caaa3;--line:#2c3732;--grid:#232d29;--good:#58c99b;--good-soft:#12322a;--warn:#e7b057;
+--warn-soft:#362a14;--bad:#f2928a;--bad-soft:#3b1e1c;--info:#8cb4f4;--info-soft:#1a2a44;
+--none:#98a49e;--none-soft:#232b28}}
+"""
+
+FONT: Final = (
+    "Inter,system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans','Liberation Sans',Arial,sans-serif"
+)
+
+STYLE: Final = (
+    PALETTE
+    + f"*{{box-sizing:border-box}}body,svg text{{font-family:{FONT}}}"
+    + """
+body{margin:0;background:var(--page);color:var(--ink);font-size:15px;line-height:1.5;
+font-variant-numeric:tabular-nums;-webkit-font-smoothing:antialiased}
+main,header>div{max-width:1160px;margin:0 auto;padding:0 28px}
+header{background:var(--surface);border-bottom:1px solid var(--line);padding:34px 0 26px}
+main{padding-top:26px;padding-bottom:56px}
+.kicker{margin:0 0 6px;font-size:12px;font-weight:600;letter-spacing:.08em;text-transform:uppercase;
+color:var(--muted)}
+h1{margin:0;font-size:29px;line-height:1.2;font-weight:650;letter-spacing:-.015em;
+overflow-wrap:anywhere}
+.lead{margin:9px 0 0;max-width:76ch;color:var(--muted);overflow-wrap:anywhere}
+h2{margin:0 0 12px;font-size:17px;font-weight:650;letter-spacing:-.005em}
+section{margin:0 0 22px;padding:22px 24px;background:var(--surface);border:1px solid var(--line);
+border-radius:10px}
+section>p:first-of-type{margin-top:0}section>p:last-child{margin-bottom:0}
+.note{color:var(--muted);font-size:13.5px;max-width:88ch}
+dl.facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(215px,1fr));gap:14px 26px;
+margin:20px 0 0}
+dl.facts div{min-width:0}dl.facts div:has(code){grid-column:span 2}dl.facts code{font-size:12px}
+dt{font-size:12px;color:var(--muted)}
+dd{margin:1px 0 0;font-weight:550;overflow-wrap:anywhere}
+code,.mono{font-family:ui-monospace,'SF Mono',Menlo,Consolas,'DejaVu Sans Mono',monospace;
+font-size:.88em;font-weight:400;overflow-wrap:anywhere}
+.badge{display:inline-flex;align-items:center;gap:7px;padding:2px 11px 2px 4px;border-radius:999px;
+font-size:13px;font-weight:600;line-height:20px;white-space:nowrap}
+.badge b{display:inline-grid;place-items:center;width:16px;height:16px;border-radius:50%;
+font-size:10.5px;line-height:1;background:currentColor}
+.badge b i{font-style:normal;color:var(--surface)}
+.badge.good{color:var(--good);background:var(--good-soft)}
+.badge.warn{color:var(--warn);background:var(--warn-soft)}
+.badge.bad{color:var(--bad);background:var(--bad-soft)}
+.badge.info{color:var(--info);background:var(--info-soft)}
+.badge.none{color:var(--none);background:var(--none-soft)}
+.verdict{border-left:5px solid var(--none)}.verdict.good{border-left-color:var(--good)}
+.verdict.warn{border-left-color:var(--warn)}.verdict.bad{border-left-color:var(--bad)}
+.verdict.info{border-left-color:var(--info)}
+.verdict h2{display:flex;gap:12px;align-items:center;flex-wrap:wrap;font-size:19px;
+margin-bottom:6px}
+.verdict p+p{margin-top:7px}.verdict p{margin:0;max-width:88ch;overflow-wrap:anywhere}
+.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:14px}
+th{padding:0 16px 8px 0;text-align:left;font-size:12px;font-weight:600;color:var(--muted);
+border-bottom:1px solid var(--line);vertical-align:bottom}
+td{padding:9px 16px 9px 0;border-bottom:1px solid var(--grid);vertical-align:top;
+overflow-wrap:break-word}td code{white-space:nowrap}
+tr:last-child td{border-bottom:0}th:last-child,td:last-child{padding-right:0}
+.num{text-align:right;white-space:nowrap}
+.grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(332px,1fr));gap:18px;
+margin-bottom:22px}
+.grid>section{margin:0;display:flex;flex-direction:column;min-width:0}
+.grid.wide{grid-template-columns:repeat(auto-fill,minmax(470px,1fr))}
+.card h2{display:flex;justify-content:space-between;align-items:flex-start;gap:12px;margin:0 0 6px}
+.card p{margin:0 0 14px}.card ul{list-style:none;margin:auto 0 0;padding:12px 0 0;display:flex;
+flex-wrap:wrap;gap:6px 16px;border-top:1px solid var(--grid)}
+a{color:var(--info);text-decoration-thickness:1px;text-underline-offset:2px}
+a:focus-visible{outline:2px solid var(--info);outline-offset:2px;border-radius:3px}
+.grid.wide svg{width:100%}figure{margin:0}
+figcaption{margin-top:10px;color:var(--muted);font-size:13px;max-width:96ch}
+svg{display:block;max-width:100%;height:auto}
+svg text{font-variant-numeric:tabular-nums;fill:var(--ink)}
+svg .muted{fill:var(--muted)}svg .small{font-size:12px}svg .text{font-size:13px}
+svg .strong{font-size:13px;font-weight:600}svg .grid-line{stroke:var(--grid);stroke-width:1}
+svg .axis{stroke:var(--line);stroke-width:1}
+svg .floor{stroke:var(--ink);stroke-width:1.4;stroke-dasharray:5 4}
+svg .track{fill:var(--grid)}
+svg .good{fill:var(--good);stroke:var(--good)}svg .warn{fill:var(--warn);stroke:var(--warn)}
+svg .bad{fill:var(--bad);stroke:var(--bad)}svg .info{fill:var(--info);stroke:var(--info)}
+svg .none{fill:var(--none);stroke:var(--none)}
+svg text.good,svg text.warn,svg text.bad,svg text.info,svg text.none{stroke:none}
+svg .soft{fill-opacity:.22;stroke:none}svg .hollow{fill:var(--surface)}
+svg .line{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
+@media (max-width:560px){dl.facts div:has(code){grid-column:auto}
+.grid.wide,.grid{grid-template-columns:1fr}main,header>div{padding-inline:16px}
+section{padding:18px 16px}}
+@media print{body{background:#fff}section{break-inside:avoid}}
+"""
+)
+
+
+def page(
+    title: str, *body: Child, kicker: str, lead: str = "", facts: Child = None, style: str = ""
+) -> str:
+    """A whole HTML document.
+
+    Args:
+        title: Its heading.
+        body: Its sections.
+        kicker: What kind of page it is, above the heading.
+        lead: A sentence or two below the heading.
+        facts: A list made by :func:`facts`.
+        style: Rules of this page alone.
+    """
+    rules = STYLE + style
+    allowed = base64.b64encode(hashlib.sha256(rules.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; style-src 'sha256-{allowed}'; base-uri 'none'; form-action 'none'"
+    )
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        Markup(f'<meta http-equiv="Content-Security-Policy" content="{policy}">'),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="referrer", content="no-referrer"),
+        tag("title", title),
+        Markup(f"<style>{rules}</style>"),
+    )
+    intro = tag("p", lead, class_="lead") if lead else None
+    top = tag(
+        "header",
+        tag("div", tag("p", kicker, class_="kicker"), tag("h1", title), intro, facts),
+    )
+    document = tag("html", head, tag("body", top, tag("main", *body)), lang="en")
+    return f"<!doctype html>\n{document}\n"
+
+
+def section(title: str, *body: Child, class_: str | None = None) -> Markup:
+    """A part of a page under a heading."""
+    return tag("section", tag("h2", title), *body, class_=class_)
+
+
+def verdict(title: str, *body: Child, word: str, tone: Tone) -> Markup:
+    """The conclusion of a page: a badge, a heading, a sentence."""
+    return tag("section", tag("h2", badge(word, tone), title), *body, class_=f"verdict {tone}")
+
+
+def badge(word: str, tone: Tone) -> Markup:
+    """A word with the colour and the sign of its tone."""
+    sign = tag("b", tag("i", SIGNS[tone]), aria_hidden="true")
+    return tag("span", sign, word, class_=f"badge {tone}")
+
+
+def facts(*pairs: tuple[str, Child]) -> Markup:
+    """Names and values in a row that wraps."""
+    return tag(
+        "dl",
+        [tag("div", tag("dt", name), tag("dd", value)) for name, value in pairs],
+        class_="facts",
+    )
+
+
+def code(text: object) -> Markup:
+    """A digest, path or id, in fixed width."""
+    return tag("code", escape(text))
+
+
+def table(
+    head: Sequence[str], rows: Sequence[Sequence[Child]], *, numeric: tuple[int, ...] = ()
+) -> Markup:
+    """A table; the columns in ``numeric`` are set to the right."""
+
+    def cells(kind: str, values: Sequence[Child]) -> list[Markup]:
+        return [
+            tag(kind, value, class_="num" if index in numeric else None)
+            for index, value in enumerate(values)
+        ]
+
+    return tag(
+        "div",
+        tag(
+            "table",
+            tag("thead", tag("tr", cells("th", head))),
+            tag("tbody", [tag("tr", cells("td", row)) for row in rows]),
+        ),
+        class_="scroll",
+    )
+
+
+_RELATIVE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*/?")
+
+
+def link(target: str, text: str | None = None) -> Markup:
+    """A link to a file beside the page.
+
+    Raises:
+        UsageError: The target is not a plain relative path.
+    """
+    if _RELATIVE.fullmatch(target) is None:
+        raise UsageError(
+            f"a page links only to files beside it: expected a path, got {target[:80]!r}"
+        )
+    return tag("a", text or target, href=target)

@@ -1,0 +1,211 @@
+"""Walking along the decision boundary, with nothing but the model's answers (HopSkipJump)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import numpy as np
+
+from mlsecops.errors import UsageError
+from mlsecops.robustness.attacks.ball import columns
+from mlsecops.robustness.attacks.base import Searching, require_norm, require_radius
+from mlsecops.robustness.attacks.margins import is_correct
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mlsecops.adapters.base import Array
+    from mlsecops.robustness.attacks.ball import Norm
+    from mlsecops.robustness.attacks.base import Batch
+
+__all__ = ["HopSkipJump"]
+
+_STARTS: Final = 50  # random points in which a first wrong answer is looked for
+_FIRST: Final = 100  # directions of the first estimate
+_HALVINGS: Final = 12  # of a step that went too far
+_BISECTIONS: Final = 25
+
+
+@dataclass(frozen=True, slots=True)
+class HopSkipJump(Searching):
+    """From any wrong answer towards the input along the boundary; needs answers, no scores.
+
+    The attack looks for the nearest example and stops as soon as that is inside the ball.
+
+    Attributes:
+        eps: Radius of the ball, in units of the input.
+        norm: ``"linf"`` or ``"l2"``.
+        queries: Times that the model is asked about a sample; the last estimate may pass it by
+            less than its own size.
+
+    Source:
+        Chen, Jordan and Wainwright, "HopSkipJumpAttack: a query-efficient decision-based attack"
+        (2020), algorithm 2.
+    """
+
+    needs_gradients: ClassVar[bool] = False
+    eps: float
+    _: KW_ONLY
+    norm: Norm = "linf"
+    queries: int = 2000
+
+    def __post_init__(self) -> None:
+        require_radius("HopSkipJump", self.eps)
+        require_norm("HopSkipJump", self.norm)
+        if self.queries < 1:
+            raise UsageError(f"HopSkipJump: expected queries >= 1, got {self.queries}")
+
+    @property
+    def name(self) -> str:
+        """``"hopskipjump"``, or ``"hopskipjump-l2"``."""
+        return "hopskipjump" if self.norm == "linf" else f"hopskipjump-{self.norm}"
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Plain values for the report."""
+        return {"norm": self.norm, "eps": self.eps, "queries": self.queries}
+
+    def search(self, batch: Batch) -> Array:
+        """Examples for one batch: the point where each walk ended, or nearest to it in the ball."""
+        if not (np.isfinite(batch.low).all() and np.isfinite(batch.high).all()):
+            raise UsageError("HopSkipJump starts anywhere: expected finite bounds, got infinite")
+        walk = _Walk.begin(batch, norm=self.norm)
+        turn = 0
+        while len(left := walk.unsettled(self.eps, self.queries)):
+            turn += 1
+            walk.step(left, turn)
+        arrived = columns(walk.distance() <= self.eps, walk.z.ndim)
+        examples: Array = np.where(arrived, walk.z, batch.ball.project(walk.z))
+        return examples
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Walk:
+    """Where each sample's walk stands."""
+
+    batch: Batch
+    norm: Norm
+    generators: list[np.random.Generator]
+    z: Array  # misclassified points, but for samples that never found one
+    lost: NDArray[np.bool_]
+    asked: NDArray[np.int64]
+
+    @classmethod
+    def begin(cls, batch: Batch, *, norm: Norm) -> _Walk:
+        walk = cls(
+            batch=batch,
+            norm=norm,
+            generators=[np.random.default_rng(seed) for seed in batch.seeds()],
+            z=batch.ball.x.copy(),
+            lost=np.ones(len(batch), dtype=bool),
+            asked=np.zeros(len(batch), dtype=np.int64),
+        )
+        walk._start()
+        return walk
+
+    def unsettled(self, eps: float, queries: int) -> NDArray[np.intp]:
+        going = ~self.lost & (self.distance() > eps) & (self.asked < queries)
+        return np.flatnonzero(going)
+
+    def distance(self) -> NDArray[np.float64]:
+        """How far each walk is from its input; infinite where it has no start."""
+        offset = (self.z.astype(np.float64) - self.batch.ball.x).reshape(len(self.z), -1)
+        order = np.inf if self.norm == "linf" else 2
+        return np.where(self.lost, np.inf, np.linalg.norm(offset, ord=order, axis=1))
+
+    def step(self, left: NDArray[np.intp], turn: int) -> None:
+        """Estimate a direction, go as far as the answer stays wrong, and back to the boundary."""
+        distance = self.distance()[left]
+        ahead = np.stack([self._direction(i, d, turn) for i, d in zip(left, distance, strict=True)])
+        length = distance / math.sqrt(turn)
+        moved, pending = self.z[left].copy(), np.ones(len(left), dtype=bool)
+        for _ in range(_HALVINGS):
+            rows = np.flatnonzero(pending)
+            if not len(rows):
+                break
+            step = columns(length[rows], ahead.ndim) * ahead[rows]
+            tried = self._inside(left[rows], self.z[left[rows]] + step)
+            wrong = self._wrong(left[rows], tried)
+            moved[rows[wrong]] = tried[wrong]
+            pending[rows[wrong]] = False
+            length[rows] /= 2
+        self._approach(left, moved)
+
+    def _start(self) -> None:
+        """A wrong answer anywhere, the input itself first."""
+        everyone = np.arange(len(self.z))
+        self.lost &= ~self._wrong(everyone, self.z)
+        for _ in range(_STARTS):
+            rows = np.flatnonzero(self.lost)
+            if not len(rows):
+                return
+            unit = np.stack([self.generators[i].random(self.z.shape[1:]) for i in rows])
+            low, high = self.batch.low[rows], self.batch.high[rows]
+            tried = self._inside(rows, low + unit * (high - low))
+            wrong = self._wrong(rows, tried)
+            self.lost[rows[wrong]] = False
+            self._approach(rows[wrong], tried[wrong])
+
+    def _direction(self, i: int, distance: float, turn: int) -> NDArray[np.float64]:
+        """Away from the right answer, by a vote of small random steps."""
+        shape = self.z.shape[1:]
+        size = math.prod(shape)
+        # The boundary is known to 1/2**_BISECTIONS; the paper's lengths, from its theta.
+        reach = distance / math.sqrt(size) if self.norm == "linf" else distance / size
+        span = float((self.batch.high[i] - self.batch.low[i]).max())
+        length = 0.1 * span if turn == 1 else max(reach * math.sqrt(size), 1e-4 * span)
+        count = round(_FIRST * math.sqrt(turn))
+        noise = self.generators[i].standard_normal((count, *shape))
+        noise /= np.linalg.norm(noise.reshape(count, -1), axis=1).reshape(-1, *(1,) * len(shape))
+        rows = np.full(count, i)
+        tried = self._inside(rows, self.z[i] + length * noise)
+        vote = np.where(self._wrong(rows, tried), 1.0, -1.0)
+        if abs(vote.mean()) < 1:
+            vote -= vote.mean()
+        real = (tried.astype(np.float64) - self.z[i]) / length
+        ahead: NDArray[np.float64] = np.tensordot(vote, real, axes=1)
+        if self.norm == "linf":
+            return np.sign(ahead)
+        return ahead / max(float(np.linalg.norm(ahead)), 1e-12)
+
+    def _approach(self, rows: NDArray[np.intp], far: Array) -> None:
+        """The wrong answer nearest to each input on the way from a wrong answer to it."""
+        if not len(rows):
+            return
+        x = self.batch.ball.x[rows]
+        good, bad = np.zeros(len(rows)), np.ones(len(rows))
+        best = far.copy()
+        for _ in range(_BISECTIONS):
+            middle = (good + bad) / 2
+            tried = self._between(x, far, middle)
+            wrong = self._wrong(rows, tried)
+            best[wrong] = tried[wrong]
+            bad, good = np.where(wrong, middle, bad), np.where(wrong, good, middle)
+            if (bad - good).max() < 1e-3 / math.sqrt(math.prod(x.shape[1:])):
+                break
+        self.z[rows] = best
+
+    def _between(self, x: Array, far: Array, share: NDArray[np.float64]) -> Array:
+        """A point on the way: along the line, or for Linf cut to a share of the distance."""
+        part = columns(share.astype(np.float32), x.ndim)
+        if self.norm == "l2":
+            mixed: Array = x + part * (far - x)
+            return mixed
+        offset = far - x
+        reach = part * columns(np.abs(offset).reshape(len(x), -1).max(axis=1), x.ndim)
+        cut: Array = x + np.clip(offset, -reach, reach)
+        return cut
+
+    def _inside(self, rows: NDArray[Any], points: NDArray[Any]) -> Array:
+        low, high = self.batch.low[rows], self.batch.high[rows]
+        inside: Array = np.clip(points, low, high).astype(np.float32)
+        return inside
+
+    def _wrong(self, rows: NDArray[Any], points: Array) -> NDArray[np.bool_]:
+        np.add.at(self.asked, rows, 1)
+        answer: NDArray[np.bool_] = ~is_correct(
+            self.batch.adapter.logits(points), self.batch.y[rows]
+        )
+        return answer

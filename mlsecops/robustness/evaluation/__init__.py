@@ -1,0 +1,1 @@
+"""Robustness evaluation: attacks run over samples, with checks of the measurement."""

@@ -1,0 +1,108 @@
+"""How an attack is spread over workers: whole pools of batches, each with a model of its own.
+
+A pool holds the same samples with or without an executor, and a sample's draws follow its index:
+the examples are the same.
+"""
+
+from __future__ import annotations
+
+import copy
+from concurrent.futures import Executor, Future, as_completed
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlsecops.errors import UsageError
+from mlsecops.robustness.attacks.tabular import Searched, Table
+from mlsecops.robustness.evaluation.query_count import Counted
+
+if TYPE_CHECKING:
+    from mlsecops.adapters.base import Adapter, Array, Labels
+    from mlsecops.robustness.attacks.ball import Bounds
+    from mlsecops.robustness.attacks.base import Attack, Progress
+
+__all__ = ["Shard", "spread_out"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Shard:
+    """Some samples to attack.
+
+    Attributes:
+        attack: With what.
+        x: Inputs ``(m, *shape)``.
+        y: Labels ``(m,)``.
+        index: Index of each in its data set.
+        seed: Seed of the evaluation.
+        bounds: Smallest and largest values; for all inputs alike.
+        batch_size: Samples per call.
+        table: What may change, for rows of a table.
+    """
+
+    attack: Attack
+    x: Array
+    y: Labels
+    index: Labels
+    seed: int
+    bounds: Bounds
+    batch_size: int
+    table: Table | None = None
+
+    def run(self, adapter: Adapter, progress: Progress | None = None) -> Array:
+        """Examples, in the units of the inputs."""
+        z, bounds, model = self.x, self.bounds, adapter
+        if self.table is not None:
+            z, bounds = self.table.searched(z, bounds, eps=self.attack.eps)
+            model = Searched(inner=adapter, table=self.table, eps=self.attack.eps)
+        examples = self.attack.perturb(
+            model,
+            z,
+            self.y,
+            seed=self.seed,
+            bounds=bounds,
+            batch_size=self.batch_size,
+            index=self.index,
+            progress=progress,
+        )
+        return examples if self.table is None else self.table.rows(examples)
+
+    def part(self, rows: slice) -> Shard:
+        """Some of the samples."""
+        return replace(self, x=self.x[rows], y=self.y[rows], index=self.index[rows])
+
+
+def spread_out(
+    shard: Shard, adapter: Counted, executor: Executor, progress: Progress | None
+) -> Array:
+    """Examples of all pools, in the order of the samples.
+
+    Raises:
+        UsageError: The model cannot be copied or sent to a worker.
+    """
+    tasks: dict[Future[tuple[Array, int, int]], slice] = {}
+    size = shard.batch_size * getattr(shard.attack, "pool", 1)
+    for begin in range(0, len(shard.x), size):
+        rows = slice(begin, begin + size)
+        tasks[executor.submit(_one, shard.part(rows), adapter.inner)] = rows
+    examples, done = np.empty_like(shard.x), 0
+    for task in as_completed(tasks):
+        examples[tasks[task]], forward, backward = task.result()
+        adapter.forward += forward
+        adapter.backward += backward
+        done += len(shard.x[tasks[task]])
+        if progress is not None:
+            progress(done, len(shard.x))
+    return examples
+
+
+def _one(shard: Shard, adapter: Adapter) -> tuple[Array, int, int]:
+    """One pool on a copy of the model: two threads must not switch one model's mode."""
+    try:
+        counted = Counted.over(copy.deepcopy(adapter))
+    except (TypeError, AttributeError, NotImplementedError) as error:
+        raise UsageError(
+            f"a {adapter.framework} model of type {type(adapter.model).__name__} cannot be copied "
+            f"for a shard: {error}; evaluate it without an executor"
+        ) from error
+    return shard.run(counted), counted.forward, counted.backward
