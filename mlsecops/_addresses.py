@@ -31,7 +31,7 @@ def require_private(url: str) -> None:
     """Refuse to send what others may not read where it is not encrypted.
 
     Raises:
-        UsageError: It is ``http`` to another machine.
+        UsageError: It is `http` to another machine.
     """
     host = urlsplit(url).hostname or ""
     if urlsplit(url).scheme == "http" and not _is_loopback(host):

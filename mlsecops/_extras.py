@@ -46,7 +46,7 @@ def require(module: str) -> Any:
     """Import an optional module, or say how to install it.
 
     Args:
-        module: Dotted name (``"torch"``, ``"safetensors.torch"``).
+        module: Dotted name (`"torch"`, `"safetensors.torch"`).
 
     Returns:
         The imported module.

@@ -32,12 +32,12 @@ class Interval(NamedTuple):
 def clopper_pearson(hits: int, n: int, *, confidence: float = CONFIDENCE) -> Interval:
     """Exact bounds of a binomial proportion.
 
-    Each bound is one-sided: with ``confidence=0.95`` the pair is a two-sided interval of 90 %.
+    Each bound is one-sided: with `confidence=0.95` the pair is a two-sided interval of 90 %.
 
     Args:
-        hits: Successes, in ``[0, n]``.
+        hits: Successes, in `[0, n]`.
         n: Trials, at least 1.
-        confidence: Confidence of each bound, in ``(0, 1)``.
+        confidence: Confidence of each bound, in `(0, 1)`.
 
     Raises:
         UsageError: The counts or the confidence are out of range.
@@ -58,7 +58,7 @@ def wilson(hits: int, n: int) -> Interval:
     """Score bounds of a binomial proportion: a two-sided interval of 95 %.
 
     Args:
-        hits: Successes, in ``[0, n]``.
+        hits: Successes, in `[0, n]`.
         n: Trials; none says nothing, so that the interval is all of [0, 1].
 
     Raises:
@@ -78,7 +78,7 @@ def wilson(hits: int, n: int) -> Interval:
 
 
 def _low(hits: int, n: int, alpha: float) -> float:
-    """Largest p at which ``hits`` or more of ``n`` have a chance of at most ``alpha``."""
+    """Largest p at which `hits` or more of `n` have a chance of at most `alpha`."""
     if hits == 0:
         return 0.0
     tail = _upper_tail(hits, n)

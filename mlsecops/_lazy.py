@@ -10,7 +10,7 @@ from typing import Any
 def lazy_face(
     package: str, homes: Mapping[str, Iterable[str]], namespace: dict[str, Any]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Make a package's ``__getattr__`` and ``__dir__``.
+    """Make a package's `__getattr__` and `__dir__`.
 
     Args:
         package: Name of the package, for messages.

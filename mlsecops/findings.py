@@ -57,15 +57,15 @@ class Alert:
     """A rule that fired on live traffic.
 
     Attributes:
-        rule: Id of the rule (``drift``, ``extraction``, …).
-        monitor: Name given to ``@monitored``.
+        rule: Id of the rule (`drift`, `extraction`, …).
+        monitor: Name given to `@monitored`.
         client: Client it concerns, or None for the model as a whole.
-        digest: ``"sha256:<hex>"`` of the model, or None if none was given.
+        digest: `"sha256:<hex>"` of the model, or None if none was given.
         reading: The value that was read.
         threshold: The value it was compared with.
-        window: What the reading covers, for people (``"last 500 calls"``).
+        window: What the reading covers, for people (`"last 500 calls"`).
         severity: How much it matters.
-        atlas: MITRE ATLAS technique id (``"AML.T0024"``), or None.
+        atlas: MITRE ATLAS technique id (`"AML.T0024"`), or None.
         message: One sentence for whoever is on call.
         at: When it fired, timezone-aware UTC.
     """

@@ -1,7 +1,7 @@
 """What a secured pipeline consists of, and the six deliverables that prove it.
 
 The parts a team already has (a signed model, data manifests, a robustness report, monitor states, a
-registry, an incident) go in; :meth:`SecurePipeline.deliver` verifies the model, derives from the
+registry, an incident) go in; `SecurePipeline.deliver` verifies the model, derives from the
 parts which controls are really there, and writes six deliverables with an index into one folder.
 """
 
@@ -95,7 +95,7 @@ class SecurePipeline:
         gate: What the report is judged by.
         monitor: The monitor that watches it in production.
         snapshots: Label → state of the monitor, oldest first.
-        references: Panel (``"confidence"``, ``"accuracy"``) → the baseline's value.
+        references: Panel (`"confidence"`, `"accuracy"`) → the baseline's value.
         rules: Conditions of the alerts.
         screening: What screening the training data found.
         activations: What looking at the trained model's activations found.
@@ -104,7 +104,7 @@ class SecurePipeline:
         playbook: What to do when something happens; the default one otherwise.
         incident: What happened, if something did.
         controls: Control → state and place, for controls that the parts above do not show
-            (``"Access control"``, ``"Rate limit"`` in a gateway). They are marked as declared.
+            (`"Access control"`, `"Rate limit"` in a gateway). They are marked as declared.
     """
 
     name: str
@@ -127,7 +127,7 @@ class SecurePipeline:
     controls: States = field(default_factory=dict)
 
     def deliver(self, out: str | os.PathLike[str]) -> Delivery:
-        """Verify the model and write the six deliverables and ``index.html``.
+        """Verify the model and write the six deliverables and `index.html`.
 
         Args:
             out: Folder to write into; created if absent. Files of the same names are replaced.
@@ -320,11 +320,11 @@ class SecurePipeline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """What :meth:`SecurePipeline.deliver` wrote.
+    """What `SecurePipeline.deliver` wrote.
 
     Attributes:
         folder: Where.
-        digest: ``"sha256:<hex>"`` of the model it is about.
+        digest: `"sha256:<hex>"` of the model it is about.
         files: Paths below the folder.
     """
 

@@ -1,7 +1,7 @@
-"""A test that returns ``(model, x, y)`` becomes a robustness gate: ``@pytest.mark.robust``.
+"""A test that returns `(model, x, y)` becomes a robustness gate: `@pytest.mark.robust`.
 
-The fixture ``assert_robust`` does the same inside a test that has more to say. Either way the worst
-case stands among the test's properties (``--junit-xml``).
+The fixture `assert_robust` does the same inside a test that has more to say. Either way the worst
+case stands among the test's properties (`--junit-xml`).
 
 Example::
 
@@ -57,8 +57,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 def assert_robust(request: pytest.FixtureRequest) -> Callable[..., RobustnessReport]:
     """Evaluate a model and fail the test unless its gate passes; else the report.
 
-    Called as ``assert_robust(model, x, y, attack=PGD(eps=0.1, steps=10), min_accuracy=0.45)``, with
-    the options of ``@pytest.mark.robust``.
+    Called as `assert_robust(model, x, y, attack=PGD(eps=0.1, steps=10), min_accuracy=0.45)`, with
+    the options of `@pytest.mark.robust`.
     """
 
     def hold(model: Any, x: Any, y: Any, /, *arguments: Any, **options: Any) -> RobustnessReport:

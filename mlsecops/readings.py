@@ -22,11 +22,11 @@ class Metric:
     """One exported metric.
 
     Attributes:
-        name: Name in OpenTelemetry (``"mlsecops.inference.calls"``).
-        kind: ``"counter"`` only grows; ``"gauge"`` is the latest reading.
-        unit: UCUM unit (``"s"``, ``"1"``, or an annotation such as ``"{call}"``).
+        name: Name in OpenTelemetry (`"mlsecops.inference.calls"`).
+        kind: `"counter"` only grows; `"gauge"` is the latest reading.
+        unit: UCUM unit (`"s"`, `"1"`, or an annotation such as `"{call}"`).
         description: One sentence; Prometheus' help text.
-        attributes: Names of the attributes of its points; ``monitor`` is always first.
+        attributes: Names of the attributes of its points; `monitor` is always first.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Metric:
         """Name in Prometheus, as OpenTelemetry's exporter writes it.
 
         Source: OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility", Metric
-        Metadata (unit as suffix, annotations removed, ``_total`` on counters).
+        Metadata (unit as suffix, annotations removed, `_total` on counters).
         """
         name = _NOT_IN_A_NAME.sub("_", self.name)
         unit = _ANNOTATION.sub("", self.unit)
@@ -51,7 +51,7 @@ class Metric:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of the attributes in Prometheus (``error.type`` is ``error_type`` there)."""
+        """Names of the attributes in Prometheus (`error.type` is `error_type` there)."""
         return tuple(_NOT_IN_A_NAME.sub("_", attribute) for attribute in self.attributes)
 
 
@@ -80,10 +80,10 @@ class Observed:
     """A batch of calls as detectors see it; it lives only until they have seen it.
 
     Attributes:
-        rows: ``(n, d)`` float64 inputs.
-        probabilities: ``(n, k)`` float64, or None if the results are no probabilities.
+        rows: `(n, d)` float64 inputs.
+        probabilities: `(n, k)` float64, or None if the results are no probabilities.
         clients: n client names.
-        at: ``(n,)`` Unix time in seconds.
+        at: `(n,)` Unix time in seconds.
     """
 
     rows: NDArray[np.float64]
@@ -99,7 +99,7 @@ class Reading:
     Attributes:
         metric: What was read.
         value: The value.
-        window: What it covers, for people (``"last 256 rows"``).
+        window: What it covers, for people (`"last 256 rows"`).
         client: Client it concerns, or None for the model as a whole.
         reference: The baseline's value, for rules that are relative to it.
     """

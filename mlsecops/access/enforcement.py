@@ -26,7 +26,7 @@ _in_force: ContextVar[AccessPolicy | None] = ContextVar("mlsecops_access_policy"
 
 
 def current_subject() -> str:
-    """Who acts in this context, or ``""`` when nobody was named."""
+    """Who acts in this context, or `""` when nobody was named."""
     return _subject.get()
 
 
@@ -57,13 +57,13 @@ def requires(
     audit: AuditLog | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-    """Let a plain, generator or ``async`` function run only when the policy allows it.
+    """Let a plain, generator or `async` function run only when the policy allows it.
 
     A generator is judged when it is called, before its first step. With `audit`, each decision is
     an event in the log, and an event that cannot be written is a denial.
 
     Args:
-        action: What the function does (``"dataset:read"``).
+        action: What the function does (`"dataset:read"`).
         resource: On which resource, or a callable of the call's arguments that names it.
         policy: The policy, or a callable that gives the current one; by default the one that
             `acting_as` put in force. With none in force everything is denied.

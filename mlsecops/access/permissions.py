@@ -25,8 +25,8 @@ def audit_permissions(path: str | os.PathLike[str], *, owner: int | None = None)
             are nobody's foreign files.
 
     Returns:
-        Findings in order of path: rules ``world-writable`` (high), ``group-writable``,
-        ``foreign-owner`` (medium) and ``symbolic-link`` (low), or ``unreadable`` (high).
+        Findings in order of path: rules `world-writable` (high), `group-writable`,
+        `foreign-owner` (medium) and `symbolic-link` (low), or `unreadable` (high).
 
     Raises:
         UsageError: There is nothing at the path.

@@ -26,13 +26,13 @@ _FIELDS: Final = frozenset({"subject", "action", "resource", "effect"})
 class Rule:
     """One line of a policy.
 
-    In a pattern ``*`` stands for any run of characters, case matters, and nothing else is special.
+    In a pattern `*` stands for any run of characters, case matters, and nothing else is special.
 
     Attributes:
-        subject: Pattern of who (``"alice"``, ``"team-fraud/*"``).
-        action: Pattern of what (``"dataset:read"``, ``"model:*"``).
-        resource: Pattern of on which (``"payments/*"``).
-        effect: ``"allow"`` or ``"deny"``.
+        subject: Pattern of who (`"alice"`, `"team-fraud/*"`).
+        action: Pattern of what (`"dataset:read"`, `"model:*"`).
+        resource: Pattern of on which (`"payments/*"`).
+        effect: `"allow"` or `"deny"`.
     """
 
     subject: str
@@ -101,7 +101,7 @@ class AccessPolicy:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> AccessPolicy:
-        """Read a TOML file of ``[[rules]]`` tables.
+        """Read a TOML file of `[[rules]]` tables.
 
         Args:
             path: The file.
@@ -116,7 +116,7 @@ class AccessPolicy:
 
     @classmethod
     def parse(cls, text: str) -> AccessPolicy:
-        """Read TOML text with ``[[rules]]`` tables of subject, action, resource and effect.
+        """Read TOML text with `[[rules]]` tables of subject, action, resource and effect.
 
         Args:
             text: The TOML document. Unknown keys are refused: a misspelt one must not be a rule.

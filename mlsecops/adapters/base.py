@@ -23,15 +23,15 @@ Cotangent: TypeAlias = "Callable[[Array], Array]"
 class Adapter(Protocol):
     """One view of a classifier, whatever framework it was built with.
 
-    Batches are ``(n, *shape)`` float32 inputs; labels are ``(n,)`` integers in ``[0, k)``.
+    Batches are `(n, *shape)` float32 inputs; labels are `(n,)` integers in `[0, k)`.
     Every call runs in evaluation mode and leaves the model's mode, parameters and buffers as
     they were.
 
     Attributes:
-        framework: ``"torch"``, ``"keras"``, ``"sklearn"``, ``"onnx"`` or another.
+        framework: `"torch"`, `"keras"`, `"sklearn"`, `"onnx"` or another.
         model: The framework's own object.
-        channels_first: Whether image batches are ``(n, c, h, w)``; stated, never inferred.
-        differentiable: Whether ``loss_gradient`` works.
+        channels_first: Whether image batches are `(n, c, h, w)`; stated, never inferred.
+        differentiable: Whether `loss_gradient` works.
     """
 
     framework: str
@@ -40,16 +40,16 @@ class Adapter(Protocol):
     differentiable: bool
 
     def predict(self, x: Array) -> Array:
-        """Class probabilities ``(n, k)``, rows summing to 1."""
+        """Class probabilities `(n, k)`, rows summing to 1."""
 
     def logits(self, x: Array) -> Array:
-        """Scores before the softmax ``(n, k)`` (log-probabilities where a model has only those)."""
+        """Scores before the softmax `(n, k)` (log-probabilities where a model has only those)."""
 
     def loss_gradient(self, x: Array, y: Labels) -> tuple[Array, Array]:
-        """Logits ``(n, k)`` and the gradient of each sample's own cross-entropy ``(n, *shape)``."""
+        """Logits `(n, k)` and the gradient of each sample's own cross-entropy `(n, *shape)`."""
 
     def features(self, x: Array) -> Array:
-        """Penultimate activations ``(n, d)``."""
+        """Penultimate activations `(n, d)`."""
 
 
 @runtime_checkable
@@ -57,16 +57,16 @@ class Pullback(Protocol):
     """What an Adapter may have besides: the gradient of any loss, not of the cross-entropy alone.
 
     An attack that needs it does without where it is missing, at the price of one
-    ``loss_gradient`` for each class that its loss looks at.
+    `loss_gradient` for each class that its loss looks at.
     """
 
     def pullback(self, x: Array, cotangent: Cotangent) -> tuple[Array, Array]:
-        """Logits ``(n, k)`` and each input's gradient of ``sum(logits * cotangent(logits))``.
+        """Logits `(n, k)` and each input's gradient of `sum(logits * cotangent(logits))`.
 
         Args:
-            x: Inputs ``(n, *shape)``.
-            cotangent: From logits ``(n, k)``, of all inputs at once, to what their loss's
-                derivative by the logits is, ``(n, k)``; held constant.
+            x: Inputs `(n, *shape)`.
+            cotangent: From logits `(n, k)`, of all inputs at once, to what their loss's
+                derivative by the logits is, `(n, k)`; held constant.
         """
 
 
@@ -74,15 +74,15 @@ class Pullback(Protocol):
 class Portable(Protocol):
     """What an Adapter of a model in this process has besides: its weights as bytes without code.
 
-    The bytes are those of a file that :class:`mlsecops.loading.SecureLoader` loads once it is
-    signed; ``decode`` itself asks nobody where its bytes come from.
+    The bytes are those of a file that `mlsecops.loading.SecureLoader` loads once it is
+    signed; `decode` itself asks nobody where its bytes come from.
     """
 
     def encode(self) -> bytes:
-        """The weights: safetensors (torch), ``.weights.h5`` (Keras), skops (scikit-learn)."""
+        """The weights: safetensors (torch), `.weights.h5` (Keras), skops (scikit-learn)."""
 
     def decode(self, data: bytes) -> None:
-        """Take weights as ``encode`` writes them, all of them or none.
+        """Take weights as `encode` writes them, all of them or none.
 
         Raises:
             FormatRefused: They do not fit; the model is as it was.
@@ -112,11 +112,11 @@ def adapt(
     Args:
         model: A torch module, Keras model, scikit-learn classifier or ONNX model; an Adapter is
             returned as it is.
-        channels_first: Whether images are ``(n, c, h, w)``; by default the framework's own
+        channels_first: Whether images are `(n, c, h, w)`; by default the framework's own
             convention (torch yes, the others no).
-        device: Where each call runs (``"cpu"``, ``"cuda:1"``); by default where the model is.
+        device: Where each call runs (`"cpu"`, `"cuda:1"`); by default where the model is.
             The model is moved there and back on every call. torch only.
-        classes: Number of classes ``k`` to insist on; an output of another width is an error.
+        classes: Number of classes `k` to insist on; an output of another width is an error.
 
     Returns:
         The Adapter; nothing has run yet.
@@ -142,7 +142,7 @@ def adapt(
 
 
 def batches(count: int, *, size: int = BATCH) -> Iterator[slice]:
-    """Slices that cover ``count`` rows; one empty slice when there are none."""
+    """Slices that cover `count` rows; one empty slice when there are none."""
     for start in range(0, max(count, 1), size):
         yield slice(start, min(start + size, count))
 
@@ -151,8 +151,8 @@ def in_batches(function: Callable[[Array], Array], x: Array) -> Array:
     """Apply a function batch by batch and join the results.
 
     Args:
-        function: ``(b, *shape)`` to ``(b, …)``.
-        x: Inputs ``(n, *shape)``.
+        function: `(b, *shape)` to `(b, …)`.
+        x: Inputs `(n, *shape)`.
     """
     import numpy as np  # noqa: PLC0415 - adapt() itself must not cost numpy's import
 
@@ -191,7 +191,7 @@ def cotangent_rows(cotangent: Cotangent, logits: Array) -> Array:
 
 
 def class_labels(y: Any, *, rows: int) -> Labels:
-    """Labels as ``(n,)`` int64.
+    """Labels as `(n,)` int64.
 
     Raises:
         UsageError: They are not one integer for each input.
@@ -208,7 +208,7 @@ def class_labels(y: Any, *, rows: int) -> Labels:
 
 
 def softmax(logits: Array) -> Array:
-    """Probabilities ``(n, k)`` of logits ``(n, k)``."""
+    """Probabilities `(n, k)` of logits `(n, k)`."""
     import numpy as np  # noqa: PLC0415 - as above
 
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -216,14 +216,14 @@ def softmax(logits: Array) -> Array:
 
 
 def log_probabilities(probabilities: Array) -> Array:
-    """Logarithms ``(n, k)``, with the smallest float32 in place of zero."""
+    """Logarithms `(n, k)`, with the smallest float32 in place of zero."""
     import numpy as np  # noqa: PLC0415 - as above
 
     return cast("Array", np.log(np.maximum(probabilities, np.finfo(np.float32).tiny)))
 
 
 def require_width(shape: Sequence[int], classes: int | None) -> None:
-    """Insist on outputs of shape ``(n, k)``.
+    """Insist on outputs of shape `(n, k)`.
 
     Raises:
         UsageError: They have another.

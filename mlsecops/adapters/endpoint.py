@@ -36,22 +36,22 @@ _SUM: Final = 1e-2  # by which rounded probabilities may miss 1
 class Endpoint:
     """A served classifier.
 
-    The default body is the one of TensorFlow Serving and KServe (V1): ``{"instances": [...]}`` out,
-    ``{"predictions": [...]}`` back.
+    The default body is the one of TensorFlow Serving and KServe (V1): `{"instances": [...]}` out,
+    `{"predictions": [...]}` back.
 
     Args:
-        url: Where it answers POST; ``http`` only on this machine.
-        scores: What it gives: ``"probabilities"`` or ``"logits"`` ``(n, k)``, or ``"labels"``
-            ``(n,)``.
-        classes: Number of classes ``k``; needed for labels, insisted on for scores.
+        url: Where it answers POST; `http` only on this machine.
+        scores: What it gives: `"probabilities"` or `"logits"` `(n, k)`, or `"labels"`
+            `(n,)`.
+        classes: Number of classes `k`; needed for labels, insisted on for scores.
         max_requests: Requests in all, over every run with the same journal.
         rate: Most requests a second; unlimited by default.
         batch_size: Inputs in a request.
         journal: File of paid answers, to go on after an interruption.
-        headers: Sent with each request (``{"authorization": "…"}``).
-        request: Makes the JSON value of a batch ``(n, *shape)``.
+        headers: Sent with each request (`{"authorization": "…"}`).
+        request: Makes the JSON value of a batch `(n, *shape)`.
         response: Takes the scores out of the answer's JSON value.
-        channels_first: Whether images are ``(n, c, h, w)``.
+        channels_first: Whether images are `(n, c, h, w)`.
         timeout: Seconds to wait for an answer.
         retries: Further tries after a failure that may pass (no connection, 429, 502, 503, 504).
         unsafe_plain_http: Send inputs and headers unencrypted to another machine.
@@ -115,12 +115,12 @@ class Endpoint:
         return self._journal.requests
 
     def predict(self, x: Array) -> Array:
-        """Class probabilities ``(n, k)``; one-hot rows where the endpoint gives labels alone."""
+        """Class probabilities `(n, k)`; one-hot rows where the endpoint gives labels alone."""
         answers = self._answers(x)
         return softmax(answers) if self._scores == "logits" else answers
 
     def logits(self, x: Array) -> Array:
-        """Scores ``(n, k)``: the endpoint's logits, else the logarithm of its probabilities."""
+        """Scores `(n, k)`: the endpoint's logits, else the logarithm of its probabilities."""
         answers = self._answers(x)
         return answers if self._scores == "logits" else log_probabilities(answers)
 

@@ -25,11 +25,11 @@ def fill_keras(
     Args:
         model: The model, built.
         path: Bytes to read.
-        hdf5: Whether they are an ``.h5`` file, of weights or of a whole model.
+        hdf5: Whether they are an `.h5` file, of weights or of a whole model.
         confirm: Raises where the bytes turn out to be other ones; the model is then as it was.
 
     Raises:
-        FrameworkTooOld: As :func:`read_keras`.
+        FrameworkTooOld: As `read_keras`.
         FormatRefused: The weights do not fit; the model is as it was.
     """
     keras = require("keras")
@@ -58,7 +58,7 @@ def is_keras(value: Any) -> bool:
 
 
 def encode_keras(model: Any) -> bytes:
-    """A built model's weights as ``.weights.h5``."""
+    """A built model's weights as `.weights.h5`."""
     with tempfile.TemporaryDirectory(prefix="mlsecops-") as folder:
         place = Path(folder, "model.weights.h5")
         model.save_weights(place)
@@ -66,7 +66,7 @@ def encode_keras(model: Any) -> bytes:
 
 
 def decode_keras(model: Any, data: bytes) -> None:
-    """Give a built model the weights of ``.weights.h5`` bytes, all of them or none.
+    """Give a built model the weights of `.weights.h5` bytes, all of them or none.
 
     Raises:
         FormatRefused: They do not fit; the model is as it was.

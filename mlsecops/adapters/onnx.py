@@ -33,10 +33,10 @@ class OnnxAdapter:
     scikit-learn's converted ones have, the first table of floats is the one.
 
     Args:
-        model: An ``onnx.ModelProto`` (below 2 GiB), or an ``onnxruntime.InferenceSession``.
-        channels_first: As :func:`~mlsecops.adapters.adapt`; True by default, as ONNX has it.
-        device: Must be None or ``"cpu"``.
-        classes: As :func:`~mlsecops.adapters.adapt`.
+        model: An `onnx.ModelProto` (below 2 GiB), or an `onnxruntime.InferenceSession`.
+        channels_first: As `mlsecops.adapters.adapt`; True by default, as ONNX has it.
+        device: Must be None or `"cpu"`.
+        classes: As `mlsecops.adapters.adapt`.
 
     Raises:
         UsageError: It is no such model, the runtime refuses it, or another device is asked for.
@@ -65,11 +65,11 @@ class OnnxAdapter:
         self._gives_probabilities = False
 
     def predict(self, x: Array) -> Array:
-        """Class probabilities ``(n, k)``, rows summing to 1."""
+        """Class probabilities `(n, k)`, rows summing to 1."""
         return softmax(self.logits(x))
 
     def logits(self, x: Array) -> Array:
-        """Scores ``(n, k)``, or log-probabilities where the model gives probabilities."""
+        """Scores `(n, k)`, or log-probabilities where the model gives probabilities."""
         import numpy as np  # noqa: PLC0415 - only where arrays are made
 
         rows = float_rows(x)

@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 class TorchAdapter:
     """A torch module seen as a classifier.
 
-    The module may return logits, probabilities (from a final ``Softmax`` module, or found to be
-    such on the first batch), one column for two classes, a mapping or object with ``logits``, or a
+    The module may return logits, probabilities (from a final `Softmax` module, or found to be
+    such on the first batch), one column for two classes, a mapping or object with `logits`, or a
     tuple whose first element they are.
 
     Args:
         model: The module.
-        channels_first: As :func:`~mlsecops.adapters.adapt`; True by default.
-        device: As :func:`~mlsecops.adapters.adapt`.
-        classes: As :func:`~mlsecops.adapters.adapt`.
+        channels_first: As `mlsecops.adapters.adapt`; True by default.
+        device: As `mlsecops.adapters.adapt`.
+        classes: As `mlsecops.adapters.adapt`.
     """
 
     framework = "torch"
@@ -71,23 +71,23 @@ class TorchAdapter:
         return made, (self.model,), state
 
     def predict(self, x: Array) -> Array:
-        """Class probabilities ``(n, k)``, rows summing to 1."""
+        """Class probabilities `(n, k)`, rows summing to 1."""
         return softmax(self.logits(x))
 
     def logits(self, x: Array) -> Array:
-        """Scores before the softmax ``(n, k)``."""
+        """Scores before the softmax `(n, k)`."""
         return self._each_batch(self._forward, x)
 
     def features(self, x: Array) -> Array:
-        """Input of the last ``Linear`` to run, flattened to ``(n, d)``.
+        """Input of the last `Linear` to run, flattened to `(n, d)`.
 
         Raises:
-            UsageError: No ``Linear`` runs.
+            UsageError: No `Linear` runs.
         """
         return self._each_batch(self._penultimate, x)
 
     def loss_gradient(self, x: Array, y: Labels) -> tuple[Array, Array]:
-        """Logits ``(n, k)`` and the gradient of each sample's own cross-entropy ``(n, *shape)``."""
+        """Logits `(n, k)` and the gradient of each sample's own cross-entropy `(n, *shape)`."""
         import numpy as np  # noqa: PLC0415 - only where arrays are joined
 
         rows = float_rows(x)
@@ -99,9 +99,9 @@ class TorchAdapter:
         return np.concatenate([a for a, _ in parts]), np.concatenate([b for _, b in parts])
 
     def pullback(self, x: Array, cotangent: Cotangent) -> tuple[Array, Array]:
-        """Logits and the gradient of any loss; see :class:`~mlsecops.adapters.Pullback`.
+        """Logits and the gradient of any loss; see `mlsecops.adapters.Pullback`.
 
-        The whole of ``x`` is one batch, because the cotangent is asked once.
+        The whole of `x` is one batch, because the cotangent is asked once.
         """
         with _undisturbed(self.model, self._device), self._torch.enable_grad():
             leaf = self._tensor(float_rows(x)).requires_grad_()

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 class SklearnAdapter:
-    """A scikit-learn classifier with ``predict_proba``; label ``i`` is ``classes_[i]``.
+    """A scikit-learn classifier with `predict_proba`; label `i` is `classes_[i]`.
 
     Args:
-        model: The fitted classifier; it sees inputs flattened to ``(n, d)``.
-        channels_first: As :func:`~mlsecops.adapters.adapt`; False by default.
-        device: Must be None or ``"cpu"``.
-        classes: As :func:`~mlsecops.adapters.adapt`.
+        model: The fitted classifier; it sees inputs flattened to `(n, d)`.
+        channels_first: As `mlsecops.adapters.adapt`; False by default.
+        device: Must be None or `"cpu"`.
+        classes: As `mlsecops.adapters.adapt`.
 
     Raises:
         UsageError: It gives no probabilities, or another device is asked for.
@@ -48,7 +48,7 @@ class SklearnAdapter:
         self._classes = classes
 
     def predict(self, x: Array) -> Array:
-        """Class probabilities ``(n, k)``, rows summing to 1."""
+        """Class probabilities `(n, k)`, rows summing to 1."""
         import numpy as np  # noqa: PLC0415 - only where arrays are converted
 
         def run(batch: Array) -> Array:
@@ -59,7 +59,7 @@ class SklearnAdapter:
         return rows
 
     def logits(self, x: Array) -> Array:
-        """Log-probabilities ``(n, k)``: all that scikit-learn's classifiers have in common."""
+        """Log-probabilities `(n, k)`: all that scikit-learn's classifiers have in common."""
         return log_probabilities(self.predict(x))
 
     def loss_gradient(self, x: Array, y: Labels) -> tuple[Array, Array]:
@@ -74,7 +74,7 @@ class SklearnAdapter:
         )
 
     def features(self, x: Array) -> Array:
-        """The flattened inputs ``(n, d)``: such a model has no layer in between."""
+        """The flattened inputs `(n, d)`: such a model has no layer in between."""
         return _flat(float_rows(x))
 
     def encode(self) -> bytes:

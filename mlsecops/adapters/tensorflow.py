@@ -34,9 +34,9 @@ class KerasAdapter:
 
     Args:
         model: The model; an unbuilt one is built by its first call.
-        channels_first: As :func:`~mlsecops.adapters.adapt`; False by default.
+        channels_first: As `mlsecops.adapters.adapt`; False by default.
         device: Must be None: Keras places its models itself.
-        classes: As :func:`~mlsecops.adapters.adapt`.
+        classes: As `mlsecops.adapters.adapt`.
 
     Raises:
         UsageError: A device is asked for.
@@ -70,11 +70,11 @@ class KerasAdapter:
         return made, (self.model,)
 
     def predict(self, x: Array) -> Array:
-        """Class probabilities ``(n, k)``, rows summing to 1."""
+        """Class probabilities `(n, k)`, rows summing to 1."""
         return softmax(self.logits(x))
 
     def logits(self, x: Array) -> Array:
-        """Scores before the softmax ``(n, k)`` (log-probabilities where they cannot be reached)."""
+        """Scores before the softmax `(n, k)` (log-probabilities where they cannot be reached)."""
         rows = float_rows(x)
         engine = self._engine(rows)
         with self._undisturbed():
@@ -83,7 +83,7 @@ class KerasAdapter:
         return logits
 
     def features(self, x: Array) -> Array:
-        """Input of the last layer with weights, flattened to ``(n, d)``.
+        """Input of the last layer with weights, flattened to `(n, d)`.
 
         Raises:
             UsageError: The model is subclassed, so that its layers' order is not known.
@@ -94,7 +94,7 @@ class KerasAdapter:
             return in_batches(engine.features, rows)
 
     def loss_gradient(self, x: Array, y: Labels) -> tuple[Array, Array]:
-        """Logits ``(n, k)`` and the gradient of each sample's own cross-entropy ``(n, *shape)``.
+        """Logits `(n, k)` and the gradient of each sample's own cross-entropy `(n, *shape)`.
 
         Raises:
             UsageError: The backend is neither TensorFlow nor torch.
@@ -111,7 +111,7 @@ class KerasAdapter:
         return logits, np.concatenate([b for _, b in parts])
 
     def pullback(self, x: Array, cotangent: Cotangent) -> tuple[Array, Array]:
-        """Logits and the gradient of any loss; see :class:`~mlsecops.adapters.Pullback`.
+        """Logits and the gradient of any loss; see `mlsecops.adapters.Pullback`.
 
         Raises:
             UsageError: The backend is neither TensorFlow nor torch.
@@ -124,11 +124,11 @@ class KerasAdapter:
         return logits, gradient
 
     def encode(self) -> bytes:
-        """The weights as ``.weights.h5``; the model must be built."""
+        """The weights as `.weights.h5`; the model must be built."""
         return encode_keras(self.model)
 
     def decode(self, data: bytes) -> None:
-        """Take weights from ``.weights.h5``, all of them or none.
+        """Take weights from `.weights.h5`, all of them or none.
 
         Raises:
             FormatRefused: They do not fit; the model is as it was.

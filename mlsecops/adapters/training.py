@@ -32,8 +32,8 @@ class Trainer(Protocol):
         """Take one step of Adam.
 
         Args:
-            x: Inputs ``(n, *shape)``, float32.
-            y: Labels ``(n,)``.
+            x: Inputs `(n, *shape)`, float32.
+            y: Labels `(n,)`.
 
         Returns:
             Mean cross-entropy before the step, in nats.

@@ -32,7 +32,7 @@ _TEXT_LINES: Final = 3
 
 
 class LogKey(Protocol):
-    """A public key that checkpoints are verified with (``signing.PublicKey`` is one)."""
+    """A public key that checkpoints are verified with (`signing.PublicKey` is one)."""
 
     @property
     def pem(self) -> str:
@@ -43,7 +43,7 @@ class LogKey(Protocol):
 
 
 class LogSigner(Protocol):
-    """A private key that checkpoints are signed with (``signing.Signer`` is one)."""
+    """A private key that checkpoints are signed with (`signing.Signer` is one)."""
 
     @property
     def public_key(self) -> LogKey:
@@ -55,7 +55,7 @@ class LogSigner(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """A log's size and root under its operator's signature; ``str()`` is the signed note.
+    """A log's size and root under its operator's signature; `str()` is the signed note.
 
     A checkpoint that `parse` gave is only read, not authenticated; one that `AuditLog.verify` or
     `AuditLog.checkpoint` gave is authentic.
@@ -77,7 +77,7 @@ class Checkpoint:
         """Read a signed note without judging its signatures.
 
         Args:
-            note: Text form, as ``str(checkpoint)`` gives it.
+            note: Text form, as `str(checkpoint)` gives it.
 
         Raises:
             MalformedBundle: It is not a signed checkpoint.
@@ -93,9 +93,9 @@ class Checkpoint:
 def key_id(name: str, key: LogKey) -> bytes:
     """First four bytes that name a key in a signature line.
 
-    An Ed25519 key has the C2SP type ``0x01``. For keys of other kinds C2SP assigns no type that
-    covers them all, so they use the range it reserves for that: the type is ``0xff`` followed by
-    ``mlsecops-sdk/spki-signature/v1``, the key is its SubjectPublicKeyInfo in DER, and the
+    An Ed25519 key has the C2SP type `0x01`. For keys of other kinds C2SP assigns no type that
+    covers them all, so they use the range it reserves for that: the type is `0xff` followed by
+    `mlsecops-sdk/spki-signature/v1`, the key is its SubjectPublicKeyInfo in DER, and the
     signature is what the key's own scheme gives over the note text (ECDSA in DER with the curve's
     hash, or RSA). Only Ed25519 checkpoints can be read by other C2SP tools.
 

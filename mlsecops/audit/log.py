@@ -81,13 +81,13 @@ class AuditLog:
     Every append writes the entry, the compact range and a newly signed checkpoint in one
     transaction, and costs O(log n) whatever the log's length. Before it extends the log it checks
     the last checkpoint, so a forged one is not signed over. Connections live for one call each,
-    so a log may be used from threads and across ``fork``.
+    so a log may be used from threads and across `fork`.
 
     Args:
         path: The SQLite file; created by the first append.
         signer: The operator's key; without it the log is opened read-only.
         keys: Public keys trusted for checkpoints, beside the signer's own. Reading needs one.
-        origin: Name of the log. A new log without one gets ``mlsecops-log/<random>``; an existing
+        origin: Name of the log. A new log without one gets `mlsecops-log/<random>`; an existing
             log must bear the name given here.
 
     Raises:

@@ -1,7 +1,7 @@
-"""The command ``mlsecops``: thin over the library's calls.
+"""The command `mlsecops`: thin over the library's calls.
 
-``main`` picks one command's module by name, so that no command pays for another's imports; the
-module declares its options (``configure``) and calls the library (``run``), and ``main`` turns
+`main` picks one command's module by name, so that no command pays for another's imports; the
+module declares its options (`configure`) and calls the library (`run`), and `main` turns
 errors into one line and an exit status.
 """
 

@@ -1,4 +1,4 @@
-"""What commands read from files besides models: JSON, ``NAME=PATH`` pairs."""
+"""What commands read from files besides models: JSON, `NAME=PATH` pairs."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ GROUPS: Final = {
         "demo": "the whole pipeline on real data, with its six deliverables",
     },
 }
-"""Group of commands (a package of :mod:`mlsecops.cli`) → command → its help in one line."""
+"""Group of commands (a package of `mlsecops.cli`) → command → its help in one line."""
 
 COMMANDS: Final = {name: text for group in GROUPS.values() for name, text in group.items()}
 

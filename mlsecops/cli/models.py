@@ -46,7 +46,7 @@ def load_model(path: Path, options: argparse.Namespace) -> LoadedModel:
 
     Raises:
         UsageError: The path or the architecture cannot be had.
-        MLSecOpsError: As :meth:`SecureLoader.load`.
+        MLSecOpsError: As `SecureLoader.load`.
     """
     require_path(path)
     policy = trust_from(options)
@@ -74,7 +74,7 @@ def require_path(path: Path) -> None:
 
 
 def build_architecture(name: str) -> Any:
-    """Call ``module:callable``.
+    """Call `module:callable`.
 
     Args:
         name: Importable module and the callable in it, which is given nothing.

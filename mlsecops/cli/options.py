@@ -9,7 +9,7 @@ from mlsecops.provenance.digest import SIZES
 
 
 def add_format(parser: argparse.ArgumentParser, *more: str) -> None:
-    """Declare how the result is printed: as text, JSON, or in ``more`` formats."""
+    """Declare how the result is printed: as text, JSON, or in `more` formats."""
     parser.add_argument(
         "--format", choices=("text", "json", *more), default="text",
         help="how the result is printed; default text",
@@ -28,7 +28,7 @@ def add_action(actions: Any, name: str, about: str, example: str) -> argparse.Ar
     """Add one of a command's actions, with a help like that of the command.
 
     Args:
-        actions: What ``add_subparsers`` gave.
+        actions: What `add_subparsers` gave.
         name: The action.
         about: What it does, without a full stop.
         example: A whole command line.

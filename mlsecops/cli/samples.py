@@ -1,4 +1,4 @@
-"""Samples with labels of an ``.npz`` file, which need not fit into memory; nothing is unpickled."""
+"""Samples with labels of an `.npz` file, which need not fit into memory; nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _SHOWN = 8  # names of arrays in an error
 
 
 def read_samples(path: Path) -> Samples:
-    """Arrays ``x`` (n, *shape) and ``y`` (n,), in memory.
+    """Arrays `x` (n, *shape) and `y` (n,), in memory.
 
     Raises:
-        UsageError: It cannot be opened, is no ``.npz``, or lacks ``x`` or ``y``.
+        UsageError: It cannot be opened, is no `.npz`, or lacks `x` or `y`.
     """
     import numpy as np  # noqa: PLC0415 - commands without samples do not pay for numpy
 
@@ -40,7 +40,7 @@ def read_samples(path: Path) -> Samples:
 
 @contextlib.contextmanager
 def open_samples(path: Path) -> Iterator[Samples]:
-    """Arrays ``x`` and ``y``; a large ``x`` is mapped, from a temporary file if it is compressed.
+    """Arrays `x` and `y`; a large `x` is mapped, from a temporary file if it is compressed.
 
     Raises:
         UsageError: As of `read_samples`, or there is no room to decompress it.
@@ -58,7 +58,7 @@ def open_samples(path: Path) -> Iterator[Samples]:
 
 
 def _large(path: Path) -> zipfile.ZipInfo | None:
-    """The entry of ``x``, if it is too large for memory."""
+    """The entry of `x`, if it is too large for memory."""
     with path.open("rb") as file:
         if file.read(4) != b"PK\x03\x04":
             return None
@@ -90,7 +90,7 @@ def _plain(path: Path, entry: zipfile.ZipInfo, stack: contextlib.ExitStack) -> A
 
 
 def _mapped(file: Any, size: int) -> NDArray[Any]:
-    """The array whose ``.npy`` begins where the file stands and has ``size`` bytes."""
+    """The array whose `.npy` begins where the file stands and has `size` bytes."""
     import numpy as np  # noqa: PLC0415 - commands without samples do not pay for numpy
 
     start, layout = file.tell(), np.lib.format
@@ -138,7 +138,7 @@ def _require_archive(path: Path) -> None:
 
 
 def _names(path: Path) -> str:
-    """The arrays that an ``.npz`` file holds, the first ones of many."""
+    """The arrays that an `.npz` file holds, the first ones of many."""
     with zipfile.ZipFile(path) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
     return ", ".join(map(repr, names[:_SHOWN])) + (", …" if len(names) > _SHOWN else "") or "none"

@@ -21,7 +21,7 @@ def progress(label: str, *, unit: Unit) -> Iterator[Bar | None]:
 
     Args:
         label: What is being done, in a word.
-        unit: What is counted; the bar is told ``(done, in all)``.
+        unit: What is counted; the bar is told `(done, in all)`.
     """
     if not sys.stderr.isatty():
         yield None
@@ -44,7 +44,7 @@ def progress(label: str, *, unit: Unit) -> Iterator[Bar | None]:
 
 @contextmanager
 def byte_progress(label: str) -> Iterator[Bar | None]:
-    """Show a bar of bytes; as :func:`progress`."""
+    """Show a bar of bytes; as `progress`."""
     with progress(label, unit="bytes") as bar:
         yield bar
 
@@ -87,5 +87,5 @@ def visible(text: str) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """A number with its noun (``"1 file"``, ``"2 files"``)."""
+    """A number with its noun (`"1 file"`, `"2 files"`)."""
     return f"{count} {noun}{'' if count == 1 else 's'}"

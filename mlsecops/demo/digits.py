@@ -1,7 +1,7 @@
 """Which data the demo uses: scikit-learn's handwritten digits, split once and written to disk.
 
 Source: UCI Optical Recognition of Handwritten Digits (1,797 images of 8×8 pixels), as shipped in
-``sklearn.datasets.load_digits``.
+`sklearn.datasets.load_digits`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SPLITS: Final = {"train": 800, "test": 400, "normal": 300, "traffic": 297}
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Images ``(n, 8, 8, 1)`` or ``(n, 1, 8, 8)`` in [0, 1] and their digits ``(n,)``."""
+    """Images `(n, 8, 8, 1)` or `(n, 1, 8, 8)` in [0, 1] and their digits `(n,)`."""
 
     x: Array
     y: Labels
@@ -53,7 +53,7 @@ def load_digits(*, seed: int, channels_first: bool) -> Digits:
 
     Args:
         seed: Decides the split.
-        channels_first: Whether images are ``(n, 1, 8, 8)``.
+        channels_first: Whether images are `(n, 1, 8, 8)`.
     """
     bunch = require("sklearn.datasets").load_digits()
     order = np.random.default_rng(seed).permutation(len(bunch.target))
@@ -66,7 +66,7 @@ def load_digits(*, seed: int, channels_first: bool) -> Digits:
 
 
 def write_digits(digits: Digits, folder: Path) -> None:
-    """Write each part as ``NAME.npz`` with the arrays ``x`` and ``y``."""
+    """Write each part as `NAME.npz` with the arrays `x` and `y`."""
     folder.mkdir(parents=True)
     for name in _SPLITS:
         split: Split = getattr(digits, name)

@@ -36,7 +36,7 @@ class KerasNetwork:
         self._keras = require("keras")
 
     def build(self, *, seed: int) -> Any:
-        """A fresh model; gives logits ``(n, 10)``."""
+        """A fresh model; gives logits `(n, 10)`."""
         keras = self._keras
         keras.utils.set_random_seed(seed)
         layers = keras.layers
@@ -74,7 +74,7 @@ class KerasNetwork:
                 model.train_on_batch(x, y)
 
     def save(self, model: Any, folder: Path) -> None:
-        """Write ``model.keras``."""
+        """Write `model.keras`."""
         model.save(folder / FILE)
 
     def load(self, loader: SecureLoader, folder: Path) -> LoadedModel:

@@ -26,7 +26,7 @@ class Network(Protocol):
 
     Attributes:
         title: Name of the framework, for people.
-        channels_first: Whether its images are ``(n, 1, 8, 8)``.
+        channels_first: Whether its images are `(n, 1, 8, 8)`.
     """
 
     title: str

@@ -1,7 +1,7 @@
 """A second server: another process that serves the same registry, and asks it at every call.
 
-It answers each line of standard input, ``predict`` with ``ok DIGIT`` or ``refused ERROR``, until
-its input ends. Started by ``second_server``, or by hand::
+It answers each line of standard input, `predict` with `ok DIGIT` or `refused ERROR`, until
+its input ends. Started by `second_server`, or by hand::
 
     python -m mlsecops.demo.server REGISTRY KEY.pub.pem FRAMEWORK IMAGES.npz
 """

@@ -70,7 +70,7 @@ class Served:
     """A model under watch.
 
     Attributes:
-        predict: ``(image, client, number) -> probabilities (10,)``.
+        predict: `(image, client, number) -> probabilities (10,)`.
         monitor: Its monitor.
         alerts: What was raised so far, oldest first.
         snapshots: State of the monitor after each kind of traffic.

@@ -15,14 +15,14 @@ from mlsecops.errors import UsageError
 
 @contextmanager
 def staged(out: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Give a private folder beside ``out``; it takes that place when the block succeeds.
+    """Give a private folder beside `out`; it takes that place when the block succeeds.
 
     Whatever ends the block early (an error, Ctrl-C, a termination) removes the private folder and
-    leaves ``out`` as it was. With ``overwrite``, results replace those of the same name, and other
-    files in ``out`` stay.
+    leaves `out` as it was. With `overwrite`, results replace those of the same name, and other
+    files in `out` stay.
 
     Raises:
-        UsageError: ``out`` is a file, or holds something and ``overwrite`` is not given.
+        UsageError: `out` is a file, or holds something and `overwrite` is not given.
     """
     place = out.absolute()
     if place.exists() and not place.is_dir():

@@ -34,7 +34,7 @@ def run_demo(
         out: The folder; nothing appears in it before the end.
         narrator: Told of each step and its results.
         seed: Makes the figures repeatable, at least 0.
-        framework: ``"torch"`` or ``"tensorflow"``.
+        framework: `"torch"` or `"tensorflow"`.
         overwrite: Replace the results that are there.
 
     Raises:

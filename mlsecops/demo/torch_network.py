@@ -21,7 +21,7 @@ FILE: Final = "model.safetensors"
 
 
 def digits_net() -> nn.Module:
-    """Two convolutions and two dense layers on ``(n, 1, 8, 8)``; gives logits ``(n, 10)``."""
+    """Two convolutions and two dense layers on `(n, 1, 8, 8)`; gives logits `(n, 10)`."""
     layers = require("torch").nn
     net: nn.Module = layers.Sequential(
         layers.Conv2d(1, 16, 3, padding=1),
@@ -88,7 +88,7 @@ class TorchNetwork:
         optimizer.step()
 
     def save(self, model: nn.Module, folder: Path) -> None:
-        """Write ``model.safetensors``."""
+        """Write `model.safetensors`."""
         require("safetensors.torch").save_file(model.state_dict(), folder / FILE)
 
     def load(self, loader: SecureLoader, folder: Path) -> LoadedModel:

@@ -43,7 +43,7 @@ def pack(kind: str, facts: dict[str, Any], arrays: Arrays) -> bytes:
     """Bytes of facts and arrays.
 
     Args:
-        kind: What the bytes are (``"baseline"``); ``unpack`` demands the same.
+        kind: What the bytes are (`"baseline"`); `unpack` demands the same.
         facts: Plain values for JSON.
         arrays: float64, float32, int64 or uint8 arrays by name.
     """
@@ -58,7 +58,7 @@ def pack(kind: str, facts: dict[str, Any], arrays: Arrays) -> bytes:
 
 
 def unpack(data: bytes, kind: str, *, where: str) -> tuple[dict[str, Any], Arrays]:
-    """Read what ``pack`` wrote.
+    """Read what `pack` wrote.
 
     Args:
         data: Untrusted bytes.
@@ -67,7 +67,7 @@ def unpack(data: bytes, kind: str, *, where: str) -> tuple[dict[str, Any], Array
 
     Raises:
         FormatRefused: They are not of that kind, are cut short, or were changed.
-        LimitExceeded: They are larger than ``MAX_BYTES``.
+        LimitExceeded: They are larger than `MAX_BYTES`.
     """
     if len(data) > MAX_BYTES:
         raise LimitExceeded(f"{where}: at most {MAX_BYTES} bytes are read, got {len(data)}")
@@ -97,7 +97,7 @@ def read(path: str | os.PathLike[str], *, policy: TrustPolicy | None = None) -> 
         policy: Who must have signed it, or None. The bytes are read once, and those are verified.
 
     Raises:
-        LimitExceeded: It is larger than ``MAX_BYTES``.
+        LimitExceeded: It is larger than `MAX_BYTES`.
         VerificationError: The signature beside it does not hold under the policy.
         OSError: It cannot be read.
     """

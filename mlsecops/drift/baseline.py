@@ -53,11 +53,11 @@ _MOST_CLASSES: Final = 1_000_000
 class Baseline:
     """Reference distributions of a model's inputs and answers.
 
-    Built by ``fit`` or ``load``. It keeps sorted values of every feature on its own, so no row of
+    Built by `fit` or `load`. It keeps sorted values of every feature on its own, so no row of
     the training data can be read from it.
 
     Attributes:
-        shape: Shape of one input (``(8, 8)``), d numbers in all.
+        shape: Shape of one input (`(8, 8)`), d numbers in all.
         rows: Number of rows it was fitted on.
         inputs: Distributions of the d features.
         predictions: Distributions of confidence and predicted class, or None if there were no
@@ -95,12 +95,12 @@ class Baseline:
         """Describe normal inputs and answers.
 
         Args:
-            x: ``(n, …)`` numbers, one row an input, n ≥ 2; NaN is a missing value.
-            probabilities: ``(n, k)`` of the model on x (best: on data it was not trained on), or
+            x: `(n, …)` numbers, one row an input, n ≥ 2; NaN is a missing value.
+            probabilities: `(n, k)` of the model on x (best: on data it was not trained on), or
                 None for a model without probabilities.
-            labels: ``(n,)`` true classes, for the reference accuracy, and for estimates
+            labels: `(n,)` true classes, for the reference accuracy, and for estimates
                 without labels.
-            names: d feature names; ``f0``, ``f1``, … by default.
+            names: d feature names; `f0`, `f1`, … by default.
             categorical: Names or indices of features whose numbers are codes without order.
             false_positive_rate: Share of ordinary inputs that each anomaly score may flag.
             keep: Most rows whose values are kept, at 8 bytes a value (and no more than 64 MiB in
@@ -148,12 +148,12 @@ class Baseline:
 
     @property
     def confidences(self) -> Floats:
-        """Sorted confidences ``(m,)``; empty without probabilities."""
+        """Sorted confidences `(m,)`; empty without probabilities."""
         return np.empty(0) if self.predictions is None else self.predictions.sample[0]
 
     @property
     def classes(self) -> Floats:
-        """Share of each predicted class ``(k,)``; empty without probabilities."""
+        """Share of each predicted class `(k,)`; empty without probabilities."""
         if self.predictions is None:
             return np.empty(0)
         predicted = self.predictions.sample[1].astype(np.int64)
@@ -189,11 +189,11 @@ class Baseline:
     ) -> DriftReport:
         """Compare traffic with the baseline, feature by feature.
 
-        Rows are compared exactly; a profile or a sketch within the ``error_bound`` given with each
+        Rows are compared exactly; a profile or a sketch within the `error_bound` given with each
         distance.
 
         Args:
-            rows_or_profile: ``(n, …)`` inputs, or what was counted or sketched of them.
+            rows_or_profile: `(n, …)` inputs, or what was counted or sketched of them.
             alpha: Probability of one or more false verdicts over all features, in (0, 1).
             effect: Smallest distance that matters, in [0, 1].
             wasserstein: Whether rows also get their Wasserstein distance, which takes longer.
@@ -212,7 +212,7 @@ class Baseline:
         """Compare how all features vary together (MMD), which no feature shows on its own.
 
         Args:
-            x: ``(n, …)`` inputs, n ≥ 1; of more than 2,000 a sample is compared.
+            x: `(n, …)` inputs, n ≥ 1; of more than 2,000 a sample is compared.
             alpha: Probability of a false verdict, in (0, 1).
             seed: Chooses the sample.
 
@@ -226,7 +226,7 @@ class Baseline:
         return self.embedding.compare(rows, alpha=as_rate(alpha), rng=rng)
 
     def prediction_profile(self) -> Profile:
-        """An empty profile of confidence and class, for ``prediction_table``.
+        """An empty profile of confidence and class, for `prediction_table`.
 
         Raises:
             UsageError: The baseline was fitted without probabilities.
@@ -240,10 +240,10 @@ class Baseline:
         alpha: float = 0.01,
         effect: float = 0.05,
     ) -> DriftReport:
-        """Compare answers with the baseline: ``prediction.confidence`` and ``prediction.class``.
+        """Compare answers with the baseline: `prediction.confidence` and `prediction.class`.
 
         Args:
-            probabilities_or_profile: ``(n, k)`` answers, or a profile of ``prediction_table``.
+            probabilities_or_profile: `(n, k)` answers, or a profile of `prediction_table`.
             alpha: Probability of a false verdict over both, in (0, 1).
             effect: Smallest distance that matters, in [0, 1].
 
@@ -256,10 +256,10 @@ class Baseline:
         return known.drift(answers, alpha=as_rate(alpha), effect=effect)
 
     def prediction_table(self, probabilities: ArrayLike) -> Floats:
-        """Confidence and predicted class of each answer ``(n, 2)``.
+        """Confidence and predicted class of each answer `(n, 2)`.
 
         Args:
-            probabilities: ``(n, k)``, finite.
+            probabilities: `(n, k)`, finite.
 
         Raises:
             UsageError: They are not probabilities of the baseline's k classes.
@@ -275,7 +275,7 @@ class Baseline:
         """Accuracy to expect of answers whose labels are not known (CBPE).
 
         Args:
-            probabilities: ``(n, k)`` answers, n ≥ 1.
+            probabilities: `(n, k)` answers, n ≥ 1.
 
         Raises:
             UsageError: The baseline was fitted without labels, or these are no answers.
@@ -285,7 +285,7 @@ class Baseline:
         return self.calibration.estimate(np.atleast_2d(as_numbers(probabilities)))
 
     def table(self, x: ArrayLike) -> Floats:
-        """Inputs as rows ``(n, d)``; one input alone is one row.
+        """Inputs as rows `(n, d)`; one input alone is one row.
 
         Raises:
             UsageError: They are not inputs of this baseline's shape.
@@ -299,7 +299,7 @@ class Baseline:
         raise UsageError(f"inputs: expected shape (n, {self.shape}), got {values.shape}")
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the baseline to a file, without pickle; ``sign`` it like any artifact.
+        """Write the baseline to a file, without pickle; `sign` it like any artifact.
 
         Raises:
             OSError: The file cannot be written.
@@ -325,7 +325,7 @@ class Baseline:
 
         Args:
             path: The file.
-            policy: Who must have signed it (``FILE.sig`` beside it); the bytes that were verified
+            policy: Who must have signed it (`FILE.sig` beside it); the bytes that were verified
                 are those that are read. None reads a file that nobody vouches for.
 
         Raises:

@@ -6,7 +6,7 @@ scikit-learn has no file format for its trees but pickle, which can run code. He
 of numbers; a leaf points at itself, and children come after their parent, so that no walk from a
 root can go on for ever.
 
-Source: scikit-learn's ``TreePredictor`` for the meaning of a node: ``x <= threshold`` goes left.
+Source: scikit-learn's `TreePredictor` for the meaning of a node: `x <= threshold` goes left.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _WIDEST: Final = 1 << 12
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trees:
-    """Trees whose answers are added up; each array is ``(trees, nodes)``.
+    """Trees whose answers are added up; each array is `(trees, nodes)`.
 
     Attributes:
-        start: What is answered before the first tree ``(1,)``.
+        start: What is answered before the first tree `(1,)`.
         feature: Column that a node looks at.
         threshold: Values up to it go left.
         value: Answer of a leaf.
@@ -54,7 +54,7 @@ class Trees:
 
     @classmethod
     def of(cls, model: Any) -> Trees:
-        """Trees of a ``HistGradientBoostingRegressor`` that was fitted on numbers."""
+        """Trees of a `HistGradientBoostingRegressor` that was fitted on numbers."""
         grown = [each.nodes for (each,) in model._predictors]  # noqa: SLF001 - it has no public face
         shape = len(grown), max((len(nodes) for nodes in grown), default=1)
         own = np.broadcast_to(np.arange(shape[1]), shape)
@@ -84,10 +84,10 @@ class Trees:
             getattr(self, name)[tree, inner] = nodes[source][inner]
 
     def predict(self, table: Floats) -> Floats:
-        """Answers ``(n,)``.
+        """Answers `(n,)`.
 
         Args:
-            table: ``(n, d)``; NaN is a missing value.
+            table: `(n, d)`; NaN is a missing value.
         """
         total = np.full(len(table), self.start[0])
         rows = np.arange(len(table))
@@ -110,7 +110,7 @@ class Trees:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[Any]], features: int) -> Trees:
-        """Read back what ``arrays`` gave.
+        """Read back what `arrays` gave.
 
         Raises:
             FormatRefused: An array cannot be one of ours, or a walk would not end.

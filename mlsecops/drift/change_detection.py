@@ -2,9 +2,9 @@
 
 values, oldest first → update → whether the stream has changed by now
 
-- ``Cusum`` knows what is normal, and finds a lasting shift of a given size fastest (Page 1954);
-- ``PageHinkley`` learns the mean as it goes (Page 1954, Hinkley 1971);
-- ``Adwin`` keeps a window that it cuts where two parts of it differ (Bifet and Gavaldà 2007).
+- `Cusum` knows what is normal, and finds a lasting shift of a given size fastest (Page 1954);
+- `PageHinkley` learns the mean as it goes (Page 1954, Hinkley 1971);
+- `Adwin` keeps a window that it cuts where two parts of it differ (Bifet and Gavaldà 2007).
 
 Each starts anew after it found a change.
 """

@@ -36,8 +36,8 @@ def exact_ks(reference: Floats, values: Floats) -> float:
     gaps cannot hold the largest distance.
 
     Args:
-        reference: Sorted reference ``(n,)``.
-        values: Sorted values ``(m,)``.
+        reference: Sorted reference `(n,)`.
+        values: Sorted values `(m,)`.
     """
     n, m = len(reference), len(values)
     if not n or not m:
@@ -57,9 +57,9 @@ def weighted_ks(reference: Floats, values: Floats, weights: Floats) -> float:
     """Two-sample distance of a sorted sample and a weighted one.
 
     Args:
-        reference: Sorted reference ``(n,)``.
-        values: Sorted values ``(m,)``.
-        weights: How many rows each value stands for ``(m,)``.
+        reference: Sorted reference `(n,)`.
+        values: Sorted values `(m,)`.
+        weights: How many rows each value stands for `(m,)`.
     """
     if not len(reference) or not len(values):
         return 0.0
@@ -71,9 +71,9 @@ def wasserstein(reference: Floats, totals: Floats, values: Floats) -> float:
     """Mean distance that a value must be moved, in units of the feature.
 
     Args:
-        reference: Sorted, finite reference ``(n,)``.
-        totals: Its running sums, from 0 on, ``(n + 1,)``.
-        values: Sorted, finite values ``(m,)``.
+        reference: Sorted, finite reference `(n,)`.
+        totals: Its running sums, from 0 on, `(n + 1,)`.
+        values: Sorted, finite values `(m,)`.
     """
     n, m = len(reference), len(values)
     if not n or not m:
@@ -94,11 +94,11 @@ def ks_from_counts(reference: Counts, window: Counts) -> tuple[Floats, Floats]:
     """Distance at the edges, and by how much it can be larger between them.
 
     Args:
-        reference: ``(d, bins)``, atoms in the odd places and gaps in the even ones.
-        window: ``(d, bins)`` likewise.
+        reference: `(d, bins)`, atoms in the odd places and gaps in the even ones.
+        window: `(d, bins)` likewise.
 
     Returns:
-        Distances ``(d,)`` and bounds ``(d,)``.
+        Distances `(d,)` and bounds `(d,)`.
     """
     high_f, high_g = _cumulative(reference), _cumulative(window)
     low_f, low_g = _shifted(high_f), _shifted(high_g)
@@ -109,12 +109,12 @@ def ks_from_counts(reference: Counts, window: Counts) -> tuple[Floats, Floats]:
 
 
 def population_stability(p: Floats, q: Floats) -> Floats:
-    """Population stability index of shares ``(d, bins)`` above 0, per row."""
+    """Population stability index of shares `(d, bins)` above 0, per row."""
     return np.asarray(((p - q) * np.log(p / q)).sum(axis=1), dtype=np.float64)
 
 
 def jensen_shannon(p: Floats, q: Floats) -> Floats:
-    """Jensen-Shannon distance (root of the divergence in bits), in [0, 1], of ``(d, bins)``."""
+    """Jensen-Shannon distance (root of the divergence in bits), in [0, 1], of `(d, bins)`."""
     middle = (p + q) / 2
     divergence = (p * np.log2(p / middle) + q * np.log2(q / middle)).sum(axis=1) / 2
     distance: Floats = np.sqrt(np.maximum(divergence, 0.0))
@@ -122,7 +122,7 @@ def jensen_shannon(p: Floats, q: Floats) -> Floats:
 
 
 def total_variation(reference: Counts, window: Counts) -> Floats:
-    """Half the absolute difference of two distributions over categories ``(d, bins)``."""
+    """Half the absolute difference of two distributions over categories `(d, bins)`."""
     shares = [each / np.maximum(each.sum(axis=1, keepdims=True), 1) for each in (reference, window)]
     distance: Floats = np.abs(shares[0] - shares[1]).sum(axis=1) / 2
     return distance

@@ -77,7 +77,7 @@ class _Shape:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> _Shape:
-        """Read back what ``arrays`` gave.
+        """Read back what `arrays` gave.
 
         Raises:
             FormatRefused: An array cannot be one of ours.
@@ -110,7 +110,7 @@ class _Shape:
 class FeatureAnomalies:
     """Detector of inputs that the model's own features find strange.
 
-    Built by ``fit`` or ``load``; pass it as ``detectors=[…]``. It keeps 2,000 feature vectors and
+    Built by `fit` or `load`; pass it as `detectors=[…]`. It keeps 2,000 feature vectors and
     the model; a file of it holds all but the model.
     """
 
@@ -147,8 +147,8 @@ class FeatureAnomalies:
         """Learn ordinary features, and calibrate each score on rows that were not learnt from.
 
         Args:
-            x: ``(n, …)`` ordinary inputs, n ≥ 30.
-            labels: ``(n,)`` their classes; what the model predicts by default.
+            x: `(n, …)` ordinary inputs, n ≥ 30.
+            labels: `(n,)` their classes; what the model predicts by default.
             model: A framework's model or its Adapter; without one, or if it has no features, the
                 inputs stand for them.
             false_positive_rate: Share of ordinary inputs that each score may flag, in (0, 1).
@@ -179,7 +179,7 @@ class FeatureAnomalies:
         return made
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write all but the model to a file, without pickle; ``sign`` it like any artifact.
+        """Write all but the model to a file, without pickle; `sign` it like any artifact.
 
         Raises:
             OSError: The file cannot be written.
@@ -208,7 +208,7 @@ class FeatureAnomalies:
         Args:
             path: The file.
             model: The model that it was fitted with, or its Adapter.
-            policy: Who must have signed the file (``FILE.sig`` beside it), or None.
+            policy: Who must have signed the file (`FILE.sig` beside it), or None.
 
         Raises:
             UsageError: The model is another one, or it is missing.
@@ -249,10 +249,10 @@ class FeatureAnomalies:
         return made
 
     def scores(self, x: ArrayLike) -> dict[str, Floats]:
-        """Scores per detector ``(n,)``; larger is stranger, and what is not finite is strangest.
+        """Scores per detector `(n,)`; larger is stranger, and what is not finite is strangest.
 
         Args:
-            x: ``(n, …)`` inputs.
+            x: `(n, …)` inputs.
 
         Raises:
             UsageError: They are not inputs of the shape it was fitted on.
@@ -324,7 +324,7 @@ def _classes(adapter: Adapter | None, labels: ArrayLike | None, x: Floats) -> ND
 
 
 def _features(adapter: Adapter | None, x: Floats) -> Floats:
-    """The model's features, or the inputs where it has none ``(n, d)``."""
+    """The model's features, or the inputs where it has none `(n, d)`."""
     if adapter is None:
         return x.reshape(len(x), -1)
     try:
@@ -349,7 +349,7 @@ def _on_sphere(features: Floats) -> Floats:
 
 
 def _squares(one: Floats, two: Floats) -> Floats:
-    """Squared distances ``(n, m)``."""
+    """Squared distances `(n, m)`."""
     products = -2 * product(one, two.T)
     products += np.square(one).sum(axis=1)[:, None] + np.square(two).sum(axis=1)
     squares: Floats = np.maximum(products, 0.0)

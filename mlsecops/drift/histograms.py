@@ -38,7 +38,7 @@ class Layout:
 
     Attributes:
         names: Names of the d features.
-        edges: ``(d, k)`` float64, ascending in each row, padded with ``inf``.
+        edges: `(d, k)` float64, ascending in each row, padded with `inf`.
     """
 
     names: tuple[str, ...]
@@ -59,10 +59,10 @@ class Layout:
         """Count rows per bin, and missing values.
 
         Args:
-            rows: ``(n, d)``; NaN is a missing value, infinities are values.
+            rows: `(n, d)`; NaN is a missing value, infinities are values.
 
         Returns:
-            Counts ``(d, bins)`` and missing ``(d,)``.
+            Counts `(d, bins)` and missing `(d,)`.
         """
         if len(rows) >= _MANY:
             return self.count(np.sort(rows.T, axis=1))
@@ -79,10 +79,10 @@ class Layout:
         """Count values per bin, and missing values, of columns that are sorted already.
 
         Args:
-            ordered: ``(d, n)``, each row sorted, NaN last.
+            ordered: `(d, n)`, each row sorted, NaN last.
 
         Returns:
-            Counts ``(d, bins)`` and missing ``(d,)``.
+            Counts `(d, bins)` and missing `(d,)`.
         """
         ends: Counts = np.empty((len(self.names), self.bins + 1), dtype=np.int64)
         for row, column, edges in zip(ends, ordered, self.edges, strict=True):
@@ -94,7 +94,7 @@ class Layout:
 
     @cached_property
     def _bounds(self) -> Floats:
-        """Lower ends of all bins but the first ``(d, 2k)``."""
+        """Lower ends of all bins but the first `(d, 2k)`."""
         bounds = np.repeat(self.edges, 2, axis=1)
         bounds[:, 1::2] = np.nextafter(bounds[:, 1::2], np.inf)
         return bounds
@@ -104,10 +104,10 @@ class Profile:
     """Mergeable counts of the rows that were seen.
 
     A Kolmogorov-Smirnov distance read from a profile is never above the exact one, and below it by
-    at most the ``error_bound`` that is reported with it (0 for features with few distinct values).
+    at most the `error_bound` that is reported with it (0 for features with few distinct values).
 
     Args:
-        layout: Bins, from ``Baseline.profile()``.
+        layout: Bins, from `Baseline.profile()`.
     """
 
     __slots__ = ("_count", "counts", "layout", "missing")
@@ -127,7 +127,7 @@ class Profile:
         """Count more rows.
 
         Args:
-            rows: ``(n, d)`` numbers, or one row ``(d,)``.
+            rows: `(n, d)` numbers, or one row `(d,)`.
 
         Returns:
             This profile.
@@ -177,7 +177,7 @@ class Profile:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Profile:
-        """Read what ``to_bytes`` wrote.
+        """Read what `to_bytes` wrote.
 
         Raises:
             FormatRefused: The bytes are not a profile, or contradict themselves.

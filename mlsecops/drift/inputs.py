@@ -32,7 +32,7 @@ def as_numbers(x: ArrayLike) -> Floats:
 
 
 def as_table(x: ArrayLike) -> tuple[Floats, tuple[int, ...]]:
-    """Rows ``(n, d)`` and the shape of one input."""
+    """Rows `(n, d)` and the shape of one input."""
     values = as_numbers(x)
     if values.ndim == 1:
         values = values[:, None]
@@ -65,7 +65,7 @@ def which(categorical: Iterable[str | int], names: tuple[str, ...]) -> NDArray[n
 
 
 def as_answers(probabilities: ArrayLike | None, rows: int) -> Floats:
-    """Probabilities ``(n, k)``, or an empty table."""
+    """Probabilities `(n, k)`, or an empty table."""
     if probabilities is None:
         return np.empty((0, 0))
     values = as_numbers(probabilities)
@@ -75,7 +75,7 @@ def as_answers(probabilities: ArrayLike | None, rows: int) -> Floats:
 
 
 def as_predictions(answers: Floats) -> Floats:
-    """Confidence and predicted class ``(n, 2)``; no rows without probabilities."""
+    """Confidence and predicted class `(n, 2)`; no rows without probabilities."""
     if not answers.size:
         return np.empty((0, 2))
     return np.column_stack([answers.max(axis=1), answers.argmax(axis=1)])

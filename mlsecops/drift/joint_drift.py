@@ -54,10 +54,10 @@ class Embedding:
     """Mean of a table's rows after an embedding, and how it varies.
 
     Attributes:
-        frequencies: ``(d, 128)`` directions over features in units of their spread.
-        center: Centre of each feature ``(d,)``; a missing value lies there.
-        spread: Spread of each feature ``(d,)``, > 0.
-        mean: Mean of the embedded rows ``(256,)``.
+        frequencies: `(d, 128)` directions over features in units of their spread.
+        center: Centre of each feature `(d,)`; a missing value lies there.
+        spread: Spread of each feature `(d,)`, > 0.
+        mean: Mean of the embedded rows `(256,)`.
         facts: Rows it is the mean of, trace of their covariance, and of its square.
     """
 
@@ -74,9 +74,9 @@ class Embedding:
         """Embed a table.
 
         Args:
-            rows: ``(n, d)``, n ≥ 2.
-            center: ``(d,)`` where a missing value lies.
-            spread: ``(d,)`` unit of each feature, > 0.
+            rows: `(n, d)`, n ≥ 2.
+            center: `(d,)` where a missing value lies.
+            spread: `(d,)` unit of each feature, > 0.
             rng: Chooses frequencies and, of very many, the rows.
         """
         if len(rows) > _MOST_ROWS:
@@ -98,7 +98,7 @@ class Embedding:
         """Compare a table's joint distribution with this one.
 
         Args:
-            rows: ``(n, d)``, n ≥ 1; of more than 2,000 a sample is compared.
+            rows: `(n, d)`, n ≥ 1; of more than 2,000 a sample is compared.
             alpha: Probability of a false verdict, in (0, 1).
             rng: Chooses the sample.
         """
@@ -121,7 +121,7 @@ class Embedding:
     def from_arrays(
         cls, arrays: dict[str, NDArray[Any]], *, center: Floats, spread: Floats
     ) -> Embedding:
-        """Read back what ``arrays`` gave.
+        """Read back what `arrays` gave.
 
         Raises:
             FormatRefused: An array cannot be one of ours.
@@ -148,7 +148,7 @@ def _units(rows: Floats, center: Floats, spread: Floats) -> Floats:
 
 
 def _embed(units: Floats, frequencies: Floats) -> Floats:
-    """Cosines and sines of projections ``(n, 256)``, of length 1."""
+    """Cosines and sines of projections `(n, 256)`, of length 1."""
     turns = units @ frequencies
     embedded: Floats = np.concatenate([np.cos(turns), np.sin(turns)], axis=1)
     return embedded / math.sqrt(_FREQUENCIES)

@@ -38,7 +38,7 @@ _LOSSES: Final[dict[str, Callable[[Floats], Floats]]] = {"absolute": np.abs, "sq
 class LossEstimator:
     """Expected loss of a regression model's predictions.
 
-    Made by ``fit`` or ``load``; only fitting needs scikit-learn.
+    Made by `fit` or `load`; only fitting needs scikit-learn.
     """
 
     __slots__ = ("_features", "_trees", "loss")
@@ -61,10 +61,10 @@ class LossEstimator:
         """Learn a model's loss.
 
         Args:
-            x: ``(n, …)`` inputs that the model was not trained on.
-            predictions: ``(n,)`` its answers.
-            targets: ``(n,)`` true values.
-            loss: ``"absolute"``, whose mean is the MAE, or ``"squared"``, whose mean is the MSE.
+            x: `(n, …)` inputs that the model was not trained on.
+            predictions: `(n,)` its answers.
+            targets: `(n,)` true values.
+            loss: `"absolute"`, whose mean is the MAE, or `"squared"`, whose mean is the MSE.
             seed: Of the gradient boosting.
 
         Raises:
@@ -87,8 +87,8 @@ class LossEstimator:
         """Mean loss to expect of predictions whose true values are not known.
 
         Args:
-            x: ``(n, …)`` inputs.
-            predictions: ``(n,)`` the model's answers.
+            x: `(n, …)` inputs.
+            predictions: `(n,)` the model's answers.
 
         Raises:
             UsageError: They are not like those it was fitted on.
@@ -101,7 +101,7 @@ class LossEstimator:
         return float(np.maximum(self._trees.predict(table), 0.0).mean())
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the estimator to a file, without pickle; ``sign`` it like any artifact.
+        """Write the estimator to a file, without pickle; `sign` it like any artifact.
 
         Raises:
             OSError: The file cannot be written.
@@ -117,7 +117,7 @@ class LossEstimator:
 
         Args:
             path: The file.
-            policy: Who must have signed it (``FILE.sig`` beside it), or None.
+            policy: Who must have signed it (`FILE.sig` beside it), or None.
 
         Raises:
             FormatRefused: It is no estimator, is damaged, or contradicts itself.
@@ -137,7 +137,7 @@ class LossEstimator:
 
 
 def _table(x: ArrayLike, predictions: ArrayLike) -> tuple[Floats, Floats]:
-    """Inputs and prediction side by side ``(n, d + 1)``, and the predictions ``(n,)``."""
+    """Inputs and prediction side by side `(n, d + 1)`, and the predictions `(n,)`."""
     try:
         values = np.asarray(x, dtype=np.float64)
         answers = np.asarray(predictions, dtype=np.float64)

@@ -19,7 +19,7 @@ ALONE: Final = 1 << 18
 
 
 def product(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
-    """``left @ right`` of matrices ``(n, d)`` and ``(d, k)``, some rows at a time."""
+    """`left @ right` of matrices `(n, d)` and `(d, k)`, some rows at a time."""
     rows = max(1, ALONE // max(right.size, 1))
     made = np.empty((len(left), right.shape[1]), dtype=np.result_type(left, right))
     for begin in range(0, len(left), rows):

@@ -43,14 +43,14 @@ class Anomalies:
     """Scores of single inputs against the baseline.
 
     Attributes:
-        low: Smallest finite value per feature ``(d,)``.
-        high: Largest finite value per feature ``(d,)``.
-        extent: What one unit of the range score is, per feature ``(d,)``, > 0.
-        complete: Features without missing values in the baseline ``(d,)``, 1.0 or 0.0.
-        mean: Centre ``(d,)``.
-        scale: Standard deviation ``(d,)``, > 0.
-        components: Principal components ``(c, d)``, orthonormal.
-        thresholds: Largest ordinary score of each of ``DETECTORS``, ``(3,)``.
+        low: Smallest finite value per feature `(d,)`.
+        high: Largest finite value per feature `(d,)`.
+        extent: What one unit of the range score is, per feature `(d,)`, > 0.
+        complete: Features without missing values in the baseline `(d,)`, 1.0 or 0.0.
+        mean: Centre `(d,)`.
+        scale: Standard deviation `(d,)`, > 0.
+        components: Principal components `(c, d)`, orthonormal.
+        thresholds: Largest ordinary score of each of `DETECTORS`, `(3,)`.
         false_positive_rate: Share of ordinary inputs over each threshold, in (0, 1).
     """
 
@@ -76,8 +76,8 @@ class Anomalies:
         """Fit the scores and calibrate their thresholds.
 
         Args:
-            rows: ``(n, d)`` ordinary inputs.
-            confidence: ``(m,)`` largest probabilities of ordinary predictions.
+            rows: `(n, d)` ordinary inputs.
+            confidence: `(m,)` largest probabilities of ordinary predictions.
             false_positive_rate: Share of ordinary inputs that each score may flag.
             rng: Chooses the two thirds.
         """
@@ -106,8 +106,8 @@ class Anomalies:
         """Scores per detector; larger is stranger.
 
         Args:
-            rows: ``(n, d)``; infinities and unexpected missing values score highest in range.
-            confidence: ``(n,)``, or None if the results are no probabilities.
+            rows: `(n, d)`; infinities and unexpected missing values score highest in range.
+            confidence: `(n,)`, or None if the results are no probabilities.
         """
         scores = {"range": self._range(rows), "reconstruction": self._reconstruction(rows)}
         if confidence is not None:
@@ -121,7 +121,7 @@ class Anomalies:
         return {name: values > limits[name] for name, values in scores.items()}
 
     def reconstruction(self, rows: Floats) -> Floats:
-        """Mean square residual of each row, in variances ``(n,)``."""
+        """Mean square residual of each row, in variances `(n,)`."""
         return self._reconstruction(rows)
 
     def _range(self, rows: Floats) -> Floats:
@@ -147,7 +147,7 @@ class Anomalies:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[Any]], features: int) -> Anomalies:
-        """Read back what ``arrays`` gave.
+        """Read back what `arrays` gave.
 
         Raises:
             FormatRefused: A shape or a number cannot be one of ours.
@@ -174,7 +174,7 @@ def conformal_threshold(scores: Floats, false_positive_rate: float) -> float:
     Infinite if there are too few scores to promise that rate.
 
     Args:
-        scores: ``(n,)`` scores of ordinary cases that nothing was fitted on.
+        scores: `(n,)` scores of ordinary cases that nothing was fitted on.
         false_positive_rate: In (0, 1).
     """
     rank = math.ceil((len(scores) + 1) * (1 - false_positive_rate))

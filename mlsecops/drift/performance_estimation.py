@@ -42,7 +42,7 @@ class Estimate:
         rows: Number of answers.
         accuracy: Expected share of right answers.
         error: Standard error of that share, by chance alone (not by concept drift).
-        confusion: Expected rows of each true class (down) and predicted class (across) ``(k, k)``.
+        confusion: Expected rows of each true class (down) and predicted class (across) `(k, k)`.
     """
 
     rows: int
@@ -52,12 +52,12 @@ class Estimate:
 
     @property
     def precision(self) -> Floats:
-        """Expected precision of each class ``(k,)``; NaN for a class that was not predicted."""
+        """Expected precision of each class `(k,)`; NaN for a class that was not predicted."""
         return _share(self.confusion.diagonal(), self.confusion.sum(axis=0))
 
     @property
     def recall(self) -> Floats:
-        """Expected recall of each class ``(k,)``; NaN for a class that is not expected."""
+        """Expected recall of each class `(k,)`; NaN for a class that is not expected."""
         return _share(self.confusion.diagonal(), self.confusion.sum(axis=1))
 
 
@@ -66,9 +66,9 @@ class Calibration:
     """Probability that an answer is right, by predicted class and probabilities.
 
     Attributes:
-        curves: Each predicted class's sigmoid ``(k, k + 1)``: slopes over the log-odds of the
+        curves: Each predicted class's sigmoid `(k, k + 1)`: slopes over the log-odds of the
             classes, and an offset; of more than 32 classes, the slope of the predicted one and an
-            offset ``(k, 2)``.
+            offset `(k, 2)`.
     """
 
     curves: Floats
@@ -78,8 +78,8 @@ class Calibration:
         """Learn how often answers of a confidence were right.
 
         Args:
-            probabilities: ``(n, k)`` on data the model was not trained on.
-            labels: ``(n,)`` true classes.
+            probabilities: `(n, k)` on data the model was not trained on.
+            labels: `(n,)` true classes.
 
         Raises:
             UsageError: There is no row, or the shapes do not fit together.
@@ -104,10 +104,10 @@ class Calibration:
         return cls(curves=np.array(curves))
 
     def right(self, probabilities: Floats) -> Floats:
-        """Probability that each answer is right ``(n,)``.
+        """Probability that each answer is right `(n,)`.
 
         Args:
-            probabilities: ``(n, k)``.
+            probabilities: `(n, k)`.
 
         Raises:
             UsageError: They are of another number of classes.
@@ -123,7 +123,7 @@ class Calibration:
         """Performance to expect of answers whose labels are not known.
 
         Args:
-            probabilities: ``(n, k)``, n ≥ 1.
+            probabilities: `(n, k)`, n ≥ 1.
 
         Raises:
             UsageError: There is no answer, or they are of another number of classes.

@@ -70,7 +70,7 @@ class Sketch:
         """Take more rows in.
 
         Args:
-            rows: ``(n, d)`` numbers, or one row ``(d,)``; NaN is a missing value.
+            rows: `(n, d)` numbers, or one row `(d,)`; NaN is a missing value.
 
         Returns:
             This sketch.
@@ -104,7 +104,7 @@ class Sketch:
         return self
 
     def distances(self, references: list[Floats]) -> Floats:
-        """Kolmogorov-Smirnov distance of each column, within ``error_bound`` of the exact one.
+        """Kolmogorov-Smirnov distance of each column, within `error_bound` of the exact one.
 
         Args:
             references: Sorted values of each column, without NaN.
@@ -114,10 +114,10 @@ class Sketch:
         return np.array([weighted_ks(known, *_weighted(data)) for known, data in rounded])
 
     def counts(self, edges: Floats) -> Counts:
-        """Estimated rows per bin ``(d, bins)``.
+        """Estimated rows per bin `(d, bins)`.
 
         Args:
-            edges: ``(d, k)`` as in a Layout.
+            edges: `(d, k)` as in a Layout.
         """
         columns = zip(_single(edges), self._columns.serialize(), strict=True)
         rows = [_binned(row, *_weighted(data)) for row, data in columns]
@@ -136,7 +136,7 @@ class Sketch:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Sketch:
-        """Read what ``to_bytes`` wrote; every length is checked before the library sees it.
+        """Read what `to_bytes` wrote; every length is checked before the library sees it.
 
         Raises:
             FormatRefused: The bytes are not a sketch, or contradict themselves.

@@ -36,8 +36,8 @@ class Reference:
 
     Attributes:
         names: Names of the columns.
-        categorical: ``(d,)`` which columns have no order.
-        sample: ``(d, m)`` sorted values of each column, NaN last.
+        categorical: `(d,)` which columns have no order.
+        sample: `(d, m)` sorted values of each column, NaN last.
         layout: Bins of the profiles.
     """
 
@@ -59,9 +59,9 @@ class Reference:
         """Describe a table.
 
         Args:
-            rows: ``(n, d)``, NaN is a missing value.
+            rows: `(n, d)`, NaN is a missing value.
             names: Names of the d columns.
-            categorical: ``(d,)`` which columns have no order.
+            categorical: `(d,)` which columns have no order.
             keep: Most rows whose values are kept; more are thinned out at random.
             rng: Chooses the rows that are kept.
         """
@@ -94,7 +94,7 @@ class Reference:
         """Compare a table with this reference, column by column.
 
         Args:
-            traffic: ``(n, d)`` rows, or what was counted or sketched of them.
+            traffic: `(n, d)` rows, or what was counted or sketched of them.
             alpha: Family-wise error rate over all columns.
             effect: Smallest distance that matters.
             wasserstein: Whether rows also get their Wasserstein distance.
@@ -125,7 +125,7 @@ class Reference:
 
     @classmethod
     def from_arrays(cls, names: tuple[str, ...], arrays: dict[str, NDArray[Any]]) -> Reference:
-        """Read back what ``arrays`` gave.
+        """Read back what `arrays` gave.
 
         Raises:
             FormatRefused: An array cannot be one of ours.

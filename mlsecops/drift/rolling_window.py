@@ -85,7 +85,7 @@ class Recent:
 
     @property
     def answers(self) -> Floats:
-        """Confidence and predicted class in the window ``(n, 2)``, oldest first."""
+        """Confidence and predicted class in the window `(n, 2)`, oldest first."""
         parts = [part for each in self._slices for part in each.answers]
         return np.concatenate(parts)[:, :2] if parts else np.empty((0, 2))
 
@@ -128,7 +128,7 @@ class Recent:
             now: Time of its newest row, in seconds.
             profile: Distribution of its inputs, if they have the baseline's features.
             flagged: How many rows a detector finds anomalous.
-            answers: Confidence, predicted class and probability of being right ``(m, 3)``.
+            answers: Confidence, predicted class and probability of being right `(m, 3)`.
 
         Returns:
             Whether a slice was completed, so that the window is worth comparing anew.

@@ -49,7 +49,7 @@ class FeatureDrift:
             it was asked for, on rows.
         p_value: Probability of a distance this large without drift, before correction.
         missing: Share of missing values in the traffic.
-        error_bound: By how much the exact distance may exceed ``ks`` (of a sketch: differ from
+        error_bound: By how much the exact distance may exceed `ks` (of a sketch: differ from
             it, at 99 %).
         drifted: Whether the distance is significant after correction, and large enough to matter.
     """
@@ -100,9 +100,9 @@ class Distances:
     """Distances that are known more exactly than from counts.
 
     Attributes:
-        ks: Kolmogorov-Smirnov distances ``(d,)``.
-        bound: By how much they may be wrong ``(d,)``.
-        wasserstein: Wasserstein distances ``(d,)``, or None.
+        ks: Kolmogorov-Smirnov distances `(d,)`.
+        bound: By how much they may be wrong `(d,)`.
+        wasserstein: Wasserstein distances `(d,)`, or None.
     """
 
     ks: Floats
@@ -115,8 +115,8 @@ class Sample:
     """One side of a comparison, in counts; a reference works things out once, for many windows.
 
     Attributes:
-        counts: ``(d, bins)`` rows per bin.
-        missing: ``(d,)`` missing values.
+        counts: `(d, bins)` rows per bin.
+        missing: `(d,)` missing values.
     """
 
     counts: Counts
@@ -124,7 +124,7 @@ class Sample:
 
     @cached_property
     def present(self) -> Counts:
-        """Values that are not missing, ``(d,)``."""
+        """Values that are not missing, `(d,)`."""
         total: Counts = self.counts.sum(axis=1)
         return total
 
@@ -143,7 +143,7 @@ class Sample:
 
     @cached_property
     def shares(self) -> Floats:
-        """Shares of this sample in its own tenths, as ``shares_in``."""
+        """Shares of this sample in its own tenths, as `shares_in`."""
         return self.shares_in(self)
 
     def shares_in(self, reference: Sample) -> Floats:
@@ -183,7 +183,7 @@ def report(
         reference: Baseline.
         window: Traffic.
         distances: Better than what the counts say; for features with an order.
-        categorical: ``(d,)`` which features have no order.
+        categorical: `(d,)` which features have no order.
         alpha: Family-wise error rate over all features.
         effect: Smallest distance (or change in the share of missing values) that matters.
     """

@@ -48,14 +48,14 @@ class Steps:
     """Queries of one client beside its earlier ones.
 
     Attributes:
-        kept: ``(n,)`` which queries are no exact repeats; all else is of these ``m`` only.
-        classes: ``(m,)`` predicted classes.
-        scores: ``(m, 3)`` distance, residual and smallness of the margin. Of a query that walks,
+        kept: `(n,)` which queries are no exact repeats; all else is of these `m` only.
+        classes: `(m,)` predicted classes.
+        scores: `(m, 3)` distance, residual and smallness of the margin. Of a query that walks,
             distance and residual are differences from the first query of its neighbourhood.
-        walked: ``(m,)`` which are near an earlier query.
-        repeats: ``(m,)`` number of remembered queries that are nearly the same.
-        flipped: ``(m,)`` which walked, and got another class than their nearest earlier query.
-        straight: ``(m,)`` which go on in the direction of the step before.
+        walked: `(m,)` which are near an earlier query.
+        repeats: `(m,)` number of remembered queries that are nearly the same.
+        flipped: `(m,)` which walked, and got another class than their nearest earlier query.
+        straight: `(m,)` which go on in the direction of the step before.
     """
 
     kept: Bools
@@ -72,11 +72,11 @@ class Trail:
     """What is remembered of one client, in at most 40 kB.
 
     Attributes:
-        sums: Evidence of each channel ``(10,)``.
-        totals: Evidence of each channel without resets ``(10,)``.
-        marks: Places of its last queries ``(≤ 200, ≤ 32)``.
-        scores: Their scores ``(≤ 200, 3)``.
-        classes: Their predicted classes ``(≤ 200,)``.
+        sums: Evidence of each channel `(10,)`.
+        totals: Evidence of each channel without resets `(10,)`.
+        marks: Places of its last queries `(≤ 200, ≤ 32)`.
+        scores: Their scores `(≤ 200, 3)`.
+        classes: Their predicted classes `(≤ 200,)`.
         regions: Which regions of normal inputs its queries have covered.
         queries: Number of queries so far.
     """
@@ -95,9 +95,9 @@ class Trail:
         """Take queries in, oldest first, and say how each one steps.
 
         Args:
-            marks: ``(n, m)`` places.
-            scores: ``(n, 3)`` distance, residual, smallness of the margin.
-            classes: ``(n,)`` predicted classes.
+            marks: `(n, m)` places.
+            scores: `(n, 3)` distance, residual, smallness of the margin.
+            classes: `(n,)` predicted classes.
             spacing: Usual distance between normal inputs, > 0.
         """
         if self.marks.shape[1] != marks.shape[1]:
@@ -124,7 +124,7 @@ class Trail:
         """Remember which regions were queried, and give the covered share of them.
 
         Args:
-            regions: Region of each query, in ``[0, of)``.
+            regions: Region of each query, in `[0, of)`.
             of: Number of regions.
         """
         if len(self.regions) != (of + 63) // 64:
@@ -142,7 +142,7 @@ class Trail:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Trail:
-        """Read what ``to_bytes`` gave.
+        """Read what `to_bytes` gave.
 
         Raises:
             FormatRefused: It is damaged, or no trail.
@@ -168,14 +168,14 @@ class Trail:
 
 
 def squares(points: NDArray[Any], others: NDArray[Any]) -> NDArray[Any]:
-    """Squared distances ``(n, m)``."""
+    """Squared distances `(n, m)`."""
     lengths = np.square(points).sum(axis=1)[:, None] + np.square(others).sum(axis=1)
     lengths -= 2 * product(points, others.T)
     return np.asarray(np.maximum(lengths, 0.0, out=lengths))
 
 
 def _earlier(places: Floats, known: Floats) -> Floats:
-    """Squared distances to what came before: ``(n, known + n)``, infinite for what did not."""
+    """Squared distances to what came before: `(n, known + n)`, infinite for what did not."""
     gaps = squares(places, np.concatenate([known, places]))
     later = np.arange(gaps.shape[1]) >= len(known) + np.arange(len(places))[:, None]
     gaps[later] = np.inf

@@ -2,7 +2,7 @@
 
 rows, probabilities per client → evidence in ten channels → CUSUM of each → reading
 
-``evidence`` says how unusual a query is beside those of benign clients, ``trails`` what is
+`evidence` says how unusual a query is beside those of benign clients, `trails` what is
 remembered of a client. A CUSUM for each channel adds up what is beyond the usual; the alarm level
 is a conformal quantile over benign clients that nothing else was computed from, times a margin for
 kinds of client that calibration did not see.
@@ -10,7 +10,7 @@ kinds of client that calibration did not see.
 Sources: Page 1954 for the CUSUM; Papadopoulos et al. 2002 for the conformal level.
 
 What it cannot find: a thief whose queries have the distribution of benign traffic. Quotas and
-less precise answers (``outputs``) are the only defence against that one.
+less precise answers (`outputs`) are the only defence against that one.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ _SALT_BYTES: Final = 16
 
 
 class ExtractionDetector:
-    """Watches each client's queries for model extraction; made by ``calibrate`` only.
+    """Watches each client's queries for model extraction; made by `calibrate` only.
 
     Attributes:
         false_positive_rate: Declared share of benign clients that may raise an alarm.
         resolution: Smallest rate that the calibration's number of clients can support; a declared
             rate below it rests on the safety factor alone.
-        thresholds: Alarm level of each channel ``(10,)``.
+        thresholds: Alarm level of each channel `(10,)`.
     """
 
     control: Final = "Extraction detector"
@@ -98,7 +98,7 @@ class ExtractionDetector:
 
         Args:
             baseline: Normal inputs of the model.
-            clients: (x ``(n, …)``, probabilities ``(n, k)``) of each benign client, at least 4.
+            clients: (x `(n, …)`, probabilities `(n, k)`) of each benign client, at least 4.
                 Of other rows than the baseline's: beside those everything new looks strange.
             false_positive_rate: Share of benign clients that may raise an alarm, in (0, 1).
             trails: Where clients are remembered; in this process by default. Replicas that share
@@ -161,11 +161,11 @@ class ExtractionDetector:
                 self._waiting.pop(client)
 
     def score(self, x: ArrayLike, probabilities: ArrayLike) -> Floats:
-        """Evidence after each query of one new client, as shares of the threshold ``(n,)``.
+        """Evidence after each query of one new client, as shares of the threshold `(n,)`.
 
         Args:
-            x: ``(n, d)`` its queries in order.
-            probabilities: ``(n, k)`` the model's answers.
+            x: `(n, d)` its queries in order.
+            probabilities: `(n, k)` the model's answers.
 
         Raises:
             UsageError: They do not fit together, or not the baseline.
@@ -198,7 +198,7 @@ class ExtractionDetector:
         )
 
     def _levels(self, trail: Trail, look: Look) -> Floats:
-        """Evidence after each query, as shares of the thresholds ``(n, 10)``."""
+        """Evidence after each query, as shares of the thresholds `(n, 10)`."""
         steps = _walk(self._sight, trail, look)
         evidence = self._usual.evidence(steps)
         levels = np.repeat(trail.sums[None], len(steps.kept), axis=0)
@@ -227,7 +227,7 @@ class ExtractionDetector:
 
 
 def _cusum(start: Floats, evidence: Floats) -> Floats:
-    """Sums that never fall below zero, after each query ``(n, c)``."""
+    """Sums that never fall below zero, after each query `(n, c)`."""
     total = evidence.cumsum(axis=0)
     lowest = np.minimum(np.minimum.accumulate(total, axis=0), -start)
     return np.asarray(total - lowest, dtype=np.float64)

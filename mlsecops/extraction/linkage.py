@@ -54,7 +54,7 @@ class Resemblances:
     """Knows how many benign clients lean in each channel.
 
     Args:
-        benign: Evidence of each benign client ``(m, 10)``.
+        benign: Evidence of each benign client `(m, 10)`.
         channels: Names of the channels.
     """
 

@@ -2,8 +2,8 @@
 
 probabilities (n, k) → Rounded, TopK, LabelOnly, ReverseSigmoid → (n, k) with the same top class
 
-``@hardened`` stands outside ``@monitored``: the monitor sees what the model said, the client what
-is left of it. None of these stops a thief; ``docs/extraction.md`` says what each one costs it.
+`@hardened` stands outside `@monitored`: the monitor sees what the model said, the client what
+is left of it. None of these stops a thief; `docs/extraction.md` says what each one costs it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Output(Protocol):
     """Makes probabilities tell less."""
 
     def __call__(self, probabilities: ArrayLike) -> Floats:
-        """Probabilities ``(k,)`` or ``(n, k)`` in the same shape, with the same top class."""
+        """Probabilities `(k,)` or `(n, k)` in the same shape, with the same top class."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,9 +132,9 @@ class ReverseSigmoid:
 
 
 def hardened(*outputs: Output) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorator that sends a function's probabilities through ``outputs``, in order.
+    """Decorator that sends a function's probabilities through `outputs`, in order.
 
-    Put it outside ``@monitored``. The function is plain or ``async`` and returns probabilities.
+    Put it outside `@monitored`. The function is plain or `async` and returns probabilities.
 
     Args:
         outputs: At least one of this module's, or functions of yours.
@@ -173,7 +173,7 @@ def hardened(*outputs: Output) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def _rows(probabilities: ArrayLike) -> tuple[Floats, tuple[int, ...]]:
-    """Probabilities as ``(n, k)``, and the shape they came in."""
+    """Probabilities as `(n, k)`, and the shape they came in."""
     try:
         values = np.asarray(probabilities, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -187,8 +187,8 @@ def _topped(changed: Floats, rows: Floats, *, ceiling: float | None) -> Floats:
     """Changed rows in which the others stay below the class that was the top one.
 
     Args:
-        changed: ``(n, k)`` after a change.
-        rows: ``(n, k)`` before it.
+        changed: `(n, k)` after a change.
+        rows: `(n, k)` before it.
         ceiling: What is added to the top value to be the others' limit; None for just below it.
     """
     top = rows.argmax(axis=1)[:, None]

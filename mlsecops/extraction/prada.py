@@ -3,7 +3,7 @@
 rows, probabilities per client → distances to a growing set per class → Shapiro–Wilk W → reading
 
 It expects clients whose queries are independent. Bursts, few classes and rescans alarm it, and it
-misses uniform noise: ``python -m benchmarks extraction`` says how often. Use ``ExtractionDetector``
+misses uniform noise: `python -m benchmarks extraction` says how often. Use `ExtractionDetector`
 where there are benign clients to calibrate on.
 
 Source: Juuti, Szyller, Marchal, Asokan, "PRADA: protecting against DNN model stealing attacks",
@@ -94,11 +94,11 @@ class PradaDetector:
             )
 
     def score(self, x: ArrayLike, probabilities: ArrayLike) -> Floats:
-        """Share of the threshold after each query of one new client ``(n,)``; an alarm above 1.
+        """Share of the threshold after each query of one new client `(n,)`; an alarm above 1.
 
         Args:
-            x: ``(n, …)`` its queries in order.
-            probabilities: ``(n, k)`` the model's answers.
+            x: `(n, …)` its queries in order.
+            probabilities: `(n, k)` the model's answers.
         """
         rows = np.asarray(x, dtype=np.float64)
         state, shares = _Client(), []
@@ -135,7 +135,7 @@ def shapiro_wilk(values: Floats) -> float:
     """Shapiro–Wilk W of a sample: 1 for a normal one, 0 for a constant.
 
     Args:
-        values: ``(n,)``, n ≥ 12.
+        values: `(n,)`, n ≥ 12.
 
     Source:
         Royston, "Approximating the Shapiro-Wilk W-test for non-normality", Statistics and

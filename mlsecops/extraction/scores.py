@@ -68,10 +68,10 @@ class Look:
     """Queries as the detector sees them, without knowing who sent them.
 
     Attributes:
-        marks: Salted places ``(n, ≤ 32)``.
-        scores: Distance, residual, smallness of the margin ``(n, 3)``.
-        classes: Predicted classes ``(n,)``.
-        regions: Nearest known query ``(n,)``.
+        marks: Salted places `(n, ≤ 32)`.
+        scores: Distance, residual, smallness of the margin `(n, 3)`.
+        classes: Predicted classes `(n,)`.
+        regions: Nearest known query `(n,)`.
     """
 
     marks: Floats
@@ -100,7 +100,7 @@ class Sight:
 
     Args:
         baseline: Its principal components span the space in which distances are measured.
-        rows: ``(n, d)`` benign queries; a choice of them becomes the known ones.
+        rows: `(n, d)` benign queries; a choice of them becomes the known ones.
         salt: Seeds the rotation of the marks.
         rng: Makes the choice.
     """
@@ -182,7 +182,7 @@ class Usual:
             self._allowance[channel] = max(several * high + more, _LEAST_ALLOWANCE[channel])
 
     def evidence(self, steps: Steps) -> Floats:
-        """Surprise of each query beyond what benign clients have ``(m, 10)``."""
+        """Surprise of each query beyond what benign clients have `(m, 10)`."""
         surprise = self._ranks.surprise(steps.scores, steps.classes, steps.walked)
         table = np.empty((len(surprise), len(CHANNEL_NAMES)))
         table[:, :3], table[:, 3] = surprise, surprise.mean(axis=1)
@@ -196,7 +196,7 @@ class Usual:
         return table
 
     def _means(self, steps: Steps) -> Floats:
-        """Mean of a client in each channel ``(10,)``; NaN where it has too few queries."""
+        """Mean of a client in each channel `(10,)`; NaN where it has too few queries."""
         table = self.evidence(steps)
         lone, walking = int((~steps.walked).sum()), int(steps.walked.sum())
         counts = np.array([lone] * 4 + [walking] * 3 + [len(table)] * 3)
@@ -210,9 +210,9 @@ class _Ranks:
     search ranks scores of all groups.
 
     Args:
-        scores: ``(n, 3)`` benign scores.
-        classes: ``(n,)`` predicted classes.
-        walked: ``(n,)`` their kind.
+        scores: `(n, 3)` benign scores.
+        classes: `(n,)` predicted classes.
+        walked: `(n,)` their kind.
     """
 
     def __init__(self, scores: Floats, classes: Counts, walked: NDArray[np.bool_]) -> None:
@@ -237,7 +237,7 @@ class _Ranks:
         self._slopes = np.array([np.maximum((tail - tail[0]).mean(axis=0), 1e-9) for tail in tails])
 
     def surprise(self, scores: Floats, classes: Counts, walked: NDArray[np.bool_]) -> Floats:
-        """-log p-values by rank, with an exponential tail, at most 7 ``(m, 3)``."""
+        """-log p-values by rank, with an exponential tail, at most 7 `(m, 3)`."""
         known = np.minimum(classes, self._group.shape[1] - 1)
         group = self._group[walked.astype(np.int64), known]
         keys = group[:, None] + _squashed(scores)

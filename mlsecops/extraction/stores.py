@@ -65,16 +65,16 @@ class LocalTrails:
 class RedisTrails:
     """Trails that replicas share, at most 64 kB a client.
 
-    Redis forgets a silent client after ``ttl``; bound their number with its ``maxmemory`` and the
-    policy ``volatile-lru``. Keys are an HMAC of the client's name, and what is stored is rotated
+    Redis forgets a silent client after `ttl`; bound their number with its `maxmemory` and the
+    policy `volatile-lru`. Keys are an HMAC of the client's name, and what is stored is rotated
     by the detector's salt, so whoever reads Redis learns no names and no inputs without the salt.
     Whoever may *write* there can clear a thief: keep it as private as the model.
 
     While Redis cannot be reached each replica goes on with trails of its own, and tries again
-    after ``pause``.
+    after `pause`.
 
     Args:
-        store: ``redis://host:6379/0``.
+        store: `redis://host:6379/0`.
         salt: The detector's salt, at least 16 bytes.
         name: Whose clients these are; replicas of one model give the same name.
         ttl: Seconds after which a silent client is forgotten.
@@ -89,7 +89,7 @@ class RedisTrails:
 
     Raises:
         UsageError: The address or the salt is none.
-        MissingExtra: ``redis`` is not installed.
+        MissingExtra: `redis` is not installed.
     """
 
     def __init__(

@@ -38,7 +38,7 @@ class Evidence:
 
     Attributes:
         incident: Id of the incident.
-        path: The tar; its signature lies beside it as ``evidence.tar.sig``.
+        path: The tar; its signature lies beside it as `evidence.tar.sig`.
         registry: Whose signer seals it, and whose log remembers its digest.
         custody: The incident's log.
     """
@@ -127,7 +127,7 @@ def pack(contents: Mapping[str, bytes]) -> bytes:
     """A tar that depends on its contents alone: sorted, without times or owners.
 
     Args:
-        contents: Name and bytes of each document; ``manifest.json`` is added.
+        contents: Name and bytes of each document; `manifest.json` is added.
     """
     manifest = {
         name: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}

@@ -1,6 +1,6 @@
 """What is known of an incident, and how far its handling has come.
 
-An alert or finding gives the incident its id; its log, under ``incidents/<id>/`` of the registry,
+An alert or finding gives the incident its id; its log, under `incidents/<id>/` of the registry,
 is the only thing that is written, and everything here is read from it.
 """
 
@@ -42,8 +42,8 @@ class Step:
 
     Attributes:
         name: Name of the step.
-        state: ``pending``, ``waiting`` (for approval), ``manual`` (for people), ``failed`` or
-            ``done``.
+        state: `pending`, `waiting` (for approval), `manual` (for people), `failed` or
+            `done`.
         note: What happened, or what to do.
         result: What the step found, as JSON values.
     """
@@ -100,7 +100,7 @@ class Incident:
             subject: What raised it.
             registry: Where the model is kept; its signer signs the incident's log and evidence.
             digest: What it concerns, for a finding or an alert that does not say.
-            snapshot: The monitor's state at the time (``fn.monitor.snapshot()`` or a mapping); kept
+            snapshot: The monitor's state at the time (`fn.monitor.snapshot()` or a mapping); kept
                 as evidence by the call that opens the incident.
             clock: Gives the time of events, timezone-aware.
 
@@ -153,7 +153,7 @@ class Incident:
 
     @property
     def state(self) -> IncidentState:
-        """How far it has come: ``open``, ``contained``, ``waiting``, ``failed`` or ``closed``."""
+        """How far it has come: `open`, `contained`, `waiting`, `failed` or `closed`."""
         steps = {step.name: step.state for step in self.steps}
         if steps.get("close") == "done" or set(steps.values()) == {"done"}:
             return "closed"
@@ -165,7 +165,7 @@ class Incident:
 
     @property
     def evidence(self) -> Evidence:
-        """Its evidence; the file is there once the step ``evidence`` is done."""
+        """Its evidence; the file is there once the step `evidence` is done."""
         return Evidence(
             incident=self.id,
             path=self.folder / "evidence.tar",
@@ -259,7 +259,7 @@ class Incident:
 
 
 def plain(value: object) -> Any:
-    """JSON values; figures that JSON has no number for become text, the rest its ``str()``."""
+    """JSON values; figures that JSON has no number for become text, the rest its `str()`."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):

@@ -16,11 +16,11 @@ class PlaybookStep:
 
     Attributes:
         name: Unique in the playbook.
-        action: ``isolate``, ``evidence``, ``assess``, ``rollback``, ``remediate``, ``validate``,
-            ``close``, or ``manual`` for what people do.
+        action: `isolate`, `evidence`, `assess`, `rollback`, `remediate`, `validate`,
+            `close`, or `manual` for what people do.
         title: For people.
         instructions: What is done, or what people are asked to do.
-        approval: ``none``, ``automatic`` or ``required``.
+        approval: `none`, `automatic` or `required`.
     """
 
     name: str

@@ -48,7 +48,7 @@ class Playbook:
         remediate: Called with the incident to remove the cause; raising or False is a failure. It
             is called again when a run was killed before its end was recorded.
         validate: Called with the incident and the version that serves (None if the registry has
-            none); raising, False, text or a ``verdict`` other than ``"pass"`` is a failure.
+            none); raising, False, text or a `verdict` other than `"pass"` is a failure.
     """
 
     title: str
@@ -69,12 +69,12 @@ class Playbook:
         """The seven steps: isolate, evidence, assess, rollback, remediate, validate, close.
 
         Args:
-            kind: ``poisoning``, ``extraction``, ``adversarial`` or ``prompt-injection``; by default
+            kind: `poisoning`, `extraction`, `adversarial` or `prompt-injection`; by default
                 `run` chooses by the incident's ATLAS technique or rule.
             remediate: Removes the cause; without it that step is for people.
             validate: Judges the version that serves; without it that step is for people.
-            approvals: Step name to ``none``, ``automatic`` (asks when `run` has somebody to ask,
-                and goes ahead when not) or ``required``. By default rollback and remediate are
+            approvals: Step name to `none`, `automatic` (asks when `run` has somebody to ask,
+                and goes ahead when not) or `required`. By default rollback and remediate are
                 automatic, and close is required.
 
         Raises:
@@ -158,7 +158,7 @@ class Playbook:
         return cls(title=title, kind=known, steps=steps, remediate=remediate, validate=validate)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for ``playbook.json``."""
+        """Plain values for `playbook.json`."""
         return {
             "schema": "mlsecops.playbook/1",
             "title": self.title,

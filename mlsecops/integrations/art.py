@@ -1,6 +1,6 @@
 """How the Adversarial Robustness Toolbox sees a model of ours.
 
-An Adapter goes into :func:`estimator`, one of the toolbox's estimators comes out: whatever the
+An Adapter goes into `estimator`, one of the toolbox's estimators comes out: whatever the
 toolbox offers for a classifier (attacks, metrics, detectors) runs on it, on any framework that has
 an Adapter, Keras on torch included.
 """
@@ -36,9 +36,9 @@ def estimator(
     Its predictions are log-probabilities, which the toolbox's attacks take for logits.
 
     Args:
-        model: What :func:`~mlsecops.adapters.adapt` takes, or an Adapter.
+        model: What `mlsecops.adapters.adapt` takes, or an Adapter.
         input_shape: Shape of one input.
-        classes: Number of classes ``k``, at least 2.
+        classes: Number of classes `k`, at least 2.
         bounds: Smallest and largest value of an input; None for none.
 
     Returns:
@@ -75,11 +75,11 @@ class _Scores:
         return self.shape
 
     def predict(self, x: Any, **_: Any) -> Array:
-        """Log-probabilities ``(n, k)``."""
+        """Log-probabilities `(n, k)`."""
         return _log_softmax(self.adapter.logits(x))
 
     def get_activations(self, x: Any, layer: int | str, **_: Any) -> Array:
-        """Penultimate activations ``(n, d)``, under any name but an output's."""
+        """Penultimate activations `(n, d)`, under any name but an output's."""
         if layer not in {-1, 0, "features"}:
             raise UsageError(f"layer {layer!r}: an Adapter shows only its penultimate one, 0")
         return self.adapter.features(x)
@@ -96,7 +96,7 @@ class _Gradients(_Scores):
     """What an estimator with gradients answers besides."""
 
     def loss_gradient(self, x: Any, y: Any, **_: Any) -> Array:
-        """Gradient ``(n, *shape)`` of each input's cross-entropy; y is labels or one-hot rows."""
+        """Gradient `(n, *shape)` of each input's cross-entropy; y is labels or one-hot rows."""
         return self.adapter.loss_gradient(x, _labels(y))[1]
 
     def class_gradient(self, x: Any, label: Any = None, **_: Any) -> Array:
@@ -116,7 +116,7 @@ class _Gradients(_Scores):
         return np.stack(each, axis=1)
 
     def compute_loss(self, x: Any, y: Any, reduction: str = "none", **_: Any) -> Any:
-        """Cross-entropy of each input ``(n,)``, or their mean or sum."""
+        """Cross-entropy of each input `(n,)`, or their mean or sum."""
         losses = -self.predict(x)[range(len(x)), _labels(y)]
         return losses if reduction == "none" else getattr(losses, reduction)()
 

@@ -31,9 +31,9 @@ class ArtAttack(Searching):
     the same seed gives the same figures at the same batch size, and others at another.
 
     Attributes:
-        kind: Class in ``art.attacks.evasion``, such as ``"CarliniL2Method"``.
+        kind: Class in `art.attacks.evasion`, such as `"CarliniL2Method"`.
         eps: Radius of the ball, in units of the input; handed on if the attack takes one.
-        norm: ``"linf"`` or ``"l2"``; handed on likewise.
+        norm: `"linf"` or `"l2"`; handed on likewise.
         settings: The class's own arguments.
     """
 
@@ -50,7 +50,7 @@ class ArtAttack(Searching):
 
     @property
     def name(self) -> str:
-        """``"art-"`` and the class's name."""
+        """`"art-"` and the class's name."""
         return f"art-{self.kind}"
 
     @property

@@ -3,7 +3,7 @@
 Its detectors get the activations of any Adapter and answer in a report of our shape, so that their
 figures stand beside ours. They always accuse: the smaller of two clusters of each class, or a fixed
 share of it. Compare with them; to find poison, call
-:func:`~mlsecops.poisoning.detect_poisoning`.
+`mlsecops.poisoning.detect_poisoning`.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ def art_poisoning(
 
     Args:
         model: The model trained on the data, or an Adapter that shows activations.
-        x: The training inputs ``(n, *shape)``, as the model takes them.
-        y: The training labels ``(n,)``, integers; each of the model's classes has rows.
-        detector: ``"ActivationDefence"``, whose defaults flag about 40 % of clean data; in version
-            1.20 ``cluster_analysis="relative-size"`` crashes and ``"silhouette-scores"`` flags
-            whole classes. Or ``"SpectralSignatureDefense"``, which flags ``eps_multiplier x
-            expected_pp_poison`` of each class whatever is in it: half, by default.
-        settings: The detector's own arguments, such as ``{"expected_pp_poison": 0.05}``.
+        x: The training inputs `(n, *shape)`, as the model takes them.
+        y: The training labels `(n,)`, integers; each of the model's classes has rows.
+        detector: `"ActivationDefence"`, whose defaults flag about 40 % of clean data; in version
+            1.20 `cluster_analysis="relative-size"` crashes and `"silhouette-scores"` flags
+            whole classes. Or `"SpectralSignatureDefense"`, which flags `eps_multiplier x
+            expected_pp_poison` of each class whatever is in it: half, by default.
+        settings: The detector's own arguments, such as `{"expected_pp_poison": 0.05}`.
         seed: Seed of numpy's global generator for the time of the search.
 
     Returns:

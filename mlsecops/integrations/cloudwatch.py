@@ -1,4 +1,4 @@
-"""How Amazon CloudWatch gets every monitor's metrics: as lines of a log, or by ``PutMetricData``.
+"""How Amazon CloudWatch gets every monitor's metrics: as lines of a log, or by `PutMetricData`.
 
 monitors' Series → increases of counters since the last time, latest values of gauges → embedded
 metric format (plain JSON lines, nothing to install), or calls of a boto3 client
@@ -53,7 +53,7 @@ class CloudWatch:
         """Metrics as lines in the embedded metric format, one for each set of dimensions.
 
         Print them where the CloudWatch agent, Lambda or ECS reads logs. Distributions are left
-        out; their ``.count`` and ``.sum`` are in.
+        out; their `.count` and `.sum` are in.
 
         Source: Amazon CloudWatch, "Specification: Embedded metric format" (version 0).
         """
@@ -68,10 +68,10 @@ class CloudWatch:
         return [self._line(at, dimensions, values) for dimensions, values in grouped.items()]
 
     def put(self, client: Any) -> int:
-        """Send metrics and distributions by ``PutMetricData``.
+        """Send metrics and distributions by `PutMetricData`.
 
         Args:
-            client: ``boto3.client("cloudwatch")``.
+            client: `boto3.client("cloudwatch")`.
 
         Returns:
             How many data were sent.

@@ -1,7 +1,7 @@
 """How Counterfit sees a model of ours.
 
-An Adapter (an :class:`~mlsecops.robustness.Endpoint` too) and sample inputs go in, an object with
-what Counterfit's ``CFTarget`` has comes out: its attacks ask ``predict`` and see nothing else.
+An Adapter (an `mlsecops.robustness.Endpoint` too) and sample inputs go in, an object with
+what Counterfit's `CFTarget` has comes out: its attacks ask `predict` and see nothing else.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ _IMAGE_AXES: Final = (2, 3)  # with and without channels
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Target:
-    """A target in Counterfit's shape; ``load`` has nothing to do, the model is there already.
+    """A target in Counterfit's shape; `load` has nothing to do, the model is there already.
 
     Attributes:
         target_name: What it is called.
-        data_type: ``"tabular"`` or ``"image"``.
+        data_type: `"tabular"` or `"image"`.
         endpoint: Where it answers, for Counterfit's reports.
         input_shape: Shape of one input.
         output_classes: Name of each class, in the order of the scores.
-        X: Sample inputs ``(n, *shape)``, which attacks start from.
-        classifier: ``"closed-box"``: attacks see scores and nothing else.
+        X: Sample inputs `(n, *shape)`, which attacks start from.
+        classifier: `"closed-box"`: attacks see scores and nothing else.
         queries: Inputs that were asked so far.
 
     Source:
-        Counterfit 1.1, ``CFTarget``.
+        Counterfit 1.1, `CFTarget`.
     """
 
     classifier: ClassVar[str] = "closed-box"
@@ -84,11 +84,11 @@ def target(
     """Make a Counterfit target of a model or Adapter.
 
     Args:
-        model: What :func:`~mlsecops.adapters.adapt` takes, or an Adapter.
-        x: Sample inputs ``(n, *shape)``.
+        model: What `mlsecops.adapters.adapt` takes, or an Adapter.
+        x: Sample inputs `(n, *shape)`.
         name: What to call the target.
         output_classes: Name of each class, in the order of the model's scores.
-        data_type: ``"tabular"`` or ``"image"``; by default an image where an input has two or three
+        data_type: `"tabular"` or `"image"`; by default an image where an input has two or three
             axes.
 
     Raises:

@@ -1,15 +1,15 @@
 """DVC's outputs under digests that can be trusted.
 
-DVC knows its outputs by MD5, for which other files can be made, and ``dvc checkout`` restores an
+DVC knows its outputs by MD5, for which other files can be made, and `dvc checkout` restores an
 edited cache file without a word. Here the pointer files only say which outputs there are;
-:func:`sign_outputs` signs the SHA-256 of every file of theirs in one bundle, which lives in git
-beside them, and :func:`verify_outputs` holds what was checked out or pulled against it.
+`sign_outputs` signs the SHA-256 of every file of theirs in one bundle, which lives in git
+beside them, and `verify_outputs` holds what was checked out or pulled against it.
 
-Limits: the bytes may change right after; load a model with ``SecureLoader``, and hash a data set
-again where the training reads it (``tracked``). Outputs outside the repository are refused, and
-folders that DVC fills with links (``cache.type symlink``).
+Limits: the bytes may change right after; load a model with `SecureLoader`, and hash a data set
+again where the training reads it (`tracked`). Outputs outside the repository are refused, and
+folders that DVC fills with links (`cache.type symlink`).
 
-Source: DVC 3, ``.dvc`` files and ``dvc.lock`` of schema 2.0.
+Source: DVC 3, `.dvc` files and `dvc.lock` of schema 2.0.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ _LONGEST: Final = 64 << 20
 
 
 def outputs(repository: str | os.PathLike[str]) -> tuple[str, ...]:
-    """What DVC keeps for a repository, by its ``.dvc`` files and ``dvc.lock``.
+    """What DVC keeps for a repository, by its `.dvc` files and `dvc.lock`.
 
     Args:
         repository: The repository's folder.
 
     Returns:
-        Paths relative to it, sorted, with ``/``.
+        Paths relative to it, sorted, with `/`.
 
     Raises:
         FormatRefused: A pointer file is none.
@@ -77,7 +77,7 @@ def outputs_manifest(repository: str | os.PathLike[str]) -> Manifest:
         UsageError: There is no output, or one is not checked out.
         UnsafeContent: One holds a link.
 
-    Besides, what :func:`outputs` raises.
+    Besides, what `outputs` raises.
     """
     root = Path(repository)
     entries: dict[str, Entry] = {}
@@ -103,12 +103,12 @@ def sign_outputs(
     Args:
         repository: The repository's folder.
         signer: Who vouches for them.
-        out: Where the bundle goes; by default ``dvc.sig`` in the repository, for git to keep.
+        out: Where the bundle goes; by default `dvc.sig` in the repository, for git to keep.
 
     Raises:
         UsageError: There is no output, or one is not checked out.
 
-    Besides, what :func:`outputs_manifest` raises.
+    Besides, what `outputs_manifest` raises.
     """
     place = Path(repository, BUNDLE) if out is None else Path(out)
     return sign_manifest(outputs_manifest(repository), signer).save(place)
@@ -125,14 +125,14 @@ def verify_outputs(
     Args:
         repository: The repository's folder.
         policy: Whom to trust.
-        bundle: The signature; by default ``dvc.sig`` in the repository.
+        bundle: The signature; by default `dvc.sig` in the repository.
 
     Raises:
         SignatureError: There is no bundle, or it does not hold.
         PolicyError: It holds, but not as the policy demands.
         DigestMismatch: A file or a whole output was added, removed or changed.
 
-    Besides, what :func:`outputs_manifest` raises.
+    Besides, what `outputs_manifest` raises.
     """
     place = Path(repository, BUNDLE) if bundle is None else Path(bundle)
     verifier = Verifier(policy)
@@ -169,12 +169,12 @@ def _read(place: Path) -> Mapping[str, Any]:
 
 
 def _tracked(place: Path, pointer: Mapping[str, Any]) -> Iterator[str]:
-    """Outputs of a ``.dvc`` file, relative to its folder."""
+    """Outputs of a `.dvc` file, relative to its folder."""
     yield from _paths(place, pointer.get("outs", ()), str(pointer.get("wdir", ".")))
 
 
 def _locked(place: Path, pointer: Mapping[str, Any]) -> Iterator[str]:
-    """Outputs of a ``dvc.lock``; where a stage works stands in the pipeline beside it."""
+    """Outputs of a `dvc.lock`; where a stage works stands in the pipeline beside it."""
     pipeline = place.with_name(_PIPELINE)
     stages = _mapping(place, pointer.get("stages", {}))
     described = _mapping(pipeline, _read(pipeline).get("stages", {})) if pipeline.exists() else {}

@@ -2,7 +2,7 @@
 
 `run_garak` starts garak as a process, `read_garak_report` reads the rows that it wrote; what comes
 out are figures as of our own campaigns, with Wilson's interval, for a
-:class:`~mlsecops.llm.FuzzGate`. garak is never imported, and its exit status, which is 0 whatever
+`mlsecops.llm.FuzzGate`. garak is never imported, and its exit status, which is 0 whatever
 it found, decides nothing.
 """
 
@@ -34,7 +34,7 @@ class GarakReport:
 
     Attributes:
         version: Of garak, as it says; "" if it does not.
-        figures: A class for each probe and detector, ``"probe/detector"``: successes are outputs
+        figures: A class for each probe and detector, `"probe/detector"`: successes are outputs
             that the detector counts as hits, errors those that it could not judge.
     """
 
@@ -62,10 +62,10 @@ def run_garak(
     """Run probes of garak against a target.
 
     Args:
-        program: The executable ``garak`` (0.13 or newer), or the Python of its environment.
-        target_type: garak's generator, such as ``"openai.OpenAICompatible"``.
+        program: The executable `garak` (0.13 or newer), or the Python of its environment.
+        target_type: garak's generator, such as `"openai.OpenAICompatible"`.
         target_name: The model.
-        probes: Probes or modules of them, such as ``"dan.Dan_11_0"`` or ``"encoding"``.
+        probes: Probes or modules of them, such as `"dan.Dan_11_0"` or `"encoding"`.
         out: Folder for its report and its log; a report there already is refused.
         seed: Of garak's random numbers.
         generations: Outputs for each prompt; garak's own number by default.
@@ -78,7 +78,7 @@ def run_garak(
             every probe that was asked for.
 
     Source:
-        garak 0.17.1, ``garak/cli.py`` and ``garak/command.py``.
+        garak 0.17.1, `garak/cli.py` and `garak/command.py`.
     """
     folder = Path(out).absolute()
     report = folder / _REPORT
@@ -106,14 +106,14 @@ def read_garak_report(path: str | os.PathLike[str]) -> GarakReport:
     """Read a report that garak wrote.
 
     Args:
-        path: ``….report.jsonl``.
+        path: `….report.jsonl`.
 
     Raises:
         UsageError: It cannot be read, is no report, holds no evaluation, contradicts itself, or is
             of a run that did not finish.
 
     Source:
-        garak's documentation, "Reporting"; garak 0.17.1, ``garak/evaluators/base.py``.
+        garak's documentation, "Reporting"; garak 0.17.1, `garak/evaluators/base.py`.
     """
     version, ended = "", False
     figures: dict[str, ClassFigure] = {}
@@ -151,7 +151,7 @@ def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _figure(row: Mapping[str, Any], path: object) -> ClassFigure:
-    """An evaluation: ``total`` until garak 0.13, ``total_evaluated`` and ``fails`` since."""
+    """An evaluation: `total` until garak 0.13, `total_evaluated` and `fails` since."""
     probe, detector = row.get("probe"), row.get("detector")
     passed, nones = row.get("passed"), row.get("nones", 0)
     total = row.get("total_evaluated", row.get("total"))

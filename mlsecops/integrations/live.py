@@ -1,7 +1,7 @@
 """What a monitor sees right now, as a page that draws itself anew: no Grafana, no Prometheus.
 
-a monitor → its snapshots of the last minutes → the page of ``reports``, at ``/``; the newest as
-JSON, at ``/snapshot.json``
+a monitor → its snapshots of the last minutes → the page of `reports`, at `/`; the newest as
+JSON, at `/snapshot.json`
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class LiveDashboard:
         url: Where it is.
 
     Args:
-        monitor: ``fn.monitor`` of a watched function.
+        monitor: `fn.monitor` of a watched function.
         host: Address to listen on.
         port: TCP port; 0 takes a free one.
         interval: Seconds between two snapshots, and after which the page draws itself anew.
-        references: Panel (``"confidence"``, ``"accuracy"``) → the baseline's value.
+        references: Panel (`"confidence"`, `"accuracy"`) → the baseline's value.
         now: Gives the time that stands below a snapshot.
 
     Raises:

@@ -1,16 +1,16 @@
 """MLflow's model registry, in which nothing is loaded that trusted signers do not vouch for.
 
-MLflow checks nothing when it loads: an edited artifact runs. :func:`publish` signs a logged model
+MLflow checks nothing when it loads: an edited artifact runs. `publish` signs a logged model
 under its registered name and version and keeps the bundle in the version's tags; after
-:func:`protect` every load by ``models:/`` (version, alias, stage or ``m-`` id) or ``runs:/``
+`protect` every load by `models:/` (version, alias, stage or `m-` id) or `runs:/`
 downloads the model once into a private folder, verifies it there, and gives MLflow that very
-folder. :func:`promote` and :func:`rollback` move an alias to versions that verify now.
+folder. `promote` and `rollback` move an alias to versions that verify now.
 
 Limits: the database may hide versions or move aliases, among versions that verify (a policy's floor
-bounds how far back). A load from a plain path or another scheme (``file:``, ``s3:``) passes by.
+bounds how far back). A load from a plain path or another scheme (`file:`, `s3:`) passes by.
 What is signed may be a pickle: who signs it vouches for its code.
 
-Source: MLflow 3 ``artifact_repository_registry`` and ``models_artifact_repo``.
+Source: MLflow 3 `artifact_repository_registry` and `models_artifact_repo`.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def publish(name: str, model_uri: str, *, signer: Signer) -> Published:
 
     Args:
         name: Name of the registered model; made if there is none.
-        model_uri: What ``log_model`` returned as ``model_uri`` (``models:/m-…``), ``runs:/…``, or a
-            folder that ``save_model`` wrote.
+        model_uri: What `log_model` returned as `model_uri` (`models:/m-…`), `runs:/…`, or a
+            folder that `save_model` wrote.
         signer: Who vouches for it.
 
     Raises:
@@ -117,12 +117,12 @@ def protect(policy: TrustPolicy) -> contextlib.AbstractContextManager[None]:
         policy: Whom to trust.
 
     Returns:
-        Used as ``with protect(policy):`` it ends with the block; else it lasts.
+        Used as `with protect(policy):` it ends with the block; else it lasts.
 
     Raises:
         MissingExtra: MLflow is not installed.
 
-    A load then raises what :func:`mlsecops.verify` raises; ``SignatureMissing`` where a version is
+    A load then raises what `mlsecops.verify` raises; `SignatureMissing` where a version is
     not signed.
     """
     table = _repositories()
@@ -146,7 +146,7 @@ def promote(name: str, version: int, alias: str, *, policy: TrustPolicy) -> Veri
     Args:
         name: Name of the registered model.
         version: Its number.
-        alias: The alias, ``"champion"`` say.
+        alias: The alias, `"champion"` say.
         policy: Whom to trust.
 
     Raises:
@@ -193,7 +193,7 @@ def rollback(name: str, alias: str, *, policy: TrustPolicy) -> int:
 
 
 class _Models:
-    """A repository of ``models:/`` whose downloads verify; all else is MLflow's own."""
+    """A repository of `models:/` whose downloads verify; all else is MLflow's own."""
 
     def __init__(self, own: Any, uri: str, policy: TrustPolicy) -> None:
         self._own, self._uri, self._policy = own, uri, policy
@@ -218,7 +218,7 @@ class _Models:
 
 
 class _Runs:
-    """A repository of ``runs:/`` that gives no model but verified ones."""
+    """A repository of `runs:/` that gives no model but verified ones."""
 
     def __init__(self, own: Any) -> None:
         self._own = own
@@ -274,7 +274,7 @@ def _require_signed(
 
 
 def _registered(uri: str) -> tuple[str, int]:
-    """Name and version under which a logged model (``models:/m-…``) is signed."""
+    """Name and version under which a logged model (`models:/m-…`) is signed."""
     identity = uri.removeprefix("models:/").partition("/")[0]
     said = _asked(lambda: _client().get_logged_model(identity)).tags.get(VERSION, "")
     name, _, number = said.rpartition("/")

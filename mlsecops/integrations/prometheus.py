@@ -1,7 +1,7 @@
 """How Prometheus reads every monitor of this process: no OpenTelemetry SDK is needed.
 
 monitors' Series → metric families, under the names that OpenTelemetry's exporter would give them →
-a page at ``/metrics``, or a collector in the registry of the service's own page
+a page at `/metrics`, or a collector in the registry of the service's own page
 
 One process, one page: with several worker processes behind a port, give each a port of its own, or
 let OpenTelemetry push.
@@ -20,7 +20,7 @@ __all__ = ["Exporter", "collector", "serve"]
 
 
 class _Collector:
-    """What ``prometheus_client`` asks for metrics."""
+    """What `prometheus_client` asks for metrics."""
 
     def collect(self) -> Iterator[Any]:
         """Every metric that has points, with help text and type."""
@@ -77,7 +77,7 @@ def serve(*, host: str = "127.0.0.1", port: int = 9464) -> Exporter:
 
     Raises:
         UsageError: Nobody can listen there.
-        MissingExtra: ``prometheus_client`` is not installed.
+        MissingExtra: `prometheus_client` is not installed.
 
     Source: OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility" (names).
     """
@@ -85,5 +85,5 @@ def serve(*, host: str = "127.0.0.1", port: int = 9464) -> Exporter:
 
 
 def collector() -> Any:
-    """A collector for a registry of ``prometheus_client`` that the service serves already."""
+    """A collector for a registry of `prometheus_client` that the service serves already."""
     return _Collector()

@@ -1,14 +1,14 @@
 """SageMaker's model packages, of which only those are approved that trusted signers vouch for.
 
-:func:`publish` signs an archive under its group's name, puts archive and bundle where nobody's put
+`publish` signs an archive under its group's name, puts archive and bundle where nobody's put
 replaces them (the key holds the digest; the put is conditional), and registers a package that waits
-for approval. :func:`approve` downloads both once more, verifies, and only then approves; a package
+for approval. `approve` downloads both once more, verifies, and only then approves; a package
 that does not verify is rejected.
 
 Limits: SageMaker itself checks nothing when it deploys: whoever may overwrite the bucket's objects
 may do so after the approval. Deny it there (Object Lock, or a bucket policy against overwriting).
 
-Source: SageMaker API, ``CreateModelPackage`` and ``UpdateModelPackage``; S3 conditional writes.
+Source: SageMaker API, `CreateModelPackage` and `UpdateModelPackage`; S3 conditional writes.
 """
 
 from __future__ import annotations
@@ -70,11 +70,11 @@ def publish(
 
     Args:
         group: Name of the model package group; made if there is none.
-        archive: The ``model.tar.gz``.
-        location: Where archives are kept, ``s3://bucket/prefix``.
+        archive: The `model.tar.gz`.
+        location: Where archives are kept, `s3://bucket/prefix`.
         image: Container image that serves the model.
         signer: Who vouches for it.
-        session: A ``boto3.Session``; the default one otherwise.
+        session: A `boto3.Session`; the default one otherwise.
 
     Raises:
         UsageError: The archive cannot be read, or the location is no S3 URL.
@@ -111,7 +111,7 @@ def approve(package: str, *, policy: TrustPolicy, session: Any = None) -> Verifi
     Args:
         package: Its ARN.
         policy: Whom to trust.
-        session: As for :func:`publish`.
+        session: As for `publish`.
 
     Raises:
         SignatureError: There is no bundle beside the archive, or it does not hold.

@@ -2,11 +2,11 @@
 
 A model's statement goes to Sigstore, which certifies a throw-away key for the identity and logs the
 signature; the bundle that comes back verifies against the identity and its issuer. All cryptography
-of certificates and logs is sigstore-python's (extra ``sigstore``); here the statement is built, and
+of certificates and logs is sigstore-python's (extra `sigstore`); here the statement is built, and
 after verification held against revocations, floors and the files.
 
 Limits: signing needs the network (certificate authority, transparency log) and an identity token;
-verification needs it once, to refresh Sigstore's trust roots, and then works with ``offline=True``
+verification needs it once, to refresh Sigstore's trust roots, and then works with `offline=True`
 from the local copy. The tests run without network: they cover the statement and its way back
 through a stand-in for Sigstore, every refusal, and what is said when Sigstore cannot be reached;
 they do not cover Sigstore's own service.
@@ -53,21 +53,21 @@ def sign_keyless(
 
     Args:
         path: The model.
-        identity_token: OpenID Connect token of the identity, with audience ``sigstore``.
-        out: Where the bundle goes; by default ``DIR/model.sig``, or ``FILE.sig`` beside a file.
+        identity_token: OpenID Connect token of the identity, with audience `sigstore`.
+        out: Where the bundle goes; by default `DIR/model.sig`, or `FILE.sig` beside a file.
         statements: Further statements about the model, covered by the same signature.
         algorithm: Digest algorithm of the files.
         ignore: Relative paths left out.
         version: Version of the model, for policies with a rollback floor.
         staging: Use Sigstore's staging instance, whose signatures nobody should trust.
-        context: A ``sigstore.sign.SigningContext`` of one's own instance.
+        context: A `sigstore.sign.SigningContext` of one's own instance.
 
     Returns:
         Where the bundle is.
 
     Raises:
         UsageError: The token is refused, Sigstore cannot be reached, or the model is unreadable.
-        MissingExtra: ``sigstore`` is not installed.
+        MissingExtra: `sigstore` is not installed.
     """
     place = bundle_path(path) if out is None else Path(out)
     manifest = hash_path(path, algorithm=algorithm, ignore=ignore_for(path, ignore, place))
@@ -96,21 +96,21 @@ def verify_keyless(
 
     Args:
         path: The model's folder or file.
-        bundle: Its bundle; by default ``DIR/model.sig``, or ``FILE.sig`` beside a file.
+        bundle: Its bundle; by default `DIR/model.sig`, or `FILE.sig` beside a file.
         identity: Who must have signed: an e-mail address or a workflow's URI, exactly.
         issuer: Who must have vouched for the identity: the OpenID Connect issuer's URL, exactly.
         policy: Revoked digests and rollback floor; its keys and roots play no part.
-        ignore_unsigned: As for ``mlsecops.verify``.
+        ignore_unsigned: As for `mlsecops.verify`.
         offline: Use the local copy of Sigstore's trust roots rather than refresh it.
         staging: Trust Sigstore's staging instance instead.
-        verifier: A ``sigstore.verify.Verifier`` of one's own instance.
+        verifier: A `sigstore.verify.Verifier` of one's own instance.
 
     Raises:
         SignatureError: There is no bundle, it does not hold, or another identity made it.
         PolicyError: The digest is revoked, or the version below its floor.
         DigestMismatch: A file was added, removed or changed.
         UsageError: Sigstore's trust roots cannot be had.
-        MissingExtra: ``sigstore`` is not installed.
+        MissingExtra: `sigstore` is not installed.
     """
     place = bundle_path(path) if bundle is None else Path(bundle)
     where = os.fspath(place)

@@ -71,8 +71,8 @@ def convert(
         limits: Ceilings of the file and of the result; the defaults otherwise.
 
     Raises:
-        UsageError: This system cannot confine a process, or ``out`` exists.
-        MissingExtra: A package of the ``sandbox`` extra is not installed.
+        UsageError: This system cannot confine a process, or `out` exists.
+        MissingExtra: A package of the `sandbox` extra is not installed.
         FormatRefused: The file is no pickle, or the child failed.
         LimitExceeded: The child took too long.
     """
@@ -101,7 +101,7 @@ def require_confinement() -> None:
 
     Raises:
         UsageError: The system has no Landlock or no memfd.
-        MissingExtra: A package of the ``sandbox`` extra is not installed.
+        MissingExtra: A package of the `sandbox` extra is not installed.
     """
     if sys.platform != "linux":
         raise UsageError("a pickle is converted on Linux only: no other system can confine it")

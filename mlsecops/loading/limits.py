@@ -15,7 +15,7 @@ class Limits:
 
     Attributes:
         file_bytes: Size of one file.
-        header_bytes: A header or configuration (safetensors header, ``config.json``, pickle of a
+        header_bytes: A header or configuration (safetensors header, `config.json`, pickle of a
             torch archive).
         tensors: Number of tensors, arrays or archive entries.
         opcodes: Pickle opcodes in one file.

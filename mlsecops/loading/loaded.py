@@ -16,8 +16,8 @@ class LoadedModel:
     """A model whose very bytes were verified, scanned and then read.
 
     Attributes:
-        model: The caller's model, filled (``into=``); the model itself (``.keras``); a mapping of
-            name to tensor or array (safetensors, state dicts, ``.npz``); an array (``.npy``).
+        model: The caller's model, filled (`into=`); the model itself (`.keras`); a mapping of
+            name to tensor or array (safetensors, state dicts, `.npz`); an array (`.npy`).
         adapter: View of the model, or None where there are only tensors.
         digest: Root digest of the signed model.
         verified: Who vouched for what.

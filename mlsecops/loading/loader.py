@@ -54,7 +54,7 @@ class _Checked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Wanted:
-    """What the caller of a load asks for; see :meth:`SecureLoader.load`."""
+    """What the caller of a load asks for; see `SecureLoader.load`."""
 
     file: str | None
     digest: Digest | None
@@ -70,10 +70,10 @@ class SecureLoader:
 
     Args:
         policy: Who may vouch for a model.
-        tier: How bytes are held between the check and the use. ``"sealed"`` copies them into
-            sealed memory; ``"pinned"`` leaves them where they are and makes the kernel hold
-            writers back, and tell. ``"pinned"`` becomes ``"sealed"`` where the file cannot be
-            leased, that ``"private-copy"`` where the system has no sealed memory; the result says.
+        tier: How bytes are held between the check and the use. `"sealed"` copies them into
+            sealed memory; `"pinned"` leaves them where they are and makes the kernel hold
+            writers back, and tell. `"pinned"` becomes `"sealed"` where the file cannot be
+            leased, that `"private-copy"` where the system has no sealed memory; the result says.
         allow_globals: Audited names that pickles and Keras configurations may use besides the
             built-in lists.
         limits: Ceilings; the defaults otherwise.
@@ -116,9 +116,9 @@ class SecureLoader:
         Args:
             path: The file or folder; in a folder, documentation and settings may lie beside the
                 model and are covered by the signature too.
-            framework: ``"torch"`` or ``"numpy"`` for safetensors; elsewhere the format's own.
+            framework: `"torch"` or `"numpy"` for safetensors; elsewhere the format's own.
             into: The caller's torch module or Keras model to fill; names and shapes must fit.
-            bundle: The signature; by default ``DIR/model.sig``, or ``FILE.sig`` beside a file.
+            bundle: The signature; by default `DIR/model.sig`, or `FILE.sig` beside a file.
             device: Where torch tensors go.
             digest: Root digest of the very model that is meant, as a registry's version has it;
                 another model is refused, whoever signed it.
@@ -157,10 +157,10 @@ class SecureLoader:
         take a path. The reader must be done with the path when the block ends.
 
         Args:
-            path: As for :meth:`load`.
-            bundle: As for :meth:`load`.
-            digest: As for :meth:`load`.
-            file: As for :meth:`load`.
+            path: As for `load`.
+            bundle: As for `load`.
+            digest: As for `load`.
+            file: As for `load`.
 
         Yields:
             The path to read, which leads to the bytes that were checked and to nothing else.
@@ -169,7 +169,7 @@ class SecureLoader:
             ChangedDuringLoad: Somebody changed a file meanwhile, or asked to (pinned tier); this
                 may come at the end of the block, and then what was read is not to be used.
 
-        Besides, what :meth:`load` raises before it decodes.
+        Besides, what `load` raises before it decodes.
         """
         wanted = _Wanted(file=file, digest=digest, path=True)
         place = bundle_path(path) if bundle is None else Path(bundle)

@@ -33,7 +33,7 @@ def unpacked(source: Source, found: Format, *, limits: Limits) -> Iterator[Path]
 
     Args:
         source: The archive.
-        found: ``zip``, ``tar`` or ``compressed``.
+        found: `zip`, `tar` or `compressed`.
         limits: Ceilings of count and ratio.
 
     Raises:

@@ -72,7 +72,7 @@ class Watch:
 
     Args:
         loaded: The model.
-        policy: Gives the policy of the moment, such as ``lambda: TrustPolicy.load("trust.toml")``.
+        policy: Gives the policy of the moment, such as `lambda: TrustPolicy.load("trust.toml")`.
         isolation: Who knows which digests are isolated (a registry).
         interval: Seconds between checks, > 0.
         notify: Called with the error when the model becomes unusable; what it raises is ignored.

@@ -81,7 +81,7 @@ def scan(
     Args:
         path: A regular file or a folder; a symlink given here is followed, none inside is.
         allow_globals: Audited names that pickles and Keras configurations may use besides the
-            built-in lists: ``"module.Class"``.
+            built-in lists: `"module.Class"`.
         limits: Ceilings; the defaults otherwise.
 
     Returns:
@@ -252,7 +252,7 @@ def _told(finding: Finding) -> tuple[str, str, str]:
 def _examine_packed(
     source: Source, found: Format, allow: Collection[str], limits: Limits, nested: int
 ) -> Examination:
-    """Scan what an archive holds; places are told as ``archive!/entry``."""
+    """Scan what an archive holds; places are told as `archive!/entry`."""
     if nested >= MOST_NESTED:
         why = f"{nested} archives deep; unpack it and scan what it holds"
         return Examination(unchecked=(Unchecked(what=source.name, why=why),))

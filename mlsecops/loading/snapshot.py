@@ -1,7 +1,7 @@
 """Which bytes are meant: files held so that nobody changes them between the check and the use.
 
 Paths come in; a Snapshot goes out, each file hashed while it was taken, and each path in it leads
-to those very bytes. How they are held is the business of ``tiers``.
+to those very bytes. How they are held is the business of `tiers`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Source:
 
     Attributes:
         name: Name for messages, and for what its extension claims.
-        path: Where to open them (``/proc/self/fd/N`` for bytes in memory).
+        path: Where to open them (`/proc/self/fd/N` for bytes in memory).
         size: How many there are.
         memory: The same bytes in memory of our own, where they were read into it.
     """
@@ -124,8 +124,8 @@ def snapshot(
 
     Args:
         files: Name → path of a regular file; a symlink is refused.
-        tier: ``"sealed"`` or ``"pinned"``, which fall back to the next tier where the system or
-            the file does not allow them, or ``"private-copy"``.
+        tier: `"sealed"` or `"pinned"`, which fall back to the next tier where the system or
+            the file does not allow them, or `"private-copy"`.
         algorithm: Digest algorithm.
         limits: Ceiling of each size.
         keep: Whether tensors are made of the bytes here, and may stay where they were read to.

@@ -1,8 +1,8 @@
 """How one file's bytes are held: where nobody can change them, or where nobody can unnoticed.
 
-``sealed`` copies into an anonymous file in memory that the kernel refuses to write, grow or shrink
-ever again. ``pinned`` copies nothing: a read lease makes the kernel hold writers back, and tell. A
-``private-copy`` is a file of our own. The first two fall back to the next where the system or the
+`sealed` copies into an anonymous file in memory that the kernel refuses to write, grow or shrink
+ever again. `pinned` copies nothing: a read lease makes the kernel hold writers back, and tell. A
+`private-copy` is a file of our own. The first two fall back to the next where the system or the
 file has no such thing, and the result says so. Bytes are hashed while they are taken.
 """
 

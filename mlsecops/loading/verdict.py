@@ -78,7 +78,7 @@ class Verdict:
 
     Attributes:
         path: What was scanned.
-        format: Its format by content (``"folder"`` for a folder).
+        format: Its format by content (`"folder"` for a folder).
         findings: What was found.
         unchecked: What was not looked into; never to be read as clean.
     """
@@ -109,7 +109,7 @@ class Verdict:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, as one of ``verdicts`` in ``mlsecops.scan/1``."""
+        """Plain values for JSON, as one of `verdicts` in `mlsecops.scan/1`."""
         return {
             "path": self.path,
             "format": self.format,

@@ -1,14 +1,14 @@
 """What happens in live traffic: guards before the model, detectors behind it, alerts from rules.
 
-The caller's thread runs the guards and leaves one event in a ring (``monitored``, ``kinds``,
-``recorder``, ``guards``, ``quotas``, ``ring``). A background thread drains it (``worker``), turns
-events into tables (``batching``, ``traffic``), compares them with the baseline (``watch`` over
-``baseline``, ``drift``, ``anomalies``, ``profile``, ``sketch``, ``changes``), asks further
-detectors (``extraction`` over ``evidence``, ``trails``, ``sharing`` and ``resemblance``; ``prada``;
-``features``) and matches late labels (``performance``, ``accuracy``); ``calibration`` and
-``losses`` say what to expect before there are any. All of them give readings; ``alerting`` turns
-readings into alerts by ``rules``, and ``sinks`` deliver them. Counts leave the process through
-``instruments``, under the names of the one table in ``telemetry``. ``outputs`` makes
+The caller's thread runs the guards and leaves one event in a ring (`monitored`, `kinds`,
+`recorder`, `guards`, `quotas`, `ring`). A background thread drains it (`worker`), turns
+events into tables (`batching`, `traffic`), compares them with the baseline (`watch` over
+`baseline`, `drift`, `anomalies`, `profile`, `sketch`, `changes`), asks further
+detectors (`extraction` over `evidence`, `trails`, `sharing` and `resemblance`; `prada`;
+`features`) and matches late labels (`performance`, `accuracy`); `calibration` and
+`losses` say what to expect before there are any. All of them give readings; `alerting` turns
+readings into alerts by `rules`, and `sinks` deliver them. Counts leave the process through
+`instruments`, under the names of the one table in `telemetry`. `outputs` makes
 answers tell less to whoever would copy the model.
 """
 

@@ -50,7 +50,7 @@ class AccuracyChange:
     """How accuracy changed.
 
     Attributes:
-        kind: ``"sudden"``, or ``"slow"`` over two hundred labels or more.
+        kind: `"sudden"`, or `"slow"` over two hundred labels or more.
         before: Accuracy before it began.
         after: Accuracy now.
         labels: Labels that arrived since it began.
@@ -95,7 +95,7 @@ class Accuracy:
             now: Unix time in seconds.
 
         Returns:
-            Whether accuracy has changed; then ``change`` says how.
+            Whether accuracy has changed; then `change` says how.
         """
         changed = False
         for hit in hits:
@@ -123,7 +123,7 @@ def describe(hits: Floats, now: float) -> AccuracyChange:
     """Explain a change by a step or by a ramp that still goes on.
 
     Args:
-        hits: ``(n,)`` right (1) and wrong (0) answers, oldest first, n ≥ 50.
+        hits: `(n,)` right (1) and wrong (0) answers, oldest first, n ≥ 50.
         now: Unix time in seconds.
     """
     count = len(hits) // _BLOCK
@@ -145,7 +145,7 @@ def describe(hits: Floats, now: float) -> AccuracyChange:
 
 
 def _fit(blocks: Floats, shapes: Floats) -> tuple[float, float, float, int]:
-    """Square error, level, height and place of the shape ``(s, n)`` that explains blocks best."""
+    """Square error, level, height and place of the shape `(s, n)` that explains blocks best."""
     centred = shapes - shapes.mean(axis=1, keepdims=True)
     deviation = blocks - blocks.mean()
     squares = np.square(centred).sum(axis=1)

@@ -38,7 +38,7 @@ class Watch:
     """Rolling comparison with a baseline; without one, only what needs none.
 
     The rolling test looks many times, so it asks for stronger evidence (alpha 0.0001, distance of
-    at least 0.1) than ``Baseline.drift`` asked once.
+    at least 0.1) than `Baseline.drift` asked once.
 
     Args:
         baseline: Normal, or None.

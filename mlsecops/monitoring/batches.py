@@ -64,7 +64,7 @@ class Table:
 
     Attributes:
         traffic: What detectors see.
-        classes: ``(n,)`` predicted classes.
+        classes: `(n,)` predicted classes.
     """
 
     traffic: Observed
@@ -103,7 +103,7 @@ def stacked(run: Sequence[Event | Label], baseline: Baseline | None) -> Table | 
     """A run as a table, or None if its calls must be read one by one.
 
     Args:
-        run: Of :func:`alike`.
+        run: Of `alike`.
         baseline: Says what one input looks like.
     """
     if len(run) < 2 or _look(run[0]) is None:  # noqa: PLR2004 - one is no run

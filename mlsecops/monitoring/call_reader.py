@@ -27,9 +27,9 @@ class Answer:
     """One call as rows.
 
     Attributes:
-        rows: ``(n, d)`` inputs; ``(n, 0)`` if they are not known.
-        probabilities: ``(n, k)``, or None if the result is no probabilities.
-        classes: ``(n,)`` predicted classes, or None if they are not known.
+        rows: `(n, d)` inputs; `(n, 0)` if they are not known.
+        probabilities: `(n, k)`, or None if the result is no probabilities.
+        classes: `(n,)` predicted classes, or None if they are not known.
         client: Who called.
         at: Unix time in seconds.
     """
@@ -94,7 +94,7 @@ class Reader:
 
 
 def as_probabilities(result: Any) -> Floats | None:
-    """A result as ``(n, k)`` probabilities, or None if it is something else."""
+    """A result as `(n, k)` probabilities, or None if it is something else."""
     if not hasattr(result, "__array__") and not isinstance(result, (list, tuple)):
         return None
     values = _numbers(result)

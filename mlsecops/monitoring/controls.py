@@ -18,8 +18,8 @@ def controls_of(
     """Names of the controls that are configured.
 
     Args:
-        guards: Guards; those with a ``control`` name count.
-        detectors: Detectors; those with a ``control`` name count.
+        guards: Guards; those with a `control` name count.
+        detectors: Detectors; those with a `control` name count.
         baseline: Normal traffic, or None.
         labels: What gives the request id under which labels arrive, or None.
     """

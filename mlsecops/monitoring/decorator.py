@@ -1,6 +1,6 @@
 """The decorator: guards before the call, one append after it, and nothing else in between.
 
-Code that cannot be decorated uses a context of the same: ``with watching.call(x) as call``.
+Code that cannot be decorated uses a context of the same: `with watching.call(x) as call`.
 """
 
 from __future__ import annotations
@@ -94,29 +94,29 @@ def monitored(
     The function keeps its kind, signature, result, exceptions and context. Guards run on the
     caller's thread and may refuse; the rest happens in the background, and what fails there is
     swallowed and counted. Inputs and answers wait as copies in the ring; afterwards only counts
-    and sketches remain, unless ``capture`` asks for more.
+    and sketches remain, unless `capture` asks for more.
 
     Args:
-        name: Value of the ``monitor`` attribute in every metric and alert.
+        name: Value of the `monitor` attribute in every metric and alert.
         baseline: Normal traffic; with it, drift, anomalies and confidence are judged.
         client: Takes the call's arguments, gives who calls.
         request_id: Takes the call's arguments, gives the id under which a label may arrive, or a
             list with an id for each row.
-        inputs: Takes the call's arguments, gives the model's input: ``(d,)`` or ``(n, …)``; by
-            default the first argument that is not ``self`` or ``cls``.
-        probabilities: Takes the result (what a generator returns), gives ``(k,)`` or ``(n, k)``;
+        inputs: Takes the call's arguments, gives the model's input: `(d,)` or `(n, …)`; by
+            default the first argument that is not `self` or `cls`.
+        probabilities: Takes the result (what a generator returns), gives `(k,)` or `(n, k)`;
             by default the result itself, if it is that.
         guards: May refuse a call, in this order.
         fallback: Takes the refusal and gives what a refused call answers (of a generator:
             the items it yields); by default the refusal is raised.
         detectors: Detectors besides those that the baseline brings.
-        rules: When to raise an alert; ``DEFAULT_RULES`` by default.
+        rules: When to raise an alert; `DEFAULT_RULES` by default.
         sinks: Callables that are told of each alert, off the caller's thread.
         capacity: Most calls that may wait; more are dropped, counted and alerted.
         window: Which rows count as recent, by number and by age; the last 256 by default.
         content: Whether inputs and answers are looked at; without, only counts, durations,
             refusals and clients' rates are known, and nothing of a call is copied.
-        capture: How many of the newest calls are kept as they were (``monitor.captured``).
+        capture: How many of the newest calls are kept as they were (`monitor.captured`).
         redact: Takes what is about to be kept and gives what may be kept of it, or None.
         spans: Share of the calls that become OpenTelemetry spans, 0 to 1.
         digest: The model's digest, for alerts.
@@ -165,7 +165,7 @@ def monitored(
 
 
 class Watching:
-    """What ``monitored`` gives: a decorator, and a context for code that cannot be decorated.
+    """What `monitored` gives: a decorator, and a context for code that cannot be decorated.
 
     Args:
         recorder: Makes what records the calls of one function.
@@ -202,7 +202,7 @@ class Watching:
 
     @property
     def monitor(self) -> Monitor:
-        """The monitor of the calls that ``call`` watches."""
+        """The monitor of the calls that `call` watches."""
         return self._recorder.monitor
 
     @property
@@ -225,7 +225,7 @@ class Watching:
 
 
 class WatchedCall:
-    """One call of the model in code that cannot be decorated; good for one ``with``.
+    """One call of the model in code that cannot be decorated; good for one `with`.
 
     Attributes:
         result: What the model answered; set it inside the context.

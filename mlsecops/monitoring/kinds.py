@@ -35,7 +35,7 @@ def watch(function: Function, recorder: Recorder, fallback: Fallback | None) -> 
 
 
 def _branch(function: Function) -> Callable[[Function, Recorder, Fallback], Function]:
-    """What watches that kind of callable; an instance is of the kind of its ``__call__``."""
+    """What watches that kind of callable; an instance is of the kind of its `__call__`."""
     plain = inspect.isroutine(function) or isinstance(function, (functools.partial, type))
     called = function if plain else type(function).__call__
     if inspect.isasyncgenfunction(called):

@@ -110,21 +110,21 @@ class MonitorState:
 
 
 class Monitor:
-    """State and control of one monitored function (``fn.monitor``).
+    """State and control of one monitored function (`fn.monitor`).
 
-    Made by ``monitored``. It lives until ``close`` is called or the process ends.
+    Made by `monitored`. It lives until `close` is called or the process ends.
 
     Args:
-        name: Value of the ``monitor`` attribute in every metric and alert.
+        name: Value of the `monitor` attribute in every metric and alert.
         baseline: Normal, or None.
         reader: Turns events into tables.
         detectors: Detectors besides those that the baseline brings.
         rules: When to raise an alert.
         sinks: Who is told.
         capacity: Most calls that may wait for the worker.
-        digest: ``"sha256:<hex>"`` of the model, or None.
+        digest: `"sha256:<hex>"` of the model, or None.
         clock: Unix time in seconds.
-        controls: Names of the controls that watch the function → ``"guard"`` or ``"detector"``.
+        controls: Names of the controls that watch the function → `"guard"` or `"detector"`.
         captures: Where calls are kept as they were; by default none are.
         window: What counts as recent; 256 rows by default.
     """
@@ -214,7 +214,7 @@ class Monitor:
 
     @property
     def captured(self) -> tuple[Captured, ...]:
-        """The newest calls as they were, oldest first; empty unless ``capture`` asked for them."""
+        """The newest calls as they were, oldest first; empty unless `capture` asked for them."""
         return self._captures.kept
 
     def _counted(self, metric: Metric) -> dict[str, int]:
@@ -256,7 +256,7 @@ class Monitor:
         """Say what the right answer was.
 
         Args:
-            request_id: What ``request_id`` gave for the call, or for the row.
+            request_id: What `request_id` gave for the call, or for the row.
             label: True class, or one for each row of the request.
         """
         arrived = Label(bounded(str(request_id)), label, self._clock())

@@ -19,7 +19,7 @@ class Event(NamedTuple):
     Attributes:
         at: Unix time in seconds when it ended.
         seconds: Duration.
-        outcome: ``"ok"``, ``"error"`` or ``"refused"``.
+        outcome: `"ok"`, `"error"` or `"refused"`.
         error: Name of the exception's type, or "".
         client: Who called, or None.
         request_id: Id of the request, ids of its rows, or None.
@@ -98,7 +98,7 @@ class Ring:
 
         Args:
             event: What happened.
-            size: Bytes that it holds (:func:`held_bytes`).
+            size: Bytes that it holds (`held_bytes`).
         """
         with self._lock:
             self.calls += 1
@@ -138,5 +138,5 @@ class Ring:
         self._lock.acquire()
 
     def release(self) -> None:
-        """Let everyone in again after ``hold``."""
+        """Let everyone in again after `hold`."""
         self._lock.release()

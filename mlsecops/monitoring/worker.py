@@ -64,7 +64,7 @@ class Worker:
             self._served.discard(monitor)
 
     def wake(self) -> None:
-        """Start the thread, or wake it; callers do this when they see ``asleep``."""
+        """Start the thread, or wake it; callers do this when they see `asleep`."""
         with self._lock:
             self.asleep = False
             self._wake.set()
@@ -129,7 +129,7 @@ class Worker:
 
 
 def _finish_with_the_process(worker: Worker) -> None:
-    """Drain at the end of a multiprocessing child too, which skips ``atexit``."""
+    """Drain at the end of a multiprocessing child too, which skips `atexit`."""
     loaded = sys.modules.get("multiprocessing.process")
     if loaded is not None and loaded.parent_process() is not None:
         sys.modules["multiprocessing.util"].Finalize(None, worker.finish, exitpriority=100)

@@ -46,8 +46,8 @@ def detect_poisoning(
 
     Args:
         model_or_adapter: The model trained on the data, or its Adapter; left as it was.
-        x: The training inputs ``(n, *shape)``, as the model takes them.
-        y: The training labels ``(n,)``.
+        x: The training inputs `(n, *shape)`, as the model takes them.
+        y: The training labels `(n,)`.
         seed: Seed of folds and samples.
         executor: Where blocks of rows are worked on; the report is the same wherever that is.
 
@@ -80,7 +80,7 @@ def detect_poisoning(
 
 
 def _features(model_or_adapter: Any, x: Any) -> NDArray[np.float32]:
-    """Centred penultimate activations ``(n, d)`` on one common scale."""
+    """Centred penultimate activations `(n, d)` on one common scale."""
     adapter = adapt(model_or_adapter)
     raw = in_batches(lambda part: adapter.features(np.asarray(part, np.float32)), np.asarray(x))
     flat = raw.reshape(len(raw), -1)

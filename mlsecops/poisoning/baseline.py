@@ -58,7 +58,7 @@ class DatasetBaseline:
     def of(
         cls, x: Any, y: NDArray[np.int64], *, duplicate_rate: float, disagreement_rate: float
     ) -> DatasetBaseline:
-        """The shape of inputs ``(n, *shape)``, in their own units, and labels ``(n,)``."""
+        """The shape of inputs `(n, *shape)`, in their own units, and labels `(n,)`."""
         low, labels = _grouped(x), np.unique(y).tolist()
         return cls(
             n=len(y),
@@ -156,7 +156,7 @@ class DatasetBaseline:
 
 
 def _grouped(x: Any) -> NDArray[np.float64]:
-    """Means of neighbouring columns ``(n, at most 64)``."""
+    """Means of neighbouring columns `(n, at most 64)`."""
     flat = np.asarray(x).reshape(len(x), -1)
     parts = np.array_split(np.arange(flat.shape[1]), min(_GROUPS, flat.shape[1]))
     return np.stack([flat[:, p[0] : p[-1] + 1].mean(axis=1, dtype=float) for p in parts], axis=1)

@@ -47,7 +47,7 @@ def near_rows(flat: Rows, *, seed: int) -> list[tuple[int, int]]:
     """Pairs of rows that differ little, but differ.
 
     Args:
-        flat: Inputs ``(n, d)`` on ``[0, 1]``.
+        flat: Inputs `(n, d)` on `[0, 1]`.
         seed: Seed of the directions.
     """
     reach = _NEAR * flat.shape[1] ** 0.5

@@ -1,6 +1,6 @@
-"""The rows of a data set as detectors want them: flat, on ``[0, 1]``, some at a time.
+"""The rows of a data set as detectors want them: flat, on `[0, 1]`, some at a time.
 
-An array in memory is converted at once. A file that is mapped into memory (``numpy.memmap``) stays
+An array in memory is converted at once. A file that is mapped into memory (`numpy.memmap`) stays
 where it is, and only the rows that are asked for are read and converted; each detector asks for a
 block at a time, so that both give the same report.
 """
@@ -25,11 +25,11 @@ _SAMPLE: Final = 8192  # rows that are enough to see what a side is like
 
 
 class Rows(Protocol):
-    """An array ``(n, d)``, or what reads its rows from elsewhere."""
+    """An array `(n, d)`, or what reads its rows from elsewhere."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """``(n, d)``."""
+        """`(n, d)`."""
 
     def __len__(self) -> int: ...
 
@@ -62,7 +62,7 @@ def scaled(inputs: NDArray[Any], *, stored: bool) -> Rows:
     """Rows with an image's values on one common scale, a table's columns each on their own.
 
     Args:
-        inputs: Inputs ``(n, *shape)``.
+        inputs: Inputs `(n, *shape)`.
         stored: Whether they stay where they are, instead of being converted at once.
 
     Raises:
@@ -97,12 +97,12 @@ def every(count: int) -> list[NDArray[np.int64]]:
 
 
 def some(rows: NDArray[np.int64], *, most: int | None = None) -> NDArray[np.int64]:
-    """Enough of the rows (``most``, or what is enough of a side), evenly spread over them."""
+    """Enough of the rows (`most`, or what is enough of a side), evenly spread over them."""
     return rows[:: max(1, -(-len(rows) // (most or _SAMPLE)))]
 
 
 def mean_of(x: Rows, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Mean of some rows ``(d,)``."""
+    """Mean of some rows `(d,)`."""
     total = sum(x[block].sum(axis=0, dtype=np.float64) for block in cut(rows))
     mean: NDArray[np.float32] = np.asarray(total / len(rows), dtype=np.float32)
     return mean

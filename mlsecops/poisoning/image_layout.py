@@ -15,7 +15,7 @@ _WINDOWS: Final = ((1, 1), (2, 2), (3, 3), (5, 5), (7, 7), (1, 7), (7, 1))
 
 
 def image_axes(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
-    """Height, width and channels of ``(h, w)``, ``(h, w, c)`` or ``(c, h, w)``; else None.
+    """Height, width and channels of `(h, w)`, `(h, w, c)` or `(c, h, w)`; else None.
 
     A flat input of a square number of values is taken as a grey image, which costs a search in
     vain where it is none.
@@ -35,7 +35,7 @@ def _channels_first(shape: tuple[int, ...]) -> bool:
 
 
 def around(shape: tuple[int, ...]) -> NDArray[np.int64] | None:
-    """Columns of the four values around each one ``(d, 4)``; None where inputs are no images.
+    """Columns of the four values around each one `(d, 4)`; None where inputs are no images.
 
     Args:
         shape: Shape of one input.
@@ -52,7 +52,7 @@ def around(shape: tuple[int, ...]) -> NDArray[np.int64] | None:
 
 
 def _grid(shape: tuple[int, ...], axes: tuple[int, int, int]) -> NDArray[np.int64]:
-    """The column of each value ``(c, h, w)``."""
+    """The column of each value `(c, h, w)`."""
     columns = np.arange(axes[0] * axes[1] * axes[2])
     if _channels_first(shape):
         return columns.reshape(axes[2], *axes[:2])
@@ -60,7 +60,7 @@ def _grid(shape: tuple[int, ...], axes: tuple[int, int, int]) -> NDArray[np.int6
 
 
 def windows(shape: tuple[int, ...]) -> list[NDArray[np.int64]]:
-    """Columns that a pattern may be confined to, ``(windows, columns)`` for each size.
+    """Columns that a pattern may be confined to, `(windows, columns)` for each size.
 
     In images these are small windows in all places and channels; in tables each column is one.
 
@@ -82,7 +82,7 @@ def windows(shape: tuple[int, ...]) -> list[NDArray[np.int64]]:
 def contrast(
     x: NDArray[np.float32], columns: NDArray[np.int64], near: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Some columns less the mean of the four around them ``(n, columns)``."""
+    """Some columns less the mean of the four around them `(n, columns)`."""
     total = sum(x[:, side] for side in near[columns].T)
     stands: NDArray[np.float32] = x[:, columns] - total / np.float32(4)
     return stands
@@ -91,14 +91,14 @@ def contrast(
 def steps(
     x: NDArray[np.float32], columns: NDArray[np.int64], near: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """How far some columns are from the values below and to the right ``(n, columns)``."""
+    """How far some columns are from the values below and to the right `(n, columns)`."""
     here, (_, below, _, right) = x[:, columns], near[columns].T
     apart: NDArray[np.float32] = np.abs(here - x[:, below]) + np.abs(here - x[:, right])
     return apart
 
 
 def planes(image: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    """One input as ``(h, w, c)``; None where it is no image."""
+    """One input as `(h, w, c)`; None where it is no image."""
     axes = image_axes(image.shape)
     if axes is None:
         return None

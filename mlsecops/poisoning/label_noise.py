@@ -34,9 +34,9 @@ def label_suspects(
     """Rows whose label a cross-validated model and the nearest rows both contradict.
 
     Args:
-        x: Scaled inputs ``(n, d)``.
-        y: Labels ``(n,)``, in ``[0, k)``.
-        agree: Share of each row's nearest rows that have its label ``(n,)``.
+        x: Scaled inputs `(n, d)`.
+        y: Labels `(n,)`, in `[0, k)`.
+        agree: Share of each row's nearest rows that have its label `(n,)`.
         seed: Seed of the folds.
 
     Source:
@@ -62,7 +62,7 @@ def label_suspects(
 
 
 def _out_of_fold(x: Rows, y: NDArray[np.int64], *, seed: int) -> NDArray[Any]:
-    """Class probabilities ``(n, k)`` of each row from a model that did not see it."""
+    """Class probabilities `(n, k)` of each row from a model that did not see it."""
     linear, selection = require("sklearn.linear_model"), require("sklearn.model_selection")
     probabilities = np.zeros((len(x), int(y.max()) + 1))
     splitter = selection.KFold(n_splits=_FOLDS, shuffle=True, random_state=seed)
@@ -88,8 +88,8 @@ def outlier_suspects(x: Rows, y: NDArray[np.int64]) -> list[Suspect]:
     means the same for every class and scale.
 
     Args:
-        x: Scaled inputs ``(n, d)``.
-        y: Labels ``(n,)``.
+        x: Scaled inputs `(n, d)`.
+        y: Labels `(n,)`.
     """
     suspects = []
     for label in np.unique(y):

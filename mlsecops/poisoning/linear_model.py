@@ -31,16 +31,16 @@ def told_linearly(
     windows: Sequence[NDArray[np.int64]] = (),
     executor: Executor | None = None,
 ) -> list[NDArray[np.float32]]:
-    """Ridge regression of "contradicted under this label" ``(n, k)``, of rows it did not see.
+    """Ridge regression of "contradicted under this label" `(n, k)`, of rows it did not see.
 
     Given windows, there is a second one, which may look for a label's cause in one window alone.
 
     Args:
-        features: What a cause may be linear in ``(n, d)``.
-        y: Labels ``(n,)``, in ``[0, k)``.
-        contradicted: Whether a row's content contradicts its label ``(n,)``.
+        features: What a cause may be linear in `(n, d)`.
+        y: Labels `(n,)`, in `[0, k)`.
+        contradicted: Whether a row's content contradicts its label `(n,)`.
         seed: Seed of the folds.
-        windows: Columns of each window ``(windows, columns)``, an array for each size.
+        windows: Columns of each window `(windows, columns)`, an array for each size.
         executor: Where blocks of rows are worked on.
     """
     target = np.zeros((len(y), int(y.max()) + 1), dtype=np.float32)
@@ -72,15 +72,15 @@ def _in_a_window(
     counts: NDArray[Any],
     windows: Sequence[NDArray[np.int64]],
 ) -> NDArray[Any]:
-    """Weights ``(d, k)`` if a label's rows differ in one window alone, for each label's best one.
+    """Weights `(d, k)` if a label's rows differ in one window alone, for each label's best one.
 
     The other columns then only say what would be in the window without a cause.
 
     Args:
-        precision: Inverse of the columns' covariance ``(d, d)``.
-        weights: Weights ``(d, k)`` if they may differ in every column.
-        counts: What makes a squared distance of a label's rows one of chi-squared ``(k,)``.
-        windows: Columns of each window ``(windows, columns)``, an array for each size.
+        precision: Inverse of the columns' covariance `(d, d)`.
+        weights: Weights `(d, k)` if they may differ in every column.
+        counts: What makes a squared distance of a label's rows one of chi-squared `(k,)`.
+        windows: Columns of each window `(windows, columns)`, an array for each size.
     """
     found = np.zeros_like(weights)
     best = np.full(len(counts), -np.inf)
@@ -126,10 +126,10 @@ def told_apart(
     *,
     seed: int,
 ) -> NDArray[np.float32]:
-    """Ridge regression of "is one of these" ``(n,)``, of rows it did not see.
+    """Ridge regression of "is one of these" `(n,)`, of rows it did not see.
 
     Args:
-        features: Features ``(n, f)``.
+        features: Features `(n, f)`.
         learnt: Rows to learn from.
         truth: Whether each of them is one.
         seed: Seed of the folds.

@@ -33,11 +33,11 @@ _BANK: Final = 8192  # rows that neighbours are looked for among; the cost is li
 def agreement(
     x: Rows, y: NDArray[np.int64], *, seed: int, executor: Executor | None = None
 ) -> NDArray[np.float32]:
-    """Share of each row's nearest rows that have its label ``(n,)``, in ``[0, 1]``.
+    """Share of each row's nearest rows that have its label `(n,)`, in `[0, 1]`.
 
     Args:
-        x: Flattened inputs ``(n, d)``.
-        y: Labels ``(n,)``.
+        x: Flattened inputs `(n, d)`.
+        y: Labels `(n,)`.
         seed: Seed of the choice of rows to look among, where there are more than 8,192.
         executor: Where blocks of rows are worked on.
     """
@@ -60,7 +60,7 @@ def agreement(
 
 
 def leading(scatter: NDArray[Any], *, most: int, kept: float) -> NDArray[np.float64]:
-    """The few directions ``(d, p)`` that hold a share of the variance, the first the greatest."""
+    """The few directions `(d, p)` that hold a share of the variance, the first the greatest."""
     values, vectors = np.linalg.eigh(scatter)
     held = np.cumsum(values[::-1]) / max(float(values.sum()), 1e-12)
     count = min(most, int(np.searchsorted(held, kept)) + 1, len(values))

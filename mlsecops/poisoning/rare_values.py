@@ -28,12 +28,12 @@ _CELLS: Final = 256  # pairs of place and value, the most telling
 def shared_values(
     x: Rows, y: NDArray[np.int64], contradicted: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
-    """How much each row has of the values that its label's contradicted rows share ``(n, k)``.
+    """How much each row has of the values that its label's contradicted rows share `(n, k)`.
 
     Args:
-        x: Flattened inputs ``(n, d)`` on ``[0, 1]``.
-        y: Labels ``(n,)``, in ``[0, k)``.
-        contradicted: Whether a row's content contradicts its label ``(n,)``.
+        x: Flattened inputs `(n, d)` on `[0, 1]`.
+        y: Labels `(n,)`, in `[0, k)`.
+        contradicted: Whether a row's content contradicts its label `(n,)`.
     """
     labels = np.unique(y).tolist()
     everywhere = _counts(x, np.arange(len(y)))
@@ -59,7 +59,7 @@ def _levels(part: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _counts(x: Rows, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many of the rows have each value at each place ``(d, levels)``."""
+    """How many of the rows have each value at each place `(d, levels)`."""
     width = x.shape[1]
     total = np.zeros(width * _LEVELS, dtype=np.int64)
     places = np.arange(width) * _LEVELS

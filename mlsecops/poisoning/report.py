@@ -34,9 +34,9 @@ class Suspect:
 
     Attributes:
         index: Row in the data set.
-        score: Strength of the strongest evidence, in ``[0, 1]``; comparable within a kind.
-        kind: ``"label-noise"``, ``"trigger"``, ``"activation-cluster"``, ``"spectral"``,
-            ``"outlier"`` or ``"conflicting-duplicate"``.
+        score: Strength of the strongest evidence, in `[0, 1]`; comparable within a kind.
+        kind: `"label-noise"`, `"trigger"`, `"activation-cluster"`, `"spectral"`,
+            `"outlier"` or `"conflicting-duplicate"`.
         label: The row's label.
         evidence: Reading by name, from each detector that points at the row.
     """
@@ -65,7 +65,7 @@ class Trigger:
     Attributes:
         label: The label that the trigger stands for.
         rows: How many rows have it.
-        pattern: Their median input, of the shape of one input, on ``[0, 1]``.
+        pattern: Their median input, of the shape of one input, on `[0, 1]`.
         change: Their mean input less that of the other labels' rows; what was added.
         mask: Where the pattern tells them from the other labels' rows.
     """

@@ -22,7 +22,7 @@ __all__ = ["Moments", "apply", "moments"]
 
 _AHEAD: Final = 32  # blocks that an executor is given before the first one is back
 Moments = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
-"""Sum of rows ``(d,)`` and of their outer products ``(d, d)``."""
+"""Sum of rows `(d,)` and of their outer products `(d, d)`."""
 _Result = TypeVar("_Result")
 
 
@@ -32,7 +32,7 @@ def apply(
     """Results, one by one, in the order of the arguments, from the executor or from this thread.
 
     Args:
-        executor: Where the work runs; threads, processes, Dask's ``client.get_executor()``.
+        executor: Where the work runs; threads, processes, Dask's `client.get_executor()`.
         work: A function of a module, so that processes can find it.
         arguments: One iterable for each argument.
     """
@@ -50,7 +50,7 @@ def apply(
 
 
 def moments(x: Rows, rows: NDArray[np.int64], executor: Executor | None) -> Moments:
-    """Moments of some rows of ``x``."""
+    """Moments of some rows of `x`."""
     total = np.zeros(x.shape[1]), np.zeros((x.shape[1], x.shape[1]))
     for sums, products in apply(executor, _moments, (x[block] for block in cut(rows))):
         np.add(total[0], sums, out=total[0])

@@ -39,10 +39,10 @@ def screen_dataset(
     """Look for wrong labels, planted triggers, outliers and conflicting duplicates.
 
     Args:
-        x: Inputs ``(n, *shape)``, numeric and finite, n at least 50. A ``numpy.memmap`` (as of
-            ``numpy.load(file, mmap_mode="r")``) is read in blocks and may be larger than memory.
-        y: Labels ``(n,)``, integers of at least 0, of two classes or more.
-        baseline: Shape of a trusted data set (``report.baseline`` of an earlier screening), or
+        x: Inputs `(n, *shape)`, numeric and finite, n at least 50. A `numpy.memmap` (as of
+            `numpy.load(file, mmap_mode="r")`) is read in blocks and may be larger than memory.
+        y: Labels `(n,)`, integers of at least 0, of two classes or more.
+        baseline: Shape of a trusted data set (`report.baseline` of an earlier screening), or
             what verifying that data gave; a shift from a signed one is of high severity.
         seed: Seed of folds and samples.
         executor: Where blocks of rows are worked on (threads, processes, a Dask client's); the
@@ -89,7 +89,7 @@ def screen_dataset(
 
 
 def checked(x: Any, y: Any) -> tuple[Rows, NDArray[np.int64], tuple[int, ...]]:
-    """Flattened inputs on ``[0, 1]``, labels, and the shape of one input.
+    """Flattened inputs on `[0, 1]`, labels, and the shape of one input.
 
     Raises:
         UsageError: The data cannot be screened.

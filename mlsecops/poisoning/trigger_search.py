@@ -53,7 +53,7 @@ class Cause:
     Attributes:
         label: The label.
         rows: Indices of the rows.
-        ranks: Share of other labels' rows that score lower ``(rows,)``.
+        ranks: Share of other labels' rows that score lower `(rows,)`.
         seeds: How many rows the search began with.
         kept: Share of the seeds that the trees find again out of fold.
         contradicted: Share of the label's rows that surely have the cause and whose content
@@ -81,9 +81,9 @@ def find_causes(
     """Causes of contradicted labels, at most one a label.
 
     Args:
-        scores: Ways to tell contradicted rows, each with a score for each label ``(n, k)``.
-        y: Labels ``(n,)``, in ``[0, k)``.
-        contradicted: Whether a row's content contradicts its label ``(n,)``.
+        scores: Ways to tell contradicted rows, each with a score for each label `(n, k)`.
+        y: Labels `(n,)`, in `[0, k)`.
+        contradicted: Whether a row's content contradicts its label `(n,)`.
         focus: Features for the trees, once seeds are known.
         seed: Seed of folds and samples.
     """

@@ -44,9 +44,9 @@ def find_triggers(
     """Rows with a trigger, and each trigger's picture.
 
     Args:
-        x: Flattened inputs ``(n, d)`` on ``[0, 1]``.
-        y: Labels ``(n,)``.
-        contradicted: Whether a row's content contradicts its label ``(n,)``.
+        x: Flattened inputs `(n, d)` on `[0, 1]`.
+        y: Labels `(n,)`.
+        contradicted: Whether a row's content contradicts its label `(n,)`.
         shape: Shape of one input.
         seed: Seed of folds and samples.
         executor: Where blocks of rows are worked on.

@@ -1,10 +1,10 @@
 """What the bytes are and where they came from.
 
-A path or a data set becomes a :class:`Manifest` of :class:`Digest` values (``tree`` lists,
-``opening`` and ``hashing`` read, ``stat_cache`` remembers, ``manifest`` and ``dataset`` name the
-parts, ``exports`` tells them to other tools); a training run ties manifests, code and parameters
-together (``lineage``, ``environment``) in a :class:`Statement` that signing can sign, and
-``graph`` answers what came from what. ``merkle`` holds the tree arithmetic of append-only logs.
+A path or a data set becomes a `Manifest` of `Digest` values (`tree` lists,
+`opening` and `hashing` read, `stat_cache` remembers, `manifest` and `dataset` name the
+parts, `exports` tells them to other tools); a training run ties manifests, code and parameters
+together (`lineage`, `environment`) in a `Statement` that signing can sign, and
+`graph` answers what came from what. `merkle` holds the tree arithmetic of append-only logs.
 
 The names are served lazily, so that a command pays only for the modules it needs.
 """

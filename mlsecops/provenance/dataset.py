@@ -1,6 +1,6 @@
 """What a data set's content is, whatever holds it: a path, an array, a table, a stream of samples.
 
-Data comes in; a Manifest goes out whose entries are runs of rows, named ``column[start:stop]``, so
+Data comes in; a Manifest goes out whose entries are runs of rows, named `column[start:stop]`, so
 that a mismatch names the column and the rows, and an appended row shows as appended.
 """
 
@@ -32,7 +32,7 @@ def hash_dataset(
 
     Args:
         data: A path or URL (each file an entry), a numpy array, a mapping of column name → array, a
-            pandas, polars or pyarrow table, a torch ``Dataset`` or a ``tf.data.Dataset`` (one pass
+            pandas, polars or pyarrow table, a torch `Dataset` or a `tf.data.Dataset` (one pass
             over its samples; it must give the same ones in the same order each time).
         name: What the data set is called.
         algorithm: Digest algorithm.

@@ -15,7 +15,7 @@ _TEXT: Final = re.compile(r"([a-z0-9]+):([0-9a-f]+)")
 
 
 class Hash(Protocol):
-    """What a running hash does (the shape of ``hashlib`` objects)."""
+    """What a running hash does (the shape of `hashlib` objects)."""
 
     def update(self, data: Any, /) -> object:
         """Take more bytes in."""
@@ -33,10 +33,10 @@ class Isolation(Protocol):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Digest:
-    """A digest with its algorithm; its text form is ``sha256:<hex>``.
+    """A digest with its algorithm; its text form is `sha256:<hex>`.
 
     Attributes:
-        algorithm: One of ``sha256``, ``sha384``, ``sha512``, ``blake2b``, ``blake3``.
+        algorithm: One of `sha256`, `sha384`, `sha512`, `blake2b`, `blake3`.
         value: Raw bytes, of exactly the algorithm's length.
     """
 
@@ -59,7 +59,7 @@ class Digest:
         """Read the text form.
 
         Args:
-            text: ``"sha256:<lower-case hex>"``.
+            text: `"sha256:<lower-case hex>"`.
 
         Raises:
             UsageError: It is not of that form, or the length is not the algorithm's.
@@ -94,12 +94,12 @@ def new_hash(algorithm: str, *, threads: bool = False) -> Hash:
     """Start a hash.
 
     Args:
-        algorithm: One of those of :class:`Digest`.
+        algorithm: One of those of `Digest`.
         threads: Whether much comes at once, so that BLAKE3 may use every core.
 
     Raises:
         UsageError: The algorithm is unknown.
-        MissingExtra: ``blake3`` is asked for and not installed.
+        MissingExtra: `blake3` is asked for and not installed.
     """
     if algorithm == "blake3":
         blake3 = require("blake3").blake3

@@ -30,7 +30,7 @@ _FRAMEWORKS: Final = ("torch", "tensorflow", "keras", "sklearn", "numpy")
 
 
 def code_descriptor(folder: Path) -> dict[str, Any]:
-    """Resource descriptor of the code in a folder (SLSA ``resolvedDependencies``).
+    """Resource descriptor of the code in a folder (SLSA `resolvedDependencies`).
 
     The tree counts as dirty when tracked files differ from the commit, when untracked files are
     not ignored, and when there is no commit to compare with.

@@ -1,6 +1,6 @@
-"""How a manifest is told to other tools: ``sha256sum`` text both ways, Croissant metadata.
+"""How a manifest is told to other tools: `sha256sum` text both ways, Croissant metadata.
 
-Entries go in, text or plain values come out; ``sha256sum`` text becomes entries again.
+Entries go in, text or plain values come out; `sha256sum` text becomes entries again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _UNESCAPE: Final = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
 
 
 def sha256sums(entries: Iterable[Entry]) -> str:
-    """Text that ``sha256sum -c`` checks, with names escaped as it escapes them.
+    """Text that `sha256sum -c` checks, with names escaped as it escapes them.
 
     Raises:
         UsageError: A digest is of another algorithm.
@@ -29,7 +29,7 @@ def sha256sums(entries: Iterable[Entry]) -> str:
 
 
 def read_sha256sums(text: str) -> tuple[Entry, ...]:
-    """Read the text that ``sha256sum`` prints; sorted by name.
+    """Read the text that `sha256sum` prints; sorted by name.
 
     Raises:
         FormatRefused: A line is not of that form, or a name stands twice.

@@ -2,7 +2,7 @@
 
 Statements of training runs come in; the graph answers which models a data set went into and which
 data made a model, over any number of runs. It believes what it is given: pass statements that a
-verified bundle held (``Verified.statements``) where it matters who made them.
+verified bundle held (`Verified.statements`) where it matters who made them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Node:
     Attributes:
         digest: What it is.
         name: What the run called it.
-        kind: ``"dataset"``, ``"output"`` or ``"material"`` (a dependency of another kind).
+        kind: `"dataset"`, `"output"` or `"material"` (a dependency of another kind).
     """
 
     digest: Digest
@@ -91,8 +91,8 @@ class Lineage:
     def load(cls, *paths: str | os.PathLike[str]) -> Self:
         """Graph of statements in files: bare statements, DSSE envelopes or bundles.
 
-        Signatures are not checked here: verify a bundle and pass ``Verified.statements`` to
-        :meth:`of` where it matters who signed.
+        Signatures are not checked here: verify a bundle and pass `Verified.statements` to
+        `of` where it matters who signed.
 
         Raises:
             MalformedBundle: A file is none of these.
@@ -109,7 +109,7 @@ class Lineage:
         return self._follow(digest, forward=False)
 
     def datasets_of(self, digest: Digest) -> tuple[Node, ...]:
-        """The data sets among :meth:`sources_of`."""
+        """The data sets among `sources_of`."""
         return tuple(node for node in self.sources_of(digest) if node.kind == "dataset")
 
     def runs_of(self, digest: Digest) -> tuple[Step, ...]:

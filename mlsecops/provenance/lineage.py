@@ -66,7 +66,7 @@ class RunState(enum.StrEnum):
 
 
 class TrainingRun:
-    """What a training run is made of and what it made; :func:`training_run` opens one.
+    """What a training run is made of and what it made; `training_run` opens one.
 
     Attributes:
         name: What is being trained.
@@ -115,7 +115,7 @@ class TrainingRun:
         return manifest
 
     def finish(self, *, failure: BaseException | None = None) -> None:
-        """End the run; done once, by the ``with`` block that opened it."""
+        """End the run; done once, by the `with` block that opened it."""
         if self._finished is None:
             self._finished = self._clock()
             self._facts = {**platform_facts(), **framework_facts()}
@@ -181,7 +181,7 @@ class TrainingRun:
 
 
 def dataset_descriptor(data: Manifest) -> dict[str, Any]:
-    """Resource descriptor of a data set (SLSA ``resolvedDependencies``)."""
+    """Resource descriptor of a data set (SLSA `resolvedDependencies`)."""
     root: Digest = data.root
     return {
         "name": data.name,
@@ -252,7 +252,7 @@ def tracked(
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorate a training function: each call is a run, its plain arguments the hyperparameters.
 
-    Inside, :func:`current_run` gives the run, to add outputs. Arguments that are not plain JSON
+    Inside, `current_run` gives the run, to add outputs. Arguments that are not plain JSON
     values (data, models) are left out. A coroutine function's run ends when it is awaited to its
     end.
 

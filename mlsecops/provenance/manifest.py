@@ -43,7 +43,7 @@ class Manifest:
         ignore: Relative paths that were left out by request.
         single: Whether the artifact is one file rather than a folder.
         shard_size: Bytes of a shard where entries are shards of files, named
-            ``path:start:end``; None where they are whole files.
+            `path:start:end`; None where they are whole files.
         uncovered: Names of empty files, which have no shard and so no digest; always empty
             where entries are whole files.
     """
@@ -125,8 +125,8 @@ class Manifest:
         """Hash a path or a data set again and demand what was recorded.
 
         Args:
-            data: A path, or data of a kind that :func:`hash_dataset` takes.
-            cache: As for :func:`hash_path`.
+            data: A path, or data of a kind that `hash_dataset` takes.
+            cache: As for `hash_path`.
 
         Returns:
             The manifest of what is there now, equal in names and digests.
@@ -242,7 +242,7 @@ class Manifest:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Manifest:
-        """Read a manifest that :meth:`save` wrote.
+        """Read a manifest that `save` wrote.
 
         Raises:
             FormatRefused: The file is not one.
@@ -259,7 +259,7 @@ class Manifest:
         return cls.from_dict(value)
 
     def to_sha256sums(self) -> str:
-        """Text that ``sha256sum -c`` checks, with names escaped as it escapes them.
+        """Text that `sha256sum -c` checks, with names escaped as it escapes them.
 
         Raises:
             UsageError: The digests are of another algorithm.
@@ -268,7 +268,7 @@ class Manifest:
 
     @classmethod
     def from_sha256sums(cls, text: str, *, name: str = "") -> Manifest:
-        """Read the text that ``sha256sum`` prints.
+        """Read the text that `sha256sum` prints.
 
         Raises:
             FormatRefused: A line is not of that form, or a name stands twice.
@@ -306,16 +306,16 @@ def hash_path(
 
     Args:
         path: A regular file or a folder; a symlink given here is followed, none inside is. Or the
-            URL of an object or a prefix that fsspec can open (``s3://bucket/model``).
-        algorithm: ``sha256``, ``sha384``, ``sha512``, ``blake2b`` or ``blake3`` (extra).
+            URL of an object or a prefix that fsspec can open (`s3://bucket/model`).
+        algorithm: `sha256`, `sha384`, `sha512`, `blake2b` or `blake3` (extra).
         ignore: Relative paths to leave out; by default version control and the signature file.
         executor: Where batches of files are hashed; by default threads.
-        cache: A :class:`StatCache` or its path: files that are as they were when it last saw them
+        cache: A `StatCache` or its path: files that are as they were when it last saw them
             hashed are not read. Leave it out when an artifact is new to this machine.
-        progress: Told ``(bytes done, bytes in all)``.
+        progress: Told `(bytes done, bytes in all)`.
         shard_size: Bytes of a shard: files are cut into shards of so many bytes, each an entry
-            named ``path:start:end``, so that one big file is hashed on many cores. Empty files
-            have no shard; they are named in :attr:`Manifest.uncovered`.
+            named `path:start:end`, so that one big file is hashed on many cores. Empty files
+            have no shard; they are named in `Manifest.uncovered`.
 
     Raises:
         UsageError: The path cannot be read.
@@ -355,7 +355,7 @@ def read_manifest(
     progress: Progress | None = None,
     shard_size: int | None = None,
 ) -> tuple[Manifest, tuple[str, ...]]:
-    """As :func:`hash_path`, and the names of files that the ignore list hides, in one walk."""
+    """As `hash_path`, and the names of files that the ignore list hides, in one walk."""
     content = read_path(
         path,
         algorithm=algorithm,

@@ -28,12 +28,12 @@ __all__ = [
 
 
 def leaf_hash(data: bytes) -> bytes:
-    """Hash an entry (``SHA-256(0x00 || data)``)."""
+    """Hash an entry (`SHA-256(0x00 || data)`)."""
     return hashlib.sha256(b"\x00" + data).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
-    """Hash two subtrees (``SHA-256(0x01 || left || right)``)."""
+    """Hash two subtrees (`SHA-256(0x01 || left || right)`)."""
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
@@ -75,7 +75,7 @@ class Peaks:
 
     @property
     def root(self) -> bytes:
-        """Root of the whole list; that of the empty list is ``SHA-256("")``."""
+        """Root of the whole list; that of the empty list is `SHA-256("")`."""
         if not self.hashes:
             return hashlib.sha256(b"").digest()
         *larger, folded = self.hashes
@@ -102,7 +102,7 @@ def inclusion_proof(leaf_hashes: Sequence[bytes], index: int) -> tuple[bytes, ..
 
     Args:
         leaf_hashes: All leaves of the tree, 32 bytes each.
-        index: Which leaf, in ``[0, len(leaf_hashes))``.
+        index: Which leaf, in `[0, len(leaf_hashes))`.
 
     Raises:
         UsageError: The index is outside the tree.
@@ -129,7 +129,7 @@ def consistency_proof(leaf_hashes: Sequence[bytes], old_size: int) -> tuple[byte
 
     Args:
         leaf_hashes: All leaves of the newer tree, 32 bytes each.
-        old_size: Size of the older tree, in ``[0, len(leaf_hashes)]``; 0 needs no proof.
+        old_size: Size of the older tree, in `[0, len(leaf_hashes)]`; 0 needs no proof.
 
     Raises:
         UsageError: The older tree is larger than the newer.
@@ -164,7 +164,7 @@ def verify_inclusion(
 
     Args:
         leaf: Leaf hash, 32 bytes.
-        index: Its place, in ``[0, size)``.
+        index: Its place, in `[0, size)`.
         size: Number of leaves in the tree.
         proof: What `inclusion_proof` gave.
         root: The trusted root.

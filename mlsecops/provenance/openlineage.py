@@ -1,6 +1,6 @@
 """How lineage is told to catalogues that speak OpenLineage: one event for each finished run.
 
-Steps of a :class:`Lineage` go in, plain values for JSON come out.
+Steps of a `Lineage` go in, plain values for JSON come out.
 
 Source: OpenLineage specification 2-0-2, RunEvent; facets ParentRunFacet 1-0-1 and
 DatasetVersionDatasetFacet 1-0-1.
@@ -23,7 +23,7 @@ def openlineage_events(steps: Iterable[Step], *, namespace: str) -> list[dict[st
     """One COMPLETE or FAIL event for each run; a digest is its data set's version.
 
     Args:
-        steps: Runs, as :attr:`Lineage.steps` holds them.
+        steps: Runs, as `Lineage.steps` holds them.
         namespace: Where the jobs and data sets are named.
     """
     known = list(steps)

@@ -3,7 +3,7 @@
 A signed folder is copied into write-once content-addressed blobs (`blobs`, `listing`), verified as
 copied, and recorded as an event of a signed log (`registry`). The log alone says what is published,
 approved, serving or quarantined (`state`): a verified log is the registry's truth. Folders that
-`Registry.resolve` gives are rebuilt from the blobs under ``cache/`` and verified each time.
+`Registry.resolve` gives are rebuilt from the blobs under `cache/` and verified each time.
 """
 
 from mlsecops.registry.registry import Registry

@@ -21,7 +21,7 @@ _CHUNK: Final = 1 << 20
 class Blobs:
     """A folder of files named by the SHA-256 of their bytes, mode 0444.
 
-    A blob appears whole or not at all: it is written to a temporary file opened with ``O_EXCL``,
+    A blob appears whole or not at all: it is written to a temporary file opened with `O_EXCL`,
     synced, and linked to its name.
 
     Args:

@@ -85,8 +85,8 @@ class Registry:
         already has returns the version that has it.
 
         Args:
-            name: A lower-case DNS label (``"fraud-model"``).
-            folder: The model, with its bundle ``model.sig`` inside.
+            name: A lower-case DNS label (`"fraud-model"`).
+            folder: The model, with its bundle `model.sig` inside.
 
         Raises:
             UsageError: The name or the folder cannot be used, or there is no signer.
@@ -120,7 +120,7 @@ class Registry:
         Args:
             name: The model's name.
             version: Its number.
-            stage: ``"approved"`` or ``"serving"``.
+            stage: `"approved"` or `"serving"`.
 
         Raises:
             RegistryError: There is no such version.
@@ -148,11 +148,11 @@ class Registry:
 
         Args:
             name: The model's name.
-            version: Its number, or ``"serving"``.
+            version: Its number, or `"serving"`.
 
         Returns:
-            The version; its `path` lies under ``cache/``. Load it with
-            ``SecureLoader.load(path, digest=version.digest)``, which verifies what it reads once
+            The version; its `path` lies under `cache/`. Load it with
+            `SecureLoader.load(path, digest=version.digest)`, which verifies what it reads once
             more, and that it is this version.
 
         Raises:
@@ -315,7 +315,7 @@ class Registry:
         """Add an event that changes no state, unless the log has it already.
 
         Args:
-            kind: ``incident.…``.
+            kind: `incident.…`.
             detail: JSON values.
 
         Raises:

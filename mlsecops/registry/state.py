@@ -28,13 +28,13 @@ class Event:
     Attributes:
         index: Place in the log, from 0.
         at: When, ISO 8601 in UTC, as the writer's clock said.
-        kind: ``created``, ``published``, ``approved``, ``serving``, ``rolled-back``,
-            ``quarantined``, ``quarantine-extended`` (to what the same files are called under other
-            digest algorithms), ``floor-raised`` or ``incident.…``.
+        kind: `created`, `published`, `approved`, `serving`, `rolled-back`,
+            `quarantined`, `quarantine-extended` (to what the same files are called under other
+            digest algorithms), `floor-raised` or `incident.…`.
         name: Model it concerns, or None.
         version: Version it concerns, or None.
-        digest: ``"sha256:<hex>"`` it concerns, or None.
-        detail: Everything else that was recorded (``reason``, ``previous``, …).
+        digest: `"sha256:<hex>"` it concerns, or None.
+        detail: Everything else that was recorded (`reason`, `previous`, …).
     """
 
     index: int
@@ -91,7 +91,7 @@ class Version:
         name: The model's name.
         version: 1, 2, 3…
         digest: Root digest of the signed model.
-        state: ``published``, ``approved``, ``serving`` or ``quarantined``.
+        state: `published`, `approved`, `serving` or `quarantined`.
         path: A read-only folder whose bytes verified, from `Registry.resolve`; otherwise None.
     """
 

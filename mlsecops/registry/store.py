@@ -25,7 +25,7 @@ __all__ = ["Store"]
 
 
 class Store:
-    """The bytes of a registry: blobs that stay, and folders under ``cache/`` built from them.
+    """The bytes of a registry: blobs that stay, and folders under `cache/` built from them.
 
     Args:
         location: The registry's folder.

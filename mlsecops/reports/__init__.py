@@ -1,8 +1,8 @@
 """What the other rooms found, in forms that people and tools read.
 
 Findings become SARIF, JUnit and markdown; manifests, statements and measurements become a bill of
-materials (``bom``), which is linted and verified; a monitor's metrics and snapshots become a
-dashboard; a configured pipeline becomes a diagram with its threats; and ``index_page`` leads to all
+materials (`bom`), which is linted and verified; a monitor's metrics and snapshots become a
+dashboard; a configured pipeline becomes a diagram with its threats; and `index_page` leads to all
 of them. Everything is a pure function of its input, escapes what it is given and links to no host.
 """
 

@@ -1,7 +1,7 @@
-"""Which conditions Prometheus watches: the monitors' own rules, as ``alerts.yml``.
+"""Which conditions Prometheus watches: the monitors' own rules, as `alerts.yml`.
 
 Rules come in, the text of a Prometheus rule file goes out; names come from the one table of
-metrics. There is no ``for``: a reading covers a window of its own already.
+metrics. There is no `for`: a reading covers a window of its own already.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def alert_rules(rules: Iterable[Rule] = DEFAULT_RULES, *, window: str | None = N
 
     Args:
         rules: Conditions; by default those that every monitor applies.
-        window: How far counters look back (``"15s"``); each rule's own window by default.
+        window: How far counters look back (`"15s"`); each rule's own window by default.
 
     Raises:
         UsageError: The window is not a duration.

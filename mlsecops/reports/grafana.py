@@ -1,8 +1,8 @@
 """What operators look at: a Grafana dashboard whose every name comes from the table of metrics.
 
-The table of metrics and the rules come in; ``dashboard.json`` goes out as a plain dictionary.
-:mod:`mlsecops.reports.alert_rules` writes ``alerts.yml`` and
-:mod:`mlsecops.reports.pages.dashboard` draws the same panels without Grafana.
+The table of metrics and the rules come in; `dashboard.json` goes out as a plain dictionary.
+`mlsecops.reports.alert_rules` writes `alerts.yml` and
+`mlsecops.reports.pages.dashboard` draws the same panels without Grafana.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Panel:
         title: Heading.
         about: One sentence for whoever reads it for the first time.
         queries: What it draws.
-        unit: Grafana's unit (``"percentunit"``, ``"s"``, ``"ops"``, ``"short"``).
+        unit: Grafana's unit (`"percentunit"`, `"s"`, `"ops"`, `"short"`).
         kind: Grafana's panel type.
         width: Columns of 24.
         metric: Metric whose rule's threshold is drawn as a line, or None.

@@ -36,7 +36,7 @@ _SEARCHED: Final = 100_000
 
 
 def secrets_in(text: str) -> tuple[str, ...]:
-    """Kinds of secrets that stand in a text (``"AWS key"``), never the secrets themselves."""
+    """Kinds of secrets that stand in a text (`"AWS key"`), never the secrets themselves."""
     searched = text[:_SEARCHED]
     return tuple(kind for kind, pattern in _SECRETS.items() if pattern.search(searched))
 
@@ -50,7 +50,7 @@ def shown(value: Any, *, most: int = 96) -> str:
     """Text of an untrusted value that may stand in a message.
 
     Args:
-        value: Anything; its ``str`` is used.
+        value: Anything; its `str` is used.
         most: Characters after which it is cut.
     """
     text = str(value)[:_SEARCHED]

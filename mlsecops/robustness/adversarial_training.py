@@ -52,9 +52,9 @@ def harden(
 
     Args:
         model: A torch module or Keras model; it is changed.
-        x: Inputs ``(n, *shape)``, inside ``bounds``.
-        y: True labels ``(n,)``, integers.
-        attack: Finds the examples; ``PGD(eps, steps=7, until="end")`` is usual.
+        x: Inputs `(n, *shape)`, inside `bounds`.
+        y: True labels `(n,)`, integers.
+        attack: Finds the examples; `PGD(eps, steps=7, until="end")` is usual.
         epochs: Passes over the data.
         batch_size: Samples per step.
         learning_rate: Adam's step.

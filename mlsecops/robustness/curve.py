@@ -51,14 +51,14 @@ def accuracy_curve(
 ) -> Curve:
     """Attack with growing balls, each time what still stands.
 
-    The measurement is not checked here as :func:`evaluate_robustness` checks it: judge by a report,
+    The measurement is not checked here as `evaluate_robustness` checks it: judge by a report,
     look at a curve. A curve that does not fall to 0 for huge radii speaks of a weak attack.
 
     Args:
         model_or_adapter: A framework's model, or an Adapter; left as it was.
-        x: Inputs ``(n, *shape)``, inside ``bounds``.
-        y: True labels ``(n,)``, integers.
-        attack: Makes the attack of a radius (``lambda eps: PGD(eps, steps=20)``).
+        x: Inputs `(n, *shape)`, inside `bounds`.
+        y: True labels `(n,)`, integers.
+        attack: Makes the attack of a radius (`lambda eps: PGD(eps, steps=20)`).
         radii: Radii above 0, in rising order.
         seed: Seed of the attacks.
         batch_size: Samples per call of the model.

@@ -28,8 +28,8 @@ class Reading:
         accuracy: What was observed: an accuracy, or how much one changed.
         interval: Its one-sided 95 % bounds.
         floor: What was asked for.
-        verdict: ``"pass"`` if even the lower bound reaches the floor, ``"fail"`` if even the upper
-            bound does not, else ``"inconclusive"``.
+        verdict: `"pass"` if even the lower bound reaches the floor, `"fail"` if even the upper
+            bound does not, else `"inconclusive"`.
     """
 
     figure: str
@@ -51,7 +51,7 @@ class Judgement:
     """A Gate's answer.
 
     Attributes:
-        verdict: ``"pass"``, ``"fail"`` or ``"inconclusive"``.
+        verdict: `"pass"`, `"fail"` or `"inconclusive"`.
         readings: Each figure against its floor.
         reasons: What stands in the way of a pass; empty for a pass.
     """

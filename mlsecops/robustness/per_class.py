@@ -44,8 +44,8 @@ class Case:
         answer: Class that the model gives the example.
         confidence: Probability that it gives this class.
         distance: Largest change of one element, in units of the input.
-        original: The sample, ``shape``.
-        example: What fools the model, ``shape``.
+        original: The sample, `shape`.
+        example: What fools the model, `shape`.
     """
 
     row: int
@@ -62,7 +62,7 @@ def by_class(report: RobustnessReport, y: Any) -> Breakdown:
 
     Args:
         report: As `evaluate_robustness` gave it, or read from a file with its samples.
-        y: The labels that were evaluated, ``(n,)``.
+        y: The labels that were evaluated, `(n,)`.
 
     Raises:
         UsageError: The labels are not those of the report's samples, or it kept no samples.
@@ -89,8 +89,8 @@ def worst_cases(
     Args:
         model_or_adapter: The model that was evaluated.
         report: Its report, fresh, with the examples.
-        x: The inputs that were evaluated, ``(n, *shape)``.
-        y: Their labels ``(n,)``.
+        x: The inputs that were evaluated, `(n, *shape)`.
+        y: Their labels `(n,)`.
         count: How many at most.
 
     Raises:

@@ -1,7 +1,7 @@
 """Inside which radius no attack can change the answer: a certificate by randomised smoothing.
 
 The certificate is of the *smoothed* model, which answers with the class that the given model gives
-most often under Gaussian noise. It is a proof up to ``alpha``, not the result of an attack, and it
+most often under Gaussian noise. It is a proof up to `alpha`, not the result of an attack, and it
 says nothing about the given model without noise.
 """
 
@@ -38,10 +38,10 @@ class Certificate:
     """What is proven of the smoothed model.
 
     Attributes:
-        answers: Class of each sample, int64 ``(n,)``; ``ABSTAINED`` where none is certain.
-        radii: L2 radius inside which the answer cannot change, in units of the input, ``(n,)``;
+        answers: Class of each sample, int64 `(n,)`; `ABSTAINED` where none is certain.
+        radii: L2 radius inside which the answer cannot change, in units of the input, `(n,)`;
             0 where it abstained.
-        labels: True labels ``(n,)``.
+        labels: True labels `(n,)`.
         sigma: Standard deviation of the noise, in units of the input.
         draws: Noisy copies of each sample.
         alpha: Chance that one sample's radius is wrong, at most.
@@ -103,8 +103,8 @@ def certify(
 
     Args:
         model_or_adapter: A framework's model, or an Adapter; left as it was.
-        x: Inputs ``(n, *shape)``. The noise is not clipped to any bounds.
-        y: True labels ``(n,)``, integers.
+        x: Inputs `(n, *shape)`. The noise is not clipped to any bounds.
+        y: True labels `(n,)`, integers.
         sigma: Standard deviation of the noise, in units of the input.
         draws: Noisy copies of each sample that count, besides 100 that choose its class. The
             largest radius that can be proven grows with it.

@@ -34,7 +34,7 @@ class Check:
 
     Attributes:
         name: Which test.
-        outcome: ``"pass"`` or ``"fail"``; a fail says the accuracy may be too high.
+        outcome: `"pass"` or `"fail"`; a fail says the accuracy may be too high.
         reason: What was seen, with numbers.
     """
 
@@ -52,7 +52,7 @@ class Outcomes:
     """What became of each sample.
 
     Attributes:
-        correct: Whether the model was right, bool ``(n,)``.
+        correct: Whether the model was right, bool `(n,)`.
         examples: What it was asked, shaped as the inputs; None in a report read from a file.
     """
 
@@ -65,7 +65,7 @@ class Figure:
     """An accuracy: on the clean inputs, under one attack, or under all of them.
 
     Attributes:
-        name: ``"clean"``, ``"worst"``, or the attack's name.
+        name: `"clean"`, `"worst"`, or the attack's name.
         params: The attack's settings (empty for clean and worst).
         hits: Samples answered correctly.
         n: Samples.
@@ -90,7 +90,7 @@ class Figure:
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        """Whether each sample was answered correctly, bool ``(n,)``."""
+        """Whether each sample was answered correctly, bool `(n,)`."""
         if self.outcomes is None:
             raise self._gone("only the count of its samples")
         return self.outcomes.correct
@@ -109,7 +109,7 @@ class Figure:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; ``correct`` is a bit for each sample, in base64."""
+        """Plain values for JSON; `correct` is a bit for each sample, in base64."""
         kept = {} if self.outcomes is None else {"correct": _packed(self.outcomes.correct)}
         return {"accuracy": self.accuracy, "interval": list(self.interval), **kept}
 
@@ -163,7 +163,7 @@ class RobustnessReport:
         return min(self.attacks.values(), key=lambda figure: figure.accuracy)
 
     def to_dict(self, *, verdict: str | None = None) -> dict[str, Any]:
-        """Plain values for ``robustness.json``.
+        """Plain values for `robustness.json`.
 
         Args:
             verdict: A Gate's verdict, to stand in the file.
@@ -201,7 +201,7 @@ class RobustnessReport:
             UsageError: The report does not say which model it measured.
 
         Source:
-            in-toto Attestation Framework, Statement v1; the predicate is ``robustness.json``.
+            in-toto Attestation Framework, Statement v1; the predicate is `robustness.json`.
         """
         if self.model_digest is None:
             raise UsageError(

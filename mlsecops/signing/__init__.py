@@ -1,11 +1,11 @@
 """Who vouches for an artifact.
 
-A Manifest becomes a payload (``oms``), the payload an :class:`Envelope` signed by a :class:`Signer`
-(``envelope``, ``keys``), the envelope a :class:`Bundle` on disk (``bundle``, ``signature``). Back:
-a bundle and a :class:`TrustPolicy` give a :class:`SignedModel` (``policy``, ``signers``,
-``certificates``, ``timestamps``), and with the files' own manifest a :class:`Verified`
-(``verifier``, ``verification``). ``legacy`` reads what the first release of the format wrote,
-``detached`` the bare signatures that many pipelines keep beside a file.
+A Manifest becomes a payload (`oms`), the payload an `Envelope` signed by a `Signer`
+(`envelope`, `keys`), the envelope a `Bundle` on disk (`bundle`, `signature`). Back:
+a bundle and a `TrustPolicy` give a `SignedModel` (`policy`, `signers`,
+`certificates`, `timestamps`), and with the files' own manifest a `Verified`
+(`verifier`, `verification`). `legacy` reads what the first release of the format wrote,
+`detached` the bare signatures that many pipelines keep beside a file.
 
 The names are served lazily, so that a command pays only for the modules it needs.
 """

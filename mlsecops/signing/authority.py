@@ -17,7 +17,7 @@ def http_authority(url: str, *, timeout: float = 30.0) -> Authority:
     """A time stamp authority that is reached over HTTP (RFC 3161, section 3.4).
 
     Args:
-        url: ``http://`` or ``https://``; the stamp is signed, so plain HTTP loses only privacy.
+        url: `http://` or `https://`; the stamp is signed, so plain HTTP loses only privacy.
         timeout: Seconds to wait.
 
     Raises:

@@ -1,6 +1,6 @@
 """Whether a certificate chain leads to a trusted root, at a stated time, for signing.
 
-Source: RFC 5280 path validation as ``cryptography.x509.verification`` implements it; the leaf's
+Source: RFC 5280 path validation as `cryptography.x509.verification` implements it; the leaf's
 usage as OpenSSF Model Signing demands (digitalSignature, or the codeSigning purpose).
 """
 

@@ -1,4 +1,4 @@
-"""Bare RSA signatures beside a file, as many pipelines keep them (``model.h5.sig``).
+"""Bare RSA signatures beside a file, as many pipelines keep them (`model.h5.sig`).
 
 RSA-PSS with SHA-256 and MGF1-SHA256 over the hexadecimal SHA-256 digest of the file, as ASCII: no
 name, no time, no statement. It proves that a key's holder saw these bytes, and nothing else.
@@ -45,7 +45,7 @@ def sign_detached(
     Args:
         path: The file.
         signer: Who signs, with an RSA key.
-        out: Where the signature goes; by default ``FILE.sig``.
+        out: Where the signature goes; by default `FILE.sig`.
 
     Returns:
         Where the signature is.
@@ -73,7 +73,7 @@ def verify_detached(
     Args:
         path: The file.
         public_key: The RSA key; a PublicKey, PEM text or bytes, or a path.
-        signature: The signature's bytes (raw or base64), or its path; by default ``FILE.sig``.
+        signature: The signature's bytes (raw or base64), or its path; by default `FILE.sig`.
 
     Returns:
         Digest of the file, which the key signed.

@@ -17,7 +17,7 @@ IN_TOTO: Final = "application/vnd.in-toto+json"
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """One signature of an envelope; ``keyid`` is a hint and never trusted."""
+    """One signature of an envelope; `keyid` is a hint and never trusted."""
 
     value: bytes
     keyid: str = ""

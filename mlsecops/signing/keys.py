@@ -129,7 +129,7 @@ class PublicKey:
 class Signer(ABC):
     """Whoever can sign with a private key; subclass it for a key that lives in a KMS or HSM.
 
-    A subclass gives :attr:`public_key` and :meth:`sign`, and :attr:`certificates` when its key is
+    A subclass gives `public_key` and `sign`, and `certificates` when its key is
     certified.
     """
 
@@ -171,7 +171,7 @@ class Signer(ABC):
 
         Args:
             path: PEM file, encrypted or not.
-            password: Password of an encrypted key, or a function that asks for it (``getpass``),
+            password: Password of an encrypted key, or a function that asks for it (`getpass`),
                 called only when the key is encrypted.
             certificates: PEM text or file with the chain, leaf first, to sign by certificate.
 

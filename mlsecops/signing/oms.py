@@ -1,10 +1,10 @@
 """What a model signature says: the statement of OpenSSF Model Signing, from and to a Manifest.
 
 A Manifest and further statements become one payload, so that one signature covers them all; a
-verified payload becomes a :class:`ModelClaim`. Other verifiers of the format ignore the further
+verified payload becomes a `ModelClaim`. Other verifiers of the format ignore the further
 statements, as the predicate's version 1.0 tells them to.
 
-Source: OpenSSF Model Signing specification 1.0 (predicate ``https://model_signing/signature/v1.0``).
+Source: OpenSSF Model Signing specification 1.0 (predicate `https://model_signing/signature/v1.0`).
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def build_payload(
         statements: Further statements about the same model.
         version: Version from 1 on, which a policy's floor is held against.
         spec_names: Name a single file by its base name, as the specification has it, rather than
-            ``"."``, as deployed verifiers read it.
+            `"."`, as deployed verifiers read it.
 
     Raises:
         UsageError: The model is empty, a statement is about something else, or the version is none.

@@ -26,10 +26,10 @@ class TrustPolicy:
 
     Args:
         keys: Trusted keys; each a PublicKey, a TrustedKey, PEM text or bytes, or a path. A key that
-            is being replaced stays, with ``Scope(not_after=…)``, beside its successor.
+            is being replaced stays, with `Scope(not_after=…)`, beside its successor.
         roots: Trusted certificate authorities; each PEM text or bytes, a path, or a TrustedRoot.
         threshold: How many different trusted signers a model needs, at least 1.
-        revoked: ``"sha256:<hex>"`` digests of models or files, and fingerprints of keys or
+        revoked: `"sha256:<hex>"` digests of models or files, and fingerprints of keys or
             certificates (SHA-256 of the DER, with or without colons).
         timestamp_roots: Roots of time stamp authorities whose word on the time of signing counts:
             a certificate or key that was valid then may have expired since.

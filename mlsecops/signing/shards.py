@@ -1,7 +1,7 @@
-"""How a signature names shards of files: ``path:start:end``, each of a fixed number of bytes.
+"""How a signature names shards of files: `path:start:end`, each of a fixed number of bytes.
 
-Source: OpenSSF Model Signing specification 1.0, serialization method ``shards``; deployed signers
-write the algorithm as ``sha256-sharded-<N>``, the specification as ``sha256``.
+Source: OpenSSF Model Signing specification 1.0, serialization method `shards`; deployed signers
+write the algorithm as `sha256-sharded-<N>`, the specification as `sha256`.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def bundle_path(path: str | os.PathLike[str]) -> Path:
-    """Where the bundle of a model lies: ``DIR/model.sig``, or ``FILE.sig`` beside a file.
+    """Where the bundle of a model lies: `DIR/model.sig`, or `FILE.sig` beside a file.
 
     Raises:
         UsageError: There is nothing at the path.
@@ -71,20 +71,20 @@ def sign(
     Args:
         path: The model.
         signer: Who signs; several sign the same statement for policies with a threshold.
-        out: Where the bundle goes; by default ``DIR/model.sig``, or ``FILE.sig`` beside a file.
+        out: Where the bundle goes; by default `DIR/model.sig`, or `FILE.sig` beside a file.
         statements: Further statements about the model (provenance, bill of materials), covered by
             the same signature.
         algorithm: Digest algorithm of the files.
         ignore: Relative paths left out, recorded in the signature and reported at verification.
         cache: Digests of files that have not changed since they were last hashed.
-        progress: Told ``(bytes done, bytes in all)``.
+        progress: Told `(bytes done, bytes in all)`.
         version: Version of the model, from 1 on, for policies with a rollback floor.
-        timestamp: A time stamp authority (such as ``http_authority(url)``) that vouches for when
+        timestamp: A time stamp authority (such as `http_authority(url)`) that vouches for when
             each signature was made, so that it outlives its certificate.
         spec_names: Name a single file by its base name as the specification has it; deployed
-            verifiers read only the default, ``"."``.
+            verifiers read only the default, `"."`.
         shard_size: Bytes of a shard: digests are of shards of files, so that one big file is
-            hashed on many cores. ``SecureLoader`` takes whole files only, and an empty file has
+            hashed on many cores. `SecureLoader` takes whole files only, and an empty file has
             no shard: it is not protected, which a warning says.
 
     Raises:
@@ -126,11 +126,11 @@ def sign_manifest(
 
     Args:
         manifest: What is signed.
-        signer: As for :func:`sign`.
-        statements: As for :func:`sign`.
-        version: As for :func:`sign`.
-        timestamp: As for :func:`sign`.
-        spec_names: As for :func:`sign`.
+        signer: As for `sign`.
+        statements: As for `sign`.
+        version: As for `sign`.
+        timestamp: As for `sign`.
+        spec_names: As for `sign`.
 
     Raises:
         UsageError: The manifest is empty, or a statement is about something else.

@@ -3,7 +3,7 @@
 Signature bytes and a way to reach an authority give a response to keep in the bundle; responses,
 signature bytes and trusted roots give a time.
 
-Source: RFC 3161 through the ``timestamp`` extra (rfc3161-client); a bundle keeps the whole
+Source: RFC 3161 through the `timestamp` extra (rfc3161-client); a bundle keeps the whole
 response, as the Sigstore bundle v0.3 does.
 """
 
@@ -28,14 +28,14 @@ def request_timestamp(signature: bytes, authority: Authority) -> bytes:
 
     Args:
         signature: The signature's bytes.
-        authority: Who stamps, such as ``http_authority(url)``.
+        authority: Who stamps, such as `http_authority(url)`.
 
     Returns:
         The authority's response (DER), which answers this very request.
 
     Raises:
         SignatureInvalid: The response is none, or answers another request.
-        MissingExtra: ``timestamp`` is not installed.
+        MissingExtra: `timestamp` is not installed.
     """
     client = require("rfc3161_client")
     request = (
@@ -78,7 +78,7 @@ def stamped_time(
         The time, or None when no stamp counts: an unreadable, foreign or revoked one does not.
 
     Raises:
-        MissingExtra: There are stamps and roots, and ``timestamp`` is not installed.
+        MissingExtra: There are stamps and roots, and `timestamp` is not installed.
     """
     if not (stamps and roots):
         return None

@@ -33,15 +33,15 @@ def verify(
 ) -> Verified:
     """Verify a model's signature and every file of it.
 
-    The path may change right after: to load what was verified, use ``SecureLoader``.
+    The path may change right after: to load what was verified, use `SecureLoader`.
 
     Args:
         path: The model's folder or file.
-        bundle: Its bundle; by default ``DIR/model.sig``, or ``FILE.sig`` beside a file. A bare
+        bundle: Its bundle; by default `DIR/model.sig`, or `FILE.sig` beside a file. A bare
             RSA signature beside a file is recognised and verified with the policy's RSA keys.
         policy: Whom to trust.
-        ignore_unsigned: ``"refuse"`` a folder that holds unsigned files, or ``"report"`` them in
-            ``Verified.ignored``.
+        ignore_unsigned: `"refuse"` a folder that holds unsigned files, or `"report"` them in
+            `Verified.ignored`.
         cache: Digests of files that have not changed since they were last hashed, to verify again
             fast; whoever may write there is trusted with the model's bytes.
         at: Time of verification, timezone-aware; now by default.
@@ -86,8 +86,8 @@ def match_path(
         signed: What trusted signers vouch for.
         path: The model's folder or file.
         place: Where its bundle is, which is not part of the model.
-        ignore_unsigned: As for :func:`verify`.
-        cache: As for :func:`verify`.
+        ignore_unsigned: As for `verify`.
+        cache: As for `verify`.
 
     Raises:
         DigestMismatch: A file was added, removed or changed.

@@ -1,7 +1,7 @@
 """Whether a bundle holds under a trust policy, and whether the bytes at hand are those it signs.
 
-Bundle bytes and a policy give a :class:`SignedModel` (no file is read for that); a SignedModel and
-the Manifest of what is there give a :class:`Verified`, which nothing else can make.
+Bundle bytes and a policy give a `SignedModel` (no file is read for that); a SignedModel and
+the Manifest of what is there give a `Verified`, which nothing else can make.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class Verifier:
 
 
 def is_single(manifest: Manifest) -> bool:
-    """Whether a signed manifest may be of a single file: named ``"."``, or as the model is."""
+    """Whether a signed manifest may be of a single file: named `"."`, or as the model is."""
     return manifest.single or {file_of(entry.name, manifest) for entry in manifest} == {
         manifest.name
     }

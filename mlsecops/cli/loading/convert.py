@@ -1,4 +1,4 @@
-"""``mlsecops convert``: get the tensors out of a pickle that nobody trusts, in a confined child."""
+"""`mlsecops convert`: get the tensors out of a pickle that nobody trusts, in a confined child."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``mlsecops load``: verify a model, load it, and say what it is."""
+"""`mlsecops load`: verify a model, load it, and say what it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``mlsecops scan``: look for dangerous content without loading anything."""
+"""`mlsecops scan`: look for dangerous content without loading anything."""
 
 from __future__ import annotations
 

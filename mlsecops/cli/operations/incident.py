@@ -1,4 +1,4 @@
-"""``mlsecops incident``: open an incident and run its playbook."""
+"""`mlsecops incident`: open an incident and run its playbook."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def find_incident(identity: str, registry: Registry) -> Incident:
 
 
 def read_alert(path: Path) -> Alert:
-    """An alert from JSON, as :meth:`Alert.to_dict` gives it.
+    """An alert from JSON, as `Alert.to_dict` gives it.
 
     Raises:
         UsageError: The file cannot be opened, or is no such alert.

@@ -1,4 +1,4 @@
-"""``mlsecops registry``: publish, promote, resolve, quarantine and roll back models."""
+"""`mlsecops registry`: publish, promote, resolve, quarantine and roll back models."""
 
 from __future__ import annotations
 

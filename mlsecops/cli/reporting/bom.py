@@ -1,4 +1,4 @@
-"""``mlsecops bom``: build, lint or verify a machine-learning bill of materials."""
+"""`mlsecops bom`: build, lint or verify a machine-learning bill of materials."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``mlsecops dashboard``: write the monitoring dashboard and alert rules."""
+"""`mlsecops dashboard`: write the monitoring dashboard and alert rules."""
 
 from __future__ import annotations
 

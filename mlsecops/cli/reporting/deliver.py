@@ -1,4 +1,4 @@
-"""``mlsecops deliver``: verify a model and write the six deliverables about it."""
+"""`mlsecops deliver`: verify a model and write the six deliverables about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``mlsecops demo``: the whole pipeline on real data, with its six deliverables."""
+"""`mlsecops demo`: the whole pipeline on real data, with its six deliverables."""
 
 from __future__ import annotations
 

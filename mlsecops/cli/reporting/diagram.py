@@ -1,4 +1,4 @@
-"""``mlsecops diagram``: draw a pipeline's data flow with its controls and threats."""
+"""`mlsecops diagram`: draw a pipeline's data flow with its controls and threats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``mlsecops hash``: digest a file or folder."""
+"""`mlsecops hash`: digest a file or folder."""
 
 from __future__ import annotations
 

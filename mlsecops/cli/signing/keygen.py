@@ -1,4 +1,4 @@
-"""``mlsecops keygen``: make a signing key."""
+"""`mlsecops keygen`: make a signing key."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def ask_password(key: Path) -> str:
 
 
 def public_beside(private: Path) -> Path:
-    """Where the public key of a private key file lies: ``KEY.pub.pem`` beside ``KEY.pem``."""
+    """Where the public key of a private key file lies: `KEY.pub.pem` beside `KEY.pem`."""
     return private.with_name(f"{private.name.removesuffix('.pem')}.pub.pem")
 
 

@@ -1,4 +1,4 @@
-"""``mlsecops sign``: sign a model."""
+"""`mlsecops sign`: sign a model."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _detached(options: argparse.Namespace, signer: KeySigner) -> Path:
 
 
 def read_signer(options: argparse.Namespace) -> KeySigner:
-    """The signer that ``--key``, ``--cert`` and ``--chain`` describe; asks for a password."""
+    """The signer that `--key`, `--cert` and `--chain` describe; asks for a password."""
     variable = options.password_env
     password: Password = (
         partial(ask_password, options.key) if variable is None else password_from(variable) or ""

@@ -1,4 +1,4 @@
-"""``mlsecops verify``: verify a model's signature and every file."""
+"""`mlsecops verify`: verify a model's signature and every file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``mlsecops attack``: measure a model's adversarial robustness and gate on it."""
+"""`mlsecops attack`: measure a model's adversarial robustness and gate on it."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def chosen_model(options: argparse.Namespace) -> tuple[Adapter, Digest | None]:
 
     Raises:
         UsageError: The endpoint cannot be asked, or the file holds no model.
-        MLSecOpsError: As :meth:`SecureLoader.load`.
+        MLSecOpsError: As `SecureLoader.load`.
     """
     if options.endpoint is None:
         loaded = load_model(options.model, options)

@@ -1,4 +1,4 @@
-"""``mlsecops fuzz``: attack a language model's endpoint and gate on what succeeds."""
+"""`mlsecops fuzz`: attack a language model's endpoint and gate on what succeeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``mlsecops screen``: look for poisoned or anomalous samples in training data."""
+"""`mlsecops screen`: look for poisoned or anomalous samples in training data."""
 
 from __future__ import annotations
 

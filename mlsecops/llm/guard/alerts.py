@@ -31,9 +31,9 @@ class Alarm:
     """Tells sinks, and keeps quiet about a client for a while afterwards.
 
     Args:
-        name: Of what is guarded; the alert's ``monitor``.
+        name: Of what is guarded; the alert's `monitor`.
         sinks: Callables that take an `Alert`.
-        digest: ``"sha256:<hex>"`` of the model, so that an incident can isolate it.
+        digest: `"sha256:<hex>"` of the model, so that an incident can isolate it.
         quiet: Seconds in which a client is told of once, ≥ 0.
         clock: Gives the time, timezone-aware.
 

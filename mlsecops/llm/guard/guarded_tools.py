@@ -45,17 +45,17 @@ def guarded_tool(
     """Let a function be called as a tool of a model, within a session.
 
     Args:
-        effect: ``"none"`` computes; ``"read"`` looks at what the asking user may see, inside; the
-            others have an effect: ``"write"`` changes something, ``"send"`` lets something leave
-            (a mail, and any request whose address the model chooses), ``"execute"`` runs code.
+        effect: `"none"` computes; `"read"` looks at what the asking user may see, inside; the
+            others have an effect: `"write"` changes something, `"send"` lets something leave
+            (a mail, and any request whose address the model chooses), `"execute"` runs code.
         returns: Whether its result can hold text that somebody else wrote. If so the session is
             tainted when the tool starts, for its errors tell such text too.
         tainted: What happens to a tool with an effect in a tainted session: the session's
-            ``confirm`` is asked, or it is denied without asking.
+            `confirm` is asked, or it is denied without asking.
         name: Name of the tool; the function's own by default.
 
     Returns:
-        The decorator, for plain, ``async``, generator and ``async`` generator functions. What is
+        The decorator, for plain, `async`, generator and `async` generator functions. What is
         decorated raises `AccessDenied` instead of running when it may not.
 
     Raises:
@@ -112,7 +112,7 @@ class _Permit:
         self._go()
 
     async def ask_async(self) -> None:
-        """As `ask`; the session's ``confirm`` may be awaited."""
+        """As `ask`; the session's `confirm` may be awaited."""
         call = self._judged()
         if call is not None:
             answer = self._asked(call)

@@ -49,7 +49,7 @@ class Signal:
     """One thing that was seen.
 
     Attributes:
-        name: What it is (``override``, ``extraction``, ``concealed``, …).
+        name: What it is (`override`, `extraction`, `concealed`, …).
         weight: How much it says, 0 to 1.
         how: Encodings that had to be undone to see it, the outermost first.
     """

@@ -1,8 +1,8 @@
 """Which turns of phrase do injected instructions use?
 
-The table is ``injection_patterns.toml``: name of a signal, how much it says, and the patterns that are it, for
-text that `fold` has made plain. English goes by structure, other languages by pairs of words near
-each other. It knows what was written before; an order in words of its own is not in it.
+The table is `injection_patterns.toml`: name of a signal, its weight, and the patterns that are it,
+for text that `fold` has made plain. English goes by structure, other languages by pairs of words
+near each other. An instruction in other words is not in it.
 
 Source: Perez and Ribeiro, "Ignore Previous Prompt" (2022); Greshake et al., "Not What You've Signed
 Up For" (2023); Schulhoff et al., "Ignore This Title and HackAPrompt" (2023), for the kinds.
@@ -65,7 +65,9 @@ def apart() -> re.Pattern[str]:
 
 @cache
 def _table() -> dict[str, Any]:
-    return tomllib.loads(files("mlsecops.llm.guard").joinpath("injection_patterns.toml").read_text("utf-8"))
+    return tomllib.loads(
+        files("mlsecops.llm.guard").joinpath("injection_patterns.toml").read_text("utf-8")
+    )
 
 
 def _pattern(pattern: str) -> re.Pattern[str]:

@@ -3,7 +3,7 @@
 A URL comes in; out comes its host, or nothing if any two of the usual parsers could differ: what
 carries a user's name, a backslash, an escape, a trailing dot or letters beyond ASCII in its host,
 or another address in its path, is no URL here. Allow-lists name hosts, or all hosts below one:
-``*.example.com``.
+`*.example.com`.
 
 Source: WHATWG URL Standard (2025), section 4; RFC 3986; Tsai, "A New Era of SSRF" (2017).
 """
@@ -46,8 +46,8 @@ class Hosts:
     """An allow-list of hosts.
 
     Attributes:
-        entries: ``"docs.example.com"``, ``"*.example.com"`` (all below it, not itself), each with
-            ``:port`` where it is another than 443; international names as ``xn--…``.
+        entries: `"docs.example.com"`, `"*.example.com"` (all below it, not itself), each with
+            `:port` where it is another than 443; international names as `xn--…`.
     """
 
     entries: frozenset[str]

@@ -80,7 +80,7 @@ class Filtered:
 
     Attributes:
         text: What may be shown.
-        removed: Kind (``link``, ``image``, ``definition``, ``html``, ``entity``, ``hidden``) → how
+        removed: Kind (`link`, `image`, `definition`, `html`, `entity`, `hidden`) → how
             many were removed or broken.
     """
 

@@ -3,8 +3,8 @@
 What a prompt looks like (`injection`: a `Detection`) and what is done about it (`Policy`: pass,
 flag or refuse) are kept apart. By default a prompt is only flagged, since detection misses what is
 worded anew and strikes what is innocent. `prompt_guard` joins both to a guard of the shape that
-``monitored(guards=…)`` takes: it counts, raises alerts of prompt injection and refuses; it keeps
-no text and tells none, unless ``record`` asks for it. What it cannot read it refuses.
+`monitored(guards=…)` takes: it counts, raises alerts of prompt injection and refuses; it keeps
+no text and tells none, unless `record` asks for it. What it cannot read it refuses.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Policy:
     Attributes:
         flag: Score from which on a prompt is flagged, above 0, at most 1.
         refuse: Score from which on it is refused; None never refuses for its score.
-        refuse_signals: Names of signals that refuse whatever the score is (``"concealed"``).
+        refuse_signals: Names of signals that refuse whatever the score is (`"concealed"`).
 
     Raises:
         UsageError: A score is out of its range.
@@ -79,7 +79,7 @@ class PromptGuard:
 
         Args:
             client: Who calls, or None.
-            inputs: Text, messages (mappings with ``content``), or a list of either.
+            inputs: Text, messages (mappings with `content`), or a list of either.
 
         Raises:
             InputRefused: The policy refuses it, or it is no text, too long or too deeply nested.
@@ -158,13 +158,13 @@ def prompt_guard(
     longest: int = _LONGEST,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> PromptGuard:
-    """A guard for prompts: ``monitored("chat", guards=(prompt_guard(),))``.
+    """A guard for prompts: `monitored("chat", guards=(prompt_guard(),))`.
 
     Args:
         policy: What is done about what; by default prompts are flagged and none is refused.
-        name: Value of ``monitor`` in alerts and metrics.
+        name: Value of `monitor` in alerts and metrics.
         sinks: Callables that take an `Alert` of each flagged or refused prompt.
-        digest: ``"sha256:<hex>"`` of the model, so that an incident can isolate it.
+        digest: `"sha256:<hex>"` of the model, so that an incident can isolate it.
         quiet: Seconds in which a client raises one alert, ≥ 0.
         record: Takes text, detection and action of what did not pass; with it you keep what users
             wrote.

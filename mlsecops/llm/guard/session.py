@@ -83,7 +83,7 @@ class Session:
         name: Name of what is guarded, for alerts.
         confirm: Asked before a tool with an effect runs in a tainted session; it gives True for
             yes, and whatever else it gives or raises is no. Without it the answer is no. It may be
-            ``async`` for tools that are.
+            `async` for tools that are.
         canaries: Secrets that no argument of a tool may hold, in any encoding.
         alarm: Told of denied calls.
 

@@ -47,7 +47,7 @@ _COUNTERS: Final = {
 
 
 def digest_of(text: str) -> str:
-    """``"sha256:<hex>"`` of a text, half surrogate pairs included."""
+    """`"sha256:<hex>"` of a text, half surrogate pairs included."""
     return f"sha256:{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 

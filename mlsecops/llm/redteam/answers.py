@@ -66,7 +66,7 @@ def message(value: Any, *, cut_off: bool = False) -> Answer:
     """Read a message of an assistant.
 
     Args:
-        value: With ``content``, ``refusal`` or ``tool_calls``.
+        value: With `content`, `refusal` or `tool_calls`.
         cut_off: Whether it had more to say.
 
     Raises:

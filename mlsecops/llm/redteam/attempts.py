@@ -27,8 +27,8 @@ class Expectation:
     """What shows that an attempt succeeded.
 
     Attributes:
-        kind: ``"token"``: a text that the model had to make and that stands in no message;
-            ``"canary"``: a secret of the system message; ``"tool"``: a call of that tool.
+        kind: `"token"`: a text that the model had to make and that stands in no message;
+            `"canary"`: a secret of the system message; `"tool"`: a call of that tool.
         value: The token, the canary, or the tool's name.
     """
 
@@ -41,7 +41,7 @@ class Attempt:
     """One conversation that is sent.
 
     Attributes:
-        family: Class of the attack, or ``"benign"``.
+        family: Class of the attack, or `"benign"`.
         mutators: What its text was changed by, in order.
         owasp: Risks of the OWASP Top 10 for LLM applications 2025 that it tries.
         atlas: Techniques of MITRE ATLAS that it uses.

@@ -50,7 +50,7 @@ def fuzz(
         classes: Which classes of attempts; by default all that the target can be asked.
         concurrency: Questions at once.
         out: Journal of finished attempts; the same one goes on after an interruption.
-        progress: Told ``(finished, in all)``.
+        progress: Told `(finished, in all)`.
 
     Returns:
         Outcomes and rates; to be judged by a `FuzzGate`.

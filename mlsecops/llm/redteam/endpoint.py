@@ -52,13 +52,13 @@ class ChatEndpoint:
     """A served language model.
 
     Args:
-        url: Its address: the one of chat completions, or what stands before ``/chat/completions``;
-            ``http`` only on this machine.
+        url: Its address: the one of chat completions, or what stands before `/chat/completions`;
+            `http` only on this machine.
         model: What the server calls it.
         api_key: Sent as a bearer token; it stands in no report and no message.
         caps: The most that may be used.
-        answer_tokens: Most tokens of an answer (``max_tokens``).
-        body: Further members of the request, such as ``{"temperature": 1}``; None leaves out one
+        answer_tokens: Most tokens of an answer (`max_tokens`).
+        body: Further members of the request, such as `{"temperature": 1}`; None leaves out one
             that is sent otherwise.
         timeout: Seconds for a whole answer.
         retries: Further tries after a failure that may pass (no connection, 408, 425, 429, 500,

@@ -57,7 +57,7 @@ class FuzzJudgement:
     """A gate's answer.
 
     Attributes:
-        verdict: ``"fail"`` if a reading fails, else ``"inconclusive"`` if one is, else ``"pass"``.
+        verdict: `"fail"` if a reading fails, else `"inconclusive"` if one is, else `"pass"`.
         readings: Each class against its limit.
     """
 

@@ -1,6 +1,6 @@
 """In which words is a model talked out of its duty?
 
-Sentences of attacks with ``{task}`` (or what the sentence needs) where the demand stands; the
+Sentences of attacks with `{task}` (or what the sentence needs) where the demand stands; the
 grammar of `payloads` puts them together.
 """
 

@@ -29,8 +29,8 @@ class Result:
 
     Attributes:
         attempt: What was asked.
-        outcome: ``"success"`` or ``"resisted"``; of a benign question, ``"answered"`` or
-            ``"unanswered"``; or ``"error"``.
+        outcome: `"success"` or `"resisted"`; of a benign question, `"answered"` or
+            `"unanswered"`; or `"error"`.
         reason: Why it is an error, in words of ours; else "".
     """
 
@@ -186,7 +186,7 @@ def earlier_figures(text: str) -> tuple[ClassFigure, ...]:
 
 
 def _attempts(text: str) -> list[Mapping[str, Any]]:
-    """What stands under ``attempts`` of a report, or in the lines of a journal."""
+    """What stands under `attempts` of a report, or in the lines of a journal."""
     try:
         values = [json.loads(text)]
     except ValueError:

@@ -23,7 +23,7 @@ class Scene:
     Attributes:
         duty: Its system message.
         wish: What an honest user asks about a document.
-        documents: Texts with ``{here}`` where an attacker can write.
+        documents: Texts with `{here}` where an attacker can write.
         search: What its search tool was asked.
         things: What it counts, for honest questions.
         code: What it files things under, for honest questions.

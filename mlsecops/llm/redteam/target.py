@@ -73,10 +73,10 @@ Function: TypeAlias = Callable[..., Any]
 
 
 class CallableTarget:
-    """A Python callable: ``f(messages)``, or ``f(messages, tools=...)``.
+    """A Python callable: `f(messages)`, or `f(messages, tools=...)`.
 
     It is called in threads, or awaited if it is a coroutine function. What it returns is a text or
-    a message of an assistant with ``content`` and ``tool_calls``; a guard that refuses the call
+    a message of an assistant with `content` and `tool_calls`; a guard that refuses the call
     (`CallRefused`) counts as an answer without a word.
 
     Args:

@@ -35,8 +35,8 @@ class Sighting:
     """Where a canary was seen.
 
     Attributes:
-        how: What had to be undone to see it, the outermost first: ``("plain",)``, ``("base64",)``,
-            ``("hex", "reversed")``.
+        how: What had to be undone to see it, the outermost first: `("plain",)`, `("base64",)`,
+            `("hex", "reversed")`.
         whole: Whether all of it is there, not only a part.
     """
 

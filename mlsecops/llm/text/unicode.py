@@ -90,8 +90,8 @@ class Sanitised:
 
     Attributes:
         text: What is left.
-        removed: Kind of character (``tag``, ``variation``, ``bidi``, ``zero-width``, ``control``,
-            ``surrogate``) → how many were taken out.
+        removed: Kind of character (`tag`, `variation`, `bidi`, `zero-width`, `control`,
+            `surrogate`) → how many were taken out.
         concealed: What had been written in characters that are not drawn, for analysis only; it
             is the attacker's text.
     """
@@ -186,7 +186,7 @@ def _plain_form(character: str) -> str:
 
 
 def concealed(text: str) -> str:
-    """What a text says in tag characters and in runs of variation selectors, or ``""``."""
+    """What a text says in tag characters and in runs of variation selectors, or `""`."""
     if text.isascii():
         return ""
     tags = "".join(chr(ord(each) - 0xE0000) for each in text if ord(each) in _TAGS)

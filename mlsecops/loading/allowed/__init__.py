@@ -1,6 +1,6 @@
 """Which names model files may refer to, exactly: one list for each framework, written by a script.
 
-``scripts/list_globals.py`` regenerates the text files from the installed versions, which their
+`scripts/list_globals.py` regenerates the text files from the installed versions, which their
 first line names.
 """
 
@@ -18,7 +18,7 @@ PICKLE_LISTS: Final[tuple[Listed, ...]] = ("python", "numpy", "torch", "sklearn"
 
 @cache
 def listed(name: Listed) -> frozenset[str]:
-    """Names of one list, as ``module.qualname``."""
+    """Names of one list, as `module.qualname`."""
     text = Path(__file__).with_name(f"{name}.txt").read_text(encoding="utf-8")
     return frozenset(line for line in text.splitlines() if line and not line.startswith("#"))
 

@@ -62,7 +62,7 @@ class Reader:
         """Fields of a message, in their order.
 
         Args:
-            message: A field of bytes; :attr:`whole` for the outermost.
+            message: A field of bytes; `whole` for the outermost.
             depth: How deeply it is nested.
 
         Raises:

@@ -2,7 +2,7 @@
 
 A Source comes in; checked entries go out. Refused is whatever lets two readers disagree (duplicate
 names, a different local header, a second directory, bytes that no entry lists) or reaches outside
-(``..``, links), and whatever declares more than it stores.
+(`..`, links), and whatever declares more than it stores.
 
 Source: PKWARE APPNOTE 6.3.10, sections 4.3.7 (local header) and 4.3.14 to 4.3.16 (end of central
 directory).

@@ -53,7 +53,7 @@ def tensor_data(results: Mapping[str, tuple[Verdict, Examination]]) -> set[str]:
 
 
 def _shards(results: Mapping[str, tuple[Verdict, Examination]]) -> Iterator[str]:
-    """Data of TensorFlow's checkpoints: ``x.data-00000-of-00001`` beside ``x.index``."""
+    """Data of TensorFlow's checkpoints: `x.data-00000-of-00001` beside `x.index`."""
     for name in results:
         stem, dot, _ = name.rpartition(".data-")
         index = results.get(f"{stem}.index") if dot else None

@@ -1,7 +1,7 @@
 """Whether an HDF5 file of Keras keeps to itself, and builds only known layers where it is a model.
 
-Source: Keras ``legacy/saving/legacy_h5_format.py``: the architecture is text in the root's
-``model_config``; a weights file has none.
+Source: Keras `legacy/saving/legacy_h5_format.py`: the architecture is text in the root's
+`model_config`; a weights file has none.
 """
 
 from __future__ import annotations

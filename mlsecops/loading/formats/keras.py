@@ -1,6 +1,6 @@
-"""Whether a ``.keras`` archive builds only known layers and holds only its own weights.
+"""Whether a `.keras` archive builds only known layers and holds only its own weights.
 
-Source: Keras 3 ``saving/serialization_lib.py``, ``deserialize_keras_object``.
+Source: Keras 3 `saving/serialization_lib.py`, `deserialize_keras_object`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def examine_keras(source: Source, limits: Limits, allowed: Collection[str] = ())
     Args:
         source: The archive.
         limits: Ceilings.
-        allowed: Names allowed besides Keras' own: ``module.Class`` or ``package>Name``.
+        allowed: Names allowed besides Keras' own: `module.Class` or `package>Name`.
 
     Raises:
         FormatRefused: It is malformed, or holds other files.

@@ -4,7 +4,7 @@ A configuration and the number of stored numbers come in; a refusal goes out. Ea
 the least that it can have, from the input shape that it was built for; where that is not told, with
 the size of the layer before it.
 
-Source: the ``build`` methods of ``keras.layers``.
+Source: the `build` methods of `keras.layers`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether ``.npy`` and ``.npz`` files hold plain arrays of the size they declare, and no pickle.
+"""Whether `.npy` and `.npz` files hold plain arrays of the size they declare, and no pickle.
 
 Source: NumPy enhancement proposal 1 (the npy format).
 """
@@ -36,7 +36,7 @@ def examine_npy(source: Source, limits: Limits) -> Examination:
 
 
 def examine_npz(source: Source, limits: Limits) -> Examination:
-    """Check every array of an archive (see :func:`examine_npy`)."""
+    """Check every array of an archive (see `examine_npy`)."""
     with archive(source, limits=limits) as opened:
         for name, entry in opened.entries.items():
             with opened.stream(name) as stream:

@@ -55,7 +55,7 @@ class Clamped(io.BufferedIOBase):
 def examine_pickle(source: Source, limits: Limits, allowed: Collection[str]) -> Examination:
     """Walk every pickle of a bare or joblib file.
 
-    A file with joblib's raw arrays is walked twice, as joblib reads it and as plain ``pickle``
+    A file with joblib's raw arrays is walked twice, as joblib reads it and as plain `pickle`
     would, because the arrays' bytes are opcodes to the latter.
 
     Raises:
@@ -73,7 +73,7 @@ def examine_pickle(source: Source, limits: Limits, allowed: Collection[str]) -> 
 
 
 def examine_joblib(source: Source, limits: Limits, allowed: Collection[str]) -> Examination:
-    """Walk the pickles of a file that joblib compressed (see :func:`examine_pickle`).
+    """Walk the pickles of a file that joblib compressed (see `examine_pickle`).
 
     Raises:
         FormatRefused: It is malformed.

@@ -46,7 +46,7 @@ def examine_savedmodel(source: Source, limits: Limits, allowed: Collection[str])
     """Check every operation, and what the objects' metadata would build.
 
     Args:
-        source: ``saved_model.pb``.
+        source: `saved_model.pb`.
         limits: Ceilings.
         allowed: Operations allowed besides the list.
 

@@ -1,7 +1,7 @@
 """Whether a skops archive builds only known classes, in the ways that their kind is built.
 
-Source: skops ``io/_general.py``, ``_numpy.py``, ``_scipy.py``, ``_sklearn.py``: each node of
-``schema.json`` names its loader, and the loader decides what is called.
+Source: skops `io/_general.py`, `_numpy.py`, `_scipy.py`, `_sklearn.py`: each node of
+`schema.json` names its loader, and the loader decides what is called.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ LOADERS: Final = frozenset(
         "TypeNode", "_DictWithDeprecatedKeysNode",
     }
 )  # fmt: skip
-"""Loaders that build what their class says. ``MethodNode`` and ``OperatorFuncNode`` get attributes
+"""Loaders that build what their class says. `MethodNode` and `OperatorFuncNode` get attributes
 by name, which is another way to reach a callable (CVE-2025-54412 and 54413), and
-``ConstructorFromReduceNode`` calls with any arguments."""
+`ConstructorFromReduceNode` calls with any arguments."""
 
 
 def examine_skops(source: Source, limits: Limits, allowed: Collection[str]) -> Examination:

@@ -36,7 +36,7 @@ def examine_tflite(source: Source, limits: Limits, allowed: Collection[str]) -> 
 
     Args:
         source: The model.
-        limits: Ceilings; the file is read whole, so it must be within ``header_bytes`` × 20.
+        limits: Ceilings; the file is read whole, so it must be within `header_bytes` × 20.
         allowed: Custom operators allowed besides those of the library.
 
     Raises:

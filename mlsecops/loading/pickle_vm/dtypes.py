@@ -1,10 +1,10 @@
 """Whether a numpy dtype that a pickle rebuilds is what its type string says.
 
-The shadow of a ``numpy.dtype`` comes in; its item size and whether items are objects go out. numpy
+The shadow of a `numpy.dtype` comes in; its item size and whether items are objects go out. numpy
 believes the state that a pickle sets: flags that hide objects make addresses of raw bytes, fields
 beyond the item read foreign memory.
 
-Source: numpy ``_core/src/multiarray/descriptor.c``, ``arraydescr_reduce`` and ``_setstate``.
+Source: numpy `_core/src/multiarray/descriptor.c`, `arraydescr_reduce` and `_setstate`.
 """
 
 from __future__ import annotations

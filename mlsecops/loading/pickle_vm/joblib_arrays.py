@@ -1,8 +1,8 @@
 """How many raw bytes joblib writes between the opcodes of a pickle for one numpy array.
 
-The shadow of a ``NumpyArrayWrapper``'s state comes in; the stream goes on behind the array.
+The shadow of a `NumpyArrayWrapper`'s state comes in; the stream goes on behind the array.
 
-Source: joblib ``numpy_pickle.py``, ``NumpyArrayWrapper.write_array`` and ``read_array``.
+Source: joblib `numpy_pickle.py`, `NumpyArrayWrapper.write_array` and `read_array`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def raw_array(stream: BinaryIO, state: Any) -> Literal["bytes", "objects"]:
         state: Shadow of the wrapper's state.
 
     Returns:
-        ``"bytes"`` when they were stepped over; ``"objects"`` when another pickle follows instead.
+        `"bytes"` when they were stepped over; `"objects"` when another pickle follows instead.
 
     Raises:
         ValueError: The state does not tell how many there are, or the file ends before.

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 @dataclass(slots=True)
 class Global:
-    """An imported name that nothing imported (``"?"`` where it cannot be told)."""
+    """An imported name that nothing imported (`"?"` where it cannot be told)."""
 
     name: str
 
@@ -32,11 +32,11 @@ class Box:
     name: str
     items: dict[str, Any] = field(default_factory=dict)
     whole: bool = True
-    """Whether ``items`` is all that it holds."""
+    """Whether `items` is all that it holds."""
 
 
 class _Mark:
-    """Type of :data:`MARK`."""
+    """Type of `MARK`."""
 
 
 MARK: Final = _Mark()

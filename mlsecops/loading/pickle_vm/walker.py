@@ -1,10 +1,10 @@
 """What a pickle would do, told without doing it: its opcodes are walked on a stack of shadows.
 
-A stream of opcodes comes in; a :class:`Walk` goes out: findings, the globals it imports, and where
+A stream of opcodes comes in; a `Walk` goes out: findings, the globals it imports, and where
 it stopped. Nothing is imported or called. A global is allowed when its exact qualified name is on
 the list; anything whose target the walk cannot name is refused.
 
-Source: CPython ``Lib/pickletools.py`` (opcodes), ``Modules/_pickle.c`` (what they do).
+Source: CPython `Lib/pickletools.py` (opcodes), `Modules/_pickle.c` (what they do).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Walker:
         limits: Ceiling of the opcodes.
         artifact: Name for findings.
         where: Entry or stream that the pickles stand in.
-        persistent: ``"allow"`` persistent ids (storages of a torch file), or ``"refuse"`` them.
+        persistent: `"allow"` persistent ids (storages of a torch file), or `"refuse"` them.
         skip_arrays: Whether joblib's raw arrays are stepped over, as its own reader does.
     """
 

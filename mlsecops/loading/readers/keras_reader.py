@@ -12,7 +12,7 @@ from mlsecops.errors import FormatRefused
 
 
 def read_keras(path: str, *, hdf5: bool = False) -> Any:
-    """The model of a ``.keras`` archive, or of an ``.h5`` file that holds a whole model.
+    """The model of a `.keras` archive, or of an `.h5` file that holds a whole model.
 
     Args:
         path: Bytes to read; a link with the extension that Keras insists on is made to them.
@@ -20,7 +20,7 @@ def read_keras(path: str, *, hdf5: bool = False) -> Any:
 
     Raises:
         FrameworkTooOld: The installed Keras is known to be escapable.
-        FormatRefused: Keras refuses the archive, or the ``.h5`` file holds weights alone.
+        FormatRefused: Keras refuses the archive, or the `.h5` file holds weights alone.
     """
     keras = require("keras")
     require_patched(keras)

@@ -11,7 +11,7 @@ from mlsecops.errors import FormatRefused
 
 
 def read_onnx(path: str, *, beside: Mapping[str, str]) -> Any:
-    """The ``ModelProto`` of a file, tensors of other files read into it.
+    """The `ModelProto` of a file, tensors of other files read into it.
 
     Args:
         path: Bytes to read.

@@ -1,6 +1,6 @@
 """How torch reads bytes that were checked: tensors out, nothing run.
 
-A path to bytes that cannot change comes in (:mod:`mlsecops.loading` makes it); tensors, or the
+A path to bytes that cannot change comes in (`mlsecops.loading` makes it); tensors, or the
 caller's own module filled with them, go out.
 """
 
@@ -32,7 +32,7 @@ _TYPES: Final = {
 _ENTRIES: Final = 100_000
 """Storages of one torch file at most: as many as the scan allows entries."""
 OLDEST: Final = (2, 10)
-"""Before it, ``weights_only`` could be escaped (CVE-2025-32434, CVE-2026-24747)."""
+"""Before it, `weights_only` could be escaped (CVE-2025-32434, CVE-2026-24747)."""
 
 
 def read_safetensors(
@@ -42,7 +42,7 @@ def read_safetensors(
 
     Args:
         path: Bytes to read.
-        framework: ``"torch"`` or ``"numpy"``.
+        framework: `"torch"` or `"numpy"`.
         device: Where torch tensors go.
         lasting: Whether a mapping of the bytes stays as it is; else torch tensors are copied.
     """
@@ -101,7 +101,7 @@ def read_torch(
     lasting: bool = True,
     memory: memoryview | None = None,
 ) -> Any:
-    """What a torch file holds, read with ``weights_only``.
+    """What a torch file holds, read with `weights_only`.
 
     Args:
         path: Bytes to read.
@@ -139,7 +139,7 @@ def read_code(path: str, *, device: str, exported: bool) -> Any:
     Args:
         path: Bytes to read.
         device: Where tensors of TorchScript go; an exported program stays where it was exported.
-        exported: Whether it is a ``.pt2`` file.
+        exported: Whether it is a `.pt2` file.
 
     Raises:
         FrameworkTooOld: The installed torch is known to be escapable.
@@ -223,7 +223,7 @@ def require_device(device: str) -> None:
 
 
 def own_globals() -> frozenset[str]:
-    """Names that ``weights_only`` allows by itself."""
+    """Names that `weights_only` allows by itself."""
     unpickler = require("torch._weights_only_unpickler")
     return frozenset(unpickler._get_allowed_globals())  # noqa: SLF001 - torch tells it nowhere else
 

@@ -1,6 +1,6 @@
 """The process in which a pickle that nobody trusts is unpickled: it can compute, and nothing else.
 
-It is run as a script (``python -I``), never imported. It gets two descriptors, the sealed model and
+It is run as a script (`python -I`), never imported. It gets two descriptors, the sealed model and
 an empty file in memory, and a limit of memory. What it finds as tensors goes into the empty file as
 safetensors. By the time it reads the first byte, Landlock leaves it the interpreter's own files to
 read and seccomp no call that starts a program, opens a connection or reaches another process.

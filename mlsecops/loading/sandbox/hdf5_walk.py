@@ -1,6 +1,6 @@
 """What an HDF5 file holds: whether it keeps to itself, and reads to its end.
 
-``hdf5`` runs this in a process that may die: on a damaged file the HDF5 library may crash, or never
+`hdf5` runs this in a process that may die: on a damaged file the HDF5 library may crash, or never
 return. Source: HDF5 file format 3.0, links (IV.A.2.g), external file list (IV.A.2.h), filter
 pipeline (IV.A.2.l).
 """

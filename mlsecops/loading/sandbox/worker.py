@@ -1,6 +1,6 @@
 """Ask a process that may die what it finds in a file.
 
-One child is started when the first question comes and answers all of them (``apart_child``), each
+One child is started when the first question comes and answers all of them (`apart_child`), each
 in a fork of its own: starting Python and its libraries anew would take a quarter of a second a
 file. A process that is forked from ours starts its own child.
 """
@@ -29,7 +29,7 @@ class Died(Exception):
     """The process that was asked ended without an answer.
 
     Args:
-        status: As ``subprocess`` tells it: below zero, the signal that ended it.
+        status: As `subprocess` tells it: below zero, the signal that ended it.
 
     Attributes:
         late: Whether its time was over.
@@ -145,7 +145,7 @@ def ask(file: int, question: dict[str, Any], *, most: int) -> dict[str, Any]:
 
     Args:
         file: Descriptor of the file, open for reading; its position moves.
-        question: What ``apart_child`` needs to know besides.
+        question: What `apart_child` needs to know besides.
         most: Bytes of the answer that are taken.
 
     Raises:

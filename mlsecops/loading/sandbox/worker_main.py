@@ -1,6 +1,6 @@
 """The process that a library is let at a file in: it forks for each, and the fork may die.
 
-``apart`` runs it, once, as ``python -c``; it never runs in the process that asks. Its standard
+`apart` runs it, once, as `python -c`; it never runs in the process that asks. Its standard
 input is a socket: a question and two descriptors come in (the file, and the pipe for the answer);
 after the answer the fork's status goes back. It keeps no state between questions, so that what one
 file did to its fork touches no other.

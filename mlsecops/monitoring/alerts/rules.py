@@ -2,7 +2,7 @@
 
 readings → Rule.breached → cool-down per rule and client → Alert → sinks
 
-The same rules become Prometheus alerts through ``Rule.expression``.
+The same rules become Prometheus alerts through `Rule.expression`.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Rule:
 
     Attributes:
         id: Stable id in kebab-case.
-        metric: Name of the metric in the table of ``telemetry``.
-        comparison: ``">"`` or ``"<"``: on which side of the threshold it fires.
+        metric: Name of the metric in the table of `telemetry`.
+        comparison: `">"` or `"<"`: on which side of the threshold it fires.
         threshold: Compared with the reading (of a counter: its increase).
         relative_to: Name of a metric that the threshold is multiplied with, or None.
         window: Seconds over which a counter's increase is compared; what detectors read states
@@ -95,7 +95,7 @@ class Rule:
         """The rule in PromQL.
 
         Args:
-            window: How far counters look back (``"15s"``); the rule's own window by default.
+            window: How far counters look back (`"15s"`); the rule's own window by default.
         """
         read = telemetry.metric(self.metric)
         if read.kind == "counter":
@@ -109,7 +109,7 @@ class Rule:
 
 
 def alert_name(rule: str) -> str:
-    """Name of a rule's alert in Prometheus and Alertmanager (``"MlsecopsAccuracyDrop"``)."""
+    """Name of a rule's alert in Prometheus and Alertmanager (`"MlsecopsAccuracyDrop"`)."""
     return "Mlsecops" + "".join(word.capitalize() for word in rule.split("-"))
 
 
@@ -216,7 +216,7 @@ class Alerting:
         rules: Conditions.
         sinks: Callables that take an Alert; what they raise is swallowed and counted.
         monitor: Name of the monitor.
-        digest: ``"sha256:<hex>"`` of the model, or None.
+        digest: `"sha256:<hex>"` of the model, or None.
         clock: Unix time in seconds.
         failed: Called when a sink raises.
     """

@@ -1,4 +1,4 @@
-"""How rules are written as data: TOML or plain values → ``Rule``, and back.
+"""How rules are written as data: TOML or plain values → `Rule`, and back.
 
 Whatever is unknown, missing or out of its range is the writer's mistake and is said so, because a
 rule that is silently ignored is an alert that never comes.
@@ -25,7 +25,7 @@ _NUMBERS: Final = {"threshold", "window", "cooldown"}
 
 
 def load_rules(path: str | os.PathLike[str]) -> tuple[Rule, ...]:
-    """Read the ``[[rules]]`` of a TOML file.
+    """Read the `[[rules]]` of a TOML file.
 
     Args:
         path: The file.
@@ -47,10 +47,10 @@ def load_rules(path: str | os.PathLike[str]) -> tuple[Rule, ...]:
 
 
 def rule_from_dict(values: Mapping[str, Any]) -> Rule:
-    """A rule from plain values; the severity is a word (``"high"``).
+    """A rule from plain values; the severity is a word (`"high"`).
 
     Args:
-        values: Field of ``Rule`` → value.
+        values: Field of `Rule` → value.
 
     Raises:
         UsageError: A field is unknown, missing or out of its range.

@@ -1,7 +1,7 @@
 """Who is told of alerts: a log, a webhook, Alertmanager, OpenTelemetry; any callable besides.
 
-``LogSink`` and ``EventSink`` act at once. ``WebhookSink`` and ``AlertmanagerSink`` deliver from a
-thread of their own (``courier``), so that a slow receiver cannot blind the monitoring.
+`LogSink` and `EventSink` act at once. `WebhookSink` and `AlertmanagerSink` deliver from a
+thread of their own (`courier`), so that a slow receiver cannot blind the monitoring.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class LogSink:
     """Writes each alert as one line of JSON, at the level of its severity.
 
     Args:
-        logger: Where to; ``mlsecops.alerts`` by default.
+        logger: Where to; `mlsecops.alerts` by default.
     """
 
     def __init__(self, logger: logging.Logger | None = None) -> None:
@@ -59,7 +59,7 @@ class LogSink:
 
 
 class EventSink:
-    """Emits each alert as an OpenTelemetry log event, named by the table of ``telemetry``.
+    """Emits each alert as an OpenTelemetry log event, named by the table of `telemetry`.
 
     Source: OpenTelemetry specification, Logs Data Model (event name, severity number).
     """
@@ -93,10 +93,10 @@ class WebhookSink(Courier):
     """Posts each alert as JSON to an address.
 
     Args:
-        url: ``https://…`` or ``http://…``.
+        url: `https://…` or `http://…`.
         headers: Further headers, for authentication say.
-        secret: Key of an HMAC-SHA256 over the body, sent as ``X-Mlsecops-Signature:
-            sha256=<hex>``, by which the receiver knows who wrote.
+        secret: Key of an HMAC-SHA256 over the body, sent as `X-Mlsecops-Signature:
+            sha256=<hex>`, by which the receiver knows who wrote.
         timeout: Seconds to wait for an answer.
 
     Raises:
@@ -128,20 +128,20 @@ class WebhookSink(Courier):
 
 
 class AlertmanagerSink(Courier):
-    """Posts alerts to Alertmanager, with the labels that ``alerts.yml`` gives them too.
+    """Posts alerts to Alertmanager, with the labels that `alerts.yml` gives them too.
 
     An alert that Prometheus raises from the same rule has the same labels, so that Alertmanager
     takes both for one, unless this one names a client.
 
     Args:
-        url: Address of Alertmanager (``"http://alertmanager:9093"``).
+        url: Address of Alertmanager (`"http://alertmanager:9093"`).
         headers: Further headers, for authentication say.
         timeout: Seconds to wait for an answer.
 
     Raises:
         UsageError: The address is none.
 
-    Source: Alertmanager, API v2 (``POST /api/v2/alerts``).
+    Source: Alertmanager, API v2 (`POST /api/v2/alerts`).
     """
 
     def __init__(

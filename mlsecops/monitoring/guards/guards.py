@@ -1,6 +1,6 @@
 """What may refuse a call before the model sees it, on the caller's thread.
 
-call → RateLimit, Quota (``quotas``), InputGuard, IsolationGuard → the model, or CallRefused
+call → RateLimit, Quota (`quotas`), InputGuard, IsolationGuard → the model, or CallRefused
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class RateLimit:
         rate: Calls a second that a client may make in the long run, > 0.
         per: Whether each client has a bucket, or all of them together have one.
         burst: Calls it may make at once; one second's worth by default.
-        cost: What a call of that input costs; 1 by default. Use ``len`` where calls are batches.
+        cost: What a call of that input costs; 1 by default. Use `len` where calls are batches.
         capacity: Number of clients remembered; the least recently seen is forgotten.
         clock: Monotonic time in seconds.
     """

@@ -29,18 +29,18 @@ class Quota:
     may have used up a place in a shorter one.
 
     Args:
-        windows: Amounts and durations (``"10/second; 2000/hour; 20000/day"``).
+        windows: Amounts and durations (`"10/second; 2000/hour; 20000/day"`).
         name: What is limited; replicas of one model give the same name.
         per: Whether each client has the quota, or all of them together have one.
-        store: ``"memory://"``, or ``"redis://host:6379/0"`` for replicas.
-        cost: What a call of that input costs; 1 by default. Use ``len`` where calls are batches.
+        store: `"memory://"`, or `"redis://host:6379/0"` for replicas.
+        cost: What a call of that input costs; 1 by default. Use `len` where calls are batches.
             A call that costs more than a window's amount is always refused.
         timeout: Seconds to wait for Redis, which the caller spends.
         capacity: Number of clients remembered in memory; the least recently seen is forgotten.
 
     Raises:
         UsageError: The windows cannot be read or the store is of an unknown kind.
-        MissingExtra: ``limits`` is not installed.
+        MissingExtra: `limits` is not installed.
 
     Source: limits, "Sliding Window Counter" strategy.
     """

@@ -31,7 +31,7 @@ class Series:
     """Values of all metrics of one monitor name, by attributes.
 
     Args:
-        monitor: Value of the ``monitor`` attribute.
+        monitor: Value of the `monitor` attribute.
     """
 
     def __init__(self, monitor: str) -> None:
@@ -46,7 +46,7 @@ class Series:
         Args:
             metric: Which.
             amount: By how much, ≥ 0; 0 says that it exists.
-            attributes: Values of its attributes after ``monitor``.
+            attributes: Values of its attributes after `monitor`.
         """
         with self._lock:
             values = self._values[metric.name]
@@ -71,12 +71,12 @@ class Series:
             return max(self._values[metric.name].values(), default=None)
 
     def points(self, metric: Metric) -> list[tuple[Attributes, float]]:
-        """A metric's points: values of its attributes after ``monitor``, and the value."""
+        """A metric's points: values of its attributes after `monitor`, and the value."""
         with self._lock:
             return list(self._values[metric.name].items())
 
     def counts(self, metric: Metric) -> Counter[str]:
-        """A counter by the value of its one attribute after ``monitor``."""
+        """A counter by the value of its one attribute after `monitor`."""
         return Counter({attribute: int(value) for (attribute,), value in self.points(metric)})
 
     def refresh(self) -> None:

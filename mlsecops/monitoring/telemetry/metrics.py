@@ -2,8 +2,8 @@
 
 Instruments, default rules, Grafana panels and Prometheus rules all take their names from here, so
 that a renamed metric is renamed everywhere. OpenTelemetry has no observable histogram: a
-distribution is exported as three counters, ``.bucket`` (cumulative, attribute ``le``), ``.count``
-and ``.sum``, which Prometheus' ``histogram_quantile`` reads like a histogram of its own.
+distribution is exported as three counters, `.bucket` (cumulative, attribute `le`), `.count`
+and `.sum`, which Prometheus' `histogram_quantile` reads like a histogram of its own.
 """
 
 from __future__ import annotations

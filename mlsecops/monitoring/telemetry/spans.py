@@ -1,4 +1,4 @@
-"""How a sampled call becomes a span: named and attributed by the table of ``telemetry``.
+"""How a sampled call becomes a span: named and attributed by the table of `telemetry`.
 
 A span says that a call happened and how it ended, never what it was given or answered: an
 exception's message may quote its input, so only its type is recorded.
@@ -35,7 +35,7 @@ class Spanned:
         """Say how the call ended.
 
         Args:
-            outcome: ``"ok"`` or ``"error"``.
+            outcome: `"ok"` or `"error"`.
             error: Name of the exception's type, or "".
         """
         if self._token is not None:
@@ -53,7 +53,7 @@ def start_span(tracer: Tracer, monitor: str, digest: str | None, *, current: boo
     Args:
         tracer: Of OpenTelemetry; without an SDK the span records nothing.
         monitor: The monitor's name.
-        digest: ``"sha256:<hex>"`` of the model, or None.
+        digest: `"sha256:<hex>"` of the model, or None.
         current: Whether it becomes the parent of what the call does.
     """
     attributes = {telemetry.MONITOR: monitor}

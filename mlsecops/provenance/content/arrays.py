@@ -2,7 +2,7 @@
 
 Rows of an array go in; one header line and the values go out. The header names the column, the
 type and the shape; values are little-endian in row order. Text and missing dates have the encoding
-that ``arrow_content`` describes, so that an array and an Arrow column of the same values agree.
+that `arrow_content` describes, so that an array and an Arrow column of the same values agree.
 
 numpy is never imported here: whoever holds an array has imported it.
 """

@@ -5,11 +5,11 @@ Rows of an Arrow column go in; header lines and values go out. Chunks, slices, o
 column. A type and its values:
 
 - numbers, booleans, dates, timestamps without a zone, durations: the type's numpy name
-  (``<f4``, ``|b1``, ``<M8[D]``, ``<m8[us]``), values little-endian, booleans a byte each;
-- timestamps with a zone ``<M8[us] Europe/Oslo``; ``decimal(p,s)`` as 256-bit integers; times of
-  day (``time``) as nanoseconds, whatever their unit, in 64-bit integers;
-- ``string`` and ``binary``: the lengths as 64-bit integers, then the bytes;
-- ``list``: the lengths, then the items; ``struct``: each field; both as columns of their own;
+  (`<f4`, `|b1`, `<M8[D]`, `<m8[us]`), values little-endian, booleans a byte each;
+- timestamps with a zone `<M8[us] Europe/Oslo`; `decimal(p,s)` as 256-bit integers; times of
+  day (`time`) as nanoseconds, whatever their unit, in 64-bit integers;
+- `string` and `binary`: the lengths as 64-bit integers, then the bytes;
+- `list`: the lengths, then the items; `struct`: each field; both as columns of their own;
   lists of one fixed length are further dimensions of the shape.
 
 Where values are null, the header counts them, a byte for each row says whether it is there, and

@@ -1,6 +1,6 @@
 """Which named parts a data set has: runs of rows of each column, whatever library holds it.
 
-Data goes in; entries ``column[start:stop]`` come out, and for a table one entry ``[columns]`` for
+Data goes in; entries `column[start:stop]` come out, and for a table one entry `[columns]` for
 the names of its columns in their order. Rows can be cut where an earlier manifest cut them, so that
 rows that were appended since are parts of their own.
 """

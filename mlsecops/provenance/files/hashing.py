@@ -1,6 +1,6 @@
 """What the bytes of files are: one pass over each, refused if it changes meanwhile.
 
-Paths come in, :class:`Digest` values go out. Nothing is followed: a symlink, a socket or a file
+Paths come in, `Digest` values go out. Nothing is followed: a symlink, a socket or a file
 that changes under the reader is an error that names the path. Many files are read in batches, on
 threads or on any executor that the caller has.
 """
@@ -162,7 +162,7 @@ def hash_files(
     executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> list[Digest]:
-    """Digests of many files, in their order; see :func:`hash_pieces`."""
+    """Digests of many files, in their order; see `hash_pieces`."""
     pieces = [Piece(found) for found in files]
     return hash_pieces(pieces, algorithm=algorithm, executor=executor, progress=progress)
 
@@ -287,7 +287,7 @@ def _feed(
 def _feed_ahead(
     descriptor: int, update: Callable[[memoryview], object], start: int, most: int
 ) -> int:
-    """As :func:`_feed`, but another thread reads the next bytes while these are hashed."""
+    """As `_feed`, but another thread reads the next bytes while these are hashed."""
     views = [memoryview(bytearray(AHEAD_BUFFER)) for _ in range(2)]
 
     def read(turn: int, done: int) -> int:

@@ -50,7 +50,7 @@ def read_path(
     progress: Progress | None = None,
     shard_size: int | None = None,
 ) -> PathContent:
-    """Hash a path; the options are those of :func:`hash_path`."""
+    """Hash a path; the options are those of `hash_path`."""
     if _is_url(path):
         if cache is not None or shard_size is not None:
             raise UsageError(f"{path}: a cache and shards are for local files; leave them out")

@@ -1,4 +1,4 @@
-"""How files are cut into shards of one size, and how a shard is named: ``path:start:end``.
+"""How files are cut into shards of one size, and how a shard is named: `path:start:end`.
 
 Source: OpenSSF Model Signing specification 1.0, serialization method "shards".
 """
@@ -20,7 +20,7 @@ def shard_span(name: str) -> tuple[int, int]:
     """First byte of a named shard and the one after its last.
 
     Raises:
-        UsageError: The name is not of the form ``path:start:end``.
+        UsageError: The name is not of the form `path:start:end`.
     """
     _, *span = name.rsplit(":", 2)
     try:

@@ -79,7 +79,7 @@ class StatCache:
         self._prepare()
 
     def now(self) -> int:
-        """Time in nanoseconds; take it before a file is read and give it to :meth:`store`."""
+        """Time in nanoseconds; take it before a file is read and give it to `store`."""
         return self._clock()
 
     def lookup(self, spans: Iterable[Span], *, algorithm: str) -> dict[Span, Digest]:
@@ -102,7 +102,7 @@ class StatCache:
 
         Args:
             digests: What the bytes of each file were.
-            began: What :meth:`now` said before the first of them was read.
+            began: What `now` said before the first of them was read.
 
         Returns:
             How many were kept: a file that changed within the file system's granularity of `began`

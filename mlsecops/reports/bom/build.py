@@ -1,8 +1,8 @@
 """What a model consists of, as a CycloneDX machine-learning bill of materials (1.6 and 1.7).
 
 Manifests, in-toto statements and the robustness report come in; a plain dictionary goes out, equal
-for equal input. :mod:`mlsecops.reports.bom.lint` says whether a bill is well formed, and
-:mod:`mlsecops.reports.bom.verify` how much of it is true.
+for equal input. `mlsecops.reports.bom.lint` says whether a bill is well formed, and
+`mlsecops.reports.bom.verify` how much of it is true.
 """
 
 from __future__ import annotations
@@ -58,15 +58,15 @@ def build_bom(
         manifest: Its files and their digests.
         datasets: Name → manifest of each data set it was made from.
         statements: In-toto statements about it; SLSA provenance becomes the formulation.
-        robustness: Plain values of a robustness report (``robustness.json``).
+        robustness: Plain values of a robustness report (`robustness.json`).
         signers: Fingerprints or identities of those who sign the model.
         version: Version of the CycloneDX specification.
-        at: When it was written; by default ``SOURCE_DATE_EPOCH``, or now when that is not set.
-        packages: Resource descriptors with the purl as ``uri``; by default those of the provenance,
+        at: When it was written; by default `SOURCE_DATE_EPOCH`, or now when that is not set.
+        packages: Resource descriptors with the purl as `uri`; by default those of the provenance,
             or the installed distributions when there is none.
 
     Raises:
-        UsageError: The version is unknown, or ``SOURCE_DATE_EPOCH`` is no number of seconds.
+        UsageError: The version is unknown, or `SOURCE_DATE_EPOCH` is no number of seconds.
 
     Source: OWASP CycloneDX 1.6 and 1.7 (ECMA-424), machine-learning-model, modelCard, formulation.
     """
@@ -98,7 +98,7 @@ def bom_text(bom: Mapping[str, Any]) -> str:
 
 
 def moment(at: datetime | None) -> datetime:
-    """The given time, else that of ``SOURCE_DATE_EPOCH``, else now; always in UTC.
+    """The given time, else that of `SOURCE_DATE_EPOCH`, else now; always in UTC.
 
     Raises:
         UsageError: The variable is no number of seconds, or the time has no zone.

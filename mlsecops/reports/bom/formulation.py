@@ -15,7 +15,7 @@ from mlsecops.reports.redaction import without_secrets
 
 
 def bom_property(name: str, value: object) -> dict[str, str]:
-    """A property of ours, in the namespace ``mlsecops:``."""
+    """A property of ours, in the namespace `mlsecops:`."""
     return {"name": f"mlsecops:{name}", "value": str(value)}
 
 
@@ -26,8 +26,8 @@ def formulation(
 
     Args:
         provenance: Statements with the SLSA provenance predicate.
-        inputs: ``bom-ref`` of each data set.
-        output: ``bom-ref`` of the model.
+        inputs: `bom-ref` of each data set.
+        output: `bom-ref` of the model.
 
     Source: CycloneDX 1.6 and 1.7, formulation; SLSA specification v1.0, Provenance.
     """

@@ -46,7 +46,7 @@ _REFERENCE_LISTS: Final = ("dependsOn", "provides", "assemblies", "dependencies"
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """An object inside the bill and the path to it (``components[0].modelCard``)."""
+    """An object inside the bill and the path to it (`components[0].modelCard`)."""
 
     path: str
     value: dict[str, Any]
@@ -60,7 +60,7 @@ def lint_bom(bom: Mapping[str, Any], *, artifact: str = "bom") -> list[Finding]:
         artifact: Path or name of the bill, for the findings.
 
     Raises:
-        MissingExtra: The extra ``bom`` (schema and purl validation) is not installed.
+        MissingExtra: The extra `bom` (schema and purl validation) is not installed.
     """
     findings = [
         _finding(rule, message, where, artifact)
@@ -70,7 +70,7 @@ def lint_bom(bom: Mapping[str, Any], *, artifact: str = "bom") -> list[Finding]:
 
 
 def walk(value: Any, path: str = "") -> Iterator[Node]:
-    """Every object in parsed JSON with its path, down to :data:`MAX_DEPTH`, without recursion."""
+    """Every object in parsed JSON with its path, down to `MAX_DEPTH`, without recursion."""
     stack: list[tuple[str, Any, int]] = [(path, value, 0)]
     while stack:
         here, current, depth = stack.pop()
@@ -87,7 +87,7 @@ def walk(value: Any, path: str = "") -> Iterator[Node]:
 
 
 def too_deep(value: Any) -> bool:
-    """Whether parsed JSON is nested deeper than :data:`MAX_DEPTH`."""
+    """Whether parsed JSON is nested deeper than `MAX_DEPTH`."""
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [

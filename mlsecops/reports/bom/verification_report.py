@@ -31,7 +31,7 @@ class BomField:
     """One statement of the bill.
 
     Attributes:
-        name: What it is about (``"model.digest"``, ``"dataset.digits"``).
+        name: What it is about (`"model.digest"`, `"dataset.digits"`).
         state: What is known of it.
         detail: One sentence for people.
         counts: Whether it can be verified at all, and so counts in the score.

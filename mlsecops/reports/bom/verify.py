@@ -48,14 +48,14 @@ def verify_bom(
         bom: Parsed JSON of a CycloneDX bill.
         model: The model, or its manifest; its own bill may lie inside its folder.
         datasets: Name in the bill → the data set, or its manifest.
-        verified: What :func:`mlsecops.signing.verify` returned for the model; without it signer and
+        verified: What `mlsecops.signing.verify` returned for the model; without it signer and
             provenance are only asserted.
         robustness: Plain values of the robustness report that the bill quotes.
         artifact: Path or name of the bill, for the findings.
 
     Raises:
         UsageError: A path cannot be read.
-        MissingExtra: The extra ``bom`` is not installed.
+        MissingExtra: The extra `bom` is not installed.
     """
     check = _Check(bom=bom, artifact=artifact)
     check.findings.extend(lint_bom(bom, artifact=artifact))

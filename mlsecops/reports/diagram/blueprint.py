@@ -71,7 +71,7 @@ def blueprint(
         title: What the pipeline is called.
 
     Raises:
-        UsageError: A control is not one of :data:`CONTROLS`.
+        UsageError: A control is not one of `CONTROLS`.
     """
     unknown = sorted(set(states) - set(CONTROLS))
     if unknown:

@@ -1,8 +1,8 @@
 """What a pipeline is made of, and which controls stand on its data flows in which state.
 
-An Architecture is a plain value. :mod:`mlsecops.reports.diagram.layout` places it,
-:mod:`mlsecops.reports.diagram.svg` draws it, :func:`mermaid` writes it as text, and
-:mod:`mlsecops.reports.pages.architecture` shows it with its threats.
+An Architecture is a plain value. `mlsecops.reports.diagram.layout` places it,
+`mlsecops.reports.diagram.svg` draws it, `mermaid` writes it as text, and
+`mlsecops.reports.pages.architecture` shows it with its threats.
 """
 
 from __future__ import annotations

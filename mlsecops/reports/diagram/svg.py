@@ -71,7 +71,7 @@ def svg_element(architecture: Architecture, *, frame: Literal["page", "file"] = 
 
     Args:
         architecture: What to draw.
-        frame: ``"file"`` carries its own style and background, ``"page"`` uses the page's.
+        frame: `"file"` carries its own style and background, `"page"` uses the page's.
     """
     placed = layout(architecture)
     height = placed.height + _LEGEND_HEIGHT

@@ -40,7 +40,7 @@ def architecture_page(architecture: Architecture) -> str:
 
 
 def architecture_files(architecture: Architecture) -> dict[str, str]:
-    """The deliverable: file name → text of ``architecture.svg``, ``.mmd`` and ``.html``."""
+    """The deliverable: file name → text of `architecture.svg`, `.mmd` and `.html`."""
     return {
         "architecture.svg": architecture_svg(architecture),
         "architecture.mmd": mermaid(architecture),

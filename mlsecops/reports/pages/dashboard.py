@@ -1,6 +1,6 @@
 """What a monitor saw, as a page that needs no Grafana: the same panels from its snapshots.
 
-Snapshots come in as plain values (``MonitorState.to_dict``), oldest first; HTML goes out. A value
+Snapshots come in as plain values (`MonitorState.to_dict`), oldest first; HTML goes out. A value
 that no snapshot has is said to be missing, and never drawn as zero.
 """
 
@@ -66,11 +66,11 @@ def dashboard_page(
 
     Args:
         snapshots: Plain values of the monitor's state, oldest first; besides the fields of
-            ``MonitorState`` each may have ``anomaly``, the share of anomalous rows.
+            `MonitorState` each may have `anomaly`, the share of anomalous rows.
         name: The monitor's name.
-        digest: ``"sha256:<hex>"`` of the model.
+        digest: `"sha256:<hex>"` of the model.
         labels: What each snapshot is called below the axis; by default its number.
-        references: Panel (``"confidence"``, ``"accuracy"``) → the baseline's value.
+        references: Panel (`"confidence"`, `"accuracy"`) → the baseline's value.
     """
     names = [*labels, *(f"#{index + 1}" for index in range(len(labels), len(snapshots)))]
     last = snapshots[-1] if snapshots else {}
@@ -107,16 +107,16 @@ def dashboard_files(
     rules: Iterable[Rule] = DEFAULT_RULES,
     window: str | None = None,
 ) -> dict[str, str]:
-    """The deliverable: file name → text of ``dashboard.json``, ``dashboard.html``, ``alerts.yml``.
+    """The deliverable: file name → text of `dashboard.json`, `dashboard.html`, `alerts.yml`.
 
     Args:
-        snapshots: As for :func:`dashboard_page`.
+        snapshots: As for `dashboard_page`.
         name: The monitor's name.
-        digest: As for :func:`dashboard_page`.
-        labels: As for :func:`dashboard_page`.
-        references: As for :func:`dashboard_page`.
+        digest: As for `dashboard_page`.
+        labels: As for `dashboard_page`.
+        references: As for `dashboard_page`.
         rules: Conditions of the alerts.
-        window: How far counters look back in ``alerts.yml`` (``"15s"``).
+        window: How far counters look back in `alerts.yml` (`"15s"`).
 
     Raises:
         UsageError: The window is not a duration.

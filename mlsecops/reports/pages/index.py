@@ -47,9 +47,9 @@ def index_page(
     Args:
         deliverables: In the order of their cards.
         model: What the model is called.
-        digest: ``"sha256:<hex>"`` of the model that is served now.
+        digest: `"sha256:<hex>"` of the model that is served now.
         signers: Fingerprints or identities of those who signed it.
-        gate: The gate's verdict (``"pass"``, ``"fail"``, ``"inconclusive"``).
+        gate: The gate's verdict (`"pass"`, `"fail"`, `"inconclusive"`).
         alerts: Number of alerts that were raised.
         incident: What happened in the incident, or None if there was none.
     """

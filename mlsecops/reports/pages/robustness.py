@@ -1,6 +1,6 @@
 """How a model held under attack, as a page: verdict, chart with intervals, settings, checks.
 
-The plain values of a robustness report come in (``robustness.json``), HTML goes out.
+The plain values of a robustness report come in (`robustness.json`), HTML goes out.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Bar:
 
     @classmethod
     def read(cls, name: str, figure: Mapping[str, Any]) -> Bar:
-        """Take it from a figure of ``robustness.json``."""
+        """Take it from a figure of `robustness.json`."""
         low, high = figure["interval"]
         params = figure.get("params") or {}
         settings = ", ".join(f"{key} {_short(value)}" for key, value in params.items())
@@ -71,7 +71,7 @@ def robustness_page(
     """The page of a robustness report.
 
     Args:
-        report: Plain values of the report (``RobustnessReport.to_dict``).
+        report: Plain values of the report (`RobustnessReport.to_dict`).
         before: Those of an earlier model, say before it was hardened, drawn beside it.
         floor: The gate's lowest accuracy, a share in [0, 1].
         model: What the model is called.

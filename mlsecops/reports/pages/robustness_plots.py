@@ -149,7 +149,7 @@ def class_picture(
     """A heat map: a row for each attack, a column for each class.
 
     Args:
-        breakdown: As :func:`~mlsecops.robustness.by_class` gives it.
+        breakdown: As `mlsecops.robustness.by_class` gives it.
         names: Names of the classes; by default their numbers.
         title: What stands above.
 
@@ -204,10 +204,10 @@ def gallery_picture(
     """Each case as it was, what was changed (grey: nothing), and what fools the model.
 
     Args:
-        cases: As :func:`~mlsecops.robustness.worst_cases` gives them.
+        cases: As `mlsecops.robustness.worst_cases` gives them.
         bounds: Values that are drawn black and white.
-        shape: ``(h, w)``, or with channels, of inputs that are flat.
-        channels_first: Whether images are ``(c, h, w)``.
+        shape: `(h, w)`, or with channels, of inputs that are flat.
+        channels_first: Whether images are `(c, h, w)`.
         names: Name of each class; by default its number.
         columns: Cases in a line.
         title: What stands above.
@@ -261,7 +261,7 @@ def _tiles(
 def _image(
     values: NDArray[np.float32], shape: tuple[int, ...] | None, *, channels_first: bool
 ) -> NDArray[np.float32]:
-    """Values as ``(h, w)`` or ``(h, w, 3)``."""
+    """Values as `(h, w)` or `(h, w, 3)`."""
     if shape is not None and values.size != math.prod(shape):
         raise UsageError(f"shape {shape}: expected one of {values.size} elements")
     image = values if shape is None else values.reshape(shape)

@@ -1,6 +1,6 @@
 """How untrusted text becomes part of a page or picture: escaped, unless it is Markup already.
 
-:func:`tag` escapes every child and attribute that is not :class:`Markup`.
+`tag` escapes every child and attribute that is not `Markup`.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def tag(name: str, /, *children: Child, **attributes: str | float | None) -> Mar
     Args:
         name: Its name.
         children: Text (escaped), Markup (as it is), None (nothing), or lists of these.
-        attributes: Values are escaped; None leaves one out; ``_`` in a name stands for ``-``, and a
-            trailing ``_`` is dropped (``class_``).
+        attributes: Values are escaped; None leaves one out; `_` in a name stands for `-`, and a
+            trailing `_` is dropped (`class_`).
     """
     opening = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(number(value))}"'

@@ -129,7 +129,7 @@ def page(
         body: Its sections.
         kicker: What kind of page it is, above the heading.
         lead: A sentence or two below the heading.
-        facts: A list made by :func:`facts`.
+        facts: A list made by `facts`.
         style: Rules of this page alone.
     """
     rules = STYLE + style
@@ -188,7 +188,7 @@ def code(text: object) -> Markup:
 def table(
     head: Sequence[str], rows: Sequence[Sequence[Child]], *, numeric: tuple[int, ...] = ()
 ) -> Markup:
-    """A table; the columns in ``numeric`` are set to the right."""
+    """A table; the columns in `numeric` are set to the right."""
 
     def cells(kind: str, values: Sequence[Child]) -> list[Markup]:
         return [

@@ -39,10 +39,10 @@ class APGD(Searching):
 
     Attributes:
         eps: Radius of the ball, in units of the input.
-        loss: ``"cross-entropy"`` (APGD-CE), ``"dlr"``, or ``"targeted-dlr"`` (APGD-T), which
+        loss: `"cross-entropy"` (APGD-CE), `"dlr"`, or `"targeted-dlr"` (APGD-T), which
             searches towards each of the classes that score highest.
         steps: Gradient steps per restart and target.
-        norm: ``"linf"`` or ``"l2"``.
+        norm: `"linf"` or `"l2"`.
         restarts: Random starts; each takes only the samples that the earlier ones left.
         targets: Classes that APGD-T tries.
 
@@ -72,7 +72,7 @@ class APGD(Searching):
 
     @property
     def name(self) -> str:
-        """``"apgd-ce"``, ``"apgd-dlr"`` or ``"apgd-t"``; for L2 with ``"-l2"``."""
+        """`"apgd-ce"`, `"apgd-dlr"` or `"apgd-t"`; for L2 with `"-l2"`."""
         short = f"apgd-{_LOSSES[self.loss][0]}"
         return short if self.norm == "linf" else f"{short}-{self.norm}"
 
@@ -237,8 +237,8 @@ def checkpoints(steps: int) -> list[int]:
     """Steps after which the step length is looked at, the last one included if it is due.
 
     Source:
-        Croce and Hein (2020), section 3.2: ``p_0 = 0``, ``p_1 = 0.22``, then
-        ``p_(j+1) = p_j + max(p_j - p_(j-1) - 0.03, 0.06)``.
+        Croce and Hein (2020), section 3.2: `p_0 = 0`, `p_1 = 0.22`, then
+        `p_(j+1) = p_j + max(p_j - p_(j-1) - 0.03, 0.06)`.
     """
     shares = [0.0, 0.22]
     while shares[-1] < 1.0:

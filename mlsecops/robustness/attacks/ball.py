@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Ball", "Bounds", "Norm", "columns", "draw", "lengths", "spread"]
 
 Bounds: TypeAlias = tuple[Any, Any]
-"""Smallest and largest value: numbers, or arrays per feature or per input ``(n, *shape)``."""
+"""Smallest and largest value: numbers, or arrays per feature or per input `(n, *shape)`."""
 Norm: TypeAlias = Literal["linf", "l2"]
 _TINY: Final = 1e-12
 
@@ -25,10 +25,10 @@ class Ball:
     """Some inputs and what is near each of them.
 
     Attributes:
-        x: Centres ``(n, *shape)``.
-        lower: Smallest values allowed, shaped as ``x``; for Linf the ball is in them.
+        x: Centres `(n, *shape)`.
+        lower: Smallest values allowed, shaped as `x`; for Linf the ball is in them.
         upper: Largest values allowed, likewise.
-        norm: ``"linf"`` or ``"l2"``.
+        norm: `"linf"` or `"l2"`.
         eps: Radius, in units of the input.
     """
 
@@ -40,7 +40,7 @@ class Ball:
 
     @classmethod
     def around(cls, x: Array, *, norm: Norm, eps: float, bounds: Bounds) -> Ball:
-        """The ball around inputs ``(n, *shape)`` that lie inside the bounds."""
+        """The ball around inputs `(n, *shape)` that lie inside the bounds."""
         centres = np.asarray(x, dtype=np.float32)
         lower, upper = spread(bounds, centres.shape)
         if norm == "linf":
@@ -80,9 +80,9 @@ class Ball:
         """A step of some length along a gradient (its sign for Linf), projected.
 
         Args:
-            z: Points ``(n, *shape)``.
-            gradient: Directions ``(n, *shape)``.
-            step: Length, one number or one for each point ``(n,)``.
+            z: Points `(n, *shape)`.
+            gradient: Directions `(n, *shape)`.
+            step: Length, one number or one for each point `(n,)`.
         """
         length = np.asarray(step, dtype=np.float32)
         if length.ndim:

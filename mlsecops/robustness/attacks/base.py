@@ -27,7 +27,7 @@ class Attack(Protocol):
     """What perturbs inputs.
 
     Attributes:
-        name: Short name (``"fgsm"``, ``"pgd"``, ``"pgd-l2"``).
+        name: Short name (`"fgsm"`, `"pgd"`, `"pgd-l2"`).
         norm: Norm of the ball.
         eps: Radius of the ball, in units of the input; infinite for what keeps to none.
         params: Everything that decides its result, as plain values.
@@ -65,16 +65,16 @@ class Attack(Protocol):
 
         Args:
             adapter: The model.
-            x: Inputs ``(n, *shape)``, float32, inside ``bounds``.
-            y: True labels ``(n,)``.
+            x: Inputs `(n, *shape)`, float32, inside `bounds`.
+            y: True labels `(n,)`.
             seed: Seed; with a sample's index it decides that sample's draws.
             bounds: Smallest and largest value: numbers, or arrays per feature or per input.
             batch_size: Samples per call of the model.
-            index: Index ``(n,)`` of each sample in its data set; by default its row.
+            index: Index `(n,)` of each sample in its data set; by default its row.
             progress: Called with (samples done, samples in all).
 
         Returns:
-            Examples, shaped as ``x``, inside the ball and the bounds.
+            Examples, shaped as `x`, inside the ball and the bounds.
         """
 
 

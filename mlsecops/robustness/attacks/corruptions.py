@@ -34,7 +34,7 @@ class Noise(Searching):
 
     Attributes:
         eps: Radius of the ball, in units of the input.
-        norm: ``"linf"`` or ``"l2"``.
+        norm: `"linf"` or `"l2"`.
         draws: Points tried for each sample.
     """
 
@@ -52,7 +52,7 @@ class Noise(Searching):
 
     @property
     def name(self) -> str:
-        """``"noise"``, or ``"noise-l2"``."""
+        """`"noise"`, or `"noise-l2"`."""
         return "noise" if self.norm == "linf" else f"noise-{self.norm}"
 
     @property
@@ -79,7 +79,7 @@ class Corruption(Searching):
     """What cameras, networks and weather do to images; keeps to no ball, and is no attacker.
 
     Attributes:
-        kind: One of ``KINDS``; those of images need height and width.
+        kind: One of `KINDS`; those of images need height and width.
         severity: From 1 to 5.
 
     Source:
@@ -106,7 +106,7 @@ class Corruption(Searching):
 
     @property
     def norm(self) -> Norm:
-        """``"linf"``."""
+        """`"linf"`."""
         return "linf"
 
     @property

@@ -48,12 +48,12 @@ class FGSM(Searching):
 
     @property
     def name(self) -> str:
-        """``"fgsm"``."""
+        """`"fgsm"`."""
         return "fgsm"
 
     @property
     def norm(self) -> Norm:
-        """``"linf"``."""
+        """`"linf"`."""
         return "linf"
 
     @property
@@ -74,12 +74,12 @@ class PGD(Searching):
     Attributes:
         eps: Radius of the ball, in units of the input.
         steps: Gradient steps per restart.
-        step: Length of a step; by default ``2.5 * eps / steps``.
-        norm: ``"linf"`` or ``"l2"``.
+        step: Length of a step; by default `2.5 * eps / steps`.
+        norm: `"linf"` or `"l2"`.
         restarts: Random starts; each takes only the samples that the earlier ones left.
-        start: ``"random"`` inside the ball, or ``"clean"``.
-        until: ``"fooled"`` drops a sample as soon as it is misclassified (as strong, and
-            cheaper); ``"end"`` gives every sample every step, as adversarial training wants.
+        start: `"random"` inside the ball, or `"clean"`.
+        until: `"fooled"` drops a sample as soon as it is misclassified (as strong, and
+            cheaper); `"end"` gives every sample every step, as adversarial training wants.
 
     Source:
         Madry et al., "Towards deep learning models resistant to adversarial attacks" (2018).
@@ -111,7 +111,7 @@ class PGD(Searching):
 
     @property
     def name(self) -> str:
-        """``"pgd"``, or ``"pgd-l2"``."""
+        """`"pgd"`, or `"pgd-l2"`."""
         return "pgd" if self.norm == "linf" else f"pgd-{self.norm}"
 
     @property
@@ -143,8 +143,8 @@ def suite(profile: Literal["quick", "standard", "nightly"], *, eps: float) -> li
     """Attacks for an occasion.
 
     Args:
-        profile: ``"quick"`` (seconds, each commit): FGSM and PGD; ``"standard"`` (each candidate):
-            APGD-CE with 4 starts of 50 steps, and APGD-T with 30 steps a class; ``"nightly"``: the
+        profile: `"quick"` (seconds, each commit): FGSM and PGD; `"standard"` (each candidate):
+            APGD-CE with 4 starts of 50 steps, and APGD-T with 30 steps a class; `"nightly"`: the
             same with 100 steps, and Square, which needs no gradient.
         eps: Radius of the Linf ball, in units of the input.
 

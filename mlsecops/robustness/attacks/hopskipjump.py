@@ -36,7 +36,7 @@ class HopSkipJump(Searching):
 
     Attributes:
         eps: Radius of the ball, in units of the input.
-        norm: ``"linf"`` or ``"l2"``.
+        norm: `"linf"` or `"l2"`.
         queries: Times that the model is asked about a sample; the last estimate may pass it by
             less than its own size.
 
@@ -59,7 +59,7 @@ class HopSkipJump(Searching):
 
     @property
     def name(self) -> str:
-        """``"hopskipjump"``, or ``"hopskipjump-l2"``."""
+        """`"hopskipjump"`, or `"hopskipjump-l2"`."""
         return "hopskipjump" if self.norm == "linf" else f"hopskipjump-{self.norm}"
 
     @property

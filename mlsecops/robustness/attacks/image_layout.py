@@ -21,14 +21,14 @@ class Planes:
 
     Attributes:
         shape: Of one sample; three axes are an image, two a grey one, others a line of features.
-        channels_first: Whether an image is ``(c, h, w)`` and not ``(h, w, c)``.
+        channels_first: Whether an image is `(c, h, w)` and not `(h, w, c)`.
     """
 
     shape: tuple[int, ...]
     channels_first: bool
 
     def of(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Samples ``(n, *shape)`` seen as ``(n, c, h, w)``."""
+        """Samples `(n, *shape)` seen as `(n, c, h, w)`."""
         if len(self.shape) == _IMAGE:
             return x if self.channels_first else np.moveaxis(x, -1, 1)
         if len(self.shape) == _GREY:
@@ -36,7 +36,7 @@ class Planes:
         return x.reshape(len(x), 1, -1, 1)
 
     def back(self, planes: NDArray[Any]) -> NDArray[Any]:
-        """Samples ``(n, *shape)`` of their planes ``(n, c, h, w)``, contiguous."""
+        """Samples `(n, *shape)` of their planes `(n, c, h, w)`, contiguous."""
         if len(self.shape) == _IMAGE and not self.channels_first:
             planes = np.moveaxis(planes, 1, -1)
         return np.ascontiguousarray(planes.reshape(len(planes), *self.shape))

@@ -32,9 +32,9 @@ _NEGLIGIBLE: Final = 1e-4  # of the largest: float32 sums of gradients would not
 def cross_entropy(logits: Array, y: Labels, _: Labels) -> tuple[Values, Values]:
     """Cross-entropy, freed of its saturation.
 
-    With q the softmax over the other classes the derivative is ``(1 - p_y) * (q - e_y)``; the
+    With q the softmax over the other classes the derivative is `(1 - p_y) * (q - e_y)`; the
     factor, which float32 rounds to zero for a confident model, does not turn it and is left out.
-    The value is ``logsumexp(others) - z_y``, which rises and falls with the cross-entropy.
+    The value is `logsumexp(others) - z_y`, which rises and falls with the cross-entropy.
     """
     rows = np.arange(len(y))
     others = np.array(logits, dtype=np.float64)
@@ -80,7 +80,7 @@ def targeted_dlr(logits: Array, y: Labels, target: Labels) -> tuple[Values, Valu
 def _ratio(
     logits: Array, y: Labels, rival: Labels, gap: tuple[tuple[int, float], ...]
 ) -> tuple[Values, Values]:
-    """``(z_rival - z_y) / gap`` and its derivative times the gap; the gap is of ranked scores."""
+    """`(z_rival - z_y) / gap` and its derivative times the gap; the gap is of ranked scores."""
     rows = np.arange(len(y))
     scores = np.asarray(logits, dtype=np.float64)
     over = np.ones(len(y))
@@ -100,7 +100,7 @@ def _ratio(
 def pullback(adapter: Adapter, x: Array, cotangent: Cotangent) -> tuple[Array, Array]:
     """Logits, and the gradient by the inputs whose derivative by the logits is the cotangent.
 
-    An Adapter without ``pullback`` is asked for one cross-entropy per class that counts: their
+    An Adapter without `pullback` is asked for one cross-entropy per class that counts: their
     gradients differ by the difference of the labels' scores, so the softmax drops out of any
     combination that sums to zero.
     """

@@ -38,7 +38,7 @@ def margins(logits: Array, y: Labels) -> NDArray[np.float64]:
 
 
 def margin_gradient(adapter: Adapter, x: Array, y: Labels) -> tuple[Any, Array]:
-    """Runner-up classes, and the exact gradient of ``score[label] - score[runner-up]``.
+    """Runner-up classes, and the exact gradient of `score[label] - score[runner-up]`.
 
     The cross-entropies of two labels differ by the difference of their scores, so the softmax,
     and with it every saturation, drops out of the difference of their gradients.
@@ -50,7 +50,7 @@ def margin_gradient(adapter: Adapter, x: Array, y: Labels) -> tuple[Any, Array]:
 
 
 def batched_logits(adapter: Adapter, x: Array, *, batch_size: int) -> Array:
-    """Logits of all samples, ``batch_size`` at a time."""
+    """Logits of all samples, `batch_size` at a time."""
     return np.concatenate(
         [adapter.logits(x[i : i + batch_size]) for i in range(0, len(x), batch_size)]
     )

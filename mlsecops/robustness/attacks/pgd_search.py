@@ -28,8 +28,8 @@ class Search:
         steps: Gradient steps at most for each start.
         step: Length of a step, in the ball's norm.
         restarts: Starts for each sample.
-        start: ``"random"`` in the ball, or ``"clean"``: the sample itself.
-        until: ``"fooled"`` drops a sample once it is misclassified; ``"end"`` takes all steps.
+        start: `"random"` in the ball, or `"clean"`: the sample itself.
+        until: `"fooled"` drops a sample once it is misclassified; `"end"` takes all steps.
     """
 
     batch: Batch

@@ -59,12 +59,12 @@ class Square(Searching):
 
     @property
     def name(self) -> str:
-        """``"square"``."""
+        """`"square"`."""
         return "square"
 
     @property
     def norm(self) -> Norm:
-        """``"linf"``."""
+        """`"linf"`."""
         return "linf"
 
     @property
@@ -95,7 +95,7 @@ class Square(Searching):
     def _square(
         self, generators: list[np.random.Generator], shape: tuple[int, ...], query: int
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Where each sample changes ``(n, 1, h, w)``, and to which side ``(n, c, 1, 1)``."""
+        """Where each sample changes `(n, 1, h, w)`, and to which side `(n, c, 1, 1)`."""
         channels, height, width = shape
         halvings = bisect_right(_HALVINGS, query * _SCHEDULE // self.queries)
         area = self.share / 2**halvings * height * width

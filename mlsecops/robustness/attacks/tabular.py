@@ -29,7 +29,7 @@ _AHEAD: Final = 0.01  # of eps: how far the input's own category is in front of 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """The columns of rows ``(n, d)`` that are not free numbers.
+    """The columns of rows `(n, d)` that are not free numbers.
 
     Attributes:
         immutable: Columns that nobody can change (an age, a postcode).

@@ -80,7 +80,7 @@ def _judged(*, found: int, chance: int, usable: int, count: int) -> Check:
 
 
 def readout(adapter: Adapter, ball: Ball, *, key: list[int]) -> Readout | None:
-    """Weights ``(k,)`` and threshold that tell one point of one sample's ball from the others.
+    """Weights `(k,)` and threshold that tell one point of one sample's ball from the others.
 
     The point is the one that lies furthest from the others' mean, measured by their covariance;
     the weights sum to zero, so that a shift of all scores changes nothing. None where the scores

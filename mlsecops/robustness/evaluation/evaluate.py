@@ -53,14 +53,14 @@ def evaluate_robustness(
 
     Args:
         model_or_adapter: A framework's model, or an Adapter; left as it was.
-        x: Inputs ``(n, *shape)``, inside ``bounds``.
-        y: True labels ``(n,)``, integers in ``[0, k)``.
+        x: Inputs `(n, *shape)`, inside `bounds`.
+        y: True labels `(n,)`, integers in `[0, k)`.
         attacks: What to run, each against every sample; one attack, or several.
         seed: Seed of all randomness, at least 0; each sample's draws depend on its row alone.
         batch_size: Samples per call of the model.
         checks: Whether to test the measurement itself; without it no Gate passes.
-        bounds: Smallest and largest value of an input: numbers, or arrays per feature ``(*shape)``.
-        table: Which columns are immutable and which are categories, if ``x`` is a table ``(n, d)``.
+        bounds: Smallest and largest value of an input: numbers, or arrays per feature `(*shape)`.
+        table: Which columns are immutable and which are categories, if `x` is a table `(n, d)`.
         executor: Where batches are attacked, each on a copy of the model (threads, processes,
             a cluster); the examples are the same with and without.
         model_digest: Digest of the model, for the report.

@@ -31,8 +31,8 @@ class Shard:
 
     Attributes:
         attack: With what.
-        x: Inputs ``(m, *shape)``.
-        y: Labels ``(m,)``.
+        x: Inputs `(m, *shape)`.
+        y: Labels `(m,)`.
         index: Index of each in its data set.
         seed: Seed of the evaluation.
         bounds: Smallest and largest values; for all inputs alike.

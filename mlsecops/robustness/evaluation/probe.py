@@ -27,8 +27,8 @@ class Probe:
     Attributes:
         adapter: The model.
         attack: An attack whose ball the checks search.
-        x: Inputs ``(m, *shape)``.
-        y: Labels ``(m,)``.
+        x: Inputs `(m, *shape)`.
+        y: Labels `(m,)`.
         examples: What the attack returned for them.
         bounds: Smallest and largest value of an input.
         seed: Seed of directions and points.
