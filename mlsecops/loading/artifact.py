@@ -18,7 +18,7 @@ from mlsecops.errors import FormatRefused, UnsafeContent, UsageError
 from mlsecops.loading.detection import is_companion
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.snapshot import Source
-from mlsecops.loading.verdict import Beside
+from mlsecops.loading.verdict import ExternalData
 from mlsecops.provenance.files.hashing import Found
 from mlsecops.provenance.files.opening import followed
 from mlsecops.provenance.files.tree import list_tree
@@ -116,7 +116,9 @@ def shards(index: Source, names: frozenset[str], *, limits: Limits) -> dict[str,
     return found
 
 
-def require_beside(model: Source, wanted: Iterable[Beside], held: Mapping[str, Source]) -> None:
+def require_beside(
+    model: Source, wanted: Iterable[ExternalData], held: Mapping[str, Source]
+) -> None:
     """Demand that a model reads only files that are held, and all of those.
 
     Args:

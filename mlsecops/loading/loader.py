@@ -304,7 +304,9 @@ class SecureLoader:
         beside = {name: each for name, each in held.sources.items() if name != files.main}
         names = examined[files.main].globals
         with tell.step("decode"):
-            return found, decode(found, dataclasses.replace(request, globals=names, beside=beside))
+            return found, decode(
+                found, dataclasses.replace(request, globals=names, external=beside)
+            )
 
     def _examined(
         self, files: Layout, held: Snapshot, tell: Told
@@ -323,7 +325,7 @@ class SecureLoader:
         examined = {name: examination for name, (_, examination) in scanned.items()}
         if files.kind in {"file", "onnx"}:  # TensorFlow looks up what it needs by its own names
             others = {name: each for name, each in held.sources.items() if name != files.main}
-            require_beside(held.sources[files.main], examined[files.main].beside, others)
+            require_beside(held.sources[files.main], examined[files.main].external, others)
         return formats.pop(), examined
 
     def _scan(self, source: Source, tell: Told) -> tuple[Format, Examination]:

@@ -16,7 +16,7 @@ from mlsecops.findings import Finding, Severity
 from mlsecops.loading.allowed import pickle_globals
 from mlsecops.loading.detection import Format, detect, require_agreement
 from mlsecops.loading.formats.companions import examine_companion
-from mlsecops.loading.formats.external_data import beside_findings, tensor_data
+from mlsecops.loading.formats.external_data import external_data_findings, tensor_data
 from mlsecops.loading.formats.gguf import examine_gguf
 from mlsecops.loading.formats.hdf5 import examine_hdf5
 from mlsecops.loading.formats.keras import examine_keras
@@ -161,7 +161,7 @@ def _scan_file(
             verdict, result = examine(source, allow_globals=allow, limits=limits, nested=nested)
     except ContentRefused as error:
         return _refused(name, "unknown", error), Examination()
-    return _with(verdict, beside_findings(path, name, result)), result
+    return _with(verdict, external_data_findings(path, name, result)), result
 
 
 def _with(verdict: Verdict, findings: tuple[Finding, ...]) -> Verdict:

@@ -32,7 +32,7 @@ class Unchecked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Beside:
+class ExternalData:
     """Another file that a model reads part of.
 
     Attributes:
@@ -52,14 +52,14 @@ class Examination:
         findings: In the order they stand in the file.
         unchecked: What it did not look into.
         globals: Qualified names that a pickle imports and the allowlist covers.
-        beside: Other files that loading it reads.
+        external: Other files that loading it reads.
         exceptions: Names without whose exception something would have been refused.
     """
 
     findings: tuple[Finding, ...] = ()
     unchecked: tuple[Unchecked, ...] = ()
     globals: frozenset[str] = frozenset()
-    beside: tuple[Beside, ...] = ()
+    external: tuple[ExternalData, ...] = ()
     exceptions: frozenset[str] = frozenset()
 
     def __or__(self, other: Examination) -> Examination:
@@ -67,7 +67,7 @@ class Examination:
             findings=self.findings + other.findings,
             unchecked=self.unchecked + other.unchecked,
             globals=self.globals | other.globals,
-            beside=self.beside + other.beside,
+            external=self.external + other.external,
             exceptions=self.exceptions | other.exceptions,
         )
 

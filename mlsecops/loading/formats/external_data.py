@@ -13,10 +13,10 @@ from pathlib import Path, PurePosixPath
 
 from mlsecops.findings import Finding, Severity
 from mlsecops.loading.detection import Format
-from mlsecops.loading.verdict import Beside, Examination, Verdict
+from mlsecops.loading.verdict import Examination, ExternalData, Verdict
 
 
-def beside_findings(path: str, name: str, result: Examination) -> tuple[Finding, ...]:
+def external_data_findings(path: str, name: str, result: Examination) -> tuple[Finding, ...]:
     """Why references of a model file are refused.
 
     Args:
@@ -33,7 +33,7 @@ def beside_findings(path: str, name: str, result: Examination) -> tuple[Finding,
             where=wanted.name,
             artifact=name,
         )
-        for wanted in _longest(result.beside)
+        for wanted in _longest(result.external)
         if (reason := _objection(folder, wanted)) is not None
     )
 
@@ -47,7 +47,7 @@ def tensor_data(results: Mapping[str, tuple[Verdict, Examination]]) -> set[str]:
     found = {
         str(PurePosixPath(name).parent / wanted.name)
         for name, (_, result) in results.items()
-        for wanted in result.beside
+        for wanted in result.external
     }
     return found | set(_shards(results))
 
@@ -61,14 +61,14 @@ def _shards(results: Mapping[str, tuple[Verdict, Examination]]) -> Iterator[str]
             yield name
 
 
-def _longest(wanted: tuple[Beside, ...]) -> list[Beside]:
+def _longest(wanted: tuple[ExternalData, ...]) -> list[ExternalData]:
     ends: dict[str, int] = {}
     for each in wanted:
         ends[each.name] = max(each.end, ends.get(each.name, 0))
-    return [Beside(name=name, end=end) for name, end in ends.items()]
+    return [ExternalData(name=name, end=end) for name, end in ends.items()]
 
 
-def _objection(folder: Path, wanted: Beside) -> str | None:
+def _objection(folder: Path, wanted: ExternalData) -> str | None:
     place = folder
     for part in PurePosixPath(wanted.name).parts:
         place /= part

@@ -16,7 +16,7 @@ from mlsecops.findings import Finding, Severity
 from mlsecops.loading.containers.protobuf import VARINT, Field, Reader
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.snapshot import Source
-from mlsecops.loading.verdict import Beside, Examination
+from mlsecops.loading.verdict import Examination, ExternalData
 
 DOMAINS: Final = frozenset(
     {
@@ -56,7 +56,7 @@ def examine_onnx(source: Source, limits: Limits, allowed: Collection[str]) -> Ex
         reader = Reader(stream, source.size, where=source.name, limits=limits)
         walk = _Walk(reader, source.name, limits, allowed)
         walk.model()
-    return Examination(findings=tuple(walk.findings.values()), beside=tuple(walk.beside))
+    return Examination(findings=tuple(walk.findings.values()), external=tuple(walk.external))
 
 
 class _Walk:
@@ -66,7 +66,7 @@ class _Walk:
         self, reader: Reader, artifact: str, limits: Limits, allowed: Collection[str]
     ) -> None:
         self.findings: dict[tuple[str, str], Finding] = {}
-        self.beside: list[Beside] = []
+        self.external: list[ExternalData] = []
         self._reader, self._artifact, self._limits = reader, artifact, limits
         self._domains = DOMAINS | frozenset(allowed)
         self._own: set[tuple[str, str]] = set()
@@ -154,7 +154,7 @@ class _Walk:
         location = parts.get(_TENSOR["location"], [])
         external = parts.get(_TENSOR["external"], [])
         if external or (location and location[-1].value == _EXTERNAL):
-            self.beside.append(self._external(external, need, name, depth))
+            self.external.append(self._external(external, need, name, depth))
         for raw in parts.get(_TENSOR["raw"], []):
             if need is None or raw.end - raw.start != need:
                 raise FormatRefused(
@@ -172,7 +172,9 @@ class _Walk:
             return None
         return (math.prod(dims) * _BITS[kinds[-1].value] + 7) // 8
 
-    def _external(self, fields: list[Field], need: int | None, name: str, depth: int) -> Beside:
+    def _external(
+        self, fields: list[Field], need: int | None, name: str, depth: int
+    ) -> ExternalData:
         said = dict(self._entry(field, depth + 1) for field in fields)
         location = said.get("location", "")
         require_relative(location, artifact=self._artifact, tensor=name)
@@ -187,7 +189,7 @@ class _Walk:
                 f"{self._artifact}: tensor {name!r} takes {length} bytes at {offset} of "
                 f"{location!r}: expected {need}, as its type and shape take"
             )
-        return Beside(name=location, end=offset + length)
+        return ExternalData(name=location, end=offset + length)
 
     def _entry(self, field: Field, depth: int) -> tuple[str, str]:
         said = {f.number: self._reader.text(f) for f in self._reader.fields(field, depth=depth)}

@@ -34,7 +34,7 @@ class Request:
         device: Where torch tensors go.
         globals: Names that the scan found and allowed.
         allowed: Names that the caller allows besides the built-in list.
-        beside: Name → bytes of further files of the model, held and checked as the source is.
+        external: Name → bytes of further files of the model, held and checked as the source is.
         limits: Ceilings.
         lasting: Whether a mapping of the bytes stays as it is once they are let go.
         confirm: Demands that the bytes are still those that were checked; called before anything
@@ -47,7 +47,7 @@ class Request:
     device: str = "cpu"
     globals: Collection[str] = ()
     allowed: Collection[str] = ()
-    beside: Mapping[str, Source] = field(default_factory=dict)
+    external: Mapping[str, Source] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     lasting: bool = True
     confirm: Callable[[], None] = field(default=lambda: None)
@@ -166,7 +166,7 @@ def _keras(request: Request, *, hdf5: bool = False) -> Any:
 
 def _savedmodel(request: Request) -> Any:
     _require_nothing_to_fill(request)
-    files = {request.source.name: request.source, **request.beside}
+    files = {request.source.name: request.source, **request.external}
     return keras_reader.read_savedmodel({name: each.path for name, each in files.items()})
 
 
@@ -190,12 +190,12 @@ def _skops(request: Request) -> Any:
 def _onnx(request: Request) -> Any:
     _require_nothing_to_fill(request)
     folder = PurePosixPath(request.source.name).parent
-    beside = {
+    external = {
         str(PurePosixPath(name).relative_to(folder)): each.path
-        for name, each in request.beside.items()
+        for name, each in request.external.items()
         if PurePosixPath(name).is_relative_to(folder)
     }
-    return onnx_reader.read_onnx(request.source.path, beside=beside)
+    return onnx_reader.read_onnx(request.source.path, external=external)
 
 
 def _require_nothing_to_fill(request: Request) -> None:

@@ -10,12 +10,12 @@ from mlsecops._extras import require
 from mlsecops.errors import FormatRefused
 
 
-def read_onnx(path: str, *, beside: Mapping[str, str]) -> Any:
+def read_onnx(path: str, *, external: Mapping[str, str]) -> Any:
     """The `ModelProto` of a file, tensors of other files read into it.
 
     Args:
         path: Bytes to read.
-        beside: Name as the model has it → bytes of the file that was checked.
+        external: Name as the model has it → bytes of the file that was checked.
 
     Raises:
         FormatRefused: It cannot be read, or refers to a file that was not checked.
@@ -26,7 +26,7 @@ def read_onnx(path: str, *, beside: Mapping[str, str]) -> Any:
         model = onnx.load_model_from_string(Path(path).read_bytes())
         for tensor in helper._get_all_tensors(model):  # noqa: SLF001 - onnx reads paths only, which could be swapped
             if helper.uses_external_data(tensor):
-                _take_in(onnx, tensor, beside)
+                _take_in(onnx, tensor, external)
     except FormatRefused:
         raise
     except Exception as error:  # protobuf and onnx raise whatever the bytes make them raise
@@ -34,13 +34,13 @@ def read_onnx(path: str, *, beside: Mapping[str, str]) -> Any:
     return model
 
 
-def _take_in(onnx: Any, tensor: Any, beside: Mapping[str, str]) -> None:
+def _take_in(onnx: Any, tensor: Any, external: Mapping[str, str]) -> None:
     wanted = {entry.key: entry.value for entry in tensor.external_data}
     location = wanted["location"]
-    if location not in beside:
+    if location not in external:
         raise FormatRefused(f"tensor {tensor.name!r} lies in {location!r}, which was not checked")
     offset, length = int(wanted.get("offset", 0)), wanted.get("length")
-    with Path(beside[location]).open("rb") as stream:
+    with Path(external[location]).open("rb") as stream:
         stream.seek(offset)
         tensor.raw_data = stream.read(-1 if length is None else int(length))
     tensor.data_location = onnx.TensorProto.DEFAULT
