@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mlsecops._json import parse_object
 from mlsecops.errors import UsageError
 
 __all__ = ["append_line", "read_lines"]
@@ -22,14 +23,12 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """
     try:
         lines = _whole_lines(path)
-        values = [json.loads(line) for line in lines]
     except OSError as error:
         raise UsageError(f"cannot use journal {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"journal {path} is damaged: {error!r}") from error
-    if not all(isinstance(value, dict) for value in values):
-        raise UsageError(f"journal {path} is damaged: expected a JSON object in each line")
-    return values
+    return [
+        parse_object(line, what=f"journal {path} is damaged: line {number}", error=UsageError)
+        for number, line in enumerate(lines, start=1)
+    ]
 
 
 def append_line(path: Path, value: dict[str, Any]) -> None:

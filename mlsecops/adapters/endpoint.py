@@ -6,7 +6,6 @@ a journal, so that an attack that was interrupted asks no question twice.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ import numpy as np
 
 from mlsecops._addresses import public_address, require_private, retry_after
 from mlsecops._extras import require
+from mlsecops._json import parse_json
 from mlsecops.adapters.base import batches, float_rows, log_probabilities, softmax
 from mlsecops.adapters.query_journal import Journal, key_of
 from mlsecops.errors import UsageError
@@ -215,7 +215,8 @@ class Endpoint:
 
     def _parsed(self, data: bytes, rows: int) -> Array:
         try:
-            answer = np.asarray(self._response(json.loads(data)))
+            value = parse_json(data, what="answer", error=ValueError)
+            answer = np.asarray(self._response(value))
         except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
             raise UsageError(f"{self.name}: cannot read the answer: {error!r}") from error
         scores = self._one_hot(answer, rows) if self._scores == "labels" else answer

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from mlsecops._json import parse_object
 from mlsecops.audit.checkpoint import (
     Checkpoint,
     LogKey,
@@ -289,13 +290,7 @@ class AuditLog:
             )
 
     def _parse(self, body: bytes) -> dict[str, Any]:
-        try:
-            event = json.loads(body)
-        except ValueError as error:
-            raise MalformedBundle(f"audit log {self.path}: an entry is no JSON") from error
-        if not isinstance(event, dict):
-            raise MalformedBundle(f"audit log {self.path}: an entry is no JSON object")
-        return event
+        return parse_object(body, what=f"audit log {self.path}: entry", error=MalformedBundle)
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:

@@ -1,9 +1,11 @@
-"""How arrays lie in a file of ours: a header in JSON, raw numbers, a checksum, nothing executable.
+"""Array file format: a header in JSON, raw numbers and a checksum; nothing in it can run.
+
+    kind, facts, arrays → pack → bytes → unpack or decode → facts and arrays, or what is built of them
 
 Layout: an 8-byte magic, the header's length (4 bytes, big endian), the header (UTF-8 JSON: kind,
 facts, and name, dtype and shape of each array), the arrays' bytes in that order (little endian, C
-order), and the SHA-256 of everything before it. The checksum finds accidents; whoever needs to
-know who wrote the file signs it like any other artifact.
+order), and the SHA-256 of everything before it. The checksum detects accidents; to know who wrote
+a file, sign it like any other artifact.
 """
 
 from __future__ import annotations
@@ -13,12 +15,14 @@ import json
 import math
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlsecops._json import parse_object
 from mlsecops.errors import FormatRefused, LimitExceeded
 from mlsecops.provenance.digest import Digest
 from mlsecops.provenance.manifest import Entry, Manifest
@@ -27,11 +31,13 @@ from mlsecops.signing.policy import TrustPolicy
 from mlsecops.signing.signature import bundle_path
 from mlsecops.signing.verifier import Verifier
 
-__all__ = ["MAX_BYTES", "pack", "read", "unpack"]
+__all__ = ["MAX_BYTES", "decode", "pack", "read", "unpack"]
 
-MAX_BYTES: Final = 512 * 2**20
-_MAX_HEADER: Final = 2**24
-_MAX_DIMENSIONS: Final = 8
+R = TypeVar("R")
+
+MAX_BYTES: Final = 512 * 2**20  # bytes; chosen: the largest baseline has about 130 MiB
+_MAX_HEADER: Final = 2**24  # bytes; chosen: a million feature names fit
+_MAX_DIMENSIONS: Final = 8  # chosen: the arrays written here have at most 2
 _MAGIC: Final = b"MLSOPS1\n"
 _CHECKSUM: Final = hashlib.sha256().digest_size
 _DTYPES: Final = {"<f8": 8, "<f4": 4, "<i8": 8, "|u1": 1}
@@ -40,10 +46,10 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def pack(kind: str, facts: dict[str, Any], arrays: Arrays) -> bytes:
-    """Bytes of facts and arrays.
+    """Serialise facts and arrays.
 
     Args:
-        kind: What the bytes are (`"baseline"`); `unpack` demands the same.
+        kind: Type of the content (`"baseline"`); `unpack` expects the same.
         facts: Plain values for JSON.
         arrays: float64, float32, int64 or uint8 arrays by name.
     """
@@ -58,16 +64,16 @@ def pack(kind: str, facts: dict[str, Any], arrays: Arrays) -> bytes:
 
 
 def unpack(data: bytes, kind: str, *, where: str) -> tuple[dict[str, Any], Arrays]:
-    """Read what `pack` wrote.
+    """Parse what `pack` wrote.
 
     Args:
         data: Untrusted bytes.
-        kind: What they must be.
+        kind: Type of the content.
         where: Name for messages.
 
     Raises:
-        FormatRefused: They are not of that kind, are cut short, or were changed.
-        LimitExceeded: They are larger than `MAX_BYTES`.
+        FormatRefused: The bytes are not of that kind, are cut short, or were changed.
+        LimitExceeded: They are more than `MAX_BYTES`.
     """
     if len(data) > MAX_BYTES:
         raise LimitExceeded(f"{where}: at most {MAX_BYTES} bytes are read, got {len(data)}")
@@ -81,7 +87,8 @@ def unpack(data: bytes, kind: str, *, where: str) -> tuple[dict[str, Any], Array
     if length > min(_MAX_HEADER, len(content) - start):
         raise FormatRefused(f"{where}: the header claims {length} bytes, which are not there")
     try:
-        header = json.loads(content[start : start + length])
+        text = content[start : start + length]
+        header = parse_object(text, what=f"{where}: header", error=FormatRefused)
         if header["kind"] != kind:
             raise FormatRefused(f"{where}: expected a {kind}, got a {str(header['kind'])[:40]!r}")
         return dict(header["facts"]), _arrays(header["arrays"], content[start + length :], where)
@@ -89,17 +96,39 @@ def unpack(data: bytes, kind: str, *, where: str) -> tuple[dict[str, Any], Array
         raise FormatRefused(f"{where}: the header is malformed: {error}") from error
 
 
+def decode(
+    data: bytes, kind: str, build: Callable[[dict[str, Any], Arrays], R], *, where: str
+) -> R:
+    """Value that is built of the facts and arrays in untrusted bytes.
+
+    Args:
+        data: Untrusted bytes.
+        kind: Type of the content.
+        build: Makes the value; it may raise on contradictory facts or arrays.
+        where: Name for messages.
+
+    Raises:
+        FormatRefused: The bytes are malformed, or contradict themselves.
+        LimitExceeded: They are more than `MAX_BYTES`.
+    """
+    facts, arrays = unpack(data, kind, where=where)
+    try:
+        return build(facts, arrays)
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError, struct.error) as error:
+        raise FormatRefused(f"{where}: malformed {kind}: {error!r}") from error
+
+
 def read(path: str | os.PathLike[str], *, policy: TrustPolicy | None = None) -> bytes:
-    """Bytes of a file that is not larger than any of ours.
+    """Read a file once, and verify its signature if a policy is given.
 
     Args:
         path: The file.
-        policy: Who must have signed it, or None. The bytes are read once, and those are verified.
+        policy: Who must have signed the file, or None.
 
     Raises:
-        LimitExceeded: It is larger than `MAX_BYTES`.
-        VerificationError: The signature beside it does not hold under the policy.
-        OSError: It cannot be read.
+        LimitExceeded: The file has more than `MAX_BYTES`.
+        VerificationError: Its signature is missing or does not satisfy the policy.
+        OSError: The file cannot be read.
     """
     with Path(path).open("rb") as stream:
         data = stream.read(MAX_BYTES + 1)
@@ -111,7 +140,7 @@ def read(path: str | os.PathLike[str], *, policy: TrustPolicy | None = None) -> 
 
 
 def _verify(data: bytes, path: Path, policy: TrustPolicy) -> None:
-    """Demand that somebody trusted signed these very bytes."""
+    """Verify the signature of the bytes that were read."""
     place = bundle_path(path)
     verifier = Verifier(policy)
     signed = verifier.open(read_bundle(place), where=str(place))
@@ -122,7 +151,7 @@ def _verify(data: bytes, path: Path, policy: TrustPolicy) -> None:
 
 
 def _arrays(table: Any, body: bytes, where: str) -> Arrays:
-    """Arrays of a body, each exactly where the table says, with nothing left over."""
+    """Arrays of a body that the table describes to the last byte."""
     arrays: Arrays = {}
     offset = 0
     for name, dtype, shape in table:

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, cast, get_args
 
+from mlsecops._json import parse_object
 from mlsecops.errors import IncidentError
 from mlsecops.incident.plan import Approval, PlaybookStep
 
@@ -108,23 +109,7 @@ def _constant(value: str) -> dict[str, Any]:
 
 
 def _parse(text: str | bytes) -> dict[str, Any]:
-    if len(text) > _MAX_CHARACTERS:
-        raise IncidentError(f"CACAO playbook: longer than {_MAX_CHARACTERS} characters")
-    try:
-        playbook = json.loads(text, object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
-        raise IncidentError(f"CACAO playbook: not JSON: {error}") from error
-    if not isinstance(playbook, dict):
-        raise IncidentError("CACAO playbook: expected a JSON object")
-    return playbook
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Two steps of one id would let a reader and this program see different playbooks."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return found
+    return parse_object(text, what="CACAO playbook", error=IncidentError, most=_MAX_CHARACTERS)
 
 
 def _lint(workflow: Mapping[str, Any], agents: Mapping[str, Any]) -> None:

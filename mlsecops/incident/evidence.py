@@ -14,9 +14,10 @@ import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from mlsecops._files import write_atomically
+from mlsecops._json import parse_object
 from mlsecops.audit import AuditLog
 from mlsecops.errors import EvidenceError, MLSecOpsError, UsageError
 from mlsecops.provenance import Digest
@@ -145,10 +146,10 @@ def pack(contents: Mapping[str, bytes]) -> bytes:
 
 def _check_contents(data: bytes, path: Path) -> None:
     documents = _unpack(data, path)
-    try:
-        manifest: dict[str, Any] = json.loads(documents.pop(_MANIFEST))
-    except (KeyError, ValueError) as error:
-        raise EvidenceError(f"evidence {path}: its manifest is missing or malformed") from error
+    if _MANIFEST not in documents:
+        raise EvidenceError(f"evidence {path}: expected a {_MANIFEST}, got none")
+    what = f"evidence {path}: {_MANIFEST}"
+    manifest = parse_object(documents.pop(_MANIFEST), what=what, error=EvidenceError)
     actual = {
         name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
         for name, content in documents.items()

@@ -8,7 +8,6 @@ it found, decides nothing.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from mlsecops._json import parse_object
 from mlsecops.errors import UsageError
 from mlsecops.llm import ClassFigure
 
@@ -138,16 +138,9 @@ def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
     try:
         with path.open("rb") as stream:
             while line := stream.readline(_LONGEST_LINE):
-                row = json.loads(line)
-                if not isinstance(row, dict):
-                    raise UsageError(f"{path}: expected a JSON object in each line")
-                yield row
+                yield parse_object(line, what=f"{path}: line of a garak report", error=UsageError)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(f"{path}: not a report of garak: {error}") from error
 
 
 def _figure(row: Mapping[str, Any], path: object) -> ClassFigure:

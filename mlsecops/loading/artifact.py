@@ -7,13 +7,13 @@ those beside the model are hashed and not read.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal, TypeAlias
 
+from mlsecops._json import parse_object
 from mlsecops.errors import FormatRefused, UnsafeContent, UsageError
 from mlsecops.loading.detection import is_companion
 from mlsecops.loading.limits import Limits
@@ -101,11 +101,12 @@ def shards(index: Source, names: frozenset[str], *, limits: Limits) -> dict[str,
     limits.require("header_bytes", index.size, where=index.name)
     with index.stream() as stream:
         text = stream.read()
+    value = parse_object(text, what=index.name, error=FormatRefused)
     try:
-        mapping = json.loads(text, object_pairs_hook=_unique)["weight_map"]
+        mapping = value["weight_map"]
         folder = PurePosixPath(index.name).parent
         found = {str(tensor): str(folder / shard) for tensor, shard in mapping.items()}
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise FormatRefused(f"{index.name}: no weight_map of tensors to files: {error}") from error
     limits.require("tensors", len(found), where=index.name)
     if set(found.values()) != names:
@@ -202,10 +203,3 @@ def _saved_model(
     # An asset is read whatever it is called.
     parts = [name for name in files if name in _SAVED_FILES or name.startswith(_SAVED)]
     return SAVED_MODEL, "savedmodel", tuple(name for name in parts if name != SAVED_MODEL)
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice")
-    return found

@@ -14,10 +14,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
+from mlsecops._json import parse_object
 from mlsecops.errors import MalformedBundle, UsageError
 from mlsecops.provenance.digest import SIZES, Digest
 from mlsecops.provenance.files.opening import open_regular
-from mlsecops.provenance.statement import SLSA_PROVENANCE, Statement, parse_object
+from mlsecops.provenance.statement import SLSA_PROVENANCE, Statement
 
 MAX_BUNDLE_BYTES: Final = 256 << 20
 
@@ -157,7 +158,7 @@ def read_statements(path: str | os.PathLike[str]) -> tuple[Statement, ...]:
         data = stream.read(MAX_BUNDLE_BYTES + 1)
     if len(data) > MAX_BUNDLE_BYTES:
         raise MalformedBundle(f"{where}: expected at most {MAX_BUNDLE_BYTES} bytes")
-    value = parse_object(data, what=where)
+    value = parse_object(data, what=where, error=MalformedBundle)
     if "_type" in value:
         return _with_nested(Statement(data), where)
     envelope = value.get("dsseEnvelope", value)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mlsecops._files import write_atomically
+from mlsecops._json import parse_object
 from mlsecops.errors import DigestMismatch, FormatRefused, UsageError
 from mlsecops.provenance.content.rows import COLUMNS, part_of, told
 from mlsecops.provenance.digest import Digest
@@ -250,12 +251,8 @@ class Manifest:
         """
         with os.fdopen(open_regular(path), "rb") as stream:
             data = stream.read(MAX_MANIFEST_BYTES + 1)
-        try:
-            value = json.loads(data) if len(data) <= MAX_MANIFEST_BYTES else None
-        except (ValueError, RecursionError) as error:
-            raise FormatRefused(f"{os.fspath(path)} is not a manifest: {error}") from error
-        if not isinstance(value, dict):
-            raise FormatRefused(f"{os.fspath(path)} is not a manifest of schema {SCHEMA}")
+        what = f"manifest {os.fspath(path)}"
+        value = parse_object(data, what=what, error=FormatRefused, most=MAX_MANIFEST_BYTES)
         return cls.from_dict(value)
 
     def to_sha256sums(self) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from mlsecops._json import parse_object
 from mlsecops.errors import MalformedBundle, UsageError
 from mlsecops.provenance.digest import SIZES, Digest
 
@@ -30,7 +31,7 @@ class Statement:
     _subjects: dict[str, Digest] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        value = parse_object(self.payload, what="statement")
+        value = parse_object(self.payload, what="statement", error=MalformedBundle)
         if value.get("_type") != STATEMENT_TYPE:
             raise MalformedBundle(
                 f"statement: expected _type {STATEMENT_TYPE}, got {value.get('_type')!r}"
@@ -94,36 +95,6 @@ class Statement:
         """The parsed JSON; a fresh copy."""
         value: dict[str, Any] = json.loads(self.payload)
         return value
-
-
-def parse_object(data: bytes, *, what: str) -> dict[str, Any]:
-    """Parse a JSON object strictly: UTF-8, unique keys, no NaN, bounded depth.
-
-    Raises:
-        MalformedBundle: It is anything else.
-    """
-    try:
-        value = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
-        )
-    except (ValueError, RecursionError) as error:
-        raise MalformedBundle(f"{what}: not valid JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise MalformedBundle(f"{what}: expected a JSON object, got {type(value).__name__}")
-    return value
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"key {twice!r} stands twice")
-    return value
-
-
-def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is not JSON")
 
 
 def _subjects(value: object) -> dict[str, Digest]:

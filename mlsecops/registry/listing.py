@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from mlsecops._json import parse_object
 from mlsecops.errors import RegistryError, UnsafeContent, UsageError
 from mlsecops.provenance import Digest
 from mlsecops.registry.blobs import Blobs
@@ -54,8 +55,9 @@ class Listing:
         Raises:
             RegistryError: It is malformed, or a name would leave the folder.
         """
+        names = parse_object(data, what="stored folder listing", error=RegistryError)
         try:
-            files = tuple((name, Digest.parse(text)) for name, text in json.loads(data).items())
+            files = tuple((name, Digest.parse(text)) for name, text in names.items())
         except (ValueError, AttributeError, TypeError) as error:
             raise RegistryError(f"a stored folder listing is malformed: {error}") from error
         for name, _ in files:

@@ -20,9 +20,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from mlsecops._files import write_atomically
+from mlsecops._json import parse_object
 from mlsecops.errors import MalformedBundle, SignatureMissing
 from mlsecops.provenance.files.hashing import open_regular
-from mlsecops.provenance.statement import parse_object
 from mlsecops.signing.certificates import read_certificate
 from mlsecops.signing.envelope import IN_TOTO, Envelope, Signature
 
@@ -95,11 +95,7 @@ class Bundle:
         Raises:
             MalformedBundle: It is anything but a bundle of the supported kind.
         """
-        if len(data) > MAX_BUNDLE_BYTES:
-            raise MalformedBundle(
-                f"{where}: expected at most {MAX_BUNDLE_BYTES} bytes, got {len(data)}"
-            )
-        value = parse_object(data, what=where)
+        value = parse_object(data, what=where, error=MalformedBundle, most=MAX_BUNDLE_BYTES)
         _only(value, {"mediaType", "verificationMaterial", "dsseEnvelope"}, where)
         if value.get("mediaType") != MEDIA_TYPE:
             raise MalformedBundle(

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from mlsecops._addresses import public_address, require_private, retry_after
 from mlsecops._extras import require
+from mlsecops._json import parse_json, parse_object
 from mlsecops.errors import UsageError
 from mlsecops.llm.redteam.answers import Unreadable, completion
 from mlsecops.llm.redteam.attempts import Attempt
@@ -225,8 +226,9 @@ class _Connections:
 
     def _read(self, reply: _Reply, used: Usage) -> Asked:
         try:
-            answer = completion(json.loads(self._endpoint.without_key(reply.data.decode())))
-        except (ValueError, RecursionError, Unreadable) as error:
+            text = self._endpoint.without_key(reply.data.decode())
+            answer = completion(parse_json(text, what="answer", error=ValueError))
+        except (ValueError, Unreadable) as error:
             why = str(error) if isinstance(error, Unreadable) else "it is no JSON"
             return Asked(answer=None, reason=f"cannot read the answer: {why}", usage=used)
         self._worked = True
@@ -260,18 +262,18 @@ def _completions(url: str) -> str:
 def _message(data: bytes) -> str:
     """What a server says of an error, in OpenAI's form."""
     try:
-        told = json.loads(data)["error"]
-        return str(told["message"] if isinstance(told, dict) else told)
-    except (ValueError, KeyError, TypeError, RecursionError):
+        found = parse_object(data, what="answer", error=ValueError)["error"]
+        return str(found["message"] if isinstance(found, dict) else found)
+    except (ValueError, KeyError):
         return ""
 
 
 def _usage(data: bytes, most: Usage) -> Usage:
     """Tokens that a server counted; where it does not say, the most that there can have been."""
     try:
-        told = json.loads(data)["usage"]
-        prompt, answer = told["prompt_tokens"], told["completion_tokens"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        used = parse_object(data, what="answer", error=ValueError)["usage"]
+        prompt, answer = used["prompt_tokens"], used["completion_tokens"]
+    except (ValueError, KeyError, TypeError):
         return most
     if not all(type(each) is int and each >= 0 for each in (prompt, answer)):
         return most

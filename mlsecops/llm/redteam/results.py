@@ -6,7 +6,6 @@ rates are of what was answered.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from math import comb
 from typing import Any, Final, cast, get_args
 
 from mlsecops._intervals import Interval, wilson
+from mlsecops._json import parse_json
 from mlsecops.errors import UsageError
 from mlsecops.llm.redteam.attempts import BENIGN, Attempt, Outcome
 
@@ -188,9 +188,10 @@ def earlier_figures(text: str) -> tuple[ClassFigure, ...]:
 def _attempts(text: str) -> list[Mapping[str, Any]]:
     """What stands under `attempts` of a report, or in the lines of a journal."""
     try:
-        values = [json.loads(text)]
-    except ValueError:
-        values = [json.loads(line) for line in text.splitlines() if line.strip()]
+        values = [parse_json(text, what="report", error=UsageError)]
+    except UsageError:
+        lines = [line for line in text.splitlines() if line.strip()]
+        values = [parse_json(line, what="line of a journal", error=UsageError) for line in lines]
     if len(values) == 1 and "attempts" in values[0]:
         values = list(values[0]["attempts"])
     if not values:

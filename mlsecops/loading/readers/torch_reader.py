@@ -6,7 +6,6 @@ caller's own module filled with them, go out.
 
 from __future__ import annotations
 
-import json
 import sys
 import zipfile
 from collections.abc import Callable, Iterable
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from mlsecops._extras import require
+from mlsecops._json import parse_object
 from mlsecops.errors import FormatRefused, FrameworkTooOld, UsageError
 from mlsecops.loading.memory import Memory, forget, offset_of
 
@@ -71,7 +71,8 @@ def tensors_in(memory: memoryview) -> dict[str, Any]:
     """
     torch = require("torch")
     start = _LENGTH + int.from_bytes(memory[:_LENGTH], "little")
-    header = json.loads(bytes(memory[_LENGTH:start]))
+    text = bytes(memory[_LENGTH:start])
+    header = parse_object(text, what="safetensors header", error=FormatRefused)
     header.pop("__metadata__", None)
     tensors = {}
     for name, entry in header.items():

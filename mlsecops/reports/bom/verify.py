@@ -8,14 +8,14 @@ that a bill full of words scores nothing; one that is contradicted scores zero.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mlsecops.errors import UsageError
+from mlsecops._json import parse_json
+from mlsecops.errors import FormatRefused, UsageError
 from mlsecops.findings import Finding, Severity
 from mlsecops.provenance.digest import Digest
 from mlsecops.provenance.manifest import Manifest, hash_path
@@ -316,8 +316,8 @@ def _is_this(path: Path, bom: Mapping[str, Any]) -> bool:
     if not path.is_file() or path.stat().st_size > _MOST_SELF_BYTES:
         return False
     try:
-        return bool(json.loads(path.read_bytes()) == bom)
-    except (ValueError, RecursionError):
+        return bool(parse_json(path.read_bytes(), what=str(path), error=FormatRefused) == bom)
+    except FormatRefused:
         return False
 
 
