@@ -1,109 +1,94 @@
-"""mlsecops: security controls for the whole life of a machine-learning model.
+"""Security controls for the whole life of a machine-learning model.
 
-The names below are served lazily: importing the package imports no numpy, cryptography, torch or
-OpenTelemetry.
+    bytes → Digest → Manifest → Statement → Bundle          provenance, signing
+    path → verify → scan → decode → LoadedModel             loading
+    model, data → attacks, screening → report → Gate        robustness, poisoning, llm
+    call → guards → model → detectors → Alert → Incident    monitoring, incident
+
+Each name is imported at its first use: `import mlsecops` imports no numpy, cryptography, torch or
+OpenTelemetry. Every error of the library is here too (`mlsecops.errors` shows their tree).
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mlsecops._lazy import lazy_face
 
-if TYPE_CHECKING:
-    from mlsecops.access import AccessPolicy, requires
-    from mlsecops.adapters import adapt
-    from mlsecops.findings import Alert, Finding, Severity
-    from mlsecops.incident import Incident, Playbook
-    from mlsecops.llm import fuzz
-    from mlsecops.loading import Limits, SecureLoader, Verdict, scan
-    from mlsecops.monitoring import Baseline, ExtractionDetector, Profile, monitored
-    from mlsecops.pipeline import SecurePipeline
-    from mlsecops.poisoning import detect_poisoning, screen_dataset
-    from mlsecops.provenance import (
-        Digest,
-        Manifest,
-        Statement,
-        hash_dataset,
-        hash_path,
-        tracked,
-        training_run,
-    )
-    from mlsecops.registry import Registry
-    from mlsecops.reports import build_bom, verify_bom
-    from mlsecops.robustness import FGSM, PGD, Gate, evaluate_robustness, suite
-    from mlsecops.signing import PublicKey, Signer, TrustPolicy, Verified, sign, verify
-
 __version__ = "0.1.0"
 
-_HOMES: Final = {
-    "mlsecops.access": ("AccessPolicy", "requires"),
-    "mlsecops.adapters": ("adapt",),
-    "mlsecops.findings": ("Alert", "Finding", "Severity"),
-    "mlsecops.incident": ("Incident", "Playbook"),
-    "mlsecops.llm": ("fuzz",),
-    "mlsecops.loading": ("Limits", "SecureLoader", "Verdict", "scan"),
-    "mlsecops.monitoring": ("Baseline", "ExtractionDetector", "Profile", "monitored"),
-    "mlsecops.pipeline": ("SecurePipeline",),
-    "mlsecops.poisoning": ("detect_poisoning", "screen_dataset"),
-    "mlsecops.provenance": (
-        "Digest",
-        "Manifest",
-        "Statement",
-        "hash_dataset",
-        "hash_path",
-        "tracked",
-        "training_run",
-    ),
-    "mlsecops.registry": ("Registry",),
-    "mlsecops.reports": ("build_bom", "verify_bom"),
-    "mlsecops.robustness": ("FGSM", "PGD", "Gate", "evaluate_robustness", "suite"),
-    "mlsecops.signing": ("PublicKey", "Signer", "TrustPolicy", "Verified", "sign", "verify"),
-}
-
-__all__ = [
-    "FGSM",
-    "PGD",
-    "AccessPolicy",
-    "Alert",
-    "Baseline",
-    "Digest",
-    "ExtractionDetector",
-    "Finding",
-    "Gate",
-    "Incident",
-    "Limits",
-    "Manifest",
-    "Playbook",
-    "Profile",
-    "PublicKey",
-    "Registry",
-    "SecureLoader",
-    "SecurePipeline",
-    "Severity",
-    "Signer",
-    "Statement",
-    "TrustPolicy",
-    "Verdict",
-    "Verified",
-    "adapt",
-    "build_bom",
-    "detect_poisoning",
-    "evaluate_robustness",
-    "fuzz",
-    "hash_dataset",
-    "hash_path",
-    "monitored",
-    "requires",
-    "scan",
-    "screen_dataset",
-    "sign",
-    "suite",
-    "tracked",
-    "training_run",
-    "verify",
-    "verify_bom",
-]
-
-if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazy_face(__name__, _HOMES, globals())
+if TYPE_CHECKING:
+    from mlsecops.access import AccessPolicy as AccessPolicy
+    from mlsecops.access import requires as requires
+    from mlsecops.adapters import adapt as adapt
+    from mlsecops.errors import AccessDenied as AccessDenied
+    from mlsecops.errors import CallRefused as CallRefused
+    from mlsecops.errors import ChangedDuringLoad as ChangedDuringLoad
+    from mlsecops.errors import ContentRefused as ContentRefused
+    from mlsecops.errors import DigestMismatch as DigestMismatch
+    from mlsecops.errors import EvidenceError as EvidenceError
+    from mlsecops.errors import Expired as Expired
+    from mlsecops.errors import FormatRefused as FormatRefused
+    from mlsecops.errors import FrameworkTooOld as FrameworkTooOld
+    from mlsecops.errors import GateFailed as GateFailed
+    from mlsecops.errors import GateInconclusive as GateInconclusive
+    from mlsecops.errors import IncidentError as IncidentError
+    from mlsecops.errors import InputRefused as InputRefused
+    from mlsecops.errors import Isolated as Isolated
+    from mlsecops.errors import LimitExceeded as LimitExceeded
+    from mlsecops.errors import MalformedBundle as MalformedBundle
+    from mlsecops.errors import MissingExtra as MissingExtra
+    from mlsecops.errors import MLSecOpsError as MLSecOpsError
+    from mlsecops.errors import MLSecOpsWarning as MLSecOpsWarning
+    from mlsecops.errors import ModelIsolated as ModelIsolated
+    from mlsecops.errors import PolicyError as PolicyError
+    from mlsecops.errors import RateLimited as RateLimited
+    from mlsecops.errors import RegistryError as RegistryError
+    from mlsecops.errors import Revoked as Revoked
+    from mlsecops.errors import RollbackRefused as RollbackRefused
+    from mlsecops.errors import SignatureError as SignatureError
+    from mlsecops.errors import SignatureInvalid as SignatureInvalid
+    from mlsecops.errors import SignatureMissing as SignatureMissing
+    from mlsecops.errors import ThresholdNotMet as ThresholdNotMet
+    from mlsecops.errors import UnsafeContent as UnsafeContent
+    from mlsecops.errors import UntrustedSigner as UntrustedSigner
+    from mlsecops.errors import UsageError as UsageError
+    from mlsecops.errors import VerificationError as VerificationError
+    from mlsecops.findings import Alert as Alert
+    from mlsecops.findings import Finding as Finding
+    from mlsecops.findings import Severity as Severity
+    from mlsecops.incident import Incident as Incident
+    from mlsecops.incident import Playbook as Playbook
+    from mlsecops.llm import fuzz as fuzz
+    from mlsecops.loading import Limits as Limits
+    from mlsecops.loading import SecureLoader as SecureLoader
+    from mlsecops.loading import Verdict as Verdict
+    from mlsecops.loading import scan as scan
+    from mlsecops.monitoring import Baseline as Baseline
+    from mlsecops.monitoring import ExtractionDetector as ExtractionDetector
+    from mlsecops.monitoring import Profile as Profile
+    from mlsecops.monitoring import monitored as monitored
+    from mlsecops.pipeline import SecurePipeline as SecurePipeline
+    from mlsecops.poisoning import detect_poisoning as detect_poisoning
+    from mlsecops.poisoning import screen_dataset as screen_dataset
+    from mlsecops.provenance import Digest as Digest
+    from mlsecops.provenance import Manifest as Manifest
+    from mlsecops.provenance import Statement as Statement
+    from mlsecops.provenance import hash_dataset as hash_dataset
+    from mlsecops.provenance import hash_path as hash_path
+    from mlsecops.provenance import tracked as tracked
+    from mlsecops.provenance import training_run as training_run
+    from mlsecops.registry import Registry as Registry
+    from mlsecops.reports import build_bom as build_bom
+    from mlsecops.reports import verify_bom as verify_bom
+    from mlsecops.robustness import FGSM as FGSM
+    from mlsecops.robustness import PGD as PGD
+    from mlsecops.robustness import Gate as Gate
+    from mlsecops.robustness import evaluate_robustness as evaluate_robustness
+    from mlsecops.robustness import suite as suite
+    from mlsecops.signing import PublicKey as PublicKey
+    from mlsecops.signing import Signer as Signer
+    from mlsecops.signing import TrustPolicy as TrustPolicy
+    from mlsecops.signing import Verified as Verified
+    from mlsecops.signing import sign as sign
+    from mlsecops.signing import verify as verify
+else:
+    __all__, __getattr__, __dir__ = lazy_face()

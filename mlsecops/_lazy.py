@@ -1,33 +1,57 @@
-"""How a package serves its public names without importing their modules first."""
+"""Lazily imported public names of a package.
+
+    block `if TYPE_CHECKING: from home import Name as Name`
+        → type checkers, import-linter → the imports themselves
+        → `lazy_face` → `__all__`, `__getattr__` (imports `home` at first use), `__dir__`
+
+The block is the only list of names. `lazy_face` reads it from the compiled package, which holds
+the imports though they never run, so that no source file is needed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterator
+from dis import get_instructions
 from importlib import import_module
-from typing import Any
+from types import CodeType
+from typing import Any, TypeAlias
+
+Face: TypeAlias = tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]
 
 
-def lazy_face(
-    package: str, homes: Mapping[str, Iterable[str]], namespace: dict[str, Any]
-) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Make a package's `__getattr__` and `__dir__`.
+def lazy_face() -> Face:
+    """Make the calling package's `__all__`, `__getattr__` and `__dir__`.
 
-    Args:
-        package: Name of the package, for messages.
-        homes: Module → the public names it gives.
-        namespace: The package's globals; a name is kept there once it was used.
+    Every name that its code imports from this library and that is not there yet is public.
     """
-    home_of = {name: home for home, names in homes.items() for name in names}
+    caller = sys._getframe(1)  # noqa: SLF001 - the running code: a loader may not give it again
+    namespace = caller.f_globals
+    package = namespace["__name__"]
+    home_of = {
+        name: home
+        for home, name in _imports(caller.f_code)
+        if home.startswith("mlsecops.") and name not in namespace
+    }
 
     def serve(name: str) -> Any:
         home = home_of.get(name)
         if home is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(import_module(home), name)
-        namespace[name] = value
+        value = namespace[name] = getattr(import_module(home), name)
         return value
 
     def names() -> list[str]:
-        return sorted({*namespace, *home_of})
+        return sorted({*home_of, *({"__version__"} & namespace.keys())})
 
-    return serve, names
+    return sorted(home_of), serve, names
+
+
+def _imports(code: CodeType) -> Iterator[tuple[str, str]]:
+    """Module and name of each `from module import name`."""
+    module = ""
+    for step in get_instructions(code):
+        if step.opname == "IMPORT_NAME":
+            module = step.argval
+        elif step.opname == "IMPORT_FROM":
+            yield module, step.argval

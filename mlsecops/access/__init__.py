@@ -1,25 +1,25 @@
-"""Who may read which data set or model.
+"""Access policies for data sets and models.
 
-Rules (from Python or TOML) make an `AccessPolicy`; the policy judges a subject, an action and a
-resource and gives a `Decision`; `requires` asks it before a function runs, with the subject that
-`acting_as` named, and raises `AccessDenied` unless a rule allows it and none denies it.
-`audit_permissions` looks at the other half: who may write the files themselves.
+    rules (Python, TOML) → `policy`: AccessPolicy → Decision
+    `acting_as` (subject), `requires` (action, resource) → `enforcement` → call, or AccessDenied
+    files' modes and owners → `permissions` → Findings
 
-This is no boundary against code in the same process: such code can call the function underneath,
-or name any subject. It keeps honest code to the policy and leaves a record of decisions; the
-boundary is the operating system's, or a server's in front.
+A policy keeps honest code to its rules and records the decisions. It is no boundary against code
+in the same process, which can call the function underneath or name any subject: that takes the
+operating system, or a server in front.
 """
 
-from mlsecops.access.enforcement import acting_as, current_subject, requires
-from mlsecops.access.permissions import audit_permissions
-from mlsecops.access.policy import AccessPolicy, Decision, Rule
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "AccessPolicy",
-    "Decision",
-    "Rule",
-    "acting_as",
-    "audit_permissions",
-    "current_subject",
-    "requires",
-]
+from mlsecops._lazy import lazy_face
+
+if TYPE_CHECKING:
+    from mlsecops.access.enforcement import acting_as as acting_as
+    from mlsecops.access.enforcement import current_subject as current_subject
+    from mlsecops.access.enforcement import requires as requires
+    from mlsecops.access.permissions import audit_permissions as audit_permissions
+    from mlsecops.access.policy import AccessPolicy as AccessPolicy
+    from mlsecops.access.policy import Decision as Decision
+    from mlsecops.access.policy import Rule as Rule
+else:
+    __all__, __getattr__, __dir__ = lazy_face()

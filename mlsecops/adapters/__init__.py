@@ -1,12 +1,20 @@
-"""One view of every framework's model, with numpy at its edge.
+"""Framework models behind one numpy interface.
 
-A model goes into `adapt`, an `Adapter` comes out: `predict`, `logits`,
-`loss_gradient` and `features` take and give float32 arrays, and so does the `pullback` that
-differentiable ones have besides; `encode` and `decode` move weights as bytes without code.
-The modules called `…_files` make the frameworks read bytes that `mlsecops.loading` has
-checked; `quarantine_child` reads those that it refused, confined.
+model → `adapt` (`base`) → Adapter (`pytorch`, `tensorflow`, `sklearn`, `onnx`)
+URL → `endpoint` → Adapter without gradients; `query_journal` keeps its answers
+Adapter → predict, logits, loss_gradient, pullback, features → float32 arrays
+Adapter → `training` → one training step
+weights ↔ bytes without code (`torch_weights`, `keras_weights`)
 """
 
-from mlsecops.adapters.base import Adapter, Portable, Pullback, adapt
+from typing import TYPE_CHECKING
 
-__all__ = ["Adapter", "Portable", "Pullback", "adapt"]
+from mlsecops._lazy import lazy_face
+
+if TYPE_CHECKING:
+    from mlsecops.adapters.base import Adapter as Adapter
+    from mlsecops.adapters.base import Portable as Portable
+    from mlsecops.adapters.base import Pullback as Pullback
+    from mlsecops.adapters.base import adapt as adapt
+else:
+    __all__, __getattr__, __dir__ = lazy_face()

@@ -1,12 +1,19 @@
-"""What happened, in an order that cannot be rewritten unseen.
+"""Append-only signed event log.
 
-An event (a dict) becomes canonical JSON bytes, the bytes become a leaf of an RFC 6962 Merkle tree
-and a row of an append-only SQLite table, and the new root is signed as a `Checkpoint` in the same
-transaction. `AuditLog.verify` rebuilds the tree from the rows, compares it with the signed
-checkpoint and with a pinned older one, and gives back the checkpoint to pin next.
+event (dict) → canonical JSON → leaf of an RFC 6962 Merkle tree + row in SQLite (`log`)
+root → signed Checkpoint (`checkpoint`), in the same transaction
+`AuditLog.verify`: rows → rebuilt tree → signed and pinned checkpoints → checkpoint to pin next
 """
 
-from mlsecops.audit.checkpoint import Checkpoint, LogKey, LogSigner
-from mlsecops.audit.log import AuditLog, Tail
+from typing import TYPE_CHECKING
 
-__all__ = ["AuditLog", "Checkpoint", "LogKey", "LogSigner", "Tail"]
+from mlsecops._lazy import lazy_face
+
+if TYPE_CHECKING:
+    from mlsecops.audit.checkpoint import Checkpoint as Checkpoint
+    from mlsecops.audit.checkpoint import LogKey as LogKey
+    from mlsecops.audit.checkpoint import LogSigner as LogSigner
+    from mlsecops.audit.log import AuditLog as AuditLog
+    from mlsecops.audit.log import Tail as Tail
+else:
+    __all__, __getattr__, __dir__ = lazy_face()

@@ -1,9 +1,10 @@
-"""The whole pipeline on real data, told in eight steps.
+"""End-to-end demonstration pipeline on real data.
 
-`story` leads through the stages (`data_stage`, `training_stage`, `release_stage`,
-`loading_stage`, `serving_stage`, `response_stage`); each takes the `scene` and what earlier
-stages made. `network` hides the framework, `server` is the second process, `staging` makes
-the results appear whole or not at all.
+    `story` → `data_stage` → `training_stage` → `release_stage` → `loading_stage`
+            → `serving_stage` (`server`, `second_server`) → `response_stage` → deliverables
+
+Each stage takes the `scene` and the results of earlier stages. `network` hides the framework
+(`torch_network`, `keras_network`), `digits` has the data, `staging` publishes the output whole.
 """
 
 from mlsecops.demo.story import run_demo

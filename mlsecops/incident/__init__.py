@@ -1,14 +1,23 @@
-"""What to do when something was found, and what was done.
+"""Incident response with a signed record of each step.
 
-An Alert or a Finding opens an `Incident`, the same one each time. A `Playbook` runs its steps:
-it isolates the digest, seals `Evidence`, assesses what else is touched, rolls the registry back,
-and leaves to people what only people can do. Each step is an event of the incident's own signed
-log, so a run that was killed goes on where it stopped, and the chain of custody is that log.
+    Alert or Finding → `incident`: Incident → `playbook`: Playbook → `actions` on the registry
+    Incident → `evidence`: sealed Evidence; `guidance`: the steps that people take
+    Playbook ↔ OASIS CACAO 2.0 (`cacao`); dry run → `plan`
+
+The same alert opens the same incident. Each step is an event of the incident's signed log, so that
+an interrupted run resumes and the log is the chain of custody.
 """
 
-from mlsecops.incident.evidence import Evidence
-from mlsecops.incident.guidance import kind_of
-from mlsecops.incident.incident import Incident, Step
-from mlsecops.incident.playbook import Playbook, PlaybookStep
+from typing import TYPE_CHECKING
 
-__all__ = ["Evidence", "Incident", "Playbook", "PlaybookStep", "Step", "kind_of"]
+from mlsecops._lazy import lazy_face
+
+if TYPE_CHECKING:
+    from mlsecops.incident.evidence import Evidence as Evidence
+    from mlsecops.incident.guidance import kind_of as kind_of
+    from mlsecops.incident.incident import Incident as Incident
+    from mlsecops.incident.incident import Step as Step
+    from mlsecops.incident.playbook import Playbook as Playbook
+    from mlsecops.incident.playbook import PlaybookStep as PlaybookStep
+else:
+    __all__, __getattr__, __dir__ = lazy_face()

@@ -1,5 +1,6 @@
-"""Where other tools meet the library: one module for each, imported only by those who have it.
+"""Integrations with other tools, one module for each.
 
-Data flows from the other tool's objects into the library's values and back; nothing below imports
-anything here.
+    the other tool's objects ↔ the library's values
+
+Nothing below this package imports it.
 """

@@ -1,81 +1,66 @@
-"""Testing and guarding language-model endpoints.
+"""Red-team tests and guards for language-model applications.
 
-Testing: `payloads` draws `attempts` in `scenes`, which ask for `tasks` in `phrases` that `mutators`
-change; `campaign` sends them to a `target` (an `endpoint`, within the caps of a `budget`),
-`scoring` judges the `answers`, a `journal` keeps what is finished, and `judging` holds the
-`results` against limits.
+    redteam:  attempts → target or endpoint → answers → scoring → results → gate
+    guard:    prompt → prompt_guard → model → guarded tools, output filter → answer
+              document → session → spotlight ↗      attacks → alerts, telemetry
+    text:     unicode → encodings → canaries, used by both
 
-Guarding: a prompt is looked at for signs of `injection` (by the `wording` that is known, through
-all `encodings`), and a `guard` acts on what was seen. What comes from outside is cleaned of
-`characters` that nobody sees and marked by `spotlight`; what the model answers is searched for
-`canaries` through all `encodings`, and what would lead to other `hosts` than those allowed is taken
-out of its `output`. Once untrusted text is in a session (`sessions`), `tools` with an effect are
-denied or have to be confirmed; an alarm (`alerts`) tells of it, and `telemetry` counts.
+Testing: `draw_attempts` generates attacks and benign questions, `fuzz` sends them to a `Target`,
+scores the answers without a model as a judge, and a `FuzzGate` compares the rates with limits.
+
+Guarding: `detect_injection` informs a `Policy`; `sanitise` and `datamark` prepare untrusted text;
+a `Session` that holds such text denies tools with an effect; `OutputFilter` limits where links of
+an answer lead; a `Canary` proves a leak. Only what does not depend on detection is a control.
 """
 
-from mlsecops.llm.guard.alerts import Alarm
-from mlsecops.llm.guard.guarded_tools import guarded_tool
-from mlsecops.llm.guard.injection_detector import Detection, Signal, detect_injection
-from mlsecops.llm.guard.output_filter import Filtered, OutputFilter
-from mlsecops.llm.guard.prompt_guard import Action, Policy, PromptGuard, prompt_guard
-from mlsecops.llm.guard.session import Session, ToolCall, UntrustedText, current_session
-from mlsecops.llm.guard.spotlight import Spotlit, datamark, delimit, encode
-from mlsecops.llm.redteam.answers import Answer, ToolRequest
-from mlsecops.llm.redteam.attempts import Attempt, Expectation
-from mlsecops.llm.redteam.budget import Caps
-from mlsecops.llm.redteam.campaign import fuzz
-from mlsecops.llm.redteam.endpoint import ChatEndpoint
-from mlsecops.llm.redteam.gate import FuzzGate, FuzzJudgement, FuzzReading
-from mlsecops.llm.redteam.generator import FAMILIES, draw_attempts
-from mlsecops.llm.redteam.results import Campaign, ClassFigure, Result, earlier_figures
-from mlsecops.llm.redteam.target import CallableTarget, Target
-from mlsecops.llm.text.canaries import Canary, Sighting
-from mlsecops.llm.text.encodings import Reading, readings
-from mlsecops.llm.text.unicode import Sanitised, fold, sanitise
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "FAMILIES",
-    "Action",
-    "Alarm",
-    "Answer",
-    "Attempt",
-    "CallableTarget",
-    "Campaign",
-    "Canary",
-    "Caps",
-    "ChatEndpoint",
-    "ClassFigure",
-    "Detection",
-    "Expectation",
-    "Filtered",
-    "FuzzGate",
-    "FuzzJudgement",
-    "FuzzReading",
-    "OutputFilter",
-    "Policy",
-    "PromptGuard",
-    "Reading",
-    "Result",
-    "Sanitised",
-    "Session",
-    "Sighting",
-    "Signal",
-    "Spotlit",
-    "Target",
-    "ToolCall",
-    "ToolRequest",
-    "UntrustedText",
-    "current_session",
-    "datamark",
-    "delimit",
-    "detect_injection",
-    "draw_attempts",
-    "earlier_figures",
-    "encode",
-    "fold",
-    "fuzz",
-    "guarded_tool",
-    "prompt_guard",
-    "readings",
-    "sanitise",
-]
+from mlsecops._lazy import lazy_face
+
+if TYPE_CHECKING:
+    from mlsecops.llm.guard.alerts import Alarm as Alarm
+    from mlsecops.llm.guard.guarded_tools import guarded_tool as guarded_tool
+    from mlsecops.llm.guard.injection_detector import Detection as Detection
+    from mlsecops.llm.guard.injection_detector import Signal as Signal
+    from mlsecops.llm.guard.injection_detector import detect_injection as detect_injection
+    from mlsecops.llm.guard.output_filter import Filtered as Filtered
+    from mlsecops.llm.guard.output_filter import OutputFilter as OutputFilter
+    from mlsecops.llm.guard.prompt_guard import Action as Action
+    from mlsecops.llm.guard.prompt_guard import Policy as Policy
+    from mlsecops.llm.guard.prompt_guard import PromptGuard as PromptGuard
+    from mlsecops.llm.guard.prompt_guard import prompt_guard as prompt_guard
+    from mlsecops.llm.guard.session import Session as Session
+    from mlsecops.llm.guard.session import ToolCall as ToolCall
+    from mlsecops.llm.guard.session import UntrustedText as UntrustedText
+    from mlsecops.llm.guard.session import current_session as current_session
+    from mlsecops.llm.guard.spotlight import Spotlit as Spotlit
+    from mlsecops.llm.guard.spotlight import datamark as datamark
+    from mlsecops.llm.guard.spotlight import delimit as delimit
+    from mlsecops.llm.guard.spotlight import encode as encode
+    from mlsecops.llm.redteam.answers import Answer as Answer
+    from mlsecops.llm.redteam.answers import ToolRequest as ToolRequest
+    from mlsecops.llm.redteam.attempts import Attempt as Attempt
+    from mlsecops.llm.redteam.attempts import Expectation as Expectation
+    from mlsecops.llm.redteam.budget import Caps as Caps
+    from mlsecops.llm.redteam.campaign import fuzz as fuzz
+    from mlsecops.llm.redteam.endpoint import ChatEndpoint as ChatEndpoint
+    from mlsecops.llm.redteam.gate import FuzzGate as FuzzGate
+    from mlsecops.llm.redteam.gate import FuzzJudgement as FuzzJudgement
+    from mlsecops.llm.redteam.gate import FuzzReading as FuzzReading
+    from mlsecops.llm.redteam.generator import FAMILIES as FAMILIES
+    from mlsecops.llm.redteam.generator import draw_attempts as draw_attempts
+    from mlsecops.llm.redteam.results import Campaign as Campaign
+    from mlsecops.llm.redteam.results import ClassFigure as ClassFigure
+    from mlsecops.llm.redteam.results import Result as Result
+    from mlsecops.llm.redteam.results import earlier_figures as earlier_figures
+    from mlsecops.llm.redteam.target import CallableTarget as CallableTarget
+    from mlsecops.llm.redteam.target import Target as Target
+    from mlsecops.llm.text.canaries import Canary as Canary
+    from mlsecops.llm.text.canaries import Sighting as Sighting
+    from mlsecops.llm.text.encodings import Reading as Reading
+    from mlsecops.llm.text.encodings import readings as readings
+    from mlsecops.llm.text.unicode import Sanitised as Sanitised
+    from mlsecops.llm.text.unicode import fold as fold
+    from mlsecops.llm.text.unicode import sanitise as sanitise
+else:
+    __all__, __getattr__, __dir__ = lazy_face()

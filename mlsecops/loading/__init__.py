@@ -1,30 +1,29 @@
-"""From bytes that nobody vouches for yet to a model in memory.
+"""Verified loading and scanning of model files.
 
-A path becomes a Snapshot that cannot change (`snapshot` over `tiers`); its digest is held
-against a signed Manifest (`mlsecops.signing`); `layout` says which files are the model,
-`formats` what each is by content; that format's scanner (one `…_file` each, `pickles`,
-`hdf5` and `wire` below them, `companions` for what lies beside) gives findings within
-`limits`, HDF5's in a process that may die (`apart`); and `decode` lets the framework read the
-very same bytes (`loader`), to which `SecureLoader.hold` leads other readers. `scan` stops at
-the Verdict. `watch` asks again for as long as the model is used, and `telemetry` tells of all
-of it. `quarantine` gets tensors out of a pickle that is refused.
+    path → `snapshot` (`snapshot_tiers`): bytes that cannot change
+         → `mlsecops.signing`: verified against the signed Manifest
+         → `artifact` (files of the model) → `detection` (format of each)
+         → `scanner` → `formats` (`containers`, `pickle_vm`, `sandbox`) → Findings → `verdict`
+         → `readers` → `loaded`: LoadedModel or HeldModel
+
+`scan` stops at the Verdict; `SecureLoader` (`loader`) goes to the end, on the same bytes. `limits`
+bound every parser, `recheck` repeats the checks while a model is in use, `telemetry` reports them.
+`convert` gets tensors out of a refused pickle.
 """
 
-from mlsecops.loading.limits import Limits
-from mlsecops.loading.loaded import HeldModel, LoadedModel
-from mlsecops.loading.loader import SecureLoader
-from mlsecops.loading.recheck import Watch
-from mlsecops.loading.scanner import scan, scan_each
-from mlsecops.loading.verdict import Unchecked, Verdict
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "HeldModel",
-    "Limits",
-    "LoadedModel",
-    "SecureLoader",
-    "Unchecked",
-    "Verdict",
-    "Watch",
-    "scan",
-    "scan_each",
-]
+from mlsecops._lazy import lazy_face
+
+if TYPE_CHECKING:
+    from mlsecops.loading.limits import Limits as Limits
+    from mlsecops.loading.loaded import HeldModel as HeldModel
+    from mlsecops.loading.loaded import LoadedModel as LoadedModel
+    from mlsecops.loading.loader import SecureLoader as SecureLoader
+    from mlsecops.loading.recheck import Watch as Watch
+    from mlsecops.loading.scanner import scan as scan
+    from mlsecops.loading.scanner import scan_each as scan_each
+    from mlsecops.loading.verdict import Unchecked as Unchecked
+    from mlsecops.loading.verdict import Verdict as Verdict
+else:
+    __all__, __getattr__, __dir__ = lazy_face()

@@ -1,112 +1,77 @@
-"""What happens in live traffic: guards before the model, detectors behind it, alerts from rules.
+"""Monitoring of a model in production.
 
-The caller's thread runs the guards and leaves one event in a ring (`monitored`, `kinds`,
-`recorder`, `guards`, `quotas`, `ring`). A background thread drains it (`worker`), turns
-events into tables (`batching`, `traffic`), compares them with the baseline (`watch` over
-`baseline`, `drift`, `anomalies`, `profile`, `sketch`, `changes`), asks further
-detectors (`extraction` over `evidence`, `trails`, `sharing` and `resemblance`; `prada`;
-`features`) and matches late labels (`performance`, `accuracy`); `calibration` and
-`losses` say what to expect before there are any. All of them give readings; `alerting` turns
-readings into alerts by `rules`, and `sinks` deliver them. Counts leave the process through
-`instruments`, under the names of the one table in `telemetry`. `outputs` makes
-answers tell less to whoever would copy the model.
+    caller's thread: `decorator` (`kinds`, `call_reader`, `capture`) → `guards` → model
+                     → `recorder` → `queue`
+    worker thread:   `queue` → `worker` → `batches` → `aggregation`
+                     → detectors (`baseline_detector`, `mlsecops.drift`, `mlsecops.extraction`)
+                     → readings → `alerts`: rules → Alert → sinks
+    labels:          `label_matching` → `accuracy` → readings
+
+`monitor` holds the state of one monitored function (`clients`, `controls`); `telemetry` exports it.
 """
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-from mlsecops.drift.baseline import Baseline
-from mlsecops.drift.change_detection import Adwin, ChangeDetector, Cusum, PageHinkley
-from mlsecops.drift.feature_outliers import FeatureAnomalies
-from mlsecops.drift.histograms import Layout, Profile
-from mlsecops.drift.joint_drift import JointDrift
-from mlsecops.drift.loss_estimation import LossEstimator
-from mlsecops.drift.outliers import Anomalies
-from mlsecops.drift.performance_estimation import Calibration, Estimate
-from mlsecops.drift.quantile_sketch import Sketch
-from mlsecops.drift.rolling_window import Window
-from mlsecops.drift.tests import DriftReport, FeatureDrift
-from mlsecops.extraction.detector import ExtractionDetector
-from mlsecops.extraction.linkage import Resemblance
-from mlsecops.extraction.output_perturbation import (
-    LabelOnly,
-    Output,
-    ReverseSigmoid,
-    Rounded,
-    TopK,
-    hardened,
-)
-from mlsecops.extraction.prada import PradaDetector
-from mlsecops.extraction.stores import LocalTrails, RedisTrails, Trails
-from mlsecops.monitoring.accuracy import AccuracyChange, AccuracyPoint
-from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, Rule
-from mlsecops.monitoring.alerts.rules_file import load_rules, rule_from_dict, rule_to_dict
-from mlsecops.monitoring.alerts.sinks import AlertmanagerSink, EventSink, LogSink, WebhookSink
-from mlsecops.monitoring.capture import Captured
-from mlsecops.monitoring.clients import ClientState
-from mlsecops.monitoring.decorator import Monitored, WatchedCall, Watching, monitored
-from mlsecops.monitoring.guards.guards import Guard, InputGuard, IsolationGuard, RateLimit
-from mlsecops.monitoring.guards.quotas import Quota
-from mlsecops.monitoring.monitor import Monitor, MonitorState
-from mlsecops.monitoring.telemetry.metrics import METRICS
-from mlsecops.readings import Detector, Metric, Observed, Reading
+from mlsecops._lazy import lazy_face
 
-__all__ = [
-    "DEFAULT_RULES",
-    "METRICS",
-    "AccuracyChange",
-    "AccuracyPoint",
-    "Adwin",
-    "AlertmanagerSink",
-    "Anomalies",
-    "Baseline",
-    "Calibration",
-    "Captured",
-    "ChangeDetector",
-    "ClientState",
-    "Cusum",
-    "Detector",
-    "DriftReport",
-    "Estimate",
-    "EventSink",
-    "ExtractionDetector",
-    "FeatureAnomalies",
-    "FeatureDrift",
-    "Guard",
-    "InputGuard",
-    "IsolationGuard",
-    "JointDrift",
-    "LabelOnly",
-    "Layout",
-    "LocalTrails",
-    "LogSink",
-    "LossEstimator",
-    "Metric",
-    "Monitor",
-    "MonitorState",
-    "Monitored",
-    "Observed",
-    "Output",
-    "PageHinkley",
-    "PradaDetector",
-    "Profile",
-    "Quota",
-    "RateLimit",
-    "Reading",
-    "RedisTrails",
-    "Resemblance",
-    "ReverseSigmoid",
-    "Rounded",
-    "Rule",
-    "Sketch",
-    "TopK",
-    "Trails",
-    "WatchedCall",
-    "Watching",
-    "WebhookSink",
-    "Window",
-    "hardened",
-    "load_rules",
-    "monitored",
-    "rule_from_dict",
-    "rule_to_dict",
-]
+if TYPE_CHECKING:
+    from mlsecops.drift.baseline import Baseline as Baseline
+    from mlsecops.drift.change_detection import Adwin as Adwin
+    from mlsecops.drift.change_detection import ChangeDetector as ChangeDetector
+    from mlsecops.drift.change_detection import Cusum as Cusum
+    from mlsecops.drift.change_detection import PageHinkley as PageHinkley
+    from mlsecops.drift.feature_outliers import FeatureAnomalies as FeatureAnomalies
+    from mlsecops.drift.histograms import Layout as Layout
+    from mlsecops.drift.histograms import Profile as Profile
+    from mlsecops.drift.joint_drift import JointDrift as JointDrift
+    from mlsecops.drift.loss_estimation import LossEstimator as LossEstimator
+    from mlsecops.drift.outliers import Anomalies as Anomalies
+    from mlsecops.drift.performance_estimation import Calibration as Calibration
+    from mlsecops.drift.performance_estimation import Estimate as Estimate
+    from mlsecops.drift.quantile_sketch import Sketch as Sketch
+    from mlsecops.drift.rolling_window import Window as Window
+    from mlsecops.drift.tests import DriftReport as DriftReport
+    from mlsecops.drift.tests import FeatureDrift as FeatureDrift
+    from mlsecops.extraction.detector import ExtractionDetector as ExtractionDetector
+    from mlsecops.extraction.linkage import Resemblance as Resemblance
+    from mlsecops.extraction.output_perturbation import LabelOnly as LabelOnly
+    from mlsecops.extraction.output_perturbation import Output as Output
+    from mlsecops.extraction.output_perturbation import ReverseSigmoid as ReverseSigmoid
+    from mlsecops.extraction.output_perturbation import Rounded as Rounded
+    from mlsecops.extraction.output_perturbation import TopK as TopK
+    from mlsecops.extraction.output_perturbation import hardened as hardened
+    from mlsecops.extraction.prada import PradaDetector as PradaDetector
+    from mlsecops.extraction.stores import LocalTrails as LocalTrails
+    from mlsecops.extraction.stores import RedisTrails as RedisTrails
+    from mlsecops.extraction.stores import Trails as Trails
+    from mlsecops.monitoring.accuracy import AccuracyChange as AccuracyChange
+    from mlsecops.monitoring.accuracy import AccuracyPoint as AccuracyPoint
+    from mlsecops.monitoring.alerts.rules import DEFAULT_RULES as DEFAULT_RULES
+    from mlsecops.monitoring.alerts.rules import Rule as Rule
+    from mlsecops.monitoring.alerts.rules_file import load_rules as load_rules
+    from mlsecops.monitoring.alerts.rules_file import rule_from_dict as rule_from_dict
+    from mlsecops.monitoring.alerts.rules_file import rule_to_dict as rule_to_dict
+    from mlsecops.monitoring.alerts.sinks import AlertmanagerSink as AlertmanagerSink
+    from mlsecops.monitoring.alerts.sinks import EventSink as EventSink
+    from mlsecops.monitoring.alerts.sinks import LogSink as LogSink
+    from mlsecops.monitoring.alerts.sinks import WebhookSink as WebhookSink
+    from mlsecops.monitoring.capture import Captured as Captured
+    from mlsecops.monitoring.clients import ClientState as ClientState
+    from mlsecops.monitoring.decorator import Monitored as Monitored
+    from mlsecops.monitoring.decorator import WatchedCall as WatchedCall
+    from mlsecops.monitoring.decorator import Watching as Watching
+    from mlsecops.monitoring.decorator import monitored as monitored
+    from mlsecops.monitoring.guards.guards import Guard as Guard
+    from mlsecops.monitoring.guards.guards import InputGuard as InputGuard
+    from mlsecops.monitoring.guards.guards import IsolationGuard as IsolationGuard
+    from mlsecops.monitoring.guards.guards import RateLimit as RateLimit
+    from mlsecops.monitoring.guards.quotas import Quota as Quota
+    from mlsecops.monitoring.monitor import Monitor as Monitor
+    from mlsecops.monitoring.monitor import MonitorState as MonitorState
+    from mlsecops.monitoring.telemetry.metrics import METRICS as METRICS
+    from mlsecops.readings import Detector as Detector
+    from mlsecops.readings import Metric as Metric
+    from mlsecops.readings import Observed as Observed
+    from mlsecops.readings import Reading as Reading
+else:
+    __all__, __getattr__, __dir__ = lazy_face()

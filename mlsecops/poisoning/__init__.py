@@ -1,25 +1,24 @@
-"""Which rows of a training set may be poison, before training and after.
+"""Detection of poisoned rows in training data.
 
-Both calls ask first which labels the content contradicts (`contradiction`), then whether one cause
-tells these labels all the same (`causes`). `screening` looks for the cause in the inputs
-(`triggers`, `values`; drawn by `pictures`), and also at labels and outliers (`disagreement`), at
-copies (`duplicates`) and at what moved from a trusted, perhaps signed, `baseline`. `activations`
-looks for the cause inside a trained model. Both return a `report` of ranked suspects with each
-detector's evidence, which never says "clean".
+    before training: rows → `screening` → `label_noise` (`neighbour_labels`, `linear_model`)
+                     → `triggers`, `rare_values` (`trigger_search`), `duplicates`, `baseline`
+    after training:  model, rows → `activation_clustering` (`trigger_search`)
+    both → `report`: PoisoningReport of ranked suspects → `trigger_images`
+
+`flat_rows`, `row_blocks` and `image_layout` prepare the rows. A report never says "clean".
 """
 
-from mlsecops.poisoning.activation_clustering import detect_poisoning
-from mlsecops.poisoning.baseline import DatasetBaseline
-from mlsecops.poisoning.report import PoisoningReport, Suspect, Trigger
-from mlsecops.poisoning.screening import screen_dataset
-from mlsecops.poisoning.trigger_images import trigger_png
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "DatasetBaseline",
-    "PoisoningReport",
-    "Suspect",
-    "Trigger",
-    "detect_poisoning",
-    "screen_dataset",
-    "trigger_png",
-]
+from mlsecops._lazy import lazy_face
+
+if TYPE_CHECKING:
+    from mlsecops.poisoning.activation_clustering import detect_poisoning as detect_poisoning
+    from mlsecops.poisoning.baseline import DatasetBaseline as DatasetBaseline
+    from mlsecops.poisoning.report import PoisoningReport as PoisoningReport
+    from mlsecops.poisoning.report import Suspect as Suspect
+    from mlsecops.poisoning.report import Trigger as Trigger
+    from mlsecops.poisoning.screening import screen_dataset as screen_dataset
+    from mlsecops.poisoning.trigger_images import trigger_png as trigger_png
+else:
+    __all__, __getattr__, __dir__ = lazy_face()

@@ -1,12 +1,20 @@
-"""Which versions of a model exist, which one serves, and which must not be used.
+"""Model registry over a signed event log.
 
-A signed folder is copied into write-once content-addressed blobs (`blobs`, `listing`), verified as
-copied, and recorded as an event of a signed log (`registry`). The log alone says what is published,
-approved, serving or quarantined (`state`): a verified log is the registry's truth. Folders that
-`Registry.resolve` gives are rebuilt from the blobs under `cache/` and verified each time.
+    signed folder → `store` → `listing` → `blobs` (write-once, by digest)
+    publish, promote, quarantine, rollback → `registry` → event of the signed log (`mlsecops.audit`)
+    verified log → `state`: versions, serving version, quarantined digests
+    resolve → folder rebuilt from blobs under `cache/`, verified each time
+
+The verified log alone decides what is published, approved, serving or quarantined.
 """
 
-from mlsecops.registry.registry import Registry
-from mlsecops.registry.state import Event, Version
+from typing import TYPE_CHECKING
 
-__all__ = ["Event", "Registry", "Version"]
+from mlsecops._lazy import lazy_face
+
+if TYPE_CHECKING:
+    from mlsecops.registry.registry import Registry as Registry
+    from mlsecops.registry.state import Event as Event
+    from mlsecops.registry.state import Version as Version
+else:
+    __all__, __getattr__, __dir__ = lazy_face()

@@ -1,79 +1,59 @@
-"""What the other rooms found, in forms that people and tools read.
+"""Reports and deliverables for people and tools.
 
-Findings become SARIF, JUnit and markdown; manifests, statements and measurements become a bill of
-materials (`bom`), which is linted and verified; a monitor's metrics and snapshots become a
-dashboard; a configured pipeline becomes a diagram with its threats; and `index_page` leads to all
-of them. Everything is a pure function of its input, escapes what it is given and links to no host.
+    Findings → `sarif`, `junit`, `report` (Markdown)
+    manifests, statements, figures → `bom`: bill of materials, linted and verified
+    monitor states, rules → `grafana`, `prometheus_rules`, `pages`
+    pipeline → `diagram`: architecture with controls and threats
+    all of them → `pages` (`rendering`) → HTML with an index
+
+Reports are pure functions of their input. They escape it (`redaction` removes secrets) and link
+to no host.
 """
 
-from mlsecops.reports.alert_rules import alert_rules
-from mlsecops.reports.bom.build import bom_text, build_bom
-from mlsecops.reports.bom.lint import lint_bom
-from mlsecops.reports.bom.verification_report import BomField, BomReport, FieldState
-from mlsecops.reports.bom.verify import verify_bom
-from mlsecops.reports.diagram.blueprint import CONTROLS, blueprint
-from mlsecops.reports.diagram.model import (
-    Architecture,
-    Boundary,
-    Control,
-    ControlState,
-    Element,
-    ElementKind,
-    Flow,
-    mermaid,
-)
-from mlsecops.reports.diagram.svg import architecture_svg
-from mlsecops.reports.diagram.threats import THREATS, Standing, Stride, Threat, standings
-from mlsecops.reports.grafana import grafana_dashboard
-from mlsecops.reports.junit import junit_xml
-from mlsecops.reports.pages.architecture import architecture_files, architecture_page
-from mlsecops.reports.pages.dashboard import dashboard_files, dashboard_page
-from mlsecops.reports.pages.index import Deliverable, index_page
-from mlsecops.reports.pages.robustness import robustness_page
-from mlsecops.reports.pages.robustness_plots import class_picture, curve_picture, gallery_picture
-from mlsecops.reports.rendering.svg_picture import Picture
-from mlsecops.reports.report import judgement_findings, markdown_report
-from mlsecops.reports.sarif import sarif_log
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "CONTROLS",
-    "THREATS",
-    "Architecture",
-    "BomField",
-    "BomReport",
-    "Boundary",
-    "Control",
-    "ControlState",
-    "Deliverable",
-    "Element",
-    "ElementKind",
-    "FieldState",
-    "Flow",
-    "Picture",
-    "Standing",
-    "Stride",
-    "Threat",
-    "alert_rules",
-    "architecture_files",
-    "architecture_page",
-    "architecture_svg",
-    "blueprint",
-    "bom_text",
-    "build_bom",
-    "class_picture",
-    "curve_picture",
-    "dashboard_files",
-    "dashboard_page",
-    "gallery_picture",
-    "grafana_dashboard",
-    "index_page",
-    "judgement_findings",
-    "junit_xml",
-    "lint_bom",
-    "markdown_report",
-    "mermaid",
-    "robustness_page",
-    "sarif_log",
-    "standings",
-    "verify_bom",
-]
+from mlsecops._lazy import lazy_face
+
+if TYPE_CHECKING:
+    from mlsecops.reports.bom.build import bom_text as bom_text
+    from mlsecops.reports.bom.build import build_bom as build_bom
+    from mlsecops.reports.bom.lint import lint_bom as lint_bom
+    from mlsecops.reports.bom.verification_report import BomField as BomField
+    from mlsecops.reports.bom.verification_report import BomReport as BomReport
+    from mlsecops.reports.bom.verification_report import FieldState as FieldState
+    from mlsecops.reports.bom.verify import verify_bom as verify_bom
+    from mlsecops.reports.diagram.blueprint import CONTROLS as CONTROLS
+    from mlsecops.reports.diagram.blueprint import blueprint as blueprint
+    from mlsecops.reports.diagram.model import Architecture as Architecture
+    from mlsecops.reports.diagram.model import Boundary as Boundary
+    from mlsecops.reports.diagram.model import Control as Control
+    from mlsecops.reports.diagram.model import ControlState as ControlState
+    from mlsecops.reports.diagram.model import Element as Element
+    from mlsecops.reports.diagram.model import ElementKind as ElementKind
+    from mlsecops.reports.diagram.model import Flow as Flow
+    from mlsecops.reports.diagram.model import mermaid as mermaid
+    from mlsecops.reports.diagram.svg import architecture_svg as architecture_svg
+    from mlsecops.reports.diagram.threats import THREATS as THREATS
+    from mlsecops.reports.diagram.threats import Standing as Standing
+    from mlsecops.reports.diagram.threats import Stride as Stride
+    from mlsecops.reports.diagram.threats import Threat as Threat
+    from mlsecops.reports.diagram.threats import standings as standings
+    from mlsecops.reports.grafana import grafana_dashboard as grafana_dashboard
+    from mlsecops.reports.junit import junit_xml as junit_xml
+    from mlsecops.reports.pages.architecture import architecture_files as architecture_files
+    from mlsecops.reports.pages.architecture import architecture_page as architecture_page
+    from mlsecops.reports.pages.dashboard import dashboard_files as dashboard_files
+    from mlsecops.reports.pages.dashboard import dashboard_page as dashboard_page
+    from mlsecops.reports.pages.index import Deliverable as Deliverable
+    from mlsecops.reports.pages.index import index_page as index_page
+    from mlsecops.reports.pages.robustness import robustness_page as robustness_page
+    from mlsecops.reports.pages.robustness_plots import class_picture as class_picture
+    from mlsecops.reports.pages.robustness_plots import curve_picture as curve_picture
+    from mlsecops.reports.pages.robustness_plots import gallery_picture as gallery_picture
+    from mlsecops.reports.prometheus_rules import alert_rules as alert_rules
+    from mlsecops.reports.rendering.svg_picture import Picture as Picture
+    from mlsecops.reports.report import judgement_findings as judgement_findings
+    from mlsecops.reports.report import markdown_report as markdown_report
+    from mlsecops.reports.sarif import sarif_log as sarif_log
+else:
+    __all__, __getattr__, __dir__ = lazy_face()

@@ -1,7 +1,7 @@
 """What operators look at: a Grafana dashboard whose every name comes from the table of metrics.
 
 The table of metrics and the rules come in; `dashboard.json` goes out as a plain dictionary.
-`mlsecops.reports.alert_rules` writes `alerts.yml` and
+`mlsecops.reports.prometheus_rules` writes `alerts.yml` and
 `mlsecops.reports.pages.dashboard` draws the same panels without Grafana.
 """
 

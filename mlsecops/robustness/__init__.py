@@ -1,63 +1,47 @@
-"""How a model stands under attack, and whether that is good enough.
+"""Adversarial robustness: attacks, measurement and gates.
 
-Data flows one way: `attacks` (and `apgd`, `square`, `hopskipjump`, `corruptions`, all of them what
-`base` says) turn inputs into examples in a `ball`, climbing `losses` of the scores that `margins`
-reads, where a `table` allows it and on the workers that `shards` go to. `evaluation` recomputes the
-accuracy from the examples and has `checks` test the measurement (`altered` builds models in which
-an example must exist), the `report` holds figures with exact bounds, and a `gate` judges
-it, alone or (`regression`) against an earlier one. A served model is an `endpoint`, whose paid
-answers a `journal` keeps. Where a gate fails, `hardening` trains on what the attack found;
-`smoothing` proves a radius where the others measure; a `curve` and a `breakdown` are what reports
-draw.
+model, x, y → `evaluation` (`attacks`) → `report`: RobustnessReport with exact intervals
+report → `gate` → pass, fail or inconclusive
+report → `curve`, `per_class` → figures for pages
+model → `adversarial_training` → hardened model
+model → `randomized_smoothing` → certified radius
 """
 
-from mlsecops._intervals import Interval, clopper_pearson
-from mlsecops.adapters.endpoint import Endpoint
-from mlsecops.robustness.adversarial_training import Hardening, harden
-from mlsecops.robustness.attacks.apgd import APGD
-from mlsecops.robustness.attacks.base import Attack
-from mlsecops.robustness.attacks.corruptions import Corruption, Noise
-from mlsecops.robustness.attacks.gradient import FGSM, PGD, suite
-from mlsecops.robustness.attacks.hopskipjump import HopSkipJump
-from mlsecops.robustness.attacks.square import Square
-from mlsecops.robustness.attacks.tabular import Table
-from mlsecops.robustness.curve import Curve, accuracy_curve
-from mlsecops.robustness.evaluation.evaluate import evaluate_robustness
-from mlsecops.robustness.gate import Gate, Judgement, Reading
-from mlsecops.robustness.per_class import Breakdown, Case, by_class, worst_cases
-from mlsecops.robustness.randomized_smoothing import Certificate, certify
-from mlsecops.robustness.report import ROBUSTNESS_PREDICATE, Check, Figure, RobustnessReport
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "APGD",
-    "FGSM",
-    "PGD",
-    "ROBUSTNESS_PREDICATE",
-    "Attack",
-    "Breakdown",
-    "Case",
-    "Certificate",
-    "Check",
-    "Corruption",
-    "Curve",
-    "Endpoint",
-    "Figure",
-    "Gate",
-    "Hardening",
-    "HopSkipJump",
-    "Interval",
-    "Judgement",
-    "Noise",
-    "Reading",
-    "RobustnessReport",
-    "Square",
-    "Table",
-    "accuracy_curve",
-    "by_class",
-    "certify",
-    "clopper_pearson",
-    "evaluate_robustness",
-    "harden",
-    "suite",
-    "worst_cases",
-]
+from mlsecops._lazy import lazy_face
+
+if TYPE_CHECKING:
+    from mlsecops._intervals import Interval as Interval
+    from mlsecops._intervals import clopper_pearson as clopper_pearson
+    from mlsecops.adapters.endpoint import Endpoint as Endpoint
+    from mlsecops.robustness.adversarial_training import Hardening as Hardening
+    from mlsecops.robustness.adversarial_training import harden as harden
+    from mlsecops.robustness.attacks.apgd import APGD as APGD
+    from mlsecops.robustness.attacks.base import Attack as Attack
+    from mlsecops.robustness.attacks.corruptions import Corruption as Corruption
+    from mlsecops.robustness.attacks.corruptions import Noise as Noise
+    from mlsecops.robustness.attacks.gradient import FGSM as FGSM
+    from mlsecops.robustness.attacks.gradient import PGD as PGD
+    from mlsecops.robustness.attacks.gradient import suite as suite
+    from mlsecops.robustness.attacks.hopskipjump import HopSkipJump as HopSkipJump
+    from mlsecops.robustness.attacks.square import Square as Square
+    from mlsecops.robustness.attacks.tabular import Table as Table
+    from mlsecops.robustness.curve import Curve as Curve
+    from mlsecops.robustness.curve import accuracy_curve as accuracy_curve
+    from mlsecops.robustness.evaluation.evaluate import evaluate_robustness as evaluate_robustness
+    from mlsecops.robustness.gate import Gate as Gate
+    from mlsecops.robustness.gate import Judgement as Judgement
+    from mlsecops.robustness.gate import Reading as Reading
+    from mlsecops.robustness.per_class import Breakdown as Breakdown
+    from mlsecops.robustness.per_class import Case as Case
+    from mlsecops.robustness.per_class import by_class as by_class
+    from mlsecops.robustness.per_class import worst_cases as worst_cases
+    from mlsecops.robustness.randomized_smoothing import Certificate as Certificate
+    from mlsecops.robustness.randomized_smoothing import certify as certify
+    from mlsecops.robustness.report import ROBUSTNESS_PREDICATE as ROBUSTNESS_PREDICATE
+    from mlsecops.robustness.report import Check as Check
+    from mlsecops.robustness.report import Figure as Figure
+    from mlsecops.robustness.report import RobustnessReport as RobustnessReport
+else:
+    __all__, __getattr__, __dir__ = lazy_face()

@@ -1,1 +1,6 @@
-"""Red-team campaigns: generated attempts on a language model, judged and reported."""
+"""Red-team campaigns: seeded attacks on a language model, scored and gated.
+
+`scenes`, `tasks`, `jailbreak_phrases`, `mutators` → `generator` → `attempts`
+attempts → `campaign` (`budget`, `journal`) → `target` (`endpoint`) → `answers`
+answers → `scoring` → `results` → `gate` → pass, fail or inconclusive
+"""

@@ -1,1 +1,6 @@
-"""Container formats: zip archives, compressed streams and protocol buffers."""
+"""Bounded readers of container formats.
+
+bytes → `zip_archive` → entries
+bytes → `compression` → decompressed pieces, up to a limit
+bytes → `protobuf` → fields
+"""

@@ -1,1 +1,6 @@
-"""Symbolic execution of pickles: opcodes walked on a stack of symbols, nothing imported."""
+"""Symbolic execution of pickles: nothing is imported or called.
+
+opcodes → `walker` on a `stack` of symbols → `result`: findings, imports, end
+call → `call_rules`, `dtypes` → findings
+`joblib_arrays`: raw array bytes to skip between opcodes
+"""

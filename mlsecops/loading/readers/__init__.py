@@ -1,1 +1,4 @@
-"""Framework readers: verified bytes in, a model or tensors of the framework out."""
+"""Framework readers: verified bytes → model or tensors.
+
+snapshot → `decode` → `torch_reader` | `keras_reader` | `onnx_reader` | `pickle_reader`
+"""

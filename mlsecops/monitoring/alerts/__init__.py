@@ -1,1 +1,5 @@
-"""Alert rules and delivery: readings in, alerts out to sinks."""
+"""Alert rules and delivery.
+
+readings, metrics (`metric_rules`) → `rules` → Alert → `delivery` → `sinks`
+TOML ↔ `rules_file` ↔ rules
+"""

@@ -1,1 +1,4 @@
-"""Synchronous guards: rate limits, quotas, isolation and input checks before a call."""
+"""Synchronous guards before a monitored call.
+
+call → `guards` (isolation, input checks, rate limits over `quotas`) → model, or CallRefused
+"""

@@ -1,1 +1,5 @@
-"""Telemetry of monitored calls: the table of metrics, its exporter, and spans."""
+"""Telemetry of monitored calls.
+
+aggregates → `exporter` → OpenTelemetry instruments, named by `metrics`
+sampled call → `spans` → span
+"""

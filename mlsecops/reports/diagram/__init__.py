@@ -1,1 +1,5 @@
-"""Architecture diagram: model, layout and SVG of a pipeline with its controls."""
+"""Architecture diagram of a pipeline.
+
+states of controls → `blueprint` → `model`: Architecture → `layout` → `shapes` → `svg`
+Architecture → `threats`: the control against each attack
+"""

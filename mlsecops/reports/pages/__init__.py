@@ -1,1 +1,6 @@
-"""Report pages: architecture, dashboard, robustness and index as HTML."""
+"""Report pages as self-contained HTML.
+
+Architecture → `architecture` | monitor states → `dashboard`
+robustness figures → `robustness` (`robustness_plots`)
+deliverables → `index`
+"""

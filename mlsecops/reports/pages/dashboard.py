@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, Rule
-from mlsecops.reports.alert_rules import alert_rules
 from mlsecops.reports.grafana import PANELS, grafana_dashboard
+from mlsecops.reports.prometheus_rules import alert_rules
 from mlsecops.reports.redaction import shown
 from mlsecops.reports.rendering.charts import Mark, bar_chart, line_chart
 from mlsecops.reports.rendering.markup import Child, Markup, tag

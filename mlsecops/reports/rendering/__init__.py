@@ -1,1 +1,5 @@
-"""Rendering kit: escaped markup, page frame, charts and text measurement."""
+"""Rendering of pages and pictures.
+
+text → `markup` (escaped) → `page` → HTML
+series → `charts` (`text_width`) → SVG elements → `svg_picture` → SVG file
+"""

@@ -1,1 +1,7 @@
-"""Evasion attacks: perturbations of inputs within a ball, and the losses they climb."""
+"""Evasion attacks within a ball around each input.
+
+x → `ball` → `gradient`, `apgd` (`pgd_search`, `losses`, `margins`) → examples
+x → `square`, `hopskipjump` (scores or labels only) → examples
+x → `corruptions` → samples under noise
+`base`: what all attacks share; `tabular`, `image_layout`: what may change in a sample
+"""
