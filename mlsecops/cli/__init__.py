@@ -1,8 +1,9 @@
 """The command `mlsecops`: thin over the library's calls.
 
-`main` picks one command's module by name, so that no command pays for another's imports; the
-module declares its options (`configure`) and calls the library (`run`), and `main` turns
-errors into one line and an exit status.
+words → main → signing | loading | testing | operations | reporting → library → exit status
+
+Each command is a module with `EXAMPLE`, `configure` (options) and `run`; `main` imports only the
+module of the command that is asked for.
 """
 
 from mlsecops.cli.main import main

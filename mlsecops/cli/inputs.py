@@ -1,25 +1,29 @@
-"""What commands read from files besides models: JSON, `NAME=PATH` pairs."""
+"""Text, JSON and data sets that commands read, and files that they write.
+
+path → text or JSON value; `NAME=PATH` → Manifest; text → file, written whole or not at all
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from mlsecops._files import write_atomically
+from mlsecops._json import parse_json
+from mlsecops.cli.options import pair
 from mlsecops.errors import UsageError
 from mlsecops.provenance import Manifest, hash_dataset
 
-MOST_JSON_BYTES = 64 << 20
+MOST_JSON_BYTES = 64 << 20  # bytes; chosen: larger files are refused before they are parsed
 
 
 def add_datasets(parser: argparse.ArgumentParser) -> None:
-    """Declare the data sets that a model was made from."""
+    """Declare the data sets that a model was trained on."""
     parser.add_argument(
-        "--dataset", nargs="+", action="extend", default=[], type=_pair, metavar="NAME=PATH",
-        help="data set that the model was made from; may be repeated",
+        "--dataset", nargs="+", action="extend", default=[], type=pair("NAME=PATH", Path),
+        metavar="NAME=PATH", help="data set that the model was trained on; may be repeated",
     )  # fmt: skip
 
 
@@ -27,7 +31,7 @@ def read_datasets(pairs: Iterable[tuple[str, Path]]) -> dict[str, Manifest]:
     """Name → manifest of each data set.
 
     Raises:
-        UsageError: A name stands twice, or a path cannot be opened.
+        UsageError: A name is repeated, or a path cannot be opened.
     """
     manifests: dict[str, Manifest] = {}
     for name, path in pairs:
@@ -38,23 +42,23 @@ def read_datasets(pairs: Iterable[tuple[str, Path]]) -> dict[str, Manifest]:
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file.
+    """The value of a JSON file.
 
     Raises:
-        UsageError: The file cannot be opened, or does not hold JSON.
+        UsageError: The file cannot be opened, or is not JSON.
+
+    Example:
+        >>> read_json(write_file(Path("a.json"), '{"n": 1}'))
+        {'n': 1}
     """
-    text = read_text(path)
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: expected JSON: {error}") from error
+    return parse_json(read_text(path), what=str(path), error=UsageError)
 
 
 def read_text(path: Path) -> str:
-    """A file's text.
+    """The text of a file.
 
     Raises:
-        UsageError: It cannot be opened, is no UTF-8, or is larger than any honest one.
+        UsageError: It cannot be opened, is not UTF-8, or is larger than `MOST_JSON_BYTES`.
     """
     try:
         with path.open("rb") as stream:
@@ -69,7 +73,7 @@ def read_text(path: Path) -> str:
 
 
 def write_files(folder: Path, files: dict[str, str]) -> list[Path]:
-    """Write texts into a folder, which is made if it is absent; each whole or not at all.
+    """Write texts into a folder, each whole or not at all; the folder is created if absent.
 
     Raises:
         UsageError: The folder cannot be written.
@@ -82,19 +86,12 @@ def write_files(folder: Path, files: dict[str, str]) -> list[Path]:
 
 
 def write_file(path: Path, text: str) -> Path:
-    """Write a text where it was asked for, whole or not at all.
+    """Write a text to a path, whole or not at all.
 
     Raises:
-        UsageError: It cannot be written there.
+        UsageError: The path cannot be written.
     """
     try:
         return write_atomically(path, text.encode())
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
-
-
-def _pair(text: str) -> tuple[str, Path]:
-    name, equals, path = text.partition("=")
-    if not (name and equals and path):
-        raise argparse.ArgumentTypeError(f"expected NAME=PATH, got {text!r}")
-    return name, Path(path)

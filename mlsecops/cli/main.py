@@ -1,4 +1,7 @@
-"""Which command was asked for, and what exit status its outcome is."""
+"""Command line entry: words in, exit status out.
+
+words → module of the command → its parser → `run` → exit status; an error → one line on stderr
+"""
 
 from __future__ import annotations
 
@@ -9,33 +12,36 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Final, NoReturn, Protocol, TextIO, cast
+from typing import Any, Final, NoReturn, Protocol, cast
 
 from mlsecops import __version__
 from mlsecops.cli.terminal import note
 from mlsecops.errors import MissingExtra, MLSecOpsError, MLSecOpsWarning, UsageError
 
-HOLDS: Final = 0
-REFUSED: Final = 1
-WRONG_USE: Final = 2
-INTERRUPTED: Final = 130
+HOLDS: Final = 0  # exit status; it holds
+REFUSED: Final = 1  # exit status; refused, failed or inconclusive
+WRONG_USE: Final = 2  # exit status; as argparse and POSIX utilities use it for usage errors
+INTERRUPTED: Final = 130  # exit status; 128 + SIGINT (2), as shells report it
+EXIT_STATUS: Final = (
+    "exit status: 0 it holds; 1 refused, failed or inconclusive; 2 wrong use or unreadable input"
+)
 
 GROUPS: Final = {
     "signing": {
-        "hash": "digest a file or folder",
-        "keygen": "make a signing key",
+        "hash": "compute the digest of a file, folder or URL",
+        "keygen": "create a signing key and its public key",
         "sign": "sign a model",
-        "verify": "verify a model's signature and every file",
+        "verify": "verify the signature of a model and the digest of every file",
     },
     "loading": {
-        "scan": "look for dangerous content without loading anything",
-        "convert": "get the tensors out of a pickle that nobody trusts, in a confined child",
-        "load": "verify a model, load it, and say what it is",
+        "scan": "scan models for dangerous content without loading them",
+        "convert": "extract the tensors of an untrusted pickle in a sandboxed process",
+        "load": "verify and load a model, and describe it",
     },
     "testing": {
-        "screen": "look for poisoned or anomalous samples in training data",
-        "attack": "measure a model's adversarial robustness and gate on it",
-        "fuzz": "attack a language model's endpoint, resumable by seed, and gate on the result",
+        "screen": "screen training data for poisoned or anomalous samples",
+        "attack": "measure the adversarial robustness of a model and apply a gate",
+        "fuzz": "attack the endpoint of a language model and apply a gate; resumable",
     },
     "operations": {
         "registry": "publish, promote, resolve, quarantine and roll back models",
@@ -43,10 +49,10 @@ GROUPS: Final = {
     },
     "reporting": {
         "bom": "build, lint or verify a machine-learning bill of materials",
-        "dashboard": "write the monitoring dashboard and alert rules",
-        "diagram": "draw a pipeline's data flow with its controls and threats",
-        "deliver": "verify a model and write the six deliverables about it",
-        "demo": "the whole pipeline on real data, with its six deliverables",
+        "dashboard": "write the monitoring dashboard and the alert rules",
+        "diagram": "draw the data flow of a pipeline with its controls and threats",
+        "deliver": "verify a model and write its six deliverables",
+        "demo": "run the whole pipeline on real data and write its six deliverables",
     },
 }
 """Group of commands (a package of `mlsecops.cli`) → command → its help in one line."""
@@ -55,13 +61,15 @@ COMMANDS: Final = {name: text for group in GROUPS.values() for name, text in gro
 
 
 class Command(Protocol):
-    """What a command's module gives."""
+    """Interface of a command's module."""
+
+    EXAMPLE: str
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
-        """Declare its options."""
+        """Declare the options."""
 
     def run(self, options: argparse.Namespace) -> int:
-        """Do it; return the exit status."""
+        """Run the command and return the exit status."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,12 +80,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0 it holds, 1 refused or failed, 2 wrong use or an error while checking.
+
+    Example:
+        >>> main(["--version"])  # doctest: +ELLIPSIS
+        mlsecops ...
+        0
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with _warnings_as_notes():
             status = _dispatch(words)
-        sys.stdout.flush()  # a reader that went away is noticed here, not at interpreter exit
+        sys.stdout.flush()  # raises BrokenPipeError here rather than at interpreter exit
     except MLSecOpsError as error:
         note(f"{type(error).__name__}: {error}")
         return WRONG_USE if isinstance(error, (UsageError, MissingExtra)) else REFUSED
@@ -85,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         note("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader went away: nothing more can be said there, not even at interpreter exit.
+        # The reader has closed the pipe: discard the rest, including the flush at interpreter exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return WRONG_USE
     except OSError as error:
@@ -102,8 +115,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Help formatter that appends the default to the description of an option."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text, default = action.help or "", action.default
+        if default in (None, False, [], argparse.SUPPRESS):
+            return text
+        values = default if isinstance(default, tuple) else (default,)
+        return f"{text}; default {' '.join(map(str, values))}"
+
+
 class Parser(argparse.ArgumentParser):
-    """A parser whose refusals are errors of ours, told in one line like all the others."""
+    """Argument parser that raises `UsageError` instead of exiting.
+
+    Args:
+        about: One sentence, without capital and full stop.
+        example: A whole command line.
+        options: Arguments of `argparse.ArgumentParser`.
+    """
+
+    def __init__(self, *, about: str, example: str, **options: Any) -> None:
+        sentence, end = f"{about[0].upper()}{about[1:]}.", f"example: {example}\n\n{EXIT_STATUS}"
+        super().__init__(description=sentence, epilog=end, formatter_class=Help, **options)
 
     def error(self, message: str) -> NoReturn:
         """Refuse the command line.
@@ -114,25 +148,33 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; '{self.prog} --help' shows the options")
 
 
+def read_command(name: str) -> tuple[Command, Parser]:
+    """The module of a command and its parser.
+
+    Args:
+        name: One of `COMMANDS`.
+    """
+    group = next(group for group, commands in GROUPS.items() if name in commands)
+    command = cast("Command", import_module(f"mlsecops.cli.{group}.{name}"))
+    parser = Parser(prog=f"mlsecops {name}", about=COMMANDS[name], example=command.EXAMPLE)
+    command.configure(parser)
+    return command, parser
+
+
 @contextmanager
 def _warnings_as_notes() -> Iterator[None]:
-    """Tell our own warnings in one line, like the errors."""
+    """Print the library's own warnings in one line, like its errors."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", MLSecOpsWarning)
         otherwise = warnings.showwarning
 
-        def show(  # noqa: PLR0917 - the shape of warnings.showwarning
-            message: Warning | str,
-            category: type[Warning],
-            filename: str,
-            lineno: int,
-            file: TextIO | None = None,
-            line: str | None = None,
+        def show(
+            message: Warning | str, category: type[Warning], *place: Any, **stream: Any
         ) -> None:
             if issubclass(category, MLSecOpsWarning):
                 note(str(message))
             else:
-                otherwise(message, category, filename, lineno, file, line)
+                otherwise(message, category, *place, **stream)
 
         warnings.showwarning = show
         yield
@@ -148,17 +190,10 @@ def _dispatch(words: list[str]) -> int:
         return HOLDS
     if name not in COMMANDS:
         raise UsageError(f"unknown command {name!r}: expected one of {', '.join(COMMANDS)}")
-    group = next(group for group, commands in GROUPS.items() if name in commands)
-    command = cast("Command", import_module(f"mlsecops.cli.{group}.{name}"))
-    parser = Parser(
-        prog=f"mlsecops {name}",
-        description=f"{COMMANDS[name][0].upper()}{COMMANDS[name][1:]}.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    command.configure(parser)
+    command, parser = read_command(name)
     try:
         options = parser.parse_args(words[1:])
-    except SystemExit:  # the help was asked for and printed: what is wrong raises UsageError
+    except SystemExit:  # --help was printed; a wrong command line raises UsageError
         return HOLDS
     return command.run(options)
 
@@ -169,7 +204,6 @@ def _overview() -> str:
     return (
         "usage: mlsecops COMMAND [options]\n\n"
         "Security controls for the whole life of a machine-learning model.\n\n"
-        f"commands:\n{rows}\n\n"
-        "exit status: 0 it holds; 1 refused, failed or inconclusive; 2 wrong use or unreadable\n"
+        f"commands:\n{rows}\n\n{EXIT_STATUS}\n"
         "'mlsecops COMMAND --help' shows a command's options with an example."
     )

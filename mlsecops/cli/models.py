@@ -1,4 +1,4 @@
-"""How a command gets the model it was pointed at: verified, scanned, and only then loaded."""
+"""Model loading for commands: path and options → SecureLoader → LoadedModel."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mlsecops.cli.signing.verify import add_trust, trust_from
+from mlsecops.cli.signing.verify import add_bundle, add_trust, trust_from
 from mlsecops.errors import MLSecOpsError, UsageError
 from mlsecops.loading import LoadedModel, SecureLoader
 from mlsecops.loading.readers.decode import FRAMEWORKS
@@ -17,35 +17,33 @@ from mlsecops.loading.snapshot_tiers import TIERS
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Declare whom to trust for a model, and how it is loaded."""
-    parser.add_argument("--bundle", type=Path, metavar="F", help="default DIR/model.sig")
+    """Declare the trust and the loading of a model."""
+    add_bundle(parser)
     parser.add_argument(
         "--arch", metavar="MODULE:CALLABLE",
-        help="builds the model that the weights go into; imported from the path or this folder",
+        help="callable that builds the model of the weights, on sys.path or in this folder",
     )  # fmt: skip
-    parser.add_argument("--framework", choices=FRAMEWORKS, help="reads the file; default its own")
     parser.add_argument(
-        "--file",
-        metavar="NAME",
-        help="which file of the folder is the model, where there are several",
+        "--framework", choices=FRAMEWORKS, help="reader of the file; default by its format"
     )
+    parser.add_argument("--file", metavar="NAME", help="model file, if the folder holds several")
     parser.add_argument(
         "--tier", choices=TIERS, default="sealed",
-        help="how the bytes are held: in sealed memory, in place under a lease, or in a file",
+        help="snapshot of the bytes: in sealed memory, in place under a lease, or in a copied file",
     )  # fmt: skip
-    parser.add_argument("--device", default="cpu", help="where torch tensors go; default cpu")
+    parser.add_argument("--device", default="cpu", help="device of torch tensors")
     parser.add_argument(
         "--allow-global", action="append", default=[], metavar="NAME",
-        help="audited name that the file may use besides the built-in list",
+        help="audited name that the file may use in addition to the built-in allowlist",
     )  # fmt: skip
     add_trust(parser)
 
 
 def load_model(path: Path, options: argparse.Namespace) -> LoadedModel:
-    """Verify, scan and load a model as the options say.
+    """Verify, scan and load a model.
 
     Raises:
-        UsageError: The path or the architecture cannot be had.
+        UsageError: The path does not exist, or the architecture cannot be built.
         MLSecOpsError: As `SecureLoader.load`.
     """
     require_path(path)
@@ -64,35 +62,39 @@ def load_model(path: Path, options: argparse.Namespace) -> LoadedModel:
 
 
 def require_path(path: Path) -> None:
-    """Demand that a path leads somewhere: an absent model is not an unsigned one.
+    """Require a path to exist, since an absent model is not an unsigned one.
 
     Raises:
-        UsageError: It does not.
+        UsageError: It does not exist.
     """
     if not path.exists():
         raise UsageError(f"cannot open {path}: no such file or folder")
 
 
 def build_architecture(name: str) -> Any:
-    """Call `module:callable`.
+    """Call `module:callable` without arguments.
 
     Args:
-        name: Importable module and the callable in it, which is given nothing.
+        name: Importable module and a callable in it.
 
     Raises:
         UsageError: There is no such module or callable, or it fails.
+
+    Example:
+        >>> build_architecture("collections:Counter")
+        Counter()
     """
     module, colon, attribute = name.partition(":")
     if not (module and colon and attribute):
         raise UsageError(f"--arch {name!r}: expected module:callable")
     if (here := str(Path.cwd())) not in sys.path:
-        sys.path.append(here)  # last, so that no file here can stand in for an installed module
+        sys.path.append(here)  # last, so that no file here can replace an installed module
     try:
         build = getattr(importlib.import_module(module), attribute)
         return build()
     except MLSecOpsError:
         raise
-    except (Exception, SystemExit) as error:  # what the user names may fail in any way
+    except (Exception, SystemExit) as error:  # the named callable may fail in any way
         raise UsageError(f"--arch {name}: {type(error).__name__}: {error}") from error
 
 
@@ -100,16 +102,16 @@ def require_callable(loaded: LoadedModel) -> Any:
     """The adapter of a loaded model.
 
     Raises:
-        UsageError: Only tensors were loaded, which nobody can call.
+        UsageError: The file holds tensors only, which cannot be called.
     """
     if loaded.adapter is None:
         raise UsageError(
-            f"the {loaded.format} file holds tensors and no model: name the architecture that "
-            "they belong to with --arch module:callable"
+            f"--arch: expected module:callable, which builds the model of the tensors in the "
+            f"{loaded.format} file"
         )
     return loaded.adapter
 
 
 def quiet_frameworks() -> None:
-    """Keep what frameworks print at import out of a command's standard error."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    """Keep TensorFlow's start-up messages out of standard error."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow: fatal messages only

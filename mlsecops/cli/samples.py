@@ -1,4 +1,7 @@
-"""Samples with labels of an `.npz` file, which need not fit into memory; nothing is unpickled."""
+"""Samples and labels of an `.npz` file, memory-mapped where they are large; never unpickled.
+
+`.npz` → arrays `x` and `y`
+"""
 
 from __future__ import annotations
 
@@ -19,20 +22,21 @@ if TYPE_CHECKING:
 
     Samples = tuple[NDArray[Any], NDArray[np.integer[Any]]]
 
-IN_MEMORY = 256 << 20  # bytes of x, above which it stays on disk
-ON_DISK = 256 << 30  # bytes of x, above which it is not decompressed
-_LOCAL_HEADER = 30  # bytes, and two lengths of what follows it at 26
-_ENCRYPTED = 1
-_SHOWN = 8  # names of arrays in an error
+IN_MEMORY = 256 << 20  # bytes of x; chosen: a larger array is mapped from disk
+ON_DISK = 256 << 30  # bytes of x; chosen: a larger array is not decompressed
+_LENGTHS = 26  # bytes; offset of name and extra field length (APPNOTE.TXT 4.3.7)
+_LOCAL_HEADER = 30  # bytes; fixed part of a local file header (APPNOTE.TXT 4.3.7)
+_ENCRYPTED = 1  # bit 0 of the general purpose flags (APPNOTE.TXT 4.4.4)
+_SHOWN = 8  # names of arrays in an error message; chosen: one line
 
 
 def read_samples(path: Path) -> Samples:
     """Arrays `x` (n, *shape) and `y` (n,), in memory.
 
     Raises:
-        UsageError: It cannot be opened, is no `.npz`, or lacks `x` or `y`.
+        UsageError: The file cannot be opened, is no `.npz`, or lacks `x` or `y`.
     """
-    import numpy as np  # noqa: PLC0415 - commands without samples do not pay for numpy
+    import numpy as np  # noqa: PLC0415 - needed for samples only
 
     with _reading(path), np.load(path, allow_pickle=False) as arrays:
         return arrays["x"], arrays["y"]
@@ -43,9 +47,9 @@ def open_samples(path: Path) -> Iterator[Samples]:
     """Arrays `x` and `y`; a large `x` is mapped, from a temporary file if it is compressed.
 
     Raises:
-        UsageError: As of `read_samples`, or there is no room to decompress it.
+        UsageError: As `read_samples`, or the disk is too small to decompress `x`.
     """
-    import numpy as np  # noqa: PLC0415 - commands without samples do not pay for numpy
+    import numpy as np  # noqa: PLC0415 - needed for samples only
 
     with contextlib.ExitStack() as stack:
         with _reading(path):
@@ -68,10 +72,10 @@ def _large(path: Path) -> zipfile.ZipInfo | None:
 
 
 def _plain(path: Path, entry: zipfile.ZipInfo, stack: contextlib.ExitStack) -> Any:
-    """A file that stands where the entry's uncompressed bytes begin."""
+    """A file positioned at the uncompressed bytes of an entry."""
     if entry.compress_type == zipfile.ZIP_STORED and not entry.flag_bits & _ENCRYPTED:
         file = stack.enter_context(path.open("rb"))
-        file.seek(entry.header_offset + 26)
+        file.seek(entry.header_offset + _LENGTHS)
         lengths = file.read(4)
         skipped = int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little")
         file.seek(entry.header_offset + _LOCAL_HEADER + skipped)
@@ -79,19 +83,19 @@ def _plain(path: Path, entry: zipfile.ZipInfo, stack: contextlib.ExitStack) -> A
     room = min(ON_DISK, shutil.disk_usage(tempfile.gettempdir()).free)
     if entry.file_size > room:
         raise UsageError(
-            f"{path}: x has {entry.file_size} bytes and {tempfile.gettempdir()} takes {room}: "
-            "save it with numpy.savez, which does not compress"
+            f"{path}: expected at most {room} bytes of x, which fit into {tempfile.gettempdir()}, "
+            f"got {entry.file_size}; save it with numpy.savez, which does not compress"
         )
     kept: Any = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
-    with zipfile.ZipFile(path) as archive, archive.open(entry) as packed:
-        shutil.copyfileobj(packed, kept, 1 << 20)
+    with zipfile.ZipFile(path) as archive, archive.open(entry) as compressed:
+        shutil.copyfileobj(compressed, kept, 1 << 20)
     kept.seek(0)
     return kept
 
 
 def _mapped(file: Any, size: int) -> NDArray[Any]:
-    """The array whose `.npy` begins where the file stands and has `size` bytes."""
-    import numpy as np  # noqa: PLC0415 - commands without samples do not pay for numpy
+    """The array of a `.npy` of `size` bytes that begins at the file's position."""
+    import numpy as np  # noqa: PLC0415 - needed for samples only
 
     start, layout = file.tell(), np.lib.format
     version = layout.read_magic(file)
@@ -128,17 +132,17 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _require_archive(path: Path) -> None:
-    """Refuse what NumPy would take for a pickle, and advise to load unsafely."""
+    """Refuse files for which NumPy would suggest `allow_pickle`."""
     with path.open("rb") as file:
         if file.read(2) != b"PK":
             raise UsageError(
-                f"{path}: not an .npz file: expected arrays x and y, "
-                "as numpy.savez(path, x=…, y=…) writes them"
+                f"{path}: expected an .npz file with arrays x and y, "
+                "as numpy.savez(path, x=…, y=…) writes it"
             )
 
 
 def _names(path: Path) -> str:
-    """The arrays that an `.npz` file holds, the first ones of many."""
+    """Names of the first arrays of an `.npz` file."""
     with zipfile.ZipFile(path) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
     return ", ".join(map(repr, names[:_SHOWN])) + (", …" if len(names) > _SHOWN else "") or "none"

@@ -1,4 +1,7 @@
-"""What people see: progress on a terminal, none in a pipe; JSON that machines read."""
+"""Terminal output: text, JSON, notes on standard error, and a progress bar.
+
+value or text → control characters escaped → standard output or standard error
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,19 @@ Unit: TypeAlias = Literal["bytes", "samples"]
 
 @contextmanager
 def progress(label: str, *, unit: Unit) -> Iterator[Bar | None]:
-    """Show a bar on standard error while it is a terminal; give None in a pipe.
+    """Show a progress bar on standard error if it is a terminal.
 
     Args:
-        label: What is being done, in a word.
-        unit: What is counted; the bar is told `(done, in all)`.
+        label: Name of the work, in a word.
+        unit: Unit of the bar.
+
+    Returns:
+        A context whose value takes `(done, total)`, or is None in a pipe.
     """
     if not sys.stderr.isatty():
         yield None
         return
-    from rich.console import Console  # noqa: PLC0415 - a pipe must not pay for the terminal
+    from rich.console import Console  # noqa: PLC0415 - needed on a terminal only
     from rich.progress import (  # noqa: PLC0415 - as above
         BarColumn,
         DownloadColumn,
@@ -42,31 +48,28 @@ def progress(label: str, *, unit: Unit) -> Iterator[Bar | None]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-@contextmanager
-def byte_progress(label: str) -> Iterator[Bar | None]:
-    """Show a bar of bytes; as `progress`."""
-    with progress(label, unit="bytes") as bar:
-        yield bar
-
-
 def show(text: str) -> None:
-    """Print text for people; what would steer a terminal is printed as its escape."""
+    """Print text with its control characters escaped."""
     print(visible(text))
 
 
 def show_json(value: Any) -> None:
-    """Print a value as indented JSON."""
+    """Print a value as indented JSON.
+
+    Example:
+        >>> show_json({"n": 1})
+        {
+          "n": 1
+        }
+    """
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    # A name that is no UTF-8 holds lone surrogates, whose escape is JSON's own.
+    # A file name that is not UTF-8 holds lone surrogates; backslashreplace writes JSON escapes.
     print(text.encode("utf-8", "backslashreplace").decode())
 
 
 def print_findings(findings: Iterable[Finding], form: str, *, checked: Iterable[str]) -> None:
     """Print findings as SARIF or JUnit."""
-    from mlsecops.reports import (  # noqa: PLC0415 - text and JSON need no reports
-        junit_xml,
-        sarif_log,
-    )
+    from mlsecops.reports import junit_xml, sarif_log  # noqa: PLC0415 - needed for these only
 
     if form == "sarif":
         show_json(sarif_log(findings))
@@ -75,17 +78,27 @@ def print_findings(findings: Iterable[Finding], form: str, *, checked: Iterable[
 
 
 def note(text: str) -> None:
-    """Say something on standard error, in one line, beside the result."""
+    """Print one line on standard error."""
     print(f"mlsecops: {visible(' '.join(text.split()))}", file=sys.stderr)
 
 
 def visible(text: str) -> str:
-    """Text in which every character can be seen; hostile names may hold control sequences."""
+    r"""Text with its unprintable characters escaped, which may be terminal control sequences.
+
+    Example:
+        >>> visible("model\x1b[2J")
+        'model\\x1b[2J'
+    """
     return "".join(
         each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in text
     )
 
 
 def plural(count: int, noun: str) -> str:
-    """A number with its noun (`"1 file"`, `"2 files"`)."""
+    """A number with its noun.
+
+    Example:
+        >>> plural(2, "file")
+        '2 files'
+    """
     return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -9,14 +9,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import mlsecops
 from mlsecops.cli import main, terminal
-from mlsecops.cli.main import COMMANDS
+from mlsecops.cli.main import COMMANDS, read_command
 from mlsecops.cli.signing import hash as hashing
 from mlsecops.errors import MissingExtra
 from tests.attackers.loading import safetensors_bytes, tensor
@@ -56,8 +55,7 @@ def test_each_command_has_help_with_an_example(command: Command, name: str) -> N
 
 def parsers(name: str) -> Iterator[argparse.ArgumentParser]:
     """The parser of a command and those of its actions."""
-    parser = argparse.ArgumentParser(prog=f"mlsecops {name}")
-    import_module(f"mlsecops.cli.{name}").configure(parser)
+    _, parser = read_command(name)
     yield parser
     for each in parser._actions:
         if isinstance(each, argparse._SubParsersAction):

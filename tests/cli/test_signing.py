@@ -212,8 +212,8 @@ def test_wrong_use_is_told_apart(command: Command, model: Path, key: Path) -> No
 
 
 def test_the_public_key_lies_beside_the_private_one() -> None:
-    assert keygen.public_beside(Path("a/release.pem")) == Path("a/release.pub.pem")
-    assert keygen.public_beside(Path("a/release")) == Path("a/release.pub.pem")
+    assert keygen.public_path_of(Path("a/release.pem")) == Path("a/release.pub.pem")
+    assert keygen.public_path_of(Path("a/release")) == Path("a/release.pub.pem")
 
 
 def test_shards_are_signed_and_what_they_do_not_cover_is_said(

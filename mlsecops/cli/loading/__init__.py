@@ -1,1 +1,4 @@
-"""Commands that scan, convert and load models."""
+"""Commands that scan, convert and load models.
+
+PATH → scan → Verdicts; pickle → convert → safetensors; PATH → load → LoadedModel
+"""

@@ -1,4 +1,4 @@
-"""`mlsecops load`: verify a model, load it, and say what it is."""
+"""Command `mlsecops load`: model and trust policy → LoadedModel → its description."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ from mlsecops.cli.options import add_format
 from mlsecops.cli.terminal import show, show_json
 from mlsecops.loading import LoadedModel
 
-EXAMPLE = "example: mlsecops load model/ --key release.pub.pem --arch nets:build"
+EXAMPLE = "mlsecops load model/ --key release.pub.pem --arch nets:build"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.epilog = EXAMPLE
     parser.add_argument("path", type=Path, metavar="PATH", help="model folder or file")
     add_model_options(parser)
     add_format(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Load and say what was loaded."""
+    """Load the model and print its description."""
     loaded = load_model(options.path, options)
     if options.format == "json":
         show_json(_plain(options.path, loaded))
@@ -48,17 +47,17 @@ def _plain(path: Path, loaded: LoadedModel) -> dict[str, Any]:
 
 def _text(path: Path, loaded: LoadedModel) -> str:
     lines = [
-        f"loaded {path}: {loaded.format}, held {loaded.tier}",
+        f"loaded {path}: {loaded.format}, tier {loaded.tier}",
         f"  digest {loaded.digest}",
         *(f"  signer {signer}" for signer in loaded.verified.signers),
-        f"  what   {_words(_described(loaded))}",
+        f"  model  {_words(_described(loaded))}",
         *(f"  not covered by the signature, not read: {name}" for name in loaded.verified.ignored),
     ]
     return "\n".join(lines)
 
 
 def _described(loaded: LoadedModel) -> dict[str, Any]:
-    """What came out, without calling it."""
+    """Type, framework, tensors and shapes of a model, without calling it."""
     kind = type(loaded.model)
     described: dict[str, Any] = {"type": f"{kind.__module__}.{kind.__qualname__}"}
     if loaded.adapter is not None:
@@ -78,7 +77,7 @@ def _words(described: Mapping[str, Any]) -> str:
     if "framework" in described:
         return f"{described['type']}, a {described['framework']} model"
     if "tensors" in described:
-        return f"{len(described['tensors'])} tensors by name; fill a model with --arch"
+        return f"{len(described['tensors'])} tensors by name; name a model for them with --arch"
     if "shape" in described:
         return f"an array of {described['dtype']} shaped {tuple(described['shape'])}"
     return str(described["type"])

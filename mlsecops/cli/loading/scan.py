@@ -1,4 +1,4 @@
-"""`mlsecops scan`: look for dangerous content without loading anything."""
+"""Command `mlsecops scan`: files and folders → Verdicts → text, JSON, SARIF or JUnit."""
 
 from __future__ import annotations
 
@@ -11,26 +11,25 @@ from mlsecops.cli.terminal import plural, print_findings, show, show_json
 from mlsecops.findings import Finding, Severity
 from mlsecops.loading import Verdict, scan_each
 
-EXAMPLE = "example: mlsecops scan model/ other.safetensors --strict --format json"
+EXAMPLE = "mlsecops scan model/ other.safetensors --strict --format json"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.epilog = EXAMPLE
-    parser.add_argument("path", nargs="+", metavar="PATH", help="files or folders")
+    parser.add_argument("path", nargs="+", metavar="PATH", help="model files or folders")
     add_format(parser, "sarif", "junit")
     parser.add_argument(
         "--strict", action=argparse.BooleanOptionalAction, default=None,
-        help="refuse what could not be checked, too; the default when CI is set",
+        help="also refuse what could not be checked; default when CI is set",
     )  # fmt: skip
     parser.add_argument(
         "--allow-global", action="append", default=[], metavar="NAME",
-        help="audited name or code format that the files may use: module.Class, torchscript",
+        help="audited name (module.Class) or code format (torchscript) that the files may use",
     )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
-    """Scan every file and print what was found."""
+    """Scan every file and print the verdicts."""
     strict = bool(os.environ.get("CI")) if options.strict is None else options.strict
     verdicts = [
         verdict

@@ -1,1 +1,4 @@
-"""Commands that operate a registry and handle incidents."""
+"""Commands that operate a registry and handle incidents.
+
+signed folder → registry → served version; alert → incident → steps of the playbook
+"""

@@ -1,4 +1,4 @@
-"""`mlsecops incident`: open an incident and run its playbook."""
+"""Command `mlsecops incident`: alert → Incident → steps of the playbook → states."""
 
 from __future__ import annotations
 
@@ -25,45 +25,48 @@ _OPEN = f"{_COMMAND} open alert.json {_SIGNED}"
 _RUN = f"{_COMMAND} run ID {_SIGNED} --dry-run"
 _COMPLETE = f"{_COMMAND} complete ID remediate --by alice --note 'client blocked' {_SIGNED}"
 _SHOW = f"{_COMMAND} show ID --key pub.pem"
-EXAMPLE = f"example: {_OPEN}\n         {_RUN}"
+EXAMPLE = f"{_OPEN}\n         {_RUN}"
 _ID: Final = re.compile(r"inc-[0-9a-f]{20}")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.epilog = EXAMPLE
-    parser.add_argument("--location", type=Path, metavar="DIR", help="the registry's folder")
+    parser.add_argument("--location", type=Path, metavar="DIR", help="registry folder")
     actions = parser.add_subparsers(dest="action", required=True, metavar="open|run|complete|show")
     opening = add_action(actions, "open", "open the incident of an alert", _OPEN)
-    opening.add_argument("alert", type=Path, metavar="ALERT.json", help="what a monitor raised")
-    running = add_action(actions, "run", "run the default playbook as far as it goes", _RUN)
-    running.add_argument("id", type=_identity, metavar="ID", help="what open printed")
-    running.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    opening.add_argument("alert", type=Path, metavar="ALERT.json", help="alert of a monitor")
+    running = add_action(actions, "run", "run the default playbook until a step needs people", _RUN)
+    running.add_argument("id", type=_identity, metavar="ID", help="incident id, from open")
+    running.add_argument(
+        "--dry-run", action="store_true", help="print the steps without running them"
+    )
     running.add_argument(
         "--approve", nargs="+", action="extend", default=[], metavar="STEP",
-        help="steps that may go ahead where approval is required",
+        help="steps that you approve, where approval is required",
     )  # fmt: skip
     completing = add_action(
-        actions, "complete", "record that people have done a manual step", _COMPLETE
+        actions, "complete", "record that a person completed a manual step", _COMPLETE
     )
-    completing.add_argument("id", type=_identity, metavar="ID", help="what open printed")
-    completing.add_argument("step", metavar="STEP", help="which step, such as remediate")
-    completing.add_argument("--by", required=True, help="who did it")
-    completing.add_argument("--note", required=True, help="what was done")
-    showing = add_action(actions, "show", "say how an incident, or every one, stands", _SHOW)
-    showing.add_argument("id", type=_identity, nargs="?", metavar="ID", help="default all")
+    completing.add_argument("id", type=_identity, metavar="ID", help="incident id, from open")
+    completing.add_argument("step", metavar="STEP", help="name of the step, such as remediate")
+    completing.add_argument("--by", required=True, help="person who completed the step")
+    completing.add_argument("--note", required=True, help="description of the work")
+    showing = add_action(actions, "show", "print the state of one incident or of all", _SHOW)
+    showing.add_argument(
+        "id", type=_identity, nargs="?", metavar="ID", help="incident id; default all"
+    )
     for action in (opening, running, completing):
         add_registry_options(action, writes=True)
     add_registry_options(showing, writes=False)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do it and print how the incident stands; 1 when a step failed."""
+    """Run the action and print the state of the incident; 1 when a step failed."""
     alert = read_alert(options.alert) if options.action == "open" else None
     registry = open_registry(options)
     if options.action != "show" and registry.signer is None and not _dry(options):
         raise UsageError(
-            f"{options.action} writes to the incident's log: name its --signer KEY.pem"
+            f"{options.action}: expected --signer KEY.pem, which signs the incident's log"
         )
     if options.action == "show" and options.id is None:
         return _show_all(registry, options.format)
@@ -79,10 +82,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def find_incident(identity: str, registry: Registry) -> Incident:
-    """An incident of a registry by its id.
+    """The incident with an id.
 
     Raises:
-        UsageError: There is none of that id.
+        UsageError: The registry has no such incident.
     """
     incident = Incident(identity, registry=registry, clock=lambda: datetime.now(UTC))
     if not incident.folder.is_dir():
@@ -91,17 +94,17 @@ def find_incident(identity: str, registry: Registry) -> Incident:
 
 
 def read_alert(path: Path) -> Alert:
-    """An alert from JSON, as `Alert.to_dict` gives it.
+    """The alert in a JSON file, as `Alert.to_dict` writes it.
 
     Raises:
-        UsageError: The file cannot be opened, or is no such alert.
+        UsageError: The file cannot be opened, or holds no alert.
     """
     value = read_json(path)
     try:
         return _alert(value)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(
-            f"{path}: expected an alert, as a monitor's sink gets it: {error!r}"
+            f"{path}: expected an alert, as a monitor sends it to a sink: {error!r}"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""`mlsecops registry`: publish, promote, resolve, quarantine and roll back models."""
+"""Command `mlsecops registry`: action and model → signed event → version, digest or log."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 from mlsecops.cli.inputs import read_text, write_file
 from mlsecops.cli.options import add_action, add_format
+from mlsecops.cli.signing.keygen import add_password
 from mlsecops.cli.signing.sign import read_signer
 from mlsecops.cli.signing.verify import add_trust, trust_from
 from mlsecops.cli.terminal import show, show_json
@@ -18,13 +19,12 @@ from mlsecops.signing import PublicKey, Signer
 
 _COMMAND: Final = "mlsecops registry --location reg"
 _SIGNED: Final = "--key pub.pem --signer key.pem"
-EXAMPLE = f"example: {_COMMAND} publish digits model/ {_SIGNED}"
+EXAMPLE = f"{_COMMAND} publish digits model/ {_SIGNED}"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.epilog = EXAMPLE
-    parser.add_argument("--location", type=Path, metavar="DIR", help="the registry's folder")
+    parser.add_argument("--location", type=Path, metavar="DIR", help="registry folder")
     actions = parser.add_subparsers(dest="action", required=True, metavar="|".join(_ACTIONS))
     for name, (_, about, words, arguments) in _ACTIONS.items():
         writes = name in _WRITES
@@ -36,39 +36,37 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def add_registry_options(parser: argparse.ArgumentParser, *, writes: bool) -> None:
-    """Declare where a registry is, whom it trusts, and, where it is written, who signs its log."""
+    """Declare the registry's location and trust and, if it is written, the signer of its log."""
     parser.add_argument(
         "--location", type=Path, default=argparse.SUPPRESS, metavar="DIR",
-        help="the registry's folder; may stand before the action too",
+        help="registry folder; also accepted before the action",
     )  # fmt: skip
     add_trust(parser)
     parser.add_argument(
         "--log-key", nargs="+", action="extend", default=[], metavar="PUB",
-        help="public keys of the log's operators; default those of --key",
+        help="public keys that may sign the log; default those of --key",
     )  # fmt: skip
     add_format(parser)
     if writes:
         parser.add_argument(
             "--signer", type=Path, metavar="KEY.pem", help="private key that signs the log"
         )
-        parser.add_argument(
-            "--password-env", metavar="NAME", help="variable with the signer's password"
-        )
+        add_password(parser)
 
 
 def open_registry(options: argparse.Namespace, *, create: bool = False) -> Registry:
-    """The registry that the options describe.
+    """The registry of the options.
 
     Args:
         options: Parsed options.
-        create: Whether one may begin here when there is none.
+        create: Whether to create one where none exists.
 
     Raises:
-        UsageError: No location is named, or there is nothing there.
-        RegistryError: What is there is no registry.
+        UsageError: No location is given, or nothing exists there.
+        RegistryError: The folder is no registry.
     """
     if options.location is None:
-        raise UsageError("which registry? name its folder with --location DIR")
+        raise UsageError("--location: expected the registry's folder, got nothing")
     if not create and not options.location.is_dir():
         raise UsageError(f"cannot open registry {options.location}: no such folder")
     policy = trust_from(options)
@@ -87,9 +85,9 @@ def _signer(options: argparse.Namespace) -> Signer | None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do it and print what stands now."""
+    """Run the action and print its result."""
     if options.action in _WRITES and options.signer is None:
-        raise UsageError(f"{options.action} writes to the registry: name its --signer KEY.pem")
+        raise UsageError(f"{options.action}: expected --signer KEY.pem, which signs the log")
     registry = open_registry(options, create=options.action == "publish")
     value, text = _ACTIONS[options.action][0](registry, options)
     if options.format == "json":
@@ -167,35 +165,35 @@ def _number_or_serving(text: str) -> int | Literal["serving"]:
 
 
 def _named(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="the model's name")
+    parser.add_argument("name", metavar="NAME", help="name of the model")
 
 
 def _with_folder(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="the signed model")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="signed model folder")
 
 
 def _with_stage(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("version", type=_number, metavar="VERSION", help="its number")
-    parser.add_argument("stage", choices=("approved", "serving"), help="what it becomes")
+    parser.add_argument("version", type=_number, metavar="VERSION", help="version number")
+    parser.add_argument("stage", choices=("approved", "serving"), help="new stage")
 
 
 def _with_version(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "version", type=_number_or_serving, nargs="?", default="serving",
-        metavar="VERSION|serving", help="its number, or the one that serves (default)",
+        metavar="VERSION|serving", help="version number, or the version that serves",
     )  # fmt: skip
 
 
 def _with_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "target", metavar="NAME|sha256:HEX", help="what serves of a model, or a digest"
+        "target", metavar="NAME|sha256:HEX", help="a model, for its serving version, or a digest"
     )
-    parser.add_argument("--reason", required=True, help="why, for people who are refused")
+    parser.add_argument("--reason", required=True, help="reason, shown when the digest is refused")
 
 
 def _with_checkpoint(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--pinned", type=Path, metavar="F", help="an earlier checkpoint")
-    parser.add_argument("--out", type=Path, metavar="F", help="write the checkpoint there, to pin")
+    parser.add_argument("--pinned", type=Path, metavar="F", help="earlier checkpoint, to compare")
+    parser.add_argument("--out", type=Path, metavar="F", help="file for the checkpoint")
 
 
 _WRITES: Final = frozenset({"publish", "promote", "quarantine", "rollback"})
@@ -203,22 +201,22 @@ _Argument = Callable[[argparse.ArgumentParser], None]
 _Action = Callable[[Registry, argparse.Namespace], Outcome]
 _ACTIONS: Final[dict[str, tuple[_Action, str, str, tuple[_Argument, ...]]]] = {
     "publish": (
-        _publish, "keep a signed folder as the next version", "digits model/",
+        _publish, "store a signed folder as the next version", "digits model/",
         (_named, _with_folder),
     ),
     "promote": (
-        _promote, "approve a version or let it serve", "digits 2 serving", (_named, _with_stage),
+        _promote, "approve a version or make it serve", "digits 2 serving", (_named, _with_stage),
     ),
     "resolve": (
-        _resolve, "verify a version and say where it lies", "digits serving",
+        _resolve, "verify a version and print its path", "digits serving",
         (_named, _with_version),
     ),
     "quarantine": (
-        _quarantine, "forbid a digest to everybody", 'digits --reason "wrong answers"',
+        _quarantine, "isolate a digest: loaders refuse it", 'digits --reason "wrong answers"',
         (_with_target,),
     ),
-    "rollback": (_rollback, "let the newest older version serve that may", "digits", (_named,)),
-    "history": (_history, "say what happened to a model", "digits", (_named,)),
+    "rollback": (_rollback, "serve the newest earlier version that verifies", "digits", (_named,)),
+    "history": (_history, "print the events of a model", "digits", (_named,)),
     "verify-log": (
         _verify_log, "verify every event of the log", "--pinned checkpoint.txt",
         (_with_checkpoint,),

@@ -1,20 +1,20 @@
-"""`mlsecops bom`: build, lint or verify a machine-learning bill of materials."""
+"""Command `mlsecops bom`: model → CycloneDX bill → lint or verification → exit status."""
 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlsecops._json import parse_object
 from mlsecops.cli.inputs import add_datasets, read_datasets, read_json, read_text, write_file
 from mlsecops.cli.models import require_path
 from mlsecops.cli.options import add_action, add_format
-from mlsecops.cli.signing.verify import add_trust, trust_from
+from mlsecops.cli.signing.verify import add_bundle, add_trust, trust_from
 from mlsecops.cli.terminal import note, plural, show, show_json
-from mlsecops.errors import DigestMismatch, UsageError, VerificationError
+from mlsecops.errors import DigestMismatch, FormatRefused, UsageError, VerificationError
 from mlsecops.findings import Finding, Severity
 from mlsecops.provenance import Manifest, Statement, hash_path
 from mlsecops.reports import BomReport, bom_text, build_bom, verify_bom
@@ -26,45 +26,49 @@ from mlsecops.signing.oms import read_payload
 _BUILD = "mlsecops bom build model/ --dataset train=data/ --out bom.cdx.json"
 _LINT = "mlsecops bom lint bom.cdx.json"
 _VERIFY = "mlsecops bom verify bom.cdx.json --model model/ --dataset train=data/ --key pub.pem"
-EXAMPLE = f"example: {_BUILD}\n         {_VERIFY}"
+EXAMPLE = f"{_BUILD}\n         {_VERIFY}"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.epilog = EXAMPLE
     actions = parser.add_subparsers(dest="action", required=True, metavar="build|lint|verify")
-    _configure_build(add_action(actions, "build", "write the bill of a model", _BUILD))
-    lint = add_action(actions, "lint", "find what is wrong with a bill", _LINT)
+    _configure_build(add_action(actions, "build", "write the bill of materials of a model", _BUILD))
+    lint = add_action(actions, "lint", "check whether a bill is well formed", _LINT)
     lint.add_argument("bill", type=Path, metavar="F", help="CycloneDX bill (JSON)")
     add_format(lint)
-    _configure_verify(add_action(actions, "verify", "recompute what a bill says", _VERIFY))
+    _configure_verify(
+        add_action(actions, "verify", "verify a bill against the model and its data", _VERIFY)
+    )
 
 
 def _configure_build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help="model folder or file")
     add_datasets(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="F", help="bill to write")
-    parser.add_argument("--name", help="what the model is called; default the path's last part")
+    parser.add_argument("--name", help="name of the model; default the last part of the path")
     parser.add_argument(
-        "--spec-version", choices=("1.6", "1.7"), default="1.7", help="of CycloneDX; default 1.7"
+        "--spec-version", choices=("1.6", "1.7"), default="1.7", help="CycloneDX version"
     )
-    parser.add_argument(
-        "--robustness", type=Path, metavar="F", help="robustness.json; default the signed one"
-    )
-    parser.add_argument("--bundle", type=Path, metavar="F", help="default DIR/model.sig")
-    add_trust(parser)
+    _add_evidence(parser)
 
 
 def _configure_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bill", type=Path, metavar="F", help="CycloneDX bill (JSON)")
-    parser.add_argument("--model", type=Path, required=True, metavar="M", help="folder or file")
-    add_datasets(parser)
     parser.add_argument(
-        "--robustness", type=Path, metavar="F", help="robustness.json; default the signed one"
+        "--model", type=Path, required=True, metavar="M", help="model folder or file"
     )
-    parser.add_argument("--bundle", type=Path, metavar="F", help="default DIR/model.sig")
-    add_trust(parser)
+    add_datasets(parser)
+    _add_evidence(parser)
     add_format(parser)
+
+
+def _add_evidence(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--robustness", type=Path, metavar="F",
+        help="robustness.json; default the report that was signed with the model",
+    )  # fmt: skip
+    add_bundle(parser)
+    add_trust(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -75,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vouched:
-    """What a bundle says of a model: its bytes, statements and signers."""
+    """Manifest, statements and signers of a model, from its bundle."""
 
     manifest: Manifest
     statements: tuple[Statement, ...] = ()
@@ -114,11 +118,11 @@ def _vouched(options: argparse.Namespace) -> Vouched:
 
 
 def _asserted(model: Path, place: Path) -> Vouched:
-    """What an unverified bundle says, after all the bytes it speaks of were compared.
+    """Content of an unverified bundle, after its digests were compared with the files.
 
     Raises:
-        MalformedBundle: It cannot be read as one.
-        DigestMismatch: It speaks of other bytes.
+        MalformedBundle: The bundle cannot be read.
+        DigestMismatch: The files are not those of the bundle.
     """
     bundle = Bundle.load(place)
     claim = read_payload(bundle.envelope.payload, where=str(place))
@@ -131,7 +135,7 @@ def _asserted(model: Path, place: Path) -> Vouched:
     claim.manifest.require(actual, where=str(model))
     leaf = bundle.certificates[:1]
     signer = identity(leaf[0]) if leaf else bundle.hint
-    note(f"{place}: provenance and signer are asserted, not verified; name a --key to verify them")
+    note(f"{place}: provenance and signer are asserted, not verified; give --key to verify them")
     return Vouched(
         manifest=claim.manifest,
         statements=claim.statements,
@@ -140,7 +144,7 @@ def _asserted(model: Path, place: Path) -> Vouched:
 
 
 def _robustness(path: Path | None, statements: Sequence[Statement]) -> dict[str, Any] | None:
-    """The report that was named, or the one that was signed with the model, or None."""
+    """The named report, else the one that was signed with the model, else None."""
     if path is not None:
         value = read_json(path)
         if not isinstance(value, dict) or not {"clean", "attacks"} <= value.keys():
@@ -177,9 +181,9 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _signature(options: argparse.Namespace) -> tuple[Verified | None, tuple[Finding, ...]]:
-    """Verify the model when somebody is trusted; a refusal becomes a finding beside the bill's."""
+    """Verify the model if a key, authority or policy is given; a refusal becomes a finding."""
     if not _names_somebody(options):
-        note("the model's signature was not verified: name whom to trust with --key")
+        note("the signature of the model was not verified: give --key, --root or --policy")
         return None, ()
     try:
         return verify(options.model, options.bundle, policy=trust_from(options)), ()
@@ -189,17 +193,12 @@ def _signature(options: argparse.Namespace) -> tuple[Verified | None, tuple[Find
 
 
 def _read_bill(path: Path) -> dict[str, Any] | BomReport:
-    """The parsed bill; for a file that is no JSON object, the report that refuses it."""
+    """The parsed bill, or the report that refuses a file without a JSON object."""
     text = read_text(path)
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        refusal = _refusal("bom-schema", f"{path} is not JSON: {error}", path)
-        return BomReport(fields=(), findings=(refusal,))
-    if isinstance(value, dict):
-        return value
-    refusal = _refusal("bom-schema", f"{path}: expected a JSON object", path)
-    return BomReport(fields=(), findings=(refusal,))
+        return parse_object(text, what=str(path), error=FormatRefused)
+    except FormatRefused as error:
+        return BomReport(fields=(), findings=(_refusal("bom-schema", str(error), path),))
 
 
 def _refusal(rule: str, message: str, path: Path) -> Finding:

@@ -1,4 +1,4 @@
-"""`mlsecops deliver`: verify a model and write the six deliverables about it."""
+"""Command `mlsecops deliver`: model, data sets and robustness report → six deliverables."""
 
 from __future__ import annotations
 
@@ -17,32 +17,35 @@ from mlsecops.robustness import ROBUSTNESS_PREDICATE, Gate, RobustnessReport
 from mlsecops.signing import TrustPolicy, Verified, verify
 
 EXAMPLE = (
-    "example: mlsecops deliver --model model/ --key pub.pem --dataset train=data/ "
+    "mlsecops deliver --model model/ --key pub.pem --dataset train=data/ "
     "--robustness robustness.json --min-accuracy 0.70 --out deliverables/"
 )
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.epilog = EXAMPLE
-    parser.add_argument("--model", type=Path, required=True, metavar="M", help="folder or file")
+    parser.add_argument(
+        "--model", type=Path, required=True, metavar="M", help="model folder or file"
+    )
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for the deliverables"
     )
-    parser.add_argument("--name", help="what the pipeline is called; default the model's path")
+    parser.add_argument("--name", help="name of the pipeline; default the model's path")
     add_datasets(parser)
     parser.add_argument(
         "--robustness", type=Path, metavar="F",
-        help="what mlsecops attack --format json printed; default the one signed with the model",
+        help="report of mlsecops attack --format json; default the one signed with the model",
     )  # fmt: skip
-    parser.add_argument("--min-accuracy", type=float, metavar="SHARE", help="floor of the gate")
-    parser.add_argument("--registry", type=Path, metavar="DIR", help="where it is published")
+    parser.add_argument(
+        "--min-accuracy", type=float, metavar="SHARE", help="lowest accuracy of the gate, 0 to 1"
+    )
+    parser.add_argument("--registry", type=Path, metavar="DIR", help="registry of the model")
     add_controls(parser)
     add_trust(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the deliverables; 1 when the gate that was asked for does not pass."""
+    """Write the deliverables; 1 when a gate is given and does not pass."""
     require_path(options.model)
     policy = trust_from(options)
     gate = None if options.min_accuracy is None else Gate(min_accuracy=options.min_accuracy)
@@ -71,24 +74,24 @@ def _judged(gate: Gate, report: RobustnessReport) -> str:
 
 
 def _report(path: Path | None, verified: Verified) -> RobustnessReport:
-    """The robustness report that was named, or that was signed with the model.
+    """The named robustness report, else the one that was signed with the model.
 
     Raises:
         UsageError: There is none, or it cannot be read.
-        DigestMismatch: It measured another model.
+        DigestMismatch: It is of another model.
     """
     signed = (each for each in verified.statements if each.predicate_type == ROBUSTNESS_PREDICATE)
     value = next((each.predicate for each in signed), None) if path is None else read_json(path)
     if value is None:
         raise UsageError(
-            "the deliverables need a robustness report, and none was signed with the model: "
-            "name one with --robustness (mlsecops attack --format json writes it)"
+            "--robustness: expected a report of mlsecops attack --format json, since none was "
+            "signed with the model"
         )
     report = RobustnessReport.from_dict(value)
     if report.model_digest is not None and report.model_digest != verified.digest:
         raise DigestMismatch(
-            f"{path or 'the signed robustness report'}: it measured {report.model_digest.short}, "
-            f"and the model is {verified.digest.short}; measure this model"
+            f"{path or 'the signed robustness report'}: expected a report of "
+            f"{verified.digest.short}, got one of {report.model_digest.short}; attack this model"
         )
     return report
 

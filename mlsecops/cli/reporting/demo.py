@@ -1,4 +1,4 @@
-"""`mlsecops demo`: the whole pipeline on real data, with its six deliverables."""
+"""Command `mlsecops demo`: seed and framework → pipeline on real data → six deliverables."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-EXAMPLE = "example: mlsecops demo --out demo-out --seed 0"
+from mlsecops.cli.options import seed
+
+EXAMPLE = "mlsecops demo --out demo-out --seed 0"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.epilog = EXAMPLE
     parser.add_argument(
-        "--out", type=Path, default=Path("demo-out"), metavar="DIR", help="default demo-out"
+        "--out", type=Path, default=Path("demo-out"), metavar="DIR", help="output folder"
     )
-    parser.add_argument("--seed", type=_seed, default=0, help="makes the figures repeatable")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of the random numbers")
     parser.add_argument(
         "--framework", choices=("torch", "tensorflow"), default="torch",
-        help="trains and serves the model; default torch",
+        help="framework that trains and serves the model",
     )  # fmt: skip
-    parser.add_argument("--overwrite", action="store_true", help="replace results in DIR")
+    parser.add_argument("--overwrite", action="store_true", help="replace the results in DIR")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Tell the story and print where the deliverables are."""
+    """Run the demo and print the paths of the deliverables."""
     signal.signal(signal.SIGTERM, _interrupt)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from mlsecops.demo import run_demo  # noqa: PLC0415 - after the framework's logging is set
+    from mlsecops.demo import run_demo  # noqa: PLC0415 - after the log level is set
 
     delivery = run_demo(
         options.out,
@@ -47,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 class Printed:
-    """Prints the story as it goes."""
+    """Narrator that prints each stage and its results."""
 
     def __init__(self) -> None:
         self._bold, self._dim, self._plain = (
@@ -55,23 +56,16 @@ class Printed:
         )
 
     def step(self, number: int, title: str) -> None:
-        """A stage begins."""
+        """Print the start of a stage."""
         print(f"\n{self._bold}[{number}/8] {title}{self._plain}", flush=True)
 
     def fact(self, label: str, text: str) -> None:
-        """A result of the stage."""
+        """Print a result of the stage."""
         print(f"      {label:<17} {text}", flush=True)
 
     def done(self, seconds: float) -> None:
-        """The stage ended."""
+        """Print the duration of the stage."""
         print(f"      {self._dim}{seconds:.1f} s{self._plain}", flush=True)
-
-
-def _seed(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**31:
-        raise argparse.ArgumentTypeError(f"expected 0 to 2147483647, got {value}")
-    return value
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""`mlsecops diagram`: draw a pipeline's data flow with its controls and threats."""
+"""Command `mlsecops diagram`: states of the controls → architecture.svg, .mmd and .html."""
 
 from __future__ import annotations
 
@@ -12,31 +12,30 @@ from mlsecops.errors import UsageError
 from mlsecops.reports import ControlState, architecture_files, blueprint
 
 EXAMPLE = (
-    "example: mlsecops diagram --out architecture/ --controls controls.json\n"
+    "mlsecops diagram --out architecture/ --controls controls.json\n"
     '         with {"Signature check": {"state": "enforced", "where": "gateway"}} in the file'
 )
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.epilog = EXAMPLE
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder for the drawing"
+        "--out", type=Path, required=True, metavar="DIR", help="folder for the files"
     )
-    parser.add_argument("--title", default="Pipeline", help="what the pipeline is called")
+    parser.add_argument("--title", default="Pipeline", help="name of the pipeline")
     add_controls(parser)
 
 
 def add_controls(parser: argparse.ArgumentParser) -> None:
-    """Declare the file that says which controls are there."""
+    """Declare the file with the states of the controls."""
     parser.add_argument(
         "--controls", type=Path, metavar="F.json",
-        help="control to its state (enforced, advisory or absent) and where; default none is there",
+        help="JSON: control → state (enforced, advisory, absent) and where; default all absent",
     )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
-    """Draw the diagram and say where it is."""
+    """Write the diagram and print the paths of its files."""
     architecture = blueprint(read_controls(options.controls), title=options.title)
     for path in write_files(options.out, architecture_files(architecture)):
         show(str(path))
@@ -44,10 +43,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def read_controls(path: Path | None) -> dict[str, tuple[ControlState, str]]:
-    """Control → its state and where it runs, from JSON; none without a file.
+    """Control → its state and where it runs, from a JSON file; empty without a file.
 
     Raises:
-        UsageError: The file cannot be opened, or says something else.
+        UsageError: The file cannot be opened, or holds something else.
     """
     value = {} if path is None else read_json(path)
     if not isinstance(value, dict):
@@ -56,9 +55,9 @@ def read_controls(path: Path | None) -> dict[str, tuple[ControlState, str]]:
 
 
 def _control(item: Any, where: str) -> tuple[ControlState, str]:
-    said = item if isinstance(item, dict) else {"state": item}
-    place = said.get("where", "as declared")
+    fields = item if isinstance(item, dict) else {"state": item}
+    place = fields.get("where", "as declared")
     known = [state.value for state in ControlState]
-    if said.get("state") not in known or not isinstance(place, str):
+    if fields.get("state") not in known or not isinstance(place, str):
         raise UsageError(f"{where}: expected a state ({', '.join(known)}) and where, got {item!r}")
-    return ControlState(said["state"]), place
+    return ControlState(fields["state"]), place

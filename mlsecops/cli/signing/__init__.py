@@ -1,1 +1,4 @@
-"""Commands that hash, sign and verify artifacts."""
+"""Commands for digests, keys and signatures.
+
+PATH → hash → digest; keygen → KEY.pem → sign → bundle → verify → exit status
+"""

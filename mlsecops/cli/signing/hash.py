@@ -1,4 +1,4 @@
-"""`mlsecops hash`: digest a file or folder."""
+"""Command `mlsecops hash`: PATH → Manifest → text, JSON, SHA256SUMS or Croissant."""
 
 from __future__ import annotations
 
@@ -7,32 +7,29 @@ import json
 from pathlib import Path
 
 from mlsecops._files import write_atomically
-from mlsecops.cli.options import add_algorithm, add_format
-from mlsecops.cli.terminal import byte_progress, plural, visible
+from mlsecops.cli.options import add_algorithm, add_cache, add_format
+from mlsecops.cli.terminal import plural, progress, visible
 from mlsecops.provenance.manifest import Manifest, hash_path
 
-EXAMPLE = "example: mlsecops hash data/ --format sha256sums --out SHA256SUMS"
+EXAMPLE = "mlsecops hash data/ --format sha256sums --out SHA256SUMS"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.epilog = EXAMPLE
     parser.add_argument("path", metavar="PATH", help="file, folder or URL (s3://bucket/model)")
     add_algorithm(parser)
     add_format(parser, "sha256sums", "croissant")
+    add_cache(parser)
     parser.add_argument(
-        "--cache",
-        metavar="F",
-        help="remember digests in F, and do not read files again that have not changed since",
+        "--out", type=Path, metavar="F", help="output file; default standard output"
     )
-    parser.add_argument("--out", type=Path, metavar="F", help="write there instead of printing")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Hash and print."""
-    with byte_progress("hashing") as progress:
+    """Compute the digest and print it."""
+    with progress("hashing", unit="bytes") as bar:
         manifest = hash_path(
-            options.path, algorithm=options.algorithm, cache=options.cache, progress=progress
+            options.path, algorithm=options.algorithm, cache=options.cache, progress=bar
         )
     text = _render(manifest, options.format)
     if options.out is None:

@@ -1,4 +1,4 @@
-"""`mlsecops keygen`: make a signing key."""
+"""Command `mlsecops keygen`: key type and password → KEY.pem and KEY.pub.pem."""
 
 from __future__ import annotations
 
@@ -12,31 +12,26 @@ from mlsecops._files import write_atomically
 from mlsecops.errors import UsageError
 from mlsecops.signing.keys import Signer
 
-EXAMPLE = "example: mlsecops keygen --type p256 --out release.pem --password-env RELEASE_PASSWORD"
+EXAMPLE = "mlsecops keygen --type p256 --out release.pem --password-env RELEASE_PASSWORD"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.epilog = EXAMPLE
     parser.add_argument(
         "--type", choices=("p256", "p384", "p521", "ed25519", "rsa"), default="p256",
-        help="kind of key; default p256",
+        help="key type",
     )  # fmt: skip
     parser.add_argument(
         "--out", type=Path, required=True, metavar="KEY.pem",
-        help="private key to write; the public one goes to KEY.pub.pem beside it",
+        help="private key to write; the public key is written to KEY.pub.pem in the same folder",
     )  # fmt: skip
-    parser.add_argument(
-        "--password-env", metavar="NAME", help="environment variable that holds its password"
-    )
-    parser.add_argument(
-        "--ask-password", action="store_true", help="ask for its password on the terminal"
-    )
+    add_password(parser)
+    parser.add_argument("--ask-password", action="store_true", help="prompt for the key's password")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write KEY.pem (mode 0600) and KEY.pub.pem, never over an existing key."""
-    public_path = public_beside(options.out)
+    """Write KEY.pem (mode 0600) and KEY.pub.pem; existing keys are never overwritten."""
+    public_path = public_path_of(options.out)
     for path in (options.out, public_path):
         if path.exists():
             raise UsageError(f"{path} exists: a key is never overwritten; choose another name")
@@ -50,26 +45,26 @@ def run(options: argparse.Namespace) -> int:
 
 
 def new_password(options: argparse.Namespace) -> str | None:
-    """The password that a new key gets, or None.
+    """The password of a new key, or None.
 
     Raises:
-        UsageError: Both ways are named, the variable is empty, or the answers differ.
+        UsageError: Both options are given, the variable is empty, or the two entries differ.
     """
     if not options.ask_password:
         return password_from(options.password_env)
     if options.password_env is not None:
-        raise UsageError("name --password-env or --ask-password, not both")
+        raise UsageError("expected --password-env or --ask-password, got both")
     password = ask_password(options.out)
     if not password or getpass.getpass("The same again: ") != password:
-        raise UsageError("the passwords differ or are empty: no key was made; try again")
+        raise UsageError("the passwords differ or are empty: no key was created; try again")
     return password
 
 
 def ask_password(key: Path) -> str:
-    """Ask for a key's password on the terminal.
+    """Prompt for the password of a key on the terminal.
 
     Raises:
-        UsageError: There is no terminal.
+        UsageError: Standard input is no terminal.
     """
     if not sys.stdin.isatty():
         raise UsageError(
@@ -78,20 +73,32 @@ def ask_password(key: Path) -> str:
     return getpass.getpass(f"Password of {key}: ")
 
 
-def public_beside(private: Path) -> Path:
-    """Where the public key of a private key file lies: `KEY.pub.pem` beside `KEY.pem`."""
+def public_path_of(private: Path) -> Path:
+    """Path of the public key that belongs to a private key file.
+
+    Example:
+        >>> public_path_of(Path("release.pem")).name
+        'release.pub.pem'
+    """
     return private.with_name(f"{private.name.removesuffix('.pem')}.pub.pem")
 
 
+def add_password(parser: argparse.ArgumentParser) -> None:
+    """Declare the environment variable of a key's password."""
+    parser.add_argument(
+        "--password-env", metavar="NAME", help="environment variable with the key's password"
+    )
+
+
 def password_from(variable: str | None) -> str | None:
-    """Password in a named environment variable.
+    """The password in an environment variable, or None when no variable is named.
 
     Raises:
-        UsageError: The variable is not set, or empty.
+        UsageError: The variable is unset or empty.
     """
     if variable is None:
         return None
     password = os.environ.get(variable)
     if not password:
-        raise UsageError(f"environment variable {variable} is not set: expected the password in it")
+        raise UsageError(f"environment variable {variable}: expected a password, got nothing")
     return password

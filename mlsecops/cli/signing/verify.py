@@ -1,4 +1,4 @@
-"""`mlsecops verify`: verify a model's signature and every file."""
+"""Command `mlsecops verify`: model, bundle and trust policy → Verified, or a refusal."""
 
 from __future__ import annotations
 
@@ -6,67 +6,87 @@ import argparse
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mlsecops.cli.options import add_format
+from mlsecops.cli.options import add_cache, add_format
 from mlsecops.cli.terminal import plural, show_json
 from mlsecops.errors import UsageError
 from mlsecops.signing.policy import TrustPolicy
 from mlsecops.signing.verification import verify
 from mlsecops.signing.verified import Verified
 
-EXAMPLE = "example: mlsecops verify model/ --key release.pub.pem"
+EXAMPLE = "mlsecops verify model/ --key release.pub.pem"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.epilog = EXAMPLE
     parser.add_argument("path", metavar="PATH", help="model folder or file")
-    parser.add_argument("--bundle", type=Path, metavar="F", help="default DIR/model.sig")
     add_trust(parser)
+    add_bundle(parser)
     parser.add_argument(
         "--ignore-unsigned", action="store_true", help="report unsigned files, do not refuse them"
     )
     parser.add_argument(
-        "--legacy", action="store_true", help="accept bundles of the format's first release (v0.2)"
+        "--legacy", action="store_true", help="accept bundles of the first format version (0.2.0)"
     )
     parser.add_argument(
-        "--at", type=moment, metavar="TIME", help="verify as of then (ISO 8601; UTC by default)"
+        "--at", type=moment, metavar="TIME", help="time of verification, ISO 8601; default now"
     )
-    parser.add_argument("--cache", type=Path, metavar="F", help="digests of unchanged files")
+    add_cache(parser)
     add_format(parser)
 
 
 def moment(text: str) -> datetime:
-    """A time with a timezone; UTC where none is named."""
+    """A time with a time zone, UTC where the text names none.
+
+    Example:
+        >>> moment("2026-01-02").isoformat()
+        '2026-01-02T00:00:00+00:00'
+    """
     value = datetime.fromisoformat(text)
     return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
-    """Declare whom to trust."""
+    """Declare the trusted keys, authorities or policy."""
     group = parser.add_argument_group("trust")
     group.add_argument(
         "--key", nargs="+", action="extend", default=[], metavar="PUB", help="trusted public keys"
     )
     group.add_argument(
-        "--root", nargs="+", action="extend", default=[], metavar="CA", help="trusted authorities"
+        "--root",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="CA",
+        help="trusted certificate authorities",
     )
     group.add_argument("--policy", type=Path, metavar="TOML", help="trust policy file")
-    group.add_argument("--threshold", type=int, metavar="N", help="how many must have signed")
+    group.add_argument(
+        "--threshold", type=int, metavar="N", help="number of signers required; default 1"
+    )
+
+
+def add_bundle(parser: argparse.ArgumentParser) -> None:
+    """Declare where the signature bundle is."""
+    parser.add_argument(
+        "--bundle", type=Path, metavar="F", help="signature bundle; default DIR/model.sig"
+    )
 
 
 def trust_from(options: argparse.Namespace) -> TrustPolicy:
-    """The policy that the options describe.
+    """The trust policy of the options.
 
     Raises:
-        UsageError: They name nobody, or both a policy and keys.
+        UsageError: They name nobody, or both a policy file and keys.
     """
     named = bool(options.key or options.root) or options.threshold is not None
     if options.policy is not None:
         if named:
-            raise UsageError("--policy stands alone: put keys, roots and threshold into its file")
+            raise UsageError(
+                "--policy: expected no --key, --root or --threshold; put them into the policy file"
+            )
         return TrustPolicy.load(options.policy)
     if not (options.key or options.root):
-        raise UsageError("whom to trust? name --key PUB, --root CA or --policy trust.toml")
+        raise UsageError("trust: expected --key PUB, --root CA or --policy trust.toml, got none")
     return TrustPolicy(
         keys=[Path(key) for key in options.key],
         roots=[Path(root) for root in options.root],
@@ -75,7 +95,7 @@ def trust_from(options: argparse.Namespace) -> TrustPolicy:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Verify and say what holds."""
+    """Verify the model and print what was verified."""
     verified = verify(
         options.path,
         options.bundle,
@@ -97,7 +117,7 @@ def _text(verified: Verified) -> str:
     files = plural(len(verified.manifest), "file")
     lines = [
         f"verified {verified.name}{version}: {verified.digest} ({files})",
-        *(["  by a detached RSA-PSS signature, which names no model"] if verified.detached else []),
+        *(["  detached RSA-PSS signature, which names no model"] if verified.detached else []),
         *(f"  signer {signer}" for signer in verified.signers),
         *(f"  statement {statement.predicate_type}" for statement in verified.statements),
         *(f"  not covered by the signature: {name}" for name in verified.ignored),

@@ -1,4 +1,4 @@
-"""`mlsecops attack`: measure a model's adversarial robustness and gate on it."""
+"""Command `mlsecops attack`: model, data and attacks → RobustnessReport → Gate → exit status."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlsecops._addresses import public_address
 from mlsecops.adapters.endpoint import Scores
 from mlsecops.cli.inputs import read_json, write_files
 from mlsecops.cli.models import add_model_options, load_model, require_callable
-from mlsecops.cli.options import Once, add_format, seed
+from mlsecops.cli.options import Once, add_format, pair, seed
 from mlsecops.cli.samples import read_samples
 from mlsecops.cli.terminal import print_findings, progress, show, show_json
 from mlsecops.errors import UsageError
@@ -40,87 +40,97 @@ if TYPE_CHECKING:
     from mlsecops.provenance import Digest
 
 EXAMPLE = (
-    "example: mlsecops attack --model model/ --data test.npz --key release.pub.pem "
+    "mlsecops attack --model model/ --data test.npz --key release.pub.pem "
     "--arch nets:build --attack fgsm,pgd --eps 0.1 --min-accuracy 0.70"
 )
 _EFFORT: Final = {"quick": (10, 1), "standard": (40, 1), "nightly": (100, 5)}
-"""PGD's steps and restarts in each profile."""
+"""Profile → steps and restarts of PGD; chosen, as in `mlsecops.robustness.suite`."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.epilog = EXAMPLE
-    where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--model", type=Path, metavar="M", help="folder or file")
-    where.add_argument(
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument("--model", type=Path, metavar="M", help="model folder or file")
+    target.add_argument(
         "--endpoint", metavar="URL",
-        help="served model, attacked by its answers (--attack square,hopskipjump)",
+        help="served model, attacked through its answers (--attack square,hopskipjump)",
     )  # fmt: skip
     parser.add_argument(
-        "--data", type=Path, required=True, metavar="D.npz", help="holds arrays x and y"
+        "--data", type=Path, required=True, metavar="D.npz", help="file with arrays x and y"
     )
     parser.add_argument(
         "--attack", action=Once, metavar="NAMES",
-        help="attacks to run, such as fgsm,pgd; default the profile's",
+        help="attacks separated by commas, such as fgsm,pgd; default those of the profile",
     )  # fmt: skip
     parser.add_argument(
         "--eps", type=float, required=True, help="radius of the ball, in units of the input"
     )
     parser.add_argument(
-        "--profile", choices=("quick", "standard", "nightly"), default="standard",
-        help="which attacks, and how much effort each makes; default standard",
-    )  # fmt: skip
-    parser.add_argument("--steps", type=int, metavar="N", help="gradient steps; default: profile's")
+        "--profile", choices=tuple(_EFFORT), default="standard", help="attacks and their effort"
+    )
     parser.add_argument(
-        "--queries", type=int, metavar="N", help="questions per sample of square and hopskipjump"
+        "--steps", type=int, metavar="N", help="gradient steps; default those of the profile"
+    )
+    parser.add_argument(
+        "--queries", type=int, metavar="N", help="queries per sample of square and hopskipjump"
     )
     parser.add_argument(
         "--bounds", type=float, nargs=2, default=(0.0, 1.0), metavar=("LOW", "HIGH"),
-        help="smallest and largest value of an input",
+        help="smallest and largest input value",
     )  # fmt: skip
     add_endpoint_options(parser)
     add_gate_options(parser)
     parser.add_argument(
         "--out", type=Path, metavar="DIR",
-        help="also write robustness.json, .html, classes.svg and, to be signed, attestation.json",
+        help="folder for robustness.json, robustness.html, classes.svg and attestation.json",
     )  # fmt: skip
-    parser.add_argument("--seed", type=seed, default=0, help="makes the attacks repeatable")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of the random numbers")
     add_format(parser, "sarif", "junit")
     add_model_options(parser)
 
 
 def add_endpoint_options(parser: argparse.ArgumentParser) -> None:
-    """Declare how a served model is asked."""
+    """Declare the queries to a served model."""
     served = parser.add_argument_group("endpoint")
     served.add_argument(
-        "--scores", choices=get_args(Scores), default="probabilities", help="what it answers"
+        "--scores", choices=get_args(Scores), default="probabilities", help="form of its answers"
     )
-    served.add_argument("--classes", type=int, metavar="K", help="number of classes, for labels")
-    served.add_argument("--rate", type=float, metavar="R", help="most requests a second")
+    served.add_argument(
+        "--classes", type=int, metavar="K", help="number of classes, for --scores labels"
+    )
+    served.add_argument(
+        "--rate", type=float, metavar="R", help="highest rate, in requests per second"
+    )
     served.add_argument(
         "--max-requests", type=int, default=10_000, metavar="N",
-        help="requests in all, over every run with the same journal; default 10000",
+        help="total number of requests, over every run with the same journal",
     )  # fmt: skip
     served.add_argument(
-        "--journal", type=Path, metavar="F", help="keeps paid answers; named again, it resumes"
+        "--journal",
+        type=Path,
+        metavar="F",
+        help="file of answers; with the same file a run resumes",
     )
     served.add_argument(
-        "--header-env", action="append", default=[], type=_header, metavar="HEADER=VARIABLE",
+        "--header-env", action="append", default=[], type=pair("HEADER=VARIABLE", str),
+        metavar="HEADER=VARIABLE",
         help="header whose value is in an environment variable, such as authorization=TOKEN",
     )  # fmt: skip
 
 
 def add_gate_options(parser: argparse.ArgumentParser) -> None:
-    """Declare what the figures are judged by."""
+    """Declare the thresholds of the gate."""
     gate = parser.add_argument_group("gate")
     gate.add_argument(
         "--min-accuracy", type=float, metavar="SHARE",
-        help="floor under the worst case of all attacks, such as 0.70",
+        help="lowest accuracy under the worst case of all attacks, 0 to 1, such as 0.70",
     )  # fmt: skip
-    gate.add_argument("--min-clean", type=float, metavar="SHARE", help="floor without an attack")
     gate.add_argument(
-        "--floor", type=_floor, action="append", default=[], metavar="ATTACK=SHARE",
-        help="floor under one attack; may be repeated",
+        "--min-clean", type=float, metavar="SHARE", help="lowest accuracy without an attack, 0 to 1"
+    )
+    gate.add_argument(
+        "--floor", type=pair("ATTACK=SHARE, such as pgd=0.6", float), action="append", default=[],
+        metavar="ATTACK=SHARE", help="lowest accuracy under one attack; may be repeated",
     )  # fmt: skip
     gate.add_argument(
         "--earlier", type=Path, metavar="F",
@@ -128,12 +138,12 @@ def add_gate_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     gate.add_argument(
         "--max-drop", type=float, default=0.02, metavar="SHARE",
-        help="how far a figure may fall below --earlier's; default 0.02",
+        help="largest drop of an accuracy below that of --earlier, 0 to 1",
     )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
-    """Attack the model, judge it when a floor is given, and print the figures."""
+    """Attack the model, apply the gate if one is given, and print the figures."""
     attacks = chosen_attacks(options)
     gate = chosen_gate(options)
     x, y = read_samples(options.data)
@@ -159,10 +169,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def chosen_model(options: argparse.Namespace) -> tuple[Adapter, Digest | None]:
-    """The model to attack, and its digest where that can be known.
+    """The model to attack, and its digest where it is known.
 
     Raises:
-        UsageError: The endpoint cannot be asked, or the file holds no model.
+        UsageError: The endpoint's options are wrong, or the file holds no model.
         MLSecOpsError: As `SecureLoader.load`.
     """
     if options.endpoint is None:
@@ -171,7 +181,7 @@ def chosen_model(options: argparse.Namespace) -> tuple[Adapter, Digest | None]:
     headers = {}
     for header, variable in options.header_env:
         if variable not in os.environ:
-            raise UsageError(f"--header-env {header}={variable}: {variable} is not set")
+            raise UsageError(f"--header-env {header}={variable}: expected {variable} to be set")
         headers[header] = os.environ[variable]
     endpoint = Endpoint(
         options.endpoint,
@@ -185,18 +195,11 @@ def chosen_model(options: argparse.Namespace) -> tuple[Adapter, Digest | None]:
     return endpoint, None
 
 
-def _header(text: str) -> tuple[str, str]:
-    header, equals, variable = text.partition("=")
-    if not (header and equals and variable):
-        raise argparse.ArgumentTypeError(f"expected HEADER=VARIABLE, got {text!r}")
-    return header, variable
-
-
 def chosen_attacks(options: argparse.Namespace) -> list[Attack]:
-    """The attacks that were named, or the profile's, with the steps that were asked for.
+    """The named attacks, or those of the profile, with the given steps and queries.
 
     Raises:
-        UsageError: There is no such attack, or a figure is out of range.
+        UsageError: An attack is unknown, or a parameter is out of range.
     """
     profile = suite(options.profile, eps=options.eps)
     if options.attack is None:
@@ -210,7 +213,7 @@ def chosen_attacks(options: argparse.Namespace) -> list[Attack]:
 
 
 def _named(options: argparse.Namespace) -> list[Attack]:
-    """Attacks that can be asked for in every profile."""
+    """Attacks that can be named in every profile."""
     steps, restarts = _EFFORT[options.profile]
     return [
         FGSM(options.eps),
@@ -225,7 +228,7 @@ def _named(options: argparse.Namespace) -> list[Attack]:
 
 
 def _blind(options: argparse.Namespace) -> Attack:
-    """What a model without gradients is attacked by when nothing was named."""
+    """Default attack on a model without gradients."""
     return (HopSkipJump if options.scores == "labels" else Square)(options.eps)
 
 
@@ -240,10 +243,10 @@ def _with_effort(attack: Attack, options: argparse.Namespace) -> Attack:
 
 
 def chosen_gate(options: argparse.Namespace) -> Gate | None:
-    """The gate that the options describe; None when no floor was given.
+    """The gate of the options, or None when no threshold is given.
 
     Raises:
-        UsageError: A floor is no share, or the earlier report cannot be read.
+        UsageError: A threshold is not in [0, 1], or the earlier report cannot be read.
     """
     floors = (options.min_accuracy, options.min_clean, options.earlier)
     if all(floor is None for floor in floors) and not options.floor:
@@ -258,20 +261,10 @@ def chosen_gate(options: argparse.Namespace) -> Gate | None:
     )
 
 
-def _floor(text: str) -> tuple[str, float]:
-    name, equals, share = text.partition("=")
-    try:
-        if name and equals:
-            return name, float(share)
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(f"expected ATTACK=SHARE, such as pgd=0.6, got {text!r}")
-
-
 def _write(
     options: argparse.Namespace, report: RobustnessReport, judgement: Judgement | None, y: Any
 ) -> None:
-    from mlsecops.reports import class_picture, robustness_page  # noqa: PLC0415 - only --out needs them
+    from mlsecops.reports import class_picture, robustness_page  # noqa: PLC0415 - needed for --out only
 
     verdict = None if judgement is None else judgement.verdict
     figures = report.to_dict(verdict=verdict)
@@ -285,9 +278,7 @@ def _write(
 
 
 def _print(
-    options: argparse.Namespace,
-    report: RobustnessReport,
-    judgement: Judgement | None,
+    options: argparse.Namespace, report: RobustnessReport, judgement: Judgement | None
 ) -> None:
     verdict = None if judgement is None else judgement.verdict
     if options.format == "json":
@@ -296,20 +287,17 @@ def _print(
         show(f"{_target(options)} {report.model_digest or 'of unknown digest'}")
         show(_text(report, judgement))
     else:
-        from mlsecops.reports import judgement_findings  # noqa: PLC0415 - only these need it
+        from mlsecops.reports import judgement_findings  # noqa: PLC0415 - needed for these only
 
-        artifact = _target(options)
-        held = options.format == "junit"  # a floor that holds is a passed test, and no code finding
-        found = (
-            []
-            if judgement is None
-            else judgement_findings(judgement, artifact=artifact, readings=held)
-        )
-        print_findings(found, options.format, checked=[artifact])
+        artifact, findings = _target(options), []
+        if judgement is not None:
+            passed = options.format == "junit"  # JUnit lists passed tests, SARIF only findings
+            findings = judgement_findings(judgement, artifact=artifact, readings=passed)
+        print_findings(findings, options.format, checked=[artifact])
 
 
 def _target(options: argparse.Namespace) -> str:
-    """What was attacked; an address without what may be secret in it."""
+    """Name of the attacked model; an address without its secrets."""
     return str(options.model) if options.endpoint is None else public_address(options.endpoint)
 
 
@@ -323,7 +311,7 @@ def _text(report: RobustnessReport, judgement: Judgement | None) -> str:
     lines.append(f"self-checks: {passed} of {len(report.checks)} passed")
     lines += [f"  failed {check.name}: {check.reason}" for check in failed]
     if judgement is None:
-        return "\n".join([*lines, "not judged: no floor was given"])
+        return "\n".join([*lines, "gate: none, since no threshold was given"])
     lines.append(f"gate: {judgement.verdict}")
     return "\n".join([*lines, *(f"  {reason}" for reason in judgement.reasons)])
 

@@ -1,4 +1,4 @@
-"""`mlsecops fuzz`: attack a language model's endpoint and gate on what succeeds."""
+"""Command `mlsecops fuzz`: endpoint and seed → Campaign → FuzzGate → exit status."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from mlsecops._json import parse_object
 from mlsecops.cli.inputs import read_text
 from mlsecops.cli.options import Once, add_format, seed
 from mlsecops.cli.terminal import print_findings, progress, show, show_json
@@ -27,37 +28,38 @@ from mlsecops.llm import (
 from mlsecops.llm.redteam.campaign import ATTEMPTS, CONCURRENCY
 
 EXAMPLE = (
-    "example: mlsecops fuzz https://models.example/v1 --model small --seed 7 --out run.jsonl "
+    "mlsecops fuzz https://models.example/v1 --model small --seed 7 --out run.jsonl "
     "--api-key-env MODELS_KEY"
 )
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.epilog = EXAMPLE
     parser.add_argument(
         "url", metavar="URL",
-        help="of chat completions in OpenAI's form, or what stands before /chat/completions",
+        help="address of chat completions in OpenAI's form, with or without /chat/completions",
     )  # fmt: skip
-    parser.add_argument("--model", required=True, metavar="M", help="what the server calls it")
     parser.add_argument(
-        "--seed", type=seed, default=0, metavar="N", help="the same seed makes the same attempts"
+        "--model", required=True, metavar="M", help="name of the model on the server"
+    )
+    parser.add_argument(
+        "--seed", type=seed, default=0, metavar="N", help="seed that determines the attempts"
     )
     parser.add_argument(
         "--attempts", type=int, default=ATTEMPTS, metavar="N",
-        help=f"how many, the benign ones among them; default {ATTEMPTS}",
+        help="number of attempts, including benign questions",
     )  # fmt: skip
     parser.add_argument(
         "--classes", action=Once, metavar="NAMES",
-        help="classes of attempts, such as encoding,many-shot,benign; default all",
+        help="classes separated by commas, such as encoding,many-shot,benign; default all",
     )  # fmt: skip
     parser.add_argument(
         "--out", type=Path, metavar="F.jsonl",
-        help="keeps finished attempts; named again, it resumes",
+        help="file of finished attempts; with the same file a run resumes",
     )  # fmt: skip
     parser.add_argument(
         "--dry-run", action="store_true",
-        help="list the attempts, a JSON line each; send nothing and write nothing",
+        help="print the attempts as JSON lines; send and write nothing",
     )  # fmt: skip
     add_request_options(parser)
     add_gate_options(parser)
@@ -65,32 +67,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def add_request_options(parser: argparse.ArgumentParser) -> None:
-    """Declare how the model is asked, and how often."""
+    """Declare the requests to the model and their limits."""
     asking = parser.add_argument_group("requests")
     asking.add_argument(
         "--api-key-env", metavar="NAME", help="environment variable that holds the bearer token"
     )
     asking.add_argument(
         "--concurrency", type=int, default=CONCURRENCY, metavar="N",
-        help=f"questions at once; default {CONCURRENCY}",
+        help="number of concurrent requests",
     )  # fmt: skip
     asking.add_argument(
-        "--timeout", type=float, default=60.0, metavar="S", help="seconds for an answer; default 60"
+        "--timeout", type=float, default=60.0, metavar="S", help="time for an answer, in seconds"
     )
     asking.add_argument(
-        "--answer-tokens", type=int, default=512, metavar="N",
-        help="most tokens of an answer; default 512",
-    )  # fmt: skip
+        "--answer-tokens", type=int, default=512, metavar="N", help="most tokens of an answer"
+    )
     asking.add_argument(
         "--body", type=_members, metavar="JSON",
-        help='further members of each request, such as {"temperature": 1}; null leaves one out',
+        help='additional members of each request, such as {"temperature": 1}; null removes one',
     )  # fmt: skip
-    asking.add_argument("--max-requests", type=int, metavar="N", help="requests in all")
-    asking.add_argument("--max-tokens", type=int, metavar="N", help="tokens in all")
-    asking.add_argument("--max-cost", type=float, metavar="C", help="cost in all; needs a price")
+    asking.add_argument("--max-requests", type=int, metavar="N", help="total number of requests")
+    asking.add_argument("--max-tokens", type=int, metavar="N", help="total number of tokens")
+    asking.add_argument("--max-cost", type=float, metavar="C", help="total cost; needs --price")
     asking.add_argument(
         "--price", type=float, nargs=2, default=(0.0, 0.0), metavar=("PROMPT", "ANSWER"),
-        help="of a million tokens of prompts, and of answers",
+        help="cost of a million prompt tokens and of a million answer tokens",
     )  # fmt: skip
     asking.add_argument(
         "--unsafe-plain-http", action="store_true",
@@ -99,25 +100,25 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_gate_options(parser: argparse.ArgumentParser) -> None:
-    """Declare what the outcomes are judged by."""
+    """Declare the thresholds of the gate."""
     gate = parser.add_argument_group("gate")
     gate.add_argument(
         "--max-success", type=float, metavar="SHARE",
-        help="most share of a class that may succeed, held by the interval's bound; default none "
-        "at all, unless there is a baseline",
+        help="highest upper bound of the success rate of a class, 0 to 1; default no success, "
+        "unless there is a baseline",
     )  # fmt: skip
     gate.add_argument(
         "--min-usefulness", type=float, metavar="SHARE",
-        help="least share of benign questions to be answered",
+        help="lowest share of benign questions answered, 0 to 1",
     )  # fmt: skip
     gate.add_argument(
         "--baseline", type=Path, metavar="F",
-        help="earlier report in JSON, or its --out: no class may be worse than there",
+        help="earlier JSON report, or its --out; no class may be worse than in it",
     )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
-    """Ask, judge, and print the outcomes."""
+    """Run the campaign, apply the gate, and print the outcomes."""
     families = None if options.classes is None else options.classes.split(",")
     if options.dry_run:
         drawn = draw_attempts(options.attempts, seed=options.seed, families=families)
@@ -165,20 +166,13 @@ def _key(options: argparse.Namespace) -> str | None:
     key = os.environ.get(options.api_key_env, "").strip()
     if not key or not key.isascii() or not key.isprintable():
         raise UsageError(
-            f"--api-key-env {options.api_key_env}: expected the variable to hold a key in "
-            "printable ASCII"
+            f"--api-key-env {options.api_key_env}: expected it to hold a key in printable ASCII"
         )
     return key
 
 
 def _members(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f"expected a JSON object, got {text!r}")
-    return value
+    return parse_object(text, what=repr(text), error=argparse.ArgumentTypeError)
 
 
 def _gate(options: argparse.Namespace) -> FuzzGate:
@@ -208,8 +202,8 @@ def _print(campaign: Campaign, judgement: FuzzJudgement, options: argparse.Names
         show(f"{campaign.target}, model {options.model}")
         show(_text(campaign, judgement))
     else:
-        held = options.format == "junit"  # a class that holds is a passed test, and no code finding
-        found = judgement.findings(artifact=campaign.target, held=held)
+        passed = options.format == "junit"  # JUnit lists passed tests, SARIF only findings
+        found = judgement.findings(artifact=campaign.target, held=passed)
         print_findings(found, options.format, checked=[campaign.target])
 
 

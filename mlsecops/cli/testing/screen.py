@@ -1,4 +1,4 @@
-"""`mlsecops screen`: look for poisoned or anomalous samples in training data."""
+"""Command `mlsecops screen`: training data → PoisoningReport → suspects and exit status."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mlsecops.cli.options import add_format, seed
 from mlsecops.cli.samples import open_samples
-from mlsecops.cli.signing.keygen import ask_password, password_from
+from mlsecops.cli.signing.keygen import add_password, ask_password, password_from
 from mlsecops.cli.signing.verify import add_trust, trust_from
 from mlsecops.cli.terminal import note, plural, print_findings, show, show_json
 from mlsecops.errors import UsageError
@@ -19,32 +19,32 @@ from mlsecops.poisoning.image_layout import image_axes
 from mlsecops.provenance import hash_path
 from mlsecops.signing import Signer, bundle_path, sign, verify
 
-EXAMPLE = "example: mlsecops screen train.npz --format json"
-SHOWN = 20
+EXAMPLE = "mlsecops screen train.npz --format json"
+SHOWN = 20  # suspects; chosen: a list that fits one screen
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.epilog = EXAMPLE
-    parser.add_argument("data", type=Path, metavar="DATA.npz", help="holds arrays x and y")
+    parser.add_argument("data", type=Path, metavar="DATA.npz", help="file with x and y")
     parser.add_argument(
-        "--baseline",
-        type=Path,
-        metavar="TRUSTED.npz",
-        help="hold the data against the baseline that was signed with this data",
-    )
+        "--baseline", type=Path, metavar="TRUSTED.npz",
+        help="data set whose signed baseline the data is compared with",
+    )  # fmt: skip
     add_trust(parser)
     parser.add_argument(
-        "--sign", type=Path, metavar="KEY", help="sign the data and its baseline, if it passes"
+        "--sign",
+        type=Path,
+        metavar="KEY",
+        help="private key; signs data that passes with a baseline",
     )
-    parser.add_argument("--password-env", metavar="NAME", help="variable with the key's password")
-    parser.add_argument("--pictures", type=Path, metavar="DIR", help="draw each trigger there")
-    parser.add_argument("--seed", type=seed, default=0, help="makes the folds repeatable")
+    add_password(parser)
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="folder for trigger images")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of the folds")
     add_format(parser, "sarif", "junit")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Screen and print the suspects, the strongest first."""
+    """Screen the data and print the suspects, highest score first."""
     trusted = None
     if options.baseline is not None:
         trusted = verify(options.baseline, policy=trust_from(options))
@@ -62,14 +62,14 @@ def run(options: argparse.Namespace) -> int:
         print_findings(findings, options.format, checked=[artifact])
     refused = any(finding.severity >= Severity.HIGH for finding in report.findings)
     if options.sign is not None and refused:
-        note(f"{options.data} was not signed: what was found is too severe")
+        note(f"{options.data} was not signed: a finding is of high severity")
     elif options.sign is not None:
         _sign(options, report)
     return int(refused)
 
 
 def _sign(options: argparse.Namespace, report: PoisoningReport) -> None:
-    """Put the baseline into a signature of the data, beside the data."""
+    """Sign the data together with its baseline."""
     variable = options.password_env
     ask = partial(ask_password, options.sign)
     signer = Signer.from_pem(options.sign, ask if variable is None else password_from(variable))
@@ -80,7 +80,7 @@ def _sign(options: argparse.Namespace, report: PoisoningReport) -> None:
 
 
 def _draw(folder: Path, report: PoisoningReport) -> None:
-    """One picture for each trigger, if the inputs are images."""
+    """Draw each trigger, if the inputs are images."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for trigger in report.triggers:
@@ -100,6 +100,6 @@ def _text(path: Path, report: PoisoningReport) -> str:
     if len(found) > SHOWN:
         lines.append(f"  and {len(found) - SHOWN} more; --format json lists them all")
     lines += [f"{each.severity.label} {each.rule}: {each.message}" for each in report.findings]
-    lines += [f"not looked for: {name} ({why})" for name, why in report.skipped.items()]
-    lines.append("Screening points at rows to look at; it never proves that data is clean.")
+    lines += [f"not checked: {name} ({why})" for name, why in report.skipped.items()]
+    lines.append("Screening suggests rows to inspect; it never proves that data is clean.")
     return "\n".join(lines)
