@@ -1,33 +1,35 @@
-"""Whether what was measured is good enough: pass, fail, or not settled."""
+"""Robustness gate: floors under the accuracy of a model, judged on confidence bounds.
+
+RobustnessReport → Gate → Reading for each figure, and doubts about the measurement → Judgement
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
+from mlsecops._gates import BaseJudgement, Verdict, at_least, worst
 from mlsecops._intervals import Interval
-from mlsecops.errors import GateFailed, GateInconclusive, UsageError
+from mlsecops.errors import UsageError
 from mlsecops.robustness.evaluation.comparison import changes, incomparable
 
 if TYPE_CHECKING:
     from mlsecops.robustness.evaluation.comparison import Change
     from mlsecops.robustness.report import Figure, RobustnessReport
 
-__all__ = ["Gate", "GateVerdict", "Judgement", "Reading"]
-
-GateVerdict: TypeAlias = Literal["pass", "fail", "inconclusive"]
+__all__ = ["Gate", "Judgement", "GateReading"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """One figure held against its floor.
+class GateReading:
+    """One figure compared with its floor.
 
     Attributes:
         figure: Which figure, named with the attack behind it.
-        accuracy: What was observed: an accuracy, or how much one changed.
+        accuracy: Observed value: an accuracy, or the change of one, a share.
         interval: Its one-sided 95 % bounds.
-        floor: What was asked for.
+        floor: Lowest accepted value.
         verdict: `"pass"` if even the lower bound reaches the floor, `"fail"` if even the upper
             bound does not, else `"inconclusive"`.
     """
@@ -36,7 +38,7 @@ class Reading:
     accuracy: float
     interval: Interval
     floor: float
-    verdict: GateVerdict
+    verdict: Verdict
 
     def __str__(self) -> str:
         low, high = self.interval
@@ -45,37 +47,20 @@ class Reading:
             f"against a floor of {self.floor:.3f}: {self.verdict}"
         )
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
-    """A Gate's answer.
-
-    Attributes:
-        verdict: `"pass"`, `"fail"` or `"inconclusive"`.
-        readings: Each figure against its floor.
-        reasons: What stands in the way of a pass; empty for a pass.
-    """
-
-    verdict: GateVerdict
-    readings: tuple[Reading, ...]
-    reasons: tuple[str, ...]
-
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
+            "figure": self.figure,
+            "accuracy": self.accuracy,
+            "interval": list(self.interval),
+            "floor": self.floor,
             "verdict": self.verdict,
-            "reasons": list(self.reasons),
-            "readings": [
-                {
-                    "figure": r.figure,
-                    "accuracy": r.accuracy,
-                    "interval": list(r.interval),
-                    "floor": r.floor,
-                    "verdict": r.verdict,
-                }
-                for r in self.readings
-            ],
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement(BaseJudgement[GateReading]):
+    """The answer of a Gate: its verdict, each figure's reading, and the reasons."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,12 +68,16 @@ class Gate:
     """Floors that a model must hold, judged on the interval and not on the observed share.
 
     Attributes:
-        min_accuracy: Floor under the worst case over all attacks that ran.
-        min_clean: Floor on the clean inputs, or None.
+        min_accuracy: Floor under the worst case over all attacks that ran, a share in [0, 1].
+        min_clean: Floor under the accuracy on clean inputs, a share in [0, 1], or None.
         per_attack: Floors by attack name; an attack that did not run is inconclusive.
         earlier: Report of the model that this one replaces, on the same samples with the same
             attacks; what cannot be compared is inconclusive.
         max_drop: How far any figure may fall below the earlier report's, a share in [0, 1].
+
+    Example:
+        >>> Gate(min_accuracy=0.7).min_clean is None
+        True
     """
 
     min_accuracy: float
@@ -105,44 +94,39 @@ class Gate:
                 raise UsageError(f"a gate's floor is a share in [0, 1], got {floor}")
 
     def judge(self, report: RobustnessReport) -> Judgement:
-        """Hold a report against the floors.
+        """Compare a report with the floors.
 
-        A figure whose upper bound is below its floor fails whatever the checks say: they only
-        speak of accuracies that may be too high.
+        A figure whose upper bound is below its floor fails whatever the self-checks say: they
+        only warn of accuracies that are too high.
         """
         readings = self._readings(report)
         doubts = (*self._unmeasured(report), *_doubts(report))
-        failed = tuple(str(r) for r in readings if r.verdict == "fail")
-        open_ = tuple(str(r) for r in readings if r.verdict == "inconclusive")
-        if failed:
-            return Judgement(verdict="fail", readings=readings, reasons=failed)
-        if open_ or doubts:
-            return Judgement(verdict="inconclusive", readings=readings, reasons=(*open_, *doubts))
-        return Judgement(verdict="pass", readings=readings, reasons=())
+        verdict = worst(each.verdict for each in readings)
+        if verdict == "pass" and doubts:
+            verdict = "inconclusive"
+        reasons = [str(each) for each in readings if each.verdict == verdict != "pass"]
+        if verdict == "inconclusive":
+            reasons += doubts
+        return Judgement(verdict=verdict, readings=readings, reasons=tuple(reasons))
 
     def require(self, report: RobustnessReport) -> Judgement:
-        """Judge, and raise unless the verdict is "pass".
+        """Judge, and raise unless the verdict is `"pass"`.
 
         Raises:
             GateFailed: A figure is below its floor.
             GateInconclusive: The measurement does not settle it.
         """
-        judgement = self.judge(report)
-        if judgement.verdict == "pass":
-            return judgement
-        reasons = "; ".join(judgement.reasons)
-        if judgement.verdict == "fail":
-            raise GateFailed(f"robustness gate failed (n={report.n}): {reasons}")
-        raise GateInconclusive(
-            f"robustness gate inconclusive (n={report.n}): {reasons}; "
-            "measure more samples, or mend what the checks name"
+        return self.judge(report).require(
+            "robustness gate",
+            of=f"n={report.n}",
+            advice="measure more samples, or fix what the checks name",
         )
 
-    def _readings(self, report: RobustnessReport) -> tuple[Reading, ...]:
+    def _readings(self, report: RobustnessReport) -> tuple[GateReading, ...]:
         strongest = report.strongest
         settings = ", ".join(f"{k}={v}" for k, v in strongest.params.items() if k != "norm")
-        worst = f"worst case, most by {strongest.name}({settings})"
-        readings = [_read(worst, report.worst, self.min_accuracy)]
+        worst_case = f"worst case, most by {strongest.name}({settings})"
+        readings = [_read(worst_case, report.worst, self.min_accuracy)]
         if self.min_clean is not None:
             readings.append(_read("clean", report.clean, self.min_clean))
         for name, floor in (self.per_attack or {}).items():
@@ -150,7 +134,7 @@ class Gate:
                 readings.append(_read(name, report.attacks[name], floor))
         return (*readings, *self._changes(report))
 
-    def _changes(self, report: RobustnessReport) -> tuple[Reading, ...]:
+    def _changes(self, report: RobustnessReport) -> tuple[GateReading, ...]:
         if self.earlier is None:
             return ()
         return tuple(_read_change(each, self.max_drop) for each in changes(report, self.earlier))
@@ -164,24 +148,23 @@ class Gate:
         return (*absent, *(() if self.earlier is None else incomparable(report, self.earlier)))
 
 
-def _read(name: str, figure: Figure, floor: float) -> Reading:
+def _read(name: str, figure: Figure, floor: float) -> GateReading:
     return _reading(name, figure.accuracy, figure.interval, floor)
 
 
-def _read_change(change: Change, most: float) -> Reading:
+def _read_change(change: Change, most: float) -> GateReading:
     how = "sample by sample" if change.paired else "unpaired"
     name = f"{change.name}, change since the earlier report ({how})"
     return _reading(name, change.value, change.interval, -most)
 
 
-def _reading(name: str, observed: float, interval: Interval, floor: float) -> Reading:
-    low, high = interval
-    verdict: GateVerdict = "pass" if low >= floor else "fail" if high < floor else "inconclusive"
-    return Reading(figure=name, accuracy=observed, interval=interval, floor=floor, verdict=verdict)
+def _reading(name: str, observed: float, interval: Interval, floor: float) -> GateReading:
+    verdict = at_least(floor, interval)
+    return GateReading(figure=name, accuracy=observed, interval=interval, floor=floor, verdict=verdict)
 
 
 def _doubts(report: RobustnessReport) -> tuple[str, ...]:
-    """Why a high accuracy is not to be believed."""
+    """Reasons not to trust a high accuracy."""
     if not report.checks:
         return ("the self-checks were switched off, so masked gradients would go unseen",)
     return tuple(
