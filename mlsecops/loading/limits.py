@@ -1,27 +1,35 @@
-"""How much of what an artifact declares is believed: sizes and counts, each with its ceiling."""
+"""Resource limits of scanning and loading: sizes, counts, nesting and CPU time."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from mlsecops.errors import LimitExceeded
 
-MIB = 1 << 20
+MIB = 1 << 20  # bytes
+PIECE: Final = 1 << 20  # bytes read or written at a time; chosen: below it calls cost, not copies
+ANY_RATIO: Final = 64 * MIB  # bytes; chosen: zeros shrink 1000:1, so `ratio` counts above this only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Ceilings, checked before the bytes they are about are read.
+    """Limits on what an artifact declares, checked before the bytes are read.
 
     Attributes:
-        file_bytes: Size of one file.
-        header_bytes: A header or configuration (safetensors header, `config.json`, pickle of a
-            torch archive).
+        file_bytes: Bytes of one file.
+        header_bytes: Bytes of a header or configuration (safetensors header, `config.json`,
+            pickle of a torch archive).
         tensors: Number of tensors, arrays or archive entries.
         opcodes: Pickle opcodes in one file.
-        depth: Nesting of a configuration.
-        ratio: Uncompressed bytes for each byte stored.
-        seconds: CPU time for one file, of a library that has a process of its own (HDF5).
+        depth: Nesting levels of a configuration.
+        ratio: Uncompressed bytes for each stored byte.
+        seconds: CPU seconds for one file, of a library in a worker process (HDF5).
+
+    Example:
+        >>> Limits(tensors=1).require("tensors", 2, where="a.npz")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        mlsecops.errors.LimitExceeded: a.npz: tensors is 2: expected at most 1; raise ...
     """
 
     file_bytes: int = 1 << 40
@@ -37,7 +45,7 @@ class Limits:
 
         Args:
             limit: Name of the limit.
-            got: What is declared.
+            got: The declared number.
             where: Place in the artifact.
 
         Raises:
@@ -48,4 +56,22 @@ class Limits:
             raise LimitExceeded(
                 f"{where}: {limit} is {got}: expected at most {most}; "
                 f"raise Limits({limit}=…) if this file is meant to be so large"
+            )
+
+    def require_expansion(self, stored: int, expanded: int, *, where: str) -> None:
+        """Demand that compressed bytes do not expand too far.
+
+        Args:
+            stored: Compressed bytes.
+            expanded: Uncompressed bytes, declared or read so far.
+            where: Place in the artifact.
+
+        Raises:
+            LimitExceeded: They do.
+        """
+        most = min(self.file_bytes, max(self.ratio * stored, ANY_RATIO))
+        if expanded > most:
+            raise LimitExceeded(
+                f"{where}: holds {expanded} bytes in {stored}: expected at most {most}; "
+                "raise Limits(ratio=…) if this file is meant to be so large"
             )

@@ -1,4 +1,7 @@
-"""What a scan concludes; that something was not checked is part of the conclusion."""
+"""Scan results: findings, unchecked parts and external data of one file or folder.
+
+scanner of a format → Examination → Verdict → JSON, or UnsafeContent
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ class ExternalData:
 
     Attributes:
         name: Its name, relative to the model's folder.
-        end: How many bytes it must have at least.
+        end: Bytes that it must have at least.
     """
 
     name: str
@@ -46,14 +49,14 @@ class ExternalData:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examination:
-    """What one format's scanner found.
+    """Result of one format's scanner.
 
     Attributes:
-        findings: In the order they stand in the file.
-        unchecked: What it did not look into.
+        findings: In the order of the file.
+        unchecked: Parts that were not looked into.
         globals: Qualified names that a pickle imports and the allowlist covers.
         external: Other files that loading it reads.
-        exceptions: Names without whose exception something would have been refused.
+        exceptions: Allowed names without which something would have been refused.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -74,13 +77,17 @@ class Examination:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Conclusion about a file or folder.
+    """Conclusion of a scan about a file or folder.
 
     Attributes:
         path: What was scanned.
         format: Its format by content (`"folder"` for a folder).
         findings: What was found.
-        unchecked: What was not looked into; never to be read as clean.
+        unchecked: What was not looked into; it does not count as clean.
+
+    Example:
+        >>> Verdict(path="a.bin", format="unknown", findings=(), unchecked=()).refused
+        False
     """
 
     path: str
@@ -94,14 +101,13 @@ class Verdict:
         return any(finding.severity >= REFUSES for finding in self.findings)
 
     def require(self) -> None:
-        """Demand that nothing was found that refuses.
+        """Demand that no finding refuses the artifact.
 
         Raises:
-            UnsafeContent: Something was; it names the first, the gravest before the others.
+            UnsafeContent: One does; the error names the first of the highest severity.
         """
-        grave = [finding for finding in self.findings if finding.severity >= REFUSES]
-        if grave:
-            worst = max(grave, key=lambda finding: finding.severity)
+        if self.refused:
+            worst = max(self.findings, key=lambda finding: finding.severity)
             raise UnsafeContent(
                 f"{self.path}: {worst.message} (at {worst.where or 'the whole file'})",
                 rule=worst.rule,
@@ -130,8 +136,32 @@ def join(path: str, verdicts: Iterable[Verdict]) -> Verdict:
     )
 
 
+def not_checked(what: str, why: str) -> Examination:
+    """Result for a file or entry that no scanner looks into."""
+    return Examination(unchecked=(Unchecked(what=what, why=why),))
+
+
+def unlisted(
+    rule: str,
+    problem: str,
+    name: str,
+    *,
+    where: str,
+    artifact: str,
+    severity: Severity = Severity.CRITICAL,
+) -> Finding:
+    """Finding about a name that no allowlist has, with the option that allows it."""
+    return Finding(
+        rule=rule,
+        severity=severity,
+        message=f"{problem}; if that is audited, name it in allow_globals=[{name!r}]",
+        where=where,
+        artifact=artifact,
+    )
+
+
 def refusal(error: ContentRefused, *, artifact: str) -> Finding:
-    """The finding that an error of a check amounts to."""
+    """Finding for an error that a check raised."""
     return Finding(
         rule=error.rule if isinstance(error, UnsafeContent) else _RULES.get(type(error), "refused"),
         severity=Severity.HIGH,

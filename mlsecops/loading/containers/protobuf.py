@@ -1,9 +1,9 @@
-"""The fields of a protocol buffer, read one by one and never beyond the message they stand in.
+"""Streaming reader of protocol buffers: fields of a message, bounded by the message.
 
-A stream and a range come in; fields go out. Nothing is decoded that nobody asks for, so a tensor of
+A stream and a range come in; fields go out. Values are decoded on request only, so a tensor of
 gigabytes costs one seek.
 
-Source: Protocol Buffers, "Encoding".
+Source: Protocol Buffers Documentation, "Encoding".
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from typing import BinaryIO, Final
 from mlsecops.errors import FormatRefused, LimitExceeded
 from mlsecops.loading.limits import Limits
 
-VARINT: Final = 0
-BYTES: Final = 2
+VARINT: Final = 0  # wire type; Encoding, "Message Structure"
+BYTES: Final = 2  # wire type; as above
 _GROUP, _GROUP_END = 3, 4
 _FIXED: Final = {1: 8, 5: 4}
-_LONGEST_HEAD: Final = 20
-_LONGEST_VARINT: Final = 10
-_MORE: Final = 0x80
+"""Wire type of a fixed-length value → bytes."""
+_LONGEST_VARINT: Final = 10  # bytes; Encoding, "Base 128 Varints"
+_LONGEST_HEAD: Final = 20  # bytes; a tag and a value or length, two varints
+_MORE: Final = 0x80  # bit; continuation bit of a varint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +30,11 @@ class Field:
     """One field: a number, or a range of bytes.
 
     Attributes:
-        number: Its number in the message.
+        number: Field number in the message.
         kind: Wire type.
-        value: The number of a varint; 0 otherwise.
-        start: Where its bytes begin in the stream.
-        end: Where they end.
+        value: Value of a varint; 0 otherwise.
+        start: Offset of its bytes in the stream.
+        end: Offset after them.
     """
 
     number: int
@@ -43,14 +44,20 @@ class Field:
     end: int
 
 
-class Reader:
-    """Reads messages out of one stream.
+class ProtobufReader:
+    r"""Reader of the messages in one stream.
 
     Args:
         stream: Seekable bytes.
-        size: How many there are.
+        size: Number of bytes.
         where: Name for messages.
-        limits: Ceilings of the fields, of the nesting and of text that is read.
+        limits: Limits of the fields, of the nesting and of text that is read.
+
+    Example:
+        >>> import io
+        >>> reader = ProtobufReader(io.BytesIO(b"\x0a\x02hi"), 4, where="a.pb", limits=Limits())
+        >>> [reader.text(field) for field in reader.fields(reader.whole)]
+        ['hi']
     """
 
     def __init__(self, stream: BinaryIO, size: int, *, where: str, limits: Limits) -> None:
@@ -63,11 +70,11 @@ class Reader:
 
         Args:
             message: A field of bytes; `whole` for the outermost.
-            depth: How deeply it is nested.
+            depth: Its nesting level.
 
         Raises:
             FormatRefused: They do not fill the message exactly.
-            LimitExceeded: There are too many, or too deep.
+            LimitExceeded: There are too many, or they are nested too deeply.
         """
         if message.kind != BYTES:
             raise self._malformed(message.start, "a message, got a number")
@@ -79,22 +86,35 @@ class Reader:
             yield found
             at = found.end
 
+    def select(self, message: Field, *numbers: int, depth: int) -> Iterator[Field]:
+        """Fields at a path of field numbers, one for each level; raises what `fields` does."""
+        for field in self.fields(message, depth=depth):
+            if field.number == numbers[0]:
+                if len(numbers) == 1:
+                    yield field
+                else:
+                    yield from self.select(field, *numbers[1:], depth=depth + 1)
+
+    def last_text(self, message: Field, *numbers: int, depth: int) -> str:
+        """Text of the last field at a path, which is the one that readers take; "" for none."""
+        return "".join(map(self.text, [*self.select(message, *numbers, depth=depth)][-1:]))
+
     def read(self, field: Field) -> bytes:
         """Bytes of a small field.
 
         Raises:
-            LimitExceeded: It is no small one.
+            LimitExceeded: It is longer than `header_bytes`.
         """
         self._limits.require("header_bytes", field.end - field.start, where=self._where)
         self._stream.seek(field.start)
         return self._stream.read(field.end - field.start)
 
     def text(self, field: Field) -> str:
-        """Text of a field; bytes that are no UTF-8 stay visible in it."""
+        """Text of a field; bytes that are not UTF-8 are escaped."""
         return self.read(field).decode("utf-8", "backslashreplace")
 
     def numbers(self, field: Field) -> list[int]:
-        """Values of a repeated varint, packed or not."""
+        """Values of a repeated varint, in one field each or in one field together."""
         if field.kind == VARINT:
             return [field.value]
         data, found, at = self.read(field), [], 0
@@ -128,7 +148,7 @@ class Reader:
         return Field(number=number, kind=kind, value=value, start=start, end=start + length)
 
     def _group(self, number: int, at: int, end: int, depth: int) -> int:
-        """Where a group ends: an old kind of message, which readers skip."""
+        """End of a group, a deprecated kind of message that readers skip."""
         if depth > self._limits.depth:
             raise LimitExceeded(f"{self._where}: groups nested deeper than {self._limits.depth}")
         while at < end:

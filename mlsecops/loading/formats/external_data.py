@@ -1,7 +1,7 @@
-"""Whether the other files that a model reads are plain files beside it, and long enough.
+"""External data check: other files that a model reads are plain, in its folder, and long enough.
 
-What a scanner found a model refers to comes in; findings go out, and which files are therefore
-tensor data and need no format of their own.
+The scanners' external data comes in; findings go out, and the names of files that are therefore
+tensor data without a format.
 """
 
 from __future__ import annotations
@@ -13,28 +13,30 @@ from pathlib import Path, PurePosixPath
 
 from mlsecops.findings import Finding, Severity
 from mlsecops.loading.detection import Format
-from mlsecops.loading.verdict import Examination, ExternalData, Verdict
+from mlsecops.loading.verdict import Examination, Verdict
 
 
 def external_data_findings(path: str, name: str, result: Examination) -> tuple[Finding, ...]:
-    """Why references of a model file are refused.
+    """Findings about a model file's references to other files.
 
     Args:
-        path: Where the model file is.
+        path: Path of the model file.
         name: Its name for findings.
         result: What its scanner found.
     """
-    folder = Path(path).parent
+    ends: dict[str, int] = {}
+    for wanted in result.external:
+        ends[wanted.name] = max(wanted.end, ends.get(wanted.name, 0))
     return tuple(
         Finding(
             rule="outside-reference",
             severity=Severity.HIGH,
-            message=f"reads {wanted.name!r}, which {reason}",
-            where=wanted.name,
+            message=f"reads {other!r}, which {problem}",
+            where=other,
             artifact=name,
         )
-        for wanted in _longest(result.external)
-        if (reason := _objection(folder, wanted)) is not None
+        for other, end in ends.items()
+        if (problem := _problem(Path(path).parent, other, end)) is not None
     )
 
 
@@ -53,7 +55,7 @@ def tensor_data(results: Mapping[str, tuple[Verdict, Examination]]) -> set[str]:
 
 
 def _shards(results: Mapping[str, tuple[Verdict, Examination]]) -> Iterator[str]:
-    """Data of TensorFlow's checkpoints: `x.data-00000-of-00001` beside `x.index`."""
+    """Data of TensorFlow checkpoints: `x.data-00000-of-00001`, where `x.index` is an index."""
     for name in results:
         stem, dot, _ = name.rpartition(".data-")
         index = results.get(f"{stem}.index") if dot else None
@@ -61,25 +63,18 @@ def _shards(results: Mapping[str, tuple[Verdict, Examination]]) -> Iterator[str]
             yield name
 
 
-def _longest(wanted: tuple[ExternalData, ...]) -> list[ExternalData]:
-    ends: dict[str, int] = {}
-    for each in wanted:
-        ends[each.name] = max(each.end, ends.get(each.name, 0))
-    return [ExternalData(name=name, end=end) for name, end in ends.items()]
-
-
-def _objection(folder: Path, wanted: ExternalData) -> str | None:
-    place = folder
-    for part in PurePosixPath(wanted.name).parts:
+def _problem(folder: Path, name: str, end: int) -> str | None:
+    place, status = folder, os.lstat(folder)
+    for part in PurePosixPath(name).parts:
         place /= part
         try:
             status = os.lstat(place)
         except OSError:
-            return "is not there; get the whole model"
+            return "is missing; get the whole model"
         if stat.S_ISLNK(status.st_mode):
             return "is a symlink; expected a plain file"
     if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-        return "is no plain file of its own (a folder, a device or a hard link)"
-    if status.st_size < wanted.end:
-        return f"has {status.st_size} bytes: expected {wanted.end} at least"
+        return "is not a plain file (a folder, a device or a hard link)"
+    if status.st_size < end:
+        return f"has {status.st_size} bytes: expected {end} at least"
     return None

@@ -1,6 +1,6 @@
-"""Whether a GGUF file's header is what its bytes hold, and its chat templates keep to text.
+"""GGUF header check: keys and tensors that fit the file, chat templates of the metadata.
 
-Source: ggml/docs/gguf.md, version 3; sizes of the tensor types from ggml/src/ggml.c.
+Source: ggml `docs/gguf.md`, version 3; sizes of the tensor types from `ggml/src/ggml.c`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from typing import BinaryIO, Final
 
 from mlsecops.errors import FormatRefused, LimitExceeded
 from mlsecops.loading.formats.companions import examine_template
-from mlsecops.loading.limits import Limits
+from mlsecops.loading.limits import MIB, Limits
 from mlsecops.loading.snapshot import Source
 from mlsecops.loading.verdict import Examination
 
 _SCALARS: Final = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+"""Value type → bytes."""
 _TEXT, _ARRAY = 8, 9
 _VERSIONS: Final = (2, 3)
-_MOST_DIMENSIONS: Final = 4
+_MOST_DIMENSIONS: Final = 4  # dimensions; ggml.h, GGML_MAX_DIMS
 _BLOCKS: Final = {
     0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34),
     9: (32, 36), 10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210),
@@ -28,37 +29,36 @@ _BLOCKS: Final = {
     28: (1, 8), 29: (256, 56), 30: (1, 2), 34: (256, 54), 35: (256, 66), 39: (32, 17),
 }  # fmt: skip
 """Tensor type → elements in a block, bytes of a block."""
-_ALIGNMENT: Final = 32
+_ALIGNMENT: Final = 32  # bytes; gguf.md, default of `general.alignment`
 
 
 def examine_gguf(source: Source, limits: Limits) -> Examination:
     """Check every key and tensor against the file.
 
     Raises:
-        FormatRefused: It is malformed, or tensors overlap or leave the file.
+        FormatRefused: The header is malformed, or tensors overlap or end outside the file.
         LimitExceeded: It declares too much.
     """
     with source.stream() as stream:
-        header = _Header(stream, source, limits)
-        header.read()
-    templates = header.templates.items()
+        templates = _Header(stream, source, limits).read().items()
     return Examination(
         findings=tuple(examine_template(text, source.name, key) for key, text in templates)
     )
 
 
 class _Header:
-    """Reads a header in order, never beyond the file."""
+    """Sequential reader of a header, bounded by the file."""
 
     def __init__(self, stream: BinaryIO, source: Source, limits: Limits) -> None:
-        self.templates: dict[str, str] = {}
+        self._templates: dict[str, str] = {}
         self._stream, self._source, self._limits = stream, source, limits
         self._end = min(source.size, limits.header_bytes)
         self._alignment = _ALIGNMENT
         self._values = 0
         self._at = 0
 
-    def read(self) -> None:
+    def read(self) -> dict[str, str]:
+        """Check the header; chat templates by key."""
         magic, version, tensors, keys = struct.unpack("<4sIQQ", self._take(24))
         if magic != b"GGUF" or version not in _VERSIONS:
             raise self._malformed(f"GGUF of version 2 or 3, little endian, got version {version}")
@@ -68,17 +68,20 @@ class _Header:
         for _ in range(keys):
             key = self._text()
             if key in seen:
-                raise self._malformed(f"keys that stand once, got {key!r} twice")
+                raise self._malformed(f"unique keys, got {key!r} twice")
             seen.add(key)
             self._value(key, self._number("<I"), depth=0)
-        self._require_apart([*self._tensors(tensors)])
+        self._require_disjoint([*self._tensors(tensors)])
+        return self._templates
 
     def _value(self, key: str, kind: int, *, depth: int) -> None:
         self._values += 1
         if self._values > self._limits.opcodes or depth > self._limits.depth:
             raise LimitExceeded(f"{self._source.name}: {key!r}: too many or too deep values")
-        if kind == _TEXT:
-            self._text_value(key)
+        if kind == _TEXT and key.startswith("tokenizer.chat_template"):
+            self._templates[key] = self._text()
+        elif kind == _TEXT:
+            self._skip(self._number("<Q"))
         elif kind == _ARRAY:
             inner, count = self._number("<I"), self._number("<Q")
             if inner in _SCALARS:
@@ -95,14 +98,8 @@ class _Header:
         else:
             raise self._malformed(f"a known type for {key!r}, got {kind}")
 
-    def _text_value(self, key: str) -> None:
-        if key.startswith("tokenizer.chat_template"):
-            self.templates[key] = self._text()
-        else:
-            self._skip(self._number("<Q"))
-
     def _align(self, alignment: int) -> None:
-        if alignment < 1 or alignment & (alignment - 1) or alignment > 1 << 20:
+        if not 1 <= alignment <= MIB or alignment & (alignment - 1):
             raise self._malformed(f"an alignment that is a power of two, got {alignment}")
         self._alignment = alignment
 
@@ -111,7 +108,7 @@ class _Header:
         for _ in range(count):
             name, dimensions = self._text(), self._number("<I")
             if name in names or dimensions > _MOST_DIMENSIONS:
-                raise self._malformed(f"tensors of one name and four dimensions, got {name!r}")
+                raise self._malformed(f"unique tensors of at most 4 dimensions, got {name!r}")
             names.add(name)
             shape = [self._number("<Q") for _ in range(dimensions)]
             kind, offset = self._number("<I"), self._number("<Q")
@@ -123,7 +120,7 @@ class _Header:
                 raise self._malformed(f"whole blocks of {block}, got {shape} for {name!r}")
             yield offset, offset + elements // block * size, name
 
-    def _require_apart(self, spans: list[tuple[int, int, str]]) -> None:
+    def _require_disjoint(self, spans: list[tuple[int, int, str]]) -> None:
         start = -(-self._at // self._alignment) * self._alignment
         at = 0
         for begin, end, name in sorted(spans):

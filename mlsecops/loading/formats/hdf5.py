@@ -1,4 +1,4 @@
-"""Whether an HDF5 file of Keras keeps to itself, and builds only known layers where it is a model.
+"""Keras HDF5 scanner: links and storage of the file, allowlisted objects of a whole model.
 
 Source: Keras `legacy/saving/legacy_h5_format.py`: the architecture is text in the root's
 `model_config`; a weights file has none.
@@ -6,10 +6,9 @@ Source: Keras `legacy/saving/legacy_h5_format.py`: the architecture is text in t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
-from typing import Any
 
+from mlsecops._json import parse_json
 from mlsecops.errors import FormatRefused
 from mlsecops.loading.formats.keras import object_findings
 from mlsecops.loading.formats.keras_size import require_stored
@@ -24,29 +23,20 @@ def examine_hdf5(source: Source, limits: Limits, allowed: Collection[str] = ()) 
 
     Args:
         source: The file.
-        limits: Ceilings.
-        allowed: Names allowed besides Keras' own.
+        limits: Resource limits.
+        allowed: Further names that are allowed.
 
     Raises:
-        FormatRefused: It is malformed.
-        UnsafeContent: It refers outside.
+        FormatRefused: The file is malformed.
+        UnsafeContent: It refers to another file.
         LimitExceeded: It declares far more than it stores.
         MissingExtra: h5py is not installed.
     """
     walked = require_contained(source, where=source.name, limits=limits)
-    config = _parsed(walked.config, source.name)
-    if config is None:
+    if walked.config is None:
         return Examination()
-    found = object_findings(config, CONFIG, source.name, allowed, limits, legacy=True)
-    findings = tuple(found)
+    what = f"{source.name}: {CONFIG}"
+    config = parse_json(walked.config, what=what, error=FormatRefused, constants=True)
+    found = tuple(object_findings(config, CONFIG, source.name, allowed, limits, legacy=True))
     require_stored(config, walked.numbers, where=source.name)
-    return Examination(findings=findings)
-
-
-def _parsed(text: str | None, where: str) -> Any:
-    if text is None:
-        return None
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise FormatRefused(f"{where}: {CONFIG} is not JSON: {error}") from error
+    return Examination(findings=found)

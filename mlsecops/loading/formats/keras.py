@@ -1,4 +1,4 @@
-"""Whether a `.keras` archive builds only known layers and holds only its own weights.
+"""Keras archive scanner: entries, allowlisted objects of the configuration, stored weights.
 
 Source: Keras 3 `saving/serialization_lib.py`, `deserialize_keras_object`.
 """
@@ -6,20 +6,21 @@ Source: Keras 3 `saving/serialization_lib.py`, `deserialize_keras_object`.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Collection, Iterator
 from functools import cache
 from typing import Any, Final
 
-from mlsecops.errors import FormatRefused, LimitExceeded
+from mlsecops._json import parse_object
+from mlsecops.errors import FormatRefused
 from mlsecops.findings import Finding, Severity
 from mlsecops.loading.allowed import listed
 from mlsecops.loading.containers.zip_archive import archive
+from mlsecops.loading.formats.json_walk import objects
 from mlsecops.loading.formats.keras_size import require_stored
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.sandbox.hdf5_reader import require_contained
 from mlsecops.loading.snapshot import Source
-from mlsecops.loading.verdict import Examination
+from mlsecops.loading.verdict import Examination, unlisted
 
 CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.weights.h5"
@@ -33,12 +34,12 @@ def examine_keras(source: Source, limits: Limits, allowed: Collection[str] = ())
 
     Args:
         source: The archive.
-        limits: Ceilings.
-        allowed: Names allowed besides Keras' own: `module.Class` or `package>Name`.
+        limits: Resource limits.
+        allowed: Further names that are allowed: `module.Class` or `package>Name`.
 
     Raises:
-        FormatRefused: It is malformed, or holds other files.
-        UnsafeContent: Its weights refer outside.
+        FormatRefused: The archive is malformed, or holds other files.
+        UnsafeContent: The weights refer to another file.
         LimitExceeded: It declares far more than it stores.
     """
     with archive(source, limits=limits) as opened:
@@ -48,13 +49,14 @@ def examine_keras(source: Source, limits: Limits, allowed: Collection[str] = ())
                 f"{source.name}: expected {', '.join(sorted(_ENTRIES))} and nothing else, "
                 f"got {', '.join(sorted(opened.entries))}"
             )
-        config = _parse(opened.read(CONFIG, limits=limits), source.name)
+        text, what = opened.read(CONFIG, limits=limits), f"{source.name}: {CONFIG}"
+        config = parse_object(text, what=what, error=FormatRefused, constants=True)
         weights = opened.stored(WEIGHTS)
     walked = require_contained(
         source, where=f"{source.name}: {WEIGHTS}", limits=limits,
         start=weights.offset, size=weights.size,
     )  # fmt: skip
-    # Our loader drops the model's own compilation alone (compile=False); others build it.
+    # Our reader skips compile_config (compile=False); other readers build it.
     compiled = config.pop("compile_config", None)
     findings = [*object_findings(config, "config", source.name, allowed, limits)]
     at = "config.compile_config"
@@ -66,16 +68,6 @@ def examine_keras(source: Source, limits: Limits, allowed: Collection[str] = ())
     return Examination(findings=tuple(findings))
 
 
-def _parse(text: bytes, where: str) -> dict[str, Any]:
-    try:
-        config = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise FormatRefused(f"{where}: {CONFIG} is not JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise FormatRefused(f"{where}: {CONFIG} is no JSON object")
-    return config
-
-
 def object_findings(
     value: Any,
     place: str,
@@ -85,31 +77,23 @@ def object_findings(
     *,
     legacy: bool = False,
 ) -> Iterator[Finding]:
-    """Objects of a configuration that are not on the list.
+    """Objects of a configuration that are not on the allowlist.
 
     Args:
         value: The configuration, or a part.
-        place: Where it stands.
+        place: Where it is.
         artifact: Name for findings.
-        allowed: Names allowed besides Keras' own.
-        limits: Ceiling of the nesting.
-        legacy: Whether names may stand without a module, as Keras 2 wrote them; they are then
-            looked up among Keras' own.
+        allowed: Further names that are allowed.
+        limits: Limit of the nesting.
+        legacy: Whether names may lack a module, as Keras 2 wrote them; those are looked up among
+            Keras's own.
 
     Raises:
         LimitExceeded: It is nested too deeply.
     """
-    pending = [(value, place, 0)]
-    while pending:
-        item, at, depth = pending.pop()
-        if depth > limits.depth:
-            raise LimitExceeded(f"{artifact}: {at}: nested deeper than {limits.depth}")
-        if isinstance(item, dict):
-            if "class_name" in item:
-                yield from _object(item, at, artifact, allowed, legacy=legacy)
-            pending += [(inner, f"{at}.{key}", depth + 1) for key, inner in item.items()]
-        elif isinstance(item, list):
-            pending += [(inner, f"{at}[{n}]", depth + 1) for n, inner in enumerate(item)]
+    for item, at in objects(value, place, depth=limits.depth, artifact=artifact):
+        if "class_name" in item:
+            yield from _object(item, at, artifact, allowed, legacy=legacy)
 
 
 def _object(
@@ -129,13 +113,10 @@ def _object(
         return
     if legacy and module is None and registered is None and kind in _leaves():
         return
-    yield Finding(
-        rule="keras-lambda" if kind in {"Lambda", "__lambda__"} else "keras-object",
-        severity=Severity.CRITICAL,
-        message=(
-            f"builds {target}, which is not on the allowlist; "
-            f"if that is audited, name it in allow_globals=[{target!r}]"
-        ),
+    yield unlisted(
+        "keras-lambda" if kind in {"Lambda", "__lambda__"} else "keras-object",
+        f"builds {target}, which is not on the allowlist",
+        target,
         where=at,
         artifact=artifact,
     )
@@ -143,12 +124,12 @@ def _object(
 
 @cache
 def _leaves() -> frozenset[str]:
-    """Names without their modules, as legacy files have them."""
+    """Allowed names without their modules, as Keras 2 wrote them."""
     return frozenset(name.rpartition(".")[2] for name in listed("keras"))
 
 
 def _text(value: Any) -> str | None:
-    """A name as Keras reads it; anything that is no text can be no known name."""
+    """A name as Keras reads it; a value of another type matches no name."""
     return value if value is None or isinstance(value, str) else f"?{type(value).__name__}"
 
 

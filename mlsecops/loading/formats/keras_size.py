@@ -1,8 +1,7 @@
-"""Whether a Keras configuration would make far more weights than its file stores.
+"""Lower bound of a Keras model's weights, compared with the weights that its file stores.
 
-A configuration and the number of stored numbers come in; a refusal goes out. Each layer counts with
-the least that it can have, from the input shape that it was built for; where that is not told, with
-the size of the layer before it.
+A configuration and the number of stored weights come in; a refusal goes out. The bound of a layer
+follows from the input shape it was built for, or else from the size of the layer before it.
 
 Source: the `build` methods of `keras.layers`.
 """
@@ -15,10 +14,8 @@ from typing import Any, Final, TypeAlias
 
 from mlsecops.errors import LimitExceeded
 
-SLACK: Final = 1 << 24
-"""Numbers (64 MiB as float32) that need not be stored, as a model that was never built has them."""
-_PACKED: Final = 2
-"""Numbers that share a stored one, when weights are quantized to four bits."""
+SLACK: Final = 1 << 24  # weights, 64 MiB as float32; chosen: a model never built stores none
+_QUANTIZED: Final = 2  # weights for each stored byte; Keras int4 quantization
 
 _Size: TypeAlias = Callable[[Callable[[str], int], int], int]
 
@@ -56,23 +53,23 @@ _OUTPUTS: Final = ("units", "filters", "output_dim")
 
 
 def require_stored(config: Any, stored: int, *, where: str) -> None:
-    """Demand that a configuration's weights are in the file.
+    """Demand that a file stores the weights of its configuration.
 
     Args:
         config: The configuration.
-        stored: Numbers that the file stores.
+        stored: Number of weights that the file stores.
         where: Name for the message.
 
     Raises:
-        LimitExceeded: It would make far more.
+        LimitExceeded: The configuration has far more.
     """
-    most = _PACKED * stored + SLACK
+    most = _QUANTIZED * stored + SLACK
     total = 0
     for name, size in _sizes(config):
         total += size
         if total > most:
             raise LimitExceeded(
-                f"{where}: layer {name!r} brings the configuration to {total} numbers at least, "
+                f"{where}: layer {name!r} brings the configuration to at least {total} weights, "
                 f"the file stores {stored}: expected the weights of every layer"
             )
 
@@ -99,14 +96,14 @@ def _getter(config: dict[str, Any]) -> Callable[[str], int]:
 
 
 def _number(value: Any) -> int:
-    """A size, or the product of several; 1 where there is none."""
+    """A size, or the product of several; 1 for anything else."""
     if isinstance(value, list):
         return math.prod(_number(item) for item in value[:8])
     return value if type(value) is int and value > 0 else 1
 
 
 def _inputs(built: Any) -> int | None:
-    """Fewest channels of the first shape that a layer was built for."""
+    """Smallest possible channel count of the first shape that a layer was built for."""
     pending = [built]
     while pending:
         item = pending.pop()

@@ -1,4 +1,4 @@
-"""Whether `.npy` and `.npz` files hold plain arrays of the size they declare, and no pickle.
+"""NumPy file scanner: plain arrays of the declared size, no pickled objects.
 
 Source: NumPy enhancement proposal 1 (the npy format).
 """
@@ -7,72 +7,64 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Iterable
 from tokenize import TokenError
 from typing import BinaryIO, Final
 
 from mlsecops.errors import FormatRefused, LimitExceeded, UnsafeContent
-from mlsecops.loading.containers.zip_archive import archive
+from mlsecops.loading.containers.zip_archive import Archive, archive
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.snapshot import Source
 from mlsecops.loading.verdict import Examination
 
 _LENGTH_BYTES: Final = {(1, 0): 2, (2, 0): 4, (3, 0): 4}
-_LONGEST_HEADER: Final = 10_000
-"""What NumPy parses at most."""
+_LONGEST_HEADER: Final = 10_000  # bytes; numpy.lib.format, `_MAX_HEADER_SIZE`
+_UNREADABLE: Final = (
+    ValueError, KeyError, TypeError, SyntaxError, TokenError, EOFError, OSError, RecursionError,
+)  # fmt: skip
+"""Errors of NumPy's header parser."""
 
 
-def examine_npy(source: Source, limits: Limits) -> Examination:
-    """Check one array's header against the file.
-
-    Raises:
-        UnsafeContent: It holds Python objects, which are pickled.
-        FormatRefused: It is malformed.
-        LimitExceeded: It declares more than it holds.
-    """
-    limits.require("file_bytes", source.size, where=source.name)
+def examine_npy(source: Source, _limits: Limits) -> Examination:
+    """Check one array's header against the file; raises what `_require_plain` does."""
     with source.stream() as stream:
-        require_plain(stream, source.size, source.name)
+        _require_plain(stream, source.size, source.name)
     return Examination()
 
 
 def examine_npz(source: Source, limits: Limits) -> Examination:
-    """Check every array of an archive (see `examine_npy`)."""
+    """Check every array of an archive; raises what `archive` and `_require_plain` do."""
     with archive(source, limits=limits) as opened:
-        for name, entry in opened.entries.items():
-            with opened.stream(name) as stream:
-                require_plain(stream, entry.size, f"{source.name}: {name}")
+        require_plain_arrays(opened, opened.entries, source.name)
     return Examination()
 
 
-def require_plain(stream: BinaryIO, size: int, where: str) -> None:
+def require_plain_arrays(opened: Archive, names: Iterable[str], where: str) -> None:
+    """Check arrays of an archive; raises what `_require_plain` does."""
+    for name in names:
+        with opened.stream(name) as stream:
+            _require_plain(stream, opened.entries[name].size, f"{where}: {name}")
+
+
+def _require_plain(stream: BinaryIO, size: int, where: str) -> None:
     """Check one array's header against the bytes that follow.
 
     Raises:
-        UnsafeContent: It holds Python objects, which are pickled.
-        FormatRefused: It is malformed.
-        LimitExceeded: It declares more than it holds.
+        UnsafeContent: The array holds Python objects, which are pickled.
+        FormatRefused: The header is malformed.
+        LimitExceeded: It declares another size than the file has.
     """
     from numpy.lib import format as npy  # noqa: PLC0415 - a scan of other formats needs no numpy
 
     try:
         version = npy.read_magic(stream)
-        width = _LENGTH_BYTES[version]
-        length = stream.read(width)
-        # NumPy would first read however many bytes are declared.
+        length = stream.read(_LENGTH_BYTES[version])
+        # NumPy would first read as many bytes as are declared.
         most = min(_LONGEST_HEADER, int.from_bytes(length, "little"))
         header = io.BytesIO(length + stream.read(most))
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, _, dtype = read(header)
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        SyntaxError,
-        TokenError,
-        EOFError,
-        OSError,
-        RecursionError,
-    ) as error:
+    except _UNREADABLE as error:
         raise FormatRefused(f"{where}: not a readable npy header: {error}") from error
     if dtype.hasobject:
         raise UnsafeContent(
@@ -81,9 +73,8 @@ def require_plain(stream: BinaryIO, size: int, where: str) -> None:
             rule="numpy-object-array",
             where=where,
         )
-    declared = math.prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 0 or declared != size - stream.tell():
+    declared, stored = math.prod(shape) * dtype.itemsize, size - stream.tell()
+    if min(shape, default=0) < 0 or declared != stored:
         raise LimitExceeded(
-            f"{where}: shape {shape} of {dtype} takes {declared} bytes, "
-            f"the file holds {size - stream.tell()}"
+            f"{where}: shape {shape} of {dtype} takes {declared} bytes, the file holds {stored}"
         )

@@ -1,15 +1,15 @@
-"""Whether a safetensors file's header tells the truth about its bytes.
+"""Safetensors header check: tensors that cover the file exactly.
 
-Source: safetensors format description (8-byte little-endian length, JSON header, tensors that
+Source: safetensors README, "Format" (8-byte little-endian length, JSON header, tensors that
 cover the rest without gap or overlap).
 """
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any, Final
 
+from mlsecops._json import parse_object
 from mlsecops.errors import FormatRefused
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.snapshot import Source
@@ -20,55 +20,43 @@ BITS: Final = {
     "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32, "U64": 64, "I64": 64, "F64": 64,
     "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
 }  # fmt: skip
-_LENGTH: Final = 8
+"""Data type → bits of an element (safetensors `tensor.rs`, `Dtype::bitsize`)."""
+LENGTH: Final = 8  # bytes; safetensors README, "Format": u64 length of the header
 
 
 def examine_safetensors(source: Source, limits: Limits) -> Examination:
     """Check the header against the file.
 
     Raises:
-        FormatRefused: It is malformed, or tensors overlap, leave a gap or leave the file.
+        FormatRefused: It is malformed, or tensors overlap, leave a gap or end outside the file.
         LimitExceeded: It is too long, or names too many tensors.
     """
     with source.stream() as stream:
-        length = int.from_bytes(stream.read(_LENGTH), "little")
+        length = int.from_bytes(stream.read(LENGTH), "little")
         limits.require("header_bytes", length, where=source.name)
         text = stream.read(length)
     header = _parse(text, source.name)
     header.pop("__metadata__", None)
     limits.require("tensors", len(header), where=source.name)
-    spans = sorted(_span(name, value, source.name) for name, value in header.items())
     at = 0
-    for begin, end, name in spans:
+    for begin, end, name in sorted(_span(*item, source.name) for item in header.items()):
         if begin != at:
             raise FormatRefused(f"{source.name}: {name!r} overlaps another tensor or leaves a gap")
         at = end
-    if _LENGTH + length + at != source.size:
+    if LENGTH + length + at != source.size:
         raise FormatRefused(
-            f"{source.name}: the header accounts for {_LENGTH + length + at} bytes, "
+            f"{source.name}: the header accounts for {LENGTH + length + at} bytes, "
             f"the file has {source.size}"
         )
     return Examination()
 
 
 def _parse(text: bytes, where: str) -> dict[str, Any]:
-    try:
-        header = json.loads(text, object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
-        raise FormatRefused(f"{where}: the header is not JSON with unique keys: {error}") from error
-    if not isinstance(header, dict):
-        raise FormatRefused(f"{where}: the header is no JSON object")
+    header = parse_object(text, what=f"{where}: header", error=FormatRefused)
     metadata = header.get("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise FormatRefused(f"{where}: __metadata__ must map text to text")
     return header
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice")
-    return found
 
 
 def _span(name: str, value: Any, where: str) -> tuple[int, int, str]:

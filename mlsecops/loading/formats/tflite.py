@@ -1,6 +1,6 @@
-"""Whether a TensorFlow Lite model's tables stay inside the file and its operators are known ones.
+"""TensorFlow Lite scanner: tables inside the file, known operators, tensors that fit their buffers.
 
-Source: FlatBuffers binary format ("Internals"); tensorflow/lite/schema/schema.fbs, version 3.
+Source: FlatBuffers "Internals" (binary format); `tensorflow/lite/schema/schema.fbs`, version 3.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from mlsecops.findings import Finding, Severity
 from mlsecops.loading.allowed import listed
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.snapshot import Source
-from mlsecops.loading.verdict import Examination
+from mlsecops.loading.verdict import Examination, unlisted
 
-MAGIC: Final = b"TFL3"
-_CUSTOM: Final = 32
+_CUSTOM: Final = 32  # BuiltinOperator; schema.fbs
 _FLEX: Final = "Flex"
 _KNOWN_CUSTOM: Final = frozenset(
     {"TFLite_Detection_PostProcess", "Convolution2DTransposeBias", "MaxPoolingWithArgmax2D",
      "MaxUnpooling2D", "AudioSpectrogram", "Mfcc", "RFFT2D"}
 )  # fmt: skip
-"""Custom operators whose kernels are in the TensorFlow Lite library itself."""
+"""Custom operators that the TensorFlow Lite library implements."""
 _BYTES: Final = {
     0: 4, 1: 2, 2: 4, 3: 1, 4: 8, 6: 1, 7: 2, 8: 8, 9: 1, 10: 8, 11: 16, 12: 8, 15: 4, 16: 2,
 }  # fmt: skip
+"""TensorType → bytes of an element."""
 _MODEL_CODES, _MODEL_GRAPHS, _MODEL_BUFFERS = 1, 2, 4
 
 
@@ -36,14 +36,13 @@ def examine_tflite(source: Source, limits: Limits, allowed: Collection[str]) -> 
 
     Args:
         source: The model.
-        limits: Ceilings; the file is read whole, so it must be within `header_bytes` × 20.
-        allowed: Custom operators allowed besides those of the library.
+        limits: Resource limits.
+        allowed: Further custom operators that are allowed.
 
     Raises:
-        FormatRefused: A table leaves the file, or an index names nothing.
+        FormatRefused: A table is not inside the file, or an index has no target.
         LimitExceeded: It declares too much.
     """
-    limits.require("file_bytes", source.size, where=source.name)
     with source.stream() as stream:
         tables = _Tables(stream.read(), source.name, limits)
     try:
@@ -54,7 +53,7 @@ def examine_tflite(source: Source, limits: Limits, allowed: Collection[str]) -> 
 
 
 class _Tables:
-    """Reads tables of a flat buffer, each offset checked."""
+    """Reader of a flat buffer's tables that checks each offset."""
 
     def __init__(self, data: bytes, where: str, limits: Limits) -> None:
         self._data, self._where, self._limits = data, where, limits
@@ -69,7 +68,7 @@ class _Tables:
         return int(struct.unpack_from(form, self._data, at)[0])
 
     def field(self, table: int, index: int) -> int | None:
-        """Where a table's field stands; None when it is left out."""
+        """Offset of a table's field; None for a field that is absent."""
         self._seen += 1
         if self._seen > self._limits.opcodes:
             raise LimitExceeded(f"{self._where}: over {self._limits.opcodes} fields")
@@ -84,14 +83,13 @@ class _Tables:
         return 0 if at is None else self.number(at, form)
 
     def span(self, table: int, index: int, item: int) -> tuple[int, int]:
-        """Where a vector's items begin, and how many there are."""
+        """Offset of a vector's items, and their number."""
         at = self.field(table, index)
         if at is None:
             return 0, 0
         start = self._inside(at + self.number(at, "<I"))
         count = self.number(start, "<I")
-        if start + 4 + count * item > len(self._data):
-            raise FormatRefused(f"{self._where}: a vector of {count} items leaves the file")
+        self.require_range(start + 4, count * item)
         return start + 4, count
 
     def numbers(self, table: int, index: int) -> tuple[int, ...]:
@@ -111,11 +109,11 @@ class _Tables:
     def require(self, holds: Callable[[int], bool], numbers: Collection[int], what: str) -> None:
         for number in numbers:
             if not holds(number):
-                raise FormatRefused(f"{self._where}: {what} {number} is none of the file's")
+                raise FormatRefused(f"{self._where}: no {what} has index {number}")
 
     def require_range(self, start: int, size: int) -> None:
         if start + size > len(self._data):
-            raise FormatRefused(f"{self._where}: a buffer of {size} bytes leaves the file")
+            raise FormatRefused(f"{self._where}: {size} bytes at {start} leave the file")
 
     def _inside(self, at: int) -> int:
         if at >= len(self._data):
@@ -131,15 +129,14 @@ def _examine(tables: _Tables, artifact: str, allowed: Collection[str]) -> Iterat
         builtin = max(tables.scalar(code, 0, "<b"), tables.scalar(code, 3, "<i"))
         name = tables.text(code, 1)
         if builtin == _CUSTOM and not _known(name) and name not in allowed:
-            yield Finding(
-                rule="tflite-operator",
-                severity=Severity.HIGH,
-                message=(
-                    f"uses operator {name!r}, which a library outside the file implements, or "
-                    f"which is not on the allowlist; if audited, allow_globals=[{name!r}]"
-                ),
+            yield unlisted(
+                "tflite-operator",
+                f"uses operator {name!r}, which is not on the allowlist or needs a library outside "
+                "the file",
+                name,
                 where=name,
                 artifact=artifact,
+                severity=Severity.HIGH,
             )
     buffers = [_buffer(tables, at) for at in tables.tables(root, _MODEL_BUFFERS)]
     for graph in tables.tables(root, _MODEL_GRAPHS):
