@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
+from mlsecops._callables import Hooks, called_first, wrap
 from mlsecops.errors import AccessDenied, UsageError
 
 if TYPE_CHECKING:
@@ -48,6 +47,7 @@ def acting_as(subject: str, *, policy: AccessPolicy | None = None) -> Iterator[s
         _subject.reset(token)
 
 
+@called_first('@requires("ACTION", resource=…)')
 def requires(
     action: str,
     *,
@@ -75,7 +75,7 @@ def requires(
         The decorator. The decorated function raises `AccessDenied` when it is not allowed.
     """
 
-    def judge(*args: object, **kwargs: object) -> None:
+    def judge(args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         try:
             rules = _rules(policy)
             who = current_subject() if subject is None else _named(subject, args, kwargs)
@@ -92,22 +92,10 @@ def requires(
             rules.require(decision.subject, action, decision.resource)
             raise AccessDenied(f"{action} on {decision.resource}: {decision.reason}")
 
+    hooks = Hooks(before=judge, at_call=True)
+
     def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
-        if inspect.iscoroutinefunction(function):
-
-            @functools.wraps(function)
-            async def guarded_async(*args: _P.args, **kwargs: _P.kwargs) -> object:
-                judge(*args, **kwargs)
-                return await cast("Awaitable[object]", function(*args, **kwargs))
-
-            return cast("Callable[_P, _R]", guarded_async)
-
-        @functools.wraps(function)
-        def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-            judge(*args, **kwargs)
-            return function(*args, **kwargs)
-
-        return guarded
+        return cast("Callable[_P, _R]", wrap(function, lambda _: hooks, decorator="requires"))
 
     return decorate
 

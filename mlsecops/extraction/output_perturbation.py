@@ -9,7 +9,6 @@ is left of it. None of these stops a thief; `docs/extraction.md` says what each 
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, ParamSpec, Protocol, TypeVar, cast
@@ -17,6 +16,7 @@ from typing import Any, Final, ParamSpec, Protocol, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mlsecops._callables import Hooks, called_first, wrap
 from mlsecops.errors import UsageError
 
 __all__ = ["CONTROL", "LabelOnly", "Output", "ReverseSigmoid", "Rounded", "TopK", "hardened"]
@@ -26,6 +26,7 @@ R = TypeVar("R")
 Floats = NDArray[np.float64]
 
 CONTROL: Final = "Output perturbation"
+_SPELLING: Final = "@hardened(Rounded(decimals=1))"
 _SMALLEST: Final = 1e-12
 _JUST_BELOW: Final = 1 - 1e-6
 
@@ -131,6 +132,7 @@ class ReverseSigmoid:
         return shares.reshape(shape)
 
 
+@called_first(_SPELLING, takes_functions=True)
 def hardened(*outputs: Output) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorator that sends a function's probabilities through `outputs`, in order.
 
@@ -144,30 +146,24 @@ def hardened(*outputs: Output) -> Callable[[Callable[P, R]], Callable[P, R]]:
             probabilities (when called).
     """
     if not outputs:
-        raise UsageError("hardened: expected at least one output, got none")
+        raise UsageError(f"hardened: expected at least one output, got none; write {_SPELLING}")
+    for output in outputs:
+        if not callable(output) or isinstance(output, type):
+            raise UsageError(
+                f"hardened: expected outputs such as Rounded(decimals=1), got {output!r}"
+            )
 
-    def less(answer: Any) -> Any:
+    def less(_: Any, answer: Any) -> Any:
         return functools.reduce(lambda value, output: output(value), outputs, answer)
 
+    def hooks(function: Callable[..., Any]) -> Hooks:
+        monitor = getattr(function, "monitor", None)
+        if monitor is not None:
+            monitor.controls[CONTROL] = "guard"
+        return Hooks(after=less, no_steps="perturb each item that it yields")
+
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise UsageError(f"hardened: {function!r} is a generator; harden what it yields")
-        watched = getattr(function, "monitor", None)
-        if watched is not None:
-            watched.controls[CONTROL] = "guard"
-        if inspect.iscoroutinefunction(function):
-
-            @functools.wraps(function)
-            async def later(*args: P.args, **kwargs: P.kwargs) -> Any:
-                return less(await function(*args, **kwargs))
-
-            return cast("Callable[P, R]", later)
-
-        @functools.wraps(function)
-        def now(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return less(function(*args, **kwargs))
-
-        return now
+        return cast("Callable[P, R]", wrap(function, hooks, decorator="hardened"))
 
     return decorate
 

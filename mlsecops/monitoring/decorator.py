@@ -5,22 +5,21 @@ Code that cannot be decorated uses a context of the same: `with watching.call(x)
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, cast, overload
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeAlias, TypeVar, overload
 
+from mlsecops._callables import Hooks, called_first, signature_of, wrap
 from mlsecops.drift.baseline import Baseline
 from mlsecops.drift.rolling_window import Window
-from mlsecops.errors import UsageError
+from mlsecops.errors import CallRefused, UsageError
 from mlsecops.findings import Sink
-from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, Rule
-from mlsecops.monitoring.call_reader import Reader
+from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, AlertRule
+from mlsecops.monitoring.call_reader import CallReader
 from mlsecops.monitoring.capture import Captured, Captures
 from mlsecops.monitoring.controls import controls_of
 from mlsecops.monitoring.guards.guards import Guard
-from mlsecops.monitoring.kinds import Fallback, watch
 from mlsecops.monitoring.monitor import Monitor
 from mlsecops.monitoring.recorder import Pending, Recorder, Taps
 from mlsecops.provenance.digest import Digest
@@ -34,6 +33,7 @@ S = TypeVar("S")
 S_contra = TypeVar("S_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
+Fallback: TypeAlias = Callable[[CallRefused], Any]
 
 
 class Monitored(Protocol[P, R_co]):
@@ -67,6 +67,7 @@ class MonitoredOfClass(Protocol[S_contra, P, R_co]):
     def __get__(self, instance: object, owner: type[S_contra], /) -> Monitored[P, R_co]: ...
 
 
+@called_first('@monitored("NAME")')
 def monitored(
     name: str,
     *,
@@ -78,7 +79,7 @@ def monitored(
     guards: Iterable[Guard] = (),
     fallback: Fallback | None = None,
     detectors: Sequence[Detector] | None = None,
-    rules: Iterable[Rule] | None = None,
+    rules: Iterable[AlertRule] | None = None,
     sinks: Iterable[Sink] = (),
     capacity: int = 65_536,
     window: Window | None = None,
@@ -139,7 +140,7 @@ def monitored(
         monitor = Monitor(
             name,
             baseline=baseline,
-            reader=Reader(baseline, probabilities),
+            reader=CallReader(baseline, probabilities),
             detectors=tuple(detectors or ()),
             rules=tuple(DEFAULT_RULES if rules is None else rules),
             sinks=tuple(sinks),
@@ -191,14 +192,19 @@ class Watching:
         Raises:
             UsageError: It is no function.
         """
-        if isinstance(function, (staticmethod, classmethod)):
-            return cast("Monitored[P, R]", type(function)(self(function.__func__)))
-        if not callable(function):
-            raise UsageError(f"monitored: expected a function, got {type(function).__name__}")
+        return wrap(function, self._hooks, decorator="monitored")
+
+    def _hooks(self, function: Callable[..., Any]) -> Hooks:
         recorder = self._make(_first_argument(function))
-        wrapped: Any = watch(function, recorder, self._fallback)
-        wrapped.monitor = recorder.monitor
-        return cast("Monitored[P, R]", wrapped)
+        refused = {} if self._fallback is None else {"refused": self._fallback}
+        return Hooks(
+            before=recorder.admit,
+            before_steps=recorder.admit_steps,
+            after=recorder.ended,
+            failed=recorder.failed,
+            attributes={"monitor": recorder.monitor},
+            **refused,
+        )
 
     @property
     def monitor(self) -> Monitor:
@@ -269,10 +275,8 @@ class WatchedCall:
 
 def _first_argument(function: Callable[..., Any]) -> Callable[..., Any]:
     """Takes the first argument that is not the instance or class."""
-    try:
-        names = list(inspect.signature(function).parameters)
-    except (TypeError, ValueError):
-        names = []
+    signature = signature_of(function)
+    names = [] if signature is None else list(signature.parameters)
     place = 1 if names[:1] in (["self"], ["cls"]) else 0
     name = names[place] if len(names) > place else ""
 

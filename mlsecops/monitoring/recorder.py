@@ -17,7 +17,7 @@ from mlsecops.errors import CallRefused
 from mlsecops.monitoring.guards.guards import Guard
 from mlsecops.monitoring.identifier_length import bounded
 from mlsecops.monitoring.monitor import Monitor
-from mlsecops.monitoring.queue import Event, held_bytes
+from mlsecops.monitoring.queue import CallRecord, held_bytes
 from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.monitoring.telemetry.spans import Spanned, start_span
 
@@ -86,12 +86,12 @@ class Recorder:
     def admit(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], *, current: bool = True
     ) -> Pending:
-        """Take the facts out of a call's arguments, and let guards refuse it.
+        """Take the facts out of a call's arguments, and let guards refuse the call.
 
         Args:
             args: Positional arguments, the instance included.
             kwargs: Keyword arguments.
-            current: Whether its span becomes the parent of what the call does.
+            current: Whether its span becomes the parent of spans inside the call.
 
         Raises:
             CallRefused: A guard refused.
@@ -101,6 +101,10 @@ class Recorder:
         request_id = None if taps.request_id is None else self._tap(taps.request_id, args, kwargs)
         inputs = self._tap(taps.inputs, args, kwargs)
         return self.begin(client, request_id, inputs, current=current)
+
+    def admit_steps(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Pending:
+        """As `admit`, for a generator: between its steps other code runs in the same context."""
+        return self.admit(args, kwargs, current=False)
 
     def begin(self, client: Any, request_id: Any, inputs: Any, *, current: bool = True) -> Pending:
         """Let guards refuse a call whose facts are known, or begin it.
@@ -115,17 +119,18 @@ class Recorder:
         span = self._span(current=current) if random.random() < self._spans else None  # noqa: S311 - a sample, no secret
         return (client, request_id, kept), span, time.perf_counter_ns()
 
-    def ended(self, call: Pending, result: Any) -> None:
-        """Leave a call that gave a result."""
+    def ended(self, call: Pending, result: Any) -> Any:
+        """Record a call that returned, and return its result."""
         facts, span, start = call
         seconds = (time.perf_counter_ns() - start) * _NANO
         if span is not None:
             self._finish(span, "ok", "")
         kept = self._keep(result) if self._content else None
         self._record(("ok", ""), seconds, facts, kept)
+        return result
 
     def failed(self, call: Pending, error: BaseException) -> None:
-        """Leave a call that raised."""
+        """Record a call that raised."""
         facts, span, start = call
         seconds = (time.perf_counter_ns() - start) * _NANO
         kind = type(error).__name__
@@ -176,7 +181,7 @@ class Recorder:
     def _record(self, outcome: tuple[str, str], seconds: float, facts: Facts, result: Any) -> None:
         try:
             size = held_bytes(facts[1]) + held_bytes(facts[2]) + held_bytes(result)
-            self._monitor.record(Event(self._clock(), seconds, *outcome, *facts, result), size)
+            self._monitor.record(CallRecord(self._clock(), seconds, *outcome, *facts, result), size)
         except Exception:  # noqa: BLE001 - as above
             self._monitor.failed()
 

@@ -7,8 +7,6 @@ ends; a SLSA provenance Statement comes out.
 from __future__ import annotations
 
 import enum
-import functools
-import inspect
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,6 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
+from mlsecops._callables import Hooks, arguments_by_name, called_first, wrap
+from mlsecops._choices import of_type, several
 from mlsecops.errors import UsageError
 from mlsecops.provenance.digest import Digest
 from mlsecops.provenance.environment import (
@@ -48,6 +48,7 @@ Clock = Callable[[], datetime]
 
 BUILD_TYPE: Final = "urn:mlsecops:training-run:1"
 BUILDER: Final = "urn:mlsecops:builder:local"
+_DATA: Final = (Manifest, str, os.PathLike)
 
 _current: ContextVar[TrainingRun | None] = ContextVar("training_run", default=None)
 
@@ -89,7 +90,7 @@ class TrainingRun:
     ) -> None:
         self.name = name
         self.id = str(uuid.uuid4())
-        self.datasets = tuple(_manifest(data) for data in datasets)
+        self.datasets = _manifests(datasets)
         self.hyperparameters = {key: _plain(key, value) for key, value in hyperparameters.items()}
         self.outputs: list[Manifest] = []
         self.state = RunState.RUNNING
@@ -243,6 +244,7 @@ def current_run() -> TrainingRun | None:
     return _current.get()
 
 
+@called_first('@tracked("NAME")')
 def tracked(
     name: str,
     *,
@@ -259,44 +261,43 @@ def tracked(
     Raises:
         UsageError: The function is a generator: when its training ends cannot be told.
     """
-    inputs = tuple(datasets)
+    of_type("name", name, str, "text")
+    inputs = several("datasets", datasets, "manifests or paths", _DATA)
+
+    def hooks(function: Callable[..., Any]) -> Hooks:
+        named = arguments_by_name(function, defaults=True)
+
+        def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> AbstractContextManager[Any]:
+            plain = {key: item for key, item in named(args, kwargs).items() if _is_plain(item)}
+            run = training_run(name, datasets=inputs, hyperparameters=plain, code=code, clock=clock)
+            run.__enter__()
+            return run
+
+        return Hooks(
+            before=begin,
+            after=_ended,
+            failed=_failed,
+            no_steps="open training_run(…) inside it instead",
+        )
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise UsageError(
-                f"cannot track {function.__qualname__}, a generator: expected a function or a "
-                "coroutine function; open training_run(…) inside instead"
-            )
-        signature = inspect.signature(function)
-
-        def run(arguments: inspect.BoundArguments) -> AbstractContextManager[TrainingRun]:
-            arguments.apply_defaults()
-            plain = {key: item for key, item in arguments.arguments.items() if _is_plain(item)}
-            return training_run(
-                name, datasets=inputs, hyperparameters=plain, code=code, clock=clock
-            )
-
-        if inspect.iscoroutinefunction(function):
-
-            @functools.wraps(function)
-            async def waiting(*args: P.args, **kwargs: P.kwargs) -> Any:
-                with run(signature.bind(*args, **kwargs)):
-                    return await function(*args, **kwargs)
-
-            return cast("Callable[P, R]", waiting)
-
-        @functools.wraps(function)
-        def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-            with run(signature.bind(*args, **kwargs)):
-                return function(*args, **kwargs)
-
-        return wrapper
+        return cast("Callable[P, R]", wrap(function, hooks, decorator="tracked"))
 
     return decorate
 
 
-def _manifest(data: Manifest | str | os.PathLike[str]) -> Manifest:
-    return data if isinstance(data, Manifest) else hash_path(data)
+def _ended(run: AbstractContextManager[Any], result: Any) -> Any:
+    run.__exit__(None, None, None)
+    return result
+
+
+def _failed(run: AbstractContextManager[Any], error: BaseException) -> None:
+    run.__exit__(type(error), error, error.__traceback__)
+
+
+def _manifests(datasets: Iterable[Manifest | str | os.PathLike[str]]) -> tuple[Manifest, ...]:
+    given = several("datasets", datasets, "manifests or paths", _DATA)
+    return tuple(data if isinstance(data, Manifest) else hash_path(data) for data in given)
 
 
 def _is_plain(value: object) -> bool:

@@ -15,11 +15,21 @@ Prompt Injections" (2025).
 
 from __future__ import annotations
 
-import functools
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final, Literal, ParamSpec, TypeVar, cast, get_args
 
+from mlsecops._callables import (
+    Hooks,
+    arguments_by_name,
+    async_steps,
+    called_first,
+    name_of,
+    steps,
+    wrap,
+)
+from mlsecops._choices import one_of
 from mlsecops.errors import AccessDenied, UsageError
 from mlsecops.findings import Severity
 from mlsecops.llm.guard import telemetry
@@ -35,6 +45,7 @@ _DEEPEST: Final = 12
 _AWAITED: Final = inspect.isawaitable
 
 
+@called_first('@guarded_tool(effect="read")')
 def guarded_tool(
     *,
     effect: Effect,
@@ -61,20 +72,31 @@ def guarded_tool(
     Raises:
         UsageError: A value is unknown.
     """
-    for option, value, known in (
-        ("effect", effect, get_args(Effect)),
-        ("returns", returns, ("untrusted", "trusted")),
-        ("tainted", tainted, ("confirm", "deny")),
-    ):
-        if value not in known:
-            raise UsageError(f"guarded_tool: {option}: expected {', '.join(known)}; got {value!r}")
+    one_of("effect", effect, get_args(Effect))
+    one_of("returns", returns, ("untrusted", "trusted"))
+    one_of("tainted", tainted, ("confirm", "deny"))
+
+    def hooks(function: Callable[..., Any]) -> Hooks:
+        rules = _Rules(name or name_of(function), effect, returns, tainted)
+        named = arguments_by_name(function)
+
+        def permit(args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Permit:
+            return _Permit(rules, named(args, kwargs))
+
+        def asked(args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Permit:
+            held = permit(args, kwargs)
+            held.ask()
+            return held
+
+        async def asked_async(args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Permit:
+            held = permit(args, kwargs)
+            await held.ask_async()
+            return held
+
+        return replace(_STEPS, before=asked, before_async=asked_async, before_steps=permit)
 
     def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
-        if not callable(function):
-            raise UsageError(f"guarded_tool: expected a function, got {type(function).__name__}")
-        named = name or str(getattr(function, "__name__", "tool"))
-        wrapped = _wrapped(function, _Rules(named, effect, returns, tainted))
-        return cast("Callable[_P, _R]", wrapped)
+        return cast("Callable[_P, _R]", wrap(function, hooks, decorator="guarded_tool"))
 
     return decorate
 
@@ -198,7 +220,7 @@ class _Permit:
 
     def _tell(self, outcome: str, *, event: str | None = None, **facts: Any) -> None:
         labels = {"tool": self._rules.name, "effect": self._rules.effect, "outcome": outcome}
-        telemetry.tell(telemetry.TOOL_CALLS, labels, event=event, **facts)
+        telemetry.record(telemetry.TOOL_CALLS, labels, event=event, **facts)
 
     def _denied(self, why: str) -> AccessDenied:
         """Tell of a denial; the caller raises it."""
@@ -218,55 +240,12 @@ class _Permit:
         )
 
 
-def _wrapped(function: Callable[..., Any], rules: _Rules) -> Any:
-    """One explicit branch for each kind of function."""
-    try:
-        signature: inspect.Signature | None = inspect.signature(function)
-    except (TypeError, ValueError):
-        signature = None
-
-    def permit(args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Permit:
-        return _Permit(rules, _named(signature, args, kwargs))
-
-    if inspect.isasyncgenfunction(function):
-
-        @functools.wraps(function)
-        def async_generator(*args: Any, **kwargs: Any) -> Any:
-            return _async_steps(function(*args, **kwargs), permit(args, kwargs))
-
-        return async_generator
-    if inspect.iscoroutinefunction(function):
-
-        @functools.wraps(function)
-        async def coroutine(*args: Any, **kwargs: Any) -> Any:
-            held = permit(args, kwargs)
-            await held.ask_async()
-            return held.result(await cast("Awaitable[Any]", function(*args, **kwargs)))
-
-        return coroutine
-    if inspect.isgeneratorfunction(function):
-
-        @functools.wraps(function)
-        def generator(*args: Any, **kwargs: Any) -> Any:
-            return _steps(function(*args, **kwargs), permit(args, kwargs))
-
-        return generator
-
-    @functools.wraps(function)
-    def plain(*args: Any, **kwargs: Any) -> Any:
-        held = permit(args, kwargs)
-        held.ask()
-        return _later(function(*args, **kwargs), held)
-
-    return plain
-
-
-def _later(value: Any, held: _Permit) -> Any:
-    """What a plain function gave; if the work is still to come, it is judged again then."""
+def _result(held: _Permit, value: Any) -> Any:
+    """The result; work that is still to come (a generator, a coroutine) is judged at each step."""
     if inspect.isasyncgen(value):
-        return _async_steps(value, held)
+        return async_steps(value, held, _STEPS)
     if inspect.isgenerator(value):
-        return _steps(value, held)
+        return steps(value, held, _STEPS)
     if inspect.iscoroutine(value):
         return _awaited(value, held)
     return held.result(value)
@@ -278,61 +257,16 @@ async def _awaited(value: Any, held: _Permit) -> Any:
     except BaseException:
         value.close()
         raise
-    return held.result(await value)
+    return _result(held, await value)
 
 
-def _steps(source: Any, held: _Permit) -> Generator[Any, Any, Any]:
-    """A generator whose every step is judged; what is sent or thrown into it arrives."""
-    sent: Any = None
-    step = source.send
-    try:
-        while True:
-            held.ask()
-            try:
-                value = held.result(step(sent))
-            except StopIteration as end:
-                return held.result(end.value)
-            try:
-                sent, step = (yield value), source.send
-            except GeneratorExit:
-                raise
-            except BaseException as error:  # noqa: BLE001 - it is handed on, as it was thrown in
-                sent, step = error, source.throw
-    finally:
-        source.close()
-
-
-async def _async_steps(source: Any, held: _Permit) -> AsyncIterator[Any]:
-    """An asynchronous generator whose every step is judged."""
-    sent: Any = None
-    step = source.asend
-    try:
-        while True:
-            await held.ask_async()
-            try:
-                value = held.result(await step(sent))
-            except StopAsyncIteration:
-                return
-            try:
-                sent, step = (yield value), source.asend
-            except GeneratorExit:
-                raise
-            except BaseException as error:  # noqa: BLE001 - it is handed on, as it was thrown in
-                sent, step = error, source.athrow
-    finally:
-        await source.aclose()
-
-
-def _named(
-    signature: inspect.Signature | None, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> dict[str, Any]:
-    """Arguments by name; those that do not fit are numbered, and the function will complain."""
-    if signature is not None:
-        try:
-            return dict(signature.bind(*args, **kwargs).arguments)
-        except TypeError:
-            pass
-    return {**{str(place): value for place, value in enumerate(args)}, **kwargs}
+_STEPS: Final = Hooks(
+    at_call=True,
+    step=_Permit.ask,
+    step_async=_Permit.ask_async,
+    item=_Permit.result,
+    after=_result,
+)
 
 
 def _texts(value: Any, deepest: int) -> Iterator[str]:

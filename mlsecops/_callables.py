@@ -1,0 +1,389 @@
+"""Kinds of callables: function, coroutine function, generator function, async generator function.
+
+function + Hooks → wrapped callable of the same kind, with the original's name, doc and signature
+
+Static methods, class methods, methods, classes, callable instances and `functools.partial` objects
+are wrapped as what their call is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import sys
+import types
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
+
+from mlsecops.errors import CallRefused, UsageError
+
+__all__ = [
+    "Hooks",
+    "arguments_by_name",
+    "async_steps",
+    "called_first",
+    "name_of",
+    "signature_of",
+    "steps",
+    "wrap",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Function: TypeAlias = Callable[..., Any]
+Before: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any]], Any]
+
+
+def _nothing(_args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
+    pass
+
+
+def _unchanged(_held: Any, value: Any) -> Any:
+    return value
+
+
+def _ignored(_held: Any, _error: BaseException) -> None:
+    pass
+
+
+async def _no_step(_held: Any) -> None:
+    pass
+
+
+def _raised(refusal: CallRefused) -> Any:
+    raise refusal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """Functions that a decorator runs around each call.
+
+    Attributes:
+        before: Takes args and kwargs; its result (`held`) goes to the other hooks.
+        before_async: The same for coroutine functions, awaited; `before` by default.
+        before_steps: The same for generators; `before` by default.
+        at_call: Whether a generator's `before_steps` runs when the generator function is called,
+            not at the first step.
+        step: Takes `held`, before each step of a generator.
+        step_async: The same for async generators, awaited.
+        item: Takes `held` and an item of a generator, returns the item for the consumer.
+        after: Takes `held` and the result (None of an async generator or a closed generator),
+            returns the result for the caller.
+        failed: Takes `held` and the exception that the call raised.
+        refused: Takes a `CallRefused` of `before`, returns the answer (of a generator: the items).
+        no_steps: Why generators are refused; empty if they are not.
+        attributes: Attributes of the wrapped callable.
+    """
+
+    before: Before = _nothing
+    before_async: Callable[[tuple[Any, ...], dict[str, Any]], Awaitable[Any]] | None = None
+    before_steps: Before | None = None
+    at_call: bool = False
+    step: Callable[[Any], None] | None = None
+    step_async: Callable[[Any], Awaitable[None]] = _no_step
+    item: Callable[[Any, Any], Any] = _unchanged
+    after: Callable[[Any, Any], Any] = _unchanged
+    failed: Callable[[Any, BaseException], None] = _ignored
+    refused: Callable[[CallRefused], Any] = _raised
+    no_steps: str = ""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def wrap(function: Any, hooks: Callable[[Function], Hooks], *, decorator: str) -> Any:
+    """The wrapped callable, of the same kind as the original.
+
+    Args:
+        function: A callable, or a static or class method object.
+        hooks: Makes the hooks of one function.
+        decorator: Name of the decorator, for messages.
+
+    Raises:
+        UsageError: It is not callable, or a generator function where hooks refuse generators.
+    """
+    if isinstance(function, (staticmethod, classmethod)):
+        return type(function)(wrap(function.__func__, hooks, decorator=decorator))
+    if not callable(function):
+        raise UsageError(f"{decorator}: expected a function, got {type(function).__name__}")
+    made, branch = hooks(function), _branch(function)
+    if made.no_steps and branch in {_generator, _async_generator}:
+        raise UsageError(
+            f"{decorator}: {name_of(function)} is a generator; expected a function or a coroutine "
+            f"function: {made.no_steps}"
+        )
+    wrapped = branch(function, made)
+    # The attributes of a callable instance are its state; those of a function are copied.
+    updated = functools.WRAPPER_UPDATES if inspect.isroutine(function) else ()
+    functools.update_wrapper(wrapped, function, updated=updated)
+    wrapped.__name__ = name_of(function)
+    vars(wrapped).update(made.attributes)
+    return wrapped
+
+
+def called_first(
+    spelling: str, *, takes_functions: bool = False
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a function that makes a decorator refuse to decorate by itself, as in `@monitored`.
+
+    Args:
+        spelling: The right use, for the message.
+        takes_functions: Whether its argument may be a function; then only one that is being
+            defined at this line is refused.
+    """
+
+    def accept(make: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(make)
+        def called(*args: P.args, **kwargs: P.kwargs) -> R:
+            function = args[0] if len(args) == 1 and not kwargs else None
+            bare = callable(function) or isinstance(function, classmethod)
+            if bare and (not takes_functions or _defined_in(sys._getframe(1), function)):  # noqa: SLF001 - documented in CPython
+                raise UsageError(
+                    f"{make.__name__}: expected its arguments, got the function "
+                    f"{name_of(function)}; write {spelling}"
+                )
+            return make(*args, **kwargs)
+
+        return called
+
+    return accept
+
+
+def name_of(function: Any) -> str:
+    """Name of a callable: a partial's is its function's, an instance's that of its class."""
+    while isinstance(function, functools.partial) and not hasattr(function, "__name__"):
+        function = function.func
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def signature_of(function: Function) -> inspect.Signature | None:
+    """The signature, or None where it is not known (some functions written in C)."""
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
+
+
+def arguments_by_name(function: Function, *, defaults: bool = False) -> Before:
+    """Takes args and kwargs of a call and returns them by name.
+
+    Arguments that do not fit the signature are numbered; the function itself raises for them.
+
+    Args:
+        function: The function that is called.
+        defaults: Whether parameters that the call leaves out are in the result.
+    """
+    signature = signature_of(function)
+
+    def named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        if signature is not None:
+            with contextlib.suppress(TypeError):
+                bound = signature.bind(*args, **kwargs)
+                if defaults:
+                    bound.apply_defaults()
+                return bound.arguments
+        return {**{str(place): value for place, value in enumerate(args)}, **kwargs}
+
+    return named
+
+
+def _defined_in(frame: types.FrameType, function: Any) -> bool:
+    """Whether a `def` of this frame made the function and its name is not bound yet."""
+    if isinstance(function, (staticmethod, classmethod)):
+        return True
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    name = name_of(function)
+    here = code is not None and any(code is each for each in frame.f_code.co_consts)
+    return here and name != "<lambda>" and frame.f_locals.get(name) is not function
+
+
+def _branch(function: Function) -> Callable[[Function, Hooks], Any]:
+    """What wraps that kind of callable; an instance is of the kind of its `__call__`."""
+    called: Any = function
+    while isinstance(called, functools.partial):
+        called = called.func
+    if not (inspect.isroutine(called) or isinstance(called, type)):
+        called = type(called).__call__
+    if inspect.isasyncgenfunction(called):
+        return _async_generator
+    if inspect.isgeneratorfunction(called):
+        return _generator
+    return _coroutine if inspect.iscoroutinefunction(called) else _plain
+
+
+def _plain(function: Function, hooks: Hooks) -> Function:
+    before, after, failed, refused = hooks.before, hooks.after, hooks.failed, hooks.refused
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            held = before(args, kwargs)
+        except CallRefused as refusal:
+            return refused(refusal)
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as error:
+            failed(held, error)
+            raise
+        return after(held, result)
+
+    return call
+
+
+def _coroutine(function: Function, hooks: Hooks) -> Function:
+    before, before_async = hooks.before, hooks.before_async
+
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            held = (
+                before(args, kwargs) if before_async is None else await before_async(args, kwargs)
+            )
+        except CallRefused as refusal:
+            answer = hooks.refused(refusal)
+            return await answer if inspect.isawaitable(answer) else answer
+        try:
+            result = await function(*args, **kwargs)
+        except BaseException as error:
+            hooks.failed(held, error)
+            raise
+        return hooks.after(held, result)
+
+    return call
+
+
+def _generator(function: Function, hooks: Hooks) -> Any:
+    return _begun(function, hooks, _stepping)
+
+
+def _async_generator(function: Function, hooks: Hooks) -> Any:
+    return _begun(function, hooks, _async_stepping)
+
+
+def _begun(function: Function, hooks: Hooks, stepping: Callable[[Hooks, Function], Any]) -> Any:
+    """A generator function whose `before_steps` runs at its call or at its first step."""
+    before = hooks.before_steps or hooks.before
+    if hooks.at_call:
+
+        def at_call(*args: Any, **kwargs: Any) -> tuple[Any, Function]:
+            held = before(args, kwargs)
+            source = function(*args, **kwargs)
+            return held, lambda: source
+
+        return _AtCall(stepping(hooks, _same), at_call)
+
+    def at_first_step(*args: Any, **kwargs: Any) -> tuple[Any, Function]:
+        return before(args, kwargs), functools.partial(function, *args, **kwargs)
+
+    return stepping(hooks, at_first_step)
+
+
+class _AtCall(functools.partial[Any]):
+    """A generator function that runs code when it is called.
+
+    `inspect` looks for the kind of a partial in its function, so the kind is kept.
+    """
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        return self.func(self.args[0](*args, **kwargs))
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return self if instance is None else types.MethodType(self, instance)
+
+    def __reduce__(self) -> str:  # type: ignore[override] # pickled by name, as functions are
+        return str(vars(self)["__qualname__"])
+
+
+def steps(source: Any, held: Any, hooks: Hooks) -> Generator[Any, Any, Any]:
+    """A running generator with the hooks around its steps."""
+    return cast("Generator[Any, Any, Any]", _stepping(hooks, _same)((held, lambda: source)))
+
+
+def async_steps(source: Any, held: Any, hooks: Hooks) -> AsyncGenerator[Any, Any]:
+    """A running async generator with the hooks around its steps."""
+    return cast("AsyncGenerator[Any, Any]", _async_stepping(hooks, _same)((held, lambda: source)))
+
+
+def _same(started: Any) -> Any:
+    return started
+
+
+def _stepping(hooks: Hooks, begin: Function) -> Function:
+    ask = hooks.step
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            held, make = begin(*args, **kwargs)
+        except CallRefused as refusal:
+            return (yield from hooks.refused(refusal))
+        try:
+            source = make()
+            result = yield from (source if ask is None else _asked(source, held, ask, hooks.item))
+        except GeneratorExit:
+            hooks.after(held, None)
+            raise
+        except BaseException as error:
+            hooks.failed(held, error)
+            raise
+        return hooks.after(held, result)
+
+    return call
+
+
+def _asked(source: Any, held: Any, ask: Function, label: Function) -> Generator[Any, Any, Any]:
+    """Steps with a hook before each; what the consumer sends or throws reaches the source."""
+    step: Function = source.__next__
+    try:
+        while True:
+            ask(held)
+            try:
+                item = label(held, step())
+            except StopIteration as end:
+                return end.value
+            try:
+                step = functools.partial(source.send, (yield item))
+            except GeneratorExit:
+                raise
+            except BaseException as error:  # noqa: BLE001 - the source decides about it
+                step = functools.partial(source.throw, error)
+    finally:
+        source.close()
+
+
+def _async_stepping(hooks: Hooks, begin: Function) -> Function:
+    async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        try:
+            held, make = begin(*args, **kwargs)
+        except CallRefused as refusal:
+            async for item in _items(hooks.refused(refusal)):
+                yield item
+            return
+        try:
+            async with contextlib.aclosing(make()) as source:
+                step: Function = source.__anext__
+                while True:
+                    await hooks.step_async(held)
+                    item = hooks.item(held, await step())
+                    try:
+                        step = functools.partial(source.asend, (yield item))
+                    except GeneratorExit:
+                        raise
+                    except BaseException as error:  # noqa: BLE001 - the source decides about it
+                        step = functools.partial(source.athrow, error)
+        except (StopAsyncIteration, GeneratorExit) as end:
+            hooks.after(held, None)
+            if isinstance(end, GeneratorExit):
+                raise
+        except BaseException as error:
+            hooks.failed(held, error)
+            raise
+
+    return call
+
+
+async def _items(answer: Any) -> AsyncGenerator[Any, None]:
+    """Items of an iterable of either kind."""
+    if isinstance(answer, AsyncIterable):
+        async for item in answer:
+            yield item
+    else:
+        for item in answer:
+            yield item
