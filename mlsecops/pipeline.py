@@ -19,7 +19,7 @@ from mlsecops._files import write_atomically
 from mlsecops.errors import UsageError
 from mlsecops.incident import Incident, Playbook
 from mlsecops.loading import LoadedModel
-from mlsecops.monitoring import DEFAULT_RULES, Monitor, MonitorState, Rule
+from mlsecops.monitoring import DEFAULT_RULES, AlertRule, Monitor, MonitorState
 from mlsecops.poisoning import PoisoningReport
 from mlsecops.provenance import Manifest, Statement
 from mlsecops.provenance.lineage import SLSA_PROVENANCE
@@ -117,7 +117,7 @@ class SecurePipeline:
     monitor: Monitor | None = None
     snapshots: Mapping[str, MonitorState] = field(default_factory=dict)
     references: Mapping[str, float] = field(default_factory=dict)
-    rules: Sequence[Rule] = DEFAULT_RULES
+    rules: Sequence[AlertRule] = DEFAULT_RULES
     screening: PoisoningReport | None = None
     activations: PoisoningReport | None = None
     loaded: LoadedModel | None = None

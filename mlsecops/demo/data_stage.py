@@ -6,13 +6,13 @@ import shutil
 from collections import Counter
 
 from mlsecops.demo.digits import write_digits
-from mlsecops.demo.scene import Scene, refusal
+from mlsecops.demo.scene import DemoContext, refusal
 from mlsecops.errors import DigestMismatch
 from mlsecops.poisoning import PoisoningReport, screen_dataset
 from mlsecops.provenance import Manifest, hash_dataset
 
 
-def prepare_data(scene: Scene) -> tuple[Manifest, PoisoningReport]:
+def prepare_data(scene: DemoContext) -> tuple[Manifest, PoisoningReport]:
     """Write, hash and screen the data; flip a byte in a copy of it."""
     with scene.step(1, "Data: digest, screening, tampering") as tell:
         folder = scene.out / "data"
@@ -33,7 +33,7 @@ def _suspects(report: PoisoningReport, *, rows: int) -> str:
     return f"{len(report.suspects)} of {rows} rows to look at" + (f" ({listed})" if listed else "")
 
 
-def _tamper(scene: Scene, manifest: Manifest) -> DigestMismatch:
+def _tamper(scene: DemoContext, manifest: Manifest) -> DigestMismatch:
     copy = scene.out / "tampered-data"
     shutil.copytree(scene.out / "data", copy)
     target = copy / "train.npz"

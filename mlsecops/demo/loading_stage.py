@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mlsecops.demo.release_stage import Release
-from mlsecops.demo.scene import NotRefused, Scene, refusal
+from mlsecops.demo.scene import DemoContext, NotRefused, refusal
 from mlsecops.loading import LoadedModel, SecureLoader, scan
 from mlsecops.registry import Registry
 from mlsecops.signing import SIGNATURE_NAME, sign
@@ -23,7 +23,7 @@ class PrintsWhenLoaded:
         return print, ("this line must never appear: a pickle was executed",)
 
 
-def load_release(scene: Scene, registry: Registry, release: Release) -> LoadedModel:
+def load_release(scene: DemoContext, registry: Registry, release: Release) -> LoadedModel:
     """Load the release, then a tampered copy, an unsigned copy and a malicious pickle."""
     with scene.step(5, "Verified loading, and three attacks on it") as tell:
         loader = SecureLoader(scene.policy, isolation=registry)
@@ -41,7 +41,7 @@ def load_release(scene: Scene, registry: Registry, release: Release) -> LoadedMo
     return loaded
 
 
-def _malicious_pickle(scene: Scene, loader: SecureLoader) -> str:
+def _malicious_pickle(scene: DemoContext, loader: SecureLoader) -> str:
     """Signed by the trusted key, so that only its content can refuse it."""
     folder = scene.out / "malicious"
     folder.mkdir()
@@ -58,7 +58,7 @@ def _malicious_pickle(scene: Scene, loader: SecureLoader) -> str:
 
 
 @contextmanager
-def _copy(scene: Scene, folder: Path) -> Iterator[Path]:
+def _copy(scene: DemoContext, folder: Path) -> Iterator[Path]:
     copy = scene.out / "copy"
     shutil.copytree(folder, copy)
     try:

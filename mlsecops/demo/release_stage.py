@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mlsecops.demo.scene import Scene
+from mlsecops.demo.scene import DemoContext
 from mlsecops.demo.training_stage import GATE, Candidate
 from mlsecops.pipeline import BOM_PREDICATE
 from mlsecops.provenance import Manifest, Statement, hash_path
@@ -35,7 +35,7 @@ class Release:
 
 
 def release_models(
-    scene: Scene, data: Manifest, candidates: Sequence[Candidate]
+    scene: DemoContext, data: Manifest, candidates: Sequence[Candidate]
 ) -> tuple[Registry, tuple[Release, ...]]:
     """Sign and publish each candidate in turn; the last one serves."""
     with scene.step(4, "Signing, bill of materials, registry") as tell:
@@ -55,7 +55,7 @@ def release_models(
     return registry, tuple(releases)
 
 
-def keep_model(scene: Scene, release: Release) -> Path:
+def keep_model(scene: DemoContext, release: Release) -> Path:
     """Put the delivered model's signed folder where the deliverables expect it."""
     folder = scene.out / "model"
     shutil.copytree(release.folder, folder)
@@ -63,7 +63,7 @@ def keep_model(scene: Scene, release: Release) -> Path:
     return folder
 
 
-def _statements(scene: Scene, data: Manifest, candidate: Candidate) -> list[Statement]:
+def _statements(scene: DemoContext, data: Manifest, candidate: Candidate) -> list[Statement]:
     manifest = hash_path(candidate.folder)
     verdict = GATE.judge(candidate.report).verdict
     bom = build_bom(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mlsecops.demo.release_stage import NAME
-from mlsecops.demo.scene import Scene, refusal
+from mlsecops.demo.scene import DemoContext, refusal
 from mlsecops.demo.second_server import SecondServer
 from mlsecops.demo.serving_stage import GUARD_REFRESH, Served, Unexpected
 from mlsecops.demo.training_stage import ATTACKS, GATE
@@ -31,7 +31,7 @@ class Response:
     loaded: LoadedModel
 
 
-def respond(scene: Scene, registry: Registry, served: Served, framework: str) -> Response:
+def respond(scene: DemoContext, registry: Registry, served: Served, framework: str) -> Response:
     """Open an incident from the thief's alert and run its playbook to the end."""
     with scene.step(7, "Incident: isolate, evidence, roll back, validate") as tell:
         alert = next(raised for raised in served.alerts if raised.client == "thief")
@@ -54,7 +54,7 @@ def respond(scene: Scene, registry: Registry, served: Served, framework: str) ->
 
 
 def _handle(
-    scene: Scene, registry: Registry, served: Served, alert: Alert
+    scene: DemoContext, registry: Registry, served: Served, alert: Alert
 ) -> tuple[Incident, Playbook]:
     def block_client(_incident: Incident) -> bool:
         served.blocklist.block(alert.client)
@@ -73,7 +73,7 @@ def _handle(
     return incident, playbook
 
 
-def _load(scene: Scene, registry: Registry, version: Version) -> LoadedModel:
+def _load(scene: DemoContext, registry: Registry, version: Version) -> LoadedModel:
     resolved = registry.resolve(version.name, version.version)
     if resolved.path is None:
         raise Unexpected(f"version {version.version} has no folder")
@@ -83,7 +83,7 @@ def _load(scene: Scene, registry: Registry, version: Version) -> LoadedModel:
     return loaded
 
 
-def _measure(scene: Scene, registry: Registry, version: Version) -> RobustnessReport:
+def _measure(scene: DemoContext, registry: Registry, version: Version) -> RobustnessReport:
     adapter = scene.network.adapter(_load(scene, registry, version).model)
     test = scene.digits.test
     return evaluate_robustness(adapter, test.x, test.y, ATTACKS, seed=scene.seed)
@@ -96,7 +96,7 @@ def _ask(second: SecondServer, *, refused: bool) -> str:
     return answer[:96]
 
 
-def _refusal(scene: Scene, served: Served) -> str:
+def _refusal(scene: DemoContext, served: Served) -> str:
     image = scene.digits.traffic.x[0]
     time.sleep(IDLE)
     error = refusal("an isolated model", lambda: served.predict(image, "client-00", -1))
@@ -105,7 +105,7 @@ def _refusal(scene: Scene, served: Served) -> str:
     return scene.brief(error)
 
 
-def _serve_again(scene: Scene, loaded: LoadedModel, serving: Version) -> str:
+def _serve_again(scene: DemoContext, loaded: LoadedModel, serving: Version) -> str:
     traffic = scene.digits.traffic
     answers = scene.network.adapter(loaded.model).predict(traffic.x).argmax(axis=1)
     right = float((answers == traffic.y).mean())

@@ -30,7 +30,7 @@ class Narrator(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
+class DemoContext:
     """What stays the same through the whole demo.
 
     Attributes:

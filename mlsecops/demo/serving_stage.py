@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mlsecops.demo.scene import Scene
+from mlsecops.demo.scene import DemoContext
 from mlsecops.errors import CallRefused, MLSecOpsError
 from mlsecops.findings import Alert
 from mlsecops.monitoring import (
@@ -91,7 +91,7 @@ class Served:
         return {panel: value for panel, value in known.items() if value is not None}
 
 
-def serve_model(scene: Scene, registry: Registry, loaded: LoadedModel) -> Served:
+def serve_model(scene: DemoContext, registry: Registry, loaded: LoadedModel) -> Served:
     """Serve the loaded model to three kinds of clients.
 
     Raises:
@@ -125,7 +125,7 @@ Query = tuple[Any, str, int | None]
 """An image, who sends it, and its true digit if that arrives later."""
 
 
-def _watch(scene: Scene, registry: Registry, adapter: Adapter, loaded: LoadedModel) -> Served:
+def _watch(scene: DemoContext, registry: Registry, adapter: Adapter, loaded: LoadedModel) -> Served:
     normal = scene.digits.normal
     baseline = Baseline.fit(normal.x, adapter.predict(normal.x), normal.y)
     alerts: list[Alert] = []
@@ -160,7 +160,7 @@ def _watch(scene: Scene, registry: Registry, adapter: Adapter, loaded: LoadedMod
     )
 
 
-def _extraction(scene: Scene, baseline: Baseline, adapter: Adapter) -> ExtractionDetector:
+def _extraction(scene: DemoContext, baseline: Baseline, adapter: Adapter) -> ExtractionDetector:
     """Calibrated on benign clients of every kind, as many of each.
 
     From rows that neither the baseline was fitted on, which would find all others strange, nor a
@@ -218,20 +218,20 @@ def _phase(served: Served, label: str, queries: Sequence[Query]) -> list[Alert]:
     return served.alerts[before:]
 
 
-def _sent(scene: Scene, rng: np.random.Generator) -> list[Query]:
+def _sent(scene: DemoContext, rng: np.random.Generator) -> list[Query]:
     """Digits that ordinary clients send, in an order of their own."""
     pool = scene.digits.traffic
     rows = np.resize(rng.permutation(len(pool.y)), CALLS)
     return [(pool.x[row], f"client-{rng.integers(CLIENTS):02d}", int(pool.y[row])) for row in rows]
 
 
-def _drifted(scene: Scene, rng: np.random.Generator) -> list[Query]:
+def _drifted(scene: DemoContext, rng: np.random.Generator) -> list[Query]:
     """The same digits from a scanner whose lamp fades."""
     faded = [(FADED * image, client, digit) for image, client, digit in _sent(scene, rng)]
     return [(image.astype(np.float32), client, digit) for image, client, digit in faded]
 
 
-def _stolen(scene: Scene, rng: np.random.Generator) -> list[Query]:
+def _stolen(scene: DemoContext, rng: np.random.Generator) -> list[Query]:
     """One client asks for labels of uniformly random images, as a thief without data does."""
     shape = (STOLEN_CALLS, *scene.digits.traffic.x.shape[1:])
     images = rng.uniform(0.0, 1.0, shape).astype(np.float32)

@@ -12,7 +12,7 @@ from mlsecops.demo.loading_stage import load_release
 from mlsecops.demo.network import network
 from mlsecops.demo.release_stage import NAME, keep_model, release_models
 from mlsecops.demo.response_stage import respond
-from mlsecops.demo.scene import Narrator, Scene
+from mlsecops.demo.scene import DemoContext, Narrator
 from mlsecops.demo.serving_stage import serve_model
 from mlsecops.demo.staging import staged
 from mlsecops.demo.training_stage import GATE, harden_model, train_model
@@ -45,7 +45,7 @@ def run_demo(
     net = network(framework)
     signer = Signer.generate("p256")
     with staged(Path(out), overwrite=overwrite) as folder:
-        scene = Scene(
+        scene = DemoContext(
             out=folder,
             seed=seed,
             network=net,
@@ -58,7 +58,7 @@ def run_demo(
     return Delivery(folder=Path(out), digest=delivery.digest, files=delivery.files)
 
 
-def _tell(scene: Scene, framework: str) -> Delivery:
+def _tell(scene: DemoContext, framework: str) -> Delivery:
     (scene.out / "signing").mkdir()
     key = scene.signer.public_key.pem.encode()
     write_atomically(scene.out / "signing" / "release.pub.pem", key)

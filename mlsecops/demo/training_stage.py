@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from mlsecops.demo.scene import Scene
+from mlsecops.demo.scene import DemoContext
 from mlsecops.errors import GateFailed
 from mlsecops.poisoning import PoisoningReport, detect_poisoning
 from mlsecops.provenance import Manifest, Statement, TrainingRun, hash_path, training_run
@@ -48,7 +48,7 @@ class Trained:
     candidates: tuple[Candidate, ...]
 
 
-def train_model(scene: Scene, data: Manifest) -> tuple[Any, PoisoningReport]:
+def train_model(scene: DemoContext, data: Manifest) -> tuple[Any, PoisoningReport]:
     """Step 2: train inside a run that records data, parameters, code and packages."""
     with scene.step(2, f"Training with lineage ({scene.network.title})") as tell:
         model = scene.network.build(seed=scene.seed)
@@ -65,7 +65,7 @@ def train_model(scene: Scene, data: Manifest) -> tuple[Any, PoisoningReport]:
     return model, found
 
 
-def harden_model(scene: Scene, data: Manifest, model: Any) -> Trained:
+def harden_model(scene: DemoContext, data: Manifest, model: Any) -> Trained:
     """Step 3: measure, judge, and train adversarially until enough candidates pass.
 
     Raises:
@@ -103,7 +103,7 @@ def harden_model(scene: Scene, data: Manifest, model: Any) -> Trained:
 
 @contextmanager
 def _run(
-    scene: Scene, data: Manifest, stage: str, *, epochs: int
+    scene: DemoContext, data: Manifest, stage: str, *, epochs: int
 ) -> Iterator[tuple[TrainingRun, Path]]:
     folder = scene.out / "candidates" / stage / "model"
     folder.mkdir(parents=True)
@@ -119,7 +119,7 @@ def _run(
 
 
 def _measure(
-    scene: Scene, model: Any, *, folder: Path | None = None, data: Manifest | None = None
+    scene: DemoContext, model: Any, *, folder: Path | None = None, data: Manifest | None = None
 ) -> RobustnessReport:
     test = scene.digits.test
     return evaluate_robustness(

@@ -1,9 +1,9 @@
-"""Where clients' trails are kept: in this process, or in Redis for all replicas together.
+"""Stores of client histories: this process, or Redis for all replicas together.
 
-client, change → LocalTrails or RedisTrails → the trail after the change
+    client, change → LocalHistoryStore or RedisHistoryStore → history after the change
 
-Evidence adds up in order, so replicas take turns on one trail instead of merging several: a
-replica reads it, changes it and writes it back only if nobody wrote in between.
+Evidence accumulates in order, so replicas take turns on one history instead of merging several: a
+replica reads it, changes it, and writes it back only if no other replica wrote in between.
 """
 
 from __future__ import annotations
@@ -17,78 +17,90 @@ from typing import Any, Final, Protocol, TypeVar
 from mlsecops._bounded_map import BoundedMap
 from mlsecops._extras import require
 from mlsecops.errors import FormatRefused, LimitExceeded, UsageError
-from mlsecops.extraction.client_history import Trail
+from mlsecops.extraction.client_history import ClientHistory
 
-__all__ = ["LocalTrails", "RedisTrails", "Trails"]
+__all__ = ["SALT_BYTES", "HistoryStore", "LocalHistoryStore", "RedisHistoryStore", "checked_salt"]
 
 R = TypeVar("R")
 
-_TRIES: Final = 5
-_SALT_BYTES: Final = 16
+SALT_BYTES: Final = 16  # bytes; 128 bits, as NIST SP 800-132, section 5.1, asks of a salt
+_TRIES: Final = 5  # transactions; chosen: five losses in a row need many replicas on one client
 
 
-class Trails(Protocol):
-    """Keeps a trail for each client."""
+def checked_salt(salt: bytes) -> bytes:
+    """The salt, if it is long enough."""
+    if len(salt) < SALT_BYTES:
+        raise UsageError(f"salt: expected at least {SALT_BYTES} bytes, got {len(salt)}")
+    return salt
 
-    def use(self, client: str | None, now: float, change: Callable[[Trail], R]) -> R:
-        """Change a client's trail, a new one for a new client, and give what the change gives.
+
+class HistoryStore(Protocol):
+    """A store with one history for each client."""
+
+    def use(self, client: str | None, now: float, change: Callable[[ClientHistory], R]) -> R:
+        """Change a client's history, creating it for a new client; returns the change's result.
 
         Args:
-            client: Whose.
+            client: Name, or None for calls without one.
             now: Time in seconds, on the clock that all calls share.
-            change: Changes a trail; it may run more than once, each time on a trail as it was.
+            change: Changes a history; it may run again on an unchanged copy.
         """
 
 
-class LocalTrails:
-    """Trails of this process, bounded in number and in time.
+class LocalHistoryStore:
+    """Histories in this process, bounded in number and in time.
 
     Args:
         capacity: Largest number of clients; the least recently seen is forgotten.
         ttl: Seconds after which a silent client is forgotten.
+
+    Example:
+        >>> LocalHistoryStore(capacity=100).use("alice", 0.0, lambda history: history.queries)
+        0
     """
 
     def __init__(self, *, capacity: int = 10_000, ttl: float = 3600.0) -> None:
-        self._known: BoundedMap[str | None, Trail] = BoundedMap(Trail, capacity=capacity, ttl=ttl)
+        self._known: BoundedMap[str | None, ClientHistory] = BoundedMap(
+            ClientHistory, capacity=capacity, ttl=ttl
+        )
 
-    def use(self, client: str | None, now: float, change: Callable[[Trail], R]) -> R:
-        """Change a client's trail."""
+    def use(self, client: str | None, now: float, change: Callable[[ClientHistory], R]) -> R:
+        """Change a client's history."""
         return change(self._known.use(client, now))
 
-    def __iter__(self) -> Iterator[tuple[str | None, Trail]]:
+    def __iter__(self) -> Iterator[tuple[str | None, ClientHistory]]:
         for client in self._known:
-            trail = self._known.get(client)
-            if trail is not None:
-                yield client, trail
+            history = self._known.get(client)
+            if history is not None:
+                yield client, history
 
 
-class RedisTrails:
-    """Trails that replicas share, at most 64 kB a client.
+class RedisHistoryStore:
+    """Histories that replicas share, at most 64 kB a client.
 
-    Redis forgets a silent client after `ttl`; bound their number with its `maxmemory` and the
-    policy `volatile-lru`. Keys are an HMAC of the client's name, and what is stored is rotated
-    by the detector's salt, so whoever reads Redis learns no names and no inputs without the salt.
-    Whoever may *write* there can clear a thief: keep it as private as the model.
+    Redis forgets a silent client after `ttl`; bound the number of clients with its `maxmemory` and
+    the policy `volatile-lru`. Keys are an HMAC of the client's name, and stored queries are rotated
+    by the detector's salt, so Redis reveals no names and no inputs without the salt. Whoever can
+    *write* to it can erase evidence: keep it as private as the model.
 
-    While Redis cannot be reached each replica goes on with trails of its own, and tries again
-    after `pause`.
+    While Redis is unreachable each replica uses a local store, and tries again after `pause`.
 
     Args:
         store: `redis://host:6379/0`.
         salt: The detector's salt, at least 16 bytes.
-        name: Whose clients these are; replicas of one model give the same name.
+        name: Separates models; replicas of one model use the same name.
         ttl: Seconds after which a silent client is forgotten.
-        capacity: Largest number of clients of the fallback.
-        timeout: Seconds to wait for Redis.
-        pause: Seconds to go without it after it could not be reached.
+        capacity: Largest number of clients in the local store.
+        timeout: Seconds to wait for an answer of Redis.
+        pause: Seconds without Redis after a failure.
 
     Attributes:
-        unreachable: How often Redis could not be reached.
-        contended: How often other replicas wrote five times in a row, so that a change was lost.
-        discarded: How many stored trails were damaged, and begun anew.
+        unreachable: Number of failures to reach Redis.
+        contended: Number of changes lost because other replicas wrote five times in a row.
+        discarded: Number of damaged histories that were replaced by empty ones.
 
     Raises:
-        UsageError: The address or the salt is none.
+        UsageError: The address is malformed, or the salt too short.
         MissingExtra: `redis` is not installed.
     """
 
@@ -103,8 +115,7 @@ class RedisTrails:
         timeout: float = 0.25,
         pause: float = 5.0,
     ) -> None:
-        if len(salt) < _SALT_BYTES:
-            raise UsageError(f"salt: expected at least {_SALT_BYTES} bytes, got {len(salt)}")
+        self._salt, self._name, self._ttl, self._pause = checked_salt(salt), name, ttl, pause
         self._redis = require("redis")
         try:
             self._store = self._redis.Redis.from_url(
@@ -112,29 +123,28 @@ class RedisTrails:
             )
         except ValueError as error:
             raise UsageError("store: expected an address like redis://host:6379/0") from error
-        self._salt, self._name, self._ttl, self._pause = salt, name, ttl, pause
-        self._own = LocalTrails(capacity=capacity, ttl=ttl)
-        self._back = 0.0
+        self._local = LocalHistoryStore(capacity=capacity, ttl=ttl)
+        self._retry_at = 0.0
         self.unreachable = self.contended = self.discarded = 0
 
-    def use(self, client: str | None, now: float, change: Callable[[Trail], R]) -> R:
-        """Change a client's trail in Redis, or here while Redis is away."""
-        if time.monotonic() >= self._back:
+    def use(self, client: str | None, now: float, change: Callable[[ClientHistory], R]) -> R:
+        """Change a client's history in Redis, or the local one while Redis is unreachable."""
+        if time.monotonic() >= self._retry_at:
             try:
                 return self._shared(self._key(client), change)
             except self._redis.RedisError:
                 self.unreachable += 1
-                self._back = time.monotonic() + self._pause
-        return self._own.use(client, now, change)
+                self._retry_at = time.monotonic() + self._pause
+        return self._local.use(client, now, change)
 
-    def _shared(self, key: str, change: Callable[[Trail], R]) -> R:
+    def _shared(self, key: str, change: Callable[[ClientHistory], R]) -> R:
         with self._store.pipeline() as pipe:
             for _ in range(_TRIES):
                 pipe.watch(key)
-                trail = self._read(pipe.get(key))
-                result = change(trail)
+                history = self._read(pipe.get(key))
+                result = change(history)
                 pipe.multi()
-                pipe.set(key, trail.to_bytes(), px=max(1, int(self._ttl * 1000)))
+                pipe.set(key, history.to_bytes(), px=max(1, int(self._ttl * 1000)))
                 try:
                     pipe.execute()
                 except self._redis.WatchError:
@@ -143,17 +153,17 @@ class RedisTrails:
         self.contended += 1
         return result
 
-    def _read(self, data: Any) -> Trail:
-        """A stored trail; a damaged one must not keep its client unwatched for ever."""
+    def _read(self, data: Any) -> ClientHistory:
+        """A stored history; a damaged one is replaced, so that its client is judged."""
         if data is None:
-            return Trail()
+            return ClientHistory()
         try:
-            return Trail.from_bytes(data)
+            return ClientHistory.from_bytes(data)
         except (FormatRefused, LimitExceeded):
             self.discarded += 1
-            return Trail()
+            return ClientHistory()
 
     def _key(self, client: str | None) -> str:
         who = b"\x00" if client is None else b"\x01" + client.encode("utf-8", "surrogateescape")
         hidden = hmac.new(self._salt, who, hashlib.sha256).hexdigest()
-        return f"mlsecops:trail:{self._name}:{hidden}"
+        return f"mlsecops:client:{self._name}:{hidden}"

@@ -16,14 +16,14 @@ from mlsecops.errors import UsageError
 if TYPE_CHECKING:
     from mlsecops.adapters.base import Array
 
-__all__ = ["DataType", "Target", "target"]
+__all__ = ["CounterfitTarget", "DataType", "target"]
 
 DataType: TypeAlias = Literal["tabular", "image"]
 _IMAGE_AXES: Final = (2, 3)  # with and without channels
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Target:
+class CounterfitTarget:
     """A target in Counterfit's shape; `load` has nothing to do, the model is there already.
 
     Attributes:
@@ -80,7 +80,7 @@ def target(
     name: str,
     output_classes: Sequence[str],
     data_type: DataType | None = None,
-) -> Target:
+) -> CounterfitTarget:
     """Make a Counterfit target of a model or Adapter.
 
     Args:
@@ -106,7 +106,7 @@ def target(
     if kind not in get_args(DataType):
         raise UsageError(f"{name}: data_type {kind!r}: expected {' or '.join(get_args(DataType))}")
     adapter = adapt(model)
-    return Target(
+    return CounterfitTarget(
         target_name=name,
         data_type=kind,
         endpoint=str(getattr(adapter, "name", type(adapter.model).__name__)),

@@ -34,7 +34,7 @@ from mlsecops.errors import (
 from mlsecops.provenance import Digest
 from mlsecops.signing import Signer, TrustPolicy, Verified, sign, verify
 
-__all__ = ["Published", "approve", "publish"]
+__all__ = ["PublishedPackage", "approve", "publish"]
 
 _ARCHIVE: Final = "model.tar.gz"
 _DIGEST: Final = "mlsecops.digest"
@@ -43,7 +43,7 @@ _DESCRIBED: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
+class PublishedPackage:
     """A model package that waits for approval.
 
     Attributes:
@@ -65,7 +65,7 @@ def publish(
     image: str,
     signer: Signer,
     session: Any = None,
-) -> Published:
+) -> PublishedPackage:
     """Sign an archive, keep it, and register it as a package that waits for approval.
 
     Args:
@@ -102,7 +102,7 @@ def publish(
                 "SupportedResponseMIMETypes": ["application/json"],
             },
         )
-    return Published(arn=made["ModelPackageArn"], url=url, digest=digest)
+    return PublishedPackage(arn=made["ModelPackageArn"], url=url, digest=digest)
 
 
 def approve(package: str, *, policy: TrustPolicy, session: Any = None) -> Verified:

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from mlsecops.llm.redteam.target import Target as Target
     from mlsecops.llm.text.canaries import Canary as Canary
     from mlsecops.llm.text.canaries import Sighting as Sighting
-    from mlsecops.llm.text.encodings import Reading as Reading
+    from mlsecops.llm.text.encodings import DecodedText as DecodedText
     from mlsecops.llm.text.encodings import readings as readings
     from mlsecops.llm.text.unicode import Sanitised as Sanitised
     from mlsecops.llm.text.unicode import fold as fold

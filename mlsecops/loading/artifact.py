@@ -31,7 +31,7 @@ _SAVED_FILES: Final = frozenset({SAVED_MODEL, "fingerprint.pb", "keras_metadata.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class ArtifactLayout:
     """The files of an artifact.
 
     Attributes:
@@ -53,7 +53,7 @@ class Layout:
 
 def layout(
     path: str | os.PathLike[str], *, ignore: tuple[str, ...], file: str | None = None
-) -> Layout:
+) -> ArtifactLayout:
     """Tell which files a load of a path reads.
 
     Args:
@@ -72,12 +72,12 @@ def layout(
         if file is not None:
             raise UsageError(f"{shown} is no folder: file={file!r} names a file in one")
         name = Path(path).name
-        return Layout(
+        return ArtifactLayout(
             main=name, kind="file", read={name: Found(str(real), 0)}, beside={}, single=True
         )
     tree = list_tree(real, ignore=ignore)
     main, kind, names = _model(tuple(tree.files), shown, file)
-    return Layout(
+    return ArtifactLayout(
         main=main,
         kind=kind,
         read={name: tree.files[name] for name in (main, *names)},

@@ -14,7 +14,7 @@ from typing import Final
 
 from mlsecops.errors import ContentRefused, FormatRefused
 from mlsecops.loading.containers.compression import compression, peek
-from mlsecops.loading.containers.protobuf import BYTES, VARINT, Reader
+from mlsecops.loading.containers.protobuf import BYTES, VARINT, ProtobufReader
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.snapshot import Source
 
@@ -213,7 +213,9 @@ def _message(source: Source, head: bytes, suffix: str) -> Format | None:
     if not head.startswith(b"\x08") and suffix not in {".onnx", ".pb"}:
         return None
     with source.stream() as stream:
-        reader = Reader(stream, source.size, where=source.name, limits=Limits(opcodes=100_000))
+        reader = ProtobufReader(
+            stream, source.size, where=source.name, limits=Limits(opcodes=100_000)
+        )
         try:
             found = {(field.number, field.kind) for field in reader.fields(reader.whole)}
         except ContentRefused:

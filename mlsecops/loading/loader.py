@@ -18,7 +18,7 @@ from typing import Any
 from mlsecops._files import linked
 from mlsecops.adapters import Adapter, adapt
 from mlsecops.errors import DigestMismatch, FormatRefused, UsageError
-from mlsecops.loading.artifact import Layout, layout, require_beside, shards
+from mlsecops.loading.artifact import ArtifactLayout, layout, require_beside, shards
 from mlsecops.loading.detection import CODE, Format
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.loaded import HeldModel, LoadedModel
@@ -26,7 +26,7 @@ from mlsecops.loading.readers.decode import Framework, Request, decode, fill, jo
 from mlsecops.loading.recheck import Notify, Watch, require_not_isolated
 from mlsecops.loading.scanner import examine
 from mlsecops.loading.snapshot import TIERS, Snapshot, Source, Tier, snapshot
-from mlsecops.loading.telemetry import Told, told
+from mlsecops.loading.telemetry import LoadRecord, recorded
 from mlsecops.loading.verdict import Examination
 from mlsecops.provenance import Digest, Entry, Isolation, Manifest
 from mlsecops.provenance.files.hashing import hash_files
@@ -46,7 +46,7 @@ from mlsecops.signing import (
 class _Checked:
     """Files that are held and that the signature covers."""
 
-    files: Layout
+    files: ArtifactLayout
     held: Snapshot
     verified: Verified
     bundle: bytes
@@ -72,7 +72,7 @@ class SecureLoader:
         policy: Who may vouch for a model.
         tier: How bytes are held between the check and the use. `"sealed"` copies them into
             sealed memory; `"pinned"` leaves them where they are and makes the kernel hold
-            writers back, and tell. `"pinned"` becomes `"sealed"` where the file cannot be
+            writers back, and record. `"pinned"` becomes `"sealed"` where the file cannot be
             leased, that `"private-copy"` where the system has no sealed memory; the result says.
         allow_globals: Audited names that pickles and Keras configurations may use besides the
             built-in lists.
@@ -137,9 +137,9 @@ class SecureLoader:
             UsageError: The path cannot be read, or an option does not fit the format.
         """
         wanted = _Wanted(file=file, digest=digest, framework=framework, into=into, device=device)
-        with told(Path(path).name) as tell:
+        with recorded(Path(path).name) as record:
             return self._load(
-                path, bundle_path(path) if bundle is None else Path(bundle), wanted, tell
+                path, bundle_path(path) if bundle is None else Path(bundle), wanted, record
             )
 
     @contextlib.contextmanager
@@ -174,9 +174,9 @@ class SecureLoader:
         wanted = _Wanted(file=file, digest=digest, path=True)
         place = bundle_path(path) if bundle is None else Path(bundle)
         with contextlib.ExitStack() as stack:
-            with told(Path(path).name) as tell:
-                checked = stack.enter_context(self._checked(path, place, wanted, tell))
-                found, _ = self._examined(checked.files, checked.held, tell)
+            with recorded(Path(path).name) as record:
+                checked = stack.enter_context(self._checked(path, place, wanted, record))
+                found, _ = self._examined(checked.files, checked.held, record)
                 links = {name: each.path for name, each in checked.held.sources.items()}
                 folder = stack.enter_context(linked(links))
             yield HeldModel(
@@ -218,9 +218,9 @@ class SecureLoader:
         )
 
     def _load(
-        self, path: str | os.PathLike[str], place: Path, wanted: _Wanted, tell: Told
+        self, path: str | os.PathLike[str], place: Path, wanted: _Wanted, record: LoadRecord
     ) -> LoadedModel:
-        with self._checked(path, place, wanted, tell) as checked:
+        with self._checked(path, place, wanted, record) as checked:
             request = Request(
                 source=checked.held.sources[checked.files.main],
                 framework=wanted.framework,
@@ -231,7 +231,7 @@ class SecureLoader:
                 lasting=checked.held.lasting,
                 confirm=checked.held.confirm,
             )
-            found, model = self._read(checked.files, checked.held, request, tell)
+            found, model = self._read(checked.files, checked.held, request, record)
         return LoadedModel(
             model=model,
             adapter=_adapter(model),
@@ -244,20 +244,20 @@ class SecureLoader:
 
     @contextlib.contextmanager
     def _checked(
-        self, path: str | os.PathLike[str], place: Path, wanted: _Wanted, tell: Told
+        self, path: str | os.PathLike[str], place: Path, wanted: _Wanted, record: LoadRecord
     ) -> Iterator[_Checked]:
         """Hold the files that are meant, and demand that their signature covers what is held."""
         where = os.fspath(path)
         verifier = Verifier(self._policy)
-        with tell.step("verify"):
+        with record.step("verify"):
             bundle = read_bundle(place)
             signed = verifier.open(bundle, where=os.fspath(place))
-            tell.note(digest=str(signed.manifest.root), signers=signed.signers)
+            record.note(digest=str(signed.manifest.root), signers=signed.signers)
             _require_meant(signed.manifest.root, wanted.digest, where)
             require_not_isolated(signed.manifest.root, self._isolation, where=where)
         ignore = ignore_for(path, signed.ignore_paths, place)
         files = layout(path, ignore=ignore, file=wanted.file)
-        with self._held(files, signed, tell, keep=not wanted.path) as held:
+        with self._held(files, signed, record, keep=not wanted.path) as held:
             actual = _manifest(files, held, signed.manifest.algorithm)
             hidden = without_bundle(files.hidden, Path(path), place)
             verified = verifier.match(signed, actual, where=where, ignored=hidden)
@@ -268,10 +268,10 @@ class SecureLoader:
 
     @contextlib.contextmanager
     def _held(
-        self, files: Layout, signed: SignedModel, tell: Told, *, keep: bool
+        self, files: ArtifactLayout, signed: SignedModel, record: LoadRecord, *, keep: bool
     ) -> Iterator[Snapshot]:
         with contextlib.ExitStack() as stack:
-            with tell.step("hold"):
+            with record.step("hold"):
                 held = stack.enter_context(
                     snapshot(
                         {name: found.path for name, found in files.read.items()},
@@ -281,16 +281,16 @@ class SecureLoader:
                         keep=keep,
                     )
                 )
-                tell.note(tier=held.tier, bytes=held.size)
+                record.note(tier=held.tier, bytes=held.size)
             yield held
 
     def _read(
-        self, files: Layout, held: Snapshot, request: Request, tell: Told
+        self, files: ArtifactLayout, held: Snapshot, request: Request, record: LoadRecord
     ) -> tuple[Format, Any]:
-        found, examined = self._examined(files, held, tell)
+        found, examined = self._examined(files, held, record)
         if files.kind == "shards":
             placed = shards(request.source, frozenset(examined), limits=self._limits)
-            with tell.step("decode"):
+            with record.step("decode"):
                 parts = {
                     name: decode(
                         found,
@@ -303,20 +303,20 @@ class SecureLoader:
                 return found, fill(request, join_shards(parts, placed))
         beside = {name: each for name, each in held.sources.items() if name != files.main}
         names = examined[files.main].globals
-        with tell.step("decode"):
+        with record.step("decode"):
             return found, decode(
                 found, dataclasses.replace(request, globals=names, external=beside)
             )
 
     def _examined(
-        self, files: Layout, held: Snapshot, tell: Told
+        self, files: ArtifactLayout, held: Snapshot, record: LoadRecord
     ) -> tuple[Format, dict[str, Examination]]:
         """Format of the model, and what the scan found in each file that holds a part of it."""
         names = [files.main]
         if files.kind == "shards":
             names = sorted(frozenset(files.read) - {files.main})
             shards(held.sources[files.main], frozenset(names), limits=self._limits)
-        scanned = {name: self._scan(held.sources[name], tell) for name in names}
+        scanned = {name: self._scan(held.sources[name], record) for name in names}
         formats = {found for found, _ in scanned.values()}
         if len(formats) != 1:
             raise FormatRefused(
@@ -328,13 +328,13 @@ class SecureLoader:
             require_beside(held.sources[files.main], examined[files.main].external, others)
         return formats.pop(), examined
 
-    def _scan(self, source: Source, tell: Told) -> tuple[Format, Examination]:
-        with tell.step("scan"):
+    def _scan(self, source: Source, record: LoadRecord) -> tuple[Format, Examination]:
+        with record.step("scan"):
             verdict, examination = examine(
                 source, allow_globals=self._allow_globals, limits=self._limits
             )
-        tell.note(format=str(verdict.format))
-        tell.add("exceptions", examination.exceptions)
+        record.note(format=str(verdict.format))
+        record.add("exceptions", examination.exceptions)
         verdict.require()
         # Code that the caller allows by name cannot be analysed: the signature vouches for it.
         trusted_code = verdict.format in CODE and verdict.format in self._allow_globals
@@ -351,7 +351,7 @@ def _require_meant(got: Digest, wanted: Digest | None, where: str) -> None:
         )
 
 
-def _manifest(files: Layout, held: Snapshot, algorithm: str) -> Manifest:
+def _manifest(files: ArtifactLayout, held: Snapshot, algorithm: str) -> Manifest:
     """Manifest of what is there: the snapshot's own digests for the files that will be read."""
     entries = [Entry(name, held.digest(name), source.size) for name, source in held.sources.items()]
     digests = hash_files(list(files.beside.values()), algorithm=algorithm)

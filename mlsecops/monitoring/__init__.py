@@ -41,13 +41,13 @@ if TYPE_CHECKING:
     from mlsecops.extraction.output_perturbation import TopK as TopK
     from mlsecops.extraction.output_perturbation import hardened as hardened
     from mlsecops.extraction.prada import PradaDetector as PradaDetector
-    from mlsecops.extraction.stores import LocalTrails as LocalTrails
-    from mlsecops.extraction.stores import RedisTrails as RedisTrails
-    from mlsecops.extraction.stores import Trails as Trails
+    from mlsecops.extraction.stores import HistoryStore as HistoryStore
+    from mlsecops.extraction.stores import LocalHistoryStore as LocalHistoryStore
+    from mlsecops.extraction.stores import RedisHistoryStore as RedisHistoryStore
     from mlsecops.monitoring.accuracy import AccuracyChange as AccuracyChange
     from mlsecops.monitoring.accuracy import AccuracyPoint as AccuracyPoint
     from mlsecops.monitoring.alerts.rules import DEFAULT_RULES as DEFAULT_RULES
-    from mlsecops.monitoring.alerts.rules import Rule as Rule
+    from mlsecops.monitoring.alerts.rules import AlertRule as AlertRule
     from mlsecops.monitoring.alerts.rules_file import load_rules as load_rules
     from mlsecops.monitoring.alerts.rules_file import rule_from_dict as rule_from_dict
     from mlsecops.monitoring.alerts.rules_file import rule_to_dict as rule_to_dict

@@ -18,14 +18,14 @@ from mlsecops.findings import Alert
 from mlsecops.monitoring.accuracy import AccuracyChange, AccuracyPoint
 from mlsecops.monitoring.alerts.metric_rules import Exported
 from mlsecops.monitoring.alerts.rules import Alerting
-from mlsecops.monitoring.baseline_detector import Watch
-from mlsecops.monitoring.batches import TABLE_ROWS, Gathering, Table, alike, stacked
-from mlsecops.monitoring.call_reader import Answer, Reader
+from mlsecops.monitoring.baseline_detector import BaselineDetector
+from mlsecops.monitoring.batches import TABLE_ROWS, CallTable, Gathering, alike, stacked
+from mlsecops.monitoring.call_reader import CallReader, CallRows
 from mlsecops.monitoring.capture import Captures
 from mlsecops.monitoring.clients import ClientState, Rate
 from mlsecops.monitoring.identifier_length import bounded
 from mlsecops.monitoring.label_matching import Performance
-from mlsecops.monitoring.queue import Event, Label
+from mlsecops.monitoring.queue import CallRecord, Label
 from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.monitoring.telemetry.exporter import Series
 from mlsecops.readings import Detector, Observed, Reading
@@ -71,7 +71,7 @@ class Aggregation:
         self,
         baseline: Baseline | None,
         *,
-        reader: Reader,
+        reader: CallReader,
         detectors: Sequence[Detector],
         alerting: Alerting,
         series: Series,
@@ -82,7 +82,7 @@ class Aggregation:
     ) -> None:
         reference = None if baseline is None else baseline.accuracy
         self._performance = Performance(reference, rows=0 if baseline is None else baseline.rows)
-        self.watch = Watch(baseline, series, window=window)
+        self.watch = BaselineDetector(baseline, series, window=window)
         self.alerting = alerting
         self._baseline = baseline
         self._reader = reader
@@ -125,9 +125,9 @@ class Aggregation:
             if each is not None
         }
 
-    def take(self, events: Sequence[Event | Label]) -> None:
+    def take(self, events: Sequence[CallRecord | Label]) -> None:
         """Take events in, oldest first."""
-        calls = [event for event in events if isinstance(event, Event)]
+        calls = [event for event in events if isinstance(event, CallRecord)]
         self._count(calls)
         for event in calls if self._captures.wanted else ():
             self._attempt(self._captures.take, event)
@@ -159,7 +159,7 @@ class Aggregation:
         """Apply the rules about exported metrics."""
         self._raised(self.alerting.judge(self._exported.readings()))
 
-    def _count(self, calls: Sequence[Event]) -> None:
+    def _count(self, calls: Sequence[CallRecord]) -> None:
         """Count outcomes, refusals and durations."""
         for (outcome, error), count in Counter((e.outcome, e.error) for e in calls).items():
             self._series.add(telemetry.CALLS, count, outcome, error)
@@ -174,17 +174,17 @@ class Aggregation:
         self._series.add(telemetry.DURATION_COUNT, len(seconds))
         self._series.add(telemetry.DURATION_SUM, float(seconds.sum()))
 
-    def _stack(self, run: Sequence[Event | Label]) -> Table | None:
+    def _stack(self, run: Sequence[CallRecord | Label]) -> CallTable | None:
         return stacked(run, self._baseline) if self._reader.plain else None
 
-    def _table(self, table: Table, run: Sequence[Event | Label]) -> None:
+    def _table(self, table: CallTable, run: Sequence[CallRecord | Label]) -> None:
         """Look at a run that was read at once."""
         for place, event in enumerate(run):
-            if isinstance(event, Event) and event.request_id is not None:
+            if isinstance(event, CallRecord) and event.request_id is not None:
                 self._attempt(self._remember, event, table.classes[place : place + 1])
         self._show(table.traffic)
 
-    def _singly(self, run: Sequence[Event | Label]) -> None:
+    def _singly(self, run: Sequence[CallRecord | Label]) -> None:
         """Read the calls of a run one by one, and look at tables as they fill."""
         for event in run:
             answer = self._attempt(self._label, event)
@@ -195,7 +195,7 @@ class Aggregation:
             if self._gathered.add(answer) >= TABLE_ROWS:
                 self._observe()
 
-    def _label(self, event: Event | Label) -> Answer | None:
+    def _label(self, event: CallRecord | Label) -> CallRows | None:
         """Match a label, or read a call and remember its answer for a later label."""
         if isinstance(event, Label):
             known = self._performance.labelled(event.request_id, event.label, event.at)
@@ -208,7 +208,7 @@ class Aggregation:
             self._remember(event, answer.classes)
         return answer
 
-    def _remember(self, event: Event, classes: Any) -> None:
+    def _remember(self, event: CallRecord, classes: Any) -> None:
         """Keep an answer under its request's id, or each row under its own."""
         ids = event.request_id
         if isinstance(ids, (list, tuple, np.ndarray)) and len(ids) == len(classes):
@@ -283,6 +283,6 @@ class Aggregation:
             return None
 
 
-def _readable(event: Event) -> bool:
+def _readable(event: CallRecord) -> bool:
     """Whether a call left something to read."""
     return event.outcome == "ok" and not (event.inputs is None and event.result is None)

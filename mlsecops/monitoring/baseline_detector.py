@@ -20,7 +20,7 @@ from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.monitoring.telemetry.exporter import Series
 from mlsecops.readings import Observed, Reading
 
-__all__ = ["Watch"]
+__all__ = ["BaselineDetector"]
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -34,7 +34,7 @@ _BUCKETS: Final = np.array(telemetry.CONFIDENCE_BOUNDS)
 _BUCKET_NAMES: Final = (*(f"{bound:g}" for bound in telemetry.CONFIDENCE_BOUNDS), "+Inf")
 
 
-class Watch:
+class BaselineDetector:
     """Rolling comparison with a baseline; without one, only what needs none.
 
     The rolling test looks many times, so it asks for stronger evidence (alpha 0.0001, distance of

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlsecops.drift.baseline import Baseline
-from mlsecops.monitoring.call_reader import Answer, as_probabilities, join
-from mlsecops.monitoring.queue import Event, Label
+from mlsecops.monitoring.call_reader import CallRows, as_probabilities, join
+from mlsecops.monitoring.queue import CallRecord, Label
 from mlsecops.readings import Observed
 
-__all__ = ["TABLE_ROWS", "Gathering", "Pace", "Table", "alike", "stacked"]
+__all__ = ["TABLE_ROWS", "CallTable", "Gathering", "Pace", "alike", "stacked"]
 
 Look: TypeAlias = tuple[Any, ...]
 
@@ -59,7 +59,7 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Table:
+class CallTable:
     """Calls of one input each.
 
     Attributes:
@@ -71,7 +71,7 @@ class Table:
     classes: NDArray[np.int64]
 
 
-def alike(events: Sequence[Event | Label]) -> Iterator[Sequence[Event | Label]]:
+def alike(events: Sequence[CallRecord | Label]) -> Iterator[Sequence[CallRecord | Label]]:
     """Runs of neighbours that can be read at once; whatever cannot is a run of its own kind.
 
     Args:
@@ -83,9 +83,9 @@ def alike(events: Sequence[Event | Label]) -> Iterator[Sequence[Event | Label]]:
             yield run[start : start + size]
 
 
-def _look(event: Event | Label) -> Look | None:
+def _look(event: CallRecord | Label) -> Look | None:
     """What neighbours must share: shapes and types of one input and its probabilities."""
-    if not isinstance(event, Event) or event.outcome != "ok":
+    if not isinstance(event, CallRecord) or event.outcome != "ok":
         return None
     inputs, result = event.inputs, event.result
     if type(inputs) is not np.ndarray or type(result) is not np.ndarray or result.ndim != 1:
@@ -99,7 +99,7 @@ def _longest(look: Look | None) -> int:
     return min(max(_TABLE_BYTES // max(row, 1), TABLE_ROWS), _MOST_ROWS)
 
 
-def stacked(run: Sequence[Event | Label], baseline: Baseline | None) -> Table | None:
+def stacked(run: Sequence[CallRecord | Label], baseline: Baseline | None) -> CallTable | None:
     """A run as a table, or None if its calls must be read one by one.
 
     Args:
@@ -108,7 +108,7 @@ def stacked(run: Sequence[Event | Label], baseline: Baseline | None) -> Table | 
     """
     if len(run) < 2 or _look(run[0]) is None:  # noqa: PLR2004 - one is no run
         return None
-    events = [event for event in run if isinstance(event, Event)]
+    events = [event for event in run if isinstance(event, CallRecord)]
     shape = events[0].inputs.shape
     if events[0].inputs.dtype.kind not in _NUMBERS or (baseline and shape != baseline.shape):
         return None
@@ -117,7 +117,7 @@ def stacked(run: Sequence[Event | Label], baseline: Baseline | None) -> Table | 
         return None
     inputs = np.array([event.inputs for event in events], dtype=np.float64)
     clients = [event.client for event in events]
-    return Table(
+    return CallTable(
         traffic=Observed(
             rows=inputs.reshape(len(events), -1) if baseline is None else baseline.table(inputs),
             probabilities=probabilities,
@@ -132,14 +132,14 @@ class Gathering:
     """Answers that were read one by one, until they are worth a table."""
 
     def __init__(self) -> None:
-        self._answers: list[Answer] = []
+        self._answers: list[CallRows] = []
         self._rows = 0
 
-    def takes(self, answer: Answer) -> bool:
+    def takes(self, answer: CallRows) -> bool:
         """Whether an answer has the features and classes of those that wait."""
         return not self._answers or _kind(self._answers[0]) == _kind(answer)
 
-    def add(self, answer: Answer) -> int:
+    def add(self, answer: CallRows) -> int:
         """Let an answer wait, and say how many rows do."""
         self._answers.append(answer)
         self._rows += len(answer.rows)
@@ -151,7 +151,7 @@ class Gathering:
         return join(answers) if answers else None
 
 
-def _kind(answer: Answer) -> tuple[int, int]:
+def _kind(answer: CallRows) -> tuple[int, int]:
     """Numbers of features and classes; calls of one kind make one table."""
     known = answer.probabilities
     return answer.rows.shape[1], -1 if known is None else known.shape[1]

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from mlsecops.drift.baseline import Baseline
 from mlsecops.errors import UsageError
-from mlsecops.monitoring.queue import Event
+from mlsecops.monitoring.queue import CallRecord
 from mlsecops.readings import Observed
 
-__all__ = ["Answer", "Reader", "as_probabilities", "join"]
+__all__ = ["CallReader", "CallRows", "as_probabilities", "join"]
 
 Floats = NDArray[np.float64]
 
@@ -23,7 +23,7 @@ _TABLE: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Answer:
+class CallRows:
     """One call as rows.
 
     Attributes:
@@ -41,7 +41,7 @@ class Answer:
     at: float
 
 
-class Reader:
+class CallReader:
     """Reads inputs and results as tables.
 
     Args:
@@ -60,7 +60,7 @@ class Reader:
         """Whether results are probabilities as they are."""
         return self._probabilities is None
 
-    def read(self, event: Event) -> Answer:
+    def read(self, event: CallRecord) -> CallRows:
         """One call as rows.
 
         Raises:
@@ -73,7 +73,7 @@ class Reader:
         rows = self._rows(event.inputs, probabilities)
         if probabilities is not None and len(rows) != len(probabilities):
             raise UsageError(f"{len(rows)} inputs have {len(probabilities)} answers")
-        return Answer(
+        return CallRows(
             rows=rows,
             probabilities=probabilities,
             classes=_classes(result, probabilities),
@@ -108,7 +108,7 @@ def as_probabilities(result: Any) -> Floats | None:
     return table
 
 
-def join(answers: list[Answer]) -> Observed:
+def join(answers: list[CallRows]) -> Observed:
     """Several calls as one batch; they have equally many features and classes."""
     known = [each.probabilities for each in answers if each.probabilities is not None]
     return Observed(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlsecops.errors import UsageError
-from mlsecops.monitoring.queue import Event
+from mlsecops.monitoring.queue import CallRecord
 
 __all__ = ["Captured", "Captures"]
 
@@ -64,7 +64,7 @@ class Captures:
         """What is kept, oldest first."""
         return tuple(self._kept)
 
-    def take(self, event: Event) -> None:
+    def take(self, event: CallRecord) -> None:
         """Keep a call that gave a result, after redaction."""
         if not self.wanted or event.outcome != "ok":
             return

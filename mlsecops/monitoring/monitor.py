@@ -20,14 +20,14 @@ from mlsecops.findings import Alert, Sink
 from mlsecops.monitoring.accuracy import AccuracyChange, AccuracyPoint
 from mlsecops.monitoring.aggregation import Aggregation
 from mlsecops.monitoring.alerts.metric_rules import Exported
-from mlsecops.monitoring.alerts.rules import Alerting, Rule
+from mlsecops.monitoring.alerts.rules import Alerting, AlertRule
 from mlsecops.monitoring.batches import Pace
-from mlsecops.monitoring.call_reader import Reader
+from mlsecops.monitoring.call_reader import CallReader
 from mlsecops.monitoring.capture import Captured, Captures
 from mlsecops.monitoring.clients import ClientState
 from mlsecops.monitoring.controls import ControlKind
 from mlsecops.monitoring.identifier_length import bounded
-from mlsecops.monitoring.queue import Event, Label, Ring
+from mlsecops.monitoring.queue import CallRecord, Label, Ring
 from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.monitoring.telemetry.exporter import series_of
 from mlsecops.monitoring.worker import Drained, worker
@@ -134,9 +134,9 @@ class Monitor:
         name: str,
         *,
         baseline: Baseline | None,
-        reader: Reader,
+        reader: CallReader,
         detectors: Sequence[Detector],
-        rules: Sequence[Rule],
+        rules: Sequence[AlertRule],
         sinks: Sequence[Sink],
         capacity: int,
         digest: str | None,
@@ -276,7 +276,7 @@ class Monitor:
             if self._refresh in self._series.refreshers:
                 self._series.refreshers.remove(self._refresh)
 
-    def record(self, event: Event, size: int) -> None:
+    def record(self, event: CallRecord, size: int) -> None:
         """Leave a call for the worker; this runs on the caller's thread.
 
         Args:
@@ -334,7 +334,7 @@ class Monitor:
                 self._aggregation.judge()
         except Exception:  # noqa: BLE001 - monitoring never takes the served model down
             self.failed()
-        count = sum(1 for event in events if isinstance(event, Event))
+        count = sum(1 for event in events if isinstance(event, CallRecord))
         with self._counting:
             self._processed += count
         self._series.add(telemetry.PROCESSED, count)

@@ -7,13 +7,13 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-__all__ = ["Event", "Label", "Ring", "held_bytes"]
+__all__ = ["CallRecord", "Label", "Ring", "held_bytes"]
 
 MAX_BYTES: Final = 256 * 2**20
 _POINTER: Final = 8
 
 
-class Event(NamedTuple):
+class CallRecord(NamedTuple):
     """One call that ended; a tuple, because it is made on the caller's thread.
 
     Attributes:
@@ -88,12 +88,12 @@ class Ring:
         """Start empty with a lock of its own, as a forked child must."""
         # Reentrant: a signal handler or finaliser may call a monitored function at any point.
         self._lock = threading.RLock()
-        self._events: deque[tuple[int, Event | Label]] = deque()
+        self._events: deque[tuple[int, CallRecord | Label]] = deque()
         self._bytes = 0
         self.calls = 0
         self.dropped = 0
 
-    def append(self, event: Event, size: int) -> None:
+    def append(self, event: CallRecord, size: int) -> None:
         """Leave an event, or count it as dropped if there is no room.
 
         Args:
@@ -122,7 +122,7 @@ class Ring:
             self.calls += 1
             self.dropped += 1
 
-    def take(self, limit: int) -> list[Event | Label]:
+    def take(self, limit: int) -> list[CallRecord | Label]:
         """Take the oldest events.
 
         Args:

@@ -11,14 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from opentelemetry import trace
-
 from mlsecops.errors import CallRefused
 from mlsecops.monitoring.guards.guards import Guard
 from mlsecops.monitoring.identifier_length import bounded
 from mlsecops.monitoring.monitor import Monitor
 from mlsecops.monitoring.queue import CallRecord, held_bytes
-from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.monitoring.telemetry.spans import Spanned, start_span
 
 __all__ = ["Pending", "Recorder", "Taps"]
@@ -56,7 +53,7 @@ class Recorder:
         content: Whether inputs and answers are looked at.
     """
 
-    __slots__ = ("_clock", "_content", "_guards", "_monitor", "_spans", "_taps", "_tracer")
+    __slots__ = ("_clock", "_content", "_guards", "_monitor", "_spans", "_taps")
 
     def __init__(
         self,
@@ -76,7 +73,6 @@ class Recorder:
         self._content = content
         for guard in self._guards:
             monitor.guarded(type(guard).__name__)
-        self._tracer = trace.get_tracer(telemetry.SCOPE, telemetry.VERSION)
 
     @property
     def monitor(self) -> Monitor:
@@ -165,9 +161,7 @@ class Recorder:
 
     def _span(self, *, current: bool) -> Spanned | None:
         try:
-            return start_span(
-                self._tracer, self._monitor.name, self._monitor.digest, current=current
-            )
+            return start_span(self._monitor.name, self._monitor.digest, current=current)
         except Exception:  # noqa: BLE001 - telemetry never changes what the caller sees
             self._monitor.failed()
             return None

@@ -13,7 +13,7 @@ import threading
 import time
 from typing import Final, Literal, Protocol, TypeAlias
 
-__all__ = ["Drained", "Served", "Worker", "worker"]
+__all__ = ["Drainable", "Drained", "Worker", "worker"]
 
 _INTERVAL: Final = 0.1
 _IDLE_ROUNDS: Final = 50
@@ -23,7 +23,7 @@ _LAST_DRAIN: Final = 2.0
 Drained: TypeAlias = Literal["nothing", "some", "more"]
 
 
-class Served(Protocol):
+class Drainable(Protocol):
     """What the worker drains."""
 
     def drain(self) -> Drained:
@@ -46,19 +46,19 @@ class Worker:
     """The thread, and the monitors it serves until they are closed."""
 
     def __init__(self) -> None:
-        self._served: set[Served] = set()
-        self._held: list[Served] = []
+        self._served: set[Drainable] = set()
+        self._held: list[Drainable] = []
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self.asleep = True
 
-    def serve(self, monitor: Served) -> None:
+    def serve(self, monitor: Drainable) -> None:
         """Drain a monitor from now on."""
         with self._lock:
             self._served.add(monitor)
 
-    def leave(self, monitor: Served) -> None:
+    def leave(self, monitor: Drainable) -> None:
         """Drain a monitor no more."""
         with self._lock:
             self._served.discard(monitor)
@@ -93,7 +93,7 @@ class Worker:
             self.asleep = False
             idle = 0
 
-    def _all(self) -> list[Served]:
+    def _all(self) -> list[Drainable]:
         with self._lock:
             return list(self._served)
 

@@ -39,7 +39,7 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class LineageRun:
     """One run: its inputs and outputs.
 
     Attributes:
@@ -76,12 +76,12 @@ class Lineage:
         ()
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[LineageRun, ...]
 
     @classmethod
     def of(cls, statements: Iterable[Statement]) -> Self:
         """Graph of provenance statements; statements of other kinds are left out."""
-        steps: dict[str, Step] = {}
+        steps: dict[str, LineageRun] = {}
         for statement in statements:
             if statement.predicate_type == SLSA_PROVENANCE:
                 step = _step(statement)
@@ -113,13 +113,13 @@ class Lineage:
         """The data sets among `sources_of`."""
         return tuple(node for node in self.sources_of(digest) if node.kind == "dataset")
 
-    def runs_of(self, digest: Digest) -> tuple[Step, ...]:
+    def runs_of(self, digest: Digest) -> tuple[LineageRun, ...]:
         """Runs that made something with this digest."""
         return tuple(step for step in self.steps if _holds(step.outputs, digest))
 
-    def inside(self, run: str) -> tuple[Step, ...]:
+    def inside(self, run: str) -> tuple[LineageRun, ...]:
         """Runs that ran inside a run, at any depth, by its id."""
-        found: list[Step] = []
+        found: list[LineageRun] = []
         parents = {run}
         while fresh := [
             step for step in self.steps if step.parent in parents and step not in found
@@ -183,12 +183,12 @@ def _decoded(text: object, where: str) -> bytes:
         raise MalformedBundle(f"{where}: a payload is not base64: {error}") from error
 
 
-def _key(step: Step) -> str:
+def _key(step: LineageRun) -> str:
     """Two runs may not share an id unless they say the same: a forged one must not hide another."""
     return f"{step.id} {Digest.of(step.statement.payload)}"
 
 
-def _ends(step: Step, *, forward: bool) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
+def _ends(step: LineageRun, *, forward: bool) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
     return (step.inputs, step.outputs) if forward else (step.outputs, step.inputs)
 
 
@@ -196,14 +196,14 @@ def _holds(nodes: Iterable[Node], digest: Digest) -> bool:
     return any(node.digest == digest for node in nodes)
 
 
-def _step(statement: Statement) -> Step:
+def _step(statement: Statement) -> LineageRun:
     definition = _object(statement.predicate.get("buildDefinition"))
     details = _object(statement.predicate.get("runDetails"))
     metadata = _object(details.get("metadata"))
     external = _object(definition.get("externalParameters"))
     parent = _object(definition.get("internalParameters")).get("parentRun")
     identity = metadata.get("invocationId") or f"urn:{Digest.of(statement.payload)}"
-    return Step(
+    return LineageRun(
         id=str(identity).removeprefix("urn:uuid:"),
         name=str(external.get("entryPoint", "")),
         parent=parent if isinstance(parent, str) else None,

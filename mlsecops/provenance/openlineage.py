@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from mlsecops.provenance.graph import Node, Step
+from mlsecops.provenance.graph import LineageRun, Node
 
 PRODUCER: Final = "urn:mlsecops"
 SCHEMA: Final = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"
@@ -19,7 +19,7 @@ _PARENT: Final = "https://openlineage.io/spec/facets/1-0-1/ParentRunFacet.json"
 _VERSION: Final = "https://openlineage.io/spec/facets/1-0-1/DatasetVersionDatasetFacet.json"
 
 
-def openlineage_events(steps: Iterable[Step], *, namespace: str) -> list[dict[str, Any]]:
+def openlineage_events(steps: Iterable[LineageRun], *, namespace: str) -> list[dict[str, Any]]:
     """One COMPLETE or FAIL event for each run; a digest is its data set's version.
 
     Args:
@@ -31,7 +31,7 @@ def openlineage_events(steps: Iterable[Step], *, namespace: str) -> list[dict[st
     return [_event(step, namespace, names) for step in known]
 
 
-def _event(step: Step, namespace: str, names: dict[str, str]) -> dict[str, Any]:
+def _event(step: LineageRun, namespace: str, names: dict[str, str]) -> dict[str, Any]:
     facets: dict[str, Any] = {}
     if step.parent is not None:
         facets["parent"] = {

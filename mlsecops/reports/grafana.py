@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, Rule
+from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, AlertRule
 from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.readings import Metric
 
@@ -185,7 +185,7 @@ PANELS: Final[tuple[Panel, ...]] = (
 
 
 def grafana_dashboard(
-    *, title: str = "mlsecops: model monitoring", rules: Iterable[Rule] = DEFAULT_RULES
+    *, title: str = "mlsecops: model monitoring", rules: Iterable[AlertRule] = DEFAULT_RULES
 ) -> dict[str, Any]:
     """A dashboard that Grafana imports, with the rules' thresholds drawn in its panels.
 
@@ -235,7 +235,7 @@ def _variables() -> list[dict[str, Any]]:
     ]
 
 
-def _panel(panel: Panel, number: int, rule: Rule | None) -> dict[str, Any]:
+def _panel(panel: Panel, number: int, rule: AlertRule | None) -> dict[str, Any]:
     index = number - 1
     across = _COLUMNS // panel.width
     return {
@@ -267,7 +267,7 @@ def _panel(panel: Panel, number: int, rule: Rule | None) -> dict[str, Any]:
     }
 
 
-def _defaults(panel: Panel, rule: Rule | None) -> dict[str, Any]:
+def _defaults(panel: Panel, rule: AlertRule | None) -> dict[str, Any]:
     defaults: dict[str, Any] = {"unit": panel.unit, "min": 0, "custom": {"lineWidth": 2}}
     if panel.top is not None:
         defaults["max"] = panel.top

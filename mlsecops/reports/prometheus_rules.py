@@ -12,13 +12,13 @@ from collections.abc import Iterable
 from typing import Final
 
 from mlsecops.errors import UsageError
-from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, Rule, alert_name
+from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, AlertRule, alert_name
 
 _WINDOW: Final = re.compile(r"[1-9][0-9]*(?:ms|s|m|h|d)")
 _BRACES: Final = '{{ "{{" }}'
 
 
-def alert_rules(rules: Iterable[Rule] = DEFAULT_RULES, *, window: str | None = None) -> str:
+def alert_rules(rules: Iterable[AlertRule] = DEFAULT_RULES, *, window: str | None = None) -> str:
     """The text of a Prometheus rule file.
 
     Args:
@@ -38,7 +38,7 @@ def alert_rules(rules: Iterable[Rule] = DEFAULT_RULES, *, window: str | None = N
     return "\n".join(lines) + "\n"
 
 
-def _rule(rule: Rule, window: str | None) -> list[str]:
+def _rule(rule: AlertRule, window: str | None) -> list[str]:
     labels = {"severity": rule.severity.label, "rule": rule.id}
     if rule.atlas is not None:
         labels["atlas"] = rule.atlas

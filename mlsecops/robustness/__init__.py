@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from mlsecops.robustness.curve import accuracy_curve as accuracy_curve
     from mlsecops.robustness.evaluation.evaluate import evaluate_robustness as evaluate_robustness
     from mlsecops.robustness.gate import Gate as Gate
+    from mlsecops.robustness.gate import GateReading as GateReading
     from mlsecops.robustness.gate import Judgement as Judgement
-    from mlsecops.robustness.gate import Reading as Reading
     from mlsecops.robustness.per_class import Breakdown as Breakdown
     from mlsecops.robustness.per_class import Case as Case
     from mlsecops.robustness.per_class import by_class as by_class

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mlsecops.robustness.evaluation.comparison import Change
     from mlsecops.robustness.report import Figure, RobustnessReport
 
-__all__ = ["Gate", "Judgement", "GateReading"]
+__all__ = ["Gate", "GateReading", "Judgement"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +160,9 @@ def _read_change(change: Change, most: float) -> GateReading:
 
 def _reading(name: str, observed: float, interval: Interval, floor: float) -> GateReading:
     verdict = at_least(floor, interval)
-    return GateReading(figure=name, accuracy=observed, interval=interval, floor=floor, verdict=verdict)
+    return GateReading(
+        figure=name, accuracy=observed, interval=interval, floor=floor, verdict=verdict
+    )
 
 
 def _doubts(report: RobustnessReport) -> tuple[str, ...]:

@@ -15,7 +15,8 @@ from moto import mock_aws
 from mlsecops.errors import MLSecOpsError
 from mlsecops.integrations import cloudwatch
 from mlsecops.integrations.cloudwatch import CloudWatch
-from mlsecops.monitoring import Baseline, RateLimit, instruments, monitored
+from mlsecops.monitoring import Baseline, RateLimit, monitored
+from mlsecops.monitoring.telemetry import exporter
 from tests.attackers.monitoring import flood
 
 RNG = np.random.default_rng(0)
@@ -33,10 +34,10 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 @pytest.fixture(autouse=True)
 def _own_monitors(monkeypatch: pytest.MonkeyPatch) -> None:
     """Monitors of a test alone: other tests of the process left hundreds."""
-    before = set(instruments._series)
+    before = set(exporter._series)
 
     def fresh() -> Iterator[Any]:
-        for metric, points in instruments.collected():
+        for metric, points in exporter.collected():
             own = [point for point in points if point[0][0] not in before]
             if own:
                 yield metric, own

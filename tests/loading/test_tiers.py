@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mlsecops.errors import ChangedDuringLoad, ContentRefused, DigestMismatch, UsageError
-from mlsecops.loading import Limits, SecureLoader, loader, tiers
+from mlsecops.loading import Limits, SecureLoader, loader, snapshot_tiers
 from mlsecops.loading.snapshot import snapshot
 from mlsecops.provenance import Digest
 from mlsecops.signing import Signer, TrustPolicy, sign
@@ -60,7 +60,9 @@ def true(weights: Any) -> Any:
 
 
 @pytest.mark.parametrize("tier", TIERS)
-@pytest.mark.parametrize("size", [0, 1, tiers.CHUNK, tiers.CHUNK + 1, (33 << 20) + 7])
+@pytest.mark.parametrize(
+    "size", [0, 1, snapshot_tiers.CHUNK, snapshot_tiers.CHUNK + 1, (33 << 20) + 7]
+)
 def test_each_tier_holds_and_hashes_the_very_bytes(tmp_path: Any, tier: Any, size: Any) -> None:
     data = np.random.default_rng(0).bytes(size)
     (tmp_path / "m").write_bytes(data)
@@ -156,7 +158,7 @@ def test_without_leases_and_sealed_memory_a_private_copy_is_used_and_said(
         raise OSError
 
     monkeypatch.setattr(fcntl, "fcntl", refuse)
-    monkeypatch.setattr(tiers, "can_seal", lambda: False)
+    monkeypatch.setattr(snapshot_tiers, "can_seal", lambda: False)
     loaded = trusting(tier="pinned").load(file)
     assert loaded.tier == "private-copy"
     assert true(loaded.model)

@@ -11,16 +11,17 @@ from mlsecops.findings import Alert, Severity
 from mlsecops.monitoring import (
     DEFAULT_RULES,
     METRICS,
+    AlertRule,
     ExtractionDetector,
     Reading,
-    Rule,
     monitored,
     telemetry,
 )
 from mlsecops.monitoring.alerts.rules import Alerting
 from mlsecops.monitoring.label_matching import Performance
 from mlsecops.provenance.digest import Digest
-from tests.attackers.monitoring import broken_sink, inverted, uniform_thief
+from tests.attackers.extraction import uniform_thief
+from tests.attackers.monitoring import broken_sink, inverted
 
 DIGEST = Digest.of(b"model")
 
@@ -200,7 +201,7 @@ def alerting(rules, sinks, now):  # noqa: ANN001, ANN201 - a shorthand of this f
     return engine, failures
 
 
-RULE = Rule(
+RULE = AlertRule(
     id="own",
     metric=telemetry.CLIENT_RATE.name,
     comparison=">",
@@ -247,4 +248,6 @@ def test_rules_read_only_metrics_of_the_table_and_become_prometheus_expressions(
         assert found
         assert set(found) <= names
     with pytest.raises(UsageError, match="no metric"):
-        Rule(id="x", metric="nope", comparison=">", threshold=1, severity=Severity.LOW, message="m")
+        AlertRule(
+            id="x", metric="nope", comparison=">", threshold=1, severity=Severity.LOW, message="m"
+        )

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlsecops.monitoring import Baseline, Quota, monitored, telemetry
-from mlsecops.monitoring.baseline_detector import Watch
+from mlsecops.monitoring import Baseline, Quota, monitored
+from mlsecops.monitoring.baseline_detector import BaselineDetector
 from mlsecops.monitoring.identifier_length import bounded
+from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.monitoring.telemetry.exporter import collected
 from tests.attackers.monitoring import endless_names, flood
 
@@ -79,15 +80,15 @@ def test_snapshot_is_taken_while_the_worker_changes_what_it_shows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     predict = monitored("busy")(lambda x: x)
-    real, tries = Watch.confidence, [0]
+    real, tries = BaselineDetector.confidence, [0]
 
-    def confidence(watch: Watch) -> float | None:
+    def confidence(watch: BaselineDetector) -> float | None:
         tries[0] += 1
         if tries[0] < 5:
             raise RuntimeError("deque mutated during iteration")
         return real.fget(watch)  # type: ignore[misc] # the property's own function
 
-    monkeypatch.setattr(Watch, "confidence", property(confidence))
+    monkeypatch.setattr(BaselineDetector, "confidence", property(confidence))
     assert predict.monitor.snapshot().confidence is None
     assert tries == [5]
     predict.monitor.close()

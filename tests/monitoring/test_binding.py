@@ -13,7 +13,7 @@ import pytest
 
 from mlsecops.errors import UsageError
 from mlsecops.monitoring import monitored
-from mlsecops.monitoring.queue import Event, Ring
+from mlsecops.monitoring.queue import CallRecord, Ring
 
 WHO: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
 KINDS = ("plain", "coroutine", "generator", "async generator")
@@ -117,7 +117,7 @@ def test_every_kind_and_binding_keeps_what_the_caller_sees(
     kind: str, binding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.perf_counter_ns", lambda: NOW[0])
-    seen: list[Event] = []
+    seen: list[CallRecord] = []
     monkeypatch.setattr(Ring, "append", lambda _, event, _size: seen.append(event))
     predict, monitor = bound(kind, binding)
 

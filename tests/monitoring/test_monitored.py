@@ -17,7 +17,7 @@ import pytest
 
 from mlsecops.errors import UsageError
 from mlsecops.monitoring import Baseline, Observed, RateLimit, Reading, monitored
-from mlsecops.monitoring.queue import Event, Ring, held_bytes
+from mlsecops.monitoring.queue import CallRecord, Ring, held_bytes
 from mlsecops.monitoring.worker import worker
 from tests.attackers.monitoring import BrokenDetector, flood
 
@@ -138,7 +138,7 @@ def test_generator_duration_runs_from_its_first_step_to_its_end(
 ) -> None:
     now = [0]
     monkeypatch.setattr("time.perf_counter_ns", lambda: now[0])
-    seen: list[Event] = []
+    seen: list[CallRecord] = []
     monkeypatch.setattr(Ring, "append", lambda _, event, _size: seen.append(event))
 
     @monitored("slow")
@@ -214,7 +214,7 @@ def test_full_ring_counts_what_it_drops_and_raises_an_alert() -> None:
 
 def test_ring_is_bounded_in_bytes_as_well() -> None:
     ring = Ring(10_000, max_bytes=100)
-    event = Event(0.0, 0.0, "ok", "", None, None, None, None)
+    event = CallRecord(0.0, 0.0, "ok", "", None, None, None, None)
     for _ in range(10):
         ring.append(event, 30)
     assert (ring.calls, ring.dropped, len(ring)) == (10, 7, 3)
@@ -450,7 +450,7 @@ def test_lists_and_text_count_against_the_rings_bytes_too() -> None:
     seen: list[int] = []
 
     class Kept(Ring):
-        def append(self, event: Event, size: int) -> None:
+        def append(self, event: CallRecord, size: int) -> None:
             seen.append(size)
             super().append(event, size)
 

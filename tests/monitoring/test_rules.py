@@ -14,9 +14,9 @@ from mlsecops.errors import UsageError
 from mlsecops.findings import Alert, Severity
 from mlsecops.monitoring import (
     DEFAULT_RULES,
+    AlertRule,
     RateLimit,
     Reading,
-    Rule,
     load_rules,
     monitored,
     rule_from_dict,
@@ -149,7 +149,7 @@ def test_forked_child_compares_its_own_counters_and_not_its_parents() -> None:
 
 
 def test_rule_about_a_gauge_without_a_detector_fires_too() -> None:
-    rule = Rule(
+    rule = AlertRule(
         id="clients",
         metric=telemetry.CLIENTS.name,
         comparison=">",
@@ -178,7 +178,7 @@ def test_rule_per_monitor_tells_once_for_all_its_clients() -> None:
     for per, expected in (("client", ["a", "b"]), ("monitor", ["a"])):
         told: list[Alert] = []
         engine = Alerting(
-            [Rule(**base, per=per)],  # type: ignore[arg-type] # fields of a rule
+            [AlertRule(**base, per=per)],  # type: ignore[arg-type] # fields of a rule
             [told.append],
             monitor="m",
             digest=None,
@@ -190,4 +190,4 @@ def test_rule_per_monitor_tells_once_for_all_its_clients() -> None:
         )
         assert [each.client for each in told] == expected
     with pytest.raises(UsageError):
-        dataclasses.replace(Rule(**base), per="x")  # type: ignore[arg-type] # on purpose
+        dataclasses.replace(AlertRule(**base), per="x")  # type: ignore[arg-type] # on purpose

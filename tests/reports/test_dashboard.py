@@ -12,13 +12,14 @@ import yaml
 
 from mlsecops.errors import UsageError
 from mlsecops.findings import Severity
-from mlsecops.monitoring import Baseline, monitored, telemetry
-from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, Rule
+from mlsecops.monitoring import Baseline, monitored
+from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, AlertRule
+from mlsecops.monitoring.telemetry import metrics
 from mlsecops.reports import alert_rules, dashboard_files, grafana_dashboard
 from tests.attackers.reports import MARKUP
 from tests.conftest import program
 
-NAMES = {metric.prometheus for metric in telemetry.METRICS}
+NAMES = {metric.prometheus for metric in metrics.METRICS}
 
 
 def expressions() -> list[str]:
@@ -40,7 +41,7 @@ def test_every_metric_in_a_panel_stands_in_the_one_table() -> None:
 
 
 def test_every_label_in_a_panel_is_an_attribute_of_its_metric() -> None:
-    by_name = {metric.prometheus: metric for metric in telemetry.METRICS}
+    by_name = {metric.prometheus: metric for metric in metrics.METRICS}
     for expression in expressions():
         name = re.findall(r"\bmlsecops_\w+", expression)[0]
         for labels in re.findall(r"by \(([^)]*)\)", expression):
@@ -92,9 +93,9 @@ def test_prometheus_accepts_the_rules(tmp_path: Path) -> None:
 
 def test_a_rules_message_is_text_and_no_template(tmp_path: Path) -> None:
     message = f"{MARKUP} {{{{ query `up` }}}} \" : # '"
-    rule = Rule(
+    rule = AlertRule(
         id="odd",
-        metric=telemetry.DROPPED.name,
+        metric=metrics.DROPPED.name,
         comparison=">",
         threshold=0,
         severity=Severity.LOW,

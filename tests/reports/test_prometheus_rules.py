@@ -7,13 +7,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, Rule, alert_name
+from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, AlertRule, alert_name
 from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.reports import alert_rules
 from tests.conftest import program
 
 
-def series(rule: Rule) -> list[dict[str, str]]:
+def series(rule: AlertRule) -> list[dict[str, str]]:
     """Two monitors, of which one breaks the rule."""
     metric = telemetry.metric(rule.metric)
     step = 0.05 if rule.comparison == ">" else -0.05
@@ -32,7 +32,7 @@ def series(rule: Rule) -> list[dict[str, str]]:
     return made
 
 
-def expected(rule: Rule) -> dict[str, Any]:
+def expected(rule: AlertRule) -> dict[str, Any]:
     labels = {"severity": rule.severity.label, "rule": rule.id, "atlas": rule.atlas}
     pairs = {"alertname": alert_name(rule.id), "alertstate": "firing", "monitor": "bad", **labels}
     text = ", ".join(f'{key}="{value}"' for key, value in pairs.items() if value is not None)

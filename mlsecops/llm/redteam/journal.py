@@ -1,7 +1,6 @@
-"""Which attempts are finished, so that an interrupted campaign goes on where it stopped?
+"""Journal of finished attempts, from which an interrupted campaign resumes.
 
-One JSON line for each answered attempt, by its id. An attempt that ended in an error is not
-finished and has none: it is made again by the next run.
+It holds one JSON line for each answered attempt. One that ended in an error is made again.
 """
 
 from __future__ import annotations
@@ -22,21 +21,21 @@ from mlsecops.llm.redteam.budget import Usage
 
 try:
     import fcntl
-except ImportError:  # a system without such locks: two writers are then the caller's business
+except ImportError:  # Windows: the caller must keep a second writer out
     fcntl = None  # type: ignore[assignment] # as above
 
-__all__ = ["Entry", "FuzzJournal", "alone"]
+__all__ = ["FuzzJournal", "JournalEntry", "exclusive_lock"]
 
-_KEPT: Final = 4000  # characters of an answer
+_KEPT: Final = 4000  # characters of an answer; chosen: longer ones are cut, their score is not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class JournalEntry:
     """A finished attempt.
 
     Attributes:
-        outcome: Any but an error.
-        usage: What it took.
+        outcome: Any outcome but an error.
+        usage: Requests and tokens that it took.
     """
 
     outcome: Outcome
@@ -47,46 +46,46 @@ class FuzzJournal:
     """Finished attempts in a file.
 
     Args:
-        path: The file; None keeps nothing.
-        identity: Of the target; a journal of another one is refused.
+        path: The file; None keeps nothing on disk.
+        identity: Identity of the target; a journal of another target is refused.
 
     Raises:
-        UsageError: The file cannot be used, is damaged, or is about something else.
+        UsageError: The file is not readable, is damaged, or belongs to another target.
 
     Attributes:
-        finished: Id → what is known of it.
+        finished: Id of an attempt → its entry.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None, *, identity: str) -> None:
         self._path = None if path is None else Path(path)
         self._target = hashlib.sha256(identity.encode()).hexdigest()
-        self.finished: dict[str, Entry] = {}
+        self.finished: dict[str, JournalEntry] = {}
         for value in [] if self._path is None else read_lines(self._path):
             name, entry = self._entry(value)
             if name in self.finished:
-                raise self._damaged(f"attempt {name} stands in it twice")
+                raise self._damaged(f"attempt {name} occurs more than once")
             self.finished[name] = entry
 
     def require_known(self, attempts: Iterable[Attempt]) -> None:
-        """Refuse a journal of attempts that are not made here.
+        """Require that all finished attempts belong to the campaign.
 
         Raises:
-            UsageError: It holds another one.
+            UsageError: The journal holds another attempt.
         """
         others = sorted(self.finished.keys() - {each.id for each in attempts})
         if others:
             raise UsageError(
-                f"journal {self._path} holds attempt {others[0]!r}, which is not one of this "
-                "campaign: give the same seed and classes and no fewer attempts, or name a new file"
+                f"journal {self._path}: expected attempts of this campaign, got {others[0]!r}; "
+                "give the same seed and classes and no fewer attempts, or name a new file"
             )
 
     def add(self, attempt: Attempt, outcome: Outcome, answer: Answer, usage: Usage) -> None:
-        """Keep a finished attempt, with the beginning of the answer as evidence.
+        """Record a finished attempt, with the start of its answer as evidence.
 
         Raises:
-            UsageError: The file cannot be written.
+            UsageError: The file is not writable.
         """
-        self.finished[attempt.id] = Entry(outcome=outcome, usage=usage)
+        self.finished[attempt.id] = JournalEntry(outcome=outcome, usage=usage)
         if self._path is None:
             return
         line = {
@@ -102,7 +101,7 @@ class FuzzJournal:
             line["tool_calls"] = [call.name[:_KEPT] for call in answer.tool_calls]
         append_line(self._path, line)
 
-    def _entry(self, value: dict[str, Any]) -> tuple[str, Entry]:
+    def _entry(self, value: dict[str, Any]) -> tuple[str, JournalEntry]:
         try:
             name, outcome, target = value["id"], value["outcome"], value["target"]
             prompt, answer = (int(each) for each in value["tokens"])
@@ -113,20 +112,20 @@ class FuzzJournal:
             raise self._damaged(f"unknown outcome {outcome!r}")
         if target != self._target:
             raise UsageError(
-                f"journal {self._path} is about another target, model or body: name a new file"
+                f"journal {self._path} belongs to another target, model or body: name a new file"
             )
-        return str(name), Entry(outcome=outcome, usage=usage)
+        return str(name), JournalEntry(outcome=outcome, usage=usage)
 
     def _damaged(self, why: str) -> UsageError:
         return UsageError(f"journal {self._path} is damaged: {why}")
 
 
 @contextlib.contextmanager
-def alone(path: str | os.PathLike[str] | None) -> Iterator[None]:
-    """Keep other campaigns from writing to a journal meanwhile.
+def exclusive_lock(path: str | os.PathLike[str] | None) -> Iterator[None]:
+    """Lock a journal against other campaigns.
 
     Raises:
-        UsageError: Somebody writes to it already, or it cannot be opened.
+        UsageError: Another campaign holds the lock, or the file cannot be opened.
     """
     if path is None or fcntl is None:
         yield
@@ -140,6 +139,6 @@ def alone(path: str | os.PathLike[str] | None) -> Iterator[None]:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UsageError(
-                f"journal {path} is being written by another campaign: name another file"
+                f"journal {path} is in use by another campaign: name another file"
             ) from error
         yield

@@ -1,9 +1,11 @@
-"""What else may a text say, once its encodings are undone?
+"""Decoding of obfuscated text: every plausible reading, nested encodings included.
 
-A text comes in; out come its other readings: base64, base32 and hex at any offset, in pieces or
-in a row, URL, HTML and string escapes, codes of characters, letters rotated or in reverse, and what
-stands in characters that are not drawn; each encoding may lie inside another. Nothing here is
-certain: of a text that was never encoded come readings without sense.
+text → `DecodedText`s: base64, base32 and hex at any offset, URL, HTML and string escapes, character
+codes, rot13, reversed text and invisible characters. Decoding is speculative: text that was never
+encoded also gives readings, without sense.
+
+Source: RFC 4648 (base64, base32, hex); RFC 3986, section 2.1 (percent-encoding); RFC 2045, section
+6.7 (quoted-printable).
 """
 
 from __future__ import annotations
@@ -14,12 +16,14 @@ import html
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 from urllib.parse import unquote
 
 from mlsecops.llm.text.unicode import concealed
 
-__all__ = ["Reading", "readings"]
+__all__ = ["DecodedText", "readings"]
+
+Decoder: TypeAlias = Callable[[str, int], Iterator[str]]
 
 _NO_TEXT: Final = re.compile("[\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]+")
 _BLANK: Final = re.compile(r"[\s\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff\u00ad]+")
@@ -34,62 +38,62 @@ _ESCAPE: Final = re.compile(
 )
 _CODES: Final = re.compile(r"(?:\b[0-9]{2,3}\b[^0-9a-zA-Z]{1,3}){3,}[0-9]{2,3}\b")
 _BITS: Final = re.compile(r"(?:\b[01]{7,8}\b\W*){4,}")
-_LAST: Final = 0x10FFFF
+_LAST: Final = 0x10FFFF  # code point; the last one of Unicode (Unicode Standard, D9)
 _DIGITS_32: Final = str.maketrans(
     "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "0123456789abcdefghijklmnopqrstuv"
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """One way to read a text.
+class DecodedText:
+    """A text after some encodings were undone.
 
     Attributes:
-        how: Names of the encodings that were undone, the outermost first; empty for the text as it
-            stands.
-        text: What it says then.
+        how: Names of those encodings, outermost first; empty for the original text.
+        text: The decoded text.
     """
 
     how: tuple[str, ...]
     text: str
 
 
-def readings(text: str, *, depth: int = 2, shortest: int = 8) -> Iterator[Reading]:
-    """The text, and what it says once encodings are undone.
+def readings(text: str, *, depth: int = 2, shortest: int = 8) -> Iterator[DecodedText]:
+    """Yield the text and its decoded readings, the least nested first.
 
     Args:
         text: Any text.
-        depth: How many encodings may lie inside each other.
-        shortest: Fewest characters that a decoded part must have, to be no accident.
+        depth: Most encodings nested in each other.
+        shortest: Fewest characters of a decoded part; shorter ones are noise.
 
-    >>> next(each.how for each in readings("call aWdub3JlIHJ1bGVz now") if "ignore" in each.text)
-    ('base64',)
+    Example:
+        >>> [each.how for each in readings("call aWdub3JlIHJ1bGVz") if "ignore" in each.text][0]
+        ('base64',)
     """
-    waiting, seen = [Reading(how=(), text=text)], {text}
+    waiting, seen = [DecodedText(how=(), text=text)], {text}
     while waiting:
         reading = waiting.pop(0)
         yield reading
         for name, decode in _DECODERS.items() if len(reading.how) < depth else ():
-            for told in decode(reading.text, shortest):
-                if len(told) >= shortest and told not in seen:
-                    seen.add(told)
-                    waiting.append(Reading(how=(*reading.how, name), text=told))
+            for decoded in decode(reading.text, shortest):
+                if len(decoded) >= shortest and decoded not in seen:
+                    seen.add(decoded)
+                    waiting.append(DecodedText(how=(*reading.how, name), text=decoded))
 
 
 def _printed(raw: bytes, shortest: int) -> str:
-    """The parts of decoded bytes that can be text, a line each."""
-    # UTF-16 of Latin letters has every other byte empty.
-    told = raw.replace(b"\x00", b"").decode("utf-8", errors="replace")
-    return "\n".join(part for part in _NO_TEXT.split(told) if len(part) >= shortest)
+    """Parts of decoded bytes that can be text, one a line."""
+    # UTF-16 of Latin letters has a zero in every other byte.
+    text = raw.replace(b"\x00", b"").decode("utf-8", errors="replace")
+    return "\n".join(part for part in _NO_TEXT.split(text) if len(part) >= shortest)
 
 
 def _aligned(
     runs: list[str], step: int, decode: Callable[[str], bytes], shortest: int
 ) -> Iterator[str]:
-    """Decode all runs from each offset: what stands before an encoded part shifts it."""
+    """Decode all runs from each offset, since text in front of an encoded part shifts it."""
     for offset in range(step):
-        told = (_printed(decode(run[offset:]), shortest) for run in runs)
-        yield "\n".join(part for part in told if part)
+        decoded = (_printed(decode(run[offset:]), shortest) for run in runs)
+        yield "\n".join(part for part in decoded if part)
 
 
 def _base64(text: str, shortest: int) -> Iterator[str]:
@@ -114,7 +118,7 @@ def _base32(text: str, shortest: int) -> Iterator[str]:
 
 def _from_32(run: str) -> bytes:
     bits = 5 * len(run)
-    value = int(run.translate(_DIGITS_32), 32)  # base64.b32decode is written in Python, and slow
+    value = int(run.translate(_DIGITS_32), 32)  # base64.b32decode is pure Python and slow
     return (value >> bits % 8).to_bytes(bits // 8, "big")
 
 
@@ -128,52 +132,41 @@ def _from_hex(run: str) -> bytes:
     return bytes.fromhex(run[: len(run) // 2 * 2])
 
 
-def _url(text: str, shortest: int) -> Iterator[str]:  # noqa: ARG001 - as the others
+def _url(text: str, _shortest: int) -> Iterator[str]:
     yield unquote(text)
     yield unquote(text.replace("=", "%"))  # quoted-printable
 
 
-def _html(text: str, shortest: int) -> Iterator[str]:  # noqa: ARG001 - as the others
-    yield html.unescape(text)
-
-
-def _escapes(text: str, shortest: int) -> Iterator[str]:  # noqa: ARG001 - as the others
+def _escapes(text: str) -> str:
     def shown(match: re.Match[str]) -> str:
         point = int(match[1] or match[2], 16)
         return chr(point) if point <= _LAST else match[0]
 
-    yield _ESCAPE.sub(shown, text)
+    return _ESCAPE.sub(shown, text)
 
 
 def _codes(text: str, shortest: int) -> Iterator[str]:
-    """Numbers of characters, in decimal or in bits."""
+    """Decode character codes in decimal or binary."""
     for pattern, base in ((_CODES, 10), (_BITS, 2)):
         runs = (re.findall("[0-9]+", match[0]) for match in pattern.finditer(text))
-        told = (bytes(min(int(code, base), 255) for code in run) for run in runs)
-        yield "\n".join(part for run in told if (part := _printed(run, shortest)))
+        decoded = (bytes(min(int(code, base), 255) for code in run) for run in runs)
+        yield "\n".join(part for run in decoded if (part := _printed(run, shortest)))
 
 
-def _rotated(text: str, shortest: int) -> Iterator[str]:  # noqa: ARG001 - as the others
-    yield codecs.encode(text, "rot13")
+def _single(decode: Callable[[str], str]) -> Decoder:
+    """A decoder with one reading, whose parts may be of any length."""
+    return lambda text, _shortest: iter((decode(text),))
 
 
-def _reversed(text: str, shortest: int) -> Iterator[str]:  # noqa: ARG001 - as the others
-    yield text[::-1]
-
-
-def _hidden(text: str, shortest: int) -> Iterator[str]:  # noqa: ARG001 - as the others
-    yield concealed(text)
-
-
-_DECODERS: Final[Mapping[str, Callable[[str, int], Iterator[str]]]] = {
-    "hidden": _hidden,
+_DECODERS: Final[Mapping[str, Decoder]] = {
+    "hidden": _single(concealed),
     "base64": _base64,
     "base32": _base32,
     "hex": _hex,
     "url": _url,
-    "html": _html,
-    "escapes": _escapes,
+    "html": _single(html.unescape),
+    "escapes": _single(_escapes),
     "codes": _codes,
-    "rot13": _rotated,
-    "reversed": _reversed,
+    "rot13": _single(lambda text: codecs.encode(text, "rot13")),
+    "reversed": _single(lambda text: text[::-1]),
 }

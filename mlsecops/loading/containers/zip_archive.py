@@ -40,7 +40,7 @@ _DOS_FOLDER: Final = 0x10
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ZipEntry:
     """A checked entry and where its stored bytes begin."""
 
     info: zipfile.ZipInfo
@@ -70,7 +70,7 @@ class Archive:
     """
 
     def __init__(
-        self, stream: BinaryIO, archive: zipfile.ZipFile, entries: dict[str, Entry]
+        self, stream: BinaryIO, archive: zipfile.ZipFile, entries: dict[str, ZipEntry]
     ) -> None:
         self._stream = stream
         self._archive = archive
@@ -100,7 +100,7 @@ class Archive:
         except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError) as error:
             raise FormatRefused(f"{name}: cannot be read from the archive: {error}") from error
 
-    def stored(self, name: str) -> Entry:
+    def stored(self, name: str) -> ZipEntry:
         """An entry whose bytes stand in the archive as they are.
 
         Raises:
@@ -112,7 +112,7 @@ class Archive:
         return entry
 
 
-class Window(io.RawIOBase):
+class StreamSlice(io.RawIOBase):
     """A read-only part of a seekable stream."""
 
     def __init__(self, stream: BinaryIO, start: int, size: int) -> None:
@@ -171,11 +171,11 @@ def archive(source: Source, *, limits: Limits) -> Iterator[Archive]:
 
 def _checked(
     source: Source, stream: BinaryIO, opened: zipfile.ZipFile, limits: Limits
-) -> dict[str, Entry]:
+) -> dict[str, ZipEntry]:
     infos = opened.infolist()
     limits.require("tensors", len(infos), where=source.name)
     _require_one_reading(source, stream, infos)
-    entries: dict[str, Entry] = {}
+    entries: dict[str, ZipEntry] = {}
     seen: set[str] = set()
     end = 0
     for info in sorted(infos, key=lambda item: item.header_offset):
@@ -195,7 +195,7 @@ def _checked(
                 f"stores {info.compress_size}: expected a ratio of at most {limits.ratio}"
             )
         if not info.is_dir():
-            entries[info.filename] = Entry(info, offset)
+            entries[info.filename] = ZipEntry(info, offset)
     _require_no_gap(end, _directory(source, stream, len(infos)), source)
     return entries
 

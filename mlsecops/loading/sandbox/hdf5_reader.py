@@ -18,7 +18,7 @@ from mlsecops.errors import (
     MissingExtra,
     UnsafeContent,
 )
-from mlsecops.loading.containers.zip_archive import Window
+from mlsecops.loading.containers.zip_archive import StreamSlice
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.sandbox.hdf5_walk import CONFIG, Walked, walk
 from mlsecops.loading.sandbox.worker import Died, ask
@@ -53,7 +53,7 @@ def require_contained(
     size = source.size - start if size is None else size
     with source.stream() as stream:
         if not hasattr(os, "fork"):
-            part = io.BufferedReader(Window(stream, start, size))
+            part = io.BufferedReader(StreamSlice(stream, start, size))
             return walk(part, where=where, limits=limits)
         question = {
             "where": where,

@@ -19,7 +19,7 @@ import sys
 from typing import Any, Final
 
 from mlsecops.errors import MLSecOpsError
-from mlsecops.loading.containers.zip_archive import Window
+from mlsecops.loading.containers.zip_archive import StreamSlice
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.sandbox.hdf5_walk import walk
 
@@ -78,7 +78,7 @@ def _answer(question: dict[str, Any], file: int, pipe: int) -> None:
 
 def _walk(question: dict[str, Any], file: int, limits: Limits) -> dict[str, Any]:
     with os.fdopen(file, "rb") as whole:
-        part = io.BufferedReader(Window(whole, question["start"], question["size"]))
+        part = io.BufferedReader(StreamSlice(whole, question["start"], question["size"]))
         found = walk(part, where=question["where"], limits=limits)
     return {"numbers": found.numbers, "config": found.config}
 

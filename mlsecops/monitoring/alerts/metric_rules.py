@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from mlsecops.monitoring.alerts.rules import Rule
+from mlsecops.monitoring.alerts.rules import AlertRule
 from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.monitoring.telemetry.exporter import Series
 from mlsecops.readings import Reading
@@ -31,14 +31,16 @@ class Exported:
         clock: Unix time in seconds.
     """
 
-    def __init__(self, rules: Iterable[Rule], series: Series, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, rules: Iterable[AlertRule], series: Series, clock: Callable[[], float]
+    ) -> None:
         self._series = series
         self._clock = clock
         self._gauges = [rule for rule in rules if rule.metric in _UNREAD]
         counted = [rule for rule in rules if telemetry.metric(rule.metric).kind == "counter"]
         self._marks = {rule: deque([(clock(), self._total(rule))]) for rule in counted}
 
-    def readings(self) -> Iterator[tuple[Rule, Reading]]:
+    def readings(self) -> Iterator[tuple[AlertRule, Reading]]:
         """Each rule's reading now."""
         now = self._clock()
         for rule, marks in self._marks.items():
@@ -51,10 +53,10 @@ class Exported:
             if largest is not None:
                 yield rule, Reading(metric=metric, value=largest, window="latest reading")
 
-    def _total(self, rule: Rule) -> float:
+    def _total(self, rule: AlertRule) -> float:
         return self._series.total(telemetry.metric(rule.metric))
 
-    def _grown(self, rule: Rule, marks: deque[tuple[float, float]], now: float) -> float:
+    def _grown(self, rule: AlertRule, marks: deque[tuple[float, float]], now: float) -> float:
         """Increase of a rule's counter over its window."""
         value = self._total(rule)
         if value < marks[-1][1]:  # a forked child counts from zero

@@ -2,7 +2,7 @@
 
 readings → Rule.breached → cool-down per rule and client → Alert → sinks
 
-The same rules become Prometheus alerts through `Rule.expression`.
+The same rules become Prometheus alerts through `AlertRule.expression`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mlsecops.monitoring.alerts.delivery import Courier
 from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.readings import Reading
 
-__all__ = ["DEFAULT_RULES", "Alerting", "Rule", "alert_name"]
+__all__ = ["DEFAULT_RULES", "AlertRule", "Alerting", "alert_name"]
 
 _REMEMBERED: Final = 10_000
 _KEPT: Final = 256
@@ -31,7 +31,7 @@ _ID: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class AlertRule:
     """A condition on one metric.
 
     Attributes:
@@ -113,8 +113,8 @@ def alert_name(rule: str) -> str:
     return "Mlsecops" + "".join(word.capitalize() for word in rule.split("-"))
 
 
-DEFAULT_RULES: Final[tuple[Rule, ...]] = (
-    Rule(
+DEFAULT_RULES: Final[tuple[AlertRule, ...]] = (
+    AlertRule(
         id="confidence-low",
         metric=telemetry.CONFIDENCE.name,
         comparison="<",
@@ -125,7 +125,7 @@ DEFAULT_RULES: Final[tuple[Rule, ...]] = (
         message="Mean confidence fell below nine tenths of the baseline's: the inputs are not what "
         "the model was trained on, or somebody crafts them.",
     ),
-    Rule(
+    AlertRule(
         id="drift",
         metric=telemetry.DRIFTED_FEATURES.name,
         comparison=">",
@@ -135,7 +135,7 @@ DEFAULT_RULES: Final[tuple[Rule, ...]] = (
         message="The distribution of the inputs has moved away from the baseline: do not retrain "
         "on this traffic before it is screened.",
     ),
-    Rule(
+    AlertRule(
         id="input-anomaly",
         metric=telemetry.ANOMALY_RATIO.name,
         comparison=">",
@@ -144,7 +144,7 @@ DEFAULT_RULES: Final[tuple[Rule, ...]] = (
         atlas="AML.T0043",
         message="Many inputs lie outside what the model was built for: they may be adversarial.",
     ),
-    Rule(
+    AlertRule(
         id="extraction",
         metric=telemetry.EXTRACTION.name,
         comparison=">",
@@ -154,7 +154,7 @@ DEFAULT_RULES: Final[tuple[Rule, ...]] = (
         message="A client queries as one does to copy the model.",
         cooldown=3600.0,
     ),
-    Rule(
+    AlertRule(
         id="accuracy-drop",
         metric=telemetry.ACCURACY.name,
         comparison="<",
@@ -165,7 +165,7 @@ DEFAULT_RULES: Final[tuple[Rule, ...]] = (
         message="Accuracy on late labels fell below nine tenths of what it was: the world has "
         "changed, or the model or its data was tampered with.",
     ),
-    Rule(
+    AlertRule(
         id="accuracy-slide",
         metric=telemetry.ACCURACY_SLIDE.name,
         comparison=">",
@@ -176,7 +176,7 @@ DEFAULT_RULES: Final[tuple[Rule, ...]] = (
         "changes the data bit by bit. Screen recent data before retraining on it.",
         cooldown=3600.0,
     ),
-    Rule(
+    AlertRule(
         id="prediction-drift",
         metric=telemetry.DRIFTED_PREDICTIONS.name,
         comparison=">",
@@ -187,7 +187,7 @@ DEFAULT_RULES: Final[tuple[Rule, ...]] = (
         "Surer than usual is as strange as less sure: adversarial inputs are often answered with "
         "certainty.",
     ),
-    Rule(
+    AlertRule(
         id="query-rate",
         metric=telemetry.CLIENT_RATE.name,
         comparison=">",
@@ -197,7 +197,7 @@ DEFAULT_RULES: Final[tuple[Rule, ...]] = (
         atlas="AML.T0034",
         message="A client sends more than a hundred rows a second: limit its rate.",
     ),
-    Rule(
+    AlertRule(
         id="dropped",
         metric=telemetry.DROPPED.name,
         comparison=">",
@@ -223,7 +223,7 @@ class Alerting:
 
     def __init__(
         self,
-        rules: Iterable[Rule],
+        rules: Iterable[AlertRule],
         sinks: Iterable[Sink],
         *,
         monitor: str,
@@ -231,7 +231,7 @@ class Alerting:
         clock: Callable[[], float],
         failed: Callable[[], None],
     ) -> None:
-        self._rules: Mapping[str, tuple[Rule, ...]] = _by_metric(rules)
+        self._rules: Mapping[str, tuple[AlertRule, ...]] = _by_metric(rules)
         self._sinks = tuple(sinks)
         self._monitor = monitor
         self._digest = digest
@@ -253,7 +253,7 @@ class Alerting:
             for rule in self._rules.get(reading.metric.name, ())
         )
 
-    def judge(self, pairs: Iterable[tuple[Rule, Reading]]) -> list[Alert]:
+    def judge(self, pairs: Iterable[tuple[AlertRule, Reading]]) -> list[Alert]:
         """Raise an alert for each reading that breaks its rule, if that is not cooling down."""
         raised = [
             self._alert(rule, reading)
@@ -265,7 +265,7 @@ class Alerting:
             self._tell(alert)
         return raised
 
-    def _cooling(self, rule: Rule, client: str | None) -> bool:
+    def _cooling(self, rule: AlertRule, client: str | None) -> bool:
         """Whether the rule fired lately for this client; if not, it does now."""
         key, now = (rule.id, client if rule.per == "client" else None), self._clock()
         last = self._fired.get(key)
@@ -277,7 +277,7 @@ class Alerting:
             self._fired.popitem(last=False)
         return False
 
-    def _alert(self, rule: Rule, reading: Reading) -> Alert:
+    def _alert(self, rule: AlertRule, reading: Reading) -> Alert:
         return Alert(
             rule=rule.id,
             monitor=self._monitor,
@@ -311,9 +311,9 @@ class Alerting:
                 self._failed()
 
 
-def _by_metric(rules: Iterable[Rule]) -> Mapping[str, tuple[Rule, ...]]:
+def _by_metric(rules: Iterable[AlertRule]) -> Mapping[str, tuple[AlertRule, ...]]:
     """Rules by the metric they read."""
-    table: dict[str, tuple[Rule, ...]] = {}
+    table: dict[str, tuple[AlertRule, ...]] = {}
     for rule in rules:
         table[rule.metric] = (*table.get(rule.metric, ()), rule)
     return MappingProxyType(table)

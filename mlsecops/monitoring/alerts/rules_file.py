@@ -1,4 +1,4 @@
-"""How rules are written as data: TOML or plain values → `Rule`, and back.
+"""How rules are written as data: TOML or plain values → `AlertRule`, and back.
 
 Whatever is unknown, missing or out of its range is the writer's mistake and is said so, because a
 rule that is silently ignored is an alert that never comes.
@@ -15,16 +15,16 @@ from typing import Any, Final
 
 from mlsecops.errors import UsageError
 from mlsecops.findings import Severity
-from mlsecops.monitoring.alerts.rules import Rule
+from mlsecops.monitoring.alerts.rules import AlertRule
 
 __all__ = ["load_rules", "rule_from_dict", "rule_to_dict"]
 
-_FIELDS: Final = {each.name: each for each in dataclasses.fields(Rule)}
+_FIELDS: Final = {each.name: each for each in dataclasses.fields(AlertRule)}
 _REQUIRED: Final = {name for name, each in _FIELDS.items() if each.default is dataclasses.MISSING}
 _NUMBERS: Final = {"threshold", "window", "cooldown"}
 
 
-def load_rules(path: str | os.PathLike[str]) -> tuple[Rule, ...]:
+def load_rules(path: str | os.PathLike[str]) -> tuple[AlertRule, ...]:
     """Read the `[[rules]]` of a TOML file.
 
     Args:
@@ -46,11 +46,11 @@ def load_rules(path: str | os.PathLike[str]) -> tuple[Rule, ...]:
         raise UsageError(f"{path}: {error}") from error
 
 
-def rule_from_dict(values: Mapping[str, Any]) -> Rule:
+def rule_from_dict(values: Mapping[str, Any]) -> AlertRule:
     """A rule from plain values; the severity is a word (`"high"`).
 
     Args:
-        values: Field of `Rule` → value.
+        values: Field of `AlertRule` → value.
 
     Raises:
         UsageError: A field is unknown, missing or out of its range.
@@ -65,10 +65,10 @@ def rule_from_dict(values: Mapping[str, Any]) -> Rule:
         if isinstance(value, bool) or not isinstance(value, expected):
             kind = "a number" if field in _NUMBERS else "text"
             raise UsageError(f"rule {name}: {field} is {value!r}, expected {kind}")
-    return Rule(**{**values, "severity": _severity(name, values["severity"])})
+    return AlertRule(**{**values, "severity": _severity(name, values["severity"])})
 
 
-def rule_to_dict(rule: Rule) -> dict[str, Any]:
+def rule_to_dict(rule: AlertRule) -> dict[str, Any]:
     """Plain values of a rule, without those that are None."""
     values = {**dataclasses.asdict(rule), "severity": rule.severity.label}
     return {field: value for field, value in values.items() if value is not None}

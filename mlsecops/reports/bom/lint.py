@@ -45,7 +45,7 @@ _REFERENCE_LISTS: Final = ("dependsOn", "provides", "assemblies", "dependencies"
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class BomNode:
     """An object inside the bill and the path to it (`components[0].modelCard`)."""
 
     path: str
@@ -69,13 +69,13 @@ def lint_bom(bom: Mapping[str, Any], *, artifact: str = "bom") -> list[Finding]:
     return sorted(findings, key=lambda each: (each.rule, each.where, each.message))
 
 
-def walk(value: Any, path: str = "") -> Iterator[Node]:
+def walk(value: Any, path: str = "") -> Iterator[BomNode]:
     """Every object in parsed JSON with its path, down to `MAX_DEPTH`, without recursion."""
     stack: list[tuple[str, Any, int]] = [(path, value, 0)]
     while stack:
         here, current, depth = stack.pop()
         if isinstance(current, dict):
-            yield Node(here, current)
+            yield BomNode(here, current)
             named = [(shown(key), child) for key, child in current.items()]
             children = [(f"{here}.{key}" if here else key, child) for key, child in named]
         elif isinstance(current, list):
@@ -99,7 +99,7 @@ def too_deep(value: Any) -> bool:
     return any(isinstance(each, (dict, list)) for each in level)
 
 
-def is_component(node: Node) -> bool:
+def is_component(node: BomNode) -> bool:
     """Whether an object of the bill is a component (by where it stands)."""
     holder = node.path.rpartition("[")[0] or node.path
     return holder.endswith("components") or node.path == "metadata.component"
@@ -160,7 +160,7 @@ def _structure(bom: Mapping[str, Any]) -> Iterator[_Problem]:
         yield "model-absent", "no component is a machine-learning-model", "components"
 
 
-def _references(nodes: list[Node]) -> dict[str, list[str]]:
+def _references(nodes: list[BomNode]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for node in nodes:
         reference = node.value.get("bom-ref")
@@ -169,7 +169,7 @@ def _references(nodes: list[Node]) -> dict[str, list[str]]:
     return found
 
 
-def _duplicates(nodes: list[Node]) -> Iterator[_Problem]:
+def _duplicates(nodes: list[BomNode]) -> Iterator[_Problem]:
     for reference, paths in _references(nodes).items():
         if len(paths) > 1:
             places = ", ".join(shown(path) for path in paths[:3])
@@ -177,7 +177,7 @@ def _duplicates(nodes: list[Node]) -> Iterator[_Problem]:
             yield "duplicate-ref", f"{message}; give each its own", paths[1]
 
 
-def _dangling(nodes: list[Node]) -> Iterator[_Problem]:
+def _dangling(nodes: list[BomNode]) -> Iterator[_Problem]:
     known = _references(nodes)
     for node in nodes:
         for key, target in _pointers(node):
@@ -190,7 +190,7 @@ def _dangling(nodes: list[Node]) -> Iterator[_Problem]:
                 )
 
 
-def _pointers(node: Node) -> Iterator[tuple[str, str]]:
+def _pointers(node: BomNode) -> Iterator[tuple[str, str]]:
     if isinstance(node.value.get("ref"), str):
         yield "ref", node.value["ref"]
     for key in _REFERENCE_LISTS:
@@ -200,7 +200,7 @@ def _pointers(node: Node) -> Iterator[tuple[str, str]]:
                 yield key, target
 
 
-def _secrets(nodes: list[Node]) -> Iterator[_Problem]:
+def _secrets(nodes: list[BomNode]) -> Iterator[_Problem]:
     for node in nodes:
         for key, value in node.value.items():
             texts = value if isinstance(value, list) else [value]
@@ -213,14 +213,14 @@ def _secrets(nodes: list[Node]) -> Iterator[_Problem]:
                 yield "secret", message, f"{node.path}.{key}"
 
 
-def _model_card(node: Node) -> Iterator[_Problem]:
+def _model_card(node: BomNode) -> Iterator[_Problem]:
     kind = node.value.get("type")
     if "modelCard" in node.value and kind != "machine-learning-model":
         message = f"{called(node.value)} is a {shown(kind)} and has a modelCard"
         yield "model-card", f"{message}; only a machine-learning-model has one", node.path
 
 
-def _hashes(node: Node) -> Iterator[_Problem]:
+def _hashes(node: BomNode) -> Iterator[_Problem]:
     listed = node.value.get("hashes")
     hashes = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
     strong = [each for each in hashes if each.get("alg") not in _WEAK]
@@ -239,7 +239,7 @@ def _hashes(node: Node) -> Iterator[_Problem]:
             yield "hash-length", f"{message}, got {got}", f"{node.path}.hashes"
 
 
-def _purl(node: Node) -> Iterator[_Problem]:
+def _purl(node: BomNode) -> Iterator[_Problem]:
     purl = node.value.get("purl")
     if purl is None:
         return

@@ -22,7 +22,7 @@ from mlsecops.provenance.manifest import Manifest, hash_path
 from mlsecops.provenance.statement import Statement
 from mlsecops.reports.bom.build import ALGORITHMS, performance_metrics
 from mlsecops.reports.bom.formulation import inner, resolved_dependencies
-from mlsecops.reports.bom.lint import Node, called, is_component, lint_bom, walk
+from mlsecops.reports.bom.lint import BomNode, called, is_component, lint_bom, walk
 from mlsecops.reports.bom.verification_report import BomField, BomReport, FieldState, is_placeholder
 from mlsecops.reports.redaction import shown
 
@@ -78,9 +78,9 @@ class _Check:
         self.findings: list[Finding] = []
         self.components = [node for node in walk(bom) if is_component(node)]
         models = self.of_kind("machine-learning-model")
-        self.subject = models[0] if models else Node("components", {})
+        self.subject = models[0] if models else BomNode("components", {})
 
-    def of_kind(self, kind: str) -> list[Node]:
+    def of_kind(self, kind: str) -> list[BomNode]:
         return [node for node in self.components if node.value.get("type") == kind]
 
     def state(self, name: str, state: FieldState, detail: str, *, counts: bool = True) -> None:
@@ -134,7 +134,7 @@ class _Check:
         else:
             self.state(name, FieldState.ASSERTED, "nothing to check it against", counts=False)
 
-    def _placeholder(self, node: Node, key: str) -> None:
+    def _placeholder(self, node: BomNode, key: str) -> None:
         value = node.value.get(key)
         if value is not None and is_placeholder(value):
             message = f"{called(node.value)}: {key} is a placeholder; state it or leave it out"
@@ -159,7 +159,7 @@ class _Check:
             message = f"data set {shown(name)!r} was given and is not in the bill"
             self.refuse("dataset-unlisted", message, "components")
 
-    def digests(self, name: str, node: Node, actual: Manifest | None) -> None:
+    def digests(self, name: str, node: BomNode, actual: Manifest | None) -> None:
         """Compare a component's digests, and those of its parts, with what is there."""
         recorded = _digests(node.value)
         if not recorded:
@@ -182,7 +182,7 @@ class _Check:
         message = f"{name}: the bill records {recorded[0].short}, its bytes give"
         self.refuse("digest-mismatch", f"{shown(message)} {actual.root.short}", node.path)
 
-    def parts(self, name: str, node: Node, actual: Manifest) -> bool:
+    def parts(self, name: str, node: BomNode, actual: Manifest) -> bool:
         """Compare each listed part; say whether all of them hold."""
         listed = _parts(node)
         if not listed:
@@ -195,7 +195,7 @@ class _Check:
             holds &= self.part(f"{name}.{part}", listed.get(part), there.get(part))
         return holds
 
-    def part(self, name: str, node: Node | None, actual: Digest | None) -> bool:
+    def part(self, name: str, node: BomNode | None, actual: Digest | None) -> bool:
         """Compare one part; say whether it holds."""
         if node is None:
             message = f"{shown(name)} is there and not in the bill; list it or remove it"
@@ -345,10 +345,10 @@ def _hexes(component: Mapping[str, Any]) -> set[str]:
     return {digest.hex for digest in _digests(component)}
 
 
-def _parts(node: Node) -> dict[str, Node]:
+def _parts(node: BomNode) -> dict[str, BomNode]:
     listed = node.value.get("components")
     return {
-        str(each.get("name")): Node(f"{node.path}.components[{index}]", each)
+        str(each.get("name")): BomNode(f"{node.path}.components[{index}]", each)
         for index, each in enumerate(listed if isinstance(listed, list) else ())
         if isinstance(each, dict)
     }

@@ -13,7 +13,7 @@ from collections import defaultdict
 from typing import Final
 
 from mlsecops.reports.diagram.model import Architecture, Flow
-from mlsecops.reports.diagram.shapes import Block, Box, Layout, Point, Route
+from mlsecops.reports.diagram.shapes import Block, Box, DiagramLayout, Point, Route
 
 CARD: Final = 164.0
 CARD_HEIGHT: Final = 74.0
@@ -28,7 +28,7 @@ _TOP: Final = 12.0
 _SIDE: Final = 12.0
 
 
-def layout(architecture: Architecture) -> Layout:
+def layout(architecture: Architecture) -> DiagramLayout:
     """Place an architecture; equal input gives equal places."""
     return _Placing(architecture).result()
 
@@ -120,7 +120,7 @@ class _Placing:
     def card_width(self, column: int) -> float:
         return CARD + self._stacked_room(column)
 
-    def result(self) -> Layout:
+    def result(self) -> DiagramLayout:
         for column in range(len(self.stages)):
             self._place_column(column)
             self._place_rows(column)
@@ -130,7 +130,7 @@ class _Placing:
         routes |= self._stacked_routes()
         lanes, height = self._lane_routes(bottom + _GAP)
         routes |= lanes
-        return Layout(
+        return DiagramLayout(
             width=self.left_of[-1] + self.card_width(len(self.stages) - 1) + 2 * _PAD + _SIDE,
             height=height + _TOP,
             boundaries=tuple(

@@ -67,7 +67,7 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class DiagramLayout:
     """A placed diagram; sizes in pixels."""
 
     width: float

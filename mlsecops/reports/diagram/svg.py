@@ -19,7 +19,7 @@ from mlsecops.reports.diagram.shapes import (
     LABEL_SIZE,
     Box,
     Chip,
-    Layout,
+    DiagramLayout,
     Point,
     Route,
 )
@@ -253,7 +253,7 @@ def _legend_width() -> float:
     return 60 + sum(text_width(text, 12) + 50 for text in _MEANINGS.values())
 
 
-def _legend(placed: Layout) -> list[Markup]:
+def _legend(placed: DiagramLayout) -> list[Markup]:
     x, y = 36.0, placed.height + 14
     parts: list[Markup] = []
     for state, text in _MEANINGS.items():

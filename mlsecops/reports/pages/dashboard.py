@@ -1,7 +1,8 @@
-"""What a monitor saw, as a page that needs no Grafana: the same panels from its snapshots.
+"""Monitoring dashboard as an HTML page, without Grafana.
 
-Snapshots come in as plain values (`MonitorState.to_dict`), oldest first; HTML goes out. A value
-that no snapshot has is said to be missing, and never drawn as zero.
+snapshots (`MonitorState.to_dict`), oldest first → panels and alerts → HTML
+
+A missing value is shown as missing, never as zero.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, Rule
+from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, AlertRule
 from mlsecops.reports.grafana import PANELS, grafana_dashboard
 from mlsecops.reports.prometheus_rules import alert_rules
 from mlsecops.reports.redaction import shown
@@ -37,21 +38,26 @@ SEVERITY_TONES: Final[dict[str, Tone]] = {
     "low": "info",
     "info": "none",
 }
+_METRICS: Final = {
+    "confidence": "mlsecops.prediction.confidence",
+    "accuracy": "mlsecops.model.accuracy",
+    "anomaly": "mlsecops.input.anomaly.ratio",
+}
 _ORDER: Final = ("critical", "high", "medium", "low", "info")
 _TITLES: Final = {panel.id: panel.title for panel in PANELS}
 _ABOUT: Final = {
-    "confidence": "Mean of the largest probability. Red marks: its rule has fired.",
-    "query-rate": "Rows a second over the last minute in which each client was active. Red: an "
-    "alert names the client.",
-    "accuracy": "Share of right answers among the predictions whose labels have arrived.",
-    "anomaly": "Share of the recent rows that at least one detector finds anomalous.",
-    "detectors": "Rows over each detector's threshold so far; no single detector sees everything.",
-    "drift": "Kolmogorov-Smirnov distance of the recent inputs from the baseline. Red: drifted.",
-    "dropped": "Calls that ended, and those that went unobserved, which hide what happened.",
+    "confidence": "Mean of the highest class probability. Red: the alert rule fired.",
+    "query-rate": "Rows per second in the last minute in which the client was active. Red: the "
+    "client is named in an alert.",
+    "accuracy": "Share of correct predictions among those with labels. Red: the alert rule fired.",
+    "anomaly": "Share of recent rows that at least one detector flagged. Red: the alert rule fired.",
+    "detectors": "Rows above the threshold of each detector, in total.",
+    "drift": "Kolmogorov-Smirnov distance of recent inputs from the baseline. Red: drifted.",
+    "dropped": "Completed, processed and dropped calls. Dropped calls were not monitored.",
 }
 _SPREAD: Final = "Distribution of confidence"
-_MOST_BARS: Final = 8
-_MOST_ALERTS: Final = 50
+_MOST_BARS: Final = 8  # clients or features; chosen: one panel's height
+_MOST_ALERTS: Final = 50  # rows; chosen: the newest alerts, on about two screens
 
 
 def dashboard_page(
@@ -65,22 +71,22 @@ def dashboard_page(
     """The page of a monitor.
 
     Args:
-        snapshots: Plain values of the monitor's state, oldest first; besides the fields of
-            `MonitorState` each may have `anomaly`, the share of anomalous rows.
-        name: The monitor's name.
+        snapshots: Plain values of the monitor's state, oldest first, with the fields of
+            `MonitorState` and optionally `anomaly`, the share of anomalous rows.
+        name: Name of the monitor.
         digest: `"sha256:<hex>"` of the model.
-        labels: What each snapshot is called below the axis; by default its number.
-        references: Panel (`"confidence"`, `"accuracy"`) → the baseline's value.
+        labels: Label of each snapshot below the axis; by default its number.
+        references: Panel (`"confidence"`, `"accuracy"`) → value of the baseline.
     """
     names = [*labels, *(f"#{index + 1}" for index in range(len(labels), len(snapshots)))]
     last = snapshots[-1] if snapshots else {}
     known = dict(references or {})
     panels = [
-        _line("confidence", "confidence", snapshots, names, known),
+        _line("confidence", snapshots, names, known),
         _confidences(last),
         _clients(last),
-        _line("accuracy", "accuracy", snapshots, names, known),
-        _line("anomaly", "anomaly", snapshots, names, known),
+        _line("accuracy", snapshots, names, known),
+        _line("anomaly", snapshots, names, known),
         _detectors(last),
         _drift(last),
         _observations(last),
@@ -91,8 +97,8 @@ def dashboard_page(
         tag("div", panels, class_="grid wide"),
         _alerts(last),
         kicker="mlsecops · monitoring",
-        lead=f"{len(snapshots)} snapshot{'' if len(snapshots) == 1 else 's'} of one process. The "
-        "same panels for a fleet are in dashboard.json, the same rules in alerts.yml.",
+        lead=f"{len(snapshots)} snapshot{'' if len(snapshots) == 1 else 's'} of one process. "
+        "dashboard.json has the same panels for several processes, alerts.yml the alert rules.",
         facts=_counts(last, digest),
     )
 
@@ -104,19 +110,19 @@ def dashboard_files(
     digest: str | None = None,
     labels: Sequence[str] = (),
     references: Mapping[str, float] | None = None,
-    rules: Iterable[Rule] = DEFAULT_RULES,
+    rules: Iterable[AlertRule] = DEFAULT_RULES,
     window: str | None = None,
 ) -> dict[str, str]:
     """The deliverable: file name → text of `dashboard.json`, `dashboard.html`, `alerts.yml`.
 
     Args:
         snapshots: As for `dashboard_page`.
-        name: The monitor's name.
+        name: Name of the monitor.
         digest: As for `dashboard_page`.
         labels: As for `dashboard_page`.
         references: As for `dashboard_page`.
-        rules: Conditions of the alerts.
-        window: How far counters look back in `alerts.yml` (`"15s"`).
+        rules: Alert rules.
+        window: Time window of counters in `alerts.yml` (`"15s"`).
 
     Raises:
         UsageError: The window is not a duration.
@@ -138,7 +144,7 @@ def _counts(last: Snapshot, digest: str | None) -> Markup:
         ("Calls", _count(last.get("calls"))),
         ("Clients", _count(len(_mapping(last.get("clients"))))),
         ("Dropped", _count(last.get("dropped"))),
-        ("Failures of monitoring", _count(last.get("failures"))),
+        ("Monitoring failures", _count(last.get("failures"))),
     )
 
 
@@ -147,7 +153,7 @@ def _conclusion(last: Snapshot) -> Markup:
     severities = {str(alert.get("severity")) for alert in alerts}
     worst = next((each for each in _ORDER if each in severities), None)
     if worst is None:
-        sentence = "No rule has fired on the traffic that was observed."
+        sentence = "No alert rule fired on the monitored traffic."
         return verdict("No alerts", tag("p", sentence), word="quiet", tone="good")
     rules = sorted({shown(alert.get("rule")) for alert in alerts})
     title = f"{len(alerts)} alert{'' if len(alerts) == 1 else 's'}"
@@ -164,31 +170,19 @@ def _missing(what: str) -> Markup:
 
 
 def _line(
-    id_: str,
-    field: str,
-    snapshots: Sequence[Snapshot],
-    names: Sequence[str],
-    references: Mapping[str, float],
+    id_: str, snapshots: Sequence[Snapshot], names: Sequence[str], references: Mapping[str, float]
 ) -> Markup:
-    fired = {rule.id for rule in DEFAULT_RULES if rule.metric == _metric_of(id_)}
+    fired = {rule.id for rule in DEFAULT_RULES if rule.metric == _METRICS[id_]}
     marks = [
         Mark(label=name, value=float(value), tone=_alarmed(snapshot, fired))
         for name, snapshot in zip(names, snapshots, strict=True)
-        if isinstance(value := snapshot.get(field), (int, float))
+        if isinstance(value := snapshot.get(id_), (int, float))
     ]
     if not marks:
-        return _panel(id_, _missing("The monitor has read none of this yet."))
+        return _panel(id_, _missing("The monitor has no value yet."))
     reference = ("baseline", references[id_]) if id_ in references else None
     title = _TITLES[id_]
     return _panel(id_, line_chart(title, marks, text=_percent, top=1.0, reference=reference))
-
-
-def _metric_of(id_: str) -> str:
-    return {
-        "confidence": "mlsecops.prediction.confidence",
-        "accuracy": "mlsecops.model.accuracy",
-        "anomaly": "mlsecops.input.anomaly.ratio",
-    }[id_]
 
 
 def _alarmed(snapshot: Snapshot, rules: set[str]) -> Tone:
@@ -213,7 +207,7 @@ def _clients(last: Snapshot) -> Markup:
         for client, state in ranked[:_MOST_BARS]
     ]
     if not marks:
-        return _panel("query-rate", _missing("No client has been seen."))
+        return _panel("query-rate", _missing("No client sent a request."))
     more = len(ranked) - len(marks)
     rest = tag("p", f"and {more} more clients", class_="note") if more else None
     return _panel("query-rate", bar_chart("Query rate by client", marks, text=_per_second), rest)
@@ -223,7 +217,7 @@ def _confidences(last: Snapshot) -> Markup:
     counts = {each: float(count) for each, count in _mapping(last.get("confidences")).items()}
     total = sum(counts.values())
     if not total:
-        return section(_SPREAD, _missing("No prediction had probabilities."))
+        return section(_SPREAD, _missing("No prediction has probabilities."))
     bounds = list(counts)
     first = next(place for place, each in enumerate(bounds) if counts[each])
     marks = [
@@ -231,7 +225,7 @@ def _confidences(last: Snapshot) -> Markup:
         for place in range(first, len(bounds))
         if bounds[place] != "+Inf" or counts[bounds[place]]
     ]
-    about = tag("p", "Share of all predictions so far, by their confidence.", class_="note")
+    about = tag("p", "Share of all predictions by confidence.", class_="note")
     return section(_SPREAD, about, bar_chart(_SPREAD, marks, text=_percent))
 
 
@@ -242,10 +236,9 @@ def _range(bounds: Sequence[str], place: int) -> str:
 def _detectors(last: Snapshot) -> Markup:
     counts = _mapping(last.get("anomalies"))
     if not counts:
-        return _panel("detectors", _missing("Nothing was compared with a baseline."))
+        return _panel("detectors", _missing("The monitor has no baseline."))
     marks = [Mark(label=shown(each), value=float(count)) for each, count in counts.items()]
-    chart = bar_chart(_TITLES["detectors"], marks, text=_count)
-    return _panel("detectors", chart)
+    return _panel("detectors", bar_chart(_TITLES["detectors"], marks, text=_count))
 
 
 def _rate(state: Any) -> float:
@@ -261,7 +254,7 @@ def _drift(last: Snapshot) -> Markup:
         for name, each in ranked[:_MOST_BARS]
     ]
     if not marks:
-        return _panel("drift", _missing("Nothing was compared with a baseline."))
+        return _panel("drift", _missing("The monitor has no baseline."))
     drifted = sum(bool(each["drifted"]) for each in features.values())
     words = f"{drifted} of {len(features)} features drifted."
     return _panel(
@@ -284,7 +277,7 @@ def _observations(last: Snapshot) -> Markup:
         if isinstance(value := last.get(field), (int, float))
     ]
     if not marks:
-        return _panel("dropped", _missing("The monitor has not said."))
+        return _panel("dropped", _missing("The monitor reports no calls."))
     return _panel("dropped", bar_chart("Observed and dropped calls", marks, text=_count))
 
 
