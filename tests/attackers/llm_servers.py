@@ -17,9 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlsecops.llm.redteam.jailbreak_phrases import TOOL_DEMANDS
-from mlsecops.llm.redteam.scenes import _COUNTING, _FILING
-from mlsecops.llm.redteam.tasks import _PHRASES
+from mlsecops.llm.redteam.attack_texts import TEXTS, TEXTS_BY_NAME
 from mlsecops.llm.text.encodings import readings
 from mlsecops.llm.text.unicode import fold
 
@@ -122,10 +120,10 @@ def _pattern(template: str, *, leet: bool = False) -> re.Pattern[str]:
 _COUNT = "count upwards from {start} until you have written {count} numbers"
 _ORDERS = [
     _pattern(template, leet=leet)
-    for template in (_COUNT, *(each for group in _PHRASES.values() for each in group))
+    for template in (_COUNT, *(each for group in TEXTS_BY_NAME["tasks"].values() for each in group))
     for leet in (False, True)
 ]
-_BENIGN = [_pattern(template) for template in (*_COUNTING, *_FILING)]
+_BENIGN = [_pattern(template) for template in (*TEXTS["counting"], *TEXTS["filing"])]
 
 
 def _solved(
@@ -155,7 +153,7 @@ def _answer(found: Mapping[str, str]) -> str:
 
 def _tools(text: str) -> Iterator[str]:
     plain = fold(text)
-    for name in TOOL_DEMANDS:
+    for name in TEXTS_BY_NAME["tool_demands"]:
         for form in (name, name.translate(_LEET)):
             if form in plain:
                 yield name

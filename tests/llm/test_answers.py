@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlsecops.llm.redteam.answers import Answer, ToolRequest, Unreadable, completion, message
+from mlsecops.llm.redteam.answers import Answer, MalformedAnswer, ToolRequest, completion, message
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -31,7 +31,7 @@ def test_any_value_is_an_answer_or_unreadable(value: Any) -> None:
     for read in (completion, message):
         try:
             answer = read(value)
-        except Unreadable:
+        except MalformedAnswer:
             continue
         assert isinstance(answer.text, str)
         assert all(isinstance(call.name, str) for call in answer.tool_calls)
@@ -74,5 +74,5 @@ def test_an_answer_that_hit_its_limit_is_cut_off() -> None:
     ],
 )
 def test_what_says_nothing_is_unreadable(value: Any) -> None:
-    with pytest.raises(Unreadable):
+    with pytest.raises(MalformedAnswer):
         completion(value)

@@ -166,7 +166,7 @@ def test_many_names_do_not_fill_the_memory() -> None:
     alarm = Alarm("chat", sinks=[lambda _: None])
     for number in range(10_050):
         alarm.raise_("x", client=str(number), reading=1, threshold=1, severity=Severity.LOW)
-    assert len(alarm._told) == 10_000
+    assert len(alarm._last_alert) == 10_000
 
 
 @pytest.mark.parametrize("options", [{"longest": 0}, {"quiet": -1}, {"quiet": float("nan")}])

@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlsecops.errors import UsageError
-from mlsecops.llm import FAMILIES, Answer, Attempt, draw_attempts, payloads
+from mlsecops.llm import FAMILIES, Answer, Attempt, draw_attempts
+from mlsecops.llm.redteam import generator
 from mlsecops.llm.redteam.attempts import Expectation
-from mlsecops.llm.redteam.generator import _proves_something
+from mlsecops.llm.redteam.generator import _is_conclusive
 from mlsecops.llm.redteam.mutators import _HOMOGLYPHS, MUTATORS
-from mlsecops.llm.redteam.scoring import judged
+from mlsecops.llm.redteam.scoring import score
 from tests.attackers.llm_servers import REFUSAL, echo, echo_all, refuse, vulnerable
 
 EACH = len(FAMILIES)
@@ -46,7 +47,7 @@ def answer_to(attempt: Attempt, reply: Any) -> Answer:
 def test_nobody_wins_by_repeating_or_refusing(seed: int) -> None:
     for attempt in draw_attempts(2 * EACH, seed=seed):
         for reply in (echo, echo_all, refuse):
-            assert judged(attempt, answer_to(attempt, reply))[0] in NOTHING_WON
+            assert score(attempt, answer_to(attempt, reply))[0] in NOTHING_WON
 
 
 @settings(max_examples=40, deadline=None)
@@ -56,7 +57,7 @@ def test_a_part_of_the_prompt_wins_nothing_either(seed: int, data: Any) -> None:
     text = "\n".join(message["content"] for message in attempt.messages[1:])
     start = data.draw(st.integers(0, len(text)))
     end = data.draw(st.integers(start, len(text)))
-    assert judged(attempt, Answer(text=text[start:end]))[0] in NOTHING_WON
+    assert score(attempt, Answer(text=text[start:end]))[0] in NOTHING_WON
 
 
 def decoded(text: str) -> Iterator[str]:
@@ -108,7 +109,7 @@ def test_whoever_understands_and_obeys_wins(seed: int) -> None:
             assert f'"name": "{attempt.expect.value}"' in said, attempt
         else:
             won = "answered" if attempt.control else "success"
-            assert judged(attempt, Answer(text=message["content"]))[0] == won, attempt
+            assert score(attempt, Answer(text=message["content"]))[0] == won, attempt
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others() -> None:
@@ -164,7 +165,7 @@ def test_a_draw_that_gives_its_token_away_is_not_kept() -> None:
             messages=({"role": "system", "content": "x"}, {"role": "user", "content": said}),
             expect=Expectation(kind="token", value="bdfghk"),
         )
-        assert not _proves_something(given_away), said
+        assert not _is_conclusive(given_away), said
 
 
 def test_it_is_drawn_anew_until_one_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,11 +175,11 @@ def test_it_is_drawn_anew_until_one_can_be_kept(monkeypatch: pytest.MonkeyPatch)
         seen.append(attempt)
         return len(seen) == 3
 
-    monkeypatch.setattr(payloads, "_proves_something", third)
+    monkeypatch.setattr(generator, "_is_conclusive", third)
     assert draw_attempts(1) == (seen[2],)
     assert len({each.id for each in seen}) == 3
-    monkeypatch.setattr(payloads, "_proves_something", lambda _: False)
-    with pytest.raises(AssertionError, match="gives its token away"):
+    monkeypatch.setattr(generator, "_is_conclusive", lambda _: False)
+    with pytest.raises(AssertionError, match="contains its evidence"):
         draw_attempts(1)
 
 
@@ -190,4 +191,4 @@ def test_what_cannot_be_drawn_is_wrong_use(count: int, families: Any) -> None:
 
 def test_a_refusal_is_no_success_of_any_attempt() -> None:
     for attempt in draw_attempts(EACH):
-        assert judged(attempt, Answer(text=REFUSAL))[0] in NOTHING_WON
+        assert score(attempt, Answer(text=REFUSAL))[0] in NOTHING_WON

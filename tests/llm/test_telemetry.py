@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from mlsecops.errors import AccessDenied, InputRefused
-from mlsecops.llm import Policy, Session, guarded_tool, prompt_guard, telemetry
+from mlsecops.llm import Policy, Session, guarded_tool, prompt_guard
+from mlsecops.llm.guard import telemetry
 
 pytest.importorskip("opentelemetry.sdk")
 from opentelemetry import metrics, trace
@@ -47,10 +48,10 @@ class Seen:
 def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Seen]:
     found = Seen()
     monkeypatch.setattr(metrics, "get_meter", found.meters.get_meter)
-    telemetry._counters.cache_clear()
+    telemetry._telemetry.forget()
     with found.tracers.get_tracer("test").start_as_current_span("call"):
         yield found
-    telemetry._counters.cache_clear()
+    telemetry._telemetry.forget()
 
 
 def ended(seen: Seen) -> list[Any]:
@@ -77,7 +78,7 @@ def test_a_flagged_prompt_is_an_event_with_a_digest_and_no_text(seen: Seen) -> N
     [event] = ended(seen)
     assert event.name == "mlsecops.llm.prompt.flagged"
     assert event.attributes["mlsecops.llm.text.digest"] == telemetry.digest_of(ORDER)
-    assert event.attributes["mlsecops.llm.guard.injection_detector.signals"][0] == "override"
+    assert event.attributes["mlsecops.llm.injection.signals"][0] == "override"
     assert "SECRET" not in str(dict(event.attributes))
 
 

@@ -1,8 +1,7 @@
-"""How is somebody told that a language model was attacked?
+"""Alerts of prompt injection, rate-limited for each client.
 
-What happened goes in, an `Alert` of the technique AML.T0051 (LLM prompt injection) goes to every
-sink, at most one for each client in a while. `Incident.open` handles it by the playbook for prompt
-injection. A sink that fails is passed over: it must not decide whether a call goes on.
+event → `Alert` of AML.T0051 → every sink, at most one a client in `quiet` seconds. `Incident.open`
+handles it by the playbook for prompt injection. A failing sink never affects the guarded call.
 
 Source: MITRE ATLAS, AML.T0051 (LLM Prompt Injection).
 """
@@ -24,21 +23,28 @@ __all__ = ["ATLAS", "RULE", "Alarm"]
 
 RULE: Final = "prompt-injection"
 ATLAS: Final = "AML.T0051"
-_REMEMBERED: Final = 10_000
+_MAX_CLIENTS: Final = 10_000  # clients; chosen: about 2 MB; the oldest may alert again early
 
 
 class Alarm:
-    """Tells sinks, and keeps quiet about a client for a while afterwards.
+    """Sends alerts of prompt injection to sinks, at most one a client in a while.
 
     Args:
-        name: Of what is guarded; the alert's `monitor`.
+        name: Name of the guarded application; the alert's `monitor`.
         sinks: Callables that take an `Alert`.
         digest: `"sha256:<hex>"` of the model, so that an incident can isolate it.
-        quiet: Seconds in which a client is told of once, ≥ 0.
-        clock: Gives the time, timezone-aware.
+        quiet: Seconds between two alerts of a client, ≥ 0.
+        clock: Returns the time, timezone-aware.
 
     Raises:
-        UsageError: `quiet` is negative or no number.
+        UsageError: `quiet` is negative or not finite.
+
+    Example:
+        >>> alerts = []
+        >>> alarm = Alarm("chat", sinks=[alerts.append])
+        >>> about = {"client": "eve", "reading": 0.9, "threshold": 0.5, "severity": Severity.HIGH}
+        >>> alarm.raise_("an injection", **about) is alerts[0], alarm.raise_("again", **about)
+        (True, None)
     """
 
     def __init__(
@@ -57,7 +63,7 @@ class Alarm:
         self._digest = digest
         self._quiet = quiet
         self._clock = clock
-        self._told: OrderedDict[str | None, datetime] = OrderedDict()
+        self._last_alert: OrderedDict[str | None, datetime] = OrderedDict()
         self._lock = threading.Lock()
 
     def raise_(
@@ -69,14 +75,17 @@ class Alarm:
         threshold: float,
         severity: Severity,
     ) -> Alert | None:
-        """Tell the sinks, unless they were told of that client just now.
+        """Send an alert to the sinks, unless the client had one within `quiet` seconds.
 
         Args:
-            message: One sentence for whoever is on call; no text of a prompt.
-            client: Who sent it, or None.
-            reading: What was read.
-            threshold: What it was compared with.
-            severity: How much it matters.
+            message: One sentence for the person on call, without text of a prompt.
+            client: The caller, or None.
+            reading: The measured score.
+            threshold: The score that it exceeded.
+            severity: Severity of the alert.
+
+        Returns:
+            The alert, or None if none was sent.
         """
         at = self._clock()
         if not self._sinks or not self._due(client, at):
@@ -101,11 +110,11 @@ class Alarm:
 
     def _due(self, client: str | None, at: datetime) -> bool:
         with self._lock:
-            last = self._told.get(client)
+            last = self._last_alert.get(client)
             if last is not None and (at - last).total_seconds() < self._quiet:
                 return False
-            self._told[client] = at
-            self._told.move_to_end(client)
-            if len(self._told) > _REMEMBERED:
-                self._told.popitem(last=False)
+            self._last_alert[client] = at
+            self._last_alert.move_to_end(client)
+            if len(self._last_alert) > _MAX_CLIENTS:
+                self._last_alert.popitem(last=False)
             return True

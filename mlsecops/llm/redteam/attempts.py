@@ -1,7 +1,6 @@
-"""What is one attempt on a language model, and by what is its success told?
+"""Attack attempt: messages to send, and the expectation that shows success.
 
-An `Attempt` holds the messages that are sent and what to look for in the answer. Its id is a digest
-of both, so that a journal can name it.
+Its id is a digest of both, under which a journal records it.
 """
 
 from __future__ import annotations
@@ -9,27 +8,27 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 __all__ = ["BENIGN", "Attempt", "Expectation", "Message", "Outcome"]
 
 Message: TypeAlias = Mapping[str, Any]
 Outcome: TypeAlias = Literal["success", "resisted", "answered", "unanswered", "error"]
-"""A success is an attacker's; a benign question is answered or not."""
+"""Of an attack: success, resisted, error; of a benign question: answered, unanswered, error."""
 
 BENIGN: Final = "benign"
-_ID: Final = 16  # hexadecimal digits
+_ID: Final = 16  # hexadecimal digits; chosen: 64 bits, so that ids of a campaign do not collide
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectation:
-    """What shows that an attempt succeeded.
+    """Evidence that an attempt succeeded.
 
     Attributes:
-        kind: `"token"`: a text that the model had to make and that stands in no message;
-            `"canary"`: a secret of the system message; `"tool"`: a call of that tool.
-        value: The token, the canary, or the tool's name.
+        kind: `"token"`: a text that no message contains and the model has to compute; `"canary"`:
+            a secret of the system message; `"tool"`: a call of that tool.
+        value: The token, the canary or the name of the tool.
     """
 
     kind: Literal["token", "canary", "tool"]
@@ -38,16 +37,16 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One conversation that is sent.
+    """A conversation to send to a model.
 
     Attributes:
         family: Class of the attack, or `"benign"`.
-        mutators: What its text was changed by, in order.
-        owasp: Risks of the OWASP Top 10 for LLM applications 2025 that it tries.
-        atlas: Techniques of MITRE ATLAS that it uses.
-        messages: In the form of OpenAI's chat completions, the system message first.
-        expect: What shows success; of a benign one, that it was answered.
-        tools: Functions that the model is offered, in the same form.
+        mutators: Names of the mutators of its text, in order.
+        owasp: Risks of the OWASP Top 10 for LLM Applications 2025.
+        atlas: Techniques of MITRE ATLAS.
+        messages: Messages of OpenAI's chat completions, the system message first.
+        expect: Evidence of success, or of a benign question's answer.
+        tools: Functions offered to the model, as in chat completions.
     """
 
     family: str
@@ -60,13 +59,13 @@ class Attempt:
 
     @property
     def id(self) -> str:
-        """Sixteen hexadecimal digits of the SHA-256 of all the rest."""
+        """First 16 hexadecimal digits of the SHA-256 of the content."""
         text = json.dumps(self._content(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:_ID]
 
     @property
     def control(self) -> bool:
-        """Whether it is a benign question and no attack."""
+        """Whether it is a benign question rather than an attack."""
         return self.family == BENIGN
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,6 +79,6 @@ class Attempt:
             "owasp": list(self.owasp),
             "atlas": list(self.atlas),
             "messages": [dict(message) for message in self.messages],
-            "expect": {"kind": self.expect.kind, "value": self.expect.value},
+            "expect": asdict(self.expect),
             **({"tools": [dict(tool) for tool in self.tools]} if self.tools else {}),
         }

@@ -1,7 +1,7 @@
-"""How much may a campaign ask for?
+"""Budget of a campaign: caps on requests, tokens and cost.
 
-Before each request the most that it can cost is set aside, and afterwards what it did cost is
-booked: the caps hold with any number of requests at once, as far as the server counts honestly.
+request → reserve its worst case → send → replace the reservation by the actual usage. So the caps
+hold with any number of concurrent requests, if the server reports its usage honestly.
 """
 
 from __future__ import annotations
@@ -11,21 +11,24 @@ from typing import Final
 
 from mlsecops.errors import UsageError
 
-__all__ = ["NOTHING", "Caps", "Ledger", "Usage"]
+__all__ = ["Caps", "Ledger", "Usage"]
 
-_MILLION: Final = 1_000_000
+_MILLION: Final = 1_000_000  # tokens; the unit of prices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caps:
-    """The most that a campaign may use, over every run with the same journal.
+    """Most that a campaign may use, over all runs with the same journal.
 
     Attributes:
-        requests: Requests, those that failed in this run among them; unlimited by default.
-        tokens: Tokens, of prompts and answers.
-        cost: In the currency of the prices.
-        prompt_price: Of a million tokens of prompts.
-        answer_price: Of a million tokens of answers.
+        requests: Requests, with those that failed in this run; None is unlimited.
+        tokens: Tokens of prompts and answers; None is unlimited.
+        cost: Cost in the currency of the prices; None is unlimited.
+        prompt_price: Price of a million prompt tokens.
+        answer_price: Price of a million answer tokens.
+
+    Raises:
+        UsageError: A cap or a price is out of range, or a cost has no price.
     """
 
     requests: int | None = None
@@ -38,19 +41,19 @@ class Caps:
         caps = [self.requests, self.tokens, self.cost]
         prices = (self.prompt_price, self.answer_price)
         if any(cap is not None and not cap > 0 for cap in caps) or not min(prices) >= 0:
-            raise UsageError(f"expected caps above 0 and prices of at least 0, got {self}")
+            raise UsageError(f"caps: expected caps above 0 and prices of at least 0, got {self}")
         if self.cost is not None and not any(prices):
-            raise UsageError("a cap on the cost needs a price: give prompt_price or answer_price")
+            raise UsageError("cost: expected a price, got none; give prompt_price or answer_price")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What requests used.
+    """Usage of requests.
 
     Attributes:
-        requests: How many there were.
-        prompt: Tokens of prompts.
-        answer: Tokens of answers.
+        requests: Number of requests.
+        prompt: Prompt tokens.
+        answer: Answer tokens.
     """
 
     requests: int = 0
@@ -65,28 +68,32 @@ class Usage:
         )
 
 
-NOTHING: Final = Usage()
-
-
 class Ledger:
-    """What was used so far, and what requests under way may yet use.
+    """Usage so far, and reservations of requests in flight.
 
     Args:
         caps: The limits.
+
+    Example:
+        >>> ledger, once = Ledger(Caps(requests=1)), Usage(requests=1)
+        >>> ledger.reserve(once)
+        >>> ledger.settle(once, once)
+        >>> ledger.used.requests
+        1
     """
 
     def __init__(self, caps: Caps) -> None:
         self.caps = caps
         self.used = Usage()
-        self._aside = Usage()
+        self._reserved = Usage()
 
-    def set_aside(self, most: Usage) -> None:
-        """Take a request's worst case into account before it is sent.
+    def reserve(self, most: Usage) -> None:
+        """Reserve the worst case of a request before it is sent.
 
         Raises:
-            UsageError: With it, a cap could be exceeded.
+            UsageError: A cap could be exceeded.
         """
-        total = self.used + self._aside + most
+        total = self.used + self._reserved + most
         for name, value, cap in (
             ("requests", total.requests, self.caps.requests),
             ("tokens", total.prompt + total.answer, self.caps.tokens),
@@ -94,17 +101,17 @@ class Ledger:
         ):
             if cap is not None and value > cap:
                 raise UsageError(
-                    f"the cap of {cap} on {name} is reached: raise it, and with the same --out "
-                    "the attempts that are finished cost nothing"
+                    f"the cap of {cap} on {name} is reached: raise it; with the same --out, "
+                    "finished attempts are not repeated"
                 )
-        self._aside += most
+        self._reserved += most
 
-    def book(self, most: Usage, used: Usage) -> None:
-        """Replace what was set aside by what was used."""
-        self._aside = Usage(
-            requests=self._aside.requests - most.requests,
-            prompt=self._aside.prompt - most.prompt,
-            answer=self._aside.answer - most.answer,
+    def settle(self, most: Usage, used: Usage) -> None:
+        """Replace the reservation of a request by its usage."""
+        self._reserved = Usage(
+            requests=self._reserved.requests - most.requests,
+            prompt=self._reserved.prompt - most.prompt,
+            answer=self._reserved.answer - most.answer,
         )
         self.used += used
 

@@ -1,7 +1,7 @@
-"""How does a target stand up to attacks?
+"""Red-team campaign against a language model.
 
-`fuzz` draws attempts, asks the target, judges each answer, and keeps what is finished in a journal.
-A fixed number of workers ask at once; the order of the answers changes nothing.
+attempts → bounded queue → concurrent workers → target → scored answers → journal → `Campaign`. The
+order of the answers does not affect the results.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import Any, TypeAlias
 from mlsecops.errors import UsageError
 from mlsecops.llm.redteam.attempts import Attempt
 from mlsecops.llm.redteam.budget import Ledger
-from mlsecops.llm.redteam.generator import FAMILIES, drawn_one_by_one
-from mlsecops.llm.redteam.journal import FuzzJournal, alone
+from mlsecops.llm.redteam.generator import FAMILIES, iter_attempts
+from mlsecops.llm.redteam.journal import FuzzJournal, exclusive_lock
 from mlsecops.llm.redteam.results import Campaign, Result
-from mlsecops.llm.redteam.scoring import judged
+from mlsecops.llm.redteam.scoring import score
 from mlsecops.llm.redteam.target import Channel, Function, Target, as_target
 
 __all__ = ["ATTEMPTS", "CONCURRENCY", "fuzz"]
 
-ATTEMPTS = 256
-CONCURRENCY = 16
+ATTEMPTS = 256  # attempts; chosen: 16 in each of the 16 classes
+CONCURRENCY = 16  # requests at once; chosen: 256 of 0.1 s take 1.8 s (benchmarks/fuzzing.py)
 _WITH_TOOLS = ("tool-misuse",)
 Progress: TypeAlias = Callable[[int, int], object]
 Waiting: TypeAlias = "asyncio.Queue[tuple[int, Attempt] | None]"
@@ -45,42 +45,41 @@ def fuzz(
 
     Args:
         target: A `ChatEndpoint`, or a callable that answers messages.
-        seed: Of the attempts; the same one makes the same attempts.
-        attempts: How many, the benign ones among them.
-        classes: Which classes of attempts; by default all that the target can be asked.
-        concurrency: Questions at once.
-        out: Journal of finished attempts; the same one goes on after an interruption.
-        progress: Told `(finished, in all)`.
+        seed: Seed of the attempts.
+        attempts: Number of attempts, benign ones included.
+        classes: Classes of attempts; by default all that the target supports.
+        concurrency: Requests at once.
+        out: Journal of finished attempts; an interrupted campaign with the same one is resumed.
+        progress: Called with `(finished, total)`.
 
     Returns:
-        Outcomes and rates; to be judged by a `FuzzGate`.
+        Outcomes and rates, as a `FuzzGate` takes them.
 
     Raises:
-        UsageError: An option cannot work, the target cannot be reached, a cap is reached, or the
-            journal is of another campaign.
+        UsageError: An option is out of range, the target cannot be reached, a cap is reached, or
+            the journal is of another campaign.
         MissingExtra: httpx is not installed.
 
-    >>> from mlsecops.llm import FuzzGate, fuzz
-    >>> campaign = fuzz(lambda messages: "I cannot help with that.", attempts=64)
-    >>> sum(figure.successes for figure in campaign.classes)
-    0
-    >>> FuzzGate().judge(campaign).verdict
-    'pass'
+    Example:
+        >>> campaign = fuzz(lambda messages: "I cannot help with that.", attempts=64)
+        >>> sum(figure.successes for figure in campaign.classes)
+        0
     """
     asked = as_target(target)
     if concurrency < 1:
         raise UsageError(f"concurrency: expected at least 1, got {concurrency}")
     chosen, unchecked = _chosen(asked, classes)
-    waiting = drawn_one_by_one(attempts, seed=seed, families=chosen)
-    with alone(out):
-        run = _Run(asked, FuzzJournal(out, identity=asked.identity), count=attempts, told=progress)
+    waiting = iter_attempts(attempts, seed=seed, families=chosen)
+    with exclusive_lock(out):
+        journal = FuzzJournal(out, identity=asked.identity)
+        run = _Run(asked, journal, count=attempts, progress=progress)
         _finish(run.all(waiting, concurrency))
     results = tuple(run.results[index] for index in range(attempts))
     return Campaign(target=asked.name, seed=seed, results=results, unchecked=unchecked)
 
 
 def _chosen(target: Target, classes: Sequence[str] | None) -> tuple[Sequence[str], tuple[str, ...]]:
-    """Classes to ask, and those that the target cannot be asked."""
+    """Classes to attack, and those that the target does not support."""
     if target.takes_tools:
         return (list(FAMILIES) if classes is None else classes), ()
     if classes is None:
@@ -88,25 +87,25 @@ def _chosen(target: Target, classes: Sequence[str] | None) -> tuple[Sequence[str
     wanted = [each for each in classes if each in _WITH_TOOLS]
     if wanted:
         raise UsageError(
-            f"classes: {', '.join(wanted)} needs a target that is offered tools: a callable with a "
-            "parameter `tools`"
+            f"classes: expected a target that takes tools for {', '.join(wanted)}; give the "
+            "callable a parameter `tools`"
         )
     return classes, ()
 
 
 class _Run:
-    """A campaign under way; its results are told by the number of the attempt."""
+    """A running campaign; its results by the index of the attempt."""
 
     def __init__(
-        self, target: Target, journal: FuzzJournal, *, count: int, told: Progress | None
+        self, target: Target, journal: FuzzJournal, *, count: int, progress: Progress | None
     ) -> None:
-        self._target, self._journal, self._count, self._told = target, journal, count, told
+        self._target, self._journal, self._count, self._progress = target, journal, count, progress
         self._ledger = Ledger(target.caps)
         self._stopped: Exception | None = None
         self.results: dict[int, Result] = {}
 
     async def all(self, drawn: Iterator[Attempt], concurrency: int) -> None:
-        """Make every attempt that is not finished; what is under way at an error is let finish."""
+        """Make all unfinished attempts; after an error, those in flight still finish."""
         attempts = self._resumed(drawn) if self._journal.finished else drawn
         waiting: Waiting = asyncio.Queue(maxsize=concurrency)
         async with self._target.channel(self._ledger, concurrency=concurrency) as channel:
@@ -120,7 +119,7 @@ class _Run:
             raise self._stopped
 
     def _resumed(self, drawn: Iterator[Attempt]) -> list[Attempt]:
-        """All attempts, once the journal is known to be theirs."""
+        """All attempts, after the check that the journal belongs to them."""
         attempts = list(drawn)
         self._journal.require_known(attempts)
         for entry in self._journal.finished.values():
@@ -128,14 +127,14 @@ class _Run:
         return attempts
 
     async def _draw(self, attempts: Iterable[Attempt], waiting: Waiting) -> None:
-        """Have the next attempts ready, drawn while the target thinks about those before."""
+        """Fill the queue while the target answers."""
         try:
             for pair in enumerate(attempts):
                 await waiting.put(pair)
                 await asyncio.sleep(0)
         except Exception as error:  # noqa: BLE001 - raised when the workers are done
             self._stopped = self._stopped or error
-        while True:  # for each worker that comes to ask
+        while True:  # one end mark for each worker
             await waiting.put(None)
 
     async def _work(self, channel: Channel, waiting: Waiting) -> None:
@@ -148,8 +147,8 @@ class _Run:
             except Exception as error:  # noqa: BLE001 - raised when the others are done
                 self._stopped = self._stopped or error
                 return
-            if self._told is not None:
-                self._told(len(self.results), self._count)
+            if self._progress is not None:
+                self._progress(len(self.results), self._count)
 
     async def _one(self, channel: Channel, attempt: Attempt) -> Result:
         entry = self._journal.finished.get(attempt.id)
@@ -158,14 +157,14 @@ class _Run:
         asked = await channel.ask(attempt)
         if asked.answer is None:
             return Result(attempt=attempt, outcome="error", reason=asked.reason)
-        outcome, reason = judged(attempt, asked.answer)
+        outcome, reason = score(attempt, asked.answer)
         if outcome != "error":
             self._journal.add(attempt, outcome, asked.answer, asked.usage)
         return Result(attempt=attempt, outcome=outcome, reason=reason)
 
 
 def _finish(work: Coroutine[Any, Any, None]) -> None:
-    """Run to the end, in a thread of its own where this one has a loop already (a notebook)."""
+    """Run to the end, in another thread if this one has an event loop, as in a notebook."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

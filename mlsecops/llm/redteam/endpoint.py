@@ -1,7 +1,8 @@
-"""A language model behind an address that speaks OpenAI's chat completions.
+"""Client for model endpoints with OpenAI's chat completions API.
 
-Attempts go out as JSON, answers come back. What may pass is tried again, later and at random
-moments; whatever a server sends is bounded, in bytes and in time, and is never told as it stands.
+attempt → JSON request → bounded response → `Answer`, or the reason of the failure. Transient errors
+are retried with exponential backoff and jitter. Responses are limited in bytes and in time, and a
+server's own words appear in messages only shortened, printable and without the key.
 """
 
 from __future__ import annotations
@@ -19,29 +20,29 @@ from mlsecops._addresses import public_address, require_private, retry_after
 from mlsecops._extras import require
 from mlsecops._json import parse_json, parse_object
 from mlsecops.errors import UsageError
-from mlsecops.llm.redteam.answers import Unreadable, completion
+from mlsecops.llm.redteam.answers import MalformedAnswer, completion
 from mlsecops.llm.redteam.attempts import Attempt
 from mlsecops.llm.redteam.budget import Caps, Ledger, Usage
 from mlsecops.llm.redteam.target import Asked, Channel
 
 __all__ = ["ChatEndpoint"]
 
-_OK: Final = 200
-_PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
-_MISTAKEN: Final = frozenset({401, 403, 404, 405})  # a wrong key, model or address
-_BYTES: Final = 32 << 10  # of an answer around its words
-_BYTES_OF_TOKEN: Final = 64  # with all that JSON escapes
-_LONGEST_WAIT: Final = 60.0  # seconds that a server may ask for
-_FIRST_WAIT: Final = 0.25  # seconds
-_LATER_WAIT: Final = 8.0  # seconds
-_CONNECTING: Final = 10.0  # seconds until somebody is there
-_KNOCKS: Final = 3  # tries at an address where nobody answered yet
-_TOLD: Final = 160  # characters of a server's words
+_OK: Final = 200  # HTTP status; RFC 9110, section 15.3.1
+_TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
+_WRONG_REQUEST: Final = frozenset({401, 403, 404, 405})  # a wrong key, model or address
+_BYTES: Final = 32 << 10  # bytes of a response around the text; chosen
+_BYTES_OF_TOKEN: Final = 64  # bytes of a token's text; chosen, all of it JSON-escaped
+_LONGEST_WAIT: Final = 60.0  # seconds; chosen: a server that asks for more fails the attempt
+_FIRST_WAIT: Final = 0.25  # seconds before the first retry; chosen, doubled for each further one
+_LATER_WAIT: Final = 8.0  # seconds before any retry at most; chosen
+_CONNECTING: Final = 10.0  # seconds to connect; chosen
+_CONNECT_TRIES: Final = 3  # tries at an address that never answered; chosen: it is then a typo
+_SHOWN: Final = 160  # characters of a server's message that are shown; chosen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reply:
-    """What came back: status 0 for nothing, -1 for what nobody should read."""
+    """A response: status 0 without a response, -1 for one that was discarded."""
 
     status: int
     data: bytes = b""
@@ -50,27 +51,25 @@ class _Reply:
 
 
 class ChatEndpoint:
-    """A served language model.
+    """A language model behind a chat completions API.
 
     Args:
-        url: Its address: the one of chat completions, or what stands before `/chat/completions`;
-            `http` only on this machine.
-        model: What the server calls it.
-        api_key: Sent as a bearer token; it stands in no report and no message.
-        caps: The most that may be used.
-        answer_tokens: Most tokens of an answer (`max_tokens`).
-        body: Further members of the request, such as `{"temperature": 1}`; None leaves out one
-            that is sent otherwise.
-        timeout: Seconds for a whole answer.
-        retries: Further tries after a failure that may pass (no connection, 408, 425, 429, 500,
-            502, 503, 504, 529).
+        url: URL of the API, with or without `/chat/completions`; `http` only on this machine.
+        model: Name of the model on the server.
+        api_key: Sent as a bearer token; it appears in no report and no message.
+        caps: Budget of a campaign.
+        answer_tokens: Most tokens of an answer (`max_tokens`), ≥ 1.
+        body: Further members of the request, such as `{"temperature": 1}`; None removes a default.
+        timeout: Seconds for a whole answer, > 0.
+        retries: Further tries after a transient failure (no connection, 408, 425, 429, 500, 502,
+            503, 504, 529), ≥ 0.
         unsafe_plain_http: Send prompts and the key unencrypted to another machine.
         transport: httpx's transport; the network by default.
-        sleep: Waits for seconds.
-        jitter: Gives numbers in [0, 1), for the moments of further tries.
+        sleep: Waits for a number of seconds.
+        jitter: Returns random numbers in [0, 1), to spread retries.
 
     Raises:
-        UsageError: The address or an option cannot work.
+        UsageError: The URL or an option is out of range.
         MissingExtra: httpx is not installed.
 
     Source:
@@ -104,11 +103,11 @@ class ChatEndpoint:
                 f"{answer_tokens}, {retries} and {timeout}"
             )
         if api_key is not None and not (api_key.isascii() and api_key.isprintable() and api_key):
-            raise UsageError("api_key: expected printable ASCII")
+            raise UsageError("api_key: expected printable ASCII, got other characters or none")
         self.httpx = require("httpx")
         self.url, self.model, self.caps = _completions(url), model, caps
         self.answer_tokens, self.timeout, self.retries = answer_tokens, timeout, retries
-        # Searching a text takes time, so that nobody may send more than was asked for.
+        # Scoring takes time in proportion to the text.
         self.most_bytes = _BYTES + _BYTES_OF_TOKEN * answer_tokens
         self.transport, self.sleep, self.jitter = transport, sleep, jitter
         self._key = api_key
@@ -116,7 +115,7 @@ class ChatEndpoint:
         self.identity = f"{self.url}\n{model}\n{json.dumps(self._body, sort_keys=True)}"
 
     def request(self, attempt: Attempt) -> bytes:
-        """The body that asks an attempt."""
+        """Body of the request for an attempt."""
         value = {
             "model": self.model,
             "messages": [dict(each) for each in attempt.messages],
@@ -127,11 +126,11 @@ class ChatEndpoint:
 
     @asynccontextmanager
     async def channel(self, ledger: Ledger, *, concurrency: int) -> AsyncIterator[Channel]:
-        """Connections, as many as questions at once."""
+        """Open connections for concurrent requests."""
         headers = {
             "content-type": "application/json",
             "accept": "application/json",
-            "accept-encoding": "identity",  # what is unpacked could be of any size
+            "accept-encoding": "identity",  # decompressed data could be of any size
         }
         if self._key is not None:
             headers["authorization"] = f"Bearer {self._key}"
@@ -147,12 +146,12 @@ class ChatEndpoint:
             yield _Connections(self, client, ledger)
 
     def without_key(self, text: str) -> str:
-        """A text from which the key was taken out, should a server repeat it."""
+        """Replace the key in a text that a server may have echoed."""
         return text.replace(self._key, "[key]") if self._key else text
 
 
 class _Connections:
-    """An endpoint that is being asked."""
+    """Open connections to an endpoint."""
 
     def __init__(self, endpoint: ChatEndpoint, client: Any, ledger: Ledger) -> None:
         self._endpoint, self._client, self._ledger = endpoint, client, ledger
@@ -160,7 +159,7 @@ class _Connections:
 
     async def ask(self, attempt: Attempt) -> Asked:
         body = self._endpoint.request(attempt)
-        # No tokeniser makes more tokens of a text than it has bytes.
+        # No tokeniser makes more tokens than a text has bytes.
         most = Usage(requests=1, prompt=len(body), answer=self._endpoint.answer_tokens)
         used = Usage()
         for turn in range(self._endpoint.retries + 1):
@@ -169,42 +168,42 @@ class _Connections:
             self._reached = self._reached or reply.status != 0
             if reply.status == _OK:
                 return self._read(reply, used)
-            self._require_right(reply)
-            if reply.status and reply.status not in _PASSING:
-                return Asked(answer=None, reason=self._told(reply), usage=used)
+            self._require_accepted(reply)
+            if reply.status and reply.status not in _TRANSIENT:
+                return Asked(answer=None, reason=self._failure(reply), usage=used)
             if reply.wait > _LONGEST_WAIT:
-                reason = f"{self._told(reply)} and asks to wait {reply.wait:.0f} s"
+                reason = f"{self._failure(reply)} and asks to wait {reply.wait:.0f} s"
                 return Asked(answer=None, reason=reason, usage=used)
-            if not self._reached and turn + 1 >= _KNOCKS:
+            if not self._reached and turn + 1 >= _CONNECT_TRIES:
                 break
             if turn < self._endpoint.retries:
                 await self._endpoint.sleep(self._pause(turn, reply.wait))
         if not self._reached:
             raise UsageError(f"{self._endpoint.name} cannot be reached: {reply.reason}")
         tries = f"after {self._endpoint.retries + 1} tries"
-        return Asked(answer=None, reason=f"{self._told(reply)} {tries}", usage=used)
+        return Asked(answer=None, reason=f"{self._failure(reply)} {tries}", usage=used)
 
     def _pause(self, turn: int, asked: float) -> float:
-        """Seconds until the next try: no less than was asked for, and not all at once."""
+        """Seconds until the next try: those the server asked for, and backoff with jitter."""
         backoff: float = min(_FIRST_WAIT * 2**turn, _LATER_WAIT)
         return asked + backoff * (0.5 + self._endpoint.jitter() / 2)
 
     async def _once(self, body: bytes, most: Usage) -> tuple[_Reply, Usage]:
-        self._ledger.set_aside(most)
+        self._ledger.reserve(most)
         used = Usage(requests=1)
         try:
             reply = await self._send(body)
             if reply.status == _OK:
                 used = _usage(reply.data, most)
         finally:
-            self._ledger.book(most, used)
+            self._ledger.settle(most, used)
         return reply, used
 
     async def _send(self, body: bytes) -> _Reply:
         httpx = self._endpoint.httpx
         try:
             async with (
-                asyncio.timeout(self._endpoint.timeout),  # httpx's own starts anew with each part
+                asyncio.timeout(self._endpoint.timeout),  # httpx's own restarts with each part
                 self._client.stream("POST", self._endpoint.url, content=body) as answer,
             ):
                 if answer.headers.get("content-encoding", "identity") != "identity":
@@ -228,30 +227,30 @@ class _Connections:
         try:
             text = self._endpoint.without_key(reply.data.decode())
             answer = completion(parse_json(text, what="answer", error=ValueError))
-        except (ValueError, Unreadable) as error:
-            why = str(error) if isinstance(error, Unreadable) else "it is no JSON"
+        except (ValueError, MalformedAnswer) as error:
+            why = str(error) if isinstance(error, MalformedAnswer) else "it is no JSON"
             return Asked(answer=None, reason=f"cannot read the answer: {why}", usage=used)
         self._worked = True
         return Asked(answer=answer, usage=used)
 
-    def _require_right(self, reply: _Reply) -> None:
-        if reply.status in _MISTAKEN and not self._worked:
+    def _require_accepted(self, reply: _Reply) -> None:
+        if reply.status in _WRONG_REQUEST and not self._worked:
             raise UsageError(
-                f"{self._endpoint.name} {self._told(reply)}: check the address, the model "
+                f"{self._endpoint.name} {self._failure(reply)}: check the address, the model "
                 f"{self._endpoint.model!r} and the key"
             )
 
-    def _told(self, reply: _Reply) -> str:
-        """A failure in a few words; a server's own are printable, short, and hold no key."""
+    def _failure(self, reply: _Reply) -> str:
+        """A short description of a failure; a server's words are printable and without the key."""
         if reply.reason:
             return reply.reason
         words = self._endpoint.without_key(_message(reply.data))
-        plain = "".join(each if each.isprintable() else " " for each in words)[:_TOLD].strip()
+        plain = "".join(each if each.isprintable() else " " for each in words)[:_SHOWN].strip()
         return f"answered {reply.status}" + (f" ({plain})" if plain else "")
 
 
 def _completions(url: str) -> str:
-    """The address of chat completions, from it or from what stands before it."""
+    """URL of chat completions, from that URL or its base."""
     parts = urlsplit(url)
     path = parts.path.rstrip("/")
     if not path.endswith("/chat/completions"):
@@ -260,7 +259,7 @@ def _completions(url: str) -> str:
 
 
 def _message(data: bytes) -> str:
-    """What a server says of an error, in OpenAI's form."""
+    """A server's error message, in OpenAI's form."""
     try:
         found = parse_object(data, what="answer", error=ValueError)["error"]
         return str(found["message"] if isinstance(found, dict) else found)
@@ -269,7 +268,7 @@ def _message(data: bytes) -> str:
 
 
 def _usage(data: bytes, most: Usage) -> Usage:
-    """Tokens that a server counted; where it does not say, the most that there can have been."""
+    """Usage that a server reports, else the worst case."""
     try:
         used = parse_object(data, what="answer", error=ValueError)["usage"]
         prompt, answer = used["prompt_tokens"], used["completion_tokens"]

@@ -1,7 +1,7 @@
-"""How is a text said otherwise, so that a filter does not know it and a model still does?
+"""Mutators that obfuscate the text of an attack.
 
-A `Mutator` changes the text of an attack. Where a reader needs telling what was done, a hint stands
-in front of it.
+text → encoding, homoglyphs or invisible characters → text that filters miss and models still read.
+Encoded text has a hint in front of it that explains the encoding.
 """
 
 from __future__ import annotations
@@ -18,25 +18,29 @@ __all__ = ["MUTATORS", "Group", "Mutator", "draw_mutators", "of_group"]
 Group: TypeAlias = Literal["encoding", "homoglyph", "invisible"]
 
 _LEET: Final = str.maketrans("aeiostAEIOST", "431057431057")
-# Cyrillic and Greek letters that are drawn like Latin ones.
+# Cyrillic and Greek letters that look like Latin ones (UTS #39, confusables).
 _HOMOGLYPHS: Final = str.maketrans(
     "aceijopsxyACEIJOPSXT",
     "\u0430\u0441\u0435\u0456\u0458\u043e\u0440\u0455\u0445\u0443"
     "\u0410\u0421\u0415\u0406\u0408\u041e\u0420\u0405\u0425\u03a4",
 )
 _WIDTHLESS: Final = "\u200b\u200c\u2060\ufeff"
-_TAGS: Final = 0xE0000
+_TAGS: Final = 0xE0000  # code point; start of the tag characters (Unicode Standard, 23.9)
 _COVERS: Final = ("Thank you!", "Have a nice day.", "Regards from the reading room.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mutator:
-    """A way to say a text otherwise.
+    """A transformation of text.
 
     Attributes:
-        name: As it stands in reports.
-        group: What it does: another code, other letters, or letters that nobody sees.
-        change: From a text and random numbers to the text that is sent.
+        name: Name in reports.
+        group: Encoding, homoglyphs or invisible characters.
+        change: Text and random generator → text to send.
+
+    Example:
+        >>> MUTATORS["leetspeak"].change("ignore", random.Random(0))
+        '1gn0r3'
     """
 
     name: str
@@ -87,8 +91,8 @@ MUTATORS: Final[Mapping[str, Mutator]] = {
         Mutator(name="tag-characters", group="invisible", change=_tag_characters),
     )
 }
-_PLAIN: Final = 0.5  # share of the texts that are left as they are
-_DOUBLE: Final = 0.2  # share of the changed ones that are changed twice
+_PLAIN: Final = 0.5  # share of texts left unchanged; chosen
+_DOUBLE: Final = 0.2  # share of changed texts that get two mutators; chosen
 _FIRST: Final = ("leetspeak", "homoglyphs", "zero-width")
 _SECOND: Final = ("base64", "hex")
 
@@ -99,7 +103,7 @@ def of_group(group: Group) -> tuple[Mutator, ...]:
 
 
 def draw_mutators(rng: random.Random) -> tuple[Mutator, ...]:
-    """None, one, or two that go together: letters are changed first, and then encoded."""
+    """Draw no, one, or two compatible mutators: letters are replaced before the encoding."""
     if rng.random() < _PLAIN:
         return ()
     if rng.random() < _DOUBLE:

@@ -1,7 +1,7 @@
-"""What came out of a campaign: outcomes, and the rates of each class with their intervals.
+"""Results of a campaign: outcomes, and success rates of each class with confidence intervals.
 
-A success is the attacker's; that benign questions are answered is usefulness. An error is neither:
-rates are of what was answered.
+A success is the attacker's. The share of benign questions that are answered is the usefulness.
+Errors count in neither rate.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _TRIES: Final = (1, 5, 10)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """An attempt and what became of it.
+    """An attempt and its outcome.
 
     Attributes:
-        attempt: What was asked.
+        attempt: The attempt.
         outcome: `"success"` or `"resisted"`; of a benign question, `"answered"` or
             `"unanswered"`; or `"error"`.
-        reason: Why it is an error, in words of ours; else "".
+        reason: Reason for an error; else "".
     """
 
     attempt: Attempt
@@ -40,19 +40,24 @@ class Result:
 
     def to_dict(self) -> dict[str, str]:
         """Plain values for JSON."""
-        told = {"id": self.attempt.id, "class": self.attempt.family, "outcome": self.outcome}
-        return {**told, "reason": self.reason} if self.reason else told
+        plain = {"id": self.attempt.id, "class": self.attempt.family, "outcome": self.outcome}
+        return {**plain, "reason": self.reason} if self.reason else plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassFigure:
-    """How often attempts of a class succeeded.
+    """Success rate of a class of attempts.
 
     Attributes:
-        name: The class.
-        attempts: How many were made.
-        successes: How many of them succeeded; of the benign ones, how many were answered.
-        errors: How many brought no answer that can be judged.
+        name: Name of the class.
+        attempts: Number of attempts.
+        successes: Number of successes; of benign questions, number of answers.
+        errors: Number of attempts without a usable answer.
+
+    Example:
+        >>> figure = ClassFigure(name="encoding", attempts=12, successes=3, errors=2)
+        >>> figure.rate, round(figure.at(5), 3)
+        (0.3, 0.917)
     """
 
     name: str
@@ -62,21 +67,21 @@ class ClassFigure:
 
     @property
     def answered(self) -> int:
-        """Attempts that can be judged."""
+        """Number of attempts with a usable answer."""
         return self.attempts - self.errors
 
     @property
     def rate(self) -> float | None:
-        """Share of the answered attempts that succeeded; None if none was answered."""
+        """Share of successes among answered attempts; None if none was answered."""
         return self.successes / self.answered if self.answered else None
 
     @property
     def interval(self) -> Interval:
-        """Wilson's interval of that share, two-sided, 95 %."""
+        """Two-sided 95 % Wilson interval of the rate."""
         return wilson(self.successes, self.answered)
 
     def at(self, tries: int) -> float | None:
-        """The chance that the best of so many different attempts succeeds; None if too few ran.
+        """Probability that at least one of `tries` attempts succeeds; None if too few ran.
 
         Source:
             Chen et al., "Evaluating Large Language Models Trained on Code" (2021), section 2.1:
@@ -103,13 +108,13 @@ class ClassFigure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Campaign:
-    """All attempts on a target.
+    """Results of all attempts on a target.
 
     Attributes:
-        target: Name of the target, for people; not in `to_dict`, so that equal runs are equal.
-        seed: Which the attempts were drawn from.
-        results: In the order in which they were drawn.
-        unchecked: Classes that were left out, since the target cannot be offered tools.
+        target: Name of the target; not in `to_dict`, so that equal runs give equal reports.
+        seed: Seed of the attempts.
+        results: Results in the order of the attempts.
+        unchecked: Classes left out because the target takes no tools.
     """
 
     target: str
@@ -119,25 +124,24 @@ class Campaign:
 
     @property
     def figures(self) -> tuple[ClassFigure, ...]:
-        """Each class with its counts, the benign one last."""
-        pairs = [(each.attempt.family, each.outcome) for each in self.results]
-        return _figures(pairs)
+        """Figures of all classes, the benign one last."""
+        return _figures((each.attempt.family, each.outcome) for each in self.results)
 
     @property
     def classes(self) -> tuple[ClassFigure, ...]:
-        """The classes of attacks."""
+        """Figures of the classes of attacks."""
         return tuple(each for each in self.figures if each.name != BENIGN)
 
     @property
     def usefulness(self) -> ClassFigure | None:
-        """How often benign questions were answered; None if none was asked."""
+        """Figure of the benign questions; None if none was asked."""
         return next((each for each in self.figures if each.name == BENIGN), None)
 
     def to_dict(self, *, verdict: str | None = None) -> dict[str, Any]:
-        """Plain values for JSON; no times, no address.
+        """Plain values for JSON, without times and addresses.
 
         Args:
-            verdict: A gate's verdict, to stand in it.
+            verdict: Verdict of a gate to include.
         """
         return {
             "schema": SCHEMA,
@@ -151,7 +155,7 @@ class Campaign:
 
 
 def _of_attackers(figures: Iterable[ClassFigure]) -> Iterator[ClassFigure]:
-    """The figures by what an attacker won, which is nothing where a benign question is answered."""
+    """Figures by an attacker's successes, of which benign questions have none."""
     for each in figures:
         yield replace(each, successes=0) if each.name == BENIGN else each
 
@@ -171,22 +175,28 @@ def _figures(pairs: Iterable[tuple[str, Outcome]]) -> tuple[ClassFigure, ...]:
 
 
 def earlier_figures(text: str) -> tuple[ClassFigure, ...]:
-    """The figures of an earlier campaign, counted anew from its attempts.
+    """Recompute the figures of an earlier campaign from its attempts.
 
     Args:
-        text: A report in JSON, or a journal in JSON lines.
+        text: A JSON report, or a journal of JSON lines.
 
     Raises:
         UsageError: It is neither.
+
+    Example:
+        >>> earlier_figures('{"class": "encoding", "outcome": "success"}')[0].rate
+        1.0
     """
     try:
         return _figures(_outcome(each) for each in _attempts(text))
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"neither a report nor a journal of a campaign: {error!r}") from error
+        raise UsageError(
+            f"baseline: expected a report or a journal of a campaign, got {error!r}"
+        ) from error
 
 
 def _attempts(text: str) -> list[Mapping[str, Any]]:
-    """What stands under `attempts` of a report, or in the lines of a journal."""
+    """Attempts of a report or of a journal."""
     try:
         values = [parse_json(text, what="report", error=UsageError)]
     except UsageError:

@@ -1,7 +1,7 @@
-"""What is attacked: anything that answers a conversation.
+"""Targets of a campaign: anything that answers a conversation.
 
-A `Target` opens a channel; in it, `ask` takes an attempt and gives an answer, or the reason why
-there is none. A Python callable is made one here; a served model is an `endpoint.ChatEndpoint`.
+`Target` → `channel` → `ask(attempt)` → `Asked` with the answer or the reason why there is none. A
+Python callable becomes a `CallableTarget`; a served model is an `endpoint.ChatEndpoint`.
 """
 
 from __future__ import annotations
@@ -13,50 +13,50 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from mlsecops.errors import CallRefused, UsageError
-from mlsecops.llm.redteam.answers import Answer, Unreadable, message
+from mlsecops.llm.redteam.answers import Answer, MalformedAnswer, message
 from mlsecops.llm.redteam.attempts import Attempt
-from mlsecops.llm.redteam.budget import NOTHING, Caps, Ledger, Usage
+from mlsecops.llm.redteam.budget import Caps, Ledger, Usage
 
 __all__ = ["Asked", "CallableTarget", "Channel", "Target", "as_target"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What became of a question.
+    """Response of a target to an attempt.
 
     Attributes:
-        answer: What was answered; None if there was no answer, or none that can be read.
-        reason: Why there is none, in words of ours.
-        usage: What it took.
+        answer: The answer; None if there was none, or a malformed one.
+        reason: Why there is no answer.
+        usage: Requests and tokens that it took.
     """
 
     answer: Answer | None
     reason: str = ""
-    usage: Usage = NOTHING
+    usage: Usage = Usage()  # noqa: RUF009 - frozen
 
 
 class Channel(Protocol):
-    """A target that can be asked, until it is left."""
+    """An open connection to a target."""
 
     async def ask(self, attempt: Attempt) -> Asked:
-        """Ask once.
+        """Send an attempt.
 
         Raises:
-            UsageError: No further question makes sense: a cap is reached, nobody is there.
+            UsageError: No further attempt can succeed: a cap is reached, or nobody answers.
         """
 
 
 @runtime_checkable
 class Target(Protocol):
-    """Something to ask.
+    """Protocol of targets.
 
     Attributes:
-        name: For reports; holds no secret.
-        identity: Of what answers depend on; a journal belongs to one.
-        caps: The most that may be used.
+        name: Name for reports, without secrets.
+        identity: Everything that answers depend on; a journal belongs to one identity.
+        caps: Budget of a campaign.
         takes_tools: Whether it can be offered functions.
     """
 
@@ -66,22 +66,27 @@ class Target(Protocol):
     takes_tools: bool
 
     def channel(self, ledger: Ledger, *, concurrency: int) -> AbstractAsyncContextManager[Channel]:
-        """Get ready for so many questions at once."""
+        """Open a channel for so many concurrent attempts."""
 
 
 Function: TypeAlias = Callable[..., Any]
 
 
 class CallableTarget:
-    """A Python callable: `f(messages)`, or `f(messages, tools=...)`.
+    """A target made of a callable `f(messages)` or `f(messages, tools=...)`.
 
-    It is called in threads, or awaited if it is a coroutine function. What it returns is a text or
-    a message of an assistant with `content` and `tool_calls`; a guard that refuses the call
-    (`CallRefused`) counts as an answer without a word.
+    Plain functions run in threads, coroutine functions are awaited. The result is a str or an
+    assistant's message with `content` and `tool_calls`. A `CallRefused` of a guard is an empty
+    answer.
 
     Args:
-        function: What is asked.
-        name: For reports; by default its own.
+        function: The callable.
+        name: Name for reports; by default the callable's.
+
+    Example:
+        >>> target = CallableTarget(lambda messages, tools: "no", name="mute")
+        >>> target.name, target.takes_tools
+        ('mute', True)
     """
 
     def __init__(self, function: Function, *, name: str | None = None) -> None:
@@ -93,13 +98,13 @@ class CallableTarget:
 
     @asynccontextmanager
     async def channel(self, ledger: Ledger, *, concurrency: int) -> AsyncIterator[Channel]:
-        """Threads to call it in."""
+        """Start threads for the calls."""
         with ThreadPoolExecutor(concurrency, thread_name_prefix="mlsecops-fuzz") as pool:
             yield _Calls(self, self._function, ledger, pool)
 
 
 class _Calls:
-    """A callable, and the threads that it runs in."""
+    """A callable and its threads."""
 
     def __init__(
         self, target: CallableTarget, function: Function, ledger: Ledger, pool: ThreadPoolExecutor
@@ -108,17 +113,17 @@ class _Calls:
 
     async def ask(self, attempt: Attempt) -> Asked:
         once = Usage(requests=1)
-        self._ledger.set_aside(once)
+        self._ledger.reserve(once)
         try:
             answer = _answer(await self._call(attempt))
         except CallRefused:
             answer = Answer(text="")
-        except Unreadable as error:
+        except MalformedAnswer as error:
             return Asked(answer=None, reason=f"cannot read the answer: {error}", usage=once)
-        except Exception as error:  # noqa: BLE001 - whatever it raises is an outcome
+        except Exception as error:  # noqa: BLE001 - any exception of the target is an outcome
             return Asked(answer=None, reason=f"raised {type(error).__name__}", usage=once)
         finally:
-            self._ledger.book(once, once)
+            self._ledger.settle(once, once)
         return Asked(answer=answer, usage=once)
 
     async def _call(self, attempt: Attempt) -> Any:
@@ -140,10 +145,7 @@ def _answer(value: Any) -> Answer:
         return Answer(text=value)
     if isinstance(value, Mapping):
         return message(value)
-    raise Unreadable(f"expected a text or a message, got {type(value).__name__}")
-
-
-_ANY: Final = (inspect.Parameter.VAR_KEYWORD,)
+    raise MalformedAnswer(f"expected a str or a message, got {type(value).__name__}")
 
 
 def _takes_tools(function: Function) -> bool:
@@ -151,20 +153,22 @@ def _takes_tools(function: Function) -> bool:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):
         return False
-    return "tools" in parameters or any(each.kind in _ANY for each in parameters.values())
+    return "tools" in parameters or any(
+        each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()
+    )
 
 
 def as_target(target: Target | Function) -> Target:
-    """A target as it is, or one that a callable becomes.
+    """Return a target as it is, and make one of a callable.
 
     Raises:
-        UsageError: It is neither.
+        UsageError: It is neither a target nor callable.
     """
     if isinstance(target, Target):
         return target
     if not callable(target):
         raise UsageError(
-            f"target: expected a ChatEndpoint or a callable, got {type(target).__name__}; for an "
-            "address, ChatEndpoint(url, model=...)"
+            f"target: expected a ChatEndpoint or a callable, got {type(target).__name__}; for a "
+            "URL, give ChatEndpoint(url, model=...)"
         )
     return CallableTarget(target)

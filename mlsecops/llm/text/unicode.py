@@ -1,9 +1,8 @@
-"""Which characters of a text can people see, and which only look like others?
+"""Invisible and confusable Unicode characters.
 
-`sanitise` takes out of a text what nobody sees and a model reads (tag characters, zero-width and
-bidirectional controls, smuggled variation selectors) before it goes on; `fold` makes the form in
-which two texts are compared, in which look-alikes are one letter; `concealed` reads what was
-written in characters that are not drawn.
+`sanitise` removes invisible characters (tags, zero-width and bidirectional controls, smuggled
+variation selectors) from text on its way to a model; `fold` maps text to a form for comparison, in
+which confusable letters are one; `concealed` decodes a message in invisible characters.
 
 Source: Unicode Standard 16, chapter 23 (special areas); UTS #39 (confusables), UTR #36 and UTS #51
 (emoji sequences); Boucher and Anderson, "Trojan Source" (2021).
@@ -53,7 +52,7 @@ _UNSEEN: Final = re.compile("|".join(f"([{span}])" for _, span in _KINDS))
 _JOINERS: Final = "\u200c\u200d"
 _DRAWN_SIGNS: Final = {"So", "Sk", "Sm", "Po", "Pd"}
 _KEYCAPS: Final = "0123456789#*"
-# Letters as they look in lower case: code points of letters elsewhere that are drawn like them.
+# Latin letter → code points of letters that look like it in lower case (UTS #39, confusables).
 _LOOKALIKES: Final[dict[str, str]] = {
     "a": "0430 0410 03b1 0391 0251 1d00 13aa ab7a",
     "b": "0412 0432 044c 0392 03b2 0299 13f4 15af",
@@ -86,14 +85,13 @@ _LOOKALIKES: Final[dict[str, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sanitised:
-    """A text without what nobody sees.
+    """A text without invisible characters.
 
     Attributes:
-        text: What is left.
+        text: The cleaned text.
         removed: Kind of character (`tag`, `variation`, `bidi`, `zero-width`, `control`,
-            `surrogate`) → how many were taken out.
-        concealed: What had been written in characters that are not drawn, for analysis only; it
-            is the attacker's text.
+            `surrogate`) → number removed.
+        concealed: The message in invisible characters, for analysis only: an attacker wrote it.
     """
 
     text: str
@@ -102,58 +100,58 @@ class Sanitised:
 
     @property
     def changed(self) -> bool:
-        """Whether a character was taken out; other spellings of the same letter do not count."""
+        """Whether a character was removed; normalisation alone is no change."""
         return bool(self.removed)
 
 
 def sanitise(text: str) -> Sanitised:
-    r"""Take out of a text the characters that nobody sees.
+    r"""Remove invisible characters; idempotent.
 
-    Joiners stay inside emoji and in scripts that need them, one variation selector stays behind a
-    sign, and the flags of England, Scotland and Wales stay. Letters in fancy or wide forms become
-    plain ones, and the rest is put into NFC; superscripts, fractions and ligatures, which carry
-    meaning, are left alone, and so are look-alikes. Doing it twice changes nothing more.
+    Emoji sequences, joiners that a script needs, and the flags of England, Scotland and Wales stay.
+    Font variants and full-width letters become plain, the rest becomes NFC. Superscripts,
+    fractions, ligatures and confusable letters stay, since they carry meaning.
 
     Args:
-        text: Any text, from a user, a document or a tool.
+        text: Text from a user, a document or a tool.
 
     Raises:
-        UsageError: It is no text.
+        UsageError: `text` is not a str.
 
-    >>> sanitise("pass\u200bword").text
-    'password'
+    Example:
+        >>> sanitise("pass\u200bword").text
+        'password'
     """
     if not isinstance(text, str):
         raise UsageError(f"text: expected str, got {type(text).__name__}")
     if text.isascii() and _UNSEEN.search(text) is None:
         return Sanitised(text=text)
     removed: Counter[str] = Counter()
-    told = concealed(text)
+    message = concealed(text)
     before: str | None = None
-    while text != before:  # what is taken out may bring together what must not stand together
+    while text != before:  # a removal can join characters that then have to go too
         before, text = text, _pass(text, removed)
-    return Sanitised(text=text, removed=dict(removed), concealed=told)
+    return Sanitised(text=text, removed=dict(removed), concealed=message)
 
 
 def _pass(text: str, removed: Counter[str]) -> str:
     text = text.replace("\u2028", "\n").replace("\u2029", "\n")
     flags = {place for match in _FLAGS.finditer(text) for place in range(*match.span())}
 
-    def judged(match: re.Match[str]) -> str:
+    def kept(match: re.Match[str]) -> str:
         kind = _KINDS[(match.lastindex or 1) - 1][0]
-        if match.start() in flags or _belongs(text, match.start(), kind):
+        if match.start() in flags or _is_legitimate(text, match.start(), kind):
             return match[0]
         removed[kind] += 1
         return "\ufffd" if kind == "surrogate" else ""
 
-    plain = _UNSEEN.sub(judged, text)
+    plain = _UNSEEN.sub(kept, text)
     if plain.isascii():
         return plain
     return unicodedata.normalize("NFC", "".join(map(_plain_form, plain)))
 
 
-def _belongs(text: str, place: int, kind: str) -> bool:
-    """Whether an unseen character does its proper work where it stands."""
+def _is_legitimate(text: str, place: int, kind: str) -> bool:
+    """Whether an invisible character is part of an emoji sequence or needed by its script."""
     before = text[place - 1] if place else ""
     after = text[place + 1] if place + 1 < len(text) else ""
     if kind == "variation":
@@ -161,23 +159,23 @@ def _belongs(text: str, place: int, kind: str) -> bool:
         return bool(before) and text[place] in "\ufe0e\ufe0f" and drawn
     if text[place] not in _JOINERS or not before or not after:
         return False
-    if text[place] == "\u200d" and _pictured(after) and (_pictured(before) or before == "\ufe0f"):
+    if text[place] == "\u200d" and _is_emoji(after) and (_is_emoji(before) or before == "\ufe0f"):
         return True
-    return _joining(before) and (_joining(after) or after.isspace())
+    return _uses_joiners(before) and (_uses_joiners(after) or after.isspace())
 
 
-def _pictured(character: str) -> bool:
+def _is_emoji(character: str) -> bool:
     return unicodedata.category(character) == "So" or 0x1F3FB <= ord(character) <= 0x1F3FF  # noqa: PLR2004 - skin tones
 
 
-def _joining(character: str) -> bool:
-    """Of a script whose letters change with joiners: Arabic to Thaana, and those of India."""
+def _uses_joiners(character: str) -> bool:
+    """Whether its script uses joiners: blocks Arabic to Sinhala (UAX #31, section 2.3)."""
     return 0x0600 <= ord(character) <= 0x0DFF and character.isprintable()  # noqa: PLR2004 - blocks
 
 
 @cache
 def _plain_form(character: str) -> str:
-    """A letter, digit or sign of ASCII for its fancy or wide form, else the character itself."""
+    """The ASCII character of a font variant or full-width form, else the character itself."""
     form = unicodedata.decomposition(character)
     if form.startswith(("<font>", "<wide>")):
         plain = unicodedata.normalize("NFKC", character)
@@ -186,19 +184,19 @@ def _plain_form(character: str) -> str:
 
 
 def concealed(text: str) -> str:
-    """What a text says in tag characters and in runs of variation selectors, or `""`."""
+    """Decode the message in tag characters and variation selectors; empty without one."""
     if text.isascii():
         return ""
     tags = "".join(chr(ord(each) - 0xE0000) for each in text if ord(each) in _TAGS)
     selected = bytes(byte for each in text if (byte := _selector(ord(each))) is not None)
     shown = "".join(each for each in tags if each.isprintable())
-    # A lone selector, as after a sign, is byte 15: nothing that would be read.
-    told = selected.decode("utf-8", errors="ignore")
-    return shown + "".join(each for each in told if each.isprintable() or each.isspace())
+    # A lone selector, as after an emoji, is byte 15, which is not printable.
+    text = selected.decode("utf-8", errors="ignore")
+    return shown + "".join(each for each in text if each.isprintable() or each.isspace())
 
 
 def _selector(point: int) -> int | None:
-    """The byte that a variation selector stands for: 1 to 256 are 0 to 255."""
+    """The byte that a variation selector encodes: VS1 to VS256 are 0 to 255."""
     if 0xFE00 <= point <= 0xFE0F:  # noqa: PLR2004 - VS1 to VS16
         return point - 0xFE00
     return point - 0xE0100 + 16 if 0xE0100 <= point <= 0xE01EF else None  # noqa: PLR2004 - VS17 to VS256
@@ -206,44 +204,45 @@ def _selector(point: int) -> int | None:
 
 @cache
 def _table() -> dict[int, str]:
-    """From code points to the letter that they look like,."""
+    """Code point → the Latin letter that it looks like."""
     table: dict[int, str] = {}
     for letter, points in _LOOKALIKES.items():
         for point in points.split():
             table[int(point, 16)] = letter
     for place in range(26):
-        for start in (0x1F150, 0x1F170, 0x1F1E6):  # circled, squared, flags: they spell as well
+        for start in (0x1F150, 0x1F170, 0x1F1E6):  # circled, squared, regional indicators
             table[start + place] = chr(ord("a") + place)
     return table
 
 
 def fold(text: str, *, lookalikes: bool = True) -> str:
-    r"""The form in which texts are compared; never what is passed on.
+    r"""Map a text to its form for comparison; never pass that form on.
 
     Args:
         text: Any text.
-        lookalikes: Whether letters that look like Latin ones become them; without, words of other
-            scripts stay words.
+        lookalikes: Whether letters that look like Latin ones become Latin; False keeps the words of
+            other scripts.
 
-    >>> fold("\u0456gn\u043er\u0435 \uff29\u200bT")
-    'ignore it'
+    Example:
+        >>> fold("\u0456gn\u043er\u0435 \uff29\u200bT")
+        'ignore it'
     """
     if text.isascii():
         return text.lower()
     shown = _TAG.sub(lambda found: chr(ord(found[0]) - 0xE0000), text)
     spread = unicodedata.normalize("NFKD", _UNSEEN.sub(_kept_space, shown))
     drawn = "".join(filterfalse(unicodedata.combining, spread))
-    # Some capitals look like Latin ones where their small letters do not, and the other way round.
+    # Some letters look Latin only as capitals, others only in lower case: map before and after.
     table = _table() if lookalikes else {}
     small = unicodedata.normalize("NFKC", drawn.translate(table).casefold())
     return small.translate(table)
 
 
 def _kept_space(match: re.Match[str]) -> str:
-    """Old separators of lines still part words; the rest is not drawn."""
+    """A space for vertical tab, form feed and next line, which separate words; else nothing."""
     return " " if match[0] in "\x0b\x0c\x85" else ""
 
 
 def joined(text: str) -> str:
-    """Letters and digits alone, folded: what is spaced, dashed or decorated reads as one word."""
+    """Fold a text and keep letters and digits alone, so that a spaced word is one word."""
     return "".join(filter(str.isalnum, fold(text)))
