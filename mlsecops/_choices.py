@@ -5,16 +5,27 @@ name of the argument + value → the value, or a `UsageError`: `name: expected X
 
 from __future__ import annotations
 
-import difflib
 import math
 import numbers
 import operator
+import os
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from mlsecops.errors import UsageError
 
-__all__ = ["function", "number", "of_type", "one_of", "several", "shown", "some_of", "whole"]
+__all__ = [
+    "function",
+    "number",
+    "of_type",
+    "one_of",
+    "path",
+    "several",
+    "shown",
+    "some_of",
+    "whole",
+]
 
 T = TypeVar("T")
 
@@ -41,6 +52,8 @@ def one_of(argument: str, value: T, choices: Iterable[str]) -> T:
     known = tuple(choices)
     if isinstance(value, str) and value in known:
         return value
+    import difflib  # noqa: PLC0415 - only a refusal pays for its import
+
     near = difflib.get_close_matches(value, known, n=1) if isinstance(value, str) else []
     hint = f"; write {near[0]!r}" if near else ""
     names = " or ".join(filter(None, (", ".join(known[:-1]), *known[-1:])))
@@ -68,7 +81,8 @@ def several(
     """
     if isinstance(values, _SINGLE) or not isinstance(values, Iterable):
         alone = shown(values)
-        hint = f"; write [{alone}]" if isinstance(values, str) and alone[0] in "'\"" else ""
+        text = isinstance(values, str) and "-----BEGIN" not in values
+        hint = f"; write [{alone}]" if text else "; put it in a list"
         raise UsageError(f"{argument}: expected a list of {what}, got {alone}{hint}")
     items = tuple(values)
     for item in items:
@@ -105,7 +119,19 @@ def of_type(argument: str, value: T, kind: type | tuple[type, ...], what: str) -
     raise UsageError(f"{argument}: expected {what}, got {shown(value)}")
 
 
-def function(argument: str, value: T) -> T:
+def path_of(argument: str, value: Any) -> Path:
+    """A path in the file system.
+
+    Raises:
+        UsageError: It is no text or path object, holds a null character, or is a PEM text.
+    """
+    given = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if isinstance(given, str) and "\0" not in given and "-----BEGIN" not in given:
+        return Path(given)
+    raise UsageError(f"{argument}: expected a path, got {shown(value)}")
+
+
+def callable_of(argument: str, value: T) -> T:
     """A callable, or None where it is optional.
 
     Raises:

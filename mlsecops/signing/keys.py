@@ -1,8 +1,10 @@
-"""Who signs, and with what: public keys that verify, and signers that hold or reach a private key.
+"""Public keys and signers: ECDSA, Ed25519 and RSA-PSS signatures.
 
-Source: the digest belongs to the curve as OpenSSF Model Signing fixes it (P-256 with SHA-256,
-P-384 with SHA-384, P-521 with SHA-512, signatures in DER). Ed25519 and RSA-PSS (SHA-256, maximum
-salt) are our extension, which other verifiers of the format do not read.
+PEM → PublicKey → verify; private key in memory, KMS or HSM → Signer → signature
+
+Source: OpenSSF Model Signing fixes the digest of each curve (P-256 with SHA-256, P-384 with
+SHA-384, P-521 with SHA-512) and signatures in DER. Ed25519 and RSA-PSS (SHA-256, maximum salt) are
+an extension that other verifiers of the format do not read.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from cryptography import x509
@@ -20,14 +21,15 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
+from mlsecops._choices import of_type, one_of, path_of
 from mlsecops.errors import SignatureInvalid, UsageError
 
 KeyType: TypeAlias = Literal["p256", "p384", "p521", "ed25519", "rsa"]
 Private: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 Public: TypeAlias = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
 
-MAX_KEY_BYTES: Final = 1 << 20
-MIN_RSA_BITS: Final = 2048
+MAX_KEY_BYTES: Final = 1 << 20  # bytes; chosen: a larger file is not read as PEM
+MIN_RSA_BITS: Final = 2048  # bits; NIST SP 800-131A Rev. 2, section 3
 _CURVES: Final[dict[str, tuple[KeyType, hashes.HashAlgorithm]]] = {
     "secp256r1": ("p256", hashes.SHA256()),
     "secp384r1": ("p384", hashes.SHA384()),
@@ -57,17 +59,18 @@ class PublicKey:
     pem: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "pem", _spki(_load_public(self.pem.encode())))
+        pem = of_type("pem", self.pem, str, "PEM text")
+        object.__setattr__(self, "pem", _spki(_load_public(pem.encode())))
 
     @classmethod
     def load(cls, source: PublicKey | str | bytes | os.PathLike[str]) -> PublicKey:
         """Read a public key, or take the one inside a certificate.
 
         Args:
-            source: A PublicKey, PEM text or bytes, or a path to a PEM file.
+            source: A PublicKey, PEM text or bytes, or the path of a PEM file.
 
         Raises:
-            UsageError: It cannot be read, or is of a type that is not supported.
+            UsageError: It cannot be read, or its type is not supported.
         """
         if isinstance(source, cls):
             return source
@@ -77,23 +80,23 @@ class PublicKey:
         if b"PRIVATE KEY-----" in pem:
             raise UsageError(
                 f"{_shown(source)} holds a private key: expected the public one, such as "
-                "KEY.pub.pem beside KEY.pem"
+                "KEY.pub.pem next to KEY.pem"
             )
         return cls(_spki(_load_public(pem, _shown(source))))
 
     @classmethod
     def of_certificate(cls, certificate: x509.Certificate) -> PublicKey:
-        """The key that a certificate vouches for."""
+        """The key of a certificate."""
         return cls(_spki(_supported(certificate.public_key())))
 
     @property
     def fingerprint(self) -> str:
-        """Hexadecimal SHA-256 of the PEM text: what bundles carry as the key's hint."""
+        """Hexadecimal SHA-256 of the PEM text, the key hint in bundles."""
         return hashlib.sha256(self.pem.encode()).hexdigest()
 
     @property
     def key_type(self) -> KeyType:
-        """Which of the supported types it is."""
+        """Type of the key."""
         return _key_type(_load_public(self.pem.encode()))
 
     def verify(
@@ -103,13 +106,16 @@ class PublicKey:
 
         Args:
             signature: DER for ECDSA, raw for Ed25519, PSS with any salt length for RSA.
-            data: What was signed.
-            ecdsa: Digest of an ECDSA signature: the curve's own, or SHA-256 on every curve as the
-                first releases of the format had it.
+            data: Signed bytes.
+            ecdsa: Digest of an ECDSA signature: `"curve"` for that of the curve, or `"sha256"` on
+                every curve, as in the first releases of the format.
 
         Raises:
-            SignatureInvalid: This key did not make it over these bytes.
+            SignatureInvalid: This key did not sign these bytes.
         """
+        one_of("ecdsa", ecdsa, ("curve", "sha256"))
+        of_type("signature", signature, (bytes, bytearray), "bytes")
+        of_type("data", data, (bytes, bytearray), "bytes")
         key = _load_public(self.pem.encode())
         try:
             if isinstance(key, ec.EllipticCurvePublicKey):
@@ -127,16 +133,15 @@ class PublicKey:
 
 
 class Signer(ABC):
-    """Whoever can sign with a private key; subclass it for a key that lives in a KMS or HSM.
+    """Base of everything that signs with a private key; subclass it for a key in a KMS or HSM.
 
-    A subclass gives `public_key` and `sign`, and `certificates` when its key is
-    certified.
+    A subclass implements `public_key` and `sign`, and `certificates` when its key is certified.
     """
 
     @property
     @abstractmethod
     def public_key(self) -> PublicKey:
-        """The key that verifies."""
+        """Public key for verification."""
 
     @abstractmethod
     def sign(self, data: bytes) -> bytes:
@@ -149,16 +154,16 @@ class Signer(ABC):
 
     @staticmethod
     def generate(key_type: KeyType = "p256") -> KeySigner:
-        """Make a fresh private key in memory.
+        """Generate a private key in memory.
 
         Raises:
             UsageError: The type is unknown.
+
+        Example:
+            >>> Signer.generate("ed25519").public_key.key_type
+            'ed25519'
         """
-        if key_type not in _GENERATORS:
-            raise UsageError(
-                f"unknown key type {key_type!r}: expected one of {', '.join(_GENERATORS)}"
-            )
-        return KeySigner(_GENERATORS[key_type]())
+        return KeySigner(_GENERATORS[one_of("key_type", key_type, _GENERATORS)]())
 
     @staticmethod
     def from_pem(
@@ -179,20 +184,18 @@ class Signer(ABC):
             UsageError: It cannot be read or decrypted, its type is not supported, or the leaf
                 certificate is for another key.
         """
-        if not isinstance(path, (str, os.PathLike)) or "-----BEGIN" in os.fspath(path):
-            # The argument may be the secret itself: it must not end up in a message.
-            raise UsageError("from_pem expects the path of a PEM file, not the key itself")
-        pem = read_pem(Path(path))
+        place = path_of("path", path)  # a PEM text given by mistake is in no message
+        pem = read_pem(place)
         try:
             key = serialization.load_pem_private_key(pem, _secret(password, pem))
         except (TypeError, ValueError, UnsupportedAlgorithm) as error:
-            raise UsageError(f"cannot read private key {os.fspath(path)}: {error}") from error
+            raise UsageError(f"cannot read private key {place}: {error}") from error
         chain = () if certificates is None else load_certificates(certificates)
         return KeySigner(cast("Private", key), certificates=chain)
 
 
 class KeySigner(Signer):
-    """A signer whose private key is in this process's memory."""
+    """Signer with its private key in the memory of this process."""
 
     def __init__(self, key: Private, *, certificates: tuple[x509.Certificate, ...] = ()) -> None:
         self._key = key
@@ -206,7 +209,7 @@ class KeySigner(Signer):
 
     @property
     def public_key(self) -> PublicKey:
-        """The key that verifies."""
+        """Public key for verification."""
         return self._public
 
     @property
@@ -245,18 +248,19 @@ def read_pem(source: str | bytes | os.PathLike[str]) -> bytes:
         return source
     if isinstance(source, str) and "-----BEGIN" in source:
         return source.encode()
+    place = path_of("key or certificate", source)
     try:
-        with Path(source).open("rb") as stream:
+        with place.open("rb") as stream:
             data = stream.read(MAX_KEY_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"cannot read {os.fspath(source)}: {error.strerror}") from error
+        raise UsageError(f"cannot read {place}: {error.strerror}") from error
     if len(data) > MAX_KEY_BYTES:
-        raise UsageError(f"{os.fspath(source)} is over {MAX_KEY_BYTES} bytes: not a PEM file")
+        raise UsageError(f"{place}: expected a PEM file of at most {MAX_KEY_BYTES} bytes")
     return data
 
 
 def _shown(source: object) -> str:
-    """A path as it is; PEM itself, which may be secret, not."""
+    """A path for messages, but never the PEM itself, which may be secret."""
     text = os.fspath(source) if isinstance(source, os.PathLike) else source
     return text if isinstance(text, str) and "-----BEGIN" not in text else "the PEM"
 
@@ -267,7 +271,7 @@ def load_certificates(
     """Certificates from PEM, in their order.
 
     Raises:
-        UsageError: There is none that can be read.
+        UsageError: There is none, or it cannot be read.
     """
     try:
         return tuple(x509.load_pem_x509_certificates(read_pem(source)))

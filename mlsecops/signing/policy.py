@@ -1,15 +1,15 @@
-"""Whom to trust with what: keys, roots, how many of them, for how long, and what is revoked."""
+"""Trust policy: trusted keys and authorities, threshold, revocations, floors, algorithms."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Final, TypeAlias
 
 from cryptography import x509
 
+from mlsecops._choices import of_type, path_of, several, some_of, whole
 from mlsecops.errors import PolicyError, Revoked, RollbackRefused, UsageError
 from mlsecops.provenance.digest import SIZES, Digest
 from mlsecops.provenance.manifest import Manifest
@@ -18,28 +18,37 @@ from mlsecops.signing.policy_file import read_policy
 from mlsecops.signing.scope import TrustedKey, TrustedRoot
 
 Source: TypeAlias = str | bytes | os.PathLike[str]
-_HEX_LENGTHS: Final = {64, 96, 128}
+_SOURCES: Final = (str, bytes, os.PathLike)
+_KEYS: Final = (PublicKey, TrustedKey, *_SOURCES)
+_ROOTS: Final = (x509.Certificate, *_SOURCES)
+_HEX_LENGTHS: Final = {64, 96, 128}  # hexadecimal digits of SHA-256, SHA-384 and SHA-512
 
 
 class TrustPolicy:
-    """Who may sign what; immutable. With neither keys nor roots it trusts nobody.
+    """Rules about who may sign what; immutable. With neither keys nor roots nobody is trusted.
 
     Args:
-        keys: Trusted keys; each a PublicKey, a TrustedKey, PEM text or bytes, or a path. A key that
-            is being replaced stays, with `Scope(not_after=…)`, beside its successor.
-        roots: Trusted certificate authorities; each PEM text or bytes, a path, or a TrustedRoot.
-        threshold: How many different trusted signers a model needs, at least 1.
+        keys: Trusted keys: each a PublicKey, a TrustedKey, PEM text or bytes, or a path. A key that
+            is being replaced stays in the list with `Scope(not_after=…)`.
+        roots: Trusted certificate authorities: each PEM text or bytes, a path, or a TrustedRoot.
+        threshold: Number of different trusted signers that a model needs, at least 1.
         revoked: `"sha256:<hex>"` digests of models or files, and fingerprints of keys or
             certificates (SHA-256 of the DER, with or without colons).
-        timestamp_roots: Roots of time stamp authorities whose word on the time of signing counts:
-            a certificate or key that was valid then may have expired since.
-        floor: Oldest version that is accepted, or a table of model name pattern → oldest version.
+        timestamp_roots: Roots of time stamp authorities. Their time stamps prove when a signature
+            was made, so that a certificate or key may have expired since.
+        floor: Oldest version that is accepted, or a mapping of model name pattern → oldest version.
         algorithms: Digest algorithms that a signature may use; all by default. The same bytes have
             another digest under another algorithm, so a policy that revokes by digest should
-            accept only the algorithms that its digests are of.
+            accept only the algorithms of those digests.
 
     Raises:
-        UsageError: A key cannot be read, or the threshold can never be met.
+        UsageError: One value is given where a list is expected, a key cannot be read, or the
+            threshold can never be met.
+
+    Example:
+        >>> from mlsecops.signing import Signer
+        >>> TrustPolicy(keys=[Signer.generate().public_key]).threshold
+        1
     """
 
     __slots__ = ("algorithms", "floors", "keys", "revoked", "roots", "threshold", "timestamp_roots")
@@ -63,20 +72,33 @@ class TrustPolicy:
         floor: int | Mapping[str, int] = 0,
         algorithms: Iterable[str] = tuple(SIZES),
     ) -> None:
-        self.keys = tuple(_key(key) for key in keys)
-        self.roots = tuple(root for source in roots for root in _roots(source))
-        self.threshold = threshold
-        self.revoked = frozenset(_revocation(text) for text in revoked)
+        self.keys = tuple(
+            source if isinstance(source, TrustedKey) else TrustedKey(PublicKey.load(source))
+            for source in several("keys", keys, "public keys, PEM texts or paths", _KEYS)
+        )
+        self.roots = tuple(
+            root
+            for source in several("roots", roots, "PEM texts or paths", (TrustedRoot, *_SOURCES))
+            for root in _roots(source)
+        )
+        self.threshold = whole("threshold", threshold, "a number of signers from 1 on")
+        self.revoked = frozenset(
+            _revocation(text) for text in several("revoked", revoked, "digests or fingerprints")
+        )
         self.timestamp_roots = tuple(
-            certificate for source in timestamp_roots for certificate in _certificates(source)
+            certificate
+            for source in several("timestamp_roots", timestamp_roots, "PEM texts or paths", _ROOTS)
+            for certificate in _certificates(source)
         )
         self.floors = _floors(floor)
-        self.algorithms = _algorithms(algorithms)
+        self.algorithms = tuple(dict.fromkeys(some_of("algorithms", algorithms, SIZES)))
+        if not self.algorithms:
+            raise UsageError(f"algorithms: expected some of {', '.join(SIZES)}, got none")
         distinct = len({trusted.key.fingerprint for trusted in self.keys})
-        if threshold < 1 or (not self.roots and threshold > max(1, distinct)):
+        if not self.roots and threshold > max(1, distinct):
             raise UsageError(
-                f"threshold {threshold}: expected 1 to {max(1, distinct)}, "
-                "the number of different trusted keys"
+                f"threshold: expected 1 to {max(1, distinct)}, the number of different trusted "
+                f"keys, got {threshold}"
             )
 
     @classmethod
@@ -84,24 +106,24 @@ class TrustPolicy:
         """Read a policy from TOML; key paths are relative to the file's folder.
 
         Raises:
-            UsageError: It cannot be read, or says something that is not understood.
+            UsageError: The file cannot be read, or a key or value in it is not valid.
         """
-        return cls(**read_policy(Path(path)))
+        return cls(**read_policy(path_of("path", path)))
 
     def key_revoked(self, fingerprint: str) -> bool:
         """Whether the fingerprint of a key or certificate is revoked."""
         return fingerprint in self.revoked
 
     def require_floor(self, model: str, version: int | None, *, where: str) -> None:
-        """Demand that a model is not older than the floor of its name.
+        """Refuse a model that is older than the floor of its name.
 
         Args:
             model: Name of the model in its signature.
             version: Version in its signature, or None when it has none.
-            where: Place of the bundle, for messages.
+            where: Path of the bundle, for messages.
 
         Raises:
-            RollbackRefused: It is older, or does not say.
+            RollbackRefused: It is older, or its signature has no version.
         """
         floor = max((least for name, least in self.floors if fnmatchcase(model, name)), default=0)
         if floor > 0 and (version is None or version < floor):
@@ -112,14 +134,14 @@ class TrustPolicy:
             )
 
     def require_algorithm(self, algorithm: str, *, where: str) -> None:
-        """Demand that files were hashed with an algorithm that is accepted.
+        """Refuse a signature whose digest algorithm is not accepted.
 
         Args:
-            algorithm: That of the signature's digests.
-            where: Place of the bundle, for messages.
+            algorithm: Algorithm of the signature's digests.
+            where: Path of the bundle, for messages.
 
         Raises:
-            PolicyError: It is not.
+            PolicyError: It is not accepted.
         """
         if algorithm not in self.algorithms:
             raise PolicyError(
@@ -128,10 +150,10 @@ class TrustPolicy:
             )
 
     def require_not_revoked(self, digest: Digest | Manifest) -> None:
-        """Demand that neither a digest, nor any digest of a manifest, is revoked.
+        """Refuse a revoked digest, or a manifest with one.
 
         Raises:
-            Revoked: It is.
+            Revoked: It is revoked.
         """
         if isinstance(digest, Manifest):
             self.require_not_revoked(digest.root)
@@ -139,10 +161,6 @@ class TrustPolicy:
                 self.require_not_revoked(entry.digest)
         elif digest.hex in self.revoked:
             raise Revoked(f"{digest} is revoked by the trust policy; use another version")
-
-
-def _key(source: PublicKey | TrustedKey | Source) -> TrustedKey:
-    return source if isinstance(source, TrustedKey) else TrustedKey(PublicKey.load(source))
 
 
 def _roots(source: TrustedRoot | Source) -> tuple[TrustedRoot, ...]:
@@ -155,23 +173,17 @@ def _certificates(source: x509.Certificate | Source) -> tuple[x509.Certificate, 
     return (source,) if isinstance(source, x509.Certificate) else load_certificates(source)
 
 
-def _algorithms(names: Iterable[str]) -> tuple[str, ...]:
-    chosen = tuple(dict.fromkeys([names] if isinstance(names, str) else names))
-    if not chosen or not set(chosen) <= SIZES.keys():
-        raise UsageError(f"algorithms {chosen}: expected some of {', '.join(SIZES)}")
-    return chosen
-
-
 def _floors(floor: int | Mapping[str, int]) -> tuple[tuple[str, int], ...]:
     table = floor if isinstance(floor, Mapping) else {"*": floor}
     for name, least in table.items():
+        of_type("floor", name, str, "patterns of model names as keys")
         if isinstance(least, bool) or not isinstance(least, int) or least < 0:
             raise UsageError(f"floor of {name!r}: expected a version from 0 on, got {least!r}")
     return tuple(table.items())
 
 
 def _revocation(text: str) -> str:
-    """Bare hexadecimal value, by which digests and fingerprints are compared."""
+    """Hexadecimal value without prefix and colons, for comparison."""
     name, colon, rest = text.partition(":") if isinstance(text, str) else ("", "", "")
     value = (rest if colon and name in SIZES else f"{name}{rest}").replace(":", "").lower()
     # A shortened value would silently revoke nothing.

@@ -1,4 +1,4 @@
-"""How a trust policy is written in a file: TOML in, a TrustPolicy's arguments out."""
+"""Trust policy file: TOML in, keyword arguments of `TrustPolicy` out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read_policy(place: Path) -> dict[str, Any]:
     """Arguments of a TrustPolicy from a TOML file; key paths are relative to its folder.
 
     Raises:
-        UsageError: It cannot be read, or says something that is not understood.
+        UsageError: The file cannot be read, or a key or value in it is not valid.
     """
     value = _parse(place)
     _require_known(value, _TOP, str(place))
@@ -66,7 +66,7 @@ def _parse(place: Path) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"cannot read {place}: {error.strerror}") from error
     except ValueError as error:
-        raise UsageError(f"{place} is not valid TOML: {error}") from error
+        raise UsageError(f"{place}: expected TOML: {error}") from error
 
 
 def _items(

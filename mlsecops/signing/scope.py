@@ -1,4 +1,4 @@
-"""What a trusted key or authority may vouch for, and when."""
+"""Scope of a trusted key or authority: model name patterns and a validity window."""
 
 from __future__ import annotations
 
@@ -8,44 +8,68 @@ from fnmatch import fnmatchcase
 
 from cryptography import x509
 
+from mlsecops._choices import of_type, several
+from mlsecops.errors import UsageError
 from mlsecops.signing.keys import PublicKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """What a trusted key or root may vouch for, and when.
+    """Models that a trusted key or root may sign, and when.
 
     Attributes:
         models: Shell patterns of model names; empty means any.
-        not_before: Signatures are accepted from then on, or None.
-        not_after: Signatures are accepted until then, or None.
+        not_before: Start of the window, timezone-aware, or None.
+        not_after: End of the window, timezone-aware, or None.
+
+    Raises:
+        UsageError: `models` is one text, or a time has no timezone.
+
+    Example:
+        >>> Scope(models=["fraud-*"]).allows("fraud-2")
+        True
     """
 
     models: tuple[str, ...] = ()
     not_before: datetime | None = None
     not_after: datetime | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "models", several("models", self.models, "patterns", str))
+        for name in ("not_before", "not_after"):
+            moment = of_type(name, getattr(self, name), (datetime, type(None)), "a datetime")
+            if moment is not None and moment.tzinfo is None:
+                raise UsageError(f"{name}: expected a time with a timezone, got {moment}")
+
     def allows(self, model: str) -> bool:
-        """Whether a model of this name may be vouched for."""
+        """Whether a model of this name may be signed."""
         return not self.models or any(fnmatchcase(model, pattern) for pattern in self.models)
 
     def covers(self, moment: datetime) -> bool:
-        """Whether a moment lies in the window."""
+        """Whether a moment is inside the window."""
         begun = self.not_before is None or self.not_before <= moment
         return begun and (self.not_after is None or moment <= self.not_after)
 
 
 @dataclass(frozen=True, slots=True)
 class TrustedKey:
-    """A key with what it may vouch for."""
+    """A public key and its scope."""
 
     key: PublicKey
     scope: Scope = Scope()
 
+    def __post_init__(self) -> None:
+        of_type("key", self.key, PublicKey, "a PublicKey")
+        of_type("scope", self.scope, Scope, "a Scope")
+
 
 @dataclass(frozen=True, slots=True)
 class TrustedRoot:
-    """A certificate authority with what its leaves may vouch for."""
+    """A certificate authority and the scope of its leaves."""
 
     certificate: x509.Certificate
     scope: Scope = Scope()
+
+    def __post_init__(self) -> None:
+        of_type("certificate", self.certificate, x509.Certificate, "an x509.Certificate")
+        of_type("scope", self.scope, Scope, "a Scope")
