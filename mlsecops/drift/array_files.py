@@ -1,6 +1,6 @@
 """Array file format: a header in JSON, raw numbers and a checksum; nothing in it can run.
 
-    kind, facts, arrays → pack → bytes → unpack or decode → facts and arrays, or what is built of them
+    kind, facts, arrays → pack → bytes → unpack or decode → facts, arrays or the decoded value
 
 Layout: an 8-byte magic, the header's length (4 bytes, big endian), the header (UTF-8 JSON: kind,
 facts, and name, dtype and shape of each array), the arrays' bytes in that order (little endian, C
@@ -35,7 +35,7 @@ __all__ = ["MAX_BYTES", "decode", "pack", "read", "unpack"]
 
 R = TypeVar("R")
 
-MAX_BYTES: Final = 512 * 2**20  # bytes; chosen: the largest baseline has about 130 MiB
+MAX_BYTES: Final = 512 * 2**20  # bytes; chosen: a baseline holds at most 64 MiB of values
 _MAX_HEADER: Final = 2**24  # bytes; chosen: a million feature names fit
 _MAX_DIMENSIONS: Final = 8  # chosen: the arrays written here have at most 2
 _MAGIC: Final = b"MLSOPS1\n"
@@ -46,13 +46,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def pack(kind: str, facts: dict[str, Any], arrays: Arrays) -> bytes:
-    """Serialise facts and arrays.
-
-    Args:
-        kind: Type of the content (`"baseline"`); `unpack` expects the same.
-        facts: Plain values for JSON.
-        arrays: float64, float32, int64 or uint8 arrays by name.
-    """
+    """Serialise float64, float32, int64 or uint8 arrays, and facts for JSON, of one kind."""
     table = [[name, each.dtype.newbyteorder("<").str, each.shape] for name, each in arrays.items()]
     header = json.dumps({"kind": kind, "facts": facts, "arrays": table}).encode()
     body = b"".join(
@@ -64,12 +58,7 @@ def pack(kind: str, facts: dict[str, Any], arrays: Arrays) -> bytes:
 
 
 def unpack(data: bytes, kind: str, *, where: str) -> tuple[dict[str, Any], Arrays]:
-    """Parse what `pack` wrote.
-
-    Args:
-        data: Untrusted bytes.
-        kind: Type of the content.
-        where: Name for messages.
+    """Parse the untrusted bytes of `pack`; `where` names them in messages.
 
     Raises:
         FormatRefused: The bytes are not of that kind, are cut short, or were changed.
@@ -99,13 +88,7 @@ def unpack(data: bytes, kind: str, *, where: str) -> tuple[dict[str, Any], Array
 def decode(
     data: bytes, kind: str, build: Callable[[dict[str, Any], Arrays], R], *, where: str
 ) -> R:
-    """Value that is built of the facts and arrays in untrusted bytes.
-
-    Args:
-        data: Untrusted bytes.
-        kind: Type of the content.
-        build: Makes the value; it may raise on contradictory facts or arrays.
-        where: Name for messages.
+    """Unpack untrusted bytes, and build a value of the facts and arrays in them.
 
     Raises:
         FormatRefused: The bytes are malformed, or contradict themselves.

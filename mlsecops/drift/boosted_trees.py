@@ -1,10 +1,10 @@
-"""What boosted regression trees answer, from arrays alone: they can be written to a file.
+"""Boosted regression trees as arrays, which can be written to a file without pickle.
 
-a fitted HistGradientBoostingRegressor → Trees.of → predict (n, d) → (n,)
+    fitted HistGradientBoostingRegressor → Trees.of → predict (n, d) → (n,)
 
-scikit-learn has no file format for its trees but pickle, which can run code. Here a node is a row
-of numbers; a leaf points at itself, and children come after their parent, so that no walk from a
-root can go on for ever.
+scikit-learn's only file format for its trees is pickle, which can run code. Here a node is a row of
+numbers; a leaf points at itself, and children follow their parent, so that every walk from a root
+ends.
 
 Source: scikit-learn's `TreePredictor` for the meaning of a node: `x <= threshold` goes left.
 """
@@ -26,17 +26,17 @@ Counts = NDArray[np.int64]
 
 _NODES: Final = ("feature", "threshold", "value", "left", "right", "missing_left")
 _REALS: Final = ("threshold", "value")
-_MOST_NODES: Final = 1 << 22
-_WIDEST: Final = 1 << 12
+_MOST_NODES: Final = 1 << 22  # nodes of all trees; chosen: 200 MB of arrays
+_WIDEST: Final = 1 << 12  # nodes of a tree; chosen: bounds the depth, and so the time, of a walk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trees:
-    """Trees whose answers are added up; each array is `(trees, nodes)`.
+    """Sum of regression trees; each array is `(trees, nodes)`.
 
     Attributes:
-        start: What is answered before the first tree `(1,)`.
-        feature: Column that a node looks at.
+        start: Constant term of the sum `(1,)`.
+        feature: Column that a node compares.
         threshold: Values up to it go left.
         value: Answer of a leaf.
         left: Child of small values.
@@ -84,11 +84,7 @@ class Trees:
             getattr(self, name)[tree, inner] = nodes[source][inner]
 
     def predict(self, table: Floats) -> Floats:
-        """Answers `(n,)`.
-
-        Args:
-            table: `(n, d)`; NaN is a missing value.
-        """
+        """Answers `(n,)` to a table `(n, d)`; NaN is a missing value."""
         total = np.full(len(table), self.start[0])
         rows = np.arange(len(table))
         for tree in range(len(self.value)):
@@ -105,17 +101,12 @@ class Trees:
         return total
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Arrays for a file."""
+        """Arrays to write to a file."""
         return {name: getattr(self, name) for name in ("start", *_NODES)}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[Any]], features: int) -> Trees:
-        """Read back what `arrays` gave.
-
-        Raises:
-            FormatRefused: An array cannot be one of ours, or a walk would not end.
-            KeyError: An array is absent.
-        """
+        """Rebuild trees from untrusted `arrays`; raises `FormatRefused` or `KeyError`."""
         found = {name: arrays[name] for name in ("start", *_NODES)}
         shape = found["value"].shape
         kinds = {name: np.float64 if name in ("start", *_REALS) else np.int64 for name in found}
@@ -131,15 +122,15 @@ class Trees:
 
 
 def _check(found: dict[str, NDArray[Any]], features: int) -> None:
-    """Refuse numbers with which a walk would leave the tree, or never end."""
+    """Refuse numbers with which a walk would leave the tree or not end."""
     if not np.isfinite(found["start"]).all() or not np.isfinite(found["value"]).all():
-        raise FormatRefused("trees: an answer is not finite")
+        raise FormatRefused("trees: expected finite answers")
     if np.isnan(found["threshold"]).any():
         raise FormatRefused("trees: a threshold is not a number")
     if ((found["feature"] < 0) | (found["feature"] >= features)).any():
-        raise FormatRefused(f"trees: a node looks at none of the {features} columns")
+        raise FormatRefused(f"trees: a node compares none of the {features} columns")
     own, (left, right) = np.arange(found["left"].shape[1]), (found["left"], found["right"])
     leaves = (left == own) & (right == own)
     onward = (np.minimum(left, right) > own) & (np.maximum(left, right) < len(own))
     if not (leaves | onward).all():
-        raise FormatRefused("trees: a child does not come after its parent")
+        raise FormatRefused("trees: expected each child after its parent")

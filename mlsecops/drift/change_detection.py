@@ -1,12 +1,12 @@
-"""When a stream of numbers changed: three detectors that look after each value and never look back.
+"""Change detection in a stream of numbers, one value at a time.
 
-values, oldest first → update → whether the stream has changed by now
+    values, oldest first → update → whether the stream has changed
 
-- `Cusum` knows what is normal, and finds a lasting shift of a given size fastest (Page 1954);
-- `PageHinkley` learns the mean as it goes (Page 1954, Hinkley 1971);
-- `Adwin` keeps a window that it cuts where two parts of it differ (Bifet and Gavaldà 2007).
+- `Cusum` knows the normal mean, and finds a lasting shift of a given size fastest (Page 1954);
+- `PageHinkley` learns the mean from the stream (Page 1954, Hinkley 1971);
+- `Adwin` keeps a window, and cuts it where its two parts differ (Bifet and Gavaldà 2007).
 
-Each starts anew after it found a change.
+Each detector starts anew after a change.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ __all__ = ["Adwin", "ChangeDetector", "Cusum", "PageHinkley"]
 
 Floats = NDArray[np.float64]
 
-_BUCKETS: Final = 5
-_EVERY: Final = 32
-_SHORTEST: Final = 5
+_BUCKETS: Final = 5  # buckets of a size; as River's ADWIN
+_EVERY: Final = 32  # values between two looks; as River's ADWIN
+_SHORTEST: Final = 5  # values on each side of a cut; as River's ADWIN
 
 
 class ChangeDetector(Protocol):
-    """Finds changes of a stream."""
+    """A detector of changes in a stream."""
 
     def update(self, values: ArrayLike) -> bool:
-        """Take values in, oldest first, and say whether the stream changed."""
+        """Add values, oldest first; returns whether the stream changed."""
 
 
 class Cusum:
@@ -41,11 +41,15 @@ class Cusum:
     Args:
         mean: Normal mean.
         spread: Normal standard deviation, > 0.
-        allowance: Half of the shift to find, in standard deviations: smaller ones pass.
-        threshold: Evidence for a change, in standard deviations.
+        allowance: Half of the shift to find, in standard deviations, ≥ 0.
+        threshold: Sum that shows a change, in standard deviations, > 0.
 
     Raises:
-        UsageError: The spread or the threshold is not above 0, or the allowance below 0.
+        UsageError: A number is out of range.
+
+    Example:
+        >>> Cusum(mean=0.0, spread=1.0).update([3.0] * 10)
+        True
     """
 
     __slots__ = ("_above", "_allowance", "_below", "_mean", "_spread", "_threshold")
@@ -55,7 +59,7 @@ class Cusum:
     ) -> None:
         if not (spread > 0 and threshold > 0 and allowance >= 0):
             raise UsageError(
-                "expected spread and threshold above 0 and allowance of at least 0, got "
+                "Cusum: expected spread and threshold above 0 and allowance of at least 0, got "
                 f"{spread}, {threshold}, {allowance}"
             )
         self._mean, self._spread = mean, spread
@@ -68,11 +72,7 @@ class Cusum:
         return max(self._above, self._below) / self._threshold
 
     def update(self, values: ArrayLike) -> bool:
-        """Take values in, oldest first.
-
-        Returns:
-            Whether they, with those before, show a change; then the sums start from 0.
-        """
+        """Add values, oldest first; returns whether the stream changed, which resets the sums."""
         standard = (np.atleast_1d(np.asarray(values, dtype=np.float64)) - self._mean) / self._spread
         above = _sums(standard - self._allowance, self._above)
         below = _sums(-standard - self._allowance, self._below)
@@ -88,9 +88,16 @@ class PageHinkley:
     """Cumulative deviation from the running mean, to both sides.
 
     Args:
-        tolerance: Deviation of a value that counts as none, in units of the stream.
-        threshold: Evidence for a change, in units of the stream.
-        fewest: Values to learn the mean from before the first verdict.
+        tolerance: Deviation of a value that is ignored, in units of the stream, ≥ 0.
+        threshold: Sum that shows a change, in units of the stream, > 0.
+        fewest: Values to learn the mean from before the first verdict, ≥ 1.
+
+    Raises:
+        UsageError: A number is out of range.
+
+    Example:
+        >>> PageHinkley(threshold=5.0).update([0.0] * 50 + [1.0] * 20)
+        True
     """
 
     __slots__ = ("_count", "_down", "_fewest", "_mean", "_threshold", "_tolerance", "_up")
@@ -100,19 +107,14 @@ class PageHinkley:
     ) -> None:
         if not (threshold > 0 and tolerance >= 0 and fewest >= 1):
             raise UsageError(
-                "expected a threshold above 0, a tolerance of at least 0 and at least 1 value, got "
+                "PageHinkley: expected threshold > 0, tolerance >= 0 and fewest >= 1, got "
                 f"{threshold}, {tolerance}, {fewest}"
             )
         self._tolerance, self._threshold, self._fewest = tolerance, threshold, fewest
-        self._count = 0
-        self._mean = self._up = self._down = 0.0
+        self._restart()
 
     def update(self, values: ArrayLike) -> bool:
-        """Take values in, oldest first.
-
-        Returns:
-            Whether they, with those before, show a change; then the mean is learnt anew.
-        """
+        """Add values, oldest first; returns whether the stream changed, which resets the mean."""
         changed = False
         for value in np.atleast_1d(np.asarray(values, dtype=np.float64)).tolist():
             self._count += 1
@@ -130,13 +132,17 @@ class PageHinkley:
 
 
 class Adwin:
-    """Window of values that grows while they are alike, and forgets those before a change.
+    """Adaptive window: it grows while the stream is stationary, and drops values before a change.
 
     Args:
         delta: Probability of a false cut at one look, in (0, 1).
 
     Raises:
-        UsageError: delta is no probability.
+        UsageError: delta is out of range.
+
+    Example:
+        >>> Adwin().update([0.0] * 200 + [1.0] * 200)
+        True
     """
 
     __slots__ = ("_delta", "_levels", "_seen", "_totals")
@@ -160,11 +166,7 @@ class Adwin:
         return float(self._totals[1] / max(self._totals[0], 1.0))
 
     def update(self, values: ArrayLike) -> bool:
-        """Take values in, oldest first.
-
-        Returns:
-            Whether the window was cut, so that only values after a change are left.
-        """
+        """Add values, oldest first; returns whether the window was cut at a change."""
         changed = False
         for value in np.atleast_1d(np.asarray(values, dtype=np.float64)).tolist():
             self._insert(np.array([1.0, value, value * value]))
@@ -185,7 +187,7 @@ class Adwin:
             self._levels[place + 1].append(level.pop(0) + level.pop(0))
 
     def _shrink(self) -> bool:
-        """Forget the oldest buckets for as long as they differ from the rest."""
+        """Drop the oldest buckets while they differ from the rest."""
         changed = False
         while self._differs():
             oldest = next(level for level in reversed(self._levels) if level)
@@ -194,7 +196,7 @@ class Adwin:
         return changed
 
     def _differs(self) -> bool:
-        """Whether some cut parts the window into two that differ."""
+        """Whether the parts of the window before and after some cut differ."""
         buckets = np.array([bucket for level in reversed(self._levels) for bucket in level])
         old = buckets.cumsum(axis=0)[:-1]
         new = self._totals - old
@@ -212,8 +214,6 @@ class Adwin:
 
 
 def _sums(steps: Floats, start: float) -> Floats:
-    """Cumulative sums that never fall below 0, all at once."""
+    """Cumulative sums that never fall below 0."""
     path = start + steps.cumsum()
-    lowest = np.minimum(np.minimum.accumulate(path), 0.0)
-    sums: Floats = path - lowest
-    return sums
+    return np.asarray(path - np.minimum(np.minimum.accumulate(path), 0.0), dtype=np.float64)

@@ -1,6 +1,7 @@
-"""How far two samples of one feature are apart: pure functions of sorted values or of counts.
+"""Distances between two samples of one feature, from sorted values or from counts.
 
-sorted values (n,), (m,) → Kolmogorov-Smirnov, Wasserstein; shares per bin → PSI, Jensen-Shannon
+    sorted values (n,), (m,) → Kolmogorov-Smirnov, Wasserstein
+    shares per bin → population stability index, Jensen-Shannon
 
 Sources: Smirnov 1948 (two-sample distance); Vallender 1974 (Wasserstein distance on the line);
 Lin 1991 (Jensen-Shannon divergence). PSI is the symmetrised Kullback-Leibler divergence.
@@ -26,18 +27,14 @@ __all__ = [
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
-_MARKS: Final = 1024
+_MARKS: Final = 1024  # of the reference; chosen: few enough to be faster than a full search
 
 
 def exact_ks(reference: Floats, values: Floats) -> float:
-    """Two-sample distance of sorted, NaN-free samples.
+    """Two-sample distance of a sorted reference `(n,)` and sorted values `(m,)` without NaN.
 
-    The values between two marks of the reference are looked up only where they could matter: most
-    gaps cannot hold the largest distance.
-
-    Args:
-        reference: Sorted reference `(n,)`.
-        values: Sorted values `(m,)`.
+    Values between two marks of the reference are compared only if the largest distance could be
+    among them, which most intervals rule out.
     """
     n, m = len(reference), len(values)
     if not n or not m:
@@ -54,13 +51,7 @@ def exact_ks(reference: Floats, values: Floats) -> float:
 
 
 def weighted_ks(reference: Floats, values: Floats, weights: Floats) -> float:
-    """Two-sample distance of a sorted sample and a weighted one.
-
-    Args:
-        reference: Sorted reference `(n,)`.
-        values: Sorted values `(m,)`.
-        weights: How many rows each value stands for `(m,)`.
-    """
+    """Two-sample distance of a sorted reference `(n,)` and sorted, weighted values `(m,)`."""
     if not len(reference) or not len(values):
         return 0.0
     shares = np.append(0.0, weights.cumsum() / weights.sum())
@@ -68,19 +59,19 @@ def weighted_ks(reference: Floats, values: Floats, weights: Floats) -> float:
 
 
 def wasserstein(reference: Floats, totals: Floats, values: Floats) -> float:
-    """Mean distance that a value must be moved, in units of the feature.
+    """Wasserstein distance, in units of the feature, of sorted finite samples `(n,)` and `(m,)`.
 
     Args:
-        reference: Sorted, finite reference `(n,)`.
+        reference: Reference `(n,)`.
         totals: Its running sums, from 0 on, `(n + 1,)`.
-        values: Sorted, finite values `(m,)`.
+        values: Values `(m,)`.
     """
     n, m = len(reference), len(values)
     if not n or not m:
         return 0.0
     steps = np.arange(m + 1) * (n / m)
     low, high = steps[:-1], steps[1:]
-    # Between two steps the window's quantile is one value; the reference passes it at `turn`.
+    # Between two steps the quantile of `values` is constant; the reference passes it at `turn`.
     turn = np.clip(reference.searchsorted(values), low, high)
     whole = np.minimum(steps.astype(np.int64), n - 1)
     area = totals[whole] + (steps - whole) * reference[whole]
@@ -91,14 +82,9 @@ def wasserstein(reference: Floats, totals: Floats, values: Floats) -> float:
 
 
 def ks_from_counts(reference: Counts, window: Counts) -> tuple[Floats, Floats]:
-    """Distance at the edges, and by how much it can be larger between them.
+    """Distances at the edges `(d,)`, and how much larger each can be between them `(d,)`.
 
-    Args:
-        reference: `(d, bins)`, atoms in the odd places and gaps in the even ones.
-        window: `(d, bins)` likewise.
-
-    Returns:
-        Distances `(d,)` and bounds `(d,)`.
+    The counts are `(d, bins)`, atoms at odd places and intervals at even ones.
     """
     high_f, high_g = _cumulative(reference), _cumulative(window)
     low_f, low_g = _shifted(high_f), _shifted(high_g)
@@ -129,7 +115,7 @@ def total_variation(reference: Counts, window: Counts) -> Floats:
 
 
 def _largest(reference: Floats, values: Floats, places: Counts) -> float:
-    """Largest distance at some of the values, named by their places."""
+    """Largest distance at the values at these places."""
     m = len(values)
     return _stepped(reference, values[places], places / m, (places + 1) / m)
 

@@ -1,4 +1,4 @@
-"""How what a user passes becomes tables: arrays checked once, at the edge."""
+"""Conversion of user input: arrays, names and rates, checked once where they enter."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ __all__ = [
     "as_numbers",
     "as_predictions",
     "as_rate",
+    "as_rows",
     "as_table",
     "which",
 ]
@@ -41,6 +42,15 @@ def as_table(x: ArrayLike) -> tuple[Floats, tuple[int, ...]]:
     return values.reshape(len(values), -1), values.shape[1:]
 
 
+def as_rows(rows: ArrayLike, columns: int) -> Floats:
+    """Rows `(n, d)` of a known number of columns; one row `(d,)` becomes a table."""
+    values = np.atleast_2d(np.asarray(rows, dtype=np.float64))
+    values = values.reshape(len(values), -1)
+    if values.shape[1] != columns:
+        raise UsageError(f"rows: expected {columns} columns, got {values.shape[1]}")
+    return values
+
+
 def as_names(names: Sequence[str] | None, features: int) -> tuple[str, ...]:
     """One distinct name for each feature."""
     chosen = (
@@ -52,11 +62,11 @@ def as_names(names: Sequence[str] | None, features: int) -> tuple[str, ...]:
 
 
 def which(categorical: Iterable[str | int], names: tuple[str, ...]) -> NDArray[np.bool_]:
-    """Which features are categorical."""
+    """Mask of the categorical features `(d,)`."""
     mask = np.zeros(len(names), dtype=bool)
     for each in categorical:
         if isinstance(each, str) and each not in names:
-            raise UsageError(f"categorical: no feature is called {each!r}")
+            raise UsageError(f"categorical: expected a feature name, got {each!r}")
         index = names.index(each) if isinstance(each, str) else each
         if not 0 <= index < len(names):
             raise UsageError(f"categorical: expected an index below {len(names)}, got {index}")
@@ -82,7 +92,7 @@ def as_predictions(answers: Floats) -> Floats:
 
 
 def accuracy_of(predicted: Floats, labels: ArrayLike | None) -> float | None:
-    """Share of predictions that are right."""
+    """Share of correct predictions, or None without labels or predictions."""
     if labels is None or not len(predicted):
         return None
     truth = np.asarray(labels)
@@ -94,5 +104,5 @@ def accuracy_of(predicted: Floats, labels: ArrayLike | None) -> float | None:
 def as_rate(rate: float) -> float:
     """A rate strictly between 0 and 1."""
     if not 0 < rate < 1:
-        raise UsageError(f"expected a rate between 0 and 1, got {rate}")
+        raise UsageError(f"expected a rate above 0 and below 1, got {rate}")
     return rate

@@ -1,12 +1,12 @@
-"""Whether features moved together in another way, though each on its own looks as ever.
+"""Joint drift: maximum mean discrepancy of all features together.
 
-rows (n, d) → random Fourier features → mean → squared distance of two means (MMD²) → p-value
+    rows (n, d) → random Fourier features → mean → squared distance of two means (MMD²) → p-value
 
-The mean of the embedded rows stands for the whole joint distribution, so that no row need be kept.
+The mean of the embedded rows represents the whole joint distribution, so no row need be kept.
 
 Sources: Gretton et al. 2012 (maximum mean discrepancy, Gaussian kernel, median bandwidth); Rahimi
-and Recht 2007 (random Fourier features). Without drift the statistic is a weighted sum of χ², taken
-for one χ² of the same mean and variance (Satterthwaite 1946, Wilson and Hilferty 1931).
+and Recht 2007 (random Fourier features). Without drift the statistic is a weighted sum of χ²,
+approximated by one χ² of the same mean and variance (Satterthwaite 1946, Wilson and Hilferty 1931).
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mlsecops.drift.outliers import standardised
 from mlsecops.errors import FormatRefused
 
 __all__ = ["Embedding", "JointDrift"]
 
 Floats = NDArray[np.float64]
 
-_FREQUENCIES: Final = 128
-_PAIRS: Final = 500
-_MOST_ROWS: Final = 10_000
-_SAMPLE: Final = 2_000
-_SLOWEST: Final = 1e-6
-_FARTHEST: Final = 1e6
+_FREQUENCIES: Final = 128  # chosen: the kernel's error is about 1/√128, and a row costs 1 kB
+_PAIRS: Final = 500  # distances for the median; chosen: fast, and the bandwidth need not be exact
+_MOST_ROWS: Final = 10_000  # rows of a baseline; chosen: bounds the memory of a fit to 20 MB
+_SAMPLE: Final = 2_000  # rows to compare; chosen: bounds the time of a comparison
+_TINY: Final = 1e-6  # bandwidth or distance; chosen: keeps constant rows from a division by zero
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JointDrift:
-    """How far the joint distribution of all features has moved.
+    """Drift of the joint distribution of all features.
 
     Attributes:
-        rows: Number of rows that were compared.
+        rows: Number of rows compared.
         mmd: Maximum mean discrepancy, ≥ 0.
-        p_value: Probability of one this large without drift.
-        drifted: Whether that is improbable enough.
+        p_value: Probability of an MMD this large without drift.
+        drifted: Whether the p-value is at most alpha.
     """
 
     rows: int
@@ -51,14 +51,14 @@ class JointDrift:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Embedding:
-    """Mean of a table's rows after an embedding, and how it varies.
+    """Mean and variance of a table's embedded rows.
 
     Attributes:
-        frequencies: `(d, 128)` directions over features in units of their spread.
-        center: Centre of each feature `(d,)`; a missing value lies there.
+        frequencies: `(d, 128)` random directions, over features in units of their spread.
+        center: Centre of each feature `(d,)`, which replaces missing values.
         spread: Spread of each feature `(d,)`, > 0.
         mean: Mean of the embedded rows `(256,)`.
-        facts: Rows it is the mean of, trace of their covariance, and of its square.
+        facts: Number of rows, trace of their covariance, and trace of its square `(3,)`.
     """
 
     frequencies: Floats
@@ -71,21 +71,14 @@ class Embedding:
     def fit(
         cls, rows: Floats, *, center: Floats, spread: Floats, rng: np.random.Generator
     ) -> Embedding:
-        """Embed a table.
-
-        Args:
-            rows: `(n, d)`, n ≥ 2.
-            center: `(d,)` where a missing value lies.
-            spread: `(d,)` unit of each feature, > 0.
-            rng: Chooses frequencies and, of very many, the rows.
-        """
+        """Embed a table of rows `(n, d)`, n ≥ 2; of more than 10,000 a sample is embedded."""
         if len(rows) > _MOST_ROWS:
             rows = rows[rng.choice(len(rows), _MOST_ROWS, replace=False)]
-        units = _units(rows, center, spread)
+        units = standardised(rows, center, spread)
         few = units[rng.choice(len(units), min(len(units), _PAIRS), replace=False)]
         # Distances of neighbours in a random order are a sample of all distances.
-        apart = np.linalg.norm(few - np.roll(few, 1, axis=0), axis=1)
-        bandwidth = max(float(np.median(apart)), _SLOWEST)
+        gaps = np.linalg.norm(few - np.roll(few, 1, axis=0), axis=1)
+        bandwidth = max(float(np.median(gaps)), _TINY)
         frequencies = rng.normal(size=(rows.shape[1], _FREQUENCIES)) / bandwidth
         embedded = _embed(units, frequencies)
         mean = embedded.mean(axis=0)
@@ -95,16 +88,10 @@ class Embedding:
         return cls(frequencies=frequencies, center=center, spread=spread, mean=mean, facts=facts)
 
     def compare(self, rows: Floats, *, alpha: float, rng: np.random.Generator) -> JointDrift:
-        """Compare a table's joint distribution with this one.
-
-        Args:
-            rows: `(n, d)`, n ≥ 1; of more than 2,000 a sample is compared.
-            alpha: Probability of a false verdict, in (0, 1).
-            rng: Chooses the sample.
-        """
+        """Compare rows `(n, d)`, n ≥ 1, with this table; more than 2,000 are sampled."""
         if len(rows) > _SAMPLE:
             rows = rows[rng.choice(len(rows), _SAMPLE, replace=False)]
-        embedded = _embed(_units(rows, self.center, self.spread), self.frequencies)
+        embedded = _embed(standardised(rows, self.center, self.spread), self.frequencies)
         square = float(np.square(embedded.mean(axis=0) - self.mean).sum())
         known, trace, squares = self.facts.tolist()
         expected = trace * (1 / known + 1 / len(rows))
@@ -114,37 +101,23 @@ class Embedding:
         )
 
     def arrays(self) -> dict[str, Floats]:
-        """Arrays for a file; centre and spread are the anomalies' own."""
+        """Arrays to write to a file; the outlier scores hold centre and spread."""
         return {name: getattr(self, name) for name in ("frequencies", "mean", "facts")}
 
     @classmethod
     def from_arrays(
         cls, arrays: dict[str, NDArray[Any]], *, center: Floats, spread: Floats
     ) -> Embedding:
-        """Read back what `arrays` gave.
-
-        Raises:
-            FormatRefused: An array cannot be one of ours.
-            KeyError: An array is absent.
-        """
-        found = {name: arrays[name] for name in ("frequencies", "mean", "facts")}
-        shapes = {
-            "frequencies": (len(center), _FREQUENCIES),
-            "mean": (2 * _FREQUENCIES,),
-            "facts": (3,),
-        }
+        """Rebuild an embedding from untrusted `arrays`; raises `FormatRefused` or `KeyError`."""
+        width = _FREQUENCIES
+        shapes = {"frequencies": (len(center), width), "mean": (2 * width,), "facts": (3,)}
+        found = {name: arrays[name] for name in shapes}
         fits = (found[name].shape == shape for name, shape in shapes.items())
         if not all(fits) or not all(np.isfinite(each).all() for each in found.values()):
             raise FormatRefused("baseline: the embedding does not fit the features")
         if found["facts"][0] < 1 or (found["facts"] < 0).any():
             raise FormatRefused("baseline: the embedding has an impossible variance")
         return cls(**found, center=center, spread=spread)
-
-
-def _units(rows: Floats, center: Floats, spread: Floats) -> Floats:
-    """Rows in units of the features' spread, missing values at the centre, nothing infinite."""
-    units = np.where(np.isnan(rows), 0.0, (rows - center) / spread)
-    return np.clip(units, -_FARTHEST, _FARTHEST)
 
 
 def _embed(units: Floats, frequencies: Floats) -> Floats:
@@ -157,7 +130,7 @@ def _embed(units: Floats, frequencies: Floats) -> Floats:
 def _tail(square: float, expected: float, *, degrees: float) -> float:
     """Probability that the statistic is larger, by its mean and degrees of freedom."""
     if expected <= 0:
-        return 1.0 if square <= _SLOWEST else 0.0
+        return 1.0 if square <= _TINY else 0.0
     spread = 2 / (9 * degrees)
     z = ((square / expected) ** (1 / 3) - (1 - spread)) / math.sqrt(spread)
     return math.erfc(z / math.sqrt(2)) / 2

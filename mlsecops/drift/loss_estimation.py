@@ -1,9 +1,9 @@
-"""How far off a regression probably is, before any true value arrives.
+"""Loss estimation of a regression model without true values (DLE).
 
-inputs, predictions, true values → LossEstimator.fit → expected loss of new predictions
+    inputs, predictions, true values → LossEstimator.fit → expected loss of new predictions
 
-This is direct loss estimation (DLE): a second model learns the first one's loss from its inputs and
-its prediction. Like every estimate without labels it holds under covariate shift only.
+In direct loss estimation a second model learns the first model's loss from its inputs and its
+prediction. Like every estimate without labels it holds under covariate shift only.
 
 Source: the documentation of NannyML (direct loss estimation); the second model is scikit-learn's
 histogram gradient boosting.
@@ -14,15 +14,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mlsecops._extras import require
 from mlsecops._files import write_atomically
-from mlsecops.drift.array_files import pack, read, unpack
+from mlsecops.drift.array_files import decode, pack, read
 from mlsecops.drift.boosted_trees import Trees
+from mlsecops.drift.inputs import as_numbers
 from mlsecops.errors import FormatRefused, UsageError
 from mlsecops.signing.policy import TrustPolicy
 
@@ -58,17 +59,17 @@ class LossEstimator:
         loss: Loss = "absolute",
         seed: int = 0,
     ) -> LossEstimator:
-        """Learn a model's loss.
+        """Fit an estimator to a model's loss.
 
         Args:
             x: `(n, …)` inputs that the model was not trained on.
             predictions: `(n,)` its answers.
             targets: `(n,)` true values.
             loss: `"absolute"`, whose mean is the MAE, or `"squared"`, whose mean is the MSE.
-            seed: Of the gradient boosting.
+            seed: Seeds the gradient boosting.
 
         Raises:
-            UsageError: Shapes do not fit together, or the loss is unknown.
+            UsageError: The shapes do not match, or the loss is unknown.
             MissingExtra: scikit-learn is not installed.
         """
         if loss not in _LOSSES:
@@ -84,14 +85,14 @@ class LossEstimator:
         return cls(Trees.of(model), features=table.shape[1], loss=loss)
 
     def estimate(self, x: ArrayLike, predictions: ArrayLike) -> float:
-        """Mean loss to expect of predictions whose true values are not known.
+        """Estimate the mean loss of predictions without true values.
 
         Args:
             x: `(n, …)` inputs.
             predictions: `(n,)` the model's answers.
 
         Raises:
-            UsageError: They are not like those it was fitted on.
+            UsageError: The shapes differ from those it was fitted on.
         """
         table, _ = _table(x, predictions)
         if table.shape[1] != self._features or not len(table):
@@ -117,32 +118,27 @@ class LossEstimator:
 
         Args:
             path: The file.
-            policy: Who must have signed it (`FILE.sig` beside it), or None.
+            policy: Who must have signed it, in `FILE.sig`; None reads an unsigned file.
 
         Raises:
-            FormatRefused: It is no estimator, is damaged, or contradicts itself.
-            LimitExceeded: It is too large.
-            VerificationError: A policy was given, and the signature does not hold under it.
-            OSError: It cannot be read.
+            FormatRefused: The file is not an estimator, is damaged, or contradicts itself.
+            LimitExceeded: The file is too large.
+            VerificationError: The signature does not satisfy the policy.
+            OSError: The file cannot be read.
         """
-        facts, arrays = unpack(read(path, policy=policy), _KIND, where=str(path))
-        try:
-            features, loss = int(facts["features"]), str(facts["loss"])
-            trees = Trees.from_arrays(arrays, features)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise FormatRefused(f"{path}: malformed loss estimator: {error!r}") from error
+        return decode(read(path, policy=policy), _KIND, cls._parse, where=str(path))
+
+    @classmethod
+    def _parse(cls, facts: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> LossEstimator:
+        features, loss = int(facts["features"]), str(facts["loss"])
         if loss not in _LOSSES:
-            raise FormatRefused(f"{path}: expected a loss of {', '.join(_LOSSES)}, got {loss!r}")
-        return cls(trees, features=features, loss=loss)
+            raise FormatRefused(f"loss: expected {' or '.join(_LOSSES)}, got {loss[:40]!r}")
+        return cls(Trees.from_arrays(arrays, features), features=features, loss=loss)
 
 
 def _table(x: ArrayLike, predictions: ArrayLike) -> tuple[Floats, Floats]:
-    """Inputs and prediction side by side `(n, d + 1)`, and the predictions `(n,)`."""
-    try:
-        values = np.asarray(x, dtype=np.float64)
-        answers = np.asarray(predictions, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"expected numbers: {error}") from error
+    """Inputs with the prediction as last column `(n, d + 1)`, and the predictions `(n,)`."""
+    values, answers = as_numbers(x), as_numbers(predictions)
     if answers.ndim != 1 or values.shape[:1] != answers.shape:
         raise UsageError(
             f"predictions: expected one for each row of {values.shape}, got {answers.shape}"

@@ -1,8 +1,8 @@
-"""Matrix products that stay on the thread that asks for them.
+"""Single-threaded matrix products.
 
-A BLAS gives large products to threads of its own, which spin for a while afterwards in case there
-is more. Beside a model that serves they take the cores that it needs, so that watching a call costs
-many times what it computes.
+A BLAS computes large products on its own threads, which spin for a while afterwards. In a process
+that serves a model they take the model's cores, so products are computed here in blocks that are
+small enough to stay on the calling thread.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["product"]
+__all__ = ["product", "squared_distances"]
 
-ALONE: Final = 1 << 18
-"""Multiplications that OpenBLAS does on the calling thread (4 × 65,536 as it is built)."""
+ALONE: Final = 1 << 18  # multiplications; OpenBLAS (4 × 65,536 by default) stays on one thread
 
 
 def product(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
@@ -25,3 +24,10 @@ def product(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
     for begin in range(0, len(left), rows):
         np.matmul(left[begin : begin + rows], right, out=made[begin : begin + rows])
     return made
+
+
+def squared_distances(points: NDArray[Any], others: NDArray[Any]) -> NDArray[Any]:
+    """Squared Euclidean distances `(n, m)` of rows `(n, d)` from rows `(m, d)`."""
+    squares = np.square(points).sum(axis=1)[:, None] + np.square(others).sum(axis=1)
+    squares -= 2 * product(points, others.T)
+    return np.asarray(np.maximum(squares, 0.0, out=squares))

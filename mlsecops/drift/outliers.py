@@ -1,19 +1,20 @@
-"""Which single inputs look unlike the baseline: three scores, each with a calibrated threshold.
+"""Outlier scores of single inputs: range, reconstruction and confidence, with thresholds.
 
-rows (n, d), confidence (n,) → range, reconstruction, confidence scores (n,) → flags (n,)
+    rows (n, d), confidence (n,) → range, reconstruction, confidence scores (n,) → flags (n,)
 
-- range: how far a value lies outside the baseline's range, in extents of the feature;
-- reconstruction: what the baseline's principal components cannot explain (mean square);
+- range: distance of a value from the baseline's range, in extents of the feature;
+- reconstruction: mean square of what the baseline's principal components do not explain;
 - confidence: one minus the largest probability (Hendrycks and Gimpel 2017).
 
-Range and reconstruction are fitted on two thirds of the baseline and their thresholds are taken
-from the other third, as split conformal prediction does (Papadopoulos et al. 2002), so that the
-declared false-positive rate holds for new inputs of the same distribution. No single score finds
-everything; each is reported.
+Range and reconstruction are fitted on two thirds of the baseline, and their thresholds are taken
+from the other third by split conformal prediction (Papadopoulos et al. 2002), so that the declared
+false-positive rate holds for new inputs of the same distribution. No single score finds every
+outlier, so all are reported.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any, Final
@@ -24,34 +25,40 @@ from numpy.typing import NDArray
 from mlsecops.drift.matmul import product
 from mlsecops.errors import FormatRefused
 
-__all__ = ["DETECTORS", "Anomalies", "conformal_threshold"]
+__all__ = ["DETECTORS", "Anomalies", "conformal_threshold", "standardised"]
 
 Floats = NDArray[np.float64]
 
 DETECTORS: Final = ("range", "reconstruction", "confidence")
 
-_EXPLAINED: Final = 0.95
-_MAX_COMPONENTS: Final = 64
-_MAX_ROWS: Final = 2048
-_FITTED_SHARE: Final = 2 / 3
-_FARTHEST: Final = 1e6
-_LEAST_SPREAD: Final = 0.5
+_FARTHEST: Final = 1e6  # standard deviations or extents; chosen: clips infinities
+_EXPLAINED: Final = 0.95  # share of the variance; chosen: the usual cut of a scree plot
+_MAX_COMPONENTS: Final = 64  # chosen: bounds the time of a row
+_MAX_ROWS: Final = 2048  # rows; chosen: bounds the time of the decomposition
+_FITTED_SHARE: Final = 2 / 3  # of the rows; chosen: the other third sets the thresholds
+_LEAST_SPREAD: Final = 0.5  # of the median spread; chosen: near-constant features weigh little
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Anomalies:
-    """Scores of single inputs against the baseline.
+    """Outlier scores of single inputs against a baseline.
 
     Attributes:
         low: Smallest finite value per feature `(d,)`.
         high: Largest finite value per feature `(d,)`.
-        extent: What one unit of the range score is, per feature `(d,)`, > 0.
-        complete: Features without missing values in the baseline `(d,)`, 1.0 or 0.0.
+        extent: Unit of the range score per feature `(d,)`, > 0.
+        complete: 1.0 for features without missing values in the baseline, else 0.0 `(d,)`.
         mean: Centre `(d,)`.
         scale: Standard deviation `(d,)`, > 0.
         components: Principal components `(c, d)`, orthonormal.
-        thresholds: Largest ordinary score of each of `DETECTORS`, `(3,)`.
-        false_positive_rate: Share of ordinary inputs over each threshold, in (0, 1).
+        thresholds: Largest normal score of each of `DETECTORS`, `(3,)`.
+        false_positive_rate: Share of normal inputs over each threshold, in (0, 1).
+
+    Example:
+        >>> rows, rng = np.random.default_rng(0).normal(size=(900, 4)), np.random.default_rng(1)
+        >>> made = Anomalies.fit(rows, np.full(9, 0.9), false_positive_rate=0.01, rng=rng)
+        >>> made.flags(np.full((1, 4), 99.0), None)["range"]
+        array([ True])
     """
 
     low: Floats
@@ -76,10 +83,10 @@ class Anomalies:
         """Fit the scores and calibrate their thresholds.
 
         Args:
-            rows: `(n, d)` ordinary inputs.
-            confidence: `(m,)` largest probabilities of ordinary predictions.
-            false_positive_rate: Share of ordinary inputs that each score may flag.
-            rng: Chooses the two thirds.
+            rows: `(n, d)` normal inputs.
+            confidence: `(m,)` largest probabilities of normal predictions.
+            false_positive_rate: Share of normal inputs that each score may flag, in (0, 1).
+            rng: Draws the two thirds.
         """
         order = rng.permutation(len(rows))
         cut = max(1, int(len(rows) * _FITTED_SHARE))
@@ -99,30 +106,33 @@ class Anomalies:
         )
         scores = draft.scores(held, confidence)
         ordered = [conformal_threshold(scores[name], false_positive_rate) for name in DETECTORS]
-        facts = {name: getattr(draft, name) for name in cls.__slots__}
-        return cls(**{**facts, "thresholds": np.array(ordered)})
+        return dataclasses.replace(draft, thresholds=np.array(ordered))
 
     def scores(self, rows: Floats, confidence: Floats | None) -> dict[str, Floats]:
-        """Scores per detector; larger is stranger.
+        """Scores by detector `(n,)`; a larger score is more unusual.
 
         Args:
-            rows: `(n, d)`; infinities and unexpected missing values score highest in range.
+            rows: `(n, d)`; infinities and unexpected missing values get the highest range score.
             confidence: `(n,)`, or None if the results are no probabilities.
         """
-        scores = {"range": self._range(rows), "reconstruction": self._reconstruction(rows)}
+        scores = {"range": self._range(rows), "reconstruction": self.reconstruction(rows)}
         if confidence is not None:
             scores["confidence"] = 1.0 - confidence
         return scores
 
     def flags(self, rows: Floats, confidence: Floats | None) -> dict[str, NDArray[np.bool_]]:
-        """Which rows are over each detector's threshold."""
+        """Rows over the threshold of each detector `(n,)`."""
         limits = dict(zip(DETECTORS, self.thresholds, strict=True))
         scores = self.scores(rows, confidence)
         return {name: values > limits[name] for name, values in scores.items()}
 
     def reconstruction(self, rows: Floats) -> Floats:
         """Mean square residual of each row, in variances `(n,)`."""
-        return self._reconstruction(rows)
+        standard = standardised(rows, self.mean, self.scale)
+        residual = np.square(standard).sum(axis=1)
+        residual -= np.square(product(standard, self.components.T)).sum(axis=1)
+        scores: Floats = np.maximum(residual, 0.0) / max(rows.shape[1], 1)
+        return scores
 
     def _range(self, rows: Floats) -> Floats:
         with np.errstate(invalid="ignore"):
@@ -132,31 +142,21 @@ class Anomalies:
         worst: Floats = outside.max(axis=1, initial=0.0)
         return worst
 
-    def _reconstruction(self, rows: Floats) -> Floats:
-        standard = _standard(rows, self.mean, self.scale)
-        residual = np.square(standard).sum(axis=1)
-        residual -= np.square(product(standard, self.components.T)).sum(axis=1)
-        scores: Floats = np.maximum(residual, 0.0) / max(rows.shape[1], 1)
-        return scores
-
     def arrays(self) -> dict[str, Floats]:
-        """Arrays for a file."""
+        """Arrays to write to a file."""
         rate = np.array([self.false_positive_rate])
         names = [name for name in self.__slots__ if name != "false_positive_rate"]
         return {"false_positive_rate": rate} | {name: getattr(self, name) for name in names}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[Any]], features: int) -> Anomalies:
-        """Read back what `arrays` gave.
-
-        Raises:
-            FormatRefused: A shape or a number cannot be one of ours.
-            KeyError: An array is absent.
-        """
+        """Rebuild the scores from untrusted `arrays`; raises `FormatRefused` or `KeyError`."""
         facts: dict[str, Any] = {name: arrays[name] for name in cls.__slots__}
         for name in ("low", "high", "extent", "complete", "mean", "scale"):
             if facts[name].shape != (features,) or not np.isfinite(facts[name]).all():
-                raise FormatRefused(f"baseline: {name!r} is not one finite number for each feature")
+                raise FormatRefused(
+                    f"baseline: {name!r}: expected one finite number for each feature"
+                )
         components = facts["components"]
         if components.shape[1:] != (features,) or not np.isfinite(components).all():
             raise FormatRefused("baseline: the principal components do not fit the features")
@@ -169,13 +169,10 @@ class Anomalies:
 
 
 def conformal_threshold(scores: Floats, false_positive_rate: float) -> float:
-    """Threshold that new scores of the same distribution exceed at the declared rate at most.
+    """Threshold that new scores of the same distribution exceed at most at the declared rate.
 
-    Infinite if there are too few scores to promise that rate.
-
-    Args:
-        scores: `(n,)` scores of ordinary cases that nothing was fitted on.
-        false_positive_rate: In (0, 1).
+    The scores `(n,)` are of normal cases that nothing was fitted on. The threshold is infinite if
+    there are too few of them for that rate, which is in (0, 1).
     """
     rank = math.ceil((len(scores) + 1) * (1 - false_positive_rate))
     if rank > len(scores):
@@ -195,23 +192,23 @@ def _ranges(rows: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def _principal(rows: Floats) -> tuple[Floats, Floats, Floats]:
-    """Centre, scales, and the components that explain 95 % of the variance."""
+    """Centre, scale, and the components that explain 95 % of the variance."""
     finite = np.where(np.isfinite(rows), rows, np.nan)
     present = np.maximum((~np.isnan(finite)).sum(axis=0), 1)
     mean = np.nansum(finite, axis=0) / present
     spread = np.sqrt(np.nansum(np.square(finite - mean), axis=0) / present)
     usual = float(np.median(spread[spread > 0])) if (spread > 0).any() else 1.0
     scale = np.maximum(spread, _LEAST_SPREAD * usual)
-    standard = _standard(rows, mean, scale)
+    standard = standardised(rows, mean, scale)
     _, singular, vectors = np.linalg.svd(standard, full_matrices=False)
     share = np.square(singular).cumsum() / max(float(np.square(singular).sum()), 1e-300)
     enough = int(np.searchsorted(share, _EXPLAINED)) + 1
-    # With every component nothing is left to reconstruct, and the score would be rounding noise.
+    # With all components the residual, and so the score, would be rounding noise.
     count = min(enough, _MAX_COMPONENTS, max(1, rows.shape[1] - 1), len(vectors))
     return mean, scale, vectors[:count]
 
 
-def _standard(rows: Floats, mean: Floats, scale: Floats) -> Floats:
-    """Centred and scaled rows, with missing values at the centre and nothing infinite."""
-    standard = np.where(np.isnan(rows), 0.0, (rows - mean) / scale)
+def standardised(rows: Floats, center: Floats, scale: Floats) -> Floats:
+    """Centred and scaled rows, with missing values at the centre and infinities clipped."""
+    standard = np.where(np.isnan(rows), 0.0, (rows - center) / scale)
     return np.clip(standard, -_FARTHEST, _FARTHEST)

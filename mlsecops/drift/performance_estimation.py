@@ -1,15 +1,14 @@
-"""How good the answers probably are, before any label arrives.
+"""Performance estimation of a classifier without labels, from its confidence (CBPE).
 
-probabilities (n, k), labels (n,) → Calibration.fit → probability that each answer is right
-    → expected confusion matrix → estimated accuracy, precision and recall
+    probabilities (n, k), labels (n,) → Calibration.fit → probability that each answer is correct
+        → expected confusion matrix → estimated accuracy, precision and recall
 
-This is confidence-based performance estimation (CBPE): under covariate shift calibrated
-probabilities still say how often the model is right. Under concept drift they do not: the same
-input means something else, and only labels tell.
+Under covariate shift calibrated probabilities still give the share of correct answers. Under
+concept drift, where the same input has another meaning, they do not, and only labels help.
 
 Sources: Guillory et al. 2021 and the documentation of NannyML (estimation from confidence); Platt
-1999 (sigmoid calibration), here for each predicted class on its own, over the log-odds of all
-classes: which class comes second says more than the confidence alone.
+1999 (sigmoid calibration), here for each predicted class, over the log-odds of all classes: the
+runner-up class carries information beyond the confidence.
 """
 
 from __future__ import annotations
@@ -27,21 +26,21 @@ __all__ = ["Calibration", "Estimate"]
 
 Floats = NDArray[np.float64]
 
-_STEPS: Final = 50
-_RIDGE: Final = 10.0
-_FARTHEST: Final = 14.0
-_MOST_CLASSES: Final = 32
-_TOLERANCE: Final = 1e-8
+_STEPS: Final = 50  # Newton steps; chosen: well above what converges
+_RIDGE: Final = 10.0  # rows; chosen: so many pull a class to the curve of all classes
+_FARTHEST: Final = 14.0  # log-odds; chosen: a probability of 1 - 1e-6
+_MOST_CLASSES: Final = 32  # chosen: k (k + 1) parameters of more classes would overfit
+_TOLERANCE: Final = 1e-8  # log-odds; chosen: below the error of any estimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Estimate:
-    """Performance that answers without labels let expect.
+    """Estimated performance of answers without labels.
 
     Attributes:
         rows: Number of answers.
-        accuracy: Expected share of right answers.
-        error: Standard error of that share, by chance alone (not by concept drift).
+        accuracy: Expected share of correct answers.
+        error: Standard error of that share by chance, without concept drift.
         confusion: Expected rows of each true class (down) and predicted class (across) `(k, k)`.
     """
 
@@ -52,37 +51,42 @@ class Estimate:
 
     @property
     def precision(self) -> Floats:
-        """Expected precision of each class `(k,)`; NaN for a class that was not predicted."""
+        """Expected precision of each class `(k,)`; NaN for a class without predictions."""
         return _share(self.confusion.diagonal(), self.confusion.sum(axis=0))
 
     @property
     def recall(self) -> Floats:
-        """Expected recall of each class `(k,)`; NaN for a class that is not expected."""
+        """Expected recall of each class `(k,)`; NaN for a class without expected rows."""
         return _share(self.confusion.diagonal(), self.confusion.sum(axis=1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Calibration:
-    """Probability that an answer is right, by predicted class and probabilities.
+    """Probability that an answer is correct, by predicted class and probabilities.
 
     Attributes:
-        curves: Each predicted class's sigmoid `(k, k + 1)`: slopes over the log-odds of the
-            classes, and an offset; of more than 32 classes, the slope of the predicted one and an
+        curves: Sigmoid of each predicted class `(k, k + 1)`: slopes over the log-odds of the
+            classes, and an offset; for more than 32 classes, the slope of the predicted one and an
             offset `(k, 2)`.
+
+    Example:
+        >>> answers, labels = np.array([[0.9, 0.1], [0.2, 0.8]] * 50), np.array([0, 1] * 50)
+        >>> Calibration.fit(answers, labels).estimate(answers).accuracy > 0.9
+        True
     """
 
     curves: Floats
 
     @classmethod
     def fit(cls, probabilities: Floats, labels: NDArray[Any]) -> Calibration:
-        """Learn how often answers of a confidence were right.
+        """Fit the sigmoids to answers with labels.
 
         Args:
             probabilities: `(n, k)` on data the model was not trained on.
             labels: `(n,)` true classes.
 
         Raises:
-            UsageError: There is no row, or the shapes do not fit together.
+            UsageError: There are no rows, or the shapes do not match.
         """
         truth = np.asarray(labels)
         if probabilities.ndim != 2 or not len(truth) or truth.shape != probabilities.shape[:1]:  # noqa: PLR2004 - rows by classes
@@ -96,7 +100,7 @@ class Calibration:
         slope, offset = _sigmoid_fit(winner, hits, toward=np.array([1.0, 0.0]))
         curves = []
         for each in range(probabilities.shape[1]):
-            # A class with few rows stays near the curve of all classes together.
+            # A class with few rows stays near the curve of all classes.
             toward = np.zeros(design.shape[1])
             toward[min(each, len(toward) - 2)], toward[-1] = slope, offset
             own = predicted == each
@@ -104,13 +108,13 @@ class Calibration:
         return cls(curves=np.array(curves))
 
     def right(self, probabilities: Floats) -> Floats:
-        """Probability that each answer is right `(n,)`.
+        """Probability that each answer is correct `(n,)`.
 
         Args:
             probabilities: `(n, k)`.
 
         Raises:
-            UsageError: They are of another number of classes.
+            UsageError: The number of classes differs.
         """
         if probabilities.ndim != 2 or probabilities.shape[1] != len(self.curves):  # noqa: PLR2004 - rows by classes
             raise UsageError(
@@ -120,13 +124,13 @@ class Calibration:
         return _sigmoid((own * _design(probabilities)).sum(axis=1))
 
     def estimate(self, probabilities: Floats) -> Estimate:
-        """Performance to expect of answers whose labels are not known.
+        """Estimate the performance of answers without labels.
 
         Args:
             probabilities: `(n, k)`, n ≥ 1.
 
         Raises:
-            UsageError: There is no answer, or they are of another number of classes.
+            UsageError: There are no answers, or the number of classes differs.
         """
         right = self.right(probabilities)
         if not len(right):
@@ -140,19 +144,15 @@ class Calibration:
 
     @classmethod
     def from_arrays(cls, curves: NDArray[Any], labels: int) -> Calibration:
-        """Read curves that came from outside.
-
-        Raises:
-            FormatRefused: They are not one finite sigmoid for each class.
-        """
+        """Rebuild a calibration from untrusted curves; raises `FormatRefused`."""
         width = labels + 1 if labels <= _MOST_CLASSES else 2
         if curves.shape != (labels, width) or not np.isfinite(curves).all():
-            raise FormatRefused("baseline: the calibration is not one sigmoid for each class")
+            raise FormatRefused("baseline: calibration: expected one finite sigmoid for each class")
         return cls(curves=curves.astype(np.float64, copy=False))
 
 
 def _design(probabilities: Floats) -> Floats:
-    """Log-odds of the classes, or of the likeliest among very many, and a one for the offset."""
+    """Log-odds of up to 32 classes, else of the predicted one, and a one for the offset."""
     if probabilities.shape[1] > _MOST_CLASSES:
         probabilities = probabilities.max(axis=1, keepdims=True)
     shares = np.clip(probabilities, 0.0, 1.0)
@@ -162,12 +162,11 @@ def _design(probabilities: Floats) -> Floats:
 
 
 def _sigmoid(values: Floats) -> Floats:
-    probability: Floats = 0.5 * (1 + np.tanh(values / 2))
-    return probability
+    return np.asarray(0.5 * (1 + np.tanh(values / 2)), dtype=np.float64)
 
 
 def _sigmoid_fit(design: Floats, hits: Floats, *, toward: Floats) -> Floats:
-    """Slopes and offset of the likeliest sigmoid, drawn a little toward a given one (Newton)."""
+    """Slopes and offset of the likeliest sigmoid, with a ridge toward a given one (Newton)."""
     curve = toward.copy()
     for _ in range(_STEPS):
         right = _sigmoid(design @ curve)
@@ -175,7 +174,7 @@ def _sigmoid_fit(design: Floats, hits: Floats, *, toward: Floats) -> Floats:
         weights = right * (1 - right)
         bend = design.T @ (design * weights[:, None]) + _RIDGE * np.eye(len(toward))
         step = np.linalg.solve(bend, slope)
-        # A Newton step of a sigmoid may overshoot; a bounded one cannot run away.
+        # A Newton step of a sigmoid may overshoot; a bounded step cannot diverge.
         curve = curve - step / max(1.0, float(np.abs(step).max()))
         if np.abs(step).max() < _TOLERANCE:
             break
@@ -183,7 +182,7 @@ def _sigmoid_fit(design: Floats, hits: Floats, *, toward: Floats) -> Floats:
 
 
 def _confusion(probabilities: Floats, right: Floats) -> Floats:
-    """Expected confusion matrix; what is not right falls to the other classes by their shares."""
+    """Expected confusion matrix; errors are split over the other classes by probability."""
     n, k = probabilities.shape
     predicted = probabilities.argmax(axis=1)
     others = np.clip(probabilities, 0.0, None)
@@ -200,5 +199,4 @@ def _confusion(probabilities: Floats, right: Floats) -> Floats:
 
 
 def _share(part: Floats, whole: Floats) -> Floats:
-    share: Floats = np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
-    return share
+    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)

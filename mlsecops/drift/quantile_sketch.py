@@ -1,9 +1,9 @@
-"""How traffic was distributed where the bins are not known beforehand: quantile sketches.
+"""Quantile sketches of a table's columns, for data whose range is not known beforehand.
 
-rows (n, d) → Sketch.update → one KLL sketch a column → merge across replicas → Baseline.drift
+    rows (n, d) → Sketch.update → one KLL sketch a column → Sketch.merge → Baseline.drift
 
-Beside a Profile, whose bins the baseline fixed, a sketch follows the traffic wherever it goes. Its
-values are kept as float32, and so are the baseline's when the two are compared.
+A Profile has the baseline's bins; a sketch adapts to the data. It keeps values as float32, and the
+baseline's values are rounded likewise for a comparison.
 
 Source: Karnin, Lang and Liberty 2016; the bytes of a sketch are those of Apache DataSketches, KLL
 serial version 1.
@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlsecops._extras import require
-from mlsecops.drift.array_files import pack, unpack
+from mlsecops.drift.array_files import decode, pack
 from mlsecops.drift.distances import weighted_ks
+from mlsecops.drift.inputs import as_rows
 from mlsecops.errors import FormatRefused, UsageError
 
 __all__ = ["Sketch"]
@@ -29,16 +30,17 @@ Counts = NDArray[np.int64]
 
 _KIND: Final = "sketch"
 _SIZES: Final = range(8, 65_536)
-_FAMILY: Final = 15
-_WIDTH: Final = 8
-_MOST_LEVELS: Final = 48
-_EMPTY, _SINGLE = 1, 4
-_FULL_INTS: Final = 5
-_ITEM: Final = 4
+# Numbers of Apache DataSketches' KLL format, serial version 1.
+_FAMILY: Final = 15  # family id of KLL sketches
+_WIDTH: Final = 8  # values; smallest capacity of a level
+_MOST_LEVELS: Final = 48  # levels; chosen: 2**48 rows, as many as a profile counts
+_EMPTY, _SINGLE = 1, 4  # flag bits
+_FULL_INTS: Final = 5  # preamble of a sketch with two or more values, in 4-byte integers
+_ITEM: Final = 4  # bytes of a float32
 
 
 class Sketch:
-    """Mergeable quantiles of the rows that were seen, one KLL sketch a column.
+    """Mergeable quantiles of rows, one KLL sketch a column.
 
     Args:
         names: Names of the columns.
@@ -62,69 +64,52 @@ class Sketch:
 
     @property
     def error_bound(self) -> float:
-        """Largest rank error of a column, which 99 % of sketches keep."""
+        """Largest rank error of a column, at 99 % confidence."""
         sketch = require("datasketches").kll_floats_sketch
         return float(sketch.get_normalized_rank_error(self.k, False))  # noqa: FBT003 - the library's own signature
 
     def update(self, rows: Any) -> Sketch:
-        """Take more rows in.
+        """Add more rows, and return this sketch.
 
         Args:
             rows: `(n, d)` numbers, or one row `(d,)`; NaN is a missing value.
 
-        Returns:
-            This sketch.
-
         Raises:
             UsageError: The rows do not have the sketch's columns.
         """
-        values = np.atleast_2d(np.asarray(rows, dtype=np.float64))
-        values = values.reshape(len(values), -1)
-        if values.shape[1] != len(self.names):
-            raise UsageError(f"rows: expected {len(self.names)} columns, got {values.shape[1]}")
+        values = as_rows(rows, len(self.names))
         self._columns.update(_single(values))
         self.missing += np.isnan(values).sum(axis=0)
         self.count += len(values)
         return self
 
     def merge(self, other: Sketch) -> Sketch:
-        """Add what another sketch saw.
-
-        Returns:
-            This sketch.
+        """Add another sketch's rows, and return this sketch.
 
         Raises:
             UsageError: The other sketch has other columns or another size.
         """
         if (other.names, other.k) != (self.names, self.k):
-            raise UsageError("sketches of other columns or another k cannot be merged")
+            raise UsageError("sketch: expected the same columns and k; others cannot be merged")
         self._columns.merge(other._columns)
         self.missing += other.missing
         self.count += other.count
         return self
 
     def distances(self, references: list[Floats]) -> Floats:
-        """Kolmogorov-Smirnov distance of each column, within `error_bound` of the exact one.
-
-        Args:
-            references: Sorted values of each column, without NaN.
-        """
+        """Kolmogorov-Smirnov distance of each column from sorted references without NaN `(d,)`."""
         pairs = zip(references, self._columns.serialize(), strict=True)
         rounded = ((_single(known).astype(np.float64), data) for known, data in pairs)
         return np.array([weighted_ks(known, *_weighted(data)) for known, data in rounded])
 
     def counts(self, edges: Floats) -> Counts:
-        """Estimated rows per bin `(d, bins)`.
-
-        Args:
-            edges: `(d, k)` as in a Layout.
-        """
+        """Estimated rows per bin `(d, bins)`, by edges `(d, k)` as in a Layout."""
         columns = zip(_single(edges), self._columns.serialize(), strict=True)
         rows = [_binned(row, *_weighted(data)) for row, data in columns]
         return np.array(rows, dtype=np.int64).reshape(len(self.names), -1)
 
     def to_bytes(self) -> bytes:
-        """Bytes for another replica or a file; they hold some of the values, but no rows."""
+        """Serialise the sketch, which contains some of the values but no rows."""
         parts = self._columns.serialize()
         arrays: dict[str, NDArray[Any]] = {
             "missing": self.missing,
@@ -136,23 +121,19 @@ class Sketch:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Sketch:
-        """Read what `to_bytes` wrote; every length is checked before the library sees it.
+        """Parse what `to_bytes` wrote, and check every length before the library reads it.
 
         Raises:
             FormatRefused: The bytes are not a sketch, or contradict themselves.
-            LimitExceeded: They are too many.
+            LimitExceeded: The bytes are too many.
         """
-        facts, arrays = unpack(data, _KIND, where="sketch")
-        try:
-            sketch = cls(tuple(str(name) for name in facts["names"]), k=int(facts["k"]))
-            sketch._fill(arrays["columns"], arrays["lengths"], arrays["missing"], facts["count"])
-        except (KeyError, TypeError, ValueError, OverflowError, IndexError, struct.error) as error:
-            raise FormatRefused(f"sketch: malformed: {error}") from error
-        return sketch
+        return decode(data, _KIND, cls._parse, where="sketch")
 
-    def _fill(self, blob: NDArray[Any], lengths: Counts, missing: Counts, count: int) -> None:
-        """Take columns that were read from outside, if they can be ours."""
-        shape = (len(self.names),)
+    @classmethod
+    def _parse(cls, facts: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Sketch:
+        made = cls(tuple(str(name) for name in facts["names"]), k=int(facts["k"]))
+        blob, lengths, missing = arrays["columns"], arrays["lengths"], arrays["missing"]
+        shape, count = (len(made.names),), facts["count"]
         if missing.shape != shape or lengths.shape != shape or blob.dtype != np.uint8:
             raise FormatRefused("sketch: expected one sketch for each column")
         if not isinstance(count, int) or (lengths < 0).any() or lengths.max(initial=0) > blob.size:
@@ -163,19 +144,20 @@ class Sketch:
         raw = blob.tobytes()
         for column, (end, length) in enumerate(zip(ends.tolist(), lengths.tolist(), strict=True)):
             part = raw[end - length : end]
-            _check(part, k=self.k, rows=count - int(missing[column]))
-            self._columns.deserialize(part, column)
-        self.missing, self.count = missing.copy(), count
+            _check(part, k=made.k, rows=count - int(missing[column]))
+            made._columns.deserialize(part, column)
+        made.missing, made.count = missing.copy(), count
+        return made
 
 
 def _single(values: Floats) -> NDArray[np.float32]:
-    """Values as a sketch keeps them; what float32 cannot hold becomes infinite."""
+    """Values as float32; those out of its range become infinite."""
     with np.errstate(over="ignore"):
         return values.astype(np.float32)
 
 
 def _weighted(data: bytes) -> tuple[Floats, Floats]:
-    """Sorted values of a serialised sketch and how many rows each stands for."""
+    """Sorted values of a serialised sketch, and the number of rows of each."""
     if data[3] & _EMPTY:
         return np.empty(0), np.empty(0)
     if data[3] & _SINGLE:
@@ -190,7 +172,7 @@ def _weighted(data: bytes) -> tuple[Floats, Floats]:
 
 
 def _binned(edges: NDArray[np.float32], values: Floats, weights: Floats) -> Counts:
-    """Rows per bin: an atom for each edge and the gaps around them."""
+    """Rows per bin: an atom for each edge and the intervals around them."""
     totals = np.append(0.0, weights.cumsum())
     sides = [values.searchsorted(edges, side="left"), values.searchsorted(edges, side="right")]
     inner = np.maximum.accumulate(np.stack(sides, axis=1).ravel())
@@ -201,7 +183,7 @@ def _binned(edges: NDArray[np.float32], values: Floats, weights: Floats) -> Coun
 def _check(data: bytes, *, k: int, rows: int) -> None:
     """Refuse bytes that are not a KLL sketch of that size over that many rows.
 
-    The library trusts offsets that the bytes state, so they are compared with the capacity here.
+    The library trusts the offsets in the bytes, so they are compared with the capacity here.
     """
     ints, _, family, flags, size, width, _ = struct.unpack_from("<BBBBHBB", data)
     if family != _FAMILY or size != k or width != _WIDTH:
@@ -225,7 +207,7 @@ def _check(data: bytes, *, k: int, rows: int) -> None:
 
 
 def _check_values(data: bytes, header: int, offsets: Counts, rows: int) -> None:
-    """Refuse values that are out of order, or do not stand for that many rows."""
+    """Refuse values that are out of order, or of another number of rows."""
     values = np.frombuffer(data, "<f4", offset=header)
     low, high = np.frombuffer(data, "<f4", 2, header - 2 * _ITEM)
     # A NaN makes its extremes NaN, and so fails the comparison.
@@ -233,7 +215,7 @@ def _check_values(data: bytes, header: int, offsets: Counts, rows: int) -> None:
         raise FormatRefused("sketch: a value is no number, or out of range")
     weights = np.exp2(np.arange(len(offsets) - 1))
     if (np.diff(offsets) * weights).sum() != rows:
-        raise FormatRefused(f"sketch: the values do not stand for {rows} rows")
+        raise FormatRefused(f"sketch: expected values of {rows} rows")
     above = values[offsets[1] :]
     borders = set((offsets[2:-1] - offsets[1]).tolist())
     falls = np.flatnonzero(above[1:] < above[:-1]) + 1
@@ -242,7 +224,7 @@ def _check_values(data: bytes, header: int, offsets: Counts, rows: int) -> None:
 
 
 def _level_capacity(k: int, depth: int) -> int:
-    """Values that a level may hold, by its depth below the top (two thirds of the next)."""
+    """Capacity of a level by its depth below the top: two thirds of the next."""
     if depth > 30:  # noqa: PLR2004 - the library halves the way down from here on
         return _level_capacity(_level_capacity(k, depth // 2), depth - depth // 2)
     return ((k << (depth + 1)) // int(3**depth) + 1) >> 1

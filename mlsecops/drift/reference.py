@@ -1,8 +1,8 @@
-"""What a table's columns looked like: sorted samples and bins to compare further tables with.
+"""Reference distributions of a table's columns: sorted samples and bins.
 
-table (n, d) → Reference.fit → Reference.drift(rows, Profile or Sketch) → DriftReport
+    table (n, d) → Reference.fit → Reference.drift(rows, Profile or Sketch) → DriftReport
 
-Each column is kept on its own, sorted, so that no row can be read from a reference.
+Each column is sorted separately, so that nobody can recover a row from a reference.
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ __all__ = ["Reference"]
 
 Floats = NDArray[np.float64]
 
-_MAX_NUMBERS: Final = 2**23
-_EDGES: Final = 64
-_MAX_CATEGORIES: Final = 1024
-_TABLE: Final = 2
+_MAX_NUMBERS: Final = 2**23  # values, 64 MiB; chosen: bounds a baseline's file and memory
+_EDGES: Final = 64  # bin edges of a numeric column; chosen: the KS distance errs by at most 1/64
+_MAX_CATEGORIES: Final = 1024  # bin edges of a categorical column; chosen: one for each usual code
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,9 +35,9 @@ class Reference:
 
     Attributes:
         names: Names of the columns.
-        categorical: `(d,)` which columns have no order.
+        categorical: `(d,)` mask of the columns without order.
         sample: `(d, m)` sorted values of each column, NaN last.
-        layout: Bins of the profiles.
+        layout: Bins of the columns.
     """
 
     names: tuple[str, ...]
@@ -56,58 +55,32 @@ class Reference:
         keep: int,
         rng: np.random.Generator,
     ) -> Reference:
-        """Describe a table.
-
-        Args:
-            rows: `(n, d)`, NaN is a missing value.
-            names: Names of the d columns.
-            categorical: `(d,)` which columns have no order.
-            keep: Most rows whose values are kept; more are thinned out at random.
-            rng: Chooses the rows that are kept.
-        """
+        """Fit a reference to rows `(n, d)`, of which at most `keep` are kept at random."""
         limit = max(2, min(keep, _MAX_NUMBERS // max(rows.shape[1], 1)))
         kept = rows if len(rows) <= limit else rows[rng.choice(len(rows), limit, replace=False)]
         sample = np.sort(kept.T, axis=1)
         layout = Layout(names=names, edges=_edges(sample, categorical))
         return cls(names=names, categorical=categorical, sample=sample, layout=layout)
 
-    def profile(self) -> Profile:
-        """An empty profile with these bins."""
-        return Profile(self.layout)
-
-    def sketch(self, *, k: int = 200) -> Sketch:
-        """An empty sketch of these columns.
-
-        Args:
-            k: Size: the error falls and the bytes grow with it, 8 to 65,535.
-        """
-        return Sketch(self.names, k=k)
-
     def drift(
         self,
-        traffic: Floats | Profile | Sketch,
+        data: Floats | Profile | Sketch,
         *,
         alpha: float,
         effect: float,
         wasserstein: bool = False,
     ) -> DriftReport:
-        """Compare a table with this reference, column by column.
-
-        Args:
-            traffic: `(n, d)` rows, or what was counted or sketched of them.
-            alpha: Family-wise error rate over all columns.
-            effect: Smallest distance that matters.
-            wasserstein: Whether rows also get their Wasserstein distance.
+        """Compare rows `(n, d)`, a profile or a sketch with this reference, as `Baseline.drift`.
 
         Raises:
-            UsageError: The traffic was not counted with these bins or columns.
+            UsageError: The profile has other bins, or the sketch other columns.
         """
-        if isinstance(traffic, Profile):
-            window, distances = self._counted(traffic), None
-        elif isinstance(traffic, Sketch):
-            window, distances = self._sketched(traffic)
+        if isinstance(data, Profile):
+            window, distances = self._from_profile(data), None
+        elif isinstance(data, Sketch):
+            window, distances = self._from_sketch(data)
         else:
-            window, distances = self._exact(traffic, transport=wasserstein)
+            window, distances = self._from_rows(data, transport=wasserstein)
         return report(
             self.names,
             self._counts,
@@ -119,22 +92,17 @@ class Reference:
         )
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Arrays for a file."""
+        """Arrays to write to a file."""
         codes = self.categorical.astype(np.int64)
         return {"categorical": codes, "sample": self.sample, "edges": self.layout.edges}
 
     @classmethod
     def from_arrays(cls, names: tuple[str, ...], arrays: dict[str, NDArray[Any]]) -> Reference:
-        """Read back what `arrays` gave.
-
-        Raises:
-            FormatRefused: An array cannot be one of ours.
-            KeyError: An array is absent.
-        """
+        """Rebuild a reference from untrusted `arrays`; raises `FormatRefused` or `KeyError`."""
         sample = arrays["sample"]
-        if sample.ndim != _TABLE or len(sample) != len(names) or sample.dtype != np.float64:
+        if sample.ndim != 2 or len(sample) != len(names) or sample.dtype != np.float64:  # noqa: PLR2004 - columns by rows
             raise FormatRefused("the sample does not have a row for each column")
-        # NaN sorts last, and compares with nothing: a number after one is out of order too.
+        # NaN sorts last and compares with nothing: a number after NaN is out of order too.
         gaps = np.isnan(sample)
         if (sample[:, 1:] < sample[:, :-1]).any() or (gaps[:, :-1] & ~gaps[:, 1:]).any():
             raise FormatRefused("the samples are not sorted")
@@ -144,9 +112,7 @@ class Reference:
 
     @cached_property
     def _counts(self) -> Sample:
-        """The reference's own counts."""
-        counts, missing = self.layout.count(self.sample)
-        return Sample(counts=counts, missing=missing)
+        return Sample(*self.layout.count(self.sample))
 
     @cached_property
     def _finite(self) -> list[tuple[Floats, Floats]]:
@@ -154,42 +120,38 @@ class Reference:
         columns = [column[np.isfinite(column)] for column in self.sample]
         return [(each, np.append(0.0, each.cumsum())) for each in columns]
 
-    def _counted(self, profile: Profile) -> Sample:
+    def _from_profile(self, profile: Profile) -> Sample:
         known = self.layout
         if profile.layout is not known and profile.layout.identity != known.identity:
-            raise UsageError("the profile has other bins: take it from this baseline.profile()")
-        return Sample(counts=profile.counts, missing=profile.missing)
+            raise UsageError(
+                "profile: expected this baseline's bins; make it by baseline.profile()"
+            )
+        return Sample(profile.counts, profile.missing)
 
-    def _sketched(self, sketch: Sketch) -> tuple[Sample, Distances]:
+    def _from_sketch(self, sketch: Sketch) -> tuple[Sample, Distances]:
         if sketch.names != self.names:
-            raise UsageError("the sketch has other columns: take it from this baseline.sketch()")
-        counts = sketch.counts(self.layout.edges)
+            raise UsageError(
+                "sketch: expected this baseline's columns; make it by baseline.sketch()"
+            )
         bound = np.full(len(self.names), sketch.error_bound)
-        present = self._counts.present
-        columns = [row[:n] for row, n in zip(self.sample, present, strict=True)]
-        return Sample(counts=counts, missing=sketch.missing), Distances(
-            ks=sketch.distances(columns), bound=bound
-        )
+        columns = [row[:n] for row, n in zip(self.sample, self._counts.present, strict=True)]
+        window = Sample(sketch.counts(self.layout.edges), sketch.missing)
+        return window, Distances(sketch.distances(columns), bound)
 
-    def _exact(self, rows: Floats, *, transport: bool) -> tuple[Sample, Distances]:
+    def _from_rows(self, rows: Floats, *, transport: bool) -> tuple[Sample, Distances]:
         ordered = np.sort(rows.T, axis=1)
-        counts, missing = self.layout.count(ordered)
-        window = Sample(counts=counts, missing=missing)
+        window = Sample(*self.layout.count(ordered))
         sides = zip(self.sample, self._counts.present, ordered, window.present, strict=True)
         ks = np.array([exact_ks(known[:n], fresh[:m]) for known, n, fresh, m in sides])
         moved = None
         if transport:
-            moved = np.array(
-                [
-                    wasserstein(*known, column[np.isfinite(column)])
-                    for known, column in zip(self._finite, ordered, strict=True)
-                ]
-            )
-        return window, Distances(ks=ks, bound=np.zeros(len(ks)), wasserstein=moved)
+            pairs = zip(self._finite, ordered, strict=True)
+            moved = np.array([wasserstein(*known, row[np.isfinite(row)]) for known, row in pairs])
+        return window, Distances(ks, np.zeros(len(ks)), moved)
 
 
 def _edges(sample: Floats, categorical: NDArray[np.bool_]) -> Floats:
-    """Values of the sample at which the distribution function is known exactly."""
+    """Values of the sample at which profiles know the distribution function exactly."""
     columns = [
         _chosen(row[~np.isnan(row)], _MAX_CATEGORIES if code else _EDGES)
         for row, code in zip(sample, categorical, strict=True)
@@ -202,7 +164,7 @@ def _edges(sample: Floats, categorical: NDArray[np.bool_]) -> Floats:
 
 
 def _chosen(ordered: Floats, limit: int) -> Floats:
-    """All distinct values if they are few, else quantiles among them."""
+    """All distinct values if they are few, else quantiles."""
     distinct = np.unique(ordered)
     if len(distinct) <= limit:
         return distinct

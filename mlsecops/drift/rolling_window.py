@@ -1,4 +1,7 @@
-"""What the last few hundred rows were like: a rolling window of slices, without the rows."""
+"""Rolling window over recent rows, kept as mergeable slices without the rows themselves.
+
+batch → Recent.add → slices → profile, confidence, outliers and answers of the window
+"""
 
 from __future__ import annotations
 
@@ -15,25 +18,29 @@ from mlsecops.errors import UsageError
 
 __all__ = ["FEWEST_ROWS", "Recent", "Window"]
 
-FEWEST_ROWS: Final = 64
-_MOST_ROWS: Final = 1_000_000
-_SLICES: Final = 4
+FEWEST_ROWS: Final = 64  # rows; chosen: tests of fewer find only gross drift
+_MOST_ROWS: Final = 1_000_000  # rows; chosen: bounds the memory of the answers to 24 MB
+_SLICES: Final = 4  # of a window; chosen: the window is at most a quarter too long
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """What counts as recent: the last rows, and of them those of the last seconds.
+    """Length of a rolling window: the last rows, and of them those of the last seconds.
 
-    It is forgotten by quarters, so that it may hold a quarter more.
+    The window drops a quarter at a time, so that it may hold a quarter more.
 
     Attributes:
         rows: Number of rows, 64 to 1,000,000.
-        seconds: Age of the oldest, > 0.
+        seconds: Age of the oldest row, > 0.
 
     Raises:
         UsageError: A number is out of range.
+
+    Example:
+        >>> Window(rows=1000, seconds=3600.0)
+        Window(rows=1000, seconds=3600.0)
     """
 
     rows: int = 256
@@ -49,7 +56,7 @@ class Window:
 
 @dataclass(slots=True, eq=False)
 class _Slice:
-    """Part of the window; the oldest is forgotten whole."""
+    """Part of the window, which is dropped as a whole."""
 
     profile: Profile | None
     rows: int = 0
@@ -65,7 +72,7 @@ class Recent:
 
     Args:
         layout: Bins of the inputs, or None without a baseline.
-        window: What counts as recent.
+        window: Length of the window.
     """
 
     def __init__(self, layout: Layout | None, window: Window) -> None:
@@ -80,7 +87,7 @@ class Recent:
 
     @property
     def flagged(self) -> int:
-        """Rows in the window that a detector finds anomalous."""
+        """Anomalous rows in the window."""
         return sum(each.flagged for each in self._slices)
 
     @property
@@ -91,7 +98,7 @@ class Recent:
 
     @property
     def answered(self) -> int:
-        """Answers in the window that came with probabilities."""
+        """Answers with probabilities in the window."""
         return int(sum(each.sums[0] for each in self._slices))
 
     @property
@@ -101,7 +108,7 @@ class Recent:
 
     @property
     def right(self) -> float | None:
-        """Mean probability of being right in the window, or None if it is not known."""
+        """Mean probability of a correct answer in the window, or None if unknown."""
         return self._mean(2, 3)
 
     def _mean(self, count: int, total: int) -> float | None:
@@ -121,17 +128,14 @@ class Recent:
     def add(
         self, rows: int, *, now: float, profile: Profile | None, flagged: int, answers: Floats
     ) -> bool:
-        """Take a batch in.
+        """Add a batch; returns whether a slice is complete, so that a comparison is worthwhile.
 
         Args:
-            rows: Its size.
-            now: Time of its newest row, in seconds.
-            profile: Distribution of its inputs, if they have the baseline's features.
-            flagged: How many rows a detector finds anomalous.
-            answers: Confidence, predicted class and probability of being right `(m, 3)`.
-
-        Returns:
-            Whether a slice was completed, so that the window is worth comparing anew.
+            rows: Number of rows.
+            now: Time of the newest row, in seconds.
+            profile: Distribution of the inputs, if they have the baseline's features.
+            flagged: Number of anomalous rows.
+            answers: Confidence, predicted class and probability of being correct `(m, 3)`.
         """
         last = self._slices[-1]
         last.began = now if last.began is None else last.began
@@ -152,7 +156,7 @@ class Recent:
         return True
 
     def _forget(self, now: float) -> None:
-        """Drop the oldest slices that the window no longer covers."""
+        """Drop the slices that are older than the window."""
         rows = self.rows
         while len(self._slices) > 1 and (
             rows - self._slices[0].rows >= self._window.rows

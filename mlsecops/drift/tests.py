@@ -1,6 +1,6 @@
-"""Whether traffic has moved from the baseline: distances, a p-value and a verdict per feature.
+"""Drift tests: distances, a p-value and a verdict for each feature.
 
-counts and distances → p-values → Holm's correction → DriftReport
+    counts and distances → p-values → Holm's correction → DriftReport
 
 Sources: Smirnov 1948 (asymptotic p-value, with the finite-sample correction of Stephens 1970);
 Holm 1979 (many features at once); Wilson and Hilferty 1931 (χ²). PSI and Jensen-Shannon compare
@@ -31,27 +31,27 @@ __all__ = ["Distances", "DriftReport", "FeatureDrift", "Sample", "ks_p_value", "
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
-_PSI_BINS: Final = 10
+_PSI_BINS: Final = 10  # bins; tenths of the reference, as usual for PSI
 _TERMS: Final = np.arange(1.0, 17.0)
 _SIGNS: Final = np.where(_TERMS % 2, 1.0, -1.0)
-_LAMBDA_WHERE_P_IS_ONE: Final = 0.3
+_CERTAIN_BELOW: Final = 0.3  # scaled distance; 1 - p is below 1e-5 there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureDrift:
-    """How far one feature has moved.
+    """Drift of one feature.
 
     Attributes:
         ks: Kolmogorov-Smirnov distance in [0, 1] (total variation for a categorical feature).
-        psi: Population stability index, ≥ 0; a missing value is a bin of its own.
+        psi: Population stability index, ≥ 0; missing values have a bin.
         jensen_shannon: Jensen-Shannon distance in [0, 1], over the same bins.
-        wasserstein: Mean distance that a finite value moved, in units of the feature; None unless
-            it was asked for, on rows.
+        wasserstein: Mean distance that a finite value moved, in units of the feature, if it was
+            requested for rows; otherwise None.
         p_value: Probability of a distance this large without drift, before correction.
-        missing: Share of missing values in the traffic.
-        error_bound: By how much the exact distance may exceed `ks` (of a sketch: differ from
-            it, at 99 %).
-        drifted: Whether the distance is significant after correction, and large enough to matter.
+        missing: Share of missing values in the compared rows.
+        error_bound: Largest amount by which the exact distance exceeds `ks` (of a sketch: by which
+            it differs, at 99 %).
+        drifted: Whether the distance is significant after correction and at least the effect size.
     """
 
     ks: float
@@ -66,12 +66,16 @@ class FeatureDrift:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftReport:
-    """How far all features have moved.
+    """Drift of all features.
 
     Attributes:
         rows: Number of rows compared with the baseline.
-        features: Reading per feature name.
-        alpha: Probability of one or more false verdicts among all features.
+        features: Drift of each feature by its name.
+        alpha: Family-wise error rate over all features.
+
+    Example:
+        >>> DriftReport(rows=500, features={}, alpha=0.01).to_dict()["drifted"]
+        []
     """
 
     rows: int
@@ -87,21 +91,17 @@ class DriftReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         features = {name: asdict(each) for name, each in self.features.items()}
-        return {
-            "rows": self.rows,
-            "alpha": self.alpha,
-            "drifted": list(self.drifted),
-            "features": features,
-        }
+        facts = {"rows": self.rows, "alpha": self.alpha, "drifted": list(self.drifted)}
+        return facts | {"features": features}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Distances:
-    """Distances that are known more exactly than from counts.
+    """Distances of d features.
 
     Attributes:
         ks: Kolmogorov-Smirnov distances `(d,)`.
-        bound: By how much they may be wrong `(d,)`.
+        bound: Largest error of each `(d,)`.
         wasserstein: Wasserstein distances `(d,)`, or None.
     """
 
@@ -110,9 +110,9 @@ class Distances:
     wasserstein: Floats | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Sample:
-    """One side of a comparison, in counts; a reference works things out once, for many windows.
+    """One side of a comparison, in counts; a reference computes its properties only once.
 
     Attributes:
         counts: `(d, bins)` rows per bin.
@@ -135,7 +135,7 @@ class Sample:
 
     @cached_property
     def tenths(self) -> Counts:
-        """Which tenth of this sample each bin belongs to, numbered through all features."""
+        """Tenth of this sample that each bin belongs to, numbered through all features."""
         total = np.maximum(self.present, 1)[:, None]
         middle = (self.counts.cumsum(axis=1) - self.counts / 2) / total
         groups = np.minimum((middle * _PSI_BINS).astype(np.int64), _PSI_BINS - 1)
@@ -143,7 +143,7 @@ class Sample:
 
     @cached_property
     def shares(self) -> Floats:
-        """Shares of this sample in its own tenths, as `shares_in`."""
+        """Shares of this sample in its tenths, as `shares_in`."""
         return self.shares_in(self)
 
     def shares_in(self, reference: Sample) -> Floats:
@@ -162,7 +162,7 @@ def ks_p_value(distance: Floats, n: Counts, m: Counts) -> Floats:
     effective = np.sqrt(n * m / np.maximum(n + m, 1))
     scaled = (effective + 0.12 + 0.11 / np.maximum(effective, 1e-9)) * distance
     series = 2 * np.exp(-2 * np.square(_TERMS * scaled[:, None])) @ _SIGNS
-    certain = (scaled < _LAMBDA_WHERE_P_IS_ONE) | (n == 0) | (m == 0)
+    certain = (scaled < _CERTAIN_BELOW) | (n == 0) | (m == 0)
     return np.where(certain, 1.0, np.clip(series, 0.0, 1.0))
 
 
@@ -180,14 +180,14 @@ def report(
 
     Args:
         names: Feature names.
-        reference: Baseline.
-        window: Traffic.
-        distances: Better than what the counts say; for features with an order.
-        categorical: `(d,)` which features have no order.
+        reference: Counts of the baseline.
+        window: Counts of the data to compare.
+        distances: More exact than those of the counts, for features with an order.
+        categorical: `(d,)` mask of the features without order.
         alpha: Family-wise error rate over all features.
         effect: Smallest distance (or change in the share of missing values) that matters.
     """
-    known = distances or Distances(**_counted(reference, window))
+    known = distances or Distances(*ks_from_counts(reference.counts, window.counts))
     ks, bound = known.ks.copy(), known.bound.copy()
     p_value = ks_p_value(ks, reference.present, window.present)
     chosen = np.flatnonzero(categorical)
@@ -216,11 +216,6 @@ def report(
     readings = (FeatureDrift(**dict(zip(columns, row, strict=True))) for row in rows)
     features = MappingProxyType(dict(zip(names, readings, strict=True)))
     return DriftReport(rows=window.rows, features=features, alpha=alpha)
-
-
-def _counted(reference: Sample, window: Sample) -> dict[str, Floats]:
-    """Distances as far as counts tell."""
-    return dict(zip(("ks", "bound"), ks_from_counts(reference.counts, window.counts), strict=True))
 
 
 def _chi_square(reference: Counts, window: Counts) -> Floats:

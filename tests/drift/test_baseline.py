@@ -20,8 +20,8 @@ from mlsecops.errors import (
     VerificationError,
 )
 from mlsecops.monitoring import Baseline, Profile
-from tests.attackers.monitoring import flipped, forged, wrapped_counts
-from tests.monitoring.conftest import Digits
+from tests.attackers.drift import flipped, forged, wrapped_counts
+from tests.digits import Digits
 
 
 def table(seed: int, rows: int = 1500) -> np.ndarray:

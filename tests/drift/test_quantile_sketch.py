@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mlsecops.drift.array_files import pack, unpack
 from mlsecops.errors import ContentRefused, FormatRefused, MissingExtra, UsageError
 from mlsecops.monitoring import Baseline, Sketch
-from tests.attackers.monitoring import flipped
+from tests.attackers.drift import flipped
 
 NAMES = ("a", "b")
 

@@ -12,7 +12,7 @@ from mlsecops.drift.array_files import pack, unpack
 from mlsecops.drift.boosted_trees import Trees
 from mlsecops.errors import DigestMismatch, FormatRefused, MissingExtra, UsageError
 from mlsecops.monitoring import LossEstimator
-from tests.attackers.monitoring import flipped
+from tests.attackers.drift import flipped
 
 
 def drawn(seed: int, rows: int, center: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

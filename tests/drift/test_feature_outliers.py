@@ -16,7 +16,7 @@ from mlsecops.drift.array_files import pack, unpack
 from mlsecops.errors import DigestMismatch, FormatRefused, UsageError
 from mlsecops.findings import Alert
 from mlsecops.monitoring import FeatureAnomalies, monitored
-from tests.attackers.monitoring import forged
+from tests.attackers.drift import forged
 
 FPR = 0.02
 
@@ -165,7 +165,11 @@ def test_a_saved_detector_takes_no_other_model(
     with torch.no_grad():
         next(iter(other.parameters())).mul_(1.05)
     narrow = torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
-    for wrong, message in ((other, "not those"), (narrow, "no inputs"), (None, "needs the model")):
+    for wrong, message in (
+        (other, "not those"),
+        (narrow, "expected one for inputs"),
+        (None, "needs the model"),
+    ):
         with pytest.raises(UsageError, match=message):
             FeatureAnomalies.load(path, model=wrong)
     alone = FeatureAnomalies.fit(np.random.default_rng(0).normal(size=(50, 64)))

@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from mlsecops.errors import CallRefused, ModelIsolated, UsageError
 from mlsecops.monitoring import Baseline, Captured, RateLimit, monitored
+from mlsecops.monitoring.telemetry import metrics
 from mlsecops.provenance.digest import Digest
 from tests.attackers.monitoring import Refusing, flood
 
@@ -37,6 +38,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
+    monkeypatch.setattr(metrics.TELEMETRY, "_tracer", None)
     return exporter
 
 
@@ -198,7 +200,7 @@ def test_spans_that_fail_are_counted_and_change_nothing(monkeypatch: pytest.Monk
         def start_span(self, *_: object, **__: object) -> None:
             raise RuntimeError("exporter is broken")
 
-    monkeypatch.setattr(trace, "get_tracer", lambda *_: Broken())
+    monkeypatch.setattr(metrics.TELEMETRY, "_tracer", Broken())
     watched = monitored("broken-spans", spans=1.0)(len)
     assert watched("abc") == 3
     assert settled(watched).failures == 1

@@ -8,7 +8,7 @@ import pytest
 from mlsecops.drift.array_files import pack, unpack
 from mlsecops.errors import FormatRefused, UsageError
 from mlsecops.monitoring import Baseline, Calibration
-from tests.monitoring.conftest import Digits
+from tests.digits import Digits
 
 Floats = np.ndarray
 TRUE = np.array([[1.0, -1.0, 0.3], [0.4, 0.9, -1.2]])
