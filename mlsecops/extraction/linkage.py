@@ -1,13 +1,12 @@
-"""Which clients resemble each other in what is unusual about them: a hint at one thief, many names.
+"""Client linkage: groups of clients with the same kind of evidence, a hint at one attacker.
 
-evidence of benign clients → Resemblances; trails of live clients → groups, by channel
+    evidence of benign clients → Linkage; histories of live clients → groups by channel
 
-A thief who spreads over many clients keeps each of them below its alarm level, but all of them lean
-the same way. A client leans in a channel if its mean evidence there is clearly above what benign
-clients have. How many of them lean by chance is known from calibration; a group is reported if more
-do than a Chernoff bound allows.
-
-It is a hint and no proof: clients of one kind that calibration did not see lean together too.
+An attacker with many accounts keeps each below its alarm level, but all of them deviate in the same
+channel. A client deviates in a channel if its mean evidence there is clearly above that of benign
+clients. Calibration gives the share that deviates by chance; a group is reported if it is larger
+than a Chernoff bound allows. A group is a hint and no proof: benign clients of a kind that
+calibration did not see deviate together too.
 """
 
 from __future__ import annotations
@@ -20,26 +19,26 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mlsecops.extraction.client_history import Trail
+from mlsecops.extraction.client_history import ClientHistory
 
-__all__ = ["Resemblance", "Resemblances"]
+__all__ = ["Linkage", "Resemblance"]
 
 Floats = NDArray[np.float64]
 
-_FEWEST_QUERIES: Final = 8
-_FEWEST_CLIENTS: Final = 3
-_LEAN: Final = 0.5
+_FEWEST_QUERIES: Final = 8  # queries; chosen: a mean of fewer deviates by chance
+_FEWEST_CLIENTS: Final = 3  # clients; chosen: two alike are no group
+_DEVIATION: Final = 0.5  # nats a query; chosen: the mean above which a client deviates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resemblance:
-    """Clients that lean the same way.
+    """Clients that deviate in the same channel.
 
     Attributes:
         clients: Their names; None is calls without a client.
-        channel: What is unusual about their queries.
+        channel: Name of the channel.
         share: Their share of the clients that sent enough queries, in [0, 1].
-        expected: The share that would lean that way if all were benign, in (0, 1).
+        expected: Share that would deviate so if all were benign, in (0, 1).
         chance: Bound on the probability of as many or more benign ones, in [0, 1].
     """
 
@@ -50,8 +49,8 @@ class Resemblance:
     chance: float
 
 
-class Resemblances:
-    """Knows how many benign clients lean in each channel.
+class Linkage:
+    """Finds groups of clients that are larger than chance explains.
 
     Args:
         benign: Evidence of each benign client `(m, 10)`.
@@ -59,24 +58,19 @@ class Resemblances:
     """
 
     def __init__(self, benign: Sequence[Floats], *, channels: Sequence[str]) -> None:
-        # The first few queries only: a longer mean varies less, so that fewer lean by chance.
-        leaning = [_leans(each[:_FEWEST_QUERIES].sum(axis=0), _FEWEST_QUERIES) for each in benign]
-        self._expected = (np.sum(leaning, axis=0) + 1) / (len(benign) + 1)
+        # The first few queries only: a longer mean varies less, so that fewer deviate by chance.
+        hits = [_deviates(each[:_FEWEST_QUERIES].sum(axis=0), _FEWEST_QUERIES) for each in benign]
+        self._expected = (np.sum(hits, axis=0) + 1) / (len(benign) + 1)
         self._channels = tuple(channels)
 
     def find(
-        self, trails: Iterable[tuple[str | None, Trail]], *, chance: float
+        self, histories: Iterable[tuple[str | None, ClientHistory]], *, chance: float
     ) -> tuple[Resemblance, ...]:
-        """Groups that are too large for chance.
-
-        Args:
-            trails: Clients and what is remembered of them.
-            chance: Probability of any group among benign clients, in (0, 1).
-        """
+        """Groups that are too large for chance, the probability of any among benign clients."""
         known = [
-            (client, _leans(trail.totals, trail.queries))
-            for client, trail in trails
-            if trail.queries >= _FEWEST_QUERIES
+            (client, _deviates(history.totals, history.queries))
+            for client, history in histories
+            if history.queries >= _FEWEST_QUERIES
         ]
         groups = (self._group(known, channel) for channel in range(len(self._channels)))
         limit = chance / len(self._channels)
@@ -87,7 +81,7 @@ class Resemblances:
     def _group(
         self, known: Sequence[tuple[str | None, NDArray[np.bool_]]], channel: int
     ) -> Resemblance:
-        clients = tuple(client for client, leans in known if leans[channel])
+        clients = tuple(client for client, deviates in known if deviates[channel])
         share = len(clients) / max(len(known), 1)
         expected = float(self._expected[channel])
         return Resemblance(
@@ -99,12 +93,12 @@ class Resemblances:
         )
 
 
-def _leans(totals: Floats, queries: int) -> NDArray[np.bool_]:
-    return np.asarray(totals > _LEAN * queries)
+def _deviates(totals: Floats, queries: int) -> NDArray[np.bool_]:
+    return np.asarray(totals > _DEVIATION * queries)
 
 
 def _chernoff(share: float, expected: float, n: int) -> float:
-    """Bound on the probability that a share of n or more is seen where another is expected.
+    """Bound on the probability of that share of n, or a larger one.
 
     Source: Hoeffding 1963, theorem 1, equation 2.1.
     """

@@ -1,10 +1,10 @@
-"""PRADA: are one client's queries spread as benign ones are? A baseline to compare with.
+"""PRADA detector: a normality test of the distances between a client's queries.
 
-rows, probabilities per client → distances to a growing set per class → Shapiro–Wilk W → reading
+    rows, probabilities of a client → distances to earlier queries → Shapiro-Wilk W → reading
 
-It expects clients whose queries are independent. Bursts, few classes and rescans alarm it, and it
-misses uniform noise: `python -m benchmarks extraction` says how often. Use `ExtractionDetector`
-where there are benign clients to calibrate on.
+It serves as a baseline to compare with. It assumes clients with independent queries: bursts, few
+classes and rescans raise false alarms, and it misses uniform noise (`python -m benchmarks
+extraction`). Use `ExtractionDetector` if there are benign clients to calibrate on.
 
 Source: Juuti, Szyller, Marchal, Asokan, "PRADA: protecting against DNN model stealing attacks",
 IEEE EuroS&P 2019, algorithm 1.
@@ -29,9 +29,10 @@ __all__ = ["PradaDetector"]
 
 Floats = NDArray[np.float64]
 
-_FEWEST: Final = 100
-_OUTLIER: Final = 3.0
-_MAX_DISTANCES: Final = 1000
+_FEWEST: Final = 100  # distances before the first test; PRADA, algorithm 1
+_OUTLIER: Final = 3.0  # standard deviations; PRADA, algorithm 1, removes what is further away
+_MAX_DISTANCES: Final = 1000  # distances; chosen: bounds the memory and time of a client
+# Coefficients of the polynomials for the two largest weights; Royston 1992.
 _FIRST: Final = np.array([-2.706056, 4.434685, -2.07119, -0.147981, 0.221157])
 _SECOND: Final = np.array([-3.582633, 5.682633, -1.752461, -0.293762, 0.042981])
 
@@ -46,14 +47,18 @@ class _Client:
 
 
 class PradaDetector:
-    """Shapiro–Wilk test of the distances between a client's queries.
+    """Shapiro-Wilk test of the distances between a client's queries.
 
     Args:
         delta: W below which a client raises an alarm, in (0, 1).
-        capacity: Number of clients remembered; the least recently seen is forgotten.
+        capacity: Largest number of clients; the least recently seen is forgotten.
         ttl: Seconds after which a silent client is forgotten.
-        memory: Bytes of queries kept of a client. The paper keeps all that lie far apart; when they
-            do not fit, the oldest of the class goes.
+        memory: Bytes of queries kept of a client. The paper keeps all distant queries; here the
+            oldest of the class is dropped when they do not fit.
+
+    Example:
+        >>> PradaDetector().score([[0.0], [1.0]], [[0.9, 0.1], [0.8, 0.2]])
+        array([0., 0.])
     """
 
     control: Final = "Extraction detector"
@@ -75,7 +80,7 @@ class PradaDetector:
         )
 
     def observe(self, traffic: Observed) -> Iterator[Reading]:
-        """Take a batch in and read each of its clients."""
+        """Add a batch, and yield a reading of each of its clients."""
         if traffic.probabilities is None or not traffic.rows.shape[1]:
             return
         classes = traffic.probabilities.argmax(axis=1)
@@ -117,7 +122,7 @@ class PradaDetector:
 
 
 def _grow(state: _Client, row: Floats, name: int, *, memory: int) -> None:
-    """Add a query's distance, and the query itself if it lies far from its class's set."""
+    """Add a query's distance, and the query itself if it is far from the set of its class."""
     by = state.grown_by.setdefault(name, [])
     grown = state.grown.get(name)
     if grown is None:
@@ -132,7 +137,7 @@ def _grow(state: _Client, row: Floats, name: int, *, memory: int) -> None:
 
 
 def shapiro_wilk(values: Floats) -> float:
-    """Shapiro–Wilk W of a sample: 1 for a normal one, 0 for a constant.
+    """Shapiro-Wilk W of a sample: 1 for a normal one, 0 for a constant.
 
     Args:
         values: `(n,)`, n ≥ 12.

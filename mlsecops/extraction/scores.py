@@ -1,13 +1,13 @@
-"""How unusual each query of a client is: what it asks, and how it steps, against benign clients.
+"""Query scores: the surprise of each query of a client, against benign clients.
 
-rows, probabilities → Sight.look → Trail.extend → Usual.evidence → increments (m, 10)
+    rows, probabilities → QueryScorer.score → ClientHistory.extend → BenignReference.evidence
 
-Channels of queries that stand alone: distance to known queries, residual of the baseline's
-principal components, smallness of the margin, and the mean of the three. Channels of queries that
-walk: growth of distance and of residual since the first query of the neighbourhood, and smallness
-of the margin. Channels of all: near repeats, flips of the class, steps in a straight line.
+Ten channels of evidence. Of single queries: distance to known queries, residual of the baseline's
+principal components, smallness of the margin, and the mean of the three. Of steps: growth of
+distance and of residual since the first query of the neighbourhood, and smallness of the margin.
+Of all queries: near repeats, flips of the class, steps in a straight line.
 
-A score becomes a surprise, -log of its rank among benign scores of the same kind and predicted
+A score becomes a surprise: -log of its rank among benign scores of the same kind and predicted
 class, with an exponential tail beyond their 95 % quantile.
 
 Sources: Juuti et al. 2019 (PRADA) for distances per class; Vovk et al. 2005 for ranks as p-values
@@ -24,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlsecops.drift.baseline import Baseline
-from mlsecops.drift.matmul import product
-from mlsecops.extraction.client_history import MARK, Steps, squares
+from mlsecops.drift.matmul import product, squared_distances
+from mlsecops.extraction.client_history import DIMENSIONS, Steps
 
-__all__ = ["CHANNEL_NAMES", "Look", "Sight", "Usual"]
+__all__ = ["CHANNEL_NAMES", "BenignReference", "QueryScorer", "QueryScores"]
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -45,64 +45,59 @@ CHANNEL_NAMES: Final = (
     "steps in a line",
 )
 
-_ALONE: Final = slice(0, 4)
-_WALKING: Final = slice(4, 7)
-_CAP: Final = 7.0
-_MARK_OF_FLAG: Final = 3.0
-_A_REPEAT: Final = 0.1
-_NEAR: Final = 0.4
-_TAIL: Final = 0.95
-_NEIGHBOUR: Final = 5
-_POINTS: Final = 1024
-_BLOCK: Final = 512
-_FEWEST_OF_CLASS: Final = 20
-_LIMIT: Final = 1e3
-_FEWEST_MEAN: Final = 10
-_HIGH_MEAN: Final = 0.95
-_SLACK: Final = (1.1, 0.1)
-_LEAST_ALLOWANCE: Final = np.array([1.5, 1.5, 1.5, 1.3, 1.5, 1.5, 1.5, 0.1, 0.1, 0.1])
+_SINGLE: Final = slice(0, 4)
+_STEPS: Final = slice(4, 7)
+_CAP: Final = 7.0  # nats; chosen: a single query is at most as surprising as 1 in 1,100
+_FLAG: Final = 3.0  # nats for a flip or a straight step; chosen: as surprising as 1 in 20
+_REPEAT: Final = 0.1  # nats for each near repeat; chosen: rescans of one object stay benign
+_NEAR: Final = 0.4  # of the usual spacing; as in `client_history`
+_TAIL: Final = 0.95  # quantile where the exponential tail begins; chosen: leaves 5 % to fit it
+_NEIGHBOUR: Final = 5  # rank of the neighbour; chosen: distances to it vary less than to the first
+_POINTS: Final = 1024  # known queries; chosen: bounds the time of each query
+_BLOCK: Final = 512  # queries; chosen: a block of distances has 4 MiB
+_FEWEST_OF_CLASS: Final = 20  # scores; chosen: a 95 % quantile of fewer is the largest score
+_LIMIT: Final = 1e3  # standard deviations; chosen: clips infinities and absurd values
+_FEWEST_MEAN: Final = 10  # queries; chosen: a mean of fewer varies too much for an allowance
+_HIGH_MEAN: Final = 0.95  # quantile of benign clients' means that an allowance covers; chosen
+_SLACK: Final = (1.1, 0.1)  # factor and nats above that quantile; chosen for unseen benign clients
+_LEAST_ALLOWANCE: Final = np.array([1.5, 1.5, 1.5, 1.3, 1.5, 1.5, 1.5, 0.1, 0.1, 0.1])  # nats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Look:
-    """Queries as the detector sees them, without knowing who sent them.
+class QueryScores:
+    """Scores of queries, whoever sent them.
 
     Attributes:
-        marks: Salted places `(n, ≤ 32)`.
+        projections: Salted projections `(n, ≤ 32)`.
         scores: Distance, residual, smallness of the margin `(n, 3)`.
         classes: Predicted classes `(n,)`.
         regions: Nearest known query `(n,)`.
     """
 
-    marks: Floats
+    projections: Floats
     scores: Floats
     classes: Counts
     regions: Counts
 
-    def of(self, chosen: Sequence[int]) -> Look:
-        """Some of the queries."""
-        return Look(
-            marks=self.marks[chosen],
-            scores=self.scores[chosen],
-            classes=self.classes[chosen],
-            regions=self.regions[chosen],
-        )
+    def of(self, chosen: Sequence[int]) -> QueryScores:
+        """Scores of some of the queries."""
+        return QueryScores(**{name: getattr(self, name)[chosen] for name in self.__slots__})
 
     @classmethod
-    def join(cls, parts: Sequence[Look]) -> Look:
-        """Queries of several looks, in order."""
+    def join(cls, parts: Sequence[QueryScores]) -> QueryScores:
+        """Scores of several batches, in order."""
         names = cls.__slots__
         return cls(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in names})
 
 
-class Sight:
-    """Looks at queries: where they lie among known ones.
+class QueryScorer:
+    """Scores queries by their distance from known ones and by the model's answers.
 
     Args:
         baseline: Its principal components span the space in which distances are measured.
-        rows: `(n, d)` benign queries; a choice of them becomes the known ones.
-        salt: Seeds the rotation of the marks.
-        rng: Makes the choice.
+        rows: `(n, d)` benign queries; a sample of them becomes the known ones.
+        salt: Seeds the rotation of the projections.
+        rng: Draws the sample.
     """
 
     def __init__(
@@ -114,24 +109,20 @@ class Sight:
             points = points[rng.choice(len(points), size=_POINTS, replace=False)]
         self._points = points.astype(np.float32)
         self.spacing = _spacing(points)
+        self.regions = len(points)  # one around each known query
         width = points.shape[1]
         turned = np.random.default_rng(int.from_bytes(salt, "big")).normal(size=(width, width))
-        marks = min(width, MARK)
-        self._rotation = np.linalg.qr(turned)[0][:, :marks] * np.sqrt(width / marks)
+        kept = min(width, DIMENSIONS)
+        self._rotation = np.linalg.qr(turned)[0][:, :kept] * np.sqrt(width / kept)
 
-    @property
-    def regions(self) -> int:
-        """Number of known queries, around each of which lies a region."""
-        return len(self._points)
-
-    def look(self, rows: Floats, probabilities: Floats) -> Look:
-        """Look at queries and the model's answers to them."""
+    def score(self, rows: Floats, probabilities: Floats) -> QueryScores:
+        """Score queries `(n, d)` and the model's answers to them `(n, k)`."""
         points = self._project(rows)
         distance, regions = self._distances(points.astype(np.float32))
         top = np.partition(probabilities, -2, axis=1)[:, -2:]
         residual = self._known.reconstruction(rows)
-        return Look(
-            marks=product(points, self._rotation),
+        return QueryScores(
+            projections=product(points, self._rotation),
             scores=np.column_stack([distance, residual, top[:, 0] - top[:, 1]]),
             classes=probabilities.argmax(axis=1),
             regions=regions,
@@ -143,26 +134,26 @@ class Sight:
         return np.asarray(product(standard, known.components.T), dtype=np.float64)
 
     def _distances(self, points: NDArray[np.float32]) -> tuple[Floats, Counts]:
-        """Distance to the fifth known query, near-duplicates not counted, and the nearest one.
+        """Distance to the fifth known query without near duplicates, and the nearest one.
 
-        Benign clients may share inputs, with each other and with the known ones: distances of
-        zero would make everything new look strange.
+        Benign clients may share inputs with each other and with the known ones: distances of zero
+        would make every new query look strange.
         """
         distances = np.empty(len(points))
         nearest = np.empty(len(points), dtype=np.int64)
         for start in range(0, len(points), _BLOCK):
             part = slice(start, start + _BLOCK)
-            gaps = squares(points[part], self._points)
+            gaps = squared_distances(points[part], self._points)
             nearest[part] = gaps.argmin(axis=1)
             gaps[gaps <= (_NEAR * self.spacing) ** 2] = np.inf
             kth = min(_NEIGHBOUR, gaps.shape[1]) - 1
             distances[part] = np.sqrt(np.partition(gaps, kth, axis=1)[:, kth])
-        # Fewer than five others: as far as anything can be.
+        # With fewer than five others the distance is the largest possible one.
         return np.where(np.isfinite(distances), distances, _LIMIT * self.spacing), nearest
 
 
-class Usual:
-    """Benign scores to rank new ones among, and how much surprise benign clients may have.
+class BenignReference:
+    """Ranks of benign scores, and the evidence that benign clients may collect.
 
     Args:
         clients: Steps of each reference client.
@@ -171,56 +162,56 @@ class Usual:
     def __init__(self, clients: Sequence[Steps]) -> None:
         scores = np.concatenate([each.scores for each in clients])
         classes = np.concatenate([each.classes for each in clients])
-        walked = np.concatenate([each.walked for each in clients])
-        self._ranks = _Ranks(scores, classes, walked)
+        stepped = np.concatenate([each.stepped for each in clients])
+        self._ranks = _Ranks(scores, classes, stepped)
         self._allowance = np.zeros(len(CHANNEL_NAMES))
         means = np.array([self._means(each) for each in clients])
-        several, more = _SLACK
+        factor, slack = _SLACK
         for channel, column in enumerate(means.T):
             known = column[~np.isnan(column)]
             high = float(np.quantile(known, _HIGH_MEAN)) if len(known) else 0.0
-            self._allowance[channel] = max(several * high + more, _LEAST_ALLOWANCE[channel])
+            self._allowance[channel] = max(factor * high + slack, _LEAST_ALLOWANCE[channel])
 
     def evidence(self, steps: Steps) -> Floats:
-        """Surprise of each query beyond what benign clients have `(m, 10)`."""
-        surprise = self._ranks.surprise(steps.scores, steps.classes, steps.walked)
+        """Surprise of each query beyond the benign allowance `(m, 10)`, in nats."""
+        surprise = self._ranks.surprise(steps.scores, steps.classes, steps.stepped)
         table = np.empty((len(surprise), len(CHANNEL_NAMES)))
         table[:, :3], table[:, 3] = surprise, surprise.mean(axis=1)
-        table[:, _WALKING] = surprise
-        table[:, 7] = _A_REPEAT * steps.repeats
-        table[:, 8] = _MARK_OF_FLAG * steps.flipped
-        table[:, 9] = _MARK_OF_FLAG * steps.straight
+        table[:, _STEPS] = surprise
+        table[:, 7] = _REPEAT * steps.repeats
+        table[:, 8] = _FLAG * steps.flipped
+        table[:, 9] = _FLAG * steps.straight
         table -= self._allowance
-        table[steps.walked, _ALONE] = 0.0
-        table[~steps.walked, _WALKING] = 0.0
+        table[steps.stepped, _SINGLE] = 0.0
+        table[~steps.stepped, _STEPS] = 0.0
         return table
 
     def _means(self, steps: Steps) -> Floats:
         """Mean of a client in each channel `(10,)`; NaN where it has too few queries."""
         table = self.evidence(steps)
-        lone, walking = int((~steps.walked).sum()), int(steps.walked.sum())
-        counts = np.array([lone] * 4 + [walking] * 3 + [len(table)] * 3)
+        single, stepped = int((~steps.stepped).sum()), int(steps.stepped.sum())
+        counts = np.array([single] * 4 + [stepped] * 3 + [len(table)] * 3)
         return np.where(counts >= _FEWEST_MEAN, table.sum(axis=0) / np.maximum(counts, 1), np.nan)
 
 
 class _Ranks:
     """Benign scores by kind and predicted class, in one sorted array for each column.
 
-    A group's scores are squashed into (0, 1) and moved by the group's number, so that one binary
-    search ranks scores of all groups.
+    Scores are mapped into (0, 1) and shifted by the number of their group, so that one binary
+    search ranks the scores of all groups.
 
     Args:
         scores: `(n, 3)` benign scores.
         classes: `(n,)` predicted classes.
-        walked: `(n,)` their kind.
+        stepped: `(n,)` their kind: steps or single queries.
     """
 
-    def __init__(self, scores: Floats, classes: Counts, walked: NDArray[np.bool_]) -> None:
+    def __init__(self, scores: Floats, classes: Counts, stepped: NDArray[np.bool_]) -> None:
         groups: list[Floats] = []
         self._group = np.empty((2, int(classes.max(initial=0)) + 2), dtype=np.int64)
         for kind in (0, 1):
-            members = walked == bool(kind)
-            # Of all if there are none of a kind, so that there is something to rank among.
+            members = stepped == bool(kind)
+            # Without scores of a kind all scores stand in, so that there is something to rank in.
             self._group[kind] = len(groups)
             groups.append(scores[members] if members.any() else scores)
             for name in np.unique(classes[members]):
@@ -236,10 +227,10 @@ class _Ranks:
         self._starts = np.array([tail[0] for tail in tails])
         self._slopes = np.array([np.maximum((tail - tail[0]).mean(axis=0), 1e-9) for tail in tails])
 
-    def surprise(self, scores: Floats, classes: Counts, walked: NDArray[np.bool_]) -> Floats:
+    def surprise(self, scores: Floats, classes: Counts, stepped: NDArray[np.bool_]) -> Floats:
         """-log p-values by rank, with an exponential tail, at most 7 `(m, 3)`."""
         known = np.minimum(classes, self._group.shape[1] - 1)
-        group = self._group[walked.astype(np.int64), known]
+        group = self._group[stepped.astype(np.int64), known]
         keys = group[:, None] + _squashed(scores)
         places = np.column_stack(
             [column.searchsorted(key) for column, key in zip(self._keys, keys.T, strict=True)]
@@ -263,5 +254,5 @@ def _spacing(points: Floats) -> float:
     kth = min(_NEIGHBOUR, len(distinct) - 1)
     if kth < 1:
         return 1.0
-    gaps = np.partition(squares(distinct, distinct), kth, axis=1)[:, kth]
+    gaps = np.partition(squared_distances(distinct, distinct), kth, axis=1)[:, kth]
     return max(float(np.sqrt(np.median(gaps))), 1e-9)
