@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mlsecops._files import linked
+from mlsecops._repr import concise_repr
 from mlsecops.adapters import Adapter, adapt
 from mlsecops.errors import DigestMismatch, FormatRefused, UsageError
 from mlsecops.loading.artifact import ArtifactLayout, layout, require_beside, shards
@@ -65,6 +66,7 @@ class _Wanted:
     """Whether a path is wanted, not a model."""
 
 
+@concise_repr("_tier", "_policy", "_allow_globals")
 class SecureLoader:
     """Loads models that a policy vouches for, and no others.
 

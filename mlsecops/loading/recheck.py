@@ -12,8 +12,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Protocol, Self
 
+from mlsecops._repr import concise_repr
 from mlsecops.errors import Isolated, PolicyError, VerificationError
-from mlsecops.loading.telemetry import tell_recheck
+from mlsecops.loading.telemetry import record_recheck
 from mlsecops.provenance import Digest, Isolation
 from mlsecops.signing import TrustPolicy, Verified, Verifier
 
@@ -64,6 +65,7 @@ def require_not_isolated(digest: Digest, isolation: Isolation | None, *, where: 
         )
 
 
+@concise_repr("_loaded.digest", "_interval", "_refused")
 class Watch:
     """Checks a loaded model at an interval, on a thread of its own; a context that ends it.
 
@@ -123,7 +125,7 @@ class Watch:
         before, self._refused = self._refused, self._found()
         reason = None if self._refused is None else type(self._refused).__name__
         outcome = "usable" if reason is None else "withdrawn"
-        tell_recheck(outcome, digest=str(self._loaded.verified.digest), reason=reason)
+        record_recheck(outcome, digest=str(self._loaded.verified.digest), reason=reason)
         if self._refused is not None and before is None and self._notify is not None:
             self._call(self._notify, self._refused)
         return self._refused is None

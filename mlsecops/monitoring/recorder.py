@@ -1,6 +1,6 @@
-"""What happens around a call, on the caller's thread: taps, guards, a span, one append.
+"""Recorder of calls on the caller's thread: facts, guards, a span, one append to the queue.
 
-admit → the model → ended or failed; a failure of the library's own is swallowed and counted
+admit → model → ended or failed; a failure in the recorder is counted and never reaches the caller
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mlsecops.monitoring.telemetry.spans import Spanned, start_span
 
 __all__ = ["Pending", "Recorder", "Taps"]
 
-_NANO: Final = 1e-9
+_NANO: Final = 1e-9  # seconds in a nanosecond
 
 Facts: TypeAlias = tuple[Any, Any, Any]
 Pending: TypeAlias = tuple[Facts, Spanned | None, int]
@@ -28,12 +28,12 @@ Pending: TypeAlias = tuple[Facts, Spanned | None, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taps:
-    """Callables that take facts out of a call's arguments.
+    """Functions of a call's arguments.
 
     Attributes:
-        client: Who calls, or None if nobody can say.
-        request_id: Under which id a label may arrive, or None.
-        inputs: What the model is about to see.
+        client: Returns the client; None where clients are not known.
+        request_id: Returns the id under which a label may arrive; None where there is none.
+        inputs: Returns the input of the model.
     """
 
     client: Callable[..., Any] | None
@@ -42,15 +42,15 @@ class Taps:
 
 
 class Recorder:
-    """Records the calls of one monitored function.
+    """Recorder of the calls of one monitored function.
 
     Args:
-        monitor: Where calls are left.
-        taps: Take facts out of arguments.
-        guards: May refuse a call, in this order.
+        monitor: Monitor that receives the calls.
+        taps: Functions of a call's arguments.
+        guards: Checks before a call, in this order.
         clock: Unix time in seconds.
         spans: Share of the calls that become spans, 0 to 1.
-        content: Whether inputs and answers are looked at.
+        content: Whether inputs and answers are read.
     """
 
     __slots__ = ("_clock", "_content", "_guards", "_monitor", "_spans", "_taps")
@@ -76,7 +76,7 @@ class Recorder:
 
     @property
     def monitor(self) -> Monitor:
-        """Where calls are left."""
+        """Monitor that receives the calls."""
         return self._monitor
 
     def admit(
@@ -103,7 +103,7 @@ class Recorder:
         return self.admit(args, kwargs, current=False)
 
     def begin(self, client: Any, request_id: Any, inputs: Any, *, current: bool = True) -> Pending:
-        """Let guards refuse a call whose facts are known, or begin it.
+        """Begin a call whose facts are known, unless a guard refuses it.
 
         Raises:
             CallRefused: A guard refused.
@@ -135,7 +135,7 @@ class Recorder:
         self._record(("error", kind), seconds, facts, None)
 
     def _ask(self, client: Any, inputs: Any) -> None:
-        """Let each guard refuse; one that fails refuses too."""
+        """Ask each guard; a guard that fails refuses the call too."""
         for guard in self._guards:
             try:
                 guard.check(client, inputs)
@@ -152,10 +152,10 @@ class Recorder:
         self._record(("refused", type(guard).__name__), 0.0, (client, None, None), None)
 
     def _tap(self, tap: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What a tap gives, or None if it fails."""
+        """Result of a tap, or None if it fails."""
         try:
             return tap(*args, **kwargs)
-        except Exception:  # noqa: BLE001 - a tap is the user's, and must not refuse a call
+        except Exception:  # noqa: BLE001 - a tap is user code, and must not refuse a call
             self._monitor.failed()
             return None
 
@@ -187,7 +187,7 @@ class Recorder:
             if hasattr(value, "__array__") or isinstance(value, (list, dict)):
                 copy = getattr(value, "copy", None)
                 return value if copy is None else copy()
-        except Exception:  # noqa: BLE001 - an object of the user's may refuse to be copied
+        except Exception:  # noqa: BLE001 - a user object may refuse to be copied
             self._monitor.failed()
             return None
         return value

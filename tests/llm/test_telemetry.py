@@ -113,7 +113,7 @@ def test_telemetry_that_fails_changes_no_call(monkeypatch: pytest.MonkeyPatch) -
     def broken(*_: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(telemetry, "_counters", broken)
+    monkeypatch.setattr(telemetry._telemetry, "_instrument", broken)
     monkeypatch.setattr(trace, "get_current_span", broken)
     prompt_guard().check(None, ORDER)
     with pytest.raises(InputRefused, match="injection"):

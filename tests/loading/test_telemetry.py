@@ -46,12 +46,12 @@ class Seen:
 
 @pytest.fixture
 def seen(monkeypatch: Any) -> Any:
-    found, instruments = Seen(), telemetry._instruments
+    found = Seen()
     monkeypatch.setattr(trace, "get_tracer", found.tracers.get_tracer)
     monkeypatch.setattr(metrics, "get_meter", found.meters.get_meter)
-    telemetry._instruments.cache_clear()
+    telemetry._telemetry.forget()
     yield found
-    instruments.cache_clear()
+    telemetry._telemetry.forget()
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +179,7 @@ class Faulty:
 
 @pytest.mark.usefixtures("seen")
 def test_a_fault_of_metrics_is_not_the_loads(file: Any, trusting: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(telemetry, "_instruments", lambda: Faulty().x)
+    monkeypatch.setattr(telemetry._telemetry, "_instrument", lambda _: Faulty().x)
     assert trusting().load(file).format == "npz"
     monkeypatch.undo()
 

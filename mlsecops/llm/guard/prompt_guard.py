@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeAlias
 
+from mlsecops._repr import concise_repr
 from mlsecops.errors import InputRefused, UsageError
 from mlsecops.findings import Severity, Sink
 from mlsecops.llm.guard import telemetry
@@ -28,6 +29,7 @@ _DEEPEST: Final = 8  # levels; chosen: a conversation of messages with parts has
 _LABELS: Final = frozenset({"role", "type", "name", "id"})  # members that are no text of a message
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """Thresholds that map a detection to an action.
@@ -62,6 +64,7 @@ class Policy:
         return "flag" if detection.score >= self.flag else "pass"
 
 
+@concise_repr("_name", "_policy")
 class PromptGuard:
     """A guard for `monitored(guards=…)`; made by `prompt_guard`."""
 

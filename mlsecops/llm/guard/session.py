@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias
 
+from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.llm.guard import telemetry
 from mlsecops.llm.guard.alerts import Alarm
@@ -36,6 +37,7 @@ _NUMBERS: Final = itertools.count()
 _current: ContextVar[Session | None] = ContextVar("mlsecops_llm_session", default=None)
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCall:
     """A tool call that needs confirmation.
@@ -79,6 +81,7 @@ class UntrustedText(str):
         return labelled
 
 
+@concise_repr("name", "_state", "_entered", "canaries")
 class Session:
     """A conversation with a model, and the untrusted text in it.
 

@@ -1,17 +1,18 @@
-"""What guarding a language model tells OpenTelemetry: ONE table of names.
+"""OpenTelemetry signals of guarding a language model: three counters and three events.
 
-Names, counts, outcomes and digests of texts; never a text. A digest lets two records be joined; of
-a text that can be guessed it confirms the guess. Whoever installs an SDK sees it; without one every
-call here does nothing.
+outcome of a check, tool call or tainted text → counter, and an event on the current span
+
+Recorded are names, numbers, outcomes and digests of texts, never a text. A digest joins two
+records; of a text that can be guessed it confirms the guess.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Mapping
-from functools import cache
 from typing import Any, Final
+
+from mlsecops._telemetry import Instrument, Telemetry
 
 __all__ = [
     "CHECKS",
@@ -23,7 +24,7 @@ __all__ = [
     "TOOL_DENIED",
     "VERSION",
     "digest_of",
-    "tell",
+    "record",
 ]
 
 SCOPE: Final = "mlsecops.llm"
@@ -39,43 +40,49 @@ CHECKS: Final = "mlsecops.llm.prompt.checks"
 TOOL_CALLS: Final = "mlsecops.llm.tool.calls"
 TAINTS: Final = "mlsecops.llm.session.taints"
 
-_COUNTERS: Final = {
-    CHECKS: ("{prompt}", "Prompts that a guard looked at, by outcome (pass, flag, refuse, error)."),
-    TOOL_CALLS: ("{call}", "Calls of guarded tools, by outcome (allowed, confirmed, denied)."),
-    TAINTS: ("{text}", "Untrusted texts that entered a session, by source."),
-}
+_telemetry: Final = Telemetry(
+    SCOPE,
+    VERSION,
+    {
+        CHECKS: Instrument(
+            "counter",
+            "{prompt}",
+            "Prompts that a guard looked at, by outcome (pass, flag, refuse, error).",
+        ),
+        TOOL_CALLS: Instrument(
+            "counter",
+            "{call}",
+            "Calls of guarded tools, by outcome (allowed, confirmed, denied).",
+        ),
+        TAINTS: Instrument(
+            "counter", "{text}", "Untrusted texts that entered a session, by source."
+        ),
+    },
+)
 
 
 def digest_of(text: str) -> str:
-    """`"sha256:<hex>"` of a text, half surrogate pairs included."""
+    """`"sha256:<hex>"` of a text, half surrogate pairs included.
+
+    Example:
+        >>> digest_of("hello")[:15]
+        'sha256:2cf24dba'
+    """
     return f"sha256:{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
-def tell(
+def record(
     counter: str, labels: Mapping[str, str], *, event: str | None = None, **facts: Any
 ) -> None:
-    """Count something, and add an event to the span that is current.
+    """Add one to a counter, and add an event to the current span.
 
     Args:
-        counter: Which counter of the table.
+        counter: Name of a counter of the table.
         labels: Its attributes: few values each.
         event: Name of the event, or None for none.
-        facts: Attributes of the event; an underscore in a name stands for a dot.
+        facts: Attributes of the event; an underscore in a name becomes a dot.
     """
-    with contextlib.suppress(Exception):  # telemetry's own fault must not become the call's
-        _counters()[counter].add(1, dict(labels))
+    _telemetry.measure(counter, 1, labels)
     if event is not None:
-        with contextlib.suppress(Exception):  # as above
-            from opentelemetry import trace  # noqa: PLC0415 - the fuzzing side needs none
-
-            named = {f"mlsecops.llm.{key.replace('_', '.')}": value for key, value in facts.items()}
-            trace.get_current_span().add_event(event, {**labels, **named})
-
-
-@cache
-def _counters() -> dict[str, Any]:
-    """Made once: instruments of one name that are made twice lose data."""
-    from opentelemetry import metrics  # noqa: PLC0415 - as above
-
-    meter = metrics.get_meter(SCOPE, VERSION)
-    return {name: meter.create_counter(name, *told) for name, told in _COUNTERS.items()}
+        named = {f"mlsecops.llm.{key.replace('_', '.')}": value for key, value in facts.items()}
+        _telemetry.event(event, {**labels, **named})

@@ -1,9 +1,9 @@
-"""How aggregates leave the process: OpenTelemetry instruments, created once, for all monitors.
+"""OpenTelemetry exporter of all monitors' aggregates.
 
-worker → Series of a monitor's name → observable counters and gauges → whatever reads metrics
+worker → Series of a monitor's name → observable counters and gauges → metric readers
 
-Monitors of the same name share one Series: their counters add up, and a closed or collected
-monitor's counts stay, so that no counter ever goes backwards; of their gauges the newest is shown.
+Monitors of the same name share one Series: their counters add up, and the counts of a closed or
+collected monitor stay, so that no counter decreases. Of their gauges the newest is exported.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
 
-from mlsecops.monitoring.telemetry.metrics import METRICS, SCOPE, VERSION
+from mlsecops.monitoring.telemetry.metrics import METRICS, TELEMETRY
 from mlsecops.readings import Metric
 
 __all__ = ["Series", "collected", "series_of"]
 
-_MOST_SERIES: Final = 256
+_MOST_SERIES: Final = 256  # points of a metric; chosen: further attribute values become "other"
 _OTHER: Final = "other"
 
 Attributes = tuple[str, ...]
@@ -41,11 +40,11 @@ class Series:
         self.refreshers: list[Callable[[], object]] = []
 
     def add(self, metric: Metric, amount: float, *attributes: str) -> None:
-        """Let a counter grow.
+        """Increase a counter.
 
         Args:
-            metric: Which.
-            amount: By how much, ≥ 0; 0 says that it exists.
+            metric: The counter.
+            amount: Increase, ≥ 0; 0 creates the point.
             attributes: Values of its attributes after `monitor`.
         """
         with self._lock:
@@ -80,12 +79,12 @@ class Series:
         return Counter({attribute: int(value) for (attribute,), value in self.points(metric)})
 
     def refresh(self) -> None:
-        """Let its monitors aggregate what waits."""
+        """Aggregate what waits in the queues of its monitors."""
         for each in list(self.refreshers):
             each()
 
     def clear(self) -> None:
-        """Count from zero with a lock of its own, as a forked child must; gauges stay."""
+        """Reset counters and lock, as a forked child must; gauges stay."""
         self._lock = threading.Lock()
         for each in METRICS:
             if each.kind == "counter":
@@ -104,7 +103,7 @@ class Series:
 
 
 def _start(metric: Metric) -> dict[Attributes, float]:
-    """A counter's points at first: Prometheus sees no increase to a point that was not there."""
+    """First points of a counter: Prometheus sees no increase to a point that did not exist."""
     return {(): 0.0} if metric.kind == "counter" and len(metric.attributes) == 1 else {}
 
 
@@ -113,17 +112,18 @@ _lock = threading.Lock()
 
 
 def series_of(monitor: str) -> Series:
-    """The Series of a monitor's name; the first one creates the process' instruments."""
+    """The Series of a monitor's name; the first one creates the process's instruments."""
     with _lock:
         if not _series:
-            _create()
+            for each in METRICS:
+                TELEMETRY.observe(each.name, _callback(each))
         return _series.setdefault(monitor, Series(monitor))
 
 
 def collected() -> Iterator[tuple[Metric, list[tuple[Attributes, float]]]]:
-    """Every metric that has points, as they are now: values of all its attributes, and the value.
+    """Every metric that has points, with the values of all its attributes, and the value.
 
-    What waits is aggregated first.
+    What waits in the queues is aggregated first.
     """
     known = list(_series.items())
     for _, series in known:
@@ -138,20 +138,8 @@ def collected() -> Iterator[tuple[Metric, list[tuple[Attributes, float]]]]:
             yield metric, points
 
 
-def _create() -> None:
-    """Create every instrument of the table."""
-    meter = metrics.get_meter(SCOPE, VERSION)
-    for each in METRICS:
-        create = (
-            meter.create_observable_counter
-            if each.kind == "counter"
-            else meter.create_observable_gauge
-        )
-        create(each.name, [_callback(each)], unit=each.unit, description=each.description)
-
-
 def _callback(metric: Metric) -> Callable[[CallbackOptions], Iterable[Observation]]:
-    """What reads a metric of all monitors."""
+    """Callback that reads a metric of all monitors."""
 
     def observe(_: CallbackOptions) -> Iterable[Observation]:
         for series in list(_series.values()):

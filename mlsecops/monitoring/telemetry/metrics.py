@@ -1,15 +1,15 @@
-"""What the library exports: ONE table of names, read by monitors, rules and dashboards.
+"""Table of exported metrics and attributes, read by monitors, rules and dashboards.
 
-Instruments, default rules, Grafana panels and Prometheus rules all take their names from here, so
-that a renamed metric is renamed everywhere. OpenTelemetry has no observable histogram: a
-distribution is exported as three counters, `.bucket` (cumulative, attribute `le`), `.count`
-and `.sum`, which Prometheus' `histogram_quantile` reads like a histogram of its own.
+Instruments, default rules, Grafana panels and Prometheus rules take their names from this table.
+OpenTelemetry has no observable histogram: a distribution is exported as three counters, `.bucket`
+(cumulative, attribute `le`), `.count` and `.sum`, which Prometheus' `histogram_quantile` reads.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from mlsecops._telemetry import Instrument, Telemetry
 from mlsecops.readings import ANOMALY_RATIO, COVERAGE, EXTRACTION, Metric
 
 __all__ = [
@@ -59,6 +59,7 @@ __all__ = [
     "SEVERITY",
     "SPAN",
     "SPAN_OUTCOME",
+    "TELEMETRY",
     "THRESHOLD",
     "VERSION",
     "WINDOW",
@@ -136,7 +137,7 @@ DROPPED: Final = Metric(
     name="mlsecops.monitor.dropped",
     kind="counter",
     unit="{call}",
-    description="Calls that were not observed because the ring was full or the monitor closed.",
+    description="Calls that were not observed because the queue was full or the monitor closed.",
 )
 FAILURES: Final = Metric(
     name="mlsecops.monitor.failures",
@@ -307,11 +308,28 @@ METRICS: Final[tuple[Metric, ...]] = (
 
 _BY_NAME: Final = {each.name: each for each in METRICS}
 
+TELEMETRY: Final = Telemetry(
+    SCOPE,
+    VERSION,
+    {
+        each.name: Instrument(
+            "observable counter" if each.kind == "counter" else "observable gauge",
+            each.unit,
+            each.description,
+        )
+        for each in METRICS
+    },
+)
+
 
 def metric(name: str) -> Metric:
     """The metric of that name.
 
     Raises:
         KeyError: The table has no such metric.
+
+    Example:
+        >>> metric("mlsecops.drift").kind
+        'gauge'
     """
     return _BY_NAME[name]

@@ -1,7 +1,8 @@
-"""How a sampled call becomes a span: named and attributed by the table of `telemetry`.
+"""Spans of sampled calls.
 
-A span says that a call happened and how it ended, never what it was given or answered: an
-exception's message may quote its input, so only its type is recorded.
+start of a call → Spanned → outcome and type of the exception → span that ends
+
+A span holds no input, answer or message of an exception, which may quote the input.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from contextvars import Token
 from typing import Any
 
 from opentelemetry import context, trace
-from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
+from opentelemetry.trace import Span, SpanKind, StatusCode
 
 from mlsecops.monitoring.telemetry import metrics as telemetry
 
@@ -18,11 +19,11 @@ __all__ = ["Spanned", "start_span"]
 
 
 class Spanned:
-    """A span that was started, and the context it replaced.
+    """A started span and the context it replaced.
 
     Args:
         span: The span.
-        token: What restores the context, or None if the span is nobody's parent.
+        token: Restores the context, or None if the span is no parent.
     """
 
     __slots__ = ("_span", "_token")
@@ -32,7 +33,7 @@ class Spanned:
         self._token = token
 
     def end(self, outcome: str, error: str) -> None:
-        """Say how the call ended.
+        """End the span.
 
         Args:
             outcome: `"ok"` or `"error"`.
@@ -47,18 +48,18 @@ class Spanned:
         self._span.end()
 
 
-def start_span(tracer: Tracer, monitor: str, digest: str | None, *, current: bool) -> Spanned:
-    """Start a span for a call.
+def start_span(monitor: str, digest: str | None, *, current: bool) -> Spanned:
+    """Start a span for a call; without an SDK it records nothing.
 
     Args:
-        tracer: Of OpenTelemetry; without an SDK the span records nothing.
         monitor: The monitor's name.
         digest: `"sha256:<hex>"` of the model, or None.
-        current: Whether it becomes the parent of what the call does.
+        current: Whether it becomes the parent of spans inside the call.
     """
     attributes = {telemetry.MONITOR: monitor}
     if digest is not None:
         attributes[telemetry.DIGEST] = digest
+    tracer = telemetry.TELEMETRY.tracer()
     span = tracer.start_span(telemetry.SPAN, kind=SpanKind.INTERNAL, attributes=attributes)
     token = context.attach(trace.set_span_in_context(span)) if current else None
     return Spanned(span, token)

@@ -1,0 +1,173 @@
+"""OpenTelemetry tracers, meters and instruments, created once; failures swallowed and counted.
+
+a room's table of instruments → Telemetry → spans, events, measurements → the SDK that is installed
+
+Without an SDK every call here does nothing. OpenTelemetry is imported at the first use, so that
+importing a room does not need it.
+
+Source: OpenTelemetry specification, Metrics SDK, "Duplicate instrument registration": instruments
+of one name that are created twice lose data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, TypeAlias
+
+__all__ = ["Instrument", "Telemetry"]
+
+Kind: TypeAlias = Literal["counter", "histogram", "observable counter", "observable gauge"]
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """One row of a room's table.
+
+    Attributes:
+        kind: Kind of instrument.
+        unit: UCUM unit (`"s"`, `"By"`, or an annotation such as `"{call}"`).
+        description: One sentence.
+    """
+
+    kind: Kind
+    unit: str
+    description: str
+
+
+class Telemetry:
+    """Spans, events and measurements of one instrumentation scope.
+
+    Args:
+        scope: Name of the instrumentation scope.
+        version: Version of its names.
+        instruments: Name → instrument, the room's whole table.
+
+    Attributes:
+        swallowed: Context that swallows an exception and counts it: a failure of telemetry must
+            not become the caller's.
+
+    Example:
+        >>> calls = Telemetry("example", "1", {"calls": Instrument("counter", "{call}", "Calls.")})
+        >>> calls.measure("calls", 1, {"outcome": "ok"})
+        >>> calls.failures
+        0
+    """
+
+    def __init__(
+        self, scope: str, version: str, instruments: Mapping[str, Instrument] | None = None
+    ) -> None:
+        self._scope = scope, version
+        self._table = instruments or {}
+        self._lock = threading.Lock()
+        self._tracer: Any = None
+        self._instruments: dict[str, Any] = {}
+        self.swallowed = _Swallowed()
+
+    @property
+    def failures(self) -> int:
+        """Failures of telemetry so far."""
+        return self.swallowed.count
+
+    def tracer(self) -> Any:
+        """The scope's tracer."""
+        if self._tracer is None:
+            from opentelemetry import trace  # noqa: PLC0415 - imported at the first use
+
+            self._tracer = trace.get_tracer(*self._scope)
+        return self._tracer
+
+    def measure(self, name: str, value: float, attributes: Mapping[str, str]) -> None:
+        """Add to a counter, or record in a histogram.
+
+        Args:
+            name: Name in the table.
+            value: Amount in the instrument's unit.
+            attributes: Attributes of the measurement: few values each.
+        """
+        with self.swallowed:
+            instrument = self._instrument(name)
+            record = instrument.add if self._table[name].kind == "counter" else instrument.record
+            record(value, dict(attributes))
+
+    def observe(self, name: str, callback: Callable[[Any], Any]) -> None:
+        """Create an observable instrument.
+
+        Args:
+            name: Name in the table.
+            callback: Gives its observations whenever metrics are read.
+        """
+        with self.swallowed:
+            self._instrument(name, callbacks=[callback])
+
+    def event(self, name: str, attributes: Mapping[str, Any], *, span: Any = None) -> None:
+        """Add an event to a span, by default to the current one."""
+        with self.swallowed:
+            from opentelemetry import trace  # noqa: PLC0415 - imported at the first use
+
+            (span or trace.get_current_span()).add_event(name, dict(attributes))
+
+    @contextlib.contextmanager
+    def span(self, name: str) -> Iterator[Any]:
+        """A current span that records no exception, whose message could quote contents.
+
+        Yields:
+            The span, or None where it could not be started.
+        """
+        manager: Any = None
+        span = None
+        with self.swallowed:
+            manager = self.tracer().start_as_current_span(
+                name, record_exception=False, set_status_on_exception=False
+            )
+            span = manager.__enter__()
+        try:
+            yield span
+        finally:
+            if span is not None:
+                with self.swallowed:
+                    manager.__exit__(None, None, None)
+
+    def forget(self) -> None:
+        """Create tracer and instruments anew at the next use, from the provider of that moment."""
+        self._tracer, self._instruments = None, {}
+
+    def _instrument(self, name: str, **options: Any) -> Any:
+        if name in self._instruments:
+            return self._instruments[name]
+        with self._lock:
+            if name not in self._instruments:
+                from opentelemetry import metrics  # noqa: PLC0415 - imported at the first use
+
+                row = self._table[name]
+                meter = metrics.get_meter(*self._scope)
+                create = getattr(meter, f"create_{row.kind.replace(' ', '_')}")
+                self._instruments[name] = create(
+                    name, unit=row.unit, description=row.description, **options
+                )
+            return self._instruments[name]
+
+
+class _Swallowed:
+    """Reusable context that swallows exceptions and counts them."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        swallowed = isinstance(error, Exception)
+        self.count += swallowed
+        return swallowed
