@@ -11,16 +11,16 @@ import operator
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from mlsecops.errors import UsageError
 
 __all__ = [
-    "function",
+    "callable_of",
     "number",
     "of_type",
     "one_of",
-    "path",
+    "path_of",
     "several",
     "shown",
     "some_of",
@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+Kind: TypeAlias = type | tuple[type, ...] | str
 
 _SHOWN: Final = 60  # characters of a wrong value; chosen: what fits one line of a terminal
 _SINGLE: Final = (str, bytes, bytearray, memoryview, Mapping, type)
@@ -60,16 +61,14 @@ def one_of(argument: str, value: T, choices: Iterable[str]) -> T:
     raise UsageError(f"{argument}: expected {names}, got {shown(value)}{hint}")
 
 
-def several(
-    argument: str, values: Iterable[T], what: str, of: type | tuple[type, ...] = object
-) -> tuple[T, ...]:
+def several(argument: str, values: Iterable[T], what: str, of: Kind = object) -> tuple[T, ...]:
     """Several values; one text or mapping is refused, not iterated.
 
     Args:
         argument: Name of the argument, for the message.
         values: Any iterable of values but a text, bytes or a mapping.
         what: What its items are, in the plural.
-        of: Types that an item may have.
+        of: Types of an item, or the name of a method that it has.
 
     Raises:
         UsageError: It is a single value, or an item has another type.
@@ -86,7 +85,7 @@ def several(
         raise UsageError(f"{argument}: expected a list of {what}, got {alone}{hint}")
     items = tuple(values)
     for item in items:
-        if not isinstance(item, of) or isinstance(item, type):
+        if not _is(item, of):
             raise UsageError(f"{argument}: expected a list of {what}, got {shown(item)} in it")
     return items
 
@@ -102,19 +101,19 @@ def some_of(argument: str, values: Iterable[T], choices: Iterable[str]) -> tuple
     return tuple(one_of(argument, value, known) for value in given)
 
 
-def of_type(argument: str, value: T, kind: type | tuple[type, ...], what: str) -> T:
-    """A value of a type.
+def of_type(argument: str, value: T, kind: Kind, what: str) -> T:
+    """A value of a type; a class given for its instance is refused.
 
     Args:
         argument: Name of the argument, for the message.
         value: What was given.
-        kind: The types that it may have.
+        kind: The types that it may have, or the name of a method that it has.
         what: The same in words.
 
     Raises:
         UsageError: It has another type.
     """
-    if isinstance(value, kind):
+    if _is(value, kind):
         return value
     raise UsageError(f"{argument}: expected {what}, got {shown(value)}")
 
@@ -178,6 +177,14 @@ def whole(argument: str, value: Any, what: str, least: int = 1) -> int:
     if exact >= least:
         return exact
     raise UsageError(f"{argument}: expected {what}, got {shown(value)}")
+
+
+def _is(value: object, kind: Kind) -> bool:
+    if isinstance(value, type):
+        return False
+    return (
+        callable(getattr(value, kind, None)) if isinstance(kind, str) else isinstance(value, kind)
+    )
 
 
 def shown(value: object) -> str:

@@ -1,16 +1,18 @@
-"""The decorator: guards before the call, one append after it, and nothing else in between.
+"""Decorator and context manager that monitor a prediction function.
 
-Code that cannot be decorated uses a context of the same: `with watching.call(x) as call`.
+call → guards → model → bounded queue → worker thread (aggregation, rules, sinks)
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from types import TracebackType
+from types import NoneType, TracebackType
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeAlias, TypeVar, overload
 
 from mlsecops._callables import Hooks, called_first, signature_of, wrap
+from mlsecops._choices import callable_of, number, of_type, several, whole
+from mlsecops._repr import concise_repr
 from mlsecops.drift.baseline import Baseline
 from mlsecops.drift.rolling_window import Window
 from mlsecops.errors import CallRefused, UsageError
@@ -37,10 +39,10 @@ Fallback: TypeAlias = Callable[[CallRefused], Any]
 
 
 class Monitored(Protocol[P, R_co]):
-    """A function that is watched; called like the original.
+    """A monitored function, called like the original.
 
     Attributes:
-        monitor: Its state and control.
+        monitor: State and control of the monitoring.
     """
 
     monitor: Monitor
@@ -57,7 +59,7 @@ class Monitored(Protocol[P, R_co]):
 
 
 class MonitoredOfClass(Protocol[S_contra, P, R_co]):
-    """A class method that is watched, before it is bound to its class."""
+    """A monitored class method before it is bound to its class."""
 
     monitor: Monitor
 
@@ -90,50 +92,79 @@ def monitored(
     digest: Digest | str | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Watching:
-    """Watch a prediction function: its calls, inputs, answers and clients.
+    """Monitor a prediction function: its calls, inputs, answers and clients.
 
     The function keeps its kind, signature, result, exceptions and context. Guards run on the
-    caller's thread and may refuse; the rest happens in the background, and what fails there is
-    swallowed and counted. Inputs and answers wait as copies in the ring; afterwards only counts
-    and sketches remain, unless `capture` asks for more.
+    caller's thread and may refuse a call. The rest runs in the background; its failures are
+    counted and never reach the caller. Inputs and answers wait as copies in the queue; after that
+    only counts and sketches remain, unless `capture` is set.
 
     Args:
         name: Value of the `monitor` attribute in every metric and alert.
-        baseline: Normal traffic; with it, drift, anomalies and confidence are judged.
-        client: Takes the call's arguments, gives who calls.
-        request_id: Takes the call's arguments, gives the id under which a label may arrive, or a
+        baseline: Normal traffic, the reference for drift, anomalies and confidence.
+        client: Takes the call's arguments, returns the client.
+        request_id: Takes the call's arguments, returns the id under which a label may arrive, or a
             list with an id for each row.
-        inputs: Takes the call's arguments, gives the model's input: `(d,)` or `(n, …)`; by
+        inputs: Takes the call's arguments, returns the model's input, `(d,)` or `(n, …)`; by
             default the first argument that is not `self` or `cls`.
-        probabilities: Takes the result (what a generator returns), gives `(k,)` or `(n, k)`;
-            by default the result itself, if it is that.
-        guards: May refuse a call, in this order.
-        fallback: Takes the refusal and gives what a refused call answers (of a generator:
-            the items it yields); by default the refusal is raised.
-        detectors: Detectors besides those that the baseline brings.
-        rules: When to raise an alert; `DEFAULT_RULES` by default.
-        sinks: Callables that are told of each alert, off the caller's thread.
-        capacity: Most calls that may wait; more are dropped, counted and alerted.
-        window: Which rows count as recent, by number and by age; the last 256 by default.
-        content: Whether inputs and answers are looked at; without, only counts, durations,
-            refusals and clients' rates are known, and nothing of a call is copied.
-        capture: How many of the newest calls are kept as they were (`monitor.captured`).
-        redact: Takes what is about to be kept and gives what may be kept of it, or None.
+        probabilities: Takes the result (of a generator: its return value), returns `(k,)` or
+            `(n, k)`; by default the result itself if it has that form.
+        guards: Checks before a call, in this order.
+        fallback: Takes the refusal, returns the answer to a refused call (of a generator: the
+            items to yield); by default the refusal is raised.
+        detectors: Detectors in addition to those of the baseline.
+        rules: Alert rules; `DEFAULT_RULES` by default.
+        sinks: Callables that receive each alert, off the caller's thread.
+        capacity: Largest number of waiting calls, ≥ 1; further calls are dropped, and the number of
+            dropped calls is a metric with an alert.
+        window: Rows that are recent, by number and by age; the last 256 by default.
+        content: Whether inputs and answers are read; if not, only counts, durations, refusals and
+            client rates are known, and nothing of a call is copied.
+        capture: Number of newest calls that are kept whole in `monitor.captured`.
+        redact: Takes a call that is about to be kept, returns what may be kept of it, or None.
         spans: Share of the calls that become OpenTelemetry spans, 0 to 1.
-        digest: The model's digest, for alerts.
+        digest: Digest of the model, for alerts.
         clock: Unix time in seconds.
 
+    Returns:
+        The decorator, which is also a context for code that cannot be decorated:
+        `with watching.call(x) as call`.
+
     Raises:
-        UsageError: The name is empty, a number is out of its range, or what is decorated is no
-            function.
+        UsageError: An argument has another type or is out of its range, or the decorated object
+            is no function.
+
+    Example:
+        >>> @monitored("doubles")
+        ... def predict(x):
+        ...     return 2 * x
+        >>> predict(2), predict.monitor.name
+        (4, 'doubles')
     """
-    if not name:
-        raise UsageError("monitored: expected a name, got ''")
-    if not 0 <= spans <= 1:
-        raise UsageError(f"spans: expected a share between 0 and 1, got {spans}")
-    # A digest given as text is parsed, so that an alert never carries one that cannot be looked up.
+    if not of_type("name", name, str, "text"):
+        raise UsageError("name: expected text, got ''")
+    number("spans", spans, "a share from 0 to 1", lambda share: 0 <= share <= 1)
+    whole("capacity", capacity, "a number of calls from 1 on")
+    whole("capture", capture, "a number of calls from 0 on", least=0)
+    of_type("baseline", baseline, (Baseline, NoneType), "a Baseline")
+    of_type("window", window, (Window, NoneType), "a Window")
+    for argument, value in {
+        "client": client,
+        "request_id": request_id,
+        "inputs": inputs,
+        "probabilities": probabilities,
+        "fallback": fallback,
+        "redact": redact,
+        "clock": clock,
+    }.items():
+        callable_of(argument, value)
+    # A digest given as text is parsed: an alert with another text could not be looked up.
     known = Digest.parse(digest) if isinstance(digest, str) else digest
-    watching = tuple(guards)
+    of_type("digest", known, (Digest, NoneType), "a Digest or its text")
+    checks = several("guards", guards, "guards", "check")
+    observers = several("detectors", () if detectors is None else detectors, "detectors", "observe")
+    listed = several("rules", DEFAULT_RULES if rules is None else rules, "rules", AlertRule)
+    receivers = several("sinks", sinks, "sinks", "__call__")
     capturing = Captures(capture, redact)
 
     def recorder(first: Callable[..., Any]) -> Recorder:
@@ -141,14 +172,14 @@ def monitored(
             name,
             baseline=baseline,
             reader=CallReader(baseline, probabilities),
-            detectors=tuple(detectors or ()),
-            rules=tuple(DEFAULT_RULES if rules is None else rules),
-            sinks=tuple(sinks),
+            detectors=observers,
+            rules=listed,
+            sinks=receivers,
             capacity=capacity,
             digest=None if known is None else str(known),
             clock=clock,
             controls=controls_of(
-                guards=watching, detectors=detectors or (), baseline=baseline, labels=request_id
+                guards=checks, detectors=observers, baseline=baseline, labels=request_id
             ),
             captures=capturing.fresh(),
             window=window,
@@ -156,7 +187,7 @@ def monitored(
         return Recorder(
             monitor,
             taps=Taps(client=client, request_id=request_id, inputs=inputs or first),
-            guards=watching,
+            guards=checks,
             clock=clock,
             spans=spans,
             content=content,
@@ -165,12 +196,13 @@ def monitored(
     return Watching(recorder, fallback)
 
 
+@concise_repr("_fallback")
 class Watching:
-    """What `monitored` gives: a decorator, and a context for code that cannot be decorated.
+    """Decorator, and context for code that cannot be decorated; `monitored` makes it.
 
     Args:
-        recorder: Makes what records the calls of one function.
-        fallback: Gives what a refused call of a decorated function answers.
+        recorder: Makes the recorder of one function.
+        fallback: Takes the refusal, returns the answer to a refused call of a decorated function.
     """
 
     def __init__(
@@ -187,7 +219,7 @@ class Watching:
     @overload
     def __call__(self, function: Callable[P, R], /) -> Monitored[P, R]: ...
     def __call__(self, function: Callable[P, R], /) -> Any:
-        """Watch a function; each has a monitor of its own.
+        """Decorate a function; each decorated function has its own monitor.
 
         Raises:
             UsageError: It is no function.
@@ -208,7 +240,7 @@ class Watching:
 
     @property
     def monitor(self) -> Monitor:
-        """The monitor of the calls that `call` watches."""
+        """The monitor of the calls in `call` contexts."""
         return self._recorder.monitor
 
     @property
@@ -220,24 +252,25 @@ class Watching:
     def call(
         self, inputs: Any = None, *, client: Any = None, request_id: Any = None
     ) -> WatchedCall:
-        """A context around code that calls the model; guards run as it is entered.
+        """A context around code that calls the model; guards run when it is entered.
 
         Args:
-            inputs: What the model is about to see.
-            client: Who calls.
-            request_id: Under which id a label may arrive.
+            inputs: Input of the model.
+            client: Client that calls.
+            request_id: Id under which a label may arrive.
         """
         return WatchedCall(self._recorder, (client, request_id, inputs))
 
 
+@concise_repr("result")
 class WatchedCall:
-    """One call of the model in code that cannot be decorated; good for one `with`.
+    """One call of the model in code that cannot be decorated, for one `with` statement.
 
     Attributes:
-        result: What the model answered; set it inside the context.
+        result: Answer of the model; set it inside the context.
 
     Args:
-        recorder: Records the call.
+        recorder: Recorder of the call.
         facts: Client, request id and inputs.
     """
 
@@ -255,7 +288,9 @@ class WatchedCall:
             UsageError: It was entered before.
         """
         if self._pending is not None:
-            raise UsageError("this call was entered before: make one with call() for each")
+            raise UsageError(
+                "call(): expected a new context, got one that was entered; make another"
+            )
         self._pending = self._recorder.begin(*self._facts)
         return self
 
@@ -274,7 +309,7 @@ class WatchedCall:
 
 
 def _first_argument(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Takes the first argument that is not the instance or class."""
+    """A function that returns the first argument that is not the instance or class."""
     signature = signature_of(function)
     names = [] if signature is None else list(signature.parameters)
     place = 1 if names[:1] in (["self"], ["cls"]) else 0
@@ -287,4 +322,4 @@ def _first_argument(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _no_argument(*_: Any, **__: Any) -> None:
-    """The inputs of a context are given, not taken from arguments."""
+    """Inputs of a context: they are passed to `call`, not taken from arguments."""

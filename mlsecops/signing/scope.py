@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
+from types import NoneType
 
 from cryptography import x509
 
 from mlsecops._choices import of_type, several
+from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.signing.keys import PublicKey
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
     """Models that a trusted key or root may sign, and when.
@@ -37,7 +40,7 @@ class Scope:
     def __post_init__(self) -> None:
         object.__setattr__(self, "models", several("models", self.models, "patterns", str))
         for name in ("not_before", "not_after"):
-            moment = of_type(name, getattr(self, name), (datetime, type(None)), "a datetime")
+            moment = of_type(name, getattr(self, name), (datetime, NoneType), "a datetime")
             if moment is not None and moment.tzinfo is None:
                 raise UsageError(f"{name}: expected a time with a timezone, got {moment}")
 
@@ -51,6 +54,7 @@ class Scope:
         return begun and (self.not_after is None or moment <= self.not_after)
 
 
+@concise_repr("key.fingerprint", "scope")
 @dataclass(frozen=True, slots=True)
 class TrustedKey:
     """A public key and its scope."""
@@ -63,6 +67,7 @@ class TrustedKey:
         of_type("scope", self.scope, Scope, "a Scope")
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True)
 class TrustedRoot:
     """A certificate authority and the scope of its leaves."""

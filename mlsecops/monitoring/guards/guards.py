@@ -1,6 +1,6 @@
-"""What may refuse a call before the model sees it, on the caller's thread.
+"""Guards: rate limit, input validation and isolation check before a call, on the caller's thread.
 
-call → RateLimit, Quota (`quotas`), InputGuard, IsolationGuard → the model, or CallRefused
+call → RateLimit, Quota (`quotas`), InputGuard, IsolationGuard → model, or CallRefused
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any, Final, Literal, Protocol
 import numpy as np
 
 from mlsecops._bounded_map import BoundedMap
+from mlsecops._choices import callable_of, number, of_type, one_of, whole
+from mlsecops._repr import concise_repr
 from mlsecops.drift.baseline import Baseline
 from mlsecops.errors import InputRefused, ModelIsolated, RateLimited, UsageError
 from mlsecops.provenance.digest import Digest, Isolation
@@ -22,33 +24,41 @@ from mlsecops.provenance.digest import Digest, Isolation
 __all__ = ["Guard", "InputGuard", "IsolationGuard", "RateLimit"]
 
 _KINDS: Final = "biuf"
+PER: Final = ("client", "model")
 
 
 class Guard(Protocol):
-    """Decides whether a call may go on; it is the only part of monitoring that may refuse one."""
+    """Check before a call; the only part of monitoring that may refuse a call."""
 
     def check(self, client: str | None, inputs: Any) -> None:
-        """Let the call pass, or refuse it.
+        """Return to admit the call, or raise.
 
         Args:
-            client: Who calls, or None.
-            inputs: What the model is about to see.
+            client: Client that calls, or None.
+            inputs: Input of the model.
 
         Raises:
-            CallRefused: The call must not go on.
+            CallRefused: The call is refused.
         """
 
 
+@concise_repr("_rate", "_per", "_burst")
 class RateLimit:
-    """Refuses clients that call too often (token buckets, in this process).
+    """Rate limit by token buckets in this process.
 
     Args:
-        rate: Calls a second that a client may make in the long run, > 0.
-        per: Whether each client has a bucket, or all of them together have one.
-        burst: Calls it may make at once; one second's worth by default.
-        cost: What a call of that input costs; 1 by default. Use `len` where calls are batches.
-        capacity: Number of clients remembered; the least recently seen is forgotten.
+        rate: Calls per second in the long run, > 0.
+        per: `"client"` for a bucket for each client, `"model"` for one bucket for all.
+        burst: Calls at once, > 0; one second's worth by default.
+        cost: Cost of a call with this input; 1 by default. Use `len` where calls are batches.
+        capacity: Number of clients in memory; the least recently seen is removed.
         clock: Monotonic time in seconds.
+
+    Raises:
+        UsageError: An argument is out of its range, or `per` is unknown.
+
+    Example:
+        >>> RateLimit(2, burst=1, clock=lambda: 0.0).check("ann", None)
     """
 
     control: Final = "Rate limit"
@@ -63,13 +73,13 @@ class RateLimit:
         capacity: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if not (math.isfinite(rate) and rate > 0):
-            raise UsageError(f"rate: expected calls a second above 0, got {rate}")
-        self._rate = rate
-        self._per = per
-        self._burst = max(1.0, rate if burst is None else burst)
-        self._cost = cost
-        self._clock = clock
+        self._rate = number("rate", rate, "calls a second above 0", _positive)
+        self._per = one_of("per", per, PER)
+        burst = rate if burst is None else number("burst", burst, "calls above 0", _positive)
+        self._burst = max(1.0, burst)
+        self._cost = callable_of("cost", cost)
+        self._clock = callable_of("clock", clock)
+        whole("capacity", capacity, "a number of clients from 1 on")
         self._lock, self._process = threading.Lock(), os.getpid()
         full = self._burst
         self._buckets: BoundedMap[str | None, list[float]] = BoundedMap(
@@ -77,14 +87,14 @@ class RateLimit:
         )
 
     def check(self, client: str | None, inputs: Any) -> None:
-        """Take the tokens that the call costs.
+        """Take the tokens for the call.
 
         Raises:
-            RateLimited: The client has none left.
+            RateLimited: The client has too few.
         """
         cost = self._cost(inputs)
         if self._process != os.getpid():
-            # Forked: a thread that held the lock is not here to release it.
+            # After a fork, the thread that held the lock does not exist here.
             self._lock, self._process = threading.Lock(), os.getpid()
         with self._lock:
             now = self._clock()
@@ -92,7 +102,7 @@ class RateLimit:
             tokens = min(self._burst, bucket[0] + (now - bucket[1]) * self._rate)
             needed = min(cost, self._burst)
             if tokens >= needed:
-                # A batch larger than the burst is paid for by going into debt.
+                # A batch larger than the burst leaves the bucket below zero.
                 bucket[:] = [tokens - cost, now]
                 return
             bucket[:] = [tokens, now]
@@ -104,33 +114,38 @@ class RateLimit:
         )
 
 
+@concise_repr("_max_rows", "_baseline.rows")
 class InputGuard:
-    """Refuses inputs that do not have the shape, kind and range of the baseline.
+    """Input validation against the shape, kind and range of a baseline.
 
     Args:
-        baseline: What inputs look like.
-        margin: How far outside the baseline's range a value may lie, in extents of its feature;
-            codes of a categorical feature may not.
-        max_rows: Largest batch.
+        baseline: Normal inputs.
+        margin: Tolerance outside the baseline's range, in extents of the feature, ≥ 0; codes of a
+            categorical feature have none.
+        max_rows: Largest batch, in rows.
+
+    Raises:
+        UsageError: An argument has another type or is out of its range.
     """
 
     control: Final = "Input checks"
 
     def __init__(self, baseline: Baseline, *, margin: float = 1.0, max_rows: int = 65_536) -> None:
-        ranges = baseline.anomalies
+        ranges = of_type("baseline", baseline, Baseline, "a Baseline").anomalies
+        margin = number("margin", margin, "extents from 0 on", lambda extents: extents >= 0)
         self._baseline = baseline
-        self._max_rows = max_rows
-        # Codes have no order, so there is nothing a little outside of them.
+        self._max_rows = whole("max_rows", max_rows, "a number of rows from 1 on")
+        # Codes have no order, so a margin around them has no meaning.
         allowed = margin * np.where(baseline.inputs.categorical, 0.0, ranges.extent)
         self._low = ranges.low - allowed
         self._high = ranges.high + allowed
         self._complete = ranges.complete > 0
 
-    def check(self, client: str | None, inputs: Any) -> None:  # noqa: ARG002 - a Guard is told who calls
+    def check(self, client: str | None, inputs: Any) -> None:  # noqa: ARG002 - the protocol passes the client
         """Compare an input with the baseline.
 
         Raises:
-            InputRefused: It is not an input for this model.
+            InputRefused: The input does not fit the baseline.
         """
         self._columns(inputs)
         values = np.asarray(inputs)
@@ -152,7 +167,7 @@ class InputGuard:
             raise InputRefused(f"input: {self._names(outside)} far outside the baseline's range")
 
     def _columns(self, inputs: Any) -> None:
-        """Columns of a table have the baseline's names, if it was given any, in its order."""
+        """Refuse a table whose column names are not the baseline's, in its order."""
         columns = getattr(inputs, "columns", None)
         if columns is None or self._baseline.names[0] == "f0":
             return
@@ -163,22 +178,25 @@ class InputGuard:
                 raise InputRefused(f"input: expected column {expected!r}, got {found!r}")
 
     def _names(self, mask: np.ndarray[Any, np.dtype[np.bool_]]) -> str:
-        """The first few features that a mask marks in any row."""
+        """Names of the first few features that a mask marks in any row."""
         names = [self._baseline.names[i] for i in np.flatnonzero(mask.any(axis=0))]
         return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
 
 
+@concise_repr("_digest", "_refresh")
 class IsolationGuard:
-    """Refuses calls of a model that an incident isolated while it was being served.
+    """Isolation check: refuses calls of a model that an incident isolated while it was served.
 
-    A reason once seen is final for this guard's refresh period; if it cannot be found out whether
-    the model is isolated, the call is refused.
+    An answer is kept for the refresh period. Without an answer the call is refused.
 
     Args:
-        digest: The model's digest.
-        isolation: Who knows (a registry, say).
-        refresh: Seconds for which an answer holds, ≥ 0.
+        digest: Digest of the model.
+        isolation: Source of isolations, such as a registry.
+        refresh: Seconds for which an answer is kept, ≥ 0.
         clock: Monotonic time in seconds.
+
+    Raises:
+        UsageError: An argument has another type or is out of its range.
     """
 
     control: Final = "Isolation"
@@ -191,17 +209,17 @@ class IsolationGuard:
         refresh: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._digest = digest
-        self._isolation = isolation
-        self._refresh = refresh
-        self._clock = clock
+        self._digest = of_type("digest", digest, Digest, "a Digest")
+        self._isolation = of_type("isolation", isolation, "isolated", "a registry")
+        self._refresh = number("refresh", refresh, "seconds from 0 on", lambda each: each >= 0)
+        self._clock = callable_of("clock", clock)
         self._answer: tuple[float, str | None] = (-math.inf, None)
 
-    def check(self, client: str | None, inputs: Any) -> None:  # noqa: ARG002 - the model is refused, whoever calls
+    def check(self, client: str | None, inputs: Any) -> None:  # noqa: ARG002 - every client is refused
         """Ask whether the model is isolated, at most once per refresh period.
 
         Raises:
-            ModelIsolated: It is, or nobody can say.
+            ModelIsolated: It is isolated, or the source does not answer.
         """
         now = self._clock()
         asked, reason = self._answer
@@ -210,9 +228,13 @@ class IsolationGuard:
                 reason = self._isolation.isolated(self._digest)
             except Exception as error:
                 raise ModelIsolated(
-                    f"model {self._digest.short}: cannot find out whether it is isolated: {error}; "
+                    f"model {self._digest.short}: cannot ask whether it is isolated: {error}; "
                     "restore access to the registry"
                 ) from error
             self._answer = (now, reason)
         if reason is not None:
             raise ModelIsolated(f"model {self._digest.short} is isolated: {reason}")
+
+
+def _positive(value: float) -> bool:
+    return value > 0

@@ -1,6 +1,6 @@
-"""How often may a client, or all of them, call in each of several windows, over all replicas.
+"""Quota: calls per window for each client or for all, shared by replicas through Redis.
 
-call → a counter for each window, in this process or in Redis → the model, or RateLimited
+call → counter of each window, in this process or in Redis → model, or RateLimited
 """
 
 from __future__ import annotations
@@ -13,34 +13,42 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any, Final, Literal
 
+from mlsecops._choices import callable_of, number, of_type, one_of, whole
 from mlsecops._extras import require
+from mlsecops._repr import concise_repr
 from mlsecops.errors import CallRefused, RateLimited, UsageError
+from mlsecops.monitoring.guards.guards import PER
 
 __all__ = ["Quota"]
 
 _EVERYBODY: Final = "*"
 
 
+@concise_repr("_name", "_windows", "_per")
 class Quota:
-    """Refuses calls beyond any of several windows (sliding window counters).
+    """Limit of calls in each of several windows (sliding window counters).
 
-    With a Redis store replicas count together. A store that cannot be reached refuses every call:
-    whoever can cut the connection must not get past the quota. A client that one window refuses
-    may have used up a place in a shorter one.
+    Replicas with the same Redis store share the counters. If the store cannot be reached, every
+    call is refused: cutting the connection must not lift the quota. A call that a longer window
+    refuses may have used up a place in a shorter one.
 
     Args:
         windows: Amounts and durations (`"10/second; 2000/hour; 20000/day"`).
-        name: What is limited; replicas of one model give the same name.
-        per: Whether each client has the quota, or all of them together have one.
+        name: Name of the counters; replicas of one model use the same name.
+        per: `"client"` for a quota for each client, `"model"` for one quota for all.
         store: `"memory://"`, or `"redis://host:6379/0"` for replicas.
-        cost: What a call of that input costs; 1 by default. Use `len` where calls are batches.
+        cost: Cost of a call with this input; 1 by default. Use `len` where calls are batches.
             A call that costs more than a window's amount is always refused.
-        timeout: Seconds to wait for Redis, which the caller spends.
-        capacity: Number of clients remembered in memory; the least recently seen is forgotten.
+        timeout: Seconds to wait for Redis, on the caller's thread, > 0.
+        capacity: Number of clients in memory; the least recently seen is removed.
 
     Raises:
-        UsageError: The windows cannot be read or the store is of an unknown kind.
+        UsageError: The windows cannot be read, the store or `per` is unknown, or another argument
+            is out of its range.
         MissingExtra: `limits` is not installed.
+
+    Example:
+        >>> Quota("2/hour", name="fraud").check("ann", None)
 
     Source: limits, "Sliding Window Counter" strategy.
     """
@@ -58,9 +66,16 @@ class Quota:
         timeout: float = 0.25,
         capacity: int = 10_000,
     ) -> None:
+        self._per = one_of("per", per, PER)
+        self._name = of_type("name", name, str, "text")
+        self._cost = callable_of("cost", cost)
+        of_type("windows", windows, str, "amounts such as '10/second; 2000/hour'")
+        of_type("store", store, str, "memory:// or redis://host:port/0")
+        number("timeout", timeout, "seconds above 0", lambda seconds: seconds > 0)
+        whole("capacity", capacity, "a number of clients from 1 on")
         limits, strategies = require("limits"), require("limits.strategies")
         try:
-            # Shortest first: what a longer window refuses costs a place that soon returns.
+            # Shortest first: a place that is lost in a shorter window is soon free again.
             self._windows = sorted(limits.parse_many(windows), key=lambda each: each.get_expiry())
         except ValueError as error:
             raise UsageError(
@@ -68,14 +83,11 @@ class Quota:
             ) from error
         self._strategy: Any = strategies.SlidingWindowCounterRateLimiter
         self._store: Callable[[], Any] = lambda: _storage(store, timeout)
-        self._name = name
-        self._per = per
-        self._cost = cost
         self._capacity = capacity if store.startswith("memory:") else None
         self._renew()
 
     def _renew(self) -> None:
-        """Start with counters and locks of this process."""
+        """Make counters and locks for this process."""
         self._process = os.getpid()
         self._limiter: Any = self._strategy(self._store())
         self._seen = None if self._capacity is None else _Seen(self._capacity)
@@ -90,7 +102,7 @@ class Quota:
         key = _EVERYBODY if self._per == "model" else _hidden(client)
         cost = self._cost(inputs)
         if self._process != os.getpid():
-            # Forked: a thread that held a lock of the store is not here to release it.
+            # After a fork, the thread that held a lock of the store does not exist here.
             self._renew()
         try:
             self._forget(key)
@@ -101,7 +113,7 @@ class Quota:
         except Exception as error:
             raise CallRefused(
                 f"quota of {self._name}: the store of its counters cannot be reached "
-                f"({type(error).__name__}), so nobody can say whether it is used up"
+                f"({type(error).__name__}), so the call is refused; restore the connection"
             ) from error
         wait = max(0.0, reset - time.time())
         who = "all clients together" if self._per == "model" else f"client {client!r}"
@@ -111,7 +123,7 @@ class Quota:
         return bool(self._limiter.hit(window, self._name, key, cost=cost))
 
     def _forget(self, key: str) -> None:
-        """Keep the memory bounded, whatever names callers make up; Redis forgets by itself."""
+        """Bound the memory for any number of client names; Redis expires keys itself."""
         old = None if self._seen is None else self._seen.use(key)
         if old is not None:
             for window in self._windows:
@@ -119,10 +131,10 @@ class Quota:
 
 
 class _Seen:
-    """Which keys were used lately.
+    """Keys in the order of their last use.
 
     Args:
-        capacity: How many are remembered.
+        capacity: Largest number of keys.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -131,7 +143,7 @@ class _Seen:
         self._keys: OrderedDict[str, None] = OrderedDict()
 
     def use(self, key: str) -> str | None:
-        """Remember a key, and say which one is forgotten for it."""
+        """Add a key, and return the one that is removed for it."""
         with self._lock:
             self._keys[key] = None
             self._keys.move_to_end(key)
@@ -147,7 +159,7 @@ def _storage(store: str, timeout: float) -> Any:
     try:
         return storage.storage_from_string(store, **options)
     except (errors.ConfigurationError, ValueError):
-        # A store's address may hold a password, and so may the cause.
+        # The address of a store may hold a password, and so may the original error.
         kind = store.partition(":")[0][:20]
         raise UsageError(
             f"store: expected memory:// or redis://host:port/0, got one of kind {kind!r}"
@@ -155,5 +167,5 @@ def _storage(store: str, timeout: float) -> Any:
 
 
 def _hidden(client: str | None) -> str:
-    """A client's key: of bounded length, and no name in the shared store."""
+    """Key of a client: of bounded length, so that the shared store holds no names."""
     return hashlib.sha256(str(client).encode()).hexdigest()[:32] if client is not None else "-"
