@@ -1,4 +1,7 @@
-"""What pickled files would do: bare pickles, joblib's, and torch's old and new containers."""
+"""Pickle scanner: bare pickles, joblib files, and torch's zip and legacy files.
+
+A file comes in; its pickles are executed symbolically (`pickle_vm`), and their findings go out.
+"""
 
 from __future__ import annotations
 
@@ -9,66 +12,57 @@ from pathlib import PurePosixPath
 from typing import BinaryIO, Final, cast
 
 from mlsecops.errors import FormatRefused
-from mlsecops.findings import Finding, Severity
+from mlsecops.findings import Severity
 from mlsecops.loading.containers.compression import expanded
 from mlsecops.loading.containers.zip_archive import Archive, archive
-from mlsecops.loading.limits import Limits
-from mlsecops.loading.pickle_vm.result import Walk
-from mlsecops.loading.pickle_vm.walker import Walker
+from mlsecops.loading.limits import MIB, Limits
+from mlsecops.loading.pickle_vm.walker import Walk, Walker
 from mlsecops.loading.snapshot import Source
 from mlsecops.loading.verdict import Examination
 
-LEGACY_PICKLES: Final = 5
-"""Magic number, protocol version, system facts, the object, the storages' keys; then raw bytes."""
-
+LEGACY_PICKLES: Final = 5  # pickles; torch.serialization, `_legacy_save`, before the raw storages
 _TORCH_ENTRIES: Final = frozenset(
     {"data.pkl", "version", "byteorder", ".format_version", ".storage_alignment"}
 )
-_IN_MEMORY: Final = 64 << 20
+_IN_MEMORY: Final = 64 * MIB  # bytes; chosen: larger files are read from disk, opcode by opcode
 
 
-class Clamped(io.BufferedIOBase):
-    """A stream that is never asked for more than it has, whatever length an opcode declares."""
+class _Clamped:
+    """Stream whose reads end with the file, whatever length an opcode declares."""
 
     def __init__(self, stream: BinaryIO, size: int) -> None:
-        super().__init__()
         self._stream, self._size = stream, size
+        self.readline, self.tell, self.seek = stream.readline, stream.tell, stream.seek
 
-    def read(self, size: int | None = -1, /) -> bytes:
-        """At most the bytes that are left."""
-        left = max(0, self._size - self._stream.tell())
-        return self._stream.read(left if size is None or size < 0 else min(size, left))
-
-    def readline(self, size: int | None = -1, /) -> bytes:
-        """One line."""
-        return self._stream.readline(-1 if size is None else size)
-
-    def tell(self) -> int:
-        """Position."""
-        return self._stream.tell()
-
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Move."""
-        return self._stream.seek(offset, whence)
+    def read(self, size: int) -> bytes:
+        return self._stream.read(max(0, min(size, self._size - self._stream.tell())))
 
 
 def examine_pickle(source: Source, limits: Limits, allowed: Collection[str]) -> Examination:
     """Walk every pickle of a bare or joblib file.
 
-    A file with joblib's raw arrays is walked twice, as joblib reads it and as plain `pickle`
-    would, because the arrays' bytes are opcodes to the latter.
+    A file with joblib's raw arrays is walked twice: as joblib reads it, and as plain `pickle`
+    would, which executes the arrays' bytes as opcodes.
 
     Raises:
-        FormatRefused: It is no pickle, or something follows the last one.
-        LimitExceeded: Too many opcodes.
+        FormatRefused: It is not a pickle, or bytes follow the last one.
+        LimitExceeded: It has too many opcodes.
     """
     walker = Walker(
         allowed=allowed, limits=limits, artifact=source.name, where="pickle", skip_arrays=True
     )
-    with source.stream() as stream, _findings_first(walker):
-        _to_the_end(walker, _clamped(stream, source.size), source)
+    with _pickles(source) as stream, _findings_first(walker):
+        while walker.run(stream).end < source.size:
+            pass  # every run that returns has read at least its STOP
     if walker.walk.arrays:
-        walker.walk.findings += _as_plain_pickle(source, limits, allowed)
+        plain = Walker(
+            allowed=allowed, limits=limits, artifact=source.name, where="pickle read without joblib"
+        )
+        # Plain pickle fails at some array; the effects before that matter.
+        with _pickles(source) as stream, contextlib.suppress(FormatRefused):
+            plain.run(stream)
+        critical = [each for each in plain.walk.findings if each.severity is Severity.CRITICAL]
+        walker.walk.findings += critical
     return _examination(walker.walk)
 
 
@@ -77,7 +71,7 @@ def examine_joblib(source: Source, limits: Limits, allowed: Collection[str]) -> 
 
     Raises:
         FormatRefused: It is malformed.
-        LimitExceeded: It holds far more than it stores, or too many opcodes.
+        LimitExceeded: It expands too far, or has too many opcodes.
         MissingExtra: Its compression needs a package that is not installed.
     """
     with expanded(source, limits=limits) as plain:
@@ -85,23 +79,18 @@ def examine_joblib(source: Source, limits: Limits, allowed: Collection[str]) -> 
 
 
 def examine_torch_legacy(source: Source, limits: Limits, allowed: Collection[str]) -> Examination:
-    """Walk the pickles at the head of a file that torch wrote before 1.6.
+    """Walk the pickles at the start of a file that torch wrote before 1.6.
 
     Raises:
-        FormatRefused: They are not all there.
-        LimitExceeded: Too many opcodes.
+        FormatRefused: A pickle is missing.
+        LimitExceeded: It has too many opcodes.
     """
     walker = Walker(
-        allowed=allowed,
-        limits=limits,
-        artifact=source.name,
-        where="pickle",
-        persistent="allow",
+        allowed=allowed, limits=limits, artifact=source.name, where="pickle", persistent="allow"
     )
-    with source.stream() as stream, _findings_first(walker):
-        clamped = _clamped(stream, source.size)
+    with _pickles(source) as stream, _findings_first(walker):
         for _ in range(LEGACY_PICKLES):
-            walker.run(clamped)
+            walker.run(stream)
     return _examination(walker.walk)
 
 
@@ -109,19 +98,15 @@ def examine_torch(source: Source, limits: Limits, allowed: Collection[str]) -> E
     """Check a torch archive's entries and walk its pickle.
 
     Raises:
-        FormatRefused: It is malformed, or not laid out as torch writes it.
-        LimitExceeded: Too large for what it stores, or too many opcodes.
+        FormatRefused: It is malformed, or its entries are not those that torch writes.
+        LimitExceeded: It expands too far, or has too many opcodes.
         UnsafeContent: An entry leaves the archive.
     """
     with archive(source, limits=limits) as opened:
         root = _require_layout(opened, source)
         data = opened.read(f"{root}/data.pkl", limits=limits)
     walker = Walker(
-        allowed=allowed,
-        limits=limits,
-        artifact=source.name,
-        where="data.pkl",
-        persistent="allow",
+        allowed=allowed, limits=limits, artifact=source.name, where="data.pkl", persistent="allow"
     )
     with _findings_first(walker):
         if walker.run(io.BytesIO(data)).end != len(data):
@@ -139,11 +124,9 @@ def _require_layout(opened: Archive, source: Source) -> str:
         parts = PurePosixPath(inner).parts
         storage = len(parts) == 2 and parts[0] == "data" and parts[1].isdigit()  # noqa: PLR2004 - data/N
         if inner not in _TORCH_ENTRIES and not storage and parts[:1] != (".data",):
-            raise FormatRefused(f"{source.name}: entry {name!r} is none that torch.save writes")
+            raise FormatRefused(f"{source.name}: entry {name!r} is not one that torch.save writes")
         if not entry.stored:
-            raise FormatRefused(
-                f"{source.name}: entry {name!r} is compressed; torch stores plainly"
-            )
+            raise FormatRefused(f"{source.name}: entry {name!r} is compressed: expected it stored")
     if f"{root}/data.pkl" not in opened.entries:
         raise FormatRefused(f"{source.name}: no data.pkl under that exact name")
     return root
@@ -151,7 +134,7 @@ def _require_layout(opened: Archive, source: Source) -> str:
 
 @contextlib.contextmanager
 def _findings_first(walker: Walker) -> Iterator[None]:
-    """Of a pickle that does harm and then breaks off, tell the harm."""
+    """Report the findings of a malformed pickle in place of the error, where there are some."""
     try:
         yield
     except FormatRefused:
@@ -159,25 +142,13 @@ def _findings_first(walker: Walker) -> Iterator[None]:
             raise
 
 
-def _to_the_end(walker: Walker, stream: BinaryIO, source: Source) -> None:
-    while walker.run(stream).end < source.size:
-        pass  # every run that returns has read at least its STOP
-
-
-def _as_plain_pickle(source: Source, limits: Limits, allowed: Collection[str]) -> list[Finding]:
-    walker = Walker(
-        allowed=allowed, limits=limits, artifact=source.name, where="pickle read without joblib"
-    )
-    # Plain pickle stops with an error somewhere: what counts is what it did before.
-    with source.stream() as stream, contextlib.suppress(FormatRefused):
-        walker.run(_clamped(stream, source.size))
-    return [found for found in walker.walk.findings if found.severity is Severity.CRITICAL]
-
-
-def _clamped(stream: BinaryIO, size: int) -> BinaryIO:
-    if size <= _IN_MEMORY:
-        return io.BytesIO(stream.read())
-    return cast("BinaryIO", Clamped(stream, size))
+@contextlib.contextmanager
+def _pickles(source: Source) -> Iterator[BinaryIO]:
+    with source.stream() as stream:
+        if source.size <= _IN_MEMORY:
+            yield io.BytesIO(stream.read())
+        else:
+            yield cast("BinaryIO", _Clamped(stream, source.size))
 
 
 def _examination(walk: Walk) -> Examination:

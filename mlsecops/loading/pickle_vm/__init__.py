@@ -1,6 +1,6 @@
-"""Symbolic execution of pickles: nothing is imported or called.
+"""Symbolic execution of pickle opcodes: opcodes in, imports and findings out, nothing executed.
 
-opcodes → `walker` on a `stack` of symbols → `result`: findings, imports, end
-call → `call_rules`, `dtypes` → findings
-`joblib_arrays`: raw array bytes to skip between opcodes
+pickle → `walker` → `stack` (symbolic values)
+                  → `call_rules` (arguments of calls), `dtypes` (NumPy types)
+                  → `joblib_arrays` (raw bytes between opcodes)
 """

@@ -1,10 +1,10 @@
-"""Whether a numpy dtype that a pickle rebuilds is what its type string says.
+"""Consistency check of NumPy dtypes that a pickle rebuilds.
 
-The shadow of a `numpy.dtype` comes in; its item size and whether items are objects go out. numpy
-believes the state that a pickle sets: flags that hide objects make addresses of raw bytes, fields
+A symbolic `numpy.dtype` comes in; its item size and whether items are objects go out. NumPy trusts
+the state that a pickle sets: flags that hide objects turn raw bytes into addresses, and fields
 beyond the item read foreign memory.
 
-Source: numpy `_core/src/multiarray/descriptor.c`, `arraydescr_reduce` and `_setstate`.
+Source: NumPy `_core/src/multiarray/descriptor.c`, `arraydescr_reduce` and `_setstate`.
 """
 
 from __future__ import annotations
@@ -15,54 +15,57 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mlsecops.loading.pickle_vm.stack import Box, Global, Made
+from mlsecops.loading.pickle_vm.stack import Container, Global, Result
 
 NUMPY_DTYPE: Final = "numpy.dtype"
 _TEXT: Final = re.compile(r"([<>|=]?)([biufcmMSUVO])([0-9]{1,9})")
-_STATE: Final = (8, 9)
-"""Items of a state; dates have their unit as the ninth."""
+_STATE_LENGTHS: Final = (8, 9)  # items; arraydescr_reduce, the ninth is the unit of dates
 _NOT_ALIGNED_COPIED: Final = (False, True)
-_NOTHING: Final = -1
-_OBJECT_FLAGS: Final = 0x03
-_POINTER_FLAGS: Final = 0x07
-_CHARACTER: Final = 4
+_NO_SIZE: Final = -1  # item size in the state of a dtype of fixed size; arraydescr_reduce
+_OBJECT_FLAGS: Final = 0x03  # bits; ndarraytypes.h, NPY_ITEM_REFCOUNT | NPY_LIST_PICKLE
+_POINTER_FLAGS: Final = 0x07  # bits; the same | NPY_ITEM_IS_POINTER
+_CHARACTER: Final = 4  # bytes; UCS-4, NumPy's unicode dtype
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class DtypeLayout:
     """Bytes of one item, and whether some of them are addresses of Python objects."""
 
     size: int
     objects: bool
 
 
-def layout(dtype: Any) -> Layout:
-    """What a dtype's items take.
+def layout(dtype: Any) -> DtypeLayout:
+    """Size and kind of a dtype's items.
 
     Args:
-        dtype: Shadow of a rebuilt dtype.
+        dtype: Symbolic value of a rebuilt dtype.
 
     Raises:
-        ValueError: It is none, or its state and its type string tell different things.
+        ValueError: It is another value, or its state contradicts its type string.
+
+    Example:
+        >>> layout(Result("numpy.dtype", ("<f4", False, True)))
+        DtypeLayout(size=4, objects=False)
     """
-    if not isinstance(dtype, Made) or dtype.name != NUMPY_DTYPE:
-        raise ValueError("no dtype, or one that is not told")
+    if not isinstance(dtype, Result) or dtype.name != NUMPY_DTYPE:
+        raise ValueError("something that is not a known dtype")
     kind, size = _named(dtype)
     if dtype.state is None:
-        return Layout(size or 0, objects=kind == "O")
+        return DtypeLayout(size or 0, objects=kind == "O")
     state = _state(dtype)
     _, _, base, names, fields, item_size, _, flags = state[:8]
     if kind not in "SUV":
-        _demand((base, names, fields) == (None, None, None) and item_size == _NOTHING)
-        found = Layout(size or 0, objects=kind == "O")
+        _demand((base, names, fields) == (None, None, None) and item_size == _NO_SIZE)
+        found = DtypeLayout(size or 0, objects=kind == "O")
     else:
         _demand(type(item_size) is int and item_size >= 0 and size in {None, item_size})
-        found = Layout(item_size, objects=_holds_objects(kind, base, fields, item_size))
+        found = DtypeLayout(item_size, objects=_holds_objects(kind, base, fields, item_size))
     _demand(flags & (_OBJECT_FLAGS if found.objects else _POINTER_FLAGS) == 3 * found.objects)
     return found
 
 
-def _named(dtype: Made) -> tuple[str, int | None]:
+def _named(dtype: Result) -> tuple[str, int | None]:
     kind = dtype.arguments[0] if dtype.arguments else None
     if isinstance(kind, Global) and kind.name in {"numpy.record", "numpy.void"}:
         return "V", None
@@ -72,11 +75,11 @@ def _named(dtype: Made) -> tuple[str, int | None]:
     return match[2], int(match[3]) * (_CHARACTER if match[2] == "U" else 1)
 
 
-def _state(dtype: Made) -> tuple[Any, ...]:
+def _state(dtype: Result) -> tuple[Any, ...]:
     state = dtype.state
-    # Without a copy the state would be set on numpy's own dtype, for the whole process.
+    # Without a copy, the state would change NumPy's own dtype, for the whole process.
     _demand(tuple(map(bool, dtype.arguments[1:])) == _NOT_ALIGNED_COPIED)
-    _demand(isinstance(state, tuple) and len(state) in _STATE)
+    _demand(isinstance(state, tuple) and len(state) in _STATE_LENGTHS)
     _demand(type(state[7]) is int and type(state[5]) is int)
     return tuple(state)
 
@@ -97,7 +100,7 @@ def _subarray(base: Any, size: int) -> bool:
 
 
 def _record(fields: Any, size: int) -> bool:
-    _demand(isinstance(fields, Box) and fields.whole)
+    _demand(isinstance(fields, Container) and fields.whole)
     spans: set[tuple[int, int, bool]] = set()
     for value in fields.items.values():
         _demand(isinstance(value, tuple) and len(value) in {2, 3} and type(value[1]) is int)
@@ -113,4 +116,4 @@ def _record(fields: Any, size: int) -> bool:
 
 def _demand(holds: bool) -> None:  # noqa: FBT001 - a condition, like assert's
     if not holds:
-        raise ValueError("a dtype whose state is not what its type string says")
+        raise ValueError("a dtype whose state contradicts its type string")

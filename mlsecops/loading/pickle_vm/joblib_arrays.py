@@ -1,6 +1,6 @@
-"""How many raw bytes joblib writes between the opcodes of a pickle for one numpy array.
+"""Raw bytes of NumPy arrays between a pickle's opcodes, as joblib writes them.
 
-The shadow of a `NumpyArrayWrapper`'s state comes in; the stream goes on behind the array.
+The symbolic state of a `NumpyArrayWrapper` comes in; the stream is moved behind the array.
 
 Source: joblib `numpy_pickle.py`, `NumpyArrayWrapper.write_array` and `read_array`.
 """
@@ -11,32 +11,32 @@ import math
 from typing import Any, BinaryIO, Final, Literal
 
 from mlsecops.loading.pickle_vm.dtypes import layout
-from mlsecops.loading.pickle_vm.stack import Box
+from mlsecops.loading.pickle_vm.stack import Container
 
-NEWEST_PROTOCOL: Final = 5
+NEWEST_PROTOCOL: Final = 5  # protocol; pickle.HIGHEST_PROTOCOL since Python 3.8, PEP 574
 _ATTRIBUTES: Final = frozenset({"subclass", "shape", "order", "dtype", "allow_mmap"})
 _ALIGNMENT: Final = "numpy_array_alignment_bytes"
 """Absent in files of joblib up to 1.1."""
 
 
 def raw_array(stream: BinaryIO, state: Any) -> Literal["bytes", "objects"]:
-    """Step over an array's bytes.
+    """Move a stream behind an array's bytes.
 
     Args:
         stream: Positioned behind the wrapper's BUILD.
-        state: Shadow of the wrapper's state.
+        state: Symbolic state of the wrapper.
 
     Returns:
-        `"bytes"` when they were stepped over; `"objects"` when another pickle follows instead.
+        `"bytes"` after the move; `"objects"` where another pickle follows instead.
 
     Raises:
-        ValueError: The state does not tell how many there are, or the file ends before.
+        ValueError: The state does not give the array's length, or the file ends in the array.
     """
-    # Any other attribute could stand before the reader's own methods.
+    # Any other attribute could replace the reader's own methods.
     if (
-        not isinstance(state, Box)
+        not isinstance(state, Container)
         or not state.whole
-        or state.items.keys() - {_ALIGNMENT} != (_ATTRIBUTES)
+        or state.items.keys() - {_ALIGNMENT} != _ATTRIBUTES
     ):
         raise ValueError("array wrapper whose state is not exactly what joblib writes")
     item = layout(state.items["dtype"])
@@ -45,9 +45,7 @@ def raw_array(stream: BinaryIO, state: Any) -> Literal["bytes", "objects"]:
         raise ValueError("array wrapper without a shape")
     if item.objects:
         return "objects"
-    padding = 0
-    if state.items.get(_ALIGNMENT) is not None:
-        padding = stream.read(1)[0]
+    padding = 0 if state.items.get(_ALIGNMENT) is None else stream.read(1)[0]
     length = padding + item.size * math.prod(shape)
     behind = stream.tell() + length
     end = stream.seek(0, 2)

@@ -1,16 +1,17 @@
-"""What a pickle would do, told without doing it: its opcodes are walked on a stack of shadows.
+"""Symbolic execution of pickle opcodes: imports and calls of a pickle, without running it.
 
-A stream of opcodes comes in; a `Walk` goes out: findings, the globals it imports, and where
-it stopped. Nothing is imported or called. A global is allowed when its exact qualified name is on
-the list; anything whose target the walk cannot name is refused.
+A stream of opcodes comes in; a `Walk` goes out: findings, allowed imports and the pickle's end.
+Stack and memo hold symbolic values (`stack`), so nothing is imported or called. A global is allowed
+by its exact qualified name; a call of a target without a known name is refused.
 
-Source: CPython `Lib/pickletools.py` (opcodes), `Modules/_pickle.c` (what they do).
+Source: CPython `Lib/pickletools.py` (opcodes), `Modules/_pickle.c` (their effect).
 """
 
 from __future__ import annotations
 
 import pickletools
 from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final
 
 from mlsecops.errors import FormatRefused, LimitExceeded
@@ -19,8 +20,17 @@ from mlsecops.loading.limits import Limits
 from mlsecops.loading.pickle_vm.call_rules import ARRAY_WRAPPER, objection, passed_on
 from mlsecops.loading.pickle_vm.dtypes import NUMPY_DTYPE, layout
 from mlsecops.loading.pickle_vm.joblib_arrays import NEWEST_PROTOCOL, raw_array
-from mlsecops.loading.pickle_vm.result import Walk
-from mlsecops.loading.pickle_vm.stack import MARK, OPAQUE, Box, Global, Made, fill, pair, python3
+from mlsecops.loading.pickle_vm.stack import (
+    MARK,
+    OPAQUE,
+    Container,
+    Global,
+    Result,
+    fill,
+    python3_name,
+    split_name,
+)
+from mlsecops.loading.verdict import unlisted
 
 MAPPINGS: Final = frozenset(
     {
@@ -33,20 +43,47 @@ MAPPINGS: Final = frozenset(
 )
 LISTS: Final = frozenset({"builtins.list", "collections.deque"})
 SETS: Final = frozenset({"builtins.set"})
-_PY3_IMPORTS: Final = 3
-_OPCODE_OF_FRAME: Final = 9
+_PY3_IMPORTS: Final = 3  # protocol; `_pickle.c`, lower ones have Python 2's module names
+_FRAME_HEAD: Final = 9  # bytes; pickletools, FRAME is an opcode and an 8-byte length
+
+
+@dataclass(slots=True)
+class Walk:
+    """Effects of one or more pickles in a stream.
+
+    Attributes:
+        findings: Why they are refused.
+        globals: Allowed names that they import.
+        end: Position after the last opcode.
+        opcodes: Number of opcodes.
+        arrays: Number of raw arrays between the opcodes (joblib).
+        value: Symbolic value of the last pickle.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    globals: set[str] = field(default_factory=set)
+    end: int = 0
+    opcodes: int = 0
+    arrays: int = 0
+    value: Any = None
 
 
 class Walker:
-    """Walks pickles against one allowlist.
+    r"""Symbolic executor of pickles against one allowlist.
 
     Args:
         allowed: Exact qualified names.
-        limits: Ceiling of the opcodes.
+        limits: Limit of the opcodes.
         artifact: Name for findings.
-        where: Entry or stream that the pickles stand in.
+        where: Entry or stream of the pickles.
         persistent: `"allow"` persistent ids (storages of a torch file), or `"refuse"` them.
-        skip_arrays: Whether joblib's raw arrays are stepped over, as its own reader does.
+        skip_arrays: Whether to step over joblib's raw arrays, as its own reader does.
+
+    Example:
+        >>> import io
+        >>> walker = Walker(allowed=(), limits=Limits(), artifact="a.pkl", where="pickle")
+        >>> [found.rule for found in walker.run(io.BytesIO(b"cos\nsystem\n.")).findings]
+        ['pickle-global']
     """
 
     def __init__(
@@ -82,7 +119,7 @@ class Walker:
             stream: Positioned at the first opcode; left after the last.
 
         Raises:
-            FormatRefused: It is no whole pickle.
+            FormatRefused: It is not a whole pickle.
             LimitExceeded: It has too many opcodes.
         """
         outer = self._stack, self._memo, self._protocol, self._frame_end
@@ -110,17 +147,17 @@ class Walker:
                 f"{self._artifact}: {self._where}: over {self._limits.opcodes} pickle opcodes; "
                 "raise Limits(opcodes=…) if this file is meant to be so large"
             )
-        self._heed_frame(name, argument, end)
+        self._check_frame(name, argument, end)
         if name == "PROTO" and (not first or argument > NEWEST_PROTOCOL):
-            raise ValueError("PROTO stands inside the pickle, or is newer than any known")
+            raise ValueError("PROTO inside the pickle, or of an unknown protocol")
         action = self._ACTIONS.get(name)
         if action is None:
             self._stack.append(argument)  # every opcode without an action pushes its argument
         else:
             action(self, argument)
 
-    def _heed_frame(self, name: str, length: Any, end: int) -> None:
-        """Refuse opcodes that straddle a frame: readers disagree on what they are."""
+    def _check_frame(self, name: str, length: Any, end: int) -> None:
+        """Refuse opcodes across the end of a frame: readers disagree on what follows."""
         if self._frame_end is not None and self._at >= self._frame_end:
             self._frame_end = None
         early = name == "STOP" and self._frame_end not in {None, end}
@@ -131,17 +168,21 @@ class Walker:
             )
             self._frame_end = None
         elif name == "FRAME":
-            self._frame_end = self._at + _OPCODE_OF_FRAME + length
+            self._frame_end = self._at + _FRAME_HEAD + length
 
     def _step_over_array(self, stream: BinaryIO) -> None:
         wrapper = self._stack[-1]
-        if isinstance(wrapper, Made) and wrapper.name == ARRAY_WRAPPER:
+        if isinstance(wrapper, Result) and wrapper.name == ARRAY_WRAPPER:
             self.walk.arrays += 1
             if self._frame_end not in {None, stream.tell()}:
-                self._find("pickle-frame", "raw array inside a frame, whose reader looks behind it")
+                self._find("pickle-frame", "raw array inside a frame: its reader looks behind it")
             if raw_array(stream, wrapper.state) == "objects":
                 self.run(stream)
                 self._stack[-1] = OPAQUE
+
+    @property
+    def _place(self) -> str:
+        return f"{self._where} byte {self._at}"
 
     def _find(self, rule: str, message: str, *, severity: Severity = Severity.CRITICAL) -> None:
         self.walk.findings.append(
@@ -149,14 +190,14 @@ class Walker:
                 rule=rule,
                 severity=severity,
                 message=message,
-                where=f"{self._where} byte {self._at}",
+                where=self._place,
                 artifact=self._artifact,
             )
         )
 
     def _pop(self) -> Any:
         value = self._pop_target()
-        self._require_kept(value)
+        self._require_called_only(value)
         return value
 
     def _pop_target(self) -> Any:
@@ -165,43 +206,48 @@ class Walker:
             raise ValueError("expected a value, got a mark")
         return value
 
-    def _require_kept(self, *values: Any) -> None:
-        if name := passed_on(values):
-            self._find("pickle-call", f"hands {name} on instead of calling it")
+    def _top(self) -> Any:
+        self._stack.append(value := self._pop_target())
+        return value
 
     def _pop_mark(self) -> list[Any]:
         items = []
         while (value := self._stack.pop()) is not MARK:
             items.append(value)
         items.reverse()
-        self._require_kept(*items)
+        self._require_called_only(*items)
         return items
 
-    def _import(self, module: Any, name: Any) -> Global:
+    def _require_called_only(self, *values: Any) -> None:
+        if name := passed_on(values):
+            self._find("pickle-call", f"passes {name} on instead of calling it")
+
+    def _import(self, module: Any, name: Any) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
             self._find("pickle-dynamic", "imports a global whose name is computed")
-            return Global("?")
+            self._stack.append(Global("?"))
+            return
         if self._protocol < _PY3_IMPORTS:
-            module, name = python3(module, name)
+            module, name = python3_name(module, name)
         full = f"{module}.{name}"
         if full in self._allowed:
             self.walk.globals.add(full)
         else:
-            self._find(
-                "pickle-global",
-                f"imports {full}, which is not on the allowlist; "
-                f"if that is audited, name it in allow_globals=[{full!r}]",
+            problem = f"imports {full}, which is not on the allowlist"
+            self.walk.findings.append(
+                unlisted("pickle-global", problem, full, where=self._place, artifact=self._artifact)
             )
-        return Global(full)
+        self._stack.append(Global(full))
 
-    def _call(self, target: Any, arguments: Any) -> Made:
+    def _call(self, target: Any, arguments: Any) -> None:
+        known = arguments if isinstance(arguments, tuple) else ()
         if not isinstance(target, Global):
             self._find("pickle-call", "calls something that is not an imported global")
-            return Made("?")
-        known = arguments if isinstance(arguments, tuple) else ()
+            self._stack.append(Result("?"))
+            return
         if reason := objection(target.name, known):
             self._find("pickle-call", reason)
-        return Made(target.name, known)
+        self._stack.append(Result(target.name, known))
 
     # Actions: one for each opcode that does more than push its argument.
 
@@ -211,25 +257,13 @@ class Walker:
     def _ignore(self, _: Any) -> None:
         """FRAME, STOP and READONLY_BUFFER leave the stack as it is."""
 
-    def _mark(self, _: Any) -> None:
-        self._stack.append(MARK)
-
-    def _drop(self, _: Any) -> None:
-        self._stack.pop()
-
-    def _drop_mark(self, _: Any) -> None:
-        self._pop_mark()
-
-    def _dup(self, _: Any) -> None:
-        self._stack.append(self._shared(self._top()))
+    def _share(self, value: Any) -> None:
+        if isinstance(value, Result):
+            value.shared = True
+        self._stack.append(value)
 
     def _get(self, argument: Any) -> None:
-        self._stack.append(self._shared(self._memo[int(argument)]))
-
-    def _shared(self, value: Any) -> Any:
-        if isinstance(value, Made):
-            value.shared = True
-        return value
+        self._share(self._memo[int(argument)])
 
     def _put(self, argument: Any) -> None:
         self._memo[int(argument)] = self._top()
@@ -237,62 +271,59 @@ class Walker:
     def _memoize(self, _: Any) -> None:
         self._memo[len(self._memo)] = self._top()
 
-    def _top(self) -> Any:
-        if self._stack[-1] is MARK:
-            raise ValueError("expected a value, got a mark")
-        return self._stack[-1]
-
-    def _box(self, kind: str) -> None:
-        self._stack.append(Box(kind))
-
-    def _tuple(self, count: int | None) -> None:
-        if count is None:
-            self._stack.append(tuple(self._pop_mark()))
-            return
+    def _tuple(self, count: int) -> None:
         items = [self._pop() for _ in range(count)]
         self._stack.append(tuple(reversed(items)))
 
     def _dict(self, _: Any) -> None:
-        box = Box("builtins.dict")
-        fill(box, self._pop_mark())
-        self._stack.append(box)
+        found = Container("builtins.dict")
+        fill(found, self._pop_mark())
+        self._stack.append(found)
+
+    def _from_marked(self, kind: str) -> None:
+        self._pop_mark()
+        self._stack.append(Container(kind))
 
     def _setitems(self, items: list[Any]) -> None:
         self._require_container(MAPPINGS, "sets items of")
         fill(self._top(), items)
 
+    def _add(self, names: Collection[str], _items: Any) -> None:
+        self._require_container(names, "adds items to")
+
     def _require_container(self, names: Collection[str], verb: str) -> None:
         target = self._top()
-        kind = target.name if isinstance(target, (Box, Made)) else type(target).__name__
+        kind = target.name if isinstance(target, (Container, Result)) else type(target).__name__
         if kind not in names:
-            self._find("pickle-container", f"{verb} {kind}, which is no container of that kind")
+            self._find("pickle-container", f"{verb} {kind}, which is not a container of that kind")
 
     def _reduce(self, _: Any) -> None:
         arguments, target = self._pop(), self._pop_target()
-        self._stack.append(self._call(target, arguments))
+        self._call(target, arguments)
 
     def _newobj_ex(self, _: Any) -> None:
         self._pop()
         arguments, target = self._pop(), self._pop()
-        self._stack.append(self._call(target, arguments))
+        self._call(target, arguments)
 
     def _inst(self, argument: Any) -> None:
         arguments = tuple(self._pop_mark())
-        self._stack.append(self._call(self._import(*pair(argument)), arguments))
+        self._import(*split_name(argument))
+        self._call(self._stack.pop(), arguments)
 
     def _obj(self, _: Any) -> None:
         target, *arguments = self._pop_mark()
-        self._stack.append(self._call(target, tuple(arguments)))
+        self._call(target, tuple(arguments))
 
     def _build(self, _: Any) -> None:
         state, target = self._pop(), self._top()
-        if isinstance(target, Made):
+        if isinstance(target, Result):
             self._set_state(target, state)
-        elif not isinstance(target, Box):
+        elif not isinstance(target, Container):
             # On a class or function this would set its attributes for the whole process.
-            self._find("pickle-build", "sets attributes of something that it did not make")
+            self._find("pickle-build", "sets attributes of something that it did not create")
 
-    def _set_state(self, target: Made, state: Any) -> None:
+    def _set_state(self, target: Result, state: Any) -> None:
         if target.state is not None:
             self._find("pickle-build", f"sets the state of one {target.name} twice")
         target.state = state
@@ -306,92 +337,57 @@ class Walker:
             except ValueError as error:
                 self._find("pickle-build", f"rebuilds {error}")
 
-    def _global(self, argument: Any) -> None:
-        self._stack.append(self._import(*pair(argument)))
-
     def _stack_global(self, _: Any) -> None:
         name, module = self._pop(), self._pop()
-        self._stack.append(self._import(module, name))
+        self._import(module, name)
 
     def _extension(self, argument: Any) -> None:
-        self._find(
-            "pickle-extension",
-            f"uses copyreg extension {argument}, whose target is not in the file",
-        )
+        message = f"uses copyreg extension {argument}, whose target is not in the file"
+        self._find("pickle-extension", message)
         self._stack.append(Global("?"))
 
     def _persid(self, argument: Any) -> None:
         if not self._persistent:
-            self._find(
-                "pickle-persistent",
-                "refers to an object outside the pickle",
-                severity=Severity.HIGH,
-            )
-        self._stack.append(Made("persistent", (argument,)))
+            message = "refers to an object outside the pickle"
+            self._find("pickle-persistent", message, severity=Severity.HIGH)
+        self._stack.append(Result("persistent", (argument,)))
 
-    def _binpersid(self, _: Any) -> None:
-        self._persid(self._pop())
-
-    def _from_marked(self, kind: str) -> None:
-        self._pop_mark()
-        self._box(kind)
-
-    def _add(self, names: Collection[str], *, one: bool = False) -> None:
-        if one:
-            self._pop()
-        else:
-            self._pop_mark()
-        self._require_container(names, "adds items to")
-
-    def _setitem(self, _: Any) -> None:
-        value, key = self._pop(), self._pop()
-        self._setitems([key, value])
-
-    _ACTIONS: Final[dict[str, Callable[[Walker, Any], None]]] = {
+    _ACTIONS: Final[dict[str, Callable[[Walker, Any], object]]] = {
         "PROTO": _proto,
-        "FRAME": _ignore,
-        "STOP": _ignore,
-        "READONLY_BUFFER": _ignore,
-        "MARK": _mark,
-        "POP": _drop,
-        "POP_MARK": _drop_mark,
-        "DUP": _dup,
-        "GET": _get,
-        "BINGET": _get,
-        "LONG_BINGET": _get,
-        "PUT": _put,
-        "BINPUT": _put,
-        "LONG_BINPUT": _put,
+        **dict.fromkeys(("FRAME", "STOP", "READONLY_BUFFER"), _ignore),
+        "MARK": lambda self, _: self._stack.append(MARK),
+        "POP": lambda self, _: self._stack.pop(),
+        "POP_MARK": lambda self, _: self._pop_mark(),
+        "DUP": lambda self, _: self._share(self._top()),
+        **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _get),
+        **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), _put),
         "MEMOIZE": _memoize,
         "NEWTRUE": lambda self, _: self._stack.append(True),
         "NEWFALSE": lambda self, _: self._stack.append(False),
-        "EMPTY_LIST": lambda self, _: self._box("builtins.list"),
-        "EMPTY_DICT": lambda self, _: self._box("builtins.dict"),
-        "EMPTY_SET": lambda self, _: self._box("builtins.set"),
+        "EMPTY_LIST": lambda self, _: self._stack.append(Container("builtins.list")),
+        "EMPTY_DICT": lambda self, _: self._stack.append(Container("builtins.dict")),
+        "EMPTY_SET": lambda self, _: self._stack.append(Container("builtins.set")),
         "EMPTY_TUPLE": lambda self, _: self._stack.append(()),
         "LIST": lambda self, _: self._from_marked("builtins.list"),
         "FROZENSET": lambda self, _: self._from_marked("builtins.frozenset"),
         "DICT": _dict,
-        "TUPLE": lambda self, _: self._tuple(None),
+        "TUPLE": lambda self, _: self._stack.append(tuple(self._pop_mark())),
         "TUPLE1": lambda self, _: self._tuple(1),
         "TUPLE2": lambda self, _: self._tuple(2),
         "TUPLE3": lambda self, _: self._tuple(3),
-        "APPEND": lambda self, _: self._add(LISTS, one=True),
-        "APPENDS": lambda self, _: self._add(LISTS),
-        "ADDITEMS": lambda self, _: self._add(SETS),
-        "SETITEM": _setitem,
+        "APPEND": lambda self, _: self._add(LISTS, self._pop()),
+        "APPENDS": lambda self, _: self._add(LISTS, self._pop_mark()),
+        "ADDITEMS": lambda self, _: self._add(SETS, self._pop_mark()),
+        "SETITEM": lambda self, _: self._setitems([self._pop(), self._pop()][::-1]),
         "SETITEMS": lambda self, _: self._setitems(self._pop_mark()),
-        "GLOBAL": _global,
+        "GLOBAL": lambda self, argument: self._import(*split_name(argument)),
         "STACK_GLOBAL": _stack_global,
-        "REDUCE": _reduce,
-        "NEWOBJ": _reduce,
+        **dict.fromkeys(("REDUCE", "NEWOBJ"), _reduce),
         "NEWOBJ_EX": _newobj_ex,
         "INST": _inst,
         "OBJ": _obj,
         "BUILD": _build,
-        "EXT1": _extension,
-        "EXT2": _extension,
-        "EXT4": _extension,
+        **dict.fromkeys(("EXT1", "EXT2", "EXT4"), _extension),
         "PERSID": _persid,
-        "BINPERSID": _binpersid,
+        "BINPERSID": lambda self, _: self._persid(self._pop()),
     }
