@@ -1,15 +1,17 @@
-"""What operators look at: a Grafana dashboard whose every name comes from the table of metrics.
+"""Grafana dashboard of the monitoring metrics.
 
-The table of metrics and the rules come in; `dashboard.json` goes out as a plain dictionary.
-`mlsecops.reports.prometheus_rules` writes `alerts.yml` and
+table of metrics, alert rules → panels with PromQL queries → `dashboard.json` (plain dictionary)
+
 `mlsecops.reports.pages.dashboard` draws the same panels without Grafana.
+
+Source: Grafana, Dashboard JSON model, schema version 39; Prometheus, Querying.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, AlertRule
 from mlsecops.monitoring.telemetry import metrics as telemetry
@@ -18,13 +20,15 @@ from mlsecops.readings import Metric
 _SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 _HERE: Final = 'monitor=~"$monitor"'
 _RATE: Final = "$__rate_interval"
-_COLUMNS: Final = 24
+_SCHEMA: Final = 39  # version of the dashboard schema; Grafana 10.4 and later
+_COLUMNS: Final = 24  # grid columns of a dashboard; Grafana, Dashboard JSON model, gridPos
+_HEIGHT: Final = 8  # grid rows of 30 pixels; chosen: as Grafana's own default
 _PALETTE: Final = {">": ("green", "red"), "<": ("red", "green")}
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A PromQL expression and what its line is called."""
+    """A PromQL expression and the legend of its line."""
 
     expression: str
     legend: str
@@ -32,17 +36,15 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
-    """One picture of the dashboard.
+    """One panel of the dashboard.
 
     Attributes:
-        id: Stable id in kebab-case; the HTML page draws panels under the same ids.
+        id: Stable id in kebab-case, which the HTML page shares.
         title: Heading.
-        about: One sentence for whoever reads it for the first time.
-        queries: What it draws.
+        about: Description, in one or two sentences.
+        queries: Lines of the panel.
         unit: Grafana's unit (`"percentunit"`, `"s"`, `"ops"`, `"short"`).
-        kind: Grafana's panel type.
-        width: Columns of 24.
-        metric: Metric whose rule's threshold is drawn as a line, or None.
+        metric: Metric whose alert threshold is drawn as a line, or None.
         top: Largest value of the axis, or None.
     """
 
@@ -51,8 +53,6 @@ class Panel:
     about: str
     queries: tuple[Query, ...]
     unit: str = "short"
-    kind: Literal["timeseries", "stat", "heatmap"] = "timeseries"
-    width: int = 12
     metric: Metric | None = None
     top: float | None = None
 
@@ -73,7 +73,7 @@ PANELS: Final[tuple[Panel, ...]] = (
     Panel(
         id="confidence",
         title="Prediction confidence",
-        about="Mean of the largest probability, against the baseline, with its lowest tenth.",
+        about="Mean and 10th percentile of the highest class probability, and the baseline mean.",
         queries=(
             Query(_now(telemetry.CONFIDENCE), "{{monitor}} mean"),
             Query(_now(telemetry.CONFIDENCE_BASELINE), "{{monitor}} baseline"),
@@ -85,8 +85,8 @@ PANELS: Final[tuple[Panel, ...]] = (
     Panel(
         id="query-rate",
         title="Query rate by client",
-        about="Rows a second of the busiest client, and calls a second in all. Clients are not "
-        "labels, so that their number cannot exhaust the metrics store.",
+        about="Rows per second of the busiest client, and calls per second of all clients. Clients "
+        "are not labels, so their number cannot exhaust the metrics store.",
         queries=(
             Query(_now(telemetry.CLIENT_RATE), "{{monitor}} busiest client"),
             Query(_rate(telemetry.CALLS, "outcome"), "{{monitor}} all clients, {{outcome}}"),
@@ -98,7 +98,7 @@ PANELS: Final[tuple[Panel, ...]] = (
     Panel(
         id="accuracy",
         title="Accuracy over time",
-        about="Share of right answers among the predictions whose labels have arrived.",
+        about="Share of correct predictions among those with labels.",
         queries=(
             Query(_now(telemetry.ACCURACY), "{{monitor}}"),
             Query(_now(telemetry.REFERENCE_ACCURACY), "{{monitor}} baseline"),
@@ -109,7 +109,7 @@ PANELS: Final[tuple[Panel, ...]] = (
     Panel(
         id="anomaly",
         title="Input anomaly",
-        about="Share of the recent rows that at least one detector finds anomalous.",
+        about="Share of recent rows that at least one detector flagged.",
         queries=(Query(_now(telemetry.ANOMALY_RATIO), "{{monitor}}"),),
         unit="percentunit",
         metric=telemetry.ANOMALY_RATIO,
@@ -117,38 +117,37 @@ PANELS: Final[tuple[Panel, ...]] = (
     Panel(
         id="drift",
         title="Drift",
-        about="Distance of the recent inputs from the baseline, for the five features furthest "
-        "away.",
+        about="Distance of recent inputs from the baseline, for the five with the largest.",
         queries=(Query(f"topk(5, {_now(telemetry.DRIFT)})", "{{feature}} {{statistic}}"),),
     ),
     Panel(
         id="drifted-features",
         title="Drifted features",
-        about="Features whose recent distribution differs from the baseline's.",
+        about="Number of features whose recent distribution differs from the baseline.",
         queries=(Query(_now(telemetry.DRIFTED_FEATURES), "{{monitor}}"),),
         metric=telemetry.DRIFTED_FEATURES,
     ),
     Panel(
         id="detectors",
         title="Anomalous rows by detector",
-        about="Rows a second over each detector's threshold; no single detector sees everything.",
+        about="Rows per second above the threshold of each detector.",
         queries=(Query(_rate(telemetry.ANOMALY, "detector"), "{{monitor}} {{detector}}"),),
         unit="ops",
     ),
     Panel(
         id="extraction",
         title="Model extraction",
-        about="Score of the most suspicious client as a share of the calibrated threshold.",
+        about="Highest extraction score of a client, as a share of the calibrated threshold.",
         queries=(Query(_now(telemetry.EXTRACTION), "{{monitor}}"),),
         metric=telemetry.EXTRACTION,
     ),
     Panel(
         id="dropped",
         title="Dropped observations",
-        about="Calls a second that went unobserved; anything above zero hides what happened.",
+        about="Calls per second that were not monitored. Every value above zero is a blind spot.",
         queries=(
             Query(_rate(telemetry.DROPPED), "{{monitor}} dropped"),
-            Query(_rate(telemetry.FAILURES), "{{monitor}} failures of monitoring"),
+            Query(_rate(telemetry.FAILURES), "{{monitor}} monitoring failures"),
         ),
         unit="ops",
         metric=telemetry.DROPPED,
@@ -156,7 +155,7 @@ PANELS: Final[tuple[Panel, ...]] = (
     Panel(
         id="duration",
         title="Duration of calls",
-        about="Median, 95th and 99th percentile.",
+        about="Median, 95th and 99th percentile of the duration of a call, in seconds.",
         queries=tuple(
             Query(_quantile(share, telemetry.DURATION_BUCKET), f"{{{{monitor}}}} p{100 * share:g}")
             for share in (0.5, 0.95, 0.99)
@@ -166,7 +165,7 @@ PANELS: Final[tuple[Panel, ...]] = (
     Panel(
         id="classes",
         title="Predicted classes",
-        about="Predictions a second by class; one that swallows the rest is a sign of attack.",
+        about="Predictions per second by class. A class that replaces the others may be an attack.",
         queries=(Query(_rate(telemetry.CLASSES, "class"), "{{class}}"),),
         unit="ops",
     ),
@@ -187,13 +186,15 @@ PANELS: Final[tuple[Panel, ...]] = (
 def grafana_dashboard(
     *, title: str = "mlsecops: model monitoring", rules: Iterable[AlertRule] = DEFAULT_RULES
 ) -> dict[str, Any]:
-    """A dashboard that Grafana imports, with the rules' thresholds drawn in its panels.
+    """A dashboard for import into Grafana, with the thresholds of the alert rules.
 
     Args:
-        title: Its heading.
-        rules: Conditions whose fixed thresholds are drawn.
+        title: Heading.
+        rules: Alert rules whose fixed thresholds are drawn.
 
-    Source: Grafana, Dashboard JSON model (schema version 39).
+    Example:
+        >>> grafana_dashboard()["panels"][0]["title"]
+        'Prediction confidence'
     """
     by_metric = {rule.metric: rule for rule in rules if rule.relative_to is None}
     panels = [
@@ -204,7 +205,7 @@ def grafana_dashboard(
         "uid": "mlsecops",
         "title": title,
         "tags": ["mlsecops", f"metrics-v{telemetry.VERSION}"],
-        "schemaVersion": 39,
+        "schemaVersion": _SCHEMA,
         "version": 1,
         "editable": True,
         "graphTooltip": 1,
@@ -236,20 +237,15 @@ def _variables() -> list[dict[str, Any]]:
 
 
 def _panel(panel: Panel, number: int, rule: AlertRule | None) -> dict[str, Any]:
-    index = number - 1
-    across = _COLUMNS // panel.width
+    row, column = divmod(number - 1, 2)
+    width = _COLUMNS // 2
     return {
         "id": number,
-        "type": panel.kind,
+        "type": "timeseries",
         "title": panel.title,
         "description": panel.about,
         "datasource": _SOURCE,
-        "gridPos": {
-            "x": index % across * panel.width,
-            "y": index // across * 8,
-            "w": panel.width,
-            "h": 8,
-        },
+        "gridPos": {"x": column * width, "y": row * _HEIGHT, "w": width, "h": _HEIGHT},
         "targets": [
             {
                 "refId": chr(ord("A") + place),

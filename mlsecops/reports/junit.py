@@ -1,14 +1,17 @@
-"""How findings reach continuous integration: JUnit XML, a test suite for each artifact."""
+"""JUnit XML report of findings, for continuous integration.
+
+Findings → one test suite for each artifact, one test case for each finding → XML
+
+Source: Apache Ant, JUnitReport (`testsuites`, `testsuite`, `testcase`, `failure`, `system-out`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from mlsecops.findings import Finding, Severity
-from mlsecops.reports.redaction import shown
+from mlsecops.reports.redaction import MESSAGE, PLACE, shown
 from mlsecops.reports.rendering.markup import Markup, tag
-
-_MESSAGE = 1000
 
 
 def junit_xml(
@@ -21,10 +24,14 @@ def junit_xml(
     """The text of a JUnit report.
 
     Args:
-        findings: What was found.
-        checked: All artifacts that were looked at; one without findings is a passed test.
-        fails_at: Lowest severity that is a failure; findings below it are output of a passed test.
-        name: Name of the whole.
+        findings: Findings of any artifacts.
+        checked: All artifacts that were checked; one without findings is a passed test.
+        fails_at: Lowest severity of a failure; a finding below it is output of a passed test.
+        name: Name of the report.
+
+    Example:
+        >>> 'name="nothing found"' in junit_xml([], checked=["model.onnx"])
+        True
     """
     listed = sorted(findings, key=lambda each: (each.artifact, each.rule, each.where, each.message))
     artifacts = sorted({*checked, *(each.artifact for each in listed)})
@@ -41,11 +48,11 @@ def junit_xml(
 def _suite(artifact: str, findings: list[Finding], fails_at: Severity) -> Markup:
     cases = [_case(each, fails_at) for each in findings]
     if not cases:
-        cases = [tag("testcase", classname=shown(artifact, most=300), name="nothing found")]
+        cases = [tag("testcase", classname=shown(artifact, most=PLACE), name="nothing found")]
     return tag(
         "testsuite",
         cases,
-        name=shown(artifact, most=300),
+        name=shown(artifact, most=PLACE),
         tests=len(cases),
         failures=sum(each.severity >= fails_at for each in findings),
         errors=0,
@@ -54,12 +61,12 @@ def _suite(artifact: str, findings: list[Finding], fails_at: Severity) -> Markup
 
 
 def _case(finding: Finding, fails_at: Severity) -> Markup:
-    message = shown(finding.message, most=_MESSAGE)
-    place = f" at {shown(finding.where, most=300)}" if finding.where else ""
+    message = shown(finding.message, most=MESSAGE)
+    place = f" at {shown(finding.where, most=PLACE)}" if finding.where else ""
     text = f"{finding.severity.label}: {message}{place}"
     if finding.severity >= fails_at:
         inside = tag("failure", text, message=message, type=finding.rule)
     else:
         inside = tag("system-out", text)
     title = f"{finding.rule}{place}"
-    return tag("testcase", inside, classname=shown(finding.artifact, most=300), name=title)
+    return tag("testcase", inside, classname=shown(finding.artifact, most=PLACE), name=title)

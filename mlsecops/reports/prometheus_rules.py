@@ -1,7 +1,8 @@
-"""Which conditions Prometheus watches: the monitors' own rules, as `alerts.yml`.
+"""Prometheus alerting rules from the alert rules of the monitors.
 
-Rules come in, the text of a Prometheus rule file goes out; names come from the one table of
-metrics. There is no `for`: a reading covers a window of its own already.
+alert rules → PromQL expressions with labels and annotations → `alerts.yml`
+
+No rule has `for`, since each reading already covers a time window.
 """
 
 from __future__ import annotations
@@ -22,13 +23,17 @@ def alert_rules(rules: Iterable[AlertRule] = DEFAULT_RULES, *, window: str | Non
     """The text of a Prometheus rule file.
 
     Args:
-        rules: Conditions; by default those that every monitor applies.
-        window: How far counters look back (`"15s"`); each rule's own window by default.
+        rules: Alert rules; by default those of every monitor.
+        window: Time window of counters (`"15s"`); by default that of each rule.
 
     Raises:
         UsageError: The window is not a duration.
 
-    Source: Prometheus, Alerting rules. Strings are written as in JSON, which YAML includes.
+    Source: Prometheus, Alerting rules. Strings are written as JSON, a subset of YAML 1.2.
+
+    Example:
+        >>> alert_rules().splitlines()[1]
+        '  - name: mlsecops'
     """
     if window is not None and _WINDOW.fullmatch(window) is None:
         raise UsageError(f"window: expected a duration such as 15s or 5m, got {window[:40]!r}")
@@ -57,7 +62,7 @@ def _rule(rule: AlertRule, window: str | None) -> list[str]:
 
 
 def _literal(text: str) -> str:
-    """Text that Prometheus' templates print as it is."""
+    """Text without the template actions of Prometheus."""
     return text.replace("{{", _BRACES)
 
 

@@ -1,7 +1,6 @@
-"""What a report must never print: secrets that stand in the text it describes.
+"""Redaction of untrusted text for reports.
 
-Untrusted text comes in; text that a person may read comes out, with secrets, control characters and
-bidirectional overrides replaced and the length bounded.
+untrusted text → secrets, control characters and bidirectional controls replaced → bounded text
 """
 
 from __future__ import annotations
@@ -10,6 +9,8 @@ import re
 from typing import Any, Final
 
 REDACTED: Final = "[redacted]"
+MESSAGE: Final = 1000  # characters of a message; chosen: a long paragraph, the rest is cut
+PLACE: Final = 300  # characters of an artifact's name or a place; chosen: a long path
 _NAMES_A_SECRET: Final = re.compile(
     r"(?i)(?:^|[^a-z])(?:api[_-]?key|access[_-]?key|secret|passw(?:or)?d|passphrase|private[_-]?key|"
     r"credentials?|(?:auth|access|bearer|refresh|session|hf|hub|github)[_-]?token)(?:$|[^a-z])"
@@ -32,26 +33,40 @@ _UNPRINTABLE: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
 )
 _REPLACEMENT: Final = "\ufffd"
-_SEARCHED: Final = 100_000
+_SEARCHED: Final = 100_000  # characters; chosen: bounds the patterns' time, the rest is cut
 
 
 def secrets_in(text: str) -> tuple[str, ...]:
-    """Kinds of secrets that stand in a text (`"AWS key"`), never the secrets themselves."""
+    """Kinds of secrets in a text, never the secrets themselves.
+
+    Example:
+        >>> secrets_in("token=abcdefgh")
+        ('named secret',)
+    """
     searched = text[:_SEARCHED]
     return tuple(kind for kind, pattern in _SECRETS.items() if pattern.search(searched))
 
 
 def names_a_secret(name: str) -> bool:
-    """Whether a parameter of that name is likely to hold a secret."""
+    """Whether a parameter of this name probably holds a secret.
+
+    Example:
+        >>> names_a_secret("hf_token"), names_a_secret("max_tokens")
+        (True, False)
+    """
     return _NAMES_A_SECRET.search(name) is not None
 
 
 def shown(value: Any, *, most: int = 96) -> str:
-    """Text of an untrusted value that may stand in a message.
+    """Text of an untrusted value, for a message.
 
     Args:
-        value: Anything; its `str` is used.
-        most: Characters after which it is cut.
+        value: Any value; its `str` is used.
+        most: Largest length, in characters.
+
+    Example:
+        >>> shown("password=hunter22")
+        '[redacted]'
     """
     text = str(value)[:_SEARCHED]
     for pattern in _SECRETS.values():
@@ -61,6 +76,6 @@ def shown(value: Any, *, most: int = 96) -> str:
 
 
 def without_secrets(name: str, value: Any) -> str:
-    """A parameter's value as text, or a mark that it was left out because it may be a secret."""
+    """The value of a parameter as text, or `[redacted]` if it may be a secret."""
     text = str(value)
     return REDACTED if names_a_secret(name) or secrets_in(text) else text

@@ -1,6 +1,6 @@
-"""How findings are told to people: markdown, and the gate's judgement as findings.
+"""Markdown report of findings, and findings of a robustness gate.
 
-SARIF and JUnit have modules of their own; all of them take the same findings.
+Findings → heading, numbers by severity, table → Markdown; Judgement → Findings
 """
 
 from __future__ import annotations
@@ -11,17 +11,21 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from mlsecops.findings import Finding, Severity
-from mlsecops.reports.redaction import shown
+from mlsecops.reports.redaction import MESSAGE, shown
 
 if TYPE_CHECKING:
     from mlsecops.robustness.gate import Judgement
 
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]()#+!|~>-])")
-_MESSAGE: Final = 1000
 
 
 def markdown_report(findings: Iterable[Finding], *, title: str = "Findings") -> str:
-    """A heading, a count by severity and a table, the most severe first."""
+    r"""A heading, the number of findings by severity, and a table, most severe first.
+
+    Example:
+        >>> markdown_report([])
+        '# Findings\n\nNothing was found.\n'
+    """
     ordered = sorted(
         findings, key=lambda each: (-each.severity, each.artifact, each.rule, each.where)
     )
@@ -29,9 +33,9 @@ def markdown_report(findings: Iterable[Finding], *, title: str = "Findings") -> 
     if not ordered:
         return "\n".join([*lines, "Nothing was found.", ""])
     counts = Counter(each.severity for each in ordered)
-    told = ", ".join(f"{counts[level]} {level.label}" for level in sorted(counts, reverse=True))
+    numbers = [f"{counts[level]} {level.label}" for level in sorted(counts, reverse=True)]
     lines += [
-        f"{told}.",
+        f"{', '.join(numbers)}.",
         "",
         "| Severity | Rule | Artifact | Where | What |",
         "|---|---|---|---|---|",
@@ -43,27 +47,27 @@ def markdown_report(findings: Iterable[Finding], *, title: str = "Findings") -> 
 
 
 def escape_markdown(text: str) -> str:
-    """Text that markdown shows as it is: no link, no picture, no HTML, no new cell."""
-    plain = shown(text, most=_MESSAGE).replace("&", "&amp;").replace("<", "&lt;")
+    """Text without Markdown or HTML markup: no link, image, element or table cell."""
+    plain = shown(text, most=MESSAGE).replace("&", "&amp;").replace("<", "&lt;")
     return _SPECIAL.sub(r"\\\1", plain).replace("://", "&#58;//").replace("@", "&#64;")
 
 
 def judgement_findings(
     judgement: Judgement, *, artifact: str, readings: bool = False
 ) -> list[Finding]:
-    """What stands in the way of a pass, as findings; none for a pass.
+    """The reasons against a pass, as findings; none for a pass.
 
     Args:
-        judgement: What the gate said.
+        judgement: Judgement of the gate.
         artifact: Path or name of the model.
-        readings: Whether to list the floors that hold, too, as information.
+        readings: Whether to list the thresholds that are met, as information.
     """
     rule = f"robustness-{judgement.verdict}"
-    told = [(rule, Severity.HIGH, reason) for reason in judgement.reasons]
+    rows = [(rule, Severity.HIGH, reason) for reason in judgement.reasons]
     if readings:
-        held = (each for each in judgement.readings if each.verdict == "pass")
-        told += [("robustness-pass", Severity.INFO, str(each)) for each in held]
+        met = (each for each in judgement.readings if each.verdict == "pass")
+        rows += [("robustness-pass", Severity.INFO, str(each)) for each in met]
     return [
         Finding(rule=name, severity=severity, message=message, where="", artifact=artifact)
-        for name, severity, message in told
+        for name, severity, message in rows
     ]

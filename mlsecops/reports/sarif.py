@@ -1,4 +1,10 @@
-"""How findings reach code-scanning tools: a SARIF 2.1.0 log."""
+"""SARIF 2.1.0 log of findings, for code-scanning tools.
+
+Findings → rules and results of one run → plain dictionary for JSON
+
+Source: OASIS, Static Analysis Results Interchange Format (SARIF) 2.1.0, sections 3.13 (log),
+3.14 (run), 3.27 (result) and 3.49 (rule).
+"""
 
 from __future__ import annotations
 
@@ -9,37 +15,32 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from mlsecops.findings import Finding, Severity
-from mlsecops.reports.redaction import shown
+from mlsecops.reports.redaction import MESSAGE, PLACE, shown
 
 _SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 _LEVELS: Final = {
-    Severity.INFO: "note",
-    Severity.LOW: "note",
-    Severity.MEDIUM: "warning",
-    Severity.HIGH: "error",
-    Severity.CRITICAL: "error",
+    Severity.INFO: ("note", "0.0"),
+    Severity.LOW: ("note", "3.0"),
+    Severity.MEDIUM: ("warning", "5.5"),
+    Severity.HIGH: ("error", "8.0"),
+    Severity.CRITICAL: ("error", "9.5"),
 }
-_SCORES: Final = {
-    Severity.INFO: "0.0",
-    Severity.LOW: "3.0",
-    Severity.MEDIUM: "5.5",
-    Severity.HIGH: "8.0",
-    Severity.CRITICAL: "9.5",
-}
-_MESSAGE: Final = 1000
+"""Severity → SARIF level (section 3.27.10), and a score within its CVSS v3 range for GitHub."""
 
 
 def sarif_log(
     findings: Iterable[Finding], *, version: str = "0.1.0", tool: str = "mlsecops"
 ) -> dict[str, Any]:
-    """One run with every finding; equal findings in any order give an equal log.
+    """One run with all findings; the log does not depend on their order.
 
     Args:
-        findings: What was found.
+        findings: Findings of any artifacts.
         version: Version of the tool.
         tool: Name of the tool.
 
-    Source: OASIS, Static Analysis Results Interchange Format (SARIF) Version 2.1.0.
+    Example:
+        >>> sarif_log([])["version"]
+        '2.1.0'
     """
     ordered = sorted(
         findings, key=lambda each: (each.artifact, each.rule, each.where, each.message)
@@ -48,32 +49,23 @@ def sarif_log(
     for each in ordered:
         worst[each.rule] = max(each.severity, worst.get(each.rule, Severity.INFO))
     rules = sorted(worst)
-    return {
-        "$schema": _SCHEMA,
-        "version": "2.1.0",
-        "runs": [
-            {
-                "tool": {
-                    "driver": {
-                        "name": tool,
-                        "version": version,
-                        "rules": [_rule(rule, worst[rule]) for rule in rules],
-                    }
-                },
-                "columnKind": "unicodeCodePoints",
-                "results": [_result(each, rules.index(each.rule)) for each in ordered],
-            }
-        ],
+    described = [_rule(rule, worst[rule]) for rule in rules]
+    run = {
+        "tool": {"driver": {"name": tool, "version": version, "rules": described}},
+        "columnKind": "unicodeCodePoints",
+        "results": [_result(each, rules.index(each.rule)) for each in ordered],
     }
+    return {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
 
 
 def _rule(rule: str, severity: Severity) -> dict[str, Any]:
+    level, score = _LEVELS[severity]
     return {
         "id": rule,
         "name": "".join(word.capitalize() for word in re.split(r"[^A-Za-z0-9]+", rule)),
         "shortDescription": {"text": rule.replace("-", " ")},
-        "defaultConfiguration": {"level": _LEVELS[severity]},
-        "properties": {"security-severity": _SCORES[severity], "tags": ["security"]},
+        "defaultConfiguration": {"level": level},
+        "properties": {"security-severity": score, "tags": ["security"]},
     }
 
 
@@ -83,11 +75,11 @@ def _result(finding: Finding, index: int) -> dict[str, Any]:
         "physicalLocation": {"artifactLocation": {"uri": _address(finding.artifact)}}
     }
     if finding.where:
-        location["logicalLocations"] = [{"fullyQualifiedName": shown(finding.where, most=300)}]
+        location["logicalLocations"] = [{"fullyQualifiedName": shown(finding.where, most=PLACE)}]
     return {
         "ruleId": finding.rule,
         "ruleIndex": index,
-        "level": _LEVELS[finding.severity],
+        "level": _LEVELS[finding.severity][0],
         "message": {"text": _message(finding)},
         "locations": [location],
         "partialFingerprints": {
@@ -98,11 +90,11 @@ def _result(finding: Finding, index: int) -> dict[str, Any]:
 
 
 def _message(finding: Finding) -> str:
-    """Plain text; brackets are escaped, since viewers make links of them (SARIF 3.11.6)."""
-    return re.sub(r"([\\\[\]])", r"\\\1", shown(finding.message, most=_MESSAGE)) or finding.rule
+    """Plain text with escaped brackets, which would be links (SARIF 3.11.6)."""
+    return re.sub(r"([\\\[\]])", r"\\\1", shown(finding.message, most=MESSAGE)) or finding.rule
 
 
 def _address(artifact: str) -> str:
-    """A path as a URI reference, percent-encoded so that it is a path and nothing else."""
+    """A path as a percent-encoded URI reference (SARIF 3.10.1)."""
     path = quote(artifact.encode("utf-8", "replace"), safe="/._-~@+,=")
     return path if not path.startswith("//") else f"file://{path[1:]}"

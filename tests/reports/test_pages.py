@@ -148,8 +148,8 @@ def test_text_in_an_element_never_ends_it(text: str) -> None:
     "target",
     ["javascript:alert(1)", "//host/x", "https://host", "../up", "/etc", "a b", "", "a/../../b"],
 )
-def test_a_link_leads_only_to_files_beside_the_page(target: str) -> None:
-    with pytest.raises(UsageError, match="beside"):
+def test_a_link_leads_only_to_files_below_the_page(target: str) -> None:
+    with pytest.raises(UsageError, match="relative path"):
         link(target)
 
 
@@ -159,9 +159,9 @@ def test_a_verdict_stands_in_words() -> None:
         assert f"</b>{word}</span>" in robustness_page({**report, "verdict": word}, floor=0.7)
 
 
-def test_a_figure_between_its_bounds_and_the_floor_is_not_settled() -> None:
+def test_a_figure_whose_interval_contains_the_floor_is_inconclusive() -> None:
     document = robustness_page(robustness_report(worst=0.72), floor=0.7)
-    assert "not settled" in document
+    assert "</b>inconclusive</span>" in document
     assert "above" in document
     assert "below" in robustness_page(robustness_report(worst=0.3), floor=0.7)
 
@@ -204,8 +204,8 @@ def test_the_index_names_what_is_open() -> None:
         "alerts": 0,
         "incident": None,
     }
-    assert "Everything holds" in index_page([good], **options)
-    assert "Look at: Robustness." in index_page([good, bad], **options)
+    assert "No open findings" in index_page([good], **options)
+    assert "Review: Robustness." in index_page([good, bad], **options)
 
 
 def luminance(colour: str) -> float:

@@ -1,7 +1,6 @@
-"""The data flow of a pipeline built with this library; only the states of its controls vary.
+"""Standard architecture of a pipeline built with this library.
 
-The actual state of each control comes in, an Architecture goes out. A control that is not mentioned
-is absent: nobody is credited with what he did not configure.
+state of each control → Architecture; a control without a state is absent
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from mlsecops.errors import UsageError
+from mlsecops.monitoring.controls import DROPS
 from mlsecops.reports.diagram.model import (
     Architecture,
     Boundary,
@@ -29,12 +29,12 @@ _BOUNDARIES: Final = (
     Boundary(id="operations", name="Operations", stage=3),
 )
 _ELEMENTS: Final = (
-    ("source", "Data source", ElementKind.ACTOR, "suppliers", "outside our control"),
+    ("source", "Data source", ElementKind.ACTOR, "suppliers", "not under our control"),
     ("training", "Training run", ElementKind.PROCESS, "training", "data, code, parameters"),
     ("evaluation", "Evaluation", ElementKind.PROCESS, "training", "attacks and checks"),
     ("registry", "Registry", ElementKind.STORE, "release", "write-once versions"),
     ("signer", "Signer", ElementKind.PROCESS, "release", "holds the key"),
-    ("loader", "Loader", ElementKind.PROCESS, "serving", "same bytes all the way"),
+    ("loader", "Loader", ElementKind.PROCESS, "serving", "loads verified bytes"),
     ("server", "Monitored model", ElementKind.PROCESS, "serving", "guards and detectors"),
     ("client", "Client", ElementKind.ACTOR, "internet", "may be an attacker"),
     ("incident", "Incident response", ElementKind.PROCESS, "operations", "playbook"),
@@ -52,7 +52,7 @@ _FLOWS: Final = (
         "server",
         "incident",
         "telemetry and alerts",
-        ("Drift", "Accuracy on labels", "Dropped calls counted"),
+        ("Drift", "Accuracy on labels", DROPS),
     ),
     ("incident", "registry", "isolate, roll back", ("Evidence", "Verified rollback")),
 )
@@ -68,16 +68,19 @@ def blueprint(
 
     Args:
         states: Control → its actual state, and where it is configured or runs.
-        title: What the pipeline is called.
+        title: Name of the pipeline.
 
     Raises:
         UsageError: A control is not one of `CONTROLS`.
+
+    Example:
+        >>> pipeline = blueprint({"Isolation": (ControlState.ENFORCED, "gateway")})
+        >>> sum(each.state is ControlState.ENFORCED for each in pipeline.controls)
+        1
     """
     unknown = sorted(set(states) - set(CONTROLS))
     if unknown:
-        raise UsageError(
-            f"no control is called {unknown[0]!r}: expected one of {', '.join(CONTROLS)}"
-        )
+        raise UsageError(f"control: expected one of {', '.join(CONTROLS)}, got {unknown[0]!r}")
     return Architecture(
         title=title,
         boundaries=_BOUNDARIES,

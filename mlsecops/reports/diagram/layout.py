@@ -1,10 +1,11 @@
-"""Where everything of a diagram stands, so that no text overlaps another or runs over its edge.
+"""Layout of a diagram without overlapping text.
 
-Stages are columns from left to right, with a gutter between each two. Every flow between
-neighbouring stages has a row of its own in the gutter, as high as its label and controls need, and
-as wide as the widest of them; flows over several stages have a lane of their own below everything.
-Lines turn only in the strips at both sides of a gutter, where no text stands, each on a track of
-its own.
+Architecture → columns, gutters, rows, lanes → DiagramLayout
+
+Stages are columns, from left to right, separated by gutters. A flow between neighbouring stages
+has its own row in the gutter, with room for its label and controls; a flow over several stages has
+its own lane below all columns. Lines turn only in the strips at both sides of a gutter, each on its
+own track, where no text is placed.
 """
 
 from __future__ import annotations
@@ -15,26 +16,26 @@ from typing import Final
 from mlsecops.reports.diagram.model import Architecture, Flow
 from mlsecops.reports.diagram.shapes import Block, Box, DiagramLayout, Point, Route
 
-CARD: Final = 164.0
-CARD_HEIGHT: Final = 74.0
-_PAD: Final = 14.0
-_HEADER: Final = 40.0
-_GAP: Final = 26.0
-_STACK_GAP: Final = 34.0
-_PORT: Final = 16.0
-_TRACK: Final = 7.0
-_ROW_GAP: Final = 18.0
-_TOP: Final = 12.0
-_SIDE: Final = 12.0
+CARD: Final = 164.0  # pixels; chosen: width of an element, for two lines of its name
+CARD_HEIGHT: Final = 74.0  # pixels; chosen: name and note in two lines each
+_PAD: Final = 14.0  # pixels; chosen: padding of a boundary
+_HEADER: Final = 40.0  # pixels; chosen: name of a boundary
+_GAP: Final = 26.0  # pixels; chosen: between elements
+_STACK_GAP: Final = 34.0  # pixels; chosen: between boundaries of a stage
+_PORT: Final = 16.0  # pixels; chosen: from the corner of an element to its outermost line
+_TRACK: Final = 7.0  # pixels; chosen: between parallel lines
+_ROW_GAP: Final = 18.0  # pixels; chosen: between flows
+_TOP: Final = 12.0  # pixels; chosen: margin
+_SIDE: Final = 12.0  # pixels; chosen: margin
 
 
 def layout(architecture: Architecture) -> DiagramLayout:
-    """Place an architecture; equal input gives equal places."""
+    """Place an architecture; the result is deterministic."""
     return _Placing(architecture).result()
 
 
 class _Placing:
-    """The state of one placing, column by column from the left."""
+    """State of the layout, which places columns from the left."""
 
     def __init__(self, architecture: Architecture) -> None:
         self.architecture = architecture
@@ -72,7 +73,7 @@ class _Placing:
         return upper, lower
 
     def _strip(self, gutter: int) -> float:
-        """Width of the strip at each side of a gutter: a track for every line that may turn."""
+        """Width of the strip at each side of a gutter, with a track for each line that may turn."""
         passing = [
             index
             for index in self.lanes
@@ -81,7 +82,7 @@ class _Placing:
         return _TRACK * (len(self.gutters[gutter]) + len(passing) + 2)
 
     def _lane_gutters(self, flow: Flow) -> tuple[int, int]:
-        """Gutters in which a flow over several stages goes down and comes up."""
+        """Gutters in which a flow over several stages descends and ascends."""
         start, end = self.column_of[flow.source], self.column_of[flow.target]
         return (start, end - 1) if start < end else (start - 1, end)
 
@@ -105,7 +106,7 @@ class _Placing:
         return columns, regions
 
     def _stacked_room(self, column: int) -> float:
-        """How much wider than a card the flows between stacked elements make a column."""
+        """Additional width of a column for flows between stacked elements."""
         widths = [
             self.blocks[index].width + 20.0 + 10.0 * len(flows) - CARD
             for (upper, _), flows in self.stacked.items()
@@ -167,12 +168,12 @@ class _Placing:
             y += _PAD + _STACK_GAP
 
     def _between(self, upper: str | None, lower: str) -> float:
-        """Height of the flows between an element and the one below it."""
+        """Total height of the flows between an element and the one below it."""
         flows = self.stacked.get((upper or "", lower), [])
         return sum(self.blocks[index].height for index in flows)
 
     def _wanted(self, column: int, element: str) -> float:
-        """Height at which an element's first flow from the left would be straight."""
+        """Height at which an element's first flow from the left is straight."""
         rows = [
             self.rows[index] - self.blocks[index].above
             for index in self.gutters[column - 1]
@@ -195,7 +196,7 @@ class _Placing:
         return max(CARD_HEIGHT, *needed)
 
     def _place_rows(self, column: int) -> None:
-        """Give each flow of the gutter right of a column a height, ordered by its left end."""
+        """Place the flows of the gutter right of a column, ordered by their left ends."""
         order = [element.id for element in self.architecture.column(self.stages[column])]
         across = [each.id for each in self.architecture.elements]
 
@@ -232,7 +233,7 @@ class _Placing:
         return self.blocks[index].route(flow, points, x=region.x, line=line)
 
     def _port(self, element: str, line: float) -> float:
-        """Height at which a line meets an element: its own if that is beside it."""
+        """Height at which a line meets an element, as near to the line as possible."""
         box = self.boxes[element]
         return min(max(line, box.y + _PORT), box.bottom - _PORT)
 
@@ -252,14 +253,14 @@ class _Placing:
         return routes
 
     def _below(self, upper: str, lower: str) -> float:
-        """Where text between two stacked elements begins: below the upper one's frame, too."""
+        """Height at which text between two stacked elements begins."""
         home = {each.id: each.boundary for each in self.architecture.elements}
         if home[upper] == home[lower]:
             return self.boxes[upper].bottom + 6.0
         return self.frames[home[upper]].bottom + 10.0
 
     def _lane_routes(self, top: float) -> tuple[dict[int, Route], float]:
-        """Flows over several stages, each in a lane below everything else."""
+        """Flows over several stages, each in its own lane below all columns."""
         routes: dict[int, Route] = {}
         for place, index in enumerate(self.lanes):
             flow, block = self.architecture.flows[index], self.blocks[index]
@@ -276,7 +277,7 @@ class _Placing:
         return routes, top if self.lanes else top - _GAP
 
     def _lane_end(self, index: int, element: str, gutter: int, place: int) -> tuple[Point, float]:
-        """Where a line meets an element, and the track on which it goes down beside it."""
+        """Point at which a line meets an element, and x of the track to its lane."""
         region, box = self.gutter_at[gutter], self.boxes[element]
         track = _TRACK * (1 + len(self.gutters[gutter]) + place)
         height = box.bottom - 9.0 - 8.0 * (index % 3)

@@ -1,8 +1,6 @@
-"""What a pipeline is made of, and which controls stand on its data flows in which state.
+"""Data-flow model of a pipeline: elements, trust boundaries, flows and controls.
 
-An Architecture is a plain value. `mlsecops.reports.diagram.layout` places it,
-`mlsecops.reports.diagram.svg` draws it, `mermaid` writes it as text, and
-`mlsecops.reports.pages.architecture` shows it with its threats.
+elements, boundaries, flows with controls → Architecture → Mermaid text
 """
 
 from __future__ import annotations
@@ -13,12 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.reports.rendering.page import Tone
 
 
 class ControlState(enum.Enum):
-    """What a control really does in the configured pipeline."""
+    """Actual state of a control in the configured pipeline, strongest first."""
 
     ENFORCED = "enforced"
     ADVISORY = "advisory"
@@ -26,32 +25,34 @@ class ControlState(enum.Enum):
 
     @property
     def tone(self) -> Tone:
-        """Colour that says it."""
-        return _TONES[self]
+        """Colour of the state."""
+        return _LOOKS[self][0]
 
 
-_TONES: Final[dict[ControlState, Tone]] = {
-    ControlState.ENFORCED: "good",
-    ControlState.ADVISORY: "warn",
-    ControlState.ABSENT: "bad",
+_LOOKS: Final[dict[ControlState, tuple[Tone, str]]] = {
+    ControlState.ENFORCED: ("good", "stroke:#0b7a53"),
+    ControlState.ADVISORY: ("warn", "stroke:#8f5200,stroke-dasharray:6 4"),
+    ControlState.ABSENT: ("bad", "stroke:#b3261e,stroke-dasharray:2 4"),
 }
+"""State → tone, and Mermaid link style in the colours of `mlsecops.reports.rendering.page`."""
 
 
 class ElementKind(enum.Enum):
-    """What an element of the data flow is."""
+    """Kind of an element: an external actor, a process, or a data store."""
 
     ACTOR = "actor"
     PROCESS = "process"
     STORE = "store"
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
-    """Something that stands between an attacker and a data flow.
+    """A security control on a data flow.
 
     Attributes:
-        name: What it is called, as in the table of threats.
-        state: Enforced (it refuses), advisory (it tells), or absent.
+        name: Name, as in the table of threats.
+        state: Enforced (it refuses), advisory (it reports), or absent.
         where: Where it is configured or runs.
     """
 
@@ -60,16 +61,17 @@ class Control:
     where: str
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Element:
-    """Somebody, something that works, or something that keeps.
+    """An actor, process or store.
 
     Attributes:
-        id: Unique name in flows.
-        name: What people call it.
+        id: Unique id, for flows.
+        name: Display name.
         kind: Actor, process or store.
-        boundary: Id of the trust boundary it stands in.
-        note: A few words more.
+        boundary: Id of its trust boundary.
+        note: Short description.
     """
 
     id: str
@@ -79,14 +81,15 @@ class Element:
     note: str = ""
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Boundary:
-    """A region within which trust is alike.
+    """A trust boundary.
 
     Attributes:
-        id: Unique name in elements.
-        name: What people call it.
-        stage: Column in the picture, counted from the left; boundaries of one stage are stacked.
+        id: Unique id, for elements.
+        name: Display name.
+        stage: Column in the picture, from the left; boundaries of one stage are stacked.
     """
 
     id: str
@@ -94,15 +97,16 @@ class Boundary:
     stage: int
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
-    """Data that goes from one element to another.
+    """A data flow between two elements.
 
     Attributes:
-        source: Id of the element it comes from.
-        target: Id of the element it goes to.
-        label: What flows.
-        controls: What stands in its way.
+        source: Id of the source element.
+        target: Id of the target element.
+        label: Name of the data.
+        controls: Controls on the flow.
     """
 
     source: str
@@ -111,19 +115,20 @@ class Flow:
     controls: tuple[Control, ...] = ()
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
     """A pipeline as a data-flow diagram.
 
     Attributes:
-        elements: In the order in which they stand inside their boundaries.
+        elements: Elements, in the order within their boundaries.
         flows: Data flows with their controls.
         boundaries: Trust boundaries.
-        title: What the pipeline is called.
+        title: Name of the pipeline.
 
     Raises:
-        UsageError: Ids are not unique, something points at an id that is not there, a flow leads
-            back to its own element, or two elements of one stage are joined that are no neighbours.
+        UsageError: An id is repeated or unknown, or a flow joins two elements of one stage that
+            are not neighbours.
     """
 
     elements: tuple[Element, ...]
@@ -152,7 +157,7 @@ class Architecture:
         )
 
     def stage_of(self, element: str) -> int:
-        """Stage that an element stands in."""
+        """Stage of an element."""
         boundary = next(each.boundary for each in self.elements if each.id == element)
         return next(each.stage for each in self.boundaries if each.id == boundary)
 
@@ -168,30 +173,29 @@ class Architecture:
         places = [element.id for element in self.column(stage)]
         if abs(places.index(flow.source) - places.index(flow.target)) != 1:
             raise UsageError(
-                f"flow {flow.source!r} → {flow.target!r}: elements of one stage are joined only "
-                "when one stands below the other; reorder them or move one to another stage"
+                f"flow {flow.source!r} → {flow.target!r}: expected, within one stage, an element "
+                "directly below the other; reorder them or move one to another stage"
             )
 
 
 def _unique(what: str, ids: list[str]) -> None:
     twice = sorted({each for each in ids if ids.count(each) > 1})
     if twice:
-        raise UsageError(f"architecture: {what} ids must be unique, got {twice[0]!r} twice")
+        raise UsageError(f"architecture: expected unique {what} ids, got {twice[0]!r} twice")
 
 
 def _known(what: str, wanted: str, ids: Iterable[str]) -> None:
     if wanted not in ids:
-        raise UsageError(f"architecture: no {what} has the id {wanted!r}")
+        raise UsageError(f"architecture: expected the id of a {what}, got {wanted!r}")
 
 
 _UNSAFE: Final = re.compile(r"[^\w \-.,:/+·→()]")
 
 
 def mermaid(architecture: Architecture) -> str:
-    """The diagram as Mermaid text.
+    """The diagram as Mermaid text, without characters that end a quote or start markup.
 
-    Source: Mermaid, Flowchart syntax. Text is quoted and stripped of everything that ends a quote
-    or starts markup.
+    Source: Mermaid, Flowchart syntax.
     """
     names = {each.id: f"e{index}" for index, each in enumerate(architecture.elements)}
     shapes = {
@@ -210,29 +214,22 @@ def mermaid(architecture: Architecture) -> str:
     for flow in architecture.flows:
         text = "<br/>".join([_plain(flow.label), *(_control(each) for each in flow.controls)])
         lines.append(f'  {names[flow.source]} -->|"{text}"| {names[flow.target]}')
-    lines += _link_styles(architecture.flows)
+    lines += [
+        f"  linkStyle {index} {_LOOKS[weakest(flow.controls)][1]}"
+        for index, flow in enumerate(architecture.flows)
+    ]
     return "\n".join(lines) + "\n"
 
 
 def weakest(controls: Iterable[Control]) -> ControlState:
-    """The state of the weakest control; absent when there is none."""
-    order = (ControlState.ABSENT, ControlState.ADVISORY, ControlState.ENFORCED)
+    """The state of the weakest control; absent without one.
+
+    Example:
+        >>> weakest([]).value
+        'absent'
+    """
     states = {control.state for control in controls}
-    return next((state for state in order if state in states), ControlState.ABSENT)
-
-
-_STROKES: Final = {
-    ControlState.ENFORCED: "stroke:#0b7a53",
-    ControlState.ADVISORY: "stroke:#8f5200,stroke-dasharray:6 4",
-    ControlState.ABSENT: "stroke:#b3261e,stroke-dasharray:2 4",
-}
-
-
-def _link_styles(flows: tuple[Flow, ...]) -> list[str]:
-    return [
-        f"  linkStyle {index} {_STROKES[weakest(flow.controls)]}"
-        for index, flow in enumerate(flows)
-    ]
+    return next((each for each in reversed(ControlState) if each in states), ControlState.ABSENT)
 
 
 def _control(control: Control) -> str:

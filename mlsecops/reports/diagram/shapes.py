@@ -1,4 +1,7 @@
-"""What a placed diagram is made of: boxes, chips, and routes with their text; sizes in pixels."""
+"""Geometry of a placed diagram: boxes, chips and routes, in pixels.
+
+Flow → Block (measured label and chips) → Route (placed)
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,13 @@ from typing import Final, TypeAlias
 from mlsecops.reports.diagram.model import Boundary, Control, Element, Flow
 from mlsecops.reports.rendering.text_width import text_width, wrap
 
-LABEL_SIZE: Final = 12.5
-CHIP_SIZE: Final = 12.0
-CHIP_HEIGHT: Final = 22.0
-CHIP_STEP: Final = 26.0
-LINE_STEP: Final = 16.0
-_LABEL_ROOM: Final = 186.0
-_CHIP_EXTRA: Final = 31.0
+LABEL_SIZE: Final = 12.5  # pixels; chosen: font size of labels, readable at half size
+CHIP_SIZE: Final = 12.0  # pixels; chosen: font size of chips
+CHIP_HEIGHT: Final = 22.0  # pixels; chosen: font size and padding
+CHIP_STEP: Final = 26.0  # pixels; chosen: chip and a gap of 4
+LINE_STEP: Final = 16.0  # pixels; chosen: line height of labels
+_LABEL_ROOM: Final = 186.0  # pixels; chosen: widest line of a label, a little over a card
+_CHIP_EXTRA: Final = 31.0  # pixels; chosen: padding and the dot of a chip
 
 Point: TypeAlias = tuple[float, float]
 
@@ -30,18 +33,18 @@ class Box:
 
     @property
     def right(self) -> float:
-        """Its right edge."""
+        """Right edge."""
         return self.x + self.width
 
     @property
     def bottom(self) -> float:
-        """Its lower edge."""
+        """Lower edge."""
         return self.y + self.height
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chip:
-    """A control and where it stands."""
+    """A control and its place."""
 
     control: Control
     box: Box
@@ -49,13 +52,13 @@ class Chip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A flow: its line, its label above the line and its controls below it.
+    """A flow: line, label above the line and controls below it.
 
     Attributes:
-        flow: Which flow.
-        points: Corners of the line from source to target.
-        lines: Lines of its label with the left end of each one's baseline.
-        chips: Its controls.
+        flow: The flow.
+        points: Corners of the line, from source to target.
+        lines: Left end of the baseline and text of each line of the label.
+        chips: Controls.
         text: Rectangle of label and controls.
     """
 
@@ -79,14 +82,14 @@ class DiagramLayout:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Label and controls of a flow before they have a place."""
+    """Measured label and controls of a flow, without a place."""
 
     lines: tuple[str, ...]
     chips: tuple[tuple[Control, float], ...]
 
     @classmethod
     def of(cls, flow: Flow) -> Block:
-        """Break the label and measure everything."""
+        """Wrap the label and measure it and the controls."""
         lines = tuple(wrap(flow.label, _LABEL_ROOM, LABEL_SIZE, most=2)) if flow.label else ()
         chips = tuple(
             (control, text_width(control.name, CHIP_SIZE) + _CHIP_EXTRA)
@@ -96,27 +99,27 @@ class Block:
 
     @property
     def width(self) -> float:
-        """Its widest line or chip."""
+        """Width of the widest line or chip."""
         widths = [text_width(line, LABEL_SIZE) for line in self.lines]
         return max([*widths, *(width for _, width in self.chips), 60.0])
 
     @property
     def above(self) -> float:
-        """Room above the line."""
+        """Height above the line."""
         return LINE_STEP * len(self.lines) + 6.0
 
     @property
     def below(self) -> float:
-        """Room below the line."""
+        """Height below the line."""
         return CHIP_STEP * len(self.chips) + 8.0
 
     @property
     def height(self) -> float:
-        """Room above and below the line."""
+        """Height above and below the line."""
         return self.above + self.below
 
     def route(self, flow: Flow, points: list[Point], *, x: float, line: float) -> Route:
-        """Place label and controls at x, above and below a line at that height."""
+        """Place label and controls at x, above and below a line at y = `line`."""
         first = line - 8.0 - LINE_STEP * (len(self.lines) - 1)
         return Route(
             flow=flow,
@@ -136,7 +139,7 @@ class Block:
 
 
 def _straightened(points: list[Point]) -> list[Point]:
-    """The corners without those on a straight line."""
+    """The points without those on a straight segment."""
     kept: list[Point] = []
     for point in points:
         if kept and kept[-1] == point:

@@ -1,7 +1,8 @@
-"""Which attacks a pipeline faces, and which control of it stands against each.
+"""Threat catalogue of a machine-learning pipeline, by STRIDE and MITRE ATLAS.
 
-The catalogue joins STRIDE and MITRE ATLAS; an Architecture comes in, and for every threat the
-controls that counter it *in their actual state* go out, or the word "unmitigated".
+Architecture → for each threat, its controls in their actual state
+
+Source: MITRE ATLAS, techniques; Microsoft, The STRIDE Threat Model.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import enum
 from dataclasses import dataclass
 from typing import Final
 
+from mlsecops._repr import concise_repr
+from mlsecops.monitoring.controls import DROPS
 from mlsecops.reports.diagram.model import Architecture, Control, ControlState
 
 
 class Stride(enum.Enum):
-    """Microsoft's six kinds of threat."""
+    """Categories of the STRIDE threat model."""
 
     SPOOFING = "Spoofing"
     TAMPERING = "Tampering"
@@ -24,16 +27,17 @@ class Stride(enum.Enum):
     ELEVATION = "Elevation of privilege"
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Threat:
-    """Something an attacker does.
+    """One technique of an attacker.
 
     Attributes:
-        stride: Its kind.
-        atlas: MITRE ATLAS technique id, or "" where it has none.
-        technique: The technique's name.
-        story: One sentence.
-        countered_by: Names of the controls that counter it.
+        stride: Category.
+        atlas: MITRE ATLAS technique id, or "" without one.
+        technique: Name of the technique.
+        story: What the attacker does, in one sentence.
+        countered_by: Names of the controls against it.
     """
 
     stride: Stride
@@ -43,13 +47,14 @@ class Threat:
     countered_by: tuple[str, ...]
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """A threat and what a given pipeline has against it.
+    """A threat and the controls of a pipeline against it.
 
     Attributes:
-        threat: Which threat.
-        controls: Its controls that are enforced or advisory.
+        threat: The threat.
+        controls: Its enforced and advisory controls.
     """
 
     threat: Threat
@@ -57,16 +62,19 @@ class Standing:
 
     @property
     def state(self) -> ControlState:
-        """Enforced if one control is, else advisory if one is, else absent (unmitigated)."""
+        """State of the strongest control; absent (unmitigated) without one."""
         states = {control.state for control in self.controls}
-        for state in (ControlState.ENFORCED, ControlState.ADVISORY):
-            if state in states:
-                return state
-        return ControlState.ABSENT
+        return next((state for state in ControlState if state in states), ControlState.ABSENT)
 
 
 def standings(architecture: Architecture) -> tuple[Standing, ...]:
-    """What an architecture has against each threat of the catalogue."""
+    """Each threat of the catalogue with the controls of an architecture.
+
+    Example:
+        >>> from mlsecops.reports.diagram.blueprint import blueprint
+        >>> {each.state.value for each in standings(blueprint({}))}
+        {'absent'}
+    """
     present = [each for each in architecture.controls if each.state is not ControlState.ABSENT]
     return tuple(
         Standing(
@@ -77,103 +85,48 @@ def standings(architecture: Architecture) -> tuple[Standing, ...]:
     )
 
 
-THREATS: Final[tuple[Threat, ...]] = (
-    Threat(
-        stride=Stride.SPOOFING,
-        atlas="AML.T0010.003",
-        technique="AI Supply Chain Compromise: Model",
-        story="A model from somebody else is put in the place of the released one.",
-        countered_by=("Signature", "Signature check", "Registry log"),
-    ),
-    Threat(
-        stride=Stride.TAMPERING,
-        atlas="AML.T0020",
-        technique="Poison Training Data",
-        story="Rows or labels are changed so that the model learns what the attacker wants.",
-        countered_by=("Dataset digest", "Data screening"),
-    ),
-    Threat(
-        stride=Stride.TAMPERING,
-        atlas="AML.T0010.002",
-        technique="AI Supply Chain Compromise: Data",
-        story="The data set is exchanged between its collection and the training run.",
-        countered_by=("Dataset digest", "Provenance"),
-    ),
-    Threat(
-        stride=Stride.TAMPERING,
-        atlas="AML.T0018.000",
-        technique="Manipulate AI Model: Poison AI Model",
-        story="Weights are edited after training, or a backdoor is trained in.",
-        countered_by=("Poisoning detection", "Signature", "Signature check"),
-    ),
-    Threat(
-        stride=Stride.TAMPERING,
-        atlas="AML.T0015",
-        technique="Evade AI Model",
-        story="Inputs are perturbed by a little so that the answer is wrong.",
-        countered_by=("Robustness gate", "Input anomaly"),
-    ),
-    Threat(
-        stride=Stride.TAMPERING,
-        atlas="AML.T0031",
-        technique="Erode AI Model Integrity",
-        story="Traffic drifts, by chance or on purpose, until the model no longer fits.",
-        countered_by=("Drift", "Accuracy on labels"),
-    ),
-    Threat(
-        stride=Stride.REPUDIATION,
-        atlas="",
-        technique="Denial of a release or a change",
-        story="Nobody can say who released which bytes, or a record of it is removed.",
-        countered_by=("Provenance", "Registry log", "Evidence"),
-    ),
-    Threat(
-        stride=Stride.DISCLOSURE,
-        atlas="AML.T0024.002",
-        technique="Exfiltration via AI Inference API: Extract AI Model",
-        story="A client asks until its answers are enough to train a copy.",
-        countered_by=("Extraction detector", "Rate limit"),
-    ),
-    Threat(
-        stride=Stride.DISCLOSURE,
-        atlas="AML.T0024.000",
-        technique="Exfiltration via AI Inference API: Infer Training Data Membership",
-        story="A client finds out whether a person's record was in the training data.",
-        countered_by=("Output perturbation",),
-    ),
-    Threat(
-        stride=Stride.DISCLOSURE,
-        atlas="AML.T0035",
-        technique="AI Artifact Collection",
-        story="Data sets or models are read by somebody who need not see them.",
-        countered_by=("Access control",),
-    ),
-    Threat(
-        stride=Stride.DENIAL,
-        atlas="AML.T0029",
-        technique="Denial of AI Service",
-        story="Requests flood the model, or blind its monitoring.",
-        countered_by=("Rate limit", "Dropped calls counted"),
-    ),
-    Threat(
-        stride=Stride.DENIAL,
-        atlas="AML.T0034",
-        technique="Cost Harvesting",
-        story="Queries are sent to run up the bill.",
-        countered_by=("Rate limit",),
-    ),
-    Threat(
-        stride=Stride.ELEVATION,
-        atlas="AML.T0011.000",
-        technique="User Execution: Unsafe AI Artifacts",
-        story="A model file runs code when it is opened.",
-        countered_by=("Content scan", "Sealed loading"),
-    ),
-    Threat(
-        stride=Stride.ELEVATION,
-        atlas="AML.T0018.002",
-        technique="Manipulate AI Model: Embed Malware",
-        story="A known-bad model goes on being served after it was found out.",
-        countered_by=("Isolation", "Verified rollback", "Content scan"),
-    ),
-)
+THREATS: Final[tuple[Threat, ...]] = tuple(
+    Threat(stride=stride, atlas=atlas, technique=technique, story=story, countered_by=names)
+    for stride, atlas, technique, story, names in (
+        (Stride.SPOOFING, "AML.T0010.003", "AI Supply Chain Compromise: Model",
+         "The released model is replaced with another one.",
+         ("Signature", "Signature check", "Registry log")),
+        (Stride.TAMPERING, "AML.T0020", "Poison Training Data",
+         "Rows or labels are changed, so that the model learns what the attacker wants.",
+         ("Dataset digest", "Data screening")),
+        (Stride.TAMPERING, "AML.T0010.002", "AI Supply Chain Compromise: Data",
+         "The data set is replaced between collection and training.",
+         ("Dataset digest", "Provenance")),
+        (Stride.TAMPERING, "AML.T0018.000", "Manipulate AI Model: Poison AI Model",
+         "Weights are edited after training, or a backdoor is trained into the model.",
+         ("Poisoning detection", "Signature", "Signature check")),
+        (Stride.TAMPERING, "AML.T0015", "Evade AI Model",
+         "Inputs are slightly perturbed, so that the answer is wrong.",
+         ("Robustness gate", "Input anomaly")),
+        (Stride.TAMPERING, "AML.T0031", "Erode AI Model Integrity",
+         "Traffic drifts, by chance or on purpose, until the model no longer fits it.",
+         ("Drift", "Accuracy on labels")),
+        (Stride.REPUDIATION, "", "Denial of a release or a change",
+         "Nobody can prove who released which bytes, or the record is removed.",
+         ("Provenance", "Registry log", "Evidence")),
+        (Stride.DISCLOSURE, "AML.T0024.002", "Exfiltration via AI Inference API: Extract AI Model",
+         "A client collects enough answers to train a copy of the model.",
+         ("Extraction detector", "Rate limit")),
+        (Stride.DISCLOSURE, "AML.T0024.000",
+         "Exfiltration via AI Inference API: Infer Training Data Membership",
+         "A client learns whether a person's record was in the training data.",
+         ("Output perturbation",)),
+        (Stride.DISCLOSURE, "AML.T0035", "AI Artifact Collection",
+         "Data sets or models are read without authorisation.", ("Access control",)),
+        (Stride.DENIAL, "AML.T0029", "Denial of AI Service",
+         "Requests overload the model or its monitoring.", ("Rate limit", DROPS)),
+        (Stride.DENIAL, "AML.T0034", "Cost Harvesting",
+         "Queries are sent to increase the operator's cost.", ("Rate limit",)),
+        (Stride.ELEVATION, "AML.T0011.000", "User Execution: Unsafe AI Artifacts",
+         "A model file runs code when it is loaded.", ("Content scan", "Sealed loading")),
+        (Stride.ELEVATION, "AML.T0018.002", "Manipulate AI Model: Embed Malware",
+         "A malicious model is still served after its discovery.",
+         ("Isolation", "Verified rollback", "Content scan")),
+    )
+)  # fmt: skip
+"""Catalogue of threats, by STRIDE category."""

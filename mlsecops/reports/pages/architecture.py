@@ -1,4 +1,7 @@
-"""How a pipeline's data flow, controls and threats are shown together, as a page."""
+"""Architecture page of a pipeline.
+
+Architecture → data-flow diagram, table of threats, table of controls → HTML, SVG and Mermaid
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ _WORDS: Final = {
 
 
 def architecture_page(architecture: Architecture) -> str:
-    """The page of an architecture: its diagram, its threats and its controls."""
+    """The HTML page of an architecture: diagram, threats and controls."""
     found = standings(architecture)
     return page(
         architecture.title,
@@ -32,8 +35,8 @@ def architecture_page(architecture: Architecture) -> str:
         section("Threats", _threats(found)),
         section("Controls", _controls(architecture)),
         kicker="mlsecops · architecture",
-        lead="Dashed frames are trust boundaries. Every control stands on the flow it guards, in "
-        "the state it really has.",
+        lead="Dashed frames are trust boundaries. Each control is shown on the data flow it "
+        "protects, in its actual state.",
         facts=_counts(architecture, found),
         style=_STYLE,
     )
@@ -77,7 +80,7 @@ def _threats(found: tuple[Standing, ...]) -> Markup:
         ]
         for standing in found
     ]
-    return table(["STRIDE", "MITRE ATLAS", "What happens", "Standing", "Mitigating control"], rows)
+    return table(["STRIDE", "MITRE ATLAS", "Threat", "Status", "Mitigating control"], rows)
 
 
 def _mitigations(standing: Standing) -> Child:

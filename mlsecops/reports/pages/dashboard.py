@@ -50,10 +50,10 @@ _ABOUT: Final = {
     "query-rate": "Rows per second in the last minute in which the client was active. Red: the "
     "client is named in an alert.",
     "accuracy": "Share of correct predictions among those with labels. Red: the alert rule fired.",
-    "anomaly": "Share of recent rows that at least one detector flagged. Red: the alert rule fired.",
+    "anomaly": "Share of recent rows flagged by at least one detector. Red: the alert rule fired.",
     "detectors": "Rows above the threshold of each detector, in total.",
     "drift": "Kolmogorov-Smirnov distance of recent inputs from the baseline. Red: drifted.",
-    "dropped": "Completed, processed and dropped calls. Dropped calls were not monitored.",
+    "dropped": "Calls, and those processed, dropped (not monitored) or failed in monitoring.",
 }
 _SPREAD: Final = "Distribution of confidence"
 _MOST_BARS: Final = 8  # clients or features; chosen: one panel's height
@@ -236,7 +236,7 @@ def _range(bounds: Sequence[str], place: int) -> str:
 def _detectors(last: Snapshot) -> Markup:
     counts = _mapping(last.get("anomalies"))
     if not counts:
-        return _panel("detectors", _missing("The monitor has no baseline."))
+        return _panel("detectors", _missing("No rows were compared with a baseline."))
     marks = [Mark(label=shown(each), value=float(count)) for each, count in counts.items()]
     return _panel("detectors", bar_chart(_TITLES["detectors"], marks, text=_count))
 
@@ -254,7 +254,7 @@ def _drift(last: Snapshot) -> Markup:
         for name, each in ranked[:_MOST_BARS]
     ]
     if not marks:
-        return _panel("drift", _missing("The monitor has no baseline."))
+        return _panel("drift", _missing("No rows were compared with a baseline."))
     drifted = sum(bool(each["drifted"]) for each in features.values())
     words = f"{drifted} of {len(features)} features drifted."
     return _panel(

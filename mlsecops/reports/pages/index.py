@@ -1,28 +1,29 @@
-"""What a pipeline delivered, as the first page: how things stand, and a card for each part."""
+"""Index page of the deliverables.
+
+Deliverables, digest, signers, gate → verdict and a card for each deliverable → HTML
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
-from mlsecops.reports.rendering.markup import Child, Markup, tag
+from mlsecops._repr import concise_repr
+from mlsecops.reports.rendering.markup import Markup, tag
 from mlsecops.reports.rendering.page import Tone, badge, code, facts, link, page, verdict
 
-_WARN: Final[Tone] = "warn"
-_GOOD: Final[Tone] = "good"
 
-
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deliverable:
-    """One of the things a pipeline hands over.
+    """One deliverable of a pipeline.
 
     Attributes:
-        title: What it is.
-        summary: How it stands, in a sentence or two.
-        status: One or two words for its badge.
-        tone: What the badge's colour means.
-        files: Paths beside the page.
+        title: Name.
+        summary: Its result, in one or two sentences.
+        status: One or two words for the badge.
+        tone: Colour of the badge.
+        files: Paths relative to the page.
     """
 
     title: str
@@ -42,24 +43,24 @@ def index_page(
     alerts: int,
     incident: str | None,
 ) -> str:
-    """The page that leads to all the others.
+    """The page that links to all deliverables.
 
     Args:
         deliverables: In the order of their cards.
-        model: What the model is called.
+        model: Name of the model.
         digest: `"sha256:<hex>"` of the model that is served now.
-        signers: Fingerprints or identities of those who signed it.
-        gate: The gate's verdict (`"pass"`, `"fail"`, `"inconclusive"`).
-        alerts: Number of alerts that were raised.
-        incident: What happened in the incident, or None if there was none.
+        signers: Fingerprints or identities of the signers.
+        gate: Verdict of the gate (`"pass"`, `"fail"`, `"inconclusive"`).
+        alerts: Number of alerts raised.
+        incident: Summary of the incident, or None if there was none.
     """
     return page(
         model,
         _conclusion(deliverables, incident),
         tag("div", [_card(each) for each in deliverables], class_="grid"),
         kicker="mlsecops · deliverables",
-        lead="What stands behind this model: where it came from, who vouches for it, how it holds "
-        "under attack, and what happens when something goes wrong.",
+        lead="Evidence about this model: its origin, its signers, its robustness under attack, its "
+        "behaviour in operation, and the response to incidents.",
         facts=facts(
             ("Model digest", code(digest)),
             ("Signed by", [tag("div", code(signer)) for signer in signers] or "nobody"),
@@ -71,15 +72,14 @@ def index_page(
 
 def _conclusion(deliverables: Sequence[Deliverable], incident: str | None) -> Markup:
     open_ = [each.title for each in deliverables if each.tone in {"bad", "warn"}]
+    happened = None if incident is None else tag("p", incident)
     if open_:
-        title, tone, word = "Some of it needs attention", _WARN, "attention"
-        body: list[Child] = [tag("p", f"Look at: {', '.join(open_)}.")]
-    else:
-        title, tone, word = "Everything holds", _GOOD, "holds"
-        body = [tag("p", f"All {len(deliverables)} deliverables are complete.")]
-    if incident is not None:
-        body.append(tag("p", incident))
-    return verdict(title, *body, word=word, tone=tone)
+        body = tag("p", f"Review: {', '.join(open_)}.")
+        return verdict(
+            "Some deliverables need attention", body, happened, word="attention", tone="warn"
+        )
+    body = tag("p", f"All {len(deliverables)} deliverables are complete.")
+    return verdict("No open findings", body, happened, word="complete", tone="good")
 
 
 def _card(each: Deliverable) -> Markup:

@@ -1,6 +1,6 @@
-"""How a model held under attack, as a page: verdict, chart with intervals, settings, checks.
+"""Robustness report as an HTML page.
 
-The plain values of a robustness report come in (`robustness.json`), HTML goes out.
+plain values of a report (`robustness.json`) → verdict, chart with intervals, table, checks → HTML
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mlsecops.reports.rendering.elements import label, line, svg
 from mlsecops.reports.rendering.markup import Child, Markup, tag
 from mlsecops.reports.rendering.page import (
     NONE,
@@ -25,20 +26,20 @@ from mlsecops.reports.rendering.text_width import fit, text_width
 
 VERDICT_TONES: Final[dict[str, Tone]] = {"pass": "good", "fail": "bad", "inconclusive": "warn"}
 _VERDICT_TITLES: Final = {
-    "pass": "The model holds the floor",
-    "fail": "The model does not hold the floor",
-    "inconclusive": "The measurement does not settle it",
+    "pass": "The model passes the gate",
+    "fail": "The model fails the gate",
+    "inconclusive": "The measurement is inconclusive",
 }
-_WIDTH: Final = 1060.0
-_LEFT: Final = 236.0
-_RIGHT: Final = 196.0
-_TOP: Final = 40.0
-_BARS: Final = {False: 46.0, True: 64.0}
+_WIDTH: Final = 1060.0  # pixels; chosen: the width of a page, as all sizes below
+_LEFT: Final = 236.0  # room for names and settings
+_RIGHT: Final = 196.0  # room for values
+_TOP: Final = 40.0  # room for the label of the floor
+_BARS: Final = {False: 46.0, True: 64.0}  # height of a row, without and with an earlier model
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One accuracy with its interval, all shares in [0, 1]."""
+    """One accuracy with its interval, all in [0, 1]."""
 
     name: str
     settings: str
@@ -48,14 +49,14 @@ class Bar:
 
     @classmethod
     def read(cls, name: str, figure: Mapping[str, Any]) -> Bar:
-        """Take it from a figure of `robustness.json`."""
+        """Read a figure of `robustness.json`."""
         low, high = figure["interval"]
         params = figure.get("params") or {}
         settings = ", ".join(f"{key} {_short(value)}" for key, value in params.items())
         return cls(name, settings, float(figure["accuracy"]), float(low), float(high))
 
     def tone(self, floor: float | None) -> Tone:
-        """How it stands against a floor."""
+        """Good if the lower bound reaches the floor, bad if the upper bound does not."""
         if floor is None:
             return "info"
         return "good" if self.low >= floor else "bad" if self.high < floor else "warn"
@@ -72,9 +73,9 @@ def robustness_page(
 
     Args:
         report: Plain values of the report (`RobustnessReport.to_dict`).
-        before: Those of an earlier model, say before it was hardened, drawn beside it.
-        floor: The gate's lowest accuracy, a share in [0, 1].
-        model: What the model is called.
+        before: Those of an earlier model, such as before hardening, for comparison.
+        floor: Lowest accuracy of the gate, in [0, 1].
+        model: Name of the model.
     """
     name = model or str(report.get("model") or "model")
     return page(
@@ -86,7 +87,7 @@ def robustness_page(
         _checks(report),
         kicker="mlsecops · robustness",
         lead=f"Measured on {report['n']} samples with seed {report['seed']}. "
-        "Every interval has one-sided 95 % bounds, and the gate judges the bounds.",
+        "Every interval has one-sided 95 % bounds, and the gate compares the bounds.",
         facts=facts(
             ("Model digest", _digest(report.get("model_digest"))),
             ("Data digest", _digest(report.get("data_digest"))),
@@ -96,7 +97,12 @@ def robustness_page(
 
 
 def percent(share: float) -> str:
-    """A share for people, with one decimal and a narrow space."""
+    """A share as a percentage with one decimal and a narrow no-break space.
+
+    Example:
+        >>> percent(0.5).replace("\u202f", " ")
+        '50.0 %'
+    """
     return f"{100 * share:.1f}\u202f%"
 
 
@@ -109,7 +115,7 @@ def _digest(text: object) -> Child:
 
 
 def bars(report: Mapping[str, Any]) -> list[Bar]:
-    """Clean, each attack, and the worst of all attacks where it is known."""
+    """Bars of the clean accuracy, each attack, and the worst case if it is known."""
     found = [Bar.read("Clean", report["clean"])]
     found += [Bar.read(_title(attack["name"]), attack) for attack in report["attacks"]]
     if "worst" in report:
@@ -118,9 +124,9 @@ def bars(report: Mapping[str, Any]) -> list[Bar]:
 
 
 def _title(name: object) -> str:
-    """Acronyms in capitals: FGSM, PGD-L2, APGD-CE."""
+    """The name with its acronyms in capitals, such as PGD-L2."""
     parts = str(name).split("-")
-    return "-".join(part.upper() if len(part) <= 4 else part for part in parts)  # noqa: PLR2004 - as said
+    return "-".join(part.upper() if len(part) <= 4 else part for part in parts)  # noqa: PLR2004 - length of an acronym
 
 
 def _conclusion(
@@ -149,13 +155,13 @@ def _conclusion(
 def _figure(
     report: Mapping[str, Any], before: Mapping[str, Any] | None, floor: float | None
 ) -> Markup:
-    caption = "Bars show accuracy; whiskers its one-sided 95 % bounds."
+    caption = "Bars show the accuracy, whiskers its one-sided 95 % bounds."
     if before is not None:
-        caption += " Hollow marks are the earlier model."
+        caption += " Hollow marks show the earlier model."
     if floor is not None:
         caption += (
-            " Green: even the lower bound reaches the floor. Red: even the upper bound does not."
-            " Amber: not settled."
+            " Green: the lower bound reaches the floor. Red: the upper bound does not."
+            " Amber: inconclusive."
         )
     return tag("figure", chart(report, before=before, floor=floor), tag("figcaption", caption))
 
@@ -166,7 +172,7 @@ def chart(
     before: Mapping[str, Any] | None = None,
     floor: float | None = None,
 ) -> Markup:
-    """Accuracies with their intervals against the floor, as an SVG element."""
+    """Accuracies, their intervals and the floor, as an SVG element."""
     now = bars(report)
     earlier = {} if before is None else {bar.name: bar for bar in bars(before)}
     step = _BARS[bool(earlier)]
@@ -175,17 +181,8 @@ def chart(
         _row(bar, earlier.get(bar.name), floor, y=_TOP + step * index, step=step)
         for index, bar in enumerate(now)
     ]
-    return tag(
-        "svg",
-        tag("title", "Accuracy under attack"),
-        _axis(bottom),
-        rows,
-        _floor(floor, bottom),
-        viewBox=f"0 0 {_WIDTH:g} {bottom + 30:g}",
-        width=_WIDTH,
-        role="img",
-        xmlns="http://www.w3.org/2000/svg",
-    )
+    parts = (_axis(bottom), rows, _floor(floor, bottom))
+    return svg("Accuracy under attack", *parts, width=_WIDTH, height=bottom + 30)
 
 
 def _x(share: float) -> float:
@@ -196,66 +193,47 @@ def _axis(bottom: float) -> list[Markup]:
     parts = []
     for tick in range(0, 101, 20):
         x = _x(tick / 100)
-        parts.append(tag("line", x1=x, x2=x, y1=_TOP, y2=bottom, class_="grid-line"))
-        label = f"{tick}\u202f%"
-        parts.append(
-            tag("text", label, x=x, y=bottom + 20, text_anchor="middle", class_="small muted")
-        )
+        parts.append(line((x, _TOP), (x, bottom), "grid-line"))
+        parts.append(label(f"{tick}\u202f%", x, bottom + 20, "small muted", "middle"))
     return parts
 
 
 def _floor(floor: float | None, bottom: float) -> list[Markup]:
     if floor is None:
         return []
-    x = _x(floor)
-    label = f"floor {percent(floor)}"
-    half = text_width(label, 12) / 2
+    x, name = _x(floor), f"floor {percent(floor)}"
+    half = text_width(name, 12) / 2
     middle = min(max(x, half), _WIDTH - half)
     return [
-        tag("line", x1=x, x2=x, y1=_TOP - 12, y2=bottom, class_="floor"),
-        tag("text", label, x=middle, y=_TOP - 20, text_anchor="middle", class_="small"),
+        line((x, _TOP - 12), (x, bottom), "floor"),
+        label(name, middle, _TOP - 20, "small", "middle"),
     ]
 
 
 def _row(
     bar: Bar, earlier: Bar | None, floor: float | None, *, y: float, step: float
 ) -> list[Child]:
-    middle = y + step / 2
-    line = middle + (10 if earlier else 0)
-    room = _LEFT - 24
-    label = middle - 3 if bar.settings else middle + 5
+    middle, room = y + step / 2, _LEFT - 24
     return [
-        tag("text", fit(bar.name, room, 13), x=0, y=label, class_="strong"),
-        tag("text", fit(bar.settings, room, 12), x=0, y=middle + 14, class_="small muted")
-        if bar.settings
-        else None,
+        label(fit(bar.name, room, 13), 0, middle + (-3 if bar.settings else 5), "strong"),
+        label(fit(bar.settings, room, 12), 0, middle + 14, "small muted") if bar.settings else None,
         _mark(earlier, "none", y=middle - 12, hollow="hollow") if earlier else None,
-        _mark(bar, bar.tone(floor), y=line, hollow=""),
+        _mark(bar, bar.tone(floor), y=middle + (10 if earlier else 0), hollow=""),
     ]
 
 
 def _mark(bar: Bar, tone: Tone, *, y: float, hollow: str) -> list[Markup]:
     end, low, high = _x(bar.accuracy), _x(bar.low), _x(bar.high)
     values = f"{percent(bar.accuracy)}  [{100 * bar.low:.1f}, {100 * bar.high:.1f}]"
-    thick = 5.0 if hollow else 9.0
-    words = "small muted" if hollow else "text"
+    thick, wide = (5.0 if hollow else 9.0), end - _LEFT
     return [
         tag(
-            "rect",
-            x=_LEFT,
-            y=y - thick,
-            width=end - _LEFT,
-            height=2 * thick,
-            rx=2,
-            class_=f"{tone} soft",
+            "rect", x=_LEFT, y=y - thick, width=wide, height=2 * thick, rx=2, class_=f"{tone} soft"
         ),
-        tag("line", x1=low, x2=high, y1=y, y2=y, class_=tone, stroke_width=2),
-        *(
-            tag("line", x1=x, x2=x, y1=y - 5, y2=y + 5, class_=tone, stroke_width=2)
-            for x in (low, high)
-        ),
+        line((low, y), (high, y), f"{tone} line"),
+        *(line((x, y - 5), (x, y + 5), f"{tone} line") for x in (low, high)),
         tag("circle", cx=end, cy=y, r=4.5, class_=f"{tone} {hollow}".strip(), stroke_width=2),
-        tag("text", values, x=_WIDTH - _RIGHT + 34, y=y + 4.5, class_=words),
+        label(values, _WIDTH - _RIGHT + 34, y + 4.5, "small muted" if hollow else "text"),
     ]
 
 
@@ -263,33 +241,22 @@ def _figures(
     report: Mapping[str, Any], before: Mapping[str, Any] | None, floor: float | None
 ) -> Markup:
     earlier = {} if before is None else {bar.name: bar for bar in bars(before)}
-    head = [
-        "Measured",
-        "Settings",
-        *(["Before"] if earlier else []),
-        "Accuracy",
-        "Lower bound",
-        "Upper bound",
-    ]
+    old_head, floor_head = ["Before"] if earlier else [], [] if floor is None else ["Floor"]
+    head = ["Attack", "Settings", *old_head, "Accuracy", "Lower bound", "Upper bound"]
     rows: list[list[Child]] = []
     for bar in bars(report):
         old = earlier.get(bar.name)
         was: list[Child] = [percent(old.accuracy) if old else NONE] if earlier else []
         figures = [percent(bar.accuracy), percent(bar.low), percent(bar.high)]
         rows.append([bar.name, bar.settings or NONE, *was, *figures, *_standing(bar, floor)])
-    first = 2
-    numeric = tuple(range(first, len(head)))
-    return table(
-        [*head, *(["Against the floor"] if floor is not None else [])], rows, numeric=numeric
-    )
+    return table([*head, *floor_head], rows, numeric=tuple(range(2, len(head))))
 
 
 def _standing(bar: Bar, floor: float | None) -> list[Child]:
     if floor is None:
         return []
-    words = {"good": "above", "warn": "not settled", "bad": "below"}
     tone = bar.tone(floor)
-    return [badge(words[tone], tone)]
+    return [badge({"good": "above", "warn": "inconclusive", "bad": "below"}[tone], tone)]
 
 
 def _certified(figure: Mapping[str, Any] | None) -> Markup | None:
@@ -297,9 +264,9 @@ def _certified(figure: Mapping[str, Any] | None) -> Markup | None:
         return None
     bar = Bar.read("Certified", figure)
     sentence = (
-        f"{percent(bar.accuracy)} of the samples (bounds {percent(bar.low)} to "
-        f"{percent(bar.high)}) keep their right answer whatever happens inside the radius. "
-        "This is proven, of the model smoothed by noise, and not of the model without it."
+        f"For {percent(bar.accuracy)} of the samples (bounds {percent(bar.low)} to "
+        f"{percent(bar.high)}) the answer is proven to stay correct for every input within the "
+        "radius. The proof covers the model smoothed by noise, not the model without it."
     )
     return section(
         "Certified accuracy",
@@ -311,7 +278,7 @@ def _certified(figure: Mapping[str, Any] | None) -> Markup | None:
 def _checks(report: Mapping[str, Any]) -> Markup:
     checks = report.get("checks") or []
     if not checks:
-        text = "The self-checks were switched off: masked gradients would go unseen."
+        text = "The self-checks were switched off, so masked gradients would not be detected."
         return section("Checks of the measurement", tag("p", text, class_="note"))
     rows: list[list[Child]] = [
         [
@@ -321,4 +288,4 @@ def _checks(report: Mapping[str, Any]) -> Markup:
         ]
         for check in checks
     ]
-    return section("Checks of the measurement", table(["Check", "Outcome", "What was seen"], rows))
+    return section("Checks of the measurement", table(["Check", "Outcome", "Reason"], rows))

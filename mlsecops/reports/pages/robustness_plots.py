@@ -1,4 +1,7 @@
-"""How robustness is drawn for notebooks and reports: curves, classes, and a gallery of examples."""
+"""Robustness pictures: accuracy curves, accuracy by class, and a gallery of adversarial examples.
+
+Curve, Breakdown or Cases → SVG elements → Picture
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from mlsecops.errors import UsageError
 from mlsecops.reports.pages.robustness import percent
+from mlsecops.reports.rendering.elements import label, line, path
 from mlsecops.reports.rendering.markup import Child, Markup, tag
 from mlsecops.reports.rendering.page import Tone
 from mlsecops.reports.rendering.svg_picture import Picture, draw, png
@@ -24,17 +28,17 @@ if TYPE_CHECKING:
 __all__ = ["class_picture", "curve_picture", "gallery_picture"]
 
 _TONES: Final[tuple[Tone, ...]] = ("info", "good", "warn", "bad", "none")
-_WIDTH: Final = 720.0
-_HEIGHT: Final = 340.0
-_LEFT: Final = 56.0
-_RIGHT: Final = 150.0
-_TOP: Final = 46.0
-_BOTTOM: Final = 54.0
-_CELL: Final = (52.0, 34.0)
-_NAMES: Final = 120.0
-_TILE: Final = 84.0
-_CASE: Final = (3 * _TILE + 34.0, _TILE + 46.0)
-_SMALL: Final = 12.0
+_WIDTH: Final = 720.0  # pixels; chosen: the width of a notebook cell, as all sizes below
+_HEIGHT: Final = 340.0  # of the curves
+_LEFT: Final = 56.0  # room for the labels of the axis
+_RIGHT: Final = 150.0  # room for the names of the curves
+_TOP: Final = 46.0  # room for the title
+_BOTTOM: Final = 54.0  # room for the label of the axis
+_CELL: Final = (52.0, 34.0)  # width and height of a cell of the heat map
+_NAMES: Final = 120.0  # room for the names of the attacks
+_TILE: Final = 84.0  # side of an image
+_CASE: Final = (3 * _TILE + 34.0, _TILE + 46.0)  # width and height of a case
+_SMALL: Final = 12.0  # font size
 
 
 def curve_picture(
@@ -43,29 +47,31 @@ def curve_picture(
     floor: float | None = None,
     title: str = "Accuracy against the size of the ball",
 ) -> Picture:
-    """Accuracy against eps, each curve in a band of its one-sided 95 % bounds.
+    """Accuracy against eps, with bands of the one-sided 95 % bounds.
 
     Args:
-        curves: One, or several by name (before and after hardening).
-        floor: A gate's floor, a share in [0, 1].
-        title: What stands above.
+        curves: One curve, or several by name (before and after hardening).
+        floor: Lowest accuracy of a gate, in [0, 1].
+        title: Heading.
 
     Raises:
-        UsageError: There is no curve, or more than can be told apart.
+        UsageError: There is no curve, or there are more curves than colours.
     """
     named = dict(curves) if isinstance(curves, Mapping) else {curves.attack: curves}
     if not 0 < len(named) <= len(_TONES):
         raise UsageError(f"curves: expected 1 to {len(_TONES)}, got {len(named)}")
     most = max(curve.radii[-1] for curve in named.values())
     ends = _spread([_y(curve.figures[-1].accuracy) for curve in named.values()])
-    parts: list[Child] = [_title(title), _grid(most), _floor(floor)]
-    for (name, curve), tone, end in zip(named.items(), _TONES, ends, strict=False):
-        parts.append(_line(name, curve, tone, most=most, end=end))
-    return draw(title, parts, width=_WIDTH, height=_HEIGHT)
+    lines = [
+        _line(name, curve, tone, most=most, end=end)
+        for (name, curve), tone, end in zip(named.items(), _TONES, ends, strict=False)
+    ]
+    parts = (_title(title), _grid(most), _floor(floor), lines)
+    return draw(title, *parts, width=_WIDTH, height=_HEIGHT)
 
 
 def _title(title: str) -> Markup:
-    return tag("text", fit(title, _WIDTH - 40, 14), x=20, y=24, class_="strong")
+    return label(fit(title, _WIDTH - 40, 14), 20, 24, "strong")
 
 
 def _x(radius: float, most: float) -> float:
@@ -79,22 +85,15 @@ def _y(share: float) -> float:
 def _grid(most: float) -> list[Markup]:
     parts = []
     for quarter in range(5):
-        y, x = _y(quarter / 4), _x(most * quarter / 4, most)
+        radius, y = most * quarter / 4, _y(quarter / 4)
+        x = _x(radius, most)
         parts += [
-            tag("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=y, y2=y, class_="grid-line"),
-            tag(
-                "text", f"{25 * quarter}\u202f%", x=_LEFT - 8, y=y + 4, text_anchor="end",
-                class_="small muted",
-            ),
-            tag(
-                "text", f"{most * quarter / 4:.3g}", x=x, y=_HEIGHT - _BOTTOM + 18,
-                text_anchor="middle", class_="small muted",
-            ),
-        ]  # fmt: skip
-    middle = (_LEFT + _WIDTH - _RIGHT) / 2
-    label = "radius of the ball, in units of the input"
-    text = tag("text", label, x=middle, y=_HEIGHT - 14, text_anchor="middle", class_="small muted")
-    return [*parts, text]
+            line((_LEFT, y), (_WIDTH - _RIGHT, y), "grid-line"),
+            label(f"{25 * quarter}\u202f%", _LEFT - 8, y + 4, "small muted", "end"),
+            label(f"{radius:.3g}", x, _HEIGHT - _BOTTOM + 18, "small muted", "middle"),
+        ]
+    middle, unit = (_LEFT + _WIDTH - _RIGHT) / 2, "radius of the ball, in units of the input"
+    return [*parts, label(unit, middle, _HEIGHT - 14, "small muted", "middle")]
 
 
 def _floor(floor: float | None) -> list[Markup]:
@@ -102,8 +101,8 @@ def _floor(floor: float | None) -> list[Markup]:
         return []
     y = _y(floor)
     return [
-        tag("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=y, y2=y, class_="floor"),
-        tag("text", f"floor {percent(floor)}", x=_LEFT + 6, y=y + 15, class_="small"),
+        line((_LEFT, y), (_WIDTH - _RIGHT, y), "floor"),
+        label(f"floor {percent(floor)}", _LEFT + 6, y + 15, "small"),
     ]
 
 
@@ -113,21 +112,20 @@ def _line(name: str, curve: Curve, tone: Tone, *, most: float, end: float) -> li
     lows = [_y(figure.interval.low) for figure in curve.figures]
     band = [*zip(across, highs, strict=True), *reversed(list(zip(across, lows, strict=True)))]
     dots = [(x, _y(f.accuracy), f) for x, f in zip(across, curve.figures, strict=True)]
-    path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y, _ in dots)
     last = f"{name} {percent(curve.figures[-1].accuracy)}"
     return [
-        tag("polygon", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in band), class_=f"{tone} soft"),
-        tag("path", d=path, class_=f"{tone} line"),
+        path(band, f"{tone} soft", closed=True),
+        path([(x, y) for x, y, _ in dots], f"{tone} line"),
         [
-            tag("circle", tag("title", _told(figure)), cx=x, cy=y, r=3.5, class_=tone)
+            tag("circle", tag("title", _described(figure)), cx=x, cy=y, r=3.5, class_=tone)
             for x, y, figure in dots
         ],
-        tag("text", fit(last, _RIGHT - 18, 13), x=across[-1] + 10, y=end + 4, class_=tone),
+        label(fit(last, _RIGHT - 18, 13), across[-1] + 10, end + 4, tone),
     ]
 
 
 def _spread(heights: Sequence[float]) -> list[float]:
-    """Heights of labels, moved apart where two would overlap."""
+    """Heights of labels, increased where two would overlap."""
     moved = dict.fromkeys(range(len(heights)), 0.0)
     last = -_HEIGHT
     for index in sorted(moved, key=lambda i: heights[i]):
@@ -135,7 +133,7 @@ def _spread(heights: Sequence[float]) -> list[float]:
     return list(moved.values())
 
 
-def _told(figure: Figure) -> str:
+def _described(figure: Figure) -> str:
     low, high = figure.interval
     return f"{percent(figure.accuracy)} [{percent(low)}, {percent(high)}] of {figure.n}"
 
@@ -146,32 +144,31 @@ def class_picture(
     names: Sequence[str] | None = None,
     title: str = "Accuracy by class, in per cent",
 ) -> Picture:
-    """A heat map: a row for each attack, a column for each class.
+    """Heat map of accuracies, with a row for each attack and a column for each class.
 
     Args:
-        breakdown: As `mlsecops.robustness.by_class` gives it.
+        breakdown: Result of `mlsecops.robustness.by_class`.
         names: Names of the classes; by default their numbers.
-        title: What stands above.
+        title: Heading.
 
     Raises:
-        UsageError: The names are not one for each class.
+        UsageError: There is not exactly one name for each class.
     """
     labels = [str(each) for each in breakdown.classes] if names is None else list(names)
     if len(labels) != len(breakdown.classes):
         raise UsageError(f"names: expected {len(breakdown.classes)}, got {len(labels)}")
     width = max(_NAMES + _CELL[0] * len(labels) + 20, 340)
-    parts: list[Child] = [_title(title), [_column(i, label) for i, label in enumerate(labels)]]
-    for line, (name, figures) in enumerate(breakdown.rows.items()):
-        y = 70 + line * _CELL[1]
-        parts.append(tag("text", fit(name, _NAMES - 30, 13), x=20, y=y + 21))
+    parts: list[Child] = [_title(title), [_column(i, each) for i, each in enumerate(labels)]]
+    for row, (name, figures) in enumerate(breakdown.rows.items()):
+        y = 70 + row * _CELL[1]
+        parts.append(label(fit(name, _NAMES - 30, 13), 20, y + 21, "text"))
         parts.append([_cell(i, y, figure) for i, figure in enumerate(figures)])
-    return draw(title, parts, width=width, height=86 + _CELL[1] * len(breakdown.rows))
+    return draw(title, *parts, width=width, height=86 + _CELL[1] * len(breakdown.rows))
 
 
-def _column(index: int, label: str) -> Markup:
+def _column(index: int, name: str) -> Markup:
     x = _NAMES + _CELL[0] * (index + 0.5)
-    text = fit(label, _CELL[0] - 6, _SMALL)
-    return tag("text", text, x=x, y=60, text_anchor="middle", class_="small muted")
+    return label(fit(name, _CELL[0] - 6, _SMALL), x, 60, "small muted", "middle")
 
 
 def _cell(index: int, y: float, figure: Figure) -> list[Markup]:
@@ -180,14 +177,10 @@ def _cell(index: int, y: float, figure: Figure) -> list[Markup]:
     shade = f"{0.06 + 0.44 * figure.accuracy:.2f}" if figure.hits else "0.30"
     return [
         tag(
-            "rect", tag("title", _told(figure)), x=x + 1, y=y + 1, width=_CELL[0] - 2,
-            height=_CELL[1] - 2, rx=3, class_=tone, stroke="none", fill_opacity=shade,
-            style="stroke:none",
+            "rect", tag("title", _described(figure)), x=x + 1, y=y + 1, width=_CELL[0] - 2,
+            height=_CELL[1] - 2, rx=3, class_=tone, fill_opacity=shade, style="stroke:none",
         ),
-        tag(
-            "text", f"{100 * figure.accuracy:.0f}", x=x + _CELL[0] / 2, y=y + 21,
-            text_anchor="middle",
-        ),
+        label(f"{100 * figure.accuracy:.0f}", x + _CELL[0] / 2, y + 21, "text", "middle"),
     ]  # fmt: skip
 
 
@@ -199,18 +192,18 @@ def gallery_picture(
     channels_first: bool = False,
     names: Sequence[str] | None = None,
     columns: int = 2,
-    title: str = "Examples that fool the model most surely",
+    title: str = "Adversarial examples with the highest confidence",
 ) -> Picture:
-    """Each case as it was, what was changed (grey: nothing), and what fools the model.
+    """Original, perturbation (grey: unchanged) and adversarial example of each case.
 
     Args:
-        cases: As `mlsecops.robustness.worst_cases` gives them.
+        cases: Result of `mlsecops.robustness.worst_cases`.
         bounds: Values that are drawn black and white.
-        shape: `(h, w)`, or with channels, of inputs that are flat.
+        shape: `(h, w)`, or with channels, of flat inputs.
         channels_first: Whether images are `(c, h, w)`.
         names: Name of each class; by default its number.
-        columns: Cases in a line.
-        title: What stands above.
+        columns: Number of cases in a row.
+        title: Heading.
 
     Raises:
         UsageError: There is no case, or the inputs are no images.
@@ -222,29 +215,27 @@ def gallery_picture(
     for index, case in enumerate(cases):
         x, y = 20 + _CASE[0] * (index % columns), 44 + _CASE[1] * (index // columns)
         tiles = _tiles(case, bounds, shape, channels_first=channels_first)
-        parts.append([_tile(pixels, x + i * (_TILE + 4), y) for i, pixels in enumerate(tiles)])
+        parts += [
+            tag("image", href=png(each), x=x + i * (_TILE + 4), y=y, width=_TILE, height=_TILE)
+            for i, each in enumerate(tiles)
+        ]
         parts.append(_caption(case, names, x=x, y=y + _TILE + 17))
-    return draw(
-        title, parts, width=20 + _CASE[0] * min(columns, len(cases)), height=44 + _CASE[1] * lines
-    )
+    width = 20 + _CASE[0] * min(columns, len(cases))
+    return draw(title, *parts, width=width, height=44 + _CASE[1] * lines)
 
 
 def _caption(case: Case, names: Sequence[str] | None, *, x: float, y: float) -> Markup:
-    label, answer = (
+    truth, answer = (
         str(each) if names is None else names[each] for each in (case.label, case.answer)
     )
-    words = f"{label} → {answer} ({percent(case.confidence)}), changed by {case.distance:.3g}"
-    return tag("text", fit(words, _CASE[0] - 16, _SMALL), x=x, y=y, class_="small")
-
-
-def _tile(pixels: NDArray[np.uint8], x: float, y: float) -> Markup:
-    return tag("image", href=png(pixels), x=x, y=y, width=_TILE, height=_TILE)
+    words = f"{truth} → {answer} ({percent(case.confidence)}), changed by {case.distance:.3g}"
+    return label(fit(words, _CASE[0] - 16, _SMALL), x, y, "small")
 
 
 def _tiles(
     case: Case, bounds: tuple[float, float], shape: tuple[int, ...] | None, *, channels_first: bool
 ) -> list[NDArray[np.uint8]]:
-    import numpy as np  # noqa: PLC0415 - only galleries need it
+    import numpy as np  # noqa: PLC0415 - needed for galleries only
 
     low, high = bounds
     change = case.example - case.original
@@ -271,7 +262,7 @@ def _image(
         image = image[:, :, 0]
     if image.ndim not in {2, 3} or image.shape[2:] not in {(), (3,)}:
         raise UsageError(
-            f"gallery: expected images (h, w), or with 1 or 3 channels, got {values.shape}: say "
-            "shape= for flat inputs, and channels_first"
+            f"gallery: expected images (h, w), or with 1 or 3 channels, got {values.shape}; give "
+            "shape= for flat inputs, channels_first=True for (c, h, w)"
         )
     return image

@@ -1,5 +1,5 @@
 """Rendering of pages and pictures.
 
 text → `markup` (escaped) → `page` → HTML
-series → `charts` (`text_width`) → SVG elements → `svg_picture` → SVG file
+numbers → `charts` → `elements` (`text_width`) → SVG in a page, or `svg_picture` → SVG file
 """

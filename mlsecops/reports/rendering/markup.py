@@ -1,6 +1,6 @@
-"""How untrusted text becomes part of a page or picture: escaped, unless it is Markup already.
+"""Markup of HTML and SVG with escaped text.
 
-`tag` escapes every child and attribute that is not `Markup`.
+untrusted text → `escape`; text and Markup → `tag`, which escapes what is not Markup → Markup
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from typing import Final, TypeAlias
 _ILLEGAL: Final = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
 )
-"""Not allowed in XML 1.0, or able to reorder what a person reads."""
+"""Characters outside XML 1.0, section 2.2, and bidirectional controls (UAX 9, section 2)."""
 
 _VOID: Final = frozenset({"br", "hr", "img", "link", "meta"})
+"""Source: WHATWG, HTML Living Standard, section 13.1.2, void elements."""
 
 
 class Markup(str):
-    """Text that is markup already."""
+    """Text that is already escaped."""
 
     __slots__ = ()
 
@@ -28,7 +29,12 @@ Child: TypeAlias = "str | float | Iterable[Child] | None"
 
 
 def escape(text: object) -> Markup:
-    """Text for an element or a quoted attribute, in HTML and in XML."""
+    """Text for an element or a quoted attribute, in HTML and in XML.
+
+    Example:
+        >>> escape("a < b")
+        'a &lt; b'
+    """
     return Markup(html.escape(_ILLEGAL.sub("\ufffd", str(text)), quote=True))
 
 
@@ -36,10 +42,14 @@ def tag(name: str, /, *children: Child, **attributes: str | float | None) -> Mar
     """An element.
 
     Args:
-        name: Its name.
-        children: Text (escaped), Markup (as it is), None (nothing), or lists of these.
-        attributes: Values are escaped; None leaves one out; `_` in a name stands for `-`, and a
-            trailing `_` is dropped (`class_`).
+        name: Name of the element.
+        children: Text (escaped), Markup (unchanged), None (omitted), or iterables of these.
+        attributes: Values are escaped and None is omitted; `_` becomes `-`, except at the end
+            of a name, where it is dropped (`class_`).
+
+    Example:
+        >>> tag("p", "1 < 2", class_="note")
+        '<p class="note">1 &lt; 2</p>'
     """
     opening = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(number(value))}"'
@@ -52,12 +62,12 @@ def tag(name: str, /, *children: Child, **attributes: str | float | None) -> Mar
 
 
 def join(children: Iterable[Child]) -> Markup:
-    """Children one after another."""
+    """Children in order."""
     return Markup("".join(_render(child) for child in children))
 
 
 def number(value: str | float) -> str:
-    """A number with at most two decimals and none that say nothing; text as it is."""
+    """A number with at most two decimals and no trailing zeros; text unchanged."""
     if isinstance(value, str):
         return value
     return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)

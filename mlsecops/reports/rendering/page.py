@@ -1,7 +1,12 @@
-"""How every page looks: one style, one frame, and the few parts that pages are made of.
+"""HTML pages: style, frame, and the parts of a page.
 
-Pages are self-contained (no font, script or host but the file itself) and say so to the browser in
-a content security policy, so that even markup that slipped in could load and run nothing.
+sections → `page` → self-contained HTML without scripts
+
+A content security policy allows the page's own style alone, so injected markup could load and run
+nothing.
+
+Source: W3C, Content Security Policy Level 3; W3C, WCAG 2.2, success criterion 1.4.3: contrast of
+text at least 4.5:1, light and dark.
 """
 
 from __future__ import annotations
@@ -16,12 +21,12 @@ from mlsecops.errors import UsageError
 from mlsecops.reports.rendering.markup import Child, Markup, escape, tag
 
 Tone: TypeAlias = Literal["good", "warn", "bad", "info", "none"]
-"""What a colour means; a word or a sign always says the same."""
+"""Meaning of a colour; a word or a sign always repeats it (WCAG 2.2, success criterion 1.4.1)."""
 
 SIGNS: Final[dict[Tone, str]] = {"good": "✓", "warn": "!", "bad": "✕", "info": "i", "none": "-"}
 
 NONE: Final = "\u2013"
-"""What stands in a table where there is no value."""
+"""Table cell without a value."""
 
 PALETTE: Final = """
 :root{color-scheme:light dark;--page:#f4f5f2;--surface:#fff;--ink:#17201c;--muted:#58635d;
@@ -38,8 +43,31 @@ FONT: Final = (
     "Inter,system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans','Liberation Sans',Arial,sans-serif"
 )
 
+DRAWING: Final = """
+svg text{font-variant-numeric:tabular-nums;fill:var(--ink)}
+svg .muted{fill:var(--muted)}svg .small{font-size:12px}svg .text{font-size:13px}
+svg .strong{font-size:13px;font-weight:600}svg .grid-line{stroke:var(--grid);stroke-width:1}
+svg .axis{stroke:var(--line);stroke-width:1}
+svg .floor{stroke:var(--ink);stroke-width:1.4;stroke-dasharray:5 4}
+svg .track{fill:var(--grid)}
+svg .good{fill:var(--good);stroke:var(--good)}svg .warn{fill:var(--warn);stroke:var(--warn)}
+svg .bad{fill:var(--bad);stroke:var(--bad)}svg .info{fill:var(--info);stroke:var(--info)}
+svg .none{fill:var(--none);stroke:var(--none)}
+svg text.good,svg text.warn,svg text.bad,svg text.info,svg text.none{stroke:none}
+svg .soft{fill-opacity:.22;stroke:none}svg .hollow{fill:var(--surface)}
+svg .line{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
+"""
+
+FILE_STYLE: Final = (
+    PALETTE
+    + f"svg text{{font-family:{FONT};font-size:13px}}svg .backdrop{{fill:var(--surface)}}"
+    + DRAWING
+)
+"""Style of an SVG file, which has no page around it."""
+
 STYLE: Final = (
     PALETTE
+    + DRAWING
     + f"*{{box-sizing:border-box}}body,svg text{{font-family:{FONT}}}"
     + """
 body{margin:0;background:var(--page);color:var(--ink);font-size:15px;line-height:1.5;
@@ -99,18 +127,6 @@ a:focus-visible{outline:2px solid var(--info);outline-offset:2px;border-radius:3
 .grid.wide svg{width:100%}figure{margin:0}
 figcaption{margin-top:10px;color:var(--muted);font-size:13px;max-width:96ch}
 svg{display:block;max-width:100%;height:auto}
-svg text{font-variant-numeric:tabular-nums;fill:var(--ink)}
-svg .muted{fill:var(--muted)}svg .small{font-size:12px}svg .text{font-size:13px}
-svg .strong{font-size:13px;font-weight:600}svg .grid-line{stroke:var(--grid);stroke-width:1}
-svg .axis{stroke:var(--line);stroke-width:1}
-svg .floor{stroke:var(--ink);stroke-width:1.4;stroke-dasharray:5 4}
-svg .track{fill:var(--grid)}
-svg .good{fill:var(--good);stroke:var(--good)}svg .warn{fill:var(--warn);stroke:var(--warn)}
-svg .bad{fill:var(--bad);stroke:var(--bad)}svg .info{fill:var(--info);stroke:var(--info)}
-svg .none{fill:var(--none);stroke:var(--none)}
-svg text.good,svg text.warn,svg text.bad,svg text.info,svg text.none{stroke:none}
-svg .soft{fill-opacity:.22;stroke:none}svg .hollow{fill:var(--surface)}
-svg .line{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
 @media (max-width:560px){dl.facts div:has(code){grid-column:auto}
 .grid.wide,.grid{grid-template-columns:1fr}main,header>div{padding-inline:16px}
 section{padding:18px 16px}}
@@ -122,15 +138,15 @@ section{padding:18px 16px}}
 def page(
     title: str, *body: Child, kicker: str, lead: str = "", facts: Child = None, style: str = ""
 ) -> str:
-    """A whole HTML document.
+    """An HTML document.
 
     Args:
-        title: Its heading.
-        body: Its sections.
-        kicker: What kind of page it is, above the heading.
-        lead: A sentence or two below the heading.
-        facts: A list made by `facts`.
-        style: Rules of this page alone.
+        title: Heading.
+        body: Sections.
+        kicker: Kind of the page, above the heading.
+        lead: Introduction below the heading.
+        facts: Result of `facts`.
+        style: Additional CSS of this page.
     """
     rules = STYLE + style
     allowed = base64.b64encode(hashlib.sha256(rules.encode()).digest()).decode()
@@ -156,23 +172,23 @@ def page(
 
 
 def section(title: str, *body: Child, class_: str | None = None) -> Markup:
-    """A part of a page under a heading."""
+    """A section with a heading."""
     return tag("section", tag("h2", title), *body, class_=class_)
 
 
 def verdict(title: str, *body: Child, word: str, tone: Tone) -> Markup:
-    """The conclusion of a page: a badge, a heading, a sentence."""
+    """The conclusion of a page: badge, heading and sentence."""
     return tag("section", tag("h2", badge(word, tone), title), *body, class_=f"verdict {tone}")
 
 
 def badge(word: str, tone: Tone) -> Markup:
-    """A word with the colour and the sign of its tone."""
+    """A word with the colour and sign of its tone."""
     sign = tag("b", tag("i", SIGNS[tone]), aria_hidden="true")
     return tag("span", sign, word, class_=f"badge {tone}")
 
 
 def facts(*pairs: tuple[str, Child]) -> Markup:
-    """Names and values in a row that wraps."""
+    """A list of names and values."""
     return tag(
         "dl",
         [tag("div", tag("dt", name), tag("dd", value)) for name, value in pairs],
@@ -181,14 +197,14 @@ def facts(*pairs: tuple[str, Child]) -> Markup:
 
 
 def code(text: object) -> Markup:
-    """A digest, path or id, in fixed width."""
+    """A digest, path or id in a monospaced font."""
     return tag("code", escape(text))
 
 
 def table(
     head: Sequence[str], rows: Sequence[Sequence[Child]], *, numeric: tuple[int, ...] = ()
 ) -> Markup:
-    """A table; the columns in `numeric` are set to the right."""
+    """A table; the columns in `numeric` are aligned to the right."""
 
     def cells(kind: str, values: Sequence[Child]) -> list[Markup]:
         return [
@@ -211,13 +227,11 @@ _RELATIVE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za
 
 
 def link(target: str, text: str | None = None) -> Markup:
-    """A link to a file beside the page.
+    """A link to a file in the page's folder or below it.
 
     Raises:
         UsageError: The target is not a plain relative path.
     """
     if _RELATIVE.fullmatch(target) is None:
-        raise UsageError(
-            f"a page links only to files beside it: expected a path, got {target[:80]!r}"
-        )
+        raise UsageError(f"link: expected a relative path below the page, got {target[:80]!r}")
     return tag("a", text or target, href=target)

@@ -1,6 +1,6 @@
-"""What a drawing is outside of a page: an SVG file with its own style, which notebooks show.
+"""SVG picture with its own style, for files and notebooks.
 
-A notebook gets it as an image, in which nothing runs and whose style touches nothing else.
+SVG elements → `draw` → Picture → file, or an `<img>` in a notebook, where nothing of it can run
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from mlsecops._files import write_atomically
+from mlsecops._repr import concise_repr
+from mlsecops.reports.rendering.elements import svg
 from mlsecops.reports.rendering.markup import Child, Markup, tag
-from mlsecops.reports.rendering.page import FONT, PALETTE
+from mlsecops.reports.rendering.page import FILE_STYLE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,31 +25,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Picture", "draw", "png"]
 
-_STYLE: Final = (
-    PALETTE
-    + f"text{{font-family:{FONT};font-size:13px;fill:var(--ink);font-variant-numeric:tabular-nums}}"
-    + """
-.muted{fill:var(--muted)}.small{font-size:12px}.strong{font-weight:600}
-.backdrop{fill:var(--surface)}.grid-line{stroke:var(--grid);stroke-width:1}
-.axis{stroke:var(--line);stroke-width:1}
-.floor{stroke:var(--ink);stroke-width:1.4;stroke-dasharray:5 4}
-.good{fill:var(--good);stroke:var(--good)}.warn{fill:var(--warn);stroke:var(--warn)}
-.bad{fill:var(--bad);stroke:var(--bad)}.info{fill:var(--info);stroke:var(--info)}
-.none{fill:var(--none);stroke:var(--none)}
-text.good,text.warn,text.bad,text.info,text.none{stroke:none}
-.soft{fill-opacity:.16;stroke:none}.line{fill:none;stroke-width:2;stroke-linejoin:round}
-image{image-rendering:pixelated}
-"""
-)
+_STYLE: Final = FILE_STYLE + "svg .soft{fill-opacity:.16}svg image{image-rendering:pixelated}"
 
 
+@concise_repr("title")
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A drawing.
+    """An SVG picture.
 
     Attributes:
-        title: What is drawn, for people who cannot see it.
-        svg: The file's text.
+        title: Description for screen readers.
+        svg: Text of the SVG file.
+
+    Example:
+        >>> draw("Nothing", width=10, height=10).save("nothing.svg").name
+        'nothing.svg'
     """
 
     title: str
@@ -63,20 +55,10 @@ class Picture:
 
 
 def draw(title: str, *parts: Child, width: float, height: float) -> Picture:
-    """A picture of SVG elements."""
-    drawing = tag(
-        "svg",
-        tag("title", title),
-        Markup(f"<style>{_STYLE}</style>"),
-        tag("rect", width=width, height=height, class_="backdrop"),
-        parts,
-        viewBox=f"0 0 {width:g} {height:g}",
-        width=width,
-        height=height,
-        role="img",
-        xmlns="http://www.w3.org/2000/svg",
-    )
-    return Picture(title, str(drawing))
+    """A picture of SVG elements on a background; sizes in pixels."""
+    style = Markup(f"<style>{_STYLE}</style>")
+    backdrop = tag("rect", width=width, height=height, class_="backdrop")
+    return Picture(title, str(svg(title, style, backdrop, *parts, width=width, height=height)))
 
 
 def png(pixels: NDArray[np.uint8]) -> str:
@@ -95,5 +77,5 @@ def png(pixels: NDArray[np.uint8]) -> str:
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
-    check: Any = zlib.crc32(kind + data)
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
+    check = struct.pack(">I", zlib.crc32(kind + data))
+    return struct.pack(">I", len(data)) + kind + data + check

@@ -1,7 +1,9 @@
-"""How wide text is in a picture, so that none overlaps or runs over its edge.
+"""Text measurement for pictures: upper bounds of widths, in pixels.
 
-Fonts differ between machines, so widths are upper bounds: the widest of the common sans-serif fonts
-for each kind of character, plus five per cent.
+text, font size → width → `fit` (ellipsis) or `wrap` (lines)
+
+Fonts differ between machines, so each advance is that of the widest common sans-serif font, plus
+five per cent.
 """
 
 from __future__ import annotations
@@ -14,19 +16,21 @@ _WIDE: Final = frozenset("mwMW@%—→")
 
 
 def text_width(text: str, size: float) -> float:
-    """Upper bound of a text's width.
+    """Upper bound of the width of a line, in pixels.
 
     Args:
         text: One line.
         size: Font size, in pixels.
 
-    Returns:
-        Width in pixels.
+    Example:
+        >>> round(text_width("mean", 10), 1)
+        30.0
     """
     return 1.05 * size * sum(_advance(character) for character in text)
 
 
 def _advance(character: str) -> float:
+    """Width in units of the font size, measured from common sans-serif fonts."""
     if character in _NARROW:
         return 0.4
     if character in _WIDE:
@@ -41,7 +45,7 @@ def _advance(character: str) -> float:
 
 
 def fit(text: str, width: float, size: float) -> str:
-    """The text, cut with an ellipsis where it would be wider than the given pixels."""
+    """The text, cut with an ellipsis if it is wider than `width` pixels."""
     if text_width(text, size) <= width:
         return text
     kept = text
@@ -51,13 +55,17 @@ def fit(text: str, width: float, size: float) -> str:
 
 
 def wrap(text: str, width: float, size: float, *, most: int = 3) -> list[str]:
-    """Lines that are each at most so wide; the last is cut where more would be needed.
+    """Lines of at most `width` pixels; the last is cut with an ellipsis.
 
     Args:
         text: Words separated by spaces.
-        width: Width of a line, in pixels.
+        width: Largest width of a line, in pixels.
         size: Font size, in pixels.
-        most: Number of lines.
+        most: Largest number of lines.
+
+    Example:
+        >>> wrap("model that passed", 100, 12)
+        ['model that', 'passed']
     """
     lines: list[str] = [""]
     for word in text.split():
