@@ -1,4 +1,7 @@
-"""How a function is kept to a policy: the subject of the moment is judged before the body runs."""
+"""Access control decorator: a policy decides about the current subject before a function runs.
+
+`acting_as` (subject) → `requires` (action, resource) → function, or AccessDenied
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
 from mlsecops._callables import Hooks, called_first, wrap
+from mlsecops._choices import callable_of, of_type
+from mlsecops.access.policy import AccessPolicy
 from mlsecops.errors import AccessDenied, UsageError
 
 if TYPE_CHECKING:
-    from mlsecops.access.policy import AccessPolicy
     from mlsecops.audit import AuditLog
 
 __all__ = ["acting_as", "current_subject", "requires"]
@@ -25,19 +29,27 @@ _in_force: ContextVar[AccessPolicy | None] = ContextVar("mlsecops_access_policy"
 
 
 def current_subject() -> str:
-    """Who acts in this context, or `""` when nobody was named."""
+    """Subject of this context, or `""` outside of `acting_as`."""
     return _subject.get()
 
 
 @contextmanager
 def acting_as(subject: str, *, policy: AccessPolicy | None = None) -> Iterator[str]:
-    """Name who acts inside the block; tasks started in it inherit the name.
+    """Set the subject for the block; tasks that start inside inherit it.
 
     Args:
         subject: The authenticated subject.
-        policy: Policy in force inside the block, for functions that name none of their own; by
-            default the one that is in force already.
+        policy: Policy for functions in the block that name none; by default the current one.
+
+    Raises:
+        UsageError: The subject is no text.
+
+    Example:
+        >>> with acting_as("team/ann"):
+        ...     current_subject()
+        'team/ann'
     """
+    of_type("subject", subject, str, "text")
     token = _subject.set(subject)
     kept = _in_force.set(_in_force.get() if policy is None else policy)
     try:
@@ -57,23 +69,45 @@ def requires(
     audit: AuditLog | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-    """Let a plain, generator or `async` function run only when the policy allows it.
+    """Let a function run only if the policy allows it.
 
-    A generator is judged when it is called, before its first step. With `audit`, each decision is
-    an event in the log, and an event that cannot be written is a denial.
+    The decorated function keeps its kind; a generator function decides when it is called, before
+    the first step. With `audit`, each decision is an event in the log, and an event that cannot be
+    written is a denial.
 
     Args:
-        action: What the function does (`"dataset:read"`).
-        resource: On which resource, or a callable of the call's arguments that names it.
-        policy: The policy, or a callable that gives the current one; by default the one that
-            `acting_as` put in force. With none in force everything is denied.
-        subject: Who acts, or a callable of the call's arguments; by default `acting_as` says.
-        audit: Log that takes each decision.
-        clock: Gives the time of a decision, timezone-aware.
+        action: Action of the function (`"dataset:read"`).
+        resource: Name of the resource, or a callable of the call's arguments that returns it.
+        policy: The policy, or a callable that returns the current one; by default the one of
+            `acting_as`. Without a policy everything is denied.
+        subject: The subject, or a callable of the call's arguments that returns it; by default
+            that of `acting_as`.
+        audit: Log that receives each decision.
+        clock: Time of a decision, timezone-aware.
 
     Returns:
-        The decorator. The decorated function raises `AccessDenied` when it is not allowed.
+        The decorator. The decorated function raises `AccessDenied` if it is not allowed.
+
+    Raises:
+        UsageError: An argument has another type, or the decorated object is no function.
+
+    Example:
+        >>> from mlsecops.access import AccessPolicy, Rule
+        >>> policy = AccessPolicy([Rule(subject="ann", action="read", resource="*")])
+        >>> @requires("read", resource="payments", policy=policy, subject="ann")
+        ... def rows(): return 3
+        >>> rows()
+        3
     """
+    of_type("action", action, str, "text")
+    for argument, value in {"resource": resource, "subject": subject}.items():
+        if not isinstance(value, str):
+            callable_of(argument, value)
+    if not isinstance(policy, AccessPolicy):
+        callable_of("policy", policy)
+    if audit is not None:
+        of_type("audit", audit, "append", "an AuditLog")
+    callable_of("clock", clock)
 
     def judge(args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         try:
@@ -85,8 +119,7 @@ def requires(
                 audit.append(event)
         except Exception as error:
             raise AccessDenied(
-                f"{action}: access could not be decided ({type(error).__name__}: {error}), and "
-                "what is not decided is denied"
+                f"{action}: denied, because the decision failed ({type(error).__name__}: {error})"
             ) from error
         if not decision.allowed:
             rules.require(decision.subject, action, decision.resource)
@@ -104,7 +137,7 @@ def _rules(policy: AccessPolicy | Callable[[], AccessPolicy] | None) -> AccessPo
     named = policy() if callable(policy) else policy
     known = _in_force.get() if named is None else named
     if known is None:
-        raise UsageError("no policy is in force: pass policy=…, or name one with acting_as")
+        raise UsageError("policy: expected one, got none; pass policy=… or use acting_as")
     return known
 
 

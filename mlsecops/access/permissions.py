@@ -1,4 +1,7 @@
-"""Who else may write an artifact: a walk over file modes and owners."""
+"""File permission audit: modes and owners of an artifact's files.
+
+file or folder → walk → Findings (world-writable, group-writable, foreign-owner, …)
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from mlsecops._choices import path_of, whole
 from mlsecops.errors import UsageError
 from mlsecops.findings import Finding, Severity
 
@@ -14,15 +18,13 @@ __all__ = ["audit_permissions"]
 
 
 def audit_permissions(path: str | os.PathLike[str], *, owner: int | None = None) -> list[Finding]:
-    """Find files and folders that somebody else may change.
+    """Find files and folders that another user may change.
 
-    Symbolic links are reported and not followed; folders are not left for another file system's
-    rules (access control lists are not read).
+    Symbolic links are reported and not followed. Access control lists are not read.
 
     Args:
         path: A file or a folder.
-        owner: User id that should own everything; by default that of this process. Root's files
-            are nobody's foreign files.
+        owner: Expected user id; by default that of this process. Root may own any file.
 
     Returns:
         Findings in order of path: rules `world-writable` (high), `group-writable`,
@@ -30,11 +32,17 @@ def audit_permissions(path: str | os.PathLike[str], *, owner: int | None = None)
 
     Raises:
         UsageError: There is nothing at the path.
+
+    Example:
+        >>> import os
+        >>> _ = open("data.csv", "w").close(), os.chmod("data.csv", 0o666)
+        >>> [finding.rule for finding in audit_permissions("data.csv")]
+        ['world-writable']
     """
-    top = Path(path)
+    top = path_of("path", path)
     if not os.path.lexists(top):
-        raise UsageError(f"{top}: there is nothing to audit; give an existing file or folder")
-    expected = os.getuid() if owner is None else owner
+        raise UsageError(f"path: expected an existing file or folder, got {top}")
+    expected = os.getuid() if owner is None else whole("owner", owner, "a user id", least=0)
     found: list[Finding] = []
     for place in _walk(top, found):
         found.extend(_judge(place, expected, top))
@@ -49,12 +57,13 @@ def _walk(top: Path, found: list[Finding]) -> Iterator[Path]:
                 Path(error.filename),
                 "unreadable",
                 Severity.HIGH,
-                f"cannot be listed ({error.strerror}), so what is inside was not checked",
+                f"cannot be listed ({error.strerror}), so its content was not checked",
             )
         )
 
     yield top
-    for folder, folders, files in os.walk(top, onerror=report, followlinks=False):
+    inside = os.walk(top, onerror=report, followlinks=False) if top.is_dir() else ()
+    for folder, folders, files in inside:
         for name in (*folders, *files):
             yield Path(folder, name)
 
@@ -75,7 +84,7 @@ def _judge(place: Path, owner: int, top: Path) -> Iterator[Finding]:
         )
     if stat.S_ISLNK(status.st_mode):
         yield _finding(
-            top, place, "symbolic-link", Severity.LOW, "is a symbolic link: what it names may move"
+            top, place, "symbolic-link", Severity.LOW, "is a symbolic link: its target may change"
         )
     elif status.st_mode & stat.S_IWOTH:
         yield _writable(top, place, "world", Severity.HIGH)
@@ -91,7 +100,7 @@ def _writable(top: Path, place: Path, whom: str, severity: Severity) -> Finding:
         f"{whom}-writable",
         severity,
         f"may be changed by {'everybody' if whom == 'world' else 'its group'}: "
-        f"take the right away with chmod {letter}-w",
+        f"run chmod {letter}-w on it",
     )
 
 

@@ -1,4 +1,7 @@
-"""Which rules allow or deny an action: denied by default, and one denial outweighs all permits."""
+"""Access policy: deny by default, and a matching deny rule overrides every allow rule.
+
+rules (Python, TOML) → AccessPolicy; subject, action, resource → Decision
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
 
+from mlsecops._choices import of_type, one_of, path_of, several
+from mlsecops._repr import concise_repr
 from mlsecops.errors import AccessDenied, UsageError
 
 if TYPE_CHECKING:
@@ -22,17 +26,27 @@ _DOTS: Final = frozenset({".", ".."})
 _FIELDS: Final = frozenset({"subject", "action", "resource", "effect"})
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """One line of a policy.
 
-    In a pattern `*` stands for any run of characters, case matters, and nothing else is special.
+    In a pattern `*` matches any run of characters, case matters, and nothing else is special.
 
     Attributes:
-        subject: Pattern of who (`"alice"`, `"team-fraud/*"`).
-        action: Pattern of what (`"dataset:read"`, `"model:*"`).
-        resource: Pattern of on which (`"payments/*"`).
+        subject: Pattern of subjects (`"alice"`, `"team-fraud/*"`).
+        action: Pattern of actions (`"dataset:read"`, `"model:*"`).
+        resource: Pattern of resources (`"payments/*"`).
         effect: `"allow"` or `"deny"`.
+
+    Raises:
+        UsageError: A pattern is empty or no text, or the effect is unknown.
+
+    Example:
+        >>> Rule(subject="team/*", action="dataset:read", resource="*").covers(
+        ...     "team/ann", "dataset:read", "payments"
+        ... )
+        True
     """
 
     subject: str
@@ -41,12 +55,11 @@ class Rule:
     effect: Effect = "allow"
 
     def __post_init__(self) -> None:
-        if self.effect not in get_args(Effect):
-            raise UsageError(f"access rule: expected effect allow or deny, got {self.effect!r}")
+        one_of("effect", self.effect, get_args(Effect))
         for field in ("subject", "action", "resource"):
             pattern = getattr(self, field)
             if not isinstance(pattern, str) or not pattern:
-                raise UsageError(f"access rule: {field} must be a pattern, got {pattern!r}")
+                raise UsageError(f"{field}: expected a pattern such as 'team/*', got {pattern!r}")
 
     def covers(self, subject: str, action: str, resource: str) -> bool:
         """Whether all three patterns match."""
@@ -60,16 +73,17 @@ class Rule:
         return f"{self.effect} {self.subject} {self.action} {self.resource}"
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What a policy said of one request.
+    """Answer of a policy to one request.
 
     Attributes:
-        allowed: Whether the action may go on.
-        subject: Who asked.
-        action: What for.
-        resource: On which.
-        reason: The rule that decided, or why none did.
+        allowed: Whether the action is allowed.
+        subject: Subject of the request.
+        action: Action of the request.
+        resource: Resource of the request.
+        reason: The rule that decided, or why no rule did.
     """
 
     allowed: bool
@@ -89,15 +103,24 @@ class Decision:
         }
 
 
+@concise_repr("rules")
 class AccessPolicy:
     """A set of rules, deny by default.
 
     Args:
-        rules: In any order: one matching denial outweighs every permission.
+        rules: Rules in any order: a matching deny rule overrides every allow rule.
+
+    Raises:
+        UsageError: `rules` is no list of rules.
+
+    Example:
+        >>> policy = AccessPolicy([Rule(subject="ann", action="*", resource="data/*")])
+        >>> [policy.decide(who, "read", "data/a").allowed for who in ("ann", "bob")]
+        [True, False]
     """
 
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
-        self.rules = tuple(rules)
+        self.rules = several("rules", rules, "rules", Rule)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> AccessPolicy:
@@ -107,10 +130,10 @@ class AccessPolicy:
             path: The file.
 
         Raises:
-            UsageError: It cannot be read, or a rule is malformed.
+            UsageError: The file cannot be read, or a rule is malformed.
         """
         try:
-            return cls.parse(Path(path).read_text(encoding="utf-8"))
+            return cls.parse(path_of("path", path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"access policy {path}: {error}") from error
 
@@ -119,15 +142,15 @@ class AccessPolicy:
         """Read TOML text with `[[rules]]` tables of subject, action, resource and effect.
 
         Args:
-            text: The TOML document. Unknown keys are refused: a misspelt one must not be a rule.
+            text: The TOML document. Unknown keys are refused, misspelt ones among them.
 
         Raises:
-            UsageError: It is malformed.
+            UsageError: The text is malformed.
         """
         try:
-            document = tomllib.loads(text)
+            document = tomllib.loads(of_type("text", text, str, "TOML text"))
         except tomllib.TOMLDecodeError as error:
-            raise UsageError(f"access policy: not TOML: {error}") from error
+            raise UsageError(f"access policy: expected TOML: {error}") from error
         tables = document.pop("rules", [])
         if document or not isinstance(tables, list):
             raise UsageError(
@@ -137,12 +160,12 @@ class AccessPolicy:
         return cls(_rule(table) for table in tables)
 
     def decide(self, subject: str, action: str, resource: str) -> Decision:
-        """Judge one request; never raises, and any error is a denial.
+        """Decide one request; never raises, and any error is a denial.
 
         Args:
-            subject: Who asks.
-            action: What for.
-            resource: On which.
+            subject: Subject that asks.
+            action: Action that it asks for.
+            resource: Resource of the action.
         """
         try:
             allowed, reason = self._judge(subject, action, resource)
@@ -157,10 +180,10 @@ class AccessPolicy:
         )
 
     def require(self, subject: str, action: str, resource: str) -> Decision:
-        """Judge one request and raise unless it is allowed.
+        """Decide one request and raise unless it is allowed.
 
         Raises:
-            AccessDenied: No rule allows it, or one denies it.
+            AccessDenied: No rule allows the action, or a rule denies it.
         """
         decision = self.decide(subject, action, resource)
         if not decision.allowed:
