@@ -1,9 +1,9 @@
-"""How much an answer tells: coarser probabilities, so that a thief needs more queries.
+"""Output perturbation: coarser probabilities, so that model extraction needs more queries.
 
 probabilities (n, k) → Rounded, TopK, LabelOnly, ReverseSigmoid → (n, k) with the same top class
 
-`@hardened` stands outside `@monitored`: the monitor sees what the model said, the client what
-is left of it. None of these stops a thief; `docs/extraction.md` says what each one costs it.
+`@hardened` goes outside `@monitored`: the monitor reads the model's answer, the client gets the
+perturbed one. None of these prevents extraction; `docs/extraction.md` has the measured cost.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mlsecops._callables import Hooks, called_first, wrap
+from mlsecops._choices import number, whole
+from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 
 __all__ = ["CONTROL", "LabelOnly", "Output", "ReverseSigmoid", "Rounded", "TopK", "hardened"]
@@ -27,20 +29,22 @@ Floats = NDArray[np.float64]
 
 CONTROL: Final = "Output perturbation"
 _SPELLING: Final = "@hardened(Rounded(decimals=1))"
-_SMALLEST: Final = 1e-12
-_JUST_BELOW: Final = 1 - 1e-6
+_DIGITS: Final = 15  # decimal digits that a float64 holds
+_SMALLEST: Final = 1e-12  # probability; chosen: keeps logarithms and powers finite
+_JUST_BELOW: Final = 1 - 1e-6  # share of the top value; chosen: still less in float32
 
 
 class Output(Protocol):
-    """Makes probabilities tell less."""
+    """Function that reduces the information in probabilities."""
 
     def __call__(self, probabilities: ArrayLike) -> Floats:
         """Probabilities `(k,)` or `(n, k)` in the same shape, with the same top class."""
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rounded:
-    """Keeps a few decimals; a row's sum may differ from 1 by half a unit for each class.
+    """Rounding to a few decimals; the sum of a row may differ from 1 by half a unit per class.
 
     Attributes:
         decimals: Digits after the point, 1 to 15.
@@ -49,32 +53,32 @@ class Rounded:
     decimals: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse a number of decimals that rounds everything or nothing."""
-        if not 1 <= self.decimals <= 15:  # noqa: PLR2004 - what a float64 holds
+        """Refuse a number of decimals outside 1 to 15, the digits of a float64."""
+        if whole("decimals", self.decimals, "1 to 15") > _DIGITS:
             raise UsageError(f"decimals: expected 1 to 15, got {self.decimals}")
 
     def __call__(self, probabilities: ArrayLike) -> Floats:
-        """Round; a class that would tie with the top one goes one unit down."""
+        """Round; a class that would tie with the top class is lowered by one unit."""
         rows, shape = _rows(probabilities)
         coarse = np.round(rows, self.decimals)
         unit: float = 10.0**-self.decimals
         return _topped(coarse, rows, ceiling=-unit).reshape(shape)
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopK:
-    """Keeps the largest probabilities, and says 0 for the others.
+    """The largest probabilities; the others become 0.
 
     Attributes:
-        k: How many are kept, at least 1.
+        k: Number of probabilities that are kept, ≥ 1.
     """
 
     k: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse to keep nothing."""
-        if self.k < 1:
-            raise UsageError(f"k: expected at least 1, got {self.k}")
+        """Refuse a number below 1."""
+        whole("k", self.k, "at least 1")
 
     def __call__(self, probabilities: ArrayLike) -> Floats:
         """Zero all but the k largest of each row."""
@@ -83,9 +87,10 @@ class TopK:
         return np.where(rank < self.k, rows, 0.0).reshape(shape)
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelOnly:
-    """Says 1 for the top class and 0 for the others."""
+    """One-hot answer: 1 for the top class, 0 for the others."""
 
     def __call__(self, probabilities: ArrayLike) -> Floats:
         """One-hot rows of the top class."""
@@ -94,12 +99,13 @@ class LabelOnly:
         return chosen.reshape(shape)
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReverseSigmoid:
-    """Moves probabilities so that several inputs give one answer, which misleads gradients.
+    """Reverse-sigmoid perturbation: several inputs share one answer, which misleads gradients.
 
-    Where the published transformation would change the top class, the others are held just below
-    it.
+    Where the published transformation would change the top class, the other classes are kept just
+    below it.
 
     Attributes:
         beta: Size of the change, in (0, 1].
@@ -115,10 +121,8 @@ class ReverseSigmoid:
 
     def __post_init__(self) -> None:
         """Refuse strengths outside the published range."""
-        if not (0 < self.beta <= 1 and self.gamma > 0):
-            raise UsageError(
-                f"expected beta in (0, 1] and gamma > 0, got {self.beta} and {self.gamma}"
-            )
+        number("beta", self.beta, "a number in (0, 1]", lambda beta: 0 < beta <= 1)
+        number("gamma", self.gamma, "a number above 0", lambda gamma: gamma > 0)
 
     def __call__(self, probabilities: ArrayLike) -> Floats:
         """Perturb and normalise each row."""
@@ -134,16 +138,22 @@ class ReverseSigmoid:
 
 @called_first(_SPELLING, takes_functions=True)
 def hardened(*outputs: Output) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorator that sends a function's probabilities through `outputs`, in order.
+    """Decorator that passes a function's probabilities through `outputs`, in order.
 
-    Put it outside `@monitored`. The function is plain or `async` and returns probabilities.
+    Put it outside `@monitored`. The function returns probabilities and is no generator.
 
     Args:
-        outputs: At least one of this module's, or functions of yours.
+        outputs: At least one; those of this module, or functions of probabilities.
 
     Raises:
-        UsageError: No outputs, or a generator (when decorated); a result that is no table of
-            probabilities (when called).
+        UsageError: There is no output or the function is a generator (when decorated); the result
+            is no table of probabilities (when called).
+
+    Example:
+        >>> @hardened(Rounded(decimals=1))
+        ... def predict(_): return [0.62, 0.38]
+        >>> predict(1).tolist()
+        [0.6, 0.4]
     """
     if not outputs:
         raise UsageError(f"hardened: expected at least one output, got none; write {_SPELLING}")
@@ -169,7 +179,7 @@ def hardened(*outputs: Output) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def _rows(probabilities: ArrayLike) -> tuple[Floats, tuple[int, ...]]:
-    """Probabilities as `(n, k)`, and the shape they came in."""
+    """Probabilities as `(n, k)`, and their original shape."""
     try:
         values = np.asarray(probabilities, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -180,15 +190,15 @@ def _rows(probabilities: ArrayLike) -> tuple[Floats, tuple[int, ...]]:
 
 
 def _topped(changed: Floats, rows: Floats, *, ceiling: float | None) -> Floats:
-    """Changed rows in which the others stay below the class that was the top one.
+    """Changed rows in which the other classes stay below the original top class.
 
     Args:
         changed: `(n, k)` after a change.
         rows: `(n, k)` before it.
-        ceiling: What is added to the top value to be the others' limit; None for just below it.
+        ceiling: Added to the top value to give the limit of the others; None for just below it.
     """
     top = rows.argmax(axis=1)[:, None]
-    # The top class must keep something to lead with, whatever the change took from it.
+    # The top class must stay above 0, so that the others can be below it.
     peak = np.maximum(np.take_along_axis(changed, top, axis=1), _SMALLEST)
     limit = peak * _JUST_BELOW if ceiling is None else np.maximum(peak + ceiling, 0.0)
     limited = np.where(changed >= peak, limit, changed)

@@ -1,7 +1,6 @@
-"""Which data, code and parameters made which model: a training run and its provenance statement.
+"""Training run and its SLSA provenance: data digests, hyperparameters, code, environment, outputs.
 
-Data digests, hyperparameters and the environment go in when a run begins; output digests when it
-ends; a SLSA provenance Statement comes out.
+data, hyperparameters → TrainingRun → outputs → Statement
 """
 
 from __future__ import annotations
@@ -17,7 +16,8 @@ from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from mlsecops._callables import Hooks, arguments_by_name, called_first, wrap
-from mlsecops._choices import of_type, several
+from mlsecops._choices import callable_of, of_type, path_of, several
+from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.provenance.digest import Digest
 from mlsecops.provenance.environment import (
@@ -59,24 +59,26 @@ def utc_now() -> datetime:
 
 
 class RunState(enum.StrEnum):
-    """Where a training run stands."""
+    """State of a training run."""
 
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
 
 
+@concise_repr("name", "id", "state", "datasets", "outputs", "hyperparameters")
 class TrainingRun:
-    """What a training run is made of and what it made; `training_run` opens one.
+    """Inputs and outputs of a training run; `training_run` opens one.
 
     Attributes:
-        name: What is being trained.
+        name: Name of the training.
         id: Unique id of this run.
-        datasets: Manifests of the data that goes in.
+        datasets: Manifests of the input data.
         hyperparameters: Plain JSON values.
-        outputs: Manifests of what came out, in the order they were added.
+        outputs: Manifests of the outputs, in the order of `add_output`.
         state: Running, succeeded or failed.
-        failure: Type of the exception that ended it, or None (its text may hold data: not kept).
+        failure: Type of the exception that ended the run, or None. Its text may hold data and is
+            not kept.
     """
 
     def __init__(
@@ -104,10 +106,10 @@ class TrainingRun:
         self._parent = None if parent is None else parent.id
 
     def add_output(self, path: str | os.PathLike[str]) -> Manifest:
-        """Hash something that the run made and record it as an output.
+        """Hash a file or folder and record it as an output.
 
         Raises:
-            UsageError: It cannot be read, or an output of that name is recorded already.
+            UsageError: It cannot be read, or there is an output of that name already.
         """
         manifest = hash_path(path)
         if any(output.name == manifest.name for output in self.outputs):
@@ -116,7 +118,7 @@ class TrainingRun:
         return manifest
 
     def finish(self, *, failure: BaseException | None = None) -> None:
-        """End the run; done once, by the `with` block that opened it."""
+        """End the run; the `with` block of `training_run` does this once."""
         if self._finished is None:
             self._finished = self._clock()
             self._facts = {**platform_facts(), **framework_facts()}
@@ -125,24 +127,22 @@ class TrainingRun:
 
     @property
     def duration(self) -> float:
-        """Seconds from beginning to end, or until now while it runs."""
+        """Seconds from start to end, or until now while the run is open."""
         return ((self._finished or self._clock()) - self._started).total_seconds()
 
     def statement(self) -> Statement:
         """SLSA provenance of the outputs.
 
-        The environment it describes is what this process saw of itself: SLSA build level 1, and no
-        more is claimed.
+        The environment is described by this process itself, which is SLSA build level 1.
 
         Raises:
-            UsageError: The run has no output to make a statement about.
+            UsageError: The run has no output.
 
         Source: SLSA specification v1.0, Provenance.
         """
         if not self.outputs:
             raise UsageError(
-                f"run {self.name!r} has no output to make a statement about; "
-                "call run.add_output(path) first"
+                f"run {self.name!r}: expected an output, got none; call run.add_output(path) first"
             )
         return Statement.build(
             subjects={output.name: output.root for output in self.outputs},
@@ -203,14 +203,15 @@ def training_run(
     """Record the data, parameters, code and outputs of a training run.
 
     Args:
-        name: What is being trained.
+        name: Name of the training.
         datasets: Manifests, or paths that are hashed now.
-        hyperparameters: JSON values; numpy scalars, paths and enums are made plain.
+        hyperparameters: JSON values; numpy scalars, paths and enums become plain values.
         code: A folder in the code's repository; by default that of the current folder or script.
-        clock: Gives the time, timezone-aware.
+        clock: Current time, timezone-aware.
 
     Raises:
-        UsageError: A data set cannot be read, or a hyperparameter is not plain.
+        UsageError: A data set cannot be read, a hyperparameter is not plain, or an argument has
+            another type.
 
     Example:
         >>> import numpy as np
@@ -222,11 +223,11 @@ def training_run(
         ('succeeded', 'numbers')
     """
     run = TrainingRun(
-        name,
+        of_type("name", name, str, "text"),
         datasets=datasets,
-        hyperparameters=hyperparameters or {},
-        code=code_folder() if code is None else Path(code),
-        clock=clock,
+        hyperparameters=of_type("hyperparameters", hyperparameters or {}, Mapping, "a mapping"),
+        code=code_folder() if code is None else path_of("code", code),
+        clock=callable_of("clock", clock),
     )
     token = _current.set(run)
     try:
@@ -252,14 +253,21 @@ def tracked(
     code: str | os.PathLike[str] | None = None,
     clock: Clock = utc_now,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorate a training function: each call is a run, its plain arguments the hyperparameters.
+    """Decorate a training function: each call is a run with its plain arguments as hyperparameters.
 
-    Inside, `current_run` gives the run, to add outputs. Arguments that are not plain JSON
-    values (data, models) are left out. A coroutine function's run ends when it is awaited to its
-    end.
+    Inside the function, `current_run` returns the run, for outputs. Arguments that are not plain
+    JSON values (data, models) are left out. The run of a coroutine function ends when its coroutine
+    does.
 
     Raises:
-        UsageError: The function is a generator: when its training ends cannot be told.
+        UsageError: The function is a generator, which may never end, or an argument has another
+            type.
+
+    Example:
+        >>> @tracked("sum")
+        ... def train(rate): return current_run().hyperparameters
+        >>> train(rate=0.1)
+        {'rate': 0.1}
     """
     of_type("name", name, str, "text")
     inputs = several("datasets", datasets, "manifests or paths", _DATA)

@@ -1,12 +1,12 @@
-"""Which tools may a model run, now that it has read what it has read?
+"""Guarded tools of a language model: allowed, confirmed or denied by the taint of the session.
 
-`guarded_tool` says what a tool does to the world and whether what it returns is trusted. In a
-tainted session (`sessions`) a tool with an effect is denied, or somebody has to confirm it; outside
-of a session everything is denied. Each call is judged anew at its start, and a generator before
-each of its steps.
+call → permit (session, effect, arguments) → tool → result, labelled as untrusted text
 
-This keeps honest code to a policy. It proves nothing about what a model made of the text: a tool
-whose effect is understated, and code that calls the tool underneath, pass by.
+In a tainted session (`session`) a tool with an effect is denied or has to be confirmed; outside of
+a session every call is denied. Each call is checked at its start, and a generator before each step.
+
+This keeps honest code to a policy. It does not cover a tool whose declared effect is too low, nor
+code that calls the function underneath.
 
 Source: Debenedetti et al., "Defeating Prompt Injections by Design" (2025), for tools with effects
 as the place to defend; Beurer-Kellner et al., "Design Patterns for Securing LLM Agents against
@@ -41,7 +41,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 _HARMLESS: Final = frozenset({"none", "read"})
-_DEEPEST: Final = 12
+_DEEPEST: Final = 12  # levels; chosen: arguments nested deeper are denied
 _AWAITED: Final = inspect.isawaitable
 
 
@@ -53,24 +53,31 @@ def guarded_tool(
     tainted: Literal["confirm", "deny"] = "confirm",
     name: str | None = None,
 ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-    """Let a function be called as a tool of a model, within a session.
+    """Make a function a tool of a model, to be called within a session.
 
     Args:
-        effect: `"none"` computes; `"read"` looks at what the asking user may see, inside; the
-            others have an effect: `"write"` changes something, `"send"` lets something leave
-            (a mail, and any request whose address the model chooses), `"execute"` runs code.
-        returns: Whether its result can hold text that somebody else wrote. If so the session is
-            tainted when the tool starts, for its errors tell such text too.
-        tainted: What happens to a tool with an effect in a tainted session: the session's
-            `confirm` is asked, or it is denied without asking.
-        name: Name of the tool; the function's own by default.
+        effect: `"none"` computes; `"read"` reads what the asking user may see; the others have an
+            effect: `"write"` changes something, `"send"` sends something out (a mail, or any
+            request whose address the model chooses), `"execute"` runs code.
+        returns: `"untrusted"` if the result can hold text of other people. The session is then
+            tainted when the tool starts, because its errors can hold such text too.
+        tainted: Rule for a tool with an effect in a tainted session: `"confirm"` asks the
+            session's `confirm`, `"deny"` denies without asking.
+        name: Name of the tool; that of the function by default.
 
     Returns:
-        The decorator, for plain, `async`, generator and `async` generator functions. What is
-        decorated raises `AccessDenied` instead of running when it may not.
+        The decorator, for every kind of callable. The decorated function raises `AccessDenied`
+        when a call is denied.
 
     Raises:
-        UsageError: A value is unknown.
+        UsageError: A value is unknown, or the decorated object is no function.
+
+    Example:
+        >>> from mlsecops.llm import Session
+        >>> @guarded_tool(effect="read")
+        ... def invoice(number: int): return f"invoice {number}"
+        >>> with Session(): invoice(311)
+        'invoice 311'
     """
     one_of("effect", effect, get_args(Effect))
     one_of("returns", returns, ("untrusted", "trusted"))
@@ -102,7 +109,7 @@ def guarded_tool(
 
 
 class _Rules:
-    """What is known of a tool."""
+    """Options of one tool."""
 
     __slots__ = ("effect", "name", "tainted", "untrusted")
 
@@ -114,27 +121,27 @@ class _Rules:
 
 
 class _Permit:
-    """One call, and whether it may go on: asked at its start and before each further step."""
+    """Permission of one call, checked at its start and before each further step."""
 
     def __init__(self, rules: _Rules, arguments: Mapping[str, Any]) -> None:
         self._rules = rules
         self._arguments = arguments
         self._session = current_session()
-        self._known: frozenset[int] = frozenset()  # texts that were there when it was let go on
-        self._seen: frozenset[int] = frozenset()  # those that were there when it was last judged
+        self._known: frozenset[int] = frozenset()  # texts at the last permission
+        self._seen: frozenset[int] = frozenset()  # texts at the last check
         self._confirmed = False
         self._begun = False
         self._inspect()
 
     def ask(self) -> None:
-        """Go on, or raise `AccessDenied`."""
+        """Permit the next step, or raise `AccessDenied`."""
         call = self._judged()
         if call is not None:
             self._answered(self._asked(call))
         self._go()
 
     async def ask_async(self) -> None:
-        """As `ask`; the session's `confirm` may be awaited."""
+        """As `ask`, with a session's `confirm` that may be awaited."""
         call = self._judged()
         if call is not None:
             answer = self._asked(call)
@@ -147,18 +154,18 @@ class _Permit:
         self._go()
 
     def result(self, value: Any) -> Any:
-        """The result, labelled if it is untrusted text."""
+        """The result; untrusted text is labelled."""
         if self._rules.untrusted and type(value) is str:
             return UntrustedText(value, source=self._rules.name)
         return value
 
     def _sessions(self) -> list[Session]:
-        """Where the call was made, and where its step runs."""
+        """Sessions of the call and of the current step."""
         here = current_session()
         return [each for each in dict.fromkeys((self._session, here)) if each is not None]
 
     def _inspect(self) -> None:
-        """Arguments that carry a canary are denied; those that are untrusted taint."""
+        """Deny arguments with a canary, and taint the sessions with untrusted arguments."""
         sessions = self._sessions()
         try:
             texts = list(_texts(self._arguments, _DEEPEST))
@@ -175,11 +182,11 @@ class _Permit:
                     each.taint(text.source, text=text)
 
     def _judged(self) -> ToolCall | None:
-        """What has to be confirmed, or None if nothing has to be."""
+        """The call if it has to be confirmed, or None."""
         sessions = self._sessions()
         if self._session is None or not all(each.open for each in sessions):
             raise self._denied("it was called outside of an open session, where nothing is known")
-        entered = {number: told for each in sessions for number, told in each.entered.items()}
+        entered = {key: source for each in sessions for key, source in each.entered.items()}
         self._seen, sources = frozenset(entered), tuple(dict.fromkeys(entered.values()))
         if self._rules.effect in _HARMLESS or not self._seen - self._known:
             return None
@@ -213,19 +220,19 @@ class _Permit:
         if self._begun:
             return
         self._begun = True
-        self._tell("confirmed" if self._confirmed else "allowed")
+        self._count("confirmed" if self._confirmed else "allowed")
         if self._rules.untrusted:
             own = [each.taint(self._rules.name) for each in self._sessions()]
-            self._known |= frozenset(own)  # its own text does not stop its own next step
+            self._known |= frozenset(own)  # the text of a tool does not stop its own next step
 
-    def _tell(self, outcome: str, *, event: str | None = None, **facts: Any) -> None:
+    def _count(self, outcome: str, *, event: str | None = None, **facts: Any) -> None:
         labels = {"tool": self._rules.name, "effect": self._rules.effect, "outcome": outcome}
         telemetry.record(telemetry.TOOL_CALLS, labels, event=event, **facts)
 
     def _denied(self, why: str) -> AccessDenied:
-        """Tell of a denial; the caller raises it."""
+        """Report a denial and return the error for the caller to raise."""
         rules, session = self._rules, self._session
-        self._tell("denied", event=telemetry.TOOL_DENIED, reason=why)
+        self._count("denied", event=telemetry.TOOL_DENIED, reason=why)
         if session is not None and session.alarm is not None:
             session.alarm.raise_(
                 f"tool {rules.name} (effect: {rules.effect}) was denied: {why}",
@@ -236,12 +243,12 @@ class _Permit:
             )
         return AccessDenied(
             f"tool {rules.name} (effect: {rules.effect}) is denied: {why}; give the session a "
-            "confirm that a person answers, or do it in a session that has read nothing untrusted"
+            "confirm that a person answers, or call the tool in a session without untrusted text"
         )
 
 
 def _result(held: _Permit, value: Any) -> Any:
-    """The result; work that is still to come (a generator, a coroutine) is judged at each step."""
+    """The result; a generator or coroutine as result is checked at each of its steps."""
     if inspect.isasyncgen(value):
         return async_steps(value, held, _STEPS)
     if inspect.isgenerator(value):
@@ -270,7 +277,7 @@ _STEPS: Final = Hooks(
 
 
 def _texts(value: Any, deepest: int) -> Iterator[str]:
-    """Every text in an argument."""
+    """All texts in an argument."""
     if deepest < 0:
         raise UsageError("arguments are nested too deeply")
     if isinstance(value, str):
