@@ -1,6 +1,6 @@
-"""Which format a file has by its first bytes, and whether its name agrees.
+"""Format detection by content: magic bytes, zip entries, protobuf fields, pickle opcodes.
 
-A Source comes in, a Format goes out; names never decide, they can only disagree.
+A Source comes in, a Format goes out. A name does not override content; it can only contradict it.
 """
 
 from __future__ import annotations
@@ -8,19 +8,20 @@ from __future__ import annotations
 import enum
 import pickletools
 import re
-import zipfile
 from pathlib import PurePosixPath
 from typing import Final
 
 from mlsecops.errors import ContentRefused, FormatRefused
 from mlsecops.loading.containers.compression import compression, peek
 from mlsecops.loading.containers.protobuf import BYTES, VARINT, ProtobufReader
+from mlsecops.loading.containers.zip_archive import open_zip
 from mlsecops.loading.limits import Limits
+from mlsecops.loading.pickle_vm.walker import NEWEST_PROTOCOL
 from mlsecops.loading.snapshot import Source
 
 
 class Format(enum.StrEnum):
-    """Formats that are told apart; not each can be scanned, and fewer can be loaded."""
+    """Formats that are detected; some cannot be scanned, and fewer can be loaded."""
 
     SAFETENSORS = "safetensors"
     TORCH = "torch"
@@ -48,7 +49,7 @@ class Format(enum.StrEnum):
 
 
 CODE: Final = frozenset({Format.TORCHSCRIPT, Format.PT2})
-"""Formats that carry code: they are loaded when signed, and allowed by name."""
+"""Formats that carry code: loaded only when signed, and allowed by name."""
 TORCH_LEGACY_MAGIC: Final = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _MAGIC: Final = (
     (TORCH_LEGACY_MAGIC, Format.TORCH_LEGACY),
@@ -58,12 +59,12 @@ _MAGIC: Final = (
 )
 _TFLITE_AT, _TAR_AT, _TAR = 4, 257, b"ustar"
 _TABLE_END: Final = bytes.fromhex("57fb808b247547db")
-"""How the table of a TensorFlow checkpoint ends."""
+"""Last bytes of a TensorFlow checkpoint's table (LevelDB `table_format.md`, footer)."""
 _TORCH_ANY: Final = frozenset(
     {Format.TORCH, Format.TORCH_LEGACY, Format.TORCHSCRIPT, Format.PICKLE, Format.PT2}
 )
 _PICKLES: Final = frozenset({Format.PICKLE, Format.TORCH_LEGACY, Format.JOBLIB})
-_PACKED: Final = frozenset({Format.COMPRESSED, Format.JOBLIB})
+_COMPRESSED: Final = frozenset({Format.COMPRESSED, Format.JOBLIB})
 CLAIMS: Final[dict[str, frozenset[Format]]] = {
     ".safetensors": frozenset({Format.SAFETENSORS}),
     ".pt": _TORCH_ANY,
@@ -82,10 +83,10 @@ CLAIMS: Final[dict[str, frozenset[Format]]] = {
     ".tflite": frozenset({Format.TFLITE}),
     ".skops": frozenset({Format.SKOPS}),
     ".tar": frozenset({Format.TAR}),
-    ".tgz": _PACKED,
-    ".gz": _PACKED,
-    ".bz2": _PACKED,
-    ".xz": _PACKED,
+    ".tgz": _COMPRESSED,
+    ".gz": _COMPRESSED,
+    ".bz2": _COMPRESSED,
+    ".xz": _COMPRESSED,
     ".pkl": _PICKLES,
     ".pickle": _PICKLES,
     ".joblib": _PICKLES,
@@ -102,8 +103,8 @@ COMPANION_NAMES: Final = frozenset(
         ".gitignore",
     }
 )  # fmt: skip
-_SAFETENSORS_PREFIX: Final = 9
-_SEARCHED: Final = 1 << 16
+_SEARCHED: Final = 1 << 16  # bytes; chosen: an import further behind leaves the format unknown
+_MESSAGE_FIELDS: Final = 100_000  # fields; chosen: a message with more is of unknown format
 _DOTTED: Final = re.compile(r"[^\W\d][\w.]* [^\W\d][\w.]*")
 _MESSAGES: Final = (
     (Format.SAVED_MODEL, {(1, VARINT), (2, BYTES)}, {(2, BYTES)}),
@@ -118,15 +119,14 @@ _MESSAGES: Final = (
         {(1, VARINT), (2, VARINT)},
     ),
 )
-"""Format, the fields that its outermost message may have, and those it must have."""
+"""Format, the (number, wire type) that its outermost fields may have, and those it must have."""
 
 
 def detect(source: Source) -> Format:
-    """Format of a file's content; UNKNOWN when nothing fits."""
+    """Format of a file's content, or UNKNOWN."""
     head, suffix = source.head(64), PurePosixPath(source.name).suffix.lower()
-    for told in (_by_magic, _packed, _message, _by_name):
-        found = told(source, head, suffix)
-        if found is not None:
+    for detector in (_by_magic, _compressed, _message, _by_name):
+        if found := detector(source, head, suffix):
             return found
     if _imports(source.head(_SEARCHED)):
         return Format.PICKLE
@@ -147,7 +147,7 @@ def _by_magic(source: Source, head: bytes, _: str) -> Format | None:
     return Format.PICKLE if _is_pickle(head) else None
 
 
-def _packed(source: Source, head: bytes, suffix: str) -> Format | None:
+def _compressed(source: Source, head: bytes, suffix: str) -> Format | None:
     if kind := compression(head):
         plain = peek(source, kind)
         if CLAIMS.get(suffix) == _PICKLES or _is_pickle(plain):
@@ -160,21 +160,26 @@ def _packed(source: Source, head: bytes, suffix: str) -> Format | None:
 
 def _by_name(source: Source, _: bytes, suffix: str) -> Format | None:
     if CLAIMS.get(suffix) == _PICKLES:
-        return Format.PICKLE  # protocols 0 and 1 have no magic: the walk decides
+        return Format.PICKLE  # protocols 0 and 1 have no magic: the scanner decides
     return Format.COMPANION if is_companion(source.name) else None
 
 
 def is_companion(name: str) -> bool:
-    """Whether a name is that of an inert companion of a model (documentation, settings, tokens)."""
+    """Whether a name is that of a model's inert companion (documentation, settings, tokens).
+
+    Example:
+        >>> is_companion("README.md"), is_companion("model.pt")
+        (True, False)
+    """
     path = PurePosixPath(name.lower())
     return path.suffix in COMPANION_SUFFIXES or path.name in COMPANION_NAMES
 
 
 def require_agreement(source: Source, found: Format) -> None:
-    """Demand that a name claims nothing that the content is not.
+    """Demand that a name does not contradict the content.
 
     Raises:
-        FormatRefused: The extension stands for another format.
+        FormatRefused: The extension belongs to another format.
     """
     suffix = PurePosixPath(source.name).suffix.lower()
     claimed = CLAIMS.get(suffix)
@@ -182,23 +187,21 @@ def require_agreement(source: Source, found: Format) -> None:
         claimed = frozenset({Format.COMPANION})
     if claimed is not None and found not in claimed:
         raise FormatRefused(
-            f"{source.name}: the extension stands for {' or '.join(sorted(claimed))}, the content "
-            f"is {found}; rename the file to what it is, or get the right one"
+            f"{source.name}: expected {' or '.join(sorted(claimed))} for this extension, got "
+            f"{found}; rename the file, or get the right one"
         )
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:
-    if len(head) < _SAFETENSORS_PREFIX or head[8:9] != b"{":
-        return False
-    return 0 < int.from_bytes(head[:8], "little") <= size - 8
+    return head[8:9] == b"{" and 0 < int.from_bytes(head[:8], "little") <= size - 8
 
 
 def _is_pickle(head: bytes) -> bool:
-    return head[:1] == b"\x80" and head[1:2] in {b"\0", b"\x01", b"\x02", b"\x03", b"\x04", b"\x05"}
+    return head[:1] == b"\x80" and len(head) > 1 and head[1] <= NEWEST_PROTOCOL
 
 
 def _imports(data: bytes) -> bool:
-    """Whether bytes without a name or magic read as opcodes up to one that imports."""
+    """Whether bytes without magic parse as opcodes up to one that imports."""
     try:
         for opcode, argument, _ in pickletools.genops(data):
             if opcode.name in {"GLOBAL", "INST"}:
@@ -209,13 +212,12 @@ def _imports(data: bytes) -> bool:
 
 
 def _message(source: Source, head: bytes, suffix: str) -> Format | None:
-    """Formats that are protocol buffers, which have no magic: their outermost fields decide."""
+    """Format of a protocol buffer, which has no magic, by its outermost fields."""
     if not head.startswith(b"\x08") and suffix not in {".onnx", ".pb"}:
         return None
     with source.stream() as stream:
-        reader = ProtobufReader(
-            stream, source.size, where=source.name, limits=Limits(opcodes=100_000)
-        )
+        limits = Limits(opcodes=_MESSAGE_FIELDS)
+        reader = ProtobufReader(stream, source.size, where=source.name, limits=limits)
         try:
             found = {(field.number, field.kind) for field in reader.fields(reader.whole)}
         except ContentRefused:
@@ -224,11 +226,8 @@ def _message(source: Source, head: bytes, suffix: str) -> Format | None:
 
 
 def _zip_format(source: Source) -> Format:
-    try:
-        with source.stream() as stream, zipfile.ZipFile(stream) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
-        raise FormatRefused(f"{source.name}: not a readable zip archive: {error}") from error
+    with source.stream() as stream, open_zip(source, stream) as archive:
+        names = archive.namelist()
     leaves = {name.partition("/")[2].lower() for name in names}
     if "constants.pkl" in leaves or any(leaf.startswith("code/") for leaf in leaves):
         return Format.TORCHSCRIPT

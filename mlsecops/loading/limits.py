@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from mlsecops._repr import concise_repr
 from mlsecops.errors import LimitExceeded
 
 MIB = 1 << 20  # bytes
-PIECE: Final = 1 << 20  # bytes read or written at a time; chosen: below it calls cost, not copies
-ANY_RATIO: Final = 64 * MIB  # bytes; chosen: zeros shrink 1000:1, so `ratio` counts above this only
+PIECE: Final = 1 << 20  # bytes read or written at once; chosen: few calls, little memory
+ANY_RATIO: Final = 64 * MIB  # bytes; chosen: zeros compress 1000:1, so small files may
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Limits on what an artifact declares, checked before the bytes are read.

@@ -1,7 +1,7 @@
-"""What an archive of files holds: each is written to a private folder, to be scanned as one.
+"""Extraction of nested archives (zip, tar, compressed files) into a private folder.
 
-A Source comes in; a temporary folder goes out, whose files stand under the names that the archive
-gives them. Names that leave it, links, devices and bombs are refused first.
+A Source comes in; a temporary folder goes out, whose files have the names that the archive gives
+them. Names that leave the folder, links, devices and archive bombs are refused first.
 """
 
 from __future__ import annotations
@@ -12,34 +12,31 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, cast
 
-from mlsecops.errors import FormatRefused, LimitExceeded, UnsafeContent
+from mlsecops.errors import FormatRefused
 from mlsecops.loading.containers.compression import expanded
-from mlsecops.loading.containers.zip_archive import archive
+from mlsecops.loading.containers.zip_archive import archive, require_plain_entry
 from mlsecops.loading.detection import Format
-from mlsecops.loading.limits import MIB, Limits
+from mlsecops.loading.limits import PIECE, Limits
 from mlsecops.loading.snapshot import Source
 
-MOST_NESTED: Final = 4
-"""Archives in archives that are opened; what lies deeper is unchecked."""
-_ALWAYS_FINE: Final = 64 * MIB
-_PIECE: Final = 1 << 20
+MOST_NESTED: Final = 4  # archives in archives; chosen: what is deeper is unchecked, which shows
 
 
 @contextlib.contextmanager
 def unpacked(source: Source, found: Format, *, limits: Limits) -> Iterator[Path]:
-    """Unpack into a folder that goes when the block ends.
+    """Unpack into a folder that is deleted when the block ends.
 
     Args:
         source: The archive.
         found: `zip`, `tar` or `compressed`.
-        limits: Ceilings of count and ratio.
+        limits: Limits of count and ratio.
 
     Raises:
         FormatRefused: It is malformed.
-        LimitExceeded: It holds too many files, or far more than it stores.
-        UnsafeContent: A name leaves the archive, or an entry is no plain file.
+        LimitExceeded: It has too many files, or they expand too far.
+        UnsafeContent: A name leaves the archive, or an entry is not a plain file.
     """
     with tempfile.TemporaryDirectory(prefix="mlsecops-") as made:
         folder = Path(made)
@@ -49,7 +46,8 @@ def unpacked(source: Source, found: Format, *, limits: Limits) -> Iterator[Path]
 
 def _zip(source: Source, folder: Path, limits: Limits) -> None:
     with archive(source, limits=limits) as opened:
-        _require_total(source, sum(entry.size for entry in opened.entries.values()), limits)
+        total = sum(entry.size for entry in opened.entries.values())
+        limits.require_expansion(source.size, total, where=source.name)
         for name, entry in opened.entries.items():
             with opened.stream(name) as stream:
                 _write(stream, folder, name, entry.size, source)
@@ -61,9 +59,9 @@ def _tar(source: Source, folder: Path, limits: Limits) -> None:
             total = 0
             for count, member in enumerate(opened):
                 limits.require("tensors", count + 1, where=source.name)
-                _require_plain(member, source)
+                require_plain_entry(_problem(member), member.name, source)
                 total += member.size
-                _require_total(source, total, limits)
+                limits.require_expansion(source.size, total, where=source.name)
                 inner = opened.extractfile(member)
                 if inner is not None and not member.isdir():
                     _write(inner, folder, member.name, member.size, source)
@@ -78,37 +76,23 @@ def _compressed(source: Source, folder: Path, limits: Limits) -> None:
         _write(stream, folder, f"{name.stem}{short}" or "content", plain.size, source)
 
 
-def _require_plain(member: tarfile.TarInfo, source: Source) -> None:
+def _problem(member: tarfile.TarInfo) -> str:
     path = PurePosixPath(member.name)
-    outside = path.is_absolute() or ".." in path.parts or "\\" in member.name
-    if outside or not (member.isfile() or member.isdir()) or member.issparse():
-        kind = "leaves the archive" if outside else "is no plain file"
-        raise UnsafeContent(
-            f"{source.name}: entry {member.name!r} {kind}; expected plain files under relative "
-            "names",
-            rule="archive-entry",
-            where=member.name,
-        )
-
-
-def _require_total(source: Source, total: int, limits: Limits) -> None:
-    most = min(limits.file_bytes, max(limits.ratio * source.size, _ALWAYS_FINE))
-    if total > most:
-        raise LimitExceeded(
-            f"{source.name}: holds {total} bytes in {source.size}: expected at most {most}"
-        )
+    if path.is_absolute() or ".." in path.parts or "\\" in member.name:
+        return "leaves the archive"
+    plain = (member.isfile() or member.isdir()) and not member.issparse()
+    return "" if plain else "is not a plain file"
 
 
 def _write(stream: object, folder: Path, name: str, size: int, source: Source) -> None:
     target = folder / name
     if target.exists():
-        raise FormatRefused(f"{source.name}: entry {name!r} stands twice")
+        raise FormatRefused(f"{source.name}: more than one entry {name!r}")
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("xb") as writer:
-        reader: BinaryIO = stream  # type: ignore[assignment]  # tarfile types its readers as IO
-        shutil.copyfileobj(reader, writer, _PIECE)
+        shutil.copyfileobj(cast("BinaryIO", stream), writer, PIECE)
         if writer.tell() != size:
-            raise FormatRefused(f"{source.name}: entry {name!r} is not of the size it declares")
+            raise FormatRefused(f"{source.name}: entry {name!r} does not have its declared size")
 
 
 _UNPACKERS: Final = {Format.ZIP: _zip, Format.TAR: _tar, Format.COMPRESSED: _compressed}

@@ -1,8 +1,8 @@
-"""What a zip archive holds, when every reader of it must see the same.
+"""Zip archive reader that refuses archives which two readers would read differently.
 
-A Source comes in; checked entries go out. Refused is whatever lets two readers disagree (duplicate
-names, a different local header, a second directory, bytes that no entry lists) or reaches outside
-(`..`, links), and whatever declares more than it stores.
+A Source comes in; checked entries go out. Refused are ambiguous archives (duplicate names, a
+different local header, a second directory, bytes that no entry lists), names and links that leave
+the archive, and entries that expand too far.
 
 Source: PKWARE APPNOTE 6.3.10, sections 4.3.7 (local header) and 4.3.14 to 4.3.16 (end of central
 directory).
@@ -25,41 +25,30 @@ from mlsecops.errors import FormatRefused, LimitExceeded, UnsafeContent
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.snapshot import Source
 
-_END: Final = b"PK\x05\x06"
-_END_SIZE: Final = 22
 _LOCAL: Final = struct.Struct("<4s5H3L2H")
 _END_RECORD: Final = struct.Struct("<4s4H2LH")
 _END64_RECORD: Final = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR: Final = struct.Struct("<4sLQL")
-_LONGEST_DESCRIPTOR: Final = 24
-_DESCRIBED_BEHIND: Final = 8
-"""Flag of an entry whose sizes stand behind its bytes."""
-_SYMLINK: Final = 0o120000
-_KIND: Final = 0o170000
-_DOS_FOLDER: Final = 0x10
+_LONGEST_DESCRIPTOR: Final = 24  # bytes; APPNOTE 4.3.9, with signature and zip64 sizes
+_DESCRIPTOR_FLAG: Final = 8  # bit; APPNOTE 4.4.4, sizes follow the entry's bytes
+_UTF8_FLAG: Final = 0x800  # bit; APPNOTE 4.4.4, names are UTF-8
+_SYMLINK: Final = 0o120000  # file type; POSIX sys/stat.h, S_IFLNK
+_FILE_TYPE: Final = 0o170000  # bits; POSIX sys/stat.h, S_IFMT
+_DOS_FOLDER: Final = 0x10  # bit; MS-DOS directory attribute, APPNOTE 4.4.15
+_UNREADABLE: Final = (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError)
 
 
 @dataclass(frozen=True, slots=True)
 class ZipEntry:
-    """A checked entry and where its stored bytes begin."""
+    """A checked entry and the offset of its stored bytes."""
 
     info: zipfile.ZipInfo
     offset: int
 
     @property
-    def name(self) -> str:
-        """Its name in the archive."""
-        return self.info.filename
-
-    @property
     def size(self) -> int:
-        """Its uncompressed size in bytes."""
+        """Uncompressed size in bytes."""
         return self.info.file_size
-
-    @property
-    def stored(self) -> bool:
-        """Whether its bytes stand in the archive as they are."""
-        return self.info.compress_type == zipfile.ZIP_STORED
 
 
 class Archive:
@@ -69,10 +58,7 @@ class Archive:
         entries: Name → entry, folders left out.
     """
 
-    def __init__(
-        self, stream: BinaryIO, archive: zipfile.ZipFile, entries: dict[str, ZipEntry]
-    ) -> None:
-        self._stream = stream
+    def __init__(self, archive: zipfile.ZipFile, entries: dict[str, ZipEntry]) -> None:
         self._archive = archive
         self.entries = entries
 
@@ -80,14 +66,12 @@ class Archive:
         """Bytes of a small entry; their checksum is checked.
 
         Raises:
-            LimitExceeded: It is no small entry.
+            LimitExceeded: It is longer than `header_bytes`.
             FormatRefused: It cannot be read whole.
         """
         limits.require("header_bytes", self.entries[name].size, where=name)
-        try:
+        with _readable(name):
             return self._archive.read(name)
-        except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
-            raise FormatRefused(f"{name}: cannot be read from the archive: {error}") from error
 
     def stream(self, name: str) -> BinaryIO:
         """Uncompressed bytes of an entry, from its start to its end.
@@ -95,25 +79,31 @@ class Archive:
         Raises:
             FormatRefused: It cannot be opened.
         """
-        try:
+        with _readable(name):
             return cast("BinaryIO", self._archive.open(name))
-        except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError) as error:
-            raise FormatRefused(f"{name}: cannot be read from the archive: {error}") from error
 
     def stored(self, name: str) -> ZipEntry:
-        """An entry whose bytes stand in the archive as they are.
+        """An entry that is stored without compression.
 
         Raises:
             FormatRefused: It is compressed.
         """
         entry = self.entries[name]
-        if not entry.stored:
-            raise FormatRefused(f"{name}: compressed in the archive: expected it stored as it is")
+        if entry.info.compress_type != zipfile.ZIP_STORED:
+            raise FormatRefused(f"{name}: compressed in the archive: expected it stored")
         return entry
 
 
+@contextlib.contextmanager
+def _readable(name: str) -> Iterator[None]:
+    try:
+        yield
+    except _UNREADABLE as error:
+        raise FormatRefused(f"{name}: cannot be read from the archive: {error}") from error
+
+
 class StreamSlice(io.RawIOBase):
-    """A read-only part of a seekable stream."""
+    """Read-only part of a seekable stream."""
 
     def __init__(self, stream: BinaryIO, start: int, size: int) -> None:
         super().__init__()
@@ -127,18 +117,14 @@ class StreamSlice(io.RawIOBase):
         """Always."""
         return True
 
-    def tell(self) -> int:
-        """Position in the part."""
-        return self._at
-
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move inside the part."""
+        """Move inside the slice."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
         self._at = max(0, base + offset)
         return self._at
 
     def readinto(self, buffer: object) -> int:
-        """Fill a buffer, never past the part's end."""
+        """Fill a buffer, up to the end of the slice."""
         view = memoryview(buffer).cast("B")  # type: ignore[arg-type]  # typeshed: Buffer is 3.12's
         self._stream.seek(self._start + self._at)
         data = self._stream.read(max(0, min(len(view), self._size - self._at)))
@@ -152,21 +138,28 @@ def archive(source: Source, *, limits: Limits) -> Iterator[Archive]:
     """Open a zip archive and check its directory.
 
     Raises:
-        FormatRefused: It is malformed, or readable in two ways.
+        FormatRefused: It is malformed or ambiguous.
         UnsafeContent: A name leaves the archive, or an entry is a link or encrypted.
-        LimitExceeded: Too many entries, or too large for what they store.
+        LimitExceeded: It has too many entries, or they expand too far.
     """
-    with source.stream() as stream:
+    with source.stream() as stream, open_zip(source, stream) as opened:
+        entries = _checked(source, stream, opened, limits)
         try:
-            opened = zipfile.ZipFile(stream)
-        except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
-            raise FormatRefused(f"{source.name}: not a readable zip archive: {error}") from error
-        with opened:
-            entries = _checked(source, stream, opened, limits)
-            try:
-                yield Archive(stream, opened, entries)
-            except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
-                raise FormatRefused(f"{source.name}: an entry cannot be read: {error}") from error
+            yield Archive(opened, entries)
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
+            raise FormatRefused(f"{source.name}: an entry cannot be read: {error}") from error
+
+
+def open_zip(source: Source, stream: BinaryIO) -> zipfile.ZipFile:
+    """Open a zip archive, unchecked.
+
+    Raises:
+        FormatRefused: It is malformed.
+    """
+    try:
+        return zipfile.ZipFile(stream)
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
+        raise FormatRefused(f"{source.name}: not a readable zip archive: {error}") from error
 
 
 def _checked(
@@ -174,15 +167,15 @@ def _checked(
 ) -> dict[str, ZipEntry]:
     infos = opened.infolist()
     limits.require("tensors", len(infos), where=source.name)
-    _require_one_reading(source, stream, infos)
+    _require_one_directory(source, stream, infos)
     entries: dict[str, ZipEntry] = {}
     seen: set[str] = set()
     end = 0
     for info in sorted(infos, key=lambda item: item.header_offset):
-        _require_inside(info, source)
-        # Some readers look names up without regard to case.
+        require_plain_entry(_problem(info), info.filename, source)
+        # Some readers look up names without regard to case.
         if info.filename.casefold() in seen:
-            raise FormatRefused(f"{source.name}: entry {info.filename!r} stands twice")
+            raise FormatRefused(f"{source.name}: more than one entry {info.filename!r}")
         seen.add(info.filename.casefold())
         offset = _local(info, stream, source)
         if info.header_offset < end or offset + info.compress_size > source.size:
@@ -206,39 +199,39 @@ def _require_no_gap(end: int, start: int, source: Source) -> None:
 
 
 def _directory(source: Source, stream: BinaryIO, count: int) -> int:
-    """Offset of the directory, when each record that tells it tells the same.
+    """Offset of the directory, where all records give the same one.
 
-    Readers choose differently between the old end record and the one of zip64.
+    Readers choose differently between the end record and the one of zip64.
     """
-    behind = source.size - _END_RECORD.size
-    stream.seek(behind)
-    _, *told, _ = _END_RECORD.unpack(stream.read(_END_RECORD.size))
+    end = source.size - _END_RECORD.size
+    stream.seek(end)
+    _, *values, _ = _END_RECORD.unpack(stream.read(_END_RECORD.size))
     expected = (0, 0, count, count)
-    stream.seek(max(0, behind - _LOCATOR.size - _END64_RECORD.size))
+    stream.seek(max(0, end - _LOCATOR.size - _END64_RECORD.size))
     tail = stream.read(_LOCATOR.size + _END64_RECORD.size)
-    wide = tail[-_LOCATOR.size :].startswith(b"PK\x06\x07")
-    if wide:
-        behind -= len(tail)
-        magic, length, _, _, *values = _END64_RECORD.unpack_from(tail)
+    agreed = True
+    if tail[-_LOCATOR.size :].startswith(b"PK\x06\x07"):
+        end -= len(tail)
+        magic, length, _, _, *wide = _END64_RECORD.unpack_from(tail)
         locator = _LOCATOR.unpack_from(tail, _END64_RECORD.size)
-        agreed = (magic, length, *locator[1:]) == (b"PK\x06\x06", 44, 0, behind, 1) and all(
+        agreed = (magic, length, *locator[1:]) == (b"PK\x06\x06", 44, 0, end, 1) and all(
             old in {new, 0xFFFF if at < len(expected) else 0xFFFFFFFF}
-            for at, (old, new) in enumerate(zip(told, values, strict=True))
+            for at, (old, new) in enumerate(zip(values, wide, strict=True))
         )
-        told = values
-    size, offset = told[len(expected) :]
-    if (wide and not agreed) or tuple(told[:4]) != expected or offset + size != behind:
+        values = wide
+    *counts, size, offset = values
+    if not agreed or tuple(counts) != expected or offset + size != end:
         raise FormatRefused(
-            f"{source.name}: its end records do not tell of one directory of {count} entries "
-            "right before them; two readers would see two archives"
+            f"{source.name}: expected end records of one directory of {count} entries right before "
+            "them, got others; two readers would see two archives"
         )
     return int(offset)
 
 
-def _require_one_reading(source: Source, stream: BinaryIO, infos: list[zipfile.ZipInfo]) -> None:
-    stream.seek(max(0, source.size - _END_SIZE))
-    end = stream.read(_END_SIZE)
-    if not end.startswith(_END) or end[-2:] != b"\0\0":
+def _require_one_directory(source: Source, stream: BinaryIO, infos: list[zipfile.ZipInfo]) -> None:
+    stream.seek(max(0, source.size - _END_RECORD.size))
+    end = stream.read(_END_RECORD.size)
+    if not end.startswith(b"PK\x05\x06") or end[-2:] != b"\0\0":
         raise FormatRefused(
             f"{source.name}: bytes after the archive's directory; expected it to end the file"
         )
@@ -246,50 +239,55 @@ def _require_one_reading(source: Source, stream: BinaryIO, infos: list[zipfile.Z
         raise FormatRefused(f"{source.name}: bytes before the archive's first entry, or no entry")
 
 
-def _require_inside(info: zipfile.ZipInfo, source: Source) -> None:
-    kind = _oddity(info)
-    if kind:
+def require_plain_entry(problem: str, name: str, source: Source) -> None:
+    """Demand that an entry of an archive is a plain file or folder.
+
+    Args:
+        problem: What the entry is instead, or "".
+        name: The entry's name.
+        source: The archive.
+
+    Raises:
+        UnsafeContent: There is a problem.
+    """
+    if problem:
         raise UnsafeContent(
-            f"{source.name}: entry {info.filename!r} {kind}; expected plain files under relative "
-            "names",
+            f"{source.name}: entry {name!r} {problem}; expected plain files under relative names",
             rule="archive-entry",
-            where=info.filename,
+            where=name,
         )
 
 
-def _oddity(info: zipfile.ZipInfo) -> str:
-    """What an entry is, where it is no plain file and no folder."""
+def _problem(info: zipfile.ZipInfo) -> str:
     name = info.filename
     parts = PurePosixPath(name).parts
     odd = not parts or info.orig_filename != name
     if odd or name.startswith("/") or "\\" in name or ".." in parts:
         return "leaves the archive"
-    if (info.external_attr >> 16) & _KIND == _SYMLINK:
+    if (info.external_attr >> 16) & _FILE_TYPE == _SYMLINK:
         return "is a link"
     if info.external_attr & _DOS_FOLDER and not info.is_dir():
-        return "is marked a folder, and torch reads whatever lay in memory in its place"
+        return "is marked a folder, for which torch returns uninitialised memory"
     return "is encrypted" if info.flag_bits & 1 else ""
 
 
 def _local(info: zipfile.ZipInfo, stream: BinaryIO, source: Source) -> int:
-    """Offset of the stored bytes, when the local header tells the same as the directory."""
+    """Offset of the stored bytes, where the local header agrees with the directory."""
     stream.seek(info.header_offset)
     head = stream.read(_LOCAL.size)
     if len(head) < _LOCAL.size:
         raise FormatRefused(f"{source.name}: entry {info.filename!r} has no local header")
-    magic, _, flags, method, *_, packed, plain, name_length, extra_length = _LOCAL.unpack(head)
-    name = stream.read(name_length)
-    expected = info.filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437", "replace")
-    same = (magic, name, method, flags) == (
-        b"PK\x03\x04",
-        expected,
+    magic, _, flags, method, *_, stored, plain, name_length, extra_length = _LOCAL.unpack(head)
+    encoding = "utf-8" if info.flag_bits & _UTF8_FLAG else "cp437"
+    expected = b"PK\x03\x04", info.filename.encode(encoding, "replace")
+    same = (magic, stream.read(name_length)) == expected and (method, flags) == (
         info.compress_type,
         info.flag_bits,
     )
-    told = {(info.compress_size, info.file_size), (0xFFFFFFFF, 0xFFFFFFFF)}
-    if not same or ((packed, plain) not in told and not flags & _DESCRIBED_BEHIND):
+    sizes = {(info.compress_size, info.file_size), (0xFFFFFFFF, 0xFFFFFFFF)}
+    if not same or ((stored, plain) not in sizes and not flags & _DESCRIPTOR_FLAG):
         raise FormatRefused(
-            f"{source.name}: entry {info.filename!r}: its local header tells another name, "
-            "method, size or flags than the directory; two readers would see two archives"
+            f"{source.name}: entry {info.filename!r}: its local header has another name, method, "
+            "size or flags than the directory; two readers would see two archives"
         )
     return int(info.header_offset + _LOCAL.size + name_length + extra_length)

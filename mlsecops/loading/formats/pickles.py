@@ -119,14 +119,13 @@ def _require_layout(opened: Archive, source: Source) -> str:
     if len(roots) != 1:
         raise FormatRefused(f"{source.name}: expected one folder in the archive, got {len(roots)}")
     (root,) = roots
-    for name, entry in opened.entries.items():
+    for name in opened.entries:
         inner = name.partition("/")[2]
         parts = PurePosixPath(inner).parts
         storage = len(parts) == 2 and parts[0] == "data" and parts[1].isdigit()  # noqa: PLR2004 - data/N
         if inner not in _TORCH_ENTRIES and not storage and parts[:1] != (".data",):
             raise FormatRefused(f"{source.name}: entry {name!r} is not one that torch.save writes")
-        if not entry.stored:
-            raise FormatRefused(f"{source.name}: entry {name!r} is compressed: expected it stored")
+        opened.stored(name)
     if f"{root}/data.pkl" not in opened.entries:
         raise FormatRefused(f"{source.name}: no data.pkl under that exact name")
     return root

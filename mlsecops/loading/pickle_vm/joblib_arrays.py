@@ -13,7 +13,6 @@ from typing import Any, BinaryIO, Final, Literal
 from mlsecops.loading.pickle_vm.dtypes import layout
 from mlsecops.loading.pickle_vm.stack import Container
 
-NEWEST_PROTOCOL: Final = 5  # protocol; pickle.HIGHEST_PROTOCOL since Python 3.8, PEP 574
 _ATTRIBUTES: Final = frozenset({"subclass", "shape", "order", "dtype", "allow_mmap"})
 _ALIGNMENT: Final = "numpy_array_alignment_bytes"
 """Absent in files of joblib up to 1.1."""

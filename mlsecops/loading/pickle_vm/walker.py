@@ -19,7 +19,7 @@ from mlsecops.findings import Finding, Severity
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.pickle_vm.call_rules import ARRAY_WRAPPER, objection, passed_on
 from mlsecops.loading.pickle_vm.dtypes import NUMPY_DTYPE, layout
-from mlsecops.loading.pickle_vm.joblib_arrays import NEWEST_PROTOCOL, raw_array
+from mlsecops.loading.pickle_vm.joblib_arrays import raw_array
 from mlsecops.loading.pickle_vm.stack import (
     MARK,
     OPAQUE,
@@ -43,6 +43,7 @@ MAPPINGS: Final = frozenset(
 )
 LISTS: Final = frozenset({"builtins.list", "collections.deque"})
 SETS: Final = frozenset({"builtins.set"})
+NEWEST_PROTOCOL: Final = 5  # protocol; pickle.HIGHEST_PROTOCOL since Python 3.8, PEP 574
 _PY3_IMPORTS: Final = 3  # protocol; `_pickle.c`, lower ones have Python 2's module names
 _FRAME_HEAD: Final = 9  # bytes; pickletools, FRAME is an opcode and an 8-byte length
 
