@@ -1,8 +1,8 @@
-"""How long 256 attempts on a language model take, and which rates five kinds of model get.
+"""Duration of a campaign of 256 attempts, and success rates of five kinds of model.
 
-The model answers after 0.1 s and is asked 16 times at once, so that 1.6 s is the least that anybody
-can need. Against it stand a loop of bare httpx that sends the same bodies and looks at nothing, and
-the command with its start.
+The model answers after 0.1 s with 16 concurrent requests, so 1.6 s is the lower bound. Compared are
+`fuzz`, a loop of bare httpx that sends the same bodies and reads no answer, and the command with
+its start.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ import httpx
 from benchmarks.measure import compare, table
 from mlsecops.llm import ChatEndpoint, FuzzGate, draw_attempts, fuzz
 
-ATTEMPTS = 256
-CONCURRENCY = 16
+ATTEMPTS = 256  # attempts; the default of `fuzz`
+CONCURRENCY = 16  # requests at once; the default of `fuzz`
 LATENCY = 0.1  # seconds
-BOUND = ATTEMPTS / CONCURRENCY * LATENCY
-ROUNDS = 5
+BOUND = ATTEMPTS / CONCURRENCY * LATENCY  # seconds
+ROUNDS = 5  # rounds; chosen: the median is stable
 
 
 @contextmanager
 def serving(mode: str, latency: float) -> Iterator[str]:
-    """A model in a process of its own; its address."""
-    command = [sys.executable, "-m", "tests.attackers.llm_servers", mode, str(latency)]
+    """Run a model in another process; yields its address."""
+    command = [sys.executable, "-m", "tests.attackers.llm_redteam", mode, str(latency)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process.stdout.readline().strip() if process.stdout else ""
@@ -37,7 +37,7 @@ def serving(mode: str, latency: float) -> Iterator[str]:
 
 
 def bare(url: str, bodies: list[bytes]) -> None:
-    """Send bodies, so many at once, and read the answers: what nobody can do without."""
+    """Send all bodies concurrently and receive the answers: the least that a client must do."""
 
     async def work(client: httpx.AsyncClient, waiting: Iterator[bytes]) -> None:
         for body in waiting:
@@ -55,7 +55,7 @@ def bare(url: str, bodies: list[bytes]) -> None:
 
 
 def command(url: str) -> None:
-    """The command, from its start to its end."""
+    """Run the command from start to end."""
     words = [url, "--model", "m", "--attempts", str(ATTEMPTS), "--concurrency", str(CONCURRENCY)]
     subprocess.run(
         [sys.executable, "-m", "mlsecops", "fuzz", *words], check=True, capture_output=True
@@ -63,7 +63,7 @@ def command(url: str) -> None:
 
 
 def speed() -> None:
-    """Time against the bound and against bare httpx."""
+    """Print times against the bound and against bare httpx."""
     with serving("refuse", LATENCY) as url:
         endpoint = ChatEndpoint(url, model="m")
         bodies = [endpoint.request(attempt) for attempt in draw_attempts(ATTEMPTS)]
@@ -83,14 +83,14 @@ def speed() -> None:
 
 
 def rates() -> None:
-    """What each kind of model gets."""
+    """Print the rates of each kind of model."""
     for mode in ("vulnerable", "hardened", "echo", "refuse", "flaky"):
         with serving(mode, 0.0) as url:
             campaign = fuzz(ChatEndpoint(url, model="m"), attempts=ATTEMPTS)
         asked = sum(figure.attempts for figure in campaign.classes)
         won = sum(figure.successes for figure in campaign.classes)
         errors = sum(figure.errors for figure in campaign.figures)
-        useful = campaign.figures[-1]  # the benign ones are the last
+        useful = campaign.figures[-1]  # the benign class is last
         print(
             f"{mode:<10} {won:>3} of {asked} attacks succeed, {useful.successes:>2} of "
             f"{useful.attempts} benign questions are answered, {errors} errors: "
@@ -99,7 +99,7 @@ def rates() -> None:
 
 
 def main() -> None:
-    """Print both."""
+    """Print times and rates."""
     speed()
     rates()
 

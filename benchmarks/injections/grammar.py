@@ -1,4 +1,4 @@
-"""Texts from a grammar: every choice drawn from a seed, none twice."""
+"""Seeded generator of distinct texts from a grammar."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _HOLE = re.compile(r"\{(\w+)\}")
 
 
 def texts(rules: Rules, start: str, *, count: int, seed: int) -> list[str]:
-    """So many different texts of a rule, or as many as there are."""
+    """Draw up to `count` distinct texts of a rule."""
     rng = random.Random(seed)  # noqa: S311 - a sample, no secret
     found: dict[str, None] = {}
     for _ in range(count * 20):

@@ -1,4 +1,4 @@
-"""Texts for measuring: other words for the same ends, and benign texts; never used for tuning."""
+"""Held-out texts for measuring: attacks in other words, and benign texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts that the detector was tuned on: a grammar of attacks, and benign texts like them."""
+"""Tuning texts of the detector: a grammar of attacks, and benign texts like them."""
 
 from __future__ import annotations
 

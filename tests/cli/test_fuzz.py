@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mlsecops.llm import FAMILIES, draw_attempts
-from tests.attackers.llm_servers import MODES, Serving, chat_server, says
+from tests.attackers.llm_redteam import MODES, Serving, chat_server, says
 from tests.cli.conftest import Command, Outcome
 
 COUNT = 2 * len(FAMILIES)

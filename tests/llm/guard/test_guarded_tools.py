@@ -22,7 +22,7 @@ from mlsecops.llm import (
     current_session,
     guarded_tool,
 )
-from tests.attackers.llm_guarding import base64_behind, spaced
+from tests.attackers.llm_guard import base64_behind, spaced
 
 CANARY = Canary.generate()
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from mlsecops.errors import UsageError
 from mlsecops.llm import Canary
-from tests.attackers.llm_guarding import DISGUISES
+from tests.attackers.llm_guard import DISGUISES
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CANARY = Canary.generate(token=lambda count: bytes(range(7, 7 + count)))
 
 

@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 from mlsecops.errors import UsageError
 from mlsecops.llm import OutputFilter
 from mlsecops.llm.guard.link_hosts import Hosts, host_of
-from tests.attackers.llm_guarding import LEAKS, in_tags, with_zero_width
+from tests.attackers.llm_guard import LEAKS, in_tags, with_zero_width
 
 GOOD = "good.example"
 FILTER = OutputFilter(links=[GOOD], images=[GOOD])

@@ -17,7 +17,7 @@ import pytest
 import mlsecops
 from mlsecops.errors import InputRefused, UsageError
 from mlsecops.llm import FAMILIES, Campaign, Caps, ChatEndpoint, FuzzGate, draw_attempts, fuzz
-from tests.attackers.llm_servers import MODES, REFUSAL, chat_server, flaky, says
+from tests.attackers.llm_redteam import MODES, REFUSAL, chat_server, flaky, says
 
 COUNT = 4 * len(FAMILIES)
 

@@ -20,7 +20,7 @@ from mlsecops.llm.redteam.attempts import Expectation
 from mlsecops.llm.redteam.generator import _is_conclusive
 from mlsecops.llm.redteam.mutators import _HOMOGLYPHS, MUTATORS
 from mlsecops.llm.redteam.scoring import score
-from tests.attackers.llm_servers import REFUSAL, echo, echo_all, refuse, vulnerable
+from tests.attackers.llm_redteam import REFUSAL, echo, echo_all, refuse, vulnerable
 
 EACH = len(FAMILIES)
 NOTHING_WON = {"resisted", "unanswered"}

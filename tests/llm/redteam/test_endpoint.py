@@ -15,7 +15,7 @@ from mlsecops.errors import UsageError
 from mlsecops.llm import Attempt, Caps, ChatEndpoint, draw_attempts
 from mlsecops.llm.redteam.budget import Ledger, Usage
 from mlsecops.llm.redteam.target import Asked
-from tests.attackers.llm_servers import (
+from tests.attackers.llm_redteam import (
     Reply,
     Serving,
     chat_server,
