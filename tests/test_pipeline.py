@@ -91,7 +91,7 @@ def test_only_controls_that_the_parts_prove_are_credited(model: Path, policy: Tr
     found = states(watched, verified)
     assert found["Isolation"] == found["Rate limit"] == ControlState.ENFORCED
     assert found["Dataset digest"] == ControlState.ENFORCED
-    assert found["Dropped calls counted"] == ControlState.ADVISORY
+    assert found["Dropped-call counter"] == ControlState.ADVISORY
     assert "Drift" not in found
     _, where = watched.control_states(verified)["Access control"]
     assert where == "declared: the bucket's policy"

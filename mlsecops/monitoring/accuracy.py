@@ -1,10 +1,10 @@
-"""How accuracy went over time, and how it was lost: at a stroke or bit by bit.
+"""Accuracy over time, and sudden or slow changes of it.
 
-hits, in the order in which their labels arrived → Accuracy → points over time, AccuracyChange
+    hits, in the order of their labels → AccuracyTracker → AccuracyPoint, AccuracyChange
 
-A sudden drop hints at tampering (a swapped model, poisoned data after a retraining, an attack); a
-slow one at a world that changes. Adwin says that there was a change; whether a step or a ramp
-explains it better (least squares) says which.
+A sudden drop hints at tampering (a swapped model, poisoned data after a retraining, an attack), a
+slow one at a changing world. ADWIN detects the change; a least-squares fit of a step and of a ramp
+classifies it.
 """
 
 from __future__ import annotations
@@ -17,44 +17,47 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mlsecops._repr import concise_repr
 from mlsecops.drift.change_detection import Adwin
 
-__all__ = ["Accuracy", "AccuracyChange", "AccuracyPoint", "describe"]
+__all__ = ["AccuracyChange", "AccuracyPoint", "AccuracyTracker", "describe_change"]
 
 Floats = NDArray[np.float64]
 
-_DELTA: Final = 1e-4
-_POINT: Final = 50
-_POINTS: Final = 400
-_REMEMBERED: Final = 4000
-_BLOCK: Final = 25
-_RAMP_BLOCKS: Final = 8
-_DOUBTFUL: Final = 1000
+_DELTA: Final = 1e-4  # false changes a look of ADWIN; chosen: rare although it looks often
+_POINT: Final = 50  # labels of a point
+_POINTS: Final = 400  # points; chosen: a chart has no more pixels for them
+_REMEMBERED: Final = 4000  # labels; chosen: a slow change over weeks of few labels fits
+_BLOCK: Final = 25  # labels averaged before the fit
+_RAMP_BLOCKS: Final = 8  # blocks, 200 labels; chosen: a shorter ramp looks like a step
+_UNSETTLED: Final = 1000  # labels for which a change is classified anew; chosen: a ramp shows late
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccuracyPoint:
     """Accuracy of fifty labelled predictions.
 
     Attributes:
         at: When the last of their labels arrived, Unix time in seconds.
-        accuracy: Share of right answers.
+        accuracy: Share of correct answers.
     """
 
     at: float
     accuracy: float
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccuracyChange:
-    """How accuracy changed.
+    """A change of accuracy.
 
     Attributes:
         kind: `"sudden"`, or `"slow"` over two hundred labels or more.
-        before: Accuracy before it began.
+        before: Accuracy before the change.
         after: Accuracy now.
-        labels: Labels that arrived since it began.
-        at: When this was said, Unix time in seconds.
+        labels: Labels since the change began.
+        at: When the change was detected, Unix time in seconds.
     """
 
     kind: Literal["sudden", "slow"]
@@ -65,21 +68,21 @@ class AccuracyChange:
 
     @property
     def lost(self) -> float:
-        """Accuracy that was lost; below 0 if some was gained."""
+        """Lost accuracy; negative if accuracy rose."""
         return self.before - self.after
 
 
-class Accuracy:
-    """Watches a stream of right and wrong answers."""
+class AccuracyTracker:
+    """Tracks a stream of correct and wrong answers."""
 
-    __slots__ = ("_adwin", "_doubtful", "_hits", "_open", "_points", "change")
+    __slots__ = ("_adwin", "_hits", "_open", "_points", "_unsettled", "change")
 
     def __init__(self) -> None:
         self._adwin = Adwin(delta=_DELTA)
         self._hits: deque[bool] = deque(maxlen=_REMEMBERED)
         self._points: deque[AccuracyPoint] = deque(maxlen=_POINTS)
         self._open: list[bool] = []
-        self._doubtful = 0
+        self._unsettled = 0
         self.change: AccuracyChange | None = None
 
     @property
@@ -88,42 +91,39 @@ class Accuracy:
         return tuple(self._points)
 
     def update(self, hits: Iterable[bool], now: float) -> bool:
-        """Take answers in.
+        """Add answers in the order of their labels; returns whether accuracy changed.
 
         Args:
-            hits: Whether each was right, in the order in which their labels arrived.
+            hits: Whether each answer was correct.
             now: Unix time in seconds.
-
-        Returns:
-            Whether accuracy has changed; then `change` says how.
         """
         changed = False
         for hit in hits:
             self._hits.append(hit)
             self._open.append(hit)
             if self._adwin.update(float(hit)):
-                changed, self._doubtful = True, _DOUBTFUL
+                changed, self._unsettled = True, _UNSETTLED
             if len(self._open) == _POINT:
                 share = sum(self._open) / _POINT
                 self._points.append(AccuracyPoint(at=now, accuracy=share))
                 self._open = []
-                self._look_again(now)
+                self._reclassify(now)
         if changed:
-            self.change = describe(np.array(self._hits, dtype=np.float64), now)
+            self.change = describe_change(np.array(self._hits, dtype=np.float64), now)
         return changed
 
-    def _look_again(self, now: float) -> None:
-        """Explain the latest change anew: a ramp shows itself only as it goes on."""
-        if self.change is not None and self._doubtful > 0:
-            self._doubtful -= _POINT
-            self.change = describe(np.array(self._hits, dtype=np.float64), now)
+    def _reclassify(self, now: float) -> None:
+        """Classify the latest change anew: a ramp shows only as it goes on."""
+        if self.change is not None and self._unsettled > 0:
+            self._unsettled -= _POINT
+            self.change = describe_change(np.array(self._hits, dtype=np.float64), now)
 
 
-def describe(hits: Floats, now: float) -> AccuracyChange:
-    """Explain a change by a step or by a ramp that still goes on.
+def describe_change(hits: Floats, now: float) -> AccuracyChange:
+    """Explain a change by a step, or by a ramp that goes on.
 
     Args:
-        hits: `(n,)` right (1) and wrong (0) answers, oldest first, n ≥ 50.
+        hits: `(n,)` correct (1) and wrong (0) answers, oldest first, n ≥ 50.
         now: Unix time in seconds.
     """
     count = len(hits) // _BLOCK
@@ -145,7 +145,7 @@ def describe(hits: Floats, now: float) -> AccuracyChange:
 
 
 def _fit(blocks: Floats, shapes: Floats) -> tuple[float, float, float, int]:
-    """Square error, level, height and place of the shape `(s, n)` that explains blocks best."""
+    """Square error, level, height and index of the best of the shapes `(s, n)`."""
     centred = shapes - shapes.mean(axis=1, keepdims=True)
     deviation = blocks - blocks.mean()
     squares = np.square(centred).sum(axis=1)

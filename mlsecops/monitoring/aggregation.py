@@ -1,6 +1,6 @@
-"""What becomes of events: counts, durations, comparisons, alerts; all on the worker's thread.
+"""Aggregation of calls on the worker thread: counters, histograms, comparisons and alerts.
 
-events → tables of up to 4,096 rows → Watch and detectors → readings → Alerting
+calls, labels → tables of up to 4,096 rows → BaselineDetector, detectors → readings → Alerting
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ from mlsecops._bounded_map import BoundedMap
 from mlsecops.drift.baseline import Baseline
 from mlsecops.drift.rolling_window import Window
 from mlsecops.findings import Alert
-from mlsecops.monitoring.accuracy import AccuracyChange, AccuracyPoint
-from mlsecops.monitoring.alerts.metric_rules import Exported
+from mlsecops.monitoring.alerts.metric_rules import MetricRules
 from mlsecops.monitoring.alerts.rules import Alerting
-from mlsecops.monitoring.baseline_detector import BaselineDetector
-from mlsecops.monitoring.batches import TABLE_ROWS, CallTable, Gathering, alike, stacked
+from mlsecops.monitoring.baseline_detector import BaselineDetector, add_histogram
+from mlsecops.monitoring.batches import TABLE_ROWS, CallTable, RowBuffer, stack, uniform_runs
 from mlsecops.monitoring.call_reader import CallReader, CallRows
 from mlsecops.monitoring.capture import Captures
-from mlsecops.monitoring.clients import ClientState, Rate
+from mlsecops.monitoring.clients import ClientState, ClientTraffic
 from mlsecops.monitoring.identifier_length import bounded
-from mlsecops.monitoring.label_matching import Performance
+from mlsecops.monitoring.label_matching import LabelMatcher
 from mlsecops.monitoring.queue import CallRecord, Label
 from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.monitoring.telemetry.exporter import Series
@@ -32,39 +31,26 @@ from mlsecops.readings import Detector, Observed, Reading
 
 __all__ = ["Aggregation"]
 
-_BOUNDS: Final = np.array(telemetry.DURATION_BOUNDS)
-_BOUND_NAMES: Final = (*(f"{bound:g}" for bound in telemetry.DURATION_BOUNDS), "+Inf")
-
-
-class _Client:
-    """Rows and rate of one client."""
-
-    __slots__ = ("latest", "rate", "rows")
-
-    def __init__(self) -> None:
-        self.rate = Rate()
-        self.rows = 0
-        self.latest = 0.0
-
-    def add(self, rows: int, now: float) -> float:
-        self.rows += rows
-        self.latest = self.rate.add(rows, now)
-        return self.latest
+_DURATION: Final = (telemetry.DURATION_BUCKET, telemetry.DURATION_COUNT, telemetry.DURATION_SUM)
 
 
 class Aggregation:
-    """Everything that a monitor computes about its traffic.
+    """All that a monitor computes about its traffic.
 
     Args:
-        baseline: Normal, or None.
-        reader: Turns events into tables.
-        detectors: Further detectors; what they raise is swallowed and counted.
-        alerting: Where readings go.
-        series: Where metrics go.
-        captures: Where calls are kept as they were.
-        exported: Reads what is exported, for the rules about it.
+        baseline: Normal traffic, or None.
+        reader: Reads calls as tables.
+        detectors: Further detectors; their exceptions are swallowed, and reported by `failed`.
+        alerting: Receives the readings.
+        series: Receives the metrics.
+        captures: Buffer of captured calls.
+        metric_rules: Reads the exported metrics, for the rules about them.
         failed: Called once for each failure that was swallowed.
-        window: What counts as recent.
+        window: Length of the rolling window.
+
+    Attributes:
+        recent: Rolling comparison with the baseline.
+        labels: Accuracy by labels.
     """
 
     def __init__(
@@ -76,62 +62,37 @@ class Aggregation:
         alerting: Alerting,
         series: Series,
         captures: Captures,
-        exported: Exported,
+        metric_rules: MetricRules,
         failed: Callable[[], None],
         window: Window | None = None,
     ) -> None:
         reference = None if baseline is None else baseline.accuracy
-        self._performance = Performance(reference, rows=0 if baseline is None else baseline.rows)
-        self.watch = BaselineDetector(baseline, series, window=window)
+        self.labels = LabelMatcher(reference, rows=0 if baseline is None else baseline.rows)
+        self.recent = BaselineDetector(baseline, series, window=window)
         self.alerting = alerting
         self._baseline = baseline
         self._reader = reader
-        self._gathered = Gathering()
+        self._buffer = RowBuffer()
         self._detectors = detectors
         self._series = series
         self._captures = captures
-        self._exported = exported
+        self._metric_rules = metric_rules
         self._failed = failed
-        self._clients: BoundedMap[str, _Client] = BoundedMap(_Client)
-
-    @property
-    def accuracy(self) -> float | None:
-        """Accuracy over the recent labels."""
-        return self._performance.accuracy
-
-    @property
-    def points(self) -> tuple[AccuracyPoint, ...]:
-        """Accuracy over time."""
-        return self._performance.points
-
-    @property
-    def change(self) -> AccuracyChange | None:
-        """The latest change of accuracy."""
-        return self._performance.change
-
-    @property
-    def _slide(self) -> float | None:
-        """Accuracy lost in the latest change, if that was slow."""
-        change = self._performance.change
-        return change.lost if change is not None and change.kind == "slow" else None
+        self._clients: BoundedMap[str, ClientTraffic] = BoundedMap(ClientTraffic)
 
     @property
     def clients(self) -> dict[str, ClientState]:
-        """Clients that are remembered, least recently seen first."""
+        """Traffic of the remembered clients, least recently seen first."""
         known = ((name, self._clients.get(name)) for name in self._clients)
-        return {
-            name: ClientState(rows=each.rows, rate=each.latest)
-            for name, each in known
-            if each is not None
-        }
+        return {name: each.state() for name, each in known if each is not None}
 
     def take(self, events: Sequence[CallRecord | Label]) -> None:
-        """Take events in, oldest first."""
+        """Aggregate calls and labels, oldest first."""
         calls = [event for event in events if isinstance(event, CallRecord)]
         self._count(calls)
         for event in calls if self._captures.wanted else ():
             self._attempt(self._captures.take, event)
-        for run in alike(events):
+        for run in uniform_runs(events):
             table = self._attempt(self._stack, run)
             if table is None:
                 self._singly(run)
@@ -146,18 +107,14 @@ class Aggregation:
         )
 
     def refresh(self, now: float) -> None:
-        """Bring what falls by itself up to date: a client's rate, when it calls no more.
-
-        Args:
-            now: Unix time in seconds.
-        """
+        """Update the client rates at a Unix time in seconds: they fall without calls."""
         known = (self._clients.get(name) for name in self._clients)
-        rates = [each.rate.add(0, now) for each in known if each is not None]
+        rates = [each.current(now) for each in known if each is not None]
         self._series.replace(telemetry.CLIENT_RATE, {(): max(rates)} if rates else {})
 
     def judge(self) -> None:
         """Apply the rules about exported metrics."""
-        self._raised(self.alerting.judge(self._exported.readings()))
+        self._raised(self.alerting.judge(self._metric_rules.readings()))
 
     def _count(self, calls: Sequence[CallRecord]) -> None:
         """Count outcomes, refusals and durations."""
@@ -165,40 +122,35 @@ class Aggregation:
             self._series.add(telemetry.CALLS, count, outcome, error)
             if outcome == "refused":
                 self._series.add(telemetry.REFUSALS, count, error)
-        if not calls:
-            return
-        seconds = np.array([event.seconds for event in calls if event.outcome != "refused"])
-        slots = np.bincount(_BOUNDS.searchsorted(seconds), minlength=len(_BOUNDS) + 1)
-        for name, total in zip(_BOUND_NAMES, slots.cumsum().tolist(), strict=True):
-            self._series.add(telemetry.DURATION_BUCKET, total, name)
-        self._series.add(telemetry.DURATION_COUNT, len(seconds))
-        self._series.add(telemetry.DURATION_SUM, float(seconds.sum()))
+        if calls:
+            seconds = np.array([event.seconds for event in calls if event.outcome != "refused"])
+            add_histogram(self._series, seconds, telemetry.DURATION_BOUNDS, _DURATION)
 
     def _stack(self, run: Sequence[CallRecord | Label]) -> CallTable | None:
-        return stacked(run, self._baseline) if self._reader.plain else None
+        return stack(run, self._baseline) if self._reader.plain else None
 
     def _table(self, table: CallTable, run: Sequence[CallRecord | Label]) -> None:
-        """Look at a run that was read at once."""
+        """Aggregate a run that was stacked."""
         for place, event in enumerate(run):
             if isinstance(event, CallRecord) and event.request_id is not None:
                 self._attempt(self._remember, event, table.classes[place : place + 1])
         self._show(table.traffic)
 
     def _singly(self, run: Sequence[CallRecord | Label]) -> None:
-        """Read the calls of a run one by one, and look at tables as they fill."""
+        """Read the calls of a run one by one, and aggregate tables as they fill."""
         for event in run:
             answer = self._attempt(self._label, event)
             if answer is None:
                 continue
-            if not self._gathered.takes(answer):
+            if not self._buffer.takes(answer):
                 self._observe()
-            if self._gathered.add(answer) >= TABLE_ROWS:
+            if self._buffer.add(answer) >= TABLE_ROWS:
                 self._observe()
 
     def _label(self, event: CallRecord | Label) -> CallRows | None:
-        """Match a label, or read a call and remember its answer for a later label."""
+        """Match a label, or read a call and store its prediction for a later label."""
         if isinstance(event, Label):
-            known = self._performance.labelled(event.request_id, event.label, event.at)
+            known = self.labels.labelled(event.request_id, event.label, event.at)
             self._series.add(telemetry.LABELS, 1, "matched" if known else "unknown")
             return None
         if not _readable(event):
@@ -209,36 +161,34 @@ class Aggregation:
         return answer
 
     def _remember(self, event: CallRecord, classes: Any) -> None:
-        """Keep an answer under its request's id, or each row under its own."""
+        """Store a prediction under its request id, or each row under its id."""
         ids = event.request_id
         if isinstance(ids, (list, tuple, np.ndarray)) and len(ids) == len(classes):
             for place, each in enumerate(ids):
-                self._performance.predicted(
-                    bounded(str(each)), classes[place : place + 1], event.at
-                )
+                self.labels.predicted(bounded(str(each)), classes[place : place + 1], event.at)
         else:
-            self._performance.predicted(bounded(str(ids)), classes, event.at)
+            self.labels.predicted(bounded(str(ids)), classes, event.at)
 
     def _accuracy(self) -> None:
-        """Export the accuracy and judge it."""
+        """Export and evaluate the accuracy."""
         for metric, value in (
-            (telemetry.ACCURACY, self._performance.accuracy),
-            (telemetry.REFERENCE_ACCURACY, self._performance.reference),
-            (telemetry.ACCURACY_SLIDE, self._slide),
+            (telemetry.ACCURACY, self.labels.accuracy),
+            (telemetry.REFERENCE_ACCURACY, self.labels.reference),
+            (telemetry.ACCURACY_SLIDE, self.labels.slow_loss),
         ):
             if value is not None:
                 self._series.replace(metric, {(): value})
-        self._consider(self._performance.readings())
+        self._consider(self.labels.readings())
 
     def _observe(self) -> None:
-        """Look at what was gathered."""
-        traffic = self._gathered.table()
+        """Aggregate the buffer."""
+        traffic = self._buffer.table()
         if traffic is not None:
             self._show(traffic)
 
     def _show(self, traffic: Observed) -> None:
-        """Show a table to all detectors."""
-        self._attempt(lambda each: self._consider(self.watch.observe(each)), traffic)
+        """Pass a table to all detectors."""
+        self._attempt(lambda each: self._consider(self.recent.observe(each)), traffic)
         self._attempt(self._rates, traffic.clients, traffic.at.tolist())
         for detector in self._detectors:
             self._attempt(self._ask, detector, traffic)
@@ -252,7 +202,7 @@ class Aggregation:
         self._consider(readings)
 
     def _rates(self, clients: Sequence[str | None], at: Sequence[float]) -> None:
-        """Count rows of clients, refused and failed ones too, and judge their rates."""
+        """Add rows to their clients, refused and failed ones too, and evaluate the rates."""
         counts = Counter(name for name in clients if name is not None)
         latest = dict(zip(clients, at, strict=True))
         readings = []
@@ -275,7 +225,7 @@ class Aggregation:
             self._series.add(telemetry.ALERTS, 1, alert.rule, alert.severity.label)
 
     def _attempt(self, step: Callable[..., Any], *arguments: Any) -> Any:
-        """Do a step; a failure of telemetry is swallowed and counted."""
+        """Run a step; its exceptions are swallowed, and reported by `failed`."""
         try:
             return step(*arguments)
         except Exception:  # noqa: BLE001 - a detector or a callable of the user's may raise anything
@@ -284,5 +234,5 @@ class Aggregation:
 
 
 def _readable(event: CallRecord) -> bool:
-    """Whether a call left something to read."""
+    """Whether a call has inputs or a result to read."""
     return event.outcome == "ok" and not (event.inputs is None and event.result is None)

@@ -1,11 +1,11 @@
-"""How traffic compares with the baseline: confidence, drift, anomalies; the detectors always on.
+"""Baseline detector: confidence, drift and outliers of recent traffic; always on.
 
-Observed → Watch.observe → readings, and the metrics behind them
+Observed → BaselineDetector.observe → readings, and the metrics behind them
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -18,32 +18,52 @@ from mlsecops.drift.rolling_window import FEWEST_ROWS, Recent, Window
 from mlsecops.drift.tests import DriftReport
 from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.monitoring.telemetry.exporter import Series
-from mlsecops.readings import Observed, Reading
+from mlsecops.readings import Metric, Observed, Reading
 
-__all__ = ["BaselineDetector"]
+__all__ = ["BaselineDetector", "add_histogram"]
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-_ALPHA: Final = 1e-4
-_EFFECT: Final = 0.1
-_MOST_FEATURES: Final = 32
-_RANK_SPREAD: Final = 12**-0.5
-_EVIDENCE: Final = 25.0
-_BUCKETS: Final = np.array(telemetry.CONFIDENCE_BOUNDS)
-_BUCKET_NAMES: Final = (*(f"{bound:g}" for bound in telemetry.CONFIDENCE_BOUNDS), "+Inf")
+_ALPHA: Final = 1e-4  # family-wise error rate; chosen: rare although every window is tested
+_EFFECT: Final = 0.1  # KS distance; chosen: smaller drift rarely costs accuracy
+_MOST_FEATURES: Final = 32  # exported features; chosen: bounds the number of time series
+_RANK_SPREAD: Final = 12**-0.5  # standard deviation of a uniform distribution on [0, 1]
+_EVIDENCE: Final = 25.0  # standard deviations; chosen: a false alarm in about 1e10 rows
+_CONFIDENCE: Final = (
+    telemetry.CONFIDENCE_BUCKET,
+    telemetry.CONFIDENCE_COUNT,
+    telemetry.CONFIDENCE_SUM,
+)
+
+
+def add_histogram(
+    series: Series, values: Floats, bounds: Sequence[float], metrics: tuple[Metric, Metric, Metric]
+) -> None:
+    """Add values to a histogram: the counters of its cumulative buckets, of its count and sum."""
+    bucket, count, total = metrics
+    slots = np.bincount(np.searchsorted(bounds, values), minlength=len(bounds) + 1)
+    names = (*(f"{bound:g}" for bound in bounds), "+Inf")
+    for name, upto in zip(names, slots.cumsum().tolist(), strict=True):
+        series.add(bucket, upto, name)
+    series.add(count, len(values))
+    series.add(total, float(values.sum()))
 
 
 class BaselineDetector:
-    """Rolling comparison with a baseline; without one, only what needs none.
+    """Rolling comparison with a baseline; without one, only the confidence.
 
-    The rolling test looks many times, so it asks for stronger evidence (alpha 0.0001, distance of
-    at least 0.1) than `Baseline.drift` asked once.
+    Each window is tested, so the evidence must be stronger (alpha 0.0001, distance of at least 0.1)
+    than for one call of `Baseline.drift`.
 
     Args:
-        baseline: Normal, or None.
-        series: Where metrics go.
-        window: What counts as recent.
+        baseline: Normal traffic, or None.
+        series: Receives the metrics.
+        window: Length of the rolling window.
+
+    Attributes:
+        profile: Distribution of all inputs so far, or None without a baseline.
+        drift: Latest comparison with the baseline, or None.
     """
 
     def __init__(
@@ -67,7 +87,7 @@ class BaselineDetector:
 
     @property
     def expected_accuracy(self) -> float | None:
-        """Accuracy to expect of the recent predictions, or None without a calibrated baseline."""
+        """Estimated accuracy of the recent predictions, or None if not calibrated."""
         return self._recent.right
 
     @property
@@ -77,10 +97,10 @@ class BaselineDetector:
         return self._recent.flagged / rows if self._baseline is not None and rows else None
 
     def observe(self, traffic: Observed) -> list[Reading]:
-        """Take a batch in and compare the recent window with the baseline.
+        """Add a batch, and compare the recent window with the baseline.
 
-        Confidence and anomalies are read of every window in a batch that holds several, drift of
-        the last one.
+        Of a batch with several windows, confidence and outliers are read in each, drift in the
+        last.
         """
         answers = self._table(traffic.probabilities)
         confidence = answers[:, 0]
@@ -107,13 +127,13 @@ class BaselineDetector:
 
     @staticmethod
     def _last(profile: Profile | None, rows: Floats) -> Profile | None:
-        """Distribution of the last rows of a batch, by that of all."""
+        """Distribution of the last rows of a batch, given that of all."""
         if profile is None or profile.count == len(rows):
             return profile
         return Profile(profile.layout).update(rows)
 
     def _table(self, probabilities: Floats | None) -> Floats:
-        """Confidence, predicted class, and probability of being right (NaN if not known)."""
+        """Confidence, predicted class, and probability of being correct (NaN if unknown)."""
         if probabilities is None or not len(probabilities):
             return np.empty((0, 3))
         right = np.full(len(probabilities), np.nan)
@@ -123,7 +143,7 @@ class BaselineDetector:
         return np.column_stack([probabilities.max(axis=1), probabilities.argmax(axis=1), right])
 
     def _shift(self, confidence: Floats) -> list[Reading]:
-        """A lasting shift of confidence: ranks among the baseline's are even without one."""
+        """Lasting shift of confidence, by ranks in the baseline, which are uniform without one."""
         known = np.empty(0) if self._baseline is None else self._baseline.confidences
         if not len(known) or not len(confidence):
             return []
@@ -135,21 +155,16 @@ class BaselineDetector:
         return [Reading(metric=telemetry.CONFIDENCE_CHANGES, value=1.0, window=window)]
 
     def _count(self, answers: Floats) -> None:
-        """Count classes and confidences."""
+        """Add to the counters of classes and confidences."""
         if not len(answers):
             return
-        confidence = answers[:, 0]
         for each, count in enumerate(np.bincount(answers[:, 1].astype(np.int64)).tolist()):
             if count:
                 self._series.add(telemetry.CLASSES, count, str(each))
-        slots = np.bincount(_BUCKETS.searchsorted(confidence), minlength=len(_BUCKETS) + 1)
-        for name, count in zip(_BUCKET_NAMES, slots.cumsum().tolist(), strict=True):
-            self._series.add(telemetry.CONFIDENCE_BUCKET, count, name)
-        self._series.add(telemetry.CONFIDENCE_COUNT, len(confidence))
-        self._series.add(telemetry.CONFIDENCE_SUM, float(confidence.sum()))
+        add_histogram(self._series, answers[:, 0], telemetry.CONFIDENCE_BOUNDS, _CONFIDENCE)
 
     def _inputs(self, traffic: Observed, confidence: Floats) -> tuple[Profile | None, Bools]:
-        """Count the inputs, and say which are anomalous."""
+        """Distribution of the inputs, and which of them are anomalous."""
         rows, baseline = traffic.rows, self._baseline
         self._series.add(telemetry.ROWS, len(traffic.clients))
         if baseline is None or self.profile is None or rows.shape[1] != len(baseline.names):

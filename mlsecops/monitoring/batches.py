@@ -1,7 +1,9 @@
-"""How calls that look alike are read at once: a run of events → one table, not a table each.
+"""Batches of similar calls: a run of calls with the same shapes becomes one table.
 
-Most services get one input a call, all of one shape. Stacked first and checked once, a call costs
-a tenth of what it costs when each is a table of its own.
+    CallRecords → uniform_runs → stack → CallTable; other calls → RowBuffer → Observed
+
+Most services get one input a call, all of one shape. Stacked first and checked once, a call costs a
+tenth of what it costs as a table.
 """
 
 from __future__ import annotations
@@ -20,37 +22,35 @@ from mlsecops.monitoring.call_reader import CallRows, as_probabilities, join
 from mlsecops.monitoring.queue import CallRecord, Label
 from mlsecops.readings import Observed
 
-__all__ = ["TABLE_ROWS", "CallTable", "Gathering", "Pace", "alike", "stacked"]
+__all__ = ["TABLE_ROWS", "BatchSize", "CallTable", "RowBuffer", "stack", "uniform_runs"]
 
-Look: TypeAlias = tuple[Any, ...]
+Signature: TypeAlias = tuple[Any, ...]
 
-TABLE_ROWS: Final = 256
-"""Rows that are worth a table."""
-
-_NUMBERS: Final = "biuf"
-_MOST_ROWS: Final = 4096
-_TABLE_BYTES: Final = 4 * 2**20
-_FLOAT: Final = 8
-_BRIEF: Final = 0.02
-_LONG: Final = 0.06
+TABLE_ROWS: Final = 256  # rows; chosen: fewer cost more a row, as a table has a fixed cost
+_NUMBERS: Final = "biuf"  # NumPy kinds of numbers
+_MOST_ROWS: Final = 4096  # rows of a table, as `readings.Detector` documents
+_TABLE_BYTES: Final = 4 * 2**20  # bytes; chosen: a table stays in the processor's cache
+_FLOAT: Final = 8  # bytes of a float64
+_BRIEF: Final = 0.02  # seconds of CPU; chosen: batches that take less are doubled
+_LONG: Final = 0.06  # seconds of CPU; chosen: batches that take more are halved
 
 
-class Pace:
-    """How many events are aggregated at once: many, unless that takes long.
+class BatchSize:
+    """Number of calls to aggregate at once: many, unless that takes long.
 
-    Few long pieces of work hold up fewer callers than many short ones. For the same reason nothing
-    gives way between pieces: the interpreter lets a caller in after five milliseconds anyway.
+    Few long batches delay fewer callers than many short ones. For the same reason nothing yields
+    between batches: the interpreter lets a caller in after five milliseconds anyway.
     """
 
     def __init__(self) -> None:
         self.events = TABLE_ROWS
 
     def learn(self, events: int, seconds: float) -> None:
-        """Take more at once if a full piece of work was brief, and fewer if it was long.
+        """Double the size after a brief full batch, halve it after a long one.
 
         Args:
-            events: How many were taken.
-            seconds: How much CPU time that took; other programs do not count.
+            events: Number of calls in the batch.
+            seconds: CPU time that it took.
         """
         if seconds > _LONG:
             self.events = max(TABLE_ROWS, self.events // 2)
@@ -63,7 +63,7 @@ class CallTable:
     """Calls of one input each.
 
     Attributes:
-        traffic: What detectors see.
+        traffic: The calls as detectors get them.
         classes: `(n,)` predicted classes.
     """
 
@@ -71,20 +71,16 @@ class CallTable:
     classes: NDArray[np.int64]
 
 
-def alike(events: Sequence[CallRecord | Label]) -> Iterator[Sequence[CallRecord | Label]]:
-    """Runs of neighbours that can be read at once; whatever cannot is a run of its own kind.
-
-    Args:
-        events: Oldest first.
-    """
-    for look, group in groupby(events, key=_look):
-        run, size = list(group), _longest(look)
+def uniform_runs(events: Sequence[CallRecord | Label]) -> Iterator[Sequence[CallRecord | Label]]:
+    """Runs of neighbours, oldest first, with equal shapes, or with none that can be stacked."""
+    for signature, group in groupby(events, key=_signature):
+        run, size = list(group), _longest(signature)
         for start in range(0, len(run), size):
             yield run[start : start + size]
 
 
-def _look(event: CallRecord | Label) -> Look | None:
-    """What neighbours must share: shapes and types of one input and its probabilities."""
+def _signature(event: CallRecord | Label) -> Signature | None:
+    """Shapes and types of one input and its probabilities, or None if it cannot be stacked."""
     if not isinstance(event, CallRecord) or event.outcome != "ok":
         return None
     inputs, result = event.inputs, event.result
@@ -93,20 +89,15 @@ def _look(event: CallRecord | Label) -> Look | None:
     return inputs.shape, inputs.dtype, result.shape, result.dtype
 
 
-def _longest(look: Look | None) -> int:
-    """Rows of a table: as many as fit in 4 MiB, 256 at least."""
-    row = _FLOAT * math.prod(look[0]) if look else _TABLE_BYTES
+def _longest(signature: Signature | None) -> int:
+    """Rows of a table: as many as fit in 4 MiB, at least 256."""
+    row = _FLOAT * math.prod(signature[0]) if signature else _TABLE_BYTES
     return min(max(_TABLE_BYTES // max(row, 1), TABLE_ROWS), _MOST_ROWS)
 
 
-def stacked(run: Sequence[CallRecord | Label], baseline: Baseline | None) -> CallTable | None:
-    """A run as a table, or None if its calls must be read one by one.
-
-    Args:
-        run: Of `alike`.
-        baseline: Says what one input looks like.
-    """
-    if len(run) < 2 or _look(run[0]) is None:  # noqa: PLR2004 - one is no run
+def stack(run: Sequence[CallRecord | Label], baseline: Baseline | None) -> CallTable | None:
+    """A run as a table, or None if its calls must be read one by one."""
+    if len(run) < 2 or _signature(run[0]) is None:  # noqa: PLR2004 - one is no run
         return None
     events = [event for event in run if isinstance(event, CallRecord)]
     shape = events[0].inputs.shape
@@ -128,25 +119,25 @@ def stacked(run: Sequence[CallRecord | Label], baseline: Baseline | None) -> Cal
     )
 
 
-class Gathering:
-    """Answers that were read one by one, until they are worth a table."""
+class RowBuffer:
+    """Calls that were read one by one, until they are worth a table."""
 
     def __init__(self) -> None:
         self._answers: list[CallRows] = []
         self._rows = 0
 
     def takes(self, answer: CallRows) -> bool:
-        """Whether an answer has the features and classes of those that wait."""
+        """Whether a call has the features and classes of those in the buffer."""
         return not self._answers or _kind(self._answers[0]) == _kind(answer)
 
     def add(self, answer: CallRows) -> int:
-        """Let an answer wait, and say how many rows do."""
+        """Add a call; returns the number of rows in the buffer."""
         self._answers.append(answer)
         self._rows += len(answer.rows)
         return self._rows
 
     def table(self) -> Observed | None:
-        """What waits, as one table, or None; nothing waits afterwards."""
+        """The buffer as one table, or None if it is empty; then empties it."""
         answers, self._answers, self._rows = self._answers, [], 0
         return join(answers) if answers else None
 

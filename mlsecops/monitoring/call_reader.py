@@ -1,4 +1,7 @@
-"""How calls become tables: events of the ring → rows, probabilities, clients for the detectors."""
+"""Call reader: inputs and results of queued calls as rows and probabilities.
+
+CallRecord → CallReader.read → CallRows → join → Observed
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,8 @@ __all__ = ["CallReader", "CallRows", "as_probabilities", "join"]
 
 Floats = NDArray[np.float64]
 
-_TOLERANCE: Final = 1e-3
-_TABLE: Final = 2
+_TOLERANCE: Final = 1e-3  # of a sum of probabilities; chosen: above the rounding of float16
+_TABLE: Final = 2  # dimensions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -27,10 +30,10 @@ class CallRows:
     """One call as rows.
 
     Attributes:
-        rows: `(n, d)` inputs; `(n, 0)` if they are not known.
-        probabilities: `(n, k)`, or None if the result is no probabilities.
-        classes: `(n,)` predicted classes, or None if they are not known.
-        client: Who called.
+        rows: `(n, d)` inputs; `(n, 0)` if unknown.
+        probabilities: `(n, k)`, or None if the result has none.
+        classes: `(n,)` predicted classes, or None if unknown.
+        client: Name of the caller.
         at: Unix time in seconds.
     """
 
@@ -45,8 +48,8 @@ class CallReader:
     """Reads inputs and results as tables.
 
     Args:
-        baseline: Says what one input looks like; without it, the number of answers does.
-        probabilities: Takes the probabilities out of a result; the result itself by default.
+        baseline: Defines the shape of one input; without it, the number of answers does.
+        probabilities: Extracts the probabilities from a result; the result itself by default.
     """
 
     def __init__(
@@ -57,14 +60,14 @@ class CallReader:
 
     @property
     def plain(self) -> bool:
-        """Whether results are probabilities as they are."""
+        """Whether results are the probabilities."""
         return self._probabilities is None
 
     def read(self, event: CallRecord) -> CallRows:
         """One call as rows.
 
         Raises:
-            UsageError: Inputs and answers do not fit together, or not the baseline.
+            UsageError: Inputs do not match the answers or the baseline.
         """
         result = event.result
         if result is not None and self._probabilities is not None:
@@ -72,7 +75,7 @@ class CallReader:
         probabilities = as_probabilities(result)
         rows = self._rows(event.inputs, probabilities)
         if probabilities is not None and len(rows) != len(probabilities):
-            raise UsageError(f"{len(rows)} inputs have {len(probabilities)} answers")
+            raise UsageError(f"answers: expected {len(rows)}, got {len(probabilities)}")
         return CallRows(
             rows=rows,
             probabilities=probabilities,
@@ -94,7 +97,7 @@ class CallReader:
 
 
 def as_probabilities(result: Any) -> Floats | None:
-    """A result as `(n, k)` probabilities, or None if it is something else."""
+    """A result as `(n, k)` probabilities, or None if it is none."""
     if not hasattr(result, "__array__") and not isinstance(result, (list, tuple)):
         return None
     values = _numbers(result)
@@ -120,7 +123,7 @@ def join(answers: list[CallRows]) -> Observed:
 
 
 def _numbers(value: Any) -> Floats | None:
-    """Numbers as float64, or None if the value holds none."""
+    """Numbers as float64, or None if the value has none."""
     if value is None:
         return None
     try:
@@ -130,7 +133,7 @@ def _numbers(value: Any) -> Floats | None:
 
 
 def _classes(result: Any, probabilities: Floats | None) -> NDArray[np.int64] | None:
-    """Predicted classes: the largest probability, or a result that is classes already."""
+    """Predicted classes: the largest probability, or an integer result."""
     if probabilities is not None:
         return np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
     if not isinstance(result, (int, np.integer, np.ndarray)):

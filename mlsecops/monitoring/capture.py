@@ -1,4 +1,4 @@
-"""Which calls are kept as they were: none unless asked, the newest few, redacted first."""
+"""Captured calls: the newest calls with their inputs and results, redacted; none by default."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.monitoring.queue import CallRecord
 
 __all__ = ["Captured", "Captures"]
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Captured:
-    """One call as it was.
+    """One call with its inputs and result.
 
     Attributes:
         at: Unix time in seconds when it ended.
-        client: Who called, or None.
-        request_id: Its id, or None.
-        inputs: A copy of what the model saw.
-        result: A copy of what it answered.
+        client: Name of the caller, or None.
+        request_id: Id of the request, or None.
+        inputs: A copy of the model's inputs.
+        result: A copy of its answer.
     """
 
     at: float
@@ -33,39 +35,39 @@ class Captured:
 
 
 class Captures:
-    """The newest calls, for whoever investigates.
+    """The newest calls, for an investigation.
 
     Args:
-        capacity: How many; 0 keeps none.
-        redact: Gives what may be kept of a call, or None; if it fails, nothing of the call is kept.
+        capacity: Number of calls; 0 keeps none.
+        redact: Returns what may be kept of a call, or None; if it raises, nothing is kept.
     """
 
     def __init__(
         self, capacity: int = 0, redact: Callable[[Captured], Captured | None] | None = None
     ) -> None:
         if capacity < 0:
-            raise UsageError(f"capture: expected a number of calls, got {capacity}")
+            raise UsageError(f"capture: expected at least 0 calls, got {capacity}")
         if redact is not None and not capacity:
-            raise UsageError("redact: nothing is kept; say how many calls with capture=…")
+            raise UsageError("redact: expected capture= with the number of calls to keep, got none")
         self._redact = redact
         self._kept: deque[Captured] = deque(maxlen=capacity)
 
     def fresh(self) -> Captures:
-        """The same, with nothing in it."""
+        """An empty buffer with the same options."""
         return Captures(self._kept.maxlen or 0, self._redact)
 
     @property
     def wanted(self) -> bool:
-        """Whether anything is kept."""
+        """Whether calls are captured."""
         return bool(self._kept.maxlen)
 
     @property
     def kept(self) -> tuple[Captured, ...]:
-        """What is kept, oldest first."""
+        """The captured calls, oldest first."""
         return tuple(self._kept)
 
     def take(self, event: CallRecord) -> None:
-        """Keep a call that gave a result, after redaction."""
+        """Redact and keep a call that gave a result."""
         if not self.wanted or event.outcome != "ok":
             return
         whole = Captured(

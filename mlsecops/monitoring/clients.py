@@ -1,47 +1,54 @@
-"""What is remembered of each client: bounded in number and in time."""
+"""Traffic of each client: rows so far and rows a second."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final
 
-__all__ = ["ClientState", "Rate"]
+from mlsecops._repr import concise_repr
 
-K = TypeVar("K")
-V = TypeVar("V")
+__all__ = ["ClientState", "ClientTraffic"]
 
-_SLOTS: Final = 12
-_SLOT: Final = 5.0
-
-
-@dataclass(slots=True)
-class Rate:
-    """Rows a second over the last minute, in slots of five seconds."""
-
-    slots: dict[int, int] = field(default_factory=dict)
-
-    def add(self, rows: int, now: float) -> float:
-        """Count rows and give the rate.
-
-        Args:
-            rows: Number of rows.
-            now: Unix time in seconds.
-        """
-        slot = int(now // _SLOT)
-        self.slots[slot] = self.slots.get(slot, 0) + rows
-        for old in [each for each in self.slots if each <= slot - _SLOTS]:
-            del self.slots[old]
-        return sum(self.slots.values()) / (_SLOTS * _SLOT)
+_SLOTS: Final = 12  # slots in the window of a rate
+_SLOT: Final = 5.0  # seconds; chosen: a minute in 12 slots
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientState:
-    """What a monitor knows about one client.
+    """Traffic of one client.
 
     Attributes:
-        rows: Rows it sent since it was first remembered.
-        rate: Rows a second over the last minute it was active.
+        rows: Rows since the client was first seen.
+        rate: Rows a second over the last minute in which it was active.
     """
 
     rows: int
     rate: float
+
+
+@dataclass(slots=True)
+class ClientTraffic:
+    """Counter of one client's rows, in slots of five seconds."""
+
+    rows: int = 0
+    rate: float = 0.0
+    slots: dict[int, int] = field(default_factory=dict)
+
+    def add(self, rows: int, now: float) -> float:
+        """Add rows at a Unix time in seconds; returns the rate."""
+        slot = int(now // _SLOT)
+        self.slots[slot] = self.slots.get(slot, 0) + rows
+        self.rows += rows
+        self.rate = self.current(now)
+        return self.rate
+
+    def current(self, now: float) -> float:
+        """Rows a second over the minute before a Unix time in seconds."""
+        for old in [each for each in self.slots if each <= int(now // _SLOT) - _SLOTS]:
+            del self.slots[old]
+        return sum(self.slots.values()) / (_SLOTS * _SLOT)
+
+    def state(self) -> ClientState:
+        """The counter as a value."""
+        return ClientState(rows=self.rows, rate=self.rate)

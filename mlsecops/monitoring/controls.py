@@ -1,4 +1,4 @@
-"""Which controls a monitored function has, by the names that architecture diagrams use."""
+"""Controls of a monitored function, by their names in architecture diagrams."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final, Literal, TypeAlias
 
 ControlKind: TypeAlias = Literal["guard", "detector"]
 
-DROPS: Final = "Dropped calls counted"
+DROPS: Final = "Dropped-call counter"
 LABELS: Final = "Accuracy on labels"
 WITH_BASELINE: Final = ("Drift", "Input anomaly")
 
@@ -15,24 +15,24 @@ WITH_BASELINE: Final = ("Drift", "Input anomaly")
 def controls_of(
     *, guards: Iterable[object], detectors: Iterable[object], baseline: object, labels: object
 ) -> dict[str, ControlKind]:
-    """Names of the controls that are configured.
+    """Names of the configured controls.
 
     Args:
-        guards: Guards; those with a `control` name count.
-        detectors: Detectors; those with a `control` name count.
+        guards: Guards; those with a `control` name have one.
+        detectors: Detectors; those with a `control` name have one.
         baseline: Normal traffic, or None.
-        labels: What gives the request id under which labels arrive, or None.
+        labels: Callable for the ids under which labels arrive, or None.
     """
+    kinds: tuple[tuple[Iterable[object], ControlKind], ...] = (
+        (detectors, "detector"),
+        (guards, "guard"),
+    )
     named: dict[str, ControlKind] = {DROPS: "detector"}
     if baseline is not None:
         named.update(dict.fromkeys(WITH_BASELINE, "detector"))
     if labels is not None:
         named[LABELS] = "detector"
-    named.update(_named(detectors, "detector"))
-    named.update(_named(guards, "guard"))
+    for parts, kind in kinds:
+        names = (getattr(part, "control", None) for part in parts)
+        named.update({name: kind for name in names if isinstance(name, str)})
     return named
-
-
-def _named(parts: Iterable[object], kind: ControlKind) -> dict[str, ControlKind]:
-    names = (getattr(part, "control", None) for part in parts)
-    return {name: kind for name in names if isinstance(name, str)}

@@ -1,4 +1,4 @@
-"""How long a name from outside may be: a caller chooses it, and monitoring remembers it."""
+"""Length limit for identifiers from outside, which monitoring stores."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import Any, Final
 
 __all__ = ["bounded"]
 
-_LONGEST: Final = 256
-_SHOWN: Final = 200
+_LONGEST: Final = 256  # characters; chosen: longer than any usual id or address
+_SHOWN: Final = 200  # characters of a longer one; chosen: enough to recognise it
 
 
 def bounded(name: Any) -> Any:
-    """A client's name or a request's id; of one that is too long, its beginning and its digest.
+    """A client's name or request id; a long text becomes its beginning and its digest.
 
-    Args:
-        name: Text is bounded; whatever else it is, it stays.
+    Example:
+        >>> len(bounded("a" * 1000))
+        233
     """
     if not isinstance(name, str) or len(name) <= _LONGEST:
         return name

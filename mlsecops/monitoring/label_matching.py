@@ -1,6 +1,6 @@
-"""How good the answers are, once the truth arrives: accuracy with late labels.
+"""Label matching: late labels joined with predictions by request id, for the accuracy.
 
-predictions by request id ⋈ labels by request id → accuracy of the recent ones → drops and slides
+predictions ⋈ labels → accuracy of the recent ones → drops and slow changes
 """
 
 from __future__ import annotations
@@ -13,28 +13,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlsecops._bounded_map import BoundedMap
-from mlsecops.monitoring.accuracy import Accuracy, AccuracyChange, AccuracyPoint
+from mlsecops.monitoring.accuracy import AccuracyTracker
 from mlsecops.monitoring.telemetry.metrics import ACCURACY, ACCURACY_SLIDE
 from mlsecops.readings import Reading
 
-__all__ = ["Performance"]
+__all__ = ["LabelMatcher"]
 
-_WINDOW: Final = 200
-_FEWEST: Final = 30
-_REFERENCE: Final = 200
-_CERTAIN: Final = 4.0
-_TTL: Final = 30 * 86_400.0
+_WINDOW: Final = 200  # labels in the recent accuracy; its standard error is at most 3.5 %
+_FEWEST: Final = 30  # labels before the first reading; chosen: a normal approximation holds
+_REFERENCE: Final = 200  # first labels that are the reference where none is given; as _WINDOW
+_SIGNIFICANT: Final = 4.0  # standard errors; chosen: no false alarm although every label is tested
+_TTL: Final = 30 * 86_400.0  # seconds; chosen: labels arrive within a month
 
 
-class Performance:
-    """Matches labels with predictions and watches their accuracy.
+class LabelMatcher:
+    """Matches labels with predictions, and tracks the accuracy.
 
-    A drop is read only when it is four standard errors large, so that looking after every label
-    raises no false alarm; labels may also arrive before their prediction is aggregated.
+    A drop is reported only if it is four standard errors large, so that a test after every label
+    raises no false alarm. A label may arrive before its prediction is aggregated.
 
     Args:
-        reference: Accuracy to compare with, or None: that of the first 200 labels.
+        reference: Accuracy to compare with; None takes that of the first 200 labels.
         rows: Number of rows behind a given reference.
+
+    Attributes:
+        course: Accuracy over time.
     """
 
     def __init__(self, reference: float | None, *, rows: int = 1000) -> None:
@@ -44,7 +47,7 @@ class Performance:
         self._labels: BoundedMap[str, list[Any]] = BoundedMap(list, capacity=10_000, ttl=_TTL)
         self._hits: deque[bool] = deque(maxlen=_WINDOW)
         self._first: list[bool] = []
-        self._course = Accuracy()
+        self.course = AccuracyTracker()
         self._given = reference
         self._rows = rows
 
@@ -54,14 +57,10 @@ class Performance:
         return sum(self._hits) / len(self._hits) if self._hits else None
 
     @property
-    def points(self) -> tuple[AccuracyPoint, ...]:
-        """Accuracy over time, one point for fifty labels."""
-        return self._course.points
-
-    @property
-    def change(self) -> AccuracyChange | None:
-        """The latest change of accuracy, or None."""
-        return self._course.change
+    def slow_loss(self) -> float | None:
+        """Accuracy lost in the latest change, if that was slow."""
+        change = self.course.change
+        return change.lost if change is not None and change.kind == "slow" else None
 
     @property
     def reference(self) -> float | None:
@@ -71,7 +70,7 @@ class Performance:
         return sum(self._first) / _REFERENCE if len(self._first) >= _REFERENCE else None
 
     def predicted(self, request_id: str, classes: NDArray[np.int64], now: float) -> None:
-        """Remember an answer until its label arrives."""
+        """Store a prediction until its label arrives."""
         waiting = self._labels.pop(request_id)
         if waiting:
             self._match(classes, waiting[0], now)
@@ -79,11 +78,7 @@ class Performance:
             self._predictions.use(request_id, now)[:] = [classes]
 
     def labelled(self, request_id: str, label: Any, now: float) -> bool:
-        """Compare a label with its prediction.
-
-        Returns:
-            Whether the prediction was known; if not, the label is kept for it.
-        """
+        """Compare a label with its prediction, or store it; returns whether there was one."""
         known = self._predictions.pop(request_id)
         if not known:
             self._labels.use(request_id, now)[:] = [label]
@@ -92,12 +87,12 @@ class Performance:
         return True
 
     def readings(self) -> list[Reading]:
-        """The accuracy, if it is certain enough to act upon, and what a slow change has cost."""
-        change, slide = self.change, []
-        if change is not None and change.kind == "slow":
-            window = f"last {change.labels} labelled predictions"
-            slide = [Reading(metric=ACCURACY_SLIDE, value=change.lost, window=window)]
-        return [*self._recent(), *slide]
+        """Recent accuracy, if it is significant, and the loss of a slow change."""
+        change, loss = self.course.change, self.slow_loss
+        if change is None or loss is None:
+            return self._recent()
+        window = f"last {change.labels} labelled predictions"
+        return [*self._recent(), Reading(metric=ACCURACY_SLIDE, value=loss, window=window)]
 
     def _recent(self) -> list[Reading]:
         accuracy, reference = self.accuracy, self.reference
@@ -107,7 +102,7 @@ class Performance:
         middle = min(max((accuracy + reference) / 2, 0.01), 0.99)
         known = self._rows if self._given is not None else _REFERENCE
         error = math.sqrt(middle * (1 - middle) * (1 / count + 1 / max(known, 1)))
-        if accuracy < reference and reference - accuracy < _CERTAIN * error:
+        if accuracy < reference and reference - accuracy < _SIGNIFICANT * error:
             return []
         window = f"last {count} labelled predictions"
         return [Reading(metric=ACCURACY, value=accuracy, window=window, reference=reference)]
@@ -117,7 +112,7 @@ class Performance:
         if truth.shape != classes.shape:
             raise ValueError(f"label: expected shape {classes.shape}, got {truth.shape}")
         hits = (truth == classes).tolist()
-        self._course.update(hits, now)
+        self.course.update(hits, now)
         for hit in hits:
             self._hits.append(hit)
             if len(self._first) < _REFERENCE:

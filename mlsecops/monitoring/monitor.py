@@ -1,4 +1,7 @@
-"""What stands behind a monitored function: its ring, its aggregation and its state."""
+"""Monitor of one function: its queue, its aggregation and its state.
+
+record → CallQueue → drain (worker thread) → Aggregation → snapshot → MonitorState
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,11 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Final
 
+from mlsecops._repr import concise_repr
 from mlsecops.drift.baseline import Baseline
 from mlsecops.drift.histograms import Profile
 from mlsecops.drift.rolling_window import Window
@@ -19,15 +23,15 @@ from mlsecops.errors import UsageError
 from mlsecops.findings import Alert, Sink
 from mlsecops.monitoring.accuracy import AccuracyChange, AccuracyPoint
 from mlsecops.monitoring.aggregation import Aggregation
-from mlsecops.monitoring.alerts.metric_rules import Exported
+from mlsecops.monitoring.alerts.metric_rules import MetricRules
 from mlsecops.monitoring.alerts.rules import Alerting, AlertRule
-from mlsecops.monitoring.batches import Pace
+from mlsecops.monitoring.batches import BatchSize
 from mlsecops.monitoring.call_reader import CallReader
 from mlsecops.monitoring.capture import Captured, Captures
 from mlsecops.monitoring.clients import ClientState
 from mlsecops.monitoring.controls import ControlKind
 from mlsecops.monitoring.identifier_length import bounded
-from mlsecops.monitoring.queue import CallRecord, Label, Ring
+from mlsecops.monitoring.queue import CallQueue, CallRecord, Label
 from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.monitoring.telemetry.exporter import series_of
 from mlsecops.monitoring.worker import Drained, worker
@@ -35,36 +39,36 @@ from mlsecops.readings import Detector, Metric
 
 __all__ = ["Monitor", "MonitorState"]
 
-_MOST_BATCHES: Final = 8
-_COUNTED: Final = (telemetry.CONFIDENCE_BUCKET, telemetry.ANOMALY)
-_LOOKS: Final = 100
-_FRESH: Final = 1.0
-_HOLD: Final = 2.0
-_CLOSING: Final = 5.0
+_MOST_BATCHES: Final = 8  # batches of a drain; chosen: other monitors wait no longer than that
+_OWN_COUNTERS: Final = (telemetry.CONFIDENCE_BUCKET, telemetry.ANOMALY)
+_TRIES: Final = 100  # reads of a state that the worker changes meanwhile; chosen
+_FRESH: Final = 1.0  # seconds between two refreshes of the rates; chosen: no scrape is faster
+_HOLD: Final = 2.0  # seconds to wait before a fork, or for sinks at the close; chosen
+_CLOSING: Final = 5.0  # seconds to aggregate the queue at the close; chosen
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MonitorState:
-    """What a monitor knows at one moment.
+    """State of a monitor at one moment.
 
     Attributes:
         calls: Calls that ended, refused ones included.
         processed: Calls that were aggregated.
-        dropped: Calls that nobody looked at, because the ring was full or the monitor closed.
-        failures: Failures of the monitoring itself, which were swallowed.
+        dropped: Calls that were not, because the queue was full or the monitor closed.
+        failures: Failures of the monitoring, which were swallowed.
         confidence: Mean confidence of the recent predictions, or None without probabilities.
         anomaly: Share of the recent rows that are anomalous, or None without a baseline.
         drift: Latest comparison with the baseline, or None before the first.
-        clients: What is known about each client that is remembered.
+        clients: Traffic of each client that is remembered.
         accuracy: Accuracy over the recent labels, or None without labels.
         alerts: The newest alerts, oldest first.
         profile: Distribution of all inputs so far, or None without a baseline.
-        confidences: Upper bound → predictions with a confidence up to it and above the bound
-            before.
+        confidences: Upper bound → predictions with a confidence between it and the bound before.
         anomalies: Detector → rows over its threshold.
-        expected_accuracy: Accuracy to expect of the recent predictions, or None unless the
-            baseline was fitted with labels.
-        accuracy_change: How accuracy last changed, or None.
+        expected_accuracy: Estimated accuracy of the recent predictions, or None unless the baseline
+            was fitted with labels.
+        accuracy_change: The latest change of accuracy, or None.
         accuracy_points: Accuracy over time, one point for fifty labels, oldest first.
     """
 
@@ -87,46 +91,37 @@ class MonitorState:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {
-            "calls": self.calls,
-            "processed": self.processed,
-            "dropped": self.dropped,
-            "failures": self.failures,
-            "confidence": self.confidence,
-            "anomaly": self.anomaly,
+        plain = {each.name: getattr(self, each.name) for each in fields(self)}
+        change, profile = self.accuracy_change, self.profile
+        return plain | {
             "drift": None if self.drift is None else self.drift.to_dict(),
             "clients": {name: asdict(each) for name, each in self.clients.items()},
-            "accuracy": self.accuracy,
-            "expected_accuracy": self.expected_accuracy,
-            "accuracy_change": None
-            if self.accuracy_change is None
-            else asdict(self.accuracy_change),
+            "accuracy_change": None if change is None else asdict(change),
             "accuracy_points": [asdict(each) for each in self.accuracy_points],
             "alerts": [alert.to_dict() for alert in self.alerts],
-            "profile": None if self.profile is None else {"rows": self.profile.count},
+            "profile": None if profile is None else {"rows": profile.count},
             "confidences": dict(self.confidences),
             "anomalies": dict(self.anomalies),
         }
 
 
+@concise_repr("name", "digest", "_processed", "_failures", "controls")
 class Monitor:
-    """State and control of one monitored function (`fn.monitor`).
-
-    Made by `monitored`. It lives until `close` is called or the process ends.
+    """State and control of one monitored function (`fn.monitor`), made by `monitored`.
 
     Args:
         name: Value of the `monitor` attribute in every metric and alert.
-        baseline: Normal, or None.
-        reader: Turns events into tables.
-        detectors: Detectors besides those that the baseline brings.
-        rules: When to raise an alert.
-        sinks: Who is told.
-        capacity: Most calls that may wait for the worker.
+        baseline: Normal traffic, or None.
+        reader: Reads calls as tables.
+        detectors: Detectors besides those of the baseline.
+        rules: Conditions for alerts.
+        sinks: Receivers of alerts.
+        capacity: Most calls in the queue.
         digest: `"sha256:<hex>"` of the model, or None.
         clock: Unix time in seconds.
-        controls: Names of the controls that watch the function → `"guard"` or `"detector"`.
-        captures: Where calls are kept as they were; by default none are.
-        window: What counts as recent; 256 rows by default.
+        controls: Names of the function's controls → `"guard"` or `"detector"`.
+        captures: Buffer of captured calls; by default none are captured.
+        window: Length of the rolling window; 256 rows by default.
     """
 
     def __init__(
@@ -151,16 +146,12 @@ class Monitor:
         self.digest = digest
         self.controls = dict(controls)
         self._captures = captures or Captures()
-        self._ring = Ring(capacity)
-        self._pace = Pace()
+        self._queue = CallQueue(capacity)
+        self._batch = BatchSize()
         self._clock = clock
         self._series = series_of(name)
-        # Monitors of one name share their counters; what others counted before is not ours.
-        self._before = {each: self._series.counts(each) for each in _COUNTED}
-        self._lock = threading.Lock()
-        self._owner: int | None = None
-        self._counting = threading.Lock()
-        self._processed = self._failures = self._told = 0
+        # Monitors of one name share their counters: earlier counts are of other monitors.
+        self._start()
         self._closed = False
         self._refreshed = -math.inf
         alerting = Alerting(
@@ -173,17 +164,24 @@ class Monitor:
             alerting=alerting,
             series=self._series,
             captures=self._captures,
-            exported=Exported(rules, self._series, clock),
+            metric_rules=MetricRules(rules, self._series, clock),
             failed=self.failed,
             window=window,
         )
         self._series.refreshers.append(self._refresh)
-        worker.serve(self)
+        worker.add(self)
+
+    def _start(self) -> None:
+        """Start from zero."""
+        self._before = {each: self._series.counts(each) for each in _OWN_COUNTERS}
+        self._lock, self._counting = threading.Lock(), threading.Lock()
+        self._owner: int | None = None
+        self._processed = self._failures = self._reported_drops = 0
 
     def snapshot(self) -> MonitorState:
-        """What is known now; calls that still wait are counted, but not processed."""
-        for _ in range(_LOOKS):
-            # The worker does not wait for whoever looks, and may change what is being read.
+        """The state now; queued calls are among `calls`, but not among `processed`."""
+        for _ in range(_TRIES):
+            # The worker does not wait for readers, and may change what is being read.
             with contextlib.suppress(RuntimeError):
                 return self._state()
         return self._state()
@@ -192,45 +190,45 @@ class Monitor:
         with self._counting:
             processed, failures = self._processed, self._failures
         aggregation = self._aggregation
-        profile = aggregation.watch.profile
+        recent, labels = aggregation.recent, aggregation.labels
         return MonitorState(
-            calls=self._ring.calls,
+            calls=self._queue.calls,
             processed=processed,
-            dropped=self._ring.dropped,
+            dropped=self._queue.dropped,
             failures=failures,
-            confidence=aggregation.watch.confidence,
-            anomaly=aggregation.watch.anomaly,
-            drift=aggregation.watch.drift,
+            confidence=recent.confidence,
+            anomaly=recent.anomaly,
+            drift=recent.drift,
             clients=aggregation.clients,
-            accuracy=aggregation.accuracy,
+            accuracy=labels.accuracy,
             alerts=aggregation.alerting.alerts,
-            profile=None if profile is None else profile.copy(),
-            confidences=_apart(self._counted(telemetry.CONFIDENCE_BUCKET)),
-            anomalies=self._counted(telemetry.ANOMALY),
-            expected_accuracy=aggregation.watch.expected_accuracy,
-            accuracy_change=aggregation.change,
-            accuracy_points=aggregation.points,
+            profile=None if recent.profile is None else recent.profile.copy(),
+            confidences=_per_bucket(self._own(telemetry.CONFIDENCE_BUCKET)),
+            anomalies=self._own(telemetry.ANOMALY),
+            expected_accuracy=recent.expected_accuracy,
+            accuracy_change=labels.course.change,
+            accuracy_points=labels.course.points,
         )
 
     @property
     def captured(self) -> tuple[Captured, ...]:
-        """The newest calls as they were, oldest first; empty unless `capture` asked for them."""
+        """The captured calls, oldest first; empty unless `capture` was set."""
         return self._captures.kept
 
-    def _counted(self, metric: Metric) -> dict[str, int]:
-        """A counter since this monitor was made, by its one attribute."""
+    def _own(self, metric: Metric) -> dict[str, int]:
+        """A counter since this monitor started, by its one attribute."""
         counts = self._series.counts(metric)
         counts.subtract(self._before[metric])
         return dict(counts)
 
     def flush(self, timeout: float = 5.0) -> bool:
-        """Aggregate everything that waits, on this thread, and let its alerts be delivered.
+        """Aggregate the queue on this thread, and wait until its alerts are delivered.
 
         Args:
             timeout: Seconds to try for.
 
         Returns:
-            Whether nothing waits any more.
+            Whether the queue is empty.
         """
         deadline = time.monotonic() + timeout
         settled = self._settle(timeout)
@@ -239,7 +237,7 @@ class Monitor:
         return settled
 
     def _settle(self, timeout: float) -> bool:
-        """Aggregate everything that waits."""
+        """Aggregate the queue; returns whether it is empty."""
         deadline = time.monotonic() + timeout
         if self._owner == threading.get_ident() or not self._lock.acquire(timeout=max(timeout, 0)):
             return False
@@ -250,50 +248,50 @@ class Monitor:
         finally:
             self._owner = None
             self._lock.release()
-        return not len(self._ring)
+        return not len(self._queue)
 
     def record_label(self, request_id: Any, label: Any) -> None:
-        """Say what the right answer was.
+        """Record the true class of a prediction.
 
         Args:
-            request_id: What `request_id` gave for the call, or for the row.
+            request_id: Result of `request_id` for the call, or for the row.
             label: True class, or one for each row of the request.
         """
         arrived = Label(bounded(str(request_id)), label, self._clock())
-        if self._closed or not self._ring.leave(arrived):
+        if self._closed or not self._queue.append_label(arrived):
             self.failed()
         elif worker.asleep:
             worker.wake()
 
     def close(self) -> None:
-        """Aggregate what waits and stop looking; later calls count as dropped."""
+        """Aggregate the queue and stop; later calls are dropped."""
         if not self._closed:
             self._settle(_CLOSING)
             self._closed = True
             self._settle(_CLOSING)
             self._aggregation.alerting.deliver(_HOLD)
-            worker.leave(self)
+            worker.remove(self)
             if self._refresh in self._series.refreshers:
                 self._series.refreshers.remove(self._refresh)
 
     def record(self, event: CallRecord, size: int) -> None:
-        """Leave a call for the worker; this runs on the caller's thread.
+        """Queue a call; this runs on the caller's thread.
 
         Args:
             event: The call.
             size: Bytes of the arrays it holds.
         """
         if self._closed:
-            self._ring.drop()
-            self._told += 1
+            self._queue.drop()
+            self._reported_drops += 1
             self._series.add(telemetry.DROPPED, 1)
             return
-        self._ring.append(event, size)
+        self._queue.append(event, size)
         if worker.asleep:
             worker.wake()
 
     def guarded(self, guard: str) -> None:
-        """Say that a guard may refuse calls, before it does."""
+        """Announce a guard, so that its counter exists before it refuses a call."""
         self._series.add(telemetry.REFUSALS, 0, guard)
 
     def failed(self) -> None:
@@ -303,16 +301,16 @@ class Monitor:
         self._series.add(telemetry.FAILURES, 1)
 
     def drain(self) -> Drained:
-        """Aggregate some of what waits, unless somebody else is at it."""
+        """Aggregate some batches, unless another thread does."""
         if not self._lock.acquire(blocking=False):
             return "some"
         try:
             self._owner = threading.get_ident()
             some = False
             for _ in range(_MOST_BATCHES):
-                wanted, taken = self._pace.events, self._drain()
+                wanted, taken = self._batch.events, self._drain()
                 some = some or taken > 0
-                # What came meanwhile is few: taken at once, it would hold up as many callers.
+                # The few calls that came meanwhile wait: a small batch delays callers just as long.
                 if taken < wanted:
                     return "some" if some else "nothing"
             return "more"
@@ -321,10 +319,10 @@ class Monitor:
             self._lock.release()
 
     def _drain(self) -> int:
-        """Aggregate a batch, and say how many events it had."""
-        events, start = self._ring.take(self._pace.events), time.thread_time()
-        dropped = self._ring.dropped
-        fresh, self._told = dropped - self._told, dropped
+        """Aggregate one batch; returns the number of its events."""
+        events, start = self._queue.take(self._batch.events), time.thread_time()
+        dropped = self._queue.dropped
+        fresh, self._reported_drops = dropped - self._reported_drops, dropped
         try:
             if fresh:
                 self._series.add(telemetry.DROPPED, fresh)
@@ -338,11 +336,11 @@ class Monitor:
         with self._counting:
             self._processed += count
         self._series.add(telemetry.PROCESSED, count)
-        self._pace.learn(len(events), time.thread_time() - start)
+        self._batch.learn(len(events), time.thread_time() - start)
         return len(events)
 
     def _refresh(self) -> None:
-        """Let an exporter read what waits too, and nothing that is half aggregated."""
+        """Aggregate the queue before an export."""
         self._settle(0.5)
         now = self._clock()
         if abs(now - self._refreshed) >= _FRESH and self._lock.acquire(blocking=False):
@@ -353,30 +351,27 @@ class Monitor:
                 self._lock.release()
 
     def hold(self) -> None:
-        """Come to rest before a fork, unless this thread forks out of a sink."""
+        """Acquire the locks before a fork, unless a sink on this thread forks."""
         if self._owner != threading.get_ident() and self._lock.acquire(timeout=_HOLD):
             self._owner = -1
-        self._ring.hold()
+        self._queue.hold()
 
     def release(self) -> None:
-        """Go on after a fork, in the parent."""
-        self._ring.release()
+        """Release the locks after a fork, in the parent."""
+        self._queue.release()
         if self._owner == -1:
             self._owner = None
             self._lock.release()
 
-    def renew(self) -> None:
-        """Start from nothing in a forked child: what was counted or waits is the parent's."""
-        self._lock, self._counting = threading.Lock(), threading.Lock()
-        self._owner = None
-        self._ring.renew()
+    def reset(self) -> None:
+        """Start from zero in a forked child: the counts and the queue are the parent's."""
+        self._queue.reset()
         self._series.clear()
-        self._before = {each: self._series.counts(each) for each in _COUNTED}
-        self._processed = self._failures = self._told = 0
+        self._start()
 
 
-def _apart(cumulative: Mapping[str, int]) -> dict[str, int]:
-    """Counts of single buckets, from those of all up to each."""
+def _per_bucket(cumulative: Mapping[str, int]) -> dict[str, int]:
+    """Counts of single buckets, from cumulative ones."""
     below = [0, *cumulative.values()]
     return {
         bound: count - before

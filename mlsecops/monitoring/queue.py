@@ -1,4 +1,4 @@
-"""Where the caller's thread leaves a call for the worker: bounded, counting what it refuses."""
+"""Bounded queue between caller and worker thread; calls beyond its capacity are dropped."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-__all__ = ["CallRecord", "Label", "Ring", "held_bytes"]
+__all__ = ["CallQueue", "CallRecord", "Label", "held_bytes"]
 
-MAX_BYTES: Final = 256 * 2**20
-_POINTER: Final = 8
+MAX_BYTES: Final = 256 * 2**20  # bytes of arrays and lists; chosen: bounds the cost of a flood
+_POINTER: Final = 8  # bytes of a list item; CPython on 64 bits
 
 
 class CallRecord(NamedTuple):
@@ -53,7 +53,7 @@ class Label:
 
 
 def held_bytes(value: Any) -> int:
-    """About how much memory a value keeps: arrays exactly, lists by their first item."""
+    """Approximate memory of a value: arrays exactly, lists by their first item."""
     size = getattr(value, "nbytes", None)
     if isinstance(size, int):
         return size
@@ -64,12 +64,16 @@ def held_bytes(value: Any) -> int:
     return 0
 
 
-class Ring:
-    """Events that wait for the worker.
+class CallQueue:
+    """Calls and labels that wait for the worker.
 
     Args:
-        capacity: Largest number of events, ≥ 1.
+        capacity: Largest number of calls, ≥ 1.
         max_bytes: Largest total size of the arrays and lists that they hold.
+
+    Attributes:
+        calls: Number of calls so far.
+        dropped: Number of calls that did not fit.
     """
 
     __slots__ = ("_bytes", "_capacity", "_events", "_lock", "_max_bytes", "calls", "dropped")
@@ -77,15 +81,13 @@ class Ring:
     def __init__(self, capacity: int, *, max_bytes: int = MAX_BYTES) -> None:
         self._capacity = capacity
         self._max_bytes = max_bytes
-        self.calls = 0
-        self.dropped = 0
-        self.renew()
+        self.reset()
 
     def __len__(self) -> int:
         return len(self._events)
 
-    def renew(self) -> None:
-        """Start empty with a lock of its own, as a forked child must."""
+    def reset(self) -> None:
+        """Empty the queue and renew its lock, as a forked child must."""
         # Reentrant: a signal handler or finaliser may call a monitored function at any point.
         self._lock = threading.RLock()
         self._events: deque[tuple[int, CallRecord | Label]] = deque()
@@ -94,10 +96,10 @@ class Ring:
         self.dropped = 0
 
     def append(self, event: CallRecord, size: int) -> None:
-        """Leave an event, or count it as dropped if there is no room.
+        """Add a call, or drop it if there is no room.
 
         Args:
-            event: What happened.
+            event: The call.
             size: Bytes that it holds (`held_bytes`).
         """
         with self._lock:
@@ -108,8 +110,8 @@ class Ring:
             self._bytes += size
             self._events.append((size, event))
 
-    def leave(self, label: Label) -> bool:
-        """Leave a label; it is no call, and False says that there was no room."""
+    def append_label(self, label: Label) -> bool:
+        """Add a label, which is no call; returns whether there was room."""
         with self._lock:
             if len(self._events) >= 2 * self._capacity:
                 return False
@@ -117,26 +119,22 @@ class Ring:
             return True
 
     def drop(self) -> None:
-        """Count a call that nobody will look at."""
+        """Register a call that is not queued."""
         with self._lock:
             self.calls += 1
             self.dropped += 1
 
     def take(self, limit: int) -> list[CallRecord | Label]:
-        """Take the oldest events.
-
-        Args:
-            limit: How many at most.
-        """
+        """Remove and return the oldest calls and labels, at most `limit` of them."""
         with self._lock:
             taken = [self._events.popleft() for _ in range(min(limit, len(self._events)))]
             self._bytes -= sum(size for size, _ in taken)
         return [event for _, event in taken]
 
     def hold(self) -> None:
-        """Keep everyone out while the process forks."""
+        """Acquire the lock while the process forks."""
         self._lock.acquire()
 
     def release(self) -> None:
-        """Let everyone in again after `hold`."""
+        """Release the lock after `hold`."""
         self._lock.release()

@@ -1,7 +1,7 @@
-"""Who drains the rings: one daemon thread for all monitors of the process.
+"""Worker thread: one daemon thread drains the queues of all monitors of the process.
 
-It starts with the first call, sleeps while nothing happens, starts anew in a forked child, and
-gives way to a last drain when the interpreter exits.
+It starts with the first call, sleeps while there are no calls, restarts in a forked child, and
+leaves a last drain to the interpreter's exit.
 """
 
 from __future__ import annotations
@@ -15,56 +15,55 @@ from typing import Final, Literal, Protocol, TypeAlias
 
 __all__ = ["Drainable", "Drained", "Worker", "worker"]
 
-_INTERVAL: Final = 0.1
-_IDLE_ROUNDS: Final = 50
-_LAST_DRAIN: Final = 2.0
-
+_INTERVAL: Final = 0.1  # seconds between two drains; chosen: the delay of an alert
+_IDLE_ROUNDS: Final = 50  # empty drains, 5 seconds, before the thread sleeps; chosen
+_LAST_DRAIN: Final = 2.0  # seconds at exit; chosen: an exit is not delayed noticeably
 
 Drained: TypeAlias = Literal["nothing", "some", "more"]
 
 
 class Drainable(Protocol):
-    """What the worker drains."""
+    """A monitor, as the worker uses it."""
 
     def drain(self) -> Drained:
-        """Take in some of what waits, and say whether there is more."""
+        """Aggregate some of the queue; returns whether there is more."""
 
     def flush(self, timeout: float = 5.0) -> bool:
-        """Take in everything that waits, within that many seconds."""
+        """Aggregate the whole queue, within that many seconds."""
 
     def hold(self) -> None:
-        """Come to rest before a fork."""
+        """Acquire all locks before a fork."""
 
     def release(self) -> None:
-        """Go on after a fork, in the parent."""
+        """Release them after a fork, in the parent."""
 
-    def renew(self) -> None:
-        """Start from nothing, in the child."""
+    def reset(self) -> None:
+        """Start empty, in the child."""
 
 
 class Worker:
-    """The thread, and the monitors it serves until they are closed."""
+    """The thread, and the monitors it drains until they are closed."""
 
     def __init__(self) -> None:
-        self._served: set[Drainable] = set()
+        self._monitors: set[Drainable] = set()
         self._held: list[Drainable] = []
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self.asleep = True
 
-    def serve(self, monitor: Drainable) -> None:
+    def add(self, monitor: Drainable) -> None:
         """Drain a monitor from now on."""
         with self._lock:
-            self._served.add(monitor)
+            self._monitors.add(monitor)
 
-    def leave(self, monitor: Drainable) -> None:
-        """Drain a monitor no more."""
+    def remove(self, monitor: Drainable) -> None:
+        """Stop draining a monitor."""
         with self._lock:
-            self._served.discard(monitor)
+            self._monitors.discard(monitor)
 
     def wake(self) -> None:
-        """Start the thread, or wake it; callers do this when they see `asleep`."""
+        """Start or wake the thread; callers do this when they see `asleep`."""
         with self._lock:
             self.asleep = False
             self._wake.set()
@@ -87,7 +86,7 @@ class Worker:
                 continue
             self._wake.clear()
             self.asleep = True
-            # A call that saw us awake just now left its event without waking us: look once more.
+            # A call that saw the thread awake did not wake it: drain once more.
             if {monitor.drain() for monitor in self._all()} <= {"nothing"}:
                 self._wake.wait()
             self.asleep = False
@@ -95,41 +94,41 @@ class Worker:
 
     def _all(self) -> list[Drainable]:
         with self._lock:
-            return list(self._served)
+            return list(self._monitors)
 
     def finish(self) -> None:
-        """Drain everything a last time, for two seconds at most."""
+        """Drain all monitors a last time, for two seconds at most."""
         deadline = time.monotonic() + _LAST_DRAIN
         for monitor in self._all():
             monitor.flush(max(0.0, deadline - time.monotonic()))
 
     def before_fork(self) -> None:
-        """Bring every monitor to rest, so that the child inherits nothing half done."""
+        """Hold every monitor, so that the child inherits no half-done work."""
         self._held = self._all()
         for monitor in self._held:
             monitor.hold()
         self._lock.acquire()
 
     def after_fork_in_parent(self) -> None:
-        """Go on."""
+        """Release every monitor."""
         self._lock.release()
         for monitor in self._held:
             monitor.release()
         self._held = []
 
     def after_fork_in_child(self) -> None:
-        """Start anew: the thread is gone, and what waits belongs to the parent."""
+        """Start anew: the thread is gone, and the queued calls are the parent's."""
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread = None
         self.asleep = True
         for monitor in self._held:
-            monitor.renew()
+            monitor.reset()
         self._held = []
 
 
 def _finish_with_the_process(worker: Worker) -> None:
-    """Drain at the end of a multiprocessing child too, which skips `atexit`."""
+    """Drain at the exit of a multiprocessing child too, which skips `atexit`."""
     loaded = sys.modules.get("multiprocessing.process")
     if loaded is not None and loaded.parent_process() is not None:
         sys.modules["multiprocessing.util"].Finalize(None, worker.finish, exitpriority=100)

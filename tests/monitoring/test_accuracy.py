@@ -7,15 +7,15 @@ import pytest
 
 from mlsecops.findings import Alert
 from mlsecops.monitoring import monitored
-from mlsecops.monitoring.accuracy import Accuracy
-from mlsecops.monitoring.label_matching import Performance
+from mlsecops.monitoring.accuracy import AccuracyTracker
+from mlsecops.monitoring.label_matching import LabelMatcher
 
 STEADY = [0.92] * 1500
 
 
-def course(seed: int, rates: Iterable[float]) -> Accuracy:
+def course(seed: int, rates: Iterable[float]) -> AccuracyTracker:
     rng = np.random.default_rng(seed)
-    accuracy = Accuracy()
+    accuracy = AccuracyTracker()
     for at, rate in enumerate(rates):
         accuracy.update([bool(rng.random() < rate)], float(at))
     return accuracy
@@ -70,9 +70,9 @@ def test_a_slow_slide_raises_an_alert_before_it_is_a_drop() -> None:
 
 
 def test_labels_that_come_before_their_prediction_count_too() -> None:
-    performance = Performance(0.9)
+    performance = LabelMatcher(0.9)
     for i in range(100):
         performance.labelled(str(i), 1, float(i))
         performance.predicted(str(i), np.array([1]), float(i))
     assert performance.accuracy == 1
-    assert [point.at for point in performance.points] == [49.0, 99.0]
+    assert [point.at for point in performance.course.points] == [49.0, 99.0]

@@ -15,10 +15,10 @@ from mlsecops.monitoring import (
     ExtractionDetector,
     Reading,
     monitored,
-    telemetry,
 )
 from mlsecops.monitoring.alerts.rules import Alerting
-from mlsecops.monitoring.label_matching import Performance
+from mlsecops.monitoring.label_matching import LabelMatcher
+from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.provenance.digest import Digest
 from tests.attackers.extraction import uniform_thief
 from tests.attackers.monitoring import broken_sink, inverted
@@ -167,7 +167,7 @@ def test_sudden_drop_of_accuracy_is_found_and_steady_accuracy_is_not(digits) -> 
 
 
 def test_few_wrong_answers_are_no_drop_yet() -> None:
-    performance = Performance(0.95)
+    performance = LabelMatcher(0.95)
     for i in range(32):
         performance.predicted(str(i), np.array([int(i % 8 > 0)]), 0.0)
         performance.labelled(str(i), 1, 0.0)
@@ -176,7 +176,7 @@ def test_few_wrong_answers_are_no_drop_yet() -> None:
 
 
 def test_reference_accuracy_is_that_of_the_first_labels_without_a_baseline() -> None:
-    performance = Performance(None)
+    performance = LabelMatcher(None)
     right, wrong = np.array([1]), np.array([0])
     for i in range(200):
         performance.predicted(str(i), right, 0.0)
@@ -247,7 +247,7 @@ def test_rules_read_only_metrics_of_the_table_and_become_prometheus_expressions(
         found = re.findall(r"mlsecops_\w+", rule.expression("15s"))
         assert found
         assert set(found) <= names
-    with pytest.raises(UsageError, match="no metric"):
+    with pytest.raises(UsageError, match="metric of METRICS"):
         AlertRule(
             id="x", metric="nope", comparison=">", threshold=1, severity=Severity.LOW, message="m"
         )

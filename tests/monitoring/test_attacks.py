@@ -56,9 +56,9 @@ def test_short_names_stay_as_they_are() -> None:
     assert len(bounded("\udc80" * 500)) <= 256
 
 
-def test_ids_of_a_batch_count_against_the_rings_bytes() -> None:
+def test_ids_of_a_batch_count_against_the_queues_bytes() -> None:
     predict = monitored("ids", request_id=lambda _x, ids: ids)(lambda _x, _ids: ANSWER)
-    predict.monitor._ring._max_bytes = 10_000
+    predict.monitor._queue._max_bytes = 10_000
     predict.monitor._lock.acquire()
     predict(ANSWER, ["x" * 200] * 1000)
     predict.monitor._lock.release()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlsecops.monitoring.batches import TABLE_ROWS, Pace, alike
+from mlsecops.monitoring.batches import TABLE_ROWS, BatchSize, uniform_runs
 from mlsecops.monitoring.queue import CallRecord
 
 
@@ -12,7 +12,7 @@ def call(inputs: object) -> CallRecord:
 
 
 def lengths(inputs: object, calls: int) -> list[int]:
-    return [len(run) for run in alike([call(inputs)] * calls)]
+    return [len(run) for run in uniform_runs([call(inputs)] * calls)]
 
 
 @pytest.mark.parametrize(("features", "rows"), [(50, 4096), (1024, 512), (150_528, TABLE_ROWS)])
@@ -27,23 +27,23 @@ def test_what_cannot_be_stacked_is_read_in_short_runs() -> None:
 
 
 def test_more_is_taken_at_once_while_that_is_brief() -> None:
-    pace = Pace()
+    size = BatchSize()
     for _ in range(10):
-        pace.learn(pace.events, 0.001)
-    assert pace.events == 4096
-    pace.learn(10, 0.001)
-    assert pace.events == 4096
+        size.learn(size.events, 0.001)
+    assert size.events == 4096
+    size.learn(10, 0.001)
+    assert size.events == 4096
 
 
 def test_few_events_say_nothing_about_many() -> None:
-    pace = Pace()
-    pace.learn(10, 0.001)
-    assert pace.events == TABLE_ROWS
+    size = BatchSize()
+    size.learn(10, 0.001)
+    assert size.events == TABLE_ROWS
 
 
 def test_less_is_taken_at_once_when_it_takes_long_but_never_next_to_nothing() -> None:
-    pace = Pace()
-    pace.learn(TABLE_ROWS, 0.001)
+    size = BatchSize()
+    size.learn(TABLE_ROWS, 0.001)
     for _ in range(5):
-        pace.learn(pace.events, 10.0)
-    assert pace.events == TABLE_ROWS
+        size.learn(size.events, 10.0)
+    assert size.events == TABLE_ROWS

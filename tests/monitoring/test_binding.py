@@ -13,7 +13,7 @@ import pytest
 
 from mlsecops.errors import UsageError
 from mlsecops.monitoring import monitored
-from mlsecops.monitoring.queue import CallRecord, Ring
+from mlsecops.monitoring.queue import CallQueue, CallRecord
 
 WHO: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
 KINDS = ("plain", "coroutine", "generator", "async generator")
@@ -118,7 +118,7 @@ def test_every_kind_and_binding_keeps_what_the_caller_sees(
 ) -> None:
     monkeypatch.setattr("time.perf_counter_ns", lambda: NOW[0])
     seen: list[CallRecord] = []
-    monkeypatch.setattr(Ring, "append", lambda _, event, _size: seen.append(event))
+    monkeypatch.setattr(CallQueue, "append", lambda _, event, _size: seen.append(event))
     predict, monitor = bound(kind, binding)
 
     for name, is_kind in FLAGS.items():

@@ -110,7 +110,7 @@ def test_context_form_guards_records_and_takes_the_result() -> None:
         1 // 0  # noqa: B018 - it raises
     with pytest.raises(CallRefused), watched.call(np.ones(3), client="ann"):
         pytest.fail("a refused call must not run")
-    with pytest.raises(UsageError, match="entered before"), call:
+    with pytest.raises(UsageError, match="entered"), call:
         pytest.fail("one call, one context")
     watched.monitor.record_label("a", 0)
     watched.monitor.record_label("b", 1)

@@ -17,7 +17,7 @@ import pytest
 
 from mlsecops.errors import UsageError
 from mlsecops.monitoring import Baseline, Observed, RateLimit, Reading, monitored
-from mlsecops.monitoring.queue import CallRecord, Ring, held_bytes
+from mlsecops.monitoring.queue import CallQueue, CallRecord, held_bytes
 from mlsecops.monitoring.worker import worker
 from tests.attackers.monitoring import BrokenDetector, flood
 
@@ -139,7 +139,7 @@ def test_generator_duration_runs_from_its_first_step_to_its_end(
     now = [0]
     monkeypatch.setattr("time.perf_counter_ns", lambda: now[0])
     seen: list[CallRecord] = []
-    monkeypatch.setattr(Ring, "append", lambda _, event, _size: seen.append(event))
+    monkeypatch.setattr(CallQueue, "append", lambda _, event, _size: seen.append(event))
 
     @monitored("slow")
     def steps() -> Iterator[int]:
@@ -196,7 +196,7 @@ def test_methods_of_all_kinds_are_watched_and_self_is_not_the_input() -> None:
         each.monitor.close()
 
 
-def test_full_ring_counts_what_it_drops_and_raises_an_alert() -> None:
+def test_full_queue_counts_what_it_drops_and_raises_an_alert() -> None:
     alerts = []
 
     @monitored("small", capacity=8, sinks=[alerts.append])
@@ -212,15 +212,15 @@ def test_full_ring_counts_what_it_drops_and_raises_an_alert() -> None:
     predict.monitor.close()
 
 
-def test_ring_is_bounded_in_bytes_as_well() -> None:
-    ring = Ring(10_000, max_bytes=100)
+def test_queue_is_bounded_in_bytes_as_well() -> None:
+    queue = CallQueue(10_000, max_bytes=100)
     event = CallRecord(0.0, 0.0, "ok", "", None, None, None, None)
     for _ in range(10):
-        ring.append(event, 30)
-    assert (ring.calls, ring.dropped, len(ring)) == (10, 7, 3)
-    assert len(ring.take(100)) == 3
-    ring.append(event, 100)
-    assert ring.dropped == 7
+        queue.append(event, 30)
+    assert (queue.calls, queue.dropped, len(queue)) == (10, 7, 3)
+    assert len(queue.take(100)) == 3
+    queue.append(event, 100)
+    assert queue.dropped == 7
 
 
 def test_threads_lose_no_call() -> None:
@@ -442,14 +442,14 @@ def test_multiprocessing_child_aggregates_its_last_calls() -> None:
     assert text == "500\n"
 
 
-def test_lists_and_text_count_against_the_rings_bytes_too() -> None:
+def test_lists_and_text_count_against_the_queues_bytes_too() -> None:
     assert held_bytes([[1.0] * 10] * 100) >= 8 * 1000
     assert held_bytes(b"x" * 50) == held_bytes("x" * 50) == 50
     assert held_bytes(np.zeros(4)) == 32
     assert held_bytes(None) == 0
     seen: list[int] = []
 
-    class Kept(Ring):
+    class Kept(CallQueue):
         def append(self, event: CallRecord, size: int) -> None:
             seen.append(size)
             super().append(event, size)
@@ -458,7 +458,7 @@ def test_lists_and_text_count_against_the_rings_bytes_too() -> None:
     def predict(rows: list[list[float]]) -> None:
         """Answer nothing."""
 
-    predict.monitor._ring = Kept(10)
+    predict.monitor._queue = Kept(10)
     predict([[0.0] * 1000] * 1000)
     predict.monitor.close()
     assert seen[0] >= 8_000_000
@@ -476,7 +476,7 @@ def test_what_arrives_while_the_background_works_waits_for_its_next_turn() -> No
             return []
 
     serve = monitored("busy", detectors=[Busy()])(lambda _: np.array([0.4, 0.6]))
-    worker.leave(serve.monitor)
+    worker.remove(serve.monitor)
     for _ in range(10):
         serve(np.zeros(3))
     assert serve.monitor.drain() == "some"

@@ -21,9 +21,9 @@ from mlsecops.monitoring import (
     monitored,
     rule_from_dict,
     rule_to_dict,
-    telemetry,
 )
 from mlsecops.monitoring.alerts.rules import Alerting
+from mlsecops.monitoring.telemetry import metrics as telemetry
 from tests.attackers.monitoring import flood
 
 REFUSALS = {

@@ -27,7 +27,7 @@ from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogR
 from mlsecops.errors import UsageError
 from mlsecops.findings import Alert, Severity
 from mlsecops.monitoring import AlertmanagerSink, EventSink, LogSink, WebhookSink, monitored
-from mlsecops.monitoring.alerts.delivery import Courier
+from mlsecops.monitoring.alerts.delivery import QueuedSink
 from tests.conftest import program
 from tests.services import alertmanager, eventually, free_port
 
@@ -180,7 +180,7 @@ def test_secret_in_an_address_or_an_error_is_not_logged(caplog: pytest.LogCaptur
 
     dead = WebhookSink(f"http://127.0.0.1:{free_port()}/services/hunter2")
     dead._pauses = ()
-    for sink in (dead, Courier(fail, pauses=())):
+    for sink in (dead, QueuedSink(fail, pauses=())):
         sink(alert())
         assert sink.flush(10)
         assert sink.undelivered == 1
@@ -221,29 +221,29 @@ predict.monitor._lock.release()
 
 def test_flood_of_alerts_is_bounded_and_counted() -> None:
     hold, delivered = threading.Event(), []
-    courier = Courier(lambda some: (hold.wait(10), delivered.extend(some)), capacity=10)
+    sink = QueuedSink(lambda some: (hold.wait(10), delivered.extend(some)), capacity=10)
     for _ in range(100):
-        courier(alert())
+        sink(alert())
     hold.set()
-    assert courier.flush(10)
-    assert len(delivered) + courier.undelivered == 100
+    assert sink.flush(10)
+    assert len(delivered) + sink.undelivered == 100
     assert len(delivered) <= 10 + 64
 
 
 def test_forked_child_delivers_its_own_alerts_and_not_its_parents() -> None:
     hold, delivered = threading.Event(), []
-    courier = Courier(lambda some: (hold.wait(10), delivered.extend(some)))
+    sink = QueuedSink(lambda some: (hold.wait(10), delivered.extend(some)))
     for _ in range(5):
-        courier(alert())
+        sink(alert())
     child = os.fork()
     if child == 0:
         hold.set()
-        courier(alert(rule="own"))
-        courier.flush(5)
+        sink(alert(rule="own"))
+        sink.flush(5)
         os._exit(0 if [each.rule for each in delivered] == ["own"] else 1)
     assert os.waitpid(child, 0)[1] == 0
     hold.set()
-    assert courier.flush(10)
+    assert sink.flush(10)
     assert len(delivered) == 5
 
 

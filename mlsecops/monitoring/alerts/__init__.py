@@ -1,5 +1,5 @@
-"""Alert rules and delivery.
+"""Alerts: rules over readings, and delivery to sinks.
 
-readings, metrics (`metric_rules`) → `rules` → Alert → `delivery` → `sinks`
-TOML ↔ `rules_file` ↔ rules
+readings → `rules` (from TOML: `rules_file`; of exported metrics: `metric_rules`) → Alert
+Alert → `sinks` (over `delivery`, if the receiver may be slow)
 """

@@ -1,6 +1,6 @@
-"""How alerts reach what is slow or far away without keeping the monitoring waiting.
+"""Alert delivery in the background, so that a slow receiver does not delay monitoring.
 
-worker → bounded queue → a thread of its own → deliver, tried again, or counted as undelivered
+worker thread → bounded queue → delivery thread → deliver, retry, or give up
 """
 
 from __future__ import annotations
@@ -15,22 +15,26 @@ from typing import Final
 
 from mlsecops.findings import Alert
 
-__all__ = ["Courier"]
+__all__ = ["QueuedSink"]
 
 _LOG: Final = logging.getLogger("mlsecops.monitoring")
-_AT_ONCE: Final = 64
+_AT_ONCE: Final = 64  # alerts of a delivery; chosen: bounds the size of a request
 
 
-class Courier:
-    """A sink that hands alerts to a function which may be slow or fail.
+class QueuedSink:
+    """A sink that queues alerts for a function that may be slow or fail.
 
     Attributes:
-        undelivered: Alerts that were given up, because the queue was full or every attempt failed.
+        undelivered: Alerts given up, because the queue was full or every attempt failed.
 
     Args:
-        deliver: Takes a few alerts; what it raises is a failed attempt.
-        capacity: Most alerts that may wait.
+        deliver: Takes a few alerts; an exception is a failed attempt.
+        capacity: Most alerts in the queue.
         pauses: Seconds to wait before each further attempt.
+
+    Example:
+        >>> QueuedSink(print).flush(1.0)
+        True
     """
 
     def __init__(
@@ -44,10 +48,10 @@ class Courier:
         self._capacity = capacity
         self._pauses = tuple(pauses)
         self.undelivered = 0
-        self._renew()
+        self._reset()
 
-    def _renew(self) -> None:
-        """Start with nothing; a forked child has neither the thread nor the parent's alerts."""
+    def _reset(self) -> None:
+        """Start empty; a forked child has neither the thread nor the parent's alerts."""
         self._process = os.getpid()
         self._changed = threading.Condition()
         self._waiting: deque[Alert] = deque()
@@ -55,9 +59,9 @@ class Courier:
         self._thread: threading.Thread | None = None
 
     def __call__(self, alert: Alert) -> None:
-        """Take an alert for delivery."""
+        """Queue an alert for delivery."""
         if self._process != os.getpid():
-            self._renew()
+            self._reset()
         with self._changed:
             if len(self._waiting) >= self._capacity:
                 self.undelivered += 1
@@ -71,14 +75,7 @@ class Courier:
             self._changed.notify_all()
 
     def flush(self, timeout: float) -> bool:
-        """Wait until everything was delivered or given up.
-
-        Args:
-            timeout: Seconds to wait at most.
-
-        Returns:
-            Whether nothing waits any more.
-        """
+        """Wait for at most `timeout` seconds; returns whether the queue is empty."""
         if self._process != os.getpid():
             return True
         with self._changed:
@@ -100,7 +97,7 @@ class Courier:
         for pause in (*self._pauses, None):
             try:
                 self._deliver(alerts)
-            except Exception as error:  # noqa: BLE001 - whoever delivers may raise anything
+            except Exception as error:  # noqa: BLE001 - a receiver may raise anything
                 if pause is None:
                     # The error may quote an address with a secret in it; its type does not.
                     _LOG.warning("%d alerts undelivered: %s", len(alerts), type(error).__name__)

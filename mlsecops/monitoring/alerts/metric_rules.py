@@ -1,6 +1,6 @@
-"""What rules compare that no detector reads: the exported metrics themselves, as PromQL does.
+"""Rules over exported metrics, which no detector reads; evaluated as PromQL would.
 
-a monitor's Series → of a counter its increase over the rule's window, of a gauge its largest value
+a monitor's Series → increase of a counter over the rule's window, or largest value of a gauge
 """
 
 from __future__ import annotations
@@ -14,20 +14,18 @@ from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.monitoring.telemetry.exporter import Series
 from mlsecops.readings import Reading
 
-__all__ = ["Exported"]
+__all__ = ["MetricRules"]
 
-_STEPS: Final = 60
-_UNREAD: Final = {telemetry.CLIENTS.name, telemetry.DRIFT.name}
+_STEPS: Final = 60  # marks in a window; chosen: the increase errs by at most 1/60 of it
+_GAUGES: Final = {telemetry.CLIENTS.name, telemetry.DRIFT.name}
 
 
-class Exported:
+class MetricRules:
     """Readings of exported metrics, for the rules about them.
 
-    A counter is remembered over its rule's window in about 60 steps.
-
     Args:
-        rules: Those about other metrics, which detectors read, are left alone.
-        series: What is exported.
+        rules: Rules; those about metrics that detectors read are ignored.
+        series: The exported metrics.
         clock: Unix time in seconds.
     """
 
@@ -36,12 +34,12 @@ class Exported:
     ) -> None:
         self._series = series
         self._clock = clock
-        self._gauges = [rule for rule in rules if rule.metric in _UNREAD]
-        counted = [rule for rule in rules if telemetry.metric(rule.metric).kind == "counter"]
-        self._marks = {rule: deque([(clock(), self._total(rule))]) for rule in counted}
+        self._gauges = [rule for rule in rules if rule.metric in _GAUGES]
+        counters = [rule for rule in rules if telemetry.metric(rule.metric).kind == "counter"]
+        self._marks = {rule: deque([(clock(), self._total(rule))]) for rule in counters}
 
     def readings(self) -> Iterator[tuple[AlertRule, Reading]]:
-        """Each rule's reading now."""
+        """Current reading of each rule."""
         now = self._clock()
         for rule, marks in self._marks.items():
             metric = telemetry.metric(rule.metric)
@@ -59,7 +57,7 @@ class Exported:
     def _grown(self, rule: AlertRule, marks: deque[tuple[float, float]], now: float) -> float:
         """Increase of a rule's counter over its window."""
         value = self._total(rule)
-        if value < marks[-1][1]:  # a forked child counts from zero
+        if value < marks[-1][1]:  # a forked child starts from zero
             marks.clear()
             marks.append((now, 0.0))
         while len(marks) > 1 and now - marks[1][0] >= rule.window:

@@ -1,6 +1,6 @@
-"""When a reading is worth waking somebody: rules as data, and what becomes of a rule that fires.
+"""Alert rules as data, and the evaluation of readings against them.
 
-readings → Rule.breached → cool-down per rule and client → Alert → sinks
+    readings → AlertRule.breached → cooldown per rule and client → Alert → sinks
 
 The same rules become Prometheus alerts through `AlertRule.expression`.
 """
@@ -11,42 +11,44 @@ import math
 import re
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import Final, Literal
 
+from mlsecops._choices import one_of
+from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.findings import Alert, Severity, Sink
-from mlsecops.monitoring.alerts.delivery import Courier
+from mlsecops.monitoring.alerts.delivery import QueuedSink
 from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.readings import Reading
 
 __all__ = ["DEFAULT_RULES", "AlertRule", "Alerting", "alert_name"]
 
-_REMEMBERED: Final = 10_000
-_KEPT: Final = 256
+_REMEMBERED: Final = 10_000  # cooldowns; chosen: as many as clients are remembered
+_KEPT: Final = 256  # alerts in a state; chosen: bounds its memory
 _ID: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertRule:
     """A condition on one metric.
 
     Attributes:
         id: Stable id in kebab-case.
-        metric: Name of the metric in the table of `telemetry`.
-        comparison: `">"` or `"<"`: on which side of the threshold it fires.
-        threshold: Compared with the reading (of a counter: its increase).
-        relative_to: Name of a metric that the threshold is multiplied with, or None.
-        window: Seconds over which a counter's increase is compared; what detectors read states
-            its own window.
-        severity: How much it matters.
+        metric: Name of a metric of `monitoring.METRICS`.
+        comparison: `">"` or `"<"`: side of the threshold on which the rule fires.
+        threshold: Limit of the reading (of a counter: of its increase).
+        relative_to: Name of a metric that the threshold is multiplied by, or None.
+        window: Seconds over which a counter's increase is measured; detectors state a window of
+            their readings.
+        severity: Severity of its alerts.
         atlas: MITRE ATLAS technique id, or None.
-        message: One sentence for whoever is on call.
-        cooldown: Seconds for which the rule stays silent after firing.
-        per: Whether it is silent for that client alone, or for all clients of the monitor.
+        message: One sentence for the person on call.
+        cooldown: Seconds without further alerts after the rule fired.
+        per: Scope of the cooldown: `"client"` or `"monitor"`, for all its clients.
     """
 
     id: str
@@ -64,11 +66,8 @@ class AlertRule:
     def __post_init__(self) -> None:
         if _ID.fullmatch(self.id) is None:
             raise UsageError(f"rule {self.id[:40]!r}: expected an id in kebab-case")
-        if self.comparison not in {">", "<"} or self.per not in {"client", "monitor"}:
-            raise UsageError(
-                f"rule {self.id}: expected a comparison > or < and per client or monitor, "
-                f"got {self.comparison!r} and {self.per!r}"
-            )
+        one_of(f"rule {self.id}: comparison", self.comparison, (">", "<"))
+        one_of(f"rule {self.id}: per", self.per, ("client", "monitor"))
         if not (math.isfinite(self.threshold) and self.window > 0 and self.cooldown >= 0):
             raise UsageError(
                 f"rule {self.id}: expected a number as threshold, a window above 0 and a "
@@ -76,10 +75,10 @@ class AlertRule:
             )
         for name in (self.metric, self.relative_to):
             if name is not None and all(name != each.name for each in telemetry.METRICS):
-                raise UsageError(f"rule {self.id}: no metric is called {name!r}")
+                raise UsageError(f"rule {self.id}: expected a metric of METRICS, got {name!r}")
 
     def limit(self, reading: Reading) -> float | None:
-        """The threshold for a reading, or None if its reference is not known."""
+        """The threshold for a reading, or None if its reference is unknown."""
         if self.relative_to is None:
             return self.threshold
         return None if reading.reference is None else self.threshold * reading.reference
@@ -95,7 +94,7 @@ class AlertRule:
         """The rule in PromQL.
 
         Args:
-            window: How far counters look back (`"15s"`); the rule's own window by default.
+            window: Range of a counter's increase (`"15s"`); the rule's window by default.
         """
         read = telemetry.metric(self.metric)
         if read.kind == "counter":
@@ -113,108 +112,53 @@ def alert_name(rule: str) -> str:
     return "Mlsecops" + "".join(word.capitalize() for word in rule.split("-"))
 
 
+# fmt: off
 DEFAULT_RULES: Final[tuple[AlertRule, ...]] = (
-    AlertRule(
-        id="confidence-low",
-        metric=telemetry.CONFIDENCE.name,
-        comparison="<",
-        threshold=0.9,
-        relative_to=telemetry.CONFIDENCE_BASELINE.name,
-        severity=Severity.HIGH,
-        atlas="AML.T0043",
+    AlertRule(id="confidence-low", metric=telemetry.CONFIDENCE.name, comparison="<", threshold=0.9,
+        relative_to=telemetry.CONFIDENCE_BASELINE.name, severity=Severity.HIGH, atlas="AML.T0043",
         message="Mean confidence fell below nine tenths of the baseline's: the inputs are not what "
-        "the model was trained on, or somebody crafts them.",
-    ),
-    AlertRule(
-        id="drift",
-        metric=telemetry.DRIFTED_FEATURES.name,
-        comparison=">",
-        threshold=0,
-        severity=Severity.MEDIUM,
-        atlas="AML.T0020",
+        "the model was trained on, or somebody crafts them."),
+    AlertRule(id="drift", metric=telemetry.DRIFTED_FEATURES.name, comparison=">", threshold=0,
+        severity=Severity.MEDIUM, atlas="AML.T0020",
         message="The distribution of the inputs has moved away from the baseline: do not retrain "
-        "on this traffic before it is screened.",
-    ),
-    AlertRule(
-        id="input-anomaly",
-        metric=telemetry.ANOMALY_RATIO.name,
-        comparison=">",
-        threshold=0.15,
-        severity=Severity.HIGH,
-        atlas="AML.T0043",
-        message="Many inputs lie outside what the model was built for: they may be adversarial.",
-    ),
-    AlertRule(
-        id="extraction",
-        metric=telemetry.EXTRACTION.name,
-        comparison=">",
-        threshold=1.0,
-        severity=Severity.CRITICAL,
-        atlas="AML.T0024.002",
-        message="A client queries as one does to copy the model.",
-        cooldown=3600.0,
-    ),
-    AlertRule(
-        id="accuracy-drop",
-        metric=telemetry.ACCURACY.name,
-        comparison="<",
-        threshold=0.9,
-        relative_to=telemetry.REFERENCE_ACCURACY.name,
-        severity=Severity.HIGH,
-        atlas="AML.T0020",
+        "on this traffic before it is screened."),
+    AlertRule(id="input-anomaly", metric=telemetry.ANOMALY_RATIO.name, comparison=">",
+        threshold=0.15, severity=Severity.HIGH, atlas="AML.T0043",
+        message="Many inputs lie outside what the model was built for: they may be adversarial."),
+    AlertRule(id="extraction", metric=telemetry.EXTRACTION.name, comparison=">", threshold=1.0,
+        severity=Severity.CRITICAL, atlas="AML.T0024.002", cooldown=3600.0,
+        message="A client queries as one does to copy the model."),
+    AlertRule(id="accuracy-drop", metric=telemetry.ACCURACY.name, comparison="<", threshold=0.9,
+        relative_to=telemetry.REFERENCE_ACCURACY.name, severity=Severity.HIGH, atlas="AML.T0020",
         message="Accuracy on late labels fell below nine tenths of what it was: the world has "
-        "changed, or the model or its data was tampered with.",
-    ),
-    AlertRule(
-        id="accuracy-slide",
-        metric=telemetry.ACCURACY_SLIDE.name,
-        comparison=">",
-        threshold=0.05,
-        severity=Severity.MEDIUM,
-        atlas="AML.T0020",
+        "changed, or the model or its data was tampered with."),
+    AlertRule(id="accuracy-slide", metric=telemetry.ACCURACY_SLIDE.name, comparison=">",
+        threshold=0.05, severity=Severity.MEDIUM, atlas="AML.T0020", cooldown=3600.0,
         message="Accuracy on late labels has been falling slowly: the world changes, or somebody "
-        "changes the data bit by bit. Screen recent data before retraining on it.",
-        cooldown=3600.0,
-    ),
-    AlertRule(
-        id="prediction-drift",
-        metric=telemetry.DRIFTED_PREDICTIONS.name,
-        comparison=">",
-        threshold=0,
-        severity=Severity.MEDIUM,
-        atlas="AML.T0043",
+        "changes the data bit by bit. Screen recent data before retraining on it."),
+    AlertRule(id="prediction-drift", metric=telemetry.DRIFTED_PREDICTIONS.name, comparison=">",
+        threshold=0, severity=Severity.MEDIUM, atlas="AML.T0043",
         message="Confidence or the mix of predicted classes has moved away from the baseline's. "
         "Surer than usual is as strange as less sure: adversarial inputs are often answered with "
-        "certainty.",
-    ),
-    AlertRule(
-        id="query-rate",
-        metric=telemetry.CLIENT_RATE.name,
-        comparison=">",
-        threshold=100.0,
-        window=60.0,
-        severity=Severity.MEDIUM,
-        atlas="AML.T0034",
-        message="A client sends more than a hundred rows a second: limit its rate.",
-    ),
-    AlertRule(
-        id="dropped",
-        metric=telemetry.DROPPED.name,
-        comparison=">",
-        threshold=0,
+        "certainty."),
+    AlertRule(id="query-rate", metric=telemetry.CLIENT_RATE.name, comparison=">", threshold=100.0,
+        window=60.0, severity=Severity.MEDIUM, atlas="AML.T0034",
+        message="A client sends more than a hundred rows a second: limit its rate."),
+    AlertRule(id="dropped", metric=telemetry.DROPPED.name, comparison=">", threshold=0,
         severity=Severity.HIGH,
-        message="Calls went unobserved because the ring was full: raise its capacity, or find out "
-        "who floods the model to blind its monitoring.",
-    ),
+        message="Calls went unobserved because the queue was full: raise its capacity, or find out "
+        "who floods the model to blind its monitoring."),
 )
+# fmt: on
 
 
 class Alerting:
-    """Applies rules to readings and tells the sinks, on the worker's thread.
+    """Evaluates rules on the worker thread, and passes alerts to the sinks.
 
     Args:
         rules: Conditions.
-        sinks: Callables that take an Alert; what they raise is swallowed and counted.
+        sinks: Callables that take an Alert; their exceptions are swallowed, and reported by
+            `failed`.
         monitor: Name of the monitor.
         digest: `"sha256:<hex>"` of the model, or None.
         clock: Unix time in seconds.
@@ -231,7 +175,9 @@ class Alerting:
         clock: Callable[[], float],
         failed: Callable[[], None],
     ) -> None:
-        self._rules: Mapping[str, tuple[AlertRule, ...]] = _by_metric(rules)
+        self._rules: dict[str, list[AlertRule]] = {}
+        for rule in rules:
+            self._rules.setdefault(rule.metric, []).append(rule)
         self._sinks = tuple(sinks)
         self._monitor = monitor
         self._digest = digest
@@ -246,7 +192,7 @@ class Alerting:
         return tuple(self._alerts)
 
     def consider(self, readings: Iterable[Reading]) -> list[Alert]:
-        """Raise an alert for each reading that breaks a rule which is not cooling down."""
+        """Evaluate readings against the rules about their metrics; returns the new alerts."""
         return self.judge(
             (rule, reading)
             for reading in readings
@@ -254,7 +200,7 @@ class Alerting:
         )
 
     def judge(self, pairs: Iterable[tuple[AlertRule, Reading]]) -> list[Alert]:
-        """Raise an alert for each reading that breaks its rule, if that is not cooling down."""
+        """Evaluate each reading against its rule; returns the new alerts."""
         raised = [
             self._alert(rule, reading)
             for rule, reading in pairs
@@ -262,11 +208,11 @@ class Alerting:
         ]
         for alert in raised:
             self._alerts.append(alert)
-            self._tell(alert)
+            self._notify(alert)
         return raised
 
     def _cooling(self, rule: AlertRule, client: str | None) -> bool:
-        """Whether the rule fired lately for this client; if not, it does now."""
+        """Whether the rule fired recently for this client; if not, the cooldown begins."""
         key, now = (rule.id, client if rule.per == "client" else None), self._clock()
         last = self._fired.get(key)
         if last is not None and 0 <= now - last < rule.cooldown:
@@ -293,27 +239,15 @@ class Alerting:
         )
 
     def deliver(self, timeout: float) -> bool:
-        """Wait until sinks that deliver later have done so.
-
-        Args:
-            timeout: Seconds for all of them together.
-        """
+        """Wait for at most `timeout` seconds; returns whether all sinks have delivered."""
         deadline = time.monotonic() + timeout
-        couriers = [sink for sink in self._sinks if isinstance(sink, Courier)]
+        couriers = [sink for sink in self._sinks if isinstance(sink, QueuedSink)]
         done = [each.flush(max(0.0, deadline - time.monotonic())) for each in couriers]
         return all(done)
 
-    def _tell(self, alert: Alert) -> None:
+    def _notify(self, alert: Alert) -> None:
         for sink in self._sinks:
             try:
                 sink(alert)
             except Exception:  # noqa: BLE001 - a sink's failure must not stop the others
                 self._failed()
-
-
-def _by_metric(rules: Iterable[AlertRule]) -> Mapping[str, tuple[AlertRule, ...]]:
-    """Rules by the metric they read."""
-    table: dict[str, tuple[AlertRule, ...]] = {}
-    for rule in rules:
-        table[rule.metric] = (*table.get(rule.metric, ()), rule)
-    return MappingProxyType(table)

@@ -1,7 +1,6 @@
-"""How rules are written as data: TOML or plain values → `AlertRule`, and back.
+"""Alert rules as data: TOML or plain values → `AlertRule`, and back.
 
-Whatever is unknown, missing or out of its range is the writer's mistake and is said so, because a
-rule that is silently ignored is an alert that never comes.
+Unknown, missing and invalid fields are errors: a rule that is ignored would never alert.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ _NUMBERS: Final = {"threshold", "window", "cooldown"}
 
 
 def load_rules(path: str | os.PathLike[str]) -> tuple[AlertRule, ...]:
-    """Read the `[[rules]]` of a TOML file.
+    """Load the `[[rules]]` of a TOML file.
 
     Args:
         path: The file.
 
     Raises:
-        UsageError: It cannot be read, or a rule in it is wrong.
+        UsageError: The file cannot be read, or a rule in it is invalid.
     """
     try:
         data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -53,18 +52,25 @@ def rule_from_dict(values: Mapping[str, Any]) -> AlertRule:
         values: Field of `AlertRule` → value.
 
     Raises:
-        UsageError: A field is unknown, missing or out of its range.
+        UsageError: A field is unknown, missing or invalid.
+
+    Example:
+        >>> from mlsecops.monitoring import DEFAULT_RULES
+        >>> rule_from_dict(rule_to_dict(DEFAULT_RULES[0])) == DEFAULT_RULES[0]
+        True
     """
-    name = str(values.get("id", "?")) if isinstance(values, Mapping) else "?"
-    if not isinstance(values, Mapping) or (wrong := set(values) ^ set(_FIELDS)) - set(_FIELDS):
-        raise UsageError(f"rule {name}: unknown fields {sorted(wrong - set(_FIELDS))}")
+    if not isinstance(values, Mapping):
+        raise UsageError(f"rule: expected a table of fields, got {type(values).__name__}")
+    name = str(values.get("id", "?"))
+    if unknown := set(values) - set(_FIELDS):
+        raise UsageError(f"rule {name}: expected fields of a rule, got {sorted(unknown)}")
     if missing := _REQUIRED - set(values):
-        raise UsageError(f"rule {name}: expected {', '.join(sorted(missing))}")
+        raise UsageError(f"rule {name}: expected {', '.join(sorted(missing))}; add them")
     for field, value in values.items():
         expected = (int, float) if field in _NUMBERS else str
         if isinstance(value, bool) or not isinstance(value, expected):
             kind = "a number" if field in _NUMBERS else "text"
-            raise UsageError(f"rule {name}: {field} is {value!r}, expected {kind}")
+            raise UsageError(f"rule {name}: {field}: expected {kind}, got {value!r}")
     return AlertRule(**{**values, "severity": _severity(name, values["severity"])})
 
 
@@ -75,8 +81,7 @@ def rule_to_dict(rule: AlertRule) -> dict[str, Any]:
 
 
 def _severity(rule: str, word: str) -> Severity:
-    for each in Severity:
-        if each.label == word:
-            return each
-    words = ", ".join(each.label for each in Severity)
-    raise UsageError(f"rule {rule}: severity is {word!r}, expected one of {words}")
+    words = {each.label: each for each in Severity}
+    if word in words:
+        return words[word]
+    raise UsageError(f"rule {rule}: severity: expected one of {', '.join(words)}, got {word!r}")

@@ -1,7 +1,7 @@
-"""Who is told of alerts: a log, a webhook, Alertmanager, OpenTelemetry; any callable besides.
+"""Alert sinks: a log, a webhook, Alertmanager and OpenTelemetry events.
 
-`LogSink` and `EventSink` act at once. `WebhookSink` and `AlertmanagerSink` deliver from a
-thread of their own (`courier`), so that a slow receiver cannot blind the monitoring.
+`LogSink` and `EventSink` act at once. `WebhookSink` and `AlertmanagerSink` deliver on a background
+thread (`delivery`), so that a slow receiver does not delay monitoring.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ import json
 import logging
 import urllib.request
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from opentelemetry import _logs
 from opentelemetry._logs import LogRecord, SeverityNumber
 
+from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.findings import Alert, Severity
-from mlsecops.monitoring.alerts.delivery import Courier
+from mlsecops.monitoring.alerts.delivery import QueuedSink
 from mlsecops.monitoring.alerts.rules import alert_name
 from mlsecops.monitoring.telemetry import metrics as telemetry
 
@@ -40,14 +42,15 @@ _SEVERITIES: Final = {
     Severity.HIGH: SeverityNumber.ERROR,
     Severity.CRITICAL: SeverityNumber.FATAL,
 }
-_NANO: Final = 10**9
+_NANO: Final = 10**9  # nanoseconds in a second
 
 
+@concise_repr("_logger.name")
 class LogSink:
     """Writes each alert as one line of JSON, at the level of its severity.
 
     Args:
-        logger: Where to; `mlsecops.alerts` by default.
+        logger: Destination; `mlsecops.alerts` by default.
     """
 
     def __init__(self, logger: logging.Logger | None = None) -> None:
@@ -58,8 +61,9 @@ class LogSink:
         self._logger.log(_LEVELS[alert.severity], "%s", json.dumps(alert.to_dict()))
 
 
+@concise_repr()
 class EventSink:
-    """Emits each alert as an OpenTelemetry log event, named by the table of `telemetry`.
+    """Emits each alert as an OpenTelemetry log event.
 
     Source: OpenTelemetry specification, Logs Data Model (event name, severity number).
     """
@@ -89,18 +93,50 @@ class EventSink:
         )
 
 
-class WebhookSink(Courier):
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Refuses redirects, so that an alert reaches the configured address or none."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        """Refuse."""
+
+
+class _HttpSink(QueuedSink):
+    """A sink that posts JSON to an address of the web."""
+
+    def __init__(self, url: str, headers: Mapping[str, str] | None, timeout: float) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise UsageError(f"url: expected http://… or https://…, got scheme {parts.scheme!r}")
+        self._url, self._headers, self._timeout = url, dict(headers or {}), timeout
+        super().__init__(self._send)
+
+    def _send(self, alerts: Sequence[Alert]) -> None:
+        raise NotImplementedError
+
+    def _post(self, body: bytes, extra: Mapping[str, str] = MappingProxyType({})) -> None:
+        headers = {"Content-Type": "application/json", **self._headers, **extra}
+        request = urllib.request.Request(self._url, data=body, headers=headers, method="POST")  # noqa: S310 - the scheme was checked
+        with urllib.request.build_opener(_NoRedirects).open(request, timeout=self._timeout):
+            pass
+
+
+@concise_repr("_url", "_timeout")
+class WebhookSink(_HttpSink):
     """Posts each alert as JSON to an address.
 
     Args:
         url: `https://…` or `http://…`.
-        headers: Further headers, for authentication say.
+        headers: Further headers, for authentication.
         secret: Key of an HMAC-SHA256 over the body, sent as `X-Mlsecops-Signature:
-            sha256=<hex>`, by which the receiver knows who wrote.
+            sha256=<hex>`, so that the receiver can authenticate the sender.
         timeout: Seconds to wait for an answer.
 
     Raises:
-        UsageError: The address is none of these.
+        UsageError: The address is not one of these.
+
+    Example:
+        >>> WebhookSink("https://pager.example.org/alerts", secret=b"shared").undelivered
+        0
     """
 
     def __init__(
@@ -111,35 +147,33 @@ class WebhookSink(Courier):
         secret: bytes | None = None,
         timeout: float = 5.0,
     ) -> None:
-        self._url = _web(url)
-        self._headers = dict(headers or {})
         self._secret = secret
-        self._timeout = timeout
-        super().__init__(self._send)
+        super().__init__(url, headers, timeout)
 
     def _send(self, alerts: Sequence[Alert]) -> None:
         for alert in alerts:
             body = json.dumps(alert.to_dict()).encode()
-            headers = dict(self._headers)
-            if self._secret is not None:
-                mark = hmac.new(self._secret, body, hashlib.sha256).hexdigest()
-                headers["X-Mlsecops-Signature"] = f"sha256={mark}"
-            _post(self._url, body, headers, self._timeout)
+            if self._secret is None:
+                self._post(body)
+            else:
+                mac = hmac.new(self._secret, body, hashlib.sha256).hexdigest()
+                self._post(body, {"X-Mlsecops-Signature": f"sha256={mac}"})
 
 
-class AlertmanagerSink(Courier):
-    """Posts alerts to Alertmanager, with the labels that `alerts.yml` gives them too.
+@concise_repr("_url", "_timeout")
+class AlertmanagerSink(_HttpSink):
+    """Posts alerts to Alertmanager, with the same labels as `alerts.yml`.
 
     An alert that Prometheus raises from the same rule has the same labels, so that Alertmanager
-    takes both for one, unless this one names a client.
+    merges the two, unless this one names a client.
 
     Args:
         url: Address of Alertmanager (`"http://alertmanager:9093"`).
-        headers: Further headers, for authentication say.
+        headers: Further headers, for authentication.
         timeout: Seconds to wait for an answer.
 
     Raises:
-        UsageError: The address is none.
+        UsageError: The address is malformed.
 
     Source: Alertmanager, API v2 (`POST /api/v2/alerts`).
     """
@@ -147,14 +181,11 @@ class AlertmanagerSink(Courier):
     def __init__(
         self, url: str, *, headers: Mapping[str, str] | None = None, timeout: float = 5.0
     ) -> None:
-        self._url = f"{_web(url).rstrip('/')}/api/v2/alerts"
-        self._headers = dict(headers or {})
-        self._timeout = timeout
-        super().__init__(self._send)
+        super().__init__(f"{url.rstrip('/')}/api/v2/alerts", headers, timeout)
 
     def _send(self, alerts: Sequence[Alert]) -> None:
         body = json.dumps([_for_alertmanager(alert) for alert in alerts]).encode()
-        _post(self._url, body, self._headers, self._timeout)
+        self._post(body)
 
 
 def _for_alertmanager(alert: Alert) -> dict[str, Any]:
@@ -176,26 +207,3 @@ def _for_alertmanager(alert: Alert) -> dict[str, Any]:
         "annotations": {name: each for name, each in annotations.items() if each},
         "startsAt": alert.at.isoformat(),
     }
-
-
-class _Straight(urllib.request.HTTPRedirectHandler):
-    """Follows no redirection: an alert goes where it was meant to go, or nowhere."""
-
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        """Refuse."""
-
-
-def _post(url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> None:
-    request = urllib.request.Request(  # noqa: S310 - the scheme was checked
-        url, data=body, headers={"Content-Type": "application/json", **headers}, method="POST"
-    )
-    with urllib.request.build_opener(_Straight).open(request, timeout=timeout):
-        pass
-
-
-def _web(url: str) -> str:
-    """An address that is one of the web."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise UsageError(f"url: expected http://… or https://…, got one of scheme {parts.scheme!r}")
-    return url
