@@ -1,6 +1,6 @@
-"""What each step does to the registry and the incident; every one may be run again.
+"""Idempotent actions of the playbook's steps.
 
-An action looks first whether its end is reached already, and says how the step stands.
+incident → action on registry and evidence, unless it is done already → state of the step
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ from mlsecops.incident.incident import Incident, Step
 from mlsecops.provenance import Statement
 from mlsecops.registry import Version
 
-__all__ = ["ACTIONS", "Remediation", "Validation", "affected", "remediate", "validate"]
+__all__ = ["ACTIONS", "Remediation", "Validation", "affected", "by_user", "validate_serving"]
+
+_NOTE: Final = 500  # characters of a result in a note; chosen: notes are shown on one screen
 
 Remediation = Callable[[Incident], object]
 Validation = Callable[[Incident, Version | None], object]
 
 
 def isolate(incident: Incident, instructions: str) -> Step:
-    """Quarantine the digest; done once it is in the registry's log."""
+    """Quarantine the digest; done once the registry's log has it."""
     if incident.digest is None:
         return Step(name="isolate", state="manual", note=instructions)
     subject = incident.subject
@@ -30,14 +32,14 @@ def isolate(incident: Incident, instructions: str) -> Step:
 
 
 def evidence(incident: Incident, _instructions: str) -> Step:
-    """Seal the evidence; done once its digest is in the registry's log and it holds."""
+    """Seal the evidence; done once the registry's log has its digest and it verifies."""
     digest = incident.evidence.sealed or incident.evidence.seal(_documents(incident))
     incident.evidence.verify()
     return Step(name="evidence", state="done", note=f"evidence.tar is sealed with {digest}")
 
 
 def assess(incident: Incident, _instructions: str) -> Step:
-    """Find what shares the digest or its data; done once that is recorded."""
+    """Find versions that share the digest or its data; done once they are recorded."""
     known = incident.step("assess")
     if known.state == "done":
         return known
@@ -50,7 +52,7 @@ def assess(incident: Incident, _instructions: str) -> Step:
 
 
 def rollback(incident: Incident, instructions: str) -> Step:
-    """Let an older version serve; done once nothing serves the digest."""
+    """Roll back to an older version; done once no version with the digest serves."""
     notes: list[str] = []
     for version in affected(incident):
         try:
@@ -61,32 +63,39 @@ def rollback(incident: Incident, instructions: str) -> Step:
     known = incident.step("rollback")
     if not notes and known.state == "done":
         return known
-    # the note is drawn from the log, so that a run that was killed after the rollback says the same
+    # The note comes from the log, so that a run killed after the rollback gives the same one.
     return Step(name="rollback", state="done", note=_now_serving(incident))
 
 
-def remediate(incident: Incident, instructions: str, action: Remediation | None) -> Step:
-    """Call what the user gave to remove the cause; without it, people must."""
-    known = incident.step("remediate")
+def by_user(
+    incident: Incident, name: str, instructions: str, action: Callable[[], object] | None = None
+) -> Step:
+    """Run a step with the user's function; without one it is left to people.
+
+    Args:
+        incident: The incident.
+        name: Name of the step.
+        instructions: What people have to do.
+        action: The function; raising, False, text or a `verdict` other than `"pass"` is a failure.
+    """
+    known = incident.step(name)
     if known.state == "done":
         return known
     if action is None:
-        return Step(name="remediate", state="manual", note=instructions)
-    return _call("remediate", lambda: action(incident))
-
-
-def validate(incident: Incident, instructions: str, action: Validation | None) -> Step:
-    """Call what the user gave to judge the version that serves; without it, people must."""
-    known = incident.step("validate")
-    if known.state == "done":
-        return known
-    if action is None:
-        return Step(name="validate", state="manual", note=instructions)
-    return _call("validate", lambda: action(incident, _serving(incident)))
+        return Step(name=name, state="manual", note=instructions)
+    try:
+        outcome = action()
+    except Exception as error:  # noqa: BLE001 - the user's code may fail in any way; it is recorded
+        return Step(name=name, state="failed", note=f"{type(error).__name__}: {error}")
+    verdict = getattr(outcome, "verdict", outcome)
+    gated = verdict is not outcome or isinstance(outcome, str)
+    if verdict is False or (gated and verdict != "pass"):
+        return Step(name=name, state="failed", note=f"the verdict is {verdict}")
+    return Step(name=name, state="done", note="" if outcome is None else str(outcome)[:_NOTE])
 
 
 def close(incident: Incident, instructions: str) -> Step:
-    """Close once everything before is done and still holds."""
+    """Close once all other steps are done and the evidence verifies."""
     unfinished = [
         step.name for step in incident.steps if step.name != "close" and step.state != "done"
     ]
@@ -98,33 +107,13 @@ def close(incident: Incident, instructions: str) -> Step:
 
 
 def affected(incident: Incident) -> list[Version]:
-    """Versions that are set to serve although they have the incident's digest."""
-    return [
-        version
-        for version in incident.registry.versions()
-        if version.digest == incident.digest and incident.registry.serves(version)
-    ]
+    """Serving versions with the incident's digest."""
+    return [each for each in _same_digest(incident) if incident.registry.serves(each)]
 
 
 ACTIONS: Final[dict[str, Callable[[Incident, str], Step]]] = {
-    "isolate": isolate,
-    "evidence": evidence,
-    "assess": assess,
-    "rollback": rollback,
-    "close": close,
+    action.__name__: action for action in (isolate, evidence, assess, rollback, close)
 }
-
-
-def _call(name: str, action: Callable[[], object]) -> Step:
-    try:
-        outcome = action()
-    except Exception as error:  # noqa: BLE001 - the user's code may fail in any way; it is recorded
-        return Step(name=name, state="failed", note=f"{type(error).__name__}: {error}")
-    verdict = getattr(outcome, "verdict", outcome)
-    judged = verdict is not outcome or isinstance(outcome, str)
-    if verdict is False or (judged and verdict != "pass"):
-        return Step(name=name, state="failed", note=f"the verdict is {verdict}")
-    return Step(name=name, state="done", note="" if outcome is None else str(outcome)[:500])
 
 
 def _now_serving(incident: Incident) -> str:
@@ -137,19 +126,22 @@ def _now_serving(incident: Incident) -> str:
     return "; ".join(lines) or "no model of the registry served this digest"
 
 
+def validate_serving(incident: Incident, action: Validation) -> object:
+    """Call the user's validation with the version that serves in place of the incident's."""
+    return action(incident, _serving(incident))
+
+
 def _serving(incident: Incident) -> Version | None:
     for name in sorted({version.name for version in _same_digest(incident)}):
         try:
             return incident.registry.resolve(name, "serving")
         except MLSecOpsError as error:
-            raise IncidentError(f"{name}: nothing can be validated: {error}") from error
+            raise IncidentError(f"{name}: no version can be validated: {error}") from error
     return None
 
 
 def _same_digest(incident: Incident) -> list[Version]:
-    return [
-        version for version in incident.registry.versions() if version.digest == incident.digest
-    ]
+    return [each for each in incident.registry.versions() if each.digest == incident.digest]
 
 
 def _blast_radius(incident: Incident) -> dict[str, Any]:
@@ -181,7 +173,7 @@ def _blast_radius(incident: Incident) -> dict[str, Any]:
 
 
 def _datasets(statements: tuple[Statement, ...]) -> dict[str, str]:
-    """Digest and name of each data set that signed provenance names."""
+    """Digest → name of each data set in signed provenance."""
     return {
         f"{algorithm}:{value}": str(item.get("name", ""))
         for statement in statements
@@ -200,7 +192,7 @@ def _dependencies(statement: Statement) -> Iterator[dict[str, Any]]:
 
 
 def _documents(incident: Incident) -> dict[str, bytes]:
-    """What goes into the evidence: everything that is known and may change later."""
+    """Documents of the evidence: everything known that may change later."""
     registry = incident.registry
     documents = {
         "incident.json": _json({"id": incident.id, "digest": str(incident.digest)}),

@@ -1,8 +1,8 @@
-"""How a playbook is shared: OASIS CACAO 2.0, written and read strictly.
+"""Strict reader and writer for OASIS CACAO 2.0 playbooks.
 
-The JSON schema of CACAO accepts references that lead nowhere; here they are refused. What is read
-can only name actions that this library has, and anything else becomes a step for people: a
-playbook from elsewhere runs no code. Its steps need approval unless it says otherwise.
+`PlaybookStep`s ↔ CACAO JSON. Dangling references, which CACAO's JSON schema accepts, are refused.
+An unknown action becomes a step for people, so that a foreign playbook runs no code. Steps need
+approval unless the playbook sets another one.
 
 Source: OASIS CACAO Security Playbooks 2.0, sections 3 (playbook), 4 (workflow), 10 (variables).
 """
@@ -16,26 +16,29 @@ from typing import Any, Final, cast, get_args
 
 from mlsecops._json import parse_object
 from mlsecops.errors import IncidentError
+from mlsecops.incident.guidance import DEFAULT_STEPS
 from mlsecops.incident.plan import Approval, PlaybookStep
 
 __all__ = ["read", "write"]
 
 _SPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "urn:mlsecops-sdk:playbook")
 _CREATED: Final = "2026-01-01T00:00:00.000Z"
-_MAX_CHARACTERS: Final = 1_000_000
-_ACTIONS: Final = frozenset(
-    {"isolate", "evidence", "assess", "rollback", "remediate", "validate", "close"}
-)
+_MAX_CHARACTERS: Final = 1_000_000  # characters; chosen: a playbook of 7 steps has about 5,000
 _BRANCHES: Final = ("on_success", "on_failure", "next_steps", "on_true", "on_false", "cases")
 
 
 def write(title: str, steps: Sequence[PlaybookStep], *, kind: str | None) -> str:
-    """CACAO 2.0 JSON text; the same playbook gives the same text.
+    """Write a playbook as CACAO 2.0 JSON text; deterministic.
 
     Args:
         title: Name of the playbook.
-        steps: Its steps, in order.
-        kind: Kind of incident, kept as a label.
+        steps: Steps in order.
+        kind: Kind of incident, which becomes a label.
+
+    Example:
+        >>> step = PlaybookStep(name="a", action="manual", title="Call", instructions="Call Ada.")
+        >>> read(write("Calls", [step], kind=None)) == ("Calls", (step,), "any")
+        True
     """
     ids = [_id("action", f"{title}/{step.name}") for step in steps]
     start, end, people = _id("start", title), _id("end", title), _id("organization", title)
@@ -62,13 +65,13 @@ def write(title: str, steps: Sequence[PlaybookStep], *, kind: str | None) -> str
 
 
 def read(text: str | bytes) -> tuple[str, tuple[PlaybookStep, ...], str | None]:
-    """Title, steps and kind of a linear CACAO 2.0 playbook.
+    """Read title, steps and kind of a linear CACAO 2.0 playbook.
 
     Args:
         text: JSON text.
 
     Raises:
-        IncidentError: It is malformed, or its steps do not form one line from start to end.
+        IncidentError: It is malformed, or its steps are not one sequence from start to end.
     """
     playbook = _parse(text)
     if playbook.get("type") != "playbook" or playbook.get("spec_version") != "cacao-2.0":
@@ -78,7 +81,7 @@ def read(text: str | bytes) -> tuple[str, tuple[PlaybookStep, ...], str | None]:
     _lint(workflow, agents if isinstance(agents, dict) else {})
     steps = tuple(_step(raw) for raw in _line(workflow, playbook.get("workflow_start")))
     if not steps or len({step.name for step in steps}) != len(steps):
-        raise IncidentError("CACAO playbook: expected action steps, each with a name of its own")
+        raise IncidentError("CACAO playbook: expected action steps with unique names")
     labels = playbook.get("labels")
     kind = labels[0] if isinstance(labels, list) and labels else None
     return _text(playbook, "name"), steps, kind if isinstance(kind, str) else None
@@ -124,24 +127,24 @@ def _lint(workflow: Mapping[str, Any], agents: Mapping[str, Any]) -> None:
             raise IncidentError(f"CACAO playbook, {own}: {branches[0]} is not supported")
         following = raw.get("on_completion")
         if raw["type"] != "end" and following not in list(workflow):
-            raise IncidentError(f"CACAO playbook, {own}: on_completion {following!r} leads nowhere")
+            raise IncidentError(f"CACAO playbook, {own}: on_completion {following!r} is no step")
         if raw.get("agent") is not None and raw["agent"] not in list(agents):
             raise IncidentError(f"CACAO playbook, {own}: agent {raw['agent']!r} is not defined")
 
 
 def _line(workflow: Mapping[str, Any], start: object) -> Iterator[dict[str, Any]]:
-    """Action steps from start to end; no step may be left out or come twice."""
+    """Action steps from start to end, each exactly once."""
     if not isinstance(start, str) or workflow.get(start, {}).get("type") != "start":
         raise IncidentError(f"CACAO playbook: workflow_start {start!r} names no start step")
     seen = [start]
     while workflow[seen[-1]]["type"] != "end":
         following = workflow[seen[-1]]["on_completion"]
         if following in seen:
-            raise IncidentError(f"CACAO playbook: its steps run in a circle at {following}")
+            raise IncidentError(f"CACAO playbook: its steps form a cycle at {following}")
         seen.append(following)
     if len(seen) != len(workflow):
         lost = sorted(workflow.keys() - set(seen))
-        raise IncidentError(f"CACAO playbook: no way leads to {', '.join(lost)}")
+        raise IncidentError(f"CACAO playbook: {', '.join(lost)} cannot be reached")
     yield from (workflow[own] for own in seen[1:-1])
 
 
@@ -149,7 +152,7 @@ def _step(raw: dict[str, Any]) -> PlaybookStep:
     title = _text(raw, "name")
     action = _variable(raw, "__action__")
     approval = _variable(raw, "__approval__")
-    known = action in _ACTIONS
+    known = action in DEFAULT_STEPS
     return PlaybookStep(
         name=_variable(raw, "__step__") or title,
         action=str(action) if known else "manual",

@@ -1,8 +1,7 @@
-"""What was known when an incident began, sealed so that a changed byte is noticed.
+"""Signed evidence of an incident.
 
-Alert, registry history, log checkpoint, monitor snapshot and lineage go into a deterministic tar
-with a manifest; the registry's signer signs it as it signs models; its digest is recorded in the
-incident's log and in the registry's.
+alert, registry history, log checkpoint, monitor snapshot, lineage → deterministic tar with a
+manifest → signature of the registry's signer → digest in the incident's and the registry's log
 """
 
 from __future__ import annotations
@@ -14,10 +13,11 @@ import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mlsecops._files import write_atomically
 from mlsecops._json import parse_object
+from mlsecops._repr import concise_repr
 from mlsecops.audit import AuditLog
 from mlsecops.errors import EvidenceError, MLSecOpsError, UsageError
 from mlsecops.provenance import Digest
@@ -33,14 +33,15 @@ _MANIFEST: Final = "manifest.json"
 _EVENT: Final = "incident.evidence"
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """The sealed evidence of an incident.
 
     Attributes:
         incident: Id of the incident.
-        path: The tar; its signature lies beside it as `evidence.tar.sig`.
-        registry: Whose signer seals it, and whose log remembers its digest.
+        path: The tar; its signature is the file `evidence.tar.sig` in the same folder.
+        registry: The registry whose signer signs it and whose log has its digest.
         custody: The incident's log.
     """
 
@@ -51,27 +52,29 @@ class Evidence:
 
     @property
     def sealed(self) -> Digest | None:
-        """Digest of the tar as the registry's log has it, or None before it is sealed."""
+        """Digest of the tar in the registry's log, or None before it is sealed."""
         for event in self.registry.recorded(_EVENT):
             if event.detail.get("incident") == self.incident:
                 return Digest.parse(str(event.digest))
         return None
 
     def seal(self, contents: Mapping[str, bytes]) -> Digest:
-        """Pack, sign and record evidence; what is sealed already is verified and stays.
+        """Archive, sign and record the evidence; if it is sealed already, verify it.
 
         Args:
-            contents: Name and bytes of each document.
+            contents: Name → bytes of each document.
 
         Raises:
             UsageError: The registry was opened without a signer.
-            EvidenceError: It was sealed before and does not hold now.
+            EvidenceError: It was sealed before and does not verify.
         """
         if self.sealed is not None:
             self.verify()
             return self.sealed
         if self.registry.signer is None:
-            raise UsageError("evidence is signed by the registry's signer; open it with signer=")
+            raise UsageError(
+                "evidence: expected a registry with a signer, got none; open it with signer="
+            )
         data = pack(contents)
         write_atomically(self.path, data, mode=0o444)
         sign(self.path, self.registry.signer)
@@ -80,16 +83,16 @@ class Evidence:
         return digest
 
     def verify(self, *, policy: TrustPolicy | None = None) -> Verified:
-        """Check the signature, every document against the manifest, and both logs.
+        """Verify the signature, every document against the manifest, and both logs.
 
         Args:
-            policy: Whom to trust; by default the registry's policy.
+            policy: Trust policy; by default the registry's.
 
         Returns:
-            What the signature vouches for.
+            The verified signature.
 
         Raises:
-            EvidenceError: Something was changed, or is missing.
+            EvidenceError: Something was changed or is missing.
         """
         try:
             verified = verify(self.path, policy=policy or self.registry.policy)
@@ -97,44 +100,46 @@ class Evidence:
             self.custody.verify()
             sealed = self.sealed
         except (MLSecOpsError, OSError) as error:
-            raise EvidenceError(f"evidence {self.path} does not hold: {error}") from error
+            raise EvidenceError(f"evidence {self.path} does not verify: {error}") from error
         if sealed != Digest.of(data) or verified.manifest.entries[0].digest != sealed:
             raise EvidenceError(
                 f"evidence {self.path}: expected the tar with {sealed}, got {Digest.of(data)}; "
-                "it was exchanged after it was sealed"
+                "it was replaced after it was sealed"
             )
         _check_contents(data, self.path)
         return verified
 
     def read(self, name: str, *, policy: TrustPolicy | None = None) -> bytes:
-        """One document, after everything was verified.
+        """Verify the evidence and return one document.
 
         Raises:
-            EvidenceError: It is not in the evidence, or that does not hold.
+            EvidenceError: The evidence does not verify, or has no such document.
         """
         self.verify(policy=policy)
         documents = _unpack(self.path.read_bytes(), self.path)
         if name not in documents:
-            raise EvidenceError(f"evidence {self.path}: expected one of {sorted(documents)}")
+            raise EvidenceError(
+                f"evidence {self.path}: expected one of {sorted(documents)}, got {name!r}"
+            )
         return documents[name]
 
     @property
     def bundle(self) -> Path:
-        """Where the signature lies."""
+        """Path of the signature."""
         return bundle_path(self.path)
 
 
 def pack(contents: Mapping[str, bytes]) -> bytes:
-    """A tar that depends on its contents alone: sorted, without times or owners.
+    """Make a deterministic tar: sorted, without times or owners.
 
     Args:
-        contents: Name and bytes of each document; `manifest.json` is added.
+        contents: Name → bytes of each document; `manifest.json` is added.
+
+    Example:
+        >>> len(pack({"alert.json": b"{}"}))
+        10240
     """
-    manifest = {
-        name: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
-        for name, data in contents.items()
-    }
-    listed = json.dumps(manifest, sort_keys=True, indent=1).encode()
+    listed = json.dumps(_manifest(contents), sort_keys=True, indent=1).encode()
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name, data in sorted({**contents, _MANIFEST: listed}.items()):
@@ -150,12 +155,15 @@ def _check_contents(data: bytes, path: Path) -> None:
         raise EvidenceError(f"evidence {path}: expected a {_MANIFEST}, got none")
     what = f"evidence {path}: {_MANIFEST}"
     manifest = parse_object(documents.pop(_MANIFEST), what=what, error=EvidenceError)
-    actual = {
-        name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
-        for name, content in documents.items()
+    if _manifest(documents) != manifest:
+        raise EvidenceError(f"evidence {path}: its documents differ from its manifest")
+
+
+def _manifest(contents: Mapping[str, bytes]) -> dict[str, Any]:
+    return {
+        name: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+        for name, data in contents.items()
     }
-    if actual != manifest:
-        raise EvidenceError(f"evidence {path}: its documents are not those of its manifest")
 
 
 def _unpack(data: bytes, path: Path) -> dict[str, bytes]:
@@ -168,5 +176,5 @@ def _unpack(data: bytes, path: Path) -> dict[str, bytes]:
                     raise EvidenceError(f"evidence {path}: unexpected entry {entry.name!r}")
                 documents[entry.name] = stream.read()
     except tarfile.TarError as error:
-        raise EvidenceError(f"evidence {path}: it is no tar: {error}") from error
+        raise EvidenceError(f"evidence {path}: expected a tar: {error}") from error
     return documents

@@ -1,7 +1,7 @@
-"""What is known of an incident, and how far its handling has come.
+"""Incident: an alert or finding, and the signed log of its handling.
 
-An alert or finding gives the incident its id; its log, under `incidents/<id>/` of the registry,
-is the only thing that is written, and everything here is read from it.
+alert or finding → id → log under `incidents/<id>/` of the registry → steps, state, evidence. The
+log is the only thing that is written; every attribute is read from it.
 """
 
 from __future__ import annotations
@@ -11,41 +11,38 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
+from mlsecops._choices import checked
+from mlsecops._repr import concise_repr
 from mlsecops.audit import AuditLog
 from mlsecops.errors import IncidentError, UsageError
 from mlsecops.findings import Alert, Finding
 from mlsecops.incident.evidence import Evidence
+from mlsecops.incident.guidance import DEFAULT_STEPS
 from mlsecops.provenance import Digest
 from mlsecops.registry import Registry
 
-__all__ = ["DEFAULT_STEPS", "Incident", "Step", "StepState"]
+__all__ = ["Incident", "Step", "StepState"]
 
 StepState = Literal["pending", "waiting", "manual", "failed", "done"]
 IncidentState = Literal["open", "contained", "waiting", "failed", "closed"]
 
-DEFAULT_STEPS: Final = (
-    "isolate",
-    "evidence",
-    "assess",
-    "rollback",
-    "remediate",
-    "validate",
-    "close",
-)
 
-
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """Where one step of an incident stands.
+    """State of one step of an incident.
 
     Attributes:
         name: Name of the step.
-        state: `pending`, `waiting` (for approval), `manual` (for people), `failed` or
-            `done`.
+        state: `pending`, `waiting` (for approval), `manual` (for people), `failed` or `done`.
         note: What happened, or what to do.
         result: What the step found, as JSON values.
+
+    Example:
+        >>> Step(name="isolate").to_dict()
+        {'name': 'isolate', 'state': 'pending', 'note': '', 'result': None}
     """
 
     name: str
@@ -63,13 +60,14 @@ class Step:
         }
 
 
+@concise_repr("id", "folder")
 class Incident:
-    """One alert or finding and its handling; made by `Incident.open`.
+    """An alert or finding and its handling; made by `Incident.open`.
 
     Args:
-        identity: Its id.
+        identity: Id of the incident.
         registry: The registry that it belongs to.
-        clock: Gives the time of events, timezone-aware.
+        clock: Returns the time of events, timezone-aware.
     """
 
     def __init__(self, identity: str, *, registry: Registry, clock: Callable[[], datetime]) -> None:
@@ -85,6 +83,7 @@ class Incident:
         )
 
     @classmethod
+    @checked
     def open(
         cls,
         subject: Alert | Finding,
@@ -94,15 +93,15 @@ class Incident:
         snapshot: object = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> Incident:
-        """Open the incident of an alert or finding, or the one it already has.
+        """Open the incident of an alert or finding, a new one or the existing one.
 
         Args:
-            subject: What raised it.
-            registry: Where the model is kept; its signer signs the incident's log and evidence.
-            digest: What it concerns, for a finding or an alert that does not say.
-            snapshot: The monitor's state at the time (`fn.monitor.snapshot()` or a mapping); kept
-                as evidence by the call that opens the incident.
-            clock: Gives the time of events, timezone-aware.
+            subject: The alert or finding.
+            registry: Registry of the model; its signer signs the incident's log and evidence.
+            digest: Digest of the model, if the subject has none.
+            snapshot: State of the monitor (`fn.monitor.snapshot()` or a mapping), which a new
+                incident keeps as evidence.
+            clock: Returns the time of events, timezone-aware.
 
         Raises:
             UsageError: The digest is malformed, or a new incident is opened without a signer.
@@ -119,7 +118,7 @@ class Incident:
 
     @property
     def digest(self) -> Digest | None:
-        """The digest it concerns, or None."""
+        """Digest of the affected model, or None."""
         text = self._opened()["digest"]
         return None if text is None else Digest.parse(text)
 
@@ -130,13 +129,13 @@ class Incident:
 
     @property
     def snapshot(self) -> dict[str, Any] | None:
-        """The monitor's state that was passed when it was opened."""
+        """State of the monitor that was given when it was opened."""
         taken = self._opened()["snapshot"]
         return None if taken is None else dict(taken)
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """Steps in order, as they stand."""
+        """Steps in order, with their states."""
         names: tuple[str, ...] = DEFAULT_STEPS
         known: dict[str, Step] = {}
         for event in self.events():
@@ -153,7 +152,7 @@ class Incident:
 
     @property
     def state(self) -> IncidentState:
-        """How far it has come: `open`, `contained`, `waiting`, `failed` or `closed`."""
+        """`open`, `contained`, `waiting`, `failed` or `closed`."""
         steps = {step.name: step.state for step in self.steps}
         if steps.get("close") == "done" or set(steps.values()) == {"done"}:
             return "closed"
@@ -165,7 +164,7 @@ class Incident:
 
     @property
     def evidence(self) -> Evidence:
-        """Its evidence; the file is there once the step `evidence` is done."""
+        """Its evidence; the file exists once the step `evidence` is done."""
         return Evidence(
             incident=self.id,
             path=self.folder / "evidence.tar",
@@ -174,47 +173,47 @@ class Incident:
         )
 
     def step(self, name: str) -> Step:
-        """One step as it stands.
+        """One step with its state.
 
         Raises:
             IncidentError: It has no such step.
         """
-        for step in self.steps:
-            if step.name == name:
-                return step
-        raise IncidentError(
-            f"incident {self.id} has no step {name!r}: expected one of "
-            f"{', '.join(step.name for step in self.steps)}"
-        )
+        steps = {step.name: step for step in self.steps}
+        if name not in steps:
+            raise IncidentError(
+                f"incident {self.id}: expected a step of {', '.join(steps)}, got {name!r}"
+            )
+        return steps[name]
 
+    @checked
     def complete(self, name: str, *, by: str, note: str) -> None:
-        """Record that people have done a manual step.
+        """Record that a person has done a manual step.
 
         Args:
-            name: The step.
-            by: Who did it.
+            name: Name of the step.
+            by: The person.
             note: What was done, in a sentence.
 
         Raises:
-            IncidentError: The step is not waiting for people.
+            IncidentError: The step is not manual, or `by` or `note` is empty.
         """
         step = self.step(name)
         if step.state != "manual" or not by or not note:
             raise IncidentError(
-                f"incident {self.id}: only a manual step can be completed, with a name and a note; "
-                f"{name} is {step.state}"
+                f"incident {self.id}: expected a manual step, a person and a note, got step {name} "
+                f"({step.state}), {by!r} and {note!r}"
             )
         self.mark(replace(step, state="done", note=f"{by}: {note}"))
 
     def mark(self, step: Step) -> None:
-        """Record where a step stands, unless it stands there already."""
+        """Record a step, if its state is new."""
         if self.step(step.name) == step:
             return
         plain = step.to_dict()
         self._write("step", step=plain.pop("name"), **plain)
 
     def adopt(self, names: tuple[str, ...]) -> None:
-        """Record which steps the playbook has, unless that is known."""
+        """Record the playbook's steps, if they are new."""
         if tuple(step.name for step in self.steps) != names:
             self._write("playbook", steps=list(names))
 
@@ -241,7 +240,9 @@ class Incident:
         self.folder.mkdir(parents=True, exist_ok=True)
         taken = plain(snapshot.to_dict() if hasattr(snapshot, "to_dict") else snapshot)
         if taken is not None and not isinstance(taken, dict):
-            raise UsageError(f"snapshot: expected a mapping or to_dict(), got {type(snapshot)}")
+            raise UsageError(
+                f"snapshot: expected a mapping or to_dict(), got {type(snapshot).__name__}"
+            )
         event = {
             "type": "opened",
             "at": self._clock().isoformat(),
@@ -259,7 +260,7 @@ class Incident:
 
 
 def plain(value: object) -> Any:
-    """JSON values; figures that JSON has no number for become text, the rest its `str()`."""
+    """Convert to JSON values; numbers that are not finite and unknown types become text."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
@@ -279,7 +280,7 @@ def _describe(subject: Alert | Finding) -> dict[str, Any]:
 
 
 def _identity(subject: Alert | Finding, digest: str | None) -> str:
-    """Same alert or finding, same id."""
+    """Id that depends on the alert or finding alone."""
     if isinstance(subject, Alert):
         at = subject.at.astimezone(UTC).isoformat()
         parts = ["alert", subject.rule, subject.monitor, digest, at]

@@ -1,25 +1,28 @@
-"""What a step of a playbook says before anything is run."""
+"""Step of a playbook: action, instructions and approval."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
+
+from mlsecops._repr import concise_repr
 
 __all__ = ["Approval", "PlaybookStep"]
 
 Approval = Literal["none", "automatic", "required"]
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaybookStep:
     """One step of a playbook.
 
     Attributes:
-        name: Unique in the playbook.
-        action: `isolate`, `evidence`, `assess`, `rollback`, `remediate`, `validate`,
-            `close`, or `manual` for what people do.
-        title: For people.
-        instructions: What is done, or what people are asked to do.
+        name: Name, unique in the playbook.
+        action: `isolate`, `evidence`, `assess`, `rollback`, `remediate`, `validate`, `close`, or
+            `manual` for people.
+        title: Title for people.
+        instructions: What the step does, or what people have to do.
         approval: `none`, `automatic` or `required`.
     """
 
@@ -31,10 +34,4 @@ class PlaybookStep:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {
-            "name": self.name,
-            "action": self.action,
-            "title": self.title,
-            "instructions": self.instructions,
-            "approval": self.approval,
-        }
+        return asdict(self)

@@ -1,4 +1,7 @@
-"""Which steps an incident goes through, and how they are run."""
+"""Playbook of incident response: steps, approvals and their execution.
+
+kind of incident → steps → `run` on an incident → approval → action → state in the incident's log
+"""
 
 from __future__ import annotations
 
@@ -6,24 +9,28 @@ import fcntl
 import html
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from types import NoneType
 from typing import Any, Final, get_args
 
-from mlsecops.errors import IncidentError, MLSecOpsError, UsageError
+from mlsecops._choices import checked, of_type, one_of
+from mlsecops._repr import concise_repr
+from mlsecops.errors import IncidentError, MLSecOpsError
 from mlsecops.incident import cacao
 from mlsecops.incident.actions import (
     ACTIONS,
     Remediation,
     Validation,
     affected,
-    remediate,
-    validate,
+    by_user,
+    validate_serving,
 )
-from mlsecops.incident.guidance import KINDS, Kind, instructions, kind_of, title_of
-from mlsecops.incident.incident import DEFAULT_STEPS, Incident, Step
+from mlsecops.incident.guidance import DEFAULT_STEPS, KINDS, TITLES, Kind, instructions, kind_of
+from mlsecops.incident.incident import Incident, Step
 from mlsecops.incident.plan import Approval, PlaybookStep
 
 __all__ = ["Playbook", "PlaybookStep"]
@@ -37,18 +44,26 @@ _APPROVALS: Final[dict[str, Approval]] = {
 }
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Playbook:
-    """Steps in order, and what is called for those that only the user can do.
+    """Steps in order, and the user's functions for two of them.
 
     Attributes:
         title: Name of the playbook.
-        kind: Kind of incident its instructions are for, or None for any.
-        steps: What is done, in order.
-        remediate: Called with the incident to remove the cause; raising or False is a failure. It
-            is called again when a run was killed before its end was recorded.
-        validate: Called with the incident and the version that serves (None if the registry has
-            none); raising, False, text or a `verdict` other than `"pass"` is a failure.
+        kind: Kind of incident of its instructions, or None for any.
+        steps: Steps in order.
+        remediate: Called with the incident to remove the origin, and again if a run was killed
+            before the result was recorded; raising or False is a failure.
+        validate: Called with the incident and the serving version (None if the registry has none);
+            raising, False, text or a `verdict` other than `"pass"` is a failure.
+
+    Example:
+        >>> playbook = Playbook.default("extraction")
+        >>> [step.name for step in playbook.steps if step.approval == "required"]
+        ['close']
+        >>> Playbook.from_cacao(playbook.to_cacao()) == playbook
+        True
     """
 
     title: str
@@ -58,6 +73,7 @@ class Playbook:
     validate: Validation | None = None
 
     @classmethod
+    @checked
     def default(
         cls,
         kind: Kind | None = None,
@@ -69,27 +85,28 @@ class Playbook:
         """The seven steps: isolate, evidence, assess, rollback, remediate, validate, close.
 
         Args:
-            kind: `poisoning`, `extraction`, `adversarial` or `prompt-injection`; by default
-                `run` chooses by the incident's ATLAS technique or rule.
-            remediate: Removes the cause; without it that step is for people.
-            validate: Judges the version that serves; without it that step is for people.
-            approvals: Step name to `none`, `automatic` (asks when `run` has somebody to ask,
-                and goes ahead when not) or `required`. By default rollback and remediate are
-                automatic, and close is required.
+            kind: `poisoning`, `extraction`, `adversarial` or `prompt-injection`; by default `run`
+                chooses by the incident's ATLAS technique or rule.
+            remediate: Removes the origin; without it the step is left to people.
+            validate: Validates the serving version; without it the step is left to people.
+            approvals: Name of a step → `none`, `automatic` (needed if `run` has an `approve`) or
+                `required`. By default rollback and remediate are automatic, close is required.
 
         Raises:
             UsageError: The kind, a step or an approval is unknown.
         """
+        of_type("approvals", approvals, (Mapping, NoneType), "a mapping of steps to approvals")
         asked = {**_APPROVALS, **(approvals or {})}
-        if kind is not None and kind not in KINDS:
-            raise UsageError(f"playbook: expected one of {', '.join(KINDS)}, got {kind!r}")
-        if asked.keys() - set(DEFAULT_STEPS) or not set(asked.values()) <= set(get_args(Approval)):
-            raise UsageError(f"playbook: unknown step or approval in {approvals}")
+        if kind is not None:
+            one_of("kind", kind, KINDS)
+        for step, approval in asked.items():
+            one_of("approvals", step, DEFAULT_STEPS)
+            one_of(f"approvals: {step}", approval, get_args(Approval))
         steps = tuple(
             PlaybookStep(
                 name=name,
                 action=name,
-                title=title_of(name),
+                title=TITLES[name],
                 instructions=instructions(name, kind),
                 approval=asked.get(name, "none"),
             )
@@ -98,27 +115,28 @@ class Playbook:
         title = f"Response to {kind.replace('-', ' ')}" if kind else "Response to a model incident"
         return cls(title=title, kind=kind, steps=steps, remediate=remediate, validate=validate)
 
+    @checked
     def run(
         self, incident: Incident, *, approve: Approve | None = None, dry_run: bool = False
     ) -> tuple[Step, ...]:
-        """Do what is still to be done; once all is done, running again changes nothing.
+        """Run the steps that are not done; idempotent.
 
         Args:
             incident: The incident.
-            approve: Asked before a step that needs approval; True lets it go ahead. Without it a
-                step whose approval is required is left waiting.
-            dry_run: Only say what would be done; nothing is written and nobody is asked.
+            approve: Called before a step that needs approval; True allows it. Without it, a step
+                with required approval waits.
+            dry_run: Return what would be done; write nothing and ask nobody.
 
         Returns:
-            The steps as they stand, or for a dry run as they would begin.
+            The steps with their states; for a dry run, what each would do.
 
         Raises:
-            IncidentError: A step could not be carried out; it is recorded as failed.
+            IncidentError: A step failed; the failure is recorded.
         """
         chosen = self._for(incident)
         if dry_run:
             return tuple(_forecast(step, incident) for step in chosen.steps)
-        with _alone(incident.folder):
+        with _exclusive_lock(incident.folder):
             if incident.state == "closed":
                 incident.evidence.verify()
                 return incident.steps
@@ -131,10 +149,11 @@ class Playbook:
         return incident.steps
 
     def to_cacao(self) -> str:
-        """The playbook as OASIS CACAO 2.0, JSON text; `from_cacao` reads it back."""
+        """JSON text of OASIS CACAO 2.0, which `from_cacao` reads back."""
         return cacao.write(self.title, self.steps, kind=self.kind)
 
     @classmethod
+    @checked
     def from_cacao(
         cls,
         text: str | bytes,
@@ -142,7 +161,7 @@ class Playbook:
         remediate: Remediation | None = None,
         validate: Validation | None = None,
     ) -> Playbook:
-        """Read a linear CACAO 2.0 playbook; steps that are not ours are left to people.
+        """Read a linear CACAO 2.0 playbook; unknown actions are left to people.
 
         Args:
             text: JSON text.
@@ -167,16 +186,16 @@ class Playbook:
         }
 
     def to_markdown(self) -> str:
-        """The playbook for people."""
-        lines = [f"# {_inert(self.title)}", ""]
+        """The playbook in markdown."""
+        lines = [f"# {_escaped(self.title)}", ""]
         for number, step in enumerate(self.steps, 1):
-            lines += [f"## {number}. {_inert(step.title)}", "", _inert(step.instructions), ""]
+            lines += [f"## {number}. {_escaped(step.title)}", "", _escaped(step.instructions), ""]
             if step.approval != "none":
                 lines += [f"Approval: {step.approval}.", ""]
         return "\n".join(lines)
 
     def _for(self, incident: Incident) -> Playbook:
-        """This playbook with the instructions of the incident's kind."""
+        """This playbook with the instructions for the incident's kind."""
         kind = self.kind or kind_of(incident.subject)
         steps = tuple(
             replace(step, instructions=instructions(step.name, kind))
@@ -200,29 +219,27 @@ class Playbook:
             raise IncidentError(f"incident {incident.id}, step {step.name}: {error}") from error
 
     def _act(self, step: PlaybookStep, incident: Incident) -> Step:
-        if step.action == "remediate":
-            return remediate(incident, step.instructions, self.remediate)
-        if step.action == "validate":
-            return validate(incident, step.instructions, self.validate)
         if step.action in ACTIONS:
             return ACTIONS[step.action](incident, step.instructions)
-        known = incident.step(step.name)
-        if known.state == "done":
-            return known
-        return Step(name=step.name, state="manual", note=step.instructions)
+        call = None
+        if step.action == "remediate" and self.remediate is not None:
+            call = partial(self.remediate, incident)
+        elif step.action == "validate" and self.validate is not None:
+            call = partial(validate_serving, incident, self.validate)
+        name = step.action if step.action in {"remediate", "validate"} else step.name
+        return by_user(incident, name, step.instructions, call)
 
     def _needed(self, step: PlaybookStep, incident: Incident) -> bool:
         """Whether there is something to approve."""
         if step.action == "rollback":
             return bool(affected(incident))
         if step.action == "close":
-            before = incident.steps[:-1]
-            return all(other.state == "done" for other in before)
+            return all(other.state == "done" for other in incident.steps[:-1])
         return step.action != "remediate" or self.remediate is not None
 
 
-def _inert(text: str) -> str:
-    """Text on one line that markdown shows as it is: a shared playbook is somebody else's."""
+def _escaped(text: str) -> str:
+    """Escape text for one line of markdown, since a shared playbook is untrusted."""
     return re.sub(r"([\\`\[\]|!])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
 
 
@@ -234,8 +251,8 @@ def _forecast(step: PlaybookStep, incident: Incident) -> Step:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One run of an incident at a time; the lock goes with the process."""
+def _exclusive_lock(folder: Path) -> Iterator[None]:
+    """Allow one run of an incident at a time; the lock ends with the process."""
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

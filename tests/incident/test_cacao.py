@@ -45,9 +45,9 @@ def _duplicate(playbook: dict[str, Any]) -> None:
     [
         (lambda p: p.update(workflow_start="start--none"), "workflow_start"),
         (lambda p: p.pop("workflow_start"), "workflow_start"),
-        (lambda p: action(p).update(on_completion="action--none"), "leads nowhere"),
-        (lambda p: action(p).pop("on_completion"), "leads nowhere"),
-        (lambda p: action(p).update(on_completion=["end"]), "leads nowhere"),
+        (lambda p: action(p).update(on_completion="action--none"), "is no step"),
+        (lambda p: action(p).pop("on_completion"), "is no step"),
+        (lambda p: action(p).update(on_completion=["end"]), "is no step"),
         (lambda p: action(p).update(agent={}), "not defined"),
         (lambda p: action(p).update(type=[]), "not supported"),
         (lambda p: action(p).update(agent="organization--none"), "not defined"),
@@ -57,12 +57,12 @@ def _duplicate(playbook: dict[str, Any]) -> None:
             lambda p: action(p, 6).update(
                 on_completion=p["workflow"][p["workflow_start"]]["on_completion"]
             ),
-            "circle",
+            "cycle",
         ),
-        (lambda p: p["workflow"].update({"end--lost": {"type": "end"}}), "no way leads"),
+        (lambda p: p["workflow"].update({"end--lost": {"type": "end"}}), "cannot be reached"),
         (lambda p: p.update(spec_version="cacao-1.1"), r"cacao-2\.0"),
         (lambda p: p.update(workflow=[]), "workflow"),
-        (_duplicate, "name of its own"),
+        (_duplicate, "unique names"),
     ],
 )
 def test_a_broken_playbook_is_refused(edit: Callable[[dict[str, Any]], object], says: str) -> None:
