@@ -122,7 +122,7 @@ LEAKS: Final[dict[str, str]] = {
     "user's name, escaped": "[click](https://good.example%40evil.example/)",
     "trailing dot": "[click](https://evil.example./)",
     "look-alike below": "[click](https://good.example.evil.example/)",
-    "look-alike beside": "[click](https://notgood.example/)",
+    "look-alike suffix": "[click](https://notgood.example/)",
     "punycode": "[click](https://xn--god-kna.example/)",
     "homoglyph": "[click](https://g\u043eod.example/)",
     "ideographic stop": "[click](https://good.example\u3002evil.example/)",

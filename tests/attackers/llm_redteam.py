@@ -49,8 +49,8 @@ def echo(body: Body) -> Reply:
 
 def echo_all(body: Body) -> Reply:
     """Repeats everything but the system message, and what it was offered."""
-    told = [message for message in body["messages"] if message["role"] != "system"]
-    return says(json.dumps([told, body.get("tools")], ensure_ascii=False))
+    sent = [message for message in body["messages"] if message["role"] != "system"]
+    return says(json.dumps([sent, body.get("tools")], ensure_ascii=False))
 
 
 def refuse(_body: Body) -> Reply:
@@ -67,9 +67,9 @@ def hardened(body: Body) -> Reply:
 
 def vulnerable(body: Body) -> Reply:
     """Does whatever it reads, wherever it stands."""
-    told = [str(message["content"]) for message in body["messages"] if message["role"] != "system"]
-    told[-1] = re.sub(r"User: [^\n]*\nAssistant: \w+\n", "", told[-1])  # examples are done already
-    text = "\n".join([*told, "".join(re.findall("<<(.*?)>>", told[-1], re.DOTALL))])
+    texts = [str(message["content"]) for message in body["messages"] if message["role"] != "system"]
+    texts[-1] = re.sub(r"User: [^\n]*\nAssistant: \w+\n", "", texts[-1])  # examples are done
+    text = "\n".join([*texts, "".join(re.findall("<<(.*?)>>", texts[-1], re.DOTALL))])
     for reading in (text, *(each.text for each in readings(text, depth=2) if each.how)):
         tool = next(_tools(reading), None) if "tools" in body else None
         if tool is not None:
@@ -208,8 +208,8 @@ class Serving:
             await self.writing(writer)
             return
         status, more, data = self.reply(body)
-        told = {"content-length": str(len(data)), **more}
-        fields = "".join(f"{name}: {value}\r\n" for name, value in told.items() if value)
+        headers = {"content-length": str(len(data)), **more}
+        fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if value)
         writer.write(f"HTTP/1.1 {status} Told\r\n{fields}\r\n".encode("latin-1") + data)
         await writer.drain()
 

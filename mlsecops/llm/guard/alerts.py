@@ -9,14 +9,14 @@ Source: MITRE ATLAS, AML.T0051 (LLM Prompt Injection).
 from __future__ import annotations
 
 import contextlib
-import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Final
 
-from mlsecops.errors import UsageError
+from mlsecops._choices import callable_of, checked, number, of_type, several
+from mlsecops._repr import concise_repr
 from mlsecops.findings import Alert, Severity, Sink
 
 __all__ = ["ATLAS", "RULE", "Alarm"]
@@ -26,6 +26,7 @@ ATLAS: Final = "AML.T0051"
 _MAX_CLIENTS: Final = 10_000  # clients; chosen: about 2 MB; the oldest may alert again early
 
 
+@concise_repr("_name", "_digest", "_sinks")
 class Alarm:
     """Sends alerts of prompt injection to sinks, at most one a client in a while.
 
@@ -47,6 +48,7 @@ class Alarm:
         (True, None)
     """
 
+    @checked
     def __init__(
         self,
         name: str,
@@ -56,13 +58,12 @@ class Alarm:
         quiet: float = 60.0,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        if not (math.isfinite(quiet) and quiet >= 0):
-            raise UsageError(f"quiet: expected seconds, 0 or more, got {quiet}")
-        self._name = name
-        self._sinks = tuple(sinks)
+        self._name = of_type("name", name, str, "text")
+        self._sinks = several("sinks", sinks, "sinks", "__call__")
+        number("quiet", quiet, "seconds from 0 on", lambda seconds: seconds >= 0)
         self._digest = digest
         self._quiet = quiet
-        self._clock = clock
+        self._clock = callable_of("clock", clock)
         self._last_alert: OrderedDict[str | None, datetime] = OrderedDict()
         self._lock = threading.Lock()
 

@@ -19,12 +19,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.llm.guard.injection_patterns import phrases, spaced_phrases
 from mlsecops.llm.text.encodings import readings
 from mlsecops.llm.text.unicode import fold, joined, sanitise
 
-__all__ = ["THRESHOLD", "Detection", "Signal", "detect_injection"]
+__all__ = ["THRESHOLD", "Detection", "Signal", "detect_injection", "signal_names"]
 
 # The figures below were tuned on the tuning texts of benchmarks/injection.py.
 THRESHOLD: Final = 0.35  # score, 0 to 1
@@ -40,9 +41,14 @@ _WORD: Final = re.compile(r"\w{3,}")
 _TURN: Final = re.compile(r"(?m)^\W{0,4}(?:user|human|assistant|ai|q|a) ?:", flags=re.IGNORECASE)
 _LEET: Final = str.maketrans("013457@$", "oieastas")
 _OPENING: Final = "\"'`\u201c\u2018\u00ab\u201e\u2039"
+_SIGNS: Final = (  # signals that are no phrases
+    "many-shot", "encoded", "concealed", "zero-width", "bidi", "look-alikes", "letters-apart",
+    "leetspeak",
+)  # fmt: skip
 _CLOSING: Final = "\"'`\u201d\u2019\u00bb\u201c\u203a"
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signal:
     """One piece of evidence.
@@ -58,6 +64,7 @@ class Signal:
     how: tuple[str, ...] = ()
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detection:
     """Signals of prompt injection in a text; a `Policy` decides on the action.
@@ -79,6 +86,16 @@ class Detection:
             "flagged": self.flagged,
             "signals": [{**asdict(each), "how": list(each.how)} for each in self.signals],
         }
+
+
+def signal_names() -> tuple[str, ...]:
+    """Names of all signals that a detection may have.
+
+    Example:
+        >>> "concealed" in signal_names()
+        True
+    """
+    return tuple(sorted({*_SIGNS, *(phrase.signal for phrase in phrases())}))
 
 
 def detect_injection(text: str, *, threshold: float = THRESHOLD) -> Detection:
@@ -168,9 +185,10 @@ def _disguised(text: str) -> Iterator[Signal]:
         mixed = sum(_mixed(word) for word in _WORD.findall(text))
         if mixed >= _MIXED:
             yield Signal(name="look-alikes", weight=0.4)
-    known, plain = spaced_phrases(), fold(text)
+    spaced, plain = spaced_phrases(), fold(text)
+    known = spaced.pattern
     if _SPACED_LETTERS.search(text) and known.search(joined(text)):
-        yield Signal(name="letters-apart", weight=0.6)
+        yield Signal(name=spaced.signal, weight=spaced.weight)
     squeezed = _BETWEEN.sub("", plain)
     if not known.search(squeezed) and known.search(_BETWEEN.sub("", plain.translate(_LEET))):
         yield Signal(name="leetspeak", weight=0.6)

@@ -63,9 +63,11 @@ def phrases() -> tuple[Phrase, ...]:
 
 
 @cache
-def spaced_phrases() -> re.Pattern[str]:
+def spaced_phrases() -> Phrase:
     """Phrases as they read without spaces, for words whose letters are spaced out."""
-    return re.compile("|".join(map(re.escape, _table()["spaced"])))
+    spaced = _table()["spaced"]
+    pattern = re.compile("|".join(map(re.escape, spaced["phrases"])))
+    return Phrase(signal=spaced["signal"], weight=spaced["weight"], pattern=pattern)
 
 
 @cache

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Self
 
+from mlsecops._choices import several
 from mlsecops.errors import UsageError
 
 __all__ = ["Hosts", "host_of"]
@@ -63,11 +64,7 @@ class Hosts:
         Raises:
             UsageError: An entry is not a host.
         """
-        if isinstance(entries, str):
-            raise UsageError(
-                f"hosts: expected several, got the text {entries!r}; write ({entries!r},)"
-            )
-        known = frozenset(entry.lower() for entry in entries)
+        known = frozenset(entry.lower() for entry in several("hosts", entries, "hosts", str))
         for entry in sorted(known):
             if not _ENTRY.fullmatch(entry):
                 raise UsageError(

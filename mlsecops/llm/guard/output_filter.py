@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from mlsecops._repr import concise_repr
 from mlsecops.llm.guard.link_hosts import Hosts
 from mlsecops.llm.text.unicode import sanitise
 
@@ -56,9 +57,7 @@ _MARKED: Final = re.compile(
     ),
     flags=re.MULTILINE,
 )
-_CONSTRUCTS: Final = (
-    "image", "link", "inline", "definition", "autolink", "bare", "markup", "entity", "url", "domain"
-)  # fmt: skip
+_ESCAPED: Final = {"inline": ("]\\(", "link"), "markup": ("&lt;", "html")}
 _TRAILING: Final = ")].,;:!?'\"*_~>}\u203a"
 _WRITTEN: Final = re.compile(f"{_URL}|{_DOMAIN}")
 # Elements that fetch, run or style by themselves, or change how the rest is parsed.
@@ -74,6 +73,7 @@ _ACTIVE: Final = frozenset(
 _SIGNIFICANT: Final = frozenset(":/.@\\[]()!#?`%-_\u3002\uff0e\uff61\t\n\r")
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filtered:
     """An answer that leads to allowed hosts only.
@@ -93,6 +93,7 @@ class Filtered:
         return bool(self.removed)
 
 
+@concise_repr("_links", "_images")
 class OutputFilter:
     """Removes everything from answers that leads to a host not on the allowlist.
 
@@ -142,8 +143,8 @@ class OutputFilter:
         return Filtered(text=_REMOVED.format("answer"), removed={**removed, "answer": 1})
 
     def _replaced(self, found: re.Match[str], removed: Counter[str]) -> str:
-        construct = next(name for name in _CONSTRUCTS if found[name] is not None)
-        text, kind = getattr(self, f"_{construct}")(found)
+        construct = str(found.lastgroup)  # the outermost group, which closes last
+        text, kind = _ESCAPED.get(construct) or getattr(self, f"_{construct}")(found)
         if text != found[0]:
             removed[kind] += 1
         return str(text)
@@ -157,9 +158,6 @@ class OutputFilter:
         if (anchor or self._links.allow(found["target"])) and not _WRITTEN.search(found["label"]):
             return found[0], "link"
         return f"{found['label']} {_REMOVED.format('link')}", "link"
-
-    def _inline(self, found: re.Match[str]) -> tuple[str, str]:  # noqa: ARG002 - as the others
-        return "]\\(", "link"
 
     def _definition(self, found: re.Match[str]) -> tuple[str, str]:
         target = found["defined"]
@@ -179,9 +177,6 @@ class OutputFilter:
     def _bare(self, found: re.Match[str]) -> tuple[str, str]:
         active = found["tag"].lower() in _ACTIVE
         return (f"&lt;{found[0][1:]}" if active else found[0]), "html"
-
-    def _markup(self, found: re.Match[str]) -> tuple[str, str]:  # noqa: ARG002 - as the others
-        return "&lt;", "html"
 
     def _entity(self, found: re.Match[str]) -> tuple[str, str]:
         meant = html.unescape(found[0])

@@ -18,9 +18,9 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias
 
+from mlsecops._choices import callable_of, checked, several
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.llm.guard import telemetry
@@ -103,6 +103,7 @@ class Session:
         True ('review',)
     """
 
+    @checked
     def __init__(
         self,
         name: str = "chat",
@@ -112,12 +113,9 @@ class Session:
         alarm: Alarm | None = None,
     ) -> None:
         self.name = name
-        self.confirm = confirm
-        self.canaries = tuple(canaries)
+        self.confirm = callable_of("confirm", confirm)
+        self.canaries = several("canaries", canaries, "canaries", Canary)
         self.alarm = alarm
-        for canary in self.canaries:
-            if not isinstance(canary, Canary):
-                raise UsageError(f"canaries: expected Canary, got {type(canary).__name__}")
         self._entered: dict[int, str] = {}
         self._lock = threading.Lock()
         self._parent: Session | None = None
@@ -140,12 +138,7 @@ class Session:
         self._state = "open"
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._state = "closed"
         if self._token is not None:
             _current.reset(self._token)

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mlsecops._repr import concise_repr
+
 __all__ = ["Answer", "MalformedAnswer", "ToolRequest", "completion", "message"]
 
 
@@ -19,6 +21,7 @@ class MalformedAnswer(Exception):
     """An answer without the shape of a chat completion; the message gives the difference."""
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolRequest:
     """A tool call that the model requests.
@@ -32,6 +35,7 @@ class ToolRequest:
     arguments: str
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """An answer of a model.

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, TypeAlias
 
+from mlsecops._repr import concise_repr
+
 __all__ = ["BENIGN", "Attempt", "Expectation", "Message", "Outcome"]
 
 Message: TypeAlias = Mapping[str, Any]
@@ -21,6 +23,7 @@ BENIGN: Final = "benign"
 _ID: Final = 16  # hexadecimal digits; chosen: 64 bits, so that ids of a campaign do not collide
 
 
+@concise_repr("kind")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectation:
     """Evidence that an attempt succeeded.
@@ -35,6 +38,7 @@ class Expectation:
     value: str
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """A conversation to send to a model.

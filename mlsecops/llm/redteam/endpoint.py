@@ -19,6 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 from mlsecops._addresses import public_address, require_private, retry_after
 from mlsecops._extras import require
 from mlsecops._json import parse_json, parse_object
+from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.llm.redteam.answers import MalformedAnswer, completion
 from mlsecops.llm.redteam.attempts import Attempt
@@ -50,6 +51,7 @@ class _Reply:
     reason: str = ""
 
 
+@concise_repr("name", "model", "caps", "timeout", "retries")
 class ChatEndpoint:
     """A language model behind a chat completions API.
 

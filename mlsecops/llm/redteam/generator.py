@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from mlsecops._choices import some_of
 from mlsecops.errors import UsageError
 from mlsecops.llm.redteam.attack_texts import TEXTS, TEXTS_BY_NAME
 from mlsecops.llm.redteam.attempts import BENIGN, Attempt, Expectation, Message
@@ -102,12 +103,10 @@ def iter_attempts(
     Raises:
         UsageError: A family is unknown, or there is nothing to draw.
     """
-    chosen = list(FAMILIES) if families is None else list(dict.fromkeys(families))
-    unknown = [name for name in chosen if name not in FAMILIES]
-    if unknown or not chosen:
-        raise UsageError(
-            f"classes: expected some of {', '.join(FAMILIES)}, got {unknown or 'none'}"
-        )
+    asked = FAMILIES if families is None else some_of("classes", families, FAMILIES)
+    chosen = list(dict.fromkeys(asked))
+    if not chosen:
+        raise UsageError(f"classes: expected some of {', '.join(FAMILIES)}, got none")
     if count < 1:
         raise UsageError(f"attempts: expected at least 1, got {count}")
     return (_drawn(chosen[index % len(chosen)], seed, index) for index in range(count))

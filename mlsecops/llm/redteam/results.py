@@ -14,6 +14,7 @@ from typing import Any, Final, cast, get_args
 
 from mlsecops._intervals import Interval, wilson
 from mlsecops._json import parse_json
+from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.llm.redteam.attempts import BENIGN, Attempt, Outcome
 
@@ -23,6 +24,7 @@ SCHEMA: Final = "mlsecops.fuzz/1"
 _TRIES: Final = (1, 5, 10)
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """An attempt and its outcome.
@@ -44,6 +46,7 @@ class Result:
         return {**plain, "reason": self.reason} if self.reason else plain
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassFigure:
     """Success rate of a class of attempts.
@@ -106,6 +109,7 @@ class ClassFigure:
         }
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Campaign:
     """Results of all attempts on a target.

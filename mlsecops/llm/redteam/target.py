@@ -15,6 +15,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+from mlsecops._repr import concise_repr
 from mlsecops.errors import CallRefused, UsageError
 from mlsecops.llm.redteam.answers import Answer, MalformedAnswer, message
 from mlsecops.llm.redteam.attempts import Attempt
@@ -72,6 +73,7 @@ class Target(Protocol):
 Function: TypeAlias = Callable[..., Any]
 
 
+@concise_repr("name", "caps")
 class CallableTarget:
     """A target made of a callable `f(messages)` or `f(messages, tools=...)`.
 

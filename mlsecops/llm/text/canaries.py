@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, Self
 
+from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.llm.text.encodings import readings
 from mlsecops.llm.text.unicode import joined
@@ -28,6 +29,7 @@ _LEET: Final = str.maketrans("0134578", "oieastb", "")
 _LEET_TWINS: Final = str.maketrans("l", "i")
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
     """How a canary was found.
@@ -41,6 +43,7 @@ class Sighting:
     whole: bool
 
 
+@concise_repr("part")
 @dataclass(frozen=True, kw_only=True)
 class Canary:
     """A secret that the system prompt contains and no answer may contain.
@@ -92,8 +95,8 @@ class Canary:
 
         Example:
             >>> canary = Canary(value="blue-heron-4711")
-            >>> canary.find("1 1 7 4 n o r e h e u l b")
-            Sighting(how=('reversed',), whole=True)
+            >>> canary.find("1 1 7 4 n o r e h e u l b").how
+            ('reversed',)
         """
         found: Sighting | None = None
         for reading in readings(text, depth=depth, shortest=_SHORTEST):

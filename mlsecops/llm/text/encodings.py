@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 from urllib.parse import unquote
 
+from mlsecops._repr import concise_repr
 from mlsecops.llm.text.unicode import concealed
 
 __all__ = ["DecodedText", "readings"]
@@ -44,6 +45,7 @@ _DIGITS_32: Final = str.maketrans(
 )
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodedText:
     """A text after some encodings were undone.

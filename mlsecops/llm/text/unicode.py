@@ -19,6 +19,7 @@ from functools import cache
 from itertools import filterfalse
 from typing import Final
 
+from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 
 __all__ = ["Sanitised", "concealed", "fold", "joined", "sanitise"]
@@ -83,6 +84,7 @@ _LOOKALIKES: Final[dict[str, str]] = {
 }
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sanitised:
     """A text without invisible characters.

@@ -42,16 +42,16 @@ def test_an_alert_and_a_refusal_quote_nothing() -> None:
     guard = prompt_guard(policy=REFUSING, sinks=[alerts.append])
     with pytest.raises(InputRefused) as refused:
         guard.check(None, f"{ORDER} The code is 4711-SECRET.")
-    for told in (str(refused.value), alerts[0].message):
-        assert "SECRET" not in told
-        assert "previous" not in told
+    for shown in (str(refused.value), alerts[0].message):
+        assert "SECRET" not in shown
+        assert "previous" not in shown
     assert digest_of(f"{ORDER} The code is 4711-SECRET.") in alerts[0].message
     assert alerts[0].severity is Severity.HIGH
 
 
 def test_text_is_kept_only_by_who_asks_for_it() -> None:
     kept: list[Any] = []
-    guard = prompt_guard(record=lambda *told: kept.append(told))
+    guard = prompt_guard(record=lambda *args: kept.append(args))
     guard.check(None, "hello")
     guard.check(None, ORDER)
     [(text, detection, action)] = kept

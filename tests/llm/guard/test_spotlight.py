@@ -44,16 +44,16 @@ def test_datamarking_leaves_no_white_space_and_loses_no_word() -> None:
 
 
 def test_encoding_says_the_same_and_shows_no_order() -> None:
-    told = encode(ATTACK)
-    assert base64.b64decode(told.text).decode() == ATTACK
-    assert "base64" in told.instruction
+    marked = encode(ATTACK)
+    assert base64.b64decode(marked.text).decode() == ATTACK
+    assert "base64" in marked.instruction
     assert "ignore" not in encode(ATTACK, by="rot13").text.lower()
 
 
 @pytest.mark.parametrize("mark", [delimit, datamark])
 def test_what_nobody_sees_is_not_passed_on(mark: Spotlighting) -> None:
-    told = mark(f"Hello{in_tags(ATTACK)}").text
-    assert not any(ord(each) >= 0xE0000 for each in told)
+    marked = mark(f"Hello{in_tags(ATTACK)}").text
+    assert not any(ord(each) >= 0xE0000 for each in marked)
 
 
 def test_what_nobody_sees_is_not_encoded() -> None:

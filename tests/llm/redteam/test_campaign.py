@@ -147,9 +147,9 @@ def test_it_runs_where_a_loop_is_running_already() -> None:
 
 
 def test_progress_is_told_to_the_end() -> None:
-    told: list[tuple[int, int]] = []
-    fuzz(lambda _messages: REFUSAL, attempts=8, progress=lambda *done: told.append(done))
-    assert told == [(number, 8) for number in range(1, 9)]
+    calls: list[tuple[int, int]] = []
+    fuzz(lambda _messages: REFUSAL, attempts=8, progress=lambda *done: calls.append(done))
+    assert calls == [(number, 8) for number in range(1, 9)]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A success is told in whatever form it is said, and a cut-off answer tells nothing."""
+"""A success is found in any spelling, and a cut-off answer is an error."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ CANARY = Canary.generate(token=lambda count: bytes(range(7, 7 + count)))
 
 @pytest.mark.parametrize("disguise", DISGUISES)
 def test_a_canary_is_seen_in_every_disguise(disguise: str) -> None:
-    told = DISGUISES[disguise](CANARY.value)
-    seen = CANARY.find(f"Of course. It says: {told} - does that help?")
+    hidden = DISGUISES[disguise](CANARY.value)
+    seen = CANARY.find(f"Of course. It says: {hidden} - does that help?")
     assert seen is not None
     assert seen.whole
 
@@ -30,8 +30,8 @@ def test_no_disguise_of_another_secret_is_taken_for_it(disguise: str) -> None:
 
 @pytest.mark.parametrize("disguise", ["spaced", "hex", "base64", "reversed", "rot13"])
 def test_half_of_a_generated_canary_is_seen_as_a_part(disguise: str) -> None:
-    told = DISGUISES[disguise](CANARY.value[5:17])
-    seen = CANARY.find(f"It begins with {told} ...")
+    hidden = DISGUISES[disguise](CANARY.value[5:17])
+    seen = CANARY.find(f"It begins with {hidden} ...")
     assert seen is not None
     assert not seen.whole
 
@@ -51,8 +51,8 @@ def test_the_simplest_way_is_told() -> None:
 
 
 def test_letters_in_reverse_or_rotated_do_not_count_as_an_encoding() -> None:
-    for told in (CANARY.value[::-1], DISGUISES["rot13"](CANARY.value)):
-        assert CANARY.find(DISGUISES["base64 twice"](told))
+    for hidden in (CANARY.value[::-1], DISGUISES["rot13"](CANARY.value)):
+        assert CANARY.find(DISGUISES["base64 twice"](hidden))
 
 
 def test_a_canary_of_ones_own_counts_whole_only() -> None:
