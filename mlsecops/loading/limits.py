@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
 from mlsecops.errors import LimitExceeded
 
@@ -14,6 +15,7 @@ ANY_RATIO: Final = 64 * MIB  # bytes; chosen: zeros compress 1000:1, so small fi
 
 
 @concise_repr()
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Limits on what an artifact declares, checked before the bytes are read.

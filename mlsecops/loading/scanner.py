@@ -1,6 +1,6 @@
-"""What is in a file or folder, told by reading and never by loading.
+"""Scan of files and folders: findings about their content, which is read and never executed.
 
-A path comes in; each file's format is told by content, its scanner run, and a Verdict goes out.
+path → `detection` (format) → scanner of the format → Verdict
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ import dataclasses
 import os
 from collections.abc import Callable, Collection
 from pathlib import Path
+from types import NoneType
 from typing import Final
 
+from mlsecops._choices import checked, of_type, several
 from mlsecops.errors import ContentRefused, MissingExtra, UsageError
 from mlsecops.findings import Finding, Severity
 from mlsecops.loading.allowed import pickle_globals
@@ -35,7 +37,7 @@ from mlsecops.loading.formats.tflite import examine_tflite
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.nested_archives import MOST_NESTED, unpacked
 from mlsecops.loading.snapshot import Source, opened
-from mlsecops.loading.verdict import Examination, Unchecked, Verdict, join, refusal
+from mlsecops.loading.verdict import Examination, Unchecked, Verdict, join, not_checked, refusal
 from mlsecops.provenance.files.opening import followed
 from mlsecops.provenance.files.tree import list_tree
 
@@ -54,7 +56,7 @@ _NAMED: Final[dict[Format, Callable[[Source, Limits, Collection[str]], Examinati
     Format.SAVED_MODEL: examine_savedmodel,
     Format.TFLITE: examine_tflite,
 }
-"""Scanners with a list of their own, which audited names lengthen."""
+"""Scanners with an allowlist inside, which the caller's names extend."""
 _PICKLED: Final[dict[Format, Callable[[Source, Limits, Collection[str]], Examination]]] = {
     Format.PICKLE: examine_pickle,
     Format.JOBLIB: examine_joblib,
@@ -62,30 +64,28 @@ _PICKLED: Final[dict[Format, Callable[[Source, Limits, Collection[str]], Examina
     Format.TORCH: examine_torch,
     Format.TORCH_LEGACY: examine_torch_legacy,
 }
-_PACKED: Final = frozenset({Format.ZIP, Format.TAR, Format.COMPRESSED})
+"""Scanners that take the whole allowlist."""
+_ARCHIVES: Final = frozenset({Format.ZIP, Format.TAR, Format.COMPRESSED})
 _CODE: Final = {Format.TORCHSCRIPT: "torchscript", Format.PT2: "pt2"}
-_WHY: Final = {
-    Format.TENSOR_DATA: "bytes without a format",
-    Format.UNKNOWN: "no known format",
-}
 
 
+@checked
 def scan(
     path: str | os.PathLike[str],
     *,
     allow_globals: Collection[str] = (),
     limits: Limits | None = None,
 ) -> Verdict:
-    r"""Scan a file, or every file of a folder, without loading anything.
+    r"""Look for what could run code, reach outside or exhaust memory when a file is loaded.
 
     Args:
-        path: A regular file or a folder; a symlink given here is followed, none inside is.
-        allow_globals: Audited names that pickles and Keras configurations may use besides the
-            built-in lists: `"module.Class"`.
-        limits: Ceilings; the defaults otherwise.
+        path: A regular file or a folder; a folder is scanned with everything in it.
+        allow_globals: Audited names that pickles and Keras configurations may use in addition to
+            the built-in lists: `"module.Class"`.
+        limits: Resource limits; the defaults otherwise.
 
     Returns:
-        The Verdict; a malformed file is a refusing finding, never an error.
+        The Verdict; a malformed file is a refusing finding, not an error.
 
     Raises:
         UsageError: The path cannot be opened.
@@ -97,12 +97,8 @@ def scan(
         >>> scan(file).refused
         True
     """
-    ceilings = limits or Limits()
-    real = followed(path)
-    shown = os.fspath(path)
-    if not Path(real).is_dir():
-        return _scan_file(real, shown, allow_globals, ceilings, 0)[0]
-    return join(shown, scan_each(path, allow_globals=allow_globals, limits=ceilings))
+    each = scan_each(path, allow_globals=allow_globals, limits=limits)
+    return join(os.fspath(path), each) if Path(followed(path)).is_dir() else each[0]
 
 
 def scan_each(
@@ -117,40 +113,35 @@ def scan_each(
     Args:
         path: A regular file or a folder.
         allow_globals: Audited names.
-        limits: Ceilings; the defaults otherwise.
-        nested: How many archives the path lies in.
+        limits: Resource limits; the defaults otherwise.
+        nested: Number of archives around the path.
 
     Raises:
         UsageError: The path cannot be opened.
     """
-    ceilings = limits or Limits()
     real, shown = followed(path), os.fspath(path)
+    of_type("limits", limits, (Limits, NoneType), "Limits")
+    allowed = several("allow_globals", allow_globals, "names", str)
+    options = allowed, limits or Limits(), nested
     if not Path(real).is_dir():
-        return [_scan_file(real, shown, allow_globals, ceilings, nested)[0]]
+        return [_scan_file(real, shown, *options)[0]]
     try:
         files = list_tree(real, ignore=(".git",)).files
     except ContentRefused as error:
         return [_refused(shown, "folder", error)]
+    join_path = os.path.join  # shows the path as the caller wrote it
     each = {
-        name: _scan_file(
-            found.path,
-            os.path.join(shown, name),  # noqa: PTH118 - shown as the caller wrote it
-            allow_globals,
-            ceilings,
-            nested,
-        )
+        name: _scan_file(found.path, join_path(shown, name), *options)
         for name, found in files.items()
     }
     data = tensor_data(each)
     return [
-        _as_data(verdict) if name in data and verdict.format == Format.UNKNOWN else verdict
+        # Another file reads this one as numbers, in ranges that were checked there.
+        Verdict(path=verdict.path, format=Format.TENSOR_DATA, findings=(), unchecked=())
+        if name in data and verdict.format == Format.UNKNOWN
+        else verdict
         for name, (verdict, _) in each.items()
     ] or [Verdict(path=shown, format="folder", findings=(), unchecked=())]
-
-
-def _as_data(verdict: Verdict) -> Verdict:
-    """What another file of the folder reads as numbers, in ranges that were checked there."""
-    return Verdict(path=verdict.path, format=Format.TENSOR_DATA, findings=(), unchecked=())
 
 
 def _scan_file(
@@ -161,17 +152,14 @@ def _scan_file(
             verdict, result = examine(source, allow_globals=allow, limits=limits, nested=nested)
     except ContentRefused as error:
         return _refused(name, "unknown", error), Examination()
-    return _with(verdict, external_data_findings(path, name, result)), result
-
-
-def _with(verdict: Verdict, findings: tuple[Finding, ...]) -> Verdict:
-    return dataclasses.replace(verdict, findings=verdict.findings + findings)
+    findings = verdict.findings + external_data_findings(path, name, result)
+    return dataclasses.replace(verdict, findings=findings), result
 
 
 def examine(
     source: Source, *, allow_globals: Collection[str], limits: Limits, nested: int = 0
 ) -> tuple[Verdict, Examination]:
-    """Scan bytes that are held open; other files that they refer to are the caller's to check.
+    """Scan bytes that are held open; the caller checks other files that they refer to.
 
     Returns:
         The Verdict, and the scanner's own result with the names that a pickle imports.
@@ -181,8 +169,8 @@ def examine(
         limits.require("file_bytes", source.size, where=source.name)
         found = detect(source)
         require_agreement(source, found)
-        if found in _PACKED:
-            result = _examine_packed(source, found, allow_globals, limits, nested)
+        if found in _ARCHIVES:
+            result = _examine_archive(source, found, allow_globals, limits, nested)
         else:
             result = _examine(source, found, allow_globals, limits)
             if allow_globals:
@@ -190,7 +178,7 @@ def examine(
     except ContentRefused as error:
         return _refused(source.name, found, error), Examination()
     except MissingExtra as error:
-        result = Examination(unchecked=(Unchecked(what=source.name, why=str(error)),))
+        result = not_checked(source.name, str(error))
     except OSError as error:
         raise UsageError(f"cannot read {source.name}: {error.strerror}") from error
     except Exception as error:  # noqa: BLE001 - an error in a check is a refusal
@@ -211,21 +199,29 @@ def _examine(
         return _NAMED[found](source, limits, extra)
     if found in _PICKLED:
         return _PICKLED[found](source, limits, pickle_globals() | extra)
-    if found in _CODE and _CODE[found] not in allow_globals:
-        return Examination(findings=(_code(source, _CODE[found]),))
-    why = _WHY.get(found, "code that was allowed by name and not analysed")
-    return Examination(unchecked=(Unchecked(what=source.name, why=why),))
+    if found not in _CODE:
+        return not_checked(source.name, "no known format")
+    name = _CODE[found]
+    if name in extra:
+        return not_checked(source.name, "code that was allowed by name and not analysed")
+    advice = f"if it is signed and audited, name it in allow_globals=[{name!r}]"
+    message = f"{name} carries code; {advice}"
+    return Examination(findings=(_finding("code-format", message, source.name),))
 
 
 def _excepted(
     source: Source, found: Format, names: frozenset[str], limits: Limits, result: Examination
 ) -> Examination:
-    """What was found only without the exceptions that the caller named, as information."""
-    kept = {_told(each) for each in result.findings}
+    """Findings that only the caller's exceptions suppress, as information."""
+
+    def key(finding: Finding) -> tuple[str, str, str]:
+        return finding.rule, finding.where, finding.message
+
+    kept = {key(each) for each in result.findings}
 
     def hidden_by(some: frozenset[str]) -> list[Finding]:
         without = _examine(source, found, names - some, limits).findings
-        return [each for each in without if _told(each) not in kept]
+        return [each for each in without if key(each) not in kept]
 
     hidden = hidden_by(names)
     if not hidden:
@@ -245,29 +241,25 @@ def _excepted(
     )
 
 
-def _told(finding: Finding) -> tuple[str, str, str]:
-    return finding.rule, finding.where, finding.message
-
-
-def _examine_packed(
+def _examine_archive(
     source: Source, found: Format, allow: Collection[str], limits: Limits, nested: int
 ) -> Examination:
-    """Scan what an archive holds; places are told as `archive!/entry`."""
+    """Scan the files of an archive; their places are `archive!/entry`."""
     if nested >= MOST_NESTED:
-        why = f"{nested} archives deep; unpack it and scan what it holds"
-        return Examination(unchecked=(Unchecked(what=source.name, why=why),))
+        why = f"{nested} archives deep; unpack it and scan its files"
+        return not_checked(source.name, why)
     with unpacked(source, found, limits=limits) as folder:
         each = scan_each(folder, allow_globals=allow, limits=limits, nested=nested + 1)
 
-    def place(path: str) -> str:
-        return path.replace(os.fspath(folder), f"{source.name}!", 1)
+    def place(path: str, times: int = 1) -> str:
+        return path.replace(os.fspath(folder), f"{source.name}!", times)
 
     return Examination(
         findings=tuple(
             dataclasses.replace(
                 finding,
                 artifact=source.name,
-                message=finding.message.replace(os.fspath(folder), f"{source.name}!"),
+                message=place(finding.message, -1),
                 where=" ".join(filter(None, (place(finding.artifact), finding.where))),
             )
             for verdict in each
@@ -285,18 +277,9 @@ def _refused(path: str, found: str, error: Exception) -> Verdict:
     if isinstance(error, ContentRefused):
         finding = refusal(error, artifact=path)
     else:
-        finding = _finding(
-            "check-failed", f"the check failed: {type(error).__name__}: {error}", path
-        )
+        message = f"the check failed: {type(error).__name__}: {error}"
+        finding = _finding("check-failed", message, path)
     return Verdict(path=path, format=found, findings=(finding,), unchecked=())
-
-
-def _code(source: Source, name: str) -> Finding:
-    return _finding(
-        "code-format",
-        f"{name} carries code; if it is signed and audited, name it in allow_globals=[{name!r}]",
-        source.name,
-    )
 
 
 def _finding(rule: str, message: str, artifact: str) -> Finding:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mlsecops._repr import concise_repr
 from mlsecops.errors import (
     ChangedDuringLoad,
     ContentRefused,
@@ -21,6 +22,7 @@ from mlsecops.findings import Finding, Severity
 REFUSES: Final = Severity.HIGH
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unchecked:
     """Something that a scan did not look into.
@@ -75,6 +77,7 @@ class Examination:
         )
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """Conclusion of a scan about a file or folder.
