@@ -41,9 +41,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from mlsecops._repr import concise_text
+
 
 class MLSecOpsError(Exception):
     """Base of every error that this library raises on purpose; it crosses processes whole."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({concise_text(str(self))})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (type(self), self.args, self.__dict__.copy())

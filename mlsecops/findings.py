@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
+from mlsecops._repr import concise_repr
+
 
 class Severity(enum.IntEnum):
     """How much a finding or alert matters; ordered, so that thresholds compare."""
@@ -24,6 +26,7 @@ class Severity(enum.IntEnum):
         return self.name.lower()
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """Something a check found in an artifact.
@@ -52,6 +55,18 @@ class Finding:
         }
 
 
+@concise_repr(
+    "rule",
+    "monitor",
+    "client",
+    "digest",
+    "reading",
+    "threshold",
+    "window",
+    "severity",
+    "at",
+    "message",
+)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
     """A rule that fired on live traffic.

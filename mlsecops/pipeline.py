@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from mlsecops._choices import checked
 from mlsecops._files import write_atomically
+from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.incident import Incident, Playbook
 from mlsecops.loading import LoadedModel
@@ -81,6 +83,8 @@ _CARDS: Final = {
 States = Mapping[str, tuple[ControlState, str]]
 
 
+@concise_repr()
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecurePipeline:
     """The parts of one model's pipeline; leave out what it does not have.
@@ -126,6 +130,7 @@ class SecurePipeline:
     incident: Incident | None = None
     controls: States = field(default_factory=dict)
 
+    @checked
     def deliver(self, out: str | os.PathLike[str]) -> Delivery:
         """Verify the model and write the six deliverables and `index.html`.
 
@@ -318,6 +323,7 @@ class SecurePipeline:
         ]
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """What `SecurePipeline.deliver` wrote.

@@ -10,6 +10,8 @@ from typing import Final, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mlsecops._repr import concise_repr
+
 __all__ = ["ANOMALY_RATIO", "COVERAGE", "EXTRACTION", "Detector", "Metric", "Observed", "Reading"]
 
 _PROMETHEUS_UNIT: Final = {"s": "seconds", "1": "", "/s": "per_second"}
@@ -17,6 +19,7 @@ _ANNOTATION: Final = re.compile(r"\{.*\}")
 _NOT_IN_A_NAME: Final = re.compile(r"[^a-zA-Z0-9:]+")
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
     """One exported metric.
@@ -75,6 +78,7 @@ ANOMALY_RATIO: Final = Metric(
 )
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Observed:
     """A batch of calls as detectors see it; it lives only until they have seen it.
@@ -92,6 +96,7 @@ class Observed:
     at: NDArray[np.float64]
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """One value that a rule may compare.

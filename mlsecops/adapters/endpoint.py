@@ -1,7 +1,8 @@
-"""A model behind an HTTP address, seen as an Adapter without gradients.
+"""HTTP endpoint Adapter: a served model without gradients.
 
-Batches go out as JSON, scores come back; every request is paced, counted against a cap, and kept in
-a journal, so that an attack that was interrupted asks no question twice.
+batch → JSON request, rate-limited, within a budget → scores → query journal
+
+The journal keeps every answer, so that an interrupted attack repeats no query.
 """
 
 from __future__ import annotations
@@ -9,14 +10,23 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 
 from mlsecops._addresses import public_address, require_private, retry_after
+from mlsecops._choices import one_of
 from mlsecops._extras import require
 from mlsecops._json import parse_json
-from mlsecops.adapters.base import batches, float_rows, log_probabilities, softmax
+from mlsecops._repr import concise_repr
+from mlsecops.adapters.base import (
+    BlackBox,
+    are_probabilities,
+    batches,
+    float_rows,
+    log_probabilities,
+    softmax,
+)
 from mlsecops.adapters.query_journal import Journal, key_of
 from mlsecops.errors import UsageError
 
@@ -27,40 +37,41 @@ __all__ = ["Endpoint", "Scores"]
 
 Scores: TypeAlias = Literal["probabilities", "logits", "labels"]
 
-_PASSING: Final = frozenset({429, 502, 503, 504})
-_MOST_BYTES: Final = 64 << 20
-_LONGEST_WAIT: Final = 60.0  # seconds that a server may ask for
-_SUM: Final = 1e-2  # by which rounded probabilities may miss 1
+_TRANSIENT: Final = frozenset({429, 502, 503, 504})  # statuses: RFC 6585, RFC 9110 section 15.6
+_MOST_BYTES: Final = 64 << 20  # bytes of an answer; chosen: bounds the client's memory
+_LONGEST_WAIT: Final = 60.0  # seconds; chosen: a server's longer Retry-After is cut to it
+_SUM: Final = 1e-2  # chosen: tolerance for the sum of rounded probabilities
 
 
-class Endpoint:
+@concise_repr("name", "requests")
+class Endpoint(BlackBox):
     """A served classifier.
 
-    The default body is the one of TensorFlow Serving and KServe (V1): `{"instances": [...]}` out,
-    `{"predictions": [...]}` back.
+    The default body is that of TensorFlow Serving and KServe (V1): request
+    `{"instances": [...]}`, response `{"predictions": [...]}`.
 
     Args:
-        url: Where it answers POST; `http` only on this machine.
-        scores: What it gives: `"probabilities"` or `"logits"` `(n, k)`, or `"labels"`
+        url: Address for POST requests; `http` only on this machine.
+        scores: Content of the response: `"probabilities"` or `"logits"` `(n, k)`, or `"labels"`
             `(n,)`.
-        classes: Number of classes `k`; needed for labels, insisted on for scores.
-        max_requests: Requests in all, over every run with the same journal.
-        rate: Most requests a second; unlimited by default.
-        batch_size: Inputs in a request.
-        journal: File of paid answers, to go on after an interruption.
-        headers: Sent with each request (`{"authorization": "…"}`).
-        request: Makes the JSON value of a batch `(n, *shape)`.
-        response: Takes the scores out of the answer's JSON value.
+        classes: Number of classes `k`; needed for labels, checked for scores.
+        max_requests: Most requests in all, over every run with the same journal.
+        rate: Most requests per second; unlimited by default.
+        batch_size: Inputs per request.
+        journal: File of answers, to continue after an interruption.
+        headers: Headers of each request (`{"authorization": "…"}`).
+        request: Converts a batch `(n, *shape)` to the JSON value of a request.
+        response: Extracts the scores from the JSON value of a response.
         channels_first: Whether images are `(n, c, h, w)`.
-        timeout: Seconds to wait for an answer.
-        retries: Further tries after a failure that may pass (no connection, 429, 502, 503, 504).
+        timeout: Seconds to wait for a response.
+        retries: Retries after a transient failure (no connection, 429, 502, 503, 504).
         unsafe_plain_http: Send inputs and headers unencrypted to another machine.
-        transport: httpx's transport; the network by default.
-        clock: Seconds, monotonic.
-        sleep: Waits for seconds.
+        transport: httpx transport; the network by default.
+        clock: Monotonic clock, in seconds.
+        sleep: Waits for a number of seconds.
 
     Raises:
-        UsageError: The address or an option cannot work, or the journal is of another endpoint.
+        UsageError: The address or an option is unusable, or the journal is of another endpoint.
         MissingExtra: httpx is not installed.
 
     Source:
@@ -68,7 +79,6 @@ class Endpoint:
     """
 
     framework = "http"
-    differentiable = False
 
     def __init__(
         self,
@@ -111,40 +121,21 @@ class Endpoint:
 
     @property
     def requests(self) -> int:
-        """Requests so far, with those of earlier runs that the journal holds."""
+        """Requests so far, including those of earlier runs in the journal."""
         return self._journal.requests
 
     def predict(self, x: Array) -> Array:
-        """Class probabilities `(n, k)`; one-hot rows where the endpoint gives labels alone."""
+        """Class probabilities `(n, k)`; one-hot rows if the endpoint returns labels."""
         answers = self._answers(x)
         return softmax(answers) if self._scores == "logits" else answers
 
     def logits(self, x: Array) -> Array:
-        """Scores `(n, k)`: the endpoint's logits, else the logarithm of its probabilities."""
+        """Logits `(n, k)`, or the logarithm of the endpoint's probabilities."""
         answers = self._answers(x)
         return answers if self._scores == "logits" else log_probabilities(answers)
 
-    def loss_gradient(self, x: Array, y: Any) -> NoReturn:
-        """Not available.
-
-        Raises:
-            UsageError: Always.
-        """
-        raise UsageError(
-            f"{self.name} gives no gradients ({len(x)} inputs, {len(y)} labels): "
-            "use an attack that needs only scores or labels"
-        )
-
-    def features(self, x: Array) -> NoReturn:
-        """Not available.
-
-        Raises:
-            UsageError: Always.
-        """
-        raise UsageError(f"{self.name} shows no activations of its {len(x)} inputs")
-
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._client.close()
 
     def _answers(self, x: Array) -> Array:
@@ -158,14 +149,14 @@ class Endpoint:
     def _batch(self, rows: Array) -> Array:
         keys = [key_of(row) for row in rows]
         answers = [self._journal.take(key) for key in keys]
-        open_ = [index for index, answer in enumerate(answers) if answer is None]
-        if open_:
-            scores = self._ask(rows[open_], [keys[index] for index in open_])
-            for index, row in zip(open_, scores.tolist(), strict=True):
+        missing = [index for index, answer in enumerate(answers) if answer is None]
+        if missing:
+            scores = self._query(rows[missing], [keys[index] for index in missing])
+            for index, row in zip(missing, scores.tolist(), strict=True):
                 answers[index] = row
         return np.asarray(answers, dtype=np.float32).reshape(len(rows), -1)
 
-    def _ask(self, rows: Array, keys: list[str]) -> Array:
+    def _query(self, rows: Array, keys: list[str]) -> Array:
         body = self._request(rows)
         for turn in range(self._retries + 1):
             self._require_budget(len(rows))
@@ -176,15 +167,15 @@ class Endpoint:
                 self._journal.spend(keys, scores.tolist())
                 return scores
             self._journal.spend()
-            if status and status not in _PASSING:
+            if status and status not in _TRANSIENT:
                 raise UsageError(f"{self.name} answered {status}: {data[:200]!r}")
             if turn < self._retries:
                 self._sleep(min(wait or 0.5 * 2**turn, _LONGEST_WAIT))
-        told = f"answered {status}" if status else data.decode()
-        raise UsageError(f"{self.name} cannot be reached after {self._retries + 1} tries: {told}")
+        last = f"answered {status}" if status else data.decode()
+        raise UsageError(f"{self.name} cannot be reached after {self._retries + 1} tries: {last}")
 
     def _send(self, body: Any) -> tuple[int, bytes, float]:
-        """Status (0 for none), answer, and the seconds that the server asks to wait."""
+        """Status (0 for none), body, and the seconds of the Retry-After header."""
         try:
             with self._client.stream("POST", self._url, json=body) as answer:
                 data = bytearray()
@@ -192,11 +183,8 @@ class Endpoint:
                     data += part
                     if len(data) > _MOST_BYTES:
                         raise UsageError(f"{self.name} answered more than {_MOST_BYTES} bytes")
-                return (
-                    answer.status_code,
-                    bytes(data),
-                    retry_after(answer.headers.get("retry-after")),
-                )
+                wait = retry_after(answer.headers.get("retry-after"))
+                return answer.status_code, bytes(data), wait
         except self._httpx.HTTPError as error:
             return 0, f"{type(error).__name__}: {error}".encode(), 0.0
 
@@ -204,7 +192,7 @@ class Endpoint:
         if self._journal.requests >= self._most:
             raise UsageError(
                 f"{self.name}: all {self._most} requests are spent and {rows} inputs wait: raise "
-                "max_requests, and with the same journal the answers so far cost nothing"
+                "max_requests; with the same journal no answered query is repeated"
             )
 
     def _pace(self) -> None:
@@ -228,10 +216,10 @@ class Endpoint:
             )
         if scores.dtype.kind not in "iuf" or not np.isfinite(scores).all():
             raise UsageError(f"{self.name}: expected finite numbers, got {scores.dtype}")
-        if self._scores == "probabilities" and not _sum_to_one(scores):
+        if self._scores == "probabilities" and not are_probabilities(scores, tolerance=_SUM):
             raise UsageError(
                 f"{self.name}: expected probabilities, got rows that do not sum to 1: "
-                'say scores="logits" if that is what it gives'
+                'set scores="logits" if it returns logits'
             )
         return cast("Array", scores.astype(np.float32))
 
@@ -246,17 +234,12 @@ class Endpoint:
         return cast("Array", np.eye(classes, dtype=np.float32)[answer])
 
 
-def _sum_to_one(scores: Any) -> bool:
-    return bool((scores >= 0).all() and (abs(scores.sum(axis=1) - 1) < _SUM).all())
-
-
 def _require_options(
     scores: str, classes: int | None, max_requests: int, rate: float | None, batch_size: int
 ) -> None:
-    if scores not in get_args(Scores):
-        raise UsageError(f"scores: expected one of {', '.join(get_args(Scores))}, got {scores!r}")
+    one_of("scores", scores, get_args(Scores))
     if scores == "labels" and classes is None:
-        raise UsageError("an endpoint that gives labels does not say how many: state classes=")
+        raise UsageError("classes: expected a number for scores='labels', got None; set classes")
     if max_requests < 1 or batch_size < 1 or (rate is not None and not rate > 0):
         raise UsageError(
             f"expected max_requests >= 1, batch_size >= 1 and a rate above 0, got {max_requests}, "

@@ -1,75 +1,59 @@
-"""An ONNX classifier as an Adapter: ONNX Runtime inside, scores outside, no gradients."""
+"""ONNX Adapter: scores from ONNX Runtime, no gradients."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from mlsecops._extras import require
+from mlsecops._repr import concise_repr
 from mlsecops.adapters.base import (
+    BATCH,
+    BlackBox,
+    FrameworkAdapter,
+    are_probabilities,
     batches,
     float_rows,
     log_probabilities,
+    require_cpu,
     require_width,
-    softmax,
 )
 from mlsecops.errors import UsageError
 
 if TYPE_CHECKING:
-    from mlsecops.adapters.base import Array, Labels
+    from mlsecops.adapters.base import Array
 
 _FLOATS: Final = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
     "tensor(float16)": "float16",
 }
-_ERRORS_ONLY: Final = 3
-_BATCH: Final = 256
+_ERRORS_ONLY: Final = 3  # log severity; ONNX Runtime, SessionOptions.log_severity_level
 
 
-class OnnxAdapter:
-    """An ONNX model with one input and a score or probability for each class.
+@concise_repr("model")
+class OnnxAdapter(FrameworkAdapter, BlackBox):
+    """An ONNX model with one input and a score or probability for each class, on the CPU.
 
-    Probabilities are told from scores by the first batch. Where a model has several outputs, as
-    scikit-learn's converted ones have, the first table of floats is the one.
+    The model is an `onnx.ModelProto` below 2 GiB or an `onnxruntime.InferenceSession`.
 
-    Args:
-        model: An `onnx.ModelProto` (below 2 GiB), or an `onnxruntime.InferenceSession`.
-        channels_first: As `mlsecops.adapters.adapt`; True by default, as ONNX has it.
-        device: Must be None or `"cpu"`.
-        classes: As `mlsecops.adapters.adapt`.
-
-    Raises:
-        UsageError: It is no such model, the runtime refuses it, or another device is asked for.
-        MissingExtra: ONNX Runtime is not installed.
+    The first batch shows whether the outputs are probabilities. Of several outputs, as converted
+    scikit-learn models have, the first float array with two axes is used.
     """
 
     framework = "onnx"
-    differentiable = False
+    name = "an ONNX model"
+    _channels_first = True
 
-    def __init__(
-        self,
-        model: Any,
-        *,
-        channels_first: bool | None = None,
-        device: str | None = None,
-        classes: int | None = None,
-    ) -> None:
-        if device not in {None, "cpu"}:
-            raise UsageError(f"ONNX models run on the cpu here, got device {device!r}")
-        self.model = model
-        self.channels_first = True if channels_first is None else channels_first
-        self._classes = classes
+    def _prepare(self, device: str | None) -> None:
+        require_cpu(device, what="ONNX models")
+        model = self.model
         self._session = _session(model) if hasattr(model, "SerializeToString") else model
         self._input = _one_input(self._session)
         self._output: str | None = None
         self._gives_probabilities = False
 
-    def predict(self, x: Array) -> Array:
-        """Class probabilities `(n, k)`, rows summing to 1."""
-        return softmax(self.logits(x))
-
     def logits(self, x: Array) -> Array:
-        """Scores `(n, k)`, or log-probabilities where the model gives probabilities."""
+        """Scores `(n, k)`, or log-probabilities if the model returns probabilities."""
         import numpy as np  # noqa: PLC0415 - only where arrays are made
 
         rows = float_rows(x)
@@ -77,39 +61,20 @@ class OnnxAdapter:
         scores = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return log_probabilities(scores) if self._gives_probabilities else scores
 
-    def loss_gradient(self, x: Array, y: Labels) -> NoReturn:
-        """Not available.
-
-        Raises:
-            UsageError: Always.
-        """
-        raise UsageError(
-            f"an ONNX model gives no gradients ({len(x)} inputs, {len(y)} labels): use an attack "
-            "that needs only scores or labels"
-        )
-
-    def features(self, x: Array) -> NoReturn:
-        """Not available.
-
-        Raises:
-            UsageError: Always.
-        """
-        raise UsageError(f"an ONNX model shows no activations of its {len(x)} inputs")
-
     @property
     def _size(self) -> int:
         first = self._input.shape[0] if self._input.shape else None
-        return first if isinstance(first, int) and first > 0 else _BATCH
+        return first if isinstance(first, int) and first > 0 else BATCH
 
     def _batch(self, rows: Array) -> Array:
-        """Scores of a batch, which is filled up where the model insists on a size."""
+        """Scores of a batch, padded if the model has a fixed batch size."""
         import numpy as np  # noqa: PLC0415 - as above
 
         fixed = bool(self._input.shape) and isinstance(self._input.shape[0], int)
         given = rows
         if fixed and len(rows) < self._size:
-            filling = np.zeros((self._size - len(rows), *rows.shape[1:]), dtype=np.float32)
-            given = np.concatenate([rows, filling])
+            padding = np.zeros((self._size - len(rows), *rows.shape[1:]), dtype=np.float32)
+            given = np.concatenate([rows, padding])
         given = given.astype(_FLOATS[self._input.type], copy=False)
         names = None if self._output is None else [self._output]
         try:
@@ -121,27 +86,22 @@ class OnnxAdapter:
         scores = outputs[0] if names else self._chosen(outputs)
         require_width(scores.shape, self._classes)
         if scores.shape[1] < 2:  # noqa: PLR2004 - two classes
-            raise UsageError("the ONNX model gives one column: expected one for each class")
+            raise UsageError("ONNX model output: expected a column for each class, got one column")
         if names is None:
-            sums = scores[: len(rows)].sum(axis=1)
-            together = len(rows) > 0 and bool((abs(sums - 1) < 1e-4).all())  # noqa: PLR2004 - float32
-            self._gives_probabilities = together and bool((scores >= 0).all())
-            self._remember(outputs, scores)
+            self._gives_probabilities = are_probabilities(scores[: len(rows)])
+            place = next(i for i, value in enumerate(outputs) if value is scores)
+            self._output = self._session.get_outputs()[place].name
         return cast("Array", np.asarray(scores[: len(rows)], dtype=np.float32))
 
     def _chosen(self, outputs: list[Any]) -> Any:
-        """The first table of floats."""
+        """The first float array with two axes."""
         for value in outputs:
             if getattr(value, "ndim", 0) == 2 and value.dtype.kind == "f":  # noqa: PLR2004 - (n, k)
                 return value
         raise UsageError(
             "the ONNX model has no output shaped (n, k) of floats: expected scores or "
-            "probabilities (convert scikit-learn's with zipmap off)"
+            "probabilities; convert scikit-learn models with zipmap off"
         )
-
-    def _remember(self, outputs: list[Any], chosen: Any) -> None:
-        place = next(index for index, value in enumerate(outputs) if value is chosen)
-        self._output = self._session.get_outputs()[place].name
 
 
 def _session(model: Any) -> Any:
@@ -152,13 +112,13 @@ def _session(model: Any) -> Any:
         return runtime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-    except Exception as error:  # protobuf and the runtime raise what they will
+    except Exception as error:  # neither protobuf nor the runtime has a common error
         raise UsageError(f"ONNX Runtime cannot run the model: {error}") from error
 
 
 def _one_input(session: Any) -> Any:
     inputs = session.get_inputs()
     if len(inputs) != 1 or inputs[0].type not in _FLOATS:
-        told = ", ".join(f"{each.name} {each.type}" for each in inputs)
-        raise UsageError(f"expected an ONNX model with one input of floats, got: {told}")
+        got = ", ".join(f"{each.name} {each.type}" for each in inputs)
+        raise UsageError(f"ONNX model: expected one input of floats, got {got or 'none'}")
     return inputs[0]

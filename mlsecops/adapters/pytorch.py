@@ -1,4 +1,4 @@
-"""A torch classifier as an Adapter: autograd inside, numpy outside, the module left as it was."""
+"""PyTorch Adapter: numpy arrays in and out, autograd inside, the module unchanged."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from mlsecops._extras import require
+from mlsecops._repr import concise_repr
 from mlsecops.adapters.base import (
+    FrameworkAdapter,
+    are_probabilities,
     batches,
     class_labels,
     cotangent_rows,
     float_rows,
     in_batches,
+    joined,
     require_width,
-    softmax,
 )
 from mlsecops.adapters.torch_weights import decode_tensors, encode_module, fill_module
 from mlsecops.errors import UsageError
@@ -27,59 +30,41 @@ if TYPE_CHECKING:
     from mlsecops.adapters.base import Array, Cotangent, Labels
 
 
-class TorchAdapter:
-    """A torch module seen as a classifier.
+@concise_repr("model", "_device")
+class TorchAdapter(FrameworkAdapter):
+    """A torch module as a classifier.
 
-    The module may return logits, probabilities (from a final `Softmax` module, or found to be
-    such on the first batch), one column for two classes, a mapping or object with `logits`, or a
-    tuple whose first element they are.
-
-    Args:
-        model: The module.
-        channels_first: As `mlsecops.adapters.adapt`; True by default.
-        device: As `mlsecops.adapters.adapt`.
-        classes: As `mlsecops.adapters.adapt`.
+    The module may return logits, probabilities (from a final `Softmax` module, or detected on the
+    first batch), one column for two classes, a mapping or object with `logits`, or a tuple whose
+    first element they are.
     """
 
     framework = "torch"
     differentiable = True
+    _channels_first = True
 
-    def __init__(
-        self,
-        model: nn.Module,
-        *,
-        channels_first: bool | None = None,
-        device: str | None = None,
-        classes: int | None = None,
-    ) -> None:
-        self.model = model
-        self.channels_first = True if channels_first is None else channels_first
+    def _prepare(self, device: str | None) -> None:
         self._torch: Any = require("torch")
         self._device = None if device is None else self._torch.device(device)
-        self._classes = classes
         self._gives_probabilities: bool | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """How a copy is made, in this process or another: from the module and the options."""
-        made = partial(
+        """Copy and pickle by the module and the options."""
+        constructor = partial(
             type(self),
             channels_first=self.channels_first,
             device=None if self._device is None else str(self._device),
             classes=self._classes,
         )
         state = {"_gives_probabilities": self._gives_probabilities}
-        return made, (self.model,), state
-
-    def predict(self, x: Array) -> Array:
-        """Class probabilities `(n, k)`, rows summing to 1."""
-        return softmax(self.logits(x))
+        return constructor, (self.model,), state
 
     def logits(self, x: Array) -> Array:
         """Scores before the softmax `(n, k)`."""
         return self._each_batch(self._forward, x)
 
     def features(self, x: Array) -> Array:
-        """Input of the last `Linear` to run, flattened to `(n, d)`.
+        """Input of the last `Linear` that runs, flattened to `(n, d)`.
 
         Raises:
             UsageError: No `Linear` runs.
@@ -88,20 +73,16 @@ class TorchAdapter:
 
     def loss_gradient(self, x: Array, y: Labels) -> tuple[Array, Array]:
         """Logits `(n, k)` and the gradient of each sample's own cross-entropy `(n, *shape)`."""
-        import numpy as np  # noqa: PLC0415 - only where arrays are joined
-
         rows = float_rows(x)
         labels = class_labels(y, rows=len(rows))
         with _undisturbed(self.model, self._device), self._torch.enable_grad():
             parts = [self._gradient(rows[part], labels[part]) for part in batches(len(rows))]
-        if len(parts) == 1:
-            return parts[0]
-        return np.concatenate([a for a, _ in parts]), np.concatenate([b for _, b in parts])
+        return joined(parts)
 
     def pullback(self, x: Array, cotangent: Cotangent) -> tuple[Array, Array]:
         """Logits and the gradient of any loss; see `mlsecops.adapters.Pullback`.
 
-        The whole of `x` is one batch, because the cotangent is asked once.
+        All of `x` is one batch, because the cotangent is called once.
         """
         with _undisturbed(self.model, self._device), self._torch.enable_grad():
             leaf = self._tensor(float_rows(x)).requires_grad_()
@@ -112,24 +93,24 @@ class TorchAdapter:
         return logits, _numpy(gradient)
 
     def encode(self) -> bytes:
-        """The module's state as safetensors; tied tensors are written out.
+        """The module's state as safetensors; shared tensors are stored once per name.
 
         Raises:
-            UsageError: The state holds something that is no tensor.
+            UsageError: The state holds a value that is no tensor.
         """
         return encode_module(self.model)
 
     def decode(self, data: bytes) -> None:
-        """Take a state from safetensors, all of it or nothing.
+        """Load a whole state from safetensors, or nothing.
 
         Raises:
-            FormatRefused: It does not fit; the module is as it was.
+            FormatRefused: It does not fit; the module is unchanged.
         """
         fill_module(self.model, decode_tensors(data))
 
     def _each_batch(self, function: Callable[[Tensor], Tensor], x: Array) -> Array:
         def run(batch: Array) -> Array:
-            # A copy, because a module that works in place must not write into the caller's array.
+            # A copy: a module with in-place operations must not write into the caller's array.
             return _numpy(function(self._tensor(batch).clone()))
 
         with _undisturbed(self.model, self._device), self._torch.no_grad():
@@ -140,7 +121,7 @@ class TorchAdapter:
         scores = self._forward(leaf.clone())
         labels = self._torch.from_numpy(y).to(scores.device)
         loss = self._torch.nn.functional.cross_entropy(scores, labels, reduction="sum")
-        # Only the input's gradient: the parameters are frozen meanwhile, and .grad stays as it is.
+        # Only the input's gradient: the parameters are frozen, and their .grad is unchanged.
         return _numpy(scores), _numpy(slope(loss, leaf))
 
     def _tensor(self, batch: Array) -> Tensor:
@@ -172,11 +153,9 @@ class TorchAdapter:
         return scores
 
     def _probabilities(self, scores: Tensor) -> bool:
-        """Whether the module gives probabilities: settled by the first batch, then kept."""
+        """Whether the module returns probabilities, decided by the first batch."""
         if self._gives_probabilities is None and len(scores):
-            rows = scores.detach().float()
-            sums_to_one = (rows.sum(dim=-1) - 1).abs().max() < 1e-4  # noqa: PLR2004 - float32 sums
-            self._gives_probabilities = bool((rows >= 0).all() and sums_to_one)
+            self._gives_probabilities = are_probabilities(_numpy(scores))
         return bool(self._gives_probabilities)
 
     def _penultimate(self, x: Tensor) -> Tensor:
@@ -189,19 +168,19 @@ class TorchAdapter:
             self.model(x)
         if not found:
             raise UsageError(
-                f"features of {type(self.model).__name__}: no Linear layer ran; "
-                "expected a classifier that ends in one"
+                f"features of {type(self.model).__name__}: expected a classifier that ends in a "
+                "Linear layer, and no Linear layer ran"
             )
         return found[0].flatten(start_dim=1)
 
 
 def slope(output: Tensor, leaf: Tensor, along: Tensor | None = None) -> Tensor:
-    """Gradient of an output with respect to the input; zero where the model cut it off.
+    """Gradient of an output with respect to the input; zero if the output does not depend on it.
 
     Args:
-        output: What was computed from the input.
+        output: Tensor computed from the input.
         leaf: The input.
-        along: What the output's gradient is multiplied with; 1 by default.
+        along: Cotangent of the output; 1 by default.
     """
     torch = require("torch")
     gradient = None
@@ -226,7 +205,7 @@ def _numpy(tensor: Tensor) -> Array:
 def _watching(
     model: nn.Module, kinds: tuple[type, ...], hook: Callable[[Any, Any, Any], None]
 ) -> Iterator[None]:
-    """Call a hook after each module of some kinds, for the time of the block."""
+    """Call a hook after each module of the given kinds, inside the block."""
     watched = [module for module in model.modules() if isinstance(module, kinds)]
     handles = [module.register_forward_hook(hook) for module in watched]
     try:
@@ -238,9 +217,9 @@ def _watching(
 
 @contextlib.contextmanager
 def _undisturbed(model: nn.Module, device: torch.device | None) -> Iterator[None]:
-    """Evaluation mode with frozen parameters; mode, flags, buffers and device come back exactly."""
+    """Evaluation mode with frozen parameters; restores mode, flags, buffers and device exactly."""
     modes = [(module, module.training) for module in model.modules()]
-    thawed = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     buffers = [
         (module, name, buffer, None if buffer is None else buffer.clone())
         for module, _ in modes
@@ -250,7 +229,7 @@ def _undisturbed(model: nn.Module, device: torch.device | None) -> Iterator[None
     try:
         if any(training for _, training in modes):
             model.eval()
-        for parameter in thawed:
+        for parameter in trainable:
             parameter.requires_grad_(False)  # noqa: FBT003 - torch's own signature
         if device is not None:
             model.to(device)
@@ -261,7 +240,7 @@ def _undisturbed(model: nn.Module, device: torch.device | None) -> Iterator[None
         for module, training in modes:
             if module.training != training:
                 module.training = training
-        for parameter in thawed:
+        for parameter in trainable:
             parameter.requires_grad_(True)  # noqa: FBT003 - torch's own signature
         _restore(buffers)
 

@@ -1,51 +1,43 @@
-"""A scikit-learn classifier as an Adapter: probabilities only, no gradients."""
+"""scikit-learn Adapter: class probabilities, no gradients."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
 from mlsecops._extras import require
-from mlsecops.adapters.base import float_rows, in_batches, log_probabilities, require_width
+from mlsecops._repr import concise_repr
+from mlsecops.adapters.base import (
+    BlackBox,
+    FrameworkAdapter,
+    float_rows,
+    in_batches,
+    log_probabilities,
+    require_cpu,
+    require_width,
+)
 from mlsecops.errors import FormatRefused, UsageError
 
 if TYPE_CHECKING:
-    from mlsecops.adapters.base import Array, Labels
+    from mlsecops.adapters.base import Array
 
 
-class SklearnAdapter:
-    """A scikit-learn classifier with `predict_proba`; label `i` is `classes_[i]`.
+@concise_repr("model")
+class SklearnAdapter(FrameworkAdapter, BlackBox):
+    """A fitted scikit-learn classifier with `predict_proba`, on the CPU.
 
-    Args:
-        model: The fitted classifier; it sees inputs flattened to `(n, d)`.
-        channels_first: As `mlsecops.adapters.adapt`; False by default.
-        device: Must be None or `"cpu"`.
-        classes: As `mlsecops.adapters.adapt`.
-
-    Raises:
-        UsageError: It gives no probabilities, or another device is asked for.
+    Label `i` is `classes_[i]`; inputs are flattened to `(n, d)`.
     """
 
     framework = "sklearn"
-    differentiable = False
 
-    def __init__(
-        self,
-        model: Any,
-        *,
-        channels_first: bool | None = None,
-        device: str | None = None,
-        classes: int | None = None,
-    ) -> None:
-        if not hasattr(model, "predict_proba"):
+    def _prepare(self, device: str | None) -> None:
+        self.name = type(self.model).__name__
+        if not hasattr(self.model, "predict_proba"):
             raise UsageError(
-                f"{type(model).__name__} has no predict_proba: expected a classifier that gives "
-                "probabilities (wrap it in CalibratedClassifierCV, say)"
+                f"{self.name} has no predict_proba: expected a classifier with probabilities; "
+                "wrap it in CalibratedClassifierCV"
             )
-        if device not in {None, "cpu"}:
-            raise UsageError(f"scikit-learn runs on the cpu, got device {device!r}")
-        self.model = model
-        self.channels_first = bool(channels_first)
-        self._classes = classes
+        require_cpu(device, what="scikit-learn models")
 
     def predict(self, x: Array) -> Array:
         """Class probabilities `(n, k)`, rows summing to 1."""
@@ -59,22 +51,11 @@ class SklearnAdapter:
         return rows
 
     def logits(self, x: Array) -> Array:
-        """Log-probabilities `(n, k)`: all that scikit-learn's classifiers have in common."""
+        """Log-probabilities `(n, k)`; scikit-learn has no common interface to scores."""
         return log_probabilities(self.predict(x))
 
-    def loss_gradient(self, x: Array, y: Labels) -> tuple[Array, Array]:
-        """Not available.
-
-        Raises:
-            UsageError: Always; attack this model with decision-based attacks.
-        """
-        raise UsageError(
-            f"{type(self.model).__name__} has no gradients ({len(x)} inputs, {len(y)} labels): "
-            "use an attack that needs only predictions"
-        )
-
     def features(self, x: Array) -> Array:
-        """The flattened inputs `(n, d)`: such a model has no layer in between."""
+        """The flattened inputs `(n, d)`: these models have no hidden layer."""
         return _flat(float_rows(x))
 
     def encode(self) -> bytes:
@@ -82,7 +63,7 @@ class SklearnAdapter:
         return encode_skops(self.model)
 
     def decode(self, data: bytes) -> None:
-        """Put the classifier of a skops archive in this one's place.
+        """Replace the classifier by that of a skops archive.
 
         Raises:
             FormatRefused: It is of another class, or holds what skops does not trust.
@@ -90,7 +71,7 @@ class SklearnAdapter:
         found = decode_skops(data)
         if type(found) is not type(self.model):
             raise FormatRefused(
-                f"expected a {type(self.model).__name__}, got a {type(found).__name__}"
+                f"skops archive: expected a {self.name}, got a {type(found).__name__}"
             )
         self.model = found
 
@@ -105,13 +86,13 @@ def encode_skops(model: Any) -> bytes:
 
 
 def decode_skops(data: bytes) -> Any:
-    """The estimator of skops bytes, of what skops trusts by itself.
+    """The estimator of a skops archive with only types that skops trusts by default.
 
     Raises:
-        FormatRefused: skops refuses them.
+        FormatRefused: skops refuses the bytes.
     """
     skops = require("skops.io")
     try:
         return skops.loads(data)
-    except Exception as error:  # as above
+    except Exception as error:  # skops has no common error
         raise FormatRefused(f"skops refuses the bytes: {error}") from error

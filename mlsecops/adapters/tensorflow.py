@@ -1,4 +1,4 @@
-"""A Keras classifier as an Adapter, on any backend; gradients on TensorFlow and torch."""
+"""Keras Adapter for any backend, with gradients on TensorFlow and torch."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from mlsecops._extras import require
+from mlsecops._repr import concise_repr
 from mlsecops.adapters.base import (
+    FrameworkAdapter,
+    are_probabilities,
     batches,
     class_labels,
     cotangent_rows,
     float_rows,
     in_batches,
+    joined,
     require_width,
-    softmax,
 )
 from mlsecops.adapters.keras_weights import decode_keras, encode_keras
 from mlsecops.adapters.pytorch import slope
@@ -25,56 +28,35 @@ if TYPE_CHECKING:
     from mlsecops.adapters.base import Array, Cotangent, Labels
 
 
-class KerasAdapter:
-    """A Keras model seen as a classifier.
+@concise_repr("model", "_backend")
+class KerasAdapter(FrameworkAdapter):
+    """A Keras model as a classifier.
 
-    Where the model ends in a softmax (in its last layer's activation or a layer of its own), the
-    logits are taken from before it; a subclassed model whose first batch turns out to be
-    probabilities gives log-probabilities.
-
-    Args:
-        model: The model; an unbuilt one is built by its first call.
-        channels_first: As `mlsecops.adapters.adapt`; False by default.
-        device: Must be None: Keras places its models itself.
-        classes: As `mlsecops.adapters.adapt`.
-
-    Raises:
-        UsageError: A device is asked for.
+    If the model ends in a softmax (as its last layer, or as that layer's activation), the logits
+    are its input; a subclassed model whose first batch holds probabilities yields
+    log-probabilities. An unbuilt model is built by its first call. Keras places its models itself:
+    `device` is None or `"cpu"`.
     """
 
     framework = "keras"
 
-    def __init__(
-        self,
-        model: Any,
-        *,
-        channels_first: bool | None = None,
-        device: str | None = None,
-        classes: int | None = None,
-    ) -> None:
+    def _prepare(self, device: str | None) -> None:
         if device not in {None, "cpu"}:
             raise UsageError(
-                f"cannot move a Keras model to {device!r}: place it with the backend's own scope"
+                f"cannot move a Keras model to {device!r}: use the backend's device scope"
             )
-        self.model = model
-        self.channels_first = bool(channels_first)
-        self._classes = classes
         self._keras: Any = require("keras")
         self._backend: str = self._keras.config.backend()
         self.differentiable = self._backend in _ENGINES
         self._compiled: _Engine | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """How a copy is made, in this process or another: from the model and the options."""
-        made = partial(type(self), channels_first=self.channels_first, classes=self._classes)
-        return made, (self.model,)
-
-    def predict(self, x: Array) -> Array:
-        """Class probabilities `(n, k)`, rows summing to 1."""
-        return softmax(self.logits(x))
+        """Copy and pickle by the model and the options."""
+        options = partial(type(self), channels_first=self.channels_first, classes=self._classes)
+        return options, (self.model,)
 
     def logits(self, x: Array) -> Array:
-        """Scores before the softmax `(n, k)` (log-probabilities where they cannot be reached)."""
+        """Scores before the softmax `(n, k)`, or log-probabilities if they are not accessible."""
         rows = float_rows(x)
         engine = self._engine(rows)
         with self._undisturbed():
@@ -86,7 +68,7 @@ class KerasAdapter:
         """Input of the last layer with weights, flattened to `(n, d)`.
 
         Raises:
-            UsageError: The model is subclassed, so that its layers' order is not known.
+            UsageError: The model is subclassed: the order of its layers is unknown.
         """
         rows = float_rows(x)
         engine = self._engine(rows)
@@ -99,16 +81,14 @@ class KerasAdapter:
         Raises:
             UsageError: The backend is neither TensorFlow nor torch.
         """
-        import numpy as np  # noqa: PLC0415 - only where arrays are joined
-
         rows = float_rows(x)
         labels = class_labels(y, rows=len(rows))
         engine = self._engine(rows)
         with self._undisturbed():
             parts = [engine.gradient(rows[part], labels[part]) for part in batches(len(rows))]
-        logits = np.concatenate([a for a, _ in parts])
+        logits, gradient = joined(parts)
         require_width(logits.shape, self._classes)
-        return logits, np.concatenate([b for _, b in parts])
+        return logits, gradient
 
     def pullback(self, x: Array, cotangent: Cotangent) -> tuple[Array, Array]:
         """Logits and the gradient of any loss; see `mlsecops.adapters.Pullback`.
@@ -128,15 +108,15 @@ class KerasAdapter:
         return encode_keras(self.model)
 
     def decode(self, data: bytes) -> None:
-        """Take weights from `.weights.h5`, all of them or none.
+        """Load all weights from `.weights.h5` bytes, or none.
 
         Raises:
-            FormatRefused: They do not fit; the model is as it was.
+            FormatRefused: They do not fit; the model is unchanged.
         """
         decode_keras(self.model, data)
 
     def _engine(self, x: Array) -> _Engine:
-        """The compiled functions; made once, for any batch size."""
+        """The compiled functions, created once for any batch size."""
         if self._compiled is None:
             if not self.model.built:
                 self.model(x[:1], training=False)
@@ -148,7 +128,7 @@ class KerasAdapter:
 
     @contextlib.contextmanager
     def _undisturbed(self) -> Iterator[None]:
-        """Give non-trainable variables (statistics, counters) their values back."""
+        """Restore non-trainable variables (statistics, counters) after the block."""
         import numpy as np  # noqa: PLC0415 - only where arrays are compared
 
         convert = self._keras.ops.convert_to_numpy
@@ -164,7 +144,7 @@ class KerasAdapter:
 
 
 class _Engine:
-    """How a backend runs the three functions; this one runs any backend, without gradients."""
+    """Functions of a model on any backend, without gradients."""
 
     def __init__(
         self,
@@ -191,10 +171,10 @@ class _Engine:
     def pullback(self, x: Array, cotangent: Cotangent) -> tuple[Array, Array]:
         raise self._no_gradients(f"{len(x)} inputs, cotangent {cotangent!r}")
 
-    def _no_gradients(self, asked: str) -> UsageError:
+    def _no_gradients(self, call: str) -> UsageError:
         backend = self._keras.config.backend()
         return UsageError(
-            f"no gradients on Keras' {backend} backend ({asked}): expected tensorflow or torch"
+            f"no gradients on Keras' {backend} backend ({call}): expected tensorflow or torch"
         )
 
     def _out(self, value: Any) -> Array:
@@ -204,7 +184,7 @@ class _Engine:
 
 
 class _TensorFlow(_Engine):
-    """Graphs with an open batch axis, so that a new batch size does not trace again."""
+    """TensorFlow graphs with an open batch axis, so that a new batch size does not retrace."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -225,7 +205,7 @@ class _TensorFlow(_Engine):
             return logits, tape.gradient(loss, x, unconnected_gradients="zero")
 
         def pulled(x: Any) -> tuple[Any, Any]:
-            # One graph, in which numpy speaks between forward and backward: a quarter cheaper.
+            # One graph with a numpy call between forward and backward: a quarter cheaper.
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(x)
                 logits = tf.cast(self._scores(x), tf.float32)
@@ -238,7 +218,7 @@ class _TensorFlow(_Engine):
         self._slope = tf.function(gradient, input_signature=[rows, labels], autograph=False)
         self._pulled = tf.function(pulled, input_signature=[rows], autograph=False)
         self._cotangent: Cotangent | None = None
-        self._fault: Exception | None = None
+        self._error: Exception | None = None
 
     def logits(self, x: Array) -> Array:
         return self._out(self._run(x))
@@ -251,21 +231,21 @@ class _TensorFlow(_Engine):
         return self._out(logits), self._out(found)
 
     def pullback(self, x: Array, cotangent: Cotangent) -> tuple[Array, Array]:
-        self._cotangent, self._fault = cotangent, None
+        self._cotangent, self._error = cotangent, None
         try:
             logits, found = self._pulled(x)
         except self._tf.errors.OpError:
-            if self._fault is None:
+            if self._error is None:
                 raise
-            raise self._fault from None
+            raise self._error from None
         return self._out(logits), self._out(found)
 
     def _along(self, logits: Array) -> Array:
-        """What the caller's cotangent answers; TensorFlow keeps no exception, so it is put by."""
+        """Result of the caller's cotangent; its exception is kept, since TensorFlow loses it."""
         try:
             return cotangent_rows(cast("Cotangent", self._cotangent), logits)
         except Exception as error:
-            self._fault = error
+            self._error = error
             raise
 
 
@@ -283,8 +263,7 @@ class _Torch(_Engine):
     def gradient(self, x: Array, y: Labels) -> tuple[Array, Array]:
         torch: Any = require("torch")
         with torch.enable_grad():
-            leaf = self._keras.ops.convert_to_tensor(x).detach().clone().requires_grad_()
-            scores = self._scores(leaf)
+            leaf, scores = self._traced(x)
             labels = torch.from_numpy(y).to(scores.device)
             loss = torch.nn.functional.cross_entropy(scores.float(), labels, reduction="sum")
             found = slope(loss, leaf)
@@ -293,12 +272,15 @@ class _Torch(_Engine):
     def pullback(self, x: Array, cotangent: Cotangent) -> tuple[Array, Array]:
         torch: Any = require("torch")
         with torch.enable_grad():
-            leaf = self._keras.ops.convert_to_tensor(x).detach().clone().requires_grad_()
-            scores = self._scores(leaf)
+            leaf, scores = self._traced(x)
             logits = self._out(scores.detach())
             along = torch.from_numpy(cotangent_rows(cotangent, logits)).to(scores)
             found = slope(scores, leaf, along)
         return logits, self._out(found)
+
+    def _traced(self, x: Array) -> tuple[Any, Any]:
+        leaf = self._keras.ops.convert_to_tensor(x).detach().clone().requires_grad_()
+        return leaf, self._scores(leaf)
 
 
 _ENGINES: dict[str, type[_Engine]] = {"tensorflow": _TensorFlow, "torch": _Torch}
@@ -306,15 +288,14 @@ _ENGINES: dict[str, type[_Engine]] = {"tensorflow": _TensorFlow, "torch": _Torch
 
 def _no_features(_: Any) -> Any:
     raise UsageError(
-        "features of a subclassed Keras model: the order of its layers is not known; "
-        "expected a Sequential or functional model"
+        "features of a subclassed Keras model: expected a Sequential or functional model"
     )
 
 
 def _parts(
     keras: Any, model: Any, sample: Array
 ) -> tuple[Callable[[Any], Any], Callable[[Any], Any] | None]:
-    """The functions from inputs to logits and to penultimate activations, sharing the weights."""
+    """Functions from inputs to logits and to penultimate activations, with shared weights."""
     layers = _chain(keras, model)
     if not layers:
         return _from_outputs(keras, model, sample), None
@@ -333,7 +314,7 @@ def _parts(
 
 
 def _chain(keras: Any, model: Any) -> list[Any]:
-    """Layers of a functional model from input to output, nested ones left whole; else none."""
+    """Layers of a functional model from input to output, not descending into nested models."""
     if not getattr(model, "inputs", None) or len(model.outputs) != 1:
         return []
     layers = [item for item in model.layers if not isinstance(item, keras.layers.InputLayer)]
@@ -358,14 +339,12 @@ def _affine(keras: Any, dense: Any, x: Any) -> Any:
 
 
 def _from_outputs(keras: Any, model: Any, sample: Array) -> Callable[[Any], Any]:
-    """Outputs as they are, or their logarithm where the sample's outputs are probabilities."""
+    """The outputs, or their logarithm if the sample's outputs are probabilities."""
     ops = keras.ops
     outputs: Any = ops.convert_to_numpy(model(sample, training=False))
     if outputs.ndim == 2 and outputs.shape[-1] == 1:  # noqa: PLR2004 - one column for two classes
         return _two_columns(keras, model)
-    totals: Any = outputs.sum(axis=-1)
-    sums_to_one = len(outputs) > 0 and bool((abs(totals - 1) < 1e-4).all())  # noqa: PLR2004 - float32
-    if sums_to_one and bool((outputs >= 0).all()):
+    if are_probabilities(outputs):
         return lambda x: ops.log(ops.maximum(model(x, training=False), 1e-37))
     return lambda x: model(x, training=False)
 

@@ -1,22 +1,28 @@
-"""What an Adapter over another one says of itself: the same as the one behind it."""
+"""Base of Adapters that wrap another Adapter.
+
+inputs → `_forwarded` → the inner Adapter → its scores and activations
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mlsecops._repr import concise_repr
+
 if TYPE_CHECKING:
-    from mlsecops.adapters.base import Adapter
+    from mlsecops.adapters.base import Adapter, Array, Labels
 
 __all__ = ["Wrapped"]
 
 
+@concise_repr("inner")
 @dataclass(slots=True, kw_only=True, eq=False)
 class Wrapped:
-    """The facts of an Adapter, for another one that stands in front of it.
+    """An Adapter with the attributes and answers of the one inside.
 
     Attributes:
-        inner: The Adapter behind.
+        inner: The wrapped Adapter.
     """
 
     inner: Adapter
@@ -29,3 +35,23 @@ class Wrapped:
         self.framework, self.model = self.inner.framework, self.inner.model
         self.channels_first = self.inner.channels_first
         self.differentiable = self.inner.differentiable
+
+    def _forwarded(self, x: Array) -> Array:
+        """Inputs of the wrapped Adapter for inputs of this one."""
+        return x
+
+    def predict(self, x: Array) -> Array:
+        """Class probabilities."""
+        return self.inner.predict(self._forwarded(x))
+
+    def logits(self, x: Array) -> Array:
+        """Scores before the softmax."""
+        return self.inner.logits(self._forwarded(x))
+
+    def features(self, x: Array) -> Array:
+        """Penultimate activations."""
+        return self.inner.features(self._forwarded(x))
+
+    def loss_gradient(self, x: Array, y: Labels) -> tuple[Array, Array]:
+        """Logits and the gradient of the cross-entropy."""
+        return self.inner.loss_gradient(self._forwarded(x), y)

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from mlsecops._repr import concise_repr
 from mlsecops.errors import MalformedBundle, SignatureInvalid, UntrustedSigner, UsageError
 
 __all__ = ["Checkpoint", "LogKey", "LogSigner", "authenticate", "key_id", "seal"]
@@ -53,6 +54,7 @@ class LogSigner(Protocol):
         """Sign bytes."""
 
 
+@concise_repr("origin", "size", "root")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
     """A log's size and root under its operator's signature; `str()` is the signed note.

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mlsecops._json import parse_object
+from mlsecops._repr import concise_repr
 from mlsecops.audit.checkpoint import (
     Checkpoint,
     LogKey,
@@ -61,6 +62,7 @@ _SCHEMA: Final = (
 )
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tail:
     """What a log holds after a known prefix, checked against its checkpoint.
@@ -76,6 +78,7 @@ class Tail:
     checkpoint: Checkpoint
 
 
+@concise_repr("path", "_origin")
 class AuditLog:
     """An append-only Merkle log in one SQLite file, for many processes.
 

@@ -15,10 +15,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mlsecops._choices import checked, whole
 from mlsecops._files import write_atomically
+from mlsecops._repr import concise_repr
 from mlsecops.drift.array_files import decode, pack, read
 from mlsecops.drift.histograms import Layout, Profile
 from mlsecops.drift.inputs import (
+    Floats,
     accuracy_of,
     as_answers,
     as_names,
@@ -39,7 +42,6 @@ from mlsecops.signing.policy import TrustPolicy
 
 __all__ = ["Baseline"]
 
-Floats = NDArray[np.float64]
 
 _KIND: Final = "baseline"
 _KEEP: Final = 100_000  # rows; a quantile errs by 0.5 % at 99 % (DKW inequality)
@@ -49,6 +51,7 @@ _JOINT: Final = "joint."
 _MOST_CLASSES: Final = 1_000_000  # classes; chosen: bounds what an untrusted file can ask for
 
 
+@concise_repr("rows", "names", "shape", "labels", "predictions")
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Baseline:
     """Reference distributions of a model's inputs and answers.
@@ -84,6 +87,7 @@ class Baseline:
     calibration: Calibration | None = field(repr=False)
 
     @classmethod
+    @checked
     def fit(
         cls,
         x: ArrayLike,
@@ -116,7 +120,7 @@ class Baseline:
         values, shape = as_table(x)
         chosen = as_names(names, values.shape[1])
         codes = which(categorical, chosen)
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(whole("seed", seed, "a number from 0 on", least=0))
         answers = as_answers(probabilities, len(values))
         table = as_predictions(answers)
         accuracy = accuracy_of(table[:, 1], labels)
@@ -182,6 +186,7 @@ class Baseline:
         """
         return Sketch(self.names, k=k)
 
+    @checked
     def drift(
         self,
         rows_or_profile: ArrayLike | Profile | Sketch,
@@ -208,6 +213,7 @@ class Baseline:
             data = self.table(data)
         return self.inputs.drift(data, alpha=as_rate(alpha), effect=effect, wasserstein=wasserstein)
 
+    @checked
     def joint_drift(self, x: ArrayLike, *, alpha: float = 0.01, seed: int = 0) -> JointDrift:
         """Compare the joint distribution of all features with the baseline (MMD).
 
@@ -222,7 +228,7 @@ class Baseline:
         rows = self.table(x)
         if not len(rows):
             raise UsageError("inputs: expected at least one row")
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(whole("seed", seed, "a number from 0 on", least=0))
         return self.embedding.compare(rows, alpha=as_rate(alpha), rng=rng)
 
     def prediction_profile(self) -> Profile:
@@ -233,6 +239,7 @@ class Baseline:
         """
         return Profile(self._answers().layout)
 
+    @checked
     def prediction_drift(
         self,
         probabilities_or_profile: ArrayLike | Profile,
@@ -298,6 +305,7 @@ class Baseline:
             return values.reshape(len(values), features)
         raise UsageError(f"inputs: expected shape (n, {self.shape}), got {values.shape}")
 
+    @checked
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the baseline to a file, without pickle; `sign` it like any artifact.
 
@@ -320,6 +328,7 @@ class Baseline:
         return write_atomically(path, pack(_KIND, facts, arrays))
 
     @classmethod
+    @checked
     def load(cls, path: str | os.PathLike[str], *, policy: TrustPolicy | None = None) -> Baseline:
         """Read a baseline; nothing in the file can run.
 

@@ -15,13 +15,14 @@ import math
 from typing import Final, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from mlsecops._repr import concise_repr
+from mlsecops.drift.inputs import Floats
 from mlsecops.errors import UsageError
 
 __all__ = ["Adwin", "ChangeDetector", "Cusum", "PageHinkley"]
 
-Floats = NDArray[np.float64]
 
 _BUCKETS: Final = 5  # buckets of a size; as River's ADWIN
 _EVERY: Final = 32  # values between two looks; as River's ADWIN
@@ -35,6 +36,7 @@ class ChangeDetector(Protocol):
         """Add values, oldest first; returns whether the stream changed."""
 
 
+@concise_repr("_mean", "_spread", "_threshold", "_allowance")
 class Cusum:
     """Two-sided cumulative sums of standardised values.
 
@@ -84,6 +86,7 @@ class Cusum:
         return bool(changed)
 
 
+@concise_repr("_tolerance", "_threshold")
 class PageHinkley:
     """Cumulative deviation from the running mean, to both sides.
 
@@ -113,6 +116,10 @@ class PageHinkley:
         self._tolerance, self._threshold, self._fewest = tolerance, threshold, fewest
         self._restart()
 
+    def _restart(self) -> None:
+        self._count = 0
+        self._mean = self._up = self._down = 0.0
+
     def update(self, values: ArrayLike) -> bool:
         """Add values, oldest first; returns whether the stream changed, which resets the mean."""
         changed = False
@@ -126,11 +133,8 @@ class PageHinkley:
                 self._restart()
         return changed
 
-    def _restart(self) -> None:
-        self._count = 0
-        self._mean = self._up = self._down = 0.0
 
-
+@concise_repr("count", "mean", "_delta")
 class Adwin:
     """Adaptive window: it grows while the stream is stationary, and drops values before a change.
 

@@ -23,9 +23,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mlsecops._files import write_atomically
+from mlsecops._repr import concise_repr
 from mlsecops.adapters import Adapter, adapt
 from mlsecops.drift.array_files import decode, pack, read
-from mlsecops.drift.inputs import as_numbers, as_rate
+from mlsecops.drift.inputs import Bools, Counts, Floats, as_numbers, as_rate
 from mlsecops.drift.matmul import product, squared_distances
 from mlsecops.drift.outliers import conformal_threshold
 from mlsecops.errors import FormatRefused, UsageError
@@ -34,7 +35,6 @@ from mlsecops.signing.policy import TrustPolicy
 
 __all__ = ["FeatureAnomalies"]
 
-Floats = NDArray[np.float64]
 
 _FITTED_SHARE: Final = 2 / 3  # of the rows; chosen: the other third sets the thresholds
 _KEPT: Final = 2000  # feature vectors; chosen: bounds memory and the time of a row
@@ -59,7 +59,7 @@ class _FeatureModel:
     kept: Floats
 
     @classmethod
-    def fit(cls, features: Floats, labels: NDArray[np.int64]) -> _FeatureModel:
+    def fit(cls, features: Floats, labels: Counts) -> _FeatureModel:
         classes, places = np.unique(labels, return_inverse=True)
         means = np.array([features[labels == each].mean(axis=0) for each in classes])
         centred = features - means[places]
@@ -100,6 +100,7 @@ class _FeatureModel:
         return np.asarray(np.sqrt(np.partition(squares, place, axis=1)[:, place]))
 
 
+@concise_repr("thresholds")
 class FeatureAnomalies:
     """Detector of inputs that are outliers in the model's feature space.
 
@@ -250,7 +251,7 @@ class FeatureAnomalies:
             scores["energy"] = _energy(self._adapter, rows)
         return {name: np.where(finite, each, np.inf) for name, each in scores.items()}
 
-    def flags(self, x: ArrayLike) -> dict[str, NDArray[np.bool_]]:
+    def flags(self, x: ArrayLike) -> dict[str, Bools]:
         """Inputs over the threshold of each detector `(n,)`.
 
         Raises:
@@ -310,7 +311,7 @@ def _check_same_model(adapter: Adapter | None, shape: tuple[int, ...], probe: Fl
         raise UsageError("model: its features are not those that this detector was fitted on")
 
 
-def _classes(adapter: Adapter | None, labels: ArrayLike | None, x: Floats) -> NDArray[np.int64]:
+def _classes(adapter: Adapter | None, labels: ArrayLike | None, x: Floats) -> Counts:
     """Class of each row: given, predicted, or one for all."""
     if labels is None:
         if adapter is None:

@@ -18,14 +18,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mlsecops._choices import checked, of_type
+from mlsecops._repr import concise_repr
 from mlsecops.drift.array_files import decode, pack
-from mlsecops.drift.inputs import as_rows
+from mlsecops.drift.inputs import Counts, Floats, as_rows
 from mlsecops.errors import FormatRefused, UsageError
 
 __all__ = ["Layout", "Profile"]
 
-Floats = NDArray[np.float64]
-Counts = NDArray[np.int64]
 
 _KIND: Final = "profile"
 _MOST_ROWS: Final = 1 << 48  # rows; sums of so many in 32,767 bins stay within int64
@@ -33,6 +33,7 @@ _MANY: Final = 512  # rows; chosen: from here on sorting a column takes less tim
 _LARGEST: Final = np.finfo(np.float64).max
 
 
+@concise_repr()
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Layout:
     """Bins of each feature.
@@ -91,6 +92,7 @@ class Layout:
         return bounds
 
 
+@concise_repr("count", "layout.names")
 class Profile:
     """Mergeable histograms of rows.
 
@@ -111,7 +113,7 @@ class Profile:
     __slots__ = ("count", "counts", "layout", "missing")
 
     def __init__(self, layout: Layout) -> None:
-        self.layout = layout
+        self.layout = of_type("layout", layout, Layout, "a Layout")
         self.counts: Counts = np.zeros((len(layout.names), layout.bins), dtype=np.int64)
         self.missing: Counts = np.zeros(len(layout.names), dtype=np.int64)
         self.count = 0
@@ -132,6 +134,7 @@ class Profile:
         self.count += len(values)
         return self
 
+    @checked
     def merge(self, other: Profile) -> Profile:
         """Add another profile's counts, and return this profile.
 
@@ -160,6 +163,7 @@ class Profile:
         )
 
     @classmethod
+    @checked
     def from_bytes(cls, data: bytes) -> Profile:
         """Parse what `to_bytes` wrote.
 

@@ -18,12 +18,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mlsecops._repr import concise_repr
+from mlsecops.drift.inputs import Floats
 from mlsecops.drift.outliers import standardised
 from mlsecops.errors import FormatRefused
 
 __all__ = ["Embedding", "JointDrift"]
 
-Floats = NDArray[np.float64]
 
 _FREQUENCIES: Final = 128  # chosen: the kernel's error is about 1/√128, and a row costs 1 kB
 _PAIRS: Final = 500  # distances for the median; chosen: fast, and the bandwidth need not be exact
@@ -32,6 +33,7 @@ _SAMPLE: Final = 2_000  # rows to compare; chosen: bounds the time of a comparis
 _TINY: Final = 1e-6  # bandwidth or distance; chosen: keeps constant rows from a division by zero
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JointDrift:
     """Drift of the joint distribution of all features.

@@ -19,23 +19,25 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mlsecops._choices import one_of
 from mlsecops._extras import require
 from mlsecops._files import write_atomically
+from mlsecops._repr import concise_repr
 from mlsecops.drift.array_files import decode, pack, read
 from mlsecops.drift.boosted_trees import Trees
-from mlsecops.drift.inputs import as_numbers
+from mlsecops.drift.inputs import Floats, as_numbers
 from mlsecops.errors import FormatRefused, UsageError
 from mlsecops.signing.policy import TrustPolicy
 
 __all__ = ["LossEstimator"]
 
-Floats = NDArray[np.float64]
 Loss = Literal["absolute", "squared"]
 
 _KIND: Final = "loss-estimator"
 _LOSSES: Final[dict[str, Callable[[Floats], Floats]]] = {"absolute": np.abs, "squared": np.square}
 
 
+@concise_repr("loss")
 class LossEstimator:
     """Expected loss of a regression model's predictions.
 
@@ -72,8 +74,7 @@ class LossEstimator:
             UsageError: The shapes do not match, or the loss is unknown.
             MissingExtra: scikit-learn is not installed.
         """
-        if loss not in _LOSSES:
-            raise UsageError(f"loss: expected {' or '.join(_LOSSES)}, got {loss!r}")
+        one_of("loss", loss, _LOSSES)
         table, answers = _table(x, predictions)
         truth = np.asarray(targets, dtype=np.float64)
         if truth.shape != answers.shape:

@@ -22,12 +22,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mlsecops._repr import concise_repr
+from mlsecops.drift.inputs import Bools, Floats
 from mlsecops.drift.matmul import product
 from mlsecops.errors import FormatRefused
 
 __all__ = ["DETECTORS", "Anomalies", "conformal_threshold", "standardised"]
 
-Floats = NDArray[np.float64]
 
 DETECTORS: Final = ("range", "reconstruction", "confidence")
 
@@ -39,6 +40,7 @@ _FITTED_SHARE: Final = 2 / 3  # of the rows; chosen: the other third sets the th
 _LEAST_SPREAD: Final = 0.5  # of the median spread; chosen: near-constant features weigh little
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Anomalies:
     """Outlier scores of single inputs against a baseline.
@@ -120,7 +122,7 @@ class Anomalies:
             scores["confidence"] = 1.0 - confidence
         return scores
 
-    def flags(self, rows: Floats, confidence: Floats | None) -> dict[str, NDArray[np.bool_]]:
+    def flags(self, rows: Floats, confidence: Floats | None) -> dict[str, Bools]:
         """Rows over the threshold of each detector `(n,)`."""
         limits = dict(zip(DETECTORS, self.thresholds, strict=True))
         scores = self.scores(rows, confidence)

@@ -20,11 +20,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mlsecops._repr import concise_repr
+from mlsecops.drift.inputs import Floats
 from mlsecops.errors import FormatRefused, UsageError
 
 __all__ = ["Calibration", "Estimate"]
 
-Floats = NDArray[np.float64]
 
 _STEPS: Final = 50  # Newton steps; chosen: well above what converges
 _RIDGE: Final = 10.0  # rows; chosen: so many pull a class to the curve of all classes
@@ -33,6 +34,7 @@ _MOST_CLASSES: Final = 32  # chosen: k (k + 1) parameters of more classes would 
 _TOLERANCE: Final = 1e-8  # log-odds; chosen: below the error of any estimate
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Estimate:
     """Estimated performance of answers without labels.
@@ -60,6 +62,7 @@ class Estimate:
         return _share(self.confusion.diagonal(), self.confusion.sum(axis=1))
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Calibration:
     """Probability that an answer is correct, by predicted class and probabilities.
@@ -199,4 +202,5 @@ def _confusion(probabilities: Floats, right: Floats) -> Floats:
 
 
 def _share(part: Floats, whole: Floats) -> Floats:
-    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+    share = np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+    return np.asarray(share, dtype=np.float64)

@@ -18,15 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlsecops._extras import require
+from mlsecops._repr import concise_repr
 from mlsecops.drift.array_files import decode, pack
 from mlsecops.drift.distances import weighted_ks
-from mlsecops.drift.inputs import as_rows
+from mlsecops.drift.inputs import Counts, Floats, as_rows
 from mlsecops.errors import FormatRefused, UsageError
 
 __all__ = ["Sketch"]
 
-Floats = NDArray[np.float64]
-Counts = NDArray[np.int64]
 
 _KIND: Final = "sketch"
 _SIZES: Final = range(8, 65_536)
@@ -39,6 +38,7 @@ _FULL_INTS: Final = 5  # preamble of a sketch with two or more values, in 4-byte
 _ITEM: Final = 4  # bytes of a float32
 
 
+@concise_repr("names", "k", "count")
 class Sketch:
     """Mergeable quantiles of rows, one KLL sketch a column.
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mlsecops._repr import concise_repr
 from mlsecops.drift.histograms import Layout, Profile
+from mlsecops.drift.inputs import Floats
 from mlsecops.errors import UsageError
 
 __all__ = ["FEWEST_ROWS", "Recent", "Window"]
@@ -22,9 +23,8 @@ FEWEST_ROWS: Final = 64  # rows; chosen: tests of fewer find only gross drift
 _MOST_ROWS: Final = 1_000_000  # rows; chosen: bounds the memory of the answers to 24 MB
 _SLICES: Final = 4  # of a window; chosen: the window is at most a quarter too long
 
-Floats = NDArray[np.float64]
 
-
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
     """Length of a rolling window: the last rows, and of them those of the last seconds.
@@ -39,8 +39,8 @@ class Window:
         UsageError: A number is out of range.
 
     Example:
-        >>> Window(rows=1000, seconds=3600.0)
-        Window(rows=1000, seconds=3600.0)
+        >>> Window(rows=1000, seconds=3600.0).rows
+        1000
     """
 
     rows: int = 256
@@ -68,12 +68,7 @@ class _Slice:
 
 
 class Recent:
-    """Rolling window over the recent rows.
-
-    Args:
-        layout: Bins of the inputs, or None without a baseline.
-        window: Length of the window.
-    """
+    """Rolling window over recent rows, with the bins of a baseline or None."""
 
     def __init__(self, layout: Layout | None, window: Window) -> None:
         self._layout = layout

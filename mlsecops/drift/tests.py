@@ -17,19 +17,18 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mlsecops._repr import concise_repr
 from mlsecops.drift.distances import (
     jensen_shannon,
     ks_from_counts,
     population_stability,
     total_variation,
 )
+from mlsecops.drift.inputs import Bools, Counts, Floats
 
 __all__ = ["Distances", "DriftReport", "FeatureDrift", "Sample", "ks_p_value", "report"]
 
-Floats = NDArray[np.float64]
-Counts = NDArray[np.int64]
 
 _PSI_BINS: Final = 10  # bins; tenths of the reference, as usual for PSI
 _TERMS: Final = np.arange(1.0, 17.0)
@@ -37,6 +36,7 @@ _SIGNS: Final = np.where(_TERMS % 2, 1.0, -1.0)
 _CERTAIN_BELOW: Final = 0.3  # scaled distance; 1 - p is below 1e-5 there
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureDrift:
     """Drift of one feature.
@@ -64,6 +64,7 @@ class FeatureDrift:
     drifted: bool
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftReport:
     """Drift of all features.
@@ -72,10 +73,6 @@ class DriftReport:
         rows: Number of rows compared with the baseline.
         features: Drift of each feature by its name.
         alpha: Family-wise error rate over all features.
-
-    Example:
-        >>> DriftReport(rows=500, features={}, alpha=0.01).to_dict()["drifted"]
-        []
     """
 
     rows: int
@@ -172,7 +169,7 @@ def report(
     window: Sample,
     *,
     distances: Distances | None = None,
-    categorical: NDArray[np.bool_],
+    categorical: Bools,
     alpha: float,
     effect: float,
 ) -> DriftReport:

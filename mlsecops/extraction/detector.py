@@ -21,10 +21,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from mlsecops._bounded_map import BoundedMap
+from mlsecops._choices import checked, shown, whole
+from mlsecops._repr import concise_repr
 from mlsecops.drift.baseline import Baseline
+from mlsecops.drift.inputs import Floats
 from mlsecops.drift.outliers import conformal_threshold
 from mlsecops.errors import UsageError
 from mlsecops.extraction.client_history import ClientHistory, Steps
@@ -35,7 +38,6 @@ from mlsecops.readings import COVERAGE, EXTRACTION, Observed, Reading
 
 __all__ = ["ExtractionDetector"]
 
-Floats = NDArray[np.float64]
 
 _MARGIN: Final = 1.5  # factor; chosen: benign clients of unseen kinds pass, attacks take longer
 _LEAST_PEAK: Final = 0.8  # of the scale; chosen: a level from few clients is not too low
@@ -43,6 +45,7 @@ _LEAST_SCALE: Final = np.array([20.0, 20.0, 20.0, 12.0, 20.0, 20.0, 20.0, 10.0, 
 _FEWEST_CLIENTS: Final = 4  # clients; two halves of two, the least that has a spread
 
 
+@concise_repr("false_positive_rate", "thresholds", "resolution")
 class ExtractionDetector:
     """Watches each client's queries for model extraction; made by `calibrate` only.
 
@@ -77,6 +80,7 @@ class ExtractionDetector:
         self.thresholds: Floats = _LEAST_SCALE
 
     @classmethod
+    @checked
     def calibrate(
         cls,
         baseline: Baseline,
@@ -115,7 +119,8 @@ class ExtractionDetector:
         salt = checked_salt(secrets.token_bytes(SALT_BYTES) if salt is None else salt)
         if every < 1:
             raise UsageError(f"every: expected at least 1, got {every}")
-        tables = [_client(baseline, x, probabilities) for x, probabilities in clients]
+        whole("seed", seed, "a number from 0 on", least=0)
+        tables = [_client(baseline, *_pair(each)) for each in clients]
         if len(tables) < _FEWEST_CLIENTS:
             raise UsageError(f"clients: expected at least {_FEWEST_CLIENTS}, got {len(tables)}")
         rng = np.random.default_rng(seed)
@@ -236,6 +241,12 @@ def _cusum(start: Floats, evidence: Floats) -> Floats:
 
 def _steps(scorer: QueryScorer, history: ClientHistory, new: QueryScores) -> Steps:
     return history.extend(new.projections, new.scores, new.classes, spacing=scorer.spacing)
+
+
+def _pair(client: Any) -> tuple[Any, Any]:
+    if isinstance(client, (tuple, list)) and len(client) == 2:  # noqa: PLR2004 - a pair
+        return client[0], client[1]
+    raise UsageError(f"clients: expected (x, probabilities) pairs, got {shown(client)} in it")
 
 
 def _client(baseline: Baseline, x: ArrayLike, probabilities: ArrayLike) -> tuple[Floats, Floats]:

@@ -17,19 +17,20 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mlsecops._repr import concise_repr
+from mlsecops.drift.inputs import Bools, Floats
 from mlsecops.extraction.client_history import ClientHistory
 
 __all__ = ["Linkage", "Resemblance"]
 
-Floats = NDArray[np.float64]
 
 _FEWEST_QUERIES: Final = 8  # queries; chosen: a mean of fewer deviates by chance
 _FEWEST_CLIENTS: Final = 3  # clients; chosen: two alike are no group
 _DEVIATION: Final = 0.5  # nats a query; chosen: the mean above which a client deviates
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resemblance:
     """Clients that deviate in the same channel.
@@ -50,12 +51,7 @@ class Resemblance:
 
 
 class Linkage:
-    """Finds groups of clients that are larger than chance explains.
-
-    Args:
-        benign: Evidence of each benign client `(m, 10)`.
-        channels: Names of the channels.
-    """
+    """Groups of clients that are larger than chance explains, by the evidence of benign ones."""
 
     def __init__(self, benign: Sequence[Floats], *, channels: Sequence[str]) -> None:
         # The first few queries only: a longer mean varies less, so that fewer deviate by chance.
@@ -78,9 +74,7 @@ class Linkage:
             each for each in groups if len(each.clients) >= _FEWEST_CLIENTS and each.chance < limit
         )
 
-    def _group(
-        self, known: Sequence[tuple[str | None, NDArray[np.bool_]]], channel: int
-    ) -> Resemblance:
+    def _group(self, known: Sequence[tuple[str | None, Bools]], channel: int) -> Resemblance:
         clients = tuple(client for client, deviates in known if deviates[channel])
         share = len(clients) / max(len(known), 1)
         expected = float(self._expected[channel])
@@ -93,7 +87,7 @@ class Linkage:
         )
 
 
-def _deviates(totals: Floats, queries: int) -> NDArray[np.bool_]:
+def _deviates(totals: Floats, queries: int) -> Bools:
     return np.asarray(totals > _DEVIATION * queries)
 
 

@@ -19,15 +19,16 @@ from statistics import NormalDist
 from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from mlsecops._bounded_map import BoundedMap
+from mlsecops._repr import concise_repr
+from mlsecops.drift.inputs import Floats
 from mlsecops.errors import UsageError
 from mlsecops.readings import EXTRACTION, Observed, Reading
 
 __all__ = ["PradaDetector"]
 
-Floats = NDArray[np.float64]
 
 _FEWEST: Final = 100  # distances before the first test; PRADA, algorithm 1
 _OUTLIER: Final = 3.0  # standard deviations; PRADA, algorithm 1, removes what is further away
@@ -46,6 +47,7 @@ class _Client:
     distances: list[float] = field(default_factory=list)
 
 
+@concise_repr("_delta", "_memory")
 class PradaDetector:
     """Shapiro-Wilk test of the distances between a client's queries.
 

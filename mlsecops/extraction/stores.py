@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from mlsecops._bounded_map import BoundedMap
 from mlsecops._extras import require
+from mlsecops._repr import concise_repr
 from mlsecops.errors import FormatRefused, LimitExceeded, UsageError
 from mlsecops.extraction.client_history import ClientHistory
 
@@ -47,6 +48,7 @@ class HistoryStore(Protocol):
         """
 
 
+@concise_repr("_known")
 class LocalHistoryStore:
     """Histories in this process, bounded in number and in time.
 
@@ -75,6 +77,7 @@ class LocalHistoryStore:
                 yield client, history
 
 
+@concise_repr("_name", "_ttl", "unreachable", "contended", "discarded")
 class RedisHistoryStore:
     """Histories that replicas share, at most 64 kB a client.
 

@@ -1,7 +1,7 @@
-"""How Amazon CloudWatch gets every monitor's metrics: as lines of a log, or by `PutMetricData`.
+"""Metrics of all monitors for Amazon CloudWatch.
 
-monitors' Series → increases of counters since the last time, latest values of gauges → embedded
-metric format (plain JSON lines, nothing to install), or calls of a boto3 client
+monitors → increases of counters since the last call, latest values of gauges → log lines in the
+embedded metric format (JSON, nothing to install), or `PutMetricData` calls of a boto3 client
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
+from mlsecops._repr import concise_repr
 from mlsecops.errors import MLSecOpsError
 from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.monitoring.telemetry.exporter import collected
@@ -29,17 +30,18 @@ Dimensions: TypeAlias = tuple[tuple[str, str], ...]
 
 _UNITS: Final = {"s": "Seconds", "1": "None", "/s": "Count/Second"}
 _ANNOTATION: Final = re.compile(r"\{.*\}")
-_AT_ONCE: Final = 1000
-_LONGEST: Final = 1024
+_MAX_DATA: Final = 1000  # data in a request; PutMetricData, MetricData
+_LONGEST: Final = 1024  # characters of a value; CloudWatch API, Dimension
 _BUCKETS: Final = {telemetry.DURATION_BUCKET.name, telemetry.CONFIDENCE_BUCKET.name}
 
 
+@concise_repr("_namespace")
 class CloudWatch:
-    """Sends what happened since the last time; one object for a process.
+    """Exports metrics since the last export; make one for each process.
 
     Args:
-        namespace: Of the metrics in CloudWatch.
-        clock: Unix time in seconds.
+        namespace: Namespace of the metrics in CloudWatch.
+        clock: Returns Unix time in seconds.
     """
 
     def __init__(
@@ -52,8 +54,8 @@ class CloudWatch:
     def lines(self) -> list[str]:
         """Metrics as lines in the embedded metric format, one for each set of dimensions.
 
-        Print them where the CloudWatch agent, Lambda or ECS reads logs. Distributions are left
-        out; their `.count` and `.sum` are in.
+        Print them where the CloudWatch agent, Lambda or ECS reads logs. Of distributions, only
+        `.count` and `.sum` are included.
 
         Source: Amazon CloudWatch, "Specification: Embedded metric format" (version 0).
         """
@@ -68,25 +70,24 @@ class CloudWatch:
         return [self._line(at, dimensions, values) for dimensions, values in grouped.items()]
 
     def put(self, client: Any) -> int:
-        """Send metrics and distributions by `PutMetricData`.
+        """Send metrics and distributions with `PutMetricData`.
 
         Args:
             client: `boto3.client("cloudwatch")`.
 
         Returns:
-            How many data were sent.
+            Number of data that were sent.
 
         Raises:
-            MLSecOpsError: CloudWatch refused or cannot be reached; what was not sent is sent the
-                next time.
+            MLSecOpsError: CloudWatch refuses or cannot be reached; the next call sends the rest.
 
         Source: Amazon CloudWatch API, PutMetricData (1,000 data a request; values with counts).
         """
         now = list(collected())
         totals = _totals(now)
         data = [*self._plain(now), *self._distributions(now)]
-        for start in range(0, len(data), _AT_ONCE):
-            some = data[start : start + _AT_ONCE]
+        for start in range(0, len(data), _MAX_DATA):
+            some = data[start : start + _MAX_DATA]
             try:
                 client.put_metric_data(
                     Namespace=self._namespace, MetricData=[datum for _, datum in some]
@@ -100,7 +101,7 @@ class CloudWatch:
         return len(data)
 
     def _fresh(self, now: Sequence[Collected]) -> Iterator[tuple[Metric, Attributes, float]]:
-        """Increases of counters that grew, and gauges as they are."""
+        """Increases of counters, and values of gauges."""
         for metric, points in now:
             for attributes, value in points:
                 fresh = value if metric.kind == "gauge" else self._grown(metric, attributes, value)
@@ -109,7 +110,7 @@ class CloudWatch:
 
     def _grown(self, metric: Metric, attributes: Attributes, value: float) -> float:
         since = self._sent.get((metric.name, attributes), 0.0)
-        return value - since if value >= since else value  # a forked child counts from zero
+        return value - since if value >= since else value  # a forked child starts at zero
 
     def _plain(self, now: Sequence[Collected]) -> Iterator[tuple[list[Key], Datum]]:
         for metric, attributes, value in self._fresh(now):
@@ -118,13 +119,13 @@ class CloudWatch:
                 yield [(metric.name, attributes)], datum
 
     def _distributions(self, now: Sequence[Collected]) -> Iterator[tuple[list[Key], Datum]]:
-        """Buckets as values with counts: each call counts at its bucket's upper bound."""
+        """Buckets as values with counts; the value is the upper bound of the bucket."""
         for metric, points in now:
             if metric.name not in _BUCKETS:
                 continue
             for monitor in dict.fromkeys(attributes[0] for attributes, _ in points):
                 own = {a: value for a, value in points if a[0] == monitor}
-                counts = _apart([self._grown(metric, a, value) for a, value in own.items()])
+                counts = _differences([self._grown(metric, a, value) for a, value in own.items()])
                 bounds = _bounds([le for _, le in own])
                 kept = [(b, c) for b, c in zip(bounds, counts, strict=True) if c > 0]
                 if kept:
@@ -164,7 +165,7 @@ def _totals(now: Sequence[Collected]) -> Totals:
 
 
 def _dimensions(metric: Metric, attributes: Attributes) -> Dimensions:
-    """Attributes that have a value; CloudWatch takes ASCII, and no more than 1,024 characters."""
+    """Attributes with a value, as CloudWatch accepts them: short and ASCII."""
     pairs = zip(metric.attributes, attributes, strict=False)
     plain = ((name, each.encode("ascii", "backslashreplace").decode()) for name, each in pairs)
     return tuple((name, each.lstrip(":")[:_LONGEST]) for name, each in plain if each.strip(" :"))
@@ -174,12 +175,12 @@ def _unit(metric: Metric) -> str:
     return _UNITS.get(_ANNOTATION.sub("", metric.unit), "Count")
 
 
-def _apart(cumulative: list[float]) -> list[float]:
-    """Counts of single buckets."""
+def _differences(cumulative: list[float]) -> list[float]:
+    """Counts of single buckets from cumulative ones."""
     return [after - before for before, after in zip([0.0, *cumulative], cumulative, strict=False)]
 
 
 def _bounds(names: list[str]) -> list[float]:
-    """Upper bounds of buckets; what lies beyond the last one counts at it."""
+    """Upper bounds of buckets; the last, unbounded one gets the bound before it."""
     finite = [float(name) for name in names if name != "+Inf"]
     return [*finite, finite[-1]][: len(names)]

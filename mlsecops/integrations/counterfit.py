@@ -1,7 +1,7 @@
-"""How Counterfit sees a model of ours.
+"""Adapters as targets of Counterfit.
 
-An Adapter (an `mlsecops.robustness.Endpoint` too) and sample inputs go in, an object with
-what Counterfit's `CFTarget` has comes out: its attacks ask `predict` and see nothing else.
+Adapter (also `mlsecops.robustness.Endpoint`), sample inputs → `CounterfitTarget` with the members
+of Counterfit's `CFTarget`, of which attacks call `predict` alone.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, get_args
 
+from mlsecops._choices import one_of
+from mlsecops._repr import concise_repr
 from mlsecops.adapters import Adapter, adapt
 from mlsecops.errors import UsageError
 
@@ -22,19 +24,20 @@ DataType: TypeAlias = Literal["tabular", "image"]
 _IMAGE_AXES: Final = (2, 3)  # with and without channels
 
 
+@concise_repr()
 @dataclass(slots=True, kw_only=True, eq=False)
 class CounterfitTarget:
-    """A target in Counterfit's shape; `load` has nothing to do, the model is there already.
+    """A closed-box target with the members of Counterfit's `CFTarget`.
 
     Attributes:
-        target_name: What it is called.
+        target_name: Name of the target.
         data_type: `"tabular"` or `"image"`.
-        endpoint: Where it answers, for Counterfit's reports.
+        endpoint: Address or type of the model, for reports.
         input_shape: Shape of one input.
-        output_classes: Name of each class, in the order of the scores.
-        X: Sample inputs `(n, *shape)`, which attacks start from.
-        classifier: `"closed-box"`: attacks see scores and nothing else.
-        queries: Inputs that were asked so far.
+        output_classes: Names of the classes, in the order of the scores.
+        X: Sample inputs `(n, *shape)`, from which attacks start.
+        classifier: `"closed-box"`: attacks see scores alone.
+        queries: Number of inputs so far.
 
     Source:
         Counterfit 1.1, `CFTarget`.
@@ -47,18 +50,18 @@ class CounterfitTarget:
     endpoint: str
     input_shape: tuple[int, ...]
     output_classes: list[str]
-    X: Array  # Counterfit's own name
+    X: Array  # Counterfit's name
     model: Adapter = field(repr=False)
     queries: int = 0
 
     def load(self) -> None:
-        """Do nothing: the model was loaded and verified before."""
+        """Do nothing, since the model is loaded."""
 
     def predict(self, x: Any) -> list[list[float]]:
         """Class probabilities of each input, as lists.
 
         Raises:
-            UsageError: The inputs do not have the target's shape.
+            UsageError: The inputs have another shape.
         """
         import numpy as np  # noqa: PLC0415 - only where arrays are made
 
@@ -84,15 +87,14 @@ def target(
     """Make a Counterfit target of a model or Adapter.
 
     Args:
-        model: What `mlsecops.adapters.adapt` takes, or an Adapter.
+        model: A model for `mlsecops.adapters.adapt`, or an Adapter.
         x: Sample inputs `(n, *shape)`.
-        name: What to call the target.
-        output_classes: Name of each class, in the order of the model's scores.
-        data_type: `"tabular"` or `"image"`; by default an image where an input has two or three
-            axes.
+        name: Name of the target.
+        output_classes: Names of the classes, in the order of the model's scores.
+        data_type: `"tabular"` or `"image"`; by default an image if an input has two or three axes.
 
     Raises:
-        UsageError: There are no samples, no classes, or no such type.
+        UsageError: There are no samples, fewer than two classes, or the type is unknown.
     """
     import numpy as np  # noqa: PLC0415 - only where arrays are made
 
@@ -103,8 +105,7 @@ def target(
             f"{samples.shape} and {list(output_classes)}"
         )
     kind = data_type or ("image" if samples.ndim - 1 in _IMAGE_AXES else "tabular")
-    if kind not in get_args(DataType):
-        raise UsageError(f"{name}: data_type {kind!r}: expected {' or '.join(get_args(DataType))}")
+    one_of("data_type", kind, get_args(DataType))
     adapter = adapt(model)
     return CounterfitTarget(
         target_name=name,

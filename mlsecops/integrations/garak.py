@@ -1,9 +1,8 @@
-"""garak's probes, run by garak in an environment of its own, and judged here.
+"""Probes of garak, run as a separate process.
 
-`run_garak` starts garak as a process, `read_garak_report` reads the rows that it wrote; what comes
-out are figures as of our own campaigns, with Wilson's interval, for a
-`mlsecops.llm.FuzzGate`. garak is never imported, and its exit status, which is 0 whatever
-it found, decides nothing.
+`run_garak` → process of garak → report → `read_garak_report` → `ClassFigure`s for a
+`mlsecops.llm.FuzzGate`. garak is never imported, and its exit status is no verdict: it is 0 even if
+probes succeeded.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mlsecops._json import parse_object
+from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.llm import ClassFigure
 
@@ -24,18 +24,19 @@ __all__ = ["GarakReport", "read_garak_report", "run_garak"]
 
 _REPORT: Final = "garak.report.jsonl"
 _LOG: Final = "garak.log"
-_LONGEST_LINE: Final = 64 << 20  # bytes of a row
-_TOLD: Final = 200  # characters of garak's own words
+_LONGEST_LINE: Final = 64 << 20  # bytes of a row; chosen
+_SHOWN: Final = 200  # characters of garak's last line in a message; chosen
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GarakReport:
-    """What garak measured.
+    """Results of a garak run.
 
     Attributes:
-        version: Of garak, as it says; "" if it does not.
-        figures: A class for each probe and detector, `"probe/detector"`: successes are outputs
-            that the detector counts as hits, errors those that it could not judge.
+        version: Version of garak; "" if the report has none.
+        figures: A class `"probe/detector"` for each pair: successes are outputs that the detector
+            flags, errors those that it could not evaluate.
     """
 
     version: str
@@ -62,20 +63,19 @@ def run_garak(
     """Run probes of garak against a target.
 
     Args:
-        program: The executable `garak` (0.13 or newer), or the Python of its environment.
+        program: Executable `garak` (0.13 or newer), or the Python of its environment.
         target_type: garak's generator, such as `"openai.OpenAICompatible"`.
-        target_name: The model.
-        probes: Probes or modules of them, such as `"dan.Dan_11_0"` or `"encoding"`.
-        out: Folder for its report and its log; a report there already is refused.
-        seed: Of garak's random numbers.
-        generations: Outputs for each prompt; garak's own number by default.
-        arguments: Further ones for garak, as it takes them.
-        environment: Of the process, keys of services among it; this process's by default.
-        timeout: Seconds after which it is ended with all its children.
+        target_name: Name of the model.
+        probes: Probes or modules of probes, such as `"dan.Dan_11_0"` or `"encoding"`.
+        out: Folder for report and log, without a report yet.
+        seed: Seed of garak.
+        generations: Outputs for each prompt; by default garak's number.
+        arguments: Further command-line arguments of garak.
+        environment: Environment variables of the process; by default those of this one.
+        timeout: Seconds after which the process and its children are killed.
 
     Raises:
-        UsageError: garak cannot be started, fails or does not finish, or its report does not cover
-            every probe that was asked for.
+        UsageError: garak cannot be started, fails or does not finish, or its report lacks a probe.
 
     Source:
         garak 0.17.1, `garak/cli.py` and `garak/command.py`.
@@ -83,9 +83,9 @@ def run_garak(
     folder = Path(out).absolute()
     report = folder / _REPORT
     if report.exists():
-        raise UsageError(f"{report} exists already: name another folder")
+        raise UsageError(f"out: expected a folder without a report, got {report}; name another")
     if not probes:
-        raise UsageError("probes: expected at least one")
+        raise UsageError("probes: expected at least one, got none")
     named = Path(program)
     start = [str(named), *(["-m", "garak"] if named.name.startswith("python") else [])]
     words = [
@@ -103,14 +103,14 @@ def run_garak(
 
 
 def read_garak_report(path: str | os.PathLike[str]) -> GarakReport:
-    """Read a report that garak wrote.
+    """Read a report of garak.
 
     Args:
         path: `….report.jsonl`.
 
     Raises:
-        UsageError: It cannot be read, is no report, holds no evaluation, contradicts itself, or is
-            of a run that did not finish.
+        UsageError: It is unreadable, malformed, inconsistent, without an evaluation, or of an
+            unfinished run.
 
     Source:
         garak's documentation, "Reporting"; garak 0.17.1, `garak/evaluators/base.py`.
@@ -125,12 +125,12 @@ def read_garak_report(path: str | os.PathLike[str]) -> GarakReport:
         if kind == "eval":
             figure = _figure(row, path)
             if figure.name in figures:
-                raise UsageError(f"{path}: {figure.name} is evaluated twice")
+                raise UsageError(f"{path}: expected one evaluation of {figure.name}, got two")
             figures[figure.name] = figure
     if not figures:
-        raise UsageError(f"{path}: garak evaluated nothing: see the log beside it")
+        raise UsageError(f"{path}: expected evaluations, got none; see {_LOG} in its folder")
     if not ended:
-        raise UsageError(f"{path}: garak did not finish, so that the figures are not all there")
+        raise UsageError(f"{path}: expected a finished run, got no completion; run garak again")
     return GarakReport(version=version, figures=tuple(figures.values()))
 
 
@@ -144,13 +144,13 @@ def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _figure(row: Mapping[str, Any], path: object) -> ClassFigure:
-    """An evaluation: `total` until garak 0.13, `total_evaluated` and `fails` since."""
+    """Figure of an evaluation: `total` until garak 0.13, `total_evaluated` and `fails` since."""
     probe, detector = row.get("probe"), row.get("detector")
     passed, nones = row.get("passed"), row.get("nones", 0)
     total = row.get("total_evaluated", row.get("total"))
     counts = (passed, nones, total)
     if not (isinstance(probe, str) and isinstance(detector, str)):
-        raise UsageError(f"{path}: an evaluation names no probe or no detector")
+        raise UsageError(f"{path}: expected a probe and a detector in each evaluation")
     if not all(type(count) is int and count >= 0 for count in counts) or passed > total:
         raise UsageError(f"{path}: {probe}: expected counts with passed <= total, got {counts}")
     if row.get("fails", total - passed) != total - passed:
@@ -168,7 +168,7 @@ def _require_probes(report: GarakReport, probes: Sequence[str], path: Path) -> N
     for probe in probes:
         asked = probe.removeprefix("probes.")
         if not any(name == asked or name.startswith(f"{asked}.") for name in ran):
-            raise UsageError(f"{path}: probe {probe} was asked for and has no evaluation")
+            raise UsageError(f"{path}: expected an evaluation of probe {probe}, got none")
 
 
 def _run(
@@ -191,11 +191,11 @@ def _run(
     if status is None:
         raise UsageError(f"garak did not finish within {timeout} s: see {log}")
     if status:
-        raise UsageError(f"garak ended with status {status}: {_last_words(log)}; see {log}")
+        raise UsageError(f"garak ended with status {status}: {_last_line(log)}; see {log}")
 
 
 def _ended(process: subprocess.Popen[bytes], timeout: float | None) -> int | None:
-    """Its status; None if it had to be ended, its children with it."""
+    """Exit status; None if the process and its children had to be killed."""
     try:
         return process.wait(timeout)
     except subprocess.TimeoutExpired:
@@ -206,6 +206,6 @@ def _ended(process: subprocess.Popen[bytes], timeout: float | None) -> int | Non
             process.wait()
 
 
-def _last_words(log: Path) -> str:
+def _last_line(log: Path) -> str:
     lines = log.read_text("utf-8", "replace").strip().splitlines() or ["no word"]
-    return "".join(each if each.isprintable() else " " for each in lines[-1])[:_TOLD].strip()
+    return "".join(each if each.isprintable() else " " for each in lines[-1])[:_SHOWN].strip()

@@ -1,7 +1,7 @@
-"""What a monitor sees right now, as a page that draws itself anew: no Grafana, no Prometheus.
+"""Live dashboard of a monitor as a web page that refreshes itself.
 
-a monitor → its snapshots of the last minutes → the page of `reports`, at `/`; the newest as
-JSON, at `/snapshot.json`
+monitor → snapshots of the last minutes → page of `reports` at `/`, newest as JSON at
+`/snapshot.json`
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, Self
 
+from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.monitoring.monitor import Monitor
 from mlsecops.reports import dashboard_page
 
 __all__ = ["LiveDashboard"]
 
-_KEPT: Final = 30
+_KEPT: Final = 30  # snapshots; chosen: 2.5 minutes at the default interval
 _LOOPBACK: Final = {"127.0.0.1", "localhost", "[::1]"}
 
 
@@ -28,25 +29,26 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+@concise_repr("url")
 class LiveDashboard:
-    """Serves a monitor's page from a thread of its own, until it is closed.
+    """Serves a monitor's page from a thread until it is closed.
 
-    The page names clients and has no password: it listens on this machine alone unless another
-    host is given, and answers only those who ask for it by that name.
+    The page names clients and has no password, so by default it listens on this machine alone, and
+    there it answers requests by a loopback name only.
 
     Attributes:
-        url: Where it is.
+        url: Address of the page.
 
     Args:
-        monitor: `fn.monitor` of a watched function.
+        monitor: `fn.monitor` of a monitored function.
         host: Address to listen on.
         port: TCP port; 0 takes a free one.
-        interval: Seconds between two snapshots, and after which the page draws itself anew.
-        references: Panel (`"confidence"`, `"accuracy"`) → the baseline's value.
-        now: Gives the time that stands below a snapshot.
+        interval: Seconds between two snapshots and between two refreshes, > 0.
+        references: Panel (`"confidence"`, `"accuracy"`) → value of the baseline.
+        now: Returns the time label of a snapshot.
 
     Raises:
-        UsageError: Nobody can listen there, or the interval is not above 0.
+        UsageError: The address is not available, or the interval is not above 0.
     """
 
     def __init__(
@@ -87,7 +89,7 @@ class LiveDashboard:
         self.close()
 
     def close(self) -> None:
-        """Serve no more."""
+        """Stop serving."""
         self._stop.set()
         self._server.shutdown()
         self._server.server_close()
@@ -100,7 +102,7 @@ class LiveDashboard:
         return self._interval
 
     def page(self) -> str:
-        """The page as it is now."""
+        """The current page."""
         labels, states = zip(*list(self._states), strict=True)
         return dashboard_page(
             states,
@@ -132,7 +134,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _Page)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A reader who hangs up early is no error, and the library prints nothing."""
+        """Ignore a client that disconnects early."""
 
 
 class _Page(BaseHTTPRequestHandler):
@@ -143,7 +145,7 @@ class _Page(BaseHTTPRequestHandler):
         dashboard = self.server.dashboard
         asked = self.headers.get("Host", "").rpartition(":")[0] or self.headers.get("Host", "")
         if asked not in self.server.names and self.server.server_address[0] in _LOOPBACK:
-            # A page elsewhere may have pointed its own name at this machine to read ours.
+            # DNS rebinding: a foreign page can point its own name at this machine.
             self.send_error(421, "ask for this page by the address it listens on")
         elif self.path == "/":
             self._send("text/html; charset=utf-8", dashboard.page(), refresh=dashboard.interval)
@@ -165,4 +167,4 @@ class _Page(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """A page that draws itself anew is no news."""
+        """Log nothing."""

@@ -1,14 +1,13 @@
-"""MLflow's model registry, in which nothing is loaded that trusted signers do not vouch for.
+"""Signatures in MLflow's model registry, verified at every load.
 
-MLflow checks nothing when it loads: an edited artifact runs. `publish` signs a logged model
-under its registered name and version and keeps the bundle in the version's tags; after
-`protect` every load by `models:/` (version, alias, stage or `m-` id) or `runs:/`
-downloads the model once into a private folder, verifies it there, and gives MLflow that very
-folder. `promote` and `rollback` move an alias to versions that verify now.
+`publish`: logged model → signature over name, version and files → tags of the version. `protect`:
+load by `models:/` (version, alias, stage or `m-` id) or `runs:/` → private copy → verification →
+MLflow loads that copy. `promote` and `rollback` move an alias to a version that verifies. MLflow
+itself verifies nothing when it loads.
 
-Limits: the database may hide versions or move aliases, among versions that verify (a policy's floor
-bounds how far back). A load from a plain path or another scheme (`file:`, `s3:`) passes by.
-What is signed may be a pickle: who signs it vouches for its code.
+Limits: whoever controls the database can hide versions and move aliases among versions that verify,
+down to the policy's floor. Loads from a path or another scheme (`file:`, `s3:`) are not verified. A
+signed model may be a pickle: the signer vouches for its code.
 
 Source: MLflow 3 `artifact_repository_registry` and `models_artifact_repo`.
 """
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mlsecops._extras import require
+from mlsecops._repr import concise_repr
 from mlsecops.errors import (
     DigestMismatch,
     MLSecOpsError,
@@ -41,19 +41,19 @@ __all__ = ["Published", "promote", "protect", "publish", "rollback"]
 DIGEST: Final = "mlsecops.digest"
 BUNDLE: Final = "mlsecops.bundle"
 VERSION: Final = "mlsecops.version"
-"""Tag of a logged model: the registered name and version under which it is signed."""
-_LONGEST: Final = 100_000
-"""Characters of a version's tag."""
+"""Tag of a logged model: the registered name and version of its signature."""
+_LONGEST: Final = 100_000  # characters of a tag; MLflow 3, MAX_MODEL_REGISTRY_TAG_VALUE_LENGTH
 _META: Final = "registered_model_meta"
-"""MLflow writes name and version into this file of every copy; it is no part of the model."""
+"""File that MLflow adds to every copy; it is no part of the model."""
 _MLMODEL: Final = "MLmodel"
 _bare: ContextVar[bool] = ContextVar("bare", default=False)
-"""Whether MLflow's own repositories are wanted: inside a guarded one."""
+"""Whether MLflow's unprotected repositories are used, as inside of a protected one."""
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """A version of a registered model that is signed.
+    """A signed version of a registered model.
 
     Attributes:
         name: Name of the registered model.
@@ -69,20 +69,20 @@ class Published:
 def publish(name: str, model_uri: str, *, signer: Signer) -> Published:
     """Register a logged model as the next version, and sign it under that name and version.
 
-    Call it right after the model was logged: whatever lies there by then is signed.
+    Call it right after the model was logged, since it signs whatever is stored at that time.
 
     Args:
-        name: Name of the registered model; made if there is none.
-        model_uri: What `log_model` returned as `model_uri` (`models:/m-…`), `runs:/…`, or a
-            folder that `save_model` wrote.
-        signer: Who vouches for it.
+        name: Name of the registered model, created if missing.
+        model_uri: `model_uri` of `log_model` (`models:/m-…`), `runs:/…`, or a folder of
+            `save_model`.
+        signer: The signer.
 
     Raises:
         MissingExtra: MLflow is not installed.
         RegistryError: There is no model at the URI.
-        UsageError: Its signature is too long for a tag.
+        UsageError: The signature is too long for a tag.
     """
-    mlflow, client = _mlflow(), _client()
+    mlflow, client = require("mlflow"), _client()
     version = _asked(lambda: mlflow.register_model(model_uri, name))
     with tempfile.TemporaryDirectory(prefix="mlsecops-") as folder:
         model = _fetched(_own(f"models:/{name}/{version.version}"), Path(folder), name)
@@ -91,8 +91,8 @@ def publish(name: str, model_uri: str, *, signer: Signer) -> Published:
     text = bundle.to_bytes().decode()
     if len(text) > _LONGEST:
         raise UsageError(
-            f"{name} {version.version}: its signature has {len(text)} characters: expected at most "
-            f"{_LONGEST}, as a tag of MLflow holds; sign fewer files (an archive of them, say)"
+            f"{name} {version.version}: expected a signature of at most {_LONGEST} characters, as "
+            f"MLflow's tags hold, got {len(text)}; sign fewer files, such as an archive of them"
         )
     client.set_model_version_tag(name, version.version, BUNDLE, text)
     client.set_model_version_tag(name, version.version, DIGEST, str(digest))
@@ -111,19 +111,18 @@ def _protection(undo: Callable[[], None]) -> Iterator[None]:
 
 
 def protect(policy: TrustPolicy) -> contextlib.AbstractContextManager[None]:
-    """Let MLflow load only registered models that verify, in this process, from now on.
+    """Verify every registered model that MLflow loads in this process.
+
+    A load then raises the errors of `mlsecops.verify`; `SignatureMissing` for unsigned versions.
 
     Args:
-        policy: Whom to trust.
+        policy: Trust policy.
 
     Returns:
-        Used as `with protect(policy):` it ends with the block; else it lasts.
+        A context manager that ends the protection; without `with` it lasts.
 
     Raises:
         MissingExtra: MLflow is not installed.
-
-    A load then raises what `mlsecops.verify` raises; `SignatureMissing` where a version is
-    not signed.
     """
     table = _repositories()
     models, runs = table["models"], table["runs"]
@@ -141,16 +140,16 @@ def protect(policy: TrustPolicy) -> contextlib.AbstractContextManager[None]:
 
 
 def promote(name: str, version: int, alias: str, *, policy: TrustPolicy) -> Verified:
-    """Point an alias at a version that verifies now.
+    """Set an alias to a version that verifies.
 
     Args:
         name: Name of the registered model.
         version: Its number.
-        alias: The alias, `"champion"` say.
-        policy: Whom to trust.
+        alias: The alias, such as `"champion"`.
+        policy: Trust policy.
 
     Raises:
-        VerificationError: It does not verify; the alias is where it was.
+        VerificationError: It does not verify; the alias is unchanged.
         RegistryError: There is no such version.
     """
     client = _client()
@@ -160,18 +159,18 @@ def promote(name: str, version: int, alias: str, *, policy: TrustPolicy) -> Veri
 
 
 def rollback(name: str, alias: str, *, policy: TrustPolicy) -> int:
-    """Point an alias at the newest older version that verifies now.
+    """Set an alias back to the newest older version that verifies.
 
     Args:
         name: Name of the registered model.
         alias: The alias.
-        policy: Whom to trust; what it revokes is passed over.
+        policy: Trust policy; versions that it revokes are skipped.
 
     Returns:
         The version.
 
     Raises:
-        RegistryError: The alias is nowhere, or no older version verifies; it is where it was.
+        RegistryError: The alias does not exist, or no older version verifies.
     """
     client = _client()
     current = int(_asked(lambda: client.get_model_version_by_alias(name, alias)).version)
@@ -192,33 +191,8 @@ def rollback(name: str, alias: str, *, policy: TrustPolicy) -> int:
     )
 
 
-class _Models:
-    """A repository of `models:/` whose downloads verify; all else is MLflow's own."""
-
-    def __init__(self, own: Any, uri: str, policy: TrustPolicy) -> None:
-        self._own, self._uri, self._policy = own, uri, policy
-
-    def __getattr__(self, attribute: str) -> Any:
-        return getattr(self._own, attribute)
-
-    def download_artifacts(self, artifact_path: str, dst_path: str | None = None, **_: Any) -> str:
-        """A verified copy of the model, or a part of it."""
-        name, version = self._own.model_name, self._own.model_version
-        if name is None:
-            name, version = _registered(self._uri)
-        folder = Path(tempfile.mkdtemp(prefix="mlsecops-"))
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        model = _fetched(self._own, folder, name)
-        _require_signed(_client(), model, name, int(version), self._policy)
-        self._own._add_registered_model_meta_file(str(model))  # noqa: SLF001 - as MLflow does
-        part = model / artifact_path
-        if not part.resolve().is_relative_to(model.resolve()):
-            raise UsageError(f"{self._uri}: {artifact_path!r} leads out of the model")
-        return str(part) if dst_path is None else _copied(part, Path(dst_path, artifact_path))
-
-
 class _Runs:
-    """A repository of `runs:/` that gives no model but verified ones."""
+    """MLflow's repository of `runs:/`, with verified downloads of models."""
 
     def __init__(self, own: Any) -> None:
         self._own = own
@@ -227,11 +201,11 @@ class _Runs:
         return getattr(self._own, attribute)
 
     def download_artifacts(self, artifact_path: str, dst_path: str | None = None) -> str:
-        """What the run has there; of a model, the verified copy."""
+        """The run's files, or a verified copy of a logged model."""
         full = f"{self._own.artifact_uri}/{artifact_path}".rstrip("/")
         run, path = self._own.parse_runs_uri(full)
         name, _, part = (path or "").partition("/")
-        # MLflow would pass over a logged model that is refused, and give the run's files instead.
+        # MLflow itself would fall back from a refused logged model to the files of the run.
         logged = self._own._get_logged_model_artifact_repo(run_id=run, name=name) if name else None  # noqa: SLF001 - there is no other way
         if logged is not None:
             return str(logged.download_artifacts(part, dst_path))
@@ -245,6 +219,29 @@ class _Runs:
         return str(place)
 
 
+class _Models(_Runs):
+    """MLflow's repository of `models:/`, with verified downloads."""
+
+    def __init__(self, own: Any, uri: str, policy: TrustPolicy) -> None:
+        super().__init__(own)
+        self._uri, self._policy = uri, policy
+
+    def download_artifacts(self, artifact_path: str, dst_path: str | None = None, **_: Any) -> str:
+        """A verified copy of the model, or of a part of it."""
+        name, version = self._own.model_name, self._own.model_version
+        if name is None:
+            name, version = _registered(self._uri)
+        folder = Path(tempfile.mkdtemp(prefix="mlsecops-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        model = _fetched(self._own, folder, name)
+        _require_signed(_client(), model, name, int(version), self._policy)
+        self._own._add_registered_model_meta_file(str(model))  # noqa: SLF001 - as MLflow does
+        part = model / artifact_path
+        if not part.resolve().is_relative_to(model.resolve()):
+            raise UsageError(f"{self._uri}: expected a path in the model, got {artifact_path!r}")
+        return str(part) if dst_path is None else _copied(part, Path(dst_path, artifact_path))
+
+
 def _verified(client: Any, name: str, version: int, policy: TrustPolicy) -> Verified:
     with tempfile.TemporaryDirectory(prefix="mlsecops-") as folder:
         own = _asked(lambda: _own(f"models:/{name}/{version}"))
@@ -254,7 +251,7 @@ def _verified(client: Any, name: str, version: int, policy: TrustPolicy) -> Veri
 def _require_signed(
     client: Any, model: Path, name: str, version: int, policy: TrustPolicy
 ) -> Verified:
-    """Demand that a folder is the signed version of that name and number."""
+    """Verify that a folder is the signed version of that name and number."""
     where = f"models:/{name}/{version}"
     tags = _asked(lambda: client.get_model_version(name, str(version))).tags
     if BUNDLE not in tags:
@@ -268,30 +265,30 @@ def _require_signed(
         raise DigestMismatch(
             f"{where}: expected what was signed as {name} version {version}, got "
             f"{verified.name} version {verified.version}: another model's files and signature "
-            "were put in its place"
+            "replaced it"
         )
     return verified
 
 
 def _registered(uri: str) -> tuple[str, int]:
-    """Name and version under which a logged model (`models:/m-…`) is signed."""
+    """Name and version of the signature of a logged model (`models:/m-…`)."""
     identity = uri.removeprefix("models:/").partition("/")[0]
-    said = _asked(lambda: _client().get_logged_model(identity)).tags.get(VERSION, "")
-    name, _, number = said.rpartition("/")
+    tag = _asked(lambda: _client().get_logged_model(identity)).tags.get(VERSION, "")
+    name, _, number = tag.rpartition("/")
     if not name or not number.isdecimal():
         raise SignatureMissing(
-            f"{uri}: expected the tag {VERSION} of a registered, signed version, got {said!r}; "
+            f"{uri}: expected the tag {VERSION} of a registered, signed version, got {tag!r}; "
             "publish the model with mlsecops.integrations.mlflow.publish"
         )
     return name, int(number)
 
 
 def _fetched(own: Any, folder: Path, name: str) -> Path:
-    """A private copy of a whole model, in a folder called as the model is."""
+    """A private copy of a whole model, in a folder with the model's name."""
     model = folder / name
     model.mkdir()
     with _own_repositories():
-        # Past MLflow's own method, which would write a file of its own into the copy.
+        # `own.download_artifacts` would add MLflow's meta file to the copy.
         _asked(lambda: own.repo.download_artifacts("", str(model)))
     (model / _META).unlink(missing_ok=True)
     return model
@@ -311,7 +308,7 @@ def _own(uri: str) -> Any:
 
 
 def _made(made: Any, uri: str, where: dict[str, Any]) -> Any:
-    """One of MLflow's own repositories; those that it makes in turn are its own too."""
+    """Make an unprotected repository of MLflow, and unprotected ones inside of it."""
     with _own_repositories():
         return made(uri, **where)
 
@@ -326,7 +323,7 @@ def _own_repositories() -> Iterator[None]:
 
 
 def _asked(ask: Callable[[], Any]) -> Any:
-    """What MLflow answers; where it knows no such thing, our own error."""
+    """Call MLflow and raise its errors as `RegistryError`."""
     exceptions = require("mlflow.exceptions")
     try:
         return ask()
@@ -341,8 +338,4 @@ def _repositories() -> dict[str, Any]:
 
 
 def _client() -> Any:
-    return _mlflow().MlflowClient()
-
-
-def _mlflow() -> Any:
-    return require("mlflow")
+    return require("mlflow").MlflowClient()

@@ -1,10 +1,10 @@
-"""How Prometheus reads every monitor of this process: no OpenTelemetry SDK is needed.
+"""Metrics of all monitors for Prometheus, without an OpenTelemetry SDK.
 
-monitors' Series → metric families, under the names that OpenTelemetry's exporter would give them →
-a page at `/metrics`, or a collector in the registry of the service's own page
+monitors → metric families with the names of OpenTelemetry's exporter → page at `/metrics`, or a
+collector for the service's own registry
 
-One process, one page: with several worker processes behind a port, give each a port of its own, or
-let OpenTelemetry push.
+Each process serves its own page: give several worker processes different ports, or let
+OpenTelemetry push.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 from mlsecops._extras import require
+from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.monitoring.telemetry.exporter import collected
 
@@ -20,13 +21,13 @@ __all__ = ["Exporter", "collector", "serve"]
 
 
 class _Collector:
-    """What `prometheus_client` asks for metrics."""
+    """Collector for `prometheus_client`."""
 
     def collect(self) -> Iterator[Any]:
-        """Every metric that has points, with help text and type."""
+        """Metrics that have points, with help text and type."""
         core = require("prometheus_client.core")
         for metric, points in collected():
-            # A family has the name without the suffix that its samples have.
+            # A family has the name of its samples without their suffix.
             name = metric.prometheus.removesuffix("_total")
             family = core.Metric(name, metric.description, metric.kind)
             for attributes, value in points:
@@ -35,11 +36,12 @@ class _Collector:
             yield family
 
 
+@concise_repr("url")
 class Exporter:
-    """A page for Prometheus, served by a thread of its own until it is closed.
+    """A page for Prometheus, served by a thread until it is closed.
 
     Attributes:
-        url: Where it is.
+        url: Address of the page.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -61,7 +63,7 @@ class Exporter:
         self.close()
 
     def close(self) -> None:
-        """Serve no more."""
+        """Stop serving."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -71,12 +73,11 @@ def serve(*, host: str = "127.0.0.1", port: int = 9464) -> Exporter:
     """Serve the metrics of every monitor of this process.
 
     Args:
-        host: Address to listen on; the default is reachable from this machine alone. The page has
-            no password.
+        host: Address to listen on, by default this machine alone; the page has no password.
         port: TCP port; 0 takes a free one.
 
     Raises:
-        UsageError: Nobody can listen there.
+        UsageError: The address is not available.
         MissingExtra: `prometheus_client` is not installed.
 
     Source: OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility" (names).
@@ -85,5 +86,5 @@ def serve(*, host: str = "127.0.0.1", port: int = 9464) -> Exporter:
 
 
 def collector() -> Any:
-    """A collector for a registry of `prometheus_client` that the service serves already."""
+    """Make a collector for a registry of `prometheus_client` that the service serves already."""
     return _Collector()

@@ -1,12 +1,10 @@
-"""SageMaker's model packages, of which only those are approved that trusted signers vouch for.
+"""Approval of SageMaker model packages by signature.
 
-`publish` signs an archive under its group's name, puts archive and bundle where nobody's put
-replaces them (the key holds the digest; the put is conditional), and registers a package that waits
-for approval. `approve` downloads both once more, verifies, and only then approves; a package
-that does not verify is rejected.
+`publish`: archive → signature under the group's name → conditional put to S3, under a key with the
+digest → package that waits for approval. `approve`: download → verification → approved or not.
 
-Limits: SageMaker itself checks nothing when it deploys: whoever may overwrite the bucket's objects
-may do so after the approval. Deny it there (Object Lock, or a bucket policy against overwriting).
+Limits: SageMaker verifies nothing when it deploys, and whoever can overwrite the bucket's objects
+can do so after the approval. Prevent that in S3 (Object Lock, or a bucket policy).
 
 Source: SageMaker API, `CreateModelPackage` and `UpdateModelPackage`; S3 conditional writes.
 """
@@ -24,6 +22,7 @@ from typing import Any, Final
 from urllib.parse import urlparse
 
 from mlsecops._extras import require
+from mlsecops._repr import concise_repr
 from mlsecops.errors import (
     DigestMismatch,
     MLSecOpsError,
@@ -38,17 +37,17 @@ __all__ = ["PublishedPackage", "approve", "publish"]
 
 _ARCHIVE: Final = "model.tar.gz"
 _DIGEST: Final = "mlsecops.digest"
-_DESCRIBED: Final = 1024
-"""Characters of an approval's description."""
+_DESCRIPTION: Final = 1024  # characters; SageMaker API, ApprovalDescription
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedPackage:
     """A model package that waits for approval.
 
     Attributes:
-        arn: Its name in AWS.
-        url: Where its archive is.
+        arn: ARN of the package.
+        url: S3 URL of the archive.
         digest: Root digest of the signed archive.
     """
 
@@ -66,19 +65,19 @@ def publish(
     signer: Signer,
     session: Any = None,
 ) -> PublishedPackage:
-    """Sign an archive, keep it, and register it as a package that waits for approval.
+    """Sign an archive, upload it, and register it as a package that waits for approval.
 
     Args:
-        group: Name of the model package group; made if there is none.
-        archive: The `model.tar.gz`.
-        location: Where archives are kept, `s3://bucket/prefix`.
+        group: Name of the model package group, created if missing.
+        archive: Path of the `model.tar.gz`.
+        location: Folder of archives, `s3://bucket/prefix`.
         image: Container image that serves the model.
-        signer: Who vouches for it.
-        session: A `boto3.Session`; the default one otherwise.
+        signer: The signer.
+        session: A `boto3.Session`, or None for the default one.
 
     Raises:
-        UsageError: The archive cannot be read, or the location is no S3 URL.
-        RegistryError: AWS refuses; it says why.
+        UsageError: The archive cannot be read, or the location is not an S3 URL.
+        RegistryError: AWS refuses.
         MissingExtra: boto3 is not installed.
     """
     bucket, prefix = _place(location)
@@ -90,7 +89,7 @@ def publish(
     url = f"s3://{bucket}/{key}"
     sagemaker = _client("sagemaker", session)
     with contextlib.suppress(sagemaker.exceptions.ClientError):
-        sagemaker.create_model_package_group(ModelPackageGroupName=group)  # or it is there
+        sagemaker.create_model_package_group(ModelPackageGroupName=group)  # or it exists
     with _refusals():
         made = sagemaker.create_model_package(
             ModelPackageGroupName=group,
@@ -106,24 +105,24 @@ def publish(
 
 
 def approve(package: str, *, policy: TrustPolicy, session: Any = None) -> Verified:
-    """Approve a package that verifies now, and reject any other.
+    """Approve a package that verifies, and reject any other.
 
     Args:
-        package: Its ARN.
-        policy: Whom to trust.
+        package: ARN of the package.
+        policy: Trust policy.
         session: As for `publish`.
 
     Raises:
-        SignatureError: There is no bundle beside the archive, or it does not hold.
-        PolicyError: It holds, but not as the policy demands.
-        DigestMismatch: The archive is another, or another group's.
-        RegistryError: AWS refuses; it says why, and nothing was approved.
+        SignatureError: The archive has no bundle, or its signature is invalid.
+        PolicyError: The signature does not satisfy the policy.
+        DigestMismatch: The archive was changed, or is another group's.
+        RegistryError: AWS refuses; nothing was approved.
     """
     sagemaker = _client("sagemaker", session)
     with _refusals():
-        told = sagemaker.describe_model_package(ModelPackageName=package)
+        description = sagemaker.describe_model_package(ModelPackageName=package)
     try:
-        verified = _verified(told, policy, _client("s3", session))
+        verified = _verified(description, policy, _client("s3", session))
     except RegistryError:
         raise
     except MLSecOpsError as error:
@@ -133,14 +132,14 @@ def approve(package: str, *, policy: TrustPolicy, session: Any = None) -> Verifi
     return verified
 
 
-def _verified(told: dict[str, Any], policy: TrustPolicy, storage: Any) -> Verified:
-    group = told["ModelPackageGroupName"]
-    containers = told.get("InferenceSpecification", {}).get("Containers", [])
+def _verified(description: dict[str, Any], policy: TrustPolicy, storage: Any) -> Verified:
+    group = description["ModelPackageGroupName"]
+    containers = description.get("InferenceSpecification", {}).get("Containers", [])
     urls = [container.get("ModelDataUrl", "") for container in containers]
     if len(urls) != 1:
         raise UsageError(
-            f"{told['ModelPackageArn']}: expected one container with a model, got {len(urls)}; "
-            "publish it with mlsecops.integrations.sagemaker.publish"
+            f"{description['ModelPackageArn']}: expected one container with a model, got "
+            f"{len(urls)}; publish it with mlsecops.integrations.sagemaker.publish"
         )
     bucket, key = _place(urls[0])
     key = key.rstrip("/")
@@ -160,7 +159,7 @@ def _verified(told: dict[str, Any], policy: TrustPolicy, storage: Any) -> Verifi
     if verified.name != group:
         raise DigestMismatch(
             f"{urls[0]}: expected what was signed as {group}, got {verified.name}: another "
-            "group's archive is in its place"
+            "group's archive replaced it"
         )
     return verified
 
@@ -170,7 +169,7 @@ def _decide(sagemaker: Any, package: str, status: str, why: str) -> None:
         sagemaker.update_model_package(
             ModelPackageArn=package,
             ModelApprovalStatus=status,
-            ApprovalDescription=why[:_DESCRIBED],
+            ApprovalDescription=why[:_DESCRIPTION],
         )
 
 
@@ -178,7 +177,7 @@ def _decide(sagemaker: Any, package: str, status: str, why: str) -> None:
 def _signed_copy(
     group: str, archive: str | os.PathLike[str], signer: Signer
 ) -> Iterator[tuple[Path, Digest]]:
-    """A copy in a folder called as the group is, which is what the signature is of."""
+    """A signed copy in a folder with the group's name, which the signature covers."""
     with tempfile.TemporaryDirectory(prefix="mlsecops-") as place:
         folder = Path(place, group)
         folder.mkdir()
@@ -194,13 +193,13 @@ def _signed_copy(
 def _place(url: str) -> tuple[str, str]:
     parts = urlparse(url)
     if parts.scheme != "s3" or not parts.netloc:
-        raise UsageError(f"{url!r}: expected a place in S3, s3://bucket/prefix")
+        raise UsageError(f"{url!r}: expected an S3 URL, s3://bucket/prefix")
     prefix = parts.path.strip("/")
     return parts.netloc, f"{prefix}/" if prefix else ""
 
 
 def _put(storage: Any, bucket: str, key: str, file: Path) -> None:
-    """Write an object, unless there is one: its key says its digest, and approval verifies it."""
+    """Write an object unless it exists; its key has the digest, which approval verifies."""
     exceptions = require("botocore.exceptions")
     with _refusals(), file.open("rb") as stream:
         try:
@@ -219,7 +218,7 @@ def _get(storage: Any, bucket: str, key: str, file: Path) -> None:
 
 @contextlib.contextmanager
 def _refusals() -> Iterator[None]:
-    """AWS's errors as our own."""
+    """Raise errors of AWS as `RegistryError`."""
     exceptions = require("botocore.exceptions")
     try:
         yield

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from mlsecops._repr import concise_repr
 from mlsecops.adapters import Adapter
 from mlsecops.loading.snapshot_tiers import Tier
 from mlsecops.provenance import Digest
 from mlsecops.signing import Verified
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedModel:
     """A model whose very bytes were verified, scanned and then read.
@@ -35,6 +37,7 @@ class LoadedModel:
     bundle: bytes = field(repr=False)
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldModel:
     """A model whose bytes were verified and scanned, for another program's reader.

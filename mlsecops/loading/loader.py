@@ -1,8 +1,6 @@
-"""How a model is loaded when its bytes are not trusted yet.
+"""Secure loader: verifies, scans and decodes one snapshot of a model's bytes.
 
-A path comes in; its bytes are held where nobody can change them unnoticed and hashed meanwhile,
-the signature is held against that hash, the content against the rules, and only then a framework
-reads the same bytes.
+path → layout → snapshot, hashed while it is taken → verify → scan → decode → LoadedModel
 """
 
 from __future__ import annotations
@@ -13,13 +11,15 @@ import os
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
+from mlsecops._choices import checked, of_type, one_of, several
 from mlsecops._files import linked
 from mlsecops._repr import concise_repr
 from mlsecops.adapters import Adapter, adapt
 from mlsecops.errors import DigestMismatch, FormatRefused, UsageError
-from mlsecops.loading.artifact import ArtifactLayout, layout, require_beside, shards
+from mlsecops.loading.artifact import ArtifactLayout, layout, require_external, shards
 from mlsecops.loading.detection import CODE, Format
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.loaded import HeldModel, LoadedModel
@@ -29,10 +29,8 @@ from mlsecops.loading.scanner import examine
 from mlsecops.loading.snapshot import TIERS, Snapshot, Source, Tier, snapshot
 from mlsecops.loading.telemetry import LoadRecord, recorded
 from mlsecops.loading.verdict import Examination
-from mlsecops.provenance import Digest, Entry, Isolation, Manifest
-from mlsecops.provenance.files.hashing import hash_files
+from mlsecops.provenance import Digest, Isolation
 from mlsecops.signing import (
-    SignedModel,
     TrustPolicy,
     Verified,
     Verifier,
@@ -45,7 +43,7 @@ from mlsecops.signing import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Checked:
-    """Files that are held and that the signature covers."""
+    """Held files that the signature covers."""
 
     files: ArtifactLayout
     held: Snapshot
@@ -55,7 +53,7 @@ class _Checked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Wanted:
-    """What the caller of a load asks for; see `SecureLoader.load`."""
+    """Options of a load; see `SecureLoader.load`."""
 
     file: str | None
     digest: Digest | None
@@ -63,7 +61,7 @@ class _Wanted:
     into: Any = None
     device: str = "cpu"
     path: bool = False
-    """Whether a path is wanted, not a model."""
+    """Whether a path is returned, not a model."""
 
 
 @concise_repr("_tier", "_policy", "_allow_globals")
@@ -71,20 +69,27 @@ class SecureLoader:
     """Loads models that a policy vouches for, and no others.
 
     Args:
-        policy: Who may vouch for a model.
+        policy: Who may sign a model.
         tier: How bytes are held between the check and the use. `"sealed"` copies them into
-            sealed memory; `"pinned"` leaves them where they are and makes the kernel hold
-            writers back, and record. `"pinned"` becomes `"sealed"` where the file cannot be
-            leased, that `"private-copy"` where the system has no sealed memory; the result says.
+            sealed memory; `"pinned"` leaves them in the file and makes the kernel hold back
+            writers and report them. `"pinned"` falls back to `"sealed"` where the file cannot be
+            leased, and `"sealed"` to `"private-copy"` where the system has no sealed memory; the
+            result names the tier.
         allow_globals: Audited names that pickles and Keras configurations may use besides the
             built-in lists.
-        limits: Ceilings; the defaults otherwise.
-        isolation: Who knows which digests an incident isolated (a registry).
+        limits: Ceilings of sizes and counts; the defaults otherwise.
+        isolation: Source of isolated digests (a registry).
 
     Raises:
         UsageError: The tier is unknown.
+
+    Example:
+        >>> from mlsecops.signing import Signer
+        >>> policy = TrustPolicy(keys=[Signer.generate("p256").public_key])
+        >>> loader = SecureLoader(policy, tier="pinned")
     """
 
+    @checked
     def __init__(
         self,
         policy: TrustPolicy,
@@ -94,14 +99,16 @@ class SecureLoader:
         limits: Limits | None = None,
         isolation: Isolation | None = None,
     ) -> None:
-        if tier not in TIERS:
-            raise UsageError(f"unknown tier {tier!r}: expected one of {', '.join(TIERS)}")
-        self._policy = policy
-        self._tier: Tier = tier
-        self._allow_globals = tuple(allow_globals)
+        self._policy = of_type("policy", policy, TrustPolicy, "a TrustPolicy")
+        self._tier: Tier = one_of("tier", tier, TIERS)
+        self._allow_globals = several("allow_globals", allow_globals, "names", str)
+        of_type("limits", limits, (Limits, NoneType), "Limits")
+        if isolation is not None:
+            of_type("isolation", isolation, "isolated", "a registry")
         self._limits = limits or Limits()
         self._isolation = isolation
 
+    @checked
     def load(
         self,
         path: str | os.PathLike[str],
@@ -116,25 +123,25 @@ class SecureLoader:
         """Verify, scan and load a model file, or a folder with one model.
 
         Args:
-            path: The file or folder; in a folder, documentation and settings may lie beside the
-                model and are covered by the signature too.
+            path: The file or folder; a folder may also hold documentation and settings, which
+                the signature covers too.
             framework: `"torch"` or `"numpy"` for safetensors; elsewhere the format's own.
             into: The caller's torch module or Keras model to fill; names and shapes must fit.
-            bundle: The signature; by default `DIR/model.sig`, or `FILE.sig` beside a file.
-            device: Where torch tensors go.
-            digest: Root digest of the very model that is meant, as a registry's version has it;
-                another model is refused, whoever signed it.
+            bundle: The signature; by default `DIR/model.sig`, or `FILE.sig` for a file.
+            device: Device of torch tensors.
+            digest: Root digest of the one accepted model, as a registry's version has it; another
+                model is refused, whoever signed it.
             file: Which file of a folder is the model, or the index of its shards, where there are
-                several; the signature covers the others too, and they are not read.
+                several; the others are covered by the signature and not read.
 
         Raises:
             SignatureError: There is no bundle, or it does not hold.
-            PolicyError: It holds, but not as the policy demands; or an incident isolated it.
+            PolicyError: The policy does not accept it, or an incident isolated the model.
             DigestMismatch: A file was added, removed or changed.
             UnsafeContent: The content could run code or reach outside.
             FormatRefused: The format is malformed, not loadable, or not what the name claims.
             LimitExceeded: It declares more than the limits allow.
-            ChangedDuringLoad: Somebody changed a file meanwhile, or asked to (pinned tier).
+            ChangedDuringLoad: Somebody changed a file meanwhile, or tried to (pinned tier).
             FrameworkTooOld: The installed framework is known to be unsafe for the format.
             UsageError: The path cannot be read, or an option does not fit the format.
         """
@@ -144,6 +151,7 @@ class SecureLoader:
                 path, bundle_path(path) if bundle is None else Path(bundle), wanted, record
             )
 
+    @checked
     @contextlib.contextmanager
     def hold(
         self,
@@ -153,10 +161,10 @@ class SecureLoader:
         digest: Digest | None = None,
         file: str | None = None,
     ) -> Iterator[HeldModel]:
-        """Verify and scan a model, and hold its bytes for a reader of the caller's own.
+        """Verify and scan a model, and hold its bytes for the caller's reader.
 
         For formats that this library does not load (GGUF, TensorFlow Lite), and for programs that
-        take a path. The reader must be done with the path when the block ends.
+        take a path. The path is valid until the block ends.
 
         Args:
             path: As for `load`.
@@ -165,13 +173,12 @@ class SecureLoader:
             file: As for `load`.
 
         Yields:
-            The path to read, which leads to the bytes that were checked and to nothing else.
+            The model, with a path that leads to the checked bytes and to nothing else.
 
         Raises:
-            ChangedDuringLoad: Somebody changed a file meanwhile, or asked to (pinned tier); this
-                may come at the end of the block, and then what was read is not to be used.
-
-        Besides, what `load` raises before it decodes.
+            ChangedDuringLoad: Somebody changed a file meanwhile, or tried to (pinned tier). It
+                may be raised at the end of the block; what was read must not be used then.
+            MLSecOpsError: As `load` raises before it decodes.
         """
         wanted = _Wanted(file=file, digest=digest, path=True)
         place = bundle_path(path) if bundle is None else Path(bundle)
@@ -189,6 +196,7 @@ class SecureLoader:
                 format=found,
             )
 
+    @checked
     def watch(
         self,
         loaded: LoadedModel,
@@ -197,13 +205,13 @@ class SecureLoader:
         policy: Callable[[], TrustPolicy] | None = None,
         notify: Notify | None = None,
     ) -> Watch:
-        """Check a model in use at an interval, as it was checked when it was loaded.
+        """Repeat the checks of a load at an interval while the model is in use.
 
         Args:
             loaded: The model.
             interval: Seconds between checks, > 0.
-            policy: Gives the policy of the moment, so that what is revoked later is seen; by
-                default this loader's, which does not change.
+            policy: Returns the current policy, so that later revocations are seen; by default
+                this loader's, which does not change.
             notify: Called with the error when the model becomes unusable.
 
         Raises:
@@ -248,7 +256,7 @@ class SecureLoader:
     def _checked(
         self, path: str | os.PathLike[str], place: Path, wanted: _Wanted, record: LoadRecord
     ) -> Iterator[_Checked]:
-        """Hold the files that are meant, and demand that their signature covers what is held."""
+        """Hold the files of a model, and demand that their signature covers the held bytes."""
         where = os.fspath(path)
         verifier = Verifier(self._policy)
         with record.step("verify"):
@@ -257,34 +265,28 @@ class SecureLoader:
             record.note(digest=str(signed.manifest.root), signers=signed.signers)
             _require_meant(signed.manifest.root, wanted.digest, where)
             require_not_isolated(signed.manifest.root, self._isolation, where=where)
-        ignore = ignore_for(path, signed.ignore_paths, place)
-        files = layout(path, ignore=ignore, file=wanted.file)
-        with self._held(files, signed, record, keep=not wanted.path) as held:
-            actual = _manifest(files, held, signed.manifest.algorithm)
-            hidden = without_bundle(files.hidden, Path(path), place)
-            verified = verifier.match(signed, actual, where=where, ignored=hidden)
-            for name in held.sources:
-                self._policy.require_not_revoked(held.digest(name))
-                require_not_isolated(held.digest(name), self._isolation, where=where)
-            yield _Checked(files=files, held=held, verified=verified, bundle=bundle)
-
-    @contextlib.contextmanager
-    def _held(
-        self, files: ArtifactLayout, signed: SignedModel, record: LoadRecord, *, keep: bool
-    ) -> Iterator[Snapshot]:
+        files = layout(path, ignore=ignore_for(path, signed.ignore_paths, place), file=wanted.file)
+        algorithm = signed.manifest.algorithm
         with contextlib.ExitStack() as stack:
             with record.step("hold"):
                 held = stack.enter_context(
                     snapshot(
                         {name: found.path for name, found in files.read.items()},
                         tier=self._tier,
-                        algorithm=signed.manifest.algorithm,
+                        algorithm=algorithm,
                         limits=self._limits,
-                        keep=keep,
+                        keep=not wanted.path,
+                        companions=files.companions,
                     )
                 )
                 record.note(tier=held.tier, bytes=held.size)
-            yield held
+            actual = files.manifest(held, algorithm=algorithm)
+            hidden = without_bundle(files.hidden, Path(path), place)
+            verified = verifier.match(signed, actual, where=where, ignored=hidden)
+            for name in held.sources:
+                self._policy.require_not_revoked(held.digests[name])
+                require_not_isolated(held.digests[name], self._isolation, where=where)
+            yield _Checked(files=files, held=held, verified=verified, bundle=bundle)
 
     def _read(
         self, files: ArtifactLayout, held: Snapshot, request: Request, record: LoadRecord
@@ -303,17 +305,17 @@ class SecureLoader:
                     for name, each in examined.items()
                 }
                 return found, fill(request, join_shards(parts, placed))
-        beside = {name: each for name, each in held.sources.items() if name != files.main}
+        external = {name: each for name, each in held.sources.items() if name != files.main}
         names = examined[files.main].globals
         with record.step("decode"):
             return found, decode(
-                found, dataclasses.replace(request, globals=names, external=beside)
+                found, dataclasses.replace(request, globals=names, external=external)
             )
 
     def _examined(
         self, files: ArtifactLayout, held: Snapshot, record: LoadRecord
     ) -> tuple[Format, dict[str, Examination]]:
-        """Format of the model, and what the scan found in each file that holds a part of it."""
+        """Format of the model, and the scan result of each file that holds a part of it."""
         names = [files.main]
         if files.kind == "shards":
             names = sorted(frozenset(files.read) - {files.main})
@@ -325,9 +327,9 @@ class SecureLoader:
                 f"{files.main}: expected shards of one format, got {', '.join(sorted(formats))}"
             )
         examined = {name: examination for name, (_, examination) in scanned.items()}
-        if files.kind in {"file", "onnx"}:  # TensorFlow looks up what it needs by its own names
+        if files.kind in {"file", "onnx"}:  # TensorFlow finds the files of a SavedModel by name
             others = {name: each for name, each in held.sources.items() if name != files.main}
-            require_beside(held.sources[files.main], examined[files.main].external, others)
+            require_external(held.sources[files.main], examined[files.main].external, others)
         return formats.pop(), examined
 
     def _scan(self, source: Source, record: LoadRecord) -> tuple[Format, Examination]:
@@ -338,7 +340,7 @@ class SecureLoader:
         record.note(format=str(verdict.format))
         record.add("exceptions", examination.exceptions)
         verdict.require()
-        # Code that the caller allows by name cannot be analysed: the signature vouches for it.
+        # Code of a format that the caller allows by name cannot be analysed; it is signed.
         trusted_code = verdict.format in CODE and verdict.format in self._allow_globals
         if verdict.unchecked and not trusted_code:
             item = verdict.unchecked[0]
@@ -353,22 +355,8 @@ def _require_meant(got: Digest, wanted: Digest | None, where: str) -> None:
         )
 
 
-def _manifest(files: ArtifactLayout, held: Snapshot, algorithm: str) -> Manifest:
-    """Manifest of what is there: the snapshot's own digests for the files that will be read."""
-    entries = [Entry(name, held.digest(name), source.size) for name, source in held.sources.items()]
-    digests = hash_files(list(files.beside.values()), algorithm=algorithm)
-    entries += [
-        Entry(name, digest, found.size)
-        for (name, found), digest in zip(files.beside.items(), digests, strict=True)
-    ]
-    entries.sort(key=lambda entry: entry.name)
-    return Manifest(
-        name=files.main, algorithm=algorithm, entries=tuple(entries), single=files.single
-    )
-
-
 def _adapter(model: Any) -> Adapter | None:
     try:
         return adapt(model)
     except UsageError:
-        return None  # tensors or arrays: there is nothing to call
+        return None  # tensors or arrays have no predictions

@@ -1,9 +1,12 @@
-"""How one file's bytes are held: where nobody can change them, or where nobody can unnoticed.
+"""Snapshot tiers: sealed memory, a read lease on the file, or a private copy.
 
-`sealed` copies into an anonymous file in memory that the kernel refuses to write, grow or shrink
-ever again. `pinned` copies nothing: a read lease makes the kernel hold writers back, and tell. A
-`private-copy` is a file of our own. The first two fall back to the next where the system or the
-file has no such thing, and the result says so. Bytes are hashed while they are taken.
+open descriptor → `hold` → Held, a piece to hash with the target of its bytes → `seal`
+
+- `sealed` copies into an anonymous file in memory that the kernel refuses to write, grow or shrink.
+- `pinned` copies nothing: a read lease makes the kernel hold back writers and report them.
+- `private-copy` copies into a file that only this process opens.
+
+The first two fall back to the next one where the system or the file does not support them.
 """
 
 from __future__ import annotations
@@ -13,85 +16,78 @@ import os
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from mlsecops.errors import ChangedDuringLoad
 from mlsecops.loading.memory import Memory
-from mlsecops.provenance import Digest
-from mlsecops.provenance.digest import new_hash
-from mlsecops.provenance.files.hashing import Stamp, hash_descriptor, stamp_of
+from mlsecops.provenance.files.pieces import Found, HashTarget, Piece, stamp_of
 
 Tier: TypeAlias = Literal["sealed", "pinned", "private-copy"]
 TIERS: Final[tuple[Tier, ...]] = ("sealed", "pinned", "private-copy")
-"""From the one that promises most to the one that promises least."""
-CHUNK: Final = 1 << 20
-OVERLAP_BYTES: Final = 32 << 20
-"""From this size on copying and hashing overlap: it is worth a second thread."""
+"""From the strongest guarantee to the weakest."""
+CHUNK: Final = 1 << 20  # bytes; chosen: a part that is read and hashed before it leaves the cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """One file's bytes.
+    """One file's bytes, to be hashed, then sealed, then read.
 
     Attributes:
-        path: Where to open them.
-        size: How many there are.
-        digest: Their digest.
+        path: Path that opens the held bytes.
         tier: How they are held.
+        piece: The whole file, with the target of its bytes where they are copied.
+        memory: Memory of this process that the bytes are read into, or None.
+        seal: Makes the held bytes unchangeable; called once they are hashed.
         confirm: Demands that nobody changed them since they were hashed.
-        memory: The very bytes that were hashed, where they were read into memory of our own.
     """
 
     path: str
-    size: int
-    digest: Digest
     tier: Tier
-    confirm: Callable[[], None]
+    piece: Piece
     memory: memoryview | None = None
-
-    @property
-    def lasting(self) -> bool:
-        """Whether a mapping of them stays as it is for as long as it is mapped."""
-        return self.tier != "pinned"
+    seal: Callable[[], object] = lambda: None
+    confirm: Callable[[], object] = lambda: None
 
 
 @contextlib.contextmanager
-def hold(
-    descriptor: int, *, tier: Tier, name: str, algorithm: str, keep: bool = False
-) -> Iterator[Held]:
-    """Hold a file's bytes and hash them.
+def hold(descriptor: int, *, tier: Tier, name: str, keep: bool = False) -> Iterator[Held]:
+    """Prepare to hold a file's bytes; hashing them fills the place where they are held.
 
     Args:
         descriptor: The file, open for reading.
-        tier: How; see the module.
+        tier: Wanted tier; see the module.
         name: Name for messages.
-        algorithm: Digest algorithm.
-        keep: Whether the bytes become tensors as they are: a pinned file that is read anyhow to
-            be hashed is then read into the memory where they stay.
+        keep: Whether the bytes become tensors as they are: a pinned file is then read into the
+            memory where its tensors stay.
 
     Raises:
-        ChangedDuringLoad: The file changed meanwhile.
+        OSError: The system refuses memory or disk.
     """
     if tier == "pinned" and take_lease(descriptor):
-        yield _pinned(descriptor, name, algorithm, keep=keep)
+        yield _pinned(descriptor, name, keep=keep)
         return
     copied = _sealed if tier != "private-copy" and can_seal() else _private
-    with copied(descriptor, name, algorithm) as held:
+    found = Found(name, os.fstat(descriptor).st_size)
+    with copied(descriptor, found) as held:
         yield held
 
 
 def can_seal() -> bool:
-    """Whether the system has anonymous files that can be sealed."""
+    """Whether the system has anonymous files that can be sealed.
+
+    Example:
+        >>> isinstance(can_seal(), bool)
+        True
+    """
     return hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir()
 
 
 def take_lease(descriptor: int) -> bool:
-    """Ask the kernel to hold writers of a file back; False where it will not.
+    """Ask the kernel to hold back writers of a file; False where it refuses.
 
-    It will not when somebody has the file open for writing, when the file is another user's and
+    It refuses when somebody has the file open for writing, when the file is another user's and
     the process lacks CAP_LEASE, on most network file systems, and outside Linux.
 
     Source: fcntl(2), "Leases"; the lease goes with the descriptor.
@@ -99,8 +95,8 @@ def take_lease(descriptor: int) -> bool:
     try:
         import fcntl  # noqa: PLC0415 - not everywhere
 
-        # A lease that breaks sends a signal. The default one, SIGIO, kills whoever has no handler,
-        # and only the main thread may install one; SIGURG is ignored by default. We ask instead.
+        # A lease that breaks sends a signal. The default one, SIGIO, kills a process without a
+        # handler, and only the main thread may install one; SIGURG is ignored by default.
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except (ImportError, AttributeError, OSError):
@@ -108,28 +104,40 @@ def take_lease(descriptor: int) -> bool:
     return Path("/proc/self/fd").is_dir()
 
 
-def _pinned(descriptor: int, name: str, algorithm: str, *, keep: bool) -> Held:
-    stamp = stamp_of(os.fstat(descriptor))  # after the lease: from here on nobody writes
-    memory = None
-    if keep and stamp[2]:
-        digest, memory = _read(descriptor, name, algorithm)
-    else:
-        digest = hash_descriptor(descriptor, name, algorithm=algorithm)
+def _pinned(descriptor: int, name: str, *, keep: bool) -> Held:
+    status = os.fstat(descriptor)  # after the lease: from here on nobody writes
+    found = Found(name, status.st_size, stamp=stamp_of(status))
+    memory, target = _memory(found.size) if keep and found.size else (None, None)
 
     def confirm() -> None:
         if not _leased(descriptor):
             raise _changed(name, "nobody else writing", "a writer waiting for it")
-        if stamp_of(os.fstat(descriptor)) != stamp:
-            raise _changed(name, "unchanging size and times", _difference(descriptor, stamp))
+        now = os.fstat(descriptor)
+        if stamp_of(now) != found.stamp:
+            late = now.st_ctime_ns - status.st_ctime_ns
+            got = f"size {found.size} → {now.st_size}, changed {late} ns later"
+            raise _changed(name, "unchanging size and times", got)
 
     return Held(
         path=f"/proc/self/fd/{descriptor}",
-        size=stamp[2],
-        digest=digest,
         tier="pinned",
-        confirm=confirm,
+        piece=Piece(found, descriptor=descriptor, target=target),
         memory=memory,
+        confirm=confirm,
     )
+
+
+def _memory(size: int) -> tuple[memoryview, HashTarget]:
+    """Fresh memory for a file of a size, faulted in as it is filled."""
+    fresh = Memory(size, pieces=1)
+    whole, _ = fresh.take(0)
+    held = memoryview(whole)[:size]
+
+    def room(at: int, _: int) -> memoryview:
+        fresh.take(min(CHUNK, size - at))
+        return held[at : at + CHUNK]
+
+    return held, HashTarget(room=room)
 
 
 def _leased(descriptor: int) -> bool:
@@ -139,110 +147,44 @@ def _leased(descriptor: int) -> bool:
     return fcntl.fcntl(descriptor, fcntl.F_GETLEASE) == fcntl.F_RDLCK
 
 
-def _difference(descriptor: int, before: Stamp) -> str:
-    after = stamp_of(os.fstat(descriptor))
-    return f"size {before[2]} → {after[2]}, changed {after[4] - before[4]} ns later"
-
-
 @contextlib.contextmanager
-def _sealed(descriptor: int, name: str, algorithm: str) -> Iterator[Held]:
+def _sealed(descriptor: int, found: Found) -> Iterator[Held]:
     import fcntl  # noqa: PLC0415 - only where memfd exists
 
+    # F_SEAL_SEAL too: nobody may loosen or add seals later.
+    seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
     memory = os.memfd_create("mlsecops", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
-        size, digest = _copy(descriptor, memory, name, algorithm)
-        # F_SEAL_SEAL too: nobody may loosen or add seals later.
-        seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
-        fcntl.fcntl(memory, fcntl.F_ADD_SEALS, seals)
-        yield _copied(f"/proc/self/fd/{memory}", size, digest, "sealed")
+        yield Held(
+            path=f"/proc/self/fd/{memory}",
+            tier="sealed",
+            piece=_copying(descriptor, memory, found),
+            seal=lambda: fcntl.fcntl(memory, fcntl.F_ADD_SEALS, seals),
+        )
     finally:
         os.close(memory)
 
 
 @contextlib.contextmanager
-def _private(descriptor: int, name: str, algorithm: str) -> Iterator[Held]:
+def _private(descriptor: int, found: Found) -> Iterator[Held]:
     with tempfile.TemporaryDirectory(prefix="mlsecops-") as folder:
         place = Path(folder, "model")
         file = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
-        try:
-            size, digest = _copy(descriptor, file, name, algorithm)
-        finally:
-            os.close(file)
-        yield _copied(str(place), size, digest, "private-copy")
+        with contextlib.ExitStack() as writing:
+            writing.callback(os.close, file)
+            piece = _copying(descriptor, file, found)
+            yield Held(path=str(place), tier="private-copy", piece=piece, seal=writing.close)
 
 
-def _copied(path: str, size: int, digest: Digest, tier: Tier) -> Held:
-    return Held(path=path, size=size, digest=digest, tier=tier, confirm=lambda: None)
+def _copying(source: int, copy: int, found: Found) -> Piece:
+    """The whole file as a piece whose bytes are written to a copy while they are hashed."""
 
-
-def _copy(source: int, target: int, name: str, algorithm: str) -> tuple[int, Digest]:
-    """Copy a file of the size it has now, and hash the buffers that were written."""
-    size = os.fstat(source).st_size
-    buffers = [bytearray(min(CHUNK, size + 1)) for _ in range(2 if size > OVERLAP_BYTES else 1)]
-
-    def move(turn: int, at: int) -> memoryview:
-        # One byte past the end: a file that grew is told, and one that grows cannot hold us.
-        view = memoryview(buffers[turn % len(buffers)])[: size + 1 - at]
-        part = view[: os.preadv(source, [view], at)]
-        _write(target, part, at)
-        return part
-
-    return size, _hashed(move, size, name, algorithm)
-
-
-def _read(source: int, name: str, algorithm: str) -> tuple[Digest, memoryview]:
-    """Read a file of the size it has now into fresh memory, and hash what is there."""
-    size = os.fstat(source).st_size
-    memory = Memory(size, pieces=1)
-    whole, _ = memory.take(0)
-    held = memoryview(whole)[:size]
-
-    def move(_: int, at: int) -> memoryview:
-        memory.take(min(CHUNK, size - at))
-        view = held[at : at + CHUNK]
-        return view[: os.preadv(source, [view], at)]
-
-    return _hashed(move, size, name, algorithm, overlap=False), held
-
-
-def _hashed(
-    move: Callable[[int, int], memoryview],
-    size: int,
-    name: str,
-    algorithm: str,
-    *,
-    overlap: bool = True,
-) -> Digest:
-    """Hash what a function gives piece by piece.
-
-    Args:
-        move: From the turn and the bytes so far to the next bytes; none at the end.
-        size: Bytes that are expected.
-        name: Name for messages.
-        algorithm: Digest algorithm.
-        overlap: Whether the next piece of a large file is fetched meanwhile. That is worth it where
-            fetching is much work; a piece that was only read is hashed best where it was read,
-            out of that core's cache.
-    """
-    large = size > OVERLAP_BYTES
-    running = new_hash(algorithm, threads=large)
-    total = 0
-    with ThreadPoolExecutor(1) if large and overlap else contextlib.nullcontext() as mover:
-        turn, part = 0, move(0, 0)
+    def write(part: memoryview, at: int) -> None:
         while part:
-            turn, total = turn + 1, total + len(part)
-            following = mover.submit(move, turn, total) if mover else None
-            running.update(part)
-            part = following.result() if following else move(turn, total)
-    if total != size:
-        raise _changed(name, f"{size} bytes", "more" if total > size else str(total))
-    return Digest(algorithm, running.digest())
+            count = os.pwrite(copy, part, at)
+            part, at = part[count:], at + count
 
-
-def _write(target: int, view: memoryview, at: int) -> None:
-    while view:
-        count = os.pwrite(target, view, at)
-        view, at = view[count:], at + count
+    return Piece(found, descriptor=source, target=HashTarget(write=write))
 
 
 def _changed(name: str, expected: str, got: str) -> ChangedDuringLoad:

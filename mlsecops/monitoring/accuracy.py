@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlsecops._repr import concise_repr
 from mlsecops.drift.change_detection import Adwin
+from mlsecops.drift.inputs import Floats
 
 __all__ = ["AccuracyChange", "AccuracyPoint", "AccuracyTracker", "describe_change"]
 
-Floats = NDArray[np.float64]
 
 _DELTA: Final = 1e-4  # false changes a look of ADWIN; chosen: rare although it looks often
 _POINT: Final = 50  # labels of a point
@@ -91,12 +90,7 @@ class AccuracyTracker:
         return tuple(self._points)
 
     def update(self, hits: Iterable[bool], now: float) -> bool:
-        """Add answers in the order of their labels; returns whether accuracy changed.
-
-        Args:
-            hits: Whether each answer was correct.
-            now: Unix time in seconds.
-        """
+        """Add answers in the order of their labels; returns whether accuracy changed."""
         changed = False
         for hit in hits:
             self._hits.append(hit)
@@ -122,9 +116,7 @@ class AccuracyTracker:
 def describe_change(hits: Floats, now: float) -> AccuracyChange:
     """Explain a change by a step, or by a ramp that goes on.
 
-    Args:
-        hits: `(n,)` correct (1) and wrong (0) answers, oldest first, n ≥ 50.
-        now: Unix time in seconds.
+    The hits are `(n,)` correct (1) and wrong (0) answers, oldest first, n ≥ 50.
     """
     count = len(hits) // _BLOCK
     blocks = hits[len(hits) - count * _BLOCK :].reshape(count, _BLOCK).mean(axis=1)

@@ -70,13 +70,7 @@ class Captures:
         """Redact and keep a call that gave a result."""
         if not self.wanted or event.outcome != "ok":
             return
-        whole = Captured(
-            at=event.at,
-            client=event.client,
-            request_id=event.request_id,
-            inputs=event.inputs,
-            result=event.result,
-        )
+        whole = Captured(**{name: getattr(event, name) for name in Captured.__slots__})
         kept = whole if self._redact is None else self._redact(whole)
         if kept is not None:
             self._kept.append(kept)

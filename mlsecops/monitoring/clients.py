@@ -48,7 +48,3 @@ class ClientTraffic:
         for old in [each for each in self.slots if each <= int(now // _SLOT) - _SLOTS]:
             del self.slots[old]
         return sum(self.slots.values()) / (_SLOTS * _SLOT)
-
-    def state(self) -> ClientState:
-        """The counter as a value."""
-        return ClientState(rows=self.rows, rate=self.rate)

@@ -11,7 +11,7 @@ from types import NoneType, TracebackType
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeAlias, TypeVar, overload
 
 from mlsecops._callables import Hooks, called_first, signature_of, wrap
-from mlsecops._choices import callable_of, number, of_type, several, whole
+from mlsecops._choices import callable_of, checked, number, of_type, several, whole
 from mlsecops._repr import concise_repr
 from mlsecops.drift.baseline import Baseline
 from mlsecops.drift.rolling_window import Window
@@ -70,6 +70,7 @@ class MonitoredOfClass(Protocol[S_contra, P, R_co]):
 
 
 @called_first('@monitored("NAME")')
+@checked
 def monitored(
     name: str,
     *,

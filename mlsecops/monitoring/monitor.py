@@ -109,19 +109,8 @@ class MonitorState:
 class Monitor:
     """State and control of one monitored function (`fn.monitor`), made by `monitored`.
 
-    Args:
-        name: Value of the `monitor` attribute in every metric and alert.
-        baseline: Normal traffic, or None.
-        reader: Reads calls as tables.
-        detectors: Detectors besides those of the baseline.
-        rules: Conditions for alerts.
-        sinks: Receivers of alerts.
-        capacity: Most calls in the queue.
-        digest: `"sha256:<hex>"` of the model, or None.
-        clock: Unix time in seconds.
-        controls: Names of the function's controls → `"guard"` or `"detector"`.
-        captures: Buffer of captured calls; by default none are captured.
-        window: Length of the rolling window; 256 rows by default.
+    The arguments are those of `monitored`, with `reader` for the calls, `captures` for captured
+    ones, and `controls`: names of the function's controls → `"guard"` or `"detector"`.
     """
 
     def __init__(

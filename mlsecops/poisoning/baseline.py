@@ -1,7 +1,6 @@
-"""What a trusted data set looks like, small enough to sign, and how far a later one has moved.
+"""Statistics of a trusted data set, and the shift of a later one.
 
-Arrays come in; a `DatasetBaseline` comes out, which goes into a signed Statement about the data's
-digest and is read back from the Verified that verification of that data gives.
+rows, labels → `DatasetBaseline` → signed Statement → Verified → `DatasetBaseline.from_verified`
 
 Source:
     in-toto Attestation Framework v1, for the Statement around it.
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.findings import Finding, Severity
 from mlsecops.provenance.digest import Digest
@@ -28,24 +28,31 @@ if TYPE_CHECKING:
 __all__ = ["BASELINE_PREDICATE", "DatasetBaseline"]
 
 BASELINE_PREDICATE: Final = "urn:mlsecops:dataset-baseline:1"
-_GROUPS: Final = 64  # of neighbouring columns, each kept as its mean
-_LEVELS: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
-_SHIFT: Final = 5.0  # standard errors by which a rate may move
-_VISIBLE: Final = 0.02  # by which a share must move to matter, however many rows tell it
-_RARE: Final = 0.2  # of the mean class size
+_GROUPS: Final = 64  # groups of neighbouring columns; chosen: bounds the size of a baseline
+_LEVELS: Final = (0.05, 0.25, 0.5, 0.75, 0.95)  # quantiles; chosen
+_SHIFT: Final = 5.0  # standard errors; chosen: a rate that moves further is reported
+_VISIBLE: Final = 0.02  # share; chosen: a smaller move is ignored, however significant
+_RARE: Final = 0.2  # of the mean class size; chosen
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetBaseline:
-    """Shape of a data set that is trusted, to hold a later one against.
+    """Statistics of a trusted data set, for comparison with a later one.
 
     Attributes:
         n: Rows.
         class_counts: Rows by label.
-        duplicate_rate: Share of rows that repeat an earlier one.
+        duplicate_rate: Share of rows that equal an earlier one.
         disagreement_rate: Share of rows whose label a cross-validated model contradicts.
         spreads: Label → for each of at most 64 groups of neighbouring columns, pairs of a value
             and the share of the label's rows whose mean over the group is at most this.
+
+    Example:
+        >>> x, y = np.eye(4), np.array([0, 0, 1, 1])
+        >>> baseline = DatasetBaseline.of(x, y, duplicate_rate=0, disagreement_rate=0)
+        >>> DatasetBaseline.from_dict(baseline.to_dict()).class_counts
+        {0: 2, 1: 2}
     """
 
     n: int
@@ -58,7 +65,7 @@ class DatasetBaseline:
     def of(
         cls, x: Any, y: NDArray[np.int64], *, duplicate_rate: float, disagreement_rate: float
     ) -> DatasetBaseline:
-        """The shape of inputs `(n, *shape)`, in their own units, and labels `(n,)`."""
+        """Statistics of inputs `(n, *shape)`, in their own units, and labels `(n,)`."""
         low, labels = _grouped(x), np.unique(y).tolist()
         return cls(
             n=len(y),
@@ -73,7 +80,7 @@ class DatasetBaseline:
         """The baseline that was signed together with its data.
 
         Raises:
-            UsageError: The signature holds no such statement, or more than one.
+            UsageError: The signature holds no such Statement, or several.
         """
         signed = [s for s in verified.statements if s.predicate_type == BASELINE_PREDICATE]
         if len(signed) != 1:
@@ -84,13 +91,13 @@ class DatasetBaseline:
         return cls.from_dict(signed[0].predicate)
 
     def statement(self, subjects: Mapping[str, Digest]) -> Statement:
-        """A claim about the data of these digests, to be signed with it."""
+        """A Statement about the data with these digests, to be signed with it."""
         return Statement.build(
             subjects=subjects, predicate_type=BASELINE_PREDICATE, predicate=self.to_dict()
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, fit to stand in a signed statement."""
+        """Plain values for JSON."""
         return {
             "n": self.n,
             "class_counts": {str(label): count for label, count in self.class_counts.items()},
@@ -117,7 +124,7 @@ class DatasetBaseline:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UsageError(f"not a data set's baseline: {error!r}") from error
         if found.n < 1 or min(found.class_counts.values(), default=0) < 1:
-            raise UsageError("not a data set's baseline: it counts no rows")
+            raise UsageError("not a data set's baseline: expected at least one row in each class")
         return found
 
     def imbalance(self) -> list[Finding]:
@@ -130,7 +137,7 @@ class DatasetBaseline:
         ]
 
     def moved_from(self, then: DatasetBaseline, x: Any, y: NDArray[np.int64]) -> list[Finding]:
-        """What differs from an earlier baseline by more than chance.
+        """Significant differences from an earlier baseline.
 
         Args:
             then: The earlier baseline.
@@ -152,7 +159,7 @@ class DatasetBaseline:
             for name, (rate, before) in rates.items()
             if abs(rate - before) > _SHIFT * _error(rate, self.n, before, then.n)
         ]
-        return moved + list(_moved_classes(then, _grouped(x), y))
+        return [*moved, *_moved_classes(then, _grouped(x), y)]
 
 
 def _grouped(x: Any) -> NDArray[np.float64]:
@@ -174,7 +181,7 @@ def _pairs(groups: Any) -> tuple[tuple[tuple[float, float], ...], ...]:
 def _moved_classes(
     then: DatasetBaseline, low: NDArray[np.float64], y: NDArray[np.int64]
 ) -> Iterator[Finding]:
-    """One finding for each class whose values lie otherwise than the baseline says."""
+    """One finding per class whose values are distributed otherwise than in the baseline."""
     for label, groups in then.spreads.items():
         mine = low[y == label]
         if not len(mine):
@@ -202,7 +209,7 @@ def _differs(
 
 
 def _error(rate: float, n: int, before: float, m: int) -> float:
-    """Standard error of the difference of two rates, with Laplace's rule against rates of 0."""
+    """Standard error of the difference of two rates, with Laplace smoothing."""
     pooled = (rate * n + before * m + 1) / (n + m + 2)
     return float((pooled * (1 - pooled) * (1 / n + 1 / m)) ** 0.5)
 

@@ -1,4 +1,7 @@
-"""What a search for poison returns: ranked suspects with their evidence, never "clean"."""
+"""Poisoning report: suspect rows ranked by evidence.
+
+Suspects of all detectors → `ranked` → PoisoningReport, which never says "clean"
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from mlsecops._repr import concise_repr, one_line
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -18,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["PoisoningReport", "Suspect", "Trigger"]
 
 SCHEMA: Final = "mlsecops.poisoning/1"
-_EXPLAINING: Final = (  # a trigger explains a label that disagrees, and not the other way round
+_EXPLAINING: Final = (  # best explanation first: a trigger explains a contradicted label
     "trigger",
     "activation-cluster",
     "spectral",
@@ -26,11 +31,13 @@ _EXPLAINING: Final = (  # a trigger explains a label that disagrees, and not the
     "label-noise",
     "outlier",
 )
+_FIELDS: Final = ("index", "score", "kind", "label")
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspect:
-    """A row that a detector points at.
+    """A suspect row.
 
     Attributes:
         index: Row in the data set.
@@ -38,7 +45,11 @@ class Suspect:
         kind: `"label-noise"`, `"trigger"`, `"activation-cluster"`, `"spectral"`,
             `"outlier"` or `"conflicting-duplicate"`.
         label: The row's label.
-        evidence: Reading by name, from each detector that points at the row.
+        evidence: Measured values by name, from each detector that flags the row.
+
+    Example:
+        >>> Suspect(index=3, score=0.9, kind="outlier", label=1, evidence={}).to_dict()["kind"]
+        'outlier'
     """
 
     index: int
@@ -49,25 +60,20 @@ class Suspect:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {
-            "index": self.index,
-            "score": self.score,
-            "kind": self.kind,
-            "label": self.label,
-            "evidence": dict(self.evidence),
-        }
+        return {name: getattr(self, name) for name in _FIELDS} | {"evidence": dict(self.evidence)}
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trigger:
-    """What the rows of one label's trigger have in common.
+    """Common pattern of the rows with one label's trigger.
 
     Attributes:
-        label: The label that the trigger stands for.
-        rows: How many rows have it.
-        pattern: Their median input, of the shape of one input, on `[0, 1]`.
-        change: Their mean input less that of the other labels' rows; what was added.
-        mask: Where the pattern tells them from the other labels' rows.
+        label: The label of the trigger.
+        rows: Number of rows with the trigger.
+        pattern: Their median input, with the shape of one input, on `[0, 1]`.
+        change: Their mean input minus that of the other labels' rows.
+        mask: Columns in which they differ most from the other labels' rows.
     """
 
     label: int
@@ -77,7 +83,7 @@ class Trigger:
     mask: NDArray[np.bool_]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: where the pattern is, and its values there."""
+        """Plain values for JSON: the pattern's positions and values."""
         places = np.argwhere(self.mask).tolist()
         values = np.round(self.pattern[self.mask].astype(float), 4).tolist()
         return {"label": self.label, "rows": self.rows, "places": places, "values": values}
@@ -85,17 +91,17 @@ class Trigger:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoisoningReport:
-    """What the detectors found; an empty one says only that these detectors saw nothing.
+    """Result of poisoning detectors; an empty one only means that they found nothing.
 
     Attributes:
-        n: Rows looked at.
+        n: Rows examined.
         seed: Seed of the search.
-        suspects: Rows that detectors point at, strongest first; each row once.
-        findings: What concerns the data set as a whole.
+        suspects: Suspect rows, strongest first; each row once.
+        findings: Findings about the data set as a whole.
         detectors: Detectors that ran.
         skipped: Detector → why it could not run.
-        triggers: What each trigger's rows have in common.
-        baseline: Shape of this data set, or None where labels and inputs were not screened.
+        triggers: Triggers that were found.
+        baseline: Statistics of this data set, or None after `detect_poisoning`.
     """
 
     n: int
@@ -118,7 +124,7 @@ class PoisoningReport:
             f"findings {', '.join(sorted({f.rule for f in self.findings})) or 'none'}",
             *([f"not run {', '.join(self.skipped)}"] if self.skipped else []),
         ]
-        return f"<PoisoningReport seed={self.seed}: {'; '.join(parts)}>"
+        return one_line(f"<PoisoningReport seed={self.seed}: {'; '.join(parts)}>")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -137,7 +143,7 @@ class PoisoningReport:
 
 
 def ranked(suspects: Iterable[Suspect]) -> tuple[Suspect, ...]:
-    """Each row once, with all evidence, under the kind that explains most; strongest first."""
+    """Each row once, with all evidence, under the best explanation; strongest first."""
     merged: dict[int, Suspect] = {}
     for suspect in sorted(suspects, key=lambda s: (_EXPLAINING.index(s.kind), -s.score)):
         first = merged.setdefault(suspect.index, suspect)

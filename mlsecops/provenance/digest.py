@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from mlsecops._choices import of_type, one_of, shown
 from mlsecops._extras import require
 from mlsecops.errors import UsageError
 
@@ -44,15 +45,10 @@ class Digest:
     value: bytes
 
     def __post_init__(self) -> None:
-        expected = SIZES.get(self.algorithm)
-        if expected is None:
-            raise UsageError(
-                f"unknown digest algorithm {self.algorithm!r}: expected one of {', '.join(SIZES)}"
-            )
-        if len(self.value) != expected:
-            raise UsageError(
-                f"{self.algorithm} digest: expected {expected} bytes, got {len(self.value)}"
-            )
+        expected = SIZES[one_of("algorithm", self.algorithm, SIZES)]
+        if not isinstance(self.value, bytes) or len(self.value) != expected:
+            got = len(self.value) if isinstance(self.value, bytes) else shown(self.value)
+            raise UsageError(f"value: expected {expected} bytes of {self.algorithm}, got {got}")
 
     @classmethod
     def parse(cls, text: str) -> Digest:
@@ -64,7 +60,7 @@ class Digest:
         Raises:
             UsageError: It is not of that form, or the length is not the algorithm's.
         """
-        match = _TEXT.fullmatch(text)
+        match = _TEXT.fullmatch(of_type("text", text, str, "'sha256:<hex>'"))
         if match is None or len(match[2]) % 2:
             raise UsageError(f"not a digest: expected 'sha256:<hex>', got {text[:80]!r}")
         return cls(match[1], bytes.fromhex(match[2]))
@@ -73,8 +69,11 @@ class Digest:
     def of(cls, data: bytes, *, algorithm: str = "sha256") -> Digest:
         """Digest of bytes in memory."""
         running = new_hash(algorithm)
-        running.update(data)
+        running.update(of_type("data", data, (bytes, bytearray, memoryview), "bytes"))
         return cls(algorithm, running.digest())
+
+    def __repr__(self) -> str:
+        return f"Digest({self.algorithm}:{self.hex[:12]})"
 
     @property
     def hex(self) -> str:
@@ -105,8 +104,4 @@ def new_hash(algorithm: str, *, threads: bool = False) -> Hash:
         blake3 = require("blake3").blake3
         running: Hash = blake3(max_threads=blake3.AUTO if threads else 1)
         return running
-    if algorithm not in SIZES:
-        raise UsageError(
-            f"unknown digest algorithm {algorithm!r}: expected one of {', '.join(SIZES)}"
-        )
-    return hashlib.new(algorithm, usedforsecurity=True)
+    return hashlib.new(one_of("algorithm", algorithm, SIZES), usedforsecurity=True)

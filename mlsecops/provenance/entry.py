@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mlsecops._repr import concise_repr
 from mlsecops.provenance.digest import Digest
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One named part of an artifact: its digest, and its size in bytes where that is known."""
@@ -16,6 +18,7 @@ class Entry:
     size: int | None = None
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True)
 class Diff:
     """How two manifests differ, by name; falsy when they do not."""

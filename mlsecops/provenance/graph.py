@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from mlsecops._json import parse_object
+from mlsecops._repr import concise_repr
 from mlsecops.errors import MalformedBundle, UsageError
 from mlsecops.provenance.digest import SIZES, Digest
 from mlsecops.provenance.files.opening import open_regular
@@ -63,6 +64,7 @@ class LineageRun:
     statement: Statement
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:
     """Derivations between digests.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from mlsecops._callables import Hooks, arguments_by_name, called_first, wrap
-from mlsecops._choices import callable_of, of_type, path_of, several
+from mlsecops._choices import callable_of, checked, of_type, path_of, several
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.provenance.digest import Digest
@@ -191,6 +191,7 @@ def dataset_descriptor(data: Manifest) -> dict[str, Any]:
     }
 
 
+@checked
 @contextmanager
 def training_run(
     name: str,
@@ -246,6 +247,7 @@ def current_run() -> TrainingRun | None:
 
 
 @called_first('@tracked("NAME")')
+@checked
 def tracked(
     name: str,
     *,

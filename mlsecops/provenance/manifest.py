@@ -14,8 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from mlsecops._choices import checked, several
 from mlsecops._files import write_atomically
 from mlsecops._json import parse_object
+from mlsecops._repr import concise_repr
 from mlsecops.errors import DigestMismatch, FormatRefused, UsageError
 from mlsecops.provenance.content.rows import COLUMNS, part_of, told
 from mlsecops.provenance.digest import Digest
@@ -33,6 +35,7 @@ SCHEMA: Final = "mlsecops.manifest/1"
 MAX_MANIFEST_BYTES: Final = 256 << 20
 
 
+@concise_repr("name", "root", "entries", "ignore")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """Sorted names → digests of one artifact.
@@ -59,7 +62,7 @@ class Manifest:
     _by_name: dict[str, Entry] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        names = [entry.name for entry in self.entries]
+        names = [entry.name for entry in several("entries", self.entries, "entries", Entry)]
         if names != sorted(set(names)):
             raise UsageError(f"manifest of {self.name!r}: expected sorted, unique names")
         object.__setattr__(self, "_by_name", {entry.name: entry for entry in self.entries})
@@ -93,6 +96,7 @@ class Manifest:
         """Bytes of all entries whose size is known."""
         return sum(entry.size or 0 for entry in self.entries)
 
+    @checked
     def diff(self, other: Manifest) -> Diff:
         """What changed from this manifest to another."""
         mine, theirs = self._by_name, other._by_name
@@ -122,6 +126,7 @@ class Manifest:
                 changed=difference.changed,
             )
 
+    @checked
     def verify(self, data: Any, *, cache: str | os.PathLike[str] | Cache | None = None) -> Manifest:
         """Hash a path or a data set again and demand what was recorded.
 
@@ -236,12 +241,14 @@ class Manifest:
             )
         return manifest
 
+    @checked
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the manifest as JSON, whole or not at all."""
         text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
         return write_atomically(path, f"{text}\n".encode())
 
     @classmethod
+    @checked
     def load(cls, path: str | os.PathLike[str]) -> Manifest:
         """Read a manifest that `save` wrote.
 
@@ -264,6 +271,7 @@ class Manifest:
         return sha256sums(self.entries)
 
     @classmethod
+    @checked
     def from_sha256sums(cls, text: str, *, name: str = "") -> Manifest:
         """Read the text that `sha256sum` prints.
 
@@ -289,6 +297,7 @@ def _entry(item: Mapping[str, Any]) -> Entry:
     )
 
 
+@checked
 def hash_path(
     path: str | os.PathLike[str],
     *,

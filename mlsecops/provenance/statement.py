@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from mlsecops._choices import checked
 from mlsecops._json import parse_object
+from mlsecops._repr import concise_repr
 from mlsecops.errors import MalformedBundle, UsageError
 from mlsecops.provenance.digest import SIZES, Digest
 
@@ -18,6 +20,8 @@ STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 SLSA_PROVENANCE: Final = "https://slsa.dev/provenance/v1"
 
 
+@concise_repr("predicate_type", "subjects", "payload")
+@checked
 @dataclass(frozen=True, slots=True)
 class Statement:
     """An in-toto Statement; it keeps the bytes it was read from.
@@ -44,6 +48,7 @@ class Statement:
         object.__setattr__(self, "_subjects", _subjects(value.get("subject")))
 
     @classmethod
+    @checked
     def build(
         cls,
         *,

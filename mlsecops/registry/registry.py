@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
+from mlsecops._choices import checked
+from mlsecops._repr import concise_repr
 from mlsecops.audit import AuditLog, Checkpoint, LogKey
 from mlsecops.errors import (
     Isolated,
@@ -35,6 +37,7 @@ Stage = Literal["approved", "serving"]
 _LOG: Final = "log.sqlite"
 
 
+@concise_repr("location", "policy", "signer.public_key.fingerprint")
 class Registry:
     """A folder of signed models with their versions, for many processes on one machine.
 
@@ -57,6 +60,7 @@ class Registry:
         RegistryError: There is no registry here, or its log has gone.
     """
 
+    @checked
     def __init__(
         self,
         location: str | os.PathLike[str],
@@ -78,6 +82,7 @@ class Registry:
         self._peaks = Peaks.EMPTY
         self._found()
 
+    @checked
     def publish(self, name: str, folder: str | os.PathLike[str]) -> Version:
         """Keep a signed folder as the model's next version.
 
@@ -114,6 +119,7 @@ class Registry:
 
         return self._commit(decide)
 
+    @checked
     def promote(self, name: str, version: int, stage: Stage) -> Version:
         """Approve a version, or let it serve (which approves it too); verified again first.
 
@@ -143,6 +149,7 @@ class Registry:
 
         return self._commit(decide)
 
+    @checked
     def resolve(self, name: str, version: Literal["serving"] | int) -> Version:
         """A version with a read-only folder whose bytes verify now.
 
@@ -167,6 +174,7 @@ class Registry:
         path, _ = self._store.open(record)
         return state.view(record, path=path)
 
+    @checked
     def quarantine(self, name_or_digest: str | Digest, reason: str) -> Digest:
         """Forbid a digest to every user of the registry, from their next call on.
 
@@ -210,6 +218,7 @@ class Registry:
         wider = {**event, "type": "quarantine-extended", "also": twins}
         self._record(lambda state: None if state.quarantined.keys() >= set(twins) else wider)
 
+    @checked
     def rollback(self, name: str) -> Version:
         """Let the newest older version serve that may: it verifies now and nothing forbids it.
 
@@ -231,6 +240,7 @@ class Registry:
             if self._append(state, event):
                 return self._state().view(record)
 
+    @checked
     def raise_floor(self, name: str, version: int) -> None:
         """Refuse every version below this one from now on; a floor never sinks.
 
@@ -249,6 +259,7 @@ class Registry:
 
         self._commit(decide)
 
+    @checked
     def history(self, name: str) -> tuple[Event, ...]:
         """Events that concern a model or the digests of its versions, oldest first.
 
@@ -283,6 +294,7 @@ class Registry:
         """
         return self._store.open(self._state().record(require_name(name), version))[1]
 
+    @checked
     def verify_log(self, pinned: Checkpoint | str | None = None) -> Checkpoint:
         """Verify every event of the log, against a pinned checkpoint too.
 
@@ -341,7 +353,10 @@ class Registry:
                 f"{self.location}: expected a registry, found no {_LOG}; give an empty folder and "
                 "a signer to begin one, or restore the log"
             )
-        self.location.mkdir(parents=True, exist_ok=True)
+        try:
+            self.location.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"location: cannot make {self.location}: {error.strerror}") from error
         self._log.try_append({"type": "created", "at": self._clock().isoformat()}, size=0)
 
     def _state(self) -> State:

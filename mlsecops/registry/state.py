@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from mlsecops._repr import concise_repr
 from mlsecops.errors import Isolated, RegistryError, RollbackRefused, UsageError
 from mlsecops.provenance import Digest
 
@@ -21,6 +22,7 @@ VersionState = Literal["published", "approved", "serving", "quarantined"]
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """One entry of a registry's history.
@@ -83,6 +85,7 @@ class Event:
         }
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
     """One version of a model.

@@ -1,4 +1,7 @@
-"""What to do when a gate fails: train the model on the attack's own examples."""
+"""Adversarial training: the model is trained on the attack's examples.
+
+model, samples, attack → examples against the current model → training step → `Hardening`
+"""
 
 from __future__ import annotations
 
@@ -7,23 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlsecops._repr import concise_repr
 from mlsecops.adapters.training import trainer
 from mlsecops.errors import UsageError
+from mlsecops.robustness.attacks.base import require_samples
 
 if TYPE_CHECKING:
     from mlsecops.robustness.attacks.ball import Bounds
-    from mlsecops.robustness.attacks.base import Progress
-    from mlsecops.robustness.attacks.gradient import Attack
+    from mlsecops.robustness.attacks.base import Attack, Progress
 
 __all__ = ["Hardening", "harden"]
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardening:
-    """What adversarial training did.
+    """Record of an adversarial training.
 
     Attributes:
-        attack: Name of the attack whose examples it saw.
+        attack: Name of the attack that made the examples.
         losses: Mean cross-entropy on the batches of each epoch, in nats.
     """
 
@@ -45,39 +50,34 @@ def harden(
     bounds: Bounds = (0, 1),
     progress: Progress | None = None,
 ) -> Hardening:
-    """Train a model in place on examples that the attack finds against it as it is by then.
+    """Train a model in place on examples that the attack finds against its current state.
 
-    Train on other samples than those that the gate measures. The figures of the hardened model are
-    measured anew: this promises none.
+    Use other samples than those that the gate measures, and evaluate the hardened model again:
+    training guarantees no accuracy.
 
     Args:
         model: A torch module or Keras model; it is changed.
         x: Inputs `(n, *shape)`, inside `bounds`.
         y: True labels `(n,)`, integers.
-        attack: Finds the examples; `PGD(eps, steps=7, until="end")` is usual.
+        attack: Attack that makes the examples; `PGD(eps, steps=7, until="end")` is usual.
         epochs: Passes over the data.
         batch_size: Samples per step.
-        learning_rate: Adam's step.
-        clean: Whether each step sees the clean inputs beside the examples, which costs some
-            robustness and keeps clean accuracy.
-        seed: Seed of the order and the attack; the framework's own randomness (dropout) is the
-            caller's.
+        learning_rate: Adam's learning rate, above 0.
+        clean: Whether each step also trains on the clean inputs, which keeps clean accuracy at
+            the price of some robustness.
+        seed: Seed of the order and the attack; the caller seeds the framework's own randomness
+            (dropout).
         bounds: Smallest and largest value of an input.
-        progress: Called with (samples seen, samples to see over all epochs).
+        progress: Called with (samples trained on, samples over all epochs).
 
     Raises:
         UsageError: The data or an option cannot be used, or the model cannot be trained.
 
     Source:
-        Madry et al., "Towards deep learning models resistant to adversarial attacks" (2018); mixing
-        in clean inputs: Goodfellow, Shlens and Szegedy (2015).
+        Madry et al., "Towards deep learning models resistant to adversarial attacks" (2018),
+        section 2.1; mixing in clean inputs: Goodfellow, Shlens and Szegedy (2015), section 6.
     """
-    inputs, labels = np.asarray(x, dtype=np.float32), np.asarray(y)
-    if not len(inputs) or labels.shape != (len(inputs),) or labels.dtype.kind not in "iu":
-        raise UsageError(
-            f"expected x of shape (n, *shape), n >= 1, and y of n integers; got {inputs.shape} and "
-            f"{labels.shape} of {labels.dtype}"
-        )
+    inputs, labels = require_samples(np.asarray(x, dtype=np.float32), y)
     if epochs < 1 or batch_size < 1:
         raise UsageError(f"expected epochs and batch_size >= 1, got {epochs} and {batch_size}")
     labels = labels.astype(np.int64)
@@ -88,14 +88,14 @@ def harden(
         total = 0.0
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            asked, answers = inputs[rows], labels[rows]
+            batch, targets = inputs[rows], labels[rows]
             examples = attack.perturb(
-                steps.adapter, asked, answers, seed=seed + epoch, bounds=bounds, index=rows
+                steps.adapter, batch, targets, seed=seed + epoch, bounds=bounds, index=rows
             )
             if clean:
-                examples = np.concatenate([asked, examples])
-                answers = np.concatenate([answers, answers])
-            total += steps.step(examples, answers) * len(rows)
+                examples = np.concatenate([batch, examples])
+                targets = np.concatenate([targets, targets])
+            total += steps.step(examples, targets) * len(rows)
             if progress is not None:
                 progress(epoch * len(order) + start + len(rows), epochs * len(order))
         losses.append(total / len(order))

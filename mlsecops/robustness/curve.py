@@ -1,4 +1,4 @@
-"""How accuracy falls as the ball grows."""
+"""Accuracy curve: accuracy under attack as the radius grows."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlsecops._repr import concise_repr
 from mlsecops.adapters import adapt
 from mlsecops.errors import UsageError
 from mlsecops.robustness.evaluation.evaluate import evaluate_robustness
-from mlsecops.robustness.report import Figure, Outcomes
+from mlsecops.robustness.report import Figure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Curve", "accuracy_curve"]
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Curve:
     """Accuracy at each radius, of the same samples.
@@ -30,7 +32,7 @@ class Curve:
     Attributes:
         attack: The attack's name.
         radii: From 0 (no attack) upwards, in units of the input.
-        figures: Accuracy at each radius; a sample fooled inside a ball is fooled in every larger.
+        figures: Accuracy at each radius; a sample misclassified at one radius is so at all larger.
     """
 
     attack: str
@@ -49,10 +51,10 @@ def accuracy_curve(
     batch_size: int = 256,
     bounds: Bounds = (0, 1),
 ) -> Curve:
-    """Attack with growing balls, each time what still stands.
+    """Attack with growing balls, each time the samples that are still correct.
 
-    The measurement is not checked here as `evaluate_robustness` checks it: judge by a report,
-    look at a curve. A curve that does not fall to 0 for huge radii speaks of a weak attack.
+    A curve runs no self-checks: judge a model by a report of `evaluate_robustness`. A curve that
+    does not fall to 0 for huge radii points to a weak attack.
 
     Args:
         model_or_adapter: A framework's model, or an Adapter; left as it was.
@@ -72,35 +74,18 @@ def accuracy_curve(
         raise UsageError(f"radii: expected one or more, rising from above 0, got {list(radii)}")
     adapter = adapt(model_or_adapter)
     inputs, labels = np.asarray(x), np.asarray(y)
-    stands: NDArray[np.bool_] | None = None
+    correct: NDArray[np.bool_] | None = None
     figures = []
     for radius in rising[1:]:
-        left = np.arange(len(inputs)) if stands is None else np.flatnonzero(stands)
-        if stands is None or len(left):
+        left = np.arange(len(inputs)) if correct is None else np.flatnonzero(correct)
+        if correct is None or len(left):
             report = evaluate_robustness(
-                adapter,
-                inputs[left],
-                labels[left],
-                [attack(radius)],
-                seed=seed,
-                batch_size=batch_size,
-                bounds=bounds,
-                checks=False,
-            )
-            if stands is None:
-                stands = report.clean.correct.copy()
-                figures.append(_figure(stands))
-            stands[left] &= report.worst.correct
-        figures.append(_figure(stands.copy()))
+                adapter, inputs[left], labels[left], attack(radius), seed=seed,
+                batch_size=batch_size, bounds=bounds, checks=False,
+            )  # fmt: skip
+            if correct is None:
+                correct = report.clean.correct.copy()
+                figures.append(Figure.of("curve", correct.copy()))
+            correct[left] &= report.worst.correct
+        figures.append(Figure.of("curve", correct.copy()))
     return Curve(attack=attack(rising[1]).name, radii=tuple(rising), figures=tuple(figures))
-
-
-def _figure(correct: NDArray[np.bool_]) -> Figure:
-    kept = correct.copy()
-    return Figure(
-        name="curve",
-        params={},
-        hits=int(kept.sum()),
-        n=len(kept),
-        outcomes=Outcomes(correct=kept, examples=None),
-    )

@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mlsecops._choices import checked, of_type
 from mlsecops._gates import BaseJudgement, Verdict, at_least, worst
 from mlsecops._intervals import Interval
+from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.robustness.evaluation.comparison import changes, incomparable
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Gate", "GateReading", "Judgement"]
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateReading:
     """One figure compared with its floor.
@@ -58,11 +61,14 @@ class GateReading:
         }
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement(BaseJudgement[GateReading]):
     """The answer of a Gate: its verdict, each figure's reading, and the reasons."""
 
 
+@concise_repr()
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
     """Floors that a model must hold, judged on the interval and not on the observed share.
@@ -93,12 +99,14 @@ class Gate:
             if floor is not None and not 0.0 <= floor <= 1.0:
                 raise UsageError(f"a gate's floor is a share in [0, 1], got {floor}")
 
+    @checked
     def judge(self, report: RobustnessReport) -> Judgement:
         """Compare a report with the floors.
 
         A figure whose upper bound is below its floor fails whatever the self-checks say: they
         only warn of accuracies that are too high.
         """
+        of_type("report", report, "strongest", "a RobustnessReport")
         readings = self._readings(report)
         doubts = (*self._unmeasured(report), *_doubts(report))
         verdict = worst(each.verdict for each in readings)
@@ -109,6 +117,7 @@ class Gate:
             reasons += doubts
         return Judgement(verdict=verdict, readings=readings, reasons=tuple(reasons))
 
+    @checked
     def require(self, report: RobustnessReport) -> Judgement:
         """Judge, and raise unless the verdict is `"pass"`.
 

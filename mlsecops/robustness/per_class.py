@@ -1,4 +1,7 @@
-"""Where a model falls: each class under each attack, and the examples that fool it most surely."""
+"""Accuracy by class, and the most confident misclassifications.
+
+report, labels → `by_class` → Breakdown; report, samples, labels → `worst_cases` → Cases
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlsecops._repr import concise_repr
 from mlsecops.adapters import adapt
 from mlsecops.errors import UsageError
-from mlsecops.robustness.report import Figure, Outcomes
+from mlsecops.robustness.report import Figure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,31 +25,33 @@ if TYPE_CHECKING:
 __all__ = ["Breakdown", "Case", "by_class", "worst_cases"]
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Breakdown:
     """Accuracy by class.
 
     Attributes:
         classes: Labels that occur, in order.
-        rows: Clean, each attack and worst, each with a figure for every class.
+        rows: Figures of every class for `"clean"`, each attack and `"worst"`.
     """
 
     classes: tuple[int, ...]
     rows: Mapping[str, tuple[Figure, ...]]
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Case:
-    """An example that fools the model.
+    """An adversarial example.
 
     Attributes:
         row: Index of the sample.
         label: True class.
-        answer: Class that the model gives the example.
-        confidence: Probability that it gives this class.
+        answer: Class that the model predicts for the example.
+        confidence: Predicted probability of that class.
         distance: Largest change of one element, in units of the input.
         original: The sample, `shape`.
-        example: What fools the model, `shape`.
+        example: The adversarial example, `shape`.
     """
 
     row: int
@@ -61,11 +67,11 @@ def by_class(report: RobustnessReport, y: Any) -> Breakdown:
     """Split each figure of a report by the true class.
 
     Args:
-        report: As `evaluate_robustness` gave it, or read from a file with its samples.
-        y: The labels that were evaluated, `(n,)`.
+        report: From `evaluate_robustness`, or read from a file with each sample's outcome.
+        y: The evaluated labels, `(n,)`.
 
     Raises:
-        UsageError: The labels are not those of the report's samples, or it kept no samples.
+        UsageError: The labels are not those of the report, or it has no outcomes.
     """
     labels = _labels(report, y)
     classes = tuple(int(each) for each in np.unique(labels))
@@ -73,7 +79,7 @@ def by_class(report: RobustnessReport, y: Any) -> Breakdown:
     return Breakdown(
         classes=classes,
         rows={
-            name: tuple(_part(name, figure.correct[labels == each]) for each in classes)
+            name: tuple(Figure.of(name, figure.correct[labels == each]) for each in classes)
             for name, figure in figures.items()
         },
     )
@@ -82,19 +88,19 @@ def by_class(report: RobustnessReport, y: Any) -> Breakdown:
 def worst_cases(
     model_or_adapter: Any, report: RobustnessReport, x: Any, y: Any, *, count: int = 8
 ) -> tuple[Case, ...]:
-    """The examples on which the model is surest of a wrong answer, surest first.
+    """The adversarial examples with the most confident wrong predictions, in that order.
 
-    Samples that are wrong without an attack are left out.
+    Samples that are misclassified without an attack are excluded.
 
     Args:
-        model_or_adapter: The model that was evaluated.
-        report: Its report, fresh, with the examples.
-        x: The inputs that were evaluated, `(n, *shape)`.
+        model_or_adapter: The evaluated model.
+        report: Its report, from `evaluate_robustness`, with the examples.
+        x: The evaluated inputs, `(n, *shape)`.
         y: Their labels `(n,)`.
-        count: How many at most.
+        count: Most cases to return.
 
     Raises:
-        UsageError: The samples are not those of the report, or it kept none.
+        UsageError: The samples are not those of the report, or it has no examples.
     """
     labels, originals = _labels(report, y), np.asarray(x, dtype=np.float32)
     rows = np.flatnonzero(report.clean.correct & ~report.worst.correct)
@@ -107,7 +113,7 @@ def worst_cases(
         return ()
     examples = report.worst.examples[rows]
     chances = adapt(model_or_adapter).predict(examples)
-    chances[np.arange(len(rows)), labels[rows]] = -1.0  # it was fooled, whatever rounding says here
+    chances[np.arange(len(rows)), labels[rows]] = -1.0  # the model chose another class
     order = np.argsort(-chances.max(axis=1), kind="stable")[:count]
     return tuple(
         Case(
@@ -128,13 +134,3 @@ def _labels(report: RobustnessReport, y: Any) -> NDArray[Any]:
     if labels.shape != (report.n,):
         raise UsageError(f"y: expected the {report.n} labels of the report, got {labels.shape}")
     return labels
-
-
-def _part(name: str, correct: NDArray[np.bool_]) -> Figure:
-    return Figure(
-        name=name,
-        params={},
-        hits=int(correct.sum()),
-        n=len(correct),
-        outcomes=Outcomes(correct=correct, examples=None),
-    )

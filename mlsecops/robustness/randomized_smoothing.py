@@ -1,8 +1,10 @@
-"""Inside which radius no attack can change the answer: a certificate by randomised smoothing.
+"""Randomized smoothing: certified L2 radius of each sample.
 
-The certificate is of the *smoothed* model, which answers with the class that the given model gives
-most often under Gaussian noise. It is a proof up to `alpha`, not the result of an attack, and it
-says nothing about the given model without noise.
+model, samples, Gaussian noise → class votes → `Certificate`
+
+The certificate holds for the *smoothed* model, which predicts the class that the given model
+predicts most often under Gaussian noise. It is a proof up to `alpha`, not the result of an attack,
+and does not apply to the given model without noise.
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from mlsecops._intervals import clopper_pearson
+from mlsecops._repr import concise_repr
 from mlsecops.adapters import adapt
 from mlsecops.errors import UsageError
-from mlsecops.robustness.report import Figure, Outcomes
+from mlsecops.robustness.attacks.base import require_samples
+from mlsecops.robustness.report import Figure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,15 +31,14 @@ if TYPE_CHECKING:
 
 __all__ = ["ABSTAINED", "Certificate", "certify"]
 
-ABSTAINED: Final = -1
-"""Answer where no class is certain enough."""
-
-_FIRST: Final = 100  # draws that choose the class; they are not counted for its probability
+ABSTAINED: Final = -1  # predicted class where none is certain enough; chosen: no class has it
+_FIRST: Final = 100  # draws that only select the class (n0); Cohen et al. (2019), section 4
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Certificate:
-    """What is proven of the smoothed model.
+    """Certified radii of the smoothed model.
 
     Attributes:
         answers: Class of each sample, int64 `(n,)`; `ABSTAINED` where none is certain.
@@ -44,7 +47,14 @@ class Certificate:
         labels: True labels `(n,)`.
         sigma: Standard deviation of the noise, in units of the input.
         draws: Noisy copies of each sample.
-        alpha: Chance that one sample's radius is wrong, at most.
+        alpha: Largest probability that one sample's radius is wrong.
+
+    Example:
+        >>> arrays = {"answers": np.array([0, -1]), "labels": np.array([0, 1])}
+        >>> options = {"radii": np.array([0.5, 0.0]), "sigma": 0.25, "draws": 1000, "alpha": 0.001}
+        >>> certificate = Certificate(**arrays, **options)
+        >>> certificate.figure(0.2).hits, certificate.abstained
+        (1, 1)
     """
 
     answers: NDArray[np.int64]
@@ -56,14 +66,17 @@ class Certificate:
 
     @property
     def abstained(self) -> int:
-        """Samples without an answer."""
+        """Number of samples without an answer."""
         return int((self.answers == ABSTAINED).sum())
 
     def figure(self, radius: float) -> Figure:
-        """Certified accuracy: the share answered correctly, whatever happens inside the radius.
+        """Certified accuracy: the share answered correctly everywhere inside the radius.
 
         Args:
             radius: L2 radius, in units of the input, at least 0.
+
+        Raises:
+            UsageError: The radius is negative.
         """
         if not radius >= 0:
             raise UsageError(f"radius: expected at least 0, got {radius}")
@@ -76,13 +89,7 @@ class Certificate:
             "alpha": self.alpha,
             "abstained": self.abstained,
         }
-        return Figure(
-            name="certified",
-            params=params,
-            hits=int(correct.sum()),
-            n=len(correct),
-            outcomes=Outcomes(correct=correct, examples=None),
-        )
+        return Figure.of("certified", correct, params=params)
 
 
 def certify(
@@ -97,19 +104,19 @@ def certify(
     batch_size: int = 1000,
     progress: Progress | None = None,
 ) -> Certificate:
-    """Prove a radius for each sample.
+    """Certify an L2 radius for each sample.
 
-    A model that was not trained with such noise is seldom certain of anything.
+    A model that was not trained with such noise is rarely certain of any class.
 
     Args:
         model_or_adapter: A framework's model, or an Adapter; left as it was.
         x: Inputs `(n, *shape)`. The noise is not clipped to any bounds.
         y: True labels `(n,)`, integers.
         sigma: Standard deviation of the noise, in units of the input.
-        draws: Noisy copies of each sample that count, besides 100 that choose its class. The
-            largest radius that can be proven grows with it.
-        alpha: Chance of a wrong radius per sample, in (0, 1).
-        seed: Seed; each sample's noise depends on it and on the sample's row alone.
+        draws: Noisy copies of each sample that estimate the probability, after 100 that select
+            its class. The largest radius that can be proven grows with it.
+        alpha: Probability of a wrong radius per sample, in (0, 1).
+        seed: Seed; each sample's noise depends only on it and on the sample's row.
         batch_size: Noisy copies per call of the model.
         progress: Called with (samples done, samples in all).
 
@@ -120,12 +127,7 @@ def certify(
         Cohen, Rosenfeld and Kolter, "Certified adversarial robustness via randomized smoothing"
         (2019), section 3.2.2, CERTIFY.
     """
-    inputs, labels = np.asarray(x, dtype=np.float32), np.asarray(y)
-    if not len(inputs) or labels.shape != (len(inputs),) or labels.dtype.kind not in "iu":
-        raise UsageError(
-            f"expected x of shape (n, *shape), n >= 1, and y of n integers; got {inputs.shape} and "
-            f"{labels.shape} of {labels.dtype}"
-        )
+    inputs, labels = require_samples(np.asarray(x, dtype=np.float32), y)
     if not sigma > 0 or not 0 < alpha < 1 or draws < 1 or batch_size < 1 or seed < 0:
         raise UsageError(
             "expected sigma > 0, alpha in (0, 1), draws and batch_size >= 1 and seed >= 0, got "
@@ -155,20 +157,20 @@ def certify(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Votes:
-    """Counts a model's answers under noise."""
+    """A model's answers under noise."""
 
     adapter: Adapter
     sigma: float
     batch_size: int
 
     def count(self, sample: Array, draws: int, rng: np.random.Generator) -> Labels:
-        """How often each class was answered."""
+        """Number of answers by class."""
         total: Labels | None = None
         for start in range(0, draws, self.batch_size):
             size = min(self.batch_size, draws - start)
             noise = rng.standard_normal((size, *sample.shape), dtype=np.float32)
             logits = self.adapter.logits(sample + np.float32(self.sigma) * noise)
-            sane = logits[~np.isnan(logits).any(axis=1)]  # NaN is an answer of no class
+            sane = logits[~np.isnan(logits).any(axis=1)]  # NaN scores vote for no class
             counts = np.bincount(sane.argmax(axis=1), minlength=logits.shape[1])
             total = counts if total is None else total + counts
         return np.zeros(0, dtype=np.int64) if total is None else total
@@ -176,5 +178,5 @@ class _Votes:
 
 @lru_cache(maxsize=4096)
 def _at_least(hits: int, draws: int, alpha: float) -> float:
-    """Lower bound of the class's probability; most samples share a few counts."""
+    """Lower bound of the class's probability; cached, since most samples share a few values."""
     return clopper_pearson(hits, draws, confidence=1 - alpha).low

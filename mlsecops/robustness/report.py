@@ -1,4 +1,7 @@
-"""What was measured: accuracies with their bounds, and the checks that the measurement passed."""
+"""Robustness report: accuracies with exact confidence bounds, and checks of the measurement.
+
+evaluation → `RobustnessReport` → `robustness.json`, signed Statement, Gate
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,14 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from mlsecops._choices import one_of
 from mlsecops._intervals import CONFIDENCE, Interval, clopper_pearson
+from mlsecops._repr import concise_repr, one_line
 from mlsecops.errors import UsageError
 from mlsecops.provenance import Digest, Statement
 
@@ -24,18 +29,19 @@ __all__ = ["ROBUSTNESS_PREDICATE", "Check", "Figure", "Outcome", "Outcomes", "Ro
 
 SCHEMA: Final = "mlsecops.robustness/1"
 ROBUSTNESS_PREDICATE: Final = "urn:mlsecops:robustness:1"
-_ROUNDING: Final = 1e-6  # of a number that went through text
+_ROUNDING: Final = 1e-6  # share; chosen: tolerance for numbers that went through text
 Outcome: TypeAlias = Literal["pass", "fail"]
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """One test of the measurement itself.
 
     Attributes:
         name: Which test.
-        outcome: `"pass"` or `"fail"`; a fail says the accuracy may be too high.
-        reason: What was seen, with numbers.
+        outcome: `"pass"` or `"fail"`; after a fail the true accuracy may be lower.
+        reason: The measured numbers.
     """
 
     name: str
@@ -44,22 +50,23 @@ class Check:
 
     def to_dict(self) -> dict[str, str]:
         """Plain values for JSON."""
-        return {"name": self.name, "outcome": self.outcome, "reason": self.reason}
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Outcomes:
-    """What became of each sample.
+    """Outcome of each sample.
 
     Attributes:
-        correct: Whether the model was right, bool `(n,)`.
-        examples: What it was asked, shaped as the inputs; None in a report read from a file.
+        correct: Whether the model answered correctly, bool `(n,)`.
+        examples: The model's inputs, shaped as the samples; None in a report read from a file.
     """
 
     correct: NDArray[np.bool_]
     examples: Array | None
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Figure:
     """An accuracy: on the clean inputs, under one attack, or under all of them.
@@ -69,7 +76,12 @@ class Figure:
         params: The attack's settings (empty for clean and worst).
         hits: Samples answered correctly.
         n: Samples.
-        outcomes: Each sample's result; None where only the count is known.
+        outcomes: Each sample's outcome; None where only the number is known.
+
+    Example:
+        >>> figure = Figure(name="pgd", params={}, hits=90, n=100)
+        >>> figure.accuracy, round(figure.interval.low, 3)
+        (0.9, 0.836)
     """
 
     name: str
@@ -77,6 +89,18 @@ class Figure:
     hits: int
     n: int
     outcomes: Outcomes | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        correct: NDArray[np.bool_],
+        examples: Array | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> Figure:
+        """The accuracy of samples with known outcomes."""
+        outcomes, hits = Outcomes(correct=correct, examples=examples), int(correct.sum())
+        return cls(name=name, params=params or {}, hits=hits, n=len(correct), outcomes=outcomes)
 
     @property
     def accuracy(self) -> float:
@@ -92,46 +116,49 @@ class Figure:
     def correct(self) -> NDArray[np.bool_]:
         """Whether each sample was answered correctly, bool `(n,)`."""
         if self.outcomes is None:
-            raise self._gone("only the count of its samples")
+            raise self._missing("only the number of correct samples")
         return self.outcomes.correct
 
     @property
     def examples(self) -> Array:
-        """What the model was asked, shaped as the inputs."""
+        """The model's inputs, shaped as the samples."""
         if self.outcomes is None or self.outcomes.examples is None:
-            raise self._gone("no examples")
+            raise self._missing("no examples")
         return self.outcomes.examples
 
-    def _gone(self, kept: str) -> UsageError:
+    def _missing(self, kept: str) -> UsageError:
         return UsageError(
             f"figure {self.name!r} was read from a file, which holds {kept}: "
-            "evaluate the model again to see them"
+            "evaluate the model again"
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; `correct` is a bit for each sample, in base64."""
-        kept = {} if self.outcomes is None else {"correct": _packed(self.outcomes.correct)}
-        return {"accuracy": self.accuracy, "interval": list(self.interval), **kept}
+        """Plain values for JSON; `correct` is one bit per sample, in base64."""
+        plain: dict[str, Any] = {"accuracy": self.accuracy, "interval": list(self.interval)}
+        if self.outcomes is not None:
+            bits = np.packbits(self.outcomes.correct).tobytes()
+            plain["correct"] = base64.b64encode(bits).decode()
+        return plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RobustnessReport:
-    """What an evaluation measured.
+    """Result of a robustness evaluation.
 
     Attributes:
         n: Samples.
         seed: Seed of the evaluation.
         bounds: Smallest and largest value of an input.
-        clean: Accuracy on the inputs as they are.
+        clean: Accuracy on the unperturbed inputs.
         attacks: Accuracy under each attack, by name, in the order they ran.
         worst: Accuracy against whichever attack succeeds on each sample.
         checks: Tests of the measurement; empty when they were switched off.
         model: Name of the model's type.
-        forward_passes: Samples sent forward through the model, all counted.
-        gradient_passes: Samples among them whose gradient was taken.
+        forward_passes: Samples sent forward through the model, in all.
+        gradient_passes: Samples among them whose gradient was computed.
         model_digest: Digest of the model, or None if the caller gave none.
         data_digest: Digest of the samples and labels.
-        certified: Accuracy that is proven and not only measured, where somebody proved one.
+        certified: Accuracy proven by a certificate, or None.
     """
 
     n: int
@@ -150,12 +177,12 @@ class RobustnessReport:
 
     def __repr__(self) -> str:
         figures = {"clean": self.clean, **self.attacks, "worst": self.worst}
-        shown = [f"{name} {_brief(figure)}" for name, figure in figures.items()]
         failed = [check.name for check in self.checks if check.outcome != "pass"]
         passed = f"{len(self.checks) - len(failed)} of {len(self.checks)} checks passed"
+        shown = [", ".join([passed, *(f"{name} failed" for name in failed)])]
+        shown += [f"{name} {_brief(figure)}" for name, figure in figures.items()]
         about = f"{self.model}, n={self.n}, seed={self.seed}"
-        shown.append(", ".join([passed, *(f"{name} failed" for name in failed)]))
-        return f"<RobustnessReport {about}: {'; '.join(shown)}>"
+        return one_line(f"<RobustnessReport {about}: {'; '.join(shown)}>")
 
     @property
     def strongest(self) -> Figure:
@@ -166,7 +193,7 @@ class RobustnessReport:
         """Plain values for `robustness.json`.
 
         Args:
-            verdict: A Gate's verdict, to stand in the file.
+            verdict: A Gate's verdict, to include in the file.
         """
         return {
             "schema": SCHEMA,
@@ -191,21 +218,22 @@ class RobustnessReport:
         }
 
     def statement(self, *, verdict: str | None = None, name: str = ".") -> Statement:
-        """The figures as a claim about the model, to be signed with it.
+        """The figures as a Statement about the model, to be signed with it.
 
         Args:
-            verdict: A Gate's verdict, to stand in the claim.
-            name: What the claim calls the model.
+            verdict: A Gate's verdict, to include in the predicate.
+            name: Name of the subject.
 
         Raises:
-            UsageError: The report does not say which model it measured.
+            UsageError: The report has no model digest.
 
         Source:
             in-toto Attestation Framework, Statement v1; the predicate is `robustness.json`.
         """
         if self.model_digest is None:
             raise UsageError(
-                "an attestation is about a digest: give evaluate_robustness the model_digest"
+                "statement: expected a report with a model digest, got none; give "
+                "evaluate_robustness the model_digest"
             )
         return Statement.build(
             subjects={name: self.model_digest},
@@ -214,12 +242,12 @@ class RobustnessReport:
         )
 
     def with_certified(self, figure: Figure) -> RobustnessReport:
-        """The report with a proven accuracy beside the measured ones."""
+        """The report with a certified accuracy."""
         return replace(self, certified=figure)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> RobustnessReport:
-        """Read what `to_dict` wrote; the bounds are computed anew from the counts.
+        """Read what `to_dict` wrote, and recompute the intervals.
 
         Raises:
             UsageError: It is not such a report, or its numbers contradict each other.
@@ -238,12 +266,12 @@ def _brief(figure: Figure) -> str:
 def _parsed(data: Mapping[str, Any]) -> RobustnessReport:
     n = int(data["n"])
     if n < 1:
-        raise UsageError(f"expected at least one sample, got n={n}")
+        raise UsageError(f"n: expected at least one sample, got {n}")
     low, high = data["bounds"]
     attacks = {a["name"]: _figure(a["name"], a, n) for a in data["attacks"]}
-    worst = _figure("worst", data["worst"], n)
+    worst, certified = _figure("worst", data["worst"], n), data.get("certified")
     if not attacks or worst.hits > min(figure.hits for figure in attacks.values()):
-        raise UsageError("'worst' is above an attack's accuracy, or no attack ran")
+        raise UsageError("worst: expected at most each attack's accuracy and at least one attack")
     return RobustnessReport(
         n=n,
         seed=int(data["seed"]),
@@ -257,31 +285,26 @@ def _parsed(data: Mapping[str, Any]) -> RobustnessReport:
         gradient_passes=int(data.get("gradient_passes", 0)),
         model_digest=_digest(data["model_digest"]),
         data_digest=_digest(data["data_digest"]),
-        certified=_certified(data.get("certified"), n),
+        certified=_figure("certified", certified, n) if certified is not None else None,
     )
-
-
-def _certified(data: Mapping[str, Any] | None, n: int) -> Figure | None:
-    return None if data is None else _figure("certified", data, n)
 
 
 def _figure(name: str, data: Mapping[str, Any], n: int) -> Figure:
     hits = round(float(data["accuracy"]) * n)
     if abs(hits / n - float(data["accuracy"])) > _ROUNDING:
-        raise UsageError(f"{name}: accuracy {data['accuracy']} is no share of {n} samples")
+        raise UsageError(f"{name}: expected a share of {n} samples, got {data['accuracy']}")
     outcomes = _outcomes(name, data.get("correct"), hits=hits, n=n)
     params = dict(data.get("params", {}))
     figure = Figure(name=name, params=params, hits=hits, n=n, outcomes=outcomes)
     low, high = (float(bound) for bound in data["interval"])
     if max(abs(low - figure.interval.low), abs(high - figure.interval.high)) > _ROUNDING:
-        raise UsageError(f"{name}: interval {data['interval']} is not that of {hits} of {n}")
+        expected = list(figure.interval)
+        raise UsageError(f"{name}: expected the interval {expected}, got {data['interval']}")
     return figure
 
 
 def _check(data: Mapping[str, Any]) -> Check:
-    outcome = data["outcome"]
-    if outcome not in get_args(Outcome):
-        raise UsageError(f"check {data['name']!r}: unknown outcome {outcome!r}")
+    outcome = one_of(f"check {data['name']!r}", data["outcome"], get_args(Outcome))
     return Check(name=str(data["name"]), outcome=outcome, reason=str(data.get("reason", "")))
 
 
@@ -293,18 +316,14 @@ def _with_params(figure: Figure) -> dict[str, Any]:
     return {"params": dict(figure.params), **figure.to_dict()}
 
 
-def _packed(correct: NDArray[np.bool_]) -> str:
-    return base64.b64encode(np.packbits(correct).tobytes()).decode()
-
-
 def _outcomes(name: str, text: str | None, *, hits: int, n: int) -> Outcomes | None:
     if text is None:
         return None
     try:
-        packed = np.frombuffer(base64.b64decode(text, validate=True), dtype=np.uint8)
+        octets = np.frombuffer(base64.b64decode(text, validate=True), dtype=np.uint8)
     except binascii.Error as error:
-        raise UsageError(f"{name}: correct is not base64: {error}") from error
-    bits = np.unpackbits(packed).astype(bool)
-    if len(packed) != -(-n // 8) or bits[n:].any() or int(bits.sum()) != hits:
-        raise UsageError(f"{name}: correct does not hold {hits} of {n} samples")
+        raise UsageError(f"{name}: correct: expected base64, got: {error}") from error
+    bits = np.unpackbits(octets).astype(bool)
+    if len(octets) != -(-n // 8) or bits[n:].any() or int(bits.sum()) != hits:
+        raise UsageError(f"{name}: correct: expected {hits} of {n} bits set")
     return Outcomes(correct=bits[:n], examples=None)

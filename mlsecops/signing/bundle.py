@@ -21,8 +21,9 @@ from cryptography.hazmat.primitives import serialization
 
 from mlsecops._files import write_atomically
 from mlsecops._json import parse_object
+from mlsecops._repr import concise_repr
 from mlsecops.errors import MalformedBundle, SignatureMissing
-from mlsecops.provenance.files.hashing import open_regular
+from mlsecops.provenance.files.opening import open_regular
 from mlsecops.signing.certificates import read_certificate
 from mlsecops.signing.envelope import IN_TOTO, Envelope, Signature
 
@@ -39,6 +40,9 @@ _MATERIAL: Final = frozenset(
 _KEY: Final = frozenset({"hint", "rawBytes", "keyDetails"})
 
 
+@concise_repr(
+    "path", "hint", "envelope.payload_type", "envelope.signatures", "certificates", "timestamps"
+)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
     """An envelope with the material to verify it.

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.signing.keys import Signer
 
 IN_TOTO: Final = "application/vnd.in-toto+json"
 
 
+@concise_repr("keyid", "value")
 @dataclass(frozen=True, slots=True)
 class Signature:
     """One signature of an envelope; `keyid` is a hint and never trusted."""
@@ -23,6 +25,7 @@ class Signature:
     keyid: str = ""
 
 
+@concise_repr("payload_type", "payload", "signatures")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
     """Exact payload bytes with the signatures over them.

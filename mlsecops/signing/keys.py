@@ -21,7 +21,8 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
-from mlsecops._choices import of_type, one_of, path_of
+from mlsecops._choices import checked, of_type, one_of, path_of
+from mlsecops._repr import concise_repr
 from mlsecops.errors import SignatureInvalid, UsageError
 
 KeyType: TypeAlias = Literal["p256", "p384", "p521", "ed25519", "rsa"]
@@ -48,6 +49,7 @@ _GENERATORS: Final[dict[str, Callable[[], Private]]] = {
 }
 
 
+@concise_repr("fingerprint")
 @dataclass(frozen=True, slots=True)
 class PublicKey:
     """A public key of a supported type.
@@ -74,6 +76,7 @@ class PublicKey:
         """
         if isinstance(source, cls):
             return source
+        of_type("source", source, (str, bytes, os.PathLike), "a PublicKey, PEM or a path")
         pem = read_pem(cast("str | bytes | os.PathLike[str]", source))
         if b"BEGIN CERTIFICATE" in pem:
             return cls.of_certificate(load_certificates(pem)[0])
@@ -99,6 +102,7 @@ class PublicKey:
         """Type of the key."""
         return _key_type(_load_public(self.pem.encode()))
 
+    @checked
     def verify(
         self, signature: bytes, data: bytes, *, ecdsa: Literal["curve", "sha256"] = "curve"
     ) -> None:
@@ -132,6 +136,7 @@ class PublicKey:
             ) from error
 
 
+@concise_repr("public_key.fingerprint", "certificates")
 class Signer(ABC):
     """Base of everything that signs with a private key; subclass it for a key in a KMS or HSM.
 
@@ -166,6 +171,7 @@ class Signer(ABC):
         return KeySigner(_GENERATORS[one_of("key_type", key_type, _GENERATORS)]())
 
     @staticmethod
+    @checked
     def from_pem(
         path: str | os.PathLike[str],
         password: Password | None = None,

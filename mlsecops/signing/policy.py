@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 from cryptography import x509
 
 from mlsecops._choices import of_type, path_of, several, some_of, whole
+from mlsecops._repr import concise_repr
 from mlsecops.errors import PolicyError, Revoked, RollbackRefused, UsageError
 from mlsecops.provenance.digest import SIZES, Digest
 from mlsecops.provenance.manifest import Manifest
@@ -24,6 +25,7 @@ _ROOTS: Final = (x509.Certificate, *_SOURCES)
 _HEX_LENGTHS: Final = {64, 96, 128}  # hexadecimal digits of SHA-256, SHA-384 and SHA-512
 
 
+@concise_repr("keys", "roots", "threshold", "revoked", "floors", "algorithms")
 class TrustPolicy:
     """Rules about who may sign what; immutable. With neither keys nor roots nobody is trusted.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.provenance.digest import Digest
 from mlsecops.provenance.manifest import Manifest
@@ -13,6 +14,7 @@ from mlsecops.provenance.statement import Statement
 _PROOF: Final = object()
 
 
+@concise_repr("manifest.root", "signers", "version", "statements")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedModel:
     """What trusted signers vouch for; the files themselves are not looked at yet.
@@ -40,6 +42,7 @@ class SignedModel:
         return self.manifest.shard_size is not None
 
 
+@concise_repr("name", "digest", "signers", "version", "manifest.entries", "statements", "ignored")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
     """Proof that the artifact at a path had exactly the signed bytes when it was read.

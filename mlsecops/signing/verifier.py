@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from mlsecops._repr import concise_repr
 from mlsecops.errors import DigestMismatch, UsageError
 from mlsecops.provenance.manifest import Manifest
 from mlsecops.signing.bundle import Bundle
@@ -20,6 +21,7 @@ from mlsecops.signing.signers import SignerCheck
 from mlsecops.signing.verified import SignedModel, Verified, prove
 
 
+@concise_repr("_policy", "_at")
 class Verifier:
     """Applies one trust policy.
 

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from mlsecops._gates import BaseJudgement, Verdict, at_least, at_most, worst
 from mlsecops._intervals import Interval
+from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.findings import Finding, Severity
 from mlsecops.llm.redteam.attempts import BENIGN
@@ -33,6 +34,7 @@ class Measured(Protocol):
         """Each class with its counts."""
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FuzzReading:
     """One class compared with its limit.
@@ -52,6 +54,7 @@ class FuzzReading:
         return {"class": self.name, "verdict": self.verdict, "message": self.message}
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FuzzJudgement(BaseJudgement[FuzzReading]):
     """The answer of a FuzzGate: its verdict, each class's reading, and the reasons."""
@@ -76,6 +79,7 @@ class FuzzJudgement(BaseJudgement[FuzzReading]):
         ]
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FuzzGate:
     """Limits that a campaign must hold.

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from mlsecops.loading.pickle_vm.dtypes import NUMPY_DTYPE
-from mlsecops.loading.pickle_vm.stack import Global, Result
+from mlsecops.loading.pickle_vm.stack import CallResult, Global
 
 ARRAY_WRAPPER: Final = "joblib.numpy_pickle.NumpyArrayWrapper"
 _CALLED_ONLY: Final = frozenset({ARRAY_WRAPPER, NUMPY_DTYPE})
@@ -43,7 +43,7 @@ def objection(name: str, arguments: tuple[Any, ...]) -> str | None:
         return f"lets {_FROM_TYPE} call a function that does not rebuild a tensor"
     if name in _ALLOCATES and type(first) is int:
         return f"calls {name} with a size: it allocates bytes that are not in the file"
-    if any(isinstance(item, Result) and item.name == "builtins.range" for item in arguments):
+    if any(isinstance(item, CallResult) and item.name == "builtins.range" for item in arguments):
         return f"calls {name} with a range: it allocates items that are not in the file"
     return None
 

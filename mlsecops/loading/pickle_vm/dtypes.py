@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mlsecops.loading.pickle_vm.stack import Container, Global, Result
+from mlsecops.loading.pickle_vm.stack import CallResult, Container, Global
 
 NUMPY_DTYPE: Final = "numpy.dtype"
 _TEXT: Final = re.compile(r"([<>|=]?)([biufcmMSUVO])([0-9]{1,9})")
@@ -45,10 +45,10 @@ def layout(dtype: Any) -> DtypeLayout:
         ValueError: It is another value, or its state contradicts its type string.
 
     Example:
-        >>> layout(Result("numpy.dtype", ("<f4", False, True)))
+        >>> layout(CallResult("numpy.dtype", ("<f4", False, True)))
         DtypeLayout(size=4, objects=False)
     """
-    if not isinstance(dtype, Result) or dtype.name != NUMPY_DTYPE:
+    if not isinstance(dtype, CallResult) or dtype.name != NUMPY_DTYPE:
         raise ValueError("something that is not a known dtype")
     kind, size = _named(dtype)
     if dtype.state is None:
@@ -65,7 +65,7 @@ def layout(dtype: Any) -> DtypeLayout:
     return found
 
 
-def _named(dtype: Result) -> tuple[str, int | None]:
+def _named(dtype: CallResult) -> tuple[str, int | None]:
     kind = dtype.arguments[0] if dtype.arguments else None
     if isinstance(kind, Global) and kind.name in {"numpy.record", "numpy.void"}:
         return "V", None
@@ -75,7 +75,7 @@ def _named(dtype: Result) -> tuple[str, int | None]:
     return match[2], int(match[3]) * (_CHARACTER if match[2] == "U" else 1)
 
 
-def _state(dtype: Result) -> tuple[Any, ...]:
+def _state(dtype: CallResult) -> tuple[Any, ...]:
     state = dtype.state
     # Without a copy, the state would change NumPy's own dtype, for the whole process.
     _demand(tuple(map(bool, dtype.arguments[1:])) == _NOT_ALIGNED_COPIED)

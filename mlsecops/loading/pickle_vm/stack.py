@@ -15,7 +15,7 @@ class Global:
 
 
 @dataclass(slots=True)
-class Result:
+class CallResult:
     """Result of a call: the callee's name, its arguments, and the state set later."""
 
     name: str
@@ -36,7 +36,7 @@ class Container:
 
 
 MARK: Final = object()
-OPAQUE: Final = Result("?")
+OPAQUE: Final = CallResult("?")
 _DICT_KEYS_KEPT: Final = 4096  # keys; chosen: the state of joblib's array wrapper has six
 
 

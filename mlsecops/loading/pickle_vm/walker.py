@@ -23,9 +23,9 @@ from mlsecops.loading.pickle_vm.joblib_arrays import raw_array
 from mlsecops.loading.pickle_vm.stack import (
     MARK,
     OPAQUE,
+    CallResult,
     Container,
     Global,
-    Result,
     fill,
     python3_name,
     split_name,
@@ -173,7 +173,7 @@ class Walker:
 
     def _step_over_array(self, stream: BinaryIO) -> None:
         wrapper = self._stack[-1]
-        if isinstance(wrapper, Result) and wrapper.name == ARRAY_WRAPPER:
+        if isinstance(wrapper, CallResult) and wrapper.name == ARRAY_WRAPPER:
             self.walk.arrays += 1
             if self._frame_end not in {None, stream.tell()}:
                 self._find("pickle-frame", "raw array inside a frame: its reader looks behind it")
@@ -244,11 +244,11 @@ class Walker:
         known = arguments if isinstance(arguments, tuple) else ()
         if not isinstance(target, Global):
             self._find("pickle-call", "calls something that is not an imported global")
-            self._stack.append(Result("?"))
+            self._stack.append(CallResult("?"))
             return
         if reason := objection(target.name, known):
             self._find("pickle-call", reason)
-        self._stack.append(Result(target.name, known))
+        self._stack.append(CallResult(target.name, known))
 
     # Actions: one for each opcode that does more than push its argument.
 
@@ -259,7 +259,7 @@ class Walker:
         """FRAME, STOP and READONLY_BUFFER leave the stack as it is."""
 
     def _share(self, value: Any) -> None:
-        if isinstance(value, Result):
+        if isinstance(value, CallResult):
             value.shared = True
         self._stack.append(value)
 
@@ -294,7 +294,7 @@ class Walker:
 
     def _require_container(self, names: Collection[str], verb: str) -> None:
         target = self._top()
-        kind = target.name if isinstance(target, (Container, Result)) else type(target).__name__
+        kind = target.name if isinstance(target, (Container, CallResult)) else type(target).__name__
         if kind not in names:
             self._find("pickle-container", f"{verb} {kind}, which is not a container of that kind")
 
@@ -318,13 +318,13 @@ class Walker:
 
     def _build(self, _: Any) -> None:
         state, target = self._pop(), self._top()
-        if isinstance(target, Result):
+        if isinstance(target, CallResult):
             self._set_state(target, state)
         elif not isinstance(target, Container):
             # On a class or function this would set its attributes for the whole process.
             self._find("pickle-build", "sets attributes of something that it did not create")
 
-    def _set_state(self, target: Result, state: Any) -> None:
+    def _set_state(self, target: CallResult, state: Any) -> None:
         if target.state is not None:
             self._find("pickle-build", f"sets the state of one {target.name} twice")
         target.state = state
@@ -351,7 +351,7 @@ class Walker:
         if not self._persistent:
             message = "refers to an object outside the pickle"
             self._find("pickle-persistent", message, severity=Severity.HIGH)
-        self._stack.append(Result("persistent", (argument,)))
+        self._stack.append(CallResult("persistent", (argument,)))
 
     _ACTIONS: Final[dict[str, Callable[[Walker, Any], object]]] = {
         "PROTO": _proto,

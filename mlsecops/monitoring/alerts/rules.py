@@ -155,14 +155,7 @@ DEFAULT_RULES: Final[tuple[AlertRule, ...]] = (
 class Alerting:
     """Evaluates rules on the worker thread, and passes alerts to the sinks.
 
-    Args:
-        rules: Conditions.
-        sinks: Callables that take an Alert; their exceptions are swallowed, and reported by
-            `failed`.
-        monitor: Name of the monitor.
-        digest: `"sha256:<hex>"` of the model, or None.
-        clock: Unix time in seconds.
-        failed: Called when a sink raises.
+    Exceptions of sinks are swallowed, and reported by `failed`. `clock` is Unix time in seconds.
     """
 
     def __init__(

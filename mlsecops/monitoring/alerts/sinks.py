@@ -29,18 +29,11 @@ from mlsecops.monitoring.telemetry import metrics as telemetry
 __all__ = ["AlertmanagerSink", "EventSink", "LogSink", "WebhookSink"]
 
 _LEVELS: Final = {
-    Severity.INFO: logging.INFO,
-    Severity.LOW: logging.INFO,
-    Severity.MEDIUM: logging.WARNING,
-    Severity.HIGH: logging.ERROR,
-    Severity.CRITICAL: logging.CRITICAL,
-}
-_SEVERITIES: Final = {
-    Severity.INFO: SeverityNumber.INFO,
-    Severity.LOW: SeverityNumber.INFO2,
-    Severity.MEDIUM: SeverityNumber.WARN,
-    Severity.HIGH: SeverityNumber.ERROR,
-    Severity.CRITICAL: SeverityNumber.FATAL,
+    Severity.INFO: (logging.INFO, SeverityNumber.INFO),
+    Severity.LOW: (logging.INFO, SeverityNumber.INFO2),
+    Severity.MEDIUM: (logging.WARNING, SeverityNumber.WARN),
+    Severity.HIGH: (logging.ERROR, SeverityNumber.ERROR),
+    Severity.CRITICAL: (logging.CRITICAL, SeverityNumber.FATAL),
 }
 _NANO: Final = 10**9  # nanoseconds in a second
 
@@ -58,7 +51,7 @@ class LogSink:
 
     def __call__(self, alert: Alert) -> None:
         """Write an alert; JSON keeps a client's name from forging lines."""
-        self._logger.log(_LEVELS[alert.severity], "%s", json.dumps(alert.to_dict()))
+        self._logger.log(_LEVELS[alert.severity][0], "%s", json.dumps(alert.to_dict()))
 
 
 @concise_repr()
@@ -84,7 +77,7 @@ class EventSink:
         _logs.get_logger(telemetry.SCOPE, telemetry.VERSION).emit(
             LogRecord(
                 timestamp=int(alert.at.timestamp() * _NANO),
-                severity_number=_SEVERITIES[alert.severity],
+                severity_number=_LEVELS[alert.severity][1],
                 severity_text=alert.severity.label.upper(),
                 body=alert.message,
                 attributes={name: each for name, each in attributes.items() if each is not None},

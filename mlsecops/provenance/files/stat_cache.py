@@ -18,9 +18,10 @@ from collections.abc import Set as AbstractSet
 from contextlib import closing
 from typing import Final, TypeVar
 
+from mlsecops._repr import concise_repr
 from mlsecops.errors import MLSecOpsWarning, UsageError
 from mlsecops.provenance.digest import SIZES, Digest
-from mlsecops.provenance.files.hashing import Span, Stamp
+from mlsecops.provenance.files.pieces import Span, Stamp
 
 BUSY_SECONDS: Final = 10.0
 FINE_GRAIN_NS: Final = 50_000_000
@@ -54,6 +55,7 @@ _SCHEMA: Final = """
 """
 
 
+@concise_repr("path")
 class StatCache:
     """Digests of files, by what the file system says of each; safe with many processes.
 

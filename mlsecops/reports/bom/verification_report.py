@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mlsecops._repr import concise_repr
 from mlsecops.findings import Finding, Severity
 
 _PLACEHOLDER: Final = re.compile(
@@ -26,6 +27,7 @@ class FieldState(enum.Enum):
     ABSENT = "absent"
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BomField:
     """One statement of the bill.
@@ -43,6 +45,7 @@ class BomField:
     counts: bool = True
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BomReport:
     """What a verification of a bill found.

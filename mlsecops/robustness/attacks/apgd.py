@@ -1,16 +1,20 @@
-"""Projected gradient descent that chooses its steps itself (Auto-PGD)."""
+"""Auto-PGD: projected gradient descent with an adaptive step length.
+
+random start → steps with momentum → at checkpoints, halve the step and return to the best point
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass, fields
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import numpy as np
 
-from mlsecops.errors import UsageError
+from mlsecops._choices import one_of, whole
+from mlsecops._repr import concise_repr
 from mlsecops.robustness.attacks.ball import columns
-from mlsecops.robustness.attacks.base import Searching, require_norm, require_radius
+from mlsecops.robustness.attacks.base import Searching, require_ball
 from mlsecops.robustness.attacks.losses import cross_entropy, dlr, pullback, targeted_dlr
 from mlsecops.robustness.attacks.margins import margins
 
@@ -21,11 +25,12 @@ if TYPE_CHECKING:
     from mlsecops.robustness.attacks.ball import Norm
     from mlsecops.robustness.attacks.base import Batch
     from mlsecops.robustness.attacks.losses import Loss
+    from mlsecops.robustness.attacks.losses import Values as _Values
 
 __all__ = ["APGD", "checkpoints"]
 
-_MOMENTUM: Final = 0.75
-_IMPROVING: Final = 0.75  # share of steps that have to raise the loss, or the step is halved
+_MOMENTUM: Final = 0.75  # weight of the new step; Croce and Hein (2020), section 3.1
+_IMPROVING: Final = 0.75  # share of steps that must raise the loss; ibid., section 3.2
 _LOSSES: Final[dict[str, tuple[str, Loss]]] = {
     "cross-entropy": ("ce", cross_entropy),
     "dlr": ("dlr", dlr),
@@ -33,24 +38,30 @@ _LOSSES: Final[dict[str, tuple[str, Loss]]] = {
 }
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True)
 class APGD(Searching):
-    """Projected steps with momentum; the step is halved, and the best point taken up, as needed.
+    """Auto-PGD: projected steps with momentum, whose length adapts to the progress.
 
     Attributes:
         eps: Radius of the ball, in units of the input.
         loss: `"cross-entropy"` (APGD-CE), `"dlr"`, or `"targeted-dlr"` (APGD-T), which
-            searches towards each of the classes that score highest.
+            searches towards each of the highest-scoring classes.
         steps: Gradient steps per restart and target.
         norm: `"linf"` or `"l2"`.
         restarts: Random starts; each takes only the samples that the earlier ones left.
-        targets: Classes that APGD-T tries.
+        targets: Number of classes that APGD-T tries.
 
     Source:
         Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
         parameter-free attacks" (2020), algorithm 1.
+
+    Example:
+        >>> APGD(0.1, loss="targeted-dlr", norm="l2").name
+        'apgd-t-l2'
     """
 
+    _reported: ClassVar[tuple[str, ...]] = ("norm", "eps", "steps", "restarts", "loss")
     eps: float
     _: KW_ONLY
     loss: Literal["cross-entropy", "dlr", "targeted-dlr"] = "cross-entropy"
@@ -60,53 +71,41 @@ class APGD(Searching):
     targets: int = 9
 
     def __post_init__(self) -> None:
-        require_radius("APGD", self.eps)
-        require_norm("APGD", self.norm)
-        if min(self.steps, self.restarts, self.targets) < 1:
-            raise UsageError(
-                "APGD: expected steps, restarts and targets of at least 1, "
-                f"got {self.steps}, {self.restarts} and {self.targets}"
-            )
-        if self.loss not in _LOSSES:
-            raise UsageError(f"APGD: expected a loss of {', '.join(_LOSSES)}, got {self.loss!r}")
+        require_ball("APGD", self.eps, self.norm)
+        for name in ("steps", "restarts", "targets"):
+            whole(f"APGD: {name}", getattr(self, name), "a number from 1 on")
+        one_of("loss", self.loss, _LOSSES)
 
     @property
     def name(self) -> str:
         """`"apgd-ce"`, `"apgd-dlr"` or `"apgd-t"`; for L2 with `"-l2"`."""
-        short = f"apgd-{_LOSSES[self.loss][0]}"
-        return short if self.norm == "linf" else f"{short}-{self.norm}"
+        suffix = "" if self.norm == "linf" else f"-{self.norm}"
+        return f"apgd-{_LOSSES[self.loss][0]}{suffix}"
 
     @property
     def params(self) -> dict[str, Any]:
         """Plain values for the report."""
-        targeted = {"targets": self.targets} if self.loss == "targeted-dlr" else {}
-        return {
-            "norm": self.norm,
-            "eps": self.eps,
-            "steps": self.steps,
-            "restarts": self.restarts,
-            "loss": self.loss,
-            **targeted,
-        }
+        names = (*self._reported, *(("targets",) if self.loss == "targeted-dlr" else ()))
+        return {name: getattr(self, name) for name in names}
 
     def search(self, batch: Batch) -> Array:
         """For each sample the point with the smallest margin over all restarts and targets."""
         examples = batch.ball.x.copy()
         logits = batch.adapter.logits(examples)
         closest = margins(logits, batch.y)
-        for turn, aims in enumerate(self._aims(logits, batch.y)):
+        for turn, targets in enumerate(self._targets(logits, batch.y)):
             for restart in range(self.restarts):
                 left = np.flatnonzero(closest >= 0)
                 if not len(left):
                     return examples
-                z, margin = self._climb(batch.rows(left), aims[left], restart, turn)
+                z, margin = self._ascend(batch.rows(left), targets[left], restart, turn)
                 better = margin < closest[left]
                 examples[left[better]] = z[better]
                 closest[left[better]] = margin[better]
         return examples
 
-    def _aims(self, logits: Array, y: Labels) -> list[Labels]:
-        """Classes to search towards, one after the other; the loss may not heed them."""
+    def _targets(self, logits: Array, y: Labels) -> list[Labels]:
+        """Classes to search towards in turn; untargeted losses ignore them."""
         if self.loss != "targeted-dlr":
             return [y]
         others = np.array(logits, dtype=np.float64)
@@ -114,86 +113,88 @@ class APGD(Searching):
         order = np.argsort(-others, axis=1, kind="stable")[:, : logits.shape[1] - 1]
         return list(order.T[: self.targets])
 
-    def _climb(self, batch: Batch, aims: Labels, *turn: int) -> tuple[Array, NDArray[np.float64]]:
+    def _ascend(self, batch: Batch, targets: Labels, *turn: int) -> tuple[Array, _Values]:
         """One restart: the point of smallest margin for each sample, and that margin."""
-        climb = _Climb.begin(batch, aims, loss=_LOSSES[self.loss][1], turn=turn)
+        ascent = _Ascent.begin(batch, targets, loss=_LOSSES[self.loss][1], turn=turn)
         ends, closest = batch.ball.x.copy(), np.full(len(batch), np.inf)
-        marks = checkpoints(self.steps)
+        due = checkpoints(self.steps)
         last = 0
         for count in range(1, self.steps + 1):
-            climb = climb.without_fooled(ends, closest)
-            if not len(climb.z):
+            ascent = ascent.without_fooled(ends, closest)
+            if not len(ascent.z):
                 break
-            climb.step(momentum=_MOMENTUM if count > 1 else 1.0)
-            if count in marks:
-                climb.adjust(window=count - last)
+            ascent.step(momentum=_MOMENTUM if count > 1 else 1.0)
+            if count in due:
+                ascent.adjust(window=count - last)
                 last = count
-        climb.record(ends, closest)
+        ascent.record(ends, closest)
         return ends, closest
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class _Climb:
-    """The samples that still stand in one restart; each array has one row for each of them."""
+class _Ascent:
+    """State of one restart: one row in each array per sample that is still correct."""
 
     batch: Batch
     loss: Loss
-    aims: Labels
-    place: Labels  # row in the batch that the restart began with
+    targets: Labels
+    row: Labels  # row in the batch that the restart began with
     z: Array
     before: Array
-    value: NDArray[np.float64]
+    value: _Values
     gradient: Array
-    margin: NDArray[np.float64]
+    margin: _Values
     best: Array
-    best_value: NDArray[np.float64]
+    best_value: _Values
     best_gradient: Array
     nearest: Array  # the point of smallest margin, which need not be that of the highest loss
-    nearest_margin: NDArray[np.float64]
+    nearest_margin: _Values
     length: NDArray[np.float32]
     gains: NDArray[np.int64]
-    marked_value: NDArray[np.float64]  # best value at the last checkpoint
+    checkpoint_value: _Values  # best value at the last checkpoint
     halved: NDArray[np.bool_]
 
     @classmethod
-    def begin(cls, batch: Batch, aims: Labels, *, loss: Loss, turn: tuple[int, ...]) -> _Climb:
+    def begin(cls, batch: Batch, targets: Labels, *, loss: Loss, turn: tuple[int, ...]) -> _Ascent:
+        """Random starts, evaluated."""
         z = batch.ball.scatter(batch.seeds(*turn))
         n = len(z)
-        value, gradient, margin = _look(batch, loss, z, aims)
+        value, gradient, margin = _evaluate(batch, loss, z, targets)
         return cls(
-            batch=batch, loss=loss, aims=aims, place=np.arange(n),
+            batch=batch, loss=loss, targets=targets, row=np.arange(n),
             z=z, before=z, value=value, gradient=gradient, margin=margin,
             best=z.copy(), best_value=value.copy(), best_gradient=gradient.copy(),
             nearest=z.copy(), nearest_margin=margin.copy(),
             length=np.full(n, 2.0 * batch.ball.eps, dtype=np.float32),
-            gains=np.zeros(n, dtype=np.int64), marked_value=value.copy(),
+            gains=np.zeros(n, dtype=np.int64), checkpoint_value=value.copy(),
             halved=np.ones(n, dtype=bool),
         )  # fmt: skip
 
-    def without_fooled(self, ends: Array, closest: NDArray[np.float64]) -> _Climb:
-        """The samples that stand; what fooled the model is written down first."""
-        stands = self.margin >= 0
-        if stands.all():
+    def without_fooled(self, ends: Array, closest: _Values) -> _Ascent:
+        """The samples that are still correct, after recording the others' examples."""
+        correct = self.margin >= 0
+        if correct.all():
             return self
         self.record(ends, closest)
         arrays: dict[str, Any] = {
-            f.name: getattr(self, f.name)[stands]
+            f.name: getattr(self, f.name)[correct]
             for f in fields(self)
             if f.name not in ("batch", "loss")
         }
-        return _Climb(batch=self.batch.rows(stands), loss=self.loss, **arrays)
+        return _Ascent(batch=self.batch.rows(correct), loss=self.loss, **arrays)
 
-    def record(self, ends: Array, closest: NDArray[np.float64]) -> None:
-        ends[self.place] = self.nearest
-        closest[self.place] = self.nearest_margin
+    def record(self, ends: Array, closest: _Values) -> None:
+        """Write each sample's nearest point and its margin to its row."""
+        ends[self.row], closest[self.row] = self.nearest, self.nearest_margin
 
     def step(self, *, momentum: float) -> None:
-        """One step with momentum, and a look at where it led."""
+        """Take one step with momentum and evaluate the new points."""
         ascended = self.batch.ball.ascend(self.z, self.gradient, self.length)
         mixed = self.z + momentum * (ascended - self.z) + (1 - momentum) * (self.z - self.before)
         self.before, self.z = self.z, self.batch.ball.project(mixed)
         earlier = self.value
-        self.value, self.gradient, self.margin = _look(self.batch, self.loss, self.z, self.aims)
+        found = _evaluate(self.batch, self.loss, self.z, self.targets)
+        self.value, self.gradient, self.margin = found
         self.gains += self.value > earlier
         up = self.value > self.best_value
         self.best[up], self.best_gradient[up] = self.z[up], self.gradient[up]
@@ -202,43 +203,50 @@ class _Climb:
         self.nearest[nearer], self.nearest_margin[nearer] = self.z[nearer], self.margin[nearer]
 
     def adjust(self, *, window: int) -> None:
-        """Halve the step and go back to the best point, where one of two conditions holds."""
+        """Halve the step and return to the best point where progress has stalled."""
         rarely = self.gains <= _IMPROVING * window
-        stuck = ~self.halved & (self.marked_value >= self.best_value)
+        stuck = ~self.halved & (self.checkpoint_value >= self.best_value)
         halve = rarely | stuck
         self.length = np.where(halve, self.length / 2, self.length)
         back = columns(halve, self.z.ndim)
         self.z = np.where(back, self.best, self.z)
         self.gradient = np.where(back, self.best_gradient, self.gradient)
-        self.halved, self.marked_value = halve, self.best_value.copy()
+        self.halved, self.checkpoint_value = halve, self.best_value.copy()
         self.gains = np.zeros_like(self.gains)
 
 
-def _look(
-    batch: Batch, loss: Loss, z: Array, aims: Labels
-) -> tuple[NDArray[np.float64], Array, NDArray[np.float64]]:
-    """Loss, its gradient, and margin at some points."""
-    seen: list[NDArray[np.float64]] = []
+def _evaluate(
+    batch: Batch, loss: Loss, z: Array, targets: Labels
+) -> tuple[_Values, Array, _Values]:
+    """Loss, its gradient, and margin at the points `z`."""
+    seen: list[_Values] = []
 
     def slope(logits: Array) -> Array:
-        value, by_logits = loss(logits, batch.y, aims)
+        value, by_logits = loss(logits, batch.y, targets)
         seen.append(value)
         scaled: Array = by_logits.astype(np.float32)
         return scaled
 
     logits, gradient = pullback(batch.adapter, z, slope)
     margin = margins(logits, batch.y)
-    # Scores that are not numbers are a wrong answer, and a loss that nothing exceeds.
+    # NaN scores are a wrong answer, and a loss that nothing exceeds.
     broken = np.isnan(logits).any(axis=1)
     return seen[0], gradient, np.where(broken, -np.inf, margin)
 
 
 def checkpoints(steps: int) -> list[int]:
-    """Steps after which the step length is looked at, the last one included if it is due.
+    """Steps after which the step length is reviewed.
+
+    Args:
+        steps: Gradient steps in all, at least 1.
 
     Source:
         Croce and Hein (2020), section 3.2: `p_0 = 0`, `p_1 = 0.22`, then
         `p_(j+1) = p_j + max(p_j - p_(j-1) - 0.03, 0.06)`.
+
+    Example:
+        >>> checkpoints(100)
+        [22, 41, 57, 70, 80, 87, 93, 99]
     """
     shares = [0.0, 0.22]
     while shares[-1] < 1.0:

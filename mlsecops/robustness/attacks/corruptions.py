@@ -1,17 +1,22 @@
-"""What chance does to a model: noise in the ball, and the common corruptions of images."""
+"""Random noise in the ball, and common corruptions of images.
+
+samples, severity, seed → `Noise` or `Corruption` → perturbed samples, without an adversary
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias
 
 import numpy as np
 
+from mlsecops._choices import one_of
+from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
-from mlsecops.robustness.attacks.base import Searching, require_norm, require_radius
-from mlsecops.robustness.attacks.image_layout import Planes
+from mlsecops.robustness.attacks.base import Searching, require_ball
+from mlsecops.robustness.attacks.image_layout import from_chw, to_chw
 from mlsecops.robustness.attacks.margins import is_correct
 
 if TYPE_CHECKING:
@@ -25,77 +30,75 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "Corruption", "Noise"]
 
-_GREYEST: Final = 3  # axes of an image in planes
 
-
+@concise_repr()
 @dataclass(frozen=True, slots=True)
 class Noise(Searching):
-    """Points drawn from the ball: what an attack has to beat to be one.
+    """Random points of the ball: the baseline that an attack has to beat.
 
     Attributes:
         eps: Radius of the ball, in units of the input.
         norm: `"linf"` or `"l2"`.
         draws: Points tried for each sample.
+
+    Example:
+        >>> Noise(0.5, norm="l2").params
+        {'norm': 'l2', 'eps': 0.5, 'draws': 10}
     """
 
     needs_gradients: ClassVar[bool] = False
+    _label: ClassVar[str] = "noise"
+    _reported: ClassVar[tuple[str, ...]] = ("norm", "eps", "draws")
     eps: float
     _: KW_ONLY
     norm: Norm = "linf"
     draws: int = 10
 
     def __post_init__(self) -> None:
-        require_radius("Noise", self.eps)
-        require_norm("Noise", self.norm)
+        require_ball("Noise", self.eps, self.norm)
         if self.draws < 1:
             raise UsageError(f"Noise: expected draws >= 1, got {self.draws}")
 
-    @property
-    def name(self) -> str:
-        """`"noise"`, or `"noise-l2"`."""
-        return "noise" if self.norm == "linf" else f"noise-{self.norm}"
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """Plain values for the report."""
-        return {"norm": self.norm, "eps": self.eps, "draws": self.draws}
-
     def search(self, batch: Batch) -> Array:
-        """Examples for one batch; a sample that was fooled is drawn no more."""
+        """Examples for one batch; a misclassified sample gets no further draws."""
         examples = batch.ball.x.copy()
         left = np.arange(len(batch))
         for turn in range(self.draws):
-            some = batch.rows(left)
-            examples[left] = some.ball.scatter(some.seeds(turn))
-            stands = is_correct(batch.adapter.logits(examples[left]), some.y)
-            left = left[stands]
+            remaining = batch.rows(left)
+            examples[left] = remaining.ball.scatter(remaining.seeds(turn))
+            left = left[is_correct(batch.adapter.logits(examples[left]), remaining.y)]
             if not len(left):
                 break
         return examples
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True)
 class Corruption(Searching):
-    """What cameras, networks and weather do to images; keeps to no ball, and is no attacker.
+    """Common corruption of images (noise, blur, contrast, …), without a ball.
 
     Attributes:
-        kind: One of `KINDS`; those of images need height and width.
+        kind: One of `KINDS`; blur, contrast and pixelate need images.
         severity: From 1 to 5.
 
     Source:
         Hendrycks and Dietterich, "Benchmarking neural network robustness to common corruptions
         and perturbations" (2019); the severities are those of its CIFAR-10-C, the blur is a
         Gaussian one in place of glass and lens, and brightness is added in RGB.
+
+    Example:
+        >>> Corruption("blur", severity=2).name
+        'blur'
     """
 
     needs_gradients: ClassVar[bool] = False
+    _reported: ClassVar[tuple[str, ...]] = ("kind", "severity")
     kind: str
     _: KW_ONLY
     severity: int = 3
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise UsageError(f"Corruption: expected one of {', '.join(KINDS)}, got {self.kind!r}")
+        one_of("kind", self.kind, KINDS)
         if self.severity not in range(1, 6):
             raise UsageError(f"Corruption: expected a severity from 1 to 5, got {self.severity}")
 
@@ -105,34 +108,25 @@ class Corruption(Searching):
         return self.kind
 
     @property
-    def norm(self) -> Norm:
-        """`"linf"`."""
-        return "linf"
-
-    @property
     def eps(self) -> float:
         """Infinite."""
         return math.inf
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """Plain values for the report."""
-        return {"kind": self.kind, "severity": self.severity}
 
     def search(self, batch: Batch) -> Array:
         """The corrupted samples."""
         low, span = batch.low, batch.high - batch.low
         if not (np.isfinite(span).all() and (span > 0).all()):
             raise UsageError(f"{self.kind}: expected finite bounds around every value")
-        planes = Planes(shape=low.shape[1:], channels_first=batch.adapter.channels_first)
-        unit = planes.of((batch.ball.x.astype(np.float64) - low) / span)
+        first = batch.adapter.channels_first
+        unit = to_chw((batch.ball.x.astype(np.float64) - low) / span, channels_first=first)
         corrupt, severities = KINDS[self.kind]
         amount = severities[self.severity - 1]
         rows = [
             corrupt(image, amount, np.random.default_rng(seed))
             for image, seed in zip(unit, batch.seeds(), strict=True)
         ]
-        changed = planes.back(np.clip(np.stack(rows), 0.0, 1.0)) if rows else planes.back(unit)
+        images = np.clip(np.stack(rows), 0.0, 1.0) if rows else unit
+        changed = from_chw(images, low, channels_first=first)
         return batch.ball.project(low + span * changed)
 
 
@@ -155,7 +149,7 @@ def _blur(image: Image, deviation: float, _: np.random.Generator) -> Image:
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / deviation) ** 2)
     kernel /= kernel.sum()
     for axis in (1, 2):
-        widths = [(reach, reach) if each == axis else (0, 0) for each in range(_GREYEST)]
+        widths = [(reach, reach) if each == axis else (0, 0) for each in range(image.ndim)]
         padded = np.pad(image, widths, mode="edge")
         image = np.apply_along_axis(np.convolve, axis, padded, kernel, "valid")
     return image
@@ -171,7 +165,7 @@ def _contrast(image: Image, share: float, _: np.random.Generator) -> Image:
 
 
 def _pixelate(image: Image, share: float, _: np.random.Generator) -> Image:
-    """Each pixel takes the value of the coarse pixel it lies in."""
+    """Replace each pixel by the mean of its coarse pixel."""
     for axis in (1, 2):
         size = image.shape[axis]
         coarse = max(1, int(size * share))
@@ -183,6 +177,7 @@ def _pixelate(image: Image, share: float, _: np.random.Generator) -> Image:
 
 
 _Corrupt: TypeAlias = "Callable[[Image, float, np.random.Generator], Image]"
+# Severities 1 to 5 of CIFAR-10-C: Hendrycks and Dietterich (2019).
 KINDS: Final[dict[str, tuple[_Corrupt, tuple[float, ...]]]] = {
     "gaussian-noise": (_gaussian, (0.04, 0.06, 0.08, 0.09, 0.10)),
     "shot-noise": (_shot, (500, 250, 100, 75, 50)),

@@ -1,4 +1,7 @@
-"""Walking along the decision boundary, with nothing but the model's answers (HopSkipJump)."""
+"""HopSkipJump: decision-based attack along the decision boundary.
+
+predicted labels → a misclassified start → steps along the boundary towards the input
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
+from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.robustness.attacks.ball import columns
-from mlsecops.robustness.attacks.base import Searching, require_norm, require_radius
+from mlsecops.robustness.attacks.base import Searching, require_ball
 from mlsecops.robustness.attacks.margins import is_correct
 
 if TYPE_CHECKING:
@@ -22,55 +26,52 @@ if TYPE_CHECKING:
 
 __all__ = ["HopSkipJump"]
 
-_STARTS: Final = 50  # random points in which a first wrong answer is looked for
-_FIRST: Final = 100  # directions of the first estimate
-_HALVINGS: Final = 12  # of a step that went too far
-_BISECTIONS: Final = 25
+_STARTS: Final = 50  # random points tried for a first wrong answer; chosen
+_FIRST: Final = 100  # directions of the first estimate (B_0); Chen et al. (2020), algorithm 2
+_HALVINGS: Final = 12  # halvings of a step that went too far; chosen: down to 1/4096 of it
+_BISECTIONS: Final = 25  # most halvings in a line search; chosen: below float32 resolution
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True)
 class HopSkipJump(Searching):
-    """From any wrong answer towards the input along the boundary; needs answers, no scores.
+    """Walk along the decision boundary towards the input; needs predicted labels, no scores.
 
-    The attack looks for the nearest example and stops as soon as that is inside the ball.
+    The attack searches for the nearest example and stops as soon as that is inside the ball.
 
     Attributes:
         eps: Radius of the ball, in units of the input.
         norm: `"linf"` or `"l2"`.
-        queries: Times that the model is asked about a sample; the last estimate may pass it by
-            less than its own size.
+        queries: Queries of the model per sample; the last gradient estimate may exceed them.
 
     Source:
         Chen, Jordan and Wainwright, "HopSkipJumpAttack: a query-efficient decision-based attack"
         (2020), algorithm 2.
+
+    Example:
+        >>> HopSkipJump(0.5, norm="l2").name
+        'hopskipjump-l2'
     """
 
     needs_gradients: ClassVar[bool] = False
+    _label: ClassVar[str] = "hopskipjump"
+    _reported: ClassVar[tuple[str, ...]] = ("norm", "eps", "queries")
     eps: float
     _: KW_ONLY
     norm: Norm = "linf"
     queries: int = 2000
 
     def __post_init__(self) -> None:
-        require_radius("HopSkipJump", self.eps)
-        require_norm("HopSkipJump", self.norm)
+        require_ball("HopSkipJump", self.eps, self.norm)
         if self.queries < 1:
             raise UsageError(f"HopSkipJump: expected queries >= 1, got {self.queries}")
 
-    @property
-    def name(self) -> str:
-        """`"hopskipjump"`, or `"hopskipjump-l2"`."""
-        return "hopskipjump" if self.norm == "linf" else f"hopskipjump-{self.norm}"
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """Plain values for the report."""
-        return {"norm": self.norm, "eps": self.eps, "queries": self.queries}
-
     def search(self, batch: Batch) -> Array:
-        """Examples for one batch: the point where each walk ended, or nearest to it in the ball."""
+        """Examples for one batch: the end of each walk, projected into the ball."""
         if not (np.isfinite(batch.low).all() and np.isfinite(batch.high).all()):
-            raise UsageError("HopSkipJump starts anywhere: expected finite bounds, got infinite")
+            raise UsageError(
+                "HopSkipJump: expected finite bounds for its random starts, got infinite"
+            )
         walk = _Walk.begin(batch, norm=self.norm)
         turn = 0
         while len(left := walk.unsettled(self.eps, self.queries)):
@@ -83,40 +84,41 @@ class HopSkipJump(Searching):
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Walk:
-    """Where each sample's walk stands."""
+    """State of each sample's walk."""
 
     batch: Batch
     norm: Norm
     generators: list[np.random.Generator]
-    z: Array  # misclassified points, but for samples that never found one
-    lost: NDArray[np.bool_]
-    asked: NDArray[np.int64]
+    z: Array  # a misclassified point, or the input where none was found
+    lost: NDArray[np.bool_]  # no misclassified point found
+    queries: NDArray[np.int64]
 
     @classmethod
     def begin(cls, batch: Batch, *, norm: Norm) -> _Walk:
+        """Walks from random misclassified points."""
         walk = cls(
             batch=batch,
             norm=norm,
             generators=[np.random.default_rng(seed) for seed in batch.seeds()],
             z=batch.ball.x.copy(),
             lost=np.ones(len(batch), dtype=bool),
-            asked=np.zeros(len(batch), dtype=np.int64),
+            queries=np.zeros(len(batch), dtype=np.int64),
         )
         walk._start()
         return walk
 
     def unsettled(self, eps: float, queries: int) -> NDArray[np.intp]:
-        going = ~self.lost & (self.distance() > eps) & (self.asked < queries)
-        return np.flatnonzero(going)
+        """Samples outside the ball with queries left."""
+        return np.flatnonzero(~self.lost & (self.distance() > eps) & (self.queries < queries))
 
     def distance(self) -> NDArray[np.float64]:
-        """How far each walk is from its input; infinite where it has no start."""
+        """Distance of each walk from its input; infinite where it has no start."""
         offset = (self.z.astype(np.float64) - self.batch.ball.x).reshape(len(self.z), -1)
         order = np.inf if self.norm == "linf" else 2
         return np.where(self.lost, np.inf, np.linalg.norm(offset, ord=order, axis=1))
 
     def step(self, left: NDArray[np.intp], turn: int) -> None:
-        """Estimate a direction, go as far as the answer stays wrong, and back to the boundary."""
+        """Estimate the gradient, step while the answer stays wrong, return to the boundary."""
         distance = self.distance()[left]
         ahead = np.stack([self._direction(i, d, turn) for i, d in zip(left, distance, strict=True)])
         length = distance / math.sqrt(turn)
@@ -134,7 +136,7 @@ class _Walk:
         self._approach(left, moved)
 
     def _start(self) -> None:
-        """A wrong answer anywhere, the input itself first."""
+        """Search for a misclassified point: the input itself, then random points."""
         everyone = np.arange(len(self.z))
         self.lost &= ~self._wrong(everyone, self.z)
         for _ in range(_STARTS):
@@ -149,10 +151,10 @@ class _Walk:
             self._approach(rows[wrong], tried[wrong])
 
     def _direction(self, i: int, distance: float, turn: int) -> NDArray[np.float64]:
-        """Away from the right answer, by a vote of small random steps."""
+        """Monte Carlo estimate of the gradient's direction at the boundary."""
         shape = self.z.shape[1:]
         size = math.prod(shape)
-        # The boundary is known to 1/2**_BISECTIONS; the paper's lengths, from its theta.
+        # Length of the random steps: the paper's delta, from its theta.
         reach = distance / math.sqrt(size) if self.norm == "linf" else distance / size
         span = float((self.batch.high[i] - self.batch.low[i]).max())
         length = 0.1 * span if turn == 1 else max(reach * math.sqrt(size), 1e-4 * span)
@@ -171,7 +173,7 @@ class _Walk:
         return ahead / max(float(np.linalg.norm(ahead)), 1e-12)
 
     def _approach(self, rows: NDArray[np.intp], far: Array) -> None:
-        """The wrong answer nearest to each input on the way from a wrong answer to it."""
+        """Bisect between each input and a misclassified point; keep the nearest wrong answer."""
         if not len(rows):
             return
         x = self.batch.ball.x[rows]
@@ -188,7 +190,7 @@ class _Walk:
         self.z[rows] = best
 
     def _between(self, x: Array, far: Array, share: NDArray[np.float64]) -> Array:
-        """A point on the way: along the line, or for Linf cut to a share of the distance."""
+        """Point at a share of the way: on the line for L2, by clipping for Linf."""
         part = columns(share.astype(np.float32), x.ndim)
         if self.norm == "l2":
             mixed: Array = x + part * (far - x)
@@ -204,8 +206,8 @@ class _Walk:
         return inside
 
     def _wrong(self, rows: NDArray[Any], points: Array) -> NDArray[np.bool_]:
-        np.add.at(self.asked, rows, 1)
-        answer: NDArray[np.bool_] = ~is_correct(
+        np.add.at(self.queries, rows, 1)
+        wrong: NDArray[np.bool_] = ~is_correct(
             self.batch.adapter.logits(points), self.batch.y[rows]
         )
-        return answer
+        return wrong

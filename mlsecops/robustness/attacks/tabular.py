@@ -1,9 +1,10 @@
-"""What an attacker may change in a row of a table: numbers within eps, categories, or nothing.
+"""Attack constraints of tabular data: immutable columns and one-hot categories.
 
-A search moves in real numbers, and a category does not. So an attack on a table searches other
-coordinates, in which every category of a group lies within eps and the largest one is chosen; the
-gradient passes the choice as if it were not there (a straight-through estimate). Any Attack works
-there unchanged.
+rows, bounds → `Table.searched` → search coordinates → any Attack → `Table.rows` → rows
+
+A search moves in real numbers, a category does not. In the search coordinates every category of a
+group is within eps and the largest value selects the category; the gradient ignores the selection
+(straight-through estimator).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from mlsecops._repr import concise_repr
 from mlsecops.adapters.wrapper import Wrapped
 from mlsecops.errors import UsageError
 from mlsecops.robustness.attacks.ball import spread
@@ -24,17 +26,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Searched", "Table"]
 
-_AHEAD: Final = 0.01  # of eps: how far the input's own category is in front of the others
+_AHEAD: Final = 0.01  # of eps; chosen: a small lead for the input's own category
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """The columns of rows `(n, d)` that are not free numbers.
+    """Columns of rows `(n, d)` that an attack must not treat as free numbers.
 
     Attributes:
-        immutable: Columns that nobody can change (an age, a postcode).
-        one_hot: Groups of columns of which one holds 1 and the others 0; an attacker may choose
-            another category, which costs almost nothing of eps.
+        immutable: Columns that an attacker cannot change (an age, a postcode).
+        one_hot: Groups of columns of which one is 1 and the others 0; an attacker may choose
+            another category at almost no cost in eps.
+
+    Example:
+        >>> Table(immutable=(0,), one_hot=((1, 2, 3),)).choices
+        ((1, 2, 3),)
     """
 
     immutable: tuple[int, ...] = ()
@@ -48,56 +55,56 @@ class Table:
         if any(frozen & set(group) and not frozen >= set(group) for group in self.one_hot):
             raise UsageError("immutable: expected all columns of a one_hot group, or none")
         if min([*grouped, *self.immutable], default=0) < 0:
-            raise UsageError("expected columns counted from 0")
+            raise UsageError("table: expected column numbers of at least 0, got a negative one")
 
     @property
     def choices(self) -> tuple[tuple[int, ...], ...]:
-        """The groups in which another category may be chosen."""
+        """Groups in which an attacker may choose another category."""
         return tuple(group for group in self.one_hot if group[0] not in self.immutable)
 
     def require_fits(self, x: Array) -> None:
-        """Refuse rows that are not what the table says.
+        """Refuse rows that contradict the table's description.
 
         Raises:
             UsageError: A column does not exist, or a group does not hold one 1.
         """
-        columns = [*self.immutable, *(c for group in self.one_hot for c in group)]
-        if x.ndim != 2 or max(columns, default=0) >= x.shape[1]:  # noqa: PLR2004 - rows of a table
-            raise UsageError(
-                f"table: expected rows of more than {max(columns, default=0)} columns, "
-                f"got x {x.shape}"
-            )
+        last = max(self._named(), default=0)
+        if x.ndim != 2 or last >= x.shape[1]:  # noqa: PLR2004 - rows of a table
+            raise UsageError(f"table: expected rows of more than {last} columns, got x {x.shape}")
         for group in self.one_hot:
             part = x[:, group]
             if not (((part == 0) | (part == 1)).all() and (part.sum(axis=1) == 1).all()):
                 raise UsageError(f"one_hot group {group}: expected one 1 and zeros in each row")
 
     def require_kept(self, name: str, examples: Array, x: Array) -> None:
-        """Refuse an attack's examples that the table rules out.
+        """Refuse an attack's examples that violate the constraints.
 
         Raises:
             UsageError: An immutable column changed, or a group does not hold one 1.
         """
         if (examples[:, self.immutable] != x[:, self.immutable]).any():
-            raise UsageError(f"{name} changed an immutable column; mend the attack")
+            raise UsageError(f"{name} changed an immutable column; correct the attack")
         self.require_fits(examples)
 
     def numbers(self, examples: Array, x: Array) -> Array:
-        """The examples with the categories of the inputs: what eps and the bounds hold for."""
+        """The examples with the inputs' categories, to which eps and the bounds apply."""
         kept = examples.copy()
         for group in self.choices:
             kept[:, group] = x[:, group]
         return kept
 
     def fixed(self, x: Array, bounds: Bounds) -> Bounds:
-        """Bounds of each input in which its numbers alone may change."""
+        """Bounds of each input that let only its free numbers change."""
         low, high = (bound.copy() for bound in spread(bounds, x.shape))
-        columns = [*self.immutable, *(c for group in self.one_hot for c in group)]
+        columns = self._named()
         low[:, columns] = high[:, columns] = x[:, columns]
         return low, high
 
+    def _named(self) -> list[int]:
+        return [*self.immutable, *(column for group in self.one_hot for column in group)]
+
     def searched(self, x: Array, bounds: Bounds, *, eps: float) -> tuple[Array, Bounds]:
-        """Inputs and bounds in the coordinates that a search moves in."""
+        """Inputs and bounds in search coordinates."""
         z = x.copy()
         low, high = self.fixed(x, bounds)
         for group in self.choices:
@@ -106,7 +113,7 @@ class Table:
         return z, (low, high)
 
     def rows(self, z: Array) -> Array:
-        """Rows of a table, from a search's coordinates."""
+        """Rows of the table, from search coordinates."""
         rows = z.copy()
         for group in self.choices:
             rows[:, group] = np.eye(len(group), dtype=z.dtype)[z[:, group].argmax(axis=1)]
@@ -115,40 +122,31 @@ class Table:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Searched(Wrapped):
-    """An Adapter in a search's coordinates.
+    """An Adapter that takes inputs in search coordinates.
 
     Attributes:
-        table: What its rows are.
+        table: Constraints of the rows.
         eps: Radius of the ball.
     """
 
     table: Table
     eps: float
 
-    def predict(self, x: Array) -> Array:
-        """Class probabilities."""
-        return self.inner.predict(self.table.rows(x))
-
-    def logits(self, x: Array) -> Array:
-        """Scores before the softmax."""
-        return self.inner.logits(self.table.rows(x))
-
-    def features(self, x: Array) -> Array:
-        """Penultimate activations."""
-        return self.inner.features(self.table.rows(x))
+    def _forwarded(self, x: Array) -> Array:
+        return self.table.rows(x)
 
     def loss_gradient(self, x: Array, y: Labels) -> tuple[Array, Array]:
-        """Scores and the gradient of the cross-entropy."""
+        """Logits and the gradient of the cross-entropy."""
         scores, gradient = self.inner.loss_gradient(self.table.rows(x), y)
-        return scores, self._through(gradient)
+        return scores, self._straight_through(gradient)
 
     def pullback(self, x: Array, cotangent: Cotangent) -> tuple[Array, Array]:
-        """Scores and the gradient of any loss of them."""
+        """Logits and the gradient of any loss."""
         scores, gradient = pullback(self.inner, self.table.rows(x), cotangent)
-        return scores, self._through(gradient)
+        return scores, self._straight_through(gradient)
 
-    def _through(self, gradient: Array) -> Array:
-        """The gradient past the choice; a whole category is about one eps away."""
+    def _straight_through(self, gradient: Array) -> Array:
+        """The gradient without the selection; another category is about one eps away."""
         past = gradient.copy()
         for group in self.table.choices:
             past[:, group] /= self.eps
