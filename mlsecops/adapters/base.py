@@ -1,11 +1,14 @@
-"""What every framework's model looks like from here: numpy at the edge, the framework inside."""
+"""Adapter protocol: one numpy view of every framework's classifier.
+
+model → `adapt` → Adapter → float32 scores, gradients and activations
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeAlias, cast, runtime_checkable
 
 from mlsecops.errors import UsageError
 
@@ -21,16 +24,16 @@ Cotangent: TypeAlias = "Callable[[Array], Array]"
 
 @runtime_checkable
 class Adapter(Protocol):
-    """One view of a classifier, whatever framework it was built with.
+    """A classifier of any framework.
 
     Batches are `(n, *shape)` float32 inputs; labels are `(n,)` integers in `[0, k)`.
-    Every call runs in evaluation mode and leaves the model's mode, parameters and buffers as
-    they were.
+    Every call runs in evaluation mode and leaves the model's mode, parameters and buffers
+    unchanged.
 
     Attributes:
         framework: `"torch"`, `"keras"`, `"sklearn"`, `"onnx"` or another.
         model: The framework's own object.
-        channels_first: Whether image batches are `(n, c, h, w)`; stated, never inferred.
+        channels_first: Whether image batches are `(n, c, h, w)`; set, never inferred.
         differentiable: Whether `loss_gradient` works.
     """
 
@@ -43,7 +46,7 @@ class Adapter(Protocol):
         """Class probabilities `(n, k)`, rows summing to 1."""
 
     def logits(self, x: Array) -> Array:
-        """Scores before the softmax `(n, k)` (log-probabilities where a model has only those)."""
+        """Scores before the softmax `(n, k)` (log-probabilities if a model has only those)."""
 
     def loss_gradient(self, x: Array, y: Labels) -> tuple[Array, Array]:
         """Logits `(n, k)` and the gradient of each sample's own cross-entropy `(n, *shape)`."""
@@ -54,10 +57,9 @@ class Adapter(Protocol):
 
 @runtime_checkable
 class Pullback(Protocol):
-    """What an Adapter may have besides: the gradient of any loss, not of the cross-entropy alone.
+    """Optional method of an Adapter: the gradient of any loss, not only of the cross-entropy.
 
-    An attack that needs it does without where it is missing, at the price of one
-    `loss_gradient` for each class that its loss looks at.
+    Without it an attack calls `loss_gradient` once per class that its loss depends on.
     """
 
     def pullback(self, x: Array, cotangent: Cotangent) -> tuple[Array, Array]:
@@ -65,33 +67,33 @@ class Pullback(Protocol):
 
         Args:
             x: Inputs `(n, *shape)`.
-            cotangent: From logits `(n, k)`, of all inputs at once, to what their loss's
-                derivative by the logits is, `(n, k)`; held constant.
+            cotangent: From the logits `(n, k)` of all inputs to the loss's derivative by the
+                logits, `(n, k)`; treated as constant.
         """
 
 
 @runtime_checkable
 class Portable(Protocol):
-    """What an Adapter of a model in this process has besides: its weights as bytes without code.
+    """Optional methods of an Adapter: the model's weights as bytes without code.
 
-    The bytes are those of a file that `mlsecops.loading.SecureLoader` loads once it is
-    signed; `decode` itself asks nobody where its bytes come from.
+    `mlsecops.loading.SecureLoader` loads such bytes from a signed file; `decode` itself does not
+    check where its bytes come from.
     """
 
     def encode(self) -> bytes:
         """The weights: safetensors (torch), `.weights.h5` (Keras), skops (scikit-learn)."""
 
     def decode(self, data: bytes) -> None:
-        """Take weights as `encode` writes them, all of them or none.
+        """Replace all weights by those that `encode` wrote, or none.
 
         Raises:
-            FormatRefused: They do not fit; the model is as it was.
+            FormatRefused: They do not fit; the model is unchanged.
         """
 
 
-BATCH: Final = 256
+BATCH: Final = 256  # samples per call of a model; chosen: bounds the memory of one call
 _HOMES: Final = (
-    # Keras before torch: with Keras' torch backend a Keras model is a torch module too.
+    # Keras before torch: on Keras' torch backend a Keras model is also a torch module.
     ("keras", "Model", "mlsecops.adapters.tensorflow", "KerasAdapter"),
     ("torch.nn", "Module", "mlsecops.adapters.pytorch", "TorchAdapter"),
     ("sklearn.base", "BaseEstimator", "mlsecops.adapters.sklearn", "SklearnAdapter"),
@@ -107,19 +109,19 @@ def adapt(
     device: str | None = None,
     classes: int | None = None,
 ) -> Adapter:
-    """View a model through an Adapter, without importing a framework that is not in use.
+    """Wrap a model in an Adapter, without importing a framework that is not in use.
 
     Args:
         model: A torch module, Keras model, scikit-learn classifier or ONNX model; an Adapter is
-            returned as it is.
-        channels_first: Whether images are `(n, c, h, w)`; by default the framework's own
-            convention (torch yes, the others no).
-        device: Where each call runs (`"cpu"`, `"cuda:1"`); by default where the model is.
-            The model is moved there and back on every call. torch only.
-        classes: Number of classes `k` to insist on; an output of another width is an error.
+            returned unchanged.
+        channels_first: Whether images are `(n, c, h, w)`; by default the framework's convention
+            (torch and ONNX yes, the others no).
+        device: Device of each call (`"cpu"`, `"cuda:1"`); by default the model's own. The model
+            is moved there and back on every call. torch only.
+        classes: Required number of classes `k`; an output of another width is an error.
 
     Returns:
-        The Adapter; nothing has run yet.
+        The Adapter; the model has not run yet.
 
     Raises:
         UsageError: The model is of no known framework, or an option does not fit it.
@@ -142,7 +144,7 @@ def adapt(
 
 
 def batches(count: int, *, size: int = BATCH) -> Iterator[slice]:
-    """Slices that cover `count` rows; one empty slice when there are none."""
+    """Slices that cover `count` rows; one empty slice if there are none."""
     for start in range(0, max(count, 1), size):
         yield slice(start, min(start + size, count))
 
@@ -160,8 +162,100 @@ def in_batches(function: Callable[[Array], Array], x: Array) -> Array:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
+def joined(parts: Sequence[tuple[Any, Array]]) -> tuple[Any, Array]:
+    """Concatenate pairs of arrays along their rows."""
+    import numpy as np  # noqa: PLC0415 - as above
+
+    if len(parts) == 1:
+        return parts[0]
+    first, second = zip(*parts, strict=True)
+    return np.concatenate(first), np.concatenate(second)
+
+
+class FrameworkAdapter:
+    """Base of the Adapters of framework models.
+
+    Args:
+        model: The framework's own object.
+        channels_first: As `adapt`.
+        device: As `adapt`.
+        classes: As `adapt`.
+
+    Raises:
+        UsageError: The model or an option cannot be used.
+    """
+
+    framework: str
+    _channels_first: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        channels_first: bool | None = None,
+        device: str | None = None,
+        classes: int | None = None,
+    ) -> None:
+        self.model: Any = model
+        self.channels_first = self._channels_first if channels_first is None else channels_first
+        self._classes = classes
+        self._prepare(device)
+
+    def _prepare(self, device: str | None) -> None:
+        """Check the model and the device."""
+        raise NotImplementedError
+
+    def predict(self, x: Array) -> Array:
+        """Class probabilities `(n, k)`, rows summing to 1."""
+        return softmax(self.logits(x))
+
+    def logits(self, x: Array) -> Array:
+        """Scores `(n, k)` before the softmax."""
+        raise NotImplementedError
+
+
+class BlackBox:
+    """Base of Adapters without gradients and activations.
+
+    Attributes:
+        name: What error messages call the model.
+    """
+
+    name: str
+    differentiable = False
+
+    def loss_gradient(self, x: Array, y: Labels) -> Any:
+        """Not available.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise UsageError(
+            f"{self.name} provides no gradients ({len(x)} inputs, {len(y)} labels): use an attack "
+            "that needs only scores or labels (Square, HopSkipJump)"
+        )
+
+    def features(self, x: Array) -> Any:
+        """Not available.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise UsageError(f"{self.name} provides no activations of its {len(x)} inputs")
+
+
+def require_cpu(device: str | None, *, what: str) -> None:
+    """Refuse any device but the CPU.
+
+    Raises:
+        UsageError: Another device was requested.
+    """
+    if device is not None and device != "cpu":
+        raise UsageError(f"device: {what} run on the cpu, got {device!r}")
+
+
 def float_rows(x: Any) -> Array:
-    """Inputs as a float32 array with at least two axes, copied only if it is not one already.
+    """Inputs as a float32 array with at least two axes, copied only if necessary.
 
     Raises:
         UsageError: They have no sample axis.
@@ -175,7 +269,7 @@ def float_rows(x: Any) -> Array:
 
 
 def cotangent_rows(cotangent: Cotangent, logits: Array) -> Array:
-    """What a caller's cotangent makes of logits, as contiguous float32 of their shape.
+    """Result of a caller's cotangent, as contiguous float32 of the logits' shape.
 
     Raises:
         UsageError: It has another shape.
@@ -207,6 +301,12 @@ def class_labels(y: Any, *, rows: int) -> Labels:
     return cast("Labels", labels.astype(np.int64, copy=False))
 
 
+def are_probabilities(rows: Any, *, tolerance: float = 1e-4) -> bool:
+    """Whether rows `(n, k)` are non-negative and sum to 1 within the tolerance of float32 sums."""
+    totals = rows.sum(axis=-1)
+    return len(rows) > 0 and bool((rows >= 0).all() and (abs(totals - 1) < tolerance).all())
+
+
 def softmax(logits: Array) -> Array:
     """Probabilities `(n, k)` of logits `(n, k)`."""
     import numpy as np  # noqa: PLC0415 - as above
@@ -223,13 +323,11 @@ def log_probabilities(probabilities: Array) -> Array:
 
 
 def require_width(shape: Sequence[int], classes: int | None) -> None:
-    """Insist on outputs of shape `(n, k)`.
+    """Refuse outputs that are not shaped `(n, k)`.
 
     Raises:
-        UsageError: They have another.
+        UsageError: Their shape is another.
     """
     if len(shape) != 2 or (classes is not None and shape[1] != classes):  # noqa: PLR2004 - axes
         expected = "(n, k)" if classes is None else f"(n, {classes})"
-        raise UsageError(
-            f"expected the model's output to have shape {expected}, got {tuple(shape)}"
-        )
+        raise UsageError(f"model output: expected shape {expected}, got {tuple(shape)}")

@@ -1,4 +1,7 @@
-"""Keras model weights: HDF5 bytes out, and models filled from files."""
+"""Keras weights as HDF5 bytes, and models filled from files.
+
+model → `encode_keras` → bytes → `decode_keras`, `fill_keras` → model
+"""
 
 from __future__ import annotations
 
@@ -14,23 +17,23 @@ from mlsecops._files import linked
 from mlsecops.errors import FormatRefused, FrameworkTooOld, MLSecOpsError
 
 OLDEST: Final = (3, 13, 2)
-"""Before it, archives could escape safe mode or exhaust memory (CVE-2025-9906, CVE-2026-0897)."""
+"""Oldest Keras version with the fixes of CVE-2025-9906 and CVE-2026-0897 (safe mode, memory)."""
 
 
 def fill_keras(
     model: Any, path: str, *, hdf5: bool = False, confirm: Callable[[], object] = lambda: None
 ) -> Any:
-    """Give the caller's model an archive's weights; the archive's configuration is not used.
+    """Load an archive's weights into the caller's model; the archive's configuration is ignored.
 
     Args:
         model: The model, built.
-        path: Bytes to read.
-        hdf5: Whether they are an `.h5` file, of weights or of a whole model.
-        confirm: Raises where the bytes turn out to be other ones; the model is then as it was.
+        path: File to read.
+        hdf5: Whether it is an `.h5` file, of weights or of a whole model.
+        confirm: Raises if the bytes have changed; the model is then unchanged.
 
     Raises:
-        FrameworkTooOld: As `read_keras`.
-        FormatRefused: The weights do not fit; the model is as it was.
+        FrameworkTooOld: The installed Keras is older than `OLDEST`.
+        FormatRefused: The weights do not fit; the model is unchanged.
     """
     keras = require("keras")
     require_patched(keras)
@@ -47,7 +50,7 @@ def fill_keras(
             model.set_weights(before)
             raise FormatRefused(
                 f"the weights do not fit {type(model).__name__}: {error}; "
-                "build the architecture that was saved"
+                "build the saved architecture"
             ) from error
     return model
 
@@ -66,10 +69,10 @@ def encode_keras(model: Any) -> bytes:
 
 
 def decode_keras(model: Any, data: bytes) -> None:
-    """Give a built model the weights of `.weights.h5` bytes, all of them or none.
+    """Load all weights of `.weights.h5` bytes into a built model, or none.
 
     Raises:
-        FormatRefused: They do not fit; the model is as it was.
+        FormatRefused: They do not fit; the model is unchanged.
     """
     with tempfile.NamedTemporaryFile(prefix="mlsecops-") as place:
         place.write(data)
@@ -78,9 +81,9 @@ def decode_keras(model: Any, data: bytes) -> None:
 
 
 class _Bytes(io.BytesIO):
-    """Bytes that call themselves what Keras tells formats by.
+    """Bytes in memory with a file name, by whose extension Keras selects the format.
 
-    HDF5 opens no file whose real path is not to be found, as that of memory is not.
+    HDF5 opens no path that does not exist, such as that of a memory file.
     """
 
     def __init__(self, data: bytes, name: str) -> None:
@@ -95,7 +98,7 @@ class _Bytes(io.BytesIO):
 
 
 def _weights_name(path: str) -> str:
-    """What a file of weights must be called: Keras tells its two layouts by the name alone."""
+    """File name of weights; Keras distinguishes its two layouts by the name alone."""
     old = root_attributes(path) & {"model_config", "layer_names", "keras_version"}
     return "model.h5" if old else "model.weights.h5"
 
@@ -116,7 +119,7 @@ def root_attributes(path: str) -> set[str]:
 
 @contextlib.contextmanager
 def under_name(path: str, name: str) -> Iterator[Any]:
-    """Bytes under a name of the extension that Keras insists on."""
+    """The bytes under a name with the extension that Keras requires."""
     if name.endswith(".h5"):
         yield _Bytes(Path(path).read_bytes(), name)
         return
@@ -125,7 +128,7 @@ def under_name(path: str, name: str) -> Iterator[Any]:
 
 
 def require_patched(keras: Any) -> None:
-    """Demand a Keras without the known escapes from safe mode.
+    """Refuse a Keras with known escapes from safe mode.
 
     Raises:
         FrameworkTooOld: The installed Keras is older than `OLDEST`.

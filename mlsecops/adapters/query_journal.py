@@ -1,7 +1,8 @@
-"""What a remote model was asked and answered, kept so that an interrupted attack can go on.
+"""Query journal: the answers of a remote model, for continuing an interrupted attack.
 
-One JSON line for each request. An answer is given out again once and no more: a model that answers
-the same question in two ways is seen doing so.
+request, scores → one JSON line → `Journal.take`
+
+Each answer is returned once only, so that a model that answers a query in two ways is noticed.
 """
 
 from __future__ import annotations
@@ -26,19 +27,25 @@ SCHEMA: Final = "mlsecops.endpoint/1"
 
 
 def key_of(row: Array) -> str:
-    """Name of one question: the SHA-256 of an input's shape and float32 bytes."""
+    """Key of a query: the SHA-256 of an input's shape and float32 bytes."""
     return hashlib.sha256(f"{row.shape}".encode() + np.ascontiguousarray(row).tobytes()).hexdigest()
 
 
 class Journal:
-    """Answers that were paid for.
+    """Answers of earlier requests.
 
     Args:
-        path: File to go on with, or to begin; None keeps the count alone.
-        about: What the answers depend on (the address, the kind of scores); another is refused.
+        path: File to continue or to create; None keeps only the number of requests.
+        about: What the answers depend on (address, kind of scores); any other file is refused.
 
     Raises:
         UsageError: The file cannot be read or written, is damaged, or is about something else.
+
+    Example:
+        >>> journal = Journal("answers.jsonl", about="https://model.example")
+        >>> journal.spend(["a1"], [[0.2, 0.8]])
+        >>> Journal("answers.jsonl", about="https://model.example").take("a1")
+        [0.2, 0.8]
     """
 
     def __init__(self, path: str | os.PathLike[str] | None, *, about: str) -> None:
@@ -54,12 +61,12 @@ class Journal:
             self._write(head)
 
     def take(self, key: str) -> list[float] | None:
-        """An answer to the question that was not given out yet."""
+        """An answer to the query that was not returned before, or None."""
         waiting = self._answers.get(key)
         return waiting.popleft() if waiting else None
 
     def spend(self, keys: list[str] = [], scores: list[list[float]] = []) -> None:  # noqa: B006 - never changed
-        """Count a request, and keep its answers; a failed request has none."""
+        """Count a request and keep its answers; a failed request has none."""
         self.requests += 1
         if self._path is not None:
             self._write({"keys": keys, "scores": scores})
@@ -72,7 +79,7 @@ class Journal:
             raise UsageError(f"journal {self._path} is damaged: {error!r}") from error
         if values and values[0] != head:
             raise UsageError(
-                f"journal {self._path} is about another endpoint or kind of scores: name a new file"
+                f"journal {self._path} is about another endpoint or kind of scores; use a new file"
             )
 
     def _keep(self, value: dict[str, Any]) -> None:

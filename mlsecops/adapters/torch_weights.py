@@ -1,4 +1,7 @@
-"""Torch module weights as safetensors bytes, and modules filled from tensors."""
+"""Torch weights as safetensors bytes.
+
+module → `encode_module` → bytes → `decode_tensors` → `fill_module` → module
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,15 @@ if TYPE_CHECKING:
 
 
 def fill_module(module: nn.Module, state: Any) -> nn.Module:
-    """Give the caller's module the tensors, all of them or none.
+    """Copy all tensors into the caller's module, or none.
 
     Raises:
-        FormatRefused: Names or shapes differ; the module is as it was.
+        FormatRefused: Names or shapes differ; the module is unchanged.
     """
     if not isinstance(state, Mapping):
-        raise FormatRefused(f"expected a state dict to fill {type(module).__name__}, got another")
+        raise FormatRefused(
+            f"{type(module).__name__}: expected a state dict, got {type(state).__name__}"
+        )
     wanted: Mapping[str, Tensor] = module.state_dict()
     missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
     wrong = [
@@ -31,22 +36,22 @@ def fill_module(module: nn.Module, state: Any) -> nn.Module:
         raise FormatRefused(
             f"the file does not fit {type(module).__name__}: missing {missing[:5]}, "
             f"unexpected {extra[:5]}, of another shape {sorted(wrong)[:5]}; "
-            "build the architecture that was saved"
+            "build the saved architecture"
         )
     module.load_state_dict(state, strict=True)
     return module
 
 
 def encode_module(module: nn.Module) -> bytes:
-    """A module's state as safetensors; tied tensors are written out.
+    """A module's state as safetensors; shared tensors are stored once per name.
 
     Raises:
-        UsageError: The state holds something that is no tensor.
+        UsageError: The state holds a value that is no tensor.
     """
     torch, writer = require("torch"), require("safetensors.torch")
     state: dict[str, Any] = dict(module.state_dict())
     if odd := sorted(name for name, value in state.items() if not torch.is_tensor(value)):
-        raise UsageError(f"{type(module).__name__}: {odd[:5]} are no tensors: safetensors has none")
+        raise UsageError(f"{type(module).__name__}: {odd[:5]} are no tensors, as safetensors needs")
     plain = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
     return bytes(writer.save(plain))
 
@@ -61,7 +66,7 @@ def decode_tensors(data: bytes) -> dict[str, Any]:
         return dict(require("safetensors.torch").load(data))
     except MissingExtra:
         raise
-    except Exception as error:  # as above
+    except Exception as error:  # safetensors has no common error
         raise FormatRefused(f"safetensors cannot read the bytes: {error}") from error
 
 

@@ -1,7 +1,7 @@
-"""How a model takes a step of training: one call for PyTorch and for Keras on any backend.
+"""Training step for PyTorch and for Keras on any backend.
 
-A batch of numpy arrays goes in, the mean cross-entropy comes out, and the caller's own model has
-moved; its mode and what it was compiled with are as they were.
+numpy batch → `Trainer.step` → mean cross-entropy; the caller's model is updated, its mode and its
+compilation are unchanged.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mlsecops._extras import require
-from mlsecops.adapters.base import adapt
+from mlsecops.adapters.base import adapt, are_probabilities
 from mlsecops.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ __all__ = ["Trainer", "trainer"]
 
 
 class Trainer(Protocol):
-    """What takes steps on a model.
+    """Optimizer steps on a model.
 
     Attributes:
-        adapter: View of the model as it is by now.
+        adapter: Adapter of the model in its current state.
     """
 
     adapter: Adapter
@@ -41,15 +41,15 @@ class Trainer(Protocol):
 
 
 def trainer(model: Any, *, learning_rate: float) -> Trainer:
-    """Make ready to train a model.
+    """Create the trainer of a model.
 
     Args:
         model: A torch module or Keras model with one score or probability for each class, or the
             Adapter of one.
-        learning_rate: Adam's step, above 0.
+        learning_rate: Adam's learning rate, above 0.
 
     Raises:
-        UsageError: The model is of another framework, or Keras cannot tell its inputs.
+        UsageError: The model is of another framework, or a Keras model without known inputs.
     """
     adapter = adapt(model)
     kinds: dict[str, type[_TorchTrainer | _KerasTrainer]] = {
@@ -92,7 +92,7 @@ class _TorchTrainer:
 
     def _loss(self, scores: Any, labels: Any) -> Any:
         functional = self._torch.nn.functional
-        if _are_probabilities(scores.detach().float().cpu().numpy()):
+        if are_probabilities(scores.detach().float().cpu().numpy()):
             tiny = self._torch.finfo(scores.dtype).tiny
             return functional.nll_loss(scores.clamp_min(tiny).log(), labels)
         return functional.cross_entropy(scores, labels)
@@ -111,27 +111,27 @@ class _KerasTrainer:
         return float(self._twin.train_on_batch(x, y))
 
     def _compiled(self, x: Array) -> Any:
-        """A model of the same layers, so that the caller's compilation stays its own."""
+        """A compiled model of the same layers; the caller's own compilation is unchanged."""
         keras, model = self._keras, self.adapter.model
         outputs = keras.ops.convert_to_numpy(model(x[:8], training=False))
         if not getattr(model, "inputs", None):
             raise UsageError(
-                f"{type(model).__name__} does not tell its inputs: expected a Sequential or "
-                "functional Keras model"
+                f"{type(model).__name__} has no known inputs: expected a Sequential or functional "
+                "Keras model"
             )
         _require_scores(outputs)
         twin = keras.Model(model.inputs, model.outputs)
         twin.compile(
             optimizer=keras.optimizers.Adam(self._learning_rate),
             loss=keras.losses.SparseCategoricalCrossentropy(
-                from_logits=not _are_probabilities(outputs)
+                from_logits=not are_probabilities(outputs)
             ),
         )
         return twin
 
 
 def _output(value: Any) -> Any:
-    """The scores in what a torch module returned."""
+    """Scores in the output of a torch module."""
     if isinstance(value, Mapping):
         value = value["logits"]
     value = value[0] if isinstance(value, tuple) else getattr(value, "logits", value)
@@ -142,9 +142,5 @@ def _output(value: Any) -> Any:
 def _require_scores(value: Any) -> None:
     if value.ndim != 2 or value.shape[1] < 2:  # noqa: PLR2004 - (n, k), two classes or more
         raise UsageError(
-            f"expected a score for each class, shaped (n, k) with k >= 2, got {tuple(value.shape)}"
+            f"model: expected a score for each class, (n, k) with k >= 2, got {tuple(value.shape)}"
         )
-
-
-def _are_probabilities(rows: Any) -> bool:
-    return bool((rows >= 0).all() and (abs(rows.sum(axis=1) - 1) < 1e-4).all())  # noqa: PLR2004 - float32 sums

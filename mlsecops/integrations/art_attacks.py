@@ -1,7 +1,6 @@
-"""Any evasion attack of the Adversarial Robustness Toolbox as an Attack of ours.
+"""Evasion attacks of the Adversarial Robustness Toolbox (ART) as `Attack`s.
 
-The toolbox's attack runs on an estimator made from the Adapter; what it returns is projected into
-the ball and judged like any other example, so that its figure stands beside ours in one report.
+batch → ART attack on an estimator of the Adapter → projection into the ball → robustness report
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from mlsecops._extras import require
 from mlsecops.errors import UsageError
 from mlsecops.integrations.art import estimator, seeded
-from mlsecops.robustness.attacks.base import Searching, require_norm, require_radius
+from mlsecops.robustness.attacks.base import Searching, require_ball
 
 if TYPE_CHECKING:
     from mlsecops.adapters.base import Array
@@ -25,19 +24,19 @@ __all__ = ["ArtAttack"]
 
 @dataclass(frozen=True, slots=True)
 class ArtAttack(Searching):
-    """An attack of the toolbox by the name of its class.
+    """An ART attack by the name of its class.
 
-    The toolbox draws from numpy's global generator, which is seeded for each batch and given back:
-    the same seed gives the same figures at the same batch size, and others at another.
+    ART uses numpy's global generator, which is seeded for each batch and then restored: results
+    depend on the seed and the batch size.
 
     Attributes:
         kind: Class in `art.attacks.evasion`, such as `"CarliniL2Method"`.
-        eps: Radius of the ball, in units of the input; handed on if the attack takes one.
-        norm: `"linf"` or `"l2"`; handed on likewise.
-        settings: The class's own arguments.
+        eps: Radius of the ball, in units of the input; passed on if the attack takes it.
+        norm: `"linf"` or `"l2"`; passed on likewise.
+        settings: Further arguments of the class.
     """
 
-    needs_gradients: ClassVar[bool] = False  # the toolbox refuses what it cannot attack
+    needs_gradients: ClassVar[bool] = False  # ART itself refuses a model without them
     kind: str
     eps: float
     _: KW_ONLY
@@ -45,12 +44,11 @@ class ArtAttack(Searching):
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        require_radius(self.name, self.eps)
-        require_norm(self.name, self.norm)
+        require_ball(self.name, self.eps, self.norm)
 
     @property
     def name(self) -> str:
-        """`"art-"` and the class's name."""
+        """`"art-"` and the name of the class."""
         return f"art-{self.kind}"
 
     @property
@@ -59,10 +57,10 @@ class ArtAttack(Searching):
         return {"norm": self.norm, "eps": self.eps, **self.settings}
 
     def search(self, batch: Batch) -> Array:
-        """The toolbox's examples for one batch, inside the ball.
+        """ART's adversarial examples for one batch, inside the ball.
 
         Raises:
-            UsageError: There is no such attack, or it refuses the model or the settings.
+            UsageError: The attack is unknown, or refuses the model or the settings.
         """
         x = batch.ball.x
         made = estimator(
@@ -78,11 +76,11 @@ class ArtAttack(Searching):
     def _build(self, made: Any) -> Any:
         kind = getattr(require("art.attacks.evasion"), self.kind, None)
         if kind is None:
-            raise UsageError(f"the toolbox has no evasion attack {self.kind!r}")
+            raise UsageError(f"kind: expected a class in art.attacks.evasion, got {self.kind!r}")
         exceptions = require("art.exceptions")
         ours = {"eps": self.eps, "norm": "inf" if self.norm == "linf" else 2, "verbose": False}
         taken = {name: value for name, value in ours.items() if name in kind.attack_params}
         try:
             return kind(made, **{**taken, **self.settings})
         except (TypeError, ValueError, exceptions.EstimatorError) as error:
-            raise UsageError(f"{self.name}: the toolbox refuses it: {error}") from error
+            raise UsageError(f"{self.name}: ART refuses it: {error}") from error

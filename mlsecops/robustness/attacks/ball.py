@@ -1,8 +1,11 @@
-"""Where an attack may go: a ball around each input, cut by the bounds of the values."""
+"""Norm ball around each input, clipped to the bounds of the values.
+
+inputs, norm, eps, bounds → `Ball` → projections, gradient steps, random points.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import numpy as np
@@ -17,19 +20,24 @@ __all__ = ["Ball", "Bounds", "Norm", "columns", "draw", "lengths", "spread"]
 Bounds: TypeAlias = tuple[Any, Any]
 """Smallest and largest value: numbers, or arrays per feature or per input `(n, *shape)`."""
 Norm: TypeAlias = Literal["linf", "l2"]
-_TINY: Final = 1e-12
+_TINY: Final = 1e-12  # L2 length; chosen: keeps the division of a zero vector finite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Ball:
-    """Some inputs and what is near each of them.
+    """Inputs and the set of points that an attack may move each of them to.
 
     Attributes:
         x: Centres `(n, *shape)`.
-        lower: Smallest values allowed, shaped as `x`; for Linf the ball is in them.
+        lower: Smallest values allowed, shaped as `x`; for Linf they include the ball.
         upper: Largest values allowed, likewise.
         norm: `"linf"` or `"l2"`.
         eps: Radius, in units of the input.
+
+    Example:
+        >>> ball = Ball.around(np.full((1, 2), 0.875), norm="linf", eps=0.25, bounds=(0, 1))
+        >>> ball.project(np.array([[0.5, 2.0]])).tolist()
+        [[0.625, 1.0]]
     """
 
     x: Array
@@ -40,7 +48,7 @@ class Ball:
 
     @classmethod
     def around(cls, x: Array, *, norm: Norm, eps: float, bounds: Bounds) -> Ball:
-        """The ball around inputs `(n, *shape)` that lie inside the bounds."""
+        """The ball around inputs `(n, *shape)` that are inside the bounds."""
         centres = np.asarray(x, dtype=np.float32)
         lower, upper = spread(bounds, centres.shape)
         if norm == "linf":
@@ -52,17 +60,12 @@ class Ball:
         return len(self.x)
 
     def rows(self, which: Any) -> Ball:
-        """The ball of some of the inputs, by index, mask or slice."""
-        return Ball(
-            x=self.x[which],
-            lower=self.lower[which],
-            upper=self.upper[which],
-            norm=self.norm,
-            eps=self.eps,
-        )
+        """The balls of selected inputs, by index, mask or slice."""
+        low, high = self.lower[which], self.upper[which]
+        return replace(self, x=self.x[which], lower=low, upper=high)
 
     def put(self, which: NDArray[np.int64], ball: Ball) -> None:
-        """Write another ball's inputs over some of these, in place."""
+        """Overwrite selected inputs with those of another ball, in place."""
         self.x[which], self.lower[which], self.upper[which] = ball.x, ball.lower, ball.upper
 
     def project(self, z: NDArray[Any]) -> Array:
@@ -77,18 +80,18 @@ class Ball:
         return inside
 
     def ascend(self, z: Array, gradient: Array, step: Any) -> Array:
-        """A step of some length along a gradient (its sign for Linf), projected.
+        """Step along a gradient (along its sign for Linf), then project.
 
         Args:
             z: Points `(n, *shape)`.
             gradient: Directions `(n, *shape)`.
-            step: Length, one number or one for each point `(n,)`.
+            step: Length in units of the input, one number or one for each point `(n,)`.
         """
         length = np.asarray(step, dtype=np.float32)
         if length.ndim:
             length = columns(length, z.ndim)
         if self.norm == "linf":
-            # Into one array: an attack does little else outside of the model.
+            # In place: outside of the model this is most of an attack's time.
             point: Array = np.sign(gradient, dtype=np.float32)
             point *= length
             point += z
@@ -98,7 +101,7 @@ class Ball:
         return self.project(z + length * free / np.maximum(lengths(free), _TINY))
 
     def scatter(self, keys: list[list[int]]) -> Array:
-        """A point for each input, uniform in its ball; the key alone decides it."""
+        """Random point for each input, uniform in its ball, drawn from its key alone."""
         if not len(self.x):
             return self.x.copy()
         shape = self.x.shape[1:]
@@ -107,13 +110,13 @@ class Ball:
 
 
 def spread(bounds: Bounds, shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """Bounds as float32 views of one shape; a number or an array per feature holds for all."""
+    """Bounds broadcast to one shape, as float32 views."""
     low, high = (np.broadcast_to(np.asarray(b, dtype=np.float32), shape) for b in bounds)
     return low, high
 
 
 def draw(shape: tuple[int, ...], *, norm: Norm, eps: float, key: list[int]) -> NDArray[np.float64]:
-    """A point of the ball around zero, drawn uniformly; the key alone decides it."""
+    """Uniform random point of the ball around zero, drawn from the key alone."""
     rng = np.random.default_rng(key)
     if norm == "linf":
         return rng.uniform(-eps, eps, size=shape)
@@ -124,10 +127,10 @@ def draw(shape: tuple[int, ...], *, norm: Norm, eps: float, key: list[int]) -> N
 
 
 def lengths(a: NDArray[Any]) -> Any:
-    """Euclidean length of each sample, shaped to broadcast over the samples' own axes."""
+    """Euclidean length of each sample, shaped to broadcast over the samples' axes."""
     return columns(np.linalg.norm(a.reshape(len(a), -1), axis=1), a.ndim)
 
 
 def columns(values: NDArray[Any], ndim: int) -> NDArray[Any]:
-    """One value per sample, shaped to broadcast over the samples' own axes."""
+    """One value per sample, shaped to broadcast over the samples' axes."""
     return values.reshape(-1, *(1,) * (ndim - 1))

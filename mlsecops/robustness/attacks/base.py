@@ -1,36 +1,41 @@
-"""What an Attack is, and what every search of ours has: a ball, batches, keys and progress."""
+"""Attack protocol, and the base class of this package's attacks.
+
+adapter, inputs, labels, seed → `Searching.perturb` → batches in their balls → `search` → examples.
+"""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, get_args, runtime_checkable
 
 import numpy as np
 
+from mlsecops._choices import number, one_of
 from mlsecops.errors import UsageError
 from mlsecops.robustness.attacks.ball import Ball, Norm, spread
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from mlsecops.adapters.base import Adapter, Array, Labels
     from mlsecops.robustness.attacks.ball import Bounds
 
-__all__ = ["Attack", "Batch", "Progress", "Searching", "require_norm", "require_radius"]
+__all__ = ["Attack", "Batch", "Progress", "Searching", "require_ball", "require_samples"]
 
 Progress: TypeAlias = Callable[[int, int], object]
 
 
 @runtime_checkable
 class Attack(Protocol):
-    """What perturbs inputs.
+    """Search for perturbed inputs that a model misclassifies.
 
     Attributes:
         name: Short name (`"fgsm"`, `"pgd"`, `"pgd-l2"`).
         norm: Norm of the ball.
-        eps: Radius of the ball, in units of the input; infinite for what keeps to none.
-        params: Everything that decides its result, as plain values.
+        eps: Radius of the ball, in units of the input; infinite for an attack without a ball.
+        params: Every setting that decides the result, as plain values.
     """
 
     @property
@@ -61,13 +66,13 @@ class Attack(Protocol):
         index: Labels | None = None,
         progress: Progress | None = None,
     ) -> Array:
-        """Search an example for each input.
+        """Search for an adversarial example of each input.
 
         Args:
             adapter: The model.
             x: Inputs `(n, *shape)`, float32, inside `bounds`.
             y: True labels `(n,)`.
-            seed: Seed; with a sample's index it decides that sample's draws.
+            seed: Seed; together with a sample's index it decides that sample's draws.
             bounds: Smallest and largest value: numbers, or arrays per feature or per input.
             batch_size: Samples per call of the model.
             index: Index `(n,)` of each sample in its data set; by default its row.
@@ -80,84 +85,71 @@ class Attack(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Batch:
-    """Some samples under attack; each array has a row for each of them.
-
-    Attributes:
-        adapter: The model.
-        ball: Where their examples may lie.
-        low: Smallest values that a model may be asked, ball or not.
-        high: Largest such values.
-        y: True labels.
-        keys: Index of each sample in its data set.
-        seed: Seed of the evaluation.
-        size: Samples per call of the model.
-    """
+    """Samples under attack; each array has one row per sample."""
 
     adapter: Adapter
     ball: Ball
-    low: Array
+    low: Array  # smallest values that the model may be queried with, inside the ball or not
     high: Array
     y: Labels
-    keys: Labels
+    keys: Labels  # index of each sample in its data set
     seed: int
-    size: int
+    size: int  # samples per call of the model
 
     def __len__(self) -> int:
         return len(self.y)
 
     def rows(self, which: Any) -> Batch:
-        """The batch of some of the samples, by index, mask or slice."""
-        return Batch(
-            adapter=self.adapter,
-            ball=self.ball.rows(which),
-            low=self.low[which],
-            high=self.high[which],
-            y=self.y[which],
-            keys=self.keys[which],
-            seed=self.seed,
-            size=self.size,
-        )
+        """The batch of selected samples, by index, mask or slice."""
+        arrays: dict[str, Any] = {
+            name: getattr(self, name)[which] for name in ("low", "high", "y", "keys")
+        }
+        return replace(self, ball=self.ball.rows(which), **arrays)
 
     def seeds(self, *turn: int) -> list[list[int]]:
-        """What decides each sample's draws in a turn of the attack, whatever batch it is in."""
+        """Seed of each sample's draws in one turn of the attack, whatever batch it is in."""
         return [[self.seed, *turn, int(key)] for key in self.keys]
 
 
 class Searching(ABC):
-    """An Attack that searches batch by batch, or pool by pool.
+    """Base of the attacks that search batch by batch, or pool by pool.
 
     Attributes:
-        needs_gradients: Whether the model has to give them.
-        pool: How many batches it takes at a time, to fill up the places of samples that leave.
+        needs_gradients: Whether the model must provide gradients.
+        pool: Batches handed to `search` at a time, so that it can refill a batch from which
+            samples have left.
     """
 
     __slots__ = ()
     needs_gradients: ClassVar[bool] = True
     pool: ClassVar[int] = 1
+    _label: ClassVar[str] = ""
+    _reported: ClassVar[tuple[str, ...]] = ("norm", "eps")  # attributes in `params`, in order
 
-    if TYPE_CHECKING:  # dataclass fields at run time, where a property would be their default
-
-        @property
-        def norm(self) -> Norm:
-            """Norm of the ball."""
+    if TYPE_CHECKING:  # a dataclass field at run time; a property would become its default
 
         @property
         def eps(self) -> float:
             """Radius of the ball."""
 
     @property
-    @abstractmethod
-    def name(self) -> str:
-        """Short name."""
+    def norm(self) -> Norm:
+        """Norm of the ball."""
+        return "linf"
 
     @property
-    @abstractmethod
+    def name(self) -> str:
+        """Short name, with `-l2` for an L2 ball."""
+        return self._label if self.norm == "linf" else f"{self._label}-{self.norm}"
+
+    @property
     def params(self) -> dict[str, Any]:
         """Plain values for the report."""
+        return {name: getattr(self, name) for name in self._reported}
 
     @abstractmethod
     def search(self, batch: Batch) -> Array:
-        """Examples for one batch (or pool of batches), in its ball."""
+        """Examples for one batch (or pool of batches), inside its ball."""
 
     def perturb(
         self,
@@ -171,9 +163,13 @@ class Searching(ABC):
         index: Labels | None = None,
         progress: Progress | None = None,
     ) -> Array:
-        """Search an example for each input; see `Attack.perturb`."""
-        if self.needs_gradients:
-            require_differentiable(adapter, self.name)
+        """Search for an adversarial example of each input; see `Attack.perturb`."""
+        if self.needs_gradients and not adapter.differentiable:
+            raise UsageError(
+                f"{self.name} needs gradients, and a {adapter.framework} model of type "
+                f"{type(adapter.model).__name__} provides none: adapt a differentiable model, or "
+                "use an attack that needs only scores or labels (Square, HopSkipJump)"
+            )
         ball = Ball.around(x, norm=self.norm, eps=self.eps, bounds=bounds)
         low, high = spread(bounds, ball.x.shape)
         keys = np.arange(len(ball)) if index is None else np.asarray(index)
@@ -190,23 +186,27 @@ class Searching(ABC):
         return examples
 
 
-def require_differentiable(adapter: Adapter, attack: str) -> None:
-    """Refuse a gradient attack on a model that gives none."""
-    if not adapter.differentiable:
+def require_ball(attack: str, eps: float, norm: str = "linf") -> None:
+    """Refuse a radius that is not positive and finite, and an unknown norm.
+
+    Raises:
+        UsageError: The radius or the norm cannot be used.
+    """
+    number(f"{attack}: eps", eps, "a radius above 0 in units of the input", lambda eps: eps > 0)
+    one_of(f"{attack}: norm", norm, get_args(Norm))
+
+
+def require_samples(x: Any, y: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Inputs `(n, *shape)` and labels `(n,)` as arrays.
+
+    Raises:
+        UsageError: There are none, or their shapes or the labels' type do not fit.
+    """
+    inputs, labels = np.asarray(x), np.asarray(y)
+    samples = inputs.shape[:1]
+    if samples in {(), (0,)} or labels.shape != samples or labels.dtype.kind not in "iu":
         raise UsageError(
-            f"{attack} needs gradients, and a {adapter.framework} model of type "
-            f"{type(adapter.model).__name__} gives none: adapt a differentiable model, or attack "
-            "it by its answers (Square, HopSkipJump)"
+            "expected x of shape (n, *shape), n >= 1, and y of n integers; "
+            f"got x {inputs.shape} and y {labels.shape} of {labels.dtype}"
         )
-
-
-def require_radius(attack: str, eps: float) -> None:
-    """Refuse a ball without an inside."""
-    if not (math.isfinite(eps) and eps > 0):
-        raise UsageError(f"{attack}: expected eps above 0 in units of the input, got {eps}")
-
-
-def require_norm(attack: str, norm: str) -> None:
-    """Refuse a norm that no ball here has."""
-    if norm not in get_args(Norm):
-        raise UsageError(f"{attack}: expected norm {' or '.join(get_args(Norm))}, got {norm!r}")
+    return inputs, labels

@@ -1,8 +1,7 @@
-"""How inputs lie in the plane: any sample seen as channels over height and width."""
+"""Image layout: conversion of samples to channels × height × width and back."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,33 +9,25 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Planes"]
+__all__ = ["from_chw", "to_chw"]
 
-_IMAGE, _GREY = 3, 2  # axes of a sample
+_IMAGE, _GREY = 4, 3  # axes of a batch
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planes:
-    """The layout of samples.
+def to_chw(x: NDArray[Any], *, channels_first: bool) -> NDArray[Any]:
+    """Images, grey images or feature rows `(n, *shape)` as `(n, c, h, w)`.
 
-    Attributes:
-        shape: Of one sample; three axes are an image, two a grey one, others a line of features.
-        channels_first: Whether an image is `(c, h, w)` and not `(h, w, c)`.
+    Example:
+        >>> to_chw(np.zeros((5, 28, 28, 3)), channels_first=False).shape
+        (5, 3, 28, 28)
     """
+    if x.ndim == _IMAGE:
+        return x if channels_first else np.moveaxis(x, -1, 1)
+    return x[:, None] if x.ndim == _GREY else x.reshape(len(x), 1, -1, 1)
 
-    shape: tuple[int, ...]
-    channels_first: bool
 
-    def of(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Samples `(n, *shape)` seen as `(n, c, h, w)`."""
-        if len(self.shape) == _IMAGE:
-            return x if self.channels_first else np.moveaxis(x, -1, 1)
-        if len(self.shape) == _GREY:
-            return x[:, None]
-        return x.reshape(len(x), 1, -1, 1)
-
-    def back(self, planes: NDArray[Any]) -> NDArray[Any]:
-        """Samples `(n, *shape)` of their planes `(n, c, h, w)`, contiguous."""
-        if len(self.shape) == _IMAGE and not self.channels_first:
-            planes = np.moveaxis(planes, 1, -1)
-        return np.ascontiguousarray(planes.reshape(len(planes), *self.shape))
+def from_chw(images: NDArray[Any], like: NDArray[Any], *, channels_first: bool) -> NDArray[Any]:
+    """Contiguous samples in the layout of `like`, from `(n, c, h, w)`."""
+    if like.ndim == _IMAGE and not channels_first:
+        images = np.moveaxis(images, 1, -1)
+    return np.ascontiguousarray(images.reshape(len(images), *like.shape[1:]))

@@ -1,8 +1,8 @@
-"""What a gradient attack climbs: losses of the scores, and their gradients by the inputs.
+"""Attack losses on the logits, and their gradients with respect to the inputs.
 
-A loss takes logits and says for each sample how high it is and which way it rises (its derivative
-by the logits, scaled freely: the attacks use directions). All are invariant to a shift of a
-sample's logits, so every such derivative sums to zero.
+logits, labels, targets → value per sample and derivative by the logits, of arbitrary scale since
+the attacks use directions. All losses are invariant to a shift of a sample's logits, so every
+derivative sums to zero.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 __all__ = ["cross_entropy", "dlr", "pullback", "targeted_dlr"]
 
-_TINY: Final = 1e-12
-_NEGLIGIBLE: Final = 1e-4  # of the largest: float32 sums of gradients would not show it
+_TINY: Final = 1e-12  # logits; chosen: keeps the division by a vanishing gap finite
+_NEGLIGIBLE: Final = 1e-4  # of the largest weight; chosen: below what float32 sums resolve
 
 
 def cross_entropy(logits: Array, y: Labels, _: Labels) -> tuple[Values, Values]:
-    """Cross-entropy, freed of its saturation.
+    """Cross-entropy without its saturation.
 
-    With q the softmax over the other classes the derivative is `(1 - p_y) * (q - e_y)`; the
-    factor, which float32 rounds to zero for a confident model, does not turn it and is left out.
-    The value is `logsumexp(others) - z_y`, which rises and falls with the cross-entropy.
+    With q the softmax over the other classes the derivative is `(1 - p_y) * (q - e_y)`. The
+    factor, which float32 rounds to zero for a confident model, does not change the direction and
+    is omitted. The value is `logsumexp(others) - z_y`, monotone in the cross-entropy.
     """
     rows = np.arange(len(y))
     others = np.array(logits, dtype=np.float64)
@@ -49,7 +49,7 @@ def cross_entropy(logits: Array, y: Labels, _: Labels) -> tuple[Values, Values]:
 
 
 def dlr(logits: Array, y: Labels, _: Labels) -> tuple[Values, Values]:
-    """Difference of logits ratio: the margin over the gap between first and third score.
+    """Difference of logits ratio: the margin divided by the gap of first and third score.
 
     With two classes there is no third score, and the loss is the plain margin.
 
@@ -64,10 +64,9 @@ def dlr(logits: Array, y: Labels, _: Labels) -> tuple[Values, Values]:
 
 
 def targeted_dlr(logits: Array, y: Labels, target: Labels) -> tuple[Values, Values]:
-    """DLR towards a class, over the gap between the first and the mean of third and fourth score.
+    """DLR towards a target class; the gap is between first and mean of third and fourth score.
 
-    With three classes or two the loss is the plain margin: over a gap that holds the target alone
-    it would be constant.
+    With three classes or fewer the loss is the plain margin: the ratio would be constant.
 
     Source:
         Croce and Hein (2020), equation (7).
@@ -80,7 +79,7 @@ def targeted_dlr(logits: Array, y: Labels, target: Labels) -> tuple[Values, Valu
 def _ratio(
     logits: Array, y: Labels, rival: Labels, gap: tuple[tuple[int, float], ...]
 ) -> tuple[Values, Values]:
-    """`(z_rival - z_y) / gap` and its derivative times the gap; the gap is of ranked scores."""
+    """`(z_rival - z_y) / gap` and its derivative times the gap, a weighted sum of ranked scores."""
     rows = np.arange(len(y))
     scores = np.asarray(logits, dtype=np.float64)
     over = np.ones(len(y))
@@ -98,10 +97,10 @@ def _ratio(
 
 
 def pullback(adapter: Adapter, x: Array, cotangent: Cotangent) -> tuple[Array, Array]:
-    """Logits, and the gradient by the inputs whose derivative by the logits is the cotangent.
+    """Logits, and the input gradient of the loss whose derivative by the logits is the cotangent.
 
-    An Adapter without `pullback` is asked for one cross-entropy per class that counts: their
-    gradients differ by the difference of the labels' scores, so the softmax drops out of any
+    Without `Adapter.pullback` it combines one cross-entropy gradient per class that matters:
+    these differ by the difference of the labels' scores, so the softmax cancels in any
     combination that sums to zero.
     """
     if isinstance(adapter, Pullback):

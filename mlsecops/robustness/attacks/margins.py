@@ -1,4 +1,4 @@
-"""How far a model's scores are from a wrong answer."""
+"""Margins: score of the label minus the highest other score."""
 
 from __future__ import annotations
 
@@ -29,7 +29,12 @@ def runner_up(logits: Array, y: Labels) -> Labels:
 
 
 def margins(logits: Array, y: Labels) -> NDArray[np.float64]:
-    """Label's score minus the highest other, in nats; negative where the answer is wrong."""
+    """Label's score minus the highest other, in nats; negative where the answer is wrong.
+
+    Example:
+        >>> margins(np.array([[3.0, 1.0], [0.0, 2.0]]), np.array([0, 0])).tolist()
+        [2.0, -2.0]
+    """
     rows = np.arange(len(y))
     scores = np.asarray(logits, dtype=np.float64)
     with np.errstate(invalid="ignore"):
@@ -40,8 +45,8 @@ def margins(logits: Array, y: Labels) -> NDArray[np.float64]:
 def margin_gradient(adapter: Adapter, x: Array, y: Labels) -> tuple[Any, Array]:
     """Runner-up classes, and the exact gradient of `score[label] - score[runner-up]`.
 
-    The cross-entropies of two labels differ by the difference of their scores, so the softmax,
-    and with it every saturation, drops out of the difference of their gradients.
+    The cross-entropies of two labels differ by the difference of their scores, so the softmax
+    and its saturation cancel in the difference of their gradients.
     """
     logits, of_label = adapter.loss_gradient(x, y)
     rival = runner_up(logits, y)
@@ -50,7 +55,7 @@ def margin_gradient(adapter: Adapter, x: Array, y: Labels) -> tuple[Any, Array]:
 
 
 def batched_logits(adapter: Adapter, x: Array, *, batch_size: int) -> Array:
-    """Logits of all samples, `batch_size` at a time."""
+    """Logits of all samples, computed `batch_size` at a time."""
     return np.concatenate(
         [adapter.logits(x[i : i + batch_size]) for i in range(0, len(x), batch_size)]
     )

@@ -1,8 +1,10 @@
-"""Whether the attack finds an example that must exist: the binarisation test.
+"""Binarization test: search for an adversarial example that must exist.
 
-Each sample's model is altered behind its scores: a linear readout tells one point of the ball from
-the sample and from many other points of it. That point is then an adversarial example of the
-altered model. An attack that does not find one there could not have found one on the model either.
+sample, model → linear readout of the scores → `Altered` model → attack → found or missed
+
+The readout separates one point of the ball from the sample and from many other points. That point
+is an adversarial example of the altered model. An attack that finds none there cannot be trusted
+on the original model.
 """
 
 from __future__ import annotations
@@ -27,36 +29,36 @@ if TYPE_CHECKING:
 
 __all__ = ["Altered", "altered_model", "readout"]
 
-_SAMPLES: Final = 32  # altered models
-_PAID: Final = 4  # of a served model, where each costs requests
-_POINTS: Final = 100  # of the ball, from which one is told apart
-_MANY: Final = 16  # elements that may change; with them a corner hardly comes twice
-_RIDGE: Final = 1e-3  # of the scores' mean variance
-_HEIGHT: Final = 0.95  # where the threshold lies between the best two of the points
-_FOUND: Final = 0.9  # share of altered models on which the attack must succeed
-_DRAWS: Final = 20  # random points that try the same
-_CHANCE: Final = 0.5  # share on which they may succeed, or the test says nothing
-_FLAT: Final = 1e-6  # of the scores' size; below it float32 shows no difference
+_SAMPLES: Final = 32  # altered models; chosen: bounds the cost of the test
+_SAMPLES_HTTP: Final = 4  # altered models of a served model; chosen: each costs requests
+_POINTS: Final = 100  # points of the ball per readout; chosen
+_MANY: Final = 16  # free elements; chosen: with as many, random corners hardly repeat
+_RIDGE: Final = 1e-3  # of the scores' mean variance; chosen: keeps the covariance invertible
+_HEIGHT: Final = 0.95  # of the gap between the best two points; chosen: threshold near the best
+_FOUND: Final = 0.9  # share of altered models on which the attack must succeed; chosen
+_DRAWS: Final = 20  # random points per altered model; chosen
+_CHANCE: Final = 0.5  # share on which random points may succeed; chosen: above, the test is void
+_FLAT: Final = 1e-6  # of the scores' size; float32 resolution
 
 
 def altered_model(probe: Probe) -> Check:
-    """An example must exist, and the attack has to find it.
+    """The attack has to find an example that exists by construction.
 
     Source:
         Zimmermann, Brendel, Tramèr and Carlini, "Increasing confidence in adversarial robustness
-        evaluations" (2022), section 4; here the readout is of the scores, not of the features.
+        evaluations" (2022), section 4; here on the scores, not on the features.
     """
     low, high = spread(probe.bounds, probe.x.shape)
     found, chance, usable = 0, 0, 0
-    count = min(_PAID if probe.adapter.framework == "http" else _SAMPLES, len(probe.x))
+    count = min(_SAMPLES_HTTP if probe.adapter.framework == "http" else _SAMPLES, len(probe.x))
     for i in range(count):
         row = slice(i, i + 1)
         ball = probe.ball.rows(row)
-        made = readout(probe.adapter, ball, key=[probe.seed, 4, i])
-        if made is None:
+        separating = readout(probe.adapter, ball, key=[probe.seed, 4, i])
+        if separating is None:
             continue
         usable += 1
-        model = Altered(inner=probe.adapter, weights=made[0], threshold=made[1])
+        model = Altered(inner=probe.adapter, weights=separating[0], threshold=separating[1])
         example = probe.attack.perturb(
             model, probe.x[row], np.zeros(1, dtype=np.int64), seed=probe.seed,
             bounds=(low[row], high[row]), batch_size=probe.batch_size, index=np.array([i]),
@@ -69,22 +71,21 @@ def altered_model(probe: Probe) -> Check:
 
 def _judged(*, found: int, chance: int, usable: int, count: int) -> Check:
     if usable < count / 2:
-        reason = f"the scores of {count - usable} of {count} samples are flat all over the ball"
+        reason = f"the scores of {count - usable} of {count} samples are constant in the ball"
         return Check(name="altered-model", outcome="fail", reason=reason)
     passes = found >= _FOUND * usable and chance <= _CHANCE * usable
     reason = (
-        f"the attack finds the example that must exist on {found} of {usable} altered models "
+        f"the attack finds the existing example on {found} of {usable} altered models "
         f"(at least {_FOUND:.0%}), {_DRAWS} random points on {chance} (at most {_CHANCE:.0%})"
     )
     return Check(name="altered-model", outcome="pass" if passes else "fail", reason=reason)
 
 
 def readout(adapter: Adapter, ball: Ball, *, key: list[int]) -> Readout | None:
-    """Weights `(k,)` and threshold that tell one point of one sample's ball from the others.
+    """Weights `(k,)` and threshold that separate one point of a sample's ball from the others.
 
-    The point is the one that lies furthest from the others' mean, measured by their covariance;
-    the weights sum to zero, so that a shift of all scores changes nothing. None where the scores
-    do not differ.
+    The point has the largest Mahalanobis distance from the others' mean. The weights sum to zero,
+    so that a shift of all scores changes nothing. None if the scores do not differ.
     """
     points = np.concatenate([_points(ball, key=key), ball.x])
     scores = adapter.logits(points).astype(np.float64)
@@ -102,7 +103,7 @@ def readout(adapter: Adapter, ball: Ball, *, key: list[int]) -> Readout | None:
     along = offset @ weights
     second, best = np.sort(along)[-2:]
     if along[-1] == best or best - second <= _FLAT * best:
-        return None  # nothing tells one point apart
+        return None  # no point can be separated
     scale = max(float(along.std()), 1e-12)
     mean = scores.mean(axis=0)
     threshold = second + _HEIGHT * (best - second) + float(mean @ weights)
@@ -110,7 +111,7 @@ def readout(adapter: Adapter, ball: Ball, *, key: list[int]) -> Readout | None:
 
 
 def _points(ball: Ball, *, key: list[int], count: int = _POINTS) -> Array:
-    """Random points of one sample's ball; for Linf its corners, if there are many."""
+    """Random points of one sample's ball; corners for Linf, if there are many."""
     many = ball.rows(np.zeros(count, dtype=np.intp))
     points = many.scatter([[*key, turn] for turn in range(count)])
     if ball.norm == "linf" and (ball.upper > ball.lower).sum() >= _MANY:
@@ -120,13 +121,13 @@ def _points(ball: Ball, *, key: list[int], count: int = _POINTS) -> Array:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Altered(Wrapped):
-    """An Adapter of two classes: whether a readout of another's scores passes a threshold."""
+    """Two-class Adapter: whether a readout of the inner scores exceeds a threshold."""
 
     weights: NDArray[np.float64]
     threshold: float
 
     def logits(self, x: Array) -> Array:
-        """Zero, and how far the readout is above its threshold."""
+        """Zero, and the readout minus its threshold."""
         return self._read(self.inner.logits(x))
 
     def predict(self, x: Array) -> Array:
@@ -134,12 +135,8 @@ class Altered(Wrapped):
         odds = 1 / (1 + np.exp(-self.logits(x)[:, 1:].clip(-50, 50)))
         return np.concatenate([1 - odds, odds], axis=1).astype(np.float32)
 
-    def features(self, x: Array) -> Array:
-        """Those of the model behind."""
-        return self.inner.features(x)
-
     def loss_gradient(self, x: Array, y: Labels) -> tuple[Array, Array]:
-        """Scores and the gradient of the cross-entropy."""
+        """Logits and the gradient of the cross-entropy."""
 
         def slope(scores: Array) -> Array:
             excess = 1 / (1 + np.exp(-scores[:, 1].astype(np.float64).clip(-50, 50))) - y
@@ -149,7 +146,7 @@ class Altered(Wrapped):
         return self.pullback(x, slope)
 
     def pullback(self, x: Array, cotangent: Cotangent) -> tuple[Array, Array]:
-        """Scores and the gradient of any loss of them."""
+        """Logits and the gradient of any loss."""
 
         def behind(scores: Array) -> Array:
             along = cotangent(self._read(scores))[:, 1:]

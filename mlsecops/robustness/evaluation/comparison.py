@@ -1,7 +1,9 @@
-"""Whether a model got worse since an earlier report: changes of its figures, with their bounds.
+"""Comparison of two robustness reports: change of each figure, with confidence bounds.
 
-Two reports on the same samples come in, a change of each figure goes out. Where both know what
-became of each sample the change is paired, so that only samples that turned count.
+two reports on the same samples → `changes`, `incomparable`
+
+If both reports hold each sample's outcome the change is paired: only samples whose outcome differs
+matter.
 """
 
 from __future__ import annotations
@@ -19,15 +21,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Change", "changes", "incomparable"]
 
-_EACH: Final = 1 - (1 - CONFIDENCE) / 2  # two bounds are combined, and the errors of both add up
+_EACH: Final = 1 - (1 - CONFIDENCE) / 2  # confidence of each bound; Bonferroni for two bounds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """How much a figure moved; negative is worse.
+    """Change of a figure; negative is worse.
 
     Attributes:
-        name: Which figure.
+        name: `"clean"`, `"worst"` or the attack's name.
         value: Accuracy now minus accuracy then.
         interval: Its one-sided 95 % bounds.
         paired: Whether each sample was compared with itself.
@@ -40,9 +42,9 @@ class Change:
 
 
 def changes(now: RobustnessReport, then: RobustnessReport) -> tuple[Change, ...]:
-    """The change of each figure that the reports share: clean, each attack, and the worst case.
+    """The change of each figure in both reports: clean, each attack, and the worst case.
 
-    The worst case is left out where the attacks behind it differ; on other samples there is none.
+    The worst case is omitted if the attacks differ; on other samples nothing is comparable.
     """
     if not _same_samples(now, then):
         return ()
@@ -54,11 +56,11 @@ def changes(now: RobustnessReport, then: RobustnessReport) -> tuple[Change, ...]
 
 
 def incomparable(now: RobustnessReport, then: RobustnessReport) -> Iterator[str]:
-    """Why the reports cannot be compared, or not in full."""
+    """Reasons why the reports cannot be compared, or not in full."""
     if not _same_samples(now, then):
         yield (
-            f"the earlier report is of other samples ({then.n} of {then.data_digest}, now {now.n} "
-            f"of {now.data_digest}): measure both models on the same data"
+            f"the earlier report measured other samples ({then.n} of {then.data_digest}, now "
+            f"{now.n} of {now.data_digest}): measure both models on the same data"
         )
         return
     if now.bounds != then.bounds:
@@ -69,8 +71,8 @@ def incomparable(now: RobustnessReport, then: RobustnessReport) -> Iterator[str]
             yield f"{name}: is in the earlier report and did not run"
         elif name not in shared:
             yield (
-                f"{name}: ran with {_told(now.attacks[name].params)}, and in the earlier report "
-                f"with {_told(figure.params)}"
+                f"{name}: ran with {_settings(now.attacks[name].params)}, and in the earlier "
+                f"report with {_settings(figure.params)}"
             )
 
 
@@ -88,19 +90,19 @@ def _shared(now: RobustnessReport, then: RobustnessReport) -> list[str]:
 
 
 def _plain(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as they come back from JSON."""
+    """Settings as read back from JSON."""
     return {key: list(v) if isinstance(v, tuple) else v for key, v in params.items()}
 
 
-def _told(params: Mapping[str, Any]) -> str:
+def _settings(params: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in params.items())
 
 
 def _change(name: str, now: Figure, then: Figure) -> Change:
     """The change and its bounds.
 
-    The share of samples that turned right and the share that turned wrong (or, unpaired, the two
-    accuracies) each get an exact bound at 97.5 %, and their difference holds with 95 %.
+    The share of samples that became correct and the share that became wrong (unpaired: the two
+    accuracies) each get an exact bound at 97.5 %, so that their difference holds with 95 %.
 
     Source:
         Clopper and Pearson (1934), with Bonferroni's correction for the two.

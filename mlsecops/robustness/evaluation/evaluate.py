@@ -1,24 +1,29 @@
-"""How often a model stays right under attack, measured from the examples themselves."""
+"""Robustness evaluation: accuracy under attack, measured from the examples.
+
+model, x, y, attacks → examples → accuracies and self-checks → RobustnessReport
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 import numpy as np
 
+from mlsecops._choices import checked, of_type, one_of, several, shown
 from mlsecops.adapters import adapt
 from mlsecops.errors import UsageError
 from mlsecops.provenance import Digest, hash_dataset
 from mlsecops.robustness.attacks.ball import Norm
+from mlsecops.robustness.attacks.base import require_samples
 from mlsecops.robustness.attacks.margins import batched_logits, is_correct
 from mlsecops.robustness.evaluation.executor import Shard, spread_out
 from mlsecops.robustness.evaluation.probe import PROBE, Probe
-from mlsecops.robustness.evaluation.query_count import Counted
+from mlsecops.robustness.evaluation.query_count import QueryCount
 from mlsecops.robustness.evaluation.self_checks import run_checks
-from mlsecops.robustness.report import Check, Figure, Outcomes, RobustnessReport
+from mlsecops.robustness.report import Check, Figure, RobustnessReport
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -30,9 +35,10 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate_robustness"]
 
-_SLACK: Final = 1e-5  # relative; float32 rounding of a projection
+_SLACK: Final = 1e-5  # relative; chosen: above float32 rounding of a projection
 
 
+@checked
 def evaluate_robustness(
     model_or_adapter: Any,
     x: Any,
@@ -49,22 +55,22 @@ def evaluate_robustness(
     data_digest: Digest | None = None,
     progress: Progress | None = None,
 ) -> RobustnessReport:
-    """Attack a model, and measure its accuracy on what the attacks return.
+    """Attack a model and measure its accuracy on the returned examples.
 
     Args:
         model_or_adapter: A framework's model, or an Adapter; left as it was.
         x: Inputs `(n, *shape)`, inside `bounds`.
         y: True labels `(n,)`, integers in `[0, k)`.
-        attacks: What to run, each against every sample; one attack, or several.
-        seed: Seed of all randomness, at least 0; each sample's draws depend on its row alone.
+        attacks: One attack or several, each run against every sample.
+        seed: Seed of all randomness, at least 0; each sample's draws depend only on its row.
         batch_size: Samples per call of the model.
-        checks: Whether to test the measurement itself; without it no Gate passes.
+        checks: Whether to test the measurement itself; without the tests no Gate passes.
         bounds: Smallest and largest value of an input: numbers, or arrays per feature `(*shape)`.
-        table: Which columns are immutable and which are categories, if `x` is a table `(n, d)`.
-        executor: Where batches are attacked, each on a copy of the model (threads, processes,
-            a cluster); the examples are the same with and without.
+        table: Immutable and categorical columns, if `x` is a table `(n, d)`.
+        executor: Runs the batches, each on a copy of the model (threads, processes, a cluster);
+            the examples are the same with and without.
         model_digest: Digest of the model, for the report.
-        data_digest: Digest of the data set; by default that of these very samples and labels.
+        data_digest: Digest of the data set; by default that of these samples and labels.
         progress: Called with (samples attacked, samples to attack over all attacks).
 
     Raises:
@@ -72,37 +78,38 @@ def evaluate_robustness(
             example outside its ball or the bounds.
     """
     attacks = _several(attacks)
-    counted = Counted.over(adapt(model_or_adapter))
-    batch = _checked(x, y, attacks, seed=seed, batch_size=batch_size, bounds=bounds)
     if table is not None:
-        table.require_fits(batch[0])
+        of_type("table", table, "require_fits", "a Table")
+    if executor is not None:
+        of_type("executor", executor, "submit", "an Executor")
+    if progress is not None:
+        of_type("progress", progress, "__call__", "a function")
+    model = QueryCount.over(adapt(model_or_adapter))
+    inputs, labels = _checked(x, y, attacks, seed=seed, batch_size=batch_size, bounds=bounds)
+    if table is not None:
+        table.require_fits(inputs)
     run = _Run(
-        adapter=counted,
-        x=batch[0],
-        y=batch[1],
-        seed=seed,
-        batch_size=batch_size,
-        bounds=bounds,
-        table=table,
-        executor=executor,
-    )
+        adapter=model, x=inputs, y=labels, seed=seed, batch_size=batch_size, bounds=bounds,
+        table=table, executor=executor,
+    )  # fmt: skip
     clean = run.figure("clean", run.x, {})
     figures: dict[str, Figure] = {}
     for turn, attack in enumerate(attacks):
         done = _shifted(progress, turn * len(run.x), len(attacks) * len(run.x))
-        figures[_unused(attack.name, figures)] = run.attacked(attack, clean, done)
+        name = _unused(attack.name, figures)
+        figures[name] = replace(run.attacked(attack, clean, done), name=name)
     worst = _worst(clean, list(figures.values()))
     return RobustnessReport(
         n=len(run.x),
         seed=seed,
         bounds=(float(np.min(bounds[0])), float(np.max(bounds[1]))),
         clean=clean,
-        attacks={name: _renamed(figure, name) for name, figure in figures.items()},
+        attacks=figures,
         worst=worst,
         checks=run.checked(attacks, list(figures.values()), worst) if checks else (),
-        model=type(counted.model).__qualname__,
-        forward_passes=counted.forward,
-        gradient_passes=counted.backward,
+        model=type(model.model).__qualname__,
+        forward_passes=model.forward,
+        gradient_passes=model.backward,
         model_digest=model_digest,
         data_digest=data_digest or _digest_of(x, y),
     )
@@ -110,9 +117,9 @@ def evaluate_robustness(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Run:
-    """One evaluation's model, data and settings."""
+    """Model, data and settings of one evaluation."""
 
-    adapter: Counted
+    adapter: QueryCount
     x: Array
     y: Labels
     seed: int
@@ -128,14 +135,10 @@ class _Run:
                 f"y: expected labels under the model's number of classes, got {self.y.max()} "
                 f"for scores shaped {logits.shape}"
             )
-        correct = is_correct(logits, self.y)
-        outcomes = Outcomes(correct=correct, examples=examples)
-        return Figure(
-            name=name, params=params, hits=int(correct.sum()), n=len(correct), outcomes=outcomes
-        )
+        return Figure.of(name, is_correct(logits, self.y), examples, params)
 
     def attacked(self, attack: Attack, clean: Figure, progress: Progress | None) -> Figure:
-        """Accuracy under an attack, which is spared the samples that are wrong already."""
+        """Accuracy under an attack, which skips the samples that are already misclassified."""
         index = np.flatnonzero(clean.correct)
         examples = self.x.copy()
         if len(index):
@@ -149,15 +152,9 @@ class _Run:
 
     def _examples(self, attack: Attack, index: Labels, progress: Progress | None) -> Array:
         shard = Shard(
-            attack=attack,
-            x=self.x[index],
-            y=self.y[index],
-            index=index,
-            seed=self.seed,
-            bounds=self.bounds,
-            batch_size=self.batch_size,
-            table=self.table,
-        )
+            attack=attack, x=self.x[index], y=self.y[index], index=index, seed=self.seed,
+            bounds=self.bounds, batch_size=self.batch_size, table=self.table,
+        )  # fmt: skip
         if self.executor is None:
             return shard.run(self.adapter, progress)
         return spread_out(shard, self.adapter, self.executor, progress)
@@ -167,28 +164,19 @@ class _Run:
     ) -> tuple[Check, ...]:
         in_ball = [i for i, attack in enumerate(attacks) if math.isfinite(attack.eps)]
         strongest = min(in_ball or range(len(figures)), key=lambda i: figures[i].accuracy)
-        stood = np.flatnonzero(worst.correct)
         rng = np.random.default_rng([self.seed, 3])
-        rows = np.sort(rng.permutation(stood)[:PROBE])
-        bounds = self.bounds
-        if self.table is not None:
-            bounds = self.table.fixed(self.x[rows], bounds)
-        return run_checks(
-            Probe(
-                adapter=self.adapter,
-                attack=attacks[strongest],
-                x=self.x[rows],
-                y=self.y[rows],
-                examples=figures[strongest].examples[rows],
-                bounds=bounds,
-                seed=self.seed,
-                batch_size=self.batch_size,
-            )
-        )
+        rows = np.sort(rng.permutation(np.flatnonzero(worst.correct))[:PROBE])
+        table, bounds = self.table, self.bounds
+        probe = Probe(
+            adapter=self.adapter, attack=attacks[strongest], x=self.x[rows], y=self.y[rows],
+            examples=figures[strongest].examples[rows], seed=self.seed, batch_size=self.batch_size,
+            bounds=bounds if table is None else table.fixed(self.x[rows], bounds),
+        )  # fmt: skip
+        return run_checks(probe)
 
 
 def _worst(clean: Figure, figures: list[Figure]) -> Figure:
-    """Each sample's worst result, with the first example that fooled the model."""
+    """Worst outcome of each sample, with the first example that was misclassified."""
     correct = clean.correct.copy()
     examples = clean.examples.copy()
     for figure in figures:
@@ -196,20 +184,16 @@ def _worst(clean: Figure, figures: list[Figure]) -> Figure:
         examples[fooled] = figure.examples[fooled]
         correct &= figure.correct
     examples[correct] = figures[-1].examples[correct]
-    outcomes = Outcomes(correct=correct, examples=examples)
-    return Figure(
-        name="worst", params={}, hits=int(correct.sum()), n=len(correct), outcomes=outcomes
-    )
+    return Figure.of("worst", correct, examples)
 
 
 def _several(attacks: Attack | Sequence[Attack]) -> Sequence[Attack]:
-    """The attacks, also where one is given alone."""
+    """The attacks, as a sequence also where a single one is passed."""
     several = attacks if isinstance(attacks, Sequence) else (attacks,)
     for each in several:
         if isinstance(each, type) or not callable(getattr(each, "perturb", None)):
             raise UsageError(
-                f"attacks: expected attacks such as PGD(eps=0.1), one or a list of them, "
-                f"got {each!r}"
+                f"attacks: expected attacks such as PGD(eps=0.1), one or a list, got {each!r}"
             )
     return several
 
@@ -217,8 +201,9 @@ def _several(attacks: Attack | Sequence[Attack]) -> Sequence[Attack]:
 def _checked(
     x: Any, y: Any, attacks: Sequence[Attack], *, seed: int, batch_size: int, bounds: Bounds
 ) -> tuple[Array, Labels]:
-    """Inputs and labels as the attacks need them, or a refusal that says what is wrong."""
-    inputs, labels = np.asarray(x), np.asarray(y)
+    """Inputs as float32 and labels as int64, if they can be used."""
+    if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:  # noqa: PLR2004 - low and high
+        raise UsageError(f"bounds: expected (low, high), got {shown(bounds)}")
     low, high = (np.asarray(bound) for bound in bounds)
     if not attacks:
         raise UsageError("attacks: expected at least one, got none")
@@ -227,11 +212,7 @@ def _checked(
             f"expected seed >= 0, batch_size >= 1 and bounds (low, high) with low < high, "
             f"got seed={seed}, batch_size={batch_size}, bounds={bounds}"
         )
-    if not len(inputs) or labels.shape != inputs.shape[:1] or labels.dtype.kind not in "iu":
-        raise UsageError(
-            f"expected x of shape (n, *shape), n >= 1, and y of n integers; "
-            f"got x {inputs.shape} and y {labels.shape} of {labels.dtype}"
-        )
+    inputs, labels = require_samples(x, y)
     if inputs.dtype.kind not in "iuf" or labels.min() < 0:
         raise UsageError(
             f"expected numeric x and labels of at least 0, got {inputs.dtype}, {labels.min()}"
@@ -244,16 +225,15 @@ def _checked(
     if not ((inputs >= low) & (inputs <= high)).all():
         raise UsageError(
             f"x: expected values inside bounds {bounds}, got {inputs.min()} to {inputs.max()}; "
-            "scale the inputs, or state the bounds they have"
+            "scale the inputs, or pass their bounds"
         )
     return inputs.astype(np.float32), labels.astype(np.int64)
 
 
 def _require_inside(attack: Attack, examples: Array, x: Array, bounds: Bounds) -> None:
-    """Refuse examples that are not what the report would say they are."""
+    """Refuse examples outside the ball or the bounds."""
     low, high = (np.asarray(bound, dtype=np.float32) for bound in bounds)
-    if attack.norm not in get_args(Norm):
-        raise UsageError(f"{attack.name}: no report holds a {attack.norm!r} ball")
+    one_of(f"{attack.name}: norm", attack.norm, get_args(Norm))
     offset = (examples.astype(np.float64) - x).reshape(len(x), -1)
     order = np.inf if attack.norm == "linf" else 2
     furthest = float(np.linalg.norm(offset, ord=order, axis=1).max())
@@ -262,25 +242,19 @@ def _require_inside(attack: Attack, examples: Array, x: Array, bounds: Bounds) -
         raise UsageError(
             f"{attack.name} returned examples at a {attack.norm} distance of {furthest:.6g} with "
             f"values from {examples.min():.6g} to {examples.max():.6g}: expected at most "
-            f"{attack.eps:.6g} inside {bounds}; mend the attack"
+            f"{attack.eps:.6g} inside {bounds}; correct the attack"
         )
 
 
 def _digest_of(x: Any, y: Any) -> Digest:
-    """Digest that `hash_dataset` gives the caller's own arrays."""
+    """Digest of the caller's own arrays by `hash_dataset`."""
     return hash_dataset({"x": np.asarray(x), "y": np.asarray(y)}, name="evaluation").root
 
 
 def _unused(name: str, taken: dict[str, Figure]) -> str:
-    """The name, or with "-2", "-3"… when an attack of that name ran already."""
+    """The name, with "-2", "-3", … if an attack of that name has already run."""
     names = (name, *(f"{name}-{i}" for i in range(2, len(taken) + 2)))
     return next(candidate for candidate in names if candidate not in taken)
-
-
-def _renamed(figure: Figure, name: str) -> Figure:
-    return Figure(
-        name=name, params=figure.params, hits=figure.hits, n=figure.n, outcomes=figure.outcomes
-    )
 
 
 def _shifted(progress: Progress | None, before: int, total: int) -> Progress | None:

@@ -1,7 +1,9 @@
-"""How an attack is spread over workers: whole pools of batches, each with a model of its own.
+"""Parallel attacks: pools of batches on an executor, each with a copy of the model.
 
-A pool holds the same samples with or without an executor, and a sample's draws follow its index:
-the examples are the same.
+`Shard` → `spread_out` → one task per pool → examples in the order of the samples
+
+A pool holds the same samples with and without an executor, and a sample's draws depend on its
+index: the examples are the same.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import numpy as np
 
 from mlsecops.errors import UsageError
 from mlsecops.robustness.attacks.tabular import Searched, Table
-from mlsecops.robustness.evaluation.query_count import Counted
+from mlsecops.robustness.evaluation.query_count import QueryCount
 
 if TYPE_CHECKING:
     from mlsecops.adapters.base import Adapter, Array, Labels
@@ -27,23 +29,12 @@ __all__ = ["Shard", "spread_out"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Shard:
-    """Some samples to attack.
-
-    Attributes:
-        attack: With what.
-        x: Inputs `(m, *shape)`.
-        y: Labels `(m,)`.
-        index: Index of each in its data set.
-        seed: Seed of the evaluation.
-        bounds: Smallest and largest values; for all inputs alike.
-        batch_size: Samples per call.
-        table: What may change, for rows of a table.
-    """
+    """Samples to attack, with the settings of `evaluate_robustness`."""
 
     attack: Attack
     x: Array
     y: Labels
-    index: Labels
+    index: Labels  # of each sample in its data set
     seed: int
     bounds: Bounds
     batch_size: int
@@ -56,24 +47,18 @@ class Shard:
             z, bounds = self.table.searched(z, bounds, eps=self.attack.eps)
             model = Searched(inner=adapter, table=self.table, eps=self.attack.eps)
         examples = self.attack.perturb(
-            model,
-            z,
-            self.y,
-            seed=self.seed,
-            bounds=bounds,
-            batch_size=self.batch_size,
-            index=self.index,
-            progress=progress,
-        )
+            model, z, self.y, seed=self.seed, bounds=bounds, batch_size=self.batch_size,
+            index=self.index, progress=progress,
+        )  # fmt: skip
         return examples if self.table is None else self.table.rows(examples)
 
     def part(self, rows: slice) -> Shard:
-        """Some of the samples."""
+        """A slice of the samples."""
         return replace(self, x=self.x[rows], y=self.y[rows], index=self.index[rows])
 
 
 def spread_out(
-    shard: Shard, adapter: Counted, executor: Executor, progress: Progress | None
+    shard: Shard, adapter: QueryCount, executor: Executor, progress: Progress | None
 ) -> Array:
     """Examples of all pools, in the order of the samples.
 
@@ -97,12 +82,12 @@ def spread_out(
 
 
 def _one(shard: Shard, adapter: Adapter) -> tuple[Array, int, int]:
-    """One pool on a copy of the model: two threads must not switch one model's mode."""
+    """Attack one pool on a copy of the model, whose mode no other thread can switch."""
     try:
-        counted = Counted.over(copy.deepcopy(adapter))
+        model = QueryCount.over(copy.deepcopy(adapter))
     except (TypeError, AttributeError, NotImplementedError) as error:
         raise UsageError(
             f"a {adapter.framework} model of type {type(adapter.model).__name__} cannot be copied "
             f"for a shard: {error}; evaluate it without an executor"
         ) from error
-    return shard.run(counted), counted.forward, counted.backward
+    return shard.run(model), model.forward, model.backward

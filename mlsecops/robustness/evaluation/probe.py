@@ -1,14 +1,13 @@
-"""What the checks of a measurement look at: some samples, and the attack that they stood."""
+"""Probe: the samples, attack and model that the self-checks examine."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
+from mlsecops.adapters.base import joined
 from mlsecops.robustness.attacks.ball import Ball
-from mlsecops.robustness.attacks.margins import batched_logits
+from mlsecops.robustness.attacks.margins import batched_logits, margin_gradient
 
 if TYPE_CHECKING:
     from mlsecops.adapters.base import Adapter, Array, Labels
@@ -17,36 +16,25 @@ if TYPE_CHECKING:
 
 __all__ = ["PROBE", "Probe"]
 
-PROBE: Final = 64  # samples looked at
+PROBE: Final = 64  # samples; chosen: bounds the cost of the self-checks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Probe:
-    """The samples that the checks look at: answered correctly under every attack.
-
-    Attributes:
-        adapter: The model.
-        attack: An attack whose ball the checks search.
-        x: Inputs `(m, *shape)`.
-        y: Labels `(m,)`.
-        examples: What the attack returned for them.
-        bounds: Smallest and largest value of an input.
-        seed: Seed of directions and points.
-        batch_size: Samples per call.
-    """
+    """Samples that the model classifies correctly under every attack."""
 
     adapter: Adapter
-    attack: Attack
+    attack: Attack  # the checks search its ball
     x: Array
     y: Labels
-    examples: Array
+    examples: Array  # returned by the attack
     bounds: Bounds
     seed: int
     batch_size: int
 
     @property
     def ball(self) -> Ball:
-        """Where the attack may go from each sample."""
+        """The attack's ball around each sample."""
         return Ball.around(self.x, norm=self.attack.norm, eps=self.attack.eps, bounds=self.bounds)
 
     @property
@@ -55,13 +43,15 @@ class Probe:
         return self.adapter.differentiable and getattr(self.attack, "needs_gradients", True)
 
     def gradients(self, x: Array, y: Labels) -> tuple[Array, Array]:
-        """Scores and gradients of any number of inputs."""
+        """Scores and cross-entropy gradients of any number of inputs."""
         size = self.batch_size
-        parts = [
-            self.adapter.loss_gradient(x[i : i + size], y[i : i + size])
-            for i in range(0, len(x), size)
-        ]
-        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+        parts = (slice(i, i + size) for i in range(0, len(x), size))
+        return joined([self.adapter.loss_gradient(x[part], y[part]) for part in parts])
+
+    def margin_gradients(self, x: Array) -> tuple[Labels, Array]:
+        """Runner-up classes and margin gradients of inputs shaped as `x`."""
+        parts = (slice(i, i + self.batch_size) for i in range(0, len(x), self.batch_size))
+        return joined([margin_gradient(self.adapter, x[part], self.y[part]) for part in parts])
 
     def logits(self, x: Array) -> Array:
         """Scores of any number of inputs."""

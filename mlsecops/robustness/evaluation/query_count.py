@@ -1,4 +1,4 @@
-"""What an evaluation costs: an Adapter that counts the samples sent through it."""
+"""Count of the samples sent through a model, forward and backward."""
 
 from __future__ import annotations
 
@@ -11,50 +11,42 @@ from mlsecops.adapters.wrapper import Wrapped
 if TYPE_CHECKING:
     from mlsecops.adapters.base import Adapter, Array, Cotangent, Labels
 
-__all__ = ["Counted"]
+__all__ = ["QueryCount"]
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Counted(Wrapped):
-    """An Adapter that counts the samples sent through it."""
+class QueryCount(Wrapped):
+    """An Adapter that counts the samples sent through it.
+
+    Attributes:
+        forward: Samples sent forward.
+        backward: Samples among them whose gradient was computed.
+    """
 
     forward: int = 0
     backward: int = 0
 
     @classmethod
-    def over(cls, adapter: Adapter) -> Counted:
-        """With `pullback` if the Adapter has it."""
-        kind = _CountedPullback if isinstance(adapter, Pullback) else cls
+    def over(cls, adapter: Adapter) -> QueryCount:
+        """The count for an Adapter, with `pullback` if the Adapter has it."""
+        kind = _WithPullback if isinstance(adapter, Pullback) else cls
         return kind(inner=adapter)
 
-    def predict(self, x: Array) -> Array:
-        """Class probabilities."""
+    def _forwarded(self, x: Array) -> Array:
         self.forward += len(x)
-        return self.inner.predict(x)
-
-    def logits(self, x: Array) -> Array:
-        """Scores before the softmax."""
-        self.forward += len(x)
-        return self.inner.logits(x)
+        return x
 
     def loss_gradient(self, x: Array, y: Labels) -> tuple[Array, Array]:
-        """Scores and the gradient of the cross-entropy."""
-        self.forward += len(x)
+        """Logits and the gradient of the cross-entropy."""
         self.backward += len(x)
-        return self.inner.loss_gradient(x, y)
-
-    def features(self, x: Array) -> Array:
-        """Penultimate activations."""
-        self.forward += len(x)
-        return self.inner.features(x)
+        return self.inner.loss_gradient(self._forwarded(x), y)
 
 
-class _CountedPullback(Counted):
-    """That of an Adapter which gives the gradient of any loss."""
+class _WithPullback(QueryCount):
+    """The count for an Adapter that computes the gradient of any loss."""
 
     __slots__ = ()
 
     def pullback(self, x: Array, cotangent: Cotangent) -> tuple[Array, Array]:
-        self.forward += len(x)
         self.backward += len(x)
-        return cast("Pullback", self.inner).pullback(x, cotangent)
+        return cast("Pullback", self.inner).pullback(self._forwarded(x), cotangent)

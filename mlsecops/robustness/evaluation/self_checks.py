@@ -1,7 +1,8 @@
-"""Whether a measured robustness may be believed: tests of the measurement, run before a pass.
+"""Self-checks of a robustness measurement: gradient masking, randomness, weak attacks.
 
-Each check looks for a known way in which a gradient attack comes out too weak. A failed check
-does not say that the model is weak; it says that this attack could not have shown it.
+Probe → `run_checks` → Checks. Each check tests for a known reason why a gradient attack is too
+weak. A failed check does not mean that the model is weak, but that this attack could not have
+shown it.
 
 Source:
     Athalye, Carlini and Wagner, "Obfuscated gradients give a false sense of security" (2018);
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from mlsecops.robustness.attacks.ball import spread
-from mlsecops.robustness.attacks.margins import margin_gradient, margins
+from mlsecops.robustness.attacks.margins import margins
 from mlsecops.robustness.evaluation.binarization_test import altered_model
 from mlsecops.robustness.report import Check, Outcome
 
@@ -29,22 +30,22 @@ if TYPE_CHECKING:
 
 __all__ = ["run_checks"]
 
-_DIRECTIONS: Final = 8  # random directions per sample
-_RANDOM_POINTS: Final = 20  # points of the ball per sample
-_NOISE: Final = 1e-4  # of the scores' scale; float32 kernels repeat to about 1e-6
-_BLIND: Final = 0.02  # share of samples that may lack a gradient
-_AGREEMENT: Final = 0.5  # correlation of predicted and real changes; smooth networks give > 0.9
-_SEEN: Final = 0.2  # share of the real change that the gradient has to account for
-_MISSED: Final = 0.05  # share of samples on which a random point may beat the attack
-_RANGE: Final = 1e3  # nats; trained networks stay under about 100
-_SMALL_STEP: Final = 0.1  # of eps
+_DIRECTIONS: Final = 8  # random directions per sample; chosen
+_RANDOM_POINTS: Final = 20  # points of the ball per sample; chosen
+_NOISE: Final = 1e-4  # of the scores' scale; chosen: float32 kernels repeat to about 1e-6
+_BLIND: Final = 0.02  # share of samples that may lack a gradient; chosen
+_AGREEMENT: Final = 0.5  # correlation; chosen: smooth networks reach more than 0.9
+_EXPLAINED: Final = 0.2  # share of the real change that the gradient must predict; chosen
+_MISSED: Final = 0.05  # share of samples on which a random point may beat the attack; chosen
+_RANGE: Final = 1e3  # nats; chosen: trained networks stay under about 100
+_SMALL_STEP: Final = 0.1  # of eps; chosen: short enough for a linear prediction
 
 
 def run_checks(probe: Probe) -> tuple[Check, ...]:
     """All checks that apply.
 
-    With no sample left standing there is nothing to doubt but the repetition; gradients matter to
-    an attack that follows them, and the search to one that keeps to a ball.
+    Without a correctly classified sample only repetition and range matter; the gradient checks
+    apply to gradient attacks, the search checks to attacks with a ball.
     """
     checks = [deterministic(probe), output_range(probe)]
     if not len(probe.x) or not math.isfinite(probe.attack.eps):
@@ -55,40 +56,39 @@ def run_checks(probe: Probe) -> tuple[Check, ...]:
 
 
 def deterministic(probe: Probe) -> Check:
-    """A randomised model answers each question differently, and one draw proves little."""
+    """A randomized model answers differently each time, so that one draw proves little."""
     x = np.concatenate([probe.x, probe.examples])
     if not len(x):
-        return _check("deterministic", "pass", "no sample stood, so nothing rests on repetition")
+        return _check("deterministic", "pass", "no sample was classified correctly")
     first = probe.logits(x)
     others = [probe.logits(x), probe.logits(x)]
     if probe.by_gradient:
         others.append(probe.gradients(x, np.concatenate([probe.y, probe.y]))[0])
     scale = max(float(np.nanmax(np.abs(first))), 1e-12)
-    apart = max(float(np.nanmax(np.abs(other - first))) for other in others)
-    reason = f"scores of the same inputs differ by {apart / scale:.1e} of their scale"
-    return _check("deterministic", "pass" if apart <= _NOISE * scale else "fail", reason)
+    difference = max(float(np.nanmax(np.abs(other - first))) for other in others)
+    reason = f"scores of the same inputs differ by {difference / scale:.1e} of their scale"
+    return _check("deterministic", "pass" if difference <= _NOISE * scale else "fail", reason)
 
 
 def output_range(probe: Probe) -> Check:
-    """Scores that are not numbers, or that span thousands of nats, hide the way down."""
+    """NaN scores and margins of thousands of nats mask the gradient."""
     x = np.concatenate([probe.x, probe.examples])
     if not len(x):
-        return _check("output-range", "pass", "no sample stood")
+        return _check("output-range", "pass", "no sample was classified correctly")
     logits = probe.logits(x)
     if np.isnan(logits).any():
-        return _check("output-range", "fail", "scores hold NaN")
+        return _check("output-range", "fail", "the scores contain NaN")
     typical = float(np.median(margins(logits, np.concatenate([probe.y, probe.y]))))
     verdict: Outcome = "pass" if typical <= _RANGE else "fail"
-    return _check(
-        "output-range", verdict, f"the median margin is {typical:.3g} nats (limit {_RANGE:g})"
-    )
+    reason = f"the median margin is {typical:.3g} nats (limit {_RANGE:g})"
+    return _check("output-range", verdict, reason)
 
 
 def gradient_present(probe: Probe) -> Check:
-    """A sample without a gradient was not attacked."""
+    """A gradient attack cannot attack a sample without a gradient."""
     blind = np.zeros(len(probe.x), dtype=bool)
     for x in (probe.x, probe.examples):
-        _, gradient = _margin_gradients(probe, x)
+        _, gradient = probe.margin_gradients(x)
         flat = gradient.reshape(len(x), -1)
         blind |= ~np.isfinite(flat).all(axis=1) | ~flat.any(axis=1)
     share = float(blind.mean())
@@ -97,36 +97,37 @@ def gradient_present(probe: Probe) -> Check:
 
 
 def gradient_agrees(probe: Probe) -> Check:
-    """The gradient has to foretell what small changes really do, at the bounds and inside.
+    """The gradient has to predict the effect of small changes, at the bounds and inside.
 
-    A clamp, a rounding or a saturation in the graph shows up as real change that the gradient
-    does not foretell, often only for elements that lie on a bound.
+    A clamp, rounding or saturation in the graph shows as a change that the gradient does not
+    predict, often only for elements that are on a bound.
     """
     rng = np.random.default_rng([probe.seed, 1])
     low, high = spread(probe.bounds, probe.x.shape)
     free, edge = low < high, (probe.x <= low) | (probe.x >= high)
-    rival, gradient = _margin_gradients(probe, probe.x)
-    said = []
+    rival, gradient = probe.margin_gradients(probe.x)
+    measured = []
     for name, mask in (("at the bounds", edge & free), ("inside the bounds", ~edge & free)):
         if mask.mean() < 0.01:  # noqa: PLR2004 - too few elements to measure
             continue
         for length in (_SMALL_STEP, 1.0):
-            real, foretold = _changes(probe, mask, rival, gradient, length=length, rng=rng)
-            fault = _disagreement(real, foretold, linear=length == _SMALL_STEP)
+            real, predicted = _changes(probe, mask, rival, gradient, length=length, rng=rng)
+            fault = _disagreement(real, predicted, linear=length == _SMALL_STEP)
             if fault:
                 return _check("gradient-agrees", "fail", f"{name}, at {length:g} eps, {fault}")
-        said.append(name)
-    return _check("gradient-agrees", "pass", f"the gradient foretells changes {' and '.join(said)}")
+        measured.append(name)
+    reason = f"the gradient predicts changes {' and '.join(measured)}"
+    return _check("gradient-agrees", "pass", reason)
 
 
 def random_search(probe: Probe) -> Check:
-    """No random point of the ball may be closer to a wrong answer than the attack's example."""
+    """No random point of the ball may have a smaller margin than the attack's example."""
     reached = margins(probe.logits(probe.examples), probe.y)
     ball = probe.ball
     best = np.full(len(probe.x), np.inf)
     for turn in range(_RANDOM_POINTS):
         points = ball.scatter([[probe.seed, 2, turn, row] for row in range(len(ball))])
-        if ball.norm == "linf":  # corners reach furthest
+        if ball.norm == "linf":  # corners are the furthest points
             points = ball.project(np.where(points > ball.x, ball.upper, ball.lower))
         best = np.minimum(best, margins(probe.logits(points), probe.y))
     beaten = float((best < reached).mean())
@@ -138,16 +139,6 @@ def random_search(probe: Probe) -> Check:
     return _check("random-search", "fail" if beaten > _MISSED or fooled else "pass", reason)
 
 
-def _margin_gradients(probe: Probe, x: Array) -> tuple[Labels, Array]:
-    parts = [
-        margin_gradient(
-            probe.adapter, x[i : i + probe.batch_size], probe.y[i : i + probe.batch_size]
-        )
-        for i in range(0, len(x), probe.batch_size)
-    ]
-    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
-
-
 def _changes(
     probe: Probe,
     mask: NDArray[np.bool_],
@@ -157,7 +148,7 @@ def _changes(
     length: float,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Real and foretold changes of the margin along random directions, each (m, directions)."""
+    """Real and predicted margin changes along random directions, each `(m, directions)`."""
     rows = np.arange(len(probe.x))
 
     def margin(x: Array) -> NDArray[np.float64]:
@@ -166,7 +157,7 @@ def _changes(
         return difference
 
     here = margin(probe.x)
-    real, foretold = [], []
+    real, predicted = [], []
     for _ in range(_DIRECTIONS):
         noise = rng.standard_normal(probe.x.shape) * mask
         if probe.attack.norm == "linf":
@@ -178,26 +169,26 @@ def _changes(
         moved = np.clip(probe.x + step, *probe.bounds).astype(np.float32)
         real.append(margin(moved) - here)
         product = gradient.astype(np.float64) * (moved.astype(np.float64) - probe.x)
-        foretold.append(product.reshape(len(rows), -1).sum(axis=1))
-    return np.stack(real, axis=1), np.stack(foretold, axis=1)
+        predicted.append(product.reshape(len(rows), -1).sum(axis=1))
+    return np.stack(real, axis=1), np.stack(predicted, axis=1)
 
 
 def _disagreement(
-    real: NDArray[np.float64], foretold: NDArray[np.float64], *, linear: bool
+    real: NDArray[np.float64], predicted: NDArray[np.float64], *, linear: bool
 ) -> str | None:
-    """What is wrong between the two, or None."""
-    size, said = float(np.sqrt((real**2).mean())), float(np.sqrt((foretold**2).mean()))
-    if not np.isfinite(said) or not np.isfinite(size):
+    """How the two disagree, or None."""
+    size, guess = (float(np.sqrt((each**2).mean())) for each in (real, predicted))
+    if not np.isfinite(guess) or not np.isfinite(size):
         return "the scores or their gradient are not finite"
-    if size <= 1e-6:  # noqa: PLR2004 - under float32's rounding: the model does not look there
+    if size <= 1e-6:  # noqa: PLR2004 - nats; below float32 rounding: the model ignores these elements
         return None
-    if said < _SEEN * size:
-        return f"the gradient foretells {said / size:.0%} of the change (at least {_SEEN:.0%})"
+    if guess < _EXPLAINED * size:
+        return f"the gradient predicts {guess / size:.0%} of the change (at least {_EXPLAINED:.0%})"
     if not linear:
         return None
-    together = float((real * foretold).mean() / (size * said))
-    if together < _AGREEMENT:
-        return f"foretold and real change correlate by {together:.2f} (at least {_AGREEMENT})"
+    correlation = float((real * predicted).mean() / (size * guess))
+    if correlation < _AGREEMENT:
+        return f"predicted and real change correlate by {correlation:.2f} (at least {_AGREEMENT})"
     return None
 
 

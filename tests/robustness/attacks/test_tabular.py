@@ -120,7 +120,7 @@ def test_attack_that_ignores_the_table_is_refused(model: Any, rows: Any) -> None
         (lambda: Table(one_hot=((1, 2), (2, 3))), "disjoint"),
         (lambda: Table(one_hot=((1,),)), "at least two"),
         (lambda: Table(one_hot=((1, 2),), immutable=(2,)), "all columns"),
-        (lambda: Table(immutable=(-1,)), "from 0"),
+        (lambda: Table(immutable=(-1,)), "at least 0"),
     ],
 )
 def test_tables_that_contradict_themselves_are_refused(build: Any, message: Any) -> None:

@@ -76,7 +76,7 @@ def test_step_length_finds_its_own_way(curved: Any, loss: Any) -> None:
 
 def test_a_targeted_search_visits_the_classes_in_the_order_of_their_scores(curved: Any) -> None:
     model, x, y = curved
-    orders = APGD(0.01, loss="targeted-dlr")._aims(model.logits(x), y)
+    orders = APGD(0.01, loss="targeted-dlr")._targets(model.logits(x), y)
     assert len(orders) == 2
     scores = model.logits(x)
     rows = np.arange(len(x))
