@@ -1,10 +1,10 @@
-"""How the time of each default detector grows from 60,000 rows to 240,000.
+"""Time of each default poisoning detector at 60,000 and 240,000 rows.
 
-The smaller set is Fashion-MNIST with a little noise; the larger one has it mirrored, upside down
-and transposed besides, so that rows stay distinct. 5 % of the rows have a backdoor. Figures are CPU
-seconds in one thread, each detector run once; ``duplicates``, the quickest, is the median of five.
+The smaller set is Fashion-MNIST with a little noise; the larger one adds mirrored, upside-down and
+transposed copies, so that rows stay distinct. 5 % of the rows have a backdoor. Figures are CPU
+seconds in one thread, each detector run once; `duplicates`, the quickest, is the median of five.
 
-Run: ``OMP_NUM_THREADS=1 python -m benchmarks poisoning_scale``
+Run: `OMP_NUM_THREADS=1 python -m benchmarks poisoning_scale`
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from benchmarks.poison.cases import fashion
 from mlsecops.poisoning.activation_clustering import spectral_suspects
 from mlsecops.poisoning.duplicates import equal_rows, near_rows
 from mlsecops.poisoning.label_noise import label_suspects, outlier_suspects
-from mlsecops.poisoning.linear_model import told_linearly
+from mlsecops.poisoning.linear_model import out_of_fold_scores
 from mlsecops.poisoning.neighbour_labels import AGREED, agreement
-from mlsecops.poisoning.trigger_search import find_causes
+from mlsecops.poisoning.pattern_search import find_patterns
 from mlsecops.poisoning.triggers import find_triggers
 
 SMALL, LARGE = 60_000, 240_000
@@ -42,20 +42,20 @@ def data(rows: int) -> tuple[Any, Any]:
 
 
 def seconds(x: Any, y: Any) -> Iterator[tuple[str, float]]:
-    """CPU seconds of each detector; what several of them share is counted as one of them."""
+    """CPU seconds of each detector, and of the part that several share."""
     start = time.process_time()
     agree = agreement(x, y, seed=0)
     yield "contradicted labels (shared)", time.process_time() - start
     directions = np.random.default_rng(1).standard_normal((x.shape[1], 64), dtype=np.float32)
     features = np.maximum((x - x.mean(axis=0)) @ directions, 0) / 10  # as a hidden layer of 64
-    told = told_linearly(features, y, agree < AGREED, seed=0)
+    scores = out_of_fold_scores(features, y, agree < AGREED, seed=0)
     detectors = {
         "duplicates": lambda: (equal_rows(x), near_rows(x, seed=0)),
         "outlier": lambda: outlier_suspects(x, y),
         "spectral": lambda: spectral_suspects(features, y, agree),
         "label-noise": lambda: label_suspects(x, y, agree, seed=0),
-        "activation-cluster": lambda: find_causes(
-            told, y, agree < AGREED, focus=lambda _f, _o, rows: (features[rows],) * 2, seed=0
+        "activation-cluster": lambda: find_patterns(
+            scores, y, agree < AGREED, focus=lambda _f, _o, rows: (features[rows],) * 2, seed=0
         ),
         "trigger": lambda: find_triggers(x, y, agree < AGREED, shape=(28, 28), seed=0),
     }

@@ -1,8 +1,8 @@
 """Detection of poisoned rows in training data.
 
     before training: rows → `screening` → `label_noise` (`neighbour_labels`, `linear_model`)
-                     → `triggers`, `rare_values` (`trigger_search`), `duplicates`, `baseline`
-    after training:  model, rows → `activation_clustering` (`trigger_search`)
+                     → `triggers`, `rare_values` (`pattern_search`), `duplicates`, `baseline`
+    after training:  model, rows → `activation_clustering` (`pattern_search`)
     both → `report`: PoisoningReport of ranked suspects → `trigger_images`
 
 `flat_rows`, `row_blocks` and `image_layout` prepare the rows. A report never says "clean".

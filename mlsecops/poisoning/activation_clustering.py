@@ -1,10 +1,11 @@
-"""Which rows a trained model gives their label for a reason that their content does not show.
+"""Backdoor detection in the activations of a trained model.
 
-A backdoored model reaches a class in two ways: by what the input shows, and by the trigger. Rows
-whose content contradicts their label, and which one cause in the penultimate activations tells from
-every other row, came by the trigger, even where they are half of their class (`causes`). Rows far
-out along their class's first direction, and which the rest of the data would rename, are reported
-under a kind of their own.
+model, rows, labels → penultimate activations → `pattern_search`, spectral signatures → Suspects
+
+A backdoored model reaches a class by the content of an input or by the trigger. Rows whose content
+contradicts their label and that share one pattern of activations have the trigger, even if they
+are half of their class. Rows far out along the first principal component of their class, with
+contradicted labels, are reported as `spectral`.
 
 Source:
     Chen et al., "Detecting backdoor attacks on deep neural networks by activation clustering"
@@ -19,54 +20,60 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from mlsecops._choices import checked, of_type, whole
 from mlsecops.adapters import adapt
 from mlsecops.adapters.base import in_batches
-from mlsecops.poisoning.linear_model import told_linearly
+from mlsecops.poisoning.flat_rows import robust_sigmas
+from mlsecops.poisoning.linear_model import out_of_fold_scores
 from mlsecops.poisoning.neighbour_labels import AGREED, agreement
+from mlsecops.poisoning.pattern_search import find_patterns
 from mlsecops.poisoning.report import PoisoningReport, Suspect, ranked
-from mlsecops.poisoning.screening import checked, summaries
-from mlsecops.poisoning.trigger_search import find_causes
-from mlsecops.poisoning.triggers import picture, suspects_of
+from mlsecops.poisoning.screening import as_samples, summaries
+from mlsecops.poisoning.triggers import suspects_of, trigger_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["detect_poisoning", "spectral_suspects"]
 
-_LEAST: Final = 16  # rows of a class, to speak of its first direction
-_SIGNATURE: Final = 8.0  # robust standard deviations along the class's first direction
-_TO_SIGMA: Final = 1.4826  # MAD to standard deviation, for a normal law
-_ALONE: Final = 0.2  # share of agreeing neighbours, at most, of a row that stands out
+_LEAST: Final = 16  # rows of a class for an estimate of its first component; chosen
+_SIGNATURE: Final = 8.0  # robust standard deviations along the first component; chosen
+_ISOLATED: Final = 0.2  # largest share of agreeing neighbours of a spectral suspect; chosen
 
 
+@checked
 def detect_poisoning(
     model_or_adapter: Any, x: Any, y: Any, *, seed: int = 0, executor: Executor | None = None
 ) -> PoisoningReport:
-    """Look for rows that a trained model labels for another reason than what they show.
+    """Search for rows that a trained model labels by a trigger and not by their content.
 
     Args:
         model_or_adapter: The model trained on the data, or its Adapter; left as it was.
-        x: The training inputs `(n, *shape)`, as the model takes them.
+        x: The training inputs `(n, *shape)`, in the model's format.
         y: The training labels `(n,)`.
         seed: Seed of folds and samples.
-        executor: Where blocks of rows are worked on; the report is the same wherever that is.
+        executor: Runs blocks of rows; the report does not depend on it.
 
     Returns:
-        Ranked suspects, each with its cause's evidence, and a picture of each cause. No suspects
-        means that these detectors saw none, not that there is no poison.
+        Ranked suspects with evidence, and the triggers. An empty report means that these
+        detectors found nothing, not that there is no poison.
 
     Raises:
         UsageError: The data cannot be used.
         MissingExtra: scikit-learn is not installed.
     """
-    flat, labels, shape = checked(x, y)
+    whole("seed", seed, "a number from 0 on", least=0)
+    if executor is not None:
+        of_type("executor", executor, "submit", "an Executor")
+    flat, labels, shape = as_samples(x, y)
     features = _features(model_or_adapter, x)
     agree = agreement(flat, labels, seed=seed, executor=executor)
-    told = told_linearly(features, labels, agree < AGREED, seed=seed, executor=executor)
-    causes = find_causes(
-        told, labels, agree < AGREED, focus=lambda _f, _o, rows: (features[rows],) * 2, seed=seed
+    contradicted = agree < AGREED
+    scores = out_of_fold_scores(features, labels, contradicted, seed=seed, executor=executor)
+    patterns = find_patterns(
+        scores, labels, contradicted, focus=lambda _f, _o, rows: (features[rows],) * 2, seed=seed
     )
-    suspects = [each for cause in causes for each in suspects_of(cause, kind="activation-cluster")]
+    suspects = [s for each in patterns for s in suspects_of(each, kind="activation-cluster")]
     found = ranked([*suspects, *spectral_suspects(features, labels, agree)])
     return PoisoningReport(
         n=len(labels),
@@ -75,12 +82,12 @@ def detect_poisoning(
         findings=summaries(found),
         detectors=("activation-cluster", "spectral"),
         skipped={},
-        triggers=tuple(picture(flat, labels, cause, shape) for cause in causes),
+        triggers=tuple(trigger_of(flat, labels, each, shape) for each in patterns),
     )
 
 
 def _features(model_or_adapter: Any, x: Any) -> NDArray[np.float32]:
-    """Centred penultimate activations `(n, d)` on one common scale."""
+    """Penultimate activations `(n, d)`, centred and scaled by one factor."""
     adapter = adapt(model_or_adapter)
     raw = in_batches(lambda part: adapter.features(np.asarray(part, np.float32)), np.asarray(x))
     flat = raw.reshape(len(raw), -1)
@@ -91,7 +98,7 @@ def _features(model_or_adapter: Any, x: Any) -> NDArray[np.float32]:
 def spectral_suspects(
     features: NDArray[np.float32], labels: NDArray[np.int64], agree: NDArray[np.float32]
 ) -> list[Suspect]:
-    """Rows far out along the direction in which their class varies most, among other labels."""
+    """Rows far out along the first component of their class, among rows of other labels."""
     suspects = []
     for label in np.unique(labels).tolist():
         rows = np.flatnonzero(labels == label)
@@ -106,18 +113,14 @@ def spectral_suspects(
                 label=label,
                 evidence={"spectral_sigmas": float(sigmas[i])},
             )
-            for i in np.flatnonzero((sigmas > _SIGNATURE) & (agree[rows] <= _ALONE))
+            for i in np.flatnonzero((sigmas > _SIGNATURE) & (agree[rows] <= _ISOLATED))
         ]
     return suspects
 
 
 def _sigmas(features: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Robust standard deviations of each row along the first direction."""
+    """Robust standard deviations of each row along the first principal component."""
     centred = (features - np.median(features, axis=0)).astype(np.float64)
     _, vectors = np.linalg.eigh(centred.T @ centred)
-    along = centred @ vectors[:, -1]
-    along -= np.median(along)
-    sigmas: NDArray[np.float64] = np.abs(along) / max(
-        _TO_SIGMA * float(np.median(np.abs(along))), 1e-9
-    )
+    sigmas: NDArray[np.float64] = np.abs(robust_sigmas(centred @ vectors[:, -1], least=1e-9))
     return sigmas

@@ -1,8 +1,10 @@
-"""Which rows say the same thing, and which of them give it another label.
+"""Duplicate and near-duplicate rows with conflicting labels.
 
-Equal rows have equal bytes. Nearly equal ones fall into the same cell of a grid of random
-directions more often than others do; each cell's rows are then compared, so that the work grows
-with the rows and not with their pairs.
+rows → `equal_rows`, `near_rows` → `conflicts` → Suspects
+
+Equal rows have equal bytes. Near-duplicates fall into the same cell of a grid of random directions
+more often than other rows; only rows of one cell are compared, so that the cost is linear in the
+rows.
 
 Source:
     Datar et al., "Locality-sensitive hashing scheme based on p-stable distributions" (2004).
@@ -23,15 +25,20 @@ if TYPE_CHECKING:
 
 __all__ = ["conflicts", "equal_rows", "near_rows"]
 
-_NEAR: Final = 0.02  # root mean square difference of two rows, on [0, 1]
-_TABLES: Final = 4  # grids, each of which may miss a pair
-_DIRECTIONS: Final = 12
-_WIDTH: Final = 8.0  # of a cell, in distances that still count as near
-_CROWD: Final = 16  # following rows of its cell that a row is compared with
+_NEAR: Final = 0.02  # root mean square difference of two rows on [0, 1]; chosen
+_TABLES: Final = 4  # grids; chosen: each may miss a pair
+_DIRECTIONS: Final = 12  # random directions of a grid; chosen
+_WIDTH: Final = 8.0  # width of a cell, in the largest near distance; chosen
+_CROWD: Final = 16  # following rows of its cell that a row is compared with; chosen
 
 
 def equal_rows(flat: Rows) -> list[list[int]]:
-    """Groups of rows with the same bytes, in the order of their first ones."""
+    """Groups of rows with the same bytes, ordered by their first row.
+
+    Example:
+        >>> equal_rows(np.array([[1.0, 2.0], [3.0, 4.0], [1.0, 2.0]]))
+        [[0, 2]]
+    """
     digests = b"".join(
         hashlib.sha256(row).digest() for block in every(len(flat)) for row in flat[block]
     )
@@ -44,11 +51,11 @@ def equal_rows(flat: Rows) -> list[list[int]]:
 
 
 def near_rows(flat: Rows, *, seed: int) -> list[tuple[int, int]]:
-    """Pairs of rows that differ little, but differ.
+    """Pairs of rows that differ slightly.
 
     Args:
         flat: Inputs `(n, d)` on `[0, 1]`.
-        seed: Seed of the directions.
+        seed: Seed of the random directions.
     """
     reach = _NEAR * flat.shape[1] ** 0.5
     rng = np.random.default_rng([seed, 5])
@@ -67,7 +74,7 @@ def near_rows(flat: Rows, *, seed: int) -> list[tuple[int, int]]:
 
 
 def _runs(cells: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows in the order of their cells, and the number of each one's cell."""
+    """Rows ordered by cell, and the number of each one's cell."""
     order = np.lexsort(cells.T)
     changed = (np.diff(cells[order], axis=0) != 0).any(axis=1)
     return order, np.concatenate([[0], np.cumsum(changed)])
@@ -84,8 +91,8 @@ def _close(
             break
         for block in cut(same):
             first, second = order[block], order[block + step]
-            apart = np.linalg.norm(flat[first] - flat[second], axis=1)
-            close = (apart > 0) & (apart <= reach)
+            distance = np.linalg.norm(flat[first] - flat[second], axis=1)
+            close = (distance > 0) & (distance <= reach)
             pairs |= {
                 (min(a, b), max(a, b))
                 for a, b in zip(first[close].tolist(), second[close].tolist(), strict=True)
@@ -96,33 +103,19 @@ def _close(
 def conflicts(
     groups: list[list[int]], pairs: list[tuple[int, int]], labels: NDArray[np.int64]
 ) -> list[Suspect]:
-    """Equal rows with different labels, but for the majority's; near pairs with different ones."""
-    suspects = []
+    """Equal rows without the majority's label, and near-duplicates with different labels."""
+    found: list[tuple[int, float, dict[str, float]]] = []
     for rows in groups:
         values, counts = np.unique(labels[rows], return_counts=True)
         majority = values[counts.argmax()] if (counts == counts.max()).sum() == 1 else None
         evidence = {"duplicate_labels": float(len(values)), "duplicates": float(len(rows))}
-        suspects += [
-            _suspect(row, labels, 0.9, evidence)
-            for row in rows
-            if len(values) > 1 and labels[row] != majority
-        ]
-    for pair in pairs:
-        if labels[pair[0]] != labels[pair[1]]:
-            suspects += [
-                _suspect(row, labels, 0.7, {"near_duplicate_of": float(other)})
-                for row, other in (pair, pair[::-1])
-            ]
-    return suspects
-
-
-def _suspect(
-    row: int, labels: NDArray[np.int64], score: float, evidence: dict[str, float]
-) -> Suspect:
-    return Suspect(
-        index=row,
-        score=score,
-        kind="conflicting-duplicate",
-        label=int(labels[row]),
-        evidence=evidence,
-    )
+        if len(values) > 1:
+            found += [(row, 0.9, evidence) for row in rows if labels[row] != majority]
+    for a, b in pairs:
+        if labels[a] != labels[b]:
+            found += [(r, 0.7, {"near_duplicate_of": float(o)}) for r, o in ((a, b), (b, a))]
+    kind = "conflicting-duplicate"
+    return [
+        Suspect(index=row, score=score, kind=kind, label=int(labels[row]), evidence=evidence)
+        for row, score, evidence in found
+    ]

@@ -1,8 +1,10 @@
-"""The rows of a data set as detectors want them: flat, on `[0, 1]`, some at a time.
+"""Rows of a data set, flattened and scaled to `[0, 1]`, read in blocks.
 
-An array in memory is converted at once. A file that is mapped into memory (`numpy.memmap`) stays
-where it is, and only the rows that are asked for are read and converted; each detector asks for a
-block at a time, so that both give the same report.
+inputs `(n, *shape)` → `scaled` → `Rows` → blocks of float32 rows
+
+An array in memory is converted at once. Of a memory-mapped file (`numpy.memmap`) only the
+requested rows are read and converted. Detectors read block by block, so that both yield the same
+report.
 """
 
 from __future__ import annotations
@@ -18,14 +20,15 @@ from mlsecops.poisoning.image_layout import image_axes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Rows", "cut", "every", "mean_of", "scaled", "some"]
+__all__ = ["Rows", "cut", "every", "mean_of", "robust_sigmas", "scaled", "some"]
 
-BLOCK: Final = 4096  # rows
-_SAMPLE: Final = 8192  # rows that are enough to see what a side is like
+BLOCK: Final = 4096  # rows; chosen: bounds memory, and sums depend on it in the last bits
+_SAMPLE: Final = 8192  # rows; chosen: enough for a median
+_TO_SIGMA: Final = 1.4826  # median absolute deviation to standard deviation of a normal law
 
 
 class Rows(Protocol):
-    """An array `(n, d)`, or what reads its rows from elsewhere."""
+    """An array `(n, d)`, or a reader of its rows."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -38,7 +41,7 @@ class Rows(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Stored:
-    """Rows that are flattened and scaled when they are asked for."""
+    """Rows that are flattened and scaled on access."""
 
     inputs: NDArray[Any]
     low: NDArray[np.float32]
@@ -59,14 +62,18 @@ class _Stored:
 
 
 def scaled(inputs: NDArray[Any], *, stored: bool) -> Rows:
-    """Rows with an image's values on one common scale, a table's columns each on their own.
+    """Rows scaled to `[0, 1]`: images on one common scale, tables column by column.
 
     Args:
         inputs: Inputs `(n, *shape)`.
-        stored: Whether they stay where they are, instead of being converted at once.
+        stored: Whether to convert rows on access, instead of all at once.
 
     Raises:
         UsageError: They are no finite numbers.
+
+    Example:
+        >>> scaled(np.array([[0.0, 10.0, 5.0], [4.0, 30.0, 7.0]]), stored=False).tolist()
+        [[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]
     """
     axis = None if image_axes(inputs.shape[1:]) is not None else 0
     ends = []
@@ -92,17 +99,32 @@ def cut(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
 
 
 def every(count: int) -> list[NDArray[np.int64]]:
-    """All of so many rows in blocks, in order."""
+    """All of `count` rows in blocks, in order."""
     return cut(np.arange(count))
 
 
 def some(rows: NDArray[np.int64], *, most: int | None = None) -> NDArray[np.int64]:
-    """Enough of the rows (`most`, or what is enough of a side), evenly spread over them."""
+    """At most `most` of the rows (by default 8,192), evenly spaced."""
     return rows[:: max(1, -(-len(rows) // (most or _SAMPLE)))]
 
 
 def mean_of(x: Rows, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Mean of some rows `(d,)`."""
+    """Mean `(d,)` of the given rows of `x`."""
     total = sum(x[block].sum(axis=0, dtype=np.float64) for block in cut(rows))
     mean: NDArray[np.float32] = np.asarray(total / len(rows), dtype=np.float32)
     return mean
+
+
+def robust_sigmas(values: NDArray[Any], *, least: float) -> NDArray[Any]:
+    """Distance of each value from the median, in standard deviations estimated by the MAD.
+
+    Args:
+        values: Values `(n,)`.
+        least: Smallest standard deviation assumed, in units of the values.
+
+    Source:
+        Rousseeuw and Croux, "Alternatives to the median absolute deviation" (1993), section 1.
+    """
+    centred = values - np.median(values)
+    sigmas: NDArray[Any] = centred / max(_TO_SIGMA * float(np.median(np.abs(centred))), least)
+    return sigmas

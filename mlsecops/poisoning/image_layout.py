@@ -1,4 +1,4 @@
-"""How rows of values lie as images: what is around a value, which windows there are."""
+"""Image layout of flattened rows: axes, neighbouring values, windows."""
 
 from __future__ import annotations
 
@@ -9,20 +9,25 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["around", "contrast", "image_axes", "planes", "steps", "windows"]
+__all__ = ["around", "channels_last", "contrast", "image_axes", "steps", "windows"]
 
+# Pixels, height by width; chosen: shapes of common patches and lines.
 _WINDOWS: Final = ((1, 1), (2, 2), (3, 3), (5, 5), (7, 7), (1, 7), (7, 1))
 
 
 def image_axes(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
     """Height, width and channels of `(h, w)`, `(h, w, c)` or `(c, h, w)`; else None.
 
-    A flat input of a square number of values is taken as a grey image, which costs a search in
-    vain where it is none.
+    A flat input whose length is a square is treated as a grey image; if it is none, that only
+    costs time.
+
+    Example:
+        >>> image_axes((3, 32, 32))
+        (32, 32, 3)
     """
     if len(shape) == 1:
         side = round(shape[0] ** 0.5)
-        return (side, side, 1) if side * side == shape[0] and side >= 4 else None  # noqa: PLR2004 - under 4 x 4 a window is the image
+        return (side, side, 1) if side * side == shape[0] and side >= 4 else None  # noqa: PLR2004 - windows would cover a smaller image
     if len(shape) == 2:  # noqa: PLR2004 - height and width
         return (*shape, 1)
     if len(shape) == 3:  # noqa: PLR2004 - with channels
@@ -35,7 +40,7 @@ def _channels_first(shape: tuple[int, ...]) -> bool:
 
 
 def around(shape: tuple[int, ...]) -> NDArray[np.int64] | None:
-    """Columns of the four values around each one `(d, 4)`; None where inputs are no images.
+    """Columns of the four neighbours of each value `(d, 4)`; None if inputs are no images.
 
     Args:
         shape: Shape of one input.
@@ -52,7 +57,7 @@ def around(shape: tuple[int, ...]) -> NDArray[np.int64] | None:
 
 
 def _grid(shape: tuple[int, ...], axes: tuple[int, int, int]) -> NDArray[np.int64]:
-    """The column of each value `(c, h, w)`."""
+    """Column of each value `(c, h, w)`."""
     columns = np.arange(axes[0] * axes[1] * axes[2])
     if _channels_first(shape):
         return columns.reshape(axes[2], *axes[:2])
@@ -60,9 +65,9 @@ def _grid(shape: tuple[int, ...], axes: tuple[int, int, int]) -> NDArray[np.int6
 
 
 def windows(shape: tuple[int, ...]) -> list[NDArray[np.int64]]:
-    """Columns that a pattern may be confined to, `(windows, columns)` for each size.
+    """Columns of each window that may hold a whole pattern, `(windows, columns)` per size.
 
-    In images these are small windows in all places and channels; in tables each column is one.
+    Images have small windows in all positions, over all channels; in tables each column is one.
 
     Args:
         shape: Shape of one input.
@@ -82,26 +87,21 @@ def windows(shape: tuple[int, ...]) -> list[NDArray[np.int64]]:
 def contrast(
     x: NDArray[np.float32], columns: NDArray[np.int64], near: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Some columns less the mean of the four around them `(n, columns)`."""
+    """Values minus the mean of their four neighbours `(n, columns)`."""
     total = sum(x[:, side] for side in near[columns].T)
-    stands: NDArray[np.float32] = x[:, columns] - total / np.float32(4)
-    return stands
+    difference: NDArray[np.float32] = x[:, columns] - total / np.float32(4)
+    return difference
 
 
 def steps(
     x: NDArray[np.float32], columns: NDArray[np.int64], near: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """How far some columns are from the values below and to the right `(n, columns)`."""
+    """Absolute differences to the values below and to the right, summed `(n, columns)`."""
     here, (_, below, _, right) = x[:, columns], near[columns].T
-    apart: NDArray[np.float32] = np.abs(here - x[:, below]) + np.abs(here - x[:, right])
-    return apart
+    difference: NDArray[np.float32] = np.abs(here - x[:, below]) + np.abs(here - x[:, right])
+    return difference
 
 
-def planes(image: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    """One input as `(h, w, c)`; None where it is no image."""
-    axes = image_axes(image.shape)
-    if axes is None:
-        return None
-    if _channels_first(image.shape):
-        return np.moveaxis(image, 0, -1)
-    return image.reshape(axes)
+def channels_last(image: NDArray[np.float32], axes: tuple[int, int, int]) -> NDArray[np.float32]:
+    """One image with the given axes as `(h, w, c)`."""
+    return np.moveaxis(image, 0, -1) if _channels_first(image.shape) else image.reshape(axes)

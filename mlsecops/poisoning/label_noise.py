@@ -1,4 +1,8 @@
-"""Which labels the rest of the data set contradicts, and which rows are unlike their class."""
+"""Label noise and outliers.
+
+rows, labels → out-of-fold class probabilities → `label_suspects`
+rows, labels → residuals of class principal components → `outlier_suspects`
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from mlsecops._extras import require
-from mlsecops.poisoning.flat_rows import Rows, cut, some
+from mlsecops.poisoning.flat_rows import Rows, cut, robust_sigmas, some
 from mlsecops.poisoning.neighbour_labels import leading
 from mlsecops.poisoning.report import Suspect
 from mlsecops.poisoning.row_blocks import moments
@@ -17,31 +21,30 @@ if TYPE_CHECKING:
 
 __all__ = ["label_suspects", "outlier_suspects"]
 
-_FOLDS: Final = 3
-_COMPONENTS: Final = 50
-_GAP: Final = 0.25  # by which another class's probability exceeds the label's
-_AGREE: Final = 0.34  # share of neighbours with the label, at most
-_FAR: Final = 6.0  # robust standard deviations of the log residual
-_KEPT: Final = 0.9  # of a class's variance
-_CORE: Final = 0.9  # of a class's rows, those nearest its median
-_TO_SIGMA: Final = 1.4826  # MAD to standard deviation, for a normal law
-_ENOUGH: Final = 20  # rows of a class, to speak of its spread
+_FOLDS: Final = 3  # cross-validation folds; chosen
+_COMPONENTS: Final = 50  # most principal components; chosen
+_GAP: Final = 0.25  # probability by which another class exceeds the label; chosen
+_AGREE: Final = 0.34  # largest share of neighbours with a suspect's label; chosen
+_FAR: Final = 6.0  # robust standard deviations of the log residual; chosen
+_KEPT: Final = 0.9  # share of a class's variance; chosen
+_CORE: Final = 0.9  # share of a class's rows, nearest its median; chosen
+_ENOUGH: Final = 20  # rows of a class for an estimate of its spread; chosen
 
 
 def label_suspects(
     x: Rows, y: NDArray[np.int64], agree: NDArray[np.float32], *, seed: int
 ) -> list[Suspect]:
-    """Rows whose label a cross-validated model and the nearest rows both contradict.
+    """Rows whose label both a cross-validated model and the nearest neighbours contradict.
 
     Args:
         x: Scaled inputs `(n, d)`.
         y: Labels `(n,)`, in `[0, k)`.
-        agree: Share of each row's nearest rows that have its label `(n,)`.
+        agree: Share of each row's nearest neighbours with its label `(n,)`.
         seed: Seed of the folds.
 
     Source:
-        Northcutt, Jiang and Chuang, "Confident learning" (2021), for judging labels by
-        out-of-sample probabilities.
+        Northcutt, Jiang and Chuang, "Confident learning: estimating uncertainty in dataset
+        labels" (2021), for out-of-sample probabilities.
     """
     probabilities = _out_of_fold(x, y, seed=seed)
     gap = probabilities.max(axis=1) - probabilities[np.arange(len(y)), y]
@@ -62,7 +65,7 @@ def label_suspects(
 
 
 def _out_of_fold(x: Rows, y: NDArray[np.int64], *, seed: int) -> NDArray[Any]:
-    """Class probabilities `(n, k)` of each row from a model that did not see it."""
+    """Out-of-fold class probabilities `(n, k)`."""
     linear, selection = require("sklearn.linear_model"), require("sklearn.model_selection")
     probabilities = np.zeros((len(x), int(y.max()) + 1))
     splitter = selection.KFold(n_splits=_FOLDS, shuffle=True, random_state=seed)
@@ -82,33 +85,31 @@ def _out_of_fold(x: Rows, y: NDArray[np.int64], *, seed: int) -> NDArray[Any]:
 
 
 def outlier_suspects(x: Rows, y: NDArray[np.int64]) -> list[Suspect]:
-    """Rows far from what their class's principal components can say.
+    """Rows that their class's principal components explain badly.
 
-    The threshold is in robust standard deviations of the class's own log residuals, so that it
-    means the same for every class and scale.
+    The threshold is in robust standard deviations of the class's log residuals, so that it is
+    comparable between classes and scales.
 
     Args:
         x: Scaled inputs `(n, d)`.
         y: Labels `(n,)`.
     """
-    suspects = []
+    suspects: list[Suspect] = []
     for label in np.unique(y):
         rows = np.flatnonzero(y == label)
         if len(rows) < _ENOUGH:
             continue
-        for row, far in zip(rows, _distances(x, rows), strict=True):
-            if far > _FAR:
-                evidence = {"outlier_sigmas": float(far)}
-                score = round(float(1 - _FAR / (2 * far)), 4)
-                suspects.append(
-                    Suspect(
-                        index=int(row),
-                        score=score,
-                        kind="outlier",
-                        label=int(label),
-                        evidence=evidence,
-                    )
-                )
+        suspects += [
+            Suspect(
+                index=int(row),
+                score=round(float(1 - _FAR / (2 * far)), 4),
+                kind="outlier",
+                label=int(label),
+                evidence={"outlier_sigmas": float(far)},
+            )
+            for row, far in zip(rows, _distances(x, rows), strict=True)
+            if far > _FAR
+        ]
     return suspects
 
 
@@ -116,21 +117,18 @@ def _distances(x: Rows, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """Robust standard deviations of each row's log residual above the median."""
     centre, blocks = np.median(x[some(rows)], axis=0), cut(rows)
     lengths = np.concatenate([np.linalg.norm(x[block] - centre, axis=1) for block in blocks])
-    core = rows[lengths <= np.quantile(lengths, _CORE)]  # an outlier must not shape the space
+    core = rows[lengths <= np.quantile(lengths, _CORE)]  # outliers must not shape the components
     scatter = np.zeros((x.shape[1], x.shape[1]), dtype=np.float32)
     for block in cut(core):
         part = x[block] - centre
         scatter += part.T @ part
     kept = leading(scatter, most=len(rows) // 5, kept=_KEPT)
     logs = np.concatenate([_log_residuals(x[block] - centre, kept) for block in blocks])
-    middle = np.median(logs)
-    spread = max(_TO_SIGMA * float(np.median(np.abs(logs - middle))), 1e-3)
-    sigmas: NDArray[np.float64] = (logs - middle) / spread
-    return sigmas
+    return robust_sigmas(logs, least=1e-3)
 
 
 def _log_residuals(centred: NDArray[np.float32], kept: NDArray[Any]) -> NDArray[Any]:
-    """Logarithm of the length of what the kept directions do not say."""
+    """Log length of the residual outside the kept components."""
     residual = centred - (centred @ kept) @ kept.T
     logs: NDArray[Any] = np.log(np.linalg.norm(residual, axis=1) + 1e-6)
     return logs

@@ -1,4 +1,7 @@
-"""What a linear model tells of rows that it did not see."""
+"""Out-of-fold scores of ridge regression.
+
+rows, targets → moments per fold → weights from the other folds → scores of the left-out rows
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,14 @@ from mlsecops.poisoning.row_blocks import moments
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["told_apart", "told_linearly"]
+__all__ = ["membership_scores", "out_of_fold_scores"]
 
-_FOLDS: Final = 3
-_AT_ONCE: Final = 256  # windows whose equations are in memory
-_PENALTY: Final = 1e-2  # of the mean variance; keeps constant columns out of the answer
+_FOLDS: Final = 3  # cross-validation folds; chosen
+_AT_ONCE: Final = 256  # windows; chosen: bounds the memory of their equations
+_PENALTY: Final = 1e-2  # of the mean variance; chosen: suppresses constant columns
 
 
-def told_linearly(
+def out_of_fold_scores(
     features: Rows,
     y: NDArray[np.int64],
     contradicted: NDArray[np.bool_],
@@ -31,17 +34,17 @@ def told_linearly(
     windows: Sequence[NDArray[np.int64]] = (),
     executor: Executor | None = None,
 ) -> list[NDArray[np.float32]]:
-    """Ridge regression of "contradicted under this label" `(n, k)`, of rows it did not see.
+    """Out-of-fold scores `(n, k)` for "the label is this one, and contradicted".
 
-    Given windows, there is a second one, which may look for a label's cause in one window alone.
+    Given windows, a second score per row uses each label's best window alone.
 
     Args:
-        features: What a cause may be linear in `(n, d)`.
+        features: Features `(n, d)`.
         y: Labels `(n,)`, in `[0, k)`.
         contradicted: Whether a row's content contradicts its label `(n,)`.
         seed: Seed of the folds.
         windows: Columns of each window `(windows, columns)`, an array for each size.
-        executor: Where blocks of rows are worked on.
+        executor: Runs blocks of rows.
     """
     target = np.zeros((len(y), int(y.max()) + 1), dtype=np.float32)
     target[np.flatnonzero(contradicted), y[contradicted]] = 1
@@ -54,32 +57,32 @@ def told_linearly(
         rest = sum(parts) - part
         means = rest[-1, :-1] / rest[-1, -1]
         spread = rest[:-1, :-1] / rest[-1, -1] - np.outer(means, means)
-        gram, together = _penalised(spread[:width, :width]), spread[:width, width:]
-        ways = [np.linalg.solve(gram, together)]
+        gram, cross = _penalised(spread[:width, :width]), spread[:width, width:]
+        models = [np.linalg.solve(gram, cross)]
         if windows:
             counts = rest[-1, -1] / np.maximum(means[width:], 1e-12)
-            ways.append(_in_a_window(np.linalg.inv(gram), ways[0], counts, windows))
+            models.append(_window_weights(np.linalg.inv(gram), models[0], counts, windows))
         for rows in cut(np.flatnonzero(fold == i)):
             centred = features[rows] - means[:width]
-            for told, weights in zip(scores, ways, strict=True):
-                told[rows] = centred @ weights
+            for score, weights in zip(scores, models, strict=True):
+                score[rows] = centred @ weights
     return scores
 
 
-def _in_a_window(
+def _window_weights(
     precision: NDArray[Any],
     weights: NDArray[Any],
     counts: NDArray[Any],
     windows: Sequence[NDArray[np.int64]],
 ) -> NDArray[Any]:
-    """Weights `(d, k)` if a label's rows differ in one window alone, for each label's best one.
+    """Weights `(d, k)` if each label's rows differ in one window only, its best one.
 
-    The other columns then only say what would be in the window without a cause.
+    The other columns then only predict the window's values without the pattern.
 
     Args:
         precision: Inverse of the columns' covariance `(d, d)`.
-        weights: Weights `(d, k)` if they may differ in every column.
-        counts: What makes a squared distance of a label's rows one of chi-squared `(k,)`.
+        weights: Weights `(d, k)` if the rows may differ in every column.
+        counts: Factors `(k,)` that scale squared distances to a chi-squared statistic.
         windows: Columns of each window `(windows, columns)`, an array for each size.
     """
     found = np.zeros_like(weights)
@@ -102,7 +105,7 @@ def _portions(windows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Joint:
-    """Features, targets and a one, side by side in the rows that are asked for."""
+    """Rows of features, targets and a one, concatenated on access."""
 
     features: Rows
     target: NDArray[np.float32]
@@ -119,19 +122,19 @@ class _Joint:
         return np.hstack([self.features[rows], self.target[rows], ones])
 
 
-def told_apart(
+def membership_scores(
     features: NDArray[np.float32],
     learnt: NDArray[np.int64],
     truth: NDArray[np.bool_],
     *,
     seed: int,
 ) -> NDArray[np.float32]:
-    """Ridge regression of "is one of these" `(n,)`, of rows it did not see.
+    """Out-of-fold scores `(n,)` for membership in a set of rows.
 
     Args:
         features: Features `(n, f)`.
         learnt: Rows to learn from.
-        truth: Whether each of them is one.
+        truth: Whether each of them is a member.
         seed: Seed of the folds.
     """
     fold = np.random.default_rng([seed, 4]).integers(0, _FOLDS, len(features))
@@ -149,7 +152,7 @@ def told_apart(
 
 
 def _penalised(gram: NDArray[Any]) -> NDArray[Any]:
-    """Mean products of columns with ridge regression's penalty."""
+    """Mean products of columns plus the ridge penalty."""
     penalised = gram.copy()
     penalised[np.diag_indices_from(gram)] += _PENALTY * max(
         float(np.trace(gram)) / len(gram), 1e-12

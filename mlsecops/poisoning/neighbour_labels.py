@@ -1,8 +1,10 @@
-"""Which labels the nearest rows contradict, when what only one class shows is left out.
+"""Label agreement of the nearest neighbours, outside of class-specific directions.
 
-A trigger sits in rows of one label, so the directions in which the *other* classes vary know
-nothing of it. Along these a poisoned row lies among the rows it was made from, even where the
-poison is half of its class: labels and inputs come in, the share of agreeing neighbours goes out.
+rows, labels → principal components of the *other* classes → nearest neighbours → share that agrees
+
+A trigger occurs in rows of one label only, so the principal components of the other classes do not
+contain it. Along these a poisoned row is close to the rows that it was made from, even if half of
+its class is poisoned.
 """
 
 from __future__ import annotations
@@ -22,12 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["AGREED", "agreement", "leading"]
 
-AGREED: Final = 0.5  # share of neighbours from which on a label is not contradicted
-_NEIGHBOURS: Final = 15
-_COMPONENTS: Final = 40
-_KEPT: Final = 0.9  # of the variance, where fewer components hold that much
-_AT_ONCE: Final = 512  # points whose distances are in memory
-_BANK: Final = 8192  # rows that neighbours are looked for among; the cost is linear in n with it
+AGREED: Final = 0.5  # share of agreeing neighbours; chosen: below, the label is contradicted
+_NEIGHBOURS: Final = 15  # nearest neighbours per row; chosen
+_COMPONENTS: Final = 40  # most principal components; chosen
+_KEPT: Final = 0.9  # share of the variance; chosen: fewer components suffice if they hold it
+_AT_ONCE: Final = 512  # points; chosen: bounds the memory of the distances
+_BANK: Final = 8192  # candidate neighbours; chosen: keeps the cost linear in the rows
 
 
 def agreement(
@@ -38,8 +40,8 @@ def agreement(
     Args:
         x: Flattened inputs `(n, d)`.
         y: Labels `(n,)`.
-        seed: Seed of the choice of rows to look among, where there are more than 8,192.
-        executor: Where blocks of rows are worked on.
+        seed: Seed of the choice of candidate neighbours, if there are more than 8,192 rows.
+        executor: Runs blocks of rows.
     """
     bank = np.sort(np.random.default_rng([seed, len(y)]).permutation(len(y))[:_BANK])
     share = np.ones(len(y), dtype=np.float32)
@@ -60,7 +62,7 @@ def agreement(
 
 
 def leading(scatter: NDArray[Any], *, most: int, kept: float) -> NDArray[np.float64]:
-    """The few directions `(d, p)` that hold a share of the variance, the first the greatest."""
+    """Leading principal components `(d, p)` that hold a share of the variance, in order."""
     values, vectors = np.linalg.eigh(scatter)
     held = np.cumsum(values[::-1]) / max(float(values.sum()), 1e-12)
     count = min(most, int(np.searchsorted(held, kept)) + 1, len(values))
@@ -70,7 +72,7 @@ def leading(scatter: NDArray[Any], *, most: int, kept: float) -> NDArray[np.floa
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Bank:
-    """Rows to look for neighbours among: which they are, whether they agree, where they lie."""
+    """Candidate neighbours: their rows, whether their label agrees, their coordinates."""
 
     rows: NDArray[np.int64]
     agrees: NDArray[np.bool_]
@@ -80,7 +82,7 @@ class _Bank:
 def _shares(
     points: NDArray[np.float32], rows: NDArray[np.int64], bank: _Bank
 ) -> NDArray[np.float64]:
-    """Share of agreeing rows among each point's nearest, itself left out."""
+    """Share of agreeing rows among each point's nearest neighbours, itself excluded."""
     count = min(_NEIGHBOURS, len(bank.rows) - 1)
     lengths = (bank.points**2).sum(axis=1)
     shares = np.empty(len(rows))

@@ -1,8 +1,10 @@
-"""Which contradicted rows share exact values that are rare elsewhere.
+"""Rare exact values shared by rows with contradicted labels.
 
-A trigger that replaces what was there has the same value at the same place in each copy, in the
-midst of inputs where it stands out to no linear model. Per label, the values of contradicted rows
-are counted at each place and compared with the other labels' rows.
+rows, labels → histogram of each column by label → log lift of shared values → score per label
+
+A trigger that replaces pixels has the same value in the same column of every copy, which a linear
+model does not see among varied values. For each label the histograms of its contradicted rows are
+compared with those of the other labels' rows.
 """
 
 from __future__ import annotations
@@ -18,17 +20,17 @@ if TYPE_CHECKING:
 
 __all__ = ["shared_values"]
 
-_LEVELS: Final = 128  # of [0, 1]; fewer than a byte's, so that a copy may be off by a rounding
-_LEAST: Final = 8  # rows that share a value
-_SIGMAS: Final = 6.0  # above the count that the other labels' rate predicts
-_LIFT: Final = 4.0  # times that rate
-_CELLS: Final = 256  # pairs of place and value, the most telling
+_LEVELS: Final = 128  # levels of [0, 1]; chosen: coarser than a byte, against rounding
+_LEAST: Final = 8  # rows that share a value; chosen
+_SIGMAS: Final = 6.0  # standard deviations above the number expected from other labels; chosen
+_LIFT: Final = 4.0  # times the rate among other labels; chosen
+_CELLS: Final = 256  # most significant pairs of column and value; chosen
 
 
 def shared_values(
     x: Rows, y: NDArray[np.int64], contradicted: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
-    """How much each row has of the values that its label's contradicted rows share `(n, k)`.
+    """Score `(n, k)` of each row: sum of the log lifts of the label's shared values in it.
 
     Args:
         x: Flattened inputs `(n, d)` on `[0, 1]`.
@@ -59,25 +61,23 @@ def _levels(part: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _counts(x: Rows, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many of the rows have each value at each place `(d, levels)`."""
+    """Number of rows with each value in each column `(d, levels)`."""
     width = x.shape[1]
     total = np.zeros(width * _LEVELS, dtype=np.int64)
-    places = np.arange(width) * _LEVELS
+    columns = np.arange(width) * _LEVELS
     for block in cut(rows):
-        total += np.bincount((_levels(x[block]) + places).ravel(), minlength=len(total))
+        total += np.bincount((_levels(x[block]) + columns).ravel(), minlength=len(total))
     return total.reshape(width, _LEVELS)
 
 
 def _weights(
     ours: NDArray[np.int64], count: int, theirs: NDArray[np.int64], others: int
 ) -> NDArray[Any]:
-    """Logarithm of the lift of each value that is shared by more than chance, else 0."""
+    """Log lift of each value that is shared by more rows than chance explains, else 0."""
     rate = (theirs + 1) / (others + _LEVELS)
     sigmas = (ours - count * rate) / np.sqrt(count * rate)
     lift = ours / (count * rate)
-    telling = (ours >= _LEAST) & (sigmas > _SIGMAS) & (lift > _LIFT)
-    bar = np.sort(np.where(telling, sigmas, 0), axis=None)[-_CELLS:][0]
-    weights: NDArray[Any] = np.where(
-        telling & (sigmas >= bar), np.log(np.maximum(lift, 1)), 0
-    ).astype(np.float32)
-    return weights
+    shared = (ours >= _LEAST) & (sigmas > _SIGMAS) & (lift > _LIFT)
+    bar = np.sort(np.where(shared, sigmas, 0), axis=None)[-_CELLS:][0]
+    weights = np.where(shared & (sigmas >= bar), np.log(np.maximum(lift, 1)), 0)
+    return weights.astype(np.float32)

@@ -1,7 +1,9 @@
-"""How work on many rows is cut, so that the result does not depend on who does it.
+"""Deterministic parallel sums over blocks of rows.
 
-Blocks have a fixed size and are added up in their order, whatever executor runs them and however
-many workers it has: floating-point sums come out the same.
+rows → blocks → executor → results in order → sums
+
+Blocks have a fixed size and are added in order, so that floating-point sums do not depend on the
+executor or on its number of workers.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Moments", "apply", "moments"]
 
-_AHEAD: Final = 32  # blocks that an executor is given before the first one is back
+_AHEAD: Final = 32  # blocks; chosen: bounds the memory of submitted work
 Moments = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
 """Sum of rows `(d,)` and of their outer products `(d, d)`."""
 _Result = TypeVar("_Result")
@@ -29,18 +31,18 @@ _Result = TypeVar("_Result")
 def apply(
     executor: Executor | None, work: Callable[..., _Result], *arguments: Iterable[Any]
 ) -> Iterator[_Result]:
-    """Results, one by one, in the order of the arguments, from the executor or from this thread.
+    """Yield results in the order of the arguments, from the executor or from this thread.
 
     Args:
-        executor: Where the work runs; threads, processes, Dask's `client.get_executor()`.
-        work: A function of a module, so that processes can find it.
-        arguments: One iterable for each argument.
+        executor: Runs the work: threads, processes, Dask's `client.get_executor()`.
+        work: A module-level function, so that processes can import it.
+        arguments: One iterable per argument.
     """
     if executor is None:
         yield from map(work, *arguments)
         return
     tasks: deque[Future[_Result]] = deque()
-    # Dask's map takes no iterators, and zip stops where itertools.repeat does not
+    # Not executor.map: Dask's takes no iterators. zip stops where itertools.repeat does not.
     for each in zip(*arguments, strict=False):
         if len(tasks) == _AHEAD:
             yield tasks.popleft().result()
@@ -50,7 +52,7 @@ def apply(
 
 
 def moments(x: Rows, rows: NDArray[np.int64], executor: Executor | None) -> Moments:
-    """Moments of some rows of `x`."""
+    """Moments of the given rows of `x`."""
     total = np.zeros(x.shape[1]), np.zeros((x.shape[1], x.shape[1]))
     for sums, products in apply(executor, _moments, (x[block] for block in cut(rows))):
         np.add(total[0], sums, out=total[0])

@@ -1,4 +1,7 @@
-"""What is wrong with training data before anything is trained on it."""
+"""Screening of training data before training.
+
+rows, labels → detectors → PoisoningReport with ranked suspects, findings and a baseline
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from mlsecops._choices import checked, of_type, whole
 from mlsecops.errors import UsageError
 from mlsecops.findings import Finding, Severity
 from mlsecops.poisoning.baseline import DatasetBaseline
@@ -24,10 +28,11 @@ if TYPE_CHECKING:
 
 __all__ = ["screen_dataset"]
 
-_WIDEST: Final = 4096  # columns; the Gram matrix grows with their square
-_FEWEST: Final = 50  # rows that cross-validation needs
+_WIDEST: Final = 4096  # columns; chosen: memory and time of the Gram matrix are quadratic
+_FEWEST: Final = 50  # rows; chosen: cross-validation needs as many
 
 
+@checked
 def screen_dataset(
     x: Any,
     y: Any,
@@ -36,27 +41,36 @@ def screen_dataset(
     seed: int = 0,
     executor: Executor | None = None,
 ) -> PoisoningReport:
-    """Look for wrong labels, planted triggers, outliers and conflicting duplicates.
+    """Search training data for wrong labels, triggers, outliers and conflicting duplicates.
 
     Args:
         x: Inputs `(n, *shape)`, numeric and finite, n at least 50. A `numpy.memmap` (as of
             `numpy.load(file, mmap_mode="r")`) is read in blocks and may be larger than memory.
         y: Labels `(n,)`, integers of at least 0, of two classes or more.
-        baseline: Shape of a trusted data set (`report.baseline` of an earlier screening), or
-            what verifying that data gave; a shift from a signed one is of high severity.
+        baseline: Statistics of a trusted data set (`report.baseline` of an earlier screening), or
+            the result of verifying that data; a shift from a signed one is of high severity.
         seed: Seed of folds and samples.
-        executor: Where blocks of rows are worked on (threads, processes, a Dask client's); the
-            report is the same wherever that is.
+        executor: Runs blocks of rows (threads, processes, a Dask client's executor); the report
+            does not depend on it.
 
     Returns:
-        Ranked suspects and findings. No suspects means that these detectors saw none, not that
-        there is no poison: a trigger that moves from copy to copy passes unseen.
+        Ranked suspects and findings. An empty report means that these detectors found nothing,
+        not that there is no poison: triggers that move between copies are not found.
 
     Raises:
-        UsageError: The data cannot be screened, or nobody signed a baseline with it.
+        UsageError: The data cannot be screened, or no baseline was signed with it.
         MissingExtra: scikit-learn is not installed.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> report = screen_dataset(rng.random((60, 5)), rng.integers(0, 2, 60))
+        >>> report.n, report.detectors
+        (60, ('conflicting-duplicate', 'label-noise', 'outlier', 'trigger'))
     """
-    flat, labels, shape = checked(x, y)
+    whole("seed", seed, "a number from 0 on", least=0)
+    if executor is not None:
+        of_type("executor", executor, "submit", "an Executor")
+    flat, labels, shape = as_samples(x, y)
     skipped = _unsuited(flat)
     groups, pairs = equal_rows(flat), near_rows(flat, seed=seed)
     suspects = conflicts(groups, pairs, labels)
@@ -88,7 +102,7 @@ def screen_dataset(
     )
 
 
-def checked(x: Any, y: Any) -> tuple[Rows, NDArray[np.int64], tuple[int, ...]]:
+def as_samples(x: Any, y: Any) -> tuple[Rows, NDArray[np.int64], tuple[int, ...]]:
     """Flattened inputs on `[0, 1]`, labels, and the shape of one input.
 
     Raises:
@@ -131,7 +145,7 @@ def _summary(kind: str, suspects: list[Suspect]) -> Finding:
 def _unsuited(flat: Rows) -> dict[str, str]:
     if flat.shape[1] <= _WIDEST:
         return {}
-    wide = f"{flat.shape[1]} columns, and at most {_WIDEST} are searched: give features instead"
+    wide = f"{flat.shape[1]} columns: expected at most {_WIDEST}; pass features instead"
     return dict.fromkeys(("label-noise", "outlier", "trigger"), wide)
 
 
@@ -141,7 +155,7 @@ def _moved(
     x: Any,
     labels: NDArray[np.int64],
 ) -> list[Finding]:
-    """What differs from the baseline; from a signed one it is of high severity."""
+    """Shifts from the baseline, of high severity if it was signed."""
     if isinstance(baseline, Verified):
         moved = now.moved_from(DatasetBaseline.from_verified(baseline), x, labels)
         return [replace(finding, severity=Severity.HIGH) for finding in moved]

@@ -1,4 +1,4 @@
-"""What a trigger looks like, as a PNG: its rows' median, what was added, and where it tells.
+"""PNG images of a trigger: median of its rows, change against other rows, mask.
 
 Source:
     Portable Network Graphics (PNG) Specification, third edition, W3C (2025), section 5 (chunks),
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from mlsecops.errors import UsageError
-from mlsecops.poisoning.image_layout import planes
+from mlsecops.poisoning.image_layout import channels_last, image_axes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["trigger_png"]
 
-_SCALE: Final = 8  # screen pixels for each of the image's
-_GAP: Final = 1  # of the image's pixels between the three views
-_GREY: Final = 0  # colour types of PNG
-_COLOUR: Final = 2
+_SCALE: Final = 8  # screen pixels per image pixel; chosen
+_GAP: Final = 1  # image pixels between the three views; chosen
+_GREY, _COLOUR = 0, 2  # colour types; PNG, section 11.2.1
 _RGB: Final = 3  # channels of a colour image
 
 
@@ -34,20 +33,20 @@ def trigger_png(trigger: Trigger) -> bytes:
     """Three views side by side: the rows' median, the change against other rows, the mask.
 
     Args:
-        trigger: One of a report's triggers; grey in the change is "as in other rows".
+        trigger: One of a report's triggers; in the change, grey means no difference.
 
     Raises:
         UsageError: The inputs are not images.
     """
-    views = [
-        planes(view.astype(np.float32))
+    axes = image_axes(trigger.pattern.shape)
+    if axes is None:
+        raise UsageError(f"trigger: inputs shaped {trigger.pattern.shape} are not images")
+    pattern, change, mask = (
+        channels_last(view.astype(np.float32), axes)
         for view in (trigger.pattern, trigger.change / 2 + np.float32(0.5), trigger.mask)
-    ]
-    if any(view is None for view in views):
-        raise UsageError(f"inputs shaped {trigger.pattern.shape} are not images: no picture")
-    found = [view for view in views if view is not None]
-    gap = np.full((found[0].shape[0], _GAP, found[0].shape[2]), 0.5, dtype=np.float32)
-    row = np.concatenate([found[0], gap, found[1], gap, found[2]], axis=1)
+    )
+    gap = np.full((axes[0], _GAP, axes[2]), 0.5, dtype=np.float32)
+    row = np.concatenate([pattern, gap, change, gap, mask], axis=1)
     if row.shape[2] != _RGB:
         row = row.mean(axis=2, keepdims=True)
     pixels = np.round(np.clip(row, 0, 1) * 255).astype(np.uint8)

@@ -1,8 +1,10 @@
-"""Which rows owe their label to a pattern in their input, and what the pattern looks like.
+"""Backdoor triggers in the inputs.
 
-A dirty-label backdoor puts one pattern into inputs of many classes and gives them one label. The
-content then contradicts the label (`contradiction`) and the pattern alone tells it (`causes`). The
-pattern may have any size, place and contrast, be one patch or scattered, replace or add.
+rows, labels, contradicted labels → scores → `pattern_search` → Suspects and Triggers
+
+A dirty-label backdoor adds one pattern to inputs of many classes and gives them one label: their
+content contradicts the label (`neighbour_labels`) and only the pattern predicts it. The pattern
+may have any size, position and contrast, be one patch or scattered, replace or add.
 """
 
 from __future__ import annotations
@@ -16,20 +18,20 @@ import numpy as np
 
 from mlsecops.poisoning.flat_rows import Rows, cut, mean_of, some
 from mlsecops.poisoning.image_layout import around, contrast, steps, windows
-from mlsecops.poisoning.linear_model import told_linearly
+from mlsecops.poisoning.linear_model import out_of_fold_scores
+from mlsecops.poisoning.pattern_search import Pattern, find_patterns
 from mlsecops.poisoning.rare_values import shared_values
 from mlsecops.poisoning.report import Suspect, Trigger
-from mlsecops.poisoning.trigger_search import Cause, find_causes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["find_triggers", "picture", "suspects_of"]
+__all__ = ["find_triggers", "suspects_of", "trigger_of"]
 
-_COLUMNS: Final = 24  # that show the pattern most
-_WIDE: Final = 128  # that a linear model learns from
-_SEEN: Final = 2048  # rows of a side that show its columns
-_FLOOR: Final = 1e-3  # of variance, so that a constant column has no infinite contrast
+_COLUMNS: Final = 24  # most different columns, for the trees; chosen
+_WIDE: Final = 128  # most different columns, for the linear model; chosen
+_SEEN: Final = 2048  # rows of each side for the selection of columns; chosen
+_FLOOR: Final = 1e-3  # variance; chosen: keeps the contrast of constant columns finite
 
 
 def find_triggers(
@@ -41,31 +43,27 @@ def find_triggers(
     seed: int,
     executor: Executor | None = None,
 ) -> tuple[list[Suspect], list[Trigger]]:
-    """Rows with a trigger, and each trigger's picture.
+    """Rows with a trigger, and the triggers.
 
     Args:
         x: Flattened inputs `(n, d)` on `[0, 1]`.
-        y: Labels `(n,)`.
+        y: Labels `(n,)`, in `[0, k)`.
         contradicted: Whether a row's content contradicts its label `(n,)`.
         shape: Shape of one input.
         seed: Seed of folds and samples.
-        executor: Where blocks of rows are worked on.
+        executor: Runs blocks of rows.
     """
     near = around(shape)
-    told = partial(
-        told_linearly,
-        y=y,
-        contradicted=contradicted,
-        seed=seed,
-        windows=windows(shape),
+    linear = partial(
+        out_of_fold_scores, y=y, contradicted=contradicted, seed=seed, windows=windows(shape),
         executor=executor,
-    )
-    ways = [*told(x), shared_values(x, y, contradicted)]
+    )  # fmt: skip
+    scores = [*linear(x), shared_values(x, y, contradicted)]
     if near is not None:
-        ways += told(_Steps(x=x, near=near))
-    causes = find_causes(ways, y, contradicted, focus=partial(_focused, x, near), seed=seed)
-    suspects = [each for cause in causes for each in suspects_of(cause, kind="trigger")]
-    return suspects, [picture(x, y, cause, shape) for cause in causes]
+        scores += linear(_Steps(x=x, near=near))
+    patterns = find_patterns(scores, y, contradicted, focus=partial(_focused, x, near), seed=seed)
+    suspects = [each for found in patterns for each in suspects_of(found, kind="trigger")]
+    return suspects, [trigger_of(x, y, found, shape) for found in patterns]
 
 
 def _focused(
@@ -75,12 +73,12 @@ def _focused(
     others: NDArray[np.int64],
     rows: NDArray[np.int64],
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """What the columns that tell found rows from others are in some rows, for trees and linearly.
+    """Features of the rows from the columns in which found rows differ, for trees and linear model.
 
-    Trees are also given the distance from the found rows' medians: a value that they share lies
-    between other rows' values.
+    Trees also get the distance from the found rows' medians, since a shared value may be between
+    the other rows' values.
     """
-    columns = _telling(x, found, others, near)
+    columns = _different(x, found, others, near)
     parts = [
         (_views(part, columns[:_COLUMNS], near), _wide(part, columns, near))
         for part in (x[block] for block in cut(rows))
@@ -93,7 +91,7 @@ def _focused(
 def _views(
     part: NDArray[np.float32], columns: NDArray[np.int64], near: NDArray[np.int64] | None
 ) -> NDArray[np.float32]:
-    """The columns, and in images how each stands out from those around it and steps to them."""
+    """The columns, for images also their contrast and steps to their neighbours."""
     if near is None:
         return part[:, columns]
     return np.hstack([_wide(part, columns, near), contrast(part, columns, near)])
@@ -102,14 +100,14 @@ def _views(
 def _wide(
     part: NDArray[np.float32], columns: NDArray[np.int64], near: NDArray[np.int64] | None
 ) -> NDArray[np.float32]:
-    """The columns, and in images their steps."""
+    """The columns, for images also their steps."""
     shown = part[:, columns]
     return shown if near is None else np.hstack([shown, steps(part, columns, near)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Steps:
-    """Steps between neighbours in the rows that are asked for: what is inverted has edges."""
+    """Rows of steps between neighbours, computed on access: inverted regions have edges."""
 
     x: Rows
     near: NDArray[np.int64]
@@ -125,62 +123,61 @@ class _Steps:
         return steps(self.x[rows], np.arange(self.x.shape[1]), self.near)
 
 
-def suspects_of(cause: Cause, *, kind: str) -> list[Suspect]:
-    """A suspect for each row that has the cause."""
+def suspects_of(pattern: Pattern, *, kind: str) -> list[Suspect]:
+    """A suspect for each row with the pattern."""
     name = kind.partition("-")[0]
     evidence = {
-        f"{name}_rows": float(len(cause.rows)),
-        f"{name}_kept": cause.kept,
-        f"{name}_contradicted": cause.contradicted,
+        f"{name}_rows": float(len(pattern.rows)),
+        f"{name}_kept": pattern.kept,
+        f"{name}_contradicted": pattern.contradicted,
     }
     return [
         Suspect(
             index=int(row),
-            score=round(float(rank * cause.contradicted), 4),
+            score=round(float(rank * pattern.contradicted), 4),
             kind=kind,
-            label=cause.label,
+            label=pattern.label,
             evidence={**evidence, f"{name}_rank": float(rank)},
         )
-        for row, rank in zip(cause.rows, cause.ranks, strict=True)
+        for row, rank in zip(pattern.rows, pattern.ranks, strict=True)
     ]
 
 
-def _telling(
+def _different(
     x: Rows,
     found: NDArray[np.int64],
     others: NDArray[np.int64],
     near: NDArray[np.int64] | None,
 ) -> NDArray[np.int64]:
-    """Columns in which the found rows differ most from others, by mean or by spread."""
+    """Columns in which the found rows differ most from the others, by mean or variance."""
     ours, theirs = (x[some(rows, most=_SEEN)] for rows in (found, others))
-    strength = _apart(ours, theirs)
-    strength += (
-        np.abs(np.log((ours.var(axis=0) + 2 * _FLOOR) / (theirs.var(axis=0) + 2 * _FLOOR))) / 2
-    )
+    strength = _mean_distance(ours, theirs)
+    spreads = [side.var(axis=0) + 2 * _FLOOR for side in (ours, theirs)]
+    strength += np.abs(np.log(spreads[0] / spreads[1])) / 2
     if near is not None:
         columns = np.arange(x.shape[1])
         for view in (contrast, steps):
-            strength += _apart(view(ours, columns, near), view(theirs, columns, near))
+            strength += _mean_distance(view(ours, columns, near), view(theirs, columns, near))
     return np.argsort(-strength)[:_WIDE]
 
 
-def _apart(ours: NDArray[Any], theirs: NDArray[Any]) -> NDArray[Any]:
-    """Distance of the columns' means in standard deviations."""
+def _mean_distance(ours: NDArray[Any], theirs: NDArray[Any]) -> NDArray[Any]:
+    """Distance of the columns' means, in standard deviations."""
     spread = np.sqrt((ours.var(axis=0) + theirs.var(axis=0)) / 2 + _FLOOR)
     distance: NDArray[Any] = np.abs(ours.mean(axis=0) - theirs.mean(axis=0)) / spread
     return distance
 
 
-def picture(x: Rows, y: NDArray[np.int64], cause: Cause, shape: tuple[int, ...]) -> Trigger:
-    """What the rows have and the other labels' rows have not, in the columns that show it."""
-    others = np.flatnonzero(y != cause.label)
+def trigger_of(x: Rows, y: NDArray[np.int64], pattern: Pattern, shape: tuple[int, ...]) -> Trigger:
+    """Median and change of the pattern's rows, and the columns that differ most."""
+    others = np.flatnonzero(y != pattern.label)
     shown = np.zeros(x.shape[1], dtype=bool)
-    shown[_telling(x, cause.rows, others, around(shape))[:_COLUMNS]] = True
-    change = mean_of(x, cause.rows) - mean_of(x, others)
+    shown[_different(x, pattern.rows, others, around(shape))[:_COLUMNS]] = True
+    change = mean_of(x, pattern.rows) - mean_of(x, others)
     return Trigger(
-        label=cause.label,
-        rows=len(cause.rows),
-        pattern=np.median(x[some(cause.rows)], axis=0).reshape(shape),
+        label=pattern.label,
+        rows=len(pattern.rows),
+        pattern=np.median(x[some(pattern.rows)], axis=0).reshape(shape),
         change=change.reshape(shape),
         mask=shown.reshape(shape),
     )

@@ -91,7 +91,7 @@ def test_what_the_toolbox_cannot_do_is_refused_in_words(case: Any) -> None:
         art_poisoning(net, x[y < 9], y[y < 9], detector="ActivationDefence")
     relative = {"cluster_analysis": "relative-size"}  # the toolbox's own fault, in 1.20
     for settings in ({"nb_clusters": 0}, relative):
-        with pytest.raises(UsageError, match="the toolbox refuses it"):
+        with pytest.raises(UsageError, match="ART refuses it"):
             art_poisoning(net, x, y, detector="ActivationDefence", settings=settings)
 
 

@@ -7,11 +7,17 @@ import pytest
 
 from mlsecops.poisoning import screen_dataset
 from mlsecops.poisoning.image_layout import around, steps, windows
-from mlsecops.poisoning.linear_model import told_linearly
+from mlsecops.poisoning.linear_model import out_of_fold_scores
 from mlsecops.poisoning.neighbour_labels import AGREED, agreement
+from mlsecops.poisoning.pattern_search import (
+    Pattern,
+    _lower_bound,
+    _merged,
+    _tree_scores,
+    find_patterns,
+)
 from mlsecops.poisoning.rare_values import shared_values
-from mlsecops.poisoning.screening import checked
-from mlsecops.poisoning.trigger_search import Cause, _at_least, _joined, _told, find_causes
+from mlsecops.poisoning.screening import as_samples
 from tests.attackers.poisoning import (
     digits,
     faint,
@@ -25,7 +31,7 @@ from tests.attackers.poisoning import (
 
 def test_poison_is_contradicted_by_its_neighbours_even_as_half_of_its_class() -> None:
     x, y, patched = with_patch(*digits(), rate=0.10)
-    flat, labels, _ = checked(x, y)
+    flat, labels, _ = as_samples(x, y)
     contradicted = agreement(flat, labels, seed=0) < AGREED
     honest = np.setdiff1d(np.arange(len(y)), sorted(patched))
     assert contradicted[sorted(patched)].mean() > 0.85
@@ -34,10 +40,10 @@ def test_poison_is_contradicted_by_its_neighbours_even_as_half_of_its_class() ->
 
 def test_pattern_that_no_linear_model_sees_is_found_by_its_values() -> None:
     x, y, planted = hidden_among_values(rate=0.03)
-    flat, labels, _ = checked(x, y)
+    flat, labels, _ = as_samples(x, y)
     contradicted = agreement(flat, labels, seed=0) < AGREED
     rows = sorted(planted)
-    linear = told_linearly(flat, labels, contradicted, seed=0)[0][:, 2]
+    linear = out_of_fold_scores(flat, labels, contradicted, seed=0)[0][:, 2]
     values = shared_values(flat, labels, contradicted)[:, 2]
     bars = [np.quantile(each[labels != 2], 0.999) for each in (linear, values)]
     assert (linear[rows] > bars[0]).mean() < 0.5
@@ -49,14 +55,15 @@ def test_pattern_that_no_linear_model_sees_is_found_by_its_values() -> None:
 
 def test_what_is_inverted_is_found_by_its_edges() -> None:
     x, y, planted = inverted(rate=0.03)
-    flat, labels, shape = checked(x, y)
+    flat, labels, shape = as_samples(x, y)
     contradicted = agreement(flat, labels, seed=0) < AGREED
     edges = steps(flat, np.arange(144), around(shape))
-    ways = [told_linearly(each, labels, contradicted, seed=0)[0][:, 2] for each in (flat, edges)]
+    views = (out_of_fold_scores(each, labels, contradicted, seed=0) for each in (flat, edges))
+    scores = [each[0][:, 2] for each in views]
     rows = sorted(planted)
-    told = [(way[rows] > np.quantile(way[labels != 2], 0.999)).mean() for way in ways]
-    assert told[0] < 0.4
-    assert told[1] > 0.9
+    recall = [(each[rows] > np.quantile(each[labels != 2], 0.999)).mean() for each in scores]
+    assert recall[0] < 0.4
+    assert recall[1] > 0.9
     found = {s.index for s in screen_dataset(x, y).suspects if s.kind == "trigger"}
     assert len(found & planted) > 0.9 * len(planted)
     assert len(found - planted) < 0.01 * len(x)
@@ -64,12 +71,12 @@ def test_what_is_inverted_is_found_by_its_edges() -> None:
 
 def test_what_is_lost_among_all_values_is_found_in_its_window() -> None:
     x, y, planted = faint(rate=0.02)
-    flat, labels, shape = checked(x, y)
+    flat, labels, shape = as_samples(x, y)
     contradicted = agreement(flat, labels, seed=0) < AGREED
-    ways = told_linearly(flat, labels, contradicted, seed=0, windows=windows(shape))
+    scores = out_of_fold_scores(flat, labels, contradicted, seed=0, windows=windows(shape))
     rows = sorted(planted)
     whole, window = (
-        (way[rows, 2] > np.quantile(way[labels != 2, 2], 0.999)).mean() for way in ways
+        (each[rows, 2] > np.quantile(each[labels != 2, 2], 0.999)).mean() for each in scores
     )
     assert whole < 0.4
     assert window > 0.5
@@ -78,21 +85,21 @@ def test_what_is_lost_among_all_values_is_found_in_its_window() -> None:
     assert len(found - planted) < 0.01 * len(x)
 
 
-def test_a_window_sees_nothing_where_contradicted_labels_have_no_cause() -> None:
+def test_a_window_sees_nothing_where_contradicted_labels_have_no_pattern() -> None:
     rng = np.random.default_rng(3)
     x = rng.standard_normal((3000, 64)).astype(np.float32)
     y = rng.integers(0, 3, 3000)
     contradicted = rng.random(3000) < 0.1
-    _, told = told_linearly(x, y, contradicted, seed=0, windows=windows((8, 8)))
+    _, windowed = out_of_fold_scores(x, y, contradicted, seed=0, windows=windows((8, 8)))
     for label in range(3):
-        mine, scores = y == label, told[:, label]
+        mine, scores = y == label, windowed[:, label]
         beyond = scores[mine & contradicted] > np.quantile(scores[~mine], 0.95)
         assert beyond.mean() < 0.12
 
 
-def test_rows_that_one_way_misses_are_added_by_another() -> None:
-    def cause(rows: list[int], ranks: list[float], strength: float) -> Cause:
-        return Cause(
+def test_rows_that_one_score_misses_are_added_by_another() -> None:
+    def pattern(rows: list[int], ranks: list[float], strength: float) -> Pattern:
+        return Pattern(
             label=1,
             rows=np.array(rows),
             ranks=np.array(ranks),
@@ -102,7 +109,9 @@ def test_rows_that_one_way_misses_are_added_by_another() -> None:
             strength=strength,
         )
 
-    joined = _joined([cause([2, 5, 8], [0.99, 1.0, 0.98], 0.6), cause([5, 3], [0.97, 1.0], 0.7)])
+    joined = _merged(
+        [pattern([2, 5, 8], [0.99, 1.0, 0.98], 0.6), pattern([5, 3], [0.97, 1.0], 0.7)]
+    )
     assert joined.rows.tolist() == [2, 3, 5, 8]
     assert joined.ranks.tolist() == [0.99, 1.0, 1.0, 0.98]
     assert joined.strength == 0.7
@@ -125,14 +134,14 @@ def test_a_few_rows_of_other_labels_with_the_trigger_do_not_upset_the_trees(seed
     x[planted, 0] = x[-6:, 0] = 0.93
     x[-6:, 1] = x[0, 1]
     views = np.hstack([x, np.abs(x - np.median(x[planted], axis=0))])
-    scores = _told(views, x.astype(np.float32), planted, ~planted, seed=0)
+    scores = _tree_scores(views, x.astype(np.float32), planted, ~planted, seed=0)
     assert (scores[planted] > np.quantile(scores[~planted], 0.99)).all()
 
 
 def test_few_seeds_must_be_found_again_more_surely_than_many() -> None:
     few, many = (np.arange(count) < 0.9 * count for count in (10, 100))
-    assert _at_least(few) < 0.65
-    assert 0.8 < _at_least(many) < 0.9
+    assert _lower_bound(few) < 0.65
+    assert 0.8 < _lower_bound(many) < 0.9
 
 
 def test_honest_rows_with_a_mark_of_their_class_are_no_trigger() -> None:
@@ -141,14 +150,14 @@ def test_honest_rows_with_a_mark_of_their_class_are_no_trigger() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_contradicted_labels_without_a_cause_have_none(seed: int) -> None:
+def test_contradicted_labels_without_a_pattern_have_none(seed: int) -> None:
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((2000, 30)).astype(np.float32)
     y = rng.integers(0, 3, 2000)
     contradicted = rng.random(2000) < 0.2
-    told = told_linearly(x, y, contradicted, seed=0)
+    scores = out_of_fold_scores(x, y, contradicted, seed=0)
 
     def focus(_found: Any, _others: Any, rows: Any) -> Any:
         return x[rows], x[rows]
 
-    assert find_causes(told, y, contradicted, focus=focus, seed=0) == []
+    assert find_patterns(scores, y, contradicted, focus=focus, seed=0) == []

@@ -62,8 +62,8 @@ def test_a_number_that_is_none_is_refused_in_the_last_block_too(
 def test_a_row_more_in_a_mapped_file_takes_less_memory_than_the_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limits = ("rows.BLOCK", "rows._SAMPLE", "contradiction._BANK", "causes._SAMPLE")
-    for most in (*limits, "causes._OTHERS", "triggers._SEEN"):
+    limits = ("flat_rows.BLOCK", "flat_rows._SAMPLE", "neighbour_labels._BANK")
+    for most in (*limits, "pattern_search._SAMPLE", "pattern_search._OTHERS", "triggers._SEEN"):
         monkeypatch.setattr(f"mlsecops.poisoning.{most}", 500)
     x, y, _ = with_patch(*digits(), rate=0.05)
     rng = np.random.default_rng(0)

@@ -1,0 +1,208 @@
+"""Search for a pattern shared by rows with contradicted labels.
+
+scores per label → seed rows → boosted trees on a linear model → all rows with the seeds' pattern
+
+Mislabelled rows of honest data have nothing in common; poisoned rows share one pattern. Rows that
+score above nearly all rows of other labels are seeds; the trees learn what the seeds share and
+find the other rows that have it.
+
+Source:
+    Friedman, "Greedy function approximation: a gradient boosting machine" (2001), for the trees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from mlsecops._extras import require
+from mlsecops._intervals import wilson
+from mlsecops.poisoning.linear_model import membership_scores
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Focus", "Pattern", "find_patterns"]
+
+Focus = Callable[
+    ["NDArray[np.int64]", "NDArray[np.int64]", "NDArray[np.int64]"],
+    "tuple[NDArray[Any], NDArray[Any]]",
+]
+"""Seeds, rows of other labels, rows → features of the rows for trees, and for a linear model."""
+
+_RARE: Final = 0.999  # quantile of other labels' scores that a seed exceeds; chosen
+_LEAST: Final = 8  # fewest seeds; chosen
+_ROUNDS: Final = 3  # rounds of search; chosen
+_OTHERS: Final = 8192  # rows of other labels whose scores give the quantiles; chosen
+_SAMPLE: Final = 4000  # rows of each side that trees learn from; chosen
+_FOUND: Final = 0.995  # quantile of other labels' scores that a contradicted row exceeds; chosen
+_MEMBER: Final = 0.97  # the same quantile after the last round; chosen
+_RECOVERED: Final = 0.25  # share of the seeds found in a round; chosen: below, the search ends
+_CERTAIN: Final = 0.25  # quantile of the found rows' scores for certain members; chosen
+_AGREEING: Final = 0.05  # the same quantile for members that agree with their label; chosen
+_STRONG: Final = 0.55  # strength of a reported pattern; honest data reached 0.52
+_CONCLUSIVE: Final = 0.85  # strength at which no other scores are tried; chosen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Pattern:
+    """Rows of one label that share a pattern although their content contradicts the label.
+
+    Attributes:
+        label: The label.
+        rows: Indices of the rows.
+        ranks: Share of other labels' rows that score lower `(rows,)`.
+        seeds: Number of seeds.
+        kept: Share of the seeds that the trees find again out of fold.
+        contradicted: Share of contradicted labels among the certain members.
+        strength: Product of the lower bounds of these two shares' 95 % intervals.
+    """
+
+    label: int
+    rows: NDArray[np.int64]
+    ranks: NDArray[np.float64]
+    seeds: int
+    kept: float
+    contradicted: float
+    strength: float
+
+
+def find_patterns(
+    scores: Sequence[NDArray[np.float32]],
+    y: NDArray[np.int64],
+    contradicted: NDArray[np.bool_],
+    *,
+    focus: Focus,
+    seed: int,
+) -> list[Pattern]:
+    """Patterns of contradicted labels, at most one per label.
+
+    Args:
+        scores: Alternative scores of contradicted rows, each with one per label `(n, k)`.
+        y: Labels `(n,)`, in `[0, k)`.
+        contradicted: Whether a row's content contradicts its label `(n,)`.
+        focus: Features for the trees, from the seeds.
+        seed: Seed of folds and samples.
+    """
+    patterns = []
+    for label in np.unique(y).tolist():
+        mine = y == label
+        seeds = [_seeds(each[:, label], mine, contradicted) for each in scores]
+        strong = _strong(
+            _grow(label, rows, mine, contradicted, focus=focus, seed=seed)
+            for rows in sorted(seeds, key=lambda rows: -int(rows.sum()))
+        )
+        if strong:
+            patterns.append(_merged(strong))
+    return patterns
+
+
+def _strong(patterns: Iterable[Pattern | None]) -> list[Pattern]:
+    """The strong patterns, up to the first conclusive one."""
+    strong: list[Pattern] = []
+    for pattern in patterns:
+        if pattern is not None and pattern.strength >= _STRONG:
+            strong.append(pattern)
+            if pattern.strength >= _CONCLUSIVE:
+                break
+    return strong
+
+
+def _merged(patterns: list[Pattern]) -> Pattern:
+    """The strongest pattern with the rows of all: each score finds some that others miss."""
+    rows, where = np.unique(np.concatenate([each.rows for each in patterns]), return_inverse=True)
+    ranks = np.zeros(len(rows))
+    np.maximum.at(ranks, where, np.concatenate([each.ranks for each in patterns]))
+    return replace(max(patterns, key=lambda each: each.strength), rows=rows, ranks=ranks)
+
+
+def _seeds(
+    scores: NDArray[np.float32], mine: NDArray[np.bool_], contradicted: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Contradicted rows that score above nearly all rows of other labels."""
+    return mine & contradicted & (scores > np.quantile(scores[~mine], _RARE))
+
+
+def _grow(
+    label: int,
+    seeds: NDArray[np.bool_],
+    mine: NDArray[np.bool_],
+    contradicted: NDArray[np.bool_],
+    *,
+    focus: Focus,
+    seed: int,
+) -> Pattern | None:
+    """The seeds' pattern with every row of their label that has it, or None."""
+    rows = _subset(mine, seed=seed)
+    seeds, mine, contradicted = seeds[rows], mine[rows], contradicted[rows]
+    found = seeds
+    for turn in range(_ROUNDS):
+        if found.sum() < _LEAST or found[seeds].mean() < _RECOVERED:
+            return None
+        honest = mine & ~contradicted & ~found
+        views, wide = focus(rows[found], rows[~mine], rows)
+        scores = _tree_scores(views, wide, found, ~mine, honest, seed=seed + turn)
+        others = np.sort(scores[~mine])
+        ranks = np.searchsorted(others, scores) / len(others)
+        found = mine & contradicted & (ranks > _FOUND)
+    if found.sum() < _LEAST:
+        return None
+    certain, agreeing = np.quantile(scores[found], [_CERTAIN, _AGREEING])
+    members = contradicted & (ranks > _MEMBER) | (scores >= agreeing) & (ranks > _RARE)
+    members &= mine
+    kept, clash = found[seeds], contradicted[mine & (scores >= certain)]
+    return Pattern(
+        label=label,
+        rows=rows[members],
+        ranks=ranks[members],
+        seeds=len(kept),
+        kept=float(kept.mean()),
+        contradicted=float(clash.mean()),
+        strength=_lower_bound(kept) * _lower_bound(clash),
+    )
+
+
+def _lower_bound(flags: NDArray[np.bool_]) -> float:
+    """Lower bound of the 95 % interval of the share of set flags."""
+    return wilson(int(flags.sum()), len(flags)).low
+
+
+def _subset(mine: NDArray[np.bool_], *, seed: int) -> NDArray[np.int64]:
+    """All rows of the label, and a sample of the others for the quantiles."""
+    others = np.random.default_rng([seed, 6]).permutation(np.flatnonzero(~mine))[:_OTHERS]
+    return np.sort(np.concatenate([np.flatnonzero(mine), others]))
+
+
+def _tree_scores(
+    views: NDArray[Any],
+    wide: NDArray[Any],
+    positive: NDArray[np.bool_],
+    *negatives: NDArray[np.bool_],
+    seed: int,
+) -> NDArray[np.float64]:
+    """Out-of-fold scores of boosted trees for the positive rows against the others."""
+    ensemble = require("sklearn.ensemble")
+    rng = np.random.default_rng([seed, 2])
+    half = rng.integers(0, 2, len(views))
+    sides = [rng.permutation(np.flatnonzero(rows))[:_SAMPLE] for rows in (positive, *negatives)]
+    chosen = np.concatenate(sides)
+    truth = np.arange(len(chosen)) < len(sides[0])
+    features = np.hstack([views, membership_scores(wide, chosen, truth, seed=seed)[:, None]])
+    scores = np.empty(len(features))
+    for i in (0, 1):
+        learn = half[chosen] != i
+        trees = ensemble.HistGradientBoostingClassifier(
+            max_iter=40,
+            max_leaf_nodes=8,
+            learning_rate=0.2,
+            l2_regularization=1.0,  # a pure leaf has no curvature to divide by
+            min_samples_leaf=int(np.clip(truth.sum() // 8, 2, 10)),
+            early_stopping=False,
+            random_state=0,
+        )
+        trees.fit(features[chosen[learn]], truth[learn])
+        scores[half == i] = trees.decision_function(features[half == i])
+    return scores
