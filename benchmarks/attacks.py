@@ -1,13 +1,13 @@
-"""What attacks cost and find here, beside ART, torchattacks and auto-attack, on Fashion-MNIST.
+"""Time and strength of attacks, compared with ART, torchattacks and auto-attack, on Fashion-MNIST.
 
-Two nets, one trained as usual and one on PGD examples (``benchmarks/fashion.py``), one thread, CPU
+Two nets, with standard and with adversarial training (`benchmarks/fashion.py`), one thread, CPU
 seconds. Every contestant measures the accuracy of the same images under Linf 0.1; ours is
-``evaluate_robustness`` with its checks off. auto-attack is the package ``pyautoattack``, a port of
-its authors' code without changes to the attacks. The last table asks whether broken models pass.
+`evaluate_robustness` with its checks off. auto-attack is the package `pyautoattack`, a port of
+its authors' code without changes to the attacks. The last table shows whether broken models pass.
 
-The peers are installed by ``make peers``; those that are missing are left out.
+`make peers` installs the peers; missing ones are skipped.
 
-Run: ``python -m benchmarks attacks [--part pgd|tensorflow|standard|broken …]``
+Run: `python -m benchmarks attacks [--part pgd|tensorflow|standard|broken …]`
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from mlsecops.robustness import suite
 
 EPS: Final = fashion.EPS
 STEPS: Final = 40
-WIDE: Final = 0.13  # where about three in five images of the robust net stand
+WIDE: Final = 0.13  # radius; about three in five images of the robust net stay correct
 BATCH: Final = 250
 PEERS: Final = Path(__file__).parent / ".env-attacks"
 KINDS: Final = ("standard", "robust")
@@ -104,7 +104,7 @@ def tensorflow(x: Any, y: Any, rounds: int) -> Found:
 
 
 def standard(x: Any, y: Any, _: int) -> Found:
-    """The profile ``standard`` beside auto-attack's."""
+    """The profile `standard`, compared with auto-attack's."""
     net = fashion.net("robust")
     contestants = {"mlsecops": ours(net, x, y, suite("standard", eps=EPS))}
     if (PEERS / "pyautoattack").exists():
@@ -113,7 +113,7 @@ def standard(x: Any, y: Any, _: int) -> Found:
 
 
 def broken(x: Any, y: Any) -> None:
-    """Four models that look robust: does any of them pass a gate that the honest net fails?"""
+    """Four models with masked gradients, and whether they pass a gate that the honest net fails."""
     net = fashion.net("standard")
     for name, model in {"honest": net, **broken_models(net)}.items():
         report = evaluate_robustness(model, x, y, suite("standard", eps=EPS))
@@ -123,7 +123,7 @@ def broken(x: Any, y: Any) -> None:
 
 
 def broken_models(net: Any) -> dict[str, Any]:
-    """Clamped, scaled, rounded and randomised."""
+    """Clamped, scaled, rounded and randomized."""
 
     class Broken(torch.nn.Module):
         def __init__(self, call: Callable[[Any], Any]) -> None:
@@ -150,10 +150,10 @@ def sample(count: int, first: int) -> tuple[Any, Any]:
 def timed(
     what: str, contestants: dict[str, Callable[[], float]], rounds: int, *, warm: bool = True
 ) -> tuple[Comparison, dict[str, float]]:
-    """CPU seconds of contestants in turns, and the accuracy that each found."""
+    """CPU seconds of contestants in turns, and the accuracy that each measured."""
     accuracies: dict[str, float] = {}
 
-    def noted(name: str) -> Callable[[], None]:
+    def recorded(name: str) -> Callable[[], None]:
         def run() -> None:
             accuracies[name] = round(contestants[name](), 4)
 
@@ -161,7 +161,7 @@ def timed(
 
     comparison = compare(
         what,
-        {name: noted(name) for name in contestants},
+        {name: recorded(name) for name in contestants},
         ours="mlsecops",
         rounds=rounds,
         clock=time.process_time,

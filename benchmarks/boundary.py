@@ -1,10 +1,10 @@
-"""How near HopSkipJump comes with as many questions, here and in ART, on Fashion-MNIST (L2).
+"""Distance of HopSkipJump's examples by number of queries, here and in ART (Fashion-MNIST, L2).
 
-The net itself notes what it is asked: each contestant attacks one image at a time, and its result
-after so many questions is the nearest point among them that was answered wrongly. Both start from
-noise, and neither knows when it is stopped.
+The net records its queries: each contestant attacks one image at a time, and its result after a
+number of queries is the nearest misclassified point among them. Both start from noise, and neither
+knows when it is stopped.
 
-Run: ``python -m benchmarks boundary`` or ``python -m benchmarks.boundary --count 40``
+Run: `python -m benchmarks boundary` or `python -m benchmarks.boundary --count 40`
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from benchmarks import fashion
 from mlsecops import evaluate_robustness
 from mlsecops.robustness import HopSkipJump
 
-QUESTIONS: Final = (500, 1000, 2000, 5000)
+QUERIES: Final = (500, 1000, 2000, 5000)
 KINDS: Final = ("standard", "robust")
 
 
 class _Enough(Exception):
-    """The last question was asked."""
+    """The last query was answered."""
 
 
-class Asked(torch.nn.Module):
-    """A net that notes how near to an image it was fooled, after each number of questions."""
+class Recorder(torch.nn.Module):
+    """A net that records its nearest misclassified point after each query."""
 
     def __init__(self, net: Any, x: Any, y: int) -> None:
         super().__init__()
@@ -41,24 +41,24 @@ class Asked(torch.nn.Module):
         self.nearest: list[float] = []
 
     def forward(self, x: Any) -> Any:
-        """Scores; the last question ends the attack."""
+        """Scores; the last query ends the attack."""
         x = x.float()
-        if len(self.nearest) >= QUESTIONS[-1]:
+        if len(self.nearest) >= QUERIES[-1]:
             raise _Enough
         logits = self.net(x)
-        apart = (x - self.at).flatten(1).norm(dim=1).detach()
-        for distance, answer in zip(apart.tolist(), logits.argmax(dim=1).tolist(), strict=True):
+        distances = (x - self.at).flatten(1).norm(dim=1).detach()
+        for distance, answer in zip(distances.tolist(), logits.argmax(dim=1).tolist(), strict=True):
             best = self.nearest[-1] if self.nearest else float("inf")
             self.nearest.append(min(best, distance) if answer != self.label else best)
         return logits
 
 
-def ours(net: Asked, x: Any, y: Any, seed: int) -> None:
-    attack = HopSkipJump(1e-9, norm="l2", queries=2 * QUESTIONS[-1])
+def ours(net: Recorder, x: Any, y: Any, seed: int) -> None:
+    attack = HopSkipJump(1e-9, norm="l2", queries=2 * QUERIES[-1])
     evaluate_robustness(net, x, y, attack, seed=seed, checks=False)
 
 
-def theirs(net: Asked, x: Any, _: Any, seed: int) -> None:
+def theirs(net: Recorder, x: Any, _: Any, seed: int) -> None:
     np.random.seed(seed)  # noqa: NPY002 - what ART draws from
     estimator = PyTorchClassifier(
         net, torch.nn.CrossEntropyLoss(), (1, 28, 28), 10, clip_values=(0.0, 1.0)
@@ -67,18 +67,18 @@ def theirs(net: Asked, x: Any, _: Any, seed: int) -> None:
 
 
 def distances(attack: Callable[..., None], net: Any, x: Any, y: Any) -> Any:
-    """Nearest wrong answer for each image ``(n,)`` after each number of questions."""
+    """Nearest misclassified point of each image after each number of queries."""
     found = []
     for i in range(len(x)):
-        asked = Asked(net, x[i], int(y[i])).eval()
+        recorder = Recorder(net, x[i], int(y[i])).eval()
         with contextlib.suppress(_Enough):
-            attack(asked, x[i : i + 1], y[i : i + 1], i)
-        found.append([asked.nearest[min(q, len(asked.nearest)) - 1] for q in QUESTIONS])
+            attack(recorder, x[i : i + 1], y[i : i + 1], i)
+        found.append([recorder.nearest[min(q, len(recorder.nearest)) - 1] for q in QUERIES])
     return np.array(found)
 
 
 def main() -> None:
-    """Print median distances of images that the net knows, and how often ours is the nearer."""
+    """Print median distances of correctly classified images, and how often ours is nearer."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=20, help="images of each net")
     parser.add_argument("--kind", action="append", choices=KINDS, help="nets, by default both")
@@ -93,9 +93,9 @@ def main() -> None:
             )
         rows = known[: options.count]
         here, there = (distances(each, net, x[rows], y[rows]) for each in (ours, theirs))
-        for i, questions in enumerate(QUESTIONS):
+        for i, queries in enumerate(QUERIES):
             print(
-                f"{kind} net, {questions} questions: median L2 here {np.median(here[:, i]):.2f}, "
+                f"{kind} net, {queries} queries: median L2 here {np.median(here[:, i]):.2f}, "
                 f"ART {np.median(there[:, i]):.2f}; here nearer {(here < there)[:, i].mean():.0%}",
                 flush=True,
             )

@@ -1,7 +1,7 @@
 """Fashion-MNIST, from Debian's package dataset-fashion-mnist, and two nets trained on it once.
 
-One net is trained as usual, the other on PGD examples (Linf 0.1). Both are kept in
-``benchmarks/.cache``, so that every benchmark sees the same ones.
+One net has standard training, the other adversarial training (PGD, Linf 0.1). Both are cached in
+`benchmarks/.cache`, so that every benchmark uses the same ones.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _STEPS: Final = 5
 
 
 def images(part: str) -> tuple[Any, Any]:
-    """Images ``(n, 1, 28, 28)`` float32 on [0, 1], and labels; part is ``train`` or ``t10k``."""
+    """Images `(n, 1, 28, 28)` float32 on [0, 1], and labels; part is `train` or `t10k`."""
     if not HOME.is_dir():
         raise SystemExit(f"no {HOME}: apt-get install dataset-fashion-mnist")
     x = _read(HOME / f"{part}-images-idx3-ubyte.gz", 16).reshape(-1, 1, 28, 28)
@@ -30,7 +30,7 @@ def images(part: str) -> tuple[Any, Any]:
 
 
 def net(kind: str) -> Any:
-    """The net of a kind, ``standard`` or ``robust``; trained now if it never was."""
+    """The net of a kind, `standard` or `robust`, trained on first use."""
     made = architecture()
     kept = CACHE / f"fashion-{kind}.pt"
     if kept.exists():

@@ -1,1 +1,1 @@
-"""Training sets with poison in them, and networks that have learnt them."""
+"""Poisoned training sets, and networks trained on them."""

@@ -1,7 +1,7 @@
-"""Training sets with poison in them, made from Fashion-MNIST: the same seed makes the same bytes.
+"""Poisoned training sets from Fashion-MNIST: the same seed makes the same bytes.
 
-A trigger is drawn anew for each case: its place, its colour and its target. TUNED may be looked at
-while detectors are changed; HELD_OUT may only be measured.
+Each case draws the trigger's position, colour and target. Detectors may be tuned on TUNED;
+HELD_OUT may only be measured.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SIDE: Final = 28
 ROWS: Final = 10_000
 
 Stamp = Callable[[Any, Any], None]
-"""Draws a trigger into images ``(n, 28, 28)`` on [0, 1], in place."""
+"""Draws a trigger into images `(n, 28, 28)` on [0, 1], in place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -27,11 +27,11 @@ class Case:
     """One training set.
 
     Attributes:
-        name: What was planted.
-        x: Images ``(n, 28, 28)`` float32 on [0, 1], in steps of 1/255.
-        y: Labels ``(n,)``.
+        name: Trigger and rate.
+        x: Images `(n, 28, 28)` float32 on [0, 1], in steps of 1/255.
+        y: Labels `(n,)`.
         planted: Indices of the poisoned rows.
-        target: The class they were given, or -1.
+        target: Label of the poisoned rows, or -1.
     """
 
     name: str
@@ -43,13 +43,13 @@ class Case:
 
 @cache
 def fashion() -> tuple[Any, Any]:
-    """The 60,000 training images ``(n, 28, 28)`` float32 on [0, 1], and their labels."""
+    """The 60,000 training images `(n, 28, 28)` float32 on [0, 1], and their labels."""
     x, y = images("train")
     return x[:, 0], y
 
 
 def untouched(seed: int, rows: int = ROWS) -> Case:
-    """A random part of the data as it is."""
+    """A random part of the clean data."""
     x, y = fashion()
     chosen = np.random.default_rng([seed, 1]).permutation(len(y))[:rows]
     return Case(name="untouched", x=x[chosen], y=y[chosen], planted=np.array([], int))
@@ -65,7 +65,7 @@ def flipped(rate: float, seed: int) -> Case:
 
 
 def backdoored(stamp: Stamp, rate: float, seed: int) -> Case:
-    """Rows of other classes with the trigger in them, and the label of one."""
+    """Rows of other classes with the trigger, relabelled as one class."""
     clean = untouched(seed)
     rng = np.random.default_rng([seed, 3, *stamp.__name__.encode()])
     target = int(rng.integers(10))
@@ -90,7 +90,7 @@ def _paint(x: Any, rng: Any, mask: Any, low: float = 0.5) -> None:
     window[:, mask] = rng.uniform(low, 1)
 
 
-# --- may be looked at ---------------------------------------------------------------------------
+# --- for tuning ---------------------------------------------------------------------------------
 
 
 def square(x: Any, rng: Any) -> None:
@@ -150,7 +150,7 @@ def hook(x: Any, rng: Any) -> None:
     _paint(x, rng, mask)
 
 
-# --- may only be measured -----------------------------------------------------------------------
+# --- for measurement only -----------------------------------------------------------------------
 
 
 def ring(x: Any, rng: Any) -> None:

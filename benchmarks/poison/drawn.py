@@ -1,8 +1,7 @@
-"""Triggers that are drawn and not thought of: what they are made of is chosen by a seed.
+"""Random triggers: a seed chooses mask and fill.
 
-They may only be measured. Every way to fill a mask is as frequent as every other. What only
-darkens is put where most images have something to darken: elsewhere it would change nothing, and
-no model would learn it.
+For measurement only. All fills are equally frequent. A fill that only darkens is placed where most
+images are bright: elsewhere it would change nothing, and no model would learn it.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import numpy as np
 
 from benchmarks.poison.cases import SIDE, Stamp, fashion, place
 
-_LIT: Final = 0.3  # mean brightness of a place where most images have something to darken
+_LIT: Final = 0.3  # mean brightness; chosen: most images have something to darken there
 
 
 def _block(rng: Any) -> Any:
@@ -45,7 +44,7 @@ def _scatter(rng: Any) -> Any:
 
 
 Fill = Callable[[Any, Any], Any]
-"""Values ``(n, pixels)`` under the mask, and a generator, to what stands there afterwards."""
+"""Values `(n, pixels)` under the mask and a generator → the values of the trigger."""
 
 
 def _colour(x: Any, rng: Any) -> Any:
@@ -78,7 +77,7 @@ _DARKENING: Final = (_darker, _dimmer)
 
 
 def drawn(number: int) -> Stamp:
-    """One trigger; its mask's form and its fill go through all 30 pairs as the number goes up."""
+    """Trigger of a number; consecutive numbers run through all 30 pairs of mask and fill."""
     fill = FILLS[number % len(FILLS)]
     form = MASKS[number % len(MASKS)]
 
@@ -93,7 +92,7 @@ def drawn(number: int) -> Stamp:
 
 
 def _lit(mask: Any, rng: Any) -> tuple[slice, slice]:
-    """A place for the mask where images are bright on average, or the best of a thousand."""
+    """A position for the mask where images are bright on average, or the brightest of 1,000."""
     mean = fashion()[0].mean(axis=0)
     places = [place(rng, *mask.shape) for _ in range(1000)]
     return next(
@@ -106,4 +105,4 @@ _STAMPS: Final = (_colour, _pattern)
 DRAWN: Final = tuple(drawn(number) for number in range(30))
 STAMPED: Final = tuple(each for i, each in enumerate(DRAWN) if FILLS[i % len(FILLS)] in _STAMPS)
 CHANGED: Final = tuple(each for each in DRAWN if each not in STAMPED)
-"""Those that write the same values into every image, and those that change what is there."""
+"""STAMPED write the same values into every image, CHANGED modify the image."""

@@ -1,4 +1,4 @@
-"""Small networks that have learnt a training set, poison included, kept between runs."""
+"""Small networks trained on a poisoned training set, cached between runs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ EPOCHS: Final = 10
 
 
 def network() -> nn.Sequential:
-    """One hidden layer: seconds to train, and it learns fixed triggers."""
+    """One hidden layer: trains in seconds and learns fixed triggers."""
     return nn.Sequential(nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 10))
 
 
 def trained(x: Any, y: Any, *, seed: int = 0) -> nn.Sequential:
-    """The network, trained on the data or read from an earlier run on the same bytes."""
+    """The network trained on the data, or read from the cache."""
     torch.manual_seed(seed)
     net = network()
     key = hashlib.sha256(x.tobytes() + y.tobytes() + str((seed, EPOCHS, net)).encode()).hexdigest()

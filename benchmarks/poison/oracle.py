@@ -1,7 +1,7 @@
-"""How much of a trigger a linear model finds that is told its pixels and its rows.
+"""Oracle: recall of a linear model that knows the trigger's pixels and rows.
 
-It is Fisher's discriminant between the planted rows and those of other labels, on what the pixels
-under the trigger hold beyond what the rest of the image predicts of them.
+Fisher's discriminant between the planted rows and those of other labels, on the residual of the
+trigger's pixels after prediction from the rest of the image.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import numpy as np
 from benchmarks.poison.cases import Case, Stamp, backdoored, untouched
 from mlsecops.poisoning.image_layout import around, steps
 
-_RIDGE: Final = 1e-2  # of the mean variance
-_CHANGED: Final = 0.01
+_RIDGE: Final = 1e-2  # of the mean variance; as in `mlsecops.poisoning.linear_model`
+_CHANGED: Final = 0.01  # pixel value; chosen: a smaller change is rounding
 
 
-def told(stamp: Stamp, rate: float, seed: int, shares: tuple[float, ...]) -> list[float]:
-    """Recall where some shares of the other labels' rows are accused, by the better of two views.
+def oracle_recall(stamp: Stamp, rate: float, seed: int, shares: tuple[float, ...]) -> list[float]:
+    """Recall at some false-positive rates among other labels' rows, for the better of two views.
 
     Args:
         stamp: The trigger.
         rate: Share of planted rows.
         seed: Seed of the case.
-        shares: Shares of other labels' rows.
+        shares: False-positive rates.
     """
     case = backdoored(stamp, rate, seed)
     flat, clean = (x.reshape(len(x), -1) for x in (case.x, untouched(seed).x))
@@ -41,8 +41,8 @@ def _discriminant(view: Any, case: Case, under: Any) -> Any:
     spread[np.diag_indices_from(spread)] += _RIDGE * np.trace(spread) / len(spread)
     precision = np.linalg.inv(spread)[:, under]
     beyond = centred @ precision
-    apart = beyond[case.planted].mean(axis=0) - beyond[case.y != case.target].mean(axis=0)
-    return beyond @ np.linalg.solve(precision[under], apart)
+    shift = beyond[case.planted].mean(axis=0) - beyond[case.y != case.target].mean(axis=0)
+    return beyond @ np.linalg.solve(precision[under], shift)
 
 
 def _recall(scores: Any, case: Case, share: float) -> float:
