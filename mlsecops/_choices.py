@@ -5,18 +5,25 @@ name of the argument + value → the value, or a `UsageError`: `name: expected X
 
 from __future__ import annotations
 
+import builtins
+import functools
+import inspect
 import math
 import numbers
 import operator
 import os
-from collections.abc import Callable, Iterable, Mapping
+import sys
+import types
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, Literal, TypeAlias, TypeVar, Union, cast, get_args, get_origin
 
 from mlsecops.errors import UsageError
 
 __all__ = [
-    "callable_of",
+    "checked",
     "number",
     "of_type",
     "one_of",
@@ -28,7 +35,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-Kind: TypeAlias = type | tuple[type, ...] | str
+F = TypeVar("F", bound=Callable[..., Any])
+Kind: TypeAlias = "type | tuple[type, ...] | str | _Expected"
 
 _SHOWN: Final = 60  # characters of a wrong value; chosen: what fits one line of a terminal
 _SINGLE: Final = (str, bytes, bytearray, memoryview, Mapping, type)
@@ -57,8 +65,7 @@ def one_of(argument: str, value: T, choices: Iterable[str]) -> T:
 
     near = difflib.get_close_matches(value, known, n=1) if isinstance(value, str) else []
     hint = f"; write {near[0]!r}" if near else ""
-    names = " or ".join(filter(None, (", ".join(known[:-1]), *known[-1:])))
-    raise UsageError(f"{argument}: expected {names}, got {shown(value)}{hint}")
+    raise UsageError(f"{argument}: expected {_either(known)}, got {shown(value)}{hint}")
 
 
 def several(argument: str, values: Iterable[T], what: str, of: Kind = object) -> tuple[T, ...]:
@@ -124,21 +131,9 @@ def path_of(argument: str, value: Any) -> Path:
     Raises:
         UsageError: It is no text or path object, holds a null character, or is a PEM text.
     """
-    given = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
-    if isinstance(given, str) and "\0" not in given and "-----BEGIN" not in given:
-        return Path(given)
+    if _is_path(value) and "-----BEGIN" not in os.fspath(value):
+        return Path(value)
     raise UsageError(f"{argument}: expected a path, got {shown(value)}")
-
-
-def callable_of(argument: str, value: T) -> T:
-    """A callable, or None where it is optional.
-
-    Raises:
-        UsageError: It is neither.
-    """
-    if value is None or callable(value):
-        return value
-    raise UsageError(f"{argument}: expected a function, got {shown(value)}")
 
 
 def number(argument: str, value: Any, what: str, valid: Callable[[Any], bool]) -> float:
@@ -179,12 +174,208 @@ def whole(argument: str, value: Any, what: str, least: int = 1) -> int:
     raise UsageError(f"{argument}: expected {what}, got {shown(value)}")
 
 
+def checked(target: F) -> F:
+    """Check the arguments of a public function, or of a class's constructor, by their annotations.
+
+    `Literal` is one of its names, an iterable is several values and never one text, and a name that
+    only type checkers import is not checked. An iterator arrives as a tuple.
+
+    Raises:
+        UsageError: When called: an argument is missing, unknown, or not as annotated.
+
+    Example:
+        >>> @checked
+        ... def learn(rate: float, layers: Iterable[int] = ()) -> None: ...
+        >>> learn("fast")
+        Traceback (most recent call last):
+        mlsecops.errors.UsageError: rate: expected a number, got 'fast'
+    """
+    if isinstance(target, type):
+        target.__init__ = _checked(target.__init__, target.__module__)  # type: ignore[misc] # its own constructor
+        return target
+    return cast("F", _checked(target, target.__module__))
+
+
+def _checked(function: Callable[..., Any], module: str) -> Callable[..., Any]:
+    signature = inspect.signature(function)
+
+    @functools.cache
+    def expected() -> dict[str, _Expected]:
+        # At the first call, when every name of the module is defined.
+        names = _Names(vars(sys.modules[module]))
+        found = {
+            name: _expected(_evaluated(parameter.annotation, names))
+            for name, parameter in signature.parameters.items()
+            if parameter.annotation is not parameter.empty and parameter.kind not in _VARIADIC
+        }
+        return {name: each for name, each in found.items() if each is not None}
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise UsageError(f"{function.__qualname__}: {error}") from None
+        for name, each in expected().items():
+            if name in bound.arguments:
+                bound.arguments[name] = each.taken(name, bound.arguments[name])
+        return function(*bound.args, **bound.kwargs)
+
+    return call
+
+
+class _Names(dict[str, Any]):
+    """Names of a module; one that only type checkers import is `Any`."""
+
+    def __missing__(self, name: str) -> Any:
+        return sys.modules.get(name) or getattr(builtins, name, Any)
+
+
+def _evaluated(annotation: Any, names: _Names) -> Any:
+    if not isinstance(annotation, str):
+        return annotation
+    try:
+        return eval(annotation, {}, names)  # noqa: S307 - an annotation of this library
+    except (AttributeError, TypeError):  # a part of a name that only type checkers import
+        return Any
+
+
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """What an annotation accepts.
+
+    Attributes:
+        words: The same for messages.
+        accepts: Whether a value is accepted.
+        choices: Names of a `Literal`.
+        items: What the items of an iterable have to be.
+    """
+
+    words: str
+    accepts: Callable[[Any], bool]
+    choices: tuple[str, ...] = ()
+    items: _Expected | None = None
+
+    def taken(self, argument: str, value: Any) -> Any:
+        """The value, an iterator as a tuple."""
+        if self.accepts(value):
+            return value
+        if (
+            self.items is not None
+            and isinstance(value, Iterable)
+            and not isinstance(value, _SINGLE)
+        ):
+            listed = tuple(value) if isinstance(value, Iterator) else value
+            for item in listed:
+                if not self.items.accepts(item):
+                    raise UsageError(f"{argument}: expected {self.words}, got {shown(item)} in it")
+            return listed
+        if self.choices:
+            return one_of(argument, value, self.choices)
+        if self.items is not None:
+            return several(argument, value, self.words.removeprefix("a list of "))
+        raise UsageError(f"{argument}: expected {self.words}, got {shown(value)}")
+
+
+def _never(_: object) -> bool:
+    return False
+
+
+def _expected(annotation: Any) -> _Expected | None:
+    """What an annotation accepts; None if that is not checked."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if annotation is None or annotation is type(None):
+        return _Expected("None", lambda value: value is None)
+    if origin in {Union, types.UnionType}:
+        return _union(arguments)
+    if origin is Literal:
+        names = tuple(each for each in arguments if isinstance(each, str))
+        return _Expected(_either(names), lambda value: value in arguments, choices=names)
+    if origin in _MANY and (origin is not tuple or arguments[1:] == (...,)):
+        item = _expected(arguments[0])
+        item = item or _Expected("a value", lambda _: True)
+        return _Expected(f"a list of {_plural(item.words)}", lambda _: False, items=item)
+    kind = origin or annotation
+    if kind in _WORDS:
+        return _Expected(*_WORDS[kind])
+    if not isinstance(kind, type) or kind in {object, Any, tuple} or kind.__module__ == "numpy":
+        return None
+    article = "an" if kind.__name__[0] in "AEIOU" else "a"
+    return _Expected(f"{article} {kind.__name__}", _instance_of(kind))
+
+
+def _union(members: tuple[Any, ...]) -> _Expected | None:
+    found = [_expected(each) for each in members if each is not str or not _has_path(members)]
+    known = [each for each in found if each is not None]
+    if len(known) < len(found):
+        return None
+    named = [each for each in known if each.words != "None"]
+    return _Expected(
+        _either([each.words for each in named]),
+        lambda value: any(each.accepts(value) for each in known),
+        choices=named[0].choices if len(named) == 1 else (),
+        items=next((each.items for each in named if each.items is not None), None),
+    )
+
+
+def _has_path(members: tuple[Any, ...]) -> bool:
+    return any((get_origin(each) or each) is os.PathLike for each in members)
+
+
+def _instance_of(kind: type) -> Callable[[Any], bool]:
+    """Whether a value is of a class, or has every member of a protocol."""
+    if not getattr(kind, "_is_protocol", False):
+        return lambda value: isinstance(value, kind)
+    known = {name for each in kind.__mro__ if each.__module__ != "typing" for name in vars(each)}
+    members = [name for name in known if name == "__call__" or not name.startswith("_")]
+    return lambda value: _is(value, object) and all(hasattr(value, name) for name in members)
+
+
+def _plural(words: str) -> str:
+    bare = words.replace(" a ", " ").replace(" an ", " ").removeprefix("a ").removeprefix("an ")
+    return bare if " or " in bare else f"{bare}s"
+
+
+def _is_path(value: object) -> bool:
+    given = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    return isinstance(given, str) and "\0" not in given
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool) or type(value).__name__ == "bool_"  # that of numpy
+
+
+def _is_number(value: object, kind: type = numbers.Real) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+_WORDS: Final[dict[Any, tuple[str, Callable[[Any], bool]]]] = {
+    str: ("text", lambda value: isinstance(value, str)),
+    bytes: ("bytes", lambda value: isinstance(value, (bytes, bytearray, memoryview))),
+    bool: ("True or False", _is_flag),
+    int: ("a whole number", lambda value: _is_number(value, numbers.Integral)),
+    float: ("a number", _is_number),
+    os.PathLike: ("a path", _is_path),
+    Callable: ("a function", callable),
+    Mapping: ("a mapping", lambda value: isinstance(value, Mapping)),
+    dict: ("a mapping", lambda value: isinstance(value, Mapping)),
+}
+_VARIADIC: Final = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+_MANY: Final = {Iterable, Sequence, Collection, AbstractSet, list, set, frozenset, tuple}
+
+
 def _is(value: object, kind: Kind) -> bool:
+    if isinstance(kind, _Expected):
+        return kind.accepts(value)
     if isinstance(value, type):
         return False
     return (
         callable(getattr(value, kind, None)) if isinstance(kind, str) else isinstance(value, kind)
     )
+
+
+def _either(names: Sequence[str]) -> str:
+    return " or ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def shown(value: object) -> str:

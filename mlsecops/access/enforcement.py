@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
 from mlsecops._callables import Hooks, called_first, wrap
-from mlsecops._choices import callable_of, of_type
+from mlsecops._choices import checked, of_type
 from mlsecops.access.policy import AccessPolicy
 from mlsecops.errors import AccessDenied, UsageError
 
@@ -33,6 +33,7 @@ def current_subject() -> str:
     return _subject.get()
 
 
+@checked
 @contextmanager
 def acting_as(subject: str, *, policy: AccessPolicy | None = None) -> Iterator[str]:
     """Set the subject for the block; tasks that start inside inherit it.
@@ -49,7 +50,6 @@ def acting_as(subject: str, *, policy: AccessPolicy | None = None) -> Iterator[s
         ...     current_subject()
         'team/ann'
     """
-    of_type("subject", subject, str, "text")
     token = _subject.set(subject)
     kept = _in_force.set(_in_force.get() if policy is None else policy)
     try:
@@ -60,6 +60,7 @@ def acting_as(subject: str, *, policy: AccessPolicy | None = None) -> Iterator[s
 
 
 @called_first('@requires("ACTION", resource=…)')
+@checked
 def requires(
     action: str,
     *,
@@ -99,15 +100,8 @@ def requires(
         >>> rows()
         3
     """
-    of_type("action", action, str, "text")
-    for argument, value in {"resource": resource, "subject": subject}.items():
-        if not isinstance(value, str):
-            callable_of(argument, value)
-    if not isinstance(policy, AccessPolicy):
-        callable_of("policy", policy)
     if audit is not None:
         of_type("audit", audit, "append", "an AuditLog")
-    callable_of("clock", clock)
 
     def judge(args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         try:

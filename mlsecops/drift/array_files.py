@@ -22,14 +22,10 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mlsecops import provenance, signing
+from mlsecops._choices import path_of
 from mlsecops._json import parse_object
-from mlsecops.errors import FormatRefused, LimitExceeded
-from mlsecops.provenance.digest import Digest
-from mlsecops.provenance.manifest import Entry, Manifest
-from mlsecops.signing.bundle import read_bundle
-from mlsecops.signing.policy import TrustPolicy
-from mlsecops.signing.signature import bundle_path
-from mlsecops.signing.verifier import Verifier
+from mlsecops.errors import FormatRefused, LimitExceeded, UsageError
 
 __all__ = ["MAX_BYTES", "decode", "pack", "read", "unpack"]
 
@@ -101,7 +97,7 @@ def decode(
         raise FormatRefused(f"{where}: malformed {kind}: {error!r}") from error
 
 
-def read(path: str | os.PathLike[str], *, policy: TrustPolicy | None = None) -> bytes:
+def read(path: str | os.PathLike[str], *, policy: signing.TrustPolicy | None = None) -> bytes:
     """Read a file once, and verify its signature if a policy is given.
 
     Args:
@@ -111,10 +107,13 @@ def read(path: str | os.PathLike[str], *, policy: TrustPolicy | None = None) -> 
     Raises:
         LimitExceeded: The file has more than `MAX_BYTES`.
         VerificationError: Its signature is missing or does not satisfy the policy.
-        OSError: The file cannot be read.
+        UsageError: The file cannot be read.
     """
-    with Path(path).open("rb") as stream:
-        data = stream.read(MAX_BYTES + 1)
+    try:
+        with path_of("path", path).open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
     if len(data) > MAX_BYTES:
         raise LimitExceeded(f"{path}: at most {MAX_BYTES} bytes are read")
     if policy is not None:
@@ -122,14 +121,15 @@ def read(path: str | os.PathLike[str], *, policy: TrustPolicy | None = None) -> 
     return data
 
 
-def _verify(data: bytes, path: Path, policy: TrustPolicy) -> None:
+def _verify(data: bytes, path: Path, policy: signing.TrustPolicy) -> None:
     """Verify the signature of the bytes that were read."""
-    place = bundle_path(path)
-    verifier = Verifier(policy)
-    signed = verifier.open(read_bundle(place), where=str(place))
+    place = signing.bundle_path(path)
+    verifier = signing.Verifier(policy)
+    signed = verifier.open(signing.read_bundle(place), where=str(place))
     algorithm = signed.manifest.algorithm
-    entry = Entry(name=".", digest=Digest.of(data, algorithm=algorithm), size=len(data))
-    actual = Manifest(name=path.name, algorithm=algorithm, entries=(entry,), single=True)
+    digest = provenance.Digest.of(data, algorithm=algorithm)
+    entry = provenance.Entry(name=".", digest=digest, size=len(data))
+    actual = provenance.Manifest(name=path.name, algorithm=algorithm, entries=(entry,), single=True)
     verifier.match(signed, actual, where=str(path))
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mlsecops import signing
 from mlsecops._choices import checked, whole
 from mlsecops._files import write_atomically
 from mlsecops._repr import concise_repr
@@ -38,7 +39,6 @@ from mlsecops.drift.quantile_sketch import Sketch
 from mlsecops.drift.reference import Reference
 from mlsecops.drift.tests import DriftReport
 from mlsecops.errors import FormatRefused, UsageError
-from mlsecops.signing.policy import TrustPolicy
 
 __all__ = ["Baseline"]
 
@@ -329,7 +329,9 @@ class Baseline:
 
     @classmethod
     @checked
-    def load(cls, path: str | os.PathLike[str], *, policy: TrustPolicy | None = None) -> Baseline:
+    def load(
+        cls, path: str | os.PathLike[str], *, policy: signing.TrustPolicy | None = None
+    ) -> Baseline:
         """Read a baseline; nothing in the file can run.
 
         Args:

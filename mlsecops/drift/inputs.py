@@ -1,35 +1,30 @@
-"""Conversion of user input: arrays, names and rates, checked once where they enter."""
+"""Array types, and the conversion of user input: checked once, where it enters."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from numbers import Integral
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mlsecops._choices import several
 from mlsecops.errors import UsageError
 
-__all__ = [
-    "accuracy_of",
-    "as_answers",
-    "as_names",
-    "as_numbers",
-    "as_predictions",
-    "as_rate",
-    "as_rows",
-    "as_table",
-    "which",
-]
-
-Floats = NDArray[np.float64]
+Floats: TypeAlias = NDArray[np.float64]
+Counts: TypeAlias = NDArray[np.int64]
+Bools: TypeAlias = NDArray[np.bool_]
 
 
-def as_numbers(x: ArrayLike) -> Floats:
+def as_numbers(x: ArrayLike, argument: str = "x") -> Floats:
     """Numbers as float64."""
     try:
         return np.asarray(x, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"expected numbers, got {type(x).__name__}: {error}") from error
+        raise UsageError(
+            f"{argument}: expected numbers, got {type(x).__name__}: {error}"
+        ) from error
 
 
 def as_table(x: ArrayLike) -> tuple[Floats, tuple[int, ...]]:
@@ -37,14 +32,14 @@ def as_table(x: ArrayLike) -> tuple[Floats, tuple[int, ...]]:
     values = as_numbers(x)
     if values.ndim == 1:
         values = values[:, None]
-    if len(values) < 2 or not values[0].size:  # noqa: PLR2004 - a distribution needs two rows
+    if not values.ndim or len(values) < 2 or not values[0].size:  # noqa: PLR2004 - a distribution needs two rows
         raise UsageError(f"x: expected at least two rows of numbers, got shape {values.shape}")
     return values.reshape(len(values), -1), values.shape[1:]
 
 
 def as_rows(rows: ArrayLike, columns: int) -> Floats:
     """Rows `(n, d)` of a known number of columns; one row `(d,)` becomes a table."""
-    values = np.atleast_2d(np.asarray(rows, dtype=np.float64))
+    values = np.atleast_2d(as_numbers(rows, "rows"))
     values = values.reshape(len(values), -1)
     if values.shape[1] != columns:
         raise UsageError(f"rows: expected {columns} columns, got {values.shape[1]}")
@@ -61,10 +56,10 @@ def as_names(names: Sequence[str] | None, features: int) -> tuple[str, ...]:
     return chosen
 
 
-def which(categorical: Iterable[str | int], names: tuple[str, ...]) -> NDArray[np.bool_]:
+def which(categorical: Iterable[str | int], names: tuple[str, ...]) -> Bools:
     """Mask of the categorical features `(d,)`."""
     mask = np.zeros(len(names), dtype=bool)
-    for each in categorical:
+    for each in several("categorical", categorical, "names or indices", (str, Integral)):
         if isinstance(each, str) and each not in names:
             raise UsageError(f"categorical: expected a feature name, got {each!r}")
         index = names.index(each) if isinstance(each, str) else each
@@ -78,7 +73,7 @@ def as_answers(probabilities: ArrayLike | None, rows: int) -> Floats:
     """Probabilities `(n, k)`, or an empty table."""
     if probabilities is None:
         return np.empty((0, 0))
-    values = as_numbers(probabilities)
+    values = as_numbers(probabilities, "probabilities")
     if values.ndim != 2 or len(values) != rows or not np.isfinite(values).all():  # noqa: PLR2004 - rows by classes
         raise UsageError(f"probabilities: expected finite ({rows}, k), got shape {values.shape}")
     return values

@@ -19,6 +19,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mlsecops import signing
 from mlsecops._choices import one_of
 from mlsecops._extras import require
 from mlsecops._files import write_atomically
@@ -27,7 +28,6 @@ from mlsecops.drift.array_files import decode, pack, read
 from mlsecops.drift.boosted_trees import Trees
 from mlsecops.drift.inputs import Floats, as_numbers
 from mlsecops.errors import FormatRefused, UsageError
-from mlsecops.signing.policy import TrustPolicy
 
 __all__ = ["LossEstimator"]
 
@@ -113,7 +113,7 @@ class LossEstimator:
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str], *, policy: TrustPolicy | None = None
+        cls, path: str | os.PathLike[str], *, policy: signing.TrustPolicy | None = None
     ) -> LossEstimator:
         """Read an estimator; nothing in the file can run.
 

@@ -97,8 +97,6 @@ class Playbook:
         """
         of_type("approvals", approvals, (Mapping, NoneType), "a mapping of steps to approvals")
         asked = {**_APPROVALS, **(approvals or {})}
-        if kind is not None:
-            one_of("kind", kind, KINDS)
         for step, approval in asked.items():
             one_of("approvals", step, DEFAULT_STEPS)
             one_of(f"approvals: {step}", approval, get_args(Approval))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from mlsecops._choices import one_of, whole
+from mlsecops._choices import one_of
 from mlsecops._extras import require
 from mlsecops.adapters import adapt
 from mlsecops.errors import UsageError

@@ -11,10 +11,9 @@ import os
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
-from mlsecops._choices import checked, of_type, one_of, several
+from mlsecops._choices import checked
 from mlsecops._files import linked
 from mlsecops._repr import concise_repr
 from mlsecops.adapters import Adapter, adapt
@@ -26,7 +25,7 @@ from mlsecops.loading.loaded import HeldModel, LoadedModel
 from mlsecops.loading.readers.decode import Framework, Request, decode, fill, join_shards
 from mlsecops.loading.recheck import Notify, Watch, require_not_isolated
 from mlsecops.loading.scanner import examine
-from mlsecops.loading.snapshot import TIERS, Snapshot, Source, Tier, snapshot
+from mlsecops.loading.snapshot import Snapshot, Source, Tier, snapshot
 from mlsecops.loading.telemetry import LoadRecord, recorded
 from mlsecops.loading.verdict import Examination
 from mlsecops.provenance import Digest, Isolation
@@ -99,12 +98,9 @@ class SecureLoader:
         limits: Limits | None = None,
         isolation: Isolation | None = None,
     ) -> None:
-        self._policy = of_type("policy", policy, TrustPolicy, "a TrustPolicy")
-        self._tier: Tier = one_of("tier", tier, TIERS)
-        self._allow_globals = several("allow_globals", allow_globals, "names", str)
-        of_type("limits", limits, (Limits, NoneType), "Limits")
-        if isolation is not None:
-            of_type("isolation", isolation, "isolated", "a registry")
+        self._policy = policy
+        self._tier: Tier = tier
+        self._allow_globals = tuple(allow_globals)
         self._limits = limits or Limits()
         self._isolation = isolation
 

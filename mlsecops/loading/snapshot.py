@@ -1,7 +1,6 @@
-"""Which bytes are meant: files held so that nobody changes them between the check and the use.
+"""Snapshot of files: their bytes are held from the check to the use, and hashed meanwhile.
 
-Paths come in; a Snapshot goes out, each file hashed while it was taken, and each path in it leads
-to those very bytes. How they are held is the business of `tiers`.
+paths → open descriptors → `hold` each (`snapshot_tiers`) → one hashing pass → seal → Snapshot
 """
 
 from __future__ import annotations
@@ -13,29 +12,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from mlsecops._choices import one_of
 from mlsecops.errors import UsageError
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.snapshot_tiers import TIERS, Held, Tier, hold
 from mlsecops.provenance import Digest
-from mlsecops.provenance.files.hashing import open_regular
+from mlsecops.provenance.files.hashing import hash_pieces
+from mlsecops.provenance.files.opening import open_regular
+from mlsecops.provenance.files.pieces import Found, Piece
 
 __all__ = ["TIERS", "Snapshot", "Source", "Tier", "opened", "snapshot"]
 
-
 _ZIPPED: Final = (".pt", ".pth", ".bin", ".ckpt")
-"""What torch's files are called."""
+"""Usual file name suffixes of torch archives."""
 _ZIP: Final = b"PK\x03\x04"
+"""Source: PKWARE APPNOTE 6.3.10, section 4.3.7, local file header signature."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Bytes of one file, wherever they are held.
+    """Held bytes of one file.
 
     Attributes:
-        name: Name for messages, and for what its extension claims.
-        path: Where to open them (`/proc/self/fd/N` for bytes in memory).
-        size: How many there are.
-        memory: The same bytes in memory of our own, where they were read into it.
+        name: Name for messages; its suffix claims a format.
+        path: Path that opens them (`/proc/self/fd/N` for bytes in memory).
+        size: Number of bytes.
+        memory: The same bytes in memory of this process, where they were read into it.
     """
 
     name: str
@@ -44,7 +46,7 @@ class Source:
     memory: memoryview | None = None
 
     def stream(self) -> BinaryIO:
-        """Open the bytes at their start; each stream has a position of its own."""
+        """Open the bytes at their start; streams do not share a position."""
         return Path(self.path).open("rb")
 
     def head(self, count: int = 4096) -> bytes:
@@ -64,31 +66,29 @@ class Snapshot:
     """Files whose bytes do not change any more, or not unnoticed.
 
     Attributes:
-        sources: Name → bytes.
-        held: Name → how they are held, and their digest.
+        sources: Name → held bytes.
+        digests: Name → digest of the held bytes, and of each companion.
+        held: Name → how the bytes are held.
     """
 
     sources: Mapping[str, Source]
+    digests: Mapping[str, Digest]
     held: Mapping[str, Held]
 
     @property
     def tier(self) -> Tier:
-        """How they are held; where files differ, the tier that promises least."""
+        """How the bytes are held; where files differ, the tier with the weakest guarantee."""
         return max((each.tier for each in self.held.values()), key=TIERS.index)
 
     @property
     def lasting(self) -> bool:
-        """Whether a mapping of the bytes stays true after the block; else they must be copied."""
-        return all(each.lasting for each in self.held.values())
+        """Whether a mapping of the bytes stays valid after the block; else they must be copied."""
+        return all(each.tier != "pinned" for each in self.held.values())
 
     @property
     def size(self) -> int:
-        """Bytes in all."""
+        """Bytes held in total."""
         return sum(source.size for source in self.sources.values())
-
-    def digest(self, name: str) -> Digest:
-        """Digest of a file, taken of the bytes that are held."""
-        return self.held[name].digest
 
     def confirm(self) -> None:
         """Demand that nobody changed anything since it was hashed.
@@ -102,7 +102,7 @@ class Snapshot:
 
 @contextlib.contextmanager
 def opened(path: str | os.PathLike[str], *, name: str) -> Iterator[Source]:
-    """The file at a path through one descriptor, for a scan that promises nothing about later.
+    """The file at a path through one descriptor, for a scan without a later load.
 
     Args:
         path: A regular file; a symlink is refused.
@@ -118,7 +118,13 @@ def opened(path: str | os.PathLike[str], *, name: str) -> Iterator[Source]:
 
 @contextlib.contextmanager
 def snapshot(
-    files: Mapping[str, str], *, tier: Tier, algorithm: str, limits: Limits, keep: bool = False
+    files: Mapping[str, str],
+    *,
+    tier: Tier,
+    algorithm: str,
+    limits: Limits,
+    keep: bool = False,
+    companions: Mapping[str, Found] | None = None,
 ) -> Iterator[Snapshot]:
     """Hold files so that nobody changes them, and hash what is held.
 
@@ -128,18 +134,19 @@ def snapshot(
             the file does not allow them, or `"private-copy"`.
         algorithm: Digest algorithm.
         limits: Ceiling of each size.
-        keep: Whether tensors are made of the bytes here, and may stay where they were read to.
+        keep: Whether this process makes tensors of the bytes, which may stay where they were read.
+        companions: Name → file that is hashed in the same pass and not held.
 
     Yields:
         The snapshot; its bytes go when the block ends, mappings of lasting ones stay.
 
     Raises:
-        UsageError: The tier is unknown, or a file cannot be opened.
+        UsageError: The tier is unknown, or a file cannot be opened or held.
         ChangedDuringLoad: A file changed meanwhile.
         LimitExceeded: One is too large.
     """
-    if tier not in TIERS:
-        raise UsageError(f"unknown tier {tier!r}: expected one of {', '.join(TIERS)}")
+    one_of("tier", tier, TIERS)
+    others = companions or {}
     with contextlib.ExitStack() as stack:
         held: dict[str, Held] = {}
         for name, path in files.items():
@@ -147,22 +154,30 @@ def snapshot(
             stack.callback(os.close, descriptor)
             limits.require("file_bytes", os.fstat(descriptor).st_size, where=name)
             stays = keep and _becomes_tensors(name, descriptor)
-            taken = hold(descriptor, tier=tier, name=name, algorithm=algorithm, keep=stays)
+            taken = hold(descriptor, tier=tier, name=name, keep=stays)
             try:
                 held[name] = stack.enter_context(taken)
             except OSError as error:
                 raise UsageError(f"cannot hold {name} {tier}: {error.strerror}") from error
-        sources = {
-            name: Source(name=name, path=each.path, size=each.size, memory=each.memory)
-            for name, each in held.items()
-        }
-        whole = Snapshot(sources=sources, held=held)
+        pieces = [each.piece for each in held.values()] + [Piece(each) for each in others.values()]
+        digests = hash_pieces(pieces, algorithm=algorithm)
+        for each in held.values():
+            each.seal()
+        whole = Snapshot(
+            sources={name: _source(name, each) for name, each in held.items()},
+            digests=dict(zip((*held, *others), digests, strict=True)),
+            held=held,
+        )
         yield whole
         whole.confirm()
 
 
+def _source(name: str, held: Held) -> Source:
+    return Source(name=name, path=held.path, size=held.piece.size, memory=held.memory)
+
+
 def _becomes_tensors(name: str, descriptor: int) -> bool:
-    """Whether a file is of tensors that can stay where its bytes were read to."""
+    """Whether a file holds tensors that can stay where its bytes were read to."""
     if name.endswith(_ZIPPED):
         return os.pread(descriptor, len(_ZIP), 0) == _ZIP
     return name.endswith(".safetensors")

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from types import NoneType, TracebackType
+from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeAlias, TypeVar, overload
 
 from mlsecops._callables import Hooks, called_first, signature_of, wrap
-from mlsecops._choices import callable_of, checked, number, of_type, several, whole
+from mlsecops._choices import checked, number, whole
 from mlsecops._repr import concise_repr
 from mlsecops.drift.baseline import Baseline
 from mlsecops.drift.rolling_window import Window
@@ -142,30 +142,14 @@ def monitored(
         >>> predict(2), predict.monitor.name
         (4, 'doubles')
     """
-    if not of_type("name", name, str, "text"):
+    if not name:
         raise UsageError("name: expected text, got ''")
     number("spans", spans, "a share from 0 to 1", lambda share: 0 <= share <= 1)
     whole("capacity", capacity, "a number of calls from 1 on")
     whole("capture", capture, "a number of calls from 0 on", least=0)
-    of_type("baseline", baseline, (Baseline, NoneType), "a Baseline")
-    of_type("window", window, (Window, NoneType), "a Window")
-    for argument, value in {
-        "client": client,
-        "request_id": request_id,
-        "inputs": inputs,
-        "probabilities": probabilities,
-        "fallback": fallback,
-        "redact": redact,
-        "clock": clock,
-    }.items():
-        callable_of(argument, value)
     # A digest given as text is parsed: an alert with another text could not be looked up.
     known = Digest.parse(digest) if isinstance(digest, str) else digest
-    of_type("digest", known, (Digest, NoneType), "a Digest or its text")
-    checks = several("guards", guards, "guards", "check")
-    observers = several("detectors", () if detectors is None else detectors, "detectors", "observe")
-    listed = several("rules", DEFAULT_RULES if rules is None else rules, "rules", AlertRule)
-    receivers = several("sinks", sinks, "sinks", "__call__")
+    checks, observers = tuple(guards), tuple(detectors or ())
     capturing = Captures(capture, redact)
 
     def recorder(first: Callable[..., Any]) -> Recorder:
@@ -174,8 +158,8 @@ def monitored(
             baseline=baseline,
             reader=CallReader(baseline, probabilities),
             detectors=observers,
-            rules=listed,
-            sinks=receivers,
+            rules=tuple(DEFAULT_RULES if rules is None else rules),
+            sinks=tuple(sinks),
             capacity=capacity,
             digest=None if known is None else str(known),
             clock=clock,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from mlsecops._callables import Hooks, arguments_by_name, called_first, wrap
-from mlsecops._choices import callable_of, checked, of_type, path_of, several
+from mlsecops._choices import checked, several
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.provenance.digest import Digest
@@ -224,11 +224,11 @@ def training_run(
         ('succeeded', 'numbers')
     """
     run = TrainingRun(
-        of_type("name", name, str, "text"),
+        name,
         datasets=datasets,
-        hyperparameters=of_type("hyperparameters", hyperparameters or {}, Mapping, "a mapping"),
-        code=code_folder() if code is None else path_of("code", code),
-        clock=callable_of("clock", clock),
+        hyperparameters=hyperparameters or {},
+        code=code_folder() if code is None else Path(code),
+        clock=clock,
     )
     token = _current.set(run)
     try:
@@ -271,7 +271,6 @@ def tracked(
         >>> train(rate=0.1)
         {'rate': 0.1}
     """
-    of_type("name", name, str, "text")
     inputs = several("datasets", datasets, "manifests or paths", _DATA)
 
     def hooks(function: Callable[..., Any]) -> Hooks:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlsecops._choices import checked, several
 from mlsecops.errors import MLSecOpsWarning, UsageError
 from mlsecops.provenance.files.hashing import Progress
 from mlsecops.provenance.files.opening import followed
@@ -51,6 +52,7 @@ def without_bundle(names: Iterable[str], root: Path, bundle: Path) -> tuple[str,
     return tuple(name for name in names if followed(root / name) != own)
 
 
+@checked
 def sign(
     path: str | os.PathLike[str],
     signer: Signer | Sequence[Signer],
@@ -140,7 +142,10 @@ def sign_manifest(
 
 
 def _listed(signer: Signer | Sequence[Signer]) -> list[Signer]:
-    signers = [signer] if isinstance(signer, Signer) else list(signer)
+    many = (signer,) if isinstance(signer, Signer) else signer
+    signers = list(several("signer", many, "signers", Signer))
+    if not signers:
+        raise UsageError("signer: expected at least one Signer, got none")
     if len(signers) > 1 and any(one.certificates for one in signers):
         raise UsageError(
             "a bundle holds one certificate chain: expected one certified signer, or several "

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from mlsecops._choices import checked, of_type
 from mlsecops.provenance.manifest import read_manifest
 from mlsecops.signing.bundle import Bundle, read_bundle
 from mlsecops.signing.detached import looks_detached, verify_detached_model
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from mlsecops.provenance.files.stat_cache import StatCache  # SQLite is for those who use it
 
 
+@checked
 def verify(
     path: str | os.PathLike[str],
     bundle: str | os.PathLike[str] | Bundle | None = None,
@@ -61,6 +63,8 @@ def verify(
         >>> verify(model, policy=TrustPolicy(keys=[signer.public_key])).manifest["w.bin"].algorithm
         'sha256'
     """
+    if cache is not None and not isinstance(cache, (str, os.PathLike)):
+        of_type("cache", cache, "lookup", "a path or a StatCache")
     place = bundle_path(path) if bundle is None else _place(bundle)
     data = bundle.to_bytes() if isinstance(bundle, Bundle) else read_bundle(place)
     if looks_detached(data) and not Path(path).is_dir():

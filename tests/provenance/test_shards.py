@@ -57,5 +57,5 @@ def test_a_shards_name_is_split_on_its_last_two_colons(name: str, start: int, en
 
 @pytest.mark.parametrize("size", [0, -1, 1.5, True, "8"])
 def test_a_shard_size_that_is_no_count_of_bytes_is_refused(folder: Path, size: int) -> None:
-    with pytest.raises(errors.UsageError, match="shard size"):
+    with pytest.raises(errors.UsageError, match="shard_size"):
         hash_path(folder, shard_size=size)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Final
 
-from mlsecops._choices import callable_of, checked, number, of_type, several
+from mlsecops._choices import checked, number
 from mlsecops._repr import concise_repr
 from mlsecops.findings import Alert, Severity, Sink
 
@@ -58,12 +58,12 @@ class Alarm:
         quiet: float = 60.0,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._name = of_type("name", name, str, "text")
-        self._sinks = several("sinks", sinks, "sinks", "__call__")
+        self._name = name
+        self._sinks = tuple(sinks)
         number("quiet", quiet, "seconds from 0 on", lambda seconds: seconds >= 0)
         self._digest = digest
         self._quiet = quiet
-        self._clock = callable_of("clock", clock)
+        self._clock = clock
         self._last_alert: OrderedDict[str | None, datetime] = OrderedDict()
         self._lock = threading.Lock()
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Final, Literal, ParamSpec, TypeVar, cast, get_args
+from typing import Any, Final, Literal, ParamSpec, TypeVar, cast
 
 from mlsecops._callables import (
     Hooks,
@@ -29,7 +29,7 @@ from mlsecops._callables import (
     steps,
     wrap,
 )
-from mlsecops._choices import one_of
+from mlsecops._choices import checked
 from mlsecops.errors import AccessDenied, UsageError
 from mlsecops.findings import Severity
 from mlsecops.llm.guard import telemetry
@@ -46,6 +46,7 @@ _AWAITED: Final = inspect.isawaitable
 
 
 @called_first('@guarded_tool(effect="read")')
+@checked
 def guarded_tool(
     *,
     effect: Effect,
@@ -79,9 +80,6 @@ def guarded_tool(
         >>> with Session(): invoice(311)
         'invoice 311'
     """
-    one_of("effect", effect, get_args(Effect))
-    one_of("returns", returns, ("untrusted", "trusted"))
-    one_of("tainted", tainted, ("confirm", "deny"))
 
     def hooks(function: Callable[..., Any]) -> Hooks:
         rules = _Rules(name or name_of(function), effect, returns, tainted)

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import NoneType
 from typing import Any, Final, Literal, TypeAlias
 
-from mlsecops._choices import callable_of, checked, number, of_type, some_of, whole
+from mlsecops._choices import checked, number, some_of, whole
 from mlsecops._repr import concise_repr
 from mlsecops.errors import InputRefused
 from mlsecops.findings import Severity, Sink
@@ -198,8 +197,6 @@ def prompt_guard(
         refused
     """
     whole("longest", longest, "at least 1 character")
-    of_type("policy", policy, (Policy, NoneType), "a Policy")
-    callable_of("record", record)
     alarm = Alarm(name, sinks=sinks, digest=digest, quiet=quiet, clock=clock)
     return PromptGuard(
         policy=policy or Policy(), alarm=alarm, record=record, longest=longest, name=name

@@ -20,7 +20,7 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Self, TypeAlias
 
-from mlsecops._choices import callable_of, checked, several
+from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.llm.guard import telemetry
@@ -113,8 +113,8 @@ class Session:
         alarm: Alarm | None = None,
     ) -> None:
         self.name = name
-        self.confirm = callable_of("confirm", confirm)
-        self.canaries = several("canaries", canaries, "canaries", Canary)
+        self.confirm = confirm
+        self.canaries = tuple(canaries)
         self.alarm = alarm
         self._entered: dict[int, str] = {}
         self._lock = threading.Lock()

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
+from mlsecops._choices import checked
 from mlsecops.errors import UsageError
 from mlsecops.llm.redteam.attempts import Attempt
 from mlsecops.llm.redteam.budget import Ledger
@@ -31,6 +32,7 @@ Progress: TypeAlias = Callable[[int, int], object]
 Waiting: TypeAlias = "asyncio.Queue[tuple[int, Attempt] | None]"
 
 
+@checked
 def fuzz(
     target: Target | Function,
     *,

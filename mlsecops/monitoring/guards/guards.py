@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, Protocol
 import numpy as np
 
 from mlsecops._bounded_map import BoundedMap
-from mlsecops._choices import callable_of, number, of_type, one_of, whole
+from mlsecops._choices import checked, number, whole
 from mlsecops._repr import concise_repr
 from mlsecops.drift.baseline import Baseline
 from mlsecops.errors import InputRefused, ModelIsolated, RateLimited, UsageError
@@ -24,7 +24,6 @@ from mlsecops.provenance.digest import Digest, Isolation
 __all__ = ["Guard", "InputGuard", "IsolationGuard", "RateLimit"]
 
 _KINDS: Final = "biuf"
-PER: Final = ("client", "model")
 
 
 class Guard(Protocol):
@@ -43,6 +42,7 @@ class Guard(Protocol):
 
 
 @concise_repr("_rate", "_per", "_burst")
+@checked
 class RateLimit:
     """Rate limit by token buckets in this process.
 
@@ -74,11 +74,11 @@ class RateLimit:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rate = number("rate", rate, "calls a second above 0", _positive)
-        self._per = one_of("per", per, PER)
+        self._per = per
         burst = rate if burst is None else number("burst", burst, "calls above 0", _positive)
         self._burst = max(1.0, burst)
-        self._cost = callable_of("cost", cost)
-        self._clock = callable_of("clock", clock)
+        self._cost = cost
+        self._clock = clock
         whole("capacity", capacity, "a number of clients from 1 on")
         self._lock, self._process = threading.Lock(), os.getpid()
         full = self._burst
@@ -115,6 +115,7 @@ class RateLimit:
 
 
 @concise_repr("_max_rows", "_baseline.rows")
+@checked
 class InputGuard:
     """Input validation against the shape, kind and range of a baseline.
 
@@ -131,7 +132,7 @@ class InputGuard:
     control: Final = "Input checks"
 
     def __init__(self, baseline: Baseline, *, margin: float = 1.0, max_rows: int = 65_536) -> None:
-        ranges = of_type("baseline", baseline, Baseline, "a Baseline").anomalies
+        ranges = baseline.anomalies
         margin = number("margin", margin, "extents from 0 on", lambda extents: extents >= 0)
         self._baseline = baseline
         self._max_rows = whole("max_rows", max_rows, "a number of rows from 1 on")
@@ -184,6 +185,7 @@ class InputGuard:
 
 
 @concise_repr("_digest", "_refresh")
+@checked
 class IsolationGuard:
     """Isolation check: refuses calls of a model that an incident isolated while it was served.
 
@@ -209,10 +211,10 @@ class IsolationGuard:
         refresh: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._digest = of_type("digest", digest, Digest, "a Digest")
-        self._isolation = of_type("isolation", isolation, "isolated", "a registry")
+        self._digest = digest
+        self._isolation = isolation
         self._refresh = number("refresh", refresh, "seconds from 0 on", lambda each: each >= 0)
-        self._clock = callable_of("clock", clock)
+        self._clock = clock
         self._answer: tuple[float, str | None] = (-math.inf, None)
 
     def check(self, client: str | None, inputs: Any) -> None:  # noqa: ARG002 - every client is refused

@@ -13,11 +13,10 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any, Final, Literal
 
-from mlsecops._choices import callable_of, number, of_type, one_of, whole
+from mlsecops._choices import checked, number, whole
 from mlsecops._extras import require
 from mlsecops._repr import concise_repr
 from mlsecops.errors import CallRefused, RateLimited, UsageError
-from mlsecops.monitoring.guards.guards import PER
 
 __all__ = ["Quota"]
 
@@ -25,6 +24,7 @@ _EVERYBODY: Final = "*"
 
 
 @concise_repr("_name", "_windows", "_per")
+@checked
 class Quota:
     """Limit of calls in each of several windows (sliding window counters).
 
@@ -66,11 +66,7 @@ class Quota:
         timeout: float = 0.25,
         capacity: int = 10_000,
     ) -> None:
-        self._per = one_of("per", per, PER)
-        self._name = of_type("name", name, str, "text")
-        self._cost = callable_of("cost", cost)
-        of_type("windows", windows, str, "amounts such as '10/second; 2000/hour'")
-        of_type("store", store, str, "memory:// or redis://host:port/0")
+        self._per, self._name, self._cost = per, name, cost
         number("timeout", timeout, "seconds above 0", lambda seconds: seconds > 0)
         whole("capacity", capacity, "a number of clients from 1 on")
         limits, strategies = require("limits"), require("limits.strategies")

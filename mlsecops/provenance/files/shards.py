@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from mlsecops.errors import UsageError
-from mlsecops.provenance.files.hashing import Found, Piece
+from mlsecops.provenance.files.pieces import Found, Piece
 
 
 def shard_name(name: str, start: int, end: int) -> str:
@@ -38,7 +38,7 @@ def shard_size_of(value: object) -> int | None:
     """
     if value is None or (type(value) is int and value > 0):
         return value
-    raise UsageError(f"shard size: expected a whole number of bytes above 0, got {value!r}")
+    raise UsageError(f"shard_size: expected a whole number of bytes above 0, got {value!r}")
 
 
 def pieces_of(files: Mapping[str, Found], shard_size: int | None) -> list[tuple[str, Piece]]:

@@ -12,9 +12,10 @@ import os
 import uuid
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import quote, unquote
 
+from mlsecops._choices import checked
 from mlsecops.errors import UsageError
 from mlsecops.provenance import environment
 from mlsecops.provenance.digest import Digest
@@ -39,6 +40,7 @@ ALGORITHMS: Final = {
 _SERIALS: Final = uuid.UUID("5b7e7e9c-6a35-5d0a-9d43-6f2f3f0b8c11")
 
 
+@checked
 def build_bom(
     *,
     name: str,
@@ -70,8 +72,6 @@ def build_bom(
 
     Source: OWASP CycloneDX 1.6 and 1.7 (ECMA-424), machine-learning-model, modelCard, formulation.
     """
-    if version not in get_args(SpecVersion):
-        raise UsageError(f"CycloneDX version: expected 1.6 or 1.7, got {version!r}")
     provenance = [each for each in statements if each.predicate_type == SLSA_PROVENANCE]
     libraries = [_library(each) for each in _packages(provenance, packages)]
     data = [_dataset(each, datasets[each]) for each in sorted(datasets)]

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from mlsecops._choices import checked
 from mlsecops._json import parse_json
 from mlsecops.errors import FormatRefused, UsageError
 from mlsecops.findings import Finding, Severity
@@ -33,6 +34,7 @@ _ALGORITHM_OF: Final = {name: algorithm for algorithm, name in ALGORITHMS.items(
 _MOST_SELF_BYTES: Final = 64 << 20
 
 
+@checked
 def verify_bom(
     bom: Mapping[str, Any],
     *,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 import numpy as np
 
-from mlsecops._choices import checked, of_type, one_of, several, shown
+from mlsecops._choices import checked, of_type, one_of, shown
 from mlsecops.adapters import adapt
 from mlsecops.errors import UsageError
 from mlsecops.provenance import Digest, hash_dataset
