@@ -1,7 +1,7 @@
-"""Which names model files may refer to, exactly: one list for each framework, written by a script.
+"""Allowlists of the exact names that model files may refer to, one for each framework.
 
-`scripts/list_globals.py` regenerates the text files from the installed versions, which their
-first line names.
+`scripts/list_globals.py` writes the text files from the installed versions, which their first line
+names: installed packages → `*.txt` → `listed` → scanners and readers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,12 @@ PICKLE_LISTS: Final[tuple[Listed, ...]] = ("python", "numpy", "torch", "sklearn"
 
 @cache
 def listed(name: Listed) -> frozenset[str]:
-    """Names of one list, as `module.qualname`."""
+    """Names of one list, as `module.qualname`.
+
+    Example:
+        >>> "collections.OrderedDict" in listed("python")
+        True
+    """
     text = Path(__file__).with_name(f"{name}.txt").read_text(encoding="utf-8")
     return frozenset(line for line in text.splitlines() if line and not line.startswith("#"))
 

@@ -1,4 +1,4 @@
-"""How checked bytes become a model: one framework call for each format, on the snapshot itself."""
+"""Decoding of checked bytes into a model: one framework call for each format, on the snapshot."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ FRAMEWORKS: Final[tuple[Framework, ...]] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What the caller wants of the bytes.
+    """A load's options for decoding.
 
     Attributes:
-        source: Checked bytes that cannot change, or not unnoticed.
-        framework: Framework asked for, or None for the format's own.
+        source: Checked bytes that cannot change undetected.
+        framework: Name of the framework, or None for the format's own.
         into: The caller's model to fill, or None.
-        device: Where torch tensors go.
+        device: Device of torch tensors.
         globals: Names that the scan found and allowed.
-        allowed: Names that the caller allows besides the built-in list.
-        external: Name → bytes of further files of the model, held and checked as the source is.
-        limits: Ceilings.
-        lasting: Whether a mapping of the bytes stays as it is once they are let go.
-        confirm: Demands that the bytes are still those that were checked; called before anything
-            of the caller's is touched for good.
+        allowed: Names that the caller allows in addition to the built-in list.
+        external: Name → bytes of further files of the model, held and checked like the source.
+        limits: Resource limits.
+        lasting: Whether a mapping of the bytes outlives the snapshot.
+        confirm: Raises where the bytes changed since the check; called before the caller's model
+            is changed.
     """
 
     source: Source
@@ -58,8 +58,8 @@ def decode(found: Format, request: Request) -> Any:
 
     Raises:
         FormatRefused: The format cannot be loaded, or the framework refuses the bytes.
-        UsageError: The framework asked for does not read the format.
-        ChangedDuringLoad: The bytes are not those that were checked any more.
+        UsageError: An option does not fit the format.
+        ChangedDuringLoad: The bytes changed since the check.
     """
     if found not in _DECODERS:
         readable = ", ".join(sorted(_DECODERS))
@@ -80,6 +80,11 @@ def decode(found: Format, request: Request) -> Any:
                 f"{found} is read by {' or '.join(frameworks)}, which places models itself"
             )
         torch_reader.require_device(request.device)
+    if request.into is not None and found not in _FILLS:
+        raise UsageError(
+            f"{request.source.name}: into= fills torch modules and Keras models with weights; "
+            "this format holds a whole model"
+        )
     value = read(request)
     request.confirm()
     return value
@@ -93,24 +98,28 @@ def join_shards(parts: Mapping[str, Any], placed: Mapping[str, str]) -> dict[str
         placed: Tensor → shard.
 
     Raises:
-        FormatRefused: A shard holds other tensors than the index says.
+        FormatRefused: A shard has other tensors than the index lists for it.
+
+    Example:
+        >>> join_shards({"a": {"w": 1}, "b": {"v": 2}}, {"w": "a", "v": "b"})
+        {'w': 1, 'v': 2}
     """
     joined: dict[str, Any] = {}
     for shard, tensors in parts.items():
         expected = {name for name, home in placed.items() if home == shard}
         if not isinstance(tensors, Mapping) or set(tensors) != expected:
-            raise FormatRefused(f"{shard}: its tensors are not those that the index says")
+            raise FormatRefused(f"{shard}: its tensors differ from those in the index")
         joined |= tensors
     return joined
 
 
 def fill(request: Request, tensors: Any) -> Any:
-    """The caller's torch module filled with tensors, once the bytes they come from are confirmed.
+    """The caller's torch module filled with tensors, after their bytes are confirmed.
 
     Raises:
-        UsageError: The caller's model is no torch module.
-        FormatRefused: Names or shapes differ; the module is as it was.
-        ChangedDuringLoad: The bytes changed; the module is as it was.
+        UsageError: The caller's model is not a torch module.
+        FormatRefused: Names or shapes differ; the module is unchanged.
+        ChangedDuringLoad: The bytes changed; the module is unchanged.
     """
     if request.into is None:
         return tensors
@@ -148,7 +157,6 @@ def _torch(request: Request, *, legacy: bool = False) -> Any:
 
 
 def _torch_code(request: Request, *, exported: bool = False) -> Any:
-    _require_nothing_to_fill(request)
     return torch_reader.read_code(request.source.path, device=request.device, exported=exported)
 
 
@@ -165,30 +173,25 @@ def _keras(request: Request, *, hdf5: bool = False) -> Any:
 
 
 def _savedmodel(request: Request) -> Any:
-    _require_nothing_to_fill(request)
     files = {request.source.name: request.source, **request.external}
     return keras_reader.read_savedmodel({name: each.path for name, each in files.items()})
 
 
 def _pickle(request: Request) -> Any:
-    _require_nothing_to_fill(request)
     return pickle_reader.read_pickle(request.source.path, names=request.globals)
 
 
 def _joblib(request: Request) -> Any:
-    _require_nothing_to_fill(request)
     with expanded(request.source, limits=request.limits) as plain:
         return pickle_reader.read_pickle(plain.path, names=request.globals)
 
 
 def _skops(request: Request) -> Any:
-    _require_nothing_to_fill(request)
     names = pickle_globals() | frozenset(request.allowed)
     return pickle_reader.read_skops(request.source.path, names=names)
 
 
 def _onnx(request: Request) -> Any:
-    _require_nothing_to_fill(request)
     folder = PurePosixPath(request.source.name).parent
     external = {
         str(PurePosixPath(name).relative_to(folder)): each.path
@@ -198,18 +201,9 @@ def _onnx(request: Request) -> Any:
     return onnx_reader.read_onnx(request.source.path, external=external)
 
 
-def _require_nothing_to_fill(request: Request) -> None:
-    if request.into is not None:
-        raise UsageError(
-            f"{request.source.name}: into= fills torch modules and Keras models with weights; "
-            "this format holds a whole model"
-        )
-
-
 def _numpy(request: Request) -> Any:
     import numpy as np  # noqa: PLC0415 - loading other formats needs no numpy
 
-    _require_nothing_to_fill(request)
     loaded = np.load(request.source.path, allow_pickle=False)
     if isinstance(loaded, np.ndarray):
         return loaded
@@ -233,3 +227,7 @@ _DECODERS: Final[dict[Format, tuple[tuple[str, ...], Callable[[Request], Any]]]]
     Format.NPZ: (("numpy",), _numpy),
     Format.NPY: (("numpy",), _numpy),
 }
+_FILLS: Final = frozenset(
+    {Format.SAFETENSORS, Format.TORCH, Format.TORCH_LEGACY, Format.KERAS, Format.HDF5}
+)
+"""Formats of weights, which `into=` can fill a model with."""

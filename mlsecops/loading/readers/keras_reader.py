@@ -1,4 +1,4 @@
-"""How Keras and TensorFlow read files that were checked: safe mode, nothing compiled."""
+"""Keras and TensorFlow readers of checked files: safe mode, nothing compiled."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ def read_keras(path: str, *, hdf5: bool = False) -> Any:
     """The model of a `.keras` archive, or of an `.h5` file that holds a whole model.
 
     Args:
-        path: Bytes to read; a link with the extension that Keras insists on is made to them.
+        path: Bytes to read, through a link with the extension that Keras demands.
         hdf5: Whether it is the older format.
 
     Raises:
-        FrameworkTooOld: The installed Keras is known to be escapable.
-        FormatRefused: Keras refuses the archive, or the `.h5` file holds weights alone.
+        FrameworkTooOld: The installed Keras has a known escape from safe mode.
+        FormatRefused: Keras refuses the archive, or the `.h5` file holds only weights.
     """
     keras = require("keras")
     require_patched(keras)
     if hdf5 and not root_attributes(path) & {"model_config"}:
         raise FormatRefused(
-            "the .h5 file holds weights and no model: build the architecture that was saved, and "
-            "pass it as into="
+            "the .h5 file: expected a whole model, got weights; build the architecture and pass it "
+            "as into="
         )
     with under_name(path, "model.h5" if hdf5 else "model.keras") as named:
         try:

@@ -1,4 +1,4 @@
-"""How ONNX models that were checked are read, with tensors that lie in files beside them."""
+"""ONNX reader of checked models, with their external data."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from mlsecops.errors import FormatRefused
 
 
 def read_onnx(path: str, *, external: Mapping[str, str]) -> Any:
-    """The `ModelProto` of a file, tensors of other files read into it.
+    """The `ModelProto` of a file, with external data read into it.
 
     Args:
         path: Bytes to read.
-        external: Name as the model has it → bytes of the file that was checked.
+        external: Name in the model → path of the checked bytes.
 
     Raises:
         FormatRefused: It cannot be read, or refers to a file that was not checked.
@@ -26,7 +26,7 @@ def read_onnx(path: str, *, external: Mapping[str, str]) -> Any:
         model = onnx.load_model_from_string(Path(path).read_bytes())
         for tensor in helper._get_all_tensors(model):  # noqa: SLF001 - onnx reads paths only, which could be swapped
             if helper.uses_external_data(tensor):
-                _take_in(onnx, tensor, external)
+                _read_external(onnx, tensor, external)
     except FormatRefused:
         raise
     except Exception as error:  # protobuf and onnx raise whatever the bytes make them raise
@@ -34,11 +34,11 @@ def read_onnx(path: str, *, external: Mapping[str, str]) -> Any:
     return model
 
 
-def _take_in(onnx: Any, tensor: Any, external: Mapping[str, str]) -> None:
+def _read_external(onnx: Any, tensor: Any, external: Mapping[str, str]) -> None:
     wanted = {entry.key: entry.value for entry in tensor.external_data}
     location = wanted["location"]
     if location not in external:
-        raise FormatRefused(f"tensor {tensor.name!r} lies in {location!r}, which was not checked")
+        raise FormatRefused(f"tensor {tensor.name!r} refers to {location!r}, which was not checked")
     offset, length = int(wanted.get("offset", 0)), wanted.get("length")
     with Path(external[location]).open("rb") as stream:
         stream.seek(offset)

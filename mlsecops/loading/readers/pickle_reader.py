@@ -1,39 +1,42 @@
-"""How pickles, joblib's pickles and skops archives that were checked become estimators.
+"""Restricted unpicklers of checked pickles, joblib files and skops archives.
 
 A path to checked bytes and the names that the check found in them come in; the object goes out.
-The unpicklers import those names and no others, so that a pickle that the check and Python read in
-different ways still reaches nothing that was not allowed.
+The unpicklers import only those names, so that a pickle that the check and Python read differently
+still reaches no name that was not allowed.
 """
 
 from __future__ import annotations
 
 import pickle
-from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from mlsecops._extras import require
 from mlsecops.errors import FormatRefused, UnsafeContent
-
-_WRAPPER: Final = "joblib.numpy_pickle.NumpyArrayWrapper"
+from mlsecops.loading.pickle_vm.call_rules import ARRAY_WRAPPER
+from mlsecops.loading.pickle_vm.stack import python3_name
 
 
 def read_pickle(path: str, *, names: Collection[str]) -> Any:
-    """The object of a pickle, as joblib reads it where joblib wrote it.
+    """The object of a pickle; joblib's reader reads joblib's files.
 
     Args:
         path: Bytes to read.
         names: Qualified names that may be imported.
 
     Raises:
-        UnsafeContent: It asks for another name.
+        UnsafeContent: It imports another name.
         FormatRefused: It cannot be unpickled.
+
+    Example:
+        >>> _ = Path("a.pkl").write_bytes(pickle.dumps([1, 2]))
+        >>> read_pickle("a.pkl", names=())
+        [1, 2]
     """
+    unpickler = _joblib if ARRAY_WRAPPER in names else _Restricted
     with Path(path).open("rb") as stream:
-        reader: Any = (
-            _joblib(stream, names) if _WRAPPER in names else _Bound(stream, frozenset(names))
-        )
+        reader: Any = unpickler(stream, frozenset(names))
         try:
             return reader.load()
         except UnsafeContent:
@@ -47,7 +50,7 @@ def read_skops(path: str, *, names: Collection[str]) -> Any:
 
     Args:
         path: Bytes to read.
-        names: Qualified names that may be built besides those that skops trusts itself.
+        names: Qualified names that may be built in addition to those that skops trusts.
 
     Raises:
         FormatRefused: skops refuses it.
@@ -59,15 +62,15 @@ def read_skops(path: str, *, names: Collection[str]) -> Any:
         raise FormatRefused(f"skops refuses the archive: {error}") from error
 
 
-class _Bound(pickle.Unpickler):
-    """An unpickler that imports a closed list of names."""
+class _Restricted(pickle.Unpickler):
+    """Unpickler that imports only the names of a list."""
 
     def __init__(self, stream: Any, names: frozenset[str]) -> None:
         super().__init__(stream)
         self._names = names
 
     def find_class(self, module: str, name: str, /) -> Any:
-        """Import a name of the list, under its present name if the pickle has an old one.
+        """Import a name of the list, under its name in Python 3.
 
         Raises:
             UnsafeContent: It is not on the list.
@@ -75,41 +78,33 @@ class _Bound(pickle.Unpickler):
         return super().find_class(*_allowed(module, name, self._names))
 
     def persistent_load(self, pid: Any, /) -> Any:
-        """Refuse: nothing outside the pickle is meant."""
+        """Refuse references to objects outside the pickle."""
         raise UnsafeContent(
-            f"the pickle refers to {type(pid).__name__} outside of itself",
+            f"the pickle refers to a {type(pid).__name__} outside the pickle",
             rule="pickle-persistent",
             where="pickle",
         )
 
 
-def _joblib(stream: Any, names: Collection[str]) -> Any:
+def _joblib(stream: Any, names: frozenset[str]) -> Any:
     joblib = require("joblib.numpy_pickle")
-    listed = frozenset(names)
 
-    class Bound(joblib.NumpyUnpickler):  # type: ignore[misc, name-defined]
-        """joblib's unpickler, which reads arrays between the opcodes, over the same list."""
+    class Restricted(joblib.NumpyUnpickler):  # type: ignore[misc, name-defined]
+        """joblib's unpickler, which reads arrays between the opcodes, with the same list."""
 
         def find_class(self, module: str, name: str) -> Any:
-            return super().find_class(*_allowed(module, name, listed))
+            return super().find_class(*_allowed(module, name, names))
 
-    return Bound("", stream, ensure_native_byte_order=True)
+    return Restricted("", stream, ensure_native_byte_order=True)
 
 
 def _allowed(module: str, name: str, names: frozenset[str]) -> tuple[str, str]:
-    for home, leaf in _spellings(module, name):
+    for home, leaf in ((module, name), python3_name(module, name)):
         if f"{home}.{leaf}" in names:
             return home, leaf
     raise UnsafeContent(
-        f"the pickle asks for {module}.{name}, which its check did not find in it; "
-        "report this file: the two read it differently",
+        f"the pickle imports {module}.{name}, which its check did not find; report this file: the "
+        "check and Python read it differently",
         rule="pickle-global",
         where="pickle",
     )
-
-
-def _spellings(module: str, name: str) -> Iterator[tuple[str, str]]:
-    """A name as it stands, and as Python 3 calls what Python 2 called so."""
-    yield module, name
-    home, leaf = NAME_MAPPING.get((module, name), (module, name))
-    yield IMPORT_MAPPING.get(home, home), leaf

@@ -1,7 +1,6 @@
-"""How torch reads bytes that were checked: tensors out, nothing run.
+"""Torch reader of checked bytes: tensors out, no code executed.
 
-A path to bytes that cannot change comes in (`mlsecops.loading` makes it); tensors, or the
-caller's own module filled with them, go out.
+A path to bytes that cannot change comes in; tensors or a module go out.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from mlsecops._extras import require
 from mlsecops._json import parse_object
 from mlsecops.errors import FormatRefused, FrameworkTooOld, UsageError
+from mlsecops.loading.formats.safetensors import LENGTH
 from mlsecops.loading.memory import Memory, forget, offset_of
 
 if TYPE_CHECKING:
     Place: TypeAlias = Callable[..., Any]
 
-_LENGTH: Final = 8
 _TYPES: Final = {
     "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "U32": "uint32",
     "I32": "int32", "U64": "uint64", "I64": "int64", "F16": "float16", "BF16": "bfloat16",
@@ -29,8 +28,8 @@ _TYPES: Final = {
     "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu", "F8_E4M3FNUZ": "float8_e4m3fnuz",
     "F8_E5M2FNUZ": "float8_e5m2fnuz",
 }  # fmt: skip
-_ENTRIES: Final = 100_000
-"""Storages of one torch file at most: as many as the scan allows entries."""
+"""Data type of safetensors → torch's name."""
+_ENTRIES: Final = 100_000  # storages of one torch file; default of `Limits.tensors`
 OLDEST: Final = (2, 10)
 """Before it, `weights_only` could be escaped (CVE-2025-32434, CVE-2026-24747)."""
 
@@ -44,7 +43,7 @@ def read_safetensors(
         path: Bytes to read.
         framework: `"torch"` or `"numpy"`.
         device: Where torch tensors go.
-        lasting: Whether a mapping of the bytes stays as it is; else torch tensors are copied.
+        lasting: Whether a mapping of the bytes outlives them; otherwise torch tensors are copied.
     """
     safetensors = require("safetensors")
     kind = "pt" if framework == "torch" else "np"
@@ -58,20 +57,20 @@ def read_safetensors(
 
 
 def tensors_in(memory: memoryview) -> dict[str, Any]:
-    """Tensors of a whole safetensors file in memory, which stay there: nothing is copied.
+    """Tensors of a whole safetensors file in memory, without a copy.
 
     Args:
-        memory: The file's bytes, writable, their header checked.
+        memory: The file's bytes, writable, with a checked header.
 
     Raises:
-        FormatRefused: torch has no such type.
+        FormatRefused: torch lacks a data type.
 
     Source:
-        safetensors format description: length of the header, header, tensors.
+        safetensors README, "Format": length of the header, header, tensors.
     """
     torch = require("torch")
-    start = _LENGTH + int.from_bytes(memory[:_LENGTH], "little")
-    text = bytes(memory[_LENGTH:start])
+    start = LENGTH + int.from_bytes(memory[:LENGTH], "little")
+    text = bytes(memory[LENGTH:start])
     header = parse_object(text, what="safetensors header", error=FormatRefused)
     header.pop("__metadata__", None)
     tensors = {}
@@ -102,18 +101,18 @@ def read_torch(
     lasting: bool = True,
     memory: memoryview | None = None,
 ) -> Any:
-    """What a torch file holds, read with `weights_only`.
+    """Object of a torch file, read with `weights_only`.
 
     Args:
         path: Bytes to read.
         device: Where tensors go.
-        legacy: Whether the file is of torch's old layout, which cannot be mapped.
+        legacy: Whether the file has torch's old layout, which cannot be mapped.
         names: Further globals that the scan allowed; each is imported.
-        lasting: Whether a mapping of the bytes stays as it is; else tensors are copied.
-        memory: The same bytes in memory, writable, where tensors can stay: nothing is copied.
+        lasting: Whether a mapping of the bytes outlives them; otherwise tensors are copied.
+        memory: The same bytes in memory, writable; tensors use it without a copy.
 
     Raises:
-        FrameworkTooOld: The installed torch is known to be escapable.
+        FrameworkTooOld: The installed torch has a known escape from `weights_only`.
         FormatRefused: torch refuses the file.
     """
     torch = require("torch")
@@ -135,7 +134,7 @@ def read_torch(
 
 
 def read_code(path: str, *, device: str, exported: bool) -> Any:
-    """A TorchScript module, or the module of an exported program: files that carry code.
+    """Module of a TorchScript file or an exported program, both of which carry code.
 
     Args:
         path: Bytes to read.
@@ -143,7 +142,7 @@ def read_code(path: str, *, device: str, exported: bool) -> Any:
         exported: Whether it is a `.pt2` file.
 
     Raises:
-        FrameworkTooOld: The installed torch is known to be escapable.
+        FrameworkTooOld: The installed torch has a known escape from `weights_only`.
         FormatRefused: torch refuses the file.
     """
     torch = require("torch")
@@ -158,12 +157,12 @@ def read_code(path: str, *, device: str, exported: bool) -> Any:
 
 
 def _placing(path: str, device: str, pieces: int, held: memoryview | None = None) -> Place | None:
-    """How a mapped storage becomes memory of our own; None where the device copies it anyway."""
+    """Function that copies a mapped storage; None where the device copies it anyway."""
     torch = require("torch")
     if torch.device(device).type != "cpu":
         return None
     if held is not None:
-        return _standing(torch, held)
+        return _reusing(torch, held)
     memory = Memory(Path(path).stat().st_size, pieces=pieces)
 
     def place(storage: Any, _: Any = None) -> Any:
@@ -180,14 +179,14 @@ def _placing(path: str, device: str, pieces: int, held: memoryview | None = None
 
 
 def _of_other_order(path: str) -> bool:
-    """Whether torch will swap the bytes of the file's numbers, after it mapped them."""
+    """Whether torch will swap the bytes of the file's numbers after mapping them."""
     with zipfile.ZipFile(path) as archive:
-        said = [name for name in archive.namelist() if name.endswith("/byteorder")]
-        return any(archive.read(name) != sys.byteorder.encode() for name in said)
+        orders = [name for name in archive.namelist() if name.endswith("/byteorder")]
+        return any(archive.read(name) != sys.byteorder.encode() for name in orders)
 
 
-def _standing(torch: Any, held: memoryview) -> Place:
-    """How a mapped storage becomes the same bytes of memory that holds the whole file already."""
+def _reusing(torch: Any, held: memoryview) -> Place:
+    """Function that replaces a mapped storage by the same bytes of a whole file in memory."""
     start = -1
 
     def place(storage: Any, _: Any = None) -> Any:
@@ -226,7 +225,7 @@ def require_device(device: str) -> None:
 def own_globals() -> frozenset[str]:
     """Names that `weights_only` allows by itself."""
     unpickler = require("torch._weights_only_unpickler")
-    return frozenset(unpickler._get_allowed_globals())  # noqa: SLF001 - torch tells it nowhere else
+    return frozenset(unpickler._get_allowed_globals())  # noqa: SLF001 - torch has no public list
 
 
 def _require_new(torch: Any) -> None:
