@@ -28,7 +28,7 @@ import numpy as np
 from mlsecops.loading import scan
 from mlsecops.robustness import clopper_pearson
 from tests.attackers import model_files, model_folders
-from tests.loading import real_models
+from tests.loading.formats import real_models
 
 HERE = Path(__file__).parent
 DRAWN = 200

@@ -10,7 +10,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from mlsecops.loading import scan_each
 from mlsecops.loading.detection import Format
-from tests.loading import real_models
+from tests.loading.formats import real_models
 
 ENOUGH = {"torch": 28, "sklearn": 150, "numpy": 15, "safetensors": 10, "onnx": 8, "archives": 5}
 
