@@ -12,7 +12,7 @@ from typing import Any
 
 from mlsecops._files import write_atomically
 from mlsecops._json import parse_json
-from mlsecops.cli.options import pair
+from mlsecops.cli.options import option, pair
 from mlsecops.errors import UsageError
 from mlsecops.provenance import Manifest, hash_dataset
 
@@ -21,10 +21,8 @@ MOST_JSON_BYTES = 64 << 20  # bytes; chosen: larger files are refused before the
 
 def add_datasets(parser: argparse.ArgumentParser) -> None:
     """Declare the data sets that a model was trained on."""
-    parser.add_argument(
-        "--dataset", nargs="+", action="extend", default=[], type=pair("NAME=PATH", Path),
-        metavar="NAME=PATH", help="data set that the model was trained on; may be repeated",
-    )  # fmt: skip
+    option(parser, "--dataset NAME=PATH", "data set that the model was trained on; may be repeated",
+           several=True, type=pair("NAME=PATH", Path))  # fmt: skip
 
 
 def read_datasets(pairs: Iterable[tuple[str, Path]]) -> dict[str, Manifest]:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mlsecops.cli.options import option
 from mlsecops.cli.signing.verify import add_bundle, add_trust, trust_from
 from mlsecops.errors import MLSecOpsError, UsageError
 from mlsecops.loading import LoadedModel, SecureLoader
@@ -19,23 +20,17 @@ from mlsecops.loading.snapshot_tiers import TIERS
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Declare the trust and the loading of a model."""
     add_bundle(parser)
-    parser.add_argument(
-        "--arch", metavar="MODULE:CALLABLE",
-        help="callable that builds the model of the weights, on sys.path or in this folder",
-    )  # fmt: skip
-    parser.add_argument(
-        "--framework", choices=FRAMEWORKS, help="reader of the file; default by its format"
-    )
-    parser.add_argument("--file", metavar="NAME", help="model file, if the folder holds several")
-    parser.add_argument(
-        "--tier", choices=TIERS, default="sealed",
-        help="snapshot of the bytes: in sealed memory, in place under a lease, or in a copied file",
-    )  # fmt: skip
-    parser.add_argument("--device", default="cpu", help="device of torch tensors")
-    parser.add_argument(
-        "--allow-global", action="append", default=[], metavar="NAME",
-        help="audited name that the file may use in addition to the built-in allowlist",
-    )  # fmt: skip
+    option(parser, "--arch MODULE:CALLABLE",
+           "callable that builds the model, on sys.path or in this folder")  # fmt: skip
+    option(parser, "--framework", "reader of the file; default by its format", choices=FRAMEWORKS)
+    option(parser, "--file NAME", "model file, if the folder holds several")
+    option(parser, "--tier",
+           "snapshot of the bytes: in sealed memory, in place under a lease, or in a copied file",
+           choices=TIERS, default="sealed")  # fmt: skip
+    option(parser, "--device DEVICE", "device of torch tensors", default="cpu")
+    option(parser, "--allow-global NAME",
+           "audited name that the file may use in addition to the built-in allowlist",
+           action="append", default=[])  # fmt: skip
     add_trust(parser)
 
 

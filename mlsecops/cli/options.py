@@ -8,32 +8,56 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from mlsecops.provenance.digest import SIZES
 
 T = TypeVar("T")
+Options: TypeAlias = "argparse.ArgumentParser | argparse._ArgumentGroup"  # noqa: SLF001 - type only
+
+
+def option(
+    parser: Options, form: str, about: str, *, several: bool = False, **settings: Any
+) -> None:
+    """Declare an option or a positional argument.
+
+    Args:
+        parser: Parser or group of the option.
+        form: Flag and value as the help shows them (`"--seed N"`), a flag alone for a switch, or
+            the attribute and the value of a positional argument (`"path PATH"`).
+        about: One line of help, with the unit; the parser appends the default.
+        several: Whether it takes several values and may be repeated.
+        settings: Further arguments of `add_argument`.
+
+    Example:
+        >>> parser = argparse.ArgumentParser()
+        >>> option(parser, "--seconds S", "time limit, in seconds", type=float, default=60.0)
+        >>> parser.parse_args(["--seconds", "5"]).seconds
+        5.0
+    """
+    name, *values = form.split()
+    if several:
+        settings |= {"nargs": "+", "action": "extend", "default": []}
+    if values:
+        settings["metavar"] = values[0] if len(values) == 1 else tuple(values)
+    elif not settings.keys() & {"action", "choices"}:
+        settings["action"] = "store_true"
+    parser.add_argument(name, help=about, **settings)
 
 
 def add_format(parser: argparse.ArgumentParser, *more: str) -> None:
     """Declare the output format: text, JSON, or one of `more`."""
-    parser.add_argument(
-        "--format", choices=("text", "json", *more), default="text", help="output format"
-    )
+    option(parser, "--format", "output format", choices=("text", "json", *more), default="text")
 
 
 def add_algorithm(parser: argparse.ArgumentParser) -> None:
     """Declare the digest algorithm."""
-    parser.add_argument(
-        "--algorithm", choices=tuple(SIZES), default="sha256", help="digest algorithm"
-    )
+    option(parser, "--algorithm", "digest algorithm", choices=tuple(SIZES), default="sha256")
 
 
 def add_cache(parser: argparse.ArgumentParser) -> None:
     """Declare the cache of digests."""
-    parser.add_argument(
-        "--cache", type=Path, metavar="F", help="file of known digests; unchanged files are skipped"
-    )
+    option(parser, "--cache F", "file of known digests; unchanged files are skipped", type=Path)
 
 
 def add_action(actions: Any, name: str, about: str, example: str) -> argparse.ArgumentParser:
@@ -59,7 +83,7 @@ def pair(form: str, convert: Callable[[str], T]) -> Callable[[str], tuple[str, T
         convert: Makes the value; its `ValueError` is a wrong option.
 
     Example:
-        >>> pair("ATTACK=SHARE, such as pgd=0.6", float)("pgd=0.6")
+        >>> pair("ATTACK=SHARE", float)("pgd=0.6")
         ('pgd', 0.6)
     """
 

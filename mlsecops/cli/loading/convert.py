@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mlsecops.cli.options import add_format
+from mlsecops.cli.options import add_format, option
 from mlsecops.cli.terminal import show, show_json
 from mlsecops.loading.convert import convert
 
@@ -14,17 +14,10 @@ EXAMPLE = "mlsecops convert model.pkl --out model.safetensors"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("path", type=Path, metavar="PATH", help="pickle, joblib or torch file")
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="F",
-        help="safetensors file to write",
-    )  # fmt: skip
-    parser.add_argument(
-        "--memory", type=int, default=4096, metavar="MIB", help="memory of the process, in MiB"
-    )
-    parser.add_argument(
-        "--seconds", type=float, default=120, metavar="S", help="time of the process, in seconds"
-    )
+    option(parser, "path PATH", "pickle, joblib or torch file", type=Path)
+    option(parser, "--out F", "safetensors file to write", type=Path, required=True)
+    option(parser, "--memory MIB", "memory of the process, in MiB", type=int, default=4096)
+    option(parser, "--seconds S", "time of the process, in seconds", type=float, default=120)
     add_format(parser)
 
 

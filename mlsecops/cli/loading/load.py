@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlsecops.cli.models import add_model_options, load_model
-from mlsecops.cli.options import add_format
+from mlsecops.cli.options import add_format, option
 from mlsecops.cli.terminal import show, show_json
 from mlsecops.loading import LoadedModel
 
@@ -17,7 +17,7 @@ EXAMPLE = "mlsecops load model/ --key release.pub.pem --arch nets:build"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("path", type=Path, metavar="PATH", help="model folder or file")
+    option(parser, "path PATH", "model folder or file", type=Path)
     add_model_options(parser)
     add_format(parser)
 

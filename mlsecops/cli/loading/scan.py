@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Iterator
 
-from mlsecops.cli.options import add_format
+from mlsecops.cli.options import add_format, option
 from mlsecops.cli.terminal import plural, print_findings, show, show_json
 from mlsecops.findings import Finding, Severity
 from mlsecops.loading import Verdict, scan_each
@@ -16,16 +16,13 @@ EXAMPLE = "mlsecops scan model/ other.safetensors --strict --format json"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("path", nargs="+", metavar="PATH", help="model files or folders")
+    option(parser, "path PATH", "model files or folders", nargs="+")
     add_format(parser, "sarif", "junit")
-    parser.add_argument(
-        "--strict", action=argparse.BooleanOptionalAction, default=None,
-        help="also refuse what could not be checked; default when CI is set",
-    )  # fmt: skip
-    parser.add_argument(
-        "--allow-global", action="append", default=[], metavar="NAME",
-        help="audited name (module.Class) or code format (torchscript) that the files may use",
-    )  # fmt: skip
+    option(parser, "--strict", "also refuse what could not be checked; default when CI is set",
+           action=argparse.BooleanOptionalAction, default=None)  # fmt: skip
+    option(parser, "--allow-global NAME",
+           "audited name (module.Class) or code format (torchscript) that the files may use",
+           action="append", default=[])  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:

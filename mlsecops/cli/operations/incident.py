@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from mlsecops.cli.inputs import read_json
 from mlsecops.cli.operations.registry import add_registry_options, open_registry
-from mlsecops.cli.options import add_action
+from mlsecops.cli.options import add_action, option
 from mlsecops.cli.terminal import show, show_json
 from mlsecops.errors import UsageError
 from mlsecops.findings import Alert, Severity
@@ -31,30 +31,24 @@ _ID: Final = re.compile(r"inc-[0-9a-f]{20}")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--location", type=Path, metavar="DIR", help="registry folder")
+    option(parser, "--location DIR", "registry folder", type=Path)
     actions = parser.add_subparsers(dest="action", required=True, metavar="open|run|complete|show")
     opening = add_action(actions, "open", "open the incident of an alert", _OPEN)
-    opening.add_argument("alert", type=Path, metavar="ALERT.json", help="alert of a monitor")
+    option(opening, "alert ALERT.json", "alert of a monitor", type=Path)
     running = add_action(actions, "run", "run the default playbook until a step needs people", _RUN)
-    running.add_argument("id", type=_identity, metavar="ID", help="incident id, from open")
-    running.add_argument(
-        "--dry-run", action="store_true", help="print the steps without running them"
-    )
-    running.add_argument(
-        "--approve", nargs="+", action="extend", default=[], metavar="STEP",
-        help="steps that you approve, where approval is required",
-    )  # fmt: skip
+    option(running, "id ID", "incident id, from open", type=_identity)
+    option(running, "--dry-run", "print the steps without running them")
+    option(running, "--approve STEP", "steps that you approve, where approval is required",
+           several=True)  # fmt: skip
     completing = add_action(
         actions, "complete", "record that a person completed a manual step", _COMPLETE
     )
-    completing.add_argument("id", type=_identity, metavar="ID", help="incident id, from open")
-    completing.add_argument("step", metavar="STEP", help="name of the step, such as remediate")
-    completing.add_argument("--by", required=True, help="person who completed the step")
-    completing.add_argument("--note", required=True, help="description of the work")
+    option(completing, "id ID", "incident id, from open", type=_identity)
+    option(completing, "step STEP", "name of the step, such as remediate")
+    option(completing, "--by BY", "person who completed the step", required=True)
+    option(completing, "--note NOTE", "description of the work", required=True)
     showing = add_action(actions, "show", "print the state of one incident or of all", _SHOW)
-    showing.add_argument(
-        "id", type=_identity, nargs="?", metavar="ID", help="incident id; default all"
-    )
+    option(showing, "id ID", "incident id; default all", type=_identity, nargs="?")
     for action in (opening, running, completing):
         add_registry_options(action, writes=True)
     add_registry_options(showing, writes=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from mlsecops.cli.inputs import read_text, write_file
-from mlsecops.cli.options import add_action, add_format
+from mlsecops.cli.options import add_action, add_format, option
 from mlsecops.cli.signing.keygen import add_password
 from mlsecops.cli.signing.sign import read_signer
 from mlsecops.cli.signing.verify import add_trust, trust_from
@@ -24,7 +24,7 @@ EXAMPLE = f"{_COMMAND} publish digits model/ {_SIGNED}"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--location", type=Path, metavar="DIR", help="registry folder")
+    option(parser, "--location DIR", "registry folder", type=Path)
     actions = parser.add_subparsers(dest="action", required=True, metavar="|".join(_ACTIONS))
     for name, (_, about, words, arguments) in _ACTIONS.items():
         writes = name in _WRITES
@@ -37,20 +37,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def add_registry_options(parser: argparse.ArgumentParser, *, writes: bool) -> None:
     """Declare the registry's location and trust and, if it is written, the signer of its log."""
-    parser.add_argument(
-        "--location", type=Path, default=argparse.SUPPRESS, metavar="DIR",
-        help="registry folder; also accepted before the action",
-    )  # fmt: skip
+    option(parser, "--location DIR", "registry folder; also accepted before the action",
+           type=Path, default=argparse.SUPPRESS)  # fmt: skip
     add_trust(parser)
-    parser.add_argument(
-        "--log-key", nargs="+", action="extend", default=[], metavar="PUB",
-        help="public keys that may sign the log; default those of --key",
-    )  # fmt: skip
+    option(parser, "--log-key PUB", "public keys that may sign the log; default those of --key",
+           several=True)  # fmt: skip
     add_format(parser)
     if writes:
-        parser.add_argument(
-            "--signer", type=Path, metavar="KEY.pem", help="private key that signs the log"
-        )
+        option(parser, "--signer KEY.pem", "private key that signs the log", type=Path)
         add_password(parser)
 
 
@@ -165,35 +159,31 @@ def _number_or_serving(text: str) -> int | Literal["serving"]:
 
 
 def _named(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="name of the model")
+    option(parser, "name NAME", "name of the model")
 
 
 def _with_folder(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="signed model folder")
+    option(parser, "folder FOLDER", "signed model folder", type=Path)
 
 
 def _with_stage(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("version", type=_number, metavar="VERSION", help="version number")
-    parser.add_argument("stage", choices=("approved", "serving"), help="new stage")
+    option(parser, "version VERSION", "version number", type=_number)
+    option(parser, "stage", "new stage", choices=("approved", "serving"))
 
 
 def _with_version(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "version", type=_number_or_serving, nargs="?", default="serving",
-        metavar="VERSION|serving", help="version number, or the version that serves",
-    )  # fmt: skip
+    option(parser, "version VERSION|serving", "version number, or the version that serves",
+           type=_number_or_serving, nargs="?", default="serving")  # fmt: skip
 
 
 def _with_target(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "target", metavar="NAME|sha256:HEX", help="a model, for its serving version, or a digest"
-    )
-    parser.add_argument("--reason", required=True, help="reason, shown when the digest is refused")
+    option(parser, "target NAME|sha256:HEX", "a model, for its serving version, or a digest")
+    option(parser, "--reason REASON", "reason, shown when the digest is refused", required=True)
 
 
 def _with_checkpoint(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--pinned", type=Path, metavar="F", help="earlier checkpoint, to compare")
-    parser.add_argument("--out", type=Path, metavar="F", help="file for the checkpoint")
+    option(parser, "--pinned F", "earlier checkpoint, to compare", type=Path)
+    option(parser, "--out F", "file for the checkpoint", type=Path)
 
 
 _WRITES: Final = frozenset({"publish", "promote", "quarantine", "rollback"})

@@ -11,7 +11,7 @@ from typing import Any
 from mlsecops._json import parse_object
 from mlsecops.cli.inputs import add_datasets, read_datasets, read_json, read_text, write_file
 from mlsecops.cli.models import require_path
-from mlsecops.cli.options import add_action, add_format
+from mlsecops.cli.options import add_action, add_format, option
 from mlsecops.cli.signing.verify import add_bundle, add_trust, trust_from
 from mlsecops.cli.terminal import note, plural, show, show_json
 from mlsecops.errors import DigestMismatch, FormatRefused, UsageError, VerificationError
@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="build|lint|verify")
     _configure_build(add_action(actions, "build", "write the bill of materials of a model", _BUILD))
     lint = add_action(actions, "lint", "check whether a bill is well formed", _LINT)
-    lint.add_argument("bill", type=Path, metavar="F", help="CycloneDX bill (JSON)")
+    option(lint, "bill F", "CycloneDX bill (JSON)", type=Path)
     add_format(lint)
     _configure_verify(
         add_action(actions, "verify", "verify a bill against the model and its data", _VERIFY)
@@ -42,31 +42,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _configure_build(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, metavar="MODEL", help="model folder or file")
+    option(parser, "model MODEL", "model folder or file", type=Path)
     add_datasets(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="F", help="bill to write")
-    parser.add_argument("--name", help="name of the model; default the last part of the path")
-    parser.add_argument(
-        "--spec-version", choices=("1.6", "1.7"), default="1.7", help="CycloneDX version"
-    )
+    option(parser, "--out F", "bill to write", type=Path, required=True)
+    option(parser, "--name NAME", "name of the model; default the last part of the path")
+    option(parser, "--spec-version", "CycloneDX version", choices=("1.6", "1.7"), default="1.7")
     _add_evidence(parser)
 
 
 def _configure_verify(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bill", type=Path, metavar="F", help="CycloneDX bill (JSON)")
-    parser.add_argument(
-        "--model", type=Path, required=True, metavar="M", help="model folder or file"
-    )
+    option(parser, "bill F", "CycloneDX bill (JSON)", type=Path)
+    option(parser, "--model M", "model folder or file", type=Path, required=True)
     add_datasets(parser)
     _add_evidence(parser)
     add_format(parser)
 
 
 def _add_evidence(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--robustness", type=Path, metavar="F",
-        help="robustness.json; default the report that was signed with the model",
-    )  # fmt: skip
+    option(parser, "--robustness F",
+           "robustness.json; default the report that was signed with the model",
+           type=Path)  # fmt: skip
     add_bundle(parser)
     add_trust(parser)
 

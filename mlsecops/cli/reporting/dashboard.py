@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from mlsecops.cli.inputs import read_json, write_files
+from mlsecops.cli.options import option
 from mlsecops.cli.terminal import show
 from mlsecops.errors import UsageError
 from mlsecops.reports import dashboard_files
@@ -15,17 +16,11 @@ EXAMPLE = "mlsecops dashboard --out monitoring/ --window 15s"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder for the files"
-    )
-    parser.add_argument(
-        "--window", metavar="15s", help="time window of the alert rules, such as 15s"
-    )
-    parser.add_argument("--name", default="model", help="name of the monitor")
-    parser.add_argument(
-        "--snapshot", nargs="+", action="extend", type=Path, default=[], metavar="F.json",
-        help="snapshots of a monitor for the page, oldest first",
-    )  # fmt: skip
+    option(parser, "--out DIR", "folder for the files", type=Path, required=True)
+    option(parser, "--window 15s", "time window of the alert rules, such as 15s")
+    option(parser, "--name NAME", "name of the monitor", default="model")
+    option(parser, "--snapshot F.json", "snapshots of a monitor for the page, oldest first",
+           several=True, type=Path)  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mlsecops.cli.inputs import add_datasets, read_datasets, read_json
 from mlsecops.cli.models import require_path
+from mlsecops.cli.options import option
 from mlsecops.cli.reporting.diagram import add_controls, read_controls
 from mlsecops.cli.signing.verify import add_trust, trust_from
 from mlsecops.cli.terminal import note, show
@@ -24,22 +25,15 @@ EXAMPLE = (
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument(
-        "--model", type=Path, required=True, metavar="M", help="model folder or file"
-    )
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder for the deliverables"
-    )
-    parser.add_argument("--name", help="name of the pipeline; default the model's path")
+    option(parser, "--model M", "model folder or file", type=Path, required=True)
+    option(parser, "--out DIR", "folder for the deliverables", type=Path, required=True)
+    option(parser, "--name NAME", "name of the pipeline; default the model's path")
     add_datasets(parser)
-    parser.add_argument(
-        "--robustness", type=Path, metavar="F",
-        help="report of mlsecops attack --format json; default the one signed with the model",
-    )  # fmt: skip
-    parser.add_argument(
-        "--min-accuracy", type=float, metavar="SHARE", help="lowest accuracy of the gate, 0 to 1"
-    )
-    parser.add_argument("--registry", type=Path, metavar="DIR", help="registry of the model")
+    option(parser, "--robustness F",
+           "report of mlsecops attack --format json; default the one signed with the model",
+           type=Path)  # fmt: skip
+    option(parser, "--min-accuracy SHARE", "lowest accuracy of the gate, 0 to 1", type=float)
+    option(parser, "--registry DIR", "registry of the model", type=Path)
     add_controls(parser)
     add_trust(parser)
 

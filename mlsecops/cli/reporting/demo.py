@@ -9,22 +9,18 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from mlsecops.cli.options import seed
+from mlsecops.cli.options import option, seed
 
 EXAMPLE = "mlsecops demo --out demo-out --seed 0"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument(
-        "--out", type=Path, default=Path("demo-out"), metavar="DIR", help="output folder"
-    )
-    parser.add_argument("--seed", type=seed, default=0, help="seed of the random numbers")
-    parser.add_argument(
-        "--framework", choices=("torch", "tensorflow"), default="torch",
-        help="framework that trains and serves the model",
-    )  # fmt: skip
-    parser.add_argument("--overwrite", action="store_true", help="replace the results in DIR")
+    option(parser, "--out DIR", "output folder", type=Path, default=Path("demo-out"))
+    option(parser, "--seed SEED", "seed of the random numbers", type=seed, default=0)
+    option(parser, "--framework", "framework that trains and serves the model",
+           choices=("torch", "tensorflow"), default="torch")  # fmt: skip
+    option(parser, "--overwrite", "replace the results in DIR")
 
 
 def run(options: argparse.Namespace) -> int:

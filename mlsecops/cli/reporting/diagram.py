@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mlsecops.cli.inputs import read_json, write_files
+from mlsecops.cli.options import option
 from mlsecops.cli.terminal import show
 from mlsecops.errors import UsageError
 from mlsecops.reports import ControlState, architecture_files, blueprint
@@ -19,19 +20,16 @@ EXAMPLE = (
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder for the files"
-    )
-    parser.add_argument("--title", default="Pipeline", help="name of the pipeline")
+    option(parser, "--out DIR", "folder for the files", type=Path, required=True)
+    option(parser, "--title TITLE", "name of the pipeline", default="Pipeline")
     add_controls(parser)
 
 
 def add_controls(parser: argparse.ArgumentParser) -> None:
     """Declare the file with the states of the controls."""
-    parser.add_argument(
-        "--controls", type=Path, metavar="F.json",
-        help="JSON: control → state (enforced, advisory, absent) and where; default all absent",
-    )  # fmt: skip
+    option(parser, "--controls F.json",
+           "JSON: control → state (enforced, advisory, absent) and where; default all absent",
+           type=Path)  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from mlsecops._files import write_atomically
-from mlsecops.cli.options import add_algorithm, add_cache, add_format
+from mlsecops.cli.options import add_algorithm, add_cache, add_format, option
 from mlsecops.cli.terminal import plural, progress, visible
 from mlsecops.provenance.manifest import Manifest, hash_path
 
@@ -16,13 +16,11 @@ EXAMPLE = "mlsecops hash data/ --format sha256sums --out SHA256SUMS"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("path", metavar="PATH", help="file, folder or URL (s3://bucket/model)")
+    option(parser, "path PATH", "file, folder or URL (s3://bucket/model)")
     add_algorithm(parser)
     add_format(parser, "sha256sums", "croissant")
     add_cache(parser)
-    parser.add_argument(
-        "--out", type=Path, metavar="F", help="output file; default standard output"
-    )
+    option(parser, "--out F", "output file; default standard output", type=Path)
 
 
 def run(options: argparse.Namespace) -> int:

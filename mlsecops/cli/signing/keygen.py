@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from mlsecops._files import write_atomically
+from mlsecops.cli.options import option
 from mlsecops.errors import UsageError
 from mlsecops.signing.keys import Signer
 
@@ -17,16 +18,13 @@ EXAMPLE = "mlsecops keygen --type p256 --out release.pem --password-env RELEASE_
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument(
-        "--type", choices=("p256", "p384", "p521", "ed25519", "rsa"), default="p256",
-        help="key type",
-    )  # fmt: skip
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="KEY.pem",
-        help="private key to write; the public key is written to KEY.pub.pem in the same folder",
-    )  # fmt: skip
+    option(parser, "--type", "key type",
+           choices=("p256", "p384", "p521", "ed25519", "rsa"), default="p256")  # fmt: skip
+    option(parser, "--out KEY.pem",
+           "private key to write; the public key is written to KEY.pub.pem in the same folder",
+           type=Path, required=True)  # fmt: skip
     add_password(parser)
-    parser.add_argument("--ask-password", action="store_true", help="prompt for the key's password")
+    option(parser, "--ask-password", "prompt for the key's password")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -85,9 +83,7 @@ def public_path_of(private: Path) -> Path:
 
 def add_password(parser: argparse.ArgumentParser) -> None:
     """Declare the environment variable of a key's password."""
-    parser.add_argument(
-        "--password-env", metavar="NAME", help="environment variable with the key's password"
-    )
+    option(parser, "--password-env NAME", "environment variable with the key's password")
 
 
 def password_from(variable: str | None) -> str | None:

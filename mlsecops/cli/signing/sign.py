@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from mlsecops import signing
-from mlsecops.cli.options import Once, add_algorithm, add_cache
+from mlsecops.cli.options import Once, add_algorithm, add_cache, option
 from mlsecops.cli.signing.keygen import add_password, ask_password, password_from
 from mlsecops.cli.terminal import progress
 from mlsecops.errors import UsageError
@@ -22,51 +22,25 @@ EXAMPLE = "mlsecops sign model/ --key release.pem --password-env RELEASE_PASSWOR
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("path", metavar="PATH", help="model folder or file")
-    parser.add_argument(
-        "--key", type=Path, action=Once, required=True, metavar="K", help="private key (PEM)"
-    )
+    option(parser, "path PATH", "model folder or file")
+    option(parser, "--key K", "private key (PEM)", type=Path, action=Once, required=True)
     add_password(parser)
-    parser.add_argument("--cert", type=Path, metavar="C", help="certificate of the key (PEM)")
-    parser.add_argument(
-        "--chain", type=Path, nargs="+", action="extend", default=[], metavar="C",
-        help="intermediate certificates",
-    )  # fmt: skip
-    parser.add_argument(
-        "--out", type=Path, metavar="F", help="bundle to write; default DIR/model.sig"
-    )
-    parser.add_argument(
-        "--ignore", action="append", default=[], metavar="P", help="relative path to leave unsigned"
-    )
-    parser.add_argument(
-        "--detached", action="store_true",
-        help="write a bare RSA-PSS signature to FILE.sig, not a bundle (one file, RSA key)",
-    )  # fmt: skip
+    option(parser, "--cert C", "certificate of the key (PEM)", type=Path)
+    option(parser, "--chain C", "intermediate certificates", several=True, type=Path)
+    option(parser, "--out F", "bundle to write; default DIR/model.sig", type=Path)
+    option(parser, "--ignore P", "relative path to leave unsigned", action="append", default=[])
+    option(parser, "--detached",
+           "write a bare RSA-PSS signature to FILE.sig, no bundle (one file, RSA key)")  # fmt: skip
     add_algorithm(parser)
-    parser.add_argument(
-        "--spec-names", action="store_true",
-        help="name a single file by its base name, as in the specification, instead of '.'",
-    )  # fmt: skip
-    parser.add_argument(
-        "--model-version",
-        type=int,
-        metavar="N",
-        help="version number, for policies with a lowest one",
-    )
-    parser.add_argument(
-        "--timestamp-url", metavar="URL", help="RFC 3161 authority that timestamps the signature"
-    )
-    parser.add_argument(
-        "--shard-size",
-        type=int,
-        metavar="BYTES",
-        help="sign shards of this size; hashes in parallel",
-    )
+    option(parser, "--spec-names",
+           "name a single file by its base name, as the specification does, not '.'")  # fmt: skip
+    option(parser, "--model-version N", "version number, for policies with a lowest one", type=int)
+    option(parser, "--timestamp-url URL", "RFC 3161 authority that timestamps the signature")
+    option(parser, "--shard-size BYTES", "sign shards of this size; hashes in parallel", type=int)
     add_cache(parser)
-    parser.add_argument(
-        "--statement", action="append", default=[], type=Path, metavar="F",
-        help="in-toto statement about the model to sign with it; may be repeated",
-    )  # fmt: skip
+    option(parser, "--statement F",
+           "in-toto statement about the model to sign with it; may be repeated",
+           action="append", default=[], type=Path)  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import argparse
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mlsecops.cli.options import add_cache, add_format
+from mlsecops.cli.options import add_cache, add_format, option
 from mlsecops.cli.terminal import plural, show_json
 from mlsecops.errors import UsageError
 from mlsecops.signing.policy import TrustPolicy
@@ -18,18 +18,12 @@ EXAMPLE = "mlsecops verify model/ --key release.pub.pem"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("path", metavar="PATH", help="model folder or file")
+    option(parser, "path PATH", "model folder or file")
     add_trust(parser)
     add_bundle(parser)
-    parser.add_argument(
-        "--ignore-unsigned", action="store_true", help="report unsigned files, do not refuse them"
-    )
-    parser.add_argument(
-        "--legacy", action="store_true", help="accept bundles of the first format version (0.2.0)"
-    )
-    parser.add_argument(
-        "--at", type=moment, metavar="TIME", help="time of verification, ISO 8601; default now"
-    )
+    option(parser, "--ignore-unsigned", "report unsigned files, do not refuse them")
+    option(parser, "--legacy", "accept bundles of the first format version (0.2.0)")
+    option(parser, "--at TIME", "time of verification, ISO 8601; default now", type=moment)
     add_cache(parser)
     add_format(parser)
 
@@ -48,28 +42,15 @@ def moment(text: str) -> datetime:
 def add_trust(parser: argparse.ArgumentParser) -> None:
     """Declare the trusted keys, authorities or policy."""
     group = parser.add_argument_group("trust")
-    group.add_argument(
-        "--key", nargs="+", action="extend", default=[], metavar="PUB", help="trusted public keys"
-    )
-    group.add_argument(
-        "--root",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="CA",
-        help="trusted certificate authorities",
-    )
-    group.add_argument("--policy", type=Path, metavar="TOML", help="trust policy file")
-    group.add_argument(
-        "--threshold", type=int, metavar="N", help="number of signers required; default 1"
-    )
+    option(group, "--key PUB", "trusted public keys", several=True)
+    option(group, "--root CA", "trusted certificate authorities", several=True)
+    option(group, "--policy TOML", "trust policy file", type=Path)
+    option(group, "--threshold N", "number of signers required; default 1", type=int)
 
 
 def add_bundle(parser: argparse.ArgumentParser) -> None:
     """Declare where the signature bundle is."""
-    parser.add_argument(
-        "--bundle", type=Path, metavar="F", help="signature bundle; default DIR/model.sig"
-    )
+    option(parser, "--bundle F", "signature bundle; default DIR/model.sig", type=Path)
 
 
 def trust_from(options: argparse.Namespace) -> TrustPolicy:

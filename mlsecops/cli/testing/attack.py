@@ -1,4 +1,4 @@
-"""Command `mlsecops attack`: model, data and attacks → RobustnessReport → Gate → exit status."""
+"""Command `mlsecops attack`: model, data and attacks → RobustnessReport → Gate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlsecops._addresses import public_address
 from mlsecops.adapters.endpoint import Scores
 from mlsecops.cli.inputs import read_json, write_files
 from mlsecops.cli.models import add_model_options, load_model, require_callable
-from mlsecops.cli.options import Once, add_format, pair, seed
+from mlsecops.cli.options import Once, add_format, option, pair, seed
 from mlsecops.cli.samples import read_samples
 from mlsecops.cli.terminal import print_findings, progress, show, show_json
 from mlsecops.errors import UsageError
@@ -50,41 +50,27 @@ _EFFORT: Final = {"quick": (10, 1), "standard": (40, 1), "nightly": (100, 5)}
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     target = parser.add_mutually_exclusive_group(required=True)
-    target.add_argument("--model", type=Path, metavar="M", help="model folder or file")
-    target.add_argument(
-        "--endpoint", metavar="URL",
-        help="served model, attacked through its answers (--attack square,hopskipjump)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--data", type=Path, required=True, metavar="D.npz", help="file with arrays x and y"
-    )
-    parser.add_argument(
-        "--attack", action=Once, metavar="NAMES",
-        help="attacks separated by commas, such as fgsm,pgd; default those of the profile",
-    )  # fmt: skip
-    parser.add_argument(
-        "--eps", type=float, required=True, help="radius of the ball, in units of the input"
-    )
-    parser.add_argument(
-        "--profile", choices=tuple(_EFFORT), default="standard", help="attacks and their effort"
-    )
-    parser.add_argument(
-        "--steps", type=int, metavar="N", help="gradient steps; default those of the profile"
-    )
-    parser.add_argument(
-        "--queries", type=int, metavar="N", help="queries per sample of square and hopskipjump"
-    )
-    parser.add_argument(
-        "--bounds", type=float, nargs=2, default=(0.0, 1.0), metavar=("LOW", "HIGH"),
-        help="smallest and largest input value",
-    )  # fmt: skip
+    option(target, "--model M", "model folder or file", type=Path)
+    option(target, "--endpoint URL",
+           "served model, attacked through its answers (--attack square,hopskipjump)")  # fmt: skip
+    option(parser, "--data D.npz", "file with arrays x and y", type=Path, required=True)
+    option(parser, "--attack NAMES",
+           "attacks separated by commas, such as fgsm,pgd; default those of the profile",
+           action=Once)  # fmt: skip
+    option(parser, "--eps EPS", "radius of the ball, in units of the input",
+           type=float, required=True)  # fmt: skip
+    option(parser, "--profile", "attacks and their effort",
+           choices=tuple(_EFFORT), default="standard")  # fmt: skip
+    option(parser, "--steps N", "gradient steps; default those of the profile", type=int)
+    option(parser, "--queries N", "queries per sample of square and hopskipjump", type=int)
+    option(parser, "--bounds LOW HIGH", "smallest and largest input value",
+           type=float, nargs=2, default=(0.0, 1.0))  # fmt: skip
     add_endpoint_options(parser)
     add_gate_options(parser)
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR",
-        help="folder for robustness.json, robustness.html, classes.svg and attestation.json",
-    )  # fmt: skip
-    parser.add_argument("--seed", type=seed, default=0, help="seed of the random numbers")
+    option(parser, "--out DIR",
+           "folder for robustness.json, robustness.html, classes.svg and attestation.json",
+           type=Path)  # fmt: skip
+    option(parser, "--seed SEED", "seed of the random numbers", type=seed, default=0)
     add_format(parser, "sarif", "junit")
     add_model_options(parser)
 
@@ -92,54 +78,34 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def add_endpoint_options(parser: argparse.ArgumentParser) -> None:
     """Declare the queries to a served model."""
     served = parser.add_argument_group("endpoint")
-    served.add_argument(
-        "--scores", choices=get_args(Scores), default="probabilities", help="form of its answers"
-    )
-    served.add_argument(
-        "--classes", type=int, metavar="K", help="number of classes, for --scores labels"
-    )
-    served.add_argument(
-        "--rate", type=float, metavar="R", help="highest rate, in requests per second"
-    )
-    served.add_argument(
-        "--max-requests", type=int, default=10_000, metavar="N",
-        help="total number of requests, over every run with the same journal",
-    )  # fmt: skip
-    served.add_argument(
-        "--journal",
-        type=Path,
-        metavar="F",
-        help="file of answers; with the same file a run resumes",
-    )
-    served.add_argument(
-        "--header-env", action="append", default=[], type=pair("HEADER=VARIABLE", str),
-        metavar="HEADER=VARIABLE",
-        help="header whose value is in an environment variable, such as authorization=TOKEN",
-    )  # fmt: skip
+    option(served, "--scores", "form of its answers",
+           choices=get_args(Scores), default="probabilities")  # fmt: skip
+    option(served, "--classes K", "number of classes, for --scores labels", type=int)
+    option(served, "--rate R", "highest rate, in requests per second", type=float)
+    option(served, "--max-requests N",
+           "total number of requests, over every run with the same journal",
+           type=int, default=10_000)  # fmt: skip
+    option(served, "--journal F", "file of answers; with the same file a run resumes", type=Path)
+    option(served, "--header-env HEADER=VARIABLE",
+           "header whose value is in an environment variable, such as authorization=TOKEN",
+           action="append", default=[], type=pair("HEADER=VARIABLE", str))  # fmt: skip
 
 
 def add_gate_options(parser: argparse.ArgumentParser) -> None:
     """Declare the thresholds of the gate."""
     gate = parser.add_argument_group("gate")
-    gate.add_argument(
-        "--min-accuracy", type=float, metavar="SHARE",
-        help="lowest accuracy under the worst case of all attacks, 0 to 1, such as 0.70",
-    )  # fmt: skip
-    gate.add_argument(
-        "--min-clean", type=float, metavar="SHARE", help="lowest accuracy without an attack, 0 to 1"
-    )
-    gate.add_argument(
-        "--floor", type=pair("ATTACK=SHARE, such as pgd=0.6", float), action="append", default=[],
-        metavar="ATTACK=SHARE", help="lowest accuracy under one attack; may be repeated",
-    )  # fmt: skip
-    gate.add_argument(
-        "--earlier", type=Path, metavar="F",
-        help="robustness.json of the model that this one replaces, on the same data",
-    )  # fmt: skip
-    gate.add_argument(
-        "--max-drop", type=float, default=0.02, metavar="SHARE",
-        help="largest drop of an accuracy below that of --earlier, 0 to 1",
-    )  # fmt: skip
+    option(gate, "--min-accuracy SHARE",
+           "lowest accuracy under the worst case of all attacks, 0 to 1, such as 0.70",
+           type=float)  # fmt: skip
+    option(gate, "--min-clean SHARE", "lowest accuracy without an attack, 0 to 1", type=float)
+    option(gate, "--floor ATTACK=SHARE",
+           "lowest accuracy under one attack; may be repeated",
+           type=pair("ATTACK=SHARE (pgd=0.6)", float), action="append", default=[])  # fmt: skip
+    option(gate, "--earlier F",
+           "robustness.json of the model that this one replaces, on the same data",
+           type=Path)  # fmt: skip
+    option(gate, "--max-drop SHARE", "largest drop of an accuracy below that of --earlier, 0 to 1",
+           type=float, default=0.02)  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
@@ -264,7 +230,7 @@ def chosen_gate(options: argparse.Namespace) -> Gate | None:
 def _write(
     options: argparse.Namespace, report: RobustnessReport, judgement: Judgement | None, y: Any
 ) -> None:
-    from mlsecops.reports import class_picture, robustness_page  # noqa: PLC0415 - needed for --out only
+    from mlsecops.reports import class_picture, robustness_page  # noqa: PLC0415 - for --out
 
     verdict = None if judgement is None else judgement.verdict
     figures = report.to_dict(verdict=verdict)

@@ -10,7 +10,7 @@ from typing import Any
 
 from mlsecops._json import parse_object
 from mlsecops.cli.inputs import read_text
-from mlsecops.cli.options import Once, add_format, seed
+from mlsecops.cli.options import Once, add_format, option, seed
 from mlsecops.cli.terminal import print_findings, progress, show, show_json
 from mlsecops.errors import UsageError
 from mlsecops.llm import (
@@ -35,32 +35,18 @@ EXAMPLE = (
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument(
-        "url", metavar="URL",
-        help="address of chat completions in OpenAI's form, with or without /chat/completions",
-    )  # fmt: skip
-    parser.add_argument(
-        "--model", required=True, metavar="M", help="name of the model on the server"
-    )
-    parser.add_argument(
-        "--seed", type=seed, default=0, metavar="N", help="seed that determines the attempts"
-    )
-    parser.add_argument(
-        "--attempts", type=int, default=ATTEMPTS, metavar="N",
-        help="number of attempts, including benign questions",
-    )  # fmt: skip
-    parser.add_argument(
-        "--classes", action=Once, metavar="NAMES",
-        help="classes separated by commas, such as encoding,many-shot,benign; default all",
-    )  # fmt: skip
-    parser.add_argument(
-        "--out", type=Path, metavar="F.jsonl",
-        help="file of finished attempts; with the same file a run resumes",
-    )  # fmt: skip
-    parser.add_argument(
-        "--dry-run", action="store_true",
-        help="print the attempts as JSON lines; send and write nothing",
-    )  # fmt: skip
+    option(parser, "url URL",
+           "OpenAI-compatible address, with or without /chat/completions")  # fmt: skip
+    option(parser, "--model M", "name of the model on the server", required=True)
+    option(parser, "--seed N", "seed that determines the attempts", type=seed, default=0)
+    option(parser, "--attempts N", "number of attempts, including benign questions",
+           type=int, default=ATTEMPTS)  # fmt: skip
+    option(parser, "--classes NAMES",
+           "classes separated by commas, such as encoding,many-shot,benign; default all",
+           action=Once)  # fmt: skip
+    option(parser, "--out F.jsonl", "file of finished attempts; with the same file a run resumes",
+           type=Path)  # fmt: skip
+    option(parser, "--dry-run", "print the attempts as JSON lines; send and write nothing")
     add_request_options(parser)
     add_gate_options(parser)
     add_format(parser, "sarif", "junit")
@@ -69,52 +55,35 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def add_request_options(parser: argparse.ArgumentParser) -> None:
     """Declare the requests to the model and their limits."""
     asking = parser.add_argument_group("requests")
-    asking.add_argument(
-        "--api-key-env", metavar="NAME", help="environment variable that holds the bearer token"
-    )
-    asking.add_argument(
-        "--concurrency", type=int, default=CONCURRENCY, metavar="N",
-        help="number of concurrent requests",
-    )  # fmt: skip
-    asking.add_argument(
-        "--timeout", type=float, default=60.0, metavar="S", help="time for an answer, in seconds"
-    )
-    asking.add_argument(
-        "--answer-tokens", type=int, default=512, metavar="N", help="most tokens of an answer"
-    )
-    asking.add_argument(
-        "--body", type=_members, metavar="JSON",
-        help='additional members of each request, such as {"temperature": 1}; null removes one',
-    )  # fmt: skip
-    asking.add_argument("--max-requests", type=int, metavar="N", help="total number of requests")
-    asking.add_argument("--max-tokens", type=int, metavar="N", help="total number of tokens")
-    asking.add_argument("--max-cost", type=float, metavar="C", help="total cost; needs --price")
-    asking.add_argument(
-        "--price", type=float, nargs=2, default=(0.0, 0.0), metavar=("PROMPT", "ANSWER"),
-        help="cost of a million prompt tokens and of a million answer tokens",
-    )  # fmt: skip
-    asking.add_argument(
-        "--unsafe-plain-http", action="store_true",
-        help="send prompts and key unencrypted to another machine",
-    )  # fmt: skip
+    option(asking, "--api-key-env NAME", "environment variable that holds the bearer token")
+    option(asking, "--concurrency N", "number of concurrent requests",
+           type=int, default=CONCURRENCY)  # fmt: skip
+    option(asking, "--timeout S", "time for an answer, in seconds", type=float, default=60.0)
+    option(asking, "--answer-tokens N", "most tokens of an answer", type=int, default=512)
+    option(asking, "--body JSON",
+           'additional members of each request, such as {"temperature": 1}; null removes one',
+           type=_members)  # fmt: skip
+    option(asking, "--max-requests N", "total number of requests", type=int)
+    option(asking, "--max-tokens N", "total number of tokens", type=int)
+    option(asking, "--max-cost C", "total cost; needs --price", type=float)
+    option(asking, "--price PROMPT ANSWER",
+           "cost of a million prompt tokens and of a million answer tokens",
+           type=float, nargs=2, default=(0.0, 0.0))  # fmt: skip
+    option(asking, "--unsafe-plain-http", "send prompts and key unencrypted to another machine")
 
 
 def add_gate_options(parser: argparse.ArgumentParser) -> None:
     """Declare the thresholds of the gate."""
     gate = parser.add_argument_group("gate")
-    gate.add_argument(
-        "--max-success", type=float, metavar="SHARE",
-        help="highest upper bound of the success rate of a class, 0 to 1; default no success, "
-        "unless there is a baseline",
-    )  # fmt: skip
-    gate.add_argument(
-        "--min-usefulness", type=float, metavar="SHARE",
-        help="lowest share of benign questions answered, 0 to 1",
-    )  # fmt: skip
-    gate.add_argument(
-        "--baseline", type=Path, metavar="F",
-        help="earlier JSON report, or its --out; no class may be worse than in it",
-    )  # fmt: skip
+    option(gate, "--max-success SHARE",
+           "highest upper bound of the success rate of a class, 0 to 1; default no success, "
+           "unless there is a baseline",
+           type=float)  # fmt: skip
+    option(gate, "--min-usefulness SHARE", "lowest share of benign questions answered, 0 to 1",
+           type=float)  # fmt: skip
+    option(gate, "--baseline F",
+           "earlier JSON report, or its --out; no class may be worse than in it",
+           type=Path)  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:

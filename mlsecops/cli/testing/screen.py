@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from mlsecops.cli.options import add_format, seed
+from mlsecops.cli.options import add_format, option, seed
 from mlsecops.cli.samples import open_samples
 from mlsecops.cli.signing.keygen import add_password, ask_password, password_from
 from mlsecops.cli.signing.verify import add_trust, trust_from
@@ -25,21 +25,14 @@ SHOWN = 20  # suspects; chosen: a list that fits one screen
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("data", type=Path, metavar="DATA.npz", help="file with x and y")
-    parser.add_argument(
-        "--baseline", type=Path, metavar="TRUSTED.npz",
-        help="data set whose signed baseline the data is compared with",
-    )  # fmt: skip
+    option(parser, "data DATA.npz", "file with x and y", type=Path)
+    option(parser, "--baseline TRUSTED.npz",
+           "data set whose signed baseline the data is compared with", type=Path)  # fmt: skip
     add_trust(parser)
-    parser.add_argument(
-        "--sign",
-        type=Path,
-        metavar="KEY",
-        help="private key; signs data that passes with a baseline",
-    )
+    option(parser, "--sign KEY", "private key; signs data that passes with a baseline", type=Path)
     add_password(parser)
-    parser.add_argument("--pictures", type=Path, metavar="DIR", help="folder for trigger images")
-    parser.add_argument("--seed", type=seed, default=0, help="seed of the folds")
+    option(parser, "--pictures DIR", "folder for trigger images", type=Path)
+    option(parser, "--seed SEED", "seed of the folds", type=seed, default=0)
     add_format(parser, "sarif", "junit")
 
 
