@@ -150,12 +150,7 @@ def batches(count: int, *, size: int = BATCH) -> Iterator[slice]:
 
 
 def in_batches(function: Callable[[Array], Array], x: Array) -> Array:
-    """Apply a function batch by batch and join the results.
-
-    Args:
-        function: `(b, *shape)` to `(b, …)`.
-        x: Inputs `(n, *shape)`.
-    """
+    """Apply a function from `(b, *shape)` to `(b, …)` batch by batch and join the results."""
     import numpy as np  # noqa: PLC0415 - adapt() itself must not cost numpy's import
 
     parts = [function(x[rows]) for rows in batches(len(x))]
@@ -225,41 +220,25 @@ class BlackBox:
     differentiable = False
 
     def loss_gradient(self, x: Array, y: Labels) -> Any:
-        """Not available.
-
-        Raises:
-            UsageError: Always.
-        """
+        """Not available: always raises a UsageError."""
         raise UsageError(
             f"{self.name} provides no gradients ({len(x)} inputs, {len(y)} labels): use an attack "
             "that needs only scores or labels (Square, HopSkipJump)"
         )
 
     def features(self, x: Array) -> Any:
-        """Not available.
-
-        Raises:
-            UsageError: Always.
-        """
+        """Not available: always raises a UsageError."""
         raise UsageError(f"{self.name} provides no activations of its {len(x)} inputs")
 
 
 def require_cpu(device: str | None, *, what: str) -> None:
-    """Refuse any device but the CPU.
-
-    Raises:
-        UsageError: Another device was requested.
-    """
+    """Refuse any device but the CPU with a UsageError."""
     if device is not None and device != "cpu":
         raise UsageError(f"device: {what} run on the cpu, got {device!r}")
 
 
 def float_rows(x: Any) -> Array:
-    """Inputs as a float32 array with at least two axes, copied only if necessary.
-
-    Raises:
-        UsageError: They have no sample axis.
-    """
+    """Inputs as a float32 array with at least two axes, copied only if necessary."""
     import numpy as np  # noqa: PLC0415 - as above
 
     rows: Array = np.asarray(x, dtype=np.float32)
@@ -269,11 +248,7 @@ def float_rows(x: Any) -> Array:
 
 
 def cotangent_rows(cotangent: Cotangent, logits: Array) -> Array:
-    """Result of a caller's cotangent, as contiguous float32 of the logits' shape.
-
-    Raises:
-        UsageError: It has another shape.
-    """
+    """Result of a caller's cotangent, as contiguous float32 of the logits' shape."""
     import numpy as np  # noqa: PLC0415 - as above
 
     rows: Array = np.ascontiguousarray(cotangent(logits), dtype=np.float32)
@@ -285,11 +260,7 @@ def cotangent_rows(cotangent: Cotangent, logits: Array) -> Array:
 
 
 def class_labels(y: Any, *, rows: int) -> Labels:
-    """Labels as `(n,)` int64.
-
-    Raises:
-        UsageError: They are not one integer for each input.
-    """
+    """Labels as `(n,)` int64, one integer for each input."""
     import numpy as np  # noqa: PLC0415 - as above
 
     labels = np.asarray(y)
@@ -323,11 +294,7 @@ def log_probabilities(probabilities: Array) -> Array:
 
 
 def require_width(shape: Sequence[int], classes: int | None) -> None:
-    """Refuse outputs that are not shaped `(n, k)`.
-
-    Raises:
-        UsageError: Their shape is another.
-    """
+    """Refuse outputs that are not shaped `(n, k)` with a UsageError."""
     if len(shape) != 2 or (classes is not None and shape[1] != classes):  # noqa: PLR2004 - axes
         expected = "(n, k)" if classes is None else f"(n, {classes})"
         raise UsageError(f"model output: expected shape {expected}, got {tuple(shape)}")

@@ -64,11 +64,7 @@ class TorchAdapter(FrameworkAdapter):
         return self._each_batch(self._forward, x)
 
     def features(self, x: Array) -> Array:
-        """Input of the last `Linear` that runs, flattened to `(n, d)`.
-
-        Raises:
-            UsageError: No `Linear` runs.
-        """
+        """Input of the last `Linear` that runs, flattened to `(n, d)`."""
         return self._each_batch(self._penultimate, x)
 
     def loss_gradient(self, x: Array, y: Labels) -> tuple[Array, Array]:
@@ -93,19 +89,11 @@ class TorchAdapter(FrameworkAdapter):
         return logits, _numpy(gradient)
 
     def encode(self) -> bytes:
-        """The module's state as safetensors; shared tensors are stored once per name.
-
-        Raises:
-            UsageError: The state holds a value that is no tensor.
-        """
+        """The module's state as safetensors; see `mlsecops.adapters.Portable`."""
         return encode_module(self.model)
 
     def decode(self, data: bytes) -> None:
-        """Load a whole state from safetensors, or nothing.
-
-        Raises:
-            FormatRefused: It does not fit; the module is unchanged.
-        """
+        """Load a whole state from safetensors, or nothing."""
         fill_module(self.model, decode_tensors(data))
 
     def _each_batch(self, function: Callable[[Tensor], Tensor], x: Array) -> Array:

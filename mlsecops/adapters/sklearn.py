@@ -63,11 +63,7 @@ class SklearnAdapter(FrameworkAdapter, BlackBox):
         return encode_skops(self.model)
 
     def decode(self, data: bytes) -> None:
-        """Replace the classifier by that of a skops archive.
-
-        Raises:
-            FormatRefused: It is of another class, or holds what skops does not trust.
-        """
+        """Replace the classifier by that of a skops archive, of the same class."""
         found = decode_skops(data)
         if type(found) is not type(self.model):
             raise FormatRefused(

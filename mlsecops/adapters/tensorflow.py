@@ -65,11 +65,7 @@ class KerasAdapter(FrameworkAdapter):
         return logits
 
     def features(self, x: Array) -> Array:
-        """Input of the last layer with weights, flattened to `(n, d)`.
-
-        Raises:
-            UsageError: The model is subclassed: the order of its layers is unknown.
-        """
+        """Input of the last layer with weights, flattened to `(n, d)`; not of subclassed models."""
         rows = float_rows(x)
         engine = self._engine(rows)
         with self._undisturbed():
@@ -104,15 +100,11 @@ class KerasAdapter(FrameworkAdapter):
         return logits, gradient
 
     def encode(self) -> bytes:
-        """The weights as `.weights.h5`; the model must be built."""
+        """The built model's weights as `.weights.h5`; see `mlsecops.adapters.Portable`."""
         return encode_keras(self.model)
 
     def decode(self, data: bytes) -> None:
-        """Load all weights from `.weights.h5` bytes, or none.
-
-        Raises:
-            FormatRefused: They do not fit; the model is unchanged.
-        """
+        """Load all weights from `.weights.h5` bytes, or none."""
         decode_keras(self.model, data)
 
     def _engine(self, x: Array) -> _Engine:

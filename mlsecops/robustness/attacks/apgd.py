@@ -15,8 +15,7 @@ from mlsecops._choices import one_of, whole
 from mlsecops._repr import concise_repr
 from mlsecops.robustness.attacks.ball import columns
 from mlsecops.robustness.attacks.base import Searching, require_ball
-from mlsecops.robustness.attacks.losses import cross_entropy, dlr, pullback, targeted_dlr
-from mlsecops.robustness.attacks.margins import margins
+from mlsecops.robustness.attacks.losses import cross_entropy, dlr, margins, pullback, targeted_dlr
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

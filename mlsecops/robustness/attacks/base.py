@@ -187,11 +187,7 @@ class Searching(ABC):
 
 
 def require_ball(attack: str, eps: float, norm: str = "linf") -> None:
-    """Refuse a radius that is not positive and finite, and an unknown norm.
-
-    Raises:
-        UsageError: The radius or the norm cannot be used.
-    """
+    """Refuse a radius that is not positive and finite, and an unknown norm."""
     number(f"{attack}: eps", eps, "a radius above 0 in units of the input", lambda eps: eps > 0)
     one_of(f"{attack}: norm", norm, get_args(Norm))
 

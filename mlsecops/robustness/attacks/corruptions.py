@@ -17,7 +17,7 @@ from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.robustness.attacks.base import Searching, require_ball
 from mlsecops.robustness.attacks.image_layout import from_chw, to_chw
-from mlsecops.robustness.attacks.margins import is_correct
+from mlsecops.robustness.attacks.losses import is_correct
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,8 +16,7 @@ from mlsecops._repr import concise_repr
 from mlsecops.robustness.attacks.apgd import APGD
 from mlsecops.robustness.attacks.ball import Bounds, Norm
 from mlsecops.robustness.attacks.base import Attack, Progress, Searching, require_ball
-from mlsecops.robustness.attacks.losses import cross_entropy, pullback
-from mlsecops.robustness.attacks.margins import is_correct
+from mlsecops.robustness.attacks.losses import cross_entropy, is_correct, pullback
 from mlsecops.robustness.attacks.square import Square
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from mlsecops.errors import UsageError
 from mlsecops.provenance import Digest, hash_dataset
 from mlsecops.robustness.attacks.ball import Norm
 from mlsecops.robustness.attacks.base import require_samples
-from mlsecops.robustness.attacks.margins import batched_logits, is_correct
+from mlsecops.robustness.attacks.losses import batched_logits, is_correct
 from mlsecops.robustness.evaluation.executor import Shard, spread_out
 from mlsecops.robustness.evaluation.probe import PROBE, Probe
 from mlsecops.robustness.evaluation.query_count import QueryCount

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from mlsecops.adapters.base import joined
 from mlsecops.robustness.attacks.ball import Ball
-from mlsecops.robustness.attacks.margins import batched_logits, margin_gradient
+from mlsecops.robustness.attacks.losses import batched_logits, margin_gradient
 
 if TYPE_CHECKING:
     from mlsecops.adapters.base import Adapter, Array, Labels

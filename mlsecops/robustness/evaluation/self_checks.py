@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from mlsecops.robustness.attacks.ball import spread
-from mlsecops.robustness.attacks.margins import margins
+from mlsecops.robustness.attacks.losses import margins
 from mlsecops.robustness.evaluation.binarization_test import altered_model
 from mlsecops.robustness.report import Check, Outcome
 

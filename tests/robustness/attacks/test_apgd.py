@@ -7,7 +7,7 @@ import pytest
 
 from mlsecops.robustness import APGD, PGD
 from mlsecops.robustness.attacks.apgd import checkpoints
-from mlsecops.robustness.attacks.margins import is_correct, margins
+from mlsecops.robustness.attacks.losses import is_correct, margins
 from tests.attackers.robustness import Disguised
 
 BOUNDS = (0.0, 1.0)

@@ -19,7 +19,7 @@ from mlsecops.robustness import (
     evaluate_robustness,
 )
 from mlsecops.robustness.attacks.base import Attack
-from mlsecops.robustness.attacks.margins import is_correct
+from mlsecops.robustness.attacks.losses import is_correct
 from tests.attackers.robustness import Disguised, with_nan_scores, with_zero_gradients
 
 BOUNDS = (0.0, 1.0)

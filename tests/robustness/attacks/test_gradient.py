@@ -7,7 +7,7 @@ import pytest
 
 from mlsecops.errors import UsageError
 from mlsecops.robustness import FGSM, PGD, suite
-from mlsecops.robustness.attacks.margins import is_correct
+from mlsecops.robustness.attacks.losses import is_correct
 from tests.attackers.robustness import Disguised
 
 BOUNDS = (0.0, 1.0)
