@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mlsecops._choices import checked
 from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, AlertRule
 from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.readings import Metric
@@ -183,6 +184,7 @@ PANELS: Final[tuple[Panel, ...]] = (
 )
 
 
+@checked
 def grafana_dashboard(
     *, title: str = "mlsecops: model monitoring", rules: Iterable[AlertRule] = DEFAULT_RULES
 ) -> dict[str, Any]:

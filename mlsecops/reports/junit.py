@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from mlsecops._choices import checked
 from mlsecops.findings import Finding, Severity
 from mlsecops.reports.redaction import MESSAGE, PLACE, shown
 from mlsecops.reports.rendering.markup import Markup, tag
 
 
+@checked
 def junit_xml(
     findings: Iterable[Finding],
     *,

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from mlsecops._choices import checked
 from mlsecops.errors import UsageError
 from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, AlertRule, alert_name
 
@@ -19,6 +20,7 @@ _WINDOW: Final = re.compile(r"[1-9][0-9]*(?:ms|s|m|h|d)")
 _BRACES: Final = '{{ "{{" }}'
 
 
+@checked
 def alert_rules(rules: Iterable[AlertRule] = DEFAULT_RULES, *, window: str | None = None) -> str:
     """The text of a Prometheus rule file.
 

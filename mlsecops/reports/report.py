@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
+from mlsecops._choices import checked
 from mlsecops.findings import Finding, Severity
 from mlsecops.reports.redaction import MESSAGE, shown
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]()#+!|~>-])")
 
 
+@checked
 def markdown_report(findings: Iterable[Finding], *, title: str = "Findings") -> str:
     r"""A heading, the number of findings by severity, and a table, most severe first.
 

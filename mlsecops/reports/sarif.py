@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import quote
 
+from mlsecops._choices import checked
 from mlsecops.findings import Finding, Severity
 from mlsecops.reports.redaction import MESSAGE, PLACE, shown
 
@@ -28,6 +29,7 @@ _LEVELS: Final = {
 """Severity → SARIF level (section 3.27.10), and a score within its CVSS v3 range for GitHub."""
 
 
+@checked
 def sarif_log(
     findings: Iterable[Finding], *, version: str = "0.1.0", tool: str = "mlsecops"
 ) -> dict[str, Any]:

@@ -1,8 +1,7 @@
-"""What a model consists of, as a CycloneDX machine-learning bill of materials (1.6 and 1.7).
+"""CycloneDX machine-learning bill of materials, versions 1.6 and 1.7.
 
-Manifests, in-toto statements and the robustness report come in; a plain dictionary goes out, equal
-for equal input. `mlsecops.reports.bom.lint` says whether a bill is well formed, and
-`mlsecops.reports.bom.verify` how much of it is true.
+manifests, in-toto statements, robustness report → components, model card, dependencies,
+formulation → plain dictionary for JSON, equal for equal input
 """
 
 from __future__ import annotations
@@ -27,8 +26,7 @@ from mlsecops.reports.bom.formulation import bom_property, formulation, resolved
 Bom: TypeAlias = dict[str, Any]
 SpecVersion: TypeAlias = Literal["1.6", "1.7"]
 
-LISTED_ENTRIES: Final = 1000
-"""Parts of a data set that are listed one by one; beyond it the root digest stands for all."""
+LISTED_ENTRIES: Final = 1000  # files; chosen: a larger data set is listed by its root digest alone
 
 ALGORITHMS: Final = {
     "sha256": "SHA-256",
@@ -37,7 +35,9 @@ ALGORITHMS: Final = {
     "blake2b": "BLAKE2b-512",
     "blake3": "BLAKE3",
 }
+"""Digest algorithm → its CycloneDX name (1.7, hash algorithm enumeration)."""
 _SERIALS: Final = uuid.UUID("5b7e7e9c-6a35-5d0a-9d43-6f2f3f0b8c11")
+"""Namespace of serial numbers (RFC 9562, section 5.5, UUID version 5); chosen at random."""
 
 
 @checked
@@ -53,19 +53,19 @@ def build_bom(
     at: datetime | None = None,
     packages: Iterable[Mapping[str, Any]] | None = None,
 ) -> Bom:
-    """Write the bill of materials of a model.
+    """Build the bill of materials of a model.
 
     Args:
-        name: What the model is called.
-        manifest: Its files and their digests.
-        datasets: Name → manifest of each data set it was made from.
-        statements: In-toto statements about it; SLSA provenance becomes the formulation.
+        name: Name of the model.
+        manifest: Files of the model and their digests.
+        datasets: Name → manifest of each training data set.
+        statements: In-toto statements about the model; SLSA provenance becomes the formulation.
         robustness: Plain values of a robustness report (`robustness.json`).
-        signers: Fingerprints or identities of those who sign the model.
+        signers: Fingerprints or identities of the signers.
         version: Version of the CycloneDX specification.
-        at: When it was written; by default `SOURCE_DATE_EPOCH`, or now when that is not set.
+        at: Timestamp; by default `SOURCE_DATE_EPOCH`, or now if that is unset.
         packages: Resource descriptors with the purl as `uri`; by default those of the provenance,
-            or the installed distributions when there is none.
+            or the installed distributions without provenance.
 
     Raises:
         UsageError: The version is unknown, or `SOURCE_DATE_EPOCH` is no number of seconds.
@@ -93,15 +93,22 @@ def build_bom(
 
 
 def bom_text(bom: Mapping[str, Any]) -> str:
-    """The bill as it stands in a file: JSON, indented, in the order it was built."""
+    """The bill as indented JSON, in the order of its fields.
+
+    Example:
+        >>> bom_text({"specVersion": "1.7"}).splitlines()[1]
+        ' "specVersion": "1.7"'
+    """
     return json.dumps(bom, indent=1, ensure_ascii=False) + "\n"
 
 
 def moment(at: datetime | None) -> datetime:
-    """The given time, else that of `SOURCE_DATE_EPOCH`, else now; always in UTC.
+    """The given time, else that of `SOURCE_DATE_EPOCH`, else now, in UTC.
 
     Raises:
         UsageError: The variable is no number of seconds, or the time has no zone.
+
+    Source: Reproducible Builds, SOURCE_DATE_EPOCH Specification.
     """
     if at is not None:
         if at.tzinfo is None:
@@ -117,7 +124,7 @@ def moment(at: datetime | None) -> datetime:
 
 
 def hash_of(digest: Digest) -> dict[str, str]:
-    """A digest as CycloneDX writes it."""
+    """A digest in CycloneDX form."""
     return {"alg": ALGORITHMS[digest.algorithm], "content": digest.hex}
 
 
@@ -179,7 +186,7 @@ def _file(owner: str, entry: Entry) -> dict[str, Any]:
 def _dataset(name: str, manifest: Manifest) -> dict[str, Any]:
     reference = f"data:{name}"
     parts = manifest.entries if len(manifest.entries) <= LISTED_ENTRIES else ()
-    component = {
+    return {
         "type": "data",
         "bom-ref": reference,
         "name": name,
@@ -187,12 +194,8 @@ def _dataset(name: str, manifest: Manifest) -> dict[str, Any]:
         "hashes": [hash_of(manifest.root)],
         "data": [{"type": "dataset", "name": name}],
         "properties": _identity(manifest),
+        **({"components": [_file(reference, each) for each in parts]} if parts else {}),
     }
-    return (
-        {**component, "components": [_file(reference, each) for each in parts]}
-        if parts
-        else component
-    )
 
 
 def _analysis(robustness: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -210,15 +213,15 @@ def _analysis(robustness: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def performance_metrics(robustness: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The accuracies of a robustness report as CycloneDX performance metrics."""
-    metrics = [_metric("accuracy", "clean", robustness["clean"])]
-    metrics += [
-        _metric("robust accuracy", _attack_slice(attack), attack)
-        for attack in robustness["attacks"]
-    ]
+    """The accuracies of a robustness report as CycloneDX performance metrics.
+
+    Source: CycloneDX 1.7, modelCard.quantitativeAnalysis.performanceMetrics.
+    """
+    robust = [(_attack_slice(attack), attack) for attack in robustness["attacks"]]
     if "worst" in robustness:
-        metrics.append(_metric("robust accuracy", "worst of all attacks", robustness["worst"]))
-    return metrics
+        robust.append(("worst of all attacks", robustness["worst"]))
+    clean = _metric("accuracy", "clean", robustness["clean"])
+    return [clean, *(_metric("robust accuracy", part, figure) for part, figure in robust)]
 
 
 def _attack_slice(attack: Mapping[str, Any]) -> str:

@@ -1,7 +1,6 @@
-"""How a model came to be, as the formulation of its bill of materials.
+"""CycloneDX formulation of a model: the training runs.
 
-SLSA provenance comes in, CycloneDX workflows go out. Hyperparameters that may be secrets are left
-out by name and by look, since a bill is published.
+SLSA provenance → workflows; hyperparameters that may be secrets are redacted
 """
 
 from __future__ import annotations
@@ -15,14 +14,19 @@ from mlsecops.reports.redaction import without_secrets
 
 
 def bom_property(name: str, value: object) -> dict[str, str]:
-    """A property of ours, in the namespace `mlsecops:`."""
+    """A property in the namespace `mlsecops:`.
+
+    Example:
+        >>> bom_property("bytes", 5)
+        {'name': 'mlsecops:bytes', 'value': '5'}
+    """
     return {"name": f"mlsecops:{name}", "value": str(value)}
 
 
 def formulation(
     provenance: Iterable[Statement], *, inputs: Iterable[str], output: str
 ) -> dict[str, Any]:
-    """The formula whose workflows are the training runs.
+    """The formulation, with one workflow for each training run.
 
     Args:
         provenance: Statements with the SLSA provenance predicate.
@@ -39,13 +43,18 @@ def formulation(
 
 
 def resolved_dependencies(statement: Statement) -> list[dict[str, Any]]:
-    """Resource descriptors of what went into a build; an empty list when it names none."""
+    """Resource descriptors of the inputs of a build."""
     found = inner(statement.predicate, "buildDefinition").get("resolvedDependencies")
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 def inner(value: Mapping[str, Any], *keys: str) -> dict[str, Any]:
-    """The object under the keys; an empty one where a key is absent or holds something else."""
+    """The nested object under the keys; an empty one if a key is absent or holds something else.
+
+    Example:
+        >>> inner({"a": {"b": {"c": 1}}}, "a", "b")
+        {'c': 1}
+    """
     current: Any = value
     for key in keys:
         current = current.get(key) if isinstance(current, Mapping) else None

@@ -1,7 +1,8 @@
-"""Whether a bill of materials is well formed: the schema, and what the schema wrongly accepts.
+"""Lint of a CycloneDX bill of materials: JSON schema, references, digests, purls and secrets.
 
-A parsed bill comes in, Findings go out; each names the component at fault and prints no secret.
-Every rule here refuses: a bill that points nowhere, or has no digests, vouches for nothing.
+parsed bill → Findings of high severity, which name the component and print no secret
+
+Source: OWASP CycloneDX 1.6 and 1.7 (ECMA-424); ECMA-427, Package-URL.
 """
 
 from __future__ import annotations
@@ -17,10 +18,9 @@ from mlsecops.findings import Finding, Severity
 from mlsecops.reports.redaction import secrets_in, shown
 
 NEED_HASHES: Final = ("machine-learning-model", "data", "file")
-"""Kinds of component that mean nothing without a digest."""
+"""Types of component that need a digest."""
 
-MAX_DEPTH: Final = 64
-"""Nesting beyond which a bill is refused unread: no honest one comes near."""
+MAX_DEPTH: Final = 64  # levels; chosen: a deeper bill is refused unread
 
 _LENGTHS: Final = {
     "MD5": 32,
@@ -38,22 +38,23 @@ _LENGTHS: Final = {
     "Streebog-256": 64,
     "Streebog-512": 128,
 }
+"""CycloneDX hash algorithm → hex digits of its digests."""
 _WEAK: Final = ("MD5", "SHA-1")
 _VERSIONS: Final = ("1.6", "1.7")
-_MOST_SCHEMA_ERRORS: Final = 20
+_MOST_SCHEMA_ERRORS: Final = 20  # findings; chosen: the rest of a broken bill is not listed
 _REFERENCE_LISTS: Final = ("dependsOn", "provides", "assemblies", "dependencies", "subjects")
 
 
 @dataclass(frozen=True, slots=True)
 class BomNode:
-    """An object inside the bill and the path to it (`components[0].modelCard`)."""
+    """An object of the bill and its path (`components[0].modelCard`)."""
 
     path: str
     value: dict[str, Any]
 
 
 def lint_bom(bom: Mapping[str, Any], *, artifact: str = "bom") -> list[Finding]:
-    """Find what is wrong with a bill of materials; an empty list when nothing is.
+    """The errors of a bill of materials, as findings.
 
     Args:
         bom: Parsed JSON of a CycloneDX bill.
@@ -61,6 +62,10 @@ def lint_bom(bom: Mapping[str, Any], *, artifact: str = "bom") -> list[Finding]:
 
     Raises:
         MissingExtra: The extra `bom` (schema and purl validation) is not installed.
+
+    Example:
+        >>> [each.rule for each in lint_bom({"specVersion": "1.2"})]
+        ['bom-version', 'model-absent']
     """
     findings = [
         _finding(rule, message, where, artifact)
@@ -100,13 +105,13 @@ def too_deep(value: Any) -> bool:
 
 
 def is_component(node: BomNode) -> bool:
-    """Whether an object of the bill is a component (by where it stands)."""
+    """Whether an object of the bill is a component, by its path."""
     holder = node.path.rpartition("[")[0] or node.path
     return holder.endswith("components") or node.path == "metadata.component"
 
 
 def called(value: Mapping[str, Any]) -> str:
-    """What a component calls itself, fit for a message."""
+    """Name of a component, for a message."""
     return shown(value.get("name") or value.get("bom-ref") or "(no name)")
 
 
@@ -121,15 +126,12 @@ def _finding(rule: str, message: str, where: str, artifact: str) -> Finding:
 
 def _schema(bom: Mapping[str, Any]) -> Iterator[_Problem]:
     if too_deep(bom):
-        yield "bom-schema", f"the bill is nested more than {MAX_DEPTH} levels deep", ""
+        yield "bom-schema", f"the bill: expected at most {MAX_DEPTH} levels of nesting", ""
         return
     version = bom.get("specVersion")
     if version not in _VERSIONS:
-        yield (
-            "bom-version",
-            f"specVersion: expected 1.6 or 1.7, got {shown(version)}",
-            "specVersion",
-        )
+        message = f"specVersion: expected 1.6 or 1.7, got {shown(version)}"
+        yield "bom-version", message, "specVersion"
         return
     schema = require("cyclonedx.schema").SchemaVersion
     validator = require("cyclonedx.validation.json").JsonStrictValidator(
@@ -173,8 +175,8 @@ def _duplicates(nodes: list[BomNode]) -> Iterator[_Problem]:
     for reference, paths in _references(nodes).items():
         if len(paths) > 1:
             places = ", ".join(shown(path) for path in paths[:3])
-            message = f"bom-ref {shown(reference)!r} stands {len(paths)} times ({places})"
-            yield "duplicate-ref", f"{message}; give each its own", paths[1]
+            message = f"bom-ref {shown(reference)!r} is used {len(paths)} times ({places})"
+            yield "duplicate-ref", f"{message}; make each unique", paths[1]
 
 
 def _dangling(nodes: list[BomNode]) -> Iterator[_Problem]:
@@ -182,12 +184,8 @@ def _dangling(nodes: list[BomNode]) -> Iterator[_Problem]:
     for node in nodes:
         for key, target in _pointers(node):
             if target not in known and not target.startswith("urn:cdx:"):
-                message = f"{shown(node.path)}.{key} points at {shown(target)!r}"
-                yield (
-                    "dangling-ref",
-                    f"{message}, which nothing in the bill is called",
-                    f"{node.path}.{key}",
-                )
+                place = f"{node.path}.{key}"
+                yield "dangling-ref", f"{shown(place)}: no component is {shown(target)!r}", place
 
 
 def _pointers(node: BomNode) -> Iterator[tuple[str, str]]:
@@ -207,17 +205,15 @@ def _secrets(nodes: list[BomNode]) -> Iterator[_Problem]:
             kinds = {kind for text in texts if isinstance(text, str) for kind in secrets_in(text)}
             for kind in sorted(kinds):
                 place = f"{shown(node.path)}.{shown(key)}"
-                message = (
-                    f"{place} holds what looks like a secret ({kind}); remove it and revoke it"
-                )
+                message = f"{place} may hold a secret ({kind}); remove it and revoke it"
                 yield "secret", message, f"{node.path}.{key}"
 
 
 def _model_card(node: BomNode) -> Iterator[_Problem]:
     kind = node.value.get("type")
     if "modelCard" in node.value and kind != "machine-learning-model":
-        message = f"{called(node.value)} is a {shown(kind)} and has a modelCard"
-        yield "model-card", f"{message}; only a machine-learning-model has one", node.path
+        message = f"{called(node.value)}: expected no modelCard on a {shown(kind)}; remove it"
+        yield "model-card", message, node.path
 
 
 def _hashes(node: BomNode) -> Iterator[_Problem]:
@@ -225,17 +221,14 @@ def _hashes(node: BomNode) -> Iterator[_Problem]:
     hashes = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
     strong = [each for each in hashes if each.get("alg") not in _WEAK]
     if node.value.get("type") in NEED_HASHES and not strong:
-        yield (
-            "hash-absent",
-            f"{called(node.value)} has no digest stronger than SHA-1; add one",
-            node.path,
-        )
+        message = f"{called(node.value)} has no digest stronger than SHA-1; add one"
+        yield "hash-absent", message, node.path
     for each in hashes:
         algorithm, content = each.get("alg"), each.get("content")
         expected = _LENGTHS.get(algorithm) if isinstance(algorithm, str) else None
         if not isinstance(content, str) or len(content) != expected:
             got = len(content) if isinstance(content, str) else "none"
-            message = f"{called(node.value)}: a {shown(algorithm)} digest has {expected} hex digits"
+            message = f"{called(node.value)}: expected {expected} hex digits of {shown(algorithm)}"
             yield "hash-length", f"{message}, got {got}", f"{node.path}.hashes"
 
 
@@ -250,12 +243,12 @@ def _purl(node: BomNode) -> Iterator[_Problem]:
         return
     same = _plain(unquote(parsed.name)) == _plain(node.value.get("name"))
     if parsed.type == "pypi" and not (same and parsed.version == node.value.get("version")):
-        message = f"{called(node.value)} {shown(node.value.get('version'))} has the package URL"
-        yield "purl-mismatch", f"{message} of another, {shown(purl)!r}", f"{node.path}.purl"
+        message = f"{called(node.value)} {shown(node.value.get('version'))}: expected its own"
+        yield "purl-mismatch", f"{message} package URL, got {shown(purl)!r}", f"{node.path}.purl"
 
 
 def _parsed(purl: object) -> Any | None:
-    """The package URL's parts, or None when it is not a canonical one of a package."""
+    """The parsed package URL, or None if it is not canonical."""
     library = require("packageurl").PackageURL
     try:
         parsed = library.from_string(purl)

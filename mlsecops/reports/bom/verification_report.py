@@ -1,4 +1,4 @@
-"""What a verification of a bill of materials concluded: fields, their states, and the score."""
+"""Verification report of a bill of materials: fields, their states, findings and the score."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PLACEHOLDER: Final = re.compile(
 
 
 class FieldState(enum.Enum):
-    """What is known of a field."""
+    """State of a field: proven, unproven, empty of meaning, or missing."""
 
     VERIFIED = "verified"
     ASSERTED = "asserted"
@@ -30,13 +30,13 @@ class FieldState(enum.Enum):
 @concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BomField:
-    """One statement of the bill.
+    """One field of the bill.
 
     Attributes:
-        name: What it is about (`"model.digest"`, `"dataset.digits"`).
-        state: What is known of it.
-        detail: One sentence for people.
-        counts: Whether it can be verified at all, and so counts in the score.
+        name: Name (`"model.digest"`, `"dataset.digits"`).
+        state: State.
+        detail: Reason for the state, in one sentence.
+        counts: Whether the field can be verified and is part of the score.
     """
 
     name: str
@@ -48,11 +48,16 @@ class BomField:
 @concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BomReport:
-    """What a verification of a bill found.
+    """Result of the verification of a bill.
 
     Attributes:
-        fields: Every statement with its state.
-        findings: What contradicts the bill or is malformed in it.
+        fields: Every field with its state.
+        findings: Contradictions and malformed parts of the bill.
+
+    Example:
+        >>> field = BomField(name="signer", state=FieldState.VERIFIED, detail="signed")
+        >>> BomReport(fields=(field,), findings=()).score
+        100.0
     """
 
     fields: tuple[BomField, ...]
@@ -60,31 +65,20 @@ class BomReport:
 
     @property
     def holds(self) -> bool:
-        """Whether nothing of high severity was found."""
+        """Whether no finding is of high severity."""
         return all(finding.severity < Severity.HIGH for finding in self.findings)
 
     @property
     def score(self) -> float:
-        """Verified fields among those that can be verified, 0 to 100; 0 when it does not hold."""
-        counted = [field for field in self.fields if field.counts]
-        if not self.holds or not counted:
-            return 0.0
-        verified = sum(field.state is FieldState.VERIFIED for field in counted)
-        return round(100 * verified / len(counted), 1)
+        """Percentage of the verifiable fields that are verified; 0 when it does not hold."""
+        verified = [field.state is FieldState.VERIFIED for field in self.fields if field.counts]
+        return round(100 * sum(verified) / len(verified), 1) if self.holds and verified else 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
             "score": self.score,
-            "findings": [
-                {
-                    "rule": finding.rule,
-                    "severity": finding.severity.label,
-                    "message": finding.message,
-                    "where": finding.where,
-                }
-                for finding in self.findings
-            ],
+            "findings": [finding.to_dict() for finding in self.findings],
             "fields": [
                 {"name": field.name, "state": field.state.value, "detail": field.detail}
                 for field in self.fields
@@ -93,7 +87,12 @@ class BomReport:
 
 
 def is_placeholder(value: Any) -> bool:
-    """Whether a value only pretends to say something."""
+    """Whether a value has no meaning, such as "unknown".
+
+    Example:
+        >>> is_placeholder("TBD"), is_placeholder("Apache-2.0")
+        (True, False)
+    """
     if isinstance(value, str):
         return _PLACEHOLDER.fullmatch(value) is not None
     if isinstance(value, Mapping):

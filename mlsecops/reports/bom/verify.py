@@ -1,15 +1,15 @@
-"""How much of a bill of materials is true: every digest recomputed, every field given a state.
+"""Verification of a bill of materials against the model, its data and its signature.
 
-A bill and the things it describes come in, a BomReport goes out. A field is *verified* only when it
-was recomputed or read from a verified signature; what nobody can check is *asserted*; "unknown" and
-its like are *placeholders*. The score counts verified fields among those that can be verified, so
-that a bill full of words scores nothing; one that is contradicted scores zero.
+bill, model, data sets, Verified, robustness report → fields with states, findings → BomReport
+
+A field is verified only if it was recomputed or read from a verified signature, asserted if nothing
+can confirm it, and a placeholder if it has no meaning, such as "unknown".
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mlsecops.signing import Verified
 
 _ALGORITHM_OF: Final = {name: algorithm for algorithm, name in ALGORITHMS.items()}
-_MOST_SELF_BYTES: Final = 64 << 20
+_MOST_SELF_BYTES: Final = 64 << 20  # bytes; chosen: a larger file is not read as the bill itself
 
 
 @checked
@@ -44,13 +44,13 @@ def verify_bom(
     robustness: Mapping[str, Any] | None = None,
     artifact: str = "bom",
 ) -> BomReport:
-    """Recompute what a bill of materials says.
+    """Verify the fields of a bill of materials.
 
     Args:
         bom: Parsed JSON of a CycloneDX bill.
-        model: The model, or its manifest; its own bill may lie inside its folder.
-        datasets: Name in the bill → the data set, or its manifest.
-        verified: What `mlsecops.signing.verify` returned for the model; without it signer and
+        model: The model or its manifest; its folder may contain the bill itself.
+        datasets: Name in the bill → data set or its manifest.
+        verified: Result of `mlsecops.signing.verify` for the model; without it, signer and
             provenance are only asserted.
         robustness: Plain values of the robustness report that the bill quotes.
         artifact: Path or name of the bill, for the findings.
@@ -71,7 +71,7 @@ def verify_bom(
 
 
 class _Check:
-    """Fields and findings as they gather."""
+    """Collector of fields and findings."""
 
     def __init__(self, *, bom: Mapping[str, Any], artifact: str) -> None:
         self.bom = bom
@@ -88,22 +88,14 @@ class _Check:
     def state(self, name: str, state: FieldState, detail: str, *, counts: bool = True) -> None:
         self.fields.append(BomField(name=shown(name), state=state, detail=detail, counts=counts))
 
-    def refuse(self, rule: str, message: str, where: str) -> None:
-        self._find(rule, Severity.HIGH, message, where)
-
-    def _find(self, rule: str, severity: Severity, message: str, where: str) -> None:
-        self.findings.append(
-            Finding(
-                rule=rule,
-                severity=severity,
-                message=message,
-                where=shown(where),
-                artifact=self.artifact,
-            )
-        )
+    def refuse(
+        self, rule: str, message: str, where: str, severity: Severity = Severity.HIGH
+    ) -> None:
+        place = {"where": shown(where), "artifact": self.artifact}
+        self.findings.append(Finding(rule=rule, severity=severity, message=message, **place))
 
     def words(self) -> None:
-        """Say of each plain field whether anything stands in it."""
+        """Give each text field a state."""
         metadata = inner(self.bom, "metadata")
         parameters = inner(self.subject.value, "modelCard", "modelParameters")
         self._word("serialNumber", self.bom.get("serialNumber"), "serialNumber")
@@ -119,28 +111,28 @@ class _Check:
                 self._placeholder(node, key)
 
     def _measured(self, report: Mapping[str, Any]) -> None:
-        """The figures are the report's; say whether the report is about this model."""
-        ours = {*_digests(self.subject.value)}
-        ours.update(*(_digests(node.value) for node in _parts(self.subject).values()))
-        if report.get("model_digest") in {str(digest) for digest in ours}:
-            self.state("robustness", FieldState.VERIFIED, "as the report about this digest says")
+        """Check that the report, whose figures the bill quotes, is of this model."""
+        nodes = (self.subject, *_parts(self.subject).values())
+        ours = {str(digest) for node in nodes for digest in _digests(node.value)}
+        if report.get("model_digest") in ours:
+            self.state("robustness", FieldState.VERIFIED, "equal to the report of this digest")
         else:
-            detail = "as the report says, which does not name this model's digest"
+            detail = "equal to the report, which does not name the model's digest"
             self.state("robustness", FieldState.ASSERTED, detail)
 
     def _word(self, name: str, value: Any, path: str) -> None:
         if value is None:
             self.state(name, FieldState.ABSENT, f"{path} is absent", counts=False)
         elif is_placeholder(value):
-            self.state(name, FieldState.PLACEHOLDER, f"{path} says nothing")
+            self.state(name, FieldState.PLACEHOLDER, f"{path} has no meaning")
         else:
-            self.state(name, FieldState.ASSERTED, "nothing to check it against", counts=False)
+            self.state(name, FieldState.ASSERTED, "cannot be verified", counts=False)
 
     def _placeholder(self, node: BomNode, key: str) -> None:
         value = node.value.get(key)
         if value is not None and is_placeholder(value):
-            message = f"{called(node.value)}: {key} is a placeholder; state it or leave it out"
-            self._find("placeholder", Severity.MEDIUM, message, f"{node.path}.{key}")
+            message = f"{called(node.value)}: {key} is a placeholder; fill it in or remove it"
+            self.refuse("placeholder", message, f"{node.path}.{key}", Severity.MEDIUM)
 
     def model(self, given: Manifest | str | os.PathLike[str] | None) -> None:
         """Recompute the model's digests."""
@@ -158,11 +150,11 @@ class _Check:
             actual = _manifest(given[name]) if name in given else None
             self.digests(f"dataset.{name}", listed[name], actual)
         for name in sorted(set(given) - set(listed)):
-            message = f"data set {shown(name)!r} was given and is not in the bill"
+            message = f"data set {shown(name)!r}: expected it in the bill; add it"
             self.refuse("dataset-unlisted", message, "components")
 
     def digests(self, name: str, node: BomNode, actual: Manifest | None) -> None:
-        """Compare a component's digests, and those of its parts, with what is there."""
+        """Compare the digests of a component and its parts with the recomputed ones."""
         recorded = _digests(node.value)
         if not recorded:
             self.state(f"{name}.digest", FieldState.ABSENT, "no digest is recorded")
@@ -171,7 +163,7 @@ class _Check:
             self.state(f"{name}.digest", FieldState.PLACEHOLDER, "the digest is all zeros")
             return
         if actual is None:
-            self.state(f"{name}.digest", FieldState.ASSERTED, "not recomputed: not given")
+            self.state(f"{name}.digest", FieldState.ASSERTED, "not recomputed: no files given")
             return
         parts = self.parts(name, node, actual)
         stated = _properties(node.value, "mlsecops:digest")
@@ -180,12 +172,12 @@ class _Check:
             state = FieldState.VERIFIED if parts else FieldState.ASSERTED
             self.state(f"{name}.digest", state, f"recomputed: {actual.root.short}")
             return
-        self.state(f"{name}.digest", FieldState.ASSERTED, "recomputed, and it is another")
-        message = f"{name}: the bill records {recorded[0].short}, its bytes give"
+        self.state(f"{name}.digest", FieldState.ASSERTED, "the recomputed digest differs")
+        message = f"{name}: the bill has {recorded[0].short}, the files have"
         self.refuse("digest-mismatch", f"{shown(message)} {actual.root.short}", node.path)
 
     def parts(self, name: str, node: BomNode, actual: Manifest) -> bool:
-        """Compare each listed part; say whether all of them hold."""
+        """Compare each listed part; true if all of them match."""
         listed = _parts(node)
         if not listed:
             return True
@@ -198,36 +190,36 @@ class _Check:
         return holds
 
     def part(self, name: str, node: BomNode | None, actual: Digest | None) -> bool:
-        """Compare one part; say whether it holds."""
+        """Compare one part; true if it matches."""
         if node is None:
-            message = f"{shown(name)} is there and not in the bill; list it or remove it"
+            message = f"{shown(name)} is not in the bill; list it or remove it"
             self.refuse("part-unlisted", message, self.subject.path)
             return False
         recorded = _digests(node.value)
         if actual is not None and recorded and all(each == actual for each in recorded):
             self.state(name, FieldState.VERIFIED, f"recomputed: {actual.short}", counts=False)
             return True
-        got = "it is not there" if actual is None else f"its bytes give {actual.short}"
+        got = "the file is missing" if actual is None else f"the file has {actual.short}"
         expected = recorded[0].short if recorded else "no digest"
         state = FieldState.ASSERTED if recorded else FieldState.ABSENT
         self.state(name, state, got, counts=False)
-        self.refuse(
-            "digest-mismatch", f"{shown(name)}: the bill records {expected}, {got}", node.path
-        )
+        message = f"{shown(name)}: the bill has {expected}, {got}"
+        self.refuse("digest-mismatch", message, node.path)
         return False
 
     def references(self) -> None:
-        """Say whether every reference of the bill leads somewhere."""
+        """Check that every reference of the bill has a target."""
         broken = {finding.rule for finding in self.findings} & {"dangling-ref", "duplicate-ref"}
         found = FieldState.ASSERTED if broken else FieldState.VERIFIED
-        self.state("references", found, "every reference was followed")
+        self.state("references", found, "every reference was checked")
 
     def signature(self, verified: Verified | None) -> None:
-        """Compare signers and provenance with what a verified signature covers."""
+        """Compare signers and provenance with the verified signature."""
         signers = _properties(self.subject.value, "mlsecops:signer")
         if verified is None:
-            for name, said in (("signer", signers), ("provenance", self._recorded_statements())):
-                state = FieldState.ASSERTED if said else FieldState.ABSENT
+            claims = (("signer", signers), ("provenance", self._recorded_statements()))
+            for name, values in claims:
+                state = FieldState.ASSERTED if values else FieldState.ABSENT
                 self.state(name, state, "no verified signature was given")
             return
         self._signed_model(verified)
@@ -244,7 +236,7 @@ class _Check:
     def _signers(self, recorded: list[str], verified: Verified) -> None:
         others = [each for each in recorded if each not in verified.signers]
         for other in others:
-            message = f"the bill names signer {shown(other)!r}, who did not sign the model"
+            message = f"signer {shown(other)!r} of the bill did not sign the model"
             self.refuse("signer-mismatch", message, f"{self.subject.path}.properties")
         if not recorded:
             self.state("signer", FieldState.ABSENT, "the bill names no signer")
@@ -253,12 +245,9 @@ class _Check:
         self.state("signer", state, "compared with the model's signature")
 
     def _recorded_statements(self) -> list[str]:
-        workflows = [node.value for node in walk(self.bom.get("formulation"), "formulation")]
-        return [
-            value
-            for each in workflows
-            for value in _properties(each, "mlsecops:provenance:statement")
-        ]
+        nodes = walk(self.bom.get("formulation"), "formulation")
+        name = "mlsecops:provenance:statement"
+        return [value for node in nodes for value in _properties(node.value, name)]
 
     def _provenance(self, verified: Verified) -> None:
         signed = {str(Digest.of(each.payload)): each for each in verified.statements}
@@ -266,10 +255,10 @@ class _Check:
         if not recorded:
             self.state("provenance", FieldState.ABSENT, "the bill has no provenance")
         elif all(each in signed for each in recorded):
-            self.state("provenance", FieldState.VERIFIED, "the signed statement's bytes")
+            self.state("provenance", FieldState.VERIFIED, "equal to a signed statement")
         else:
             self.state("provenance", FieldState.ASSERTED, "not a statement of the model's bundle")
-            message = "the bill's provenance is not among the signed statements of the model"
+            message = "the provenance of the bill is not a signed statement of the model"
             self.refuse("provenance-mismatch", message, "formulation")
         for statement in signed.values():
             self._dependencies(statement)
@@ -279,12 +268,13 @@ class _Check:
         for each in resolved_dependencies(statement):
             node = listed.get(str(each.get("name")))
             values = {str(value) for value in inner(each, "digest").values()}
-            if node is not None and values and values.isdisjoint(_hexes(node.value)):
+            recorded = () if node is None else [digest.hex for digest in _digests(node.value)]
+            if node is not None and values and values.isdisjoint(recorded):
                 message = f"data set {called(node.value)}: the signed provenance has another digest"
                 self.refuse("provenance-mismatch", message, node.path)
 
     def robustness(self, report: Mapping[str, Any] | None) -> None:
-        """Compare the quoted accuracies with the report they come from."""
+        """Compare the quoted accuracies with the robustness report."""
         analysis = inner(self.subject.value, "modelCard", "quantitativeAnalysis")
         quoted = analysis.get("performanceMetrics")
         path = f"{self.subject.path}.modelCard.quantitativeAnalysis"
@@ -295,8 +285,8 @@ class _Check:
         elif quoted == performance_metrics(report):
             self._measured(report)
         else:
-            self.state("robustness", FieldState.ASSERTED, "the report says otherwise")
-            message = "the quoted accuracies are not those of the robustness report"
+            self.state("robustness", FieldState.ASSERTED, "the report differs")
+            message = "the quoted accuracies differ from the robustness report"
             self.refuse("robustness-mismatch", message, path)
 
 
@@ -305,7 +295,7 @@ def _manifest(given: Manifest | str | os.PathLike[str]) -> Manifest:
 
 
 def _without_own_bill(actual: Manifest, folder: Path, bom: Mapping[str, Any]) -> Manifest:
-    """Leave out the bill itself, which cannot list its own digest."""
+    """The manifest without the bill itself, which cannot contain its own digest."""
     kept = tuple(
         entry
         for entry in actual.entries
@@ -324,13 +314,13 @@ def _is_this(path: Path, bom: Mapping[str, Any]) -> bool:
 
 
 def _roots(actual: Manifest, recorded: list[Digest]) -> set[Digest]:
-    """Digests that stand for the whole: the root, and a single file's own digest."""
+    """Digests of the whole: the root, and that of a single file."""
     own = {entry.digest for entry in actual.entries} if actual.single else set()
     return {actual.root} | (own & set(recorded))
 
 
 def _digests(component: Mapping[str, Any]) -> list[Digest]:
-    """Digests of a component that we can recompute."""
+    """Digests of a component in algorithms that can be recomputed."""
     listed = component.get("hashes")
     found = []
     for each in listed if isinstance(listed, list) else ():
@@ -341,10 +331,6 @@ def _digests(component: Mapping[str, Any]) -> list[Digest]:
             except (ValueError, UsageError):
                 continue
     return found
-
-
-def _hexes(component: Mapping[str, Any]) -> set[str]:
-    return {digest.hex for digest in _digests(component)}
 
 
 def _parts(node: BomNode) -> dict[str, BomNode]:
@@ -358,10 +344,6 @@ def _parts(node: BomNode) -> dict[str, BomNode]:
 
 def _properties(value: Mapping[str, Any], name: str) -> list[str]:
     listed = value.get("properties")
-    return [each for each in _values(listed, name) if each]
-
-
-def _values(listed: Any, name: str) -> Iterator[str]:
-    for each in listed if isinstance(listed, list) else ():
-        if isinstance(each, dict) and each.get("name") == name:
-            yield str(each.get("value", ""))
+    rows = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    values = (str(each.get("value", "")) for each in rows if each.get("name") == name)
+    return [each for each in values if each]

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
+from mlsecops._choices import checked
 from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, AlertRule
 from mlsecops.reports.grafana import PANELS, grafana_dashboard
 from mlsecops.reports.prometheus_rules import alert_rules
@@ -103,6 +104,7 @@ def dashboard_page(
     )
 
 
+@checked
 def dashboard_files(
     snapshots: Sequence[Snapshot] = (),
     *,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
 from mlsecops.reports.rendering.markup import Markup, tag
 from mlsecops.reports.rendering.page import Tone, badge, code, facts, link, page, verdict
@@ -33,6 +34,7 @@ class Deliverable:
     files: tuple[str, ...]
 
 
+@checked
 def index_page(
     deliverables: Sequence[Deliverable],
     *,

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from mlsecops._choices import checked
 from mlsecops.errors import UsageError
 from mlsecops.reports.pages.robustness import percent
 from mlsecops.reports.rendering.elements import label, line, path
@@ -138,6 +139,7 @@ def _described(figure: Figure) -> str:
     return f"{percent(figure.accuracy)} [{percent(low)}, {percent(high)}] of {figure.n}"
 
 
+@checked
 def class_picture(
     breakdown: Breakdown,
     *,
@@ -184,6 +186,7 @@ def _cell(index: int, y: float, figure: Figure) -> list[Markup]:
     ]  # fmt: skip
 
 
+@checked
 def gallery_picture(
     cases: Sequence[Case],
     *,
