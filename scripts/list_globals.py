@@ -1,7 +1,7 @@
-# ruff: noqa: INP001 - a script, not a package
-"""Write the allowlists of ``mlsecops/loading/allowed`` from the installed versions.
 
-Run it after an upgrade and read the difference: every added name is one that model files may use.
+"""Generator of the allowlists in `mlsecops/loading/allowed` from the installed versions.
+
+Run it after an upgrade and review the difference: model files may use every name that it adds.
 """
 
 from __future__ import annotations
@@ -75,61 +75,32 @@ scipy.sparse._csc.csc_matrix scipy.sparse._csc.csc_array scipy.sparse._coo.coo_m
 scipy.interpolate._bsplines.BSpline scipy._lib.array_api_compat.numpy._aliases.asarray
 """.split()  # noqa: SIM905 - a list of words to read, not a literal to parse
 SKLEARN_FAMILIES = (
-    "_loss.loss",
-    "_loss._loss",
-    "_loss.link",
-    "linear_model._sgd_fast",
+    "_loss.loss", "_loss._loss", "_loss.link", "linear_model._sgd_fast",
     "gaussian_process.kernels",
-)
-# Keras objects that read files, fetch, run other frameworks, or hold code.
+)  # fmt: skip
+# Keras objects that read files, use the network, run other frameworks, or contain code.
 KERAS_REFUSED = {
-    "Lambda",
-    "TorchModuleWrapper",
-    "TFSMLayer",
-    "JaxLayer",
-    "FlaxLayer",
-    "TextVectorization",
-    "StringLookup",
-    "IntegerLookup",
-    "HashedCrossing",
-    "FeatureSpace",
-    "Wrapper",
-    "Layer",
-    "Vectorize",
-    "VectorizedMap",
-    "Map",
-    "Scan",
-    "AssociativeScan",
-    "WhileLoop",
-    "ForiLoop",
-    "Cond",
-    "Switch",
-    "CustomGradient",
-    "JVP",
-    "KerasFileEditor",
-    "SavedModelArtifact",
-}
+    "Lambda", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer", "TextVectorization",
+    "StringLookup", "IntegerLookup", "HashedCrossing", "FeatureSpace", "Wrapper", "Layer",
+    "Vectorize", "VectorizedMap", "Map", "Scan", "AssociativeScan", "WhileLoop", "ForiLoop",
+    "Cond", "Switch", "CustomGradient", "JVP", "KerasFileEditor", "SavedModelArtifact",
+}  # fmt: skip
 KERAS_QUANTIZERS = (
-    "AbsMaxQuantizer",
-    "Float8QuantizationConfig",
-    "Int4QuantizationConfig",
+    "AbsMaxQuantizer", "Float8QuantizationConfig", "Int4QuantizationConfig",
     "Int8QuantizationConfig",
-)
+)  # fmt: skip
+KERAS_ACCESSORS = {"get", "serialize", "deserialize"}
+KERAS_OPERATIONS = (
+    "ops.numpy", "ops.nn", "ops.core", "ops.math", "ops.linalg", "activations.activations",
+)  # fmt: skip
 KERAS_HOMES = (
-    "layers",
-    "initializers",
-    "regularizers",
-    "constraints",
-    "activations",
-    "dtype_policies",
-    "optimizers",
-    "losses",
-    "metrics",
-)
+    "layers", "initializers", "regularizers", "constraints", "activations", "dtype_policies",
+    "optimizers", "losses", "metrics",
+)  # fmt: skip
 
 
-# TensorFlow: pure operations but those that reach files, networks, devices or other code; and the
-# stateful ones that keep variables, tables, random numbers and control flow.
+# TensorFlow: stateless operations except those that use files, networks, devices or other code, and
+# stateful ones for variables, tables, random numbers and control flow.
 TENSORFLOW_REFUSED = re.compile(
     "File|Restore|Save|Debug|Rpc|TPU|Tpu|Xla|Snapshot|Cache|Mlir|PyFunc|Reader|ImmutableConst"
     "|Abort|Proto|DatasetFromGraph|RegisterDataset|LoadDataset|Sleep|Test|Shard|Custom|Collective"
@@ -161,9 +132,9 @@ def modules(package: ModuleType) -> Iterator[ModuleType]:
 
 
 def torch_names() -> Iterator[str]:
-    """What weights_only allows, and torch.nn's own modules."""
+    """Names that `weights_only` allows, and the modules of torch.nn."""
     yield from (name for name in _get_allowed_globals() if name.startswith("torch."))
-    yield from ("torch.nn.functional.relu", "torch._C._nn.gelu")  # held by transformer layers
+    yield from ("torch.nn.functional.relu", "torch._C._nn.gelu")  # attributes of transformer layers
     for module in modules(torch.nn.modules):
         for name, value in vars(module).items():
             own = isinstance(value, type) and value.__module__ == module.__name__
@@ -173,7 +144,7 @@ def torch_names() -> Iterator[str]:
 
 
 def numpy_names() -> Iterator[str]:
-    """Arrays, their types and random states."""
+    """Arrays, data types and random states."""
     yield from (f"numpy.{name}" for name in NUMPY)
     kinds = {value for value in vars(np).values() if isinstance(value, type)}
     yield from (f"numpy.{kind.__name__}" for kind in kinds if issubclass(kind, np.generic))
@@ -181,7 +152,7 @@ def numpy_names() -> Iterator[str]:
 
 
 def sklearn_names() -> Iterator[str]:
-    """Estimators and what they hold."""
+    """Estimators and the classes of their attributes."""
     yield from SKLEARN_INTERNALS
     loss = importlib.import_module("sklearn._loss._loss")
     rebuilt = (name for name in vars(loss) if name.startswith("__pyx_unpickle_Cy"))
@@ -202,7 +173,7 @@ def sklearn_names() -> Iterator[str]:
 
 
 def keras_names() -> Iterator[str]:
-    """Layers, operations and functions without code or files."""
+    """Layers, operations and functions that contain no code and read no files."""
     yield from ("keras.Sequential", "keras.Model", "keras.DTypePolicy", "keras.Functional")
     yield from (f"keras.quantizers.{name}" for name in KERAS_QUANTIZERS)
     yield from ("keras.src.models.functional.Functional", "keras.src.models.sequential.Sequential")
@@ -210,20 +181,9 @@ def keras_names() -> Iterator[str]:
         for name, value in vars(getattr(keras, home)).items():
             plain = home == "activations" and inspect.isfunction(value)
             kind = isinstance(value, type) and name not in KERAS_REFUSED
-            if (
-                not name.startswith("_")
-                and (plain or kind)
-                and name not in {"get", "serialize", "deserialize"}
-            ):
+            if (plain or kind) and name[0] != "_" and name not in KERAS_ACCESSORS:
                 yield f"keras.{home}.{name}"
-    for home in (
-        "ops.numpy",
-        "ops.nn",
-        "ops.core",
-        "ops.math",
-        "ops.linalg",
-        "activations.activations",
-    ):
+    for home in KERAS_OPERATIONS:
         module = importlib.import_module(f"keras.src.{home}")
         for name, value in vars(module).items():
             own = isinstance(value, type) and value.__module__ == module.__name__
@@ -232,7 +192,7 @@ def keras_names() -> Iterator[str]:
 
 
 def tensorflow_names() -> Iterator[str]:
-    """Operations that compute, and keep what they compute in the process."""
+    """Operations that compute, with no effect outside the process."""
     found = op_def_pb2.OpList()
     found.ParseFromString(pywrap_tf_session.TF_GetBuffer(pywrap_tf_session.TF_GetAllOpList()))
     for operation in found.op:
@@ -242,7 +202,7 @@ def tensorflow_names() -> Iterator[str]:
 
 
 def write(name: str, versions: str, names: Iterable[str]) -> None:
-    """Write one list."""
+    """Write one allowlist."""
     lines = [f"# {versions}; written by scripts/list_globals.py", *sorted(set(names))]
     (TARGET / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

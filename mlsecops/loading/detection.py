@@ -65,33 +65,19 @@ _TORCH_ANY: Final = frozenset(
 )
 _PICKLES: Final = frozenset({Format.PICKLE, Format.TORCH_LEGACY, Format.JOBLIB})
 _COMPRESSED: Final = frozenset({Format.COMPRESSED, Format.JOBLIB})
+_OWN_EXTENSION: Final = (
+    Format.SAFETENSORS, Format.PT2, Format.KERAS, Format.HDF5, Format.NPY, Format.NPZ, Format.GGUF,
+    Format.ONNX, Format.TFLITE, Format.SKOPS, Format.TAR,
+)  # fmt: skip
 CLAIMS: Final[dict[str, frozenset[Format]]] = {
-    ".safetensors": frozenset({Format.SAFETENSORS}),
-    ".pt": _TORCH_ANY,
-    ".pth": _TORCH_ANY,
-    ".ckpt": _TORCH_ANY,
-    ".bin": _TORCH_ANY,
-    ".pt2": frozenset({Format.PT2}),
-    ".keras": frozenset({Format.KERAS}),
+    **{f".{each}": frozenset({each}) for each in _OWN_EXTENSION},
+    **dict.fromkeys((".pt", ".pth", ".ckpt", ".bin"), _TORCH_ANY),
+    **dict.fromkeys((".tgz", ".gz", ".bz2", ".xz"), _COMPRESSED),
+    **dict.fromkeys((".pkl", ".pickle", ".joblib"), _PICKLES),
     ".h5": frozenset({Format.HDF5}),
-    ".hdf5": frozenset({Format.HDF5}),
-    ".npy": frozenset({Format.NPY}),
-    ".npz": frozenset({Format.NPZ}),
-    ".gguf": frozenset({Format.GGUF}),
-    ".onnx": frozenset({Format.ONNX}),
     ".pb": frozenset({Format.SAVED_MODEL, Format.ONNX, Format.COMPANION, Format.UNKNOWN}),
-    ".tflite": frozenset({Format.TFLITE}),
-    ".skops": frozenset({Format.SKOPS}),
-    ".tar": frozenset({Format.TAR}),
-    ".tgz": _COMPRESSED,
-    ".gz": _COMPRESSED,
-    ".bz2": _COMPRESSED,
-    ".xz": _COMPRESSED,
-    ".pkl": _PICKLES,
-    ".pickle": _PICKLES,
-    ".joblib": _PICKLES,
 }
-"""Formats that an extension may stand for; an extension not listed claims nothing."""
+"""Extension → formats that it allows; other extensions allow any."""
 
 COMPANION_SUFFIXES: Final = frozenset(
     {".json", ".jsonl", ".jinja", ".md", ".rst", ".sig", ".toml", ".txt", ".yaml", ".yml"}

@@ -33,12 +33,7 @@ _ALIGNMENT: Final = 32  # bytes; gguf.md, default of `general.alignment`
 
 
 def examine_gguf(source: Source, limits: Limits) -> Examination:
-    """Check every key and tensor against the file.
-
-    Raises:
-        FormatRefused: The header is malformed, or tensors overlap or end outside the file.
-        LimitExceeded: It declares too much.
-    """
+    """Check every key and tensor against the file."""
     with source.stream() as stream:
         templates = _Header(stream, source, limits).read().items()
     return Examination(

@@ -19,19 +19,7 @@ from mlsecops.loading.verdict import Examination
 
 
 def examine_hdf5(source: Source, limits: Limits, allowed: Collection[str] = ()) -> Examination:
-    """Check links and storage, and the configuration of a whole model.
-
-    Args:
-        source: The file.
-        limits: Resource limits.
-        allowed: Further names that are allowed.
-
-    Raises:
-        FormatRefused: The file is malformed.
-        UnsafeContent: It refers to another file.
-        LimitExceeded: It declares far more than it stores.
-        MissingExtra: h5py is not installed.
-    """
+    """Check links and storage, and the configuration of a whole model."""
     walked = require_contained(source, where=source.name, limits=limits)
     if walked.config is None:
         return Examination()

@@ -30,18 +30,7 @@ _DATA: Final = frozenset({"__tensor__", "__keras_tensor__", "__ellipsis__", "__s
 
 
 def examine_keras(source: Source, limits: Limits, allowed: Collection[str] = ()) -> Examination:
-    """Check the archive, its configuration and its weights.
-
-    Args:
-        source: The archive.
-        limits: Resource limits.
-        allowed: Further names that are allowed: `module.Class` or `package>Name`.
-
-    Raises:
-        FormatRefused: The archive is malformed, or holds other files.
-        UnsafeContent: The weights refer to another file.
-        LimitExceeded: It declares far more than it stores.
-    """
+    """Check entries, configuration and weights; `allowed`: `module.Class` or `package>Name`."""
     with archive(source, limits=limits) as opened:
         extra = sorted(opened.entries.keys() - _ENTRIES)
         if extra or not opened.entries.keys() >= {CONFIG, WEIGHTS}:

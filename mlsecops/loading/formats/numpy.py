@@ -26,34 +26,27 @@ _UNREADABLE: Final = (
 
 
 def examine_npy(source: Source, _limits: Limits) -> Examination:
-    """Check one array's header against the file; raises what `_require_plain` does."""
+    """Check one array's header against the file."""
     with source.stream() as stream:
         _require_plain(stream, source.size, source.name)
     return Examination()
 
 
 def examine_npz(source: Source, limits: Limits) -> Examination:
-    """Check every array of an archive; raises what `archive` and `_require_plain` do."""
+    """Check every array of an archive."""
     with archive(source, limits=limits) as opened:
         require_plain_arrays(opened, opened.entries, source.name)
     return Examination()
 
 
 def require_plain_arrays(opened: Archive, names: Iterable[str], where: str) -> None:
-    """Check arrays of an archive; raises what `_require_plain` does."""
+    """Check the headers of arrays in an archive; raises what `examine_npy` does."""
     for name in names:
         with opened.stream(name) as stream:
             _require_plain(stream, opened.entries[name].size, f"{where}: {name}")
 
 
 def _require_plain(stream: BinaryIO, size: int, where: str) -> None:
-    """Check one array's header against the bytes that follow.
-
-    Raises:
-        UnsafeContent: The array holds Python objects, which are pickled.
-        FormatRefused: The header is malformed.
-        LimitExceeded: It declares another size than the file has.
-    """
     from numpy.lib import format as npy  # noqa: PLC0415 - a scan of other formats needs no numpy
 
     try:

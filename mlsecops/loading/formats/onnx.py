@@ -48,18 +48,7 @@ _TENSOR: Final = {"dims": 1, "kind": 2, "name": 8, "raw": 9, "external": 13, "lo
 
 
 def examine_onnx(source: Source, limits: Limits, allowed: Collection[str]) -> Examination:
-    """Check operators, tensors and references to other files.
-
-    Args:
-        source: The model.
-        limits: Resource limits.
-        allowed: Further operator domains that are allowed.
-
-    Raises:
-        FormatRefused: The model is malformed, or a tensor is not what it declares.
-        LimitExceeded: It declares too much.
-        UnsafeContent: A tensor is outside the model's folder.
-    """
+    """Check operators, tensors and external data; `allowed`: operator domains."""
     with source.stream() as stream:
         reader = ProtobufReader(stream, source.size, where=source.name, limits=limits)
         walk = _Walk(reader, source.name, limits, allowed)

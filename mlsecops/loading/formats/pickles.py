@@ -43,10 +43,6 @@ def examine_pickle(source: Source, limits: Limits, allowed: Collection[str]) -> 
 
     A file with joblib's raw arrays is walked twice: as joblib reads it, and as plain `pickle`
     would, which executes the arrays' bytes as opcodes.
-
-    Raises:
-        FormatRefused: It is not a pickle, or bytes follow the last one.
-        LimitExceeded: It has too many opcodes.
     """
     walker = Walker(
         allowed=allowed, limits=limits, artifact=source.name, where="pickle", skip_arrays=True
@@ -67,24 +63,13 @@ def examine_pickle(source: Source, limits: Limits, allowed: Collection[str]) -> 
 
 
 def examine_joblib(source: Source, limits: Limits, allowed: Collection[str]) -> Examination:
-    """Walk the pickles of a file that joblib compressed (see `examine_pickle`).
-
-    Raises:
-        FormatRefused: It is malformed.
-        LimitExceeded: It expands too far, or has too many opcodes.
-        MissingExtra: Its compression needs a package that is not installed.
-    """
+    """Walk the pickles of a file that joblib compressed (see `examine_pickle`)."""
     with expanded(source, limits=limits) as plain:
         return examine_pickle(plain, limits, allowed)
 
 
 def examine_torch_legacy(source: Source, limits: Limits, allowed: Collection[str]) -> Examination:
-    """Walk the pickles at the start of a file that torch wrote before 1.6.
-
-    Raises:
-        FormatRefused: A pickle is missing.
-        LimitExceeded: It has too many opcodes.
-    """
+    """Walk the pickles at the start of a file that torch wrote before 1.6."""
     walker = Walker(
         allowed=allowed, limits=limits, artifact=source.name, where="pickle", persistent="allow"
     )
@@ -95,13 +80,7 @@ def examine_torch_legacy(source: Source, limits: Limits, allowed: Collection[str
 
 
 def examine_torch(source: Source, limits: Limits, allowed: Collection[str]) -> Examination:
-    """Check a torch archive's entries and walk its pickle.
-
-    Raises:
-        FormatRefused: It is malformed, or its entries are not those that torch writes.
-        LimitExceeded: It expands too far, or has too many opcodes.
-        UnsafeContent: An entry leaves the archive.
-    """
+    """Check a torch archive's entries and walk its pickle."""
     with archive(source, limits=limits) as opened:
         root = _require_layout(opened, source)
         data = opened.read(f"{root}/data.pkl", limits=limits)

@@ -25,12 +25,7 @@ LENGTH: Final = 8  # bytes; safetensors README, "Format": u64 length of the head
 
 
 def examine_safetensors(source: Source, limits: Limits) -> Examination:
-    """Check the header against the file.
-
-    Raises:
-        FormatRefused: It is malformed, or tensors overlap, leave a gap or end outside the file.
-        LimitExceeded: It is too long, or names too many tensors.
-    """
+    """Check the header against the file."""
     with source.stream() as stream:
         length = int.from_bytes(stream.read(LENGTH), "little")
         limits.require("header_bytes", length, where=source.name)

@@ -49,18 +49,7 @@ _SMALLEST_GRAPH: Final = 6  # bytes; a graph whose one node has an operation of 
 
 
 def examine_savedmodel(source: Source, limits: Limits, allowed: Collection[str]) -> Examination:
-    """Check every operation, and the layers that the objects' metadata would build.
-
-    Args:
-        source: `saved_model.pb`.
-        limits: Resource limits.
-        allowed: Further operations that are allowed.
-
-    Raises:
-        FormatRefused: The model is malformed.
-        LimitExceeded: It declares too much, or is nested too deeply.
-        UnsafeContent: An asset is outside the model's folder.
-    """
+    """Check operations and the objects' metadata; `allowed`: operations."""
     findings: dict[tuple[str, str], Finding] = {}
     with source.stream() as stream:
         reader = ProtobufReader(stream, source.size, where=source.name, limits=limits)

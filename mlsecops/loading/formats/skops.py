@@ -35,18 +35,7 @@ by name, which reaches other callables (CVE-2025-54412 and 54413), and
 
 
 def examine_skops(source: Source, limits: Limits, allowed: Collection[str]) -> Examination:
-    """Check the schema's classes and the arrays.
-
-    Args:
-        source: The archive.
-        limits: Resource limits.
-        allowed: Exact qualified names.
-
-    Raises:
-        FormatRefused: The archive is malformed.
-        LimitExceeded: It is nested too deeply, or declares too much.
-        UnsafeContent: An array holds pickles.
-    """
+    """Check the schema's classes and the arrays."""
     with archive(source, limits=limits) as opened:
         text, what = opened.read(SCHEMA, limits=limits), f"{source.name}: {SCHEMA}"
         schema = parse_json(text, what=what, error=FormatRefused, constants=True)

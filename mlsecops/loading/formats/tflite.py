@@ -32,17 +32,7 @@ _MODEL_CODES, _MODEL_GRAPHS, _MODEL_BUFFERS = 1, 2, 4
 
 
 def examine_tflite(source: Source, limits: Limits, allowed: Collection[str]) -> Examination:
-    """Check tables, indices, buffers and operators.
-
-    Args:
-        source: The model.
-        limits: Resource limits.
-        allowed: Further custom operators that are allowed.
-
-    Raises:
-        FormatRefused: A table is not inside the file, or an index has no target.
-        LimitExceeded: It declares too much.
-    """
+    """Check tables, indices, buffers and operators; `allowed`: custom operators."""
     with source.stream() as stream:
         tables = _Tables(stream.read(), source.name, limits)
     try:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import PurePosixPath
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 from mlsecops.adapters import keras_weights, torch_weights
 from mlsecops.errors import FormatRefused, UsageError
@@ -18,9 +18,7 @@ from mlsecops.loading.readers import keras_reader, onnx_reader, pickle_reader, t
 from mlsecops.loading.snapshot import Source
 
 Framework: TypeAlias = Literal["torch", "numpy", "keras", "tensorflow", "sklearn", "onnx"]
-FRAMEWORKS: Final[tuple[Framework, ...]] = (
-    "torch", "numpy", "keras", "tensorflow", "sklearn", "onnx",
-)  # fmt: skip
+FRAMEWORKS: Final[tuple[Framework, ...]] = get_args(Framework)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
