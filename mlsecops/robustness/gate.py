@@ -106,7 +106,7 @@ class Gate:
         A figure whose upper bound is below its floor fails whatever the self-checks say: they
         only warn of accuracies that are too high.
         """
-        of_type("report", report, "strongest", "a RobustnessReport")
+        of_type("report", report, "with_certified", "a RobustnessReport")
         readings = self._readings(report)
         doubts = (*self._unmeasured(report), *_doubts(report))
         verdict = worst(each.verdict for each in readings)
