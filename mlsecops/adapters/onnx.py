@@ -79,7 +79,7 @@ class OnnxAdapter(FrameworkAdapter, BlackBox):
         names = None if self._output is None else [self._output]
         try:
             outputs = self._session.run(names, {self._input.name: given})
-        except Exception as error:  # the runtime has no common error of its own
+        except Exception as error:  # the runtime has no common error
             raise UsageError(
                 f"the ONNX model refuses inputs shaped {rows.shape}: {error}"
             ) from error

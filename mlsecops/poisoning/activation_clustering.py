@@ -48,7 +48,7 @@ def detect_poisoning(
     """Search for rows that a trained model labels by a trigger and not by their content.
 
     Args:
-        model_or_adapter: The model trained on the data, or its Adapter; left as it was.
+        model_or_adapter: The model trained on the data, or its Adapter; unchanged.
         x: The training inputs `(n, *shape)`, in the model's format.
         y: The training labels `(n,)`.
         seed: Seed of folds and samples.

@@ -58,7 +58,7 @@ def evaluate_robustness(
     """Attack a model and measure its accuracy on the returned examples.
 
     Args:
-        model_or_adapter: A framework's model, or an Adapter; left as it was.
+        model_or_adapter: A framework's model, or an Adapter; unchanged.
         x: Inputs `(n, *shape)`, inside `bounds`.
         y: True labels `(n,)`, integers in `[0, k)`.
         attacks: One attack or several, each run against every sample.
