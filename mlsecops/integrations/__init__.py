@@ -1,6 +1,8 @@
-"""Integrations with other tools, one module for each.
+"""Integrations with other tools, one module for each, imported on demand.
 
-    the other tool's objects ↔ the library's values
+    models    → art, art_attacks, art_poisoning, counterfit, garak   attacks and detectors
+    artifacts → dvc, mlflow, sagemaker, sigstore                     signatures and verification
+    monitors  → prometheus, cloudwatch, live                         metrics and dashboards
 
 Nothing below this package imports it.
 """

@@ -1,8 +1,7 @@
-"""How the Adversarial Robustness Toolbox sees a model of ours.
+"""Adapters as estimators of the Adversarial Robustness Toolbox (ART).
 
-An Adapter goes into `estimator`, one of the toolbox's estimators comes out: whatever the
-toolbox offers for a classifier (attacks, metrics, detectors) runs on it, on any framework that has
-an Adapter, Keras on torch included.
+Adapter → `estimator` → ART classifier, on which ART's attacks, metrics and detectors run, for any
+framework that has an Adapter.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
+from mlsecops._choices import checked, whole
 from mlsecops._extras import require
 from mlsecops.adapters import adapt
 from mlsecops.errors import UsageError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mlsecops.adapters.base import Adapter, Array, Labels
 
 
+@checked
 def estimator(
     model: Any,
     *,
@@ -31,28 +32,26 @@ def estimator(
     classes: int,
     bounds: tuple[float, float] | None = (0.0, 1.0),
 ) -> Any:
-    """Make one of the toolbox's classifiers from a model or Adapter.
+    """Make an ART classifier from a model or Adapter.
 
-    Its predictions are log-probabilities, which the toolbox's attacks take for logits.
+    Its predictions are log-probabilities, which ART's attacks accept as logits.
 
     Args:
-        model: What `mlsecops.adapters.adapt` takes, or an Adapter.
+        model: A model for `mlsecops.adapters.adapt`, or an Adapter.
         input_shape: Shape of one input.
-        classes: Number of classes `k`, at least 2.
-        bounds: Smallest and largest value of an input; None for none.
+        classes: Number of classes `k`, ≥ 2.
+        bounds: Smallest and largest value of an input, or None.
 
     Returns:
-        An estimator with gradients where the Adapter has them, else one for black-box attacks.
+        An estimator with gradients if the Adapter has them, else one for black-box attacks.
 
     Raises:
         UsageError: The model cannot be adapted, or there are fewer than two classes.
-        MissingExtra: The toolbox is not installed.
+        MissingExtra: ART is not installed.
     """
-    if classes < 2:  # noqa: PLR2004 - a classifier tells at least two classes apart
-        raise UsageError(f"classes: expected at least 2, got {classes}")
+    whole("classes", classes, "at least 2", least=2)
     adapter = adapt(model)
-    kind = _white_box() if adapter.differentiable else _black_box()
-    made = kind(
+    made = _art_class(_Network if adapter.differentiable else _Classifier)(
         model=adapter.model,
         clip_values=bounds,
         **({"channels_first": adapter.channels_first} if adapter.differentiable else {}),
@@ -61,8 +60,8 @@ def estimator(
     return made
 
 
-class _Scores:
-    """What every estimator answers: log-probabilities and activations, and no training."""
+class _Classifier:
+    """Estimator with log-probabilities and activations, without training."""
 
     layer_names = ("features",)
     adapter: Adapter
@@ -79,35 +78,33 @@ class _Scores:
         return _log_softmax(self.adapter.logits(x))
 
     def get_activations(self, x: Any, layer: int | str, **_: Any) -> Array:
-        """Penultimate activations `(n, d)`, under any name but an output's."""
+        """Penultimate activations `(n, d)`."""
         if layer not in {-1, 0, "features"}:
-            raise UsageError(f"layer {layer!r}: an Adapter shows only its penultimate one, 0")
+            raise UsageError(f"layer: expected 0, the penultimate layer, got {layer!r}")
         return self.adapter.features(x)
 
     def fit(self, x: Any, y: Any, **_: Any) -> None:
-        """Refuse: the model that is judged is not the one to train."""
+        """Refuse to train."""
         raise UsageError(
-            f"an estimator of an Adapter is not trained ({len(x)} inputs, {len(y)} labels): "
-            "train the model itself, with its framework"
+            f"fit: an estimator of an Adapter cannot be trained ({len(x)} inputs, {len(y)} "
+            "labels); train the model with its framework"
         )
 
 
-class _Gradients(_Scores):
-    """What an estimator with gradients answers besides."""
+class _Network(_Classifier):
+    """Estimator with gradients too."""
 
     def loss_gradient(self, x: Any, y: Any, **_: Any) -> Array:
         """Gradient `(n, *shape)` of each input's cross-entropy; y is labels or one-hot rows."""
         return self.adapter.loss_gradient(x, _labels(y))[1]
 
     def class_gradient(self, x: Any, label: Any = None, **_: Any) -> Array:
-        """Gradients of log-probabilities, of every class or of one for each input.
-
-        The gradient of a class's log-probability is minus that of its cross-entropy.
-        """
+        """Gradients of log-probabilities: of all classes, or of one class for each input."""
         import numpy as np  # noqa: PLC0415 - only where arrays are made
 
         if label is not None:
             wanted = np.full(len(x), label, dtype=np.int64)
+            # A log-probability is minus the cross-entropy of its class.
             return -self.adapter.loss_gradient(x, wanted)[1][:, None]
         each = [
             -self.adapter.loss_gradient(x, np.full(len(x), number))[1]
@@ -123,7 +120,7 @@ class _Gradients(_Scores):
 
 @contextlib.contextmanager
 def seeded(seed: int | list[int]) -> Iterator[None]:
-    """Numpy's global generator, which the toolbox draws from, seeded for the time of the block."""
+    """Seed numpy's global generator, which ART uses, for the duration of the block."""
     random = cast("Any", require("numpy").random)
     before = random.get_state()
     random.seed(seed)
@@ -134,30 +131,14 @@ def seeded(seed: int | list[int]) -> Iterator[None]:
 
 
 @cache
-def _black_box() -> Any:
-    base = require("art.estimators")
-    mixin = require("art.estimators.classification.classifier")
-    return _kind("AdapterClassifier", _Scores, mixin.ClassifierMixin, base.BaseEstimator)
-
-
-@cache
-def _white_box() -> Any:
-    base = require("art.estimators")
-    mixin = require("art.estimators.classification.classifier")
-    return _kind(
-        "AdapterNetwork",
-        _Gradients,
-        mixin.ClassGradientsMixin,
-        mixin.ClassifierMixin,
-        base.LossGradientsMixin,
-        base.NeuralNetworkMixin,
-        base.BaseEstimator,
-    )
-
-
-def _kind(name: str, *bases: type) -> Any:
-    """A class of ours and the toolbox's: those are known only once the toolbox is imported."""
-    made = types.new_class(name, bases)
+def _art_class(ours: type) -> Any:
+    """`AdapterClassifier` or `AdapterNetwork`; its ART bases exist only once ART is imported."""
+    art, mixins = require("art.estimators"), require("art.estimators.classification.classifier")
+    bases: tuple[type, ...] = (mixins.ClassifierMixin, art.BaseEstimator)
+    if ours is _Network:
+        losses = (art.LossGradientsMixin, art.NeuralNetworkMixin)
+        bases = (mixins.ClassGradientsMixin, bases[0], *losses, bases[1])
+    made = types.new_class(f"Adapter{ours.__name__[1:]}", (ours, *bases))
     made.__module__ = __name__
     return made
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, get_args
 
-from mlsecops._choices import one_of
+from mlsecops._choices import checked, one_of
 from mlsecops._repr import concise_repr
 from mlsecops.adapters import Adapter, adapt
 from mlsecops.errors import UsageError
@@ -76,6 +76,7 @@ class CounterfitTarget:
         return answers
 
 
+@checked
 def target(
     model: Any,
     x: Any,

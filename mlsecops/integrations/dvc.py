@@ -1,13 +1,12 @@
-"""DVC's outputs under digests that can be trusted.
+"""Signatures over the outputs of a DVC repository.
 
-DVC knows its outputs by MD5, for which other files can be made, and `dvc checkout` restores an
-edited cache file without a word. Here the pointer files only say which outputs there are;
-`sign_outputs` signs the SHA-256 of every file of theirs in one bundle, which lives in git
-beside them, and `verify_outputs` holds what was checked out or pulled against it.
+`.dvc` files, `dvc.lock` → paths of outputs → SHA-256 manifest of all their files → `sign_outputs` →
+`dvc.sig`, kept in git → `verify_outputs` after a checkout or pull. DVC itself identifies outputs by
+MD5, which has collisions, and `dvc checkout` restores an edited cache file without a warning.
 
-Limits: the bytes may change right after; load a model with `SecureLoader`, and hash a data set
-again where the training reads it (`tracked`). Outputs outside the repository are refused, and
-folders that DVC fills with links (`cache.type symlink`).
+Limits: files may change after verification, so load models with `SecureLoader` and hash data sets
+where training reads them (`tracked`). Outputs outside the repository and folders of links
+(`cache.type symlink`) are refused.
 
 Source: DVC 3, `.dvc` files and `dvc.lock` of schema 2.0.
 """
@@ -19,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from mlsecops._choices import checked
 from mlsecops._extras import require
 from mlsecops.errors import DigestMismatch, FormatRefused, UnsafeContent, UsageError
 from mlsecops.provenance import Entry, Manifest, hash_path
@@ -38,22 +38,23 @@ BUNDLE: Final = "dvc.sig"
 _LOCK: Final = "dvc.lock"
 _PIPELINE: Final = "dvc.yaml"
 _INNER: Final = frozenset({".git", ".dvc"})
-_LONGEST: Final = 64 << 20
+_MAX_BYTES: Final = 64 << 20  # bytes of a pointer file; chosen: some 500,000 outputs
 
 
+@checked
 def outputs(repository: str | os.PathLike[str]) -> tuple[str, ...]:
-    """What DVC keeps for a repository, by its `.dvc` files and `dvc.lock`.
+    """List the outputs of a repository from its `.dvc` files and `dvc.lock`.
 
     Args:
-        repository: The repository's folder.
+        repository: Folder of the repository.
 
     Returns:
-        Paths relative to it, sorted, with `/`.
+        Sorted paths relative to it, with `/`.
 
     Raises:
-        FormatRefused: A pointer file is none.
-        UnsafeContent: An output lies outside the repository.
-        UsageError: There is no such folder.
+        FormatRefused: A pointer file is malformed.
+        UnsafeContent: An output is outside the repository.
+        UsageError: The folder does not exist.
         MissingExtra: PyYAML is not installed.
     """
     root = Path(repository)
@@ -67,24 +68,25 @@ def outputs(repository: str | os.PathLike[str]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+@checked
 def outputs_manifest(repository: str | os.PathLike[str]) -> Manifest:
-    """Every file of every output, by SHA-256.
+    """SHA-256 manifest of every file of every output.
 
     Args:
-        repository: The repository's folder.
+        repository: Folder of the repository.
 
     Raises:
         UsageError: There is no output, or one is not checked out.
-        UnsafeContent: One holds a link.
+        UnsafeContent: An output contains a link.
 
-    Besides, what `outputs` raises.
+    It also raises the errors of `outputs`.
     """
     root = Path(repository)
     entries: dict[str, Entry] = {}
     for name in outputs(root):
         place = root / name
         if not place.exists():
-            raise UsageError(f"{place} is not there: expected an output of DVC; run dvc pull")
+            raise UsageError(f"{place}: expected an output of DVC, got none; run dvc pull")
         manifest = hash_path(place, ignore=())
         for entry in manifest:
             inner = name if manifest.single else f"{name}/{entry.name}"
@@ -95,58 +97,57 @@ def outputs_manifest(repository: str | os.PathLike[str]) -> Manifest:
     return Manifest(name=root.resolve().name, algorithm="sha256", entries=ordered)
 
 
+@checked
 def sign_outputs(
     repository: str | os.PathLike[str], signer: Signer, *, out: str | os.PathLike[str] | None = None
 ) -> Bundle:
-    """Sign all outputs as they lie in the working folder.
+    """Sign all outputs in the working folder.
 
     Args:
-        repository: The repository's folder.
-        signer: Who vouches for them.
-        out: Where the bundle goes; by default `dvc.sig` in the repository, for git to keep.
+        repository: Folder of the repository.
+        signer: The signer.
+        out: Path of the bundle; by default `dvc.sig` in the repository, for git to keep.
 
-    Raises:
-        UsageError: There is no output, or one is not checked out.
-
-    Besides, what `outputs_manifest` raises.
+    It raises the errors of `outputs_manifest`.
     """
     place = Path(repository, BUNDLE) if out is None else Path(out)
     return sign_manifest(outputs_manifest(repository), signer).save(place)
 
 
+@checked
 def verify_outputs(
     repository: str | os.PathLike[str],
     *,
     policy: TrustPolicy,
     bundle: str | os.PathLike[str] | None = None,
 ) -> Verified:
-    """Demand that all outputs are those that trusted signers vouch for.
+    """Verify all outputs against their signature.
 
     Args:
-        repository: The repository's folder.
-        policy: Whom to trust.
-        bundle: The signature; by default `dvc.sig` in the repository.
+        repository: Folder of the repository.
+        policy: Trust policy.
+        bundle: Path of the bundle; by default `dvc.sig` in the repository.
 
     Raises:
-        SignatureError: There is no bundle, or it does not hold.
-        PolicyError: It holds, but not as the policy demands.
+        SignatureError: There is no bundle, or its signature is invalid.
+        PolicyError: The signature does not satisfy the policy.
         DigestMismatch: A file or a whole output was added, removed or changed.
 
-    Besides, what `outputs_manifest` raises.
+    It also raises the errors of `outputs_manifest`.
     """
     place = Path(repository, BUNDLE) if bundle is None else Path(bundle)
     verifier = Verifier(policy)
     signed = verifier.open(read_bundle(place), where=os.fspath(place))
     if signed.manifest.algorithm != "sha256" or signed.sharded:
         raise DigestMismatch(
-            f"{place}: expected whole files by sha256, as sign_outputs signs them, got "
+            f"{place}: expected a bundle of sign_outputs, of whole files by sha256, got "
             f"{signed.manifest.algorithm}"
         )
     return verifier.match(signed, outputs_manifest(repository), where=os.fspath(repository))
 
 
 def _pointers(root: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
-    """Pointer files and what they say."""
+    """Pointer files and their contents."""
     for folder, inner, names in os.walk(root):
         inner[:] = sorted(set(inner) - _INNER)
         for name in sorted(names):
@@ -157,12 +158,12 @@ def _pointers(root: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
 
 def _read(place: Path) -> Mapping[str, Any]:
     yaml = require("yaml")
-    if place.stat().st_size > _LONGEST:
-        raise FormatRefused(f"{place}: expected a pointer file of at most {_LONGEST} bytes")
+    if place.stat().st_size > _MAX_BYTES:
+        raise FormatRefused(f"{place}: expected a pointer file of at most {_MAX_BYTES} bytes")
     try:
         value = yaml.safe_load(place.read_bytes())
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise FormatRefused(f"{place}: not readable as YAML: {error}") from error
+        raise FormatRefused(f"{place}: expected YAML: {error}") from error
     if not isinstance(value, dict):
         raise FormatRefused(f"{place}: expected a mapping, as DVC writes it")
     return value
@@ -174,14 +175,14 @@ def _tracked(place: Path, pointer: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _locked(place: Path, pointer: Mapping[str, Any]) -> Iterator[str]:
-    """Outputs of a `dvc.lock`; where a stage works stands in the pipeline beside it."""
+    """Outputs of a `dvc.lock`; the working folder of a stage is in the `dvc.yaml` next to it."""
     pipeline = place.with_name(_PIPELINE)
     stages = _mapping(place, pointer.get("stages", {}))
     described = _mapping(pipeline, _read(pipeline).get("stages", {})) if pipeline.exists() else {}
     for name, stage in stages.items():
-        said = described.get(str(name).partition("@")[0], {})
-        said = said.get("do", said) if isinstance(said, dict) else {}
-        folder = str(said.get("wdir", ".")) if isinstance(said, dict) else "."
+        entry = described.get(str(name).partition("@")[0], {})
+        entry = entry.get("do", entry) if isinstance(entry, dict) else {}
+        folder = str(entry.get("wdir", ".")) if isinstance(entry, dict) else "."
         yield from _paths(place, _mapping(place, stage).get("outs", ()), folder)
 
 
@@ -207,7 +208,7 @@ def _inside(root: Path, place: Path, path: str) -> str:
     for part in (*place.parent.relative_to(root).parts, *PurePosixPath(path).parts):
         if part == "/" or (part == ".." and not parts):
             raise UnsafeContent(
-                f"{place}: output {path!r} lies outside the repository; move it inside",
+                f"{place}: expected outputs inside the repository, got {path!r}; move it inside",
                 rule="dvc-output",
                 where=str(place),
             )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from mlsecops._choices import checked
 from mlsecops._json import parse_object
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
@@ -47,6 +48,7 @@ class GarakReport:
         return {"garak": self.version, "classes": [each.to_dict() for each in self.figures]}
 
 
+@checked
 def run_garak(
     program: str | os.PathLike[str],
     *,
@@ -102,6 +104,7 @@ def run_garak(
     return found
 
 
+@checked
 def read_garak_report(path: str | os.PathLike[str]) -> GarakReport:
     """Read a report of garak.
 

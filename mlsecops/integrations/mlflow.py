@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from mlsecops._choices import checked
 from mlsecops._extras import require
 from mlsecops._repr import concise_repr
 from mlsecops.errors import (
@@ -66,6 +67,7 @@ class Published:
     digest: Digest
 
 
+@checked
 def publish(name: str, model_uri: str, *, signer: Signer) -> Published:
     """Register a logged model as the next version, and sign it under that name and version.
 
@@ -139,6 +141,7 @@ def protect(policy: TrustPolicy) -> contextlib.AbstractContextManager[None]:
     return _protection(lambda: table.update(models=models, runs=runs))
 
 
+@checked
 def promote(name: str, version: int, alias: str, *, policy: TrustPolicy) -> Verified:
     """Set an alias to a version that verifies.
 
@@ -158,6 +161,7 @@ def promote(name: str, version: int, alias: str, *, policy: TrustPolicy) -> Veri
     return verified
 
 
+@checked
 def rollback(name: str, alias: str, *, policy: TrustPolicy) -> int:
     """Set an alias back to the newest older version that verifies.
 

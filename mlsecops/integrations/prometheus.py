@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Self
 
+from mlsecops._choices import checked
 from mlsecops._extras import require
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
@@ -69,6 +70,7 @@ class Exporter:
         self._thread.join()
 
 
+@checked
 def serve(*, host: str = "127.0.0.1", port: int = 9464) -> Exporter:
     """Serve the metrics of every monitor of this process.
 

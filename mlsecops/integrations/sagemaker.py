@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlparse
 
+from mlsecops._choices import checked
 from mlsecops._extras import require
 from mlsecops._repr import concise_repr
 from mlsecops.errors import (
@@ -56,6 +57,7 @@ class PublishedPackage:
     digest: Digest
 
 
+@checked
 def publish(
     group: str,
     archive: str | os.PathLike[str],
@@ -104,6 +106,7 @@ def publish(
     return PublishedPackage(arn=made["ModelPackageArn"], url=url, digest=digest)
 
 
+@checked
 def approve(package: str, *, policy: TrustPolicy, session: Any = None) -> Verified:
     """Approve a package that verifies, and reject any other.
 

@@ -1,15 +1,12 @@
-"""Keyless signatures: an identity (a person's or a workflow's login) vouches instead of a key.
+"""Keyless signatures through Sigstore, by the identity of a person or workflow.
 
-A model's statement goes to Sigstore, which certifies a throw-away key for the identity and logs the
-signature; the bundle that comes back verifies against the identity and its issuer. All cryptography
-of certificates and logs is sigstore-python's (extra `sigstore`); here the statement is built, and
-after verification held against revocations, floors and the files.
+model → statement → Sigstore certifies a short-lived key of the identity and logs the signature →
+bundle → verification against identity and issuer, then revocations, rollback floor and files.
+sigstore-python (extra `sigstore`) does the cryptography of certificates and logs.
 
-Limits: signing needs the network (certificate authority, transparency log) and an identity token;
-verification needs it once, to refresh Sigstore's trust roots, and then works with `offline=True`
-from the local copy. The tests run without network: they cover the statement and its way back
-through a stand-in for Sigstore, every refusal, and what is said when Sigstore cannot be reached;
-they do not cover Sigstore's own service.
+Limits: signing needs the network and an identity token. Verification needs the network once, to
+refresh Sigstore's trust roots; with `offline=True` it uses the local copy. The tests use a stand-in
+for Sigstore's service.
 """
 
 from __future__ import annotations
@@ -20,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from mlsecops._choices import checked
 from mlsecops._extras import require
 from mlsecops._files import write_atomically
 from mlsecops.errors import (
@@ -37,6 +35,7 @@ from mlsecops.signing.oms import build_payload, read_payload
 from mlsecops.signing.verification import match_path
 
 
+@checked
 def sign_keyless(
     path: str | os.PathLike[str],
     identity_token: str,
@@ -52,18 +51,18 @@ def sign_keyless(
     """Sign a model's folder or file with an identity, through Sigstore.
 
     Args:
-        path: The model.
+        path: Folder or file of the model.
         identity_token: OpenID Connect token of the identity, with audience `sigstore`.
-        out: Where the bundle goes; by default `DIR/model.sig`, or `FILE.sig` beside a file.
+        out: Path of the bundle; by default `DIR/model.sig` or `FILE.sig`.
         statements: Further statements about the model, covered by the same signature.
         algorithm: Digest algorithm of the files.
-        ignore: Relative paths left out.
+        ignore: Relative paths to leave out.
         version: Version of the model, for policies with a rollback floor.
-        staging: Use Sigstore's staging instance, whose signatures nobody should trust.
-        context: A `sigstore.sign.SigningContext` of one's own instance.
+        staging: Use Sigstore's staging instance, for tests alone.
+        context: A `sigstore.sign.SigningContext` of another instance.
 
     Returns:
-        Where the bundle is.
+        Path of the bundle.
 
     Raises:
         UsageError: The token is refused, Sigstore cannot be reached, or the model is unreadable.
@@ -80,6 +79,7 @@ def sign_keyless(
     return write_atomically(place, bundle.to_json().encode())
 
 
+@checked
 def verify_keyless(
     path: str | os.PathLike[str],
     bundle: str | os.PathLike[str] | None = None,
@@ -92,24 +92,24 @@ def verify_keyless(
     staging: bool = False,
     verifier: Any = None,
 ) -> Verified:
-    """Verify a model that an identity signed through Sigstore, and every file of it.
+    """Verify a model, with every file of it, that an identity signed through Sigstore.
 
     Args:
-        path: The model's folder or file.
-        bundle: Its bundle; by default `DIR/model.sig`, or `FILE.sig` beside a file.
-        identity: Who must have signed: an e-mail address or a workflow's URI, exactly.
-        issuer: Who must have vouched for the identity: the OpenID Connect issuer's URL, exactly.
-        policy: Revoked digests and rollback floor; its keys and roots play no part.
+        path: Folder or file of the model.
+        bundle: Path of the bundle; by default `DIR/model.sig` or `FILE.sig`.
+        identity: Exact e-mail address or workflow URI of the signer.
+        issuer: Exact URL of the OpenID Connect issuer of the identity.
+        policy: Revoked digests and rollback floor; its keys and roots are not used.
         ignore_unsigned: As for `mlsecops.verify`.
-        offline: Use the local copy of Sigstore's trust roots rather than refresh it.
+        offline: Use the local copy of Sigstore's trust roots without a refresh.
         staging: Trust Sigstore's staging instance instead.
-        verifier: A `sigstore.verify.Verifier` of one's own instance.
+        verifier: A `sigstore.verify.Verifier` of another instance.
 
     Raises:
-        SignatureError: There is no bundle, it does not hold, or another identity made it.
-        PolicyError: The digest is revoked, or the version below its floor.
+        SignatureError: There is no bundle, it is invalid, or another identity signed it.
+        PolicyError: The digest is revoked, or the version is below the floor.
         DigestMismatch: A file was added, removed or changed.
-        UsageError: Sigstore's trust roots cannot be had.
+        UsageError: Sigstore's trust roots are not available.
         MissingExtra: `sigstore` is not installed.
     """
     place = bundle_path(path) if bundle is None else Path(bundle)
@@ -121,10 +121,11 @@ def verify_keyless(
             "sign with several keys"
         )
     parsed = _parse(read_bundle(place), where)
-    _require_identity(parsed, identity, issuer, where)
+    expected = require("sigstore.verify.policy").Identity(identity=identity, issuer=issuer)
+    _require_identity(parsed, expected, f"{identity} through {issuer}", where)
     with _reaching_sigstore():
         used = verifier if verifier is not None else _verifier(offline=offline, staging=staging)
-    payload = _verified_payload(used, parsed, identity, issuer, where)
+    payload = _verified_payload(used, parsed, expected, where)
     ours = Verifier(rules)
     claim = read_payload(payload, where=where)
     signed = ours.admit(claim, (f"{identity} ({issuer})",), where=where)
@@ -138,25 +139,22 @@ def _parse(data: bytes, where: str) -> Any:
     try:
         return models.Bundle.from_json(data)
     except Exception as error:
-        # sigstore-python lets errors of its parsers through as they are.
+        # sigstore-python does not wrap the errors of its parsers.
         raise MalformedBundle(
             f"{where}: expected a keyless Sigstore bundle (a certificate and a log entry): {error}"
         ) from error
 
 
-def _require_identity(bundle: Any, identity: str, issuer: str, where: str) -> None:
-    expected = require("sigstore.verify.policy").Identity(identity=identity, issuer=issuer)
+def _require_identity(bundle: Any, expected: Any, named: str, where: str) -> None:
     try:
         expected.verify(bundle.signing_certificate)
     except require("sigstore.errors").VerificationError as error:
         raise UntrustedSigner(
-            f"{where}: expected it signed by {identity} through {issuer}: {error}; "
-            "get a signature from that identity"
+            f"{where}: expected it signed by {named}: {error}; get a signature from that identity"
         ) from error
 
 
-def _verified_payload(verifier: Any, bundle: Any, identity: str, issuer: str, where: str) -> bytes:
-    expected = require("sigstore.verify.policy").Identity(identity=identity, issuer=issuer)
+def _verified_payload(verifier: Any, bundle: Any, expected: Any, where: str) -> bytes:
     try:
         kind, payload = verifier.verify_dsse(bundle, expected)
     except require("sigstore.errors").Error as error:
@@ -180,16 +178,16 @@ def _verifier(*, offline: bool, staging: bool) -> Any:
 
 @contextmanager
 def _reaching_sigstore() -> Iterator[None]:
-    """Say in one line what failed while Sigstore was asked for something."""
+    """Raise errors of Sigstore's services as `UsageError`."""
     errors, oidc = require("sigstore.errors"), require("sigstore.oidc")
     try:
         yield
     except oidc.ExpiredIdentity as error:
         raise UsageError(
-            "the identity token has expired: get a fresh one and sign again"
+            "identity_token: expected a valid one, got an expired one; get a fresh one"
         ) from error
     except oidc.IdentityError as error:
-        raise UsageError(f"the identity token is not accepted: {error}") from error
+        raise UsageError(f"identity_token: Sigstore refuses it: {error}") from error
     except (errors.Error, OSError) as error:
         raise UsageError(
             f"cannot reach Sigstore: {type(error).__name__}: {error}; check the network, or sign "

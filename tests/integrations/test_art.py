@@ -102,7 +102,7 @@ def test_a_model_without_gradients_takes_black_box_attacks_only(x: Any) -> None:
 
 
 def test_an_estimator_is_neither_trained_nor_of_one_class(made: Any, net: Any, x: Any) -> None:
-    with pytest.raises(UsageError, match="not trained"):
+    with pytest.raises(UsageError, match="cannot be trained"):
         made.fit(x, np.zeros(20))
     with pytest.raises(UsageError, match="at least 2"):
         estimator(net, input_shape=(6,), classes=1)

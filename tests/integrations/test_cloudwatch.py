@@ -134,7 +134,7 @@ def test_put_metric_data_arrives_with_units_dimensions_and_distributions(client:
 
 
 class Recording:
-    """A client that remembers what it was given, and refuses when told."""
+    """A client that remembers what it got, and refuses on request."""
 
     def __init__(self) -> None:
         self.data: list[dict[str, Any]] = []

@@ -111,8 +111,8 @@ def test_what_was_not_signed_is_named(
     attack(repository)
     with pytest.raises(DigestMismatch) as caught:
         verify_outputs(repository, policy=policy)
-    told = caught.value
-    assert where in {*told.added, *told.removed, *told.changed}
+    mismatch = caught.value
+    assert where in {*mismatch.added, *mismatch.removed, *mismatch.changed}
 
 
 def test_an_output_that_was_not_pulled_says_so(

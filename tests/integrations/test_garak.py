@@ -92,16 +92,16 @@ def test_a_gate_judges_them_as_our_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ((INIT, END), "evaluated nothing"),
-        ((), "evaluated nothing"),
-        ((INIT, evaluation()), "did not finish"),
-        ((evaluation(), evaluation(), END), "twice"),
+        ((INIT, END), "expected evaluations, got none"),
+        ((), "expected evaluations, got none"),
+        ((INIT, evaluation()), "expected a finished run"),
+        ((evaluation(), evaluation(), END), "got two"),
         ((evaluation(passed=-1), END), "expected counts"),
         ((evaluation(nones=-1), END), "expected counts"),
         ((evaluation(total_evaluated=3), END), "expected counts"),
         ((evaluation(total_evaluated="20"), END), "expected counts"),
         ((evaluation(fails=4, total_evaluated=20), END), "4 fails are not 20 less 15"),
-        ((evaluation(probe=None), END), "names no probe"),  # type: ignore[arg-type] # the point
+        ((evaluation(probe=None), END), "expected a probe and a detector"),  # type: ignore[arg-type] # the point
         (({**evaluation(), "passed": True}, END), "expected counts"),
     ],
 )
@@ -187,7 +187,7 @@ def test_success_of_the_process_without_evaluations_is_an_error(tmp_path: Path) 
     """Garak leaves with status 0 whatever happened."""
     with pytest.raises(UsageError, match="cannot read"):
         start(stand_in(tmp_path, "pass"), tmp_path)
-    with pytest.raises(UsageError, match="evaluated nothing"):
+    with pytest.raises(UsageError, match="expected evaluations, got none"):
         start(stand_in(tmp_path, rows_of(INIT, END)), tmp_path)
 
 
@@ -195,7 +195,7 @@ def test_a_probe_that_did_not_run_is_an_error(tmp_path: Path) -> None:
     program = stand_in(tmp_path, rows_of(evaluation(), END))
     assert start(program, tmp_path, probes=["dan"], out=tmp_path / "a").figures
     assert start(program, tmp_path, probes=["probes.dan.Dan_11_0"], out=tmp_path / "b").figures
-    with pytest.raises(UsageError, match="probe encoding was asked for"):
+    with pytest.raises(UsageError, match="evaluation of probe encoding, got none"):
         start(program, tmp_path, probes=["dan", "encoding"], out=tmp_path / "c")
     with pytest.raises(UsageError, match="at least one"):
         start(program, tmp_path, probes=[], out=tmp_path / "d")
@@ -204,7 +204,7 @@ def test_a_probe_that_did_not_run_is_an_error(tmp_path: Path) -> None:
 def test_a_report_of_an_earlier_run_is_not_taken_for_this_one(tmp_path: Path) -> None:
     program = stand_in(tmp_path, rows_of(evaluation(), END))
     start(program, tmp_path)
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="without a report"):
         start(program, tmp_path)
 
 

@@ -274,7 +274,7 @@ def test_a_model_among_a_runs_own_files_is_refused_and_other_files_are_not(  # n
     shutil.copytree(files(client, info), evil)
     edit(evil)
     client.log_artifacts(info.run_id, str(evil), "evil")
-    client.log_artifacts(info.run_id, str(evil), "model")  # beside the logged model of that name
+    client.log_artifacts(info.run_id, str(evil), "model")  # next to the logged model of that name
     with protect(policy):
         with pytest.raises(SignatureMissing):
             answer(f"runs:/{info.run_id}/evil")

@@ -35,10 +35,10 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
-    return packed(tmp_path / "model.tar.gz", b"weights")
+    return tarball(tmp_path / "model.tar.gz", b"weights")
 
 
-def packed(path: Path, content: bytes) -> Path:
+def tarball(path: Path, content: bytes) -> Path:
     with tarfile.open(path, "w:gz") as archive:
         info = tarfile.TarInfo("weights.bin")
         info.size = len(content)
@@ -53,8 +53,8 @@ def published(session: Any, archive: Path, signer: Signer, group: str = "fraud")
 
 
 def status(session: Any, arn: str) -> str:
-    told = session.client("sagemaker").describe_model_package(ModelPackageName=arn)
-    return told["ModelApprovalStatus"]
+    description = session.client("sagemaker").describe_model_package(ModelPackageName=arn)
+    return description["ModelApprovalStatus"]
 
 
 def test_a_signed_package_waits_and_is_approved(
@@ -65,7 +65,7 @@ def test_a_signed_package_waits_and_is_approved(
     assert made.digest.hex in made.url
     assert approve(made.arn, policy=policy, session=session).digest == made.digest
     assert status(session, made.arn) == "Approved"
-    again = published(session, packed(archive, b"better"), signer)
+    again = published(session, tarball(archive, b"better"), signer)
     assert again.arn != made.arn
 
 
