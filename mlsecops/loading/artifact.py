@@ -1,8 +1,9 @@
-"""Which files of an artifact a load reads, and which only lie beside them.
+"""Artifact layout: the files that a load reads, and the companions that are only hashed.
 
-A path comes in; names go out, nothing is opened yet. A folder holds one model: a file, shards with
-their index, a SavedModel, or an ONNX file with its tensors. The signature covers all files alike;
-those beside the model are hashed and not read.
+path → names of files, none opened yet → ArtifactLayout → snapshot → Manifest of what is there
+
+A folder holds one model: a file, shards with their index, a SavedModel, or an ONNX file with
+external data. The signature covers companions (documentation, settings) like the model.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from mlsecops._json import parse_object
 from mlsecops.errors import FormatRefused, UnsafeContent, UsageError
 from mlsecops.loading.detection import is_companion
 from mlsecops.loading.limits import Limits
-from mlsecops.loading.snapshot import Source
+from mlsecops.loading.snapshot import Snapshot, Source
 from mlsecops.loading.verdict import ExternalData
-from mlsecops.provenance.files.hashing import Found
+from mlsecops.provenance import Entry, Manifest
 from mlsecops.provenance.files.opening import followed
+from mlsecops.provenance.files.pieces import Found
 from mlsecops.provenance.files.tree import list_tree
 
 Kind: TypeAlias = Literal["file", "shards", "savedmodel", "onnx"]
@@ -35,10 +37,10 @@ class ArtifactLayout:
     """The files of an artifact.
 
     Attributes:
-        main: Name of the file that is the model, or of the index of its shards.
-        kind: What the model consists of.
-        read: Name → file, of all that is read.
-        beside: Name → file, of what the signature covers besides.
+        main: Name of the model file, or of the index of its shards.
+        kind: Kind of files that the model consists of.
+        read: Name → file that is read.
+        companions: Name → file that the signature covers and a load does not read.
         hidden: Names that the signature does not cover.
         single: Whether the artifact is one file.
     """
@@ -46,15 +48,27 @@ class ArtifactLayout:
     main: str
     kind: Kind
     read: Mapping[str, Found]
-    beside: Mapping[str, Found]
+    companions: Mapping[str, Found]
     hidden: tuple[str, ...] = ()
     single: bool = False
+
+    def manifest(self, held: Snapshot, *, algorithm: str) -> Manifest:
+        """Manifest of the files as they were hashed.
+
+        Args:
+            held: Snapshot of the files read, with the digests of the companions.
+            algorithm: Digest algorithm of the snapshot.
+        """
+        sizes = {name: source.size for name, source in held.sources.items()}
+        sizes |= {name: found.size for name, found in self.companions.items()}
+        entries = tuple(Entry(name, held.digests[name], sizes[name]) for name in sorted(sizes))
+        return Manifest(name=self.main, algorithm=algorithm, entries=entries, single=self.single)
 
 
 def layout(
     path: str | os.PathLike[str], *, ignore: tuple[str, ...], file: str | None = None
 ) -> ArtifactLayout:
-    """Tell which files a load of a path reads.
+    """Layout of the artifact at a path.
 
     Args:
         path: A file or folder.
@@ -63,8 +77,8 @@ def layout(
             several.
 
     Raises:
-        FormatRefused: The folder holds none, or several and no file is named.
-        UsageError: The file named is not there, or the path is no folder.
+        FormatRefused: The folder holds no model, or several and no file is named.
+        UsageError: The named file is not there, or the path is no folder.
     """
     real = Path(followed(path))
     shown = os.fspath(path)
@@ -73,7 +87,7 @@ def layout(
             raise UsageError(f"{shown} is no folder: file={file!r} names a file in one")
         name = Path(path).name
         return ArtifactLayout(
-            main=name, kind="file", read={name: Found(str(real), 0)}, beside={}, single=True
+            main=name, kind="file", read={name: Found(str(real), 0)}, companions={}, single=True
         )
     tree = list_tree(real, ignore=ignore)
     main, kind, names = _model(tuple(tree.files), shown, file)
@@ -81,18 +95,20 @@ def layout(
         main=main,
         kind=kind,
         read={name: tree.files[name] for name in (main, *names)},
-        beside={name: found for name, found in tree.files.items() if name not in {main, *names}},
+        companions={
+            name: found for name, found in tree.files.items() if name not in {main, *names}
+        },
         hidden=tree.ignored,
     )
 
 
 def shards(index: Source, names: frozenset[str], *, limits: Limits) -> dict[str, str]:
-    """Tensor → shard as an index has it.
+    """Tensor → shard, from an index.
 
     Args:
         index: The index, already verified.
         names: Shards that are there, relative to the artifact.
-        limits: Ceilings.
+        limits: Ceilings of the index and of the number of tensors.
 
     Raises:
         FormatRefused: It is malformed, or names other files than are there.
@@ -117,19 +133,19 @@ def shards(index: Source, names: frozenset[str], *, limits: Limits) -> dict[str,
     return found
 
 
-def require_beside(
+def require_external(
     model: Source, wanted: Iterable[ExternalData], held: Mapping[str, Source]
 ) -> None:
-    """Demand that a model reads only files that are held, and all of those.
+    """Demand that a model's external data is held, and nothing else is.
 
     Args:
         model: The model file.
-        wanted: What its scan found that it reads, relative to its folder.
+        wanted: External data that its scan found, relative to its folder.
         held: Name → further files of the artifact that are held.
 
     Raises:
         UnsafeContent: It reads another file, or past the end of one.
-        FormatRefused: A file is there that it does not read.
+        FormatRefused: A held file is no external data of the model.
     """
     folder = PurePosixPath(model.name).parent
     ends: dict[str, int] = {}
@@ -154,7 +170,7 @@ def require_beside(
 def _model(
     files: tuple[str, ...], shown: str, file: str | None
 ) -> tuple[str, Kind, tuple[str, ...]]:
-    """The model among a folder's files, what it consists of, and its further files."""
+    """Main file of a folder's model, its kind, and its further files."""
     if file is not None and file not in files:
         raise UsageError(f"{shown}: no file {file!r} that the signature covers")
     models = [name for name in files if not is_companion(name)]
@@ -165,15 +181,15 @@ def _model(
     if file.endswith(INDEX):
         suffix = PurePosixPath(file.removesuffix(INDEX)).suffix
         parts = [name for name in models if PurePosixPath(name).suffix == suffix]
-        beside = PurePosixPath(file).parent
-        return file, "shards", tuple(n for n in parts if PurePosixPath(n).parent == beside)
+        folder = PurePosixPath(file).parent
+        return file, "shards", tuple(n for n in parts if PurePosixPath(n).parent == folder)
     if file.endswith(".onnx"):
         return file, "onnx", tuple(name for name in models if name != file)
     return file, "file", ()
 
 
 def _only(files: tuple[str, ...], models: list[str], shown: str) -> str:
-    """The one file that can be meant: a single model, the index of all, or the one of ONNX."""
+    """The only candidate: a single model, the index of all shards, or the ONNX file."""
     if len(models) == 1:
         return models[0]
     indexes = [name for name in files if name.endswith(INDEX)]
@@ -186,7 +202,7 @@ def _only(files: tuple[str, ...], models: list[str], shown: str) -> str:
     names = ", ".join(models[:5]) or "none"
     advice = "name the one to load with file=… (--file), or keep the others elsewhere"
     raise FormatRefused(
-        f"{shown}: expected one model file beside documentation and settings, got {names}; "
+        f"{shown}: expected one model file with documentation and settings, got {names}; "
         + (advice if models else "is the model somewhere else?")
     )
 

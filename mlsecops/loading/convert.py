@@ -93,7 +93,7 @@ def convert(
         with _answer(name) as descriptor:
             _run(source, found, descriptor, memory_bytes, seconds)
             size = _keep(descriptor, target, ceilings)
-        return Converted(path=str(target), source=held.digest(name), format=found, size=size)
+        return Converted(path=str(target), source=held.digests[name], format=found, size=size)
 
 
 def require_confinement() -> None:

@@ -1,8 +1,9 @@
-"""What the bytes of files are: one pass over each, refused if it changes meanwhile.
+"""Streaming file hasher: one pass over each file, refused if the file changes meanwhile.
 
-Paths come in, `Digest` values go out. Nothing is followed: a symlink, a socket or a file
-that changes under the reader is an error that names the path. Many files are read in batches, on
-threads or on any executor that the caller has.
+pieces of files → opened, read, kept where a target wants them → Digest of each, in order
+
+Nothing is followed: a symlink, a socket or a file that changes during the pass is an error that
+names the path. Many files are read in batches, on threads or on an executor of the caller.
 """
 
 from __future__ import annotations
@@ -10,115 +11,50 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, nullcontext
 from typing import Final, Protocol, TypeAlias, TypeVar
 
 from mlsecops.errors import ChangedDuringLoad, UsageError
 from mlsecops.provenance.digest import Digest, new_hash
-from mlsecops.provenance.files.opening import Below, kind_of, open_regular, printable, refused_kind
+from mlsecops.provenance.files.opening import Below, open_regular, printable
+from mlsecops.provenance.files.pieces import Found, Piece, Span, stamp_of
 
 __all__ = [
     "Cache",
-    "Found",
-    "Piece",
     "Progress",
-    "Span",
-    "Stamp",
     "batched",
     "hash_batch",
-    "hash_descriptor",
     "hash_file",
     "hash_files",
     "hash_pieces",
-    "kind_of",
-    "open_regular",
-    "printable",
-    "refused_kind",
-    "stamp_of",
     "submit",
 ]
 
 T = TypeVar("T")
 
-BUFFER: Final = 1 << 18
-AHEAD_BYTES: Final = 32 << 20
-"""From this size on reading and hashing overlap: it is worth a second thread."""
-AHEAD_BUFFER: Final = 1 << 21
-BATCH_FILES: Final = 32
-BATCH_BYTES: Final = 64 << 20
-SINGLE_THREAD_BYTES: Final = 4 << 20
-MAX_THREADS: Final = 16
+BUFFER: Final = 1 << 18  # bytes; chosen: fits a core's cache, so that bytes are hashed out of it
+AHEAD_BYTES: Final = 32 << 20  # bytes; chosen: from here a second thread that reads ahead pays
+AHEAD_BUFFER: Final = 1 << 21  # bytes; chosen: two of them let a slow read overlap with hashing
+BATCH_FILES: Final = 32  # files; chosen: a task of small files outweighs its scheduling
+BATCH_BYTES: Final = 64 << 20  # bytes; chosen: a task of large files still balances among workers
+SINGLE_THREAD_BYTES: Final = 4 << 20  # bytes; chosen: below, threads cost more than they save
+MAX_THREADS: Final = 16  # threads; chosen: more saturate the storage, not the hash
 
 Progress: TypeAlias = Callable[[int, int], object]
 """Called with (bytes done, bytes in all) after each batch."""
 
-Stamp: TypeAlias = tuple[int, int, int, int, int]
-"""Device, inode, size, mtime_ns and ctime_ns: what changes when a file does."""
-
-Span: TypeAlias = tuple[Stamp, int, int]
-"""A file as it was, the first of its bytes and the one after the last."""
-
 
 class Cache(Protocol):
-    """Who knows digests of files that have not changed since it learnt them."""
+    """Digests of files that have not changed since they were stored."""
 
     def now(self) -> int:
         """Time in nanoseconds, of the clock that stamps files."""
 
     def lookup(self, spans: Iterable[Span], *, algorithm: str) -> Mapping[Span, Digest]:
-        """Those digests that are known."""
+        """The digests that are known."""
 
     def store(self, digests: Mapping[Span, Digest], *, began: int) -> int:
-        """Learn digests of bytes that were read after `began`; return how many were kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A regular file that a walk found.
-
-    Attributes:
-        path: Where it is on disk.
-        size: Its size in bytes.
-        root: Folder below which no part of the path may be a symlink; None where only the file
-            itself must not be one.
-        stamp: What the walk saw of it, or None; a file that differs from it by now is refused.
-    """
-
-    path: str
-    size: int
-    root: str | None = None
-    stamp: Stamp | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """The bytes of a file from `start` up to `stop` (None: to its end)."""
-
-    found: Found
-    start: int = 0
-    stop: int | None = None
-
-    @property
-    def size(self) -> int:
-        """Bytes in it."""
-        return self.end - self.start
-
-    @property
-    def end(self) -> int:
-        """The byte after its last."""
-        return self.found.size if self.stop is None else self.stop
-
-
-def stamp_of(status: os.stat_result) -> Stamp:
-    """What changes when a file does."""
-    return (
-        status.st_dev,
-        status.st_ino,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-    )
+        """Store digests of bytes that were read after `began`; return how many were stored."""
 
 
 def hash_file(path: str | os.PathLike[str], *, algorithm: str = "sha256") -> tuple[Digest, int]:
@@ -128,31 +64,21 @@ def hash_file(path: str | os.PathLike[str], *, algorithm: str = "sha256") -> tup
         UnsafeContent: It is not a regular file.
         ChangedDuringLoad: Its size or times changed while it was read.
         UsageError: It cannot be opened, or the algorithm is unknown.
+
+    Example:
+        >>> from pathlib import Path
+        >>> Path("empty").touch()
+        >>> hash_file("empty")
+        (Digest(sha256:e3b0c44298fc), 0)
     """
     descriptor = open_regular(path)
     try:
-        digest = hash_descriptor(descriptor, os.fspath(path), algorithm=algorithm)
-        return digest, os.fstat(descriptor).st_size
+        status = os.fstat(descriptor)
+        found = Found(os.fspath(path), status.st_size, stamp=stamp_of(status))
+        (digest,) = hash_batch([Piece(found, descriptor=descriptor)], algorithm)
+        return digest, status.st_size
     finally:
         os.close(descriptor)
-
-
-def hash_descriptor(descriptor: int, name: str, *, algorithm: str = "sha256") -> Digest:
-    """Digest of an open regular file, from its start; its position stays.
-
-    Args:
-        descriptor: Open for reading.
-        name: Name for messages.
-        algorithm: Digest algorithm.
-
-    Raises:
-        ChangedDuringLoad: Its size or times changed while it was read.
-        UsageError: It cannot be read, or the algorithm is unknown.
-    """
-    status = os.fstat(descriptor)
-    found = Found(name, status.st_size, stamp=stamp_of(status))
-    buffer = bytearray(min(BUFFER, found.size + 1))
-    return _hash_open(descriptor, Piece(found), algorithm, buffer)
 
 
 def hash_files(
@@ -178,16 +104,16 @@ def hash_pieces(
     """Digests of files or parts of them, in their order.
 
     Args:
-        pieces: What to hash.
+        pieces: What to hash; those with a descriptor or a target stay in this process.
         algorithm: Digest algorithm.
         executor: Where batches run; by default a pool of threads, or this thread for little work.
-        cache: Asked first, and told of what was read.
-        progress: Told of bytes done after each batch.
+        cache: Asked first; what was read is stored in it.
+        progress: Called after each batch.
 
     Raises:
         UnsafeContent: One is not a regular file, or a folder above it is a symlink by now.
         ChangedDuringLoad: One changed since it was found, or while it was read.
-        UsageError: One cannot be opened, or the algorithm is unknown.
+        UsageError: One cannot be opened, read or kept, or the algorithm is unknown.
     """
     new_hash(algorithm)  # a wrong name is the caller's fault even where there is nothing to hash
     if cache is None:
@@ -226,15 +152,18 @@ def _read(
 
 def hash_batch(pieces: Sequence[Piece], algorithm: str) -> list[Digest]:
     """Digests of a batch; at module level, so that it pickles to any executor."""
-    buffer = bytearray(min(BUFFER, max((piece.size for piece in pieces), default=0) + 1))
+    buffer = memoryview(bytearray(min(BUFFER, max((each.size for each in pieces), default=0) + 1)))
     folders: dict[str, Below] = {}
     digests = []
     with ExitStack() as stack:
         for piece in pieces:
-            found = piece.found
-            if found.root is not None and found.root not in folders:
-                folders[found.root] = stack.enter_context(Below(found.root))
-            descriptor = _open(found, folders)
+            root = piece.found.root
+            if piece.descriptor is not None:
+                digests.append(_hash_open(piece.descriptor, piece, algorithm, buffer))
+                continue
+            if root is not None and root not in folders:
+                folders[root] = stack.enter_context(Below(root))
+            descriptor = _open(piece.found, folders)
             try:
                 digests.append(_hash_open(descriptor, piece, algorithm, buffer))
             finally:
@@ -248,59 +177,55 @@ def _open(found: Found, folders: dict[str, Below]) -> int:
     return folders[found.root].file(found.path[len(found.root.rstrip("/")) + 1 :])
 
 
-def _hash_open(descriptor: int, piece: Piece, algorithm: str, buffer: bytearray) -> Digest:
-    found = piece.found
+def _hash_open(descriptor: int, piece: Piece, algorithm: str, buffer: memoryview) -> Digest:
+    found, target = piece.found, piece.target
     running = new_hash(algorithm, threads=piece.size > AHEAD_BYTES)
     try:
         before = stamp_of(os.fstat(descriptor))
-        count = _feed(descriptor, running.update, piece, buffer)
+        count = _feed(descriptor, piece, running.update, buffer)
         after = stamp_of(os.fstat(descriptor))
     except OSError as error:
-        raise UsageError(f"cannot read {printable(found.path)}: {error.strerror}") from error
-    if not (before == after == (found.stamp or before)) or count != piece.size:
+        doing = "read" if target is None else "copy"
+        raise UsageError(f"cannot {doing} {printable(found.path)}: {error.strerror}") from error
+    # Kept bytes are those that were hashed, whatever became of the file.
+    unchanged = target is not None or before == after == (found.stamp or before)
+    if not unchanged or count != piece.size:
         raise ChangedDuringLoad(
-            f"{printable(found.path)} changed while it was being hashed: expected {piece.size} "
-            f"unchanging bytes, read {count}; stop the writer and retry"
+            f"{printable(found.path)} changed while it was being read: expected {piece.size} "
+            f"unchanging bytes, got {count}; stop the writer and retry"
         )
     return Digest(algorithm, running.digest())
 
 
 def _feed(
-    descriptor: int, update: Callable[[memoryview], object], piece: Piece, buffer: bytearray
+    descriptor: int, piece: Piece, update: Callable[[memoryview], object], buffer: memoryview
 ) -> int:
-    """Read the piece, or just past an end that was announced: a growing file must not hold us."""
+    """Read and hash a piece part by part; return the number of bytes.
+
+    One byte past an announced end is asked for: a file that grew is noticed, and one that keeps
+    growing cannot hold the reader. Of a large piece another thread reads the next part meanwhile,
+    unless it is read to where it stays: then it is hashed best out of the reading core's cache.
+    """
     most = piece.size + (piece.stop in {None, piece.found.size})
-    if most > AHEAD_BYTES:
-        return _feed_ahead(descriptor, update, piece.start, most)
-    view = memoryview(buffer)
-    total = 0
-    while total < most:
-        window = view if most - total >= len(view) else view[: most - total]
-        count = os.preadv(descriptor, [window], piece.start + total)
-        if not count:
-            break
-        update(view[:count])
-        total += count
-    return total
+    write = piece.target and piece.target.write
+    room = piece.target and piece.target.room
+    ahead = most > AHEAD_BYTES and room is None
+    views = [memoryview(bytearray(AHEAD_BUFFER)) for _ in range(2)] if ahead else [buffer]
 
+    def fetch(turn: int, done: int) -> memoryview:
+        view = room(done, most - done) if room else views[turn % len(views)][: most - done]
+        part = view[: os.preadv(descriptor, [view], piece.start + done)]
+        if write:
+            write(part, done)
+        return part
 
-def _feed_ahead(
-    descriptor: int, update: Callable[[memoryview], object], start: int, most: int
-) -> int:
-    """As `_feed`, but another thread reads the next bytes while these are hashed."""
-    views = [memoryview(bytearray(AHEAD_BUFFER)) for _ in range(2)]
-
-    def read(turn: int, done: int) -> int:
-        return os.preadv(descriptor, [views[turn % 2][: most - done]], start + done)
-
-    with ThreadPoolExecutor(1) as reader:
-        turn, total = 0, 0
-        count = read(turn, total)
-        while count:
-            following = reader.submit(read, turn + 1, total + count)
-            update(views[turn % 2][:count])
-            turn, total = turn + 1, total + count
-            count = following.result()
+    with ThreadPoolExecutor(1) if ahead else nullcontext() as reader:
+        turn, total, part = 0, 0, fetch(0, 0)
+        while part:
+            turn, total = turn + 1, total + len(part)
+            following = reader.submit(fetch, turn, total) if reader else None
+            update(part)
+            part = following.result() if following else fetch(turn, total)
     return total
 
 
@@ -312,7 +237,7 @@ def _results(
         for future in futures:
             yield future.result()
     finally:
-        for future in futures:  # after a refusal nobody needs the rest
+        for future in futures:  # after a refusal the rest is not needed
             future.cancel()
 
 
@@ -324,7 +249,7 @@ def submit(
 ) -> Future[list[Digest]]:
     """Give a batch to an executor.
 
-    Dask takes equal calls for one and remembers its result, but files change: it is told so.
+    Dask remembers the result of equal calls unless they are declared impure; files change.
     """
     if type(executor).__module__.partition(".")[0] == "distributed":
         return executor.submit(work, batch, algorithm, pure=False)  # type: ignore[call-arg]
@@ -357,7 +282,7 @@ S = TypeVar("S", bound=Sized)
 
 
 def batched(items: Sequence[S]) -> Iterator[list[S]]:
-    """Cut work into batches that are worth a task: 32 items, or 64 MiB."""
+    """Cut work into batches that are worth a task: `BATCH_FILES` items, or `BATCH_BYTES`."""
     batch: list[S] = []
     size = 0
     for item in items:

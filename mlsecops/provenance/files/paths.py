@@ -13,8 +13,9 @@ from pathlib import Path
 
 from mlsecops.errors import UsageError
 from mlsecops.provenance.entry import Entry
-from mlsecops.provenance.files.hashing import Cache, Found, Progress, hash_pieces, stamp_of
+from mlsecops.provenance.files.hashing import Cache, Progress, hash_pieces
 from mlsecops.provenance.files.opening import followed, open_regular
+from mlsecops.provenance.files.pieces import Found, stamp_of
 from mlsecops.provenance.files.shards import pieces_of, shard_size_of
 from mlsecops.provenance.files.tree import Tree, ignore_paths, list_tree
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from mlsecops.errors import ChangedDuringLoad, UnsafeContent, UsageError
-from mlsecops.provenance.files.hashing import Found, stamp_of
 from mlsecops.provenance.files.opening import Below, kind_of, printable, refused_kind
+from mlsecops.provenance.files.pieces import Found, stamp_of
 
 SIGNATURE_NAME: Final = "model.sig"
 DEFAULT_IGNORE: Final = (".git", ".gitattributes", ".github", ".gitignore", SIGNATURE_NAME)
