@@ -122,7 +122,7 @@ def test_a_new_batch_size_does_not_trace_again(x: Any, y: Any) -> None:
 
 
 class Counting(layers.Layer):
-    def build(self, _: Any) -> None:
+    def build(self, _: object) -> None:
         self.count = self.add_weight(shape=(), initializer="zeros", trainable=False)
 
     def call(self, x: Any) -> Any:
@@ -188,7 +188,7 @@ def test_weights_travel_as_hdf5_and_all_or_none(x: Any) -> None:
 
 
 def test_a_backend_of_which_nothing_is_known_predicts_without_gradients(
-    x: Any, y: Any, monkeypatch: Any
+    x: Any, y: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = network()
     expected = adapt(model)

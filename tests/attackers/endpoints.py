@@ -66,7 +66,7 @@ def served(predict: Callable[[Any], Any], *plan: Reply) -> Iterator[Served]:
             self.end_headers()
             self.wfile.write(data)
 
-        def log_message(self, *_: Any) -> None:
+        def log_message(self, *_: object) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -134,7 +134,7 @@ class AttackOutsideItsBall:
     norm: str = "linf"
     params: dict[str, Any] = field(default_factory=dict)
 
-    def perturb(self, _adapter: Adapter, x: Array, _y: Labels, **_options: Any) -> Array:
+    def perturb(self, _adapter: Adapter, x: Array, _y: Labels, **_options: object) -> Array:
         return np.clip(x + 0.5, 0, 1).astype(np.float32)
 
 

@@ -16,22 +16,22 @@ from mlsecops.loading.allowed import pickle_globals
 class StandIn:
     """Takes whatever a pickle does to an object, and does nothing."""
 
-    def __init__(self, *_: Any, **__: Any) -> None:
+    def __init__(self, *_: object, **__: object) -> None:
         pass
 
-    def __call__(self, *_: Any, **__: Any) -> StandIn:
+    def __call__(self, *_: object, **__: object) -> StandIn:
         return StandIn()
 
-    def __setstate__(self, _: Any) -> None:
+    def __setstate__(self, _: object) -> None:
         pass
 
-    def __setitem__(self, *_: Any) -> None:
+    def __setitem__(self, *_: object) -> None:
         pass
 
-    def append(self, *_: Any) -> None:
+    def append(self, *_: object) -> None:
         pass
 
-    def extend(self, *_: Any) -> None:
+    def extend(self, *_: object) -> None:
         pass
 
 
@@ -44,7 +44,7 @@ class _Recording:
         self.seen.append(f"{module}.{name}")
         return StandIn
 
-    def persistent_load(self, _: Any) -> Any:
+    def persistent_load(self, _: object) -> Any:
         return StandIn()
 
 

@@ -1,14 +1,16 @@
 import json
 import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from mlsecops.errors import DigestMismatch, FormatRefused, LimitExceeded, UnsafeContent, UsageError
-from mlsecops.loading import Limits, SecureLoader, loader
-from mlsecops.signing import Signer, TrustPolicy, sign
+from mlsecops.loading import Limits, loader
+from mlsecops.signing import Signer, sign
 from tests.attackers import loading as attack
+from tests.loading.conftest import Trusting
 
 torch = pytest.importorskip("torch")
 safetensors_torch = pytest.importorskip("safetensors.torch")
@@ -18,16 +20,11 @@ PARTS = ("model-00001-of-00002", "model-00002-of-00002")
 
 
 @pytest.fixture(scope="module")
-def signer() -> Any:
+def signer() -> Signer:
     return Signer.generate("p256")
 
 
-@pytest.fixture
-def trusting(signer: Any) -> Any:
-    return lambda **options: SecureLoader(TrustPolicy(keys=[signer.public_key]), **options)
-
-
-def network(seed: Any = 0) -> Any:
+def network(seed: int = 0) -> Any:
     torch.manual_seed(seed)
     return torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
 
@@ -37,7 +34,7 @@ def same(left: Any, right: Any) -> Any:
 
 
 @pytest.fixture(params=["safetensors", "bin"])
-def sharded(request: Any, tmp_path: Any, signer: Any) -> Any:
+def sharded(request: pytest.FixtureRequest, tmp_path: Path, signer: Signer) -> Any:
     """A folder as model hubs have them: two shards, their index, settings and a tokenizer."""
     place = tmp_path / "model"
     place.mkdir()
@@ -55,17 +52,17 @@ def sharded(request: Any, tmp_path: Any, signer: Any) -> Any:
     return place
 
 
-def index(place: Any, kind: Any) -> Any:
+def index(place: Path, kind: Any) -> Any:
     stem = "model" if kind == "safetensors" else "pytorch_model"
     return place / f"{stem}.{kind}.index.json"
 
 
-def the_index(place: Any) -> Any:
+def the_index(place: Path) -> Any:
     return next(place.glob("*.index.json"))
 
 
 @pytest.mark.parametrize("tier", TIERS)
-def test_shards_load_as_one_model(sharded: Any, trusting: Any, tier: Any) -> None:
+def test_shards_load_as_one_model(sharded: Any, trusting: Trusting, tier: str) -> None:
     loaded = trusting(tier=tier).load(sharded)
     assert same(loaded.model, network().state_dict())
     assert loaded.tier == tier
@@ -74,7 +71,7 @@ def test_shards_load_as_one_model(sharded: Any, trusting: Any, tier: Any) -> Non
     assert same(mine.state_dict(), network().state_dict())
 
 
-def test_a_changed_shard_or_index_is_refused(sharded: Any, trusting: Any) -> None:
+def test_a_changed_shard_or_index_is_refused(sharded: Any, trusting: Trusting) -> None:
     for name in [path.name for path in sharded.iterdir() if path.name != "model.sig"]:
         copy = sharded.with_name(f"changed-{name}")
         shutil.copytree(sharded, copy)
@@ -86,7 +83,7 @@ def test_a_changed_shard_or_index_is_refused(sharded: Any, trusting: Any) -> Non
         assert caught.value.changed == (name,)
 
 
-def test_a_missing_shard_is_refused(sharded: Any, trusting: Any, signer: Any) -> None:
+def test_a_missing_shard_is_refused(sharded: Any, trusting: Trusting, signer: Signer) -> None:
     gone = next(iter(sharded.glob("*00002-of*")))
     gone.unlink()
     with pytest.raises(DigestMismatch, match="00002"):
@@ -98,7 +95,7 @@ def test_a_missing_shard_is_refused(sharded: Any, trusting: Any, signer: Any) ->
 
 @pytest.mark.parametrize("trick", ["escape", "swap", "missing", "twice", "no map", "not text"])
 def test_an_index_that_lies_is_refused(
-    sharded: Any, trusting: Any, signer: Any, trick: Any
+    sharded: Any, trusting: Trusting, signer: Signer, trick: Any
 ) -> None:
     file = the_index(sharded)
     where = json.loads(file.read_text())["weight_map"]
@@ -119,7 +116,7 @@ def test_an_index_that_lies_is_refused(
         trusting().load(sharded)
 
 
-def test_an_index_beyond_the_limits_is_refused(sharded: Any, trusting: Any) -> None:
+def test_an_index_beyond_the_limits_is_refused(sharded: Any, trusting: Trusting) -> None:
     with pytest.raises(LimitExceeded):
         trusting(limits=Limits(header_bytes=10)).load(sharded)
     with pytest.raises(LimitExceeded, match="tensors"):
@@ -127,7 +124,11 @@ def test_an_index_beyond_the_limits_is_refused(sharded: Any, trusting: Any) -> N
 
 
 def test_one_poisoned_shard_is_refused_before_any_is_read(
-    sharded: Any, trusting: Any, signer: Any, tmp_path: Any, monkeypatch: Any
+    sharded: Any,
+    trusting: Trusting,
+    signer: Signer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     trace = tmp_path / "ran"
     poisoned = min(sharded.glob("*-00002-of-*"))
@@ -140,7 +141,9 @@ def test_one_poisoned_shard_is_refused_before_any_is_read(
 
 
 @pytest.mark.parametrize("sharded", ["safetensors"], indirect=True)
-def test_the_file_that_is_meant_may_be_named(sharded: Any, trusting: Any, signer: Any) -> None:
+def test_the_file_that_is_meant_may_be_named(
+    sharded: Any, trusting: Trusting, signer: Signer
+) -> None:
     torch.save({"step": 7}, sharded / "optimizer.pt")
     np.save(sharded / "mean.npy", np.arange(3))
     sign(sharded, signer)
@@ -158,7 +161,7 @@ def test_the_file_that_is_meant_may_be_named(sharded: Any, trusting: Any, signer
 
 @pytest.mark.parametrize("sharded", ["safetensors"], indirect=True)
 def test_what_lies_beside_the_named_file_is_still_verified(
-    sharded: Any, trusting: Any, signer: Any
+    sharded: Any, trusting: Trusting, signer: Signer
 ) -> None:
     np.save(sharded / "mean.npy", np.arange(3))
     sign(sharded, signer)

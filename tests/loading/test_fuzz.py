@@ -12,7 +12,7 @@ from tests import fuzzing
 
 
 @pytest.fixture(scope="module")
-def honest(tmp_path_factory: Any) -> Any:
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return fuzzing.seeds(tmp_path_factory.mktemp("seeds"))
 
 

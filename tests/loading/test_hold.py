@@ -4,15 +4,14 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from mlsecops.errors import ChangedDuringLoad, DigestMismatch, FormatRefused, UnsafeContent
-from mlsecops.loading import SecureLoader
 from mlsecops.loading.snapshot import TIERS
-from mlsecops.signing import Signer, TrustPolicy, sign
+from mlsecops.signing import Signer, sign
+from tests.loading.conftest import Trusting
 
 pytest.importorskip("h5py")
 safetensors_numpy = pytest.importorskip("safetensors.numpy")
@@ -21,17 +20,7 @@ from tests.attackers import model_files, model_folders  # noqa: E402 - they need
 
 
 @pytest.fixture
-def signer() -> Signer:
-    return Signer.generate("p256")
-
-
-@pytest.fixture
-def trusting(signer: Signer) -> Any:
-    return lambda **options: SecureLoader(TrustPolicy(keys=[signer.public_key]), **options)
-
-
-@pytest.fixture
-def gguf(tmp_path: Path, signer: Any) -> Path:
+def gguf(tmp_path: Path, signer: Signer) -> Path:
     path = tmp_path / "model.gguf"
     path.write_bytes(model_files.gguf(tensors=model_files.gguf_tensor("w", [4]), count=1))
     sign(path, signer)
@@ -40,7 +29,7 @@ def gguf(tmp_path: Path, signer: Any) -> Path:
 
 @pytest.mark.parametrize("tier", TIERS)
 def test_a_reader_gets_the_very_bytes_whatever_becomes_of_the_path(
-    gguf: Path, trusting: Any, tmp_path_factory: Any, tier: Any
+    gguf: Path, trusting: Trusting, tmp_path_factory: pytest.TempPathFactory, tier: str
 ) -> None:
     honest = gguf.read_bytes()
     with trusting(tier=tier).hold(gguf) as held:
@@ -55,13 +44,13 @@ def test_a_reader_gets_the_very_bytes_whatever_becomes_of_the_path(
     assert not Path(held.path).exists()
 
 
-def test_a_pinned_file_that_is_changed_meanwhile_is_told(gguf: Path, trusting: Any) -> None:
+def test_a_pinned_file_that_is_changed_meanwhile_is_told(gguf: Path, trusting: Trusting) -> None:
     with pytest.raises(ChangedDuringLoad), trusting(tier="pinned").hold(gguf):
         os.utime(gguf)
 
 
 def test_what_was_not_signed_or_is_hostile_is_not_held(
-    gguf: Path, trusting: Any, signer: Any, tmp_path: Path
+    gguf: Path, trusting: Trusting, signer: Signer, tmp_path: Path
 ) -> None:
     data = gguf.read_bytes()
     gguf.write_bytes(data + b"x")
@@ -79,7 +68,9 @@ def test_what_was_not_signed_or_is_hostile_is_not_held(
             pass
 
 
-def test_a_folder_is_held_with_all_its_shards(tmp_path: Path, trusting: Any, signer: Any) -> None:
+def test_a_folder_is_held_with_all_its_shards(
+    tmp_path: Path, trusting: Trusting, signer: Signer
+) -> None:
     model = tmp_path / "model"
     model.mkdir()
     names = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
@@ -95,6 +86,6 @@ def test_a_folder_is_held_with_all_its_shards(tmp_path: Path, trusting: Any, sig
         assert {each.name for each in folder.iterdir()} == {*names, Path(held.path).name}
 
 
-def test_an_error_of_the_readers_own_passes_through(gguf: Path, trusting: Any) -> None:
+def test_an_error_of_the_readers_own_passes_through(gguf: Path, trusting: Trusting) -> None:
     with pytest.raises(ZeroDivisionError), trusting().hold(gguf):
         raise ZeroDivisionError

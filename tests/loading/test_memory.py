@@ -1,4 +1,5 @@
 import mmap
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +22,9 @@ def test_pieces_do_not_overlap_and_are_aligned() -> None:
 
 
 @pytest.mark.parametrize("refused", ["all", "huge"])
-def test_a_kernel_without_such_advice_still_gives_memory(monkeypatch: Any, refused: Any) -> None:
+def test_a_kernel_without_such_advice_still_gives_memory(
+    monkeypatch: pytest.MonkeyPatch, refused: Any
+) -> None:
     class Old(mmap.mmap):
         def madvise(self, option: Any, *rest: Any) -> Any:
             if refused == "all" or option == mmap.MADV_HUGEPAGE:
@@ -34,7 +37,7 @@ def test_a_kernel_without_such_advice_still_gives_memory(monkeypatch: Any, refus
     assert whole[start + 8_999_999] == ord("x")
 
 
-def test_huge_pages_that_come_slowly_are_asked_for_no_more(monkeypatch: Any) -> None:
+def test_huge_pages_that_come_slowly_are_asked_for_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter(range(1000))
     asked = []
 
@@ -51,7 +54,7 @@ def test_huge_pages_that_come_slowly_are_asked_for_no_more(monkeypatch: Any) -> 
     assert asked.index(mmap.MADV_NOHUGEPAGE) == 2
 
 
-def test_what_is_forgotten_is_read_again_from_the_file(tmp_path: Any) -> None:
+def test_what_is_forgotten_is_read_again_from_the_file(tmp_path: Path) -> None:
     import ctypes  # noqa: PLC0415 - only to learn an address
 
     file = tmp_path / "f"

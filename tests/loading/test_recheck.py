@@ -1,4 +1,5 @@
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,12 @@ NEVER = 3600.0
 
 
 @pytest.fixture(scope="module")
-def signer() -> Any:
+def signer() -> Signer:
     return Signer.generate("p256")
 
 
 @pytest.fixture
-def file(tmp_path: Any, signer: Any) -> Any:
+def file(tmp_path: Path, signer: Signer) -> Path:
     np.save(tmp_path / "model.npy", np.arange(5))
     sign(tmp_path / "model.npy", signer)
     return tmp_path / "model.npy"
@@ -38,7 +39,7 @@ class Deny:
 
 
 def test_a_model_that_is_isolated_later_may_not_be_used_until_that_ends(
-    file: Any, signer: Any
+    file: Path, signer: Signer
 ) -> None:
     deny = Deny()
     loader = SecureLoader(TrustPolicy(keys=[signer.public_key]), isolation=deny)
@@ -55,7 +56,9 @@ def test_a_model_that_is_isolated_later_may_not_be_used_until_that_ends(
         watch.require()
 
 
-def test_what_a_later_policy_revokes_or_no_longer_trusts_is_seen(file: Any, signer: Any) -> None:
+def test_what_a_later_policy_revokes_or_no_longer_trusts_is_seen(
+    file: Path, signer: Signer
+) -> None:
     keys = [signer.public_key]
     policies = {"now": TrustPolicy(keys=keys)}
     loader = SecureLoader(policies["now"])
@@ -73,7 +76,7 @@ def test_what_a_later_policy_revokes_or_no_longer_trusts_is_seen(file: Any, sign
             watch.require()
 
 
-def test_where_nobody_can_say_it_may_not_be_used(file: Any, signer: Any) -> None:
+def test_where_nobody_can_say_it_may_not_be_used(file: Path, signer: Signer) -> None:
     deny = Deny()
     loader = SecureLoader(TrustPolicy(keys=[signer.public_key]), isolation=deny)
     with loader.watch(loader.load(file), interval=NEVER) as watch:
@@ -83,7 +86,7 @@ def test_where_nobody_can_say_it_may_not_be_used(file: Any, signer: Any) -> None
             watch.require()
 
 
-def test_the_interval_finds_it_and_tells_once(file: Any, signer: Any) -> None:
+def test_the_interval_finds_it_and_tells_once(file: Path, signer: Signer) -> None:
     told, twice = [], threading.Event()
     loader = SecureLoader(TrustPolicy(keys=[signer.public_key]))
     loaded = loader.load(file)
@@ -111,7 +114,7 @@ def test_the_interval_finds_it_and_tells_once(file: Any, signer: Any) -> None:
         watch.require()
 
 
-def test_a_registrys_quarantine_reaches_a_model_in_use(tmp_path: Any, signer: Any) -> None:
+def test_a_registrys_quarantine_reaches_a_model_in_use(tmp_path: Path, signer: Signer) -> None:
     policy = TrustPolicy(keys=[signer.public_key])
     folder = tmp_path / "model"
     folder.mkdir()
@@ -127,7 +130,7 @@ def test_a_registrys_quarantine_reaches_a_model_in_use(tmp_path: Any, signer: An
             watch.require()
 
 
-def test_an_interval_must_be_positive(file: Any, signer: Any) -> None:
+def test_an_interval_must_be_positive(file: Path, signer: Signer) -> None:
     loader = SecureLoader(TrustPolicy(keys=[signer.public_key]))
     with pytest.raises(UsageError, match="interval"):
         loader.watch(loader.load(file), interval=0)

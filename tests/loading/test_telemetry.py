@@ -1,14 +1,16 @@
 import json
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from mlsecops.errors import DigestMismatch, SignatureMissing, UnsafeContent, UsageError
-from mlsecops.loading import SecureLoader, telemetry
-from mlsecops.signing import Signer, TrustPolicy, sign
+from mlsecops.loading import telemetry
+from mlsecops.signing import Signer, sign
 from tests.attackers import loading as attack
+from tests.loading.conftest import Trusting
 
 pytest.importorskip("opentelemetry.sdk")
 from opentelemetry import metrics, trace
@@ -45,7 +47,7 @@ class Seen:
 
 
 @pytest.fixture
-def seen(monkeypatch: Any) -> Any:
+def seen(monkeypatch: pytest.MonkeyPatch) -> Any:
     found = Seen()
     monkeypatch.setattr(trace, "get_tracer", found.tracers.get_tracer)
     monkeypatch.setattr(metrics, "get_meter", found.meters.get_meter)
@@ -55,24 +57,19 @@ def seen(monkeypatch: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def signer() -> Any:
+def signer() -> Signer:
     return Signer.generate("p256")
 
 
 @pytest.fixture
-def trusting(signer: Any) -> Any:
-    return lambda **options: SecureLoader(TrustPolicy(keys=[signer.public_key]), **options)
-
-
-@pytest.fixture
-def file(tmp_path: Any, signer: Any) -> Any:
+def file(tmp_path: Path, signer: Signer) -> Path:
     np.savez(tmp_path / "model.npz", w=np.arange(5))
     sign(tmp_path / "model.npz", signer)
     return tmp_path / "model.npz"
 
 
 def test_a_load_tells_what_was_loaded_and_how_long_it_took(
-    seen: Any, file: Any, trusting: Any
+    seen: Any, file: Path, trusting: Trusting
 ) -> None:
     loaded = trusting().load(file)
     spans = seen.spans()
@@ -97,7 +94,7 @@ def test_a_load_tells_what_was_loaded_and_how_long_it_took(
 
 
 def test_a_refusal_tells_the_rule_the_place_and_the_name(
-    seen: Any, tmp_path: Any, signer: Any, trusting: Any
+    seen: Any, tmp_path: Path, signer: Signer, trusting: Trusting
 ) -> None:
     bad = tmp_path / "model.pkl"
     bad.write_bytes(attack.malicious_pickle(tmp_path / "ran"))
@@ -117,7 +114,7 @@ def test_a_refusal_tells_the_rule_the_place_and_the_name(
     assert calls.attributes["reason"] == "UnsafeContent"
 
 
-def test_each_kind_of_end_is_told_apart(seen: Any, file: Any, trusting: Any) -> None:
+def test_each_kind_of_end_is_told_apart(seen: Any, file: Path, trusting: Trusting) -> None:
     with pytest.raises(UsageError):
         trusting().load(file, framework="torch")
     file.write_bytes(b"x")
@@ -138,7 +135,7 @@ def test_each_kind_of_end_is_told_apart(seen: Any, file: Any, trusting: Any) -> 
 
 
 def test_no_contents_and_no_folders_are_told(
-    seen: Any, tmp_path: Any, signer: Any, trusting: Any
+    seen: Any, tmp_path: Path, signer: Signer, trusting: Trusting
 ) -> None:
     secret = "7f3a-secret-in-the-weights"
     for name, data in {
@@ -158,7 +155,7 @@ def test_no_contents_and_no_folders_are_told(
 
 
 def test_exceptions_that_were_used_are_named(
-    seen: Any, tmp_path: Any, signer: Any, trusting: Any
+    seen: Any, tmp_path: Path, signer: Signer, trusting: Trusting
 ) -> None:
     (tmp_path / "m.pkl").write_bytes(
         b"\x80\x04" + attack.text("string") + attack.text("Formatter") + b"\x93)R."
@@ -173,18 +170,20 @@ def test_exceptions_that_were_used_are_named(
 class Faulty:
     """A span processor that fails whenever it is told something."""
 
-    def __getattr__(self, name: Any) -> Any:
+    def __getattr__(self, name: str) -> Any:
         raise RuntimeError(name)
 
 
 @pytest.mark.usefixtures("seen")
-def test_a_fault_of_metrics_is_not_the_loads(file: Any, trusting: Any, monkeypatch: Any) -> None:
+def test_a_fault_of_metrics_is_not_the_loads(
+    file: Path, trusting: Trusting, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(telemetry._telemetry, "_instrument", lambda _: Faulty().x)
     assert trusting().load(file).format == "npz"
     monkeypatch.undo()
 
 
-def test_a_fault_of_a_span_is_not_the_loads(seen: Any, file: Any, trusting: Any) -> None:
+def test_a_fault_of_a_span_is_not_the_loads(seen: Any, file: Path, trusting: Trusting) -> None:
     seen.tracers.add_span_processor(Faulty())
     assert trusting().load(file).format == "npz"
     (calls,) = seen.points()["mlsecops.load.calls"]

@@ -157,7 +157,7 @@ def test_contradicted_labels_without_a_pattern_have_none(seed: int) -> None:
     contradicted = rng.random(2000) < 0.2
     scores = out_of_fold_scores(x, y, contradicted, seed=0)
 
-    def focus(_found: Any, _others: Any, rows: Any) -> Any:
+    def focus(_found: object, _others: object, rows: Any) -> Any:
         return x[rows], x[rows]
 
     assert find_patterns(scores, y, contradicted, focus=focus, seed=0) == []

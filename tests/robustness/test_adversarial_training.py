@@ -8,6 +8,7 @@ import pytest
 from mlsecops.errors import UsageError
 from mlsecops.robustness import PGD, evaluate_robustness, harden
 from tests.attackers.poisoning import digits
+from tests.attackers.robustness import SoftmaxRegression
 
 EPS = 0.1
 FINDS = PGD(EPS, steps=4, until="end")
@@ -121,7 +122,7 @@ def test_what_cannot_be_trained_is_wrong_use(split: Any, change: Any, message: s
 
 
 def test_a_model_that_cannot_learn_or_gives_no_scores_is_wrong_use(
-    split: Any, two_class: Any
+    split: Any, two_class: SoftmaxRegression
 ) -> None:
     import torch  # noqa: PLC0415 - as above
 

@@ -166,7 +166,7 @@ def test_five_thousand_files_verify_in_both_directions(tmp_path: Path) -> None:
     assert len(verify(model, policy=TrustPolicy(keys=[public])).manifest) == 5000
 
 
-def signed_in_shards(tmp_path: Path, model: Path, size: Any) -> TrustPolicy:
+def signed_in_shards(tmp_path: Path, model: Path, size: int) -> TrustPolicy:
     private, public = key_files(tmp_path, Signer.generate("p256"))
     config = theirs.signing.Config().use_elliptic_key_signer(private_key=private)
     hashing = their_hashing(model).use_shard_serialization(shard_size=size)
@@ -176,7 +176,7 @@ def signed_in_shards(tmp_path: Path, model: Path, size: Any) -> TrustPolicy:
 
 @pytest.mark.parametrize("model", SHAPES, indirect=True)
 @pytest.mark.parametrize("size", [3, 1_000_000])
-def test_their_sharded_bundles_verify_here(tmp_path: Path, model: Path, size: Any) -> None:
+def test_their_sharded_bundles_verify_here(tmp_path: Path, model: Path, size: int) -> None:
     if not any(path.stat().st_size for path in [model, *model.rglob("*")] if path.is_file()):
         write(model, "not-empty")
     policy = signed_in_shards(tmp_path, model, size)

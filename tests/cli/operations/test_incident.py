@@ -37,7 +37,7 @@ def alert(release: Release, location: Path) -> Path:
 
 
 @pytest.fixture
-def incident(command: Command, release: Release, location: Path) -> Any:
+def incident(command: Command, release: Release, location: Path) -> Command:
     def run(*words: Any, signer: bool = True) -> Outcome:
         signed = ("--signer", release.key) if signer else ()
         return command(
@@ -49,7 +49,7 @@ def incident(command: Command, release: Release, location: Path) -> Any:
 
 
 @pytest.fixture
-def opened(incident: Any, alert: Path) -> str:
+def opened(incident: Command, alert: Path) -> str:
     outcome = incident("open", alert)
     assert outcome.status == 0, outcome.err
     return str(json.loads(outcome.out)["id"])
@@ -59,12 +59,14 @@ def states(outcome: Outcome) -> dict[str, str]:
     return {step["name"]: step["state"] for step in json.loads(outcome.out)["steps"]}
 
 
-def test_the_same_alert_opens_the_same_incident(incident: Any, alert: Path, opened: str) -> None:
+def test_the_same_alert_opens_the_same_incident(
+    incident: Command, alert: Path, opened: str
+) -> None:
     again = json.loads(incident("open", alert).out)
     assert (again["id"], again["state"]) == (opened, "open")
 
 
-def test_a_dry_run_changes_nothing(incident: Any, opened: str, location: Path) -> None:
+def test_a_dry_run_changes_nothing(incident: Command, opened: str, location: Path) -> None:
     before = {path: path.read_bytes() for path in location.rglob("*") if path.is_file()}
     outcome = incident("run", opened, "--dry-run", signer=False)
     assert outcome.status == 0
@@ -73,7 +75,7 @@ def test_a_dry_run_changes_nothing(incident: Any, opened: str, location: Path) -
 
 
 def test_a_run_isolates_the_digest_and_rolls_back(
-    command: Command, incident: Any, opened: str, release: Release, location: Path
+    command: Command, incident: Command, opened: str, release: Release, location: Path
 ) -> None:
     outcome = incident("run", opened)
     assert outcome.status == 0
@@ -84,7 +86,7 @@ def test_a_run_isolates_the_digest_and_rolls_back(
     assert command(*here, "2", "--key", release.public).status == 1
 
 
-def test_people_complete_and_close_an_incident(incident: Any, opened: str) -> None:
+def test_people_complete_and_close_an_incident(incident: Command, opened: str) -> None:
     incident("run", opened)
     for step in ("remediate", "validate"):
         done = incident("complete", opened, step, "--by", "Ada", "--note", "looked at it")
@@ -96,12 +98,12 @@ def test_people_complete_and_close_an_incident(incident: Any, opened: str) -> No
     assert json.loads(incident("show", opened, signer=False).out)["state"] == "closed"
 
 
-def test_all_incidents_are_listed(incident: Any, opened: str) -> None:
+def test_all_incidents_are_listed(incident: Command, opened: str) -> None:
     (listed,) = json.loads(incident("show", signer=False).out)
     assert listed["id"] == opened
 
 
-def test_a_step_that_is_not_for_people_cannot_be_completed(incident: Any, opened: str) -> None:
+def test_a_step_that_is_not_for_people_cannot_be_completed(incident: Command, opened: str) -> None:
     outcome = incident("complete", opened, "isolate", "--by", "Ada", "--note", "done")
     assert outcome.status == 1
     assert "isolate" in outcome.said
@@ -116,7 +118,7 @@ def test_text_shows_each_step(
     assert "model thief" in outcome.out
 
 
-def test_an_alert_that_is_none_is_wrong_use(incident: Any, alert: Path) -> None:
+def test_an_alert_that_is_none_is_wrong_use(incident: Command, alert: Path) -> None:
     good = json.loads(alert.read_text())
     wrong: list[Any] = [
         [],
@@ -139,7 +141,9 @@ def test_an_alert_that_is_none_is_wrong_use(incident: Any, alert: Path) -> None:
         assert outcome.said
 
 
-def test_wrong_use_is_told_apart(command: Command, incident: Any, opened: str, alert: Path) -> None:
+def test_wrong_use_is_told_apart(
+    command: Command, incident: Command, opened: str, alert: Path
+) -> None:
     for words, told in (
         (("open", alert.parent / "absent.json"), "UsageError: cannot read"),
         (("run", "../../etc"), "inc-"),

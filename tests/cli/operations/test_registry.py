@@ -13,7 +13,7 @@ from tests.cli.conftest import Command, Outcome, Release
 
 
 @pytest.fixture
-def registry(command: Command, release: Release) -> Any:
+def registry(command: Command, release: Release) -> Command:
     location = release.folder / "registry"
 
     def run(*words: Any, signer: bool = False) -> Outcome:
@@ -27,7 +27,7 @@ def registry(command: Command, release: Release) -> Any:
 
 
 @pytest.fixture
-def two(registry: Any, release: Release) -> Path:
+def two(registry: Command, release: Release) -> Path:
     """A registry with two versions, of which the second serves."""
     assert registry("publish", "digits", release.model, signer=True).status == 0
     (release.model / "README.md").write_text("the second version")
@@ -37,7 +37,7 @@ def two(registry: Any, release: Release) -> Path:
     return release.folder / "registry"
 
 
-def test_published_versions_are_promoted_and_resolved(registry: Any, two: Path) -> None:
+def test_published_versions_are_promoted_and_resolved(registry: Command, two: Path) -> None:
     resolved = json.loads(registry("resolve", "digits").out)
     assert (resolved["version"], resolved["state"]) == (2, "serving")
     assert (Path(resolved["path"]) / "README.md").read_text() == "the second version"
@@ -45,7 +45,7 @@ def test_published_versions_are_promoted_and_resolved(registry: Any, two: Path) 
     assert json.loads(registry("resolve", "digits", "1").out)["version"] == 1
 
 
-def test_a_quarantined_version_is_refused_and_rolled_back(registry: Any, two: Path) -> None:
+def test_a_quarantined_version_is_refused_and_rolled_back(registry: Command, two: Path) -> None:
     assert two.is_dir()
     out = registry("quarantine", "digits", "--reason", "it was stolen", signer=True)
     assert json.loads(out.out)["state"] == "quarantined"
@@ -56,13 +56,13 @@ def test_a_quarantined_version_is_refused_and_rolled_back(registry: Any, two: Pa
     assert json.loads(registry("resolve", "digits").out)["version"] == 1
 
 
-def test_history_tells_what_happened(registry: Any, two: Path) -> None:
+def test_history_tells_what_happened(registry: Command, two: Path) -> None:
     assert two.is_dir()
     kinds = [event["type"] for event in json.loads(registry("history", "digits").out)]
     assert kinds == ["published", "published", "serving"]
 
 
-def test_a_log_is_verified_against_a_pinned_checkpoint(registry: Any, two: Path) -> None:
+def test_a_log_is_verified_against_a_pinned_checkpoint(registry: Command, two: Path) -> None:
     pin = two.parent / "pin.txt"
     value = json.loads(registry("verify-log", "--out", pin).out)
     assert value["size"] == 4
@@ -71,7 +71,7 @@ def test_a_log_is_verified_against_a_pinned_checkpoint(registry: Any, two: Path)
     assert registry("verify-log", "--pinned", pin).status == 0
 
 
-def test_an_older_copy_of_the_log_is_refused_by_the_pin(registry: Any, two: Path) -> None:
+def test_an_older_copy_of_the_log_is_refused_by_the_pin(registry: Command, two: Path) -> None:
     log, pin = two / "log.sqlite", two.parent / "pin.txt"
     older = log.read_bytes()
     registry("quarantine", "digits", "--reason", "it was stolen", signer=True)
@@ -83,7 +83,7 @@ def test_an_older_copy_of_the_log_is_refused_by_the_pin(registry: Any, two: Path
     assert outcome.said
 
 
-def test_a_forged_log_is_refused(registry: Any, two: Path) -> None:
+def test_a_forged_log_is_refused(registry: Command, two: Path) -> None:
     forge_event(two, type="quarantined", digest="sha256:" + "0" * 64, reason="forged")
     for words in (("verify-log",), ("resolve", "digits"), ("history", "digits")):
         outcome = registry(*words)
@@ -92,7 +92,7 @@ def test_a_forged_log_is_refused(registry: Any, two: Path) -> None:
         assert outcome.said
 
 
-def test_a_registry_without_its_log_is_refused(registry: Any, two: Path) -> None:
+def test_a_registry_without_its_log_is_refused(registry: Command, two: Path) -> None:
     remove_log(two)
     assert registry("resolve", "digits").status == 1
 
@@ -108,7 +108,7 @@ def test_a_registry_of_a_strangers_log_is_refused(
     assert outcome.said
 
 
-def test_an_unsigned_model_is_not_published(registry: Any, release: Release) -> None:
+def test_an_unsigned_model_is_not_published(registry: Command, release: Release) -> None:
     (release.model / "model.sig").unlink()
     outcome = registry("publish", "digits", release.model, signer=True)
     assert outcome.status == 1

@@ -23,8 +23,8 @@ def bill(command: Command, release: Release) -> Path:
 
 
 @pytest.fixture
-def verify(command: Command, release: Release, bill: Path) -> Any:
-    def run(*words: Any, key: Any = None) -> Outcome:
+def verify(command: Command, release: Release, bill: Path) -> Command:
+    def run(*words: Any, key: Path | None = None) -> Outcome:
         named = ("--model", release.model, "--dataset", f"data.npz={release.data}")
         trust = ("--key", key or release.public)
         return command("bom", "verify", bill, *named, *trust, "--format", "json", *words)
@@ -36,7 +36,7 @@ def edit(path: Path, change: Any) -> None:
     path.write_text(bom_text(change(json.loads(path.read_text()))))
 
 
-def test_a_bill_that_was_built_holds(verify: Any) -> None:
+def test_a_bill_that_was_built_holds(verify: Command) -> None:
     outcome = verify()
     value = json.loads(outcome.out)
     assert outcome.status == 0
@@ -101,7 +101,7 @@ def test_a_bill_is_reproducible(
     assert b"2026-01-02T03:04:05Z" in texts[0]
 
 
-def test_a_tampered_data_set_is_named(verify: Any, release: Release) -> None:
+def test_a_tampered_data_set_is_named(verify: Command, release: Release) -> None:
     tamper(release.data)
     outcome = verify()
     assert outcome.status == 1
@@ -110,7 +110,7 @@ def test_a_tampered_data_set_is_named(verify: Any, release: Release) -> None:
 
 
 def test_a_tampered_model_is_named_by_the_bill_and_by_the_signature(
-    verify: Any, release: Release
+    verify: Command, release: Release
 ) -> None:
     tamper(release.model / "model.safetensors")
     outcome = verify()
@@ -120,7 +120,7 @@ def test_a_tampered_model_is_named_by_the_bill_and_by_the_signature(
     assert sum("model.safetensors" in f["message"] for f in findings) == 2
 
 
-def test_a_strangers_key_does_not_verify(verify: Any, release: Release) -> None:
+def test_a_strangers_key_does_not_verify(verify: Command, release: Release) -> None:
     outcome = verify(key=release.stranger)
     assert outcome.status == 1
     assert [f["rule"] for f in json.loads(outcome.out)["findings"]] == ["signature"]
@@ -129,7 +129,7 @@ def test_a_strangers_key_does_not_verify(verify: Any, release: Release) -> None:
 @pytest.mark.parametrize(
     "change", [attackers.edited_digest, attackers.another_signer, attackers.dangling_dependency]
 )
-def test_an_edited_bill_is_refused(verify: Any, bill: Path, change: Any) -> None:
+def test_an_edited_bill_is_refused(verify: Command, bill: Path, change: Any) -> None:
     edit(bill, change)
     outcome = verify()
     assert outcome.status == 1

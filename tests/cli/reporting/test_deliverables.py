@@ -84,8 +84,8 @@ def robustness(command: Command, release: Release) -> Path:
 
 
 @pytest.fixture
-def deliver(command: Command, release: Release) -> Any:
-    def run(*words: Any, key: Any = None) -> Outcome:
+def deliver(command: Command, release: Release) -> Command:
+    def run(*words: Any, key: Path | None = None) -> Outcome:
         return command(
             "deliver", "--model", release.model, "--key", key or release.public,
             "--dataset", f"data.npz={release.data}", "--out", release.folder / "out", *words,
@@ -95,7 +95,7 @@ def deliver(command: Command, release: Release) -> Any:
 
 
 def test_six_deliverables_are_written(
-    command: Command, deliver: Any, robustness: Path, release: Release
+    command: Command, deliver: Command, robustness: Path, release: Release
 ) -> None:
     registry = release.folder / "registry"
     published = command(
@@ -118,14 +118,14 @@ def test_six_deliverables_are_written(
     assert bill.status == 0, bill.out
 
 
-def test_a_failed_gate_is_delivered_and_told(deliver: Any, robustness: Path) -> None:
+def test_a_failed_gate_is_delivered_and_told(deliver: Command, robustness: Path) -> None:
     outcome = deliver("--robustness", robustness, "--min-accuracy", "0.99")
     assert outcome.status == 1
     assert "robustness gate: fail" in outcome.said
 
 
 def test_a_report_about_another_model_is_refused(
-    deliver: Any, robustness: Path, release: Release
+    deliver: Command, robustness: Path, release: Release
 ) -> None:
     value = json.loads(robustness.read_text())
     robustness.write_text(json.dumps({**value, "model_digest": "sha256:" + "0" * 64}))
@@ -135,7 +135,7 @@ def test_a_report_about_another_model_is_refused(
     assert not (release.folder / "out").exists()
 
 
-def test_a_prettier_report_is_refused(deliver: Any, robustness: Path) -> None:
+def test_a_prettier_report_is_refused(deliver: Command, robustness: Path) -> None:
     value = json.loads(robustness.read_text())
     value["attacks"][0]["accuracy"] = 1.0
     robustness.write_text(json.dumps(value))
@@ -143,7 +143,7 @@ def test_a_prettier_report_is_refused(deliver: Any, robustness: Path) -> None:
 
 
 def test_a_tampered_or_untrusted_model_is_not_delivered(
-    deliver: Any, robustness: Path, release: Release
+    deliver: Command, robustness: Path, release: Release
 ) -> None:
     assert deliver("--robustness", robustness, key=release.stranger).status == 1
     tamper(release.model / "model.safetensors")
@@ -151,7 +151,7 @@ def test_a_tampered_or_untrusted_model_is_not_delivered(
     assert not (release.folder / "out").exists()
 
 
-def test_wrong_use_of_deliver_is_told_apart(deliver: Any, release: Release) -> None:
+def test_wrong_use_of_deliver_is_told_apart(deliver: Command, release: Release) -> None:
     for words, told in (
         ((), "--robustness"),
         (("--robustness", release.folder / "absent"), "absent"),

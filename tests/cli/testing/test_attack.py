@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -15,15 +16,15 @@ from tests.cli.conftest import Command, Outcome, Release, tamper
 
 
 @pytest.fixture
-def attack(command: Command, release: Release) -> Any:
-    def run(*words: Any, key: Any = None) -> Outcome:
+def attack(command: Command, release: Release) -> Command:
+    def run(*words: Any, key: Path | None = None) -> Outcome:
         named = ("--model", release.model, "--data", release.data, "--key", key or release.public)
         return command("attack", *named, "--arch", "nets:build", "--eps", "0.05", *words)
 
     return run
 
 
-def test_json_is_the_robustness_report_of_this_model(attack: Any, release: Release) -> None:
+def test_json_is_the_robustness_report_of_this_model(attack: Command, release: Release) -> None:
     outcome = attack("--attack", "fgsm,pgd", "--steps", "5", "--format", "json", "--seed", "4")
     value = json.loads(outcome.out)
     assert outcome.status == 0
@@ -36,25 +37,25 @@ def test_json_is_the_robustness_report_of_this_model(attack: Any, release: Relea
     assert RobustnessReport.from_dict(value).n == 100
 
 
-def test_a_model_above_the_floor_passes(attack: Any) -> None:
+def test_a_model_above_the_floor_passes(attack: Command) -> None:
     outcome = attack("--attack", "fgsm", "--min-accuracy", "0.30", "--format", "json")
     assert (outcome.status, json.loads(outcome.out)["verdict"]) == (0, "pass")
 
 
-def test_a_model_below_the_floor_fails(attack: Any) -> None:
+def test_a_model_below_the_floor_fails(attack: Command) -> None:
     outcome = attack("--attack", "fgsm,pgd", "--steps", "5", "--min-accuracy", "0.95")
     assert outcome.status == 1
     assert "gate: fail" in outcome.out
     assert "worst case" in outcome.out
 
 
-def test_an_unsettled_floor_is_no_pass(attack: Any) -> None:
+def test_an_unsettled_floor_is_no_pass(attack: Command) -> None:
     measured = json.loads(attack("--attack", "fgsm", "--format", "json").out)["worst"]["accuracy"]
     outcome = attack("--attack", "fgsm", "--min-accuracy", f"{measured:.4f}", "--format", "json")
     assert (outcome.status, json.loads(outcome.out)["verdict"]) == (1, "inconclusive")
 
 
-def test_a_failed_gate_reaches_sarif_and_junit(attack: Any) -> None:
+def test_a_failed_gate_reaches_sarif_and_junit(attack: Command) -> None:
     words = ("--attack", "fgsm", "--min-accuracy", "0.95", "--format")
     sarif = attack(*words, "sarif")
     assert sarif.status == 1
@@ -68,7 +69,7 @@ def test_a_failed_gate_reaches_sarif_and_junit(attack: Any) -> None:
     assert json.loads(attack(*held, "sarif").out)["runs"][0]["results"] == []
 
 
-def test_other_floors_gate_too(attack: Any) -> None:
+def test_other_floors_gate_too(attack: Command) -> None:
     named = ("--attack", "fgsm,pgd", "--steps", "5", "--format", "json")
     assert attack(*named, "--min-clean", "0.3", "--floor", "pgd=0.2").status == 0
     assert attack(*named, "--floor", "fgsm=0.99").status == 1
@@ -78,7 +79,7 @@ def test_other_floors_gate_too(attack: Any) -> None:
 
 
 def test_a_model_is_held_against_the_report_of_the_one_it_replaces(
-    attack: Any, release: Release
+    attack: Command, release: Release
 ) -> None:
     named = ("--attack", "fgsm", "--format", "json")
     earlier = release.folder / "earlier.json"
@@ -98,7 +99,7 @@ def test_a_model_is_held_against_the_report_of_the_one_it_replaces(
 
 
 def test_the_figures_are_written_and_signed_with_the_model(
-    attack: Any, command: Command, release: Release
+    attack: Command, command: Command, release: Release
 ) -> None:
     out = release.folder / "out"
     assert attack("--attack", "fgsm", "--min-accuracy", "0.3", "--out", out).status == 0
@@ -113,7 +114,7 @@ def test_the_figures_are_written_and_signed_with_the_model(
     assert claims[ROBUSTNESS_PREDICATE].predicate == written
 
 
-def test_a_profile_chooses_attacks_and_steps(attack: Any) -> None:
+def test_a_profile_chooses_attacks_and_steps(attack: Command) -> None:
     value = json.loads(attack("--profile", "quick", "--format", "json").out)
     assert [a["name"] for a in value["attacks"]] == ["fgsm", "pgd"]
     assert value["attacks"][1]["params"]["steps"] == 10
@@ -124,13 +125,13 @@ def test_a_profile_chooses_attacks_and_steps(attack: Any) -> None:
     ]
 
 
-def test_every_attack_can_be_named(attack: Any) -> None:
+def test_every_attack_can_be_named(attack: Command) -> None:
     named = "pgd-l2,square,hopskipjump,noise"
     outcome = attack("--attack", named, "--steps", "2", "--queries", "20", "--format", "json")
     assert [a["name"] for a in json.loads(outcome.out)["attacks"]] == named.split(",")
 
 
-def test_an_untrusted_or_tampered_model_is_refused(attack: Any, release: Release) -> None:
+def test_an_untrusted_or_tampered_model_is_refused(attack: Command, release: Release) -> None:
     stranger = attack("--attack", "fgsm", key=release.stranger)
     assert stranger.status == 1
     assert "UntrustedSigner" in stranger.said
@@ -220,7 +221,7 @@ def test_an_endpoint_that_cannot_be_asked_is_wrong_use(command: Command, release
         assert told in outcome.said
 
 
-def test_wrong_use_is_told_apart(attack: Any, release: Release) -> None:
+def test_wrong_use_is_told_apart(attack: Command, release: Release) -> None:
     np.savez(release.folder / "no-y.npz", x=np.zeros((5, 64)))
     np.savez(release.folder / "big.npz", x=np.full((5, 64), 7.0), y=np.zeros(5, int))
     (release.folder / "list.json").write_text("[]")
@@ -261,11 +262,11 @@ def test_tensors_without_an_architecture_are_wrong_use(command: Command, release
     assert "--arch" in outcome.said
 
 
-def test_an_attack_writes_nothing_but_its_result_into_a_pipe(attack: Any) -> None:
+def test_an_attack_writes_nothing_but_its_result_into_a_pipe(attack: Command) -> None:
     assert attack("--attack", "fgsm").err == ""
 
 
-def test_a_second_list_of_attacks_does_not_replace_the_first_unseen(attack: Any) -> None:
+def test_a_second_list_of_attacks_does_not_replace_the_first_unseen(attack: Command) -> None:
     outcome = attack("--attack", "pgd", "--attack", "fgsm", "--min-accuracy", "0.1")
     assert outcome.status == 2
     assert "--attack" in outcome.said

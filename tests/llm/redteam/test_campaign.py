@@ -95,7 +95,7 @@ def test_a_callable_is_asked_in_threads_and_a_coroutine_is_awaited() -> None:
         time.sleep(0.1)
         return REFUSAL
 
-    async def waiting(messages: Any, **_options: Any) -> dict[str, Any]:
+    async def waiting(messages: Any, **_options: object) -> dict[str, Any]:
         assert messages[0]["role"] == "system"
         await asyncio.sleep(0)
         return {"role": "assistant", "content": REFUSAL}
@@ -117,13 +117,13 @@ def test_a_callable_that_takes_no_tools_is_not_said_to_withstand_their_misuse() 
 
 
 def test_a_guard_that_refuses_is_an_answer_and_any_other_error_is_none() -> None:
-    def guarded(_messages: Any) -> str:
+    def guarded(_messages: object) -> str:
         raise InputRefused("no")
 
-    def broken(_messages: Any) -> str:
+    def broken(_messages: object) -> str:
         raise RuntimeError("s3cret")
 
-    def wrong(_messages: Any) -> int:
+    def wrong(_messages: object) -> int:
         return 7
 
     assert set(rates(fuzz(guarded, attempts=COUNT)).values()) == {0.0}
@@ -293,7 +293,7 @@ def test_a_damaged_journal_is_refused(tmp_path: Path, damage: Any) -> None:
 def test_two_campaigns_do_not_write_to_one_journal(tmp_path: Path) -> None:
     out = tmp_path / "run.jsonl"
 
-    def meanwhile(_messages: Any) -> str:
+    def meanwhile(_messages: object) -> str:
         with pytest.raises(UsageError, match="another campaign"):
             fuzz(lambda _: REFUSAL, attempts=1, out=out)
         return REFUSAL

@@ -14,7 +14,7 @@ from tests.attackers import model_files, model_folders
 
 
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory: Any) -> Any:
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("hostile")
     trace = folder / "ran"
     return model_folders.corpus(folder, trace), trace

@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,29 +37,29 @@ def network() -> Any:
 
 
 @pytest.fixture
-def file(tmp_path: Any) -> Any:
+def file(tmp_path: Path) -> Path:
     place = tmp_path / "m.keras"
     network().save(place)
     return place
 
 
 @pytest.fixture(scope="module")
-def signer() -> Any:
+def signer() -> Signer:
     return Signer.generate("p256")
 
 
-def load(file: Any, signer: Any, **options: Any) -> Any:
+def load(file: Path, signer: Signer, **options: Any) -> Any:
     sign(file, signer)
     return SecureLoader(TrustPolicy(keys=[signer.public_key])).load(file, **options)
 
 
-def rules(file: Any, **options: Any) -> Any:
+def rules(file: Path, **options: Any) -> Any:
     verdict = scan(file, **options)
     assert verdict.refused or not verdict.findings
     return {finding.rule for finding in verdict.findings}
 
 
-def test_a_signed_archive_loads_uncompiled_from_a_sealed_copy(file: Any, signer: Any) -> None:
+def test_a_signed_archive_loads_uncompiled_from_a_sealed_copy(file: Path, signer: Signer) -> None:
     loaded = load(file, signer)
     x = np.random.default_rng(0).random((4, 6), dtype=np.float32)
     np.testing.assert_allclose(loaded.model(x), network()(x), rtol=1e-5)
@@ -67,7 +68,7 @@ def test_a_signed_archive_loads_uncompiled_from_a_sealed_copy(file: Any, signer:
     assert not loaded.model.compiled
 
 
-def test_weights_fill_the_callers_model_and_a_misfit_leaves_it(file: Any, signer: Any) -> None:
+def test_weights_fill_the_callers_model_and_a_misfit_leaves_it(file: Path, signer: Signer) -> None:
     mine = keras.models.clone_model(network())
     mine.set_weights([np.zeros_like(w) for w in mine.get_weights()])
     assert load(file, signer, into=mine).model is mine
@@ -80,7 +81,7 @@ def test_weights_fill_the_callers_model_and_a_misfit_leaves_it(file: Any, signer
     assert all(np.array_equal(a, b) for a, b in zip(before, other.get_weights(), strict=True))
 
 
-def test_functional_models_with_operations_pass(tmp_path: Any) -> None:
+def test_functional_models_with_operations_pass(tmp_path: Path) -> None:
     first = keras.Input((8, 8, 3))
     x = layers.Conv2D(4, 3, padding="same")(first)
     x = layers.BatchNormalization()(x)
@@ -97,7 +98,7 @@ def test_functional_models_with_operations_pass(tmp_path: Any) -> None:
     assert scan(tmp_path).findings == ()
 
 
-def test_a_lambda_layer_is_refused(tmp_path: Any, signer: Any) -> None:
+def test_a_lambda_layer_is_refused(tmp_path: Path, signer: Signer) -> None:
     model = keras.Sequential([keras.Input((2,)), layers.Lambda(lambda x: x * 2)])
     place = tmp_path / "m.keras"
     model.save(place)
@@ -133,12 +134,12 @@ def replaced(**entries: Any) -> Any:
     ],
     ids=str,
 )
-def test_whatever_is_not_on_the_list_is_refused(file: Any, entries: Any) -> None:
+def test_whatever_is_not_on_the_list_is_refused(file: Path, entries: Any) -> None:
     attack.keras_config(file, replaced(**entries))
     assert rules(file) & {"keras-object", "keras-lambda"}
 
 
-def test_an_object_hidden_deep_in_a_known_layer_is_refused(file: Any) -> None:
+def test_an_object_hidden_deep_in_a_known_layer_is_refused(file: Path) -> None:
     hidden = {"module": "os", "class_name": "system", "config": {}}
     attack.keras_config(
         file, lambda config: config["config"]["layers"][1]["config"].update(x=[{"y": hidden}])
@@ -146,7 +147,7 @@ def test_an_object_hidden_deep_in_a_known_layer_is_refused(file: Any) -> None:
     assert rules(file) == {"keras-object"}
 
 
-def test_an_audited_class_is_allowed_by_name(file: Any) -> None:
+def test_an_audited_class_is_allowed_by_name(file: Path) -> None:
     attack.keras_config(file, replaced(module="mine", class_name="Own", registered_name="mine>Own"))
     assert rules(file) == {"keras-object"}
     verdict = scan(file, allow_globals=["mine>Own"])
@@ -158,14 +159,14 @@ def test_an_audited_class_is_allowed_by_name(file: Any) -> None:
     ("names", "needed"),
     [(["mine>Own", "mine>Other"], {"mine>Own"}), (["mine>Other"], set()), ([], set())],
 )
-def test_the_exceptions_that_were_needed_are_known(file: Any, names: Any, needed: Any) -> None:
+def test_the_exceptions_that_were_needed_are_known(file: Path, names: Any, needed: Any) -> None:
     attack.keras_config(file, replaced(module="mine", class_name="Own", registered_name="mine>Own"))
     source = Source(name="m.keras", path=str(file), size=file.stat().st_size)
     _, examination = examine(source, allow_globals=names, limits=Limits())
     assert examination.exceptions == needed
 
 
-def test_a_custom_loss_is_told_and_not_refused_because_nothing_is_compiled(file: Any) -> None:
+def test_a_custom_loss_is_told_and_not_refused_because_nothing_is_compiled(file: Path) -> None:
     attack.keras_config(
         file,
         lambda config: config.update(
@@ -179,7 +180,7 @@ def test_a_custom_loss_is_told_and_not_refused_because_nothing_is_compiled(file:
 
 
 @pytest.mark.parametrize("depth", [500, 100_000])
-def test_a_deeply_nested_configuration_is_refused(file: Any, depth: Any) -> None:
+def test_a_deeply_nested_configuration_is_refused(file: Path, depth: Any) -> None:
     def edit(info: Any, data: Any) -> Any:
         deep = b"[" * depth + b"]" * depth
         return info.filename, b'{"x":' + deep + b"}" if info.filename == "config.json" else data
@@ -236,18 +237,20 @@ def references(weights: Any) -> None:
     ],
 )
 def test_weights_that_reach_outside_or_declare_too_much_are_refused(
-    file: Any, change: Any, rule: Any
+    file: Path, change: Any, rule: Any
 ) -> None:
     attack.keras_weights(file, change)
     assert rules(file) == {rule}
 
 
-def test_a_further_entry_is_refused(file: Any) -> None:
+def test_a_further_entry_is_refused(file: Path) -> None:
     attack.added_entry(file, "assets/vocabulary.txt")
     assert rules(file) == {"malformed"}
 
 
-def test_an_old_keras_is_refused(file: Any, signer: Any, monkeypatch: Any) -> None:
+def test_an_old_keras_is_refused(
+    file: Path, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(keras, "__version__", "3.13.1")
     with pytest.raises(FrameworkTooOld, match=r"3\.13\.2"):
         load(file, signer)

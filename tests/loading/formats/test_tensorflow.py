@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mlsecops.errors import DigestMismatch, FormatRefused, UnsafeContent, UsageError
-from mlsecops.loading import SecureLoader
-from mlsecops.signing import Signer, TrustPolicy, sign
+from mlsecops.signing import Signer, sign
+from tests.loading.conftest import Trusting
 
 tf = pytest.importorskip("tensorflow")
 keras = pytest.importorskip("keras")
@@ -17,16 +17,11 @@ TABLE = "InitializeTableFromTextFileV2"  # reads the asset: to be allowed by nam
 
 
 @pytest.fixture(scope="module")
-def signer() -> Any:
+def signer() -> Signer:
     return Signer.generate("p256")
 
 
-@pytest.fixture
-def trusting(signer: Any) -> Any:
-    return lambda **options: SecureLoader(TrustPolicy(keys=[signer.public_key]), **options)
-
-
-def network(seed: Any = 0, width: Any = 3) -> Any:
+def network(seed: int = 0, width: int = 3) -> Any:
     keras.utils.set_random_seed(seed)
     return keras.Sequential(
         [keras.Input((4,)), keras.layers.Dense(width, "relu"), keras.layers.Dense(2)]
@@ -41,7 +36,7 @@ def net() -> Any:
 @pytest.mark.parametrize("tier", ["sealed", "pinned"])
 @pytest.mark.parametrize("name", ["model.h5", "old.hdf5", "model.weights.h5"])
 def test_weights_in_hdf5_fill_the_callers_model(  # noqa: PLR0917 - fixtures
-    net: Any, tmp_path: Any, signer: Any, trusting: Any, name: Any, tier: Any
+    net: Any, tmp_path: Path, signer: Signer, trusting: Trusting, name: str, tier: str
 ) -> None:
     file = tmp_path / name
     net.save_weights(file) if "weights" in name else net.save(file)
@@ -58,7 +53,7 @@ def test_weights_in_hdf5_fill_the_callers_model(  # noqa: PLR0917 - fixtures
 
 
 def test_a_whole_hdf5_model_loads_and_weights_alone_ask_for_a_model(
-    net: Any, tmp_path: Any, signer: Any, trusting: Any
+    net: Any, tmp_path: Path, signer: Signer, trusting: Trusting
 ) -> None:
     net.save(tmp_path / "model.h5")
     net.save_weights(tmp_path / "model.weights.h5")
@@ -72,7 +67,7 @@ def test_a_whole_hdf5_model_loads_and_weights_alone_ask_for_a_model(
 
 
 def test_a_whole_hdf5_model_with_a_lambda_is_refused(
-    tmp_path: Any, signer: Any, trusting: Any
+    tmp_path: Path, signer: Signer, trusting: Trusting
 ) -> None:
     model = keras.Sequential([keras.Input((4,)), keras.layers.Lambda(lambda x: x * 2)])
     model.save(tmp_path / "model.h5")
@@ -82,7 +77,7 @@ def test_a_whole_hdf5_model_with_a_lambda_is_refused(
 
 
 @pytest.fixture
-def saved(tmp_path: Any, signer: Any) -> Any:
+def saved(tmp_path: Path, signer: Signer) -> Any:
     class Doubler(tf.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -109,14 +104,14 @@ def saved(tmp_path: Any, signer: Any) -> Any:
 
 @pytest.mark.parametrize("tier", ["sealed", "pinned", "private-copy"])
 def test_a_saved_model_loads_with_variables_and_assets(
-    saved: Any, trusting: Any, tier: Any
+    saved: Any, trusting: Trusting, tier: str
 ) -> None:
     loaded = trusting(tier=tier, allow_globals=[TABLE]).load(saved)
     assert loaded.model(tf.constant(["b", "a"])).numpy().tolist() == [3.0, 2.0]
     assert (loaded.format, loaded.tier, loaded.adapter) == ("savedmodel", tier, None)
 
 
-def test_every_file_of_a_saved_model_is_covered(saved: Any, trusting: Any) -> None:
+def test_every_file_of_a_saved_model_is_covered(saved: Any, trusting: Trusting) -> None:
     files = [path for path in saved.rglob("*") if path.is_file() and path.name != "model.sig"]
     assert len(files) >= 5
     for path in files:
@@ -130,7 +125,7 @@ def test_every_file_of_a_saved_model_is_covered(saved: Any, trusting: Any) -> No
 
 
 def test_a_saved_model_holds_no_other_models_and_fills_none(
-    saved: Any, trusting: Any, signer: Any
+    saved: Any, trusting: Trusting, signer: Signer
 ) -> None:
     with pytest.raises(UsageError, match="whole model"):
         trusting(allow_globals=[TABLE]).load(saved, into=network())

@@ -30,7 +30,7 @@ def rules(data: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", sorted(attack.pickles_that_run_code(pytest.__path__[0])))
-def test_every_way_to_a_callable_is_refused_and_nothing_runs(tmp_path: Any, name: Any) -> None:
+def test_every_way_to_a_callable_is_refused_and_nothing_runs(tmp_path: Path, name: str) -> None:
     trace = tmp_path / "ran"
     data = attack.pickles_that_run_code(trace)[name]
     file = tmp_path / "model.pkl"
@@ -121,7 +121,7 @@ plain = st.recursive(
 
 @settings(max_examples=150, deadline=None)
 @given(plain, st.integers(0, 5))
-def test_plain_values_of_every_protocol_pass_whole(value: Any, protocol: Any) -> None:
+def test_plain_values_of_every_protocol_pass_whole(value: Any, protocol: int) -> None:
     data = pickle.dumps(value, protocol=protocol)
     walked = walk(data)
     assert not walked.findings
@@ -150,7 +150,7 @@ def test_a_callable_hidden_in_any_value_is_refused(
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_arrays_and_containers_pass(protocol: Any) -> None:
+def test_arrays_and_containers_pass(protocol: int) -> None:
     value = {
         "a": np.arange(5.0),
         "b": np.float32(2),
@@ -164,7 +164,7 @@ def test_arrays_and_containers_pass(protocol: Any) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(attack.joblib_files_read_in_two_ways(Path("ran"))))
-def test_a_joblib_file_read_in_two_ways_is_refused(tmp_path: Any, name: Any) -> None:
+def test_a_joblib_file_read_in_two_ways_is_refused(tmp_path: Path, name: str) -> None:
     joblib = pytest.importorskip("joblib")
     trace, file = tmp_path / "ran", tmp_path / "m.joblib"
     file.write_bytes(attack.joblib_files_read_in_two_ways(trace)[name])
@@ -175,12 +175,12 @@ def test_a_joblib_file_read_in_two_ways_is_refused(tmp_path: Any, name: Any) -> 
 
 
 @pytest.mark.parametrize("name", sorted(attack.dtypes_that_lie()))
-def test_a_dtype_that_is_not_what_it_says_is_refused(name: Any) -> None:
+def test_a_dtype_that_is_not_what_it_says_is_refused(name: str) -> None:
     assert "pickle-build" in rules(attack.dtypes_that_lie()[name])
 
 
 @pytest.mark.parametrize("name", sorted(attack.calls_under_another_name()))
-def test_an_allowed_name_is_refused_for_what_it_is_called_with(name: Any) -> None:
+def test_an_allowed_name_is_refused_for_what_it_is_called_with(name: str) -> None:
     found = rules(attack.calls_under_another_name()[name])
     assert found & {"pickle-call", "pickle-build"}
     assert "pickle-global" not in found

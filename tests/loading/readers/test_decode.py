@@ -13,10 +13,10 @@ from mlsecops.errors import (
     UnsafeContent,
     UsageError,
 )
-from mlsecops.loading import SecureLoader
 from mlsecops.loading.readers import pickle_reader
-from mlsecops.signing import Signer, TrustPolicy, sign
+from mlsecops.signing import Signer, sign
 from tests.attackers import loading as attack
+from tests.loading.conftest import Trusting
 
 joblib = pytest.importorskip("joblib")
 torch = pytest.importorskip("torch")
@@ -31,13 +31,8 @@ ROWS = np.array([["a"], ["b"], ["c"], ["b"]], dtype=object)
 
 
 @pytest.fixture(scope="module")
-def signer() -> Any:
+def signer() -> Signer:
     return Signer.generate("p256")
-
-
-@pytest.fixture
-def trusting(signer: Any) -> Any:
-    return lambda **options: SecureLoader(TrustPolicy(keys=[signer.public_key]), **options)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +50,7 @@ WRITERS = {
 
 
 @pytest.fixture(params=[*WRITERS, "model.skops"])
-def file(request: Any, tmp_path: Any, estimator: Any, signer: Any) -> Any:
+def file(request: pytest.FixtureRequest, tmp_path: Path, estimator: Any, signer: Signer) -> Path:
     place = tmp_path / request.param
     if place.suffix == ".skops":
         pytest.importorskip("skops.io").dump(estimator, place)
@@ -67,7 +62,7 @@ def file(request: Any, tmp_path: Any, estimator: Any, signer: Any) -> Any:
 
 @pytest.mark.parametrize("tier", TIERS)
 def test_an_estimator_loads_and_predicts_as_before(
-    file: Any, estimator: Any, trusting: Any, tier: Any
+    file: Path, estimator: Any, trusting: Trusting, tier: str
 ) -> None:
     loaded = trusting(tier=tier).load(file)
     np.testing.assert_array_equal(loaded.model.predict_proba(ROWS), estimator.predict_proba(ROWS))
@@ -79,7 +74,7 @@ def test_an_estimator_loads_and_predicts_as_before(
 
 @pytest.mark.parametrize("name", ["model.joblib", "model.pkl", "old.pkl"])
 def test_a_name_that_the_check_did_not_find_is_not_imported(
-    tmp_path: Any, estimator: Any, name: Any
+    tmp_path: Path, estimator: Any, name: str
 ) -> None:
     file = tmp_path / name
     WRITERS[name](estimator, file)
@@ -88,7 +83,7 @@ def test_a_name_that_the_check_did_not_find_is_not_imported(
         pickle_reader.read_pickle(str(file), names=names)
 
 
-def test_a_pickle_that_calls_is_stopped_by_the_reader_alone(tmp_path: Any) -> None:
+def test_a_pickle_that_calls_is_stopped_by_the_reader_alone(tmp_path: Path) -> None:
     for name, data in attack.pickles_that_run_code(tmp_path / "ran").items():
         (tmp_path / "m.pkl").write_bytes(data)
         with pytest.raises((UnsafeContent, FormatRefused)):
@@ -96,7 +91,7 @@ def test_a_pickle_that_calls_is_stopped_by_the_reader_alone(tmp_path: Any) -> No
         assert not (tmp_path / "ran").exists(), name
 
 
-def test_an_object_array_in_joblibs_file_is_bound_to_the_same_list(tmp_path: Any) -> None:
+def test_an_object_array_in_joblibs_file_is_bound_to_the_same_list(tmp_path: Path) -> None:
     class Poison:
         def __reduce__(self) -> Any:
             return (Path.mkdir, (tmp_path / "ran",))
@@ -109,7 +104,7 @@ def test_an_object_array_in_joblibs_file_is_bound_to_the_same_list(tmp_path: Any
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_pickle_may_not_refer_outside(tmp_path: Any) -> None:
+def test_a_pickle_may_not_refer_outside(tmp_path: Path) -> None:
     class Outside(pickle.Pickler):
         def persistent_id(self, value: Any) -> Any:
             return "x" if value == 1 else None
@@ -127,7 +122,7 @@ def scripted() -> Any:
 
 
 def test_code_is_loaded_only_when_signed_and_allowed_by_name(
-    tmp_path: Any, signer: Any, trusting: Any
+    tmp_path: Path, signer: Signer, trusting: Trusting
 ) -> None:
     file, net = tmp_path / "model.pt", scripted()
     net.save(str(file))
@@ -143,7 +138,7 @@ def test_code_is_loaded_only_when_signed_and_allowed_by_name(
 
 
 def test_an_exported_program_is_loaded_when_allowed_by_name(
-    tmp_path: Any, signer: Any, trusting: Any
+    tmp_path: Path, signer: Signer, trusting: Trusting
 ) -> None:
     net, file = torch.nn.Linear(3, 2), tmp_path / "model.pt2"
     torch.export.save(torch.export.export(net, (torch.zeros(1, 3),)), file)
@@ -155,7 +150,7 @@ def test_an_exported_program_is_loaded_when_allowed_by_name(
 
 
 @pytest.fixture
-def onnx_folder(tmp_path: Any, signer: Any) -> Any:
+def onnx_folder(tmp_path: Path, signer: Signer) -> Path:
     onnx = pytest.importorskip("onnx")
     weights = np.arange(600, dtype=np.float32).reshape(300, 2)
     graph = onnx.helper.make_graph(
@@ -180,7 +175,7 @@ def onnx_folder(tmp_path: Any, signer: Any) -> Any:
 
 @pytest.mark.parametrize("tier", TIERS)
 def test_onnx_loads_with_its_tensors_from_beside(
-    onnx_folder: Any, trusting: Any, tier: Any
+    onnx_folder: Path, trusting: Trusting, tier: str
 ) -> None:
     import onnx  # noqa: PLC0415 - the fixture skips without it
 
@@ -193,7 +188,7 @@ def test_onnx_loads_with_its_tensors_from_beside(
 
 
 def test_onnx_whose_tensors_are_elsewhere_is_refused(
-    onnx_folder: Any, trusting: Any, signer: Any
+    onnx_folder: Path, trusting: Trusting, signer: Signer
 ) -> None:
     (onnx_folder / "weights.bin").rename(onnx_folder / "others.bin")
     sign(onnx_folder, signer)
@@ -207,7 +202,7 @@ def test_onnx_whose_tensors_are_elsewhere_is_refused(
 
 
 def test_onnx_with_changed_or_short_tensors_is_refused(
-    onnx_folder: Any, trusting: Any, signer: Any
+    onnx_folder: Path, trusting: Trusting, signer: Signer
 ) -> None:
     data = onnx_folder / "weights.bin"
     data.write_bytes(data.read_bytes()[:-4])
@@ -219,7 +214,7 @@ def test_onnx_with_changed_or_short_tensors_is_refused(
 
 
 def test_onnx_alone_does_not_reach_for_its_neighbour(
-    onnx_folder: Any, tmp_path: Any, signer: Any, trusting: Any
+    onnx_folder: Path, tmp_path: Path, signer: Signer, trusting: Trusting
 ) -> None:
     shutil.copy(onnx_folder / "weights.bin", tmp_path / "weights.bin")
     shutil.copy(onnx_folder / "model.onnx", tmp_path / "alone.onnx")

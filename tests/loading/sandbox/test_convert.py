@@ -47,7 +47,9 @@ def test_tensors_of_a_refused_torch_file_come_out_as_safetensors(tmp_path: Path)
     assert scan(out).findings == ()
 
 
-def test_arrays_of_a_joblib_file_come_out_by_the_command(tmp_path: Path, capsys: Any) -> None:
+def test_arrays_of_a_joblib_file_come_out_by_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from safetensors.numpy import load_file  # noqa: PLC0415 - an optional package
 
     file, out = tmp_path / "m.joblib", tmp_path / "m.safetensors"
@@ -125,7 +127,7 @@ def test_a_child_that_does_not_end_is_ended(tmp_path: Path) -> None:
 
 
 def test_nothing_is_unpickled_where_a_process_cannot_be_confined(
-    tmp_path: Path, monkeypatch: Any
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "m.pkl"
     file.write_bytes(pickle.dumps({"w": np.zeros(2)}))

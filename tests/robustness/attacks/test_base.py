@@ -20,7 +20,13 @@ from mlsecops.robustness import (
 )
 from mlsecops.robustness.attacks.base import Attack
 from mlsecops.robustness.attacks.losses import is_correct
-from tests.attackers.robustness import Disguised, with_nan_scores, with_zero_gradients
+from tests.attackers.robustness import (
+    Disguised,
+    SoftmaxRegression,
+    with_nan_scores,
+    with_zero_gradients,
+)
+from tests.robustness.conftest import Samples
 
 BOUNDS = (0.0, 1.0)
 EPS = 0.11
@@ -54,7 +60,7 @@ def survivors(model: Any, attack: Any, x: Any, y: Any) -> Any:
 
 @pytest.mark.parametrize("attack", [*GRADIENT, *BLIND], ids=names([*GRADIENT, *BLIND]))
 def test_exactly_the_samples_within_eps_of_the_boundary_are_fooled(
-    two_class: Any, samples: Any, attack: Any
+    two_class: SoftmaxRegression, samples: Samples, attack: Any
 ) -> None:
     x, y = samples
     distance = np.abs(x[:, 0] - 0.5)
@@ -64,7 +70,9 @@ def test_exactly_the_samples_within_eps_of_the_boundary_are_fooled(
 @pytest.mark.parametrize(
     "attack", [APGD(0.36, norm="l2", steps=30), HopSkipJump(0.36, norm="l2", queries=6000)]
 )
-def test_l2_radius_is_that_of_the_whole_input(two_class: Any, samples: Any, attack: Any) -> None:
+def test_l2_radius_is_that_of_the_whole_input(
+    two_class: SoftmaxRegression, samples: Samples, attack: Any
+) -> None:
     x, y = samples
     distance = np.abs(x[:, 0] - 0.5) * np.sqrt(10)
     assert (survivors(two_class, attack, x, y) == (distance > 0.36)).all()
@@ -72,7 +80,7 @@ def test_l2_radius_is_that_of_the_whole_input(two_class: Any, samples: Any, atta
 
 @pytest.mark.parametrize("attack", IN_BALL, ids=names(IN_BALL))
 def test_examples_stay_inside_the_ball_and_the_bounds(
-    two_class: Any, samples: Any, attack: Any
+    two_class: SoftmaxRegression, samples: Samples, attack: Any
 ) -> None:
     x, y = samples
     x = np.clip(x * 2 - 0.5, 0, 1)
@@ -88,7 +96,7 @@ def test_examples_stay_inside_the_ball_and_the_bounds(
 
 @pytest.mark.parametrize("attack", IN_BALL, ids=names(IN_BALL))
 def test_a_sample_s_example_depends_on_its_index_and_not_on_its_batch(
-    two_class: Any, samples: Any, attack: Any
+    two_class: SoftmaxRegression, samples: Samples, attack: Any
 ) -> None:
     x, y = samples
     rows = np.array([3, 41, 77, 120, 158, 199])
@@ -107,7 +115,9 @@ def test_every_attack_fits_the_protocol_and_tells_its_settings(attack: Any) -> N
 
 
 @pytest.mark.parametrize("attack", [*BLIND, Noise(EPS)], ids=names([*BLIND, Noise(EPS)]))
-def test_attacks_by_answers_need_no_gradient(two_class: Any, samples: Any, attack: Any) -> None:
+def test_attacks_by_answers_need_no_gradient(
+    two_class: SoftmaxRegression, samples: Samples, attack: Any
+) -> None:
     x, y = samples
     two_class.differentiable = False
     two_class.loss_gradient = None
@@ -116,14 +126,16 @@ def test_attacks_by_answers_need_no_gradient(two_class: Any, samples: Any, attac
 
 @pytest.mark.parametrize("attack", GRADIENT[2:], ids=names(GRADIENT[2:]))
 def test_gradient_attacks_refuse_a_model_without_gradients(
-    two_class: Any, samples: Any, attack: Any
+    two_class: SoftmaxRegression, samples: Samples, attack: Any
 ) -> None:
     two_class.differentiable = False
     with pytest.raises(UsageError, match="needs gradients"):
         survivors(two_class, attack, *samples)
 
 
-def test_label_attack_heeds_nothing_but_labels(two_class: Any, samples: Any) -> None:
+def test_label_attack_heeds_nothing_but_labels(
+    two_class: SoftmaxRegression, samples: Samples
+) -> None:
     def answers(scores: Any) -> Any:
         return np.eye(2, dtype=np.float32)[scores.argmax(axis=1)]
 
@@ -134,7 +146,7 @@ def test_label_attack_heeds_nothing_but_labels(two_class: Any, samples: Any) -> 
 
 
 @pytest.mark.parametrize("attack", [Square(EPS, queries=50), HopSkipJump(EPS, queries=300)])
-def test_query_budget_is_kept(two_class: Any, samples: Any, attack: Any) -> None:
+def test_query_budget_is_kept(two_class: SoftmaxRegression, samples: Samples, attack: Any) -> None:
     x, y = samples
     far = np.abs(x[:, 0] - 0.5) > 0.15
     model = Disguised(two_class)
@@ -144,7 +156,9 @@ def test_query_budget_is_kept(two_class: Any, samples: Any, attack: Any) -> None
 
 
 @pytest.mark.parametrize("attack", [*GRADIENT[1:], BLIND[0]], ids=names([*GRADIENT[1:], BLIND[0]]))
-def test_fooled_samples_are_asked_about_no_more(two_class: Any, samples: Any, attack: Any) -> None:
+def test_fooled_samples_are_asked_about_no_more(
+    two_class: SoftmaxRegression, samples: Samples, attack: Any
+) -> None:
     x, y = samples
     near = np.abs(x[:, 0] - 0.5) < 0.05
     cost = {}
@@ -157,14 +171,16 @@ def test_fooled_samples_are_asked_about_no_more(two_class: Any, samples: Any, at
 
 @pytest.mark.parametrize("attack", GRADIENT[2:] + BLIND, ids=names(GRADIENT[2:] + BLIND))
 def test_scores_that_are_not_numbers_end_the_search(
-    two_class: Any, samples: Any, attack: Any
+    two_class: SoftmaxRegression, samples: Samples, attack: Any
 ) -> None:
     report = evaluate_robustness(two_class, *samples, [attack], checks=False)
     assert report.worst.accuracy == 0.5
     assert not survivors(with_nan_scores(two_class), attack, *samples).any()
 
 
-def test_square_sees_through_a_model_that_hides_its_gradient(two_class: Any, samples: Any) -> None:
+def test_square_sees_through_a_model_that_hides_its_gradient(
+    two_class: SoftmaxRegression, samples: Samples
+) -> None:
     masked = with_zero_gradients(two_class)
     masked.on_gradient = lambda _, gradient: np.zeros_like(gradient)
     x, y = samples
@@ -174,7 +190,7 @@ def test_square_sees_through_a_model_that_hides_its_gradient(two_class: Any, sam
 
 
 def test_restarts_of_apgd_only_take_what_the_earlier_ones_left(
-    two_class: Any, samples: Any
+    two_class: SoftmaxRegression, samples: Samples
 ) -> None:
     model = Disguised(two_class)
     APGD(EPS, steps=10, restarts=2).perturb(model, *samples, seed=0, bounds=BOUNDS)
@@ -206,6 +222,8 @@ def test_settings_that_cannot_work_are_refused(build: Any) -> None:
         build()
 
 
-def test_label_attack_refuses_infinite_bounds(two_class: Any, samples: Any) -> None:
+def test_label_attack_refuses_infinite_bounds(
+    two_class: SoftmaxRegression, samples: Samples
+) -> None:
     with pytest.raises(UsageError, match="finite bounds"):
         HopSkipJump(0.1).perturb(two_class, *samples, seed=0, bounds=(-np.inf, np.inf))

@@ -9,6 +9,7 @@ from mlsecops.errors import UsageError
 from mlsecops.robustness import PGD, Corruption, Gate, Noise, evaluate_robustness
 from mlsecops.robustness.attacks.corruptions import KINDS
 from tests.attackers.robustness import SoftmaxRegression
+from tests.robustness.conftest import Samples
 
 
 def images(shape: Any = (12, 10, 3)) -> Any:
@@ -25,7 +26,7 @@ def regression(size: Any) -> Any:
     )
 
 
-def corrupted(kind: Any, severity: Any, *, bounds: Any = (0, 1), x: Any = None) -> Any:
+def corrupted(kind: str, severity: Any, *, bounds: Any = (0, 1), x: Any = None) -> Any:
     x = images() if x is None else x
     return Corruption(kind, severity=severity).perturb(
         regression(x[0].size), x, np.zeros(len(x), dtype=int), seed=0, bounds=bounds
@@ -33,7 +34,7 @@ def corrupted(kind: Any, severity: Any, *, bounds: Any = (0, 1), x: Any = None) 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_corruption_grows_with_its_severity_and_stays_in_the_bounds(kind: Any) -> None:
+def test_corruption_grows_with_its_severity_and_stays_in_the_bounds(kind: str) -> None:
     x = images()
     distances = [np.abs(corrupted(kind, s) - x).mean() for s in (1, 5)]
     assert 0 < distances[0] < distances[1]
@@ -44,7 +45,7 @@ def test_corruption_grows_with_its_severity_and_stays_in_the_bounds(kind: Any) -
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_corruption_is_the_same_in_other_units(kind: Any) -> None:
+def test_corruption_is_the_same_in_other_units(kind: str) -> None:
     scaled = corrupted(kind, 3, bounds=(0, 255), x=images() * 255)
     assert np.allclose(
         scaled / 255, corrupted(kind, 3), atol=2e-2 if kind == "shot-noise" else 1e-4
@@ -52,7 +53,7 @@ def test_corruption_is_the_same_in_other_units(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["blur", "pixelate"])
-def test_channels_are_not_mixed(kind: Any) -> None:
+def test_channels_are_not_mixed(kind: str) -> None:
     x = images()
     x[..., 1] = 0
     assert np.abs(corrupted(kind, 5, x=x)[..., 1]).max() < 1e-6
@@ -68,12 +69,14 @@ def test_corruption_without_bounds_is_refused() -> None:
         corrupted("contrast", 3, bounds=(0, np.inf))
 
 
-def test_noise_is_weaker_than_an_attack(two_class: Any, samples: Any) -> None:
+def test_noise_is_weaker_than_an_attack(two_class: SoftmaxRegression, samples: Samples) -> None:
     report = evaluate_robustness(two_class, *samples, [Noise(0.11), PGD(0.11, steps=10)])
     assert 1.0 >= report.attacks["noise"].accuracy > report.attacks["pgd"].accuracy
 
 
-def test_corruptions_are_figures_beside_attacks(two_class: Any, samples: Any) -> None:
+def test_corruptions_are_figures_beside_attacks(
+    two_class: SoftmaxRegression, samples: Samples
+) -> None:
     attacks = [Corruption("gaussian-noise", severity=5), PGD(0.11, steps=10)]
     report = evaluate_robustness(two_class, *samples, attacks)
     assert report.attacks["gaussian-noise"].accuracy > 0.8

@@ -8,7 +8,8 @@ import pytest
 from mlsecops.errors import UsageError
 from mlsecops.robustness import FGSM, PGD, suite
 from mlsecops.robustness.attacks.losses import is_correct
-from tests.attackers.robustness import Disguised
+from tests.attackers.robustness import Disguised, SoftmaxRegression
+from tests.robustness.conftest import Samples
 
 BOUNDS = (0.0, 1.0)
 PROFILES = ("quick", "standard", "nightly")
@@ -21,14 +22,16 @@ def survivors(model: Any, attack: Any, x: Any, y: Any, **options: Any) -> Any:
 
 @pytest.mark.parametrize("attack", [FGSM(0.11), PGD(0.11, steps=10), PGD(0.11, steps=3)])
 def test_exactly_the_samples_within_eps_of_the_boundary_are_fooled(
-    two_class: Any, samples: Any, attack: Any
+    two_class: SoftmaxRegression, samples: Samples, attack: Any
 ) -> None:
     x, y = samples
     distance = np.abs(x[:, 0] - 0.5)
     assert (survivors(two_class, attack, x, y) == (distance > 0.11)).all()
 
 
-def test_l2_radius_is_that_of_the_whole_input(two_class: Any, samples: Any) -> None:
+def test_l2_radius_is_that_of_the_whole_input(
+    two_class: SoftmaxRegression, samples: Samples
+) -> None:
     x, y = samples
     distance = np.abs(x[:, 0] - 0.5) * np.sqrt(10)
     stands = survivors(two_class, PGD(0.36, norm="l2", steps=20), x, y)
@@ -38,7 +41,7 @@ def test_l2_radius_is_that_of_the_whole_input(two_class: Any, samples: Any) -> N
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("until", ["fooled", "end"])
 def test_examples_stay_inside_the_ball_and_the_bounds(
-    two_class: Any, samples: Any, norm: Any, until: Any
+    two_class: SoftmaxRegression, samples: Samples, norm: str, until: Any
 ) -> None:
     x, y = samples
     x = np.clip(x * 2 - 0.5, 0, 1)
@@ -52,7 +55,9 @@ def test_examples_stay_inside_the_ball_and_the_bounds(
     assert examples.dtype == np.float32
 
 
-def test_examples_do_not_depend_on_the_batch_size(two_class: Any, samples: Any) -> None:
+def test_examples_do_not_depend_on_the_batch_size(
+    two_class: SoftmaxRegression, samples: Samples
+) -> None:
     x, y = samples
     one, many = (
         PGD(0.1, steps=4).perturb(two_class, x, y, seed=3, bounds=BOUNDS, batch_size=size)
@@ -61,7 +66,9 @@ def test_examples_do_not_depend_on_the_batch_size(two_class: Any, samples: Any) 
     assert np.allclose(one, many, atol=1e-6)
 
 
-def test_random_start_follows_the_sample_and_not_its_row(two_class: Any, samples: Any) -> None:
+def test_random_start_follows_the_sample_and_not_its_row(
+    two_class: SoftmaxRegression, samples: Samples
+) -> None:
     x, y = samples
     attack = PGD(0.15, steps=2)
     whole = attack.perturb(two_class, x, y, seed=3, bounds=BOUNDS)
@@ -70,7 +77,7 @@ def test_random_start_follows_the_sample_and_not_its_row(two_class: Any, samples
     assert np.allclose(whole[rows], some, atol=1e-6)
 
 
-def test_another_seed_gives_other_examples(two_class: Any, samples: Any) -> None:
+def test_another_seed_gives_other_examples(two_class: SoftmaxRegression, samples: Samples) -> None:
     x, y = samples
     first, second = (
         PGD(0.01, steps=1, step=0.001).perturb(two_class, x, y, seed=s, bounds=BOUNDS)
@@ -79,7 +86,9 @@ def test_another_seed_gives_other_examples(two_class: Any, samples: Any) -> None
     assert not np.allclose(first, second)
 
 
-def test_fooled_samples_are_dropped_from_the_batch(two_class: Any, samples: Any) -> None:
+def test_fooled_samples_are_dropped_from_the_batch(
+    two_class: SoftmaxRegression, samples: Samples
+) -> None:
     x, y = samples
     seen = {}
     for until in ("fooled", "end"):
@@ -90,7 +99,9 @@ def test_fooled_samples_are_dropped_from_the_batch(two_class: Any, samples: Any)
     assert seen["fooled"] < 0.7 * seen["end"]
 
 
-def test_samples_that_leave_make_room_for_others(two_class: Any, samples: Any) -> None:
+def test_samples_that_leave_make_room_for_others(
+    two_class: SoftmaxRegression, samples: Samples
+) -> None:
     x, y = samples
     model = Disguised(two_class)
     PGD(0.11, steps=10).perturb(model, x, y, seed=0, bounds=BOUNDS, batch_size=50)
@@ -98,7 +109,9 @@ def test_samples_that_leave_make_room_for_others(two_class: Any, samples: Any) -
     assert sum(size == 50 for size in model.seen) > 0.7 * len(model.seen)
 
 
-def test_restarts_only_take_what_the_earlier_ones_left(two_class: Any, samples: Any) -> None:
+def test_restarts_only_take_what_the_earlier_ones_left(
+    two_class: SoftmaxRegression, samples: Samples
+) -> None:
     x, y = samples
     model = Disguised(two_class)
     PGD(0.11, steps=5, restarts=2).perturb(model, x, y, seed=0, bounds=BOUNDS)
@@ -106,7 +119,9 @@ def test_restarts_only_take_what_the_earlier_ones_left(two_class: Any, samples: 
     assert min(model.seen) <= 100
 
 
-def test_saturated_scores_do_not_stop_the_attack(two_class: Any, samples: Any) -> None:
+def test_saturated_scores_do_not_stop_the_attack(
+    two_class: SoftmaxRegression, samples: Samples
+) -> None:
     x, y = samples
     two_class.weights *= 1000
     two_class.bias *= 1000
@@ -117,13 +132,15 @@ def test_saturated_scores_do_not_stop_the_attack(two_class: Any, samples: Any) -
         assert (survivors(two_class, attack, x, y) == (distance > 0.11)).all()
 
 
-def test_caller_s_arrays_are_left_alone(two_class: Any, samples: Any) -> None:
+def test_caller_s_arrays_are_left_alone(two_class: SoftmaxRegression, samples: Samples) -> None:
     x, y = samples
     x.setflags(write=False)
     PGD(0.1, steps=2).perturb(two_class, x, y, seed=0, bounds=BOUNDS)
 
 
-def test_progress_reaches_the_number_of_samples(two_class: Any, samples: Any) -> None:
+def test_progress_reaches_the_number_of_samples(
+    two_class: SoftmaxRegression, samples: Samples
+) -> None:
     calls = []
     PGD(0.1, steps=1).perturb(
         two_class,
@@ -160,7 +177,7 @@ def test_settings_that_cannot_work_are_refused(build: Any) -> None:
         build()
 
 
-def test_model_without_gradients_is_refused(two_class: Any, samples: Any) -> None:
+def test_model_without_gradients_is_refused(two_class: SoftmaxRegression, samples: Samples) -> None:
     two_class.differentiable = False
     with pytest.raises(UsageError, match="needs gradients"):
         FGSM(0.1).perturb(two_class, *samples, seed=0, bounds=BOUNDS)

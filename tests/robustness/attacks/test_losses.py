@@ -12,13 +12,13 @@ from tests.attackers.robustness import SoftmaxRegression
 LOSSES = {"cross-entropy": cross_entropy, "dlr": dlr, "targeted-dlr": targeted_dlr}
 
 
-def scores(classes: Any, *, seed: Any = 0) -> Any:
+def scores(classes: Any, *, seed: int = 0) -> Any:
     return np.random.default_rng(seed).normal(scale=3, size=(6, classes))
 
 
 @pytest.mark.parametrize("classes", [2, 3, 4, 10])
 @pytest.mark.parametrize("name", LOSSES)
-def test_slope_points_where_the_loss_rises(name: Any, classes: Any) -> None:
+def test_slope_points_where_the_loss_rises(name: str, classes: Any) -> None:
     loss, logits = LOSSES[name], scores(classes)
     y = logits.argmax(axis=1)  # a search ends where the answer is wrong
     target = (y + 1 + np.arange(6) % (classes - 1)) % classes
@@ -35,7 +35,7 @@ def test_slope_points_where_the_loss_rises(name: Any, classes: Any) -> None:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_slope_sums_to_zero_and_survives_saturation(name: Any) -> None:
+def test_slope_sums_to_zero_and_survives_saturation(name: str) -> None:
     logits = scores(5) * 1000
     _, slope = LOSSES[name](logits.astype(np.float32), np.arange(6) % 5, (np.arange(6) + 1) % 5)
     assert np.isfinite(slope).all()
@@ -44,7 +44,7 @@ def test_slope_sums_to_zero_and_survives_saturation(name: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["dlr", "targeted-dlr"])
-def test_ratio_does_not_depend_on_the_scale_of_the_scores(name: Any) -> None:
+def test_ratio_does_not_depend_on_the_scale_of_the_scores(name: str) -> None:
     logits, y, target = scores(6), np.zeros(6, dtype=int), np.ones(6, dtype=int)
     one, many = (LOSSES[name](logits * scale, y, target)[0] for scale in (1, 1000))
     assert np.allclose(one, many)

@@ -104,7 +104,7 @@ def test_bounds_hold_for_each_feature(model: Any, rows: Any) -> None:
 
 def test_attack_that_ignores_the_table_is_refused(model: Any, rows: Any) -> None:
     class Meddler(AttackOutsideItsBall):
-        def perturb(self, _adapter: Any, x: Any, _y: Any, **_options: Any) -> Any:
+        def perturb(self, _adapter: object, x: Any, _y: object, **_options: object) -> Any:
             examples = x.copy()
             examples[:, 1] += 0.001
             return examples

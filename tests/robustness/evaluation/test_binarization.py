@@ -14,7 +14,7 @@ BOUNDS = (0.0, 1.0)
 
 
 @pytest.fixture
-def many_class() -> Any:
+def many_class() -> SoftmaxRegression:
     rng = np.random.default_rng(0)
     return SoftmaxRegression(
         weights=rng.normal(size=(12, 5)).astype(np.float32), bias=np.zeros(5, dtype=np.float32)
@@ -22,17 +22,17 @@ def many_class() -> Any:
 
 
 @pytest.fixture
-def data(many_class: Any) -> Any:
+def data(many_class: SoftmaxRegression) -> Any:
     x = np.random.default_rng(1).random((80, 12), dtype=np.float32)
     return x, many_class.logits(x).argmax(axis=1)
 
 
-def outcome(report: Any, name: Any = "altered-model") -> Any:
+def outcome(report: Any, name: str = "altered-model") -> Any:
     return {check.name: check.outcome for check in report.checks}[name]
 
 
 def test_readout_leaves_the_sample_on_one_side_and_a_point_of_the_ball_on_the_other(
-    many_class: Any, data: Any
+    many_class: SoftmaxRegression, data: Any
 ) -> None:
     x, _ = data
     for i in range(20):
@@ -47,7 +47,9 @@ def test_readout_leaves_the_sample_on_one_side_and_a_point_of_the_ball_on_the_ot
         assert model.logits(corners.astype(np.float32)).argmax(axis=1).any()
 
 
-def test_gradient_of_an_altered_model_equals_finite_differences(many_class: Any, data: Any) -> None:
+def test_gradient_of_an_altered_model_equals_finite_differences(
+    many_class: SoftmaxRegression, data: Any
+) -> None:
     x, y = data[0][:4], np.array([0, 1, 0, 1])
     weights = np.array([1.0, -2.0, 0.5, 0.25, 0.25])
     model = Altered(inner=many_class, weights=weights, threshold=0.3)
@@ -67,7 +69,9 @@ def test_gradient_of_an_altered_model_equals_finite_differences(many_class: Any,
 @pytest.mark.parametrize(
     "attack", [FGSM(0.05), PGD(0.05, steps=10), PGD(0.1, norm="l2", steps=10), Square(0.05)]
 )
-def test_strong_attack_finds_what_must_exist(many_class: Any, data: Any, attack: Any) -> None:
+def test_strong_attack_finds_what_must_exist(
+    many_class: SoftmaxRegression, data: Any, attack: Any
+) -> None:
     assert outcome(evaluate_robustness(many_class, *data, [attack])) == "pass"
 
 
@@ -81,12 +85,14 @@ def test_strong_attack_finds_what_must_exist(many_class: Any, data: Any, attack:
     ],
 )
 def test_weak_attack_does_not_and_the_report_says_so(
-    many_class: Any, data: Any, attack: Any
+    many_class: SoftmaxRegression, data: Any, attack: Any
 ) -> None:
     assert outcome(evaluate_robustness(many_class, *data, [attack])) == "fail"
 
 
-def test_attack_on_a_model_without_gradients_is_tested_too(many_class: Any, data: Any) -> None:
+def test_attack_on_a_model_without_gradients_is_tested_too(
+    many_class: SoftmaxRegression, data: Any
+) -> None:
     masked = with_zero_gradients(many_class)
     assert outcome(evaluate_robustness(masked, *data, [PGD(0.05, steps=10)])) == "fail"
     many_class.differentiable = False
@@ -99,7 +105,9 @@ def test_attack_on_a_model_without_gradients_is_tested_too(many_class: Any, data
     }
 
 
-def test_model_that_does_not_look_at_its_input_passes_no_test(many_class: Any, data: Any) -> None:
+def test_model_that_does_not_look_at_its_input_passes_no_test(
+    many_class: SoftmaxRegression, data: Any
+) -> None:
     x, _ = data
     blind = Disguised(many_class, on_scores=lambda s: np.tile([2, 1, 0, 0, 0], (len(s), 1)) * 1.0)
     report = evaluate_robustness(blind, x, np.zeros(len(x), dtype=int), [PGD(0.05, steps=3)])

@@ -13,6 +13,7 @@ from mlsecops.robustness import FGSM, PGD, Gate, RobustnessReport, evaluate_robu
 from tests.attackers.robustness import (
     AttackOutsideItsBall,
     Disguised,
+    SoftmaxRegression,
     TorchDisguise,
     with_gradients_blind_at_the_bounds,
     with_nan_scores,
@@ -20,15 +21,16 @@ from tests.attackers.robustness import (
     with_unrelated_gradients,
     with_zero_gradients,
 )
+from tests.robustness.conftest import Samples
 
 ATTACKS = [FGSM(0.11), PGD(0.11, steps=10)]
 
 
-def outcome(report: Any, name: Any) -> Any:
+def outcome(report: Any, name: str) -> Any:
     return {check.name: check.outcome for check in report.checks}[name]
 
 
-def at_the_bounds(samples: Any) -> Any:
+def at_the_bounds(samples: Samples) -> Any:
     """The samples with half of their elements on the lower bound."""
     x, y = samples
     x = x.copy()
@@ -36,7 +38,9 @@ def at_the_bounds(samples: Any) -> Any:
     return x, y
 
 
-def test_accuracy_is_the_share_of_samples_beyond_eps(two_class: Any, samples: Any) -> None:
+def test_accuracy_is_the_share_of_samples_beyond_eps(
+    two_class: SoftmaxRegression, samples: Samples
+) -> None:
     report = evaluate_robustness(two_class, *samples, ATTACKS)
     assert report.clean.accuracy == 1.0
     assert report.attacks["fgsm"].accuracy == 0.5
@@ -45,7 +49,9 @@ def test_accuracy_is_the_share_of_samples_beyond_eps(two_class: Any, samples: An
     assert all(check.outcome == "pass" for check in report.checks)
 
 
-def test_accuracy_is_that_of_the_returned_examples(two_class: Any, samples: Any) -> None:
+def test_accuracy_is_that_of_the_returned_examples(
+    two_class: SoftmaxRegression, samples: Samples
+) -> None:
     report = evaluate_robustness(two_class, *samples, ATTACKS)
     for figure in (report.clean, report.worst, report.attacks["pgd"]):
         again = two_class.logits(figure.examples).argmax(axis=1) == samples[1]
@@ -54,7 +60,7 @@ def test_accuracy_is_that_of_the_returned_examples(two_class: Any, samples: Any)
 
 
 def test_samples_that_are_wrong_already_count_against_every_attack(
-    two_class: Any, samples: Any
+    two_class: SoftmaxRegression, samples: Samples
 ) -> None:
     x, y = samples
     y = y.copy()
@@ -65,20 +71,22 @@ def test_samples_that_are_wrong_already_count_against_every_attack(
     assert not report.worst.correct[-20:].any()
 
 
-def test_one_attack_needs_no_list(two_class: Any, samples: Any) -> None:
+def test_one_attack_needs_no_list(two_class: SoftmaxRegression, samples: Samples) -> None:
     alone = evaluate_robustness(two_class, *samples, FGSM(0.11))
     assert alone.to_dict() == evaluate_robustness(two_class, *samples, [FGSM(0.11)]).to_dict()
 
 
 @pytest.mark.parametrize("attacks", ["pgd", ["pgd"], PGD, 0.1, None])
 def test_what_is_no_attack_is_refused_and_one_is_named(
-    two_class: Any, samples: Any, attacks: Any
+    two_class: SoftmaxRegression, samples: Samples, attacks: Any
 ) -> None:
     with pytest.raises(UsageError, match=r"such as PGD\(eps=0.1\)"):
         evaluate_robustness(two_class, *samples, attacks)
 
 
-def test_a_report_shows_its_figures_in_one_line(two_class: Any, samples: Any) -> None:
+def test_a_report_shows_its_figures_in_one_line(
+    two_class: SoftmaxRegression, samples: Samples
+) -> None:
     shown = repr(evaluate_robustness(two_class, *samples, ATTACKS))
     assert "fgsm 0.500 [" in shown
     assert "worst 0.500 [" in shown
@@ -87,14 +95,18 @@ def test_a_report_shows_its_figures_in_one_line(two_class: Any, samples: Any) ->
     assert len(shown) < 400
 
 
-def test_a_failed_check_is_named_where_a_report_is_shown(two_class: Any, samples: Any) -> None:
+def test_a_failed_check_is_named_where_a_report_is_shown(
+    two_class: SoftmaxRegression, samples: Samples
+) -> None:
     report = evaluate_robustness(with_zero_gradients(two_class), *samples, ATTACKS)
     failed = [check.name for check in report.checks if check.outcome == "fail"]
     assert failed
     assert all(f"{name} failed" in repr(report) for name in failed)
 
 
-def test_two_attacks_of_one_kind_keep_their_own_figures(two_class: Any, samples: Any) -> None:
+def test_two_attacks_of_one_kind_keep_their_own_figures(
+    two_class: SoftmaxRegression, samples: Samples
+) -> None:
     report = evaluate_robustness(two_class, *samples, [PGD(0.05), PGD(0.15)])
     assert list(report.attacks) == ["pgd", "pgd-2"]
     assert report.attacks["pgd"].accuracy > report.attacks["pgd-2"].accuracy
@@ -102,7 +114,7 @@ def test_two_attacks_of_one_kind_keep_their_own_figures(two_class: Any, samples:
     assert report.strongest.name == "pgd-2"
 
 
-def test_same_seed_gives_the_same_report(two_class: Any, samples: Any) -> None:
+def test_same_seed_gives_the_same_report(two_class: SoftmaxRegression, samples: Samples) -> None:
     first, second = (
         evaluate_robustness(two_class, *samples, ATTACKS, seed=5, batch_size=size).to_dict()
         for size in (256, 64)
@@ -111,7 +123,7 @@ def test_same_seed_gives_the_same_report(two_class: Any, samples: Any) -> None:
     assert first == second
 
 
-def test_report_is_json_of_the_fixed_shape(two_class: Any, samples: Any) -> None:
+def test_report_is_json_of_the_fixed_shape(two_class: SoftmaxRegression, samples: Samples) -> None:
     digest = Digest.of(b"model")
     report = evaluate_robustness(two_class, *samples, ATTACKS, model_digest=digest)
     data = json.loads(json.dumps(report.to_dict(verdict="pass")))
@@ -125,13 +137,17 @@ def test_report_is_json_of_the_fixed_shape(two_class: Any, samples: Any) -> None
     assert "verdict" not in report.to_dict()
 
 
-def test_data_digest_is_that_of_the_data_set(two_class: Any, samples: Any) -> None:
+def test_data_digest_is_that_of_the_data_set(
+    two_class: SoftmaxRegression, samples: Samples
+) -> None:
     x, y = samples
     report = evaluate_robustness(two_class, x, y, ATTACKS)
     assert report.data_digest == hash_dataset({"x": x, "y": y}, name="any").root
 
 
-def test_saved_report_is_judged_as_the_fresh_one(two_class: Any, samples: Any) -> None:
+def test_saved_report_is_judged_as_the_fresh_one(
+    two_class: SoftmaxRegression, samples: Samples
+) -> None:
     report = evaluate_robustness(two_class, *samples, ATTACKS)
     saved = RobustnessReport.from_dict(json.loads(json.dumps(report.to_dict())))
     for floor in (0.3, 0.5, 0.7):
@@ -154,7 +170,7 @@ def test_saved_report_is_judged_as_the_fresh_one(two_class: Any, samples: Any) -
     ],
 )
 def test_saved_report_that_contradicts_itself_is_refused(
-    two_class: Any, samples: Any, forge: Any
+    two_class: SoftmaxRegression, samples: Samples, forge: Any
 ) -> None:
     data = evaluate_robustness(two_class, *samples, ATTACKS).to_dict()
     forge(data)
@@ -162,7 +178,7 @@ def test_saved_report_that_contradicts_itself_is_refused(
         RobustnessReport.from_dict(data)
 
 
-def test_passes_are_counted(two_class: Any, samples: Any) -> None:
+def test_passes_are_counted(two_class: SoftmaxRegression, samples: Samples) -> None:
     model = Disguised(two_class)
     report = evaluate_robustness(model, *samples, ATTACKS)
     assert report.forward_passes == sum(model.seen)
@@ -187,7 +203,7 @@ def test_passes_are_counted(two_class: Any, samples: Any) -> None:
     ],
 )
 def test_arguments_that_cannot_work_are_refused(
-    two_class: Any, samples: Any, change: Any, message: Any
+    two_class: SoftmaxRegression, samples: Samples, change: Any, message: Any
 ) -> None:
     arguments = {"x": samples[0].copy(), "y": samples[1], "attacks": ATTACKS}
     change(arguments)
@@ -204,7 +220,7 @@ def test_arguments_that_cannot_work_are_refused(
     ],
 )
 def test_disguised_model_does_not_pass(
-    two_class: Any, samples: Any, disguise: Any, check: Any
+    two_class: SoftmaxRegression, samples: Samples, disguise: Any, check: Any
 ) -> None:
     report = evaluate_robustness(disguise(two_class), *samples, [PGD(0.11, steps=10)])
     assert outcome(report, check) == "fail"
@@ -213,7 +229,9 @@ def test_disguised_model_does_not_pass(
     assert any(check in reason for reason in judgement.reasons)
 
 
-def test_gradient_that_is_blind_at_the_bounds_is_seen(two_class: Any, samples: Any) -> None:
+def test_gradient_that_is_blind_at_the_bounds_is_seen(
+    two_class: SoftmaxRegression, samples: Samples
+) -> None:
     model = with_gradients_blind_at_the_bounds(two_class)
     x, y = at_the_bounds(samples)
     two_class.bias[:] = [2.5, -2.5]
@@ -225,13 +243,17 @@ def test_gradient_that_is_blind_at_the_bounds_is_seen(two_class: Any, samples: A
     assert honest.worst.hits < report.worst.hits
 
 
-def test_attack_weaker_than_random_points_is_seen(two_class: Any, samples: Any) -> None:
+def test_attack_weaker_than_random_points_is_seen(
+    two_class: SoftmaxRegression, samples: Samples
+) -> None:
     weak = PGD(0.3, steps=1, step=1e-6, start="clean")
     report = evaluate_robustness(two_class, *samples, [weak])
     assert outcome(report, "random-search") == "fail"
 
 
-def test_scores_of_thousands_of_nats_are_seen(two_class: Any, samples: Any) -> None:
+def test_scores_of_thousands_of_nats_are_seen(
+    two_class: SoftmaxRegression, samples: Samples
+) -> None:
     two_class.weights *= 10_000
     two_class.bias *= 10_000
     report = evaluate_robustness(two_class, *samples, ATTACKS)
@@ -239,7 +261,9 @@ def test_scores_of_thousands_of_nats_are_seen(two_class: Any, samples: Any) -> N
     assert outcome(report, "output-range") == "fail"
 
 
-def test_scores_that_are_not_numbers_count_as_wrong(two_class: Any, samples: Any) -> None:
+def test_scores_that_are_not_numbers_count_as_wrong(
+    two_class: SoftmaxRegression, samples: Samples
+) -> None:
     report = evaluate_robustness(with_nan_scores(two_class), *samples, ATTACKS)
     assert report.worst.hits == 0
 
@@ -272,7 +296,7 @@ def test_honest_torch_net_passes_every_check(digits_net: Any) -> None:
 
 
 @pytest.mark.parametrize("name", TorchDisguise.names)
-def test_broken_torch_net_gets_no_false_pass(digits_net: Any, name: Any) -> None:
+def test_broken_torch_net_gets_no_false_pass(digits_net: Any, name: str) -> None:
     net, x, y = digits_net
     honest = evaluate_robustness(net, x, y, [PGD(0.1, steps=20)])
     broken = evaluate_robustness(TorchDisguise.build(name, net), x, y, [PGD(0.1, steps=20)])
