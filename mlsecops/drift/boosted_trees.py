@@ -17,12 +17,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mlsecops.drift.inputs import Counts, Floats
 from mlsecops.errors import FormatRefused
 
 __all__ = ["Trees"]
 
-Floats = NDArray[np.float64]
-Counts = NDArray[np.int64]
 
 _NODES: Final = ("feature", "threshold", "value", "left", "right", "missing_left")
 _REALS: Final = ("threshold", "value")

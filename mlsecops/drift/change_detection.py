@@ -25,7 +25,7 @@ __all__ = ["Adwin", "ChangeDetector", "Cusum", "PageHinkley"]
 
 
 _BUCKETS: Final = 5  # buckets of a size; as River's ADWIN
-_EVERY: Final = 32  # values between two looks; as River's ADWIN
+_EVERY: Final = 32  # values between two tests; as River's ADWIN
 _SHORTEST: Final = 5  # values on each side of a cut; as River's ADWIN
 
 
@@ -139,7 +139,7 @@ class Adwin:
     """Adaptive window: it grows while the stream is stationary, and drops values before a change.
 
     Args:
-        delta: Probability of a false cut at one look, in (0, 1).
+        delta: Probability of a false cut at one test, in (0, 1).
 
     Raises:
         UsageError: delta is out of range.

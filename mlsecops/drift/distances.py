@@ -12,20 +12,8 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-__all__ = [
-    "exact_ks",
-    "jensen_shannon",
-    "ks_from_counts",
-    "population_stability",
-    "total_variation",
-    "wasserstein",
-    "weighted_ks",
-]
-
-Floats = NDArray[np.float64]
-Counts = NDArray[np.int64]
+from mlsecops.drift.inputs import Counts, Floats
 
 _MARKS: Final = 1024  # of the reference; chosen: few enough to be faster than a full search
 

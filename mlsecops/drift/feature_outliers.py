@@ -22,6 +22,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mlsecops import signing
 from mlsecops._files import write_atomically
 from mlsecops._repr import concise_repr
 from mlsecops.adapters import Adapter, adapt
@@ -31,7 +32,6 @@ from mlsecops.drift.matmul import product, squared_distances
 from mlsecops.drift.outliers import conformal_threshold
 from mlsecops.errors import FormatRefused, UsageError
 from mlsecops.readings import ANOMALY_RATIO, Observed, Reading
-from mlsecops.signing.policy import TrustPolicy
 
 __all__ = ["FeatureAnomalies"]
 
@@ -200,7 +200,7 @@ class FeatureAnomalies:
         path: str | os.PathLike[str],
         *,
         model: Any = None,
-        policy: TrustPolicy | None = None,
+        policy: signing.TrustPolicy | None = None,
     ) -> FeatureAnomalies:
         """Read a detector; nothing in the file can run.
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mlsecops import signing
-from mlsecops._choices import one_of
+from mlsecops._choices import checked, one_of
 from mlsecops._extras import require
 from mlsecops._files import write_atomically
 from mlsecops._repr import concise_repr
@@ -52,6 +52,7 @@ class LossEstimator:
         self.loss = loss
 
     @classmethod
+    @checked
     def fit(
         cls,
         x: ArrayLike,
@@ -85,6 +86,7 @@ class LossEstimator:
         model.fit(table, _LOSSES[loss](truth - answers))
         return cls(Trees.of(model), features=table.shape[1], loss=loss)
 
+    @checked
     def estimate(self, x: ArrayLike, predictions: ArrayLike) -> float:
         """Estimate the mean loss of predictions without true values.
 

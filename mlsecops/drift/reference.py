@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from mlsecops.drift.distances import exact_ks, wasserstein
 from mlsecops.drift.histograms import Layout, Profile, checked_edges
+from mlsecops.drift.inputs import Bools, Floats
 from mlsecops.drift.quantile_sketch import Sketch
 from mlsecops.drift.tests import Distances, DriftReport, Sample, report
 from mlsecops.errors import FormatRefused, UsageError
 
 __all__ = ["Reference"]
 
-Floats = NDArray[np.float64]
 
 _MAX_NUMBERS: Final = 2**23  # values, 64 MiB; chosen: bounds a baseline's file and memory
 _EDGES: Final = 64  # bin edges of a numeric column; chosen: the KS distance errs by at most 1/64
@@ -41,7 +41,7 @@ class Reference:
     """
 
     names: tuple[str, ...]
-    categorical: NDArray[np.bool_]
+    categorical: Bools
     sample: Floats
     layout: Layout
 
@@ -51,7 +51,7 @@ class Reference:
         rows: Floats,
         *,
         names: tuple[str, ...],
-        categorical: NDArray[np.bool_],
+        categorical: Bools,
         keep: int,
         rng: np.random.Generator,
     ) -> Reference:
@@ -150,7 +150,7 @@ class Reference:
         return window, Distances(ks, np.zeros(len(ks)), moved)
 
 
-def _edges(sample: Floats, categorical: NDArray[np.bool_]) -> Floats:
+def _edges(sample: Floats, categorical: Bools) -> Floats:
     """Values of the sample at which profiles know the distribution function exactly."""
     columns = [
         _chosen(row[~np.isnan(row)], _MAX_CATEGORIES if code else _EDGES)

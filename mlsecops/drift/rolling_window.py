@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
 from mlsecops.drift.histograms import Layout, Profile
 from mlsecops.drift.inputs import Floats
@@ -25,6 +26,7 @@ _SLICES: Final = 4  # of a window; chosen: the window is at most a quarter too l
 
 
 @concise_repr()
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
     """Length of a rolling window: the last rows, and of them those of the last seconds.

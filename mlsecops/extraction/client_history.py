@@ -21,14 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlsecops.drift.array_files import decode, pack
+from mlsecops.drift.inputs import Bools, Counts, Floats
 from mlsecops.drift.matmul import squared_distances
 from mlsecops.errors import FormatRefused
 
 __all__ = ["REMEMBERED", "ClientHistory", "Steps"]
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-Counts = NDArray[np.int64]
 
 REMEMBERED: Final = 200  # queries; chosen: 40 kB a client, attacks in `benchmarks extraction` fit
 DIMENSIONS: Final = 32  # of a projection; chosen: keeps distances within about 30 %

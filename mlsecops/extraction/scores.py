@@ -24,13 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlsecops.drift.baseline import Baseline
+from mlsecops.drift.inputs import Bools, Counts, Floats
 from mlsecops.drift.matmul import product, squared_distances
 from mlsecops.extraction.client_history import DIMENSIONS, Steps
 
 __all__ = ["CHANNEL_NAMES", "BenignReference", "QueryScorer", "QueryScores"]
 
-Floats = NDArray[np.float64]
-Counts = NDArray[np.int64]
 
 CHANNEL_NAMES: Final = (
     "distance",
@@ -65,7 +64,7 @@ _LEAST_ALLOWANCE: Final = np.array([1.5, 1.5, 1.5, 1.3, 1.5, 1.5, 1.5, 0.1, 0.1,
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class QueryScores:
-    """Scores of queries, whoever sent them.
+    """Scores of queries, regardless of the client.
 
     Attributes:
         projections: Salted projections `(n, ≤ 32)`.
@@ -137,7 +136,7 @@ class QueryScorer:
         """Distance to the fifth known query without near duplicates, and the nearest one.
 
         Benign clients may share inputs with each other and with the known ones: distances of zero
-        would make every new query look strange.
+        would make every new query unusual.
         """
         distances = np.empty(len(points))
         nearest = np.empty(len(points), dtype=np.int64)
@@ -153,11 +152,7 @@ class QueryScorer:
 
 
 class BenignReference:
-    """Ranks of benign scores, and the evidence that benign clients may collect.
-
-    Args:
-        clients: Steps of each reference client.
-    """
+    """Ranks of benign scores, and the evidence that benign clients may collect."""
 
     def __init__(self, clients: Sequence[Steps]) -> None:
         scores = np.concatenate([each.scores for each in clients])
@@ -195,18 +190,13 @@ class BenignReference:
 
 
 class _Ranks:
-    """Benign scores by kind and predicted class, in one sorted array for each column.
+    """Benign scores `(n, 3)` by kind and predicted class, in one sorted array for each column.
 
     Scores are mapped into (0, 1) and shifted by the number of their group, so that one binary
-    search ranks the scores of all groups.
-
-    Args:
-        scores: `(n, 3)` benign scores.
-        classes: `(n,)` predicted classes.
-        stepped: `(n,)` their kind: steps or single queries.
+    search ranks the scores of all groups. The kind of a score is a step or a single query.
     """
 
-    def __init__(self, scores: Floats, classes: Counts, stepped: NDArray[np.bool_]) -> None:
+    def __init__(self, scores: Floats, classes: Counts, stepped: Bools) -> None:
         groups: list[Floats] = []
         self._group = np.empty((2, int(classes.max(initial=0)) + 2), dtype=np.int64)
         for kind in (0, 1):
@@ -227,7 +217,7 @@ class _Ranks:
         self._starts = np.array([tail[0] for tail in tails])
         self._slopes = np.array([np.maximum((tail - tail[0]).mean(axis=0), 1e-9) for tail in tails])
 
-    def surprise(self, scores: Floats, classes: Counts, stepped: NDArray[np.bool_]) -> Floats:
+    def surprise(self, scores: Floats, classes: Counts, stepped: Bools) -> Floats:
         """-log p-values by rank, with an exponential tail, at most 7 `(m, 3)`."""
         known = np.minimum(classes, self._group.shape[1] - 1)
         group = self._group[stepped.astype(np.int64), known]

@@ -23,7 +23,7 @@ from mlsecops.drift.inputs import Floats
 __all__ = ["AccuracyChange", "AccuracyPoint", "AccuracyTracker", "describe_change"]
 
 
-_DELTA: Final = 1e-4  # false changes a look of ADWIN; chosen: rare although it looks often
+_DELTA: Final = 1e-4  # probability of a false cut; chosen: rare although ADWIN tests often
 _POINT: Final = 50  # labels of a point
 _POINTS: Final = 400  # points; chosen: a chart has no more pixels for them
 _REMEMBERED: Final = 4000  # labels; chosen: a slow change over weeks of few labels fits

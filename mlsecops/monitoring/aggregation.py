@@ -37,20 +37,12 @@ _DURATION: Final = (telemetry.DURATION_BUCKET, telemetry.DURATION_COUNT, telemet
 class Aggregation:
     """All that a monitor computes about its traffic.
 
-    Args:
-        baseline: Normal traffic, or None.
-        reader: Reads calls as tables.
-        detectors: Further detectors; their exceptions are swallowed, and reported by `failed`.
-        alerting: Receives the readings.
-        series: Receives the metrics.
-        captures: Buffer of captured calls.
-        metric_rules: Reads the exported metrics, for the rules about them.
-        failed: Called once for each failure that was swallowed.
-        window: Length of the rolling window.
+    Exceptions of `detectors` and user callables are swallowed, and reported by `failed`.
 
     Attributes:
         recent: Rolling comparison with the baseline.
         labels: Accuracy by labels.
+        alerting: Receives the readings.
     """
 
     def __init__(
@@ -84,7 +76,7 @@ class Aggregation:
     def clients(self) -> dict[str, ClientState]:
         """Traffic of the remembered clients, least recently seen first."""
         known = ((name, self._clients.get(name)) for name in self._clients)
-        return {name: each.state() for name, each in known if each is not None}
+        return {name: ClientState(rows=c.rows, rate=c.rate) for name, c in known if c is not None}
 
     def take(self, events: Sequence[CallRecord | Label]) -> None:
         """Aggregate calls and labels, oldest first."""

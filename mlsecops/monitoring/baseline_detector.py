@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlsecops.drift.baseline import Baseline
 from mlsecops.drift.change_detection import Cusum
 from mlsecops.drift.histograms import Profile
+from mlsecops.drift.inputs import Bools, Floats
 from mlsecops.drift.rolling_window import FEWEST_ROWS, Recent, Window
 from mlsecops.drift.tests import DriftReport
 from mlsecops.monitoring.telemetry import metrics as telemetry
@@ -22,8 +22,6 @@ from mlsecops.readings import Metric, Observed, Reading
 
 __all__ = ["BaselineDetector", "add_histogram"]
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 _ALPHA: Final = 1e-4  # family-wise error rate; chosen: rare although every window is tested
 _EFFECT: Final = 0.1  # KS distance; chosen: smaller drift rarely costs accuracy
@@ -55,11 +53,6 @@ class BaselineDetector:
 
     Each window is tested, so the evidence must be stronger (alpha 0.0001, distance of at least 0.1)
     than for one call of `Baseline.drift`.
-
-    Args:
-        baseline: Normal traffic, or None.
-        series: Receives the metrics.
-        window: Length of the rolling window.
 
     Attributes:
         profile: Distribution of all inputs so far, or None without a baseline.

@@ -46,12 +46,7 @@ class BatchSize:
         self.events = TABLE_ROWS
 
     def learn(self, events: int, seconds: float) -> None:
-        """Double the size after a brief full batch, halve it after a long one.
-
-        Args:
-            events: Number of calls in the batch.
-            seconds: CPU time that it took.
-        """
+        """Double the size after a brief full batch, halve it after a long one (CPU seconds)."""
         if seconds > _LONG:
             self.events = max(TABLE_ROWS, self.events // 2)
         elif seconds < _BRIEF and events == self.events:

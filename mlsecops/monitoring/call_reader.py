@@ -10,16 +10,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlsecops.drift.baseline import Baseline
+from mlsecops.drift.inputs import Counts, Floats
 from mlsecops.errors import UsageError
 from mlsecops.monitoring.queue import CallRecord
 from mlsecops.readings import Observed
 
 __all__ = ["CallReader", "CallRows", "as_probabilities", "join"]
 
-Floats = NDArray[np.float64]
 
 _TOLERANCE: Final = 1e-3  # of a sum of probabilities; chosen: above the rounding of float16
 _TABLE: Final = 2  # dimensions
@@ -39,7 +38,7 @@ class CallRows:
 
     rows: Floats
     probabilities: Floats | None
-    classes: NDArray[np.int64] | None
+    classes: Counts | None
     client: str | None
     at: float
 
@@ -132,7 +131,7 @@ def _numbers(value: Any) -> Floats | None:
         return None
 
 
-def _classes(result: Any, probabilities: Floats | None) -> NDArray[np.int64] | None:
+def _classes(result: Any, probabilities: Floats | None) -> Counts | None:
     """Predicted classes: the largest probability, or an integer result."""
     if probabilities is not None:
         return np.asarray(probabilities.argmax(axis=1), dtype=np.int64)

@@ -12,12 +12,7 @@ _SHOWN: Final = 200  # characters of a longer one; chosen: enough to recognise i
 
 
 def bounded(name: Any) -> Any:
-    """A client's name or request id; a long text becomes its beginning and its digest.
-
-    Example:
-        >>> len(bounded("a" * 1000))
-        233
-    """
+    """A client's name or request id; a long text becomes its beginning and its digest."""
     if not isinstance(name, str) or len(name) <= _LONGEST:
         return name
     digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()

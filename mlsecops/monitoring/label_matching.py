@@ -30,14 +30,8 @@ class LabelMatcher:
     """Matches labels with predictions, and tracks the accuracy.
 
     A drop is reported only if it is four standard errors large, so that a test after every label
-    raises no false alarm. A label may arrive before its prediction is aggregated.
-
-    Args:
-        reference: Accuracy to compare with; None takes that of the first 200 labels.
-        rows: Number of rows behind a given reference.
-
-    Attributes:
-        course: Accuracy over time.
+    raises no false alarm. A label may arrive before its prediction is aggregated. The reference
+    is an accuracy on that many rows, or None for that of the first 200 labels.
     """
 
     def __init__(self, reference: float | None, *, rows: int = 1000) -> None:

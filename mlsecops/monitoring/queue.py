@@ -96,12 +96,7 @@ class CallQueue:
         self.dropped = 0
 
     def append(self, event: CallRecord, size: int) -> None:
-        """Add a call, or drop it if there is no room.
-
-        Args:
-            event: The call.
-            size: Bytes that it holds (`held_bytes`).
-        """
+        """Add a call that holds so many bytes (`held_bytes`), or drop it if there is no room."""
         with self._lock:
             self.calls += 1
             if len(self._events) >= self._capacity or self._bytes + size > self._max_bytes:

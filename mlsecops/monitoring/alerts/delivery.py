@@ -31,10 +31,6 @@ class QueuedSink:
         deliver: Takes a few alerts; an exception is a failed attempt.
         capacity: Most alerts in the queue.
         pauses: Seconds to wait before each further attempt.
-
-    Example:
-        >>> QueuedSink(print).flush(1.0)
-        True
     """
 
     def __init__(

@@ -21,13 +21,7 @@ _GAUGES: Final = {telemetry.CLIENTS.name, telemetry.DRIFT.name}
 
 
 class MetricRules:
-    """Readings of exported metrics, for the rules about them.
-
-    Args:
-        rules: Rules; those about metrics that detectors read are ignored.
-        series: The exported metrics.
-        clock: Unix time in seconds.
-    """
+    """Readings of exported metrics, for those rules that no detector serves."""
 
     def __init__(
         self, rules: Iterable[AlertRule], series: Series, clock: Callable[[], float]

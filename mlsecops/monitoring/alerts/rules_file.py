@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from mlsecops._choices import checked
 from mlsecops.errors import UsageError
 from mlsecops.findings import Severity
 from mlsecops.monitoring.alerts.rules import AlertRule
@@ -23,6 +24,7 @@ _REQUIRED: Final = {name for name, each in _FIELDS.items() if each.default is da
 _NUMBERS: Final = {"threshold", "window", "cooldown"}
 
 
+@checked
 def load_rules(path: str | os.PathLike[str]) -> tuple[AlertRule, ...]:
     """Load the `[[rules]]` of a TOML file.
 

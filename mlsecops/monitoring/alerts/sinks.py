@@ -62,7 +62,7 @@ class EventSink:
     """
 
     def __call__(self, alert: Alert) -> None:
-        """Emit an alert; without an SDK nobody listens."""
+        """Emit an alert; without an SDK it is discarded."""
         attributes: dict[str, Any] = {
             telemetry.MONITOR: alert.monitor,
             telemetry.RULE: alert.rule,
