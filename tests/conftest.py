@@ -1,4 +1,4 @@
-"""What tests of several packages share."""
+"""Fixtures and hooks for all tests."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import pytest
 
 
 def program(name: str) -> str:
-    """Path of a program that tests need; missing, they skip, and in CI they fail."""
+    """Path of an installed program; without it, the test is skipped, and in CI it fails."""
     found = shutil.which(name)
     if found is None:
         message = f"{name} is not installed"
         if os.environ.get("CI"):
-            pytest.fail(f"{message}, and in CI it must be")
+            pytest.fail(f"{message}; install it in CI")
         pytest.skip(message)
     return found
 
 
 @pytest.fixture(autouse=True)
 def _own_modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A test's own modules (``nets.py`` in its folder) are not the next test's."""
+    """Remove modules that a test imported from its own folder (`nets.py`) before the next test."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     before = set(sys.modules)
     yield
@@ -34,9 +34,9 @@ def _own_modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """In CI a skipped test proves nothing, so it fails the run."""
+    """Fail the run in CI if a test was skipped."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     skipped = [] if reporter is None else reporter.stats.get("skipped", [])
     if os.environ.get("CI") and skipped:
-        reporter.write_line(f"{len(skipped)} tests were skipped, and in CI none may be", red=True)
+        reporter.write_line(f"{len(skipped)} tests were skipped; in CI all must run", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,10 +1,11 @@
-"""Throw changed files at every parser for as long as asked: ``python -m tests.fuzzing``.
+"""Mutation fuzzing of every parser, for a given time: `python -m tests.fuzzing`.
 
-A parser holds when it answers each input with a verdict or an error of ours: no other exception, no
-crash, no hang, no memory beyond a limit. Two ask more of what the scan passes: Python's own
-unpicklers import no name that is not allowed (``unpickler``), and torch's reader takes the very
-bytes out of an archive that were scanned (``reader``). Each parser runs in a process of its own, so
-that a crash of a library is seen; its last input is kept.
+honest and hostile files → mutation → parser in a separate process → verdict, library error, or
+failure
+
+A parser fails on any other exception, a crash, a hang, or memory above the limit; the input is then
+kept. For files that pass the scan, `unpickler` also checks that Python's unpicklers import allowed
+names only, and `reader` that torch reads the bytes that were scanned.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
-from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -43,13 +44,13 @@ LIMITS = Limits(
     ratio=100,
     seconds=5,
 )
-MEMORY = 1 << 30
-HANG = 20
+MEMORY = 1 << 30  # bytes on top of the imports; chosen: above all limits of the scan
+HANG = 20  # CPU seconds; chosen: four times the time limit of a scan
 PLAIN = b"\x80\x02N."
 
 
 def seeds(folder: Path) -> dict[str, list[bytes]]:
-    """Honest and hostile inputs of each parser; its name ends as its files do."""
+    """Parser → honest and hostile inputs; the suffix of the name is that of its files."""
     trace = Path("/nowhere/ran")
     return {
         "pickle.pkl": [PLAIN, *list(folders.pickle_files(trace).values())[:60]],
@@ -75,7 +76,7 @@ def seeds(folder: Path) -> dict[str, list[bytes]]:
 
 
 def bundle(folder: Path) -> bytes:
-    """A signature of a file."""
+    """A signature bundle of a file."""
     model = folder / "model.txt"
     model.write_bytes(b"weights")
     sign(model, Signer.generate("p256"))
@@ -86,9 +87,9 @@ EDGES = (0, 1, 0x7F, 0x80, 0xFF, 1 << 31, (1 << 63) - 1, 1 << 40)
 
 
 def changed(honest: list[bytes], number: int) -> bytes:
-    """One of the inputs, with some bytes changed, cut, doubled or taken from another.
+    """One input with bytes changed, cut, repeated or spliced, determined by one number.
 
-    One number decides everything: drawing each change from hypothesis takes ten times as long.
+    Drawing each mutation from hypothesis takes ten times as long.
     """
     chance = random.Random(number)  # noqa: S311 - nothing secret
     data = bytearray(chance.choice(honest))
@@ -116,10 +117,10 @@ def changed(honest: list[bytes], number: int) -> bytes:
 
 
 def require_answer(name: str, data: bytes, folder: Path) -> None:
-    """Demand that a parser answers, and within its time."""
+    """Require a parser to answer within `HANG`."""
     place = folder / "input"
     place.write_bytes(data)
-    signal.setitimer(signal.ITIMER_PROF, HANG)  # CPU seconds: a busy machine is no hang
+    signal.setitimer(signal.ITIMER_PROF, HANG)  # CPU time, so that a busy machine is no hang
     try:
         if name.startswith("bundle"):
             _read_bundle(place)
@@ -144,7 +145,7 @@ def _read_bundle(place: Path) -> None:
 def fuzz(
     name: str, honest: list[bytes], folder: Path, *, examples: int, number: int
 ) -> Callable[[], None]:
-    """A run over some inputs."""
+    """A fuzzing run over `examples` inputs."""
 
     @seed(number)
     @settings(
@@ -161,10 +162,12 @@ def fuzz(
     return run
 
 
-def endure(name: str, honest: list[bytes], folder: Path, minutes: float, tried: Any) -> None:
-    """Fuzz until the time is over, within limits of memory (in a process of its own)."""
+def endure(
+    name: str, honest: list[bytes], folder: Path, minutes: float, tried: Synchronized[int]
+) -> None:
+    """Fuzz until the time is over, with limited memory; for a separate process."""
     end = time.monotonic() + 60 * minutes
-    fuzz(name, honest, folder, examples=5, number=0)()  # imports what it needs
+    fuzz(name, honest, folder, examples=5, number=0)()  # imports its modules before the limit
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY, mapped + MEMORY))
     while time.monotonic() < end:
@@ -173,17 +176,17 @@ def endure(name: str, honest: list[bytes], folder: Path, minutes: float, tried: 
 
 
 def keep(name: str, folder: Path) -> None:
-    """Keep the input at which a parser failed, whatever ended its process."""
+    """Keep the input on which a parser failed."""
     kept = Path(tempfile.gettempdir()) / f"fuzz-{name.replace('/', '-')}"
     kept.write_bytes((folder / "input").read_bytes())
-    sys.stderr.write(f"{name}: the input is kept in {kept}\n")
+    sys.stderr.write(f"{name}: input kept in {kept}\n")
 
 
 def main() -> int:
     """Fuzz each parser in turn."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10, help="for each parser")
-    parser.add_argument("names", nargs="*", help="parsers; all by default")
+    parser.add_argument("--minutes", type=float, default=10, help="minutes for each; default 10")
+    parser.add_argument("names", nargs="*", help="names of parsers; default all")
     options = parser.parse_args()
     failed = 0
     with tempfile.TemporaryDirectory() as temporary:
@@ -199,7 +202,7 @@ def main() -> int:
             if process.exitcode:
                 failed += 1
                 keep(name, Path(temporary))
-            word = "holds" if process.exitcode == 0 else f"FAILED ({process.exitcode})"
+            word = "passed" if process.exitcode == 0 else f"FAILED ({process.exitcode})"
             sys.stdout.write(f"{name:<28} {tried.value:>9} inputs  {word}\n")
             sys.stdout.flush()
     return int(failed > 0)

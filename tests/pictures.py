@@ -1,4 +1,4 @@
-"""What a page looks like: a headless browser draws it, and its pixels are counted."""
+"""Screenshots of pages by a headless browser, decoded into pixels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Pixels = NDArray[np.uint8]
 
 
 def picture(url: str, path: Path, *, width: int = 1280, height: int = 1900) -> tuple[Pixels, str]:
-    """Pixels ``(height, width, 3)`` of a page, and what its console said."""
+    """Pixels `(height, width, 3)` of a page, and the messages of its console."""
     done = subprocess.run(
         [
             program("chromium"),
@@ -59,7 +59,7 @@ def decoded(data: bytes) -> Pixels:
 
 
 def _row(kind: int, line: Pixels, above: Pixels) -> Pixels:
-    """One row, without its filter."""
+    """One row with its filter undone (W3C PNG specification, section 9)."""
     if kind == 0:
         return line
     if kind == 1:
@@ -83,6 +83,6 @@ def _paeth(left: int, up: int, corner: int) -> int:
 
 
 def share(pixels: Pixels, colour: str) -> float:
-    """How much of a picture is of exactly one colour (``"#b3261e"``)."""
+    """Share of the pixels that have exactly one colour (`"#b3261e"`)."""
     wanted = np.frombuffer(bytes.fromhex(colour.removeprefix("#")), np.uint8)
     return float((pixels == wanted).all(axis=2).mean())

@@ -1,4 +1,4 @@
-"""Real servers on free loopback ports, which live as long as a ``with``."""
+"""Redis, Alertmanager and Prometheus servers on free loopback ports, for the time of a `with`."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pathlib import Path
 
 from tests.conftest import program
 
-_PATIENCE = 60.0
+_PATIENCE = 60.0  # seconds; chosen: a server starts on a busy machine
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on."""
+    """An unused loopback port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def eventually(holds: Callable[[], object], what: str, *, patience: float = _PATIENCE) -> None:
-    """Wait until something holds."""
+    """Wait until a condition holds, at most `patience` seconds."""
     deadline = time.monotonic() + patience
     while not holds():
         if time.monotonic() > deadline:
@@ -32,14 +32,14 @@ def eventually(holds: Callable[[], object], what: str, *, patience: float = _PAT
 
 
 def answers(port: int) -> bool:
-    """Whether somebody listens on a port."""
+    """Whether a server listens on a port."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.5):
         return True
     return False
 
 
 def ready(url: str) -> bool:
-    """Whether a page answers with success."""
+    """Whether a URL answers with status 200."""
     with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - loopback
         return bool(answer.status == 200)
     return False
@@ -47,7 +47,7 @@ def ready(url: str) -> bool:
 
 @contextlib.contextmanager
 def serving(command: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """A server that listens on a port; it is ended afterwards."""
+    """Run a server that listens on a port, and terminate it afterwards."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
         eventually(lambda: answers(port) or process.poll() is not None, command[0])
@@ -60,7 +60,7 @@ def serving(command: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
 
 @contextlib.contextmanager
 def redis_server() -> Iterator[str]:
-    """Redis with nothing in it and nothing on disk; its address."""
+    """An empty Redis without persistence; yields its address."""
     port = free_port()
     command = [program("redis-server"), "--port", str(port), "--save", "", "--appendonly", "no"]
     with serving([*command, "--bind", "127.0.0.1"], port):
@@ -69,7 +69,7 @@ def redis_server() -> Iterator[str]:
 
 @contextlib.contextmanager
 def alertmanager(config: Path, folder: Path) -> Iterator[str]:
-    """Alertmanager with a configuration; its address."""
+    """Alertmanager with a configuration; yields its address."""
     port = free_port()
     command = [
         program("prometheus-alertmanager"),
@@ -86,7 +86,7 @@ def alertmanager(config: Path, folder: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def prometheus(config: Path, folder: Path) -> Iterator[str]:
-    """Prometheus with a configuration; its address."""
+    """Prometheus with a configuration; yields its address."""
     port = free_port()
     command = [
         program("prometheus"),

@@ -1,4 +1,4 @@
-"""Examples in docstrings hold."""
+"""Doctests of every module."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 import mlsecops
 
 ROOT = Path(next(iter(mlsecops.__path__)))
-# Their modules import a framework, or belong to pytest.
+# These import a framework, or belong to pytest.
 FRAMEWORKS = ("adapters", "demo", "integrations", "pytest_plugin.py")
 
 
 def modules() -> list[str]:
-    """Modules with an example in a docstring."""
+    """Modules with a doctest."""
     found = []
     for path in sorted(ROOT.rglob("*.py")):
         parts = path.relative_to(ROOT).parts

@@ -1,4 +1,4 @@
-"""Every example that a newcomer reads is run here as it stands."""
+"""Examples, links and tables of the documentation pages."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ WITH_STEPS = [name for name in _NAMES if list(steps((ROOT / name).read_text("utf
 
 
 def run_python(step: Step, page: Path, names: dict[str, Any]) -> None:
-    """Run a block; a traceback shows the page's own line."""
+    """Run a block; a traceback shows the line of the page."""
     text = "\n" * (step.line - 1) + step.text
     exec(compile(text, str(page), "exec"), names)  # noqa: S102 - running the page is the test
 
 
 def run_command(step: Step, page: Path) -> None:
-    """Run a command line as the shell would, with the command of this interpreter."""
+    """Run a command line in a shell, with this interpreter's `mlsecops`."""
     bin_folder = str(Path(sys.executable).parent)
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", step.text],
@@ -64,7 +64,7 @@ def test_every_link_of_a_page_leads_to_a_file(name: str) -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """What the headings of a page are called in a link."""
+    """Anchors of the headings of a page."""
     plain = (re.sub(r"[^\w\s-]", "", each) for each in _HEADING.findall(page.read_text("utf-8")))
     return {re.sub(r"\s+", "-", each.strip().lower()) for each in plain}
 
