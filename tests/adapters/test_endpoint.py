@@ -11,7 +11,8 @@ from mlsecops import adapt
 from mlsecops.errors import UsageError
 from mlsecops.robustness import FGSM, Endpoint, Gate, Square, evaluate_robustness
 from tests.attackers.endpoints import answer, served
-from tests.attackers.robustness import with_random_scores
+from tests.attackers.robustness import SoftmaxRegression, with_random_scores
+from tests.robustness.conftest import Samples
 
 X = np.linspace(0, 1, 120, dtype=np.float32).reshape(12, 10)
 BUSY = (503, {}, b"busy")
@@ -32,7 +33,7 @@ class Clock:
         self.now += seconds
 
 
-def test_an_endpoint_answers_as_the_model_behind_it(two_class: Any) -> None:
+def test_an_endpoint_answers_as_the_model_behind_it(two_class: SoftmaxRegression) -> None:
     with served(two_class.predict) as server:
         endpoint = Endpoint(server.url, batch_size=5)
         assert np.allclose(endpoint.predict(X), two_class.predict(X), atol=1e-6)
@@ -44,7 +45,9 @@ def test_an_endpoint_answers_as_the_model_behind_it(two_class: Any) -> None:
         assert not endpoint.differentiable
 
 
-def test_logits_and_labels_are_taken_as_what_they_are_said_to_be(two_class: Any) -> None:
+def test_logits_and_labels_are_taken_as_what_they_are_said_to_be(
+    two_class: SoftmaxRegression,
+) -> None:
     with served(two_class.logits) as server:
         endpoint = Endpoint(server.url, scores="logits")
         assert np.allclose(endpoint.logits(X), two_class.logits(X))
@@ -55,7 +58,7 @@ def test_logits_and_labels_are_taken_as_what_they_are_said_to_be(two_class: Any)
         assert set(labels.predict(X).ravel()) == {0.0, 1.0}
 
 
-def test_headers_and_another_protocol_are_the_users_own(two_class: Any) -> None:
+def test_headers_and_another_protocol_are_the_users_own(two_class: SoftmaxRegression) -> None:
     with served(two_class.predict) as server:
         endpoint = Endpoint(
             server.url,
@@ -67,7 +70,7 @@ def test_headers_and_another_protocol_are_the_users_own(two_class: Any) -> None:
         assert server.headers[0]["authorization"] == "Bearer k"
 
 
-def test_requests_keep_the_rate(two_class: Any) -> None:
+def test_requests_keep_the_rate(two_class: SoftmaxRegression) -> None:
     clock = Clock()
     with served(two_class.predict) as server:
         endpoint = Endpoint(server.url, rate=4, batch_size=3, clock=clock, sleep=clock.sleep)
@@ -76,7 +79,7 @@ def test_requests_keep_the_rate(two_class: Any) -> None:
 
 
 def test_the_cap_holds_and_the_journal_goes_on_where_it_stopped(
-    two_class: Any, tmp_path: Path
+    two_class: SoftmaxRegression, tmp_path: Path
 ) -> None:
     journal = tmp_path / "paid.jsonl"
     with served(two_class.predict) as server:
@@ -94,7 +97,9 @@ def test_the_cap_holds_and_the_journal_goes_on_where_it_stopped(
             again.predict(X)
 
 
-def test_paid_answers_serve_batches_of_another_size(two_class: Any, tmp_path: Path) -> None:
+def test_paid_answers_serve_batches_of_another_size(
+    two_class: SoftmaxRegression, tmp_path: Path
+) -> None:
     with served(two_class.predict) as server:
         Endpoint(server.url, batch_size=4, journal=tmp_path / "j").predict(X[:8])
         again = Endpoint(server.url, batch_size=12, journal=tmp_path / "j")
@@ -113,7 +118,9 @@ def test_a_journal_does_not_hide_that_answers_are_random(tmp_path: Path) -> None
         assert (again.predict(X) == second).all()
 
 
-def test_a_line_cut_short_by_a_crash_is_asked_again(two_class: Any, tmp_path: Path) -> None:
+def test_a_line_cut_short_by_a_crash_is_asked_again(
+    two_class: SoftmaxRegression, tmp_path: Path
+) -> None:
     journal = tmp_path / "j"
     with served(two_class.predict) as server:
         Endpoint(server.url, batch_size=4, journal=journal).predict(X)
@@ -136,7 +143,7 @@ def test_a_line_cut_short_by_a_crash_is_asked_again(two_class: Any, tmp_path: Pa
     ],
 )
 def test_a_damaged_or_foreign_journal_is_refused(
-    two_class: Any, tmp_path: Path, damage: Any
+    two_class: SoftmaxRegression, tmp_path: Path, damage: Any
 ) -> None:
     journal = tmp_path / "j"
     with served(two_class.predict) as server:
@@ -147,7 +154,7 @@ def test_a_damaged_or_foreign_journal_is_refused(
 
 
 def test_a_journal_of_another_endpoint_is_refused_and_names_no_secret(
-    two_class: Any, tmp_path: Path
+    two_class: SoftmaxRegression, tmp_path: Path
 ) -> None:
     with served(two_class.predict) as server:
         Endpoint(f"{server.url}?key=s3cret", journal=tmp_path / "j").predict(X)
@@ -158,7 +165,7 @@ def test_a_journal_of_another_endpoint_is_refused_and_names_no_secret(
         Endpoint(server.url, journal=tmp_path)
 
 
-def test_a_passing_failure_is_tried_again_as_the_server_asks(two_class: Any) -> None:
+def test_a_passing_failure_is_tried_again_as_the_server_asks(two_class: SoftmaxRegression) -> None:
     clock = Clock()
     plan = (BUSY, (429, {"retry-after": "7"}, b""), (429, {"retry-after": "9999"}, b""))
     with served(two_class.predict, *plan) as server:
@@ -210,7 +217,7 @@ def test_an_answer_that_is_none_is_refused(plan: Any, message: str) -> None:
 
 
 def test_an_answer_without_an_end_is_cut_off(
-    two_class: Any, monkeypatch: pytest.MonkeyPatch
+    two_class: SoftmaxRegression, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mlsecops.adapters.endpoint._MOST_BYTES", 100)
     with (
@@ -265,7 +272,7 @@ def test_what_an_endpoint_lacks_is_said() -> None:
             missing()
 
 
-def test_the_journal_is_plain_json_lines(two_class: Any, tmp_path: Path) -> None:
+def test_the_journal_is_plain_json_lines(two_class: SoftmaxRegression, tmp_path: Path) -> None:
     with served(two_class.predict) as server:
         Endpoint(server.url, journal=tmp_path / "j").predict(X)
     head, line = (json.loads(text) for text in (tmp_path / "j").read_text().splitlines())
@@ -274,7 +281,7 @@ def test_the_journal_is_plain_json_lines(two_class: Any, tmp_path: Path) -> None
 
 
 def test_a_served_model_is_judged_by_attacks_that_need_no_gradient(
-    two_class: Any, samples: Any, tmp_path: Path
+    two_class: SoftmaxRegression, samples: Samples, tmp_path: Path
 ) -> None:
     """Square finds the corner of the ball, which decides on paper: half of the samples stand."""
     samples = samples[0][::4], samples[1][::4]
@@ -293,7 +300,9 @@ def test_a_served_model_is_judged_by_attacks_that_need_no_gradient(
             evaluate_robustness(Endpoint(server.url), *samples, [FGSM(0.1)])
 
 
-def test_a_server_that_rolls_dice_does_not_pass(two_class: Any, samples: Any) -> None:
+def test_a_server_that_rolls_dice_does_not_pass(
+    two_class: SoftmaxRegression, samples: Samples
+) -> None:
     random = with_random_scores(two_class, noise=0.5)
     with served(random.predict) as server:
         report = evaluate_robustness(Endpoint(server.url), *samples, [Square(0.11, queries=5)])

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from mlsecops import SecureLoader, Signer, TrustPolicy, adapt, sign
@@ -42,7 +43,7 @@ def linear(
     return made
 
 
-def softmax(logits: Any) -> Any:
+def softmax(logits: NDArray[np.float32]) -> Any:
     return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
 
 

@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mlsecops.adapters import Adapter, Portable, Pullback, adapt
 from mlsecops.errors import FormatRefused, UsageError
@@ -10,7 +11,7 @@ from mlsecops.errors import FormatRefused, UsageError
 torch = pytest.importorskip("torch")
 
 
-def network(*tail: Any, seed: Any = 0) -> Any:
+def network(*tail: Any, seed: int = 0) -> Any:
     torch.manual_seed(seed)
     return torch.nn.Sequential(
         torch.nn.Conv2d(1, 4, 3),
@@ -24,12 +25,12 @@ def network(*tail: Any, seed: Any = 0) -> Any:
 
 
 @pytest.fixture
-def x() -> Any:
+def x() -> NDArray[np.float32]:
     return np.random.default_rng(0).random((7, 1, 8, 8), dtype=np.float32)
 
 
 @pytest.fixture
-def y() -> Any:
+def y() -> NDArray[np.int64]:
     return np.arange(7) % 5
 
 
@@ -41,13 +42,13 @@ def test_a_module_becomes_an_adapter_and_an_adapter_stays_itself() -> None:
     assert adapt(view) is view
 
 
-def test_gradient_equals_finite_differences(x: Any, y: Any) -> None:
+def test_gradient_equals_finite_differences(x: NDArray[np.float32], y: NDArray[np.int64]) -> None:
     model = network().double()
     view = adapt(model)
     logits, gradient = view.loss_gradient(x, y)
     model.eval()
 
-    def loss(values: Any) -> Any:
+    def loss(values: NDArray[np.float32]) -> Any:
         with torch.no_grad():
             scores = model(torch.from_numpy(values.astype(np.float64)))
             return torch.nn.functional.cross_entropy(
@@ -62,7 +63,9 @@ def test_gradient_equals_finite_differences(x: Any, y: Any) -> None:
     np.testing.assert_allclose(logits, view.logits(x), rtol=1e-5)
 
 
-def test_each_samples_gradient_is_its_own_whatever_the_batch(x: Any, y: Any) -> None:
+def test_each_samples_gradient_is_its_own_whatever_the_batch(
+    x: NDArray[np.float32], y: NDArray[np.int64]
+) -> None:
     view = adapt(network())
     many = np.tile(x, (60, 1, 1, 1))
     _, whole = view.loss_gradient(many, np.tile(y, 60))
@@ -71,15 +74,17 @@ def test_each_samples_gradient_is_its_own_whatever_the_batch(x: Any, y: Any) -> 
     np.testing.assert_allclose(whole[-7], alone[0], rtol=1e-4, atol=1e-7)
 
 
-def cross_entropy_slope(y: Any) -> Any:
-    def slope(logits: Any) -> Any:
+def cross_entropy_slope(y: NDArray[np.int64]) -> Any:
+    def slope(logits: NDArray[np.float32]) -> Any:
         p = np.exp(logits - logits.max(axis=1, keepdims=True))
         return p / p.sum(axis=1, keepdims=True) - np.eye(logits.shape[1])[y]
 
     return slope
 
 
-def test_pullback_of_the_cross_entropy_is_its_gradient(x: Any, y: Any) -> None:
+def test_pullback_of_the_cross_entropy_is_its_gradient(
+    x: NDArray[np.float32], y: NDArray[np.int64]
+) -> None:
     view = adapt(network())
     assert isinstance(view, Pullback)
     logits, gradient = view.pullback(x, cross_entropy_slope(y))
@@ -88,7 +93,7 @@ def test_pullback_of_the_cross_entropy_is_its_gradient(x: Any, y: Any) -> None:
     np.testing.assert_allclose(gradient, expected[1], rtol=1e-4, atol=1e-7)
 
 
-def test_cotangent_of_another_shape_is_refused(x: Any) -> None:
+def test_cotangent_of_another_shape_is_refused(x: NDArray[np.float32]) -> None:
     with pytest.raises(UsageError, match="shape of the logits"):
         adapt(network()).pullback(x, lambda logits: logits[:, :1])
 
@@ -108,7 +113,7 @@ class Restless(torch.nn.Module):
         return self.inner(x)
 
 
-def test_the_model_is_left_exactly_as_it_was(x: Any, y: Any) -> None:
+def test_the_model_is_left_exactly_as_it_was(x: NDArray[np.float32], y: NDArray[np.int64]) -> None:
     model = Restless()
     model.train()
     model.inner[1].eval()
@@ -136,12 +141,12 @@ def test_the_model_is_left_exactly_as_it_was(x: Any, y: Any) -> None:
     assert not any(module._forward_hooks for module in model.modules())
 
 
-def test_dropout_is_off(x: Any) -> None:
+def test_dropout_is_off(x: NDArray[np.float32]) -> None:
     view = adapt(network().train())
     np.testing.assert_array_equal(view.logits(x), view.logits(x))
 
 
-def test_logits_come_from_before_a_final_softmax(x: Any) -> None:
+def test_logits_come_from_before_a_final_softmax(x: NDArray[np.float32]) -> None:
     scale = 60.0
     plain, tailed = network(), network(torch.nn.Softmax(dim=1))
     for model in (plain, tailed):
@@ -149,7 +154,9 @@ def test_logits_come_from_before_a_final_softmax(x: Any) -> None:
     np.testing.assert_allclose(adapt(tailed).logits(x), adapt(plain).logits(x), rtol=1e-5)
 
 
-def test_probabilities_of_a_functional_softmax_become_log_probabilities(x: Any) -> None:
+def test_probabilities_of_a_functional_softmax_become_log_probabilities(
+    x: NDArray[np.float32],
+) -> None:
     class Functional(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -163,25 +170,27 @@ def test_probabilities_of_a_functional_softmax_become_log_probabilities(x: Any) 
     )
 
 
-def test_one_column_becomes_two_classes(x: Any) -> None:
+def test_one_column_becomes_two_classes(x: NDArray[np.float32]) -> None:
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 1), torch.nn.Sigmoid())
     probability = model(torch.from_numpy(x)).detach().numpy()[:, 0]
     np.testing.assert_allclose(adapt(model).predict(x)[:, 1], probability, rtol=1e-5)
 
 
-def test_features_are_the_input_of_the_last_linear(x: Any) -> None:
+def test_features_are_the_input_of_the_last_linear(x: NDArray[np.float32]) -> None:
     model = network().eval()
     hidden = adapt(model).features(x)
     scores = hidden @ model[5].weight.detach().numpy().T + model[5].bias.detach().numpy()
     np.testing.assert_allclose(scores, adapt(model).logits(x), rtol=1e-4, atol=1e-5)
 
 
-def test_features_without_a_linear_layer_are_refused(x: Any) -> None:
+def test_features_without_a_linear_layer_are_refused(x: NDArray[np.float32]) -> None:
     with pytest.raises(UsageError, match="no Linear"):
         adapt(torch.nn.Flatten()).features(x)
 
 
-def test_a_module_that_works_in_place_does_not_write_into_the_callers_array(x: Any, y: Any) -> None:
+def test_a_module_that_works_in_place_does_not_write_into_the_callers_array(
+    x: NDArray[np.float32], y: NDArray[np.int64]
+) -> None:
     model = torch.nn.Sequential(torch.nn.ReLU(inplace=True), *network())
     negative = x - 1
     kept = negative.copy()
@@ -190,14 +199,14 @@ def test_a_module_that_works_in_place_does_not_write_into_the_callers_array(x: A
     np.testing.assert_array_equal(negative, kept)
 
 
-def test_read_only_and_strided_inputs_work(x: Any) -> None:
+def test_read_only_and_strided_inputs_work(x: NDArray[np.float32]) -> None:
     frozen = x[::2].astype(np.float64)
     frozen.flags.writeable = False
     view = adapt(network())
     np.testing.assert_allclose(view.predict(frozen), view.predict(x)[::2], rtol=1e-5)
 
 
-def test_an_output_of_another_width_is_refused(x: Any) -> None:
+def test_an_output_of_another_width_is_refused(x: NDArray[np.float32]) -> None:
     with pytest.raises(UsageError, match=r"\(n, 10\).*\(7, 5\)"):
         adapt(network(), classes=10).predict(x)
 
@@ -207,7 +216,7 @@ def test_an_unknown_object_is_refused() -> None:
         adapt(object())
 
 
-def test_weights_travel_as_safetensors_and_all_or_none(x: Any) -> None:
+def test_weights_travel_as_safetensors_and_all_or_none(x: NDArray[np.float32]) -> None:
     source, target = adapt(network()), adapt(network(seed=1))
     assert isinstance(source, Portable)
     before = copy.deepcopy(target.model.state_dict())
@@ -236,7 +245,7 @@ def test_tied_weights_are_written_out_and_other_state_is_refused() -> None:
 
 @pytest.mark.parametrize("cut", ["no_grad", "detach"])
 def test_a_model_that_cuts_its_gradient_off_has_none_and_is_no_error(
-    x: Any, y: Any, cut: Any
+    x: NDArray[np.float32], y: NDArray[np.int64], cut: Any
 ) -> None:
     inner = network()
 

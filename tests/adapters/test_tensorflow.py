@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -34,20 +35,26 @@ def network(*tail: Any, final: Any = "softmax") -> Any:
 
 
 @pytest.fixture
-def x() -> Any:
+def x() -> NDArray[np.float32]:
     return np.random.default_rng(1).random((6, 6, 6, 1), dtype=np.float32)
 
 
 @pytest.fixture
-def y() -> Any:
+def y() -> NDArray[np.int64]:
     return np.arange(6) % 4
 
 
-def numeric_gradient(view: Any, x: Any, y: Any, place: Any, step: Any = 1e-2) -> Any:
+def numeric_gradient(
+    view: Any,
+    x: NDArray[np.float32],
+    y: NDArray[np.int64],
+    place: tuple[int, ...],
+    step: float = 1e-2,
+) -> Any:
     shift = np.zeros(x.shape[1:], np.float32)
     shift[place] = step
 
-    def loss(values: Any) -> Any:
+    def loss(values: NDArray[np.float32]) -> Any:
         logits = view.logits(values).astype(np.float64)
         peak = logits.max(axis=1, keepdims=True)
         total = np.log(np.exp(logits - peak).sum(axis=1)) + peak[:, 0]
@@ -61,7 +68,9 @@ def numeric_gradient(view: Any, x: Any, y: Any, place: Any, step: Any = 1e-2) ->
     [network(), network(final=None), network(layers.Softmax(), final=None)],
     ids=["activation", "logits", "softmax layer"],
 )
-def test_gradient_equals_finite_differences(model: Any, x: Any, y: Any) -> None:
+def test_gradient_equals_finite_differences(
+    model: Any, x: NDArray[np.float32], y: NDArray[np.int64]
+) -> None:
     view = adapt(model)
     logits, gradient = view.loss_gradient(x, y)
     for place in [(0, 0, 0), (2, 3, 0), (5, 5, 0)]:
@@ -70,8 +79,10 @@ def test_gradient_equals_finite_differences(model: Any, x: Any, y: Any) -> None:
     np.testing.assert_allclose(logits, view.logits(x), rtol=1e-4, atol=1e-5)
 
 
-def test_pullback_of_the_cross_entropy_is_its_gradient(x: Any, y: Any) -> None:
-    def slope(logits: Any) -> Any:
+def test_pullback_of_the_cross_entropy_is_its_gradient(
+    x: NDArray[np.float32], y: NDArray[np.int64]
+) -> None:
+    def slope(logits: NDArray[np.float32]) -> Any:
         p = np.exp(logits - logits.max(axis=1, keepdims=True))
         return p / p.sum(axis=1, keepdims=True) - np.eye(4)[y]
 
@@ -84,7 +95,7 @@ def test_pullback_of_the_cross_entropy_is_its_gradient(x: Any, y: Any) -> None:
         view.pullback(x, lambda scores: scores[:, :1])
 
 
-def test_logits_stay_finite_and_ordered_where_the_softmax_saturates(x: Any) -> None:
+def test_logits_stay_finite_and_ordered_where_the_softmax_saturates(x: NDArray[np.float32]) -> None:
     model = network()
     kernel, bias = model.layers[-1].get_weights()
     model.layers[-1].set_weights([kernel * 1000, bias])
@@ -96,13 +107,13 @@ def test_logits_stay_finite_and_ordered_where_the_softmax_saturates(x: Any) -> N
     assert (np.abs(gradient[wrong]).max(axis=(1, 2, 3)) > 0).all()
 
 
-def test_predict_gives_the_models_probabilities_and_dropout_is_off(x: Any) -> None:
+def test_predict_gives_the_models_probabilities_and_dropout_is_off(x: NDArray[np.float32]) -> None:
     model = network()
     view = adapt(model)
     np.testing.assert_allclose(view.predict(x), model(x, training=False), rtol=1e-4, atol=1e-6)
 
 
-def test_features_are_the_penultimate_activations(x: Any) -> None:
+def test_features_are_the_penultimate_activations(x: NDArray[np.float32]) -> None:
     model = network(final=None)
     view = adapt(model)
     kernel, bias = model.layers[-1].get_weights()
@@ -111,7 +122,9 @@ def test_features_are_the_penultimate_activations(x: Any) -> None:
     )
 
 
-def test_a_new_batch_size_does_not_trace_again(x: Any, y: Any) -> None:
+def test_a_new_batch_size_does_not_trace_again(
+    x: NDArray[np.float32], y: NDArray[np.int64]
+) -> None:
     view = adapt(network())
     view.loss_gradient(x, y)
     for rows in (1, 2, 5):
@@ -130,7 +143,7 @@ class Counting(layers.Layer):
         return x
 
 
-def test_the_model_is_left_exactly_as_it_was(x: Any, y: Any) -> None:
+def test_the_model_is_left_exactly_as_it_was(x: NDArray[np.float32], y: NDArray[np.int64]) -> None:
     model = keras.Sequential(
         [keras.Input((6, 6, 1)), Counting(), layers.Flatten(), layers.Dense(4)]
     )
@@ -142,7 +155,7 @@ def test_the_model_is_left_exactly_as_it_was(x: Any, y: Any) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
 
 
-def test_an_adapter_is_copied_with_its_options(x: Any) -> None:
+def test_an_adapter_is_copied_with_its_options(x: NDArray[np.float32]) -> None:
     model = network()
     copied = copy.deepcopy(adapt(model, channels_first=True, classes=4))
     assert copied.model is not model
@@ -150,7 +163,7 @@ def test_an_adapter_is_copied_with_its_options(x: Any) -> None:
     assert np.allclose(copied.logits(x), adapt(model).logits(x), atol=1e-6)
 
 
-def test_a_subclassed_model_gives_log_probabilities_and_no_features(x: Any) -> None:
+def test_a_subclassed_model_gives_log_probabilities_and_no_features(x: NDArray[np.float32]) -> None:
     class Own(keras.Model):
         def __init__(self) -> None:
             super().__init__()
@@ -166,14 +179,14 @@ def test_a_subclassed_model_gives_log_probabilities_and_no_features(x: Any) -> N
         view.features(x)
 
 
-def test_one_sigmoid_column_becomes_two_classes(x: Any) -> None:
+def test_one_sigmoid_column_becomes_two_classes(x: NDArray[np.float32]) -> None:
     model = keras.Sequential(
         [keras.Input((6, 6, 1)), layers.Flatten(), layers.Dense(1, activation="sigmoid")]
     )
     np.testing.assert_allclose(adapt(model).predict(x)[:, 1], np.asarray(model(x))[:, 0], rtol=1e-4)
 
 
-def test_weights_travel_as_hdf5_and_all_or_none(x: Any) -> None:
+def test_weights_travel_as_hdf5_and_all_or_none(x: NDArray[np.float32]) -> None:
     source, target = adapt(network()), adapt(network())
     target.model.set_weights([weight + 1 for weight in target.model.get_weights()])
     before = target.model.get_weights()
@@ -188,7 +201,7 @@ def test_weights_travel_as_hdf5_and_all_or_none(x: Any) -> None:
 
 
 def test_a_backend_of_which_nothing_is_known_predicts_without_gradients(
-    x: Any, y: Any, monkeypatch: pytest.MonkeyPatch
+    x: NDArray[np.float32], y: NDArray[np.int64], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = network()
     expected = adapt(model)
@@ -201,7 +214,9 @@ def test_a_backend_of_which_nothing_is_known_predicts_without_gradients(
         view.loss_gradient(x, y)
 
 
-def test_a_model_that_cuts_its_gradient_off_has_none_and_is_no_error(x: Any, y: Any) -> None:
+def test_a_model_that_cuts_its_gradient_off_has_none_and_is_no_error(
+    x: NDArray[np.float32], y: NDArray[np.int64]
+) -> None:
     inputs = keras.Input((6, 6, 1))
     cut = layers.Lambda(keras.ops.stop_gradient)(inputs)
     model = keras.Model(inputs, network()(cut))

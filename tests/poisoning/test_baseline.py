@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mlsecops.errors import UsageError
 from mlsecops.findings import Severity
@@ -15,7 +16,7 @@ from mlsecops.signing import Signer, TrustPolicy, Verified, sign, verify
 from tests.attackers.poisoning import digits
 
 
-def shape_of(x: Any, y: Any) -> DatasetBaseline:
+def shape_of(x: NDArray[np.float32], y: NDArray[np.int64]) -> DatasetBaseline:
     return DatasetBaseline.of(x, y, duplicate_rate=0.0, disagreement_rate=0.0)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mlsecops.errors import UsageError
 from mlsecops.poisoning import detect_poisoning, screen_dataset
@@ -15,7 +16,7 @@ from mlsecops.poisoning.flat_rows import scaled
 from tests.attackers.poisoning import Backdoored, digits, with_patch
 
 
-def mapped(folder: Path, x: Any) -> Any:
+def mapped(folder: Path, x: NDArray[np.float32]) -> Any:
     np.save(folder / "x.npy", x)
     return np.load(folder / "x.npy", mmap_mode="r")
 
@@ -76,7 +77,7 @@ def test_a_row_more_in_a_mapped_file_takes_less_memory_than_the_row(
     assert (all_ - small) / 2500 < stored[0].nbytes, (small, all_)
 
 
-def peak(x: Any, y: Any) -> int:
+def peak(x: NDArray[np.float32], y: NDArray[np.int64]) -> int:
     """Bytes in use at most while a trigger is looked for and found."""
     tracemalloc.start()
     try:

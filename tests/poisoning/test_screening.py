@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mlsecops.errors import UsageError
 from mlsecops.poisoning import DatasetBaseline, screen_dataset
@@ -12,7 +13,7 @@ from tests.attackers.poisoning import digits, with_flipped_labels, with_patch
 
 
 @pytest.fixture(scope="module")
-def untouched() -> Any:
+def untouched() -> NDArray[np.float32]:
     return screen_dataset(*digits())
 
 
@@ -20,7 +21,7 @@ def indices(report: Any, *kinds: str) -> set[int]:
     return {s.index for s in report.suspects if not kinds or s.kind in kinds}
 
 
-def test_untouched_digits_have_few_suspects(untouched: Any) -> None:
+def test_untouched_digits_have_few_suspects(untouched: NDArray[np.float32]) -> None:
     assert len(untouched.suspects) < 0.02 * untouched.n
     assert not indices(untouched, "trigger")
 
@@ -63,7 +64,7 @@ def test_suspects_are_ranked_and_name_their_evidence() -> None:
     assert all(0 <= s.score <= 1 for s in suspects)
 
 
-def test_a_report_shows_what_is_suspect_in_one_line(untouched: Any) -> None:
+def test_a_report_shows_what_is_suspect_in_one_line(untouched: NDArray[np.float32]) -> None:
     x, y, _ = with_patch(*digits(), rate=0.05)
     report = screen_dataset(x, y)
     shown = repr(report)
@@ -96,7 +97,7 @@ def test_class_with_few_rows_is_a_finding() -> None:
     assert "class-imbalance" in {f.rule for f in screen_dataset(x[keep], y[keep]).findings}
 
 
-def test_moved_rates_are_findings_against_a_saved_baseline(untouched: Any) -> None:
+def test_moved_rates_are_findings_against_a_saved_baseline(untouched: NDArray[np.float32]) -> None:
     saved = DatasetBaseline.from_dict(json.loads(json.dumps(untouched.baseline.to_dict())))
     assert saved == untouched.baseline
     x, y, _ = with_flipped_labels(*digits(), rate=0.10)
@@ -136,11 +137,11 @@ def test_too_many_columns_are_named_as_not_searched() -> None:
     assert report.detectors == ("conflicting-duplicate",)
 
 
-def test_report_never_says_clean(untouched: Any) -> None:
+def test_report_never_says_clean(untouched: NDArray[np.float32]) -> None:
     assert "clean" not in json.dumps(untouched.to_dict()).lower()
 
 
-def test_same_seed_gives_the_same_report(untouched: Any) -> None:
+def test_same_seed_gives_the_same_report(untouched: NDArray[np.float32]) -> None:
     assert screen_dataset(*digits()) == untouched
 
 

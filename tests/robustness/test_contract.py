@@ -13,6 +13,7 @@ import pytest
 import mlsecops
 from mlsecops import FGSM, PGD, Gate, evaluate_robustness, suite
 from mlsecops.errors import GateFailed, GateInconclusive, UsageError
+from mlsecops.robustness import RobustnessReport
 from tests.attackers.poisoning import digits
 
 
@@ -41,7 +42,7 @@ def net(data: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def report(net: Any, data: Any) -> Any:
+def report(net: Any, data: Any) -> RobustnessReport:
     return evaluate_robustness(net, *data, [FGSM(eps=0.05), PGD(eps=0.05, steps=5)])
 
 
@@ -61,7 +62,9 @@ def test_inputs_outside_the_bounds_are_refused(net: Any, data: Any) -> None:
     assert evaluate_robustness(net, x * 255, y, [FGSM(eps=8)], bounds=(0, 255), checks=False).n
 
 
-def test_a_figure_has_accuracy_interval_samples_and_examples(report: Any, data: Any) -> None:
+def test_a_figure_has_accuracy_interval_samples_and_examples(
+    report: RobustnessReport, data: Any
+) -> None:
     assert report.n == 120
     for figure in (report.clean, report.worst, report.attacks["fgsm"], report.attacks["pgd"]):
         low, high = figure.interval
@@ -75,7 +78,7 @@ def test_a_figure_has_accuracy_interval_samples_and_examples(report: Any, data: 
     assert (report.worst.correct == stands).all()
 
 
-def test_the_plain_values_are_robustness_json(report: Any) -> None:
+def test_the_plain_values_are_robustness_json(report: RobustnessReport) -> None:
     value = json.loads(json.dumps(report.to_dict()))
     assert value["n"] == 120
     assert value["seed"] == 0
@@ -117,7 +120,7 @@ def test_every_profile_has_attacks() -> None:
         assert all(attack.eps == 0.1 for attack in attacks)
 
 
-def test_the_gate_says_pass_fail_or_inconclusive(report: Any) -> None:
+def test_the_gate_says_pass_fail_or_inconclusive(report: RobustnessReport) -> None:
     low, high = report.worst.interval
     for floor, verdict in ((low, "pass"), ((low + high) / 2, "inconclusive"), (1.0, "fail")):
         assert Gate(min_accuracy=floor).judge(report).verdict == verdict

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from mlsecops.errors import GateFailed, GateInconclusive, UsageError
-from mlsecops.robustness import FGSM, PGD, Check, Figure, Gate, RobustnessReport
+from mlsecops.robustness import FGSM, PGD, Attack, Check, Figure, Gate, RobustnessReport
 
 
 def report(hits: int, n: int = 100, *, clean: int | None = None, outcome: str = "pass") -> Any:
-    def figure(name: str, attack: Any, k: Any) -> Any:
+    def figure(name: str, attack: Attack, k: Any) -> Any:
         return Figure(name=name, params=attack.params if attack else {}, hits=k, n=n)
 
     fgsm, pgd = figure("fgsm", FGSM(0.1), min(hits + 5, n)), figure("pgd", PGD(0.1), hits)

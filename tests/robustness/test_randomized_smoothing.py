@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mlsecops.errors import UsageError
 from mlsecops.robustness import PGD, certify, evaluate_robustness
@@ -14,7 +15,7 @@ from tests.robustness.conftest import Samples
 SIGMA = 0.25
 
 
-def true_radius(x: Any) -> Any:
+def true_radius(x: NDArray[np.float32]) -> Any:
     """A linear model's smoothed twin is the model itself: the radius is the boundary's distance."""
     return np.abs(x[:, 0] - 0.5) * np.sqrt(10)
 

@@ -180,7 +180,7 @@ def test_a_custom_loss_is_told_and_not_refused_because_nothing_is_compiled(file:
 
 
 @pytest.mark.parametrize("depth", [500, 100_000])
-def test_a_deeply_nested_configuration_is_refused(file: Path, depth: Any) -> None:
+def test_a_deeply_nested_configuration_is_refused(file: Path, depth: int) -> None:
     def edit(info: Any, data: Any) -> Any:
         deep = b"[" * depth + b"]" * depth
         return info.filename, b'{"x":' + deep + b"}" if info.filename == "config.json" else data
@@ -189,38 +189,38 @@ def test_a_deeply_nested_configuration_is_refused(file: Path, depth: Any) -> Non
     assert rules(file) & {"limit-exceeded", "malformed"}
 
 
-def external_link(weights: Any) -> None:
+def external_link(weights: h5py.File) -> None:
     del weights[DENSE]
     weights[DENSE] = h5py.ExternalLink("/etc/passwd", "/x")
 
 
-def soft_link(weights: Any) -> None:
+def soft_link(weights: h5py.File) -> None:
     del weights[DENSE]
     weights[DENSE] = h5py.SoftLink("/layers/last/vars/0")
 
 
-def external_storage(weights: Any) -> None:
+def external_storage(weights: h5py.File) -> None:
     del weights[DENSE]
     weights.create_dataset(DENSE, (6, 5), "f4", external=[("/etc/passwd", 0, 120)])
 
 
-def virtual(weights: Any) -> None:
+def virtual(weights: h5py.File) -> None:
     del weights[DENSE]
     layout = h5py.VirtualLayout((6, 5), "f4")
     layout[:] = h5py.VirtualSource("/etc/passwd", "x", (6, 5))
     weights.create_virtual_dataset(DENSE, layout)
 
 
-def shape_bomb(weights: Any) -> None:
+def shape_bomb(weights: h5py.File) -> None:
     del weights[DENSE]
     weights.create_dataset(DENSE, (1 << 20, 1 << 20), "f4", chunks=(64, 64))
 
 
-def text_bomb(weights: Any) -> None:
+def text_bomb(weights: h5py.File) -> None:
     weights.create_dataset("text", (1 << 40,), h5py.string_dtype(), chunks=(1024,))
 
 
-def references(weights: Any) -> None:
+def references(weights: h5py.File) -> None:
     weights.create_dataset("refs", (2,), h5py.ref_dtype)
 
 
@@ -237,7 +237,7 @@ def references(weights: Any) -> None:
     ],
 )
 def test_weights_that_reach_outside_or_declare_too_much_are_refused(
-    file: Path, change: Any, rule: Any
+    file: Path, change: Any, rule: str
 ) -> None:
     attack.keras_weights(file, change)
     assert rules(file) == {rule}

@@ -1,5 +1,7 @@
 """What a confined child may do with a hostile pickle: compute, and hand tensors back."""
 
+import fcntl
+import mmap
 import os
 import pickle
 import socket
@@ -13,12 +15,15 @@ import pytest
 
 from mlsecops.cli import main
 from mlsecops.errors import FormatRefused, LimitExceeded, MissingExtra, UsageError
-from mlsecops.loading import scan
+from mlsecops.loading import Limits, scan
+from mlsecops.loading import convert as convert_module
 from mlsecops.loading.convert import convert
+from mlsecops.loading.formats.safetensors import examine_safetensors
 
 landlock = pytest.importorskip("py_landlock")
 pytest.importorskip("pyseccomp")
 joblib = pytest.importorskip("joblib")
+safetensors_numpy = pytest.importorskip("safetensors.numpy")
 
 
 class Call:
@@ -109,6 +114,41 @@ def test_nothing_is_unpickled_by_a_process_that_is_not_confined(
     assert done.returncode == 1
     assert "not confined" in done.stderr
     assert not trace.exists()
+
+
+def test_an_answer_that_a_process_still_maps_is_refused(tmp_path: Path) -> None:
+    answer = os.memfd_create("answer", os.MFD_ALLOW_SEALING)
+    os.write(answer, safetensors_numpy.save({"w": np.ones(4)}))
+    with mmap.mmap(answer, 0), pytest.raises(FormatRefused, match="still maps"):
+        convert_module._keep(answer, tmp_path / "out.safetensors", Limits())
+    assert not (tmp_path / "out.safetensors").exists()
+    os.close(answer)
+
+
+@pytest.mark.parametrize("change", ["write", "grow", "shrink", "unseal"])
+def test_an_answer_cannot_be_changed_between_its_scan_and_its_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    data = safetensors_numpy.save({"w": np.ones(4)})
+    answer = os.memfd_create("answer", os.MFD_ALLOW_SEALING)
+    os.write(answer, data)
+    changes = {
+        "write": lambda: os.pwrite(answer, b"x", 0),
+        "grow": lambda: os.ftruncate(answer, len(data) + 1),
+        "shrink": lambda: os.ftruncate(answer, 0),
+        "unseal": lambda: fcntl.fcntl(answer, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE),
+    }
+
+    def scan_and_change(*arguments: Any) -> Any:
+        found = examine_safetensors(*arguments)
+        with pytest.raises(PermissionError):
+            changes[change]()
+        return found
+
+    monkeypatch.setattr(convert_module, "examine_safetensors", scan_and_change)
+    convert_module._keep(answer, tmp_path / "out.safetensors", Limits())
+    assert (tmp_path / "out.safetensors").read_bytes() == data
+    os.close(answer)
 
 
 def test_a_child_that_does_not_stop_talking_is_ended(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from mlsecops.robustness import APGD, PGD
+from mlsecops.robustness import APGD, PGD, Attack
 from mlsecops.robustness.attacks.apgd import checkpoints
 from mlsecops.robustness.attacks.losses import is_correct, margins
 from tests.attackers.robustness import Disguised
@@ -31,19 +32,19 @@ class Quadratic:
         self.centres = np.array([[0.3, 0.3], [0.7, 0.4], [0.4, 0.8]], dtype=np.float32)
         self.sharpness = np.array([[40.0, 4.0]], dtype=np.float32)
 
-    def logits(self, x: Any) -> Any:
+    def logits(self, x: NDArray[np.float32]) -> Any:
         offset = x[:, None, :] - self.centres[None]
         return -(self.sharpness * offset**2).sum(axis=2).astype(np.float32)
 
     predict = features = logits
 
-    def pullback(self, x: Any, cotangent: Any) -> Any:
+    def pullback(self, x: NDArray[np.float32], cotangent: Any) -> Any:
         logits = self.logits(x)
         along = cotangent(logits)
         by_input = -2 * self.sharpness[None] * (x[:, None, :] - self.centres[None])
         return logits, (along[:, :, None] * by_input).sum(axis=1).astype(np.float32)
 
-    def loss_gradient(self, x: Any, y: Any) -> Any:
+    def loss_gradient(self, x: NDArray[np.float32], y: NDArray[np.int64]) -> Any:
         def slope(logits: Any) -> Any:
             p = np.exp(logits - logits.max(axis=1, keepdims=True))
             return p / p.sum(axis=1, keepdims=True) - np.eye(3, dtype=np.float32)[y]
@@ -58,7 +59,7 @@ def curved() -> Any:
     return model, x, model.logits(x).argmax(axis=1)
 
 
-def fooled(model: Any, attack: Any, x: Any, y: Any) -> Any:
+def fooled(model: Any, attack: Attack, x: NDArray[np.float32], y: NDArray[np.int64]) -> Any:
     examples = attack.perturb(model, x, y, seed=0, bounds=BOUNDS)
     return ~is_correct(model.logits(examples), y)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mlsecops.errors import UsageError
 from mlsecops.robustness import (
@@ -49,18 +51,18 @@ IN_BALL = [
 ]
 
 
-def names(attacks: Any) -> Any:
+def names(attacks: Sequence[Attack]) -> Any:
     return [attack.name for attack in attacks]
 
 
-def survivors(model: Any, attack: Any, x: Any, y: Any) -> Any:
+def survivors(model: Any, attack: Attack, x: NDArray[np.float32], y: NDArray[np.int64]) -> Any:
     examples = attack.perturb(model, x, y, seed=0, bounds=BOUNDS)
     return is_correct(model.logits(examples), y)
 
 
 @pytest.mark.parametrize("attack", [*GRADIENT, *BLIND], ids=names([*GRADIENT, *BLIND]))
 def test_exactly_the_samples_within_eps_of_the_boundary_are_fooled(
-    two_class: SoftmaxRegression, samples: Samples, attack: Any
+    two_class: SoftmaxRegression, samples: Samples, attack: Attack
 ) -> None:
     x, y = samples
     distance = np.abs(x[:, 0] - 0.5)
@@ -71,7 +73,7 @@ def test_exactly_the_samples_within_eps_of_the_boundary_are_fooled(
     "attack", [APGD(0.36, norm="l2", steps=30), HopSkipJump(0.36, norm="l2", queries=6000)]
 )
 def test_l2_radius_is_that_of_the_whole_input(
-    two_class: SoftmaxRegression, samples: Samples, attack: Any
+    two_class: SoftmaxRegression, samples: Samples, attack: Attack
 ) -> None:
     x, y = samples
     distance = np.abs(x[:, 0] - 0.5) * np.sqrt(10)
@@ -80,7 +82,7 @@ def test_l2_radius_is_that_of_the_whole_input(
 
 @pytest.mark.parametrize("attack", IN_BALL, ids=names(IN_BALL))
 def test_examples_stay_inside_the_ball_and_the_bounds(
-    two_class: SoftmaxRegression, samples: Samples, attack: Any
+    two_class: SoftmaxRegression, samples: Samples, attack: Attack
 ) -> None:
     x, y = samples
     x = np.clip(x * 2 - 0.5, 0, 1)
@@ -96,7 +98,7 @@ def test_examples_stay_inside_the_ball_and_the_bounds(
 
 @pytest.mark.parametrize("attack", IN_BALL, ids=names(IN_BALL))
 def test_a_sample_s_example_depends_on_its_index_and_not_on_its_batch(
-    two_class: SoftmaxRegression, samples: Samples, attack: Any
+    two_class: SoftmaxRegression, samples: Samples, attack: Attack
 ) -> None:
     x, y = samples
     rows = np.array([3, 41, 77, 120, 158, 199])
@@ -108,7 +110,7 @@ def test_a_sample_s_example_depends_on_its_index_and_not_on_its_batch(
 
 
 @pytest.mark.parametrize("attack", IN_BALL, ids=names(IN_BALL))
-def test_every_attack_fits_the_protocol_and_tells_its_settings(attack: Any) -> None:
+def test_every_attack_fits_the_protocol_and_tells_its_settings(attack: Attack) -> None:
     assert isinstance(attack, Attack)
     assert attack.params["eps"] == attack.eps
     assert attack.params["norm"] == attack.norm
@@ -116,7 +118,7 @@ def test_every_attack_fits_the_protocol_and_tells_its_settings(attack: Any) -> N
 
 @pytest.mark.parametrize("attack", [*BLIND, Noise(EPS)], ids=names([*BLIND, Noise(EPS)]))
 def test_attacks_by_answers_need_no_gradient(
-    two_class: SoftmaxRegression, samples: Samples, attack: Any
+    two_class: SoftmaxRegression, samples: Samples, attack: Attack
 ) -> None:
     x, y = samples
     two_class.differentiable = False
@@ -126,7 +128,7 @@ def test_attacks_by_answers_need_no_gradient(
 
 @pytest.mark.parametrize("attack", GRADIENT[2:], ids=names(GRADIENT[2:]))
 def test_gradient_attacks_refuse_a_model_without_gradients(
-    two_class: SoftmaxRegression, samples: Samples, attack: Any
+    two_class: SoftmaxRegression, samples: Samples, attack: Attack
 ) -> None:
     two_class.differentiable = False
     with pytest.raises(UsageError, match="needs gradients"):
@@ -146,7 +148,9 @@ def test_label_attack_heeds_nothing_but_labels(
 
 
 @pytest.mark.parametrize("attack", [Square(EPS, queries=50), HopSkipJump(EPS, queries=300)])
-def test_query_budget_is_kept(two_class: SoftmaxRegression, samples: Samples, attack: Any) -> None:
+def test_query_budget_is_kept(
+    two_class: SoftmaxRegression, samples: Samples, attack: Attack
+) -> None:
     x, y = samples
     far = np.abs(x[:, 0] - 0.5) > 0.15
     model = Disguised(two_class)
@@ -157,7 +161,7 @@ def test_query_budget_is_kept(two_class: SoftmaxRegression, samples: Samples, at
 
 @pytest.mark.parametrize("attack", [*GRADIENT[1:], BLIND[0]], ids=names([*GRADIENT[1:], BLIND[0]]))
 def test_fooled_samples_are_asked_about_no_more(
-    two_class: SoftmaxRegression, samples: Samples, attack: Any
+    two_class: SoftmaxRegression, samples: Samples, attack: Attack
 ) -> None:
     x, y = samples
     near = np.abs(x[:, 0] - 0.5) < 0.05
@@ -171,7 +175,7 @@ def test_fooled_samples_are_asked_about_no_more(
 
 @pytest.mark.parametrize("attack", GRADIENT[2:] + BLIND, ids=names(GRADIENT[2:] + BLIND))
 def test_scores_that_are_not_numbers_end_the_search(
-    two_class: SoftmaxRegression, samples: Samples, attack: Any
+    two_class: SoftmaxRegression, samples: Samples, attack: Attack
 ) -> None:
     report = evaluate_robustness(two_class, *samples, [attack], checks=False)
     assert report.worst.accuracy == 0.5

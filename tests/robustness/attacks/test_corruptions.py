@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mlsecops.errors import UsageError
 from mlsecops.robustness import PGD, Corruption, Gate, Noise, evaluate_robustness
@@ -26,7 +27,9 @@ def regression(size: Any) -> Any:
     )
 
 
-def corrupted(kind: str, severity: Any, *, bounds: Any = (0, 1), x: Any = None) -> Any:
+def corrupted(
+    kind: str, severity: Any, *, bounds: Any = (0, 1), x: NDArray[np.float32] | None = None
+) -> Any:
     x = images() if x is None else x
     return Corruption(kind, severity=severity).perturb(
         regression(x[0].size), x, np.zeros(len(x), dtype=int), seed=0, bounds=bounds

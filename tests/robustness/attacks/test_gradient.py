@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mlsecops.errors import UsageError
-from mlsecops.robustness import FGSM, PGD, suite
+from mlsecops.robustness import FGSM, PGD, Attack, suite
 from mlsecops.robustness.attacks.losses import is_correct
 from tests.attackers.robustness import Disguised, SoftmaxRegression
 from tests.robustness.conftest import Samples
@@ -15,14 +16,16 @@ BOUNDS = (0.0, 1.0)
 PROFILES = ("quick", "standard", "nightly")
 
 
-def survivors(model: Any, attack: Any, x: Any, y: Any, **options: Any) -> Any:
+def survivors(
+    model: Any, attack: Attack, x: NDArray[np.float32], y: NDArray[np.int64], **options: Any
+) -> Any:
     examples = attack.perturb(model, x, y, seed=0, bounds=BOUNDS, **options)
     return is_correct(model.logits(examples), y)
 
 
 @pytest.mark.parametrize("attack", [FGSM(0.11), PGD(0.11, steps=10), PGD(0.11, steps=3)])
 def test_exactly_the_samples_within_eps_of_the_boundary_are_fooled(
-    two_class: SoftmaxRegression, samples: Samples, attack: Any
+    two_class: SoftmaxRegression, samples: Samples, attack: Attack
 ) -> None:
     x, y = samples
     distance = np.abs(x[:, 0] - 0.5)

@@ -4,12 +4,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mlsecops.errors import UsageError
 from mlsecops.robustness import (
     APGD,
     FGSM,
     PGD,
+    Attack,
     HopSkipJump,
     Noise,
     Square,
@@ -71,7 +73,7 @@ def test_category_is_chosen_where_numbers_alone_do_not_suffice(model: Any, rows:
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: a.name)
-def test_every_attack_keeps_to_the_table(model: Any, rows: Any, attack: Any) -> None:
+def test_every_attack_keeps_to_the_table(model: Any, rows: Any, attack: Attack) -> None:
     y = model.logits(rows).argmax(axis=1)
     report = evaluate_robustness(model, rows, y, [attack], bounds=(LOW, HIGH), table=TABLE)
     examples = report.worst.examples
@@ -104,7 +106,9 @@ def test_bounds_hold_for_each_feature(model: Any, rows: Any) -> None:
 
 def test_attack_that_ignores_the_table_is_refused(model: Any, rows: Any) -> None:
     class Meddler(AttackOutsideItsBall):
-        def perturb(self, _adapter: object, x: Any, _y: object, **_options: object) -> Any:
+        def perturb(
+            self, _adapter: object, x: NDArray[np.float32], _y: object, **_options: object
+        ) -> Any:
             examples = x.copy()
             examples[:, 1] += 0.001
             return examples
@@ -123,7 +127,7 @@ def test_attack_that_ignores_the_table_is_refused(model: Any, rows: Any) -> None
         (lambda: Table(immutable=(-1,)), "at least 0"),
     ],
 )
-def test_tables_that_contradict_themselves_are_refused(build: Any, message: Any) -> None:
+def test_tables_that_contradict_themselves_are_refused(build: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         build()
 

@@ -5,7 +5,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlsecops.robustness import FGSM, PGD, HopSkipJump, Noise, Square, evaluate_robustness
+from mlsecops.robustness import (
+    FGSM,
+    PGD,
+    Attack,
+    HopSkipJump,
+    Noise,
+    RobustnessReport,
+    Square,
+    evaluate_robustness,
+)
 from mlsecops.robustness.attacks.ball import Ball
 from mlsecops.robustness.evaluation.binarization_test import Altered, readout
 from tests.attackers.robustness import Disguised, SoftmaxRegression, with_zero_gradients
@@ -27,7 +36,7 @@ def data(many_class: SoftmaxRegression) -> Any:
     return x, many_class.logits(x).argmax(axis=1)
 
 
-def outcome(report: Any, name: str = "altered-model") -> Any:
+def outcome(report: RobustnessReport, name: str = "altered-model") -> Any:
     return {check.name: check.outcome for check in report.checks}[name]
 
 
@@ -70,7 +79,7 @@ def test_gradient_of_an_altered_model_equals_finite_differences(
     "attack", [FGSM(0.05), PGD(0.05, steps=10), PGD(0.1, norm="l2", steps=10), Square(0.05)]
 )
 def test_strong_attack_finds_what_must_exist(
-    many_class: SoftmaxRegression, data: Any, attack: Any
+    many_class: SoftmaxRegression, data: Any, attack: Attack
 ) -> None:
     assert outcome(evaluate_robustness(many_class, *data, [attack])) == "pass"
 
@@ -85,7 +94,7 @@ def test_strong_attack_finds_what_must_exist(
     ],
 )
 def test_weak_attack_does_not_and_the_report_says_so(
-    many_class: SoftmaxRegression, data: Any, attack: Any
+    many_class: SoftmaxRegression, data: Any, attack: Attack
 ) -> None:
     assert outcome(evaluate_robustness(many_class, *data, [attack])) == "fail"
 

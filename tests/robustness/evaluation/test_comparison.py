@@ -10,7 +10,16 @@ import pytest
 
 from mlsecops.errors import GateFailed, UsageError
 from mlsecops.provenance import Digest
-from mlsecops.robustness import FGSM, PGD, Check, Figure, Gate, RobustnessReport, clopper_pearson
+from mlsecops.robustness import (
+    FGSM,
+    PGD,
+    Attack,
+    Check,
+    Figure,
+    Gate,
+    RobustnessReport,
+    clopper_pearson,
+)
 from mlsecops.robustness.evaluation.comparison import changes
 from mlsecops.robustness.report import Outcomes
 
@@ -25,7 +34,7 @@ def figure(name: str, wrong: Any, *, n: int, params: Any = None, kept: bool = Tr
 
 
 def report(
-    wrong: Any, *, n: int = 500, data: Any = DATA, attack: Any = None, kept: bool = True
+    wrong: Any, *, n: int = 500, data: Any = DATA, attack: Attack | None = None, kept: bool = True
 ) -> Any:
     attack = attack or PGD(0.1)
     return RobustnessReport(

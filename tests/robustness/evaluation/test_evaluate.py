@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from mlsecops.errors import UsageError
 from mlsecops.provenance import Digest, hash_dataset
-from mlsecops.robustness import FGSM, PGD, Gate, RobustnessReport, evaluate_robustness
+from mlsecops.robustness import FGSM, PGD, Attack, Gate, RobustnessReport, evaluate_robustness
 from tests.attackers.robustness import (
     AttackOutsideItsBall,
     Disguised,
@@ -26,7 +27,7 @@ from tests.robustness.conftest import Samples
 ATTACKS = [FGSM(0.11), PGD(0.11, steps=10)]
 
 
-def outcome(report: Any, name: str) -> Any:
+def outcome(report: RobustnessReport, name: str) -> Any:
     return {check.name: check.outcome for check in report.checks}[name]
 
 
@@ -78,7 +79,7 @@ def test_one_attack_needs_no_list(two_class: SoftmaxRegression, samples: Samples
 
 @pytest.mark.parametrize("attacks", ["pgd", ["pgd"], PGD, 0.1, None])
 def test_what_is_no_attack_is_refused_and_one_is_named(
-    two_class: SoftmaxRegression, samples: Samples, attacks: Any
+    two_class: SoftmaxRegression, samples: Samples, attacks: Sequence[Attack]
 ) -> None:
     with pytest.raises(UsageError, match=r"such as PGD\(eps=0.1\)"):
         evaluate_robustness(two_class, *samples, attacks)
@@ -203,7 +204,7 @@ def test_passes_are_counted(two_class: SoftmaxRegression, samples: Samples) -> N
     ],
 )
 def test_arguments_that_cannot_work_are_refused(
-    two_class: SoftmaxRegression, samples: Samples, change: Any, message: Any
+    two_class: SoftmaxRegression, samples: Samples, change: Any, message: str
 ) -> None:
     arguments = {"x": samples[0].copy(), "y": samples[1], "attacks": ATTACKS}
     change(arguments)
@@ -220,7 +221,7 @@ def test_arguments_that_cannot_work_are_refused(
     ],
 )
 def test_disguised_model_does_not_pass(
-    two_class: SoftmaxRegression, samples: Samples, disguise: Any, check: Any
+    two_class: SoftmaxRegression, samples: Samples, disguise: Any, check: str
 ) -> None:
     report = evaluate_robustness(disguise(two_class), *samples, [PGD(0.11, steps=10)])
     assert outcome(report, check) == "fail"
