@@ -6,6 +6,8 @@
     both → `report`: PoisoningReport of ranked suspects → `trigger_images`
 
 `flat_rows`, `row_blocks` and `image_layout` prepare the rows. A report never says "clean".
+Detectors take flat inputs `x` `(n, d)` on `[0, 1]`, labels `y` `(n,)` in `[0, k)`, and whether the
+content of each row contradicts its label, `contradicted` `(n,)`; `executor` runs blocks of rows.
 """
 
 from typing import TYPE_CHECKING

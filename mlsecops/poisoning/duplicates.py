@@ -51,12 +51,7 @@ def equal_rows(flat: Rows) -> list[list[int]]:
 
 
 def near_rows(flat: Rows, *, seed: int) -> list[tuple[int, int]]:
-    """Pairs of rows that differ slightly.
-
-    Args:
-        flat: Inputs `(n, d)` on `[0, 1]`.
-        seed: Seed of the random directions.
-    """
+    """Pairs of rows that differ slightly."""
     reach = _NEAR * flat.shape[1] ** 0.5
     rng = np.random.default_rng([seed, 5])
     pairs: set[tuple[int, int]] = set()

@@ -40,11 +40,7 @@ def _channels_first(shape: tuple[int, ...]) -> bool:
 
 
 def around(shape: tuple[int, ...]) -> NDArray[np.int64] | None:
-    """Columns of the four neighbours of each value `(d, 4)`; None if inputs are no images.
-
-    Args:
-        shape: Shape of one input.
-    """
+    """Columns of the four neighbours of each value `(d, 4)`; None if inputs are no images."""
     axes = image_axes(shape)
     if axes is None:
         return None
@@ -68,9 +64,6 @@ def windows(shape: tuple[int, ...]) -> list[NDArray[np.int64]]:
     """Columns of each window that may hold a whole pattern, `(windows, columns)` per size.
 
     Images have small windows in all positions, over all channels; in tables each column is one.
-
-    Args:
-        shape: Shape of one input.
     """
     axes = image_axes(shape)
     if axes is None:

@@ -36,11 +36,7 @@ def label_suspects(
 ) -> list[Suspect]:
     """Rows whose label both a cross-validated model and the nearest neighbours contradict.
 
-    Args:
-        x: Scaled inputs `(n, d)`.
-        y: Labels `(n,)`, in `[0, k)`.
-        agree: Share of each row's nearest neighbours with its label `(n,)`.
-        seed: Seed of the folds.
+    `agree` is the result of `neighbour_labels.agreement`.
 
     Source:
         Northcutt, Jiang and Chuang, "Confident learning: estimating uncertainty in dataset
@@ -89,10 +85,6 @@ def outlier_suspects(x: Rows, y: NDArray[np.int64]) -> list[Suspect]:
 
     The threshold is in robust standard deviations of the class's log residuals, so that it is
     comparable between classes and scales.
-
-    Args:
-        x: Scaled inputs `(n, d)`.
-        y: Labels `(n,)`.
     """
     suspects: list[Suspect] = []
     for label in np.unique(y):

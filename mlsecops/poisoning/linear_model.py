@@ -129,14 +129,7 @@ def membership_scores(
     *,
     seed: int,
 ) -> NDArray[np.float32]:
-    """Out-of-fold scores `(n,)` for membership in a set of rows.
-
-    Args:
-        features: Features `(n, f)`.
-        learnt: Rows to learn from.
-        truth: Whether each of them is a member.
-        seed: Seed of the folds.
-    """
+    """Out-of-fold scores `(n,)` of membership, from the `truth` about the rows `learnt`."""
     fold = np.random.default_rng([seed, 4]).integers(0, _FOLDS, len(features))
     scores = np.empty(len(features), dtype=np.float32)
     for i in range(_FOLDS):

@@ -35,14 +35,7 @@ _BANK: Final = 8192  # candidate neighbours; chosen: keeps the cost linear in th
 def agreement(
     x: Rows, y: NDArray[np.int64], *, seed: int, executor: Executor | None = None
 ) -> NDArray[np.float32]:
-    """Share of each row's nearest rows that have its label `(n,)`, in `[0, 1]`.
-
-    Args:
-        x: Flattened inputs `(n, d)`.
-        y: Labels `(n,)`.
-        seed: Seed of the choice of candidate neighbours, if there are more than 8,192 rows.
-        executor: Runs blocks of rows.
-    """
+    """Share of each row's nearest rows that have its label `(n,)`, in `[0, 1]`."""
     bank = np.sort(np.random.default_rng([seed, len(y)]).permutation(len(y))[:_BANK])
     share = np.ones(len(y), dtype=np.float32)
     classes = {label: np.flatnonzero(y == label) for label in np.unique(y).tolist()}

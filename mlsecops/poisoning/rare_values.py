@@ -30,13 +30,7 @@ _CELLS: Final = 256  # most significant pairs of column and value; chosen
 def shared_values(
     x: Rows, y: NDArray[np.int64], contradicted: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
-    """Score `(n, k)` of each row: sum of the log lifts of the label's shared values in it.
-
-    Args:
-        x: Flattened inputs `(n, d)` on `[0, 1]`.
-        y: Labels `(n,)`, in `[0, k)`.
-        contradicted: Whether a row's content contradicts its label `(n,)`.
-    """
+    """Score `(n, k)` of each row: sum of the log lifts of the label's shared values in it."""
     labels = np.unique(y).tolist()
     everywhere = _counts(x, np.arange(len(y)))
     found = {}

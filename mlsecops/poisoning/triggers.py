@@ -43,16 +43,7 @@ def find_triggers(
     seed: int,
     executor: Executor | None = None,
 ) -> tuple[list[Suspect], list[Trigger]]:
-    """Rows with a trigger, and the triggers.
-
-    Args:
-        x: Flattened inputs `(n, d)` on `[0, 1]`.
-        y: Labels `(n,)`, in `[0, k)`.
-        contradicted: Whether a row's content contradicts its label `(n,)`.
-        shape: Shape of one input.
-        seed: Seed of folds and samples.
-        executor: Runs blocks of rows.
-    """
+    """Rows with a trigger, and the triggers."""
     near = around(shape)
     linear = partial(
         out_of_fold_scores, y=y, contradicted=contradicted, seed=seed, windows=windows(shape),
