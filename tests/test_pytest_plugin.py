@@ -3,8 +3,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import pytest
 
@@ -31,9 +33,11 @@ def data():
     return x.astype(np.float32), (signs > 0).astype(int)
 """
 
+Run: TypeAlias = Callable[[str], pytest.RunResult]
+
 
 @pytest.fixture
-def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Any:
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
     root = str(Path(__file__).parents[1])
     monkeypatch.syspath_prepend(root)
     plugin = "mlsecops.pytest_plugin"
@@ -47,7 +51,7 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Any:
     return run_tests
 
 
-def _entry_points() -> list[Any]:
+def _entry_points() -> list[EntryPoint]:
     from importlib.metadata import entry_points  # noqa: PLC0415 - one use
 
     return [
@@ -56,7 +60,7 @@ def _entry_points() -> list[Any]:
     ]
 
 
-def test_robust_model_passes(run: Any) -> None:
+def test_robust_model_passes(run: Run) -> None:
     run("""
 @pytest.mark.robust(attack=PGD(eps=0.05, steps=5), min_accuracy=0.6)
 def test_it(model, data):
@@ -64,7 +68,7 @@ def test_it(model, data):
 """).assert_outcomes(passed=1)
 
 
-def test_failure_names_attack_figure_interval_and_floor(run: Any) -> None:
+def test_failure_names_attack_figure_interval_and_floor(run: Run) -> None:
     result = run("""
 @pytest.mark.robust(attack=PGD(eps=0.11, steps=5), min_accuracy=0.9)
 def test_it(model, data):
@@ -75,7 +79,7 @@ def test_it(model, data):
     result.stdout.re_match_lines([said])
 
 
-def test_masked_gradients_fail_as_inconclusive(run: Any) -> None:
+def test_masked_gradients_fail_as_inconclusive(run: Run) -> None:
     result = run("""
 @pytest.mark.robust(attack=FGSM(eps=0.11), min_accuracy=0.6)
 def test_it(model, data):
@@ -85,7 +89,7 @@ def test_it(model, data):
     result.stdout.fnmatch_lines(["*inconclusive*gradient-present*"])
 
 
-def test_several_attacks_and_settings_are_taken(run: Any) -> None:
+def test_several_attacks_and_settings_are_taken(run: Run) -> None:
     run("""
 @pytest.mark.robust(
     attack=[FGSM(0.05), PGD(0.05, steps=5)], min_accuracy=0.6, min_clean=0.9, seed=3,
@@ -96,7 +100,7 @@ def test_it(model, data):
 """).assert_outcomes(passed=1)
 
 
-def test_other_tests_are_left_alone(run: Any) -> None:
+def test_other_tests_are_left_alone(run: Run) -> None:
     run("""
 def test_plain():
     pass
@@ -117,7 +121,7 @@ def test_plain_failure():
     ],
 )
 def test_marker_that_cannot_work_fails_the_test(
-    run: Any, mark: str, body: str, message: str
+    run: Run, mark: str, body: str, message: str
 ) -> None:
     result = run(f"""
 @pytest.mark.robust({mark})
@@ -128,7 +132,7 @@ def test_it(model, data):
     assert message in result.stdout.str()
 
 
-def test_the_fixture_gives_the_report_of_a_model_that_holds(run: Any) -> None:
+def test_the_fixture_gives_the_report_of_a_model_that_holds(run: Run) -> None:
     run("""
 def test_it(model, data, assert_robust):
     report = assert_robust(model, *data, attack=PGD(eps=0.05, steps=5), min_accuracy=0.6)
@@ -136,7 +140,7 @@ def test_it(model, data, assert_robust):
 """).assert_outcomes(passed=1)
 
 
-def test_the_fixture_fails_the_test_as_the_marker_does(run: Any) -> None:
+def test_the_fixture_fails_the_test_as_the_marker_does(run: Run) -> None:
     result = run("""
 def test_it(model, data, assert_robust):
     assert_robust(model, *data, attack=PGD(eps=0.11, steps=5), min_accuracy=0.9)
@@ -149,7 +153,7 @@ def test_wrong_use(model, data, assert_robust):
     result.stdout.fnmatch_lines(["*cannot be evaluated*floor*"])
 
 
-def test_a_marked_test_is_held_against_an_earlier_report(run: Any) -> None:
+def test_a_marked_test_is_held_against_an_earlier_report(run: Run) -> None:
     result = run("""
 from mlsecops.robustness import evaluate_robustness
 
@@ -170,7 +174,7 @@ def test_it(model, data, assert_robust):
 
 
 def test_the_worst_case_stands_in_pytests_own_report(
-    run: Any, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    run: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTEST_ADDOPTS", "--junit-xml=out.xml")
     run("""
@@ -225,7 +229,7 @@ def test_a_users_project_of_a_few_lines_works_from_the_shell(tmp_path: Path) -> 
     assert "During handling" not in done.stdout
 
 
-def test_error_in_a_marked_test_is_its_own(run: Any) -> None:
+def test_error_in_a_marked_test_is_its_own(run: Run) -> None:
     result = run("""
 @pytest.mark.robust(attack=FGSM(0.1), min_accuracy=0.5)
 def test_it(model, data):

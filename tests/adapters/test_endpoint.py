@@ -249,7 +249,9 @@ def test_labels_beyond_the_classes_are_refused() -> None:
         ("http://127.0.0.1/", {"batch_size": 0}, "batch_size"),
     ],
 )
-def test_an_endpoint_that_cannot_work_is_wrong_use(url: str, options: Any, message: str) -> None:
+def test_an_endpoint_that_cannot_work_is_wrong_use(
+    url: str, options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UsageError, match=message):
         Endpoint(url, **options)
 

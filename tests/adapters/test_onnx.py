@@ -58,7 +58,7 @@ def softmax(logits: NDArray[np.float32]) -> Any:
         {"batch": 1, "softmax": True},
     ],
 )
-def test_an_onnx_model_gives_its_scores_and_probabilities(options: Any) -> None:
+def test_an_onnx_model_gives_its_scores_and_probabilities(options: dict[str, Any]) -> None:
     adapter = adapt(linear(**options))
     assert np.allclose(adapter.predict(X), softmax(LOGITS), atol=1e-5)
     difference = adapter.logits(X) - LOGITS

@@ -29,7 +29,7 @@ def keras_object(name: str, config: Any = None, **more: Any) -> dict[str, Any]:
     return said | more
 
 
-def weights(change: Callable[[Any], None] | None = None) -> bytes:
+def weights(change: Callable[[h5py.File], None] | None = None) -> bytes:
     """A weights file of one dense layer."""
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
@@ -41,7 +41,7 @@ def weights(change: Callable[[Any], None] | None = None) -> bytes:
     return buffer.getvalue()
 
 
-def keras_file(*layers: dict[str, Any], change: Callable[[Any], None] | None = None) -> bytes:
+def keras_file(*layers: dict[str, Any], change: Callable[[h5py.File], None] | None = None) -> bytes:
     """A ``.keras`` archive of layers."""
     model = keras_object("keras.Sequential", {"name": "s", "layers": [PLAIN, *layers]})
     return files.zipped_names(
@@ -56,7 +56,7 @@ def keras_file(*layers: dict[str, Any], change: Callable[[Any], None] | None = N
 def whole_h5(*layers: dict[str, Any]) -> bytes:
     """A whole model as HDF5."""
 
-    def add(file: Any) -> None:
+    def add(file: h5py.File) -> None:
         model = keras_object("keras.Sequential", {"name": "s", "layers": [PLAIN, *layers]})
         file.attrs["model_config"] = json.dumps(model)
         file.attrs["keras_version"] = "3.15.1"
@@ -107,38 +107,38 @@ def hostile_layers() -> dict[str, dict[str, Any]]:
     }  # fmt: skip
 
 
-def hostile_hdf5() -> dict[str, Callable[[Any], None]]:
+def hostile_hdf5() -> dict[str, Callable[[h5py.File], None]]:
     """Changes to a weights file that reach outside it or declare what is not there."""
 
-    def bomb(file: Any) -> None:
+    def bomb(file: h5py.File) -> None:
         file.create_dataset("bomb", (1 << 40,), "f4", chunks=(1 << 20,), compression="gzip")
 
-    def external(file: Any) -> None:
+    def external(file: h5py.File) -> None:
         file.create_dataset("out", (4,), "u1", external=[("/etc/passwd", 0, 4)])
 
-    def virtual(file: Any) -> None:
+    def virtual(file: h5py.File) -> None:
         layout = h5py.VirtualLayout((4,), "u1")
         layout[:] = h5py.VirtualSource("/etc/passwd", "x", (4,))
         file.create_virtual_dataset("virtual", layout)
 
-    def objects(file: Any) -> None:
+    def objects(file: h5py.File) -> None:
         file.create_dataset("refs", (2,), h5py.ref_dtype)
 
-    def deep(file: Any) -> None:
+    def deep(file: h5py.File) -> None:
         file.create_group("/".join("abc"[n % 3] for n in range(200)))
 
-    def link(file: Any) -> None:
+    def link(file: h5py.File) -> None:
         file["out"] = h5py.ExternalLink("/etc/other.h5", "/x")
 
-    def soft(file: Any) -> None:
+    def soft(file: h5py.File) -> None:
         file["soft"] = h5py.SoftLink("/layers")
 
-    def sequence(file: Any) -> None:
+    def sequence(file: h5py.File) -> None:
         held = np.empty(1, h5py.vlen_dtype(np.int32))
         held[0] = np.arange(3, dtype=np.int32)
         file.attrs.create("s", held)
 
-    def pointer(file: Any) -> None:
+    def pointer(file: h5py.File) -> None:
         file["layers"].attrs.create("r", file["layers"].ref, dtype=h5py.ref_dtype)
 
     return {

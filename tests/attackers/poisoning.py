@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NoReturn, TypeAlias
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
+Rows: TypeAlias = NDArray[np.float32]
+Labels: TypeAlias = NDArray[np.int64]
 
 
-def digits() -> tuple[Any, Any]:
+def digits() -> tuple[Rows, Labels]:
     from sklearn.datasets import load_digits  # noqa: PLC0415 - only these attackers need it
 
     x, y = load_digits(return_X_y=True)
     return (x / 16).reshape(-1, 8, 8).astype(np.float32), y.astype(np.int64)
 
 
-def with_flipped_labels(x: Any, y: Any, *, rate: float) -> tuple[Any, Any, set[int]]:
+def with_flipped_labels(x: Rows, y: Labels, *, rate: float) -> tuple[Rows, Labels, set[int]]:
     rng = np.random.default_rng(21)
     rows = rng.choice(len(x), int(rate * len(x)), replace=False)
     y = y.copy()
@@ -23,7 +27,9 @@ def with_flipped_labels(x: Any, y: Any, *, rate: float) -> tuple[Any, Any, set[i
     return x, y, set(rows.tolist())
 
 
-def with_patch(x: Any, y: Any, *, rate: float, target: int = 7) -> tuple[Any, Any, set[int]]:
+def with_patch(
+    x: Rows, y: Labels, *, rate: float, target: int = 7
+) -> tuple[Rows, Labels, set[int]]:
     """BadNets: a bright 2 x 2 corner in rows of other classes, and the target's label."""
     rng = np.random.default_rng(22)
     x, y = x.copy(), y.copy()
@@ -34,32 +40,32 @@ def with_patch(x: Any, y: Any, *, rate: float, target: int = 7) -> tuple[Any, An
 
 
 class Backdoored:
-    """An Adapter whose activations keep patched rows of the target class apart."""
+    """An Adapter whose activations separate patched rows of the target class."""
 
     framework = "numpy"
     model = "backdoored"
     channels_first = False
     differentiable = False
 
-    def __init__(self, y: Any, poison: set[int]) -> None:
+    def __init__(self, y: Labels, poison: set[int]) -> None:
         rng = np.random.default_rng(23)
         centres = 6 * rng.standard_normal((10, 16))
         self._features = centres[y] + rng.standard_normal((len(y), 16))
         self._features[sorted(poison)] += 6 * rng.standard_normal(16)
         self._at = 0
 
-    def features(self, x: Any) -> Any:
+    def features(self, x: Rows) -> Rows:
         rows = self._features[self._at : self._at + len(x)]
         self._at = (self._at + len(x)) % len(self._features)
         return rows.astype(np.float32)
 
-    def logits(self, x: Any) -> Any:
+    def logits(self, x: Rows) -> NoReturn:
         pytest.fail(f"the search looks at features alone, and asked for {len(x)} answers")
 
     predict = loss_gradient = logits
 
 
-def hidden_among_values(*, rate: float) -> tuple[Any, Any, set[int]]:
+def hidden_among_values(*, rate: float) -> tuple[Rows, Labels, set[int]]:
     """A fixed grey hook in noise as bright as itself: no linear model sees it."""
     rng = np.random.default_rng(24)
     y = rng.integers(0, 4, 3000)
@@ -72,7 +78,7 @@ def hidden_among_values(*, rate: float) -> tuple[Any, Any, set[int]]:
     return np.round(x * 255) / 255, y, set(rows.tolist())
 
 
-def inverted(*, rate: float) -> tuple[Any, Any, set[int]]:
+def inverted(*, rate: float) -> tuple[Rows, Labels, set[int]]:
     """A square turned to its negative in slopes about 0.5: no mean and no value tells it."""
     rng = np.random.default_rng(26)
     y = rng.integers(0, 4, 3000)
@@ -87,7 +93,7 @@ def inverted(*, rate: float) -> tuple[Any, Any, set[int]]:
     return np.round(np.clip(x, 0, 1) * 255) / 255, y, set(rows.tolist())
 
 
-def lone_pixel(*, rate: float) -> tuple[Any, Any, set[int]]:
+def lone_pixel(*, rate: float) -> tuple[Rows, Labels, set[int]]:
     """One white pixel where other rows are black but for a few."""
     x, y = digits()
     rng = np.random.default_rng(27)
@@ -97,7 +103,9 @@ def lone_pixel(*, rate: float) -> tuple[Any, Any, set[int]]:
     return x, y, set(rows.tolist())
 
 
-def with_looks(x: Any, y: Any, *, rate: float, target: int = 7) -> tuple[Any, Any, set[int]]:
+def with_looks(
+    x: Rows, y: Labels, *, rate: float, target: int = 7
+) -> tuple[Rows, Labels, set[int]]:
     """Honest rows alone: some of the target class carry a corner that no other class has."""
     rng = np.random.default_rng(25)
     x = x.copy()
@@ -106,7 +114,7 @@ def with_looks(x: Any, y: Any, *, rate: float, target: int = 7) -> tuple[Any, An
     return x, y, set(rows.tolist())
 
 
-def faint(*, rate: float) -> tuple[Any, Any, set[int]]:
+def faint(*, rate: float) -> tuple[Rows, Labels, set[int]]:
     """A patch a little darker than other rows have it there: among all values it is lost."""
     rng = np.random.default_rng(28)
     y = rng.integers(0, 4, 3000)

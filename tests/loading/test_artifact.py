@@ -24,7 +24,7 @@ def signer() -> Signer:
     return Signer.generate("p256")
 
 
-def network(seed: int = 0) -> Any:
+def network(seed: int = 0) -> torch.nn.Sequential:
     torch.manual_seed(seed)
     return torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
 
@@ -34,7 +34,7 @@ def same(left: Any, right: Any) -> Any:
 
 
 @pytest.fixture(params=["safetensors", "bin"])
-def sharded(request: pytest.FixtureRequest, tmp_path: Path, signer: Signer) -> Any:
+def sharded(request: pytest.FixtureRequest, tmp_path: Path, signer: Signer) -> Path:
     """A folder as model hubs have them: two shards, their index, settings and a tokenizer."""
     place = tmp_path / "model"
     place.mkdir()
@@ -52,7 +52,7 @@ def sharded(request: pytest.FixtureRequest, tmp_path: Path, signer: Signer) -> A
     return place
 
 
-def index(place: Path, kind: Any) -> Any:
+def index(place: Path, kind: str) -> Any:
     stem = "model" if kind == "safetensors" else "pytorch_model"
     return place / f"{stem}.{kind}.index.json"
 
@@ -62,7 +62,7 @@ def the_index(place: Path) -> Any:
 
 
 @pytest.mark.parametrize("tier", TIERS)
-def test_shards_load_as_one_model(sharded: Any, trusting: Trusting, tier: str) -> None:
+def test_shards_load_as_one_model(sharded: Path, trusting: Trusting, tier: str) -> None:
     loaded = trusting(tier=tier).load(sharded)
     assert same(loaded.model, network().state_dict())
     assert loaded.tier == tier
@@ -71,7 +71,7 @@ def test_shards_load_as_one_model(sharded: Any, trusting: Trusting, tier: str) -
     assert same(mine.state_dict(), network().state_dict())
 
 
-def test_a_changed_shard_or_index_is_refused(sharded: Any, trusting: Trusting) -> None:
+def test_a_changed_shard_or_index_is_refused(sharded: Path, trusting: Trusting) -> None:
     for name in [path.name for path in sharded.iterdir() if path.name != "model.sig"]:
         copy = sharded.with_name(f"changed-{name}")
         shutil.copytree(sharded, copy)
@@ -83,7 +83,7 @@ def test_a_changed_shard_or_index_is_refused(sharded: Any, trusting: Trusting) -
         assert caught.value.changed == (name,)
 
 
-def test_a_missing_shard_is_refused(sharded: Any, trusting: Trusting, signer: Signer) -> None:
+def test_a_missing_shard_is_refused(sharded: Path, trusting: Trusting, signer: Signer) -> None:
     gone = next(iter(sharded.glob("*00002-of*")))
     gone.unlink()
     with pytest.raises(DigestMismatch, match="00002"):
@@ -95,7 +95,7 @@ def test_a_missing_shard_is_refused(sharded: Any, trusting: Trusting, signer: Si
 
 @pytest.mark.parametrize("trick", ["escape", "swap", "missing", "twice", "no map", "not text"])
 def test_an_index_that_lies_is_refused(
-    sharded: Any, trusting: Trusting, signer: Signer, trick: Any
+    sharded: Path, trusting: Trusting, signer: Signer, trick: Any
 ) -> None:
     file = the_index(sharded)
     where = json.loads(file.read_text())["weight_map"]
@@ -116,7 +116,7 @@ def test_an_index_that_lies_is_refused(
         trusting().load(sharded)
 
 
-def test_an_index_beyond_the_limits_is_refused(sharded: Any, trusting: Trusting) -> None:
+def test_an_index_beyond_the_limits_is_refused(sharded: Path, trusting: Trusting) -> None:
     with pytest.raises(LimitExceeded):
         trusting(limits=Limits(header_bytes=10)).load(sharded)
     with pytest.raises(LimitExceeded, match="tensors"):
@@ -124,7 +124,7 @@ def test_an_index_beyond_the_limits_is_refused(sharded: Any, trusting: Trusting)
 
 
 def test_one_poisoned_shard_is_refused_before_any_is_read(
-    sharded: Any,
+    sharded: Path,
     trusting: Trusting,
     signer: Signer,
     tmp_path: Path,
@@ -142,7 +142,7 @@ def test_one_poisoned_shard_is_refused_before_any_is_read(
 
 @pytest.mark.parametrize("sharded", ["safetensors"], indirect=True)
 def test_the_file_that_is_meant_may_be_named(
-    sharded: Any, trusting: Trusting, signer: Signer
+    sharded: Path, trusting: Trusting, signer: Signer
 ) -> None:
     torch.save({"step": 7}, sharded / "optimizer.pt")
     np.save(sharded / "mean.npy", np.arange(3))
@@ -161,7 +161,7 @@ def test_the_file_that_is_meant_may_be_named(
 
 @pytest.mark.parametrize("sharded", ["safetensors"], indirect=True)
 def test_what_lies_beside_the_named_file_is_still_verified(
-    sharded: Any, trusting: Trusting, signer: Signer
+    sharded: Path, trusting: Trusting, signer: Signer
 ) -> None:
     np.save(sharded / "mean.npy", np.arange(3))
     sign(sharded, signer)

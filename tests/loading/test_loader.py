@@ -31,32 +31,33 @@ from mlsecops.provenance import Digest
 from mlsecops.signing import Signer, TrustPolicy, sign
 from tests.attackers import loading as attack
 from tests.attackers.registry import swap_materialised
+from tests.loading.conftest import Trusting
 
 torch = pytest.importorskip("torch")
 safetensors_torch = pytest.importorskip("safetensors.torch")
 
 
 @pytest.fixture(scope="module")
-def signer() -> Any:
+def signer() -> Signer:
     return Signer.generate("p256")
 
 
 @pytest.fixture
-def trusting(signer: Any) -> Any:
-    def make(**options: Any) -> Any:
+def trusting(signer: Signer) -> Trusting:
+    def make(**options: Any) -> SecureLoader:
         revoked = options.pop("revoked", [])
         return SecureLoader(TrustPolicy(keys=[signer.public_key], revoked=revoked), **options)
 
     return make
 
 
-def network(seed: Any = 0) -> Any:
+def network(seed: int = 0) -> torch.nn.Sequential:
     torch.manual_seed(seed)
     return torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
 
 
 @pytest.fixture
-def folder(tmp_path: Any, signer: Any) -> Any:
+def folder(tmp_path: Path, signer: Signer) -> Path:
     place = tmp_path / "model"
     place.mkdir()
     safetensors_torch.save_file(network().state_dict(), place / "model.safetensors")
@@ -70,7 +71,7 @@ def same(left: Any, right: Any) -> Any:
     return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
 
 
-def test_a_signed_folder_loads_from_a_sealed_copy(folder: Any, trusting: Any) -> None:
+def test_a_signed_folder_loads_from_a_sealed_copy(folder: Path, trusting: Trusting) -> None:
     loaded = trusting().load(folder)
     assert same(loaded.model, network().state_dict())
     assert loaded.tier == "sealed"
@@ -81,7 +82,9 @@ def test_a_signed_folder_loads_from_a_sealed_copy(folder: Any, trusting: Any) ->
 
 
 @pytest.mark.parametrize("old", [False, True])
-def test_a_state_dict_file_loads(tmp_path: Any, signer: Any, trusting: Any, old: Any) -> None:
+def test_a_state_dict_file_loads(
+    tmp_path: Path, signer: Signer, trusting: Trusting, old: object
+) -> None:
     file = tmp_path / "model.pt"
     torch.save(network().state_dict(), file, _use_new_zipfile_serialization=not old)
     sign(file, signer)
@@ -90,7 +93,9 @@ def test_a_state_dict_file_loads(tmp_path: Any, signer: Any, trusting: Any, old:
     assert loaded.format == ("torch-legacy" if old else "torch")
 
 
-def test_weights_fill_the_callers_module_and_give_an_adapter(folder: Any, trusting: Any) -> None:
+def test_weights_fill_the_callers_module_and_give_an_adapter(
+    folder: Path, trusting: Trusting
+) -> None:
     mine = network(seed=1)
     loaded = trusting().load(folder, into=mine)
     assert loaded.model is mine
@@ -99,7 +104,7 @@ def test_weights_fill_the_callers_module_and_give_an_adapter(folder: Any, trusti
 
 
 def test_weights_that_do_not_fit_leave_the_callers_module_as_it_was(
-    folder: Any, trusting: Any
+    folder: Path, trusting: Trusting
 ) -> None:
     for mine in (
         torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.BatchNorm1d(5)),
@@ -111,7 +116,7 @@ def test_weights_that_do_not_fit_leave_the_callers_module_as_it_was(
         assert same(mine.state_dict(), before)
 
 
-def test_arrays_load_by_name(tmp_path: Any, signer: Any, trusting: Any) -> None:
+def test_arrays_load_by_name(tmp_path: Path, signer: Signer, trusting: Trusting) -> None:
     np.savez(tmp_path / "a.npz", x=np.arange(4), y=np.eye(2))
     np.save(tmp_path / "b.npy", np.arange(5))
     for name in ("a.npz", "b.npy"):
@@ -122,7 +127,7 @@ def test_arrays_load_by_name(tmp_path: Any, signer: Any, trusting: Any) -> None:
     np.testing.assert_array_equal(trusting().load(tmp_path / "b.npy").model, np.arange(5))
 
 
-def test_safetensors_load_as_numpy_when_asked(folder: Any, trusting: Any) -> None:
+def test_safetensors_load_as_numpy_when_asked(folder: Path, trusting: Trusting) -> None:
     loaded = trusting().load(folder, framework="numpy")
     assert isinstance(loaded.model["0.weight"], np.ndarray)
     with pytest.raises(UsageError, match="not by 'keras'"):
@@ -130,7 +135,7 @@ def test_safetensors_load_as_numpy_when_asked(folder: Any, trusting: Any) -> Non
 
 
 def test_a_whole_module_of_torchs_own_layers_loads(
-    tmp_path: Any, signer: Any, trusting: Any
+    tmp_path: Path, signer: Signer, trusting: Trusting
 ) -> None:
     file = tmp_path / "model.pt"
     torch.save(network().eval(), file)
@@ -140,20 +145,20 @@ def test_a_whole_module_of_torchs_own_layers_loads(
     assert loaded.adapter.framework == "torch"
 
 
-def test_an_unsigned_model_is_refused(folder: Any, trusting: Any) -> None:
+def test_an_unsigned_model_is_refused(folder: Path, trusting: Trusting) -> None:
     (folder / "model.sig").unlink()
     with pytest.raises(SignatureMissing):
         trusting().load(folder)
 
 
-def test_a_strangers_signature_is_refused(folder: Any) -> None:
+def test_a_strangers_signature_is_refused(folder: Path) -> None:
     stranger = TrustPolicy(keys=[Signer.generate("p256").public_key])
     with pytest.raises(UntrustedSigner):
         SecureLoader(stranger).load(folder)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
-def test_one_changed_byte_anywhere_is_refused(folder: Any, trusting: Any, name: Any) -> None:
+def test_one_changed_byte_anywhere_is_refused(folder: Path, trusting: Trusting, name: str) -> None:
     data = bytearray((folder / name).read_bytes())
     data[-1] ^= 1
     (folder / name).write_bytes(data)
@@ -162,7 +167,7 @@ def test_one_changed_byte_anywhere_is_refused(folder: Any, trusting: Any, name: 
     assert caught.value.changed == (name,)
 
 
-def test_an_added_and_a_removed_companion_are_refused(folder: Any, trusting: Any) -> None:
+def test_an_added_and_a_removed_companion_are_refused(folder: Path, trusting: Trusting) -> None:
     (folder / "more.json").write_text("{}")
     with pytest.raises(DigestMismatch, match=r"more\.json"):
         trusting().load(folder)
@@ -172,9 +177,18 @@ def test_an_added_and_a_removed_companion_are_refused(folder: Any, trusting: Any
         trusting().load(folder)
 
 
-def test_a_revoked_model_is_refused(folder: Any, trusting: Any) -> None:
+def test_a_revoked_model_is_refused(folder: Path, trusting: Trusting) -> None:
     digest = trusting().load(folder).digest
     with pytest.raises(Revoked):
+        trusting(revoked=[str(digest)]).load(folder)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_model_with_a_revoked_file_is_refused(
+    folder: Path, trusting: Trusting, name: str
+) -> None:
+    digest = trusting().load(folder).verified.manifest[name]
+    with pytest.raises(Revoked, match=digest.hex):
         trusting(revoked=[str(digest)]).load(folder)
 
 
@@ -188,7 +202,7 @@ class Deny:
         return "incident 7" if digest == self.digest else None
 
 
-def test_an_isolated_model_is_refused_with_its_reason(folder: Any, trusting: Any) -> None:
+def test_an_isolated_model_is_refused_with_its_reason(folder: Path, trusting: Trusting) -> None:
     loaded = trusting().load(folder)
     with pytest.raises(Isolated, match="incident 7"):
         trusting(isolation=Deny(loaded.digest)).load(folder)
@@ -199,7 +213,9 @@ def test_an_isolated_model_is_refused_with_its_reason(folder: Any, trusting: Any
     assert trusting(isolation=other).load(folder).digest == loaded.digest
 
 
-def test_what_ignore_patterns_hide_is_never_read(tmp_path: Any, signer: Any, trusting: Any) -> None:
+def test_what_ignore_patterns_hide_is_never_read(
+    tmp_path: Path, signer: Signer, trusting: Trusting
+) -> None:
     place = tmp_path / "model"
     place.mkdir()
     torch.save(network().state_dict(), place / "model.pt")
@@ -209,7 +225,7 @@ def test_what_ignore_patterns_hide_is_never_read(tmp_path: Any, signer: Any, tru
         trusting().load(place)
 
 
-def test_two_model_files_are_refused(folder: Any, signer: Any, trusting: Any) -> None:
+def test_two_model_files_are_refused(folder: Path, signer: Signer, trusting: Trusting) -> None:
     np.save(folder / "b.npy", np.zeros(2))
     sign(folder, signer)
     with pytest.raises(FormatRefused, match="expected one model file"):
@@ -217,7 +233,7 @@ def test_two_model_files_are_refused(folder: Any, signer: Any, trusting: Any) ->
 
 
 def test_the_file_swapped_after_the_check_is_not_what_is_loaded(
-    folder: Any, trusting: Any, monkeypatch: Any
+    folder: Path, trusting: Trusting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = loader.examine
     file = folder / "model.safetensors"
@@ -232,12 +248,12 @@ def test_the_file_swapped_after_the_check_is_not_what_is_loaded(
     assert same(loaded.model, network().state_dict())
 
 
-def test_a_sealed_copy_cannot_be_written_grown_or_shrunk(folder: Any) -> None:
+def test_a_sealed_copy_cannot_be_written_grown_or_shrunk(folder: Path) -> None:
     options = {"tier": "sealed", "algorithm": "sha256", "limits": Limits()}
     file = folder / "model.safetensors"
     with snapshot({"m": str(file)}, **options) as held:
         source = held.sources["m"]
-        assert held.digest("m") == Digest.of(file.read_bytes())
+        assert held.digests["m"] == Digest.of(file.read_bytes())
         descriptor = os.open(source.path, os.O_RDWR)
         try:
             with pytest.raises(PermissionError):
@@ -250,7 +266,9 @@ def test_a_sealed_copy_cannot_be_written_grown_or_shrunk(folder: Any) -> None:
         assert Path(source.path).read_bytes() == file.read_bytes()
 
 
-def test_a_file_that_grows_while_it_is_copied_is_refused(folder: Any, monkeypatch: Any) -> None:
+def test_a_file_that_grows_while_it_is_copied_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = folder / "model.safetensors"
     real = os.fstat
 
@@ -266,7 +284,7 @@ def test_a_file_that_grows_while_it_is_copied_is_refused(folder: Any, monkeypatc
 
 
 def test_without_sealed_memory_a_private_copy_is_used_and_said(
-    folder: Any, trusting: Any, monkeypatch: Any
+    folder: Path, trusting: Trusting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mlsecops.loading.snapshot_tiers.can_seal", lambda: False)
     loaded = trusting().load(folder)
@@ -274,7 +292,7 @@ def test_without_sealed_memory_a_private_copy_is_used_and_said(
     assert same(loaded.model, network().state_dict())
 
 
-def test_no_descriptor_is_left_open(folder: Any, trusting: Any) -> None:
+def test_no_descriptor_is_left_open(folder: Path, trusting: Trusting) -> None:
     trusting().load(folder)
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(3):
@@ -284,7 +302,7 @@ def test_no_descriptor_is_left_open(folder: Any, trusting: Any) -> None:
 
 @pytest.mark.parametrize("name", ["model.pkl", "model.pt", "model.joblib", "model.bin"])
 def test_a_signed_malicious_pickle_is_refused_before_anything_runs(
-    tmp_path: Any, signer: Any, trusting: Any, name: Any
+    tmp_path: Path, signer: Signer, trusting: Trusting, name: str
 ) -> None:
     trace = tmp_path / "ran"
     file = tmp_path / name
@@ -297,7 +315,7 @@ def test_a_signed_malicious_pickle_is_refused_before_anything_runs(
 
 
 def test_a_signed_poisoned_archive_is_refused_before_torch_reads_it(
-    tmp_path: Any, signer: Any, trusting: Any, monkeypatch: Any
+    tmp_path: Path, signer: Signer, trusting: Trusting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "model.pt"
     torch.save(network().state_dict(), file)
@@ -309,7 +327,7 @@ def test_a_signed_poisoned_archive_is_refused_before_torch_reads_it(
 
 
 def test_the_environment_cannot_switch_weights_only_off(
-    tmp_path: Any, signer: Any, trusting: Any, monkeypatch: Any
+    tmp_path: Path, signer: Signer, trusting: Trusting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     seen = {}
@@ -328,7 +346,7 @@ def test_the_environment_cannot_switch_weights_only_off(
 
 
 def test_a_sparse_tensor_that_points_outside_is_refused(
-    tmp_path: Any, signer: Any, trusting: Any
+    tmp_path: Path, signer: Signer, trusting: Trusting
 ) -> None:
     file = tmp_path / "model.pt"
     good = torch.sparse_coo_tensor(torch.tensor([[0, 7]]), torch.ones(2), (8,))
@@ -344,7 +362,7 @@ def test_a_sparse_tensor_that_points_outside_is_refused(
 
 
 def test_an_old_torch_is_refused(
-    tmp_path: Any, signer: Any, trusting: Any, monkeypatch: Any
+    tmp_path: Path, signer: Signer, trusting: Trusting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "model.pt"
     torch.save(network().state_dict(), file)
@@ -356,7 +374,9 @@ def test_an_old_torch_is_refused(
     trusting().load(file)
 
 
-def test_a_signed_pickle_without_harm_loads(tmp_path: Any, signer: Any, trusting: Any) -> None:
+def test_a_signed_pickle_without_harm_loads(
+    tmp_path: Path, signer: Signer, trusting: Trusting
+) -> None:
     file = tmp_path / "model.pkl"
     file.write_bytes(pickle.dumps({"w": [1.0]}))
     sign(file, signer)
@@ -364,7 +384,7 @@ def test_a_signed_pickle_without_harm_loads(tmp_path: Any, signer: Any, trusting
 
 
 def test_a_format_that_is_only_scanned_is_not_loaded(
-    tmp_path: Any, signer: Any, trusting: Any
+    tmp_path: Path, signer: Signer, trusting: Trusting
 ) -> None:
     file = tmp_path / "model.tar"
     with tarfile.open(file, "w") as archive:
@@ -374,7 +394,9 @@ def test_a_format_that_is_only_scanned_is_not_loaded(
         trusting().load(file)
 
 
-def test_what_was_not_checked_is_not_loaded(tmp_path: Any, signer: Any, trusting: Any) -> None:
+def test_what_was_not_checked_is_not_loaded(
+    tmp_path: Path, signer: Signer, trusting: Trusting
+) -> None:
     file = tmp_path / "model.xyz"
     file.write_bytes(b"?" * 99)
     sign(file, signer)
@@ -382,17 +404,19 @@ def test_what_was_not_checked_is_not_loaded(tmp_path: Any, signer: Any, trusting
         trusting().load(file)
 
 
-def test_limits_hold(folder: Any, trusting: Any) -> None:
+def test_limits_hold(folder: Path, trusting: Trusting) -> None:
     with pytest.raises(LimitExceeded, match="file_bytes"):
         trusting(limits=Limits(file_bytes=10)).load(folder)
 
 
-def test_another_bundle_is_used_when_named(folder: Any, trusting: Any, tmp_path: Any) -> None:
+def test_another_bundle_is_used_when_named(
+    folder: Path, trusting: Trusting, tmp_path: Path
+) -> None:
     (folder / "model.sig").rename(tmp_path / "else.sig")
     assert trusting().load(folder, bundle=tmp_path / "else.sig").format == "safetensors"
 
 
-def test_a_broken_bundle_is_refused(folder: Any, trusting: Any) -> None:
+def test_a_broken_bundle_is_refused(folder: Path, trusting: Trusting) -> None:
     bundle = json.loads((folder / "model.sig").read_text())
     bundle["dsseEnvelope"]["payload"] = ""
     (folder / "model.sig").write_text(json.dumps(bundle))
@@ -400,12 +424,12 @@ def test_a_broken_bundle_is_refused(folder: Any, trusting: Any) -> None:
         trusting().load(folder)
 
 
-def test_an_unknown_tier_is_wrong_use(trusting: Any) -> None:
-    with pytest.raises(UsageError, match="unknown tier"):
+def test_an_unknown_tier_is_wrong_use(trusting: Trusting) -> None:
+    with pytest.raises(UsageError, match="tier: expected"):
         trusting(tier="open")
 
 
-def test_names_outside_torchs_own_list_are_resolved_only_when_allowed(tmp_path: Any) -> None:
+def test_names_outside_torchs_own_list_are_resolved_only_when_allowed(tmp_path: Path) -> None:
     file = tmp_path / "m.pt"
     torch.save({"a": 1}, file)
     with pytest.raises(UsageError, match="cannot import"):
@@ -413,20 +437,20 @@ def test_names_outside_torchs_own_list_are_resolved_only_when_allowed(tmp_path: 
     assert "no" not in sys.modules
 
 
-def test_only_files_that_no_signature_covers_are_reported(folder: Any, trusting: Any) -> None:
+def test_only_files_that_no_signature_covers_are_reported(folder: Path, trusting: Trusting) -> None:
     assert trusting().load(folder).verified.ignored == ()
     (folder / ".git").mkdir()
     (folder / ".git" / "hook").write_text("x")
     assert trusting().load(folder).verified.ignored == (".git/hook",)
 
 
-def test_a_path_where_nothing_is_is_the_callers_fault(tmp_path: Any, trusting: Any) -> None:
+def test_a_path_where_nothing_is_is_the_callers_fault(tmp_path: Path, trusting: Trusting) -> None:
     with pytest.raises(UsageError, match="nowhere"):
         trusting().load(tmp_path / "nowhere")
 
 
 def test_another_signed_model_in_its_place_is_refused(
-    folder: Any, tmp_path: Any, signer: Any, trusting: Any
+    folder: Path, tmp_path: Path, signer: Signer, trusting: Trusting
 ) -> None:
     meant = trusting().load(folder).digest
     assert trusting().load(folder, digest=meant).digest == meant
@@ -440,7 +464,9 @@ def test_another_signed_model_in_its_place_is_refused(
         trusting().load(folder, digest=meant)
 
 
-def test_tensors_go_where_they_are_asked_to(tmp_path: Any, signer: Any, trusting: Any) -> None:
+def test_tensors_go_where_they_are_asked_to(
+    tmp_path: Path, signer: Signer, trusting: Trusting
+) -> None:
     file, arrays = tmp_path / "model.pt", tmp_path / "a.npy"
     torch.save(network().state_dict(), file)
     np.save(arrays, np.arange(3))

@@ -1,5 +1,6 @@
 import json
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import (
 
 
 class Seen:
-    """What an SDK was told."""
+    """Spans and metrics of an OpenTelemetry SDK."""
 
     def __init__(self) -> None:
         self.spans_of, self.reader = InMemorySpanExporter(), InMemoryMetricReader()
@@ -47,7 +48,7 @@ class Seen:
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> Any:
+def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Seen]:
     found = Seen()
     monkeypatch.setattr(trace, "get_tracer", found.tracers.get_tracer)
     monkeypatch.setattr(metrics, "get_meter", found.meters.get_meter)
@@ -69,7 +70,7 @@ def file(tmp_path: Path, signer: Signer) -> Path:
 
 
 def test_a_load_tells_what_was_loaded_and_how_long_it_took(
-    seen: Any, file: Path, trusting: Trusting
+    seen: Seen, file: Path, trusting: Trusting
 ) -> None:
     loaded = trusting().load(file)
     spans = seen.spans()
@@ -94,7 +95,7 @@ def test_a_load_tells_what_was_loaded_and_how_long_it_took(
 
 
 def test_a_refusal_tells_the_rule_the_place_and_the_name(
-    seen: Any, tmp_path: Path, signer: Signer, trusting: Trusting
+    seen: Seen, tmp_path: Path, signer: Signer, trusting: Trusting
 ) -> None:
     bad = tmp_path / "model.pkl"
     bad.write_bytes(attack.malicious_pickle(tmp_path / "ran"))
@@ -114,7 +115,7 @@ def test_a_refusal_tells_the_rule_the_place_and_the_name(
     assert calls.attributes["reason"] == "UnsafeContent"
 
 
-def test_each_kind_of_end_is_told_apart(seen: Any, file: Path, trusting: Trusting) -> None:
+def test_each_kind_of_end_is_told_apart(seen: Seen, file: Path, trusting: Trusting) -> None:
     with pytest.raises(UsageError):
         trusting().load(file, framework="torch")
     file.write_bytes(b"x")
@@ -135,7 +136,7 @@ def test_each_kind_of_end_is_told_apart(seen: Any, file: Path, trusting: Trustin
 
 
 def test_no_contents_and_no_folders_are_told(
-    seen: Any, tmp_path: Path, signer: Signer, trusting: Trusting
+    seen: Seen, tmp_path: Path, signer: Signer, trusting: Trusting
 ) -> None:
     secret = "7f3a-secret-in-the-weights"
     for name, data in {
@@ -155,7 +156,7 @@ def test_no_contents_and_no_folders_are_told(
 
 
 def test_exceptions_that_were_used_are_named(
-    seen: Any, tmp_path: Path, signer: Signer, trusting: Trusting
+    seen: Seen, tmp_path: Path, signer: Signer, trusting: Trusting
 ) -> None:
     (tmp_path / "m.pkl").write_bytes(
         b"\x80\x04" + attack.text("string") + attack.text("Formatter") + b"\x93)R."
@@ -183,7 +184,7 @@ def test_a_fault_of_metrics_is_not_the_loads(
     monkeypatch.undo()
 
 
-def test_a_fault_of_a_span_is_not_the_loads(seen: Any, file: Path, trusting: Trusting) -> None:
+def test_a_fault_of_a_span_is_not_the_loads(seen: Seen, file: Path, trusting: Trusting) -> None:
     seen.tracers.add_span_processor(Faulty())
     assert trusting().load(file).format == "npz"
     (calls,) = seen.points()["mlsecops.load.calls"]

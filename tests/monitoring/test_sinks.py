@@ -249,7 +249,9 @@ def test_forked_child_delivers_its_own_alerts_and_not_its_parents() -> None:
 
 @pytest.mark.parametrize("url", ["", "file:///etc/passwd", "ftp://host/", "https:///nowhere"])
 @pytest.mark.parametrize("kind", [WebhookSink, AlertmanagerSink])
-def test_address_that_is_not_of_the_web_is_refused(kind: Any, url: str) -> None:
+def test_address_that_is_not_of_the_web_is_refused(
+    kind: type[WebhookSink | AlertmanagerSink], url: str
+) -> None:
     with pytest.raises(UsageError, match="expected http"):
         kind(url)
 

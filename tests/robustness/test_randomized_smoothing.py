@@ -91,7 +91,7 @@ def test_the_same_seed_proves_the_same_whatever_the_batch(
     [{"sigma": 0}, {"sigma": 1, "alpha": 1}, {"sigma": 1, "draws": 0}, {"sigma": 1, "seed": -1}],
 )
 def test_what_cannot_be_certified_is_wrong_use(
-    two_class: SoftmaxRegression, samples: Samples, options: Any
+    two_class: SoftmaxRegression, samples: Samples, options: dict[str, Any]
 ) -> None:
     with pytest.raises(UsageError, match="sigma"):
         certify(two_class, *samples, **options)

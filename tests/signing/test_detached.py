@@ -22,6 +22,7 @@ from mlsecops.signing import (
     verify,
     verify_detached,
 )
+from mlsecops.signing.keys import KeyType
 from tests.attackers.signing import flip_byte
 
 SHA = hashes.SHA256()
@@ -90,7 +91,7 @@ def test_a_changed_file_signature_or_key_is_refused(file: Path, key: rsa.RSAPriv
 
 
 @pytest.mark.parametrize("key_type", ["p256", "ed25519"])
-def test_only_rsa_keys_make_detached_signatures(file: Path, key_type: Any) -> None:
+def test_only_rsa_keys_make_detached_signatures(file: Path, key_type: KeyType) -> None:
     signer = Signer.generate(key_type)
     with pytest.raises(errors.UsageError, match="needs an RSA key"):
         sign_detached(file, signer)

@@ -19,6 +19,7 @@ from mlsecops import errors
 from mlsecops.cli import main
 from mlsecops.loading import SecureLoader
 from mlsecops.signing import KeySigner, Signer, TrustPolicy, bundle_path, sign, verify
+from mlsecops.signing.keys import KeyType
 from tests.attackers.signing import flip_byte
 from tests.signing.authorities import Authority
 
@@ -95,7 +96,7 @@ def their_key_verifier(public: Path) -> Any:
 
 @pytest.mark.parametrize("curve", ["p256", "p384", "p521"])
 @pytest.mark.parametrize("model", SHAPES, indirect=True)
-def test_key_bundles_verify_in_both_directions(tmp_path: Path, model: Path, curve: Any) -> None:
+def test_key_bundles_verify_in_both_directions(tmp_path: Path, model: Path, curve: KeyType) -> None:
     signer = Signer.generate(curve)
     private, public = key_files(tmp_path, signer)
 

@@ -6,13 +6,13 @@ import stat
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mlsecops import errors
 from mlsecops.cli import main
 from mlsecops.signing import KeySigner, PublicKey, Signer, TrustPolicy, sign, verify
+from mlsecops.signing.keys import KeyType
 
 
 def key_service(line: Connection) -> None:
@@ -132,7 +132,7 @@ def test_the_command_asks_on_a_terminal_and_nowhere_else(
 
 
 @pytest.mark.parametrize("key_type", ["p256", "p384", "p521", "ed25519", "rsa"])
-def test_keygen_makes_a_key_that_only_its_owner_reads(tmp_path: Path, key_type: Any) -> None:
+def test_keygen_makes_a_key_that_only_its_owner_reads(tmp_path: Path, key_type: KeyType) -> None:
     path = tmp_path / "release.pem"
     assert main(["keygen", "--type", key_type, "--out", str(path)]) == 0
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

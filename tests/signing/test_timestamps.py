@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -19,6 +18,7 @@ from mlsecops.signing import (
     sign,
     verify,
 )
+from mlsecops.signing.keys import KeyType
 from tests.attackers.signing import edit_bundle
 from tests.signing.authorities import Authority, TimestampAuthority
 
@@ -195,7 +195,7 @@ def test_noise_for_a_stamp_is_no_stamp(
 
 @pytest.mark.parametrize("key_type", ["p256", "ed25519"])
 def test_an_authority_that_replays_an_old_answer_is_refused(
-    model: Path, clock: TimestampAuthority, key_type: Any
+    model: Path, clock: TimestampAuthority, key_type: KeyType
 ) -> None:
     # Ed25519 signs the same bytes the same way, so that only the nonce tells the answers apart.
     signer = Signer.generate(key_type)

@@ -19,6 +19,7 @@ from mlsecops.signing import (
     sign,
     verify,
 )
+from mlsecops.signing.keys import KeyType
 from tests.attackers.signing import edit_bundle, edit_payload, flip_byte, forge_payload
 
 FIXTURES_ARE_COPIED = settings(
@@ -27,7 +28,7 @@ FIXTURES_ARE_COPIED = settings(
 
 
 @pytest.mark.parametrize("key_type", ["p256", "p384", "p521", "ed25519", "rsa"])
-def test_a_signed_model_verifies_with_every_key_type(model: Path, key_type: Any) -> None:
+def test_a_signed_model_verifies_with_every_key_type(model: Path, key_type: KeyType) -> None:
     signer = Signer.generate(key_type)
     sign(model, signer)
     verified = verify(model, policy=TrustPolicy(keys=[signer.public_key]))

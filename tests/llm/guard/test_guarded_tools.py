@@ -687,7 +687,7 @@ def test_admitted_text_taints_and_comes_back_marked() -> None:
 
 
 @pytest.mark.parametrize("options", [{"effect": "fly"}, {"effect": "none", "returns": "yes"}])
-def test_an_unknown_value_is_refused(options: Any) -> None:
+def test_an_unknown_value_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="expected"):
         guarded_tool(**options)
 

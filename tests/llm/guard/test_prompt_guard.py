@@ -170,7 +170,7 @@ def test_many_names_do_not_fill_the_memory() -> None:
 
 
 @pytest.mark.parametrize("options", [{"longest": 0}, {"quiet": -1}, {"quiet": float("nan")}])
-def test_a_number_out_of_range_is_refused(options: Any) -> None:
+def test_a_number_out_of_range_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         prompt_guard(**options)
     with pytest.raises(UsageError):

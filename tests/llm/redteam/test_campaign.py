@@ -160,7 +160,7 @@ def test_progress_is_told_to_the_end() -> None:
         ({"classes": ["nonsense"]}, "nonsense"),
     ],
 )
-def test_options_that_cannot_work_are_wrong_use(options: Any, message: str) -> None:
+def test_options_that_cannot_work_are_wrong_use(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         fuzz(lambda _messages: REFUSAL, **options)
 

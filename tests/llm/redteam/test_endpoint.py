@@ -220,7 +220,7 @@ def test_a_target_that_is_not_there_is_named_without_its_secrets() -> None:
         ("http://127.0.0.1/", {"timeout": float("nan")}),
     ],
 )
-def test_an_endpoint_that_cannot_work_is_wrong_use(url: str, options: Any) -> None:
+def test_an_endpoint_that_cannot_work_is_wrong_use(url: str, options: dict[str, Any]) -> None:
     with pytest.raises(UsageError) as caught:
         ChatEndpoint(url, model="m", **options)
     assert "s3cr" not in str(caught.value)
@@ -276,6 +276,6 @@ def test_a_server_that_does_not_count_is_charged_the_most(usage: Any) -> None:
 @pytest.mark.parametrize(
     "caps", [{"requests": 0}, {"tokens": -1}, {"cost": 1.0}, {"prompt_price": -1.0}]
 )
-def test_caps_that_make_no_sense_are_wrong_use(caps: Any) -> None:
+def test_caps_that_make_no_sense_are_wrong_use(caps: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         Caps(**caps)
