@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, get_args
 import numpy as np
 
 from mlsecops._addresses import public_address, require_private, retry_after
-from mlsecops._choices import one_of
+from mlsecops._choices import checked, one_of
 from mlsecops._extras import require
 from mlsecops._json import parse_json
 from mlsecops._repr import concise_repr
@@ -80,6 +80,7 @@ class Endpoint(BlackBox):
 
     framework = "http"
 
+    @checked
     def __init__(
         self,
         url: str,

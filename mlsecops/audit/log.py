@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from mlsecops._choices import checked
 from mlsecops._json import parse_object
 from mlsecops._repr import concise_repr
 from mlsecops.audit.checkpoint import (
@@ -98,6 +99,7 @@ class AuditLog:
         UsageError: The origin cannot stand in a checkpoint.
     """
 
+    @checked
     def __init__(
         self,
         path: str | os.PathLike[str],

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
+from mlsecops._choices import checked
 from mlsecops._json import parse_object
 from mlsecops._repr import concise_repr
 from mlsecops.errors import MalformedBundle, UsageError
@@ -81,6 +82,7 @@ class Lineage:
     steps: tuple[LineageRun, ...]
 
     @classmethod
+    @checked
     def of(cls, statements: Iterable[Statement]) -> Self:
         """Graph of provenance statements; statements of other kinds are left out."""
         steps: dict[str, LineageRun] = {}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
 from mlsecops.adapters import adapt
 from mlsecops.errors import UsageError
@@ -40,6 +41,7 @@ class Curve:
     figures: tuple[Figure, ...]
 
 
+@checked
 def accuracy_curve(
     model_or_adapter: Any,
     x: Any,
@@ -57,7 +59,7 @@ def accuracy_curve(
     does not fall to 0 for huge radii points to a weak attack.
 
     Args:
-        model_or_adapter: A framework's model, or an Adapter; left as it was.
+        model_or_adapter: A framework's model, or an Adapter; unchanged.
         x: Inputs `(n, *shape)`, inside `bounds`.
         y: True labels `(n,)`, integers.
         attack: Makes the attack of a radius (`lambda eps: PGD(eps, steps=20)`).

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from mlsecops._choices import checked
 from mlsecops._intervals import clopper_pearson
 from mlsecops._repr import concise_repr
 from mlsecops.adapters import adapt
@@ -92,6 +93,7 @@ class Certificate:
         return Figure.of("certified", correct, params=params)
 
 
+@checked
 def certify(
     model_or_adapter: Any,
     x: Any,
@@ -109,7 +111,7 @@ def certify(
     A model that was not trained with such noise is rarely certain of any class.
 
     Args:
-        model_or_adapter: A framework's model, or an Adapter; left as it was.
+        model_or_adapter: A framework's model, or an Adapter; unchanged.
         x: Inputs `(n, *shape)`. The noise is not clipped to any bounds.
         y: True labels `(n,)`, integers.
         sigma: Standard deviation of the noise, in units of the input.

@@ -7,12 +7,14 @@ import urllib.error
 import urllib.request
 from typing import Final
 
+from mlsecops._choices import checked
 from mlsecops.errors import UsageError
 from mlsecops.signing.timestamps import Authority
 
 MAX_RESPONSE_BYTES: Final = 1 << 20
 
 
+@checked
 def http_authority(url: str, *, timeout: float = 30.0) -> Authority:
     """A time stamp authority that is reached over HTTP (RFC 3161, section 3.4).
 

@@ -203,6 +203,7 @@ class Signer(ABC):
 class KeySigner(Signer):
     """Signer with its private key in the memory of this process."""
 
+    @checked
     def __init__(self, key: Private, *, certificates: tuple[x509.Certificate, ...] = ()) -> None:
         self._key = key
         self._public = PublicKey(_spki(_supported(key.public_key())))

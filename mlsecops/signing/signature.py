@@ -115,6 +115,7 @@ def sign(
     ).save(place)
 
 
+@checked
 def sign_manifest(
     manifest: Manifest,
     signer: Signer | Sequence[Signer],

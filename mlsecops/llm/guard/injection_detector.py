@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.llm.guard.injection_patterns import phrases, spaced_phrases
@@ -42,8 +43,7 @@ _TURN: Final = re.compile(r"(?m)^\W{0,4}(?:user|human|assistant|ai|q|a) ?:", fla
 _LEET: Final = str.maketrans("013457@$", "oieastas")
 _OPENING: Final = "\"'`\u201c\u2018\u00ab\u201e\u2039"
 _SIGNS: Final = (  # signals that are no phrases
-    "many-shot", "encoded", "concealed", "zero-width", "bidi", "look-alikes", "letters-apart",
-    "leetspeak",
+    "many-shot", "encoded", "concealed", "zero-width", "bidi", "look-alikes", "leetspeak"
 )  # fmt: skip
 _CLOSING: Final = "\"'`\u201d\u2019\u00bb\u201c\u203a"
 
@@ -95,9 +95,10 @@ def signal_names() -> tuple[str, ...]:
         >>> "concealed" in signal_names()
         True
     """
-    return tuple(sorted({*_SIGNS, *(phrase.signal for phrase in phrases())}))
+    return tuple(sorted({*_SIGNS, *(each.signal for each in (*phrases(), spaced_phrases()))}))
 
 
+@checked
 def detect_injection(text: str, *, threshold: float = THRESHOLD) -> Detection:
     """Detect signs that a text instructs a language model.
 

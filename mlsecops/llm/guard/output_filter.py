@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
 from mlsecops.llm.guard.link_hosts import Hosts
 from mlsecops.llm.text.unicode import sanitise
@@ -112,6 +113,7 @@ class OutputFilter:
         '[a](https://docs.example.com/)'
     """
 
+    @checked
     def __init__(self, *, links: Iterable[str] = (), images: Iterable[str] = ()) -> None:
         self._links = Hosts.of(links)
         self._images = Hosts.of(images)

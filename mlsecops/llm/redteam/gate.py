@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Protocol
 
+from mlsecops._choices import checked
 from mlsecops._gates import BaseJudgement, Verdict, at_least, at_most, worst
 from mlsecops._intervals import Interval
 from mlsecops._repr import concise_repr
@@ -80,6 +81,7 @@ class FuzzJudgement(BaseJudgement[FuzzReading]):
 
 
 @concise_repr()
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FuzzGate:
     """Limits that a campaign must hold.

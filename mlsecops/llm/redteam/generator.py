@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from mlsecops._choices import some_of
+from mlsecops._choices import checked, some_of
 from mlsecops.errors import UsageError
 from mlsecops.llm.redteam.attack_texts import TEXTS, TEXTS_BY_NAME
 from mlsecops.llm.redteam.attempts import BENIGN, Attempt, Expectation, Message
@@ -78,6 +78,7 @@ class Family:
         return draw_mutators(rng) if self.group is None else (rng.choice(of_group(self.group)),)
 
 
+@checked
 def draw_attempts(
     count: int, *, seed: int = 0, families: Sequence[str] | None = None
 ) -> tuple[Attempt, ...]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
 from mlsecops.adapters.wrapper import Wrapped
 from mlsecops.errors import UsageError
@@ -30,6 +31,7 @@ _AHEAD: Final = 0.01  # of eps; chosen: a small lead for the input's own categor
 
 
 @concise_repr()
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """Columns of rows `(n, d)` that an attack must not treat as free numbers.
