@@ -1,4 +1,4 @@
-"""Which address may be asked, what may be said of it, and how long it asks to wait."""
+"""Addresses of HTTP endpoints: accepted schemes, printable form without secrets, retry delay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How files appear on disk: whole or not at all, or as links to bytes that are held elsewhere."""
+"""Files on disk that appear whole or not at all, and folders of links to held bytes."""
 
 from __future__ import annotations
 

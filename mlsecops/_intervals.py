@@ -1,4 +1,4 @@
-"""How sure a measured share is: exact and score bounds of a binomial proportion, without SciPy."""
+"""Confidence intervals of a binomial proportion, exact and score, without SciPy."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""How work that was paid for survives a crash: a file of JSON lines that is only appended to.
+"""Append-only journal of JSON lines, which keeps paid work across a crash.
 
-A line that a crash cut short counts as none, and is cut off before the next one is written.
+An unfinished last line is ignored, and cut off before the next one is written.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""OpenTelemetry tracers, meters and instruments, created once; failures swallowed and counted.
+"""OpenTelemetry tracers, meters and instruments, created once; failures are swallowed.
 
 a room's table of instruments → Telemetry → spans, events, measurements → the SDK that is installed
 
@@ -47,8 +47,8 @@ class Telemetry:
         instruments: Name → instrument, the room's whole table.
 
     Attributes:
-        swallowed: Context that swallows an exception and counts it: a failure of telemetry must
-            not become the caller's.
+        swallowed: Context that swallows an exception and numbers it in `failures`: a failure of
+            telemetry must not become the caller's.
 
     Example:
         >>> calls = Telemetry("example", "1", {"calls": Instrument("counter", "{call}", "Calls.")})
@@ -152,7 +152,7 @@ class Telemetry:
 
 
 class _Swallowed:
-    """Reusable context that swallows exceptions and counts them."""
+    """Reusable context that swallows exceptions and keeps their number."""
 
     __slots__ = ("count",)
 

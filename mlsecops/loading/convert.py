@@ -1,8 +1,9 @@
-"""How the tensors are got out of a pickle that nobody trusts: a child that can only compute.
+"""Conversion of an untrusted pickle to safetensors in a confined child process.
 
-A path comes in, a safetensors file goes out, by request only and never as a fallback. The child is
-held by Landlock and seccomp; without either nothing is done. What comes back is as little trusted
-as what went in: it is scanned like any file, and it is not signed.
+path → sealed snapshot → confined child (`sandbox.convert_main`) → sealed answer → scan → file
+
+It runs on request only, never as a fallback, and not without Landlock and seccomp. The result is
+scanned like any file, and it is not signed.
 """
 
 from __future__ import annotations
@@ -30,18 +31,17 @@ from mlsecops.provenance.files.opening import followed
 
 CONVERTIBLE: Final = frozenset({Format.TORCH, Format.TORCH_LEGACY, Format.PICKLE, Format.JOBLIB})
 _CHILD: Final = "mlsecops.loading.sandbox.convert_main"
-_TOLD: Final = 300
-_HEARD: Final = 1 << 16
-"""Bytes of what a child says that are taken: it may say anything, and without end."""
+_SHOWN: Final = 300  # bytes; chosen: the last line of a traceback fits
+_HEARD: Final = 1 << 16  # bytes of standard error; chosen: a hostile child may write without end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Converted:
-    """What a conversion made.
+    """Result of a conversion.
 
     Attributes:
         path: The safetensors file.
-        source: Digest of the pickle that it came from.
+        source: Digest of the converted pickle.
         format: Format of that pickle.
         size: Bytes written.
     """
@@ -64,10 +64,9 @@ def convert(
 
     Args:
         path: A pickle, joblib or torch file; it may be hostile.
-        out: Where the safetensors file goes; nothing may be there.
-        memory_bytes: Memory that the child may take beyond its libraries, and the size of its
-            answer.
-        seconds: Time that the child may take.
+        out: The safetensors file to write; it must not exist.
+        memory_bytes: Largest memory of the child beyond its libraries, and of its answer.
+        seconds: Longest wall time of the child.
         limits: Ceilings of the file and of the result; the defaults otherwise.
 
     Raises:
@@ -143,7 +142,7 @@ def _run(source: Source, found: Format, target: int, memory: int, seconds: float
 def _watched(
     words: list[str], passed: tuple[int, ...], seconds: float, *, where: str
 ) -> tuple[int, bytes]:
-    """Run the child; its status, and what it said, of which only so much is taken."""
+    """Run the child; return its status and the first `_HEARD` bytes of its standard error."""
     with subprocess.Popen(  # noqa: S603 - our own interpreter and script
         words, env={}, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, pass_fds=passed,
@@ -172,16 +171,22 @@ def _watched(
 
 
 def _printable(data: bytes) -> str:
-    """Last words of a process that may say anything."""
-    return ascii(data[-_TOLD:].decode("utf-8", "replace").strip().rpartition("\n")[2])
+    """Last line of untrusted output, in printable ASCII."""
+    return ascii(data[-_SHOWN:].decode("utf-8", "replace").strip().rpartition("\n")[2])
 
 
 def _keep(descriptor: int, target: Path, limits: Limits) -> int:
+    """Seal the child's answer, scan it, and write it to the target."""
     import fcntl  # noqa: PLC0415 - Linux only
 
-    # A mapping that outlived the child would keep the seal off: then there is an error here.
     seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+    except OSError as error:  # the kernel seals nothing that is mapped for writing
+        raise FormatRefused(
+            f"{target}: expected an answer that nobody can write any more, got one that a process "
+            f"still maps ({error.strerror}); the file is hostile"
+        ) from error
     size = os.fstat(descriptor).st_size
     made = Source(name=str(target), path=f"/proc/self/fd/{descriptor}", size=size)
     examine_safetensors(made, limits)

@@ -1,4 +1,4 @@
-"""What a load gives: the model, or a path to its checked bytes."""
+"""Results of a load: the model, or a path to its checked bytes."""
 
 from __future__ import annotations
 

@@ -280,7 +280,6 @@ class SecureLoader:
             hidden = without_bundle(files.hidden, Path(path), place)
             verified = verifier.match(signed, actual, where=where, ignored=hidden)
             for name in held.sources:
-                self._policy.require_not_revoked(held.digests[name])
                 require_not_isolated(held.digests[name], self._isolation, where=where)
             yield _Checked(files=files, held=held, verified=verified, bundle=bundle)
 

@@ -1,7 +1,9 @@
-"""Where tensors are copied to when the bytes they were read from do not last.
+"""Fresh memory for tensors, faulted in many pieces at a time.
 
-A size comes in, memory of one's own goes out piece by piece. Faulting pages in one at a time costs
-more than the copy: they are asked for many at once, and huge where the kernel has such at hand.
+size → Memory → memory of this process, piece by piece
+
+Faulting pages in one at a time costs more than the copy, so many are asked for at once, and huge
+pages where the kernel has them ready.
 """
 
 from __future__ import annotations
@@ -13,21 +15,25 @@ import time
 from pathlib import Path
 from typing import Final
 
-_ALIGNED: Final = 64
-_STRIDE: Final = 4 << 20
-_POPULATE_WRITE: Final = 23
-"""MADV_POPULATE_WRITE, since Linux 5.14; the module has no name for it yet."""
+_ALIGNED: Final = 64  # bytes; a cache line, and what vector instructions need
+_STRIDE: Final = 4 << 20  # bytes; two huge pages of x86-64, asked for at once
+_POPULATE_WRITE: Final = 23  # MADV_POPULATE_WRITE of madvise(2), Linux 5.14; `mmap` lacks it
 _COSTLY: Final = 0.3 / (1 << 30)
-"""Seconds for a byte: small pages take about as long. Huge ones take a third of it where they lie
-ready, and up to eight times as long where the kernel must first move others to make room."""
+"""Seconds a byte; measured: small pages take about as long. Huge ones take a third of it where they
+are ready, and up to eight times as long where the kernel must first move others."""
 
 
 class Memory:
     """Fresh memory, handed out from its start; what is not handed out costs nothing.
 
     Args:
-        size: Bytes that will be asked for, alignment not counted.
-        pieces: In how many pieces at most.
+        size: Bytes in total, without alignment.
+        pieces: Largest number of pieces.
+
+    Example:
+        >>> memory, offset = Memory(100, pieces=1).take(100)
+        >>> offset
+        0
     """
 
     def __init__(self, size: int, *, pieces: int) -> None:
@@ -42,7 +48,7 @@ class Memory:
             self._advise(mmap.MADV_HUGEPAGE, 0, length)
 
     def take(self, size: int) -> tuple[mmap.mmap, int]:
-        """The memory and the offset of the next piece; whoever keeps the memory keeps it whole."""
+        """The memory and the offset of the next piece; a reference keeps all of the memory."""
         start = self._next
         self._next += -(-size // _ALIGNED) * _ALIGNED
         while self._ready < self._next:
@@ -50,7 +56,7 @@ class Memory:
         return self._map, start
 
     def _fault_in(self) -> None:
-        """Ask for the pages of the next stride; for small ones from now on if these were costly."""
+        """Ask for the pages of the next stride; switch to small ones if these were costly."""
         start = time.thread_time()
         self._advise(_POPULATE_WRITE, self._ready, _STRIDE)
         self._ready += _STRIDE
@@ -65,10 +71,10 @@ class Memory:
 
 
 def offset_of(address: int) -> int:
-    """Where in its file a mapped byte stands.
+    """Offset in its file of a mapped byte.
 
     Raises:
-        LookupError: It is no mapping of a file.
+        LookupError: The address is not in a mapping of a file.
 
     Source: proc_pid_maps(5).
     """
@@ -81,9 +87,9 @@ def offset_of(address: int) -> int:
 
 
 def forget(address: int, size: int) -> None:
-    """Give mapped pages of a file back that were read and are not needed any more.
+    """Give back mapped pages of a file that are not needed any more.
 
-    They would count as the process's own otherwise, beside the copy that was made of them.
+    They would otherwise count as memory of the process, in addition to the copy made of them.
     """
     page = mmap.PAGESIZE
     start, end = -(-address // page) * page, (address + size) // page * page

@@ -1,8 +1,8 @@
-"""Whether a model that is in use may still be used.
+"""Recheck of a loaded model in use: revocation, expiry, floors and isolation of the moment.
 
-A LoadedModel comes in; what was checked when it was loaded is checked again at an interval, against
-the policy and the isolations of that moment: revoked digests and keys, expiry, floors, incidents.
-The bytes are in memory and need no check.
+LoadedModel → Watch, at an interval → policy and isolation of that moment → usable, or an error
+
+The bytes are in memory and are not checked again.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ Notify = Callable[[VerificationError], object]
 
 
 class Loaded(Protocol):
-    """What is watched: a verified model and the bundle that vouches for it."""
+    """A verified model with its bundle."""
 
     @property
     def verified(self) -> Verified:
-        """Who vouched for what."""
+        """Result of the verification."""
 
     @property
     def bundle(self) -> bytes:
-        """The signature's bytes."""
+        """Bytes of the bundle."""
 
 
 def require_usable(loaded: Loaded, policy: TrustPolicy, isolation: Isolation | None) -> None:
@@ -38,8 +38,8 @@ def require_usable(loaded: Loaded, policy: TrustPolicy, isolation: Isolation | N
 
     Args:
         loaded: The model.
-        policy: The policy of this moment.
-        isolation: Who knows which digests are isolated.
+        policy: The current policy.
+        isolation: Source of isolated digests, or None.
 
     Raises:
         VerificationError: Its signers, digests or age are not accepted any more.
@@ -67,15 +67,15 @@ def require_not_isolated(digest: Digest, isolation: Isolation | None, *, where: 
 
 @concise_repr("_loaded.digest", "_interval", "_refused")
 class Watch:
-    """Checks a loaded model at an interval, on a thread of its own; a context that ends it.
+    """Checks a loaded model at an interval on a background thread; a context that ends it.
 
-    A model that is refused once and accepted later (an incident that was closed) is usable again.
-    Where nobody can say, it is not.
+    A model that is refused and accepted later (its incident was closed) is usable again. While the
+    policy or the registry cannot be read, it is not usable.
 
     Args:
         loaded: The model.
-        policy: Gives the policy of the moment, such as `lambda: TrustPolicy.load("trust.toml")`.
-        isolation: Who knows which digests are isolated (a registry).
+        policy: Returns the current policy, such as `lambda: TrustPolicy.load("trust.toml")`.
+        isolation: Source of isolated digests (a registry), or None.
         interval: Seconds between checks, > 0.
         notify: Called with the error when the model becomes unusable; what it raises is ignored.
     """
@@ -112,16 +112,16 @@ class Watch:
         self.close()
 
     def require(self) -> None:
-        """Demand that the last check found nothing.
+        """Demand that the last check passed.
 
         Raises:
-            VerificationError: It did; the error says what.
+            VerificationError: It failed; the error names the reason.
         """
         if self._refused is not None:
             raise self._refused
 
     def check(self) -> bool:
-        """Check now, whatever the interval; whether the model may be used."""
+        """Check now; return whether the model may be used."""
         before, self._refused = self._refused, self._found()
         reason = None if self._refused is None else type(self._refused).__name__
         outcome = "usable" if reason is None else "withdrawn"
@@ -131,7 +131,7 @@ class Watch:
         return self._refused is None
 
     def close(self) -> None:
-        """Stop checking; the last answer stays."""
+        """Stop checking; the last result stays."""
         self._closed.set()
         if threading.current_thread() is not self._thread:
             self._thread.join()
@@ -143,7 +143,7 @@ class Watch:
             return error
         except Exception as error:  # noqa: BLE001 - an error in a check is a refusal
             return PolicyError(
-                f"{self._loaded.verified.name}: cannot find out whether it may still be used: "
+                f"{self._loaded.verified.name}: cannot check whether it may still be used: "
                 f"{error}; restore access to the policy and the registry"
             )
         return None

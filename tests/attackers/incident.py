@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,17 @@ def exchange_evidence(path: Path, data: bytes, signer: Signer) -> None:
     path.unlink()
     path.write_bytes(data)
     sign(path, signer)
+
+
+def with_second_entry(archive: bytes, name: str, data: bytes) -> bytes:
+    """The archive with another entry of that name before the others, which readers may prefer."""
+    entry = tarfile.TarInfo(name)
+    entry.size = len(data)
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        tar.addfile(entry, io.BytesIO(data))
+        added = stream.tell()
+    return stream.getvalue()[:added] + archive
 
 
 def kill_at_write(number: int, action: Callable[[], object]) -> bool:

@@ -78,6 +78,18 @@ def test_the_tar_depends_on_its_contents_alone(tmp_path: Path) -> None:
     assert str(tmp_path).encode() not in one
 
 
+def test_a_document_that_the_archive_holds_in_two_versions_is_refused(
+    incident: Incident, policy: TrustPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def twofold(contents: dict[str, bytes]) -> bytes:
+        return attack.with_second_entry(pack(contents), "subject.json", b'{"client": "nobody"}')
+
+    monkeypatch.setattr("mlsecops.incident.evidence.pack", twofold)
+    incident.evidence.seal({"subject.json": b'{"client": "mallory"}'})
+    with pytest.raises(EvidenceError, match=r"unexpected entry 'subject\.json'"):
+        incident.evidence.verify(policy=policy)
+
+
 def test_evidence_before_it_is_sealed_does_not_hold(incident: Incident) -> None:
     assert incident.evidence.sealed is None
     with pytest.raises(EvidenceError):

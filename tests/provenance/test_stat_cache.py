@@ -13,7 +13,7 @@ import pytest
 
 from mlsecops import errors
 from mlsecops.provenance import Digest, StatCache, hash_path
-from mlsecops.provenance.files.hashing import Span
+from mlsecops.provenance.files.pieces import Span
 from tests.attackers.provenance import flip_byte_and_put_the_time_back
 
 FILES = 40

@@ -1,9 +1,10 @@
-"""The process in which a pickle that nobody trusts is unpickled: it can compute, and nothing else.
+"""Confined child process that unpickles an untrusted file and returns its tensors.
 
-It is run as a script (`python -I`), never imported. It gets two descriptors, the sealed model and
-an empty file in memory, and a limit of memory. What it finds as tensors goes into the empty file as
-safetensors. By the time it reads the first byte, Landlock leaves it the interpreter's own files to
-read and seccomp no call that starts a program, opens a connection or reaches another process.
+sealed model → unpickled under Landlock, seccomp and a memory limit → safetensors in a memory file
+
+It is run as a script (`python -I`), never imported. Before it reads the first byte, Landlock leaves
+it only the interpreter's files to read, and seccomp no call that starts a program, opens a
+connection or reaches another process.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-SECONDS = 120
-MOST_TENSORS = 100_000
-DEEPEST = 50
-CLONE_THREAD = 0x00010000
-ENOTTY, ENOSYS = 25, 38
+SECONDS = 120  # seconds of CPU time; chosen: the default of `convert`
+MOST_TENSORS = 100_000  # tensors; chosen: the default of `Limits.tensors`
+DEEPEST = 50  # levels; chosen: deeper containers are no model
+CLONE_THREAD = 0x00010000  # flag of clone(2), <linux/sched.h>
+ENOTTY, ENOSYS = 25, 38  # errno(3) on Linux
 ALLOWED = """
 read readv pread64 preadv lseek write writev pwrite64 close fstat newfstatat stat lstat statx
 openat open readlink readlinkat access faccessat faccessat2 getcwd getdents64 fcntl dup ftruncate
@@ -34,7 +35,7 @@ sched_yield sched_getaffinity sched_getparam sched_getscheduler getcpu poll ppol
 
 
 def confine(memory: int) -> None:
-    """Give up everything but computing.
+    """Give up every right but computing.
 
     Args:
         memory: Bytes of address space beyond what the libraries took.
@@ -67,7 +68,7 @@ def confine(memory: int) -> None:
 
 
 def require_confined() -> None:
-    """Leave unless the kernel refuses this process a connection and the folders of the system."""
+    """Exit unless the kernel refuses this process a socket and the folders of the system."""
     for reach in (socket.socket, lambda: list(Path("/").iterdir())):
         try:
             reach()
@@ -77,7 +78,7 @@ def require_confined() -> None:
 
 
 def unpickle(kind: str, descriptor: int) -> Any:
-    """Let the format's own reader run what the file says, where it can do no harm."""
+    """Run the format's own reader, which runs code of the file, in confinement."""
     require_confined()
     stream = os.fdopen(descriptor, "rb", closefd=False)
     if kind.startswith("torch"):
@@ -112,7 +113,7 @@ def arrays(value: Any) -> dict[str, Any]:
 
 
 def children(item: Any) -> list[tuple[str, Any]]:
-    """What a container or an estimator holds."""
+    """Named values of a container or an estimator."""
     if isinstance(item, dict):
         return [(str(key), inner) for key, inner in item.items()]
     if isinstance(item, (list, tuple)):
@@ -121,7 +122,7 @@ def children(item: Any) -> list[tuple[str, Any]]:
 
 
 def as_safetensors(found: dict[str, Any], *, torch: Any) -> bytes:
-    """One file of all of them."""
+    """Tensors as one safetensors file."""
     if torch is None:
         from safetensors.numpy import save  # noqa: PLC0415 - imported already
 
@@ -136,7 +137,7 @@ def as_safetensors(found: dict[str, Any], *, torch: Any) -> bytes:
 
 
 def _imported(kind: str) -> Any:
-    """Import what will be needed; torch where it is, None elsewhere."""
+    """Import what will be needed; return torch, or None for formats without it."""
     if not kind.startswith("torch"):
         import joblib  # noqa: F401, PLC0415 - before the confinement
         import safetensors.numpy  # noqa: PLC0415 - as above
@@ -150,7 +151,7 @@ def _imported(kind: str) -> Any:
 
 
 def main() -> None:
-    """Import what will be needed, give up everything else, and only then read."""
+    """Import what will be needed, confine the process, and only then read."""
     kind, source, target, memory = sys.argv[1], *map(int, sys.argv[2:5])
     torch = _imported(kind)
     confine(memory)

@@ -1,8 +1,9 @@
-"""Whether an HDF5 file keeps to itself, as asked of a process that may die over it.
+"""HDF5 check in a worker process, which may crash on the file.
 
-The HDF5 library crashes on some damaged files and never returns from others. So it is let at a
-file in a child first, within limits of time and memory; what it read to the end there, it is
-trusted to read here.
+file → worker (`hdf5_walk`) → Walked, or a refusal
+
+The HDF5 library crashes on some damaged files and never returns from others. A file is first read
+to its end in a worker with limits of time and memory, and only then in this process.
 """
 
 from __future__ import annotations
@@ -26,8 +27,7 @@ from mlsecops.loading.snapshot import Source
 
 __all__ = ["CONFIG", "Walked", "require_contained"]
 
-_ROOM: Final = 1 << 20
-"""Bytes of an answer besides the configuration, which JSON may make six times as long."""
+_ROOM: Final = 1 << 20  # bytes; chosen: an answer without the configuration is far shorter
 _FAILURES: Final = {each.__name__: each for each in (FormatRefused, LimitExceeded, MissingExtra)}
 
 
@@ -37,11 +37,11 @@ def require_contained(
     """Check every link, attribute and data set.
 
     Args:
-        source: The file that the HDF5 file is, or is a part of.
+        source: The HDF5 file, or a file that contains it.
         where: Name for messages.
         limits: Ceilings of count, size, ratio and time.
-        start: Where it begins, in bytes.
-        size: How many bytes it has; to the end of the source by default.
+        start: Its first byte in the source.
+        size: Its size in bytes; by default up to the end of the source.
 
     Raises:
         UnsafeContent: Something refers outside the file, or needs a plugin.
@@ -62,6 +62,7 @@ def require_contained(
             "limits": dataclasses.asdict(limits),
         }
         try:
+            # JSON escapes may make the configuration six times as long.
             answer = ask(stream.fileno(), question, most=_ROOM + 6 * limits.header_bytes)
         except Died as death:
             raise _refusal(death, where, limits) from death
@@ -73,11 +74,11 @@ def require_contained(
 def _refusal(death: Died, where: str, limits: Limits) -> LimitExceeded | FormatRefused:
     if death.late:
         return LimitExceeded(
-            f"{where}: the HDF5 library was not through with it after {limits.seconds} seconds: "
+            f"{where}: the HDF5 library did not finish within {limits.seconds} seconds: "
             "it is damaged, or made to keep a reader busy; raise Limits(seconds=…) if it is honest"
         )
     return FormatRefused(
-        f"{where}: the HDF5 library crashed over it ({death}): it is damaged, or hostile"
+        f"{where}: the HDF5 library crashed on it ({death}): it is damaged, or hostile"
     )
 
 

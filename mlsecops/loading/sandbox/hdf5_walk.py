@@ -1,8 +1,12 @@
-"""What an HDF5 file holds: whether it keeps to itself, and reads to its end.
+"""HDF5 walk: every link, attribute and data set of a file, read to its end.
 
-`hdf5` runs this in a process that may die: on a damaged file the HDF5 library may crash, or never
-return. Source: HDF5 file format 3.0, links (IV.A.2.g), external file list (IV.A.2.h), filter
-pipeline (IV.A.2.l).
+stream → links, attributes, filters and sizes checked → Walked
+
+`hdf5_reader` runs it in a worker process: on a damaged file the HDF5 library may crash, or never
+return.
+
+Source: HDF5 file format 3.0, links (IV.A.2.g), external file list (IV.A.2.h), filter pipeline
+(IV.A.2.l).
 """
 
 from __future__ import annotations
@@ -24,11 +28,11 @@ _BUILT_IN_FILTERS: Final = frozenset({1, 2, 3, 32000})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Walked:
-    """What was found on the way.
+    """Result of a walk.
 
     Attributes:
-        numbers: How many numbers all data sets have.
-        config: Text of the architecture, where there is one.
+        numbers: Number of elements of all data sets.
+        config: Text of the architecture, or None.
     """
 
     numbers: int
@@ -36,7 +40,7 @@ class Walked:
 
 
 def walk(stream: BinaryIO, *, where: str, limits: Limits) -> Walked:
-    """Check every link, attribute and data set, and read what the library has to search for.
+    """Check every link, attribute and data set, and read chunked and variable-length data.
 
     Args:
         stream: The file's bytes.
@@ -86,7 +90,7 @@ def _items(h5py: Any, group: Any, where: str, depth: int) -> Iterator[tuple[str,
 
 
 def _attributes(h5py: Any, item: Any, where: str, limits: Limits) -> dict[str, Any]:
-    """Attributes, which are numbers and text: the library crashes on some others when damaged."""
+    """Attributes of numbers and text; on damaged ones of other types the library may crash."""
     kinds = h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING, h5py.h5t.ENUM
     found = {}
     for key in item.attrs:
@@ -101,7 +105,7 @@ def _attributes(h5py: Any, item: Any, where: str, limits: Limits) -> dict[str, A
 
 def _require_plain(h5py: Any, item: Any, where: str, limits: Limits) -> None:
     if item.external or item.is_virtual:
-        raise _unsafe("hdf5-external", f"{where}: its data lies in another file", where)
+        raise _unsafe("hdf5-external", f"{where}: its data is in another file", where)
     if item.dtype.kind == "O" and h5py.check_string_dtype(item.dtype) is None:
         raise _unsafe("hdf5-object", f"{where}: holds references or objects", where)
     plist = item.id.get_create_plist()
@@ -117,7 +121,7 @@ def _require_plain(h5py: Any, item: Any, where: str, limits: Limits) -> None:
 
 
 def _read(h5py: Any, item: Any) -> None:
-    """Read what lies in chunks or in heaps once: that it ends here, it will end there too."""
+    """Read chunked and variable-length data once, so that a later read ends too."""
     if item.chunks:
         for chunk in item.iter_chunks():
             item[chunk]

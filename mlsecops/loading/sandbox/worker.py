@@ -1,8 +1,9 @@
-"""Ask a process that may die what it finds in a file.
+"""Worker process that reads untrusted files with libraries that may crash.
 
-One child is started when the first question comes and answers all of them (`apart_child`), each
-in a fork of its own: starting Python and its libraries anew would take a quarter of a second a
-file. A process that is forked from ours starts its own child.
+file and question → the one child, started at the first question → a fork for each → answer, or Died
+
+Starting Python and its libraries for each file would take a quarter of a second. A process that is
+forked from this one starts its own child.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ import threading
 from multiprocessing import spawn
 from typing import Any, Final
 
+from mlsecops._json import parse_object
+from mlsecops.errors import FormatRefused
+
 _START: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from mlsecops.loading.sandbox.worker_main import main; main()"
@@ -26,13 +30,13 @@ _START: Final = (
 
 
 class Died(Exception):
-    """The process that was asked ended without an answer.
+    """The worker ended without an answer.
 
     Args:
-        status: As `subprocess` tells it: below zero, the signal that ended it.
+        status: Exit status; below zero, the number of the signal that ended it.
 
     Attributes:
-        late: Whether its time was over.
+        late: Whether it ran out of time.
     """
 
     def __init__(self, status: int) -> None:
@@ -42,7 +46,7 @@ class Died(Exception):
 
 
 class _Child:
-    """The process, and the socket to it."""
+    """The worker process and the socket to it."""
 
     def __init__(self) -> None:
         self._owner = os.getpid()
@@ -60,10 +64,10 @@ class _Child:
             )
 
     def ask(self, file: int, question: bytes, most: int) -> bytes:
-        """What it answers.
+        """The answer to a question.
 
         Raises:
-            Died: The fork for this question ended without an answer, or said more than it may.
+            Died: The fork for this question ended without an answer, or its answer is too long.
             OSError: The process itself is gone.
         """
         reading, writing = os.pipe()
@@ -84,22 +88,22 @@ class _Child:
         while not said.endswith(b"\n"):
             more = self._ours.recv(64)
             if not more:
-                raise ConnectionResetError("the process that was asked is gone")
+                raise ConnectionResetError("the worker process is gone")
             said += more
         return int(said)
 
     def end(self) -> None:
-        """Let it go; a fork of ours only stops to use it."""
+        """End the process; in a fork of the owner only close the socket."""
         self._ours.close()
         if self._owner != os.getpid():
-            self._process.returncode = 0  # nothing of ours to wait for
+            self._process.returncode = 0  # it is no child of this process
             return
         self._process.kill()
         self._process.wait()
 
 
 class _Desk:
-    """The one child, once it is needed, and one question at a time."""
+    """The one worker, started when needed, and one question at a time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -109,12 +113,12 @@ class _Desk:
         with self._lock:
             try:
                 return self._asked(file, question, most)
-            except OSError:  # somebody ended it since the last question
+            except OSError:  # it was ended since the last question
                 self.clear()
                 return self._asked(file, question, most)
             except Died:
                 raise
-            except BaseException:  # an answer may be on its way, and would be taken for the next
+            except BaseException:  # a late answer would be taken for the next one
                 self.clear()
                 raise
 
@@ -129,28 +133,29 @@ class _Desk:
             child.end()
 
     def renew(self) -> None:
-        """In a fork: the child is another's, and so may the lock's holder be."""
+        """In a fork: the worker belongs to the parent, and a thread of it may hold the lock."""
         self._lock = threading.Lock()
         self.clear()
 
 
 _desk: Final = _Desk()
 atexit.register(_desk.clear)
-with contextlib.suppress(AttributeError):  # where nothing forks, nothing is to renew
+with contextlib.suppress(AttributeError):  # systems without fork
     os.register_at_fork(after_in_child=_desk.renew)
 
 
 def ask(file: int, question: dict[str, Any], *, most: int) -> dict[str, Any]:
-    """What the child finds in a file.
+    """Ask the worker about a file.
 
     Args:
         file: Descriptor of the file, open for reading; its position moves.
-        question: What `apart_child` needs to know besides.
-        most: Bytes of the answer that are taken.
+        question: Further input of `worker_main`.
+        most: Largest accepted answer, in bytes.
 
     Raises:
-        Died: There was no answer: the file was too much for the library.
+        Died: There was no answer: the library crashed or ran out of time.
+        FormatRefused: The answer is no JSON object.
         OSError: No process can be started.
     """
-    found: dict[str, Any] = json.loads(_desk.ask(file, json.dumps(question).encode() + b"\n", most))
-    return found
+    answer = _desk.ask(file, json.dumps(question).encode() + b"\n", most)
+    return parse_object(answer, what="answer of the worker process", error=FormatRefused)

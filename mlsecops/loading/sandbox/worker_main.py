@@ -1,9 +1,9 @@
-"""The process that a library is let at a file in: it forks for each, and the fork may die.
+"""Main loop of the worker process, which forks for each file.
 
-`apart` runs it, once, as `python -c`; it never runs in the process that asks. Its standard
-input is a socket: a question and two descriptors come in (the file, and the pipe for the answer);
-after the answer the fork's status goes back. It keeps no state between questions, so that what one
-file did to its fork touches no other.
+question and two descriptors (file, pipe for the answer) → fork within limits → answer → exit status
+
+`worker` runs it once, as `python -c`; its standard input is the socket to the owner. It keeps no
+state between questions, so that one file cannot affect the next.
 """
 
 from __future__ import annotations
@@ -23,17 +23,15 @@ from mlsecops.loading.containers.zip_archive import StreamSlice
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.sandbox.hdf5_walk import walk
 
-MEMORY: Final = 4 << 30
-"""Bytes of address space beyond what the libraries took."""
-_PATIENCE: Final = 20
-"""Seconds of waiting for each second of computing."""
+MEMORY: Final = 4 << 30  # bytes of address space beyond the libraries'; chosen
+_PATIENCE: Final = 20  # seconds of wall time for each of CPU time; chosen: allows for slow storage
 
 
 def main() -> None:
-    """Answer questions until there is nobody who asks."""
+    """Answer questions until the socket is closed."""
     with contextlib.suppress(ImportError):
         import h5py  # noqa: F401, PLC0415 - once, before the forks
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the one who asks
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is meant for the owner
     asked = socket.socket(fileno=0)
     while True:
         text, descriptors = _question(asked)
@@ -59,9 +57,9 @@ def _question(asked: socket.socket) -> tuple[bytes, list[int]]:
 
 
 def _answer(question: dict[str, Any], file: int, pipe: int) -> None:
-    """In the fork: look at the file within limits, answer, and end."""
+    """In the fork: read the file within limits, answer, and exit."""
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a descriptor is wanted
-        os.dup2(nothing.fileno(), 0)  # the socket is for the questions of others too
+        os.dup2(nothing.fileno(), 0)  # the fork must not read further questions
     limits = Limits(**question["limits"])
     _limit(limits.seconds)
     try:
@@ -69,7 +67,7 @@ def _answer(question: dict[str, Any], file: int, pipe: int) -> None:
     except MLSecOpsError as error:
         answer = {"error": type(error).__name__, "message": str(error)}
         answer |= {name: getattr(error, name, "") for name in ("rule", "where")}
-    except Exception as error:  # noqa: BLE001 - whatever it is, the one who asked is told
+    except Exception as error:  # noqa: BLE001 - the owner decides what it means
         answer = {"error": "", "message": f"{type(error).__name__}: {error}"}
     with os.fdopen(pipe, "w", encoding="utf-8", errors="surrogatepass") as out:
         json.dump(answer, out)
