@@ -267,7 +267,9 @@ class _Expected:
         ):
             listed = tuple(value) if isinstance(value, Iterator) else value
             for item in listed:
-                if not self.items.accepts(item):
+                if self.items.items is not None:
+                    self.items.taken(argument, item)
+                elif not self.items.accepts(item):
                     raise UsageError(f"{argument}: expected {self.words}, got {shown(item)} in it")
             return listed
         if self.choices:
@@ -333,6 +335,8 @@ def _instance_of(kind: type) -> Callable[[Any], bool]:
 
 def _plural(words: str) -> str:
     bare = words.replace(" a ", " ").replace(" an ", " ").removeprefix("a ").removeprefix("an ")
+    if bare.startswith("list of "):
+        return f"lists{bare.removeprefix('list')}"
     return bare if " or " in bare else f"{bare}s"
 
 
