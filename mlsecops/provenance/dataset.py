@@ -1,7 +1,8 @@
-"""What a data set's content is, whatever holds it: a path, an array, a table, a stream of samples.
+"""Manifest of a data set: path, array, table or stream of samples.
 
-Data comes in; a Manifest goes out whose entries are runs of rows, named `column[start:stop]`, so
-that a mismatch names the column and the rows, and an appended row shows as appended.
+    data → runs of rows, named `column[start:stop]` → Manifest
+
+A mismatch names the column and the rows; appended rows are reported as appended.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ def hash_dataset(
 ) -> Manifest:
     """Manifest of a data set.
 
-    Types, shapes, the order of rows and columns, and the columns' names are part of the digests.
-    Which library holds a table, and how it chunks, slices or encodes it in memory, is not: pandas,
-    polars and pyarrow tables and mappings of numpy arrays of the same columns and rows agree. A
-    column of categories counts as its values. In floating columns a null is NaN.
+    The digests cover values, types, shapes, column names and the order of rows and columns. They do
+    not depend on the library that holds a table or on its layout in memory: pandas, polars and
+    pyarrow tables and mappings of numpy arrays agree. A categorical column is hashed as its values.
+    In floating-point columns a null is NaN.
 
     Args:
         data: A path or URL (each file an entry), a numpy array, a mapping of column name → array, a
             pandas, polars or pyarrow table, a torch `Dataset` or a `tf.data.Dataset` (one pass
             over its samples; it must give the same ones in the same order each time).
-        name: What the data set is called.
+        name: Name of the data set.
         algorithm: Digest algorithm.
-        executor: Where files are hashed, for paths.
+        executor: Runs the hashing of files, for paths.
 
     Raises:
         UsageError: The data is of another kind, holds Python objects that are not of one plain

@@ -1,4 +1,4 @@
-"""What identifies bytes: an algorithm and its value, never a bare hex string."""
+"""Digests: an algorithm and its value, never a bare hex string."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _TEXT: Final = re.compile(r"([a-z0-9]+):([0-9a-f]+)")
 
 
 class Hash(Protocol):
-    """What a running hash does (the shape of `hashlib` objects)."""
+    """Running hash, as `hashlib` makes them."""
 
     def update(self, data: Any, /) -> object:
-        """Take more bytes in."""
+        """Add bytes."""
 
     def digest(self) -> bytes:
         """Value of all bytes so far."""
 
 
 class Isolation(Protocol):
-    """Who knows which digests an incident isolated (a registry, a deny-list, a service)."""
+    """Source of isolated digests (a registry, a deny-list, a service)."""
 
     def isolated(self, digest: Digest) -> str | None:
         """Reason why the digest must not be used, or None."""
@@ -39,6 +39,15 @@ class Digest:
     Attributes:
         algorithm: One of `sha256`, `sha384`, `sha512`, `blake2b`, `blake3`.
         value: Raw bytes, of exactly the algorithm's length.
+
+    Raises:
+        UsageError: The algorithm is unknown, or the value has another length.
+
+    Example:
+        >>> Digest.of(b"")
+        Digest(sha256:e3b0c44298fc)
+        >>> Digest.parse(str(Digest.of(b""))) == Digest.of(b"")
+        True
     """
 
     algorithm: str
@@ -58,11 +67,11 @@ class Digest:
             text: `"sha256:<lower-case hex>"`.
 
         Raises:
-            UsageError: It is not of that form, or the length is not the algorithm's.
+            UsageError: The text has another form, or the value another length.
         """
         match = _TEXT.fullmatch(of_type("text", text, str, "'sha256:<hex>'"))
         if match is None or len(match[2]) % 2:
-            raise UsageError(f"not a digest: expected 'sha256:<hex>', got {text[:80]!r}")
+            raise UsageError(f"digest: expected 'sha256:<hex>', got {text[:80]!r}")
         return cls(match[1], bytes.fromhex(match[2]))
 
     @classmethod
@@ -82,7 +91,7 @@ class Digest:
 
     @property
     def short(self) -> str:
-        """First twelve hexadecimal digits with the algorithm, for people."""
+        """Algorithm and first twelve hexadecimal digits, for people."""
         return f"{self.algorithm}:{self.hex[:12]}"
 
     def __str__(self) -> str:
@@ -94,11 +103,11 @@ def new_hash(algorithm: str, *, threads: bool = False) -> Hash:
 
     Args:
         algorithm: One of those of `Digest`.
-        threads: Whether much comes at once, so that BLAKE3 may use every core.
+        threads: Whether BLAKE3 may use every core, for large updates.
 
     Raises:
         UsageError: The algorithm is unknown.
-        MissingExtra: `blake3` is asked for and not installed.
+        MissingExtra: `blake3` is not installed.
     """
     if algorithm == "blake3":
         blake3 = require("blake3").blake3

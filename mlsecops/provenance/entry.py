@@ -1,4 +1,4 @@
-"""What a part of an artifact is: a name, a digest, a size; and how two sets of parts differ."""
+"""Entries of a manifest (name, digest, size) and the difference of two sets of entries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from mlsecops.provenance.digest import Digest
 @concise_repr()
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One named part of an artifact: its digest, and its size in bytes where that is known."""
+    """Named part of an artifact.
+
+    Attributes:
+        name: Relative POSIX path, or `column[start:stop]` of a data set.
+        digest: Digest of its bytes.
+        size: Bytes, or None if unknown.
+    """
 
     name: str
     digest: Digest
@@ -21,7 +27,12 @@ class Entry:
 @concise_repr()
 @dataclass(frozen=True, slots=True)
 class Diff:
-    """How two manifests differ, by name; falsy when they do not."""
+    """Difference of two manifests, by name; falsy if there is none.
+
+    Example:
+        >>> str(Diff(added=("b.txt",), changed=("a.txt",)))
+        "changed 'a.txt'; added 'b.txt'"
+    """
 
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()

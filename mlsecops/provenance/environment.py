@@ -1,4 +1,4 @@
-"""What code and packages a training run used: git commit, dirty tree, distributions, platform."""
+"""Environment of a training run: git commit, dirty tree, packages, platform, seeds, devices."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ALLOWED_VARIABLES: Final = (
     "SOURCE_DATE_EPOCH",
     "TF_DETERMINISTIC_OPS",
 )
-"""Variables that explain a result; nothing else of the environment is recorded."""
+"""Environment variables that affect a result; no others are recorded."""
 
 _GIT: Final = ("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
 _FRAMEWORKS: Final = ("torch", "tensorflow", "keras", "sklearn", "numpy")
@@ -32,8 +32,8 @@ _FRAMEWORKS: Final = ("torch", "tensorflow", "keras", "sklearn", "numpy")
 def code_descriptor(folder: Path) -> dict[str, Any]:
     """Resource descriptor of the code in a folder (SLSA `resolvedDependencies`).
 
-    The tree counts as dirty when tracked files differ from the commit, when untracked files are
-    not ignored, and when there is no commit to compare with.
+    The tree is dirty if tracked files differ from the commit, if there are untracked files that git
+    does not ignore, or if there is no commit.
     """
     commit = _git(folder, "rev-parse", "--verify", "HEAD")
     if commit is None:
@@ -49,7 +49,7 @@ def code_descriptor(folder: Path) -> dict[str, Any]:
 
 
 def code_folder() -> Path:
-    """Folder whose repository the running code belongs to: the current one, else the script's."""
+    """Folder of the running code: the current one if it is in a repository, else the script's."""
     here = Path.cwd()
     script = getattr(sys.modules.get("__main__"), "__file__", None)
     if script is None or _git(here, "rev-parse", "--git-dir") is not None:
@@ -134,17 +134,17 @@ def framework_facts() -> dict[str, Any]:
 
 
 def _torch_device(torch: Any) -> str:
-    """The accelerator in use; asking for one that is not would start it."""
+    """Accelerator in use; a query of an unused one would initialise it."""
     if not torch.cuda.is_initialized():
         return "cpu"
     return f"cuda: {torch.cuda.get_device_name()}"
 
 
 def _told(ask: Callable[[], object]) -> str | None:
-    """What a framework says of itself, as text: seeds do not fit a JSON number everywhere."""
+    """Answer of a framework as text, since seeds exceed the range of a JSON number."""
     try:
         answer = ask()
-    except Exception:  # noqa: BLE001 - a framework's trouble must not fail the training
+    except Exception:  # noqa: BLE001 - a failure of the framework must not fail the training
         return None
     return None if answer is None else str(answer)
 

@@ -1,6 +1,6 @@
-"""How a manifest is told to other tools: `sha256sum` text both ways, Croissant metadata.
+"""Manifest exports: `sha256sum` text (both ways) and Croissant metadata.
 
-Entries go in, text or plain values come out; `sha256sum` text becomes entries again.
+entries ↔ `sha256sum` text; entries → Croissant
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def read_sha256sums(text: str) -> tuple[Entry, ...]:
     """Read the text that `sha256sum` prints; sorted by name.
 
     Raises:
-        FormatRefused: A line is not of that form, or a name stands twice.
+        FormatRefused: A line has another form, or a name is repeated.
     """
     entries: dict[str, Entry] = {}
     for number, line in enumerate(text.split("\n"), start=1):
@@ -43,7 +43,7 @@ def read_sha256sums(text: str) -> tuple[Entry, ...]:
             raise FormatRefused(f"line {number}: expected '<sha256>  <name>', got {line[:80]!r}")
         entry = _sum_entry(*match.groups())
         if entries.setdefault(entry.name, entry) is not entry:
-            raise FormatRefused(f"line {number}: {entry.name!r} stands twice")
+            raise FormatRefused(f"line {number}: {entry.name!r} is repeated; remove one line")
     return tuple(entries[key] for key in sorted(entries))
 
 
@@ -69,7 +69,7 @@ def croissant(name: str, root: Digest, entries: Iterable[Entry]) -> dict[str, An
 
 def _sum_line(entry: Entry) -> str:
     if entry.digest.algorithm != "sha256":
-        raise UsageError(f"sha256sum text needs sha256 digests, got {entry.digest.algorithm}")
+        raise UsageError(f"sha256sums: expected sha256 digests, got {entry.digest.algorithm}")
     escaped = "".join(_ESCAPES.get(character, character) for character in entry.name)
     return f"{'' if escaped == entry.name else chr(92)}{entry.digest.hex}  {escaped}\n"
 

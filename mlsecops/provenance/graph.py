@@ -1,8 +1,9 @@
-"""What came from what: derivations between digests, as provenance statements tell them.
+"""Lineage graph: derivations between digests, read from provenance statements.
 
-Statements of training runs come in; the graph answers which models a data set went into and which
-data made a model, over any number of runs. It believes what it is given: pass statements that a
-verified bundle held (`Verified.statements`) where it matters who made them.
+    statements of training runs → Lineage → models made from a data set, sources of a model
+
+The graph trusts its input: pass the statements of a verified bundle (`Verified.statements`) where
+it matters who made them.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ from mlsecops.provenance.digest import SIZES, Digest
 from mlsecops.provenance.files.opening import open_regular
 from mlsecops.provenance.statement import SLSA_PROVENANCE, Statement
 
-MAX_BUNDLE_BYTES: Final = 256 << 20
+MAX_BUNDLE_BYTES: Final = 256 << 20  # bytes; chosen: holds the names of a million files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """Something that went into a run, or came out of one.
+    """Input or output of a run.
 
     Attributes:
-        digest: What it is.
-        name: What the run called it.
+        digest: Its digest.
+        name: Its name in the run.
         kind: `"dataset"`, `"output"` or `"material"` (a dependency of another kind).
     """
 
@@ -42,17 +43,17 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineageRun:
-    """One run: its inputs and outputs.
+    """One run with its inputs and outputs.
 
     Attributes:
-        id: The run's id, or the statement's own digest where it names none.
-        name: What was made.
-        parent: Id of the run inside which it ran, or None.
-        failed: Whether it says that it failed.
-        at: When it ended (or began, where that is all it says), in ISO 8601; empty if unknown.
-        inputs: What went in.
-        outputs: What came out.
-        statement: Where this stands.
+        id: The run's id, or the digest of its statement if that names none.
+        name: Entry point of the run.
+        parent: Id of the enclosing run, or None.
+        failed: Whether the statement reports a failure.
+        at: End of the run, else its start, in ISO 8601; empty if unknown.
+        inputs: Inputs with a digest.
+        outputs: Subjects of the statement.
+        statement: Source of these values.
     """
 
     id: str
@@ -71,7 +72,7 @@ class Lineage:
     """Derivations between digests.
 
     Attributes:
-        steps: The runs, each once, in the order they were given.
+        steps: The runs, without repetition, in the given order.
 
     Example:
         >>> from mlsecops.provenance import Digest
@@ -84,7 +85,7 @@ class Lineage:
     @classmethod
     @checked
     def of(cls, statements: Iterable[Statement]) -> Self:
-        """Graph of provenance statements; statements of other kinds are left out."""
+        """Build the graph from provenance statements; other statements are ignored."""
         steps: dict[str, LineageRun] = {}
         for statement in statements:
             if statement.predicate_type == SLSA_PROVENANCE:
@@ -94,10 +95,10 @@ class Lineage:
 
     @classmethod
     def load(cls, *paths: str | os.PathLike[str]) -> Self:
-        """Graph of statements in files: bare statements, DSSE envelopes or bundles.
+        """Build the graph from files: bare statements, DSSE envelopes or bundles.
 
-        Signatures are not checked here: verify a bundle and pass `Verified.statements` to
-        `of` where it matters who signed.
+        Signatures are not checked: verify a bundle and pass `Verified.statements` to `of` where it
+        matters who signed.
 
         Raises:
             MalformedBundle: A file is none of these.
@@ -106,23 +107,23 @@ class Lineage:
         return cls.of(statement for path in paths for statement in read_statements(path))
 
     def models_from(self, digest: Digest) -> tuple[Node, ...]:
-        """What was made, directly or over further runs, from something with this digest."""
+        """Outputs derived from this digest, directly or through further runs."""
         return self._follow(digest, forward=True)
 
     def sources_of(self, digest: Digest) -> tuple[Node, ...]:
-        """What went, directly or over earlier runs, into something with this digest."""
+        """Inputs that this digest was derived from, directly or through earlier runs."""
         return self._follow(digest, forward=False)
 
     def datasets_of(self, digest: Digest) -> tuple[Node, ...]:
-        """The data sets among `sources_of`."""
+        """Data sets among `sources_of`."""
         return tuple(node for node in self.sources_of(digest) if node.kind == "dataset")
 
     def runs_of(self, digest: Digest) -> tuple[LineageRun, ...]:
-        """Runs that made something with this digest."""
+        """Runs with this digest among their outputs."""
         return tuple(step for step in self.steps if _holds(step.outputs, digest))
 
     def inside(self, run: str) -> tuple[LineageRun, ...]:
-        """Runs that ran inside a run, at any depth, by its id."""
+        """Runs nested in a run at any depth, by its id."""
         found: list[LineageRun] = []
         parents = {run}
         while fresh := [
@@ -151,10 +152,10 @@ class Lineage:
 
 
 def read_statements(path: str | os.PathLike[str]) -> tuple[Statement, ...]:
-    """Statements in a file: a bare one, or those of a DSSE envelope or a bundle.
+    """Read the statements of a file: a bare one, or those of a DSSE envelope or a bundle.
 
     Raises:
-        MalformedBundle: The file is none of these, or larger than a bundle may be.
+        MalformedBundle: The file is none of these, or larger than `MAX_BUNDLE_BYTES`.
         UsageError: It cannot be read.
     """
     where = os.fspath(path)
@@ -171,7 +172,7 @@ def read_statements(path: str | os.PathLike[str]) -> tuple[Statement, ...]:
 
 
 def _with_nested(statement: Statement, where: str) -> tuple[Statement, ...]:
-    """A model signature carries further statements, as base64."""
+    """The statement and those that a model signature carries inside, as base64."""
     nested = statement.predicate.get("statements", [])
     if not isinstance(nested, list):
         raise MalformedBundle(f"{where}: expected statements to be a list")
@@ -188,7 +189,7 @@ def _decoded(text: object, where: str) -> bytes:
 
 
 def _key(step: LineageRun) -> str:
-    """Two runs may not share an id unless they say the same: a forged one must not hide another."""
+    """Id with the digest of the statement, so that a forged id cannot replace another run."""
     return f"{step.id} {Digest.of(step.statement.payload)}"
 
 
@@ -234,10 +235,10 @@ def _objects(value: object) -> list[dict[str, Any]]:
 
 
 def _inputs(dependencies: list[dict[str, Any]]) -> Iterator[Node]:
-    """Dependencies that have a digest of their content."""
+    """Dependencies with a digest of their content."""
     for item in dependencies:
         annotations = _object(item.get("annotations"))
-        if annotations.get("digestOf"):  # a package's RECORD says nothing of data
+        if annotations.get("digestOf"):  # a digest of a package's RECORD is no data
             continue
         for algorithm, value in _object(item.get("digest")).items():
             if algorithm in SIZES:

@@ -1,6 +1,6 @@
-"""What one artifact consists of: sorted names with their digests, and one root digest over all.
+"""Manifest of an artifact: sorted names with their digests, and one root digest over all.
 
-A path comes in, a Manifest goes out; a Manifest and a path come in, and a mismatch is named.
+path → Manifest; Manifest + path → equal Manifest, or DigestMismatch with the names
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mlsecops._files import write_atomically
 from mlsecops._json import parse_object
 from mlsecops._repr import concise_repr
 from mlsecops.errors import DigestMismatch, FormatRefused, UsageError
-from mlsecops.provenance.content.rows import COLUMNS, part_of, told
+from mlsecops.provenance.content.rows import COLUMNS, describe_rows, part_of
 from mlsecops.provenance.digest import Digest
 from mlsecops.provenance.entry import Diff, Entry
 from mlsecops.provenance.exports import croissant, read_sha256sums, sha256sums
@@ -32,7 +32,7 @@ from mlsecops.provenance.files.tree import DEFAULT_IGNORE, ignore_paths
 __all__ = ["Diff", "Entry", "Manifest", "hash_path", "shard_name", "shard_span"]
 
 SCHEMA: Final = "mlsecops.manifest/1"
-MAX_MANIFEST_BYTES: Final = 256 << 20
+MAX_MANIFEST_BYTES: Final = 256 << 20  # bytes; chosen: holds the names of a million files
 
 
 @concise_repr("name", "root", "entries", "ignore")
@@ -41,15 +41,17 @@ class Manifest:
     """Sorted names → digests of one artifact.
 
     Attributes:
-        name: What the artifact is called (a folder's or file's base name, or a data set's name).
+        name: Base name of the folder or file, or name of the data set.
         algorithm: Algorithm of the entries' digests.
-        entries: The parts, sorted by name in Unicode code point order, names unique.
-        ignore: Relative paths that were left out by request.
+        entries: Parts, sorted by name in Unicode code point order, names unique.
+        ignore: Relative paths that were left out on request.
         single: Whether the artifact is one file rather than a folder.
-        shard_size: Bytes of a shard where entries are shards of files, named
-            `path:start:end`; None where they are whole files.
-        uncovered: Names of empty files, which have no shard and so no digest; always empty
-            where entries are whole files.
+        shard_size: Bytes of a shard if entries are shards of files (`path:start:end`), else None.
+        uncovered: Names of empty files, which have no shard and so no digest; empty if entries are
+            whole files.
+
+    Raises:
+        UsageError: The names are not sorted and unique.
     """
 
     name: str
@@ -64,7 +66,7 @@ class Manifest:
     def __post_init__(self) -> None:
         names = [entry.name for entry in several("entries", self.entries, "entries", Entry)]
         if names != sorted(set(names)):
-            raise UsageError(f"manifest of {self.name!r}: expected sorted, unique names")
+            raise UsageError(f"entries of {self.name!r}: expected sorted, unique names; sort them")
         object.__setattr__(self, "_by_name", {entry.name: entry for entry in self.entries})
 
     def __iter__(self) -> Iterator[Entry]:
@@ -81,10 +83,11 @@ class Manifest:
 
     @property
     def root(self) -> Digest:
-        """The one digest of the whole: SHA-256 over the entries' raw digests in order.
+        """SHA-256 over the entries' raw digests in order.
 
-        Source: OpenSSF Model Signing specification, root digest of the subject. It covers the
-        bytes and their order; names are covered where a whole manifest is signed or compared.
+        It covers bytes and their order, not names, which a signed or compared manifest covers.
+
+        Source: OpenSSF Model Signing specification, root digest of the subject.
         """
         running = hashlib.sha256()
         for entry in self.entries:
@@ -93,12 +96,12 @@ class Manifest:
 
     @property
     def size(self) -> int:
-        """Bytes of all entries whose size is known."""
+        """Bytes of all entries of known size."""
         return sum(entry.size or 0 for entry in self.entries)
 
     @checked
     def diff(self, other: Manifest) -> Diff:
-        """What changed from this manifest to another."""
+        """Difference from this manifest to another."""
         mine, theirs = self._by_name, other._by_name
         return Diff(
             added=tuple(sorted(theirs.keys() - mine.keys())),
@@ -112,13 +115,13 @@ class Manifest:
         """Demand that another manifest has the same names and digests.
 
         Raises:
-            DigestMismatch: They differ; it names what was added, removed and changed, and for a
-                data set which rows of which columns.
+            DigestMismatch: They differ; the message names the entries, and for a data set the
+                columns and rows.
         """
         difference = self.diff(actual)
         if difference:
             raise DigestMismatch(
-                f"{where or actual.name}: not what was recorded: {self._told(difference)}; "
+                f"{where or actual.name}: not what was recorded: {self._described(difference)}; "
                 f"expected root {self.root}, got {actual.root}; "
                 "restore the recorded bytes, or record these if the change is intended",
                 added=difference.added,
@@ -128,14 +131,14 @@ class Manifest:
 
     @checked
     def verify(self, data: Any, *, cache: str | os.PathLike[str] | Cache | None = None) -> Manifest:
-        """Hash a path or a data set again and demand what was recorded.
+        """Hash a path or a data set again and compare it with this manifest.
 
         Args:
-            data: A path, or data of a kind that `hash_dataset` takes.
+            data: A path, or data that `hash_dataset` takes.
             cache: As for `hash_path`.
 
         Returns:
-            The manifest of what is there now, equal in names and digests.
+            The new manifest, equal in names and digests.
 
         Raises:
             DigestMismatch: Something was added, removed or changed.
@@ -156,14 +159,14 @@ class Manifest:
         self.require(actual, where=where)
         return actual
 
-    def _told(self, difference: Diff) -> str:
-        """Say what differs, in words of rows where this is the manifest of a data set."""
+    def _described(self, difference: Diff) -> str:
+        """Text of a difference, by rows if this is the manifest of a data set."""
         names = (entry.name for entry in self.entries)
         of_data = all(name == COLUMNS or part_of(name) for name in names)
-        return told(difference) if of_data else str(difference)
+        return describe_rows(difference) if of_data else str(difference)
 
     def _of_data(self, data: Any) -> Manifest:
-        """Manifest of a data set whose rows are cut where this one's are."""
+        """Manifest of a data set, cut into the same runs of rows as this one."""
         from mlsecops.provenance.content.parts import content_entries  # noqa: PLC0415 - files need none
 
         parts = [part_of(entry.name) for entry in self.entries]
@@ -172,7 +175,7 @@ class Manifest:
         return Manifest(name=self.name, algorithm=self.algorithm, entries=entries)
 
     def renamed(self, name: str) -> Manifest:
-        """Same parts under another name (a single file's entries take it too)."""
+        """The same parts under another name; the entries of a single file are renamed too."""
         if not self.single:
             return replace(self, name=name)
         sharded = self.shard_size is not None
@@ -188,7 +191,7 @@ class Manifest:
         )
 
     def restricted(self, other: Manifest) -> Manifest:
-        """Only the parts whose names another manifest has."""
+        """The parts whose names are in another manifest."""
         return replace(self, entries=tuple(entry for entry in self.entries if entry.name in other))
 
     def to_dict(self) -> dict[str, Any]:
@@ -217,7 +220,7 @@ class Manifest:
         """Read plain values back.
 
         Raises:
-            FormatRefused: They are not a manifest, or its root is not that of its files.
+            FormatRefused: They are no manifest, or the root does not match the files.
         """
         try:
             if value["schema"] != SCHEMA:
@@ -237,13 +240,13 @@ class Manifest:
         if recorded != manifest.root:
             raise FormatRefused(
                 f"manifest of {manifest.name!r}: expected root {recorded}, its files give "
-                f"{manifest.root}; it was edited"
+                f"{manifest.root}; it was edited, record it again"
             )
         return manifest
 
     @checked
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the manifest as JSON, whole or not at all."""
+        """Write the manifest as JSON, atomically."""
         text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
         return write_atomically(path, f"{text}\n".encode())
 
@@ -253,7 +256,7 @@ class Manifest:
         """Read a manifest that `save` wrote.
 
         Raises:
-            FormatRefused: The file is not one.
+            FormatRefused: The file is no manifest.
             UsageError: It cannot be opened.
         """
         with os.fdopen(open_regular(path), "rb") as stream:
@@ -276,7 +279,7 @@ class Manifest:
         """Read the text that `sha256sum` prints.
 
         Raises:
-            FormatRefused: A line is not of that form, or a name stands twice.
+            FormatRefused: A line has another form, or a name is repeated.
         """
         return cls(
             name=name, algorithm="sha256", entries=read_sha256sums(text), ignore=DEFAULT_IGNORE
@@ -311,22 +314,22 @@ def hash_path(
     """Hash a file, or every file of a folder.
 
     Args:
-        path: A regular file or a folder; a symlink given here is followed, none inside is. Or the
-            URL of an object or a prefix that fsspec can open (`s3://bucket/model`).
+        path: A regular file or a folder (a symlink is followed, but none inside it), or the URL of
+            an object or a prefix that fsspec can open (`s3://bucket/model`).
         algorithm: `sha256`, `sha384`, `sha512`, `blake2b` or `blake3` (extra).
         ignore: Relative paths to leave out; by default version control and the signature file.
-        executor: Where batches of files are hashed; by default threads.
-        cache: A `StatCache` or its path: files that are as they were when it last saw them
-            hashed are not read. Leave it out when an artifact is new to this machine.
-        progress: Told `(bytes done, bytes in all)`.
-        shard_size: Bytes of a shard: files are cut into shards of so many bytes, each an entry
-            named `path:start:end`, so that one big file is hashed on many cores. Empty files
-            have no shard; they are named in `Manifest.uncovered`.
+        executor: Runs the hashing of batches of files; threads by default.
+        cache: A `StatCache` or its path: files unchanged since they were last hashed are not read.
+            Leave it out if the artifact is new to this machine.
+        progress: Called with `(bytes done, bytes in all)`.
+        shard_size: Bytes of a shard: files are cut into shards, each an entry named
+            `path:start:end`, so that one large file is hashed on many cores. Empty files have no
+            shard; `Manifest.uncovered` names them.
 
     Raises:
         UsageError: The path cannot be read.
-        UnsafeContent: Something that is no regular file, or a name that is not UTF-8.
-        ChangedDuringLoad: A file changed while it was read.
+        UnsafeContent: An entry is no regular file, or its name is not UTF-8.
+        ChangedDuringLoad: A file changed during the read.
         MissingExtra: The algorithm or the URL needs a package that is not installed.
 
     Example:
@@ -361,7 +364,7 @@ def read_manifest(
     progress: Progress | None = None,
     shard_size: int | None = None,
 ) -> tuple[Manifest, tuple[str, ...]]:
-    """As `hash_path`, and the names of files that the ignore list hides, in one walk."""
+    """Manifest as of `hash_path`, and the names of ignored files, in one walk."""
     content = read_path(
         path,
         algorithm=algorithm,

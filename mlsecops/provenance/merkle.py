@@ -1,7 +1,9 @@
-"""How a list of entries has one root, and how a short proof shows what it contains and extends.
+"""Merkle trees: roots, inclusion proofs and consistency proofs.
 
-Leaf hashes go in; roots, proofs and verified roots come out. `Peaks` is the compact range: the
-root of a growing list in O(log n) memory, so that an append does not read what came before.
+    leaf hashes → root, proofs; root + proof → verified root
+
+`Peaks` is the compact range: the root of a growing list in O(log n) memory, so that an append does
+not read earlier entries.
 
 Source: RFC 6962, section 2.1; proof verification follows RFC 9162, sections 2.1.3.2 and 2.1.4.2.
 """
@@ -39,11 +41,18 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Peaks:
-    """The roots of the perfect subtrees that a list of `size` leaves falls into, largest first.
+    """Compact range: roots of the perfect subtrees of a list of `size` leaves, largest first.
 
     Attributes:
         size: Number of leaves.
-        hashes: One 32-byte root for each bit that is set in `size`.
+        hashes: One 32-byte root for each bit set in `size`.
+
+    Raises:
+        UsageError: The number of roots does not match the size.
+
+    Example:
+        >>> Peaks.EMPTY.append(leaf_hash(b"a")).root == leaf_hash(b"a")
+        True
     """
 
     EMPTY: ClassVar[Peaks]
@@ -102,7 +111,7 @@ def inclusion_proof(leaf_hashes: Sequence[bytes], index: int) -> tuple[bytes, ..
 
     Args:
         leaf_hashes: All leaves of the tree, 32 bytes each.
-        index: Which leaf, in `[0, len(leaf_hashes))`.
+        index: Index of the leaf, in `[0, len(leaf_hashes))`.
 
     Raises:
         UsageError: The index is outside the tree.
@@ -160,17 +169,17 @@ def consistency_proof(leaf_hashes: Sequence[bytes], old_size: int) -> tuple[byte
 def verify_inclusion(
     leaf: bytes, *, index: int, size: int, proof: Sequence[bytes], root: bytes
 ) -> bytes:
-    """Check that a leaf stands at an index of the tree with this root.
+    """Check that a leaf is at an index of the tree with this root.
 
     Args:
         leaf: Leaf hash, 32 bytes.
-        index: Its place, in `[0, size)`.
+        index: Index of the leaf, in `[0, size)`.
         size: Number of leaves in the tree.
-        proof: What `inclusion_proof` gave.
+        proof: Result of `inclusion_proof`.
         root: The trusted root.
 
     Returns:
-        The root, now shown to contain the leaf.
+        The root, proven to contain the leaf.
 
     Raises:
         DigestMismatch: The proof does not lead from the leaf to the root.
@@ -183,7 +192,9 @@ def verify_inclusion(
     position, last, running = index, size - 1, leaf
     for step in proof:
         if last == 0:
-            raise DigestMismatch(f"inclusion proof of leaf {index}: it is longer than the tree")
+            raise DigestMismatch(
+                f"inclusion proof of leaf {index}: it is longer than the tree is high"
+            )
         if position & 1 or position == last:
             running = node_hash(step, running)
             position, last = _skip_to_sibling(position, last)
@@ -201,17 +212,17 @@ def verify_inclusion(
 def verify_consistency(
     *, old_size: int, old_root: bytes, size: int, root: bytes, proof: Sequence[bytes]
 ) -> bytes:
-    """Check that a tree extends an older one and rewrote nothing.
+    """Check that a tree extends an older one without changing its entries.
 
     Args:
         old_size: Leaves in the older tree.
         old_root: Its trusted root.
         size: Leaves in the newer tree.
         root: Its claimed root.
-        proof: What `consistency_proof` gave.
+        proof: Result of `consistency_proof`.
 
     Returns:
-        The newer root, now shown to extend the older.
+        The newer root, proven to extend the older.
 
     Raises:
         DigestMismatch: The proof fails: the log was rewritten, or it shrank.
@@ -228,7 +239,7 @@ def verify_consistency(
     older = newer = steps[0]
     for step in steps[1:]:
         if last == 0:
-            raise DigestMismatch("consistency proof: it is longer than the tree")
+            raise DigestMismatch("consistency proof: it is longer than the tree is high")
         if position & 1 or position == last:
             older, newer = node_hash(step, older), node_hash(step, newer)
             position, last = _skip_to_sibling(position, last)
@@ -246,7 +257,7 @@ def verify_consistency(
 def _trivially_consistent(
     old_size: int, old_root: bytes, size: int, root: bytes, proof: Sequence[bytes]
 ) -> bytes:
-    """A tree extends the empty tree and itself, both with an empty proof."""
+    """Any tree extends the empty tree and itself, with an empty proof."""
     expected = Peaks.EMPTY.root if old_size == 0 else root
     if proof or old_root != expected or size < old_size:
         raise DigestMismatch(f"consistency proof from {old_size} to {size} leaves fails")
@@ -261,13 +272,15 @@ def _consistency_steps(
             f"consistency proof of {len(proof)} steps cannot show that {size} leaves extend "
             f"{old_size}"
         )
-    if old_size & (old_size - 1) == 0:  # RFC 9162: a perfect older tree is its own first node
+    if (
+        old_size & (old_size - 1) == 0
+    ):  # RFC 9162, section 2.1.4.2: a perfect older tree is its own first node
         return (old_root, *proof)
     return tuple(proof)
 
 
 def _skip_to_sibling(position: int, last: int) -> tuple[int, int]:
-    """Climb while the node has no sibling on its right (a left child at the ragged edge)."""
+    """Climb while the node has no right sibling (a left child at the right edge)."""
     while position and not position & 1:
         position, last = position >> 1, last >> 1
     return position, last

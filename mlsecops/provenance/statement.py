@@ -1,4 +1,4 @@
-"""What somebody claims about digests: an in-toto Statement, with the very bytes that are signed.
+"""in-toto Statement: a claim about digests, kept as the exact bytes that are signed.
 
 Source: in-toto Attestation Framework, Statement v1.
 """
@@ -24,10 +24,13 @@ SLSA_PROVENANCE: Final = "https://slsa.dev/provenance/v1"
 @checked
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """An in-toto Statement; it keeps the bytes it was read from.
+    """An in-toto Statement with the bytes it was read from.
 
     Attributes:
-        payload: The exact JSON bytes; these are signed, and never encoded again.
+        payload: Exact JSON bytes; these are signed and never encoded again.
+
+    Raises:
+        MalformedBundle: The bytes are no Statement v1.
     """
 
     payload: bytes
@@ -58,11 +61,18 @@ class Statement:
     ) -> Statement:
         """Make a statement about named digests.
 
+        Args:
+            subjects: Names → digests that the claim is about.
+            predicate_type: URI of the kind of claim.
+            predicate: The claim, as values for JSON.
+
         Raises:
             UsageError: There is no subject, or the predicate is not JSON.
         """
         if not subjects:
-            raise UsageError("a statement needs at least one subject: name what it is about")
+            raise UsageError(
+                "subjects: expected at least one, got none; name what the statement is about"
+            )
         value = {
             "_type": STATEMENT_TYPE,
             "subject": [
@@ -77,7 +87,9 @@ class Statement:
                 value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=False
             )
         except (TypeError, ValueError) as error:
-            raise UsageError(f"the predicate of {predicate_type} is not JSON: {error}") from error
+            raise UsageError(
+                f"predicate of {predicate_type}: expected values for JSON: {error}"
+            ) from error
         return cls(text.encode())
 
     @property
@@ -109,7 +121,7 @@ def _subjects(value: object) -> dict[str, Digest]:
     for item in value:
         name, digest = _subject(item)
         if name in subjects:
-            raise MalformedBundle(f"statement: subject {name!r} stands twice")
+            raise MalformedBundle(f"statement: subject {name!r} is repeated")
         subjects[name] = digest
     return subjects
 

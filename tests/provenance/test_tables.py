@@ -247,10 +247,10 @@ def test_columns_that_are_exchanged_are_told() -> None:
     [
         (pd.DataFrame({"a": [1]}, index=["row"]), "reset_index"),
         (pd.DataFrame({"a": [1]}, index=pd.Index([1], name="id")), "reset_index"),
-        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "stands twice"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "is repeated"),
         (pd.DataFrame({"a": [1, "x"]}), "not of one plain kind"),
         (pd.DataFrame({"a": [object()]}), "not of one plain kind"),
-        (pa.table([[1], [2]], names=["a", "a"]), "stands twice"),
+        (pa.table([[1], [2]], names=["a", "a"]), "is repeated"),
         ({"a": np.ma.masked_array([1, 2], [True, False])}, "masked"),
         ({"a": np.zeros(2, np.longdouble)}, "padding"),
         ({"a": np.array(["\ud800"])}, "valid Unicode"),

@@ -1,10 +1,9 @@
-"""What the content of a numpy array is, as bytes that do not depend on how memory holds it.
+"""Canonical bytes of numpy arrays, independent of their layout in memory.
 
-Rows of an array go in; one header line and the values go out. The header names the column, the
-type and the shape; values are little-endian in row order. Text and missing dates have the encoding
-that `arrow_content` describes, so that an array and an Arrow column of the same values agree.
+    rows of an array → header line (column, dtype, shape) + values, little-endian, in row order
 
-numpy is never imported here: whoever holds an array has imported it.
+Text and missing dates are encoded as in `arrow`, so that an array and an Arrow column of the same
+values agree. numpy is not imported here: a caller with an array has imported it.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _WIDEST: Final = {"f": 8, "c": 16}
 
 @dataclass(frozen=True, slots=True)
 class ArrayColumn:
-    """A column of a data set that a numpy array holds, of shape (rows, …)."""
+    """Column of a data set in a numpy array of shape `(rows, …)`."""
 
     name: str
     values: NDArray[Any]
@@ -39,12 +38,12 @@ class ArrayColumn:
         return len(self.values)
 
     def write(self, update: Update, start: int, stop: int) -> int:
-        """Give the content of some rows to a hash; return the number of bytes of their values."""
+        """Hash the content of some rows; return the number of bytes of their values."""
         return write_array(update, self.values[start:stop], column=self.name)
 
 
 def array_of(value: Any) -> NDArray[Any] | None:
-    """The numpy array that a value is, or that a framework's tensor holds; else None."""
+    """The value as a numpy array, if it is one or a framework's tensor; else None."""
     numpy = sys.modules.get("numpy")
     if numpy is None:
         return None
@@ -61,15 +60,15 @@ def _held(tensor: Any, numpy: Any) -> NDArray[Any]:
     try:
         array: NDArray[Any] = numpy.asarray(tensor if detach is None else detach().cpu())
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UsageError(f"a tensor cannot be hashed as an array: {error}") from error
+        raise UsageError(f"tensor: expected one that converts to a numpy array: {error}") from error
     return array
 
 
 def write_array(update: Update, rows: NDArray[Any], *, column: str) -> int:
-    """Give the content of an array to a hash; return the number of bytes of its values.
+    """Hash the content of an array; return the number of bytes of its values.
 
     Raises:
-        UsageError: Its type has no content of its own (Python objects, masks, padding).
+        UsageError: Its type has no canonical content (Python objects, masks, padding).
     """
     _require_plain(rows, column)
     if rows.dtype.kind in "UST":
@@ -87,7 +86,7 @@ def write_array(update: Update, rows: NDArray[Any], *, column: str) -> int:
 
 
 def header(column: str, dtype: str, shape: Sequence[int], *, nulls: int = 0) -> bytes:
-    """The line before the values: what they are called, their type and how many there are."""
+    """Header line of the values: column name, type and shape."""
     value: dict[str, Any] = {"column": column, "dtype": dtype, "shape": list(shape)}
     if nulls:
         value["nulls"] = nulls
@@ -95,7 +94,7 @@ def header(column: str, dtype: str, shape: Sequence[int], *, nulls: int = 0) -> 
 
 
 def write_texts(update: Update, values: Sequence[bytes]) -> int:
-    """Lengths (64-bit, little-endian) of byte strings, then the strings."""
+    """Hash the lengths (64-bit, little-endian) of byte strings, then the strings."""
     update(b"".join(len(value).to_bytes(8, "little") for value in values))
     joined = b"".join(values)
     update(joined)
@@ -107,9 +106,9 @@ def _require_plain(rows: NDArray[Any], column: str) -> None:
     if dtype.hasobject and dtype.kind != "T":
         reason = "convert it to a number or a text type first"
     elif dtype.fields is not None or dtype.kind == "V":
-        reason = "give its fields as columns of their own"
+        reason = "pass its fields as separate columns"
     elif dtype.itemsize > _WIDEST.get(dtype.kind, dtype.itemsize):
-        reason = "its padding is no content; convert it to a narrower type first"
+        reason = "its padding is undefined; convert it to a narrower type first"
     elif getattr(rows, "mask", False) is not False and bool(rows.mask.any()):  # type: ignore[attr-defined]
         reason = "it has masked values; fill them first"
     if reason:
@@ -137,5 +136,7 @@ def _write_text(update: Update, rows: NDArray[Any], column: str) -> int:
     try:
         encoded = [value.encode() if isinstance(value, str) else value for value in present]
     except UnicodeEncodeError as error:
-        raise UsageError(f"column {column!r} holds text that is not valid Unicode") from error
+        raise UsageError(
+            f"column {column!r}: expected valid Unicode text, got a lone surrogate"
+        ) from error
     return write_texts(update, encoded)

@@ -1,19 +1,20 @@
-"""What the content of an Arrow column is, as bytes that do not depend on how it is laid out.
+"""Canonical bytes of Arrow columns, independent of their layout in memory.
 
-Rows of an Arrow column go in; header lines and values go out. Chunks, slices, offsets, 32- or
-64-bit or view layouts and dictionaries leave no trace, and neither does the library that held the
-column. A type and its values:
+    rows of an Arrow column → header lines + values
+
+Chunks, slices, offsets, 32-bit, 64-bit and view layouts, dictionaries and the library that holds
+the column make no difference. Encoding by type:
 
 - numbers, booleans, dates, timestamps without a zone, durations: the type's numpy name
   (`<f4`, `|b1`, `<M8[D]`, `<m8[us]`), values little-endian, booleans a byte each;
 - timestamps with a zone `<M8[us] Europe/Oslo`; `decimal(p,s)` as 256-bit integers; times of
   day (`time`) as nanoseconds, whatever their unit, in 64-bit integers;
 - `string` and `binary`: the lengths as 64-bit integers, then the bytes;
-- `list`: the lengths, then the items; `struct`: each field; both as columns of their own;
+- `list`: the lengths, then the items; `struct`: each field; both as separate columns;
   lists of one fixed length are further dimensions of the shape.
 
-Where values are null, the header counts them, a byte for each row says whether it is there, and
-only those that are there follow. In floating columns null is NaN: pandas cannot tell them apart,
+If values are null, the header has their number, a byte for each row says whether it is valid, and
+only valid values follow. In floating-point columns null is NaN: pandas does not distinguish them,
 and conversions between libraries swap them.
 """
 
@@ -36,12 +37,12 @@ _NUMBERS: Final = {
     "uint32": "<u4",
     "uint64": "<u8",
 }
-_DECIMAL_BYTES: Final = 32
+_DECIMAL_BYTES: Final = 32  # bytes; width of Arrow's decimal256, the widest decimal
 
 
 @dataclass(frozen=True, slots=True)
 class ArrowColumn:
-    """A column of a data set that an Arrow array holds, in one chunk or many."""
+    """Column of a data set in an Arrow array, of one chunk or many."""
 
     name: str
     values: Any
@@ -52,10 +53,10 @@ class ArrowColumn:
         return len(self.values)
 
     def write(self, update: Update, start: int, stop: int) -> int:
-        """Give the content of some rows to a hash; return the number of bytes of their values.
+        """Hash the content of some rows; return the number of bytes of their values.
 
         Raises:
-            UsageError: The type has no content that is the same in every library.
+            UsageError: The type has no canonical content in every library.
         """
         arrow = require("pyarrow")
         part = self.values.slice(start, stop - start)
@@ -66,7 +67,7 @@ class ArrowColumn:
 
 
 def _joined(part: Any, arrow: Any) -> Any:
-    """One array of all chunks; their dictionaries may differ from chunk to chunk."""
+    """One array of all chunks, whose dictionaries may differ."""
     if not isinstance(part, arrow.ChunkedArray):
         return part
     chunks = [_plain(chunk, arrow) for chunk in part.chunks]
@@ -84,7 +85,7 @@ def _write(update: Update, values: Any, column: str, shape: list[int], arrow: An
     values = _plain(values, arrow)
     kinds = arrow.types
     kind = values.type
-    if kinds.is_floating(kind):  # null is NaN there, and numpy makes it so
+    if kinds.is_floating(kind):  # numpy turns null into NaN
         floats = values.to_numpy(zero_copy_only=False)
         return write_array(update, floats.reshape(shape), column=column)
     if kinds.is_fixed_size_list(kind) and values.null_count == 0:
@@ -99,7 +100,7 @@ def _write(update: Update, values: Any, column: str, shape: list[int], arrow: An
 
 
 def _write_present(update: Update, values: Any, column: str, arrow: Any) -> int:
-    """Give values, none of them null, to a hash."""
+    """Hash values, none of them null."""
     kinds, kind = arrow.types, values.type
     if kinds.is_large_string(kind) or kinds.is_large_binary(kind):
         return _put_texts(update, values, arrow)
@@ -136,7 +137,7 @@ def _put_fixed(update: Update, values: Any, arrow: Any) -> int:
 
 
 def _plain(values: Any, arrow: Any) -> Any:
-    """Undo what is layout: extension wrappers, dictionaries, run lengths, views, 32-bit offsets."""
+    """Remove layout: extension types, dictionaries, run lengths, views, 32-bit offsets."""
     kinds = arrow.types
     if isinstance(values, arrow.FixedShapeTensorArray):
         _require_row_order(values.type)
@@ -154,7 +155,7 @@ def _plain(values: Any, arrow: Any) -> Any:
 
 
 def _laid_out(kind: Any, arrow: Any) -> Any:
-    """The type whose values are the same and whose text is laid out in one way, at any depth."""
+    """The equivalent type with one layout for text and lists, at any depth."""
     kinds = arrow.types
     if kinds.is_string(kind) or kinds.is_string_view(kind):
         return arrow.large_string()
@@ -183,7 +184,7 @@ def _is_list(kind: Any, kinds: Any) -> bool:
 
 
 def _split_items(values: Any, size: int, arrow: Any) -> Any:
-    """Fixed-size lists whose items are cut into fixed-size lists."""
+    """Fixed-size lists with their items cut into fixed-size lists."""
     kind = values.type
     inner = arrow.FixedSizeListArray.from_arrays(values.flatten(), size)
     return arrow.FixedSizeListArray.from_arrays(inner, kind.list_size // size)
@@ -226,7 +227,7 @@ def _type_name(kind: Any, column: str, kinds: Any) -> str:
 
 
 def _put(update: Update, values: Any, width: int) -> int:
-    """Give the values of a fixed-width array to a hash, as they lie in memory."""
+    """Hash the values of a fixed-width array as they are in memory."""
     buffer = values.buffers()[1]
     if buffer is None or not len(values):
         return 0

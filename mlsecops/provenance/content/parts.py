@@ -1,8 +1,8 @@
-"""Which named parts a data set has: runs of rows of each column, whatever library holds it.
+"""Parts of a data set: runs of rows of each column, for every supported library.
 
-Data goes in; entries `column[start:stop]` come out, and for a table one entry `[columns]` for
-the names of its columns in their order. Rows can be cut where an earlier manifest cut them, so that
-rows that were appended since are parts of their own.
+    data → entries `column[start:stop]`, and for a table `[columns]` with the names in order
+
+Rows can be cut as in an earlier manifest, so that rows appended since are separate parts.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from mlsecops.provenance.content.samples import is_stream, sample_entries
 from mlsecops.provenance.digest import Digest, new_hash
 from mlsecops.provenance.entry import Entry
 
-ROWS_PER_ENTRY: Final = 65_536
+ROWS_PER_ENTRY: Final = 65_536  # rows; chosen: a mismatch names at most this many
 
 
 class Column(Protocol):
-    """Rows of one name."""
+    """Column of a data set."""
 
     @property
     def name(self) -> str:
-        """What the column is called."""
+        """Name of the column."""
 
     @property
     def rows(self) -> int:
-        """How many rows it has."""
+        """Number of rows."""
 
     def write(self, update: Callable[[Any], object], start: int, stop: int) -> int:
-        """Give the content of some rows to a hash; return the number of bytes of their values."""
+        """Hash the content of some rows; return the number of bytes of their values."""
 
 
 def content_entries(
@@ -46,13 +46,12 @@ def content_entries(
 
     Args:
         data: An array, a table, or a stream of samples.
-        name: What the data set is called, for messages.
+        name: Name of the data set, for messages.
         algorithm: Digest algorithm.
-        stops: Row numbers to cut at first, rising, as an earlier manifest did.
+        stops: Row numbers to cut at first, ascending, as in an earlier manifest.
 
     Raises:
-        UsageError: The data is of a kind that has no canonical content, or columns differ in
-            length.
+        UsageError: The data has no canonical content, or columns differ in length.
     """
     if is_stream(data):
         cut = _Cuts(stops)
@@ -71,13 +70,13 @@ def content_entries(
 
 
 class _Cuts:
-    """Where runs of rows end: at given row numbers, and then every so many rows."""
+    """Ends of runs of rows: at given row numbers, then every `ROWS_PER_ENTRY` rows."""
 
     def __init__(self, stops: Sequence[int]) -> None:
         self._stops = sorted(set(stops))
 
     def after(self, start: int) -> int:
-        """Where the run that begins at a row ends at the latest."""
+        """Latest end of the run that begins at a row."""
         return next((stop for stop in self._stops if stop > start), start + ROWS_PER_ENTRY)
 
 
@@ -96,7 +95,7 @@ def _sorted(entries: Iterable[Entry]) -> tuple[Entry, ...]:
 
 
 def _columns(data: Any, name: str) -> tuple[list[Column], bool]:
-    """Columns of a data set in their order, and whether it is a table rather than an array."""
+    """Columns of a data set in order, and whether it is a table rather than an array."""
     array = array_of(data)
     if array is not None and array.dtype.names is None:
         return [_array_column("array", array)], False
@@ -128,13 +127,13 @@ def _array_column(key: str, array: Any) -> Column:
 
 
 def _inferred(key: str, values: Any) -> Any:
-    """Arrow column of Python objects, where they are all of one kind that Arrow knows."""
+    """Arrow column of Python objects of one type that Arrow knows."""
     arrow = require("pyarrow")
     try:
         return arrow.array(values, from_pandas=True)
     except (arrow.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise UsageError(
-            f"column {key!r} holds Python objects that are not of one plain kind ({error}); "
+            f"column {key!r}: expected Python objects of one plain type ({error}); "
             "convert it to numbers, text or dates first"
         ) from error
 
@@ -176,7 +175,7 @@ def _series_column(key: str, series: Any) -> Column:
 
 
 def _require_plain_index(index: Any, name: str) -> None:
-    """An index that tells something is content, and content that is not hashed is not checked."""
+    """Refuse an index with data, which would not be hashed."""
     if index.nlevels > 1 or index.name is not None or index.dtype.kind not in "iu":
         raise UsageError(
             f"data set {name!r} has an index that holds data ({index.name or index.dtype}): "
@@ -193,4 +192,4 @@ def _arrow_columns(data: Any, name: str) -> list[Column]:
 def _require_unique(keys: Sequence[str], name: str) -> None:
     twice = sorted({key for key in keys if keys.count(key) > 1})
     if twice:
-        raise UsageError(f"data set {name!r}: column {twice[0]!r} stands twice; rename one")
+        raise UsageError(f"data set {name!r}: column {twice[0]!r} is repeated; rename one")

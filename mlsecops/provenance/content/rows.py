@@ -1,4 +1,4 @@
-"""How runs of rows are named, and how a difference between two of a data set is told in words."""
+"""Names of runs of rows, and descriptions of differences between two data sets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COLUMNS: Final = "[columns]"
 """Name of the entry that holds the names of a table's columns, in their order."""
 
 _PART: Final = re.compile(r"(?P<column>.*)\[(?P<start>\d+):(?P<stop>\d+)\]", re.DOTALL)
-_SHOWN: Final = 5
+_SHOWN: Final = 5  # names; chosen: a message stays one line
 
 
 def part_name(column: str, start: int, stop: int) -> str:
@@ -21,13 +21,18 @@ def part_name(column: str, start: int, stop: int) -> str:
 
 
 def part_of(name: str) -> tuple[str, int, int] | None:
-    """Column, first row and the one after the last of a named part; None for another name."""
+    """Column, first row and end row (exclusive) of a part's name; None for another name."""
     match = _PART.fullmatch(name)
     return None if match is None else (match["column"], int(match["start"]), int(match["stop"]))
 
 
-def told(difference: Diff) -> str:
-    """Say what differs; rows that were appended or cut off are told as such."""
+def describe_rows(difference: Diff) -> str:
+    """Describe a difference; rows added or removed at the end are reported as such.
+
+    Example:
+        >>> describe_rows(Diff(added=("x[3:5]",)))
+        'appended rows 3:5 of x'
+    """
     added, removed = _by_column(difference.added), _by_column(difference.removed)
     appended = {name: rows for name, rows in added.items() if rows[0] and name not in removed}
     cut = {
@@ -35,7 +40,7 @@ def told(difference: Diff) -> str:
         for name, rows in removed.items()
         if (name in added and added[name][1] < rows[1]) or (rows[0] and name not in added)
     }
-    words = [*_tell("appended", appended), *_tell("missing", cut)]
+    words = [*_runs("appended", appended), *_runs("missing", cut)]
     rest = Diff(
         added=_others(difference.added, appended.keys() | (cut.keys() & added.keys())),
         removed=_others(difference.removed, cut.keys()),
@@ -47,7 +52,7 @@ def told(difference: Diff) -> str:
 
 
 def _by_column(names: Iterable[str]) -> dict[str, tuple[int, int]]:
-    """First row and the one after the last of each column's parts."""
+    """First row and end row (exclusive) of each column's parts."""
     spans: dict[str, tuple[int, int]] = {}
     for part in map(part_of, names):
         if part is not None:
@@ -58,13 +63,13 @@ def _by_column(names: Iterable[str]) -> dict[str, tuple[int, int]]:
 
 
 def _others(names: Iterable[str], columns: Iterable[str]) -> tuple[str, ...]:
-    told = frozenset(columns)
+    described = frozenset(columns)
     parts = ((name, part_of(name)) for name in names)
-    return tuple(name for name, part in parts if part is None or part[0] not in told)
+    return tuple(name for name, part in parts if part is None or part[0] not in described)
 
 
-def _tell(word: str, columns: dict[str, tuple[int, int]]) -> list[str]:
-    """Words for each run of rows, with the columns that share it."""
+def _runs(word: str, columns: dict[str, tuple[int, int]]) -> list[str]:
+    """Description of each run of rows, with the columns that share it."""
     by_rows: dict[tuple[int, int], list[str]] = {}
     for column, rows in columns.items():
         by_rows.setdefault(rows, []).append(column)

@@ -1,8 +1,9 @@
-"""What the content of a stream of samples is: a torch Dataset or a tf.data.Dataset.
+"""Content digests of sample streams: torch `Dataset` and `tf.data.Dataset`.
 
-Samples come in one at a time and none is kept, so memory is bounded whatever the data set's size.
-Each value of a sample (by its place in a tuple or its key in a mapping) is a column; the digest of
-some rows of it is over the digests of the single values, whose types and shapes may differ.
+    samples, one at a time → columns (tuple index or mapping key) → digests of runs of samples
+
+Memory is bounded, since no sample is kept. A run's digest is over the digests of its values, whose
+types and shapes may differ.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from mlsecops.provenance.digest import Digest, Hash, new_hash
 from mlsecops.provenance.entry import Entry
 
 WHOLE: Final = "sample"
-"""Column of a stream whose samples are single values."""
+"""Name of the column of a stream of single values."""
 
 _STREAMS: Final = ("torch.utils.data", "tensorflow.python.data.ops")
 
 
 def is_stream(data: Any) -> bool:
-    """Whether data is a torch Dataset or a tf.data.Dataset; imports neither."""
+    """Whether data is a torch `Dataset` or a `tf.data.Dataset`; imports neither."""
     return any(
         base.__name__.startswith(("Dataset", "IterableDataset"))
         and base.__module__.startswith(_STREAMS)
@@ -36,15 +37,15 @@ def is_stream(data: Any) -> bool:
 def sample_entries(
     data: Any, *, algorithm: str, stop_after: Callable[[int], int]
 ) -> Iterator[Entry]:
-    """Entries of a stream: for each run of samples, one for each column.
+    """Entries of a stream: one for each column of each run of samples.
 
     Args:
         data: The data set. It must give the same samples in the same order each time.
         algorithm: Digest algorithm.
-        stop_after: Where the run that begins at a sample ends at the latest.
+        stop_after: Start of a run → its latest end.
 
     Raises:
-        UsageError: Samples differ in their columns, or hold something that is no plain value.
+        UsageError: Samples differ in their columns, or a value is not a plain one.
     """
     columns: dict[str, Hash] = {}
     start, at = 0, -1
@@ -61,12 +62,12 @@ def sample_entries(
         for key, value in values.items():
             columns[key].update(_value_digest(key, value, algorithm))
     if at < 0:
-        raise UsageError("the data set gives no sample: there is nothing to hash")
+        raise UsageError("data: expected at least one sample, got none")
     yield from _close(columns, start, at + 1, algorithm)
 
 
 def _samples(data: Any) -> Iterator[Any]:
-    """Samples in order; a torch map-style data set has no end of its own to iterate to."""
+    """Samples in order; iteration over a torch map-style data set would not end."""
     if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
         return (data[index] for index in range(len(data)))
     return iter(data)
@@ -101,7 +102,7 @@ def _value_digest(key: str, value: Any, algorithm: str) -> bytes:
     running = new_hash(algorithm)
     array: Any = _array(value)
     if array is not None and array.dtype.kind == "O" and array.ndim == 0:
-        array, value = None, array.item()  # how TensorFlow gives text
+        array, value = None, array.item()  # TensorFlow text
     if array is not None:
         write_array(running.update, array, column=key)
     elif isinstance(value, bytes):
@@ -117,7 +118,7 @@ def _value_digest(key: str, value: Any, algorithm: str) -> bytes:
 
 
 def _array(value: Any) -> Any:
-    """The array that a value is or gives (pictures give one too); else None."""
+    """The value as an array, if it is one or provides one (as PIL images do); else None."""
     array = array_of(value)
     if array is None and hasattr(value, "__array_interface__"):
         return sys.modules["numpy"].asarray(value)
