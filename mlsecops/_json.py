@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Final, Never
 
-__all__ = ["MAX_DEPTH", "parse_json", "parse_object"]
+__all__ = ["MAX_DEPTH", "deeper_than", "parse_json", "parse_object"]
 
 MAX_DEPTH: Final = 500  # levels; chosen: half of Python's recursion limit, for readers that recurse
 _SHOWN: Final = 80  # characters; chosen: enough of a key or literal to find it, on one line
@@ -54,7 +54,7 @@ def parse_json(
         raise error(_too_deep(what)) from reason
     except ValueError as reason:
         raise error(f"{what}: not valid JSON: {reason}") from reason
-    if text.count("[") + text.count("{") > MAX_DEPTH and _deeper_than(MAX_DEPTH, value):
+    if text.count("[") + text.count("{") > MAX_DEPTH and deeper_than(MAX_DEPTH, value):
         raise error(_too_deep(what))
     return value
 
@@ -106,8 +106,13 @@ def _refuse(text: str) -> Never:
     raise ValueError(f"{text} is not JSON")
 
 
-def _deeper_than(most: int, value: Any) -> bool:
-    """Breadth-first: no recursion over a value that may be nested deeply."""
+def deeper_than(most: int, value: Any) -> bool:
+    """Whether parsed JSON is nested deeper than `most` levels, found without recursion.
+
+    Example:
+        >>> deeper_than(1, [[1]]), deeper_than(2, [[1]])
+        (True, False)
+    """
     level = [value]
     for _ in range(most):
         level = [

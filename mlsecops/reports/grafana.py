@@ -35,7 +35,7 @@ class Query:
     legend: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Panel:
     """One panel of the dashboard.
 
@@ -71,117 +71,59 @@ def _quantile(share: float, buckets: Metric) -> str:
 
 
 PANELS: Final[tuple[Panel, ...]] = (
-    Panel(
-        id="confidence",
-        title="Prediction confidence",
-        about="Mean and 10th percentile of the highest class probability, and the baseline mean.",
-        queries=(
-            Query(_now(telemetry.CONFIDENCE), "{{monitor}} mean"),
-            Query(_now(telemetry.CONFIDENCE_BASELINE), "{{monitor}} baseline"),
-            Query(_quantile(0.1, telemetry.CONFIDENCE_BUCKET), "{{monitor}} 10th percentile"),
-        ),
-        unit="percentunit",
-        top=1.0,
-    ),
-    Panel(
-        id="query-rate",
-        title="Query rate by client",
-        about="Rows per second of the busiest client, and calls per second of all clients. Clients "
-        "are not labels, so their number cannot exhaust the metrics store.",
-        queries=(
-            Query(_now(telemetry.CLIENT_RATE), "{{monitor}} busiest client"),
-            Query(_rate(telemetry.CALLS, "outcome"), "{{monitor}} all clients, {{outcome}}"),
-            Query(_rate(telemetry.REFUSALS, "guard"), "{{monitor}} refused by {{guard}}"),
-        ),
-        unit="ops",
-        metric=telemetry.CLIENT_RATE,
-    ),
-    Panel(
-        id="accuracy",
-        title="Accuracy over time",
-        about="Share of correct predictions among those with labels.",
-        queries=(
-            Query(_now(telemetry.ACCURACY), "{{monitor}}"),
-            Query(_now(telemetry.REFERENCE_ACCURACY), "{{monitor}} baseline"),
-        ),
-        unit="percentunit",
-        top=1.0,
-    ),
-    Panel(
-        id="anomaly",
-        title="Input anomaly",
-        about="Share of recent rows that at least one detector flagged.",
-        queries=(Query(_now(telemetry.ANOMALY_RATIO), "{{monitor}}"),),
-        unit="percentunit",
-        metric=telemetry.ANOMALY_RATIO,
-    ),
-    Panel(
-        id="drift",
-        title="Drift",
-        about="Distance of recent inputs from the baseline, for the five with the largest.",
-        queries=(Query(f"topk(5, {_now(telemetry.DRIFT)})", "{{feature}} {{statistic}}"),),
-    ),
-    Panel(
-        id="drifted-features",
-        title="Drifted features",
-        about="Number of features whose recent distribution differs from the baseline.",
-        queries=(Query(_now(telemetry.DRIFTED_FEATURES), "{{monitor}}"),),
-        metric=telemetry.DRIFTED_FEATURES,
-    ),
-    Panel(
-        id="detectors",
-        title="Anomalous rows by detector",
-        about="Rows per second above the threshold of each detector.",
-        queries=(Query(_rate(telemetry.ANOMALY, "detector"), "{{monitor}} {{detector}}"),),
-        unit="ops",
-    ),
-    Panel(
-        id="extraction",
-        title="Model extraction",
-        about="Highest extraction score of a client, as a share of the calibrated threshold.",
-        queries=(Query(_now(telemetry.EXTRACTION), "{{monitor}}"),),
-        metric=telemetry.EXTRACTION,
-    ),
-    Panel(
-        id="dropped",
-        title="Dropped observations",
-        about="Calls per second that were not monitored. Every value above zero is a blind spot.",
-        queries=(
-            Query(_rate(telemetry.DROPPED), "{{monitor}} dropped"),
-            Query(_rate(telemetry.FAILURES), "{{monitor}} monitoring failures"),
-        ),
-        unit="ops",
-        metric=telemetry.DROPPED,
-    ),
-    Panel(
-        id="duration",
-        title="Duration of calls",
-        about="Median, 95th and 99th percentile of the duration of a call, in seconds.",
-        queries=tuple(
-            Query(_quantile(share, telemetry.DURATION_BUCKET), f"{{{{monitor}}}} p{100 * share:g}")
-            for share in (0.5, 0.95, 0.99)
-        ),
-        unit="s",
-    ),
-    Panel(
-        id="classes",
-        title="Predicted classes",
-        about="Predictions per second by class. A class that replaces the others may be an attack.",
-        queries=(Query(_rate(telemetry.CLASSES, "class"), "{{class}}"),),
-        unit="ops",
-    ),
-    Panel(
-        id="alerts",
-        title="Alerts",
-        about="Alerts raised in the last hour, by rule and severity.",
-        queries=(
-            Query(
-                f"sum by (rule, severity) (increase({_now(telemetry.ALERTS)}[1h]))",
-                "{{rule}} ({{severity}})",
-            ),
-        ),
-    ),
-)
+    Panel("confidence", "Prediction confidence",
+          "Mean and 10th percentile of the highest class probability, and the baseline mean.",
+          (Query(_now(telemetry.CONFIDENCE), "{{monitor}} mean"),
+           Query(_now(telemetry.CONFIDENCE_BASELINE), "{{monitor}} baseline"),
+           Query(_quantile(0.1, telemetry.CONFIDENCE_BUCKET), "{{monitor}} 10th percentile")),
+          unit="percentunit", top=1.0),
+    Panel("query-rate", "Query rate by client",
+          "Rows per second of the busiest client, and calls per second of all clients. Clients are "
+          "not labels, so their number cannot exhaust the metrics store.",
+          (Query(_now(telemetry.CLIENT_RATE), "{{monitor}} busiest client"),
+           Query(_rate(telemetry.CALLS, "outcome"), "{{monitor}} all clients, {{outcome}}"),
+           Query(_rate(telemetry.REFUSALS, "guard"), "{{monitor}} refused by {{guard}}")),
+          unit="ops", metric=telemetry.CLIENT_RATE),
+    Panel("accuracy", "Accuracy over time",
+          "Share of correct predictions among those with labels.",
+          (Query(_now(telemetry.ACCURACY), "{{monitor}}"),
+           Query(_now(telemetry.REFERENCE_ACCURACY), "{{monitor}} baseline")),
+          unit="percentunit", top=1.0),
+    Panel("anomaly", "Input anomaly",
+          "Share of recent rows that at least one detector flagged.",
+          (Query(_now(telemetry.ANOMALY_RATIO), "{{monitor}}"),),
+          unit="percentunit", metric=telemetry.ANOMALY_RATIO),
+    Panel("drift", "Drift",
+          "Largest distances of recent inputs from the baseline, by feature and statistic.",
+          (Query(f"topk(5, {_now(telemetry.DRIFT)})", "{{feature}} {{statistic}}"),)),
+    Panel("drifted-features", "Drifted features",
+          "Number of features whose recent distribution differs from the baseline.",
+          (Query(_now(telemetry.DRIFTED_FEATURES), "{{monitor}}"),),
+          metric=telemetry.DRIFTED_FEATURES),
+    Panel("detectors", "Anomalous rows by detector",
+          "Rows per second above the threshold of each detector.",
+          (Query(_rate(telemetry.ANOMALY, "detector"), "{{monitor}} {{detector}}"),), unit="ops"),
+    Panel("extraction", "Model extraction",
+          "Highest extraction score of a client, as a share of the calibrated threshold.",
+          (Query(_now(telemetry.EXTRACTION), "{{monitor}}"),), metric=telemetry.EXTRACTION),
+    Panel("dropped", "Dropped observations",
+          "Calls per second that were not monitored. Every value above zero is a blind spot.",
+          (Query(_rate(telemetry.DROPPED), "{{monitor}} dropped"),
+           Query(_rate(telemetry.FAILURES), "{{monitor}} monitoring failures")),
+          unit="ops", metric=telemetry.DROPPED),
+    Panel("duration", "Duration of calls",
+          "Median, 95th and 99th percentile of the duration of a call, in seconds.",
+          tuple(Query(_quantile(share, telemetry.DURATION_BUCKET),
+                      f"{{{{monitor}}}} p{100 * share:g}") for share in (0.5, 0.95, 0.99)),
+          unit="s"),
+    Panel("classes", "Predicted classes",
+          "Predictions per second by class. A class that replaces the others may be an attack.",
+          (Query(_rate(telemetry.CLASSES, "class"), "{{class}}"),), unit="ops"),
+    Panel("alerts", "Alerts",
+          "Alerts raised in the last hour, by rule and severity.",
+          (Query(f"sum by (rule, severity) (increase({_now(telemetry.ALERTS)}[1h]))",
+                 "{{rule}} ({{severity}})"),)),
+)  # fmt: skip
 
 
 @checked

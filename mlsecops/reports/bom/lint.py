@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from mlsecops._extras import require
+from mlsecops._json import deeper_than
 from mlsecops.findings import Finding, Severity
 from mlsecops.reports.redaction import secrets_in, shown
 
@@ -91,19 +92,6 @@ def walk(value: Any, path: str = "") -> Iterator[BomNode]:
             stack.extend((place, child, depth + 1) for place, child in reversed(children))
 
 
-def too_deep(value: Any) -> bool:
-    """Whether parsed JSON is nested deeper than `MAX_DEPTH`."""
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [
-            child
-            for each in level
-            if isinstance(each, (dict, list))
-            for child in (each.values() if isinstance(each, dict) else each)
-        ]
-    return any(isinstance(each, (dict, list)) for each in level)
-
-
 def is_component(node: BomNode) -> bool:
     """Whether an object of the bill is a component, by its path."""
     holder = node.path.rpartition("[")[0] or node.path
@@ -125,7 +113,7 @@ def _finding(rule: str, message: str, where: str, artifact: str) -> Finding:
 
 
 def _schema(bom: Mapping[str, Any]) -> Iterator[_Problem]:
-    if too_deep(bom):
+    if deeper_than(MAX_DEPTH, bom):
         yield "bom-schema", f"the bill: expected at most {MAX_DEPTH} levels of nesting", ""
         return
     version = bom.get("specVersion")
