@@ -1,4 +1,3 @@
-
 """Generator of the allowlists in `mlsecops/loading/allowed` from the installed versions.
 
 Run it after an upgrade and review the difference: model files may use every name that it adds.

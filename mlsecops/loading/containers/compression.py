@@ -26,10 +26,7 @@ _MAGIC: Final = {
     b"\xfd7zXZ\0": "xz",
     b"]\0\0": "lzma",
     b"\x04\x22M\x18": "lz4",
-    b"x\x01": "zlib",
-    b"x\x5e": "zlib",
-    b"x\x9c": "zlib",
-    b"x\xda": "zlib",
+    **dict.fromkeys((b"x\x01", b"x\x5e", b"x\x9c", b"x\xda"), "zlib"),
 }
 _XZ_MEMORY: Final = 512 * MIB  # bytes; chosen: xz -9 needs 65 MiB to decompress (xz manual)
 _UNREADABLE: Final = (zlib.error, lzma.LZMAError, OSError, EOFError)

@@ -240,15 +240,10 @@ def _require_one_directory(source: Source, stream: BinaryIO, infos: list[zipfile
 
 
 def require_plain_entry(problem: str, name: str, source: Source) -> None:
-    """Demand that an entry of an archive is a plain file or folder.
-
-    Args:
-        problem: What the entry is instead, or "".
-        name: The entry's name.
-        source: The archive.
+    """Demand that an entry of an archive is a plain file or folder, without a problem.
 
     Raises:
-        UnsafeContent: There is a problem.
+        UnsafeContent: There is one.
     """
     if problem:
         raise UnsafeContent(

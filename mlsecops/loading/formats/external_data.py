@@ -17,13 +17,7 @@ from mlsecops.loading.verdict import Examination, Verdict
 
 
 def external_data_findings(path: str, name: str, result: Examination) -> tuple[Finding, ...]:
-    """Findings about a model file's references to other files.
-
-    Args:
-        path: Path of the model file.
-        name: Its name for findings.
-        result: What its scanner found.
-    """
+    """Findings about the references of the model file at a path, with a name for findings."""
     ends: dict[str, int] = {}
     for wanted in result.external:
         ends[wanted.name] = max(wanted.end, ends.get(wanted.name, 0))
@@ -41,11 +35,7 @@ def external_data_findings(path: str, name: str, result: Examination) -> tuple[F
 
 
 def tensor_data(results: Mapping[str, tuple[Verdict, Examination]]) -> set[str]:
-    """Names of a folder's files that others of its files read as tensors.
-
-    Args:
-        results: Name → verdict, and what its scanner found.
-    """
+    """Names of a folder's files that others of its files read as tensors."""
     found = {
         str(PurePosixPath(name).parent / wanted.name)
         for name, (_, result) in results.items()

@@ -68,17 +68,8 @@ def object_findings(
 ) -> Iterator[Finding]:
     """Objects of a configuration that are not on the allowlist.
 
-    Args:
-        value: The configuration, or a part.
-        place: Where it is.
-        artifact: Name for findings.
-        allowed: Further names that are allowed.
-        limits: Limit of the nesting.
-        legacy: Whether names may lack a module, as Keras 2 wrote them; those are looked up among
-            Keras's own.
-
-    Raises:
-        LimitExceeded: It is nested too deeply.
+    With `legacy`, names may lack a module, as Keras 2 wrote them; those are looked up among Keras's
+    own. Raises `LimitExceeded` where the configuration is nested too deeply.
     """
     for item, at in objects(value, place, depth=limits.depth, artifact=artifact):
         if "class_name" in item:

@@ -55,13 +55,12 @@ _OUTPUTS: Final = ("units", "filters", "output_dim")
 def require_stored(config: Any, stored: int, *, where: str) -> None:
     """Demand that a file stores the weights of its configuration.
 
-    Args:
-        config: The configuration.
-        stored: Number of weights that the file stores.
-        where: Name for the message.
-
     Raises:
-        LimitExceeded: The configuration has far more.
+        LimitExceeded: The configuration has far more weights than are stored.
+
+    Example:
+        >>> layer = {"class_name": "Dense", "config": {"units": 3}}
+        >>> require_stored(layer, 3, where="config.json")
     """
     most = _QUANTIZED * stored + SLACK
     total = 0

@@ -152,15 +152,15 @@ class _MetaGraph:
         for node in body.nodes:
             if node.calls & own and node.name not in may:
                 message = f"{min(node.calls & own)} reads or writes files, and no saver calls it"
-                yield self._saver_finding(message, f"{body.name}: {node.name}")
+                yield self._finding(message, f"{body.name}: {node.name}")
 
     def _saver_uses(self, top: _Body, savers: set[str], outputs: set[str]) -> Iterator[Finding]:
         """Operations and outputs that run the saver when the model is called."""
         for node in top.nodes:
             if node.name not in savers and node.inputs & savers:
-                yield self._saver_finding("runs the saver as its input", node.name)
+                yield self._finding("runs the saver as its input", node.name)
         for name in outputs & savers:
-            yield self._saver_finding("a signature answers with the saver", name)
+            yield self._finding("a signature answers with the saver", name)
 
     def _body(self, message: Field, number: int, depth: int, *, name: str) -> _Body:
         body = _Body(name)
@@ -241,17 +241,12 @@ class _MetaGraph:
                 return  # Keras cannot read it either
             raise
         if _holds_lambda(value):
-            yield Finding(
-                rule="keras-lambda",
-                severity=Severity.CRITICAL,
-                message="revives a Keras Lambda layer, whose code is in the metadata",
-                where="metadata of an object",
-                artifact=self._artifact,
-            )
+            message = "revives a Keras Lambda layer, whose code is in the metadata"
+            yield self._finding(message, "metadata of an object", rule="keras-lambda")
 
-    def _saver_finding(self, message: str, where: str) -> Finding:
+    def _finding(self, message: str, where: str, *, rule: str = "savedmodel-saver") -> Finding:
         return Finding(
-            rule="savedmodel-saver",
+            rule=rule,
             severity=Severity.CRITICAL,
             message=message,
             where=where,

@@ -33,14 +33,9 @@ from mlsecops.loading.pickle_vm.stack import (
 from mlsecops.loading.verdict import unlisted
 
 MAPPINGS: Final = frozenset(
-    {
-        "builtins.dict",
-        "collections.Counter",
-        "collections.OrderedDict",
-        "collections.defaultdict",
-        "sklearn.utils._bunch.Bunch",
-    }
-)
+    {"builtins.dict", "collections.Counter", "collections.OrderedDict", "collections.defaultdict",
+     "sklearn.utils._bunch.Bunch"}
+)  # fmt: skip
 LISTS: Final = frozenset({"builtins.list", "collections.deque"})
 SETS: Final = frozenset({"builtins.set"})
 NEWEST_PROTOCOL: Final = 5  # protocol; pickle.HIGHEST_PROTOCOL since Python 3.8, PEP 574
@@ -98,12 +93,9 @@ class Walker:
         skip_arrays: bool = False,
     ) -> None:
         self.walk = Walk()
-        self._allowed = allowed
-        self._limits = limits
-        self._artifact = artifact
-        self._where = where
-        self._persistent = persistent == "allow"
-        self._skip_arrays = skip_arrays
+        self._allowed, self._limits = allowed, limits
+        self._artifact, self._where = artifact, where
+        self._persistent, self._skip_arrays = persistent == "allow", skip_arrays
         self._at = 0
         self._reset()
 
@@ -208,8 +200,9 @@ class Walker:
         return value
 
     def _top(self) -> Any:
-        self._stack.append(value := self._pop_target())
-        return value
+        if self._stack[-1] is MARK:
+            raise ValueError("expected a value, got a mark")
+        return self._stack[-1]
 
     def _pop_mark(self) -> list[Any]:
         items = []

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from mlsecops._extras import require
 from mlsecops._json import parse_object
@@ -18,9 +18,7 @@ from mlsecops.errors import FormatRefused, FrameworkTooOld, UsageError
 from mlsecops.loading.formats.safetensors import LENGTH
 from mlsecops.loading.memory import Memory, forget, offset_of
 
-if TYPE_CHECKING:
-    Place: TypeAlias = Callable[..., Any]
-
+Place: TypeAlias = Callable[..., Any]
 _TYPES: Final = {
     "BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "U32": "uint32",
     "I32": "int32", "U64": "uint64", "I64": "int64", "F16": "float16", "BF16": "bfloat16",
