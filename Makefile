@@ -6,7 +6,7 @@ TORCH := torch==2.13.0
 OUT ?= demo-out
 MINUTES ?= 10
 
-.PHONY: demo test lint bench peers fuzz docs clean
+.PHONY: demo test lint bench peers fuzz docs dist release-check clean
 
 demo: .venv/.demo  ## the whole pipeline on real data, six deliverables in $(OUT)
 	$(BIN)/mlsecops demo --out $(OUT) --overwrite
@@ -41,11 +41,19 @@ benchmarks/.env-%/.made: benchmarks/peers/%.txt
 fuzz: .venv/.dev  ## changed files at every parser, $(MINUTES) minutes each
 	$(BIN)/python -m tests.fuzzing --minutes $(MINUTES)
 
-docs: .venv/.dev  ## the documentation as a site in site/
-	$(BIN)/zensical build --clean
+docs: .venv/.dev  ## the documentation as a site in site/, with an API page of every public name
+	$(BIN)/python scripts/api_pages.py
+	$(BIN)/zensical build --clean --strict
+
+dist: .venv/.dev  ## the wheel and the source distribution in dist/
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+
+release-check: dist  ## tries them in clean environments of every Python that is there
+	$(BIN)/python scripts/release_check.py dist
 
 clean:
-	rm -rf .venv site demo-out .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv site dist demo-out .mypy_cache .ruff_cache .pytest_cache
 
 .venv/.python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'

@@ -1,4 +1,4 @@
-"""What of a markdown page can be run: its Python blocks and its command lines, but for make's."""
+"""Runnable parts of a Markdown page: Python blocks and command lines, except make's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 
 _FENCE = re.compile(r"^```(\w*)\s*$")
 _EXEMPT = re.compile(r"^<!-- no-run: (.+) -->$")
