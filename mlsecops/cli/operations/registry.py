@@ -30,8 +30,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         writes = name in _WRITES
         trust = _SIGNED if writes else "--key pub.pem"
         action = add_action(actions, name, about, f"{_COMMAND} {name} {words} {trust}")
-        for argument in arguments:
-            argument(action)
+        for form, help_, settings in arguments:
+            option(action, form, help_, **settings)
         add_registry_options(action, writes=writes)
 
 
@@ -94,22 +94,6 @@ def run(options: argparse.Namespace) -> int:
 Outcome = tuple[Any, str]
 
 
-def _publish(registry: Registry, options: argparse.Namespace) -> Outcome:
-    return _version(registry.publish(options.name, options.folder))
-
-
-def _promote(registry: Registry, options: argparse.Namespace) -> Outcome:
-    return _version(registry.promote(options.name, options.version, options.stage))
-
-
-def _resolve(registry: Registry, options: argparse.Namespace) -> Outcome:
-    return _version(registry.resolve(options.name, options.version))
-
-
-def _rollback(registry: Registry, options: argparse.Namespace) -> Outcome:
-    return _version(registry.rollback(options.name))
-
-
 def _quarantine(registry: Registry, options: argparse.Namespace) -> Outcome:
     digest = registry.quarantine(options.target, options.reason)
     return {"digest": str(digest), "state": "quarantined"}, f"{digest} is quarantined"
@@ -117,12 +101,8 @@ def _quarantine(registry: Registry, options: argparse.Namespace) -> Outcome:
 
 def _history(registry: Registry, options: argparse.Namespace) -> Outcome:
     events = [event.to_dict() for event in registry.history(options.name)]
-    lines = [
-        " ".join(
-            str(event[key]) for key in ("index", "at", "type", "version", "digest") if key in event
-        )
-        for event in events
-    ]
+    keys = ("index", "at", "type", "version", "digest")
+    lines = [" ".join(str(event[key]) for key in keys if key in event) for event in events]
     return events, "\n".join(lines)
 
 
@@ -158,57 +138,41 @@ def _number_or_serving(text: str) -> int | Literal["serving"]:
     return "serving" if text == "serving" else _number(text)
 
 
-def _named(parser: argparse.ArgumentParser) -> None:
-    option(parser, "name NAME", "name of the model")
-
-
-def _with_folder(parser: argparse.ArgumentParser) -> None:
-    option(parser, "folder FOLDER", "signed model folder", type=Path)
-
-
-def _with_stage(parser: argparse.ArgumentParser) -> None:
-    option(parser, "version VERSION", "version number", type=_number)
-    option(parser, "stage", "new stage", choices=("approved", "serving"))
-
-
-def _with_version(parser: argparse.ArgumentParser) -> None:
-    option(parser, "version VERSION|serving", "version number, or the version that serves",
-           type=_number_or_serving, nargs="?", default="serving")  # fmt: skip
-
-
-def _with_target(parser: argparse.ArgumentParser) -> None:
-    option(parser, "target NAME|sha256:HEX", "a model, for its serving version, or a digest")
-    option(parser, "--reason REASON", "reason, shown when the digest is refused", required=True)
-
-
-def _with_checkpoint(parser: argparse.ArgumentParser) -> None:
-    option(parser, "--pinned F", "earlier checkpoint, to compare", type=Path)
-    option(parser, "--out F", "file for the checkpoint", type=Path)
-
-
 _WRITES: Final = frozenset({"publish", "promote", "quarantine", "rollback"})
-_Argument = Callable[[argparse.ArgumentParser], None]
+_Argument = tuple[str, str, dict[str, Any]]
 _Action = Callable[[Registry, argparse.Namespace], Outcome]
+_NAME: Final[_Argument] = ("name NAME", "name of the model", {})
 _ACTIONS: Final[dict[str, tuple[_Action, str, str, tuple[_Argument, ...]]]] = {
     "publish": (
-        _publish, "store a signed folder as the next version", "digits model/",
-        (_named, _with_folder),
+        lambda registry, given: _version(registry.publish(given.name, given.folder)),
+        "store a signed folder as the next version", "digits model/",
+        (_NAME, ("folder FOLDER", "signed model folder", {"type": Path})),
     ),
     "promote": (
-        _promote, "approve a version or make it serve", "digits 2 serving", (_named, _with_stage),
+        lambda registry, given: _version(registry.promote(given.name, given.version, given.stage)),
+        "approve a version or make it serve", "digits 2 serving",
+        (_NAME, ("version VERSION", "version number", {"type": _number}),
+         ("stage", "new stage", {"choices": ("approved", "serving")})),
     ),
     "resolve": (
-        _resolve, "verify a version and print its path", "digits serving",
-        (_named, _with_version),
+        lambda registry, given: _version(registry.resolve(given.name, given.version)),
+        "verify a version and print its path", "digits serving",
+        (_NAME, ("version VERSION|serving", "version number, or the version that serves",
+                 {"type": _number_or_serving, "nargs": "?", "default": "serving"})),
     ),
     "quarantine": (
         _quarantine, "isolate a digest: loaders refuse it", 'digits --reason "wrong answers"',
-        (_with_target,),
+        (("target NAME|sha256:HEX", "a model, for its serving version, or a digest", {}),
+         ("--reason REASON", "reason, shown when the digest is refused", {"required": True})),
     ),
-    "rollback": (_rollback, "serve the newest earlier version that verifies", "digits", (_named,)),
-    "history": (_history, "print the events of a model", "digits", (_named,)),
+    "rollback": (
+        lambda registry, given: _version(registry.rollback(given.name)),
+        "serve the newest earlier version that verifies", "digits", (_NAME,),
+    ),
+    "history": (_history, "print the events of a model", "digits", (_NAME,)),
     "verify-log": (
         _verify_log, "verify every event of the log", "--pinned checkpoint.txt",
-        (_with_checkpoint,),
+        (("--pinned F", "earlier checkpoint, to compare", {"type": Path}),
+         ("--out F", "file for the checkpoint", {"type": Path})),
     ),
 }  # fmt: skip
