@@ -3,7 +3,7 @@
     `story` → `data_stage` → `training_stage` → `release_stage` → `loading_stage`
             → `serving_stage` (`server`, `second_server`) → `response_stage` → deliverables
 
-Each stage takes the `scene` and the results of earlier stages. `network` hides the framework
+Each stage takes the `context` and the results of earlier stages. `network` hides the framework
 (`torch_network`, `keras_network`), `digits` has the data, `staging` publishes the output whole.
 """
 

@@ -1,29 +1,29 @@
-"""Step 1: what the data is, what looks odd in it, and that a changed byte is named."""
+"""Step 1: digest and screening of the data, and detection of a changed byte."""
 
 from __future__ import annotations
 
 import shutil
 from collections import Counter
 
+from mlsecops.demo.context import DemoContext, refusal
 from mlsecops.demo.digits import write_digits
-from mlsecops.demo.scene import DemoContext, refusal
 from mlsecops.errors import DigestMismatch
 from mlsecops.poisoning import PoisoningReport, screen_dataset
 from mlsecops.provenance import Manifest, hash_dataset
 
 
-def prepare_data(scene: DemoContext) -> tuple[Manifest, PoisoningReport]:
+def prepare_data(context: DemoContext) -> tuple[Manifest, PoisoningReport]:
     """Write, hash and screen the data; flip a byte in a copy of it."""
-    with scene.step(1, "Data: digest, screening, tampering") as tell:
-        folder = scene.out / "data"
-        write_digits(scene.digits, folder)
+    with context.step(1, "Data: digest, screening, tampering") as fact:
+        folder = context.out / "data"
+        write_digits(context.digits, folder)
         manifest = hash_dataset(folder, name="digits")
-        manifest.save(scene.out / "data-manifest.json")
-        tell("digest", f"{manifest.root} over {len(manifest)} files")
-        train = scene.digits.train
-        screened = screen_dataset(train.x, train.y, seed=scene.seed)
-        tell("screening", _suspects(screened, rows=len(train.y)))
-        tell("tampered copy", scene.brief(_tamper(scene, manifest)))
+        manifest.save(context.out / "data-manifest.json")
+        fact("digest", f"{manifest.root} over {len(manifest)} files")
+        train = context.digits.train
+        screened = screen_dataset(train.x, train.y, seed=context.seed)
+        fact("screening", _suspects(screened, rows=len(train.y)))
+        fact("tampered copy", context.brief(_tamper(context, manifest)))
     return manifest, screened
 
 
@@ -33,9 +33,9 @@ def _suspects(report: PoisoningReport, *, rows: int) -> str:
     return f"{len(report.suspects)} of {rows} rows to look at" + (f" ({listed})" if listed else "")
 
 
-def _tamper(scene: DemoContext, manifest: Manifest) -> DigestMismatch:
-    copy = scene.out / "tampered-data"
-    shutil.copytree(scene.out / "data", copy)
+def _tamper(context: DemoContext, manifest: Manifest) -> DigestMismatch:
+    copy = context.out / "tampered-data"
+    shutil.copytree(context.out / "data", copy)
     target = copy / "train.npz"
     data = bytearray(target.read_bytes())
     data[len(data) // 2] ^= 1

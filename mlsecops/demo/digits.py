@@ -1,4 +1,4 @@
-"""Which data the demo uses: scikit-learn's handwritten digits, split once and written to disk.
+"""Data of the demo: scikit-learn's handwritten digits, split once and written to disk.
 
 Source: UCI Optical Recognition of Handwritten Digits (1,797 images of 8×8 pixels), as shipped in
 `sklearn.datasets.load_digits`.
@@ -17,15 +17,15 @@ from mlsecops._extras import require
 if TYPE_CHECKING:
     from mlsecops.adapters.base import Array, Labels
 
-SIDE: Final = 8
-CLASSES: Final = 10
-_LARGEST: Final = 16
+SIDE: Final = 8  # pixels; of the data set
+CLASSES: Final = 10  # digits; of the data set
+_LARGEST: Final = 16  # pixel value; of the data set
 _SPLITS: Final = {"train": 800, "test": 400, "normal": 300, "traffic": 297}
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Images `(n, 8, 8, 1)` or `(n, 1, 8, 8)` in [0, 1] and their digits `(n,)`."""
+    """Images `(n, 8, 8, 1)` or `(n, 1, 8, 8)`, float32 in [0, 1], and digits `(n,)`, int64."""
 
     x: Array
     y: Labels
@@ -36,10 +36,10 @@ class Digits:
     """Four disjoint parts of the data.
 
     Attributes:
-        train: What the model learns from.
-        test: What its robustness is measured on.
-        normal: What monitoring takes as normal; the model never learned from it.
-        traffic: What the demo's clients send.
+        train: Training data.
+        test: Data of the robustness measurement.
+        normal: Reference data of the monitoring baseline, not used in training.
+        traffic: Data that the demo's clients send.
     """
 
     train: Split
@@ -52,7 +52,7 @@ def load_digits(*, seed: int, channels_first: bool) -> Digits:
     """Shuffle and split the digits.
 
     Args:
-        seed: Decides the split.
+        seed: Seed of the split.
         channels_first: Whether images are `(n, 1, 8, 8)`.
     """
     bunch = require("sklearn.datasets").load_digits()

@@ -1,4 +1,4 @@
-"""The demo's network in Keras on TensorFlow."""
+"""Demo network in Keras on TensorFlow."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from mlsecops.loading import LoadedModel, SecureLoader
     from mlsecops.robustness import Attack
 
-BATCH: Final = 64
+BATCH: Final = 64  # images; chosen
 FILE: Final = "model.keras"
 
 
 class KerasNetwork:
-    """Builds, trains, saves and loads the network with Keras."""
+    """Network that is built, trained, saved and loaded with Keras."""
 
     title = "Keras on TensorFlow"
     channels_first = False
@@ -36,7 +36,7 @@ class KerasNetwork:
         self._keras = require("keras")
 
     def build(self, *, seed: int) -> Any:
-        """A fresh model; gives logits `(n, 10)`."""
+        """Make an untrained model that returns logits `(n, 10)`."""
         keras = self._keras
         keras.utils.set_random_seed(seed)
         layers = keras.layers
@@ -60,7 +60,7 @@ class KerasNetwork:
     def fit(
         self, model: Any, data: Split, *, epochs: int, seed: int, attack: Attack | None = None
     ) -> None:
-        """Train in place; with an attack, on its examples beside the images."""
+        """Train in place; with an attack, also on its examples."""
         rng = np.random.default_rng(seed)
         view = self.adapter(model)
         for epoch in range(epochs):
@@ -82,5 +82,5 @@ class KerasNetwork:
         return loader.load(folder)
 
     def adapter(self, model: Any) -> Adapter:
-        """View of the model."""
+        """Adapter of the model."""
         return adapt(model)

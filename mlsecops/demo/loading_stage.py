@@ -1,4 +1,4 @@
-"""Step 5: load what verifies, and see three attacks refused before anything is deserialised."""
+"""Step 5: verified loading, and three attacks refused before deserialisation."""
 
 from __future__ import annotations
 
@@ -9,57 +9,57 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mlsecops.demo.context import DemoContext, NotRefused, refusal
 from mlsecops.demo.release_stage import Release
-from mlsecops.demo.scene import DemoContext, NotRefused, refusal
 from mlsecops.loading import LoadedModel, SecureLoader, scan
 from mlsecops.registry import Registry
 from mlsecops.signing import SIGNATURE_NAME, sign
 
 
 class PrintsWhenLoaded:
-    """A payload: unpickling it prints one harmless line."""
+    """Harmless payload that prints a line if it is unpickled."""
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
         return print, ("this line must never appear: a pickle was executed",)
 
 
-def load_release(scene: DemoContext, registry: Registry, release: Release) -> LoadedModel:
-    """Load the release, then a tampered copy, an unsigned copy and a malicious pickle."""
-    with scene.step(5, "Verified loading, and three attacks on it") as tell:
-        loader = SecureLoader(scene.policy, isolation=registry)
-        loaded = scene.network.load(loader, release.folder)
-        tell("loaded", f"{loaded.format}, {loaded.tier}, {loaded.digest.short}")
-        with _copy(scene, release.folder) as copy:
+def load_release(context: DemoContext, registry: Registry, release: Release) -> LoadedModel:
+    """Load the release, then try a tampered copy, an unsigned copy and a malicious pickle."""
+    with context.step(5, "Verified loading, and three attacks on it") as fact:
+        loader = SecureLoader(context.policy, isolation=registry)
+        loaded = context.network.load(loader, release.folder)
+        fact("loaded", f"{loaded.format}, {loaded.tier}, {loaded.digest.short}")
+        with _copy(context, release.folder) as copy:
             _flip_middle_byte(copy)
-            error = refusal("a tampered model", lambda: scene.network.load(loader, copy))
-            tell("tampered copy", scene.brief(error))
-        with _copy(scene, release.folder) as copy:
+            error = refusal("a tampered model", lambda: context.network.load(loader, copy))
+            fact("tampered copy", context.brief(error))
+        with _copy(context, release.folder) as copy:
             (copy / SIGNATURE_NAME).unlink()
-            error = refusal("an unsigned model", lambda: scene.network.load(loader, copy))
-            tell("unsigned copy", scene.brief(error))
-        tell("malicious pickle", _malicious_pickle(scene, loader))
+            error = refusal("an unsigned model", lambda: context.network.load(loader, copy))
+            fact("unsigned copy", context.brief(error))
+        fact("malicious pickle", _malicious_pickle(context, loader))
     return loaded
 
 
-def _malicious_pickle(scene: DemoContext, loader: SecureLoader) -> str:
-    """Signed by the trusted key, so that only its content can refuse it."""
-    folder = scene.out / "malicious"
+def _malicious_pickle(context: DemoContext, loader: SecureLoader) -> str:
+    """Try a pickle signed by the trusted key, which only its content can get refused."""
+    folder = context.out / "malicious"
     folder.mkdir()
     try:
         (folder / "model.pkl").write_bytes(pickle.dumps(PrintsWhenLoaded()))
-        sign(folder, scene.signer)
+        sign(folder, context.signer)
         verdict = scan(folder / "model.pkl")
         error = refusal("a malicious pickle", lambda: loader.load(folder))
     finally:
         shutil.rmtree(folder)
     if not verdict.refused:
         raise NotRefused("the scan passed a malicious pickle: a control is broken; please report")
-    return scene.brief(error)
+    return context.brief(error)
 
 
 @contextmanager
-def _copy(scene: DemoContext, folder: Path) -> Iterator[Path]:
-    copy = scene.out / "copy"
+def _copy(context: DemoContext, folder: Path) -> Iterator[Path]:
+    copy = context.out / "copy"
     shutil.copytree(folder, copy)
     try:
         yield copy

@@ -1,4 +1,4 @@
-"""What the demo asks of a framework, so that its story is told once."""
+"""Network interface of the demo, one implementation for each framework."""
 
 from __future__ import annotations
 
@@ -26,38 +26,38 @@ class Network(Protocol):
 
     Attributes:
         title: Name of the framework, for people.
-        channels_first: Whether its images are `(n, 1, 8, 8)`.
+        channels_first: Whether images are `(n, 1, 8, 8)`.
     """
 
     title: str
     channels_first: bool
 
     def build(self, *, seed: int) -> Any:
-        """A fresh model."""
+        """Make an untrained model."""
 
     def fit(
         self, model: Any, data: Split, *, epochs: int, seed: int, attack: Attack | None = None
     ) -> None:
-        """Train in place; with an attack, on its examples beside the images (Madry 2018)."""
+        """Train in place; with an attack, also on its examples (Madry 2018)."""
 
     def save(self, model: Any, folder: Path) -> None:
         """Write the model as one file into a folder."""
 
     def load(self, loader: SecureLoader, folder: Path) -> LoadedModel:
-        """Load it back through a SecureLoader."""
+        """Load the model through a SecureLoader."""
 
     def adapter(self, model: Any) -> Adapter:
-        """View of the model."""
+        """Adapter of the model."""
 
 
 def network(framework: str) -> Network:
-    """The network in a framework, which is imported now.
+    """Import a framework and return its network.
 
     Raises:
         UsageError: The framework is unknown.
         MissingExtra: It is not installed.
     """
     if framework not in _HOMES:
-        raise UsageError(f"unknown framework {framework!r}: expected {' or '.join(_HOMES)}")
+        raise UsageError(f"framework: unknown {framework!r}; expected {' or '.join(_HOMES)}")
     module, name = _HOMES[framework]
     return cast("Network", getattr(import_module(module), name)())

@@ -1,4 +1,4 @@
-"""Step 4: sign the models that passed, with their provenance and bill of materials, and publish."""
+"""Step 4: signature, provenance, bill of materials and publication of models that passed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mlsecops.demo.scene import DemoContext
+from mlsecops.demo.context import DemoContext
 from mlsecops.demo.training_stage import GATE, Candidate
 from mlsecops.pipeline import BOM_PREDICATE
 from mlsecops.provenance import Manifest, Statement, hash_path
@@ -26,7 +26,7 @@ class Release:
     Attributes:
         folder: The signed folder.
         version: Its version in the registry.
-        candidate: What is known of it.
+        candidate: The model with its report and provenance.
     """
 
     folder: Path
@@ -35,35 +35,35 @@ class Release:
 
 
 def release_models(
-    scene: DemoContext, data: Manifest, candidates: Sequence[Candidate]
+    context: DemoContext, data: Manifest, candidates: Sequence[Candidate]
 ) -> tuple[Registry, tuple[Release, ...]]:
     """Sign and publish each candidate in turn; the last one serves."""
-    with scene.step(4, "Signing, bill of materials, registry") as tell:
-        registry = Registry(scene.out / "registry", signer=scene.signer, policy=scene.policy)
+    with context.step(4, "Signing, bill of materials, registry") as fact:
+        registry = Registry(context.out / "registry", signer=context.signer, policy=context.policy)
         releases = []
         for candidate in candidates:
-            statements = _statements(scene, data, candidate)
-            sign(candidate.folder, scene.signer, statements=statements)
+            statements = _statements(context, data, candidate)
+            sign(candidate.folder, context.signer, statements=statements)
             version = registry.publish(NAME, candidate.folder)
             registry.promote(NAME, version.version, "serving")
-            tell(f"version {version.version}", f"{version.digest}, signed, published, serving")
+            fact(f"version {version.version}", f"{version.digest}, signed, published, serving")
             releases.append(Release(folder=candidate.folder, version=version, candidate=candidate))
         kinds = ", ".join(statement.predicate_type for statement in statements)
-        tell("signed with it", kinds)
-        tell("signer", f"P-256 key {scene.signer.public_key.fingerprint[:16]}")
-        tell("log", f"{registry.verify_log().size} entries, verified")
+        fact("signed with it", kinds)
+        fact("signer", f"P-256 key {context.signer.public_key.fingerprint[:16]}")
+        fact("log", f"{registry.verify_log().size} entries, verified")
     return registry, tuple(releases)
 
 
-def keep_model(scene: DemoContext, release: Release) -> Path:
-    """Put the delivered model's signed folder where the deliverables expect it."""
-    folder = scene.out / "model"
+def keep_model(context: DemoContext, release: Release) -> Path:
+    """Copy the delivered model's signed folder to its place among the deliverables."""
+    folder = context.out / "model"
     shutil.copytree(release.folder, folder)
-    shutil.rmtree(scene.out / "candidates")
+    shutil.rmtree(context.out / "candidates")
     return folder
 
 
-def _statements(scene: DemoContext, data: Manifest, candidate: Candidate) -> list[Statement]:
+def _statements(context: DemoContext, data: Manifest, candidate: Candidate) -> list[Statement]:
     manifest = hash_path(candidate.folder)
     verdict = GATE.judge(candidate.report).verdict
     bom = build_bom(
@@ -72,7 +72,7 @@ def _statements(scene: DemoContext, data: Manifest, candidate: Candidate) -> lis
         datasets={NAME: data},
         statements=[candidate.provenance],
         robustness=candidate.report.to_dict(verdict=verdict),
-        signers=[scene.signer.public_key.fingerprint],
+        signers=[context.signer.public_key.fingerprint],
     )
     subjects = {manifest.name: manifest.root}
     return [

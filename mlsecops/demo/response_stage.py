@@ -1,4 +1,4 @@
-"""Step 7: from an alert to a closed incident, with the earlier version serving again."""
+"""Step 7: incident response, from the alert to the rollback."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
+from mlsecops.demo.context import DemoContext, refusal
 from mlsecops.demo.release_stage import NAME
-from mlsecops.demo.scene import DemoContext, refusal
 from mlsecops.demo.second_server import SecondServer
 from mlsecops.demo.serving_stage import GUARD_REFRESH, Served, Unexpected
 from mlsecops.demo.training_stage import ATTACKS, GATE
@@ -18,12 +18,12 @@ from mlsecops.loading import LoadedModel, SecureLoader
 from mlsecops.registry import Registry, Version
 from mlsecops.robustness import RobustnessReport, evaluate_robustness
 
-IDLE: Final = 2 * GUARD_REFRESH
+IDLE: Final = 2 * GUARD_REFRESH  # seconds; after this the guard has asked the registry again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """What was done about the alert."""
+    """Result of the incident response."""
 
     incident: Incident
     playbook: Playbook
@@ -31,37 +31,37 @@ class Response:
     loaded: LoadedModel
 
 
-def respond(scene: DemoContext, registry: Registry, served: Served, framework: str) -> Response:
-    """Open an incident from the thief's alert and run its playbook to the end."""
-    with scene.step(7, "Incident: isolate, evidence, roll back, validate") as tell:
+def respond(context: DemoContext, registry: Registry, served: Served, framework: str) -> Response:
+    """Open an incident from the extraction alert and run its playbook to the end."""
+    with context.step(7, "Incident: isolate, evidence, roll back, validate") as fact:
         alert = next(raised for raised in served.alerts if raised.client == "thief")
-        key = scene.out / "signing" / "release.pub.pem"
-        images = scene.out / "data" / "traffic.npz"
+        key = context.out / "signing" / "release.pub.pem"
+        images = context.out / "data" / "traffic.npz"
         with SecondServer(registry.location, key, framework, images) as second:
-            tell("second server", _ask(second, refused=False))
-            incident, playbook = _handle(scene, registry, served, alert)
-            tell("incident", f"{incident.id[:12]} from '{alert.rule}' of client {alert.client}")
+            fact("second server", _ask(second, refused=False))
+            incident, playbook = _handle(context, registry, served, alert)
+            fact("incident", f"{incident.id[:12]} from '{alert.rule}' of client {alert.client}")
             for step in incident.steps:
-                tell(f"  {step.name}", step.state)
-            tell("second server", _ask(second, refused=True))
-        tell("first server", _refusal(scene, served))
-        incident.evidence.verify(policy=scene.policy)
-        tell("evidence", f"{incident.evidence.path.name}, signature verified")
+                fact(f"  {step.name}", step.state)
+            fact("second server", _ask(second, refused=True))
+        fact("first server", _refusal(context, served))
+        incident.evidence.verify(policy=context.policy)
+        fact("evidence", f"{incident.evidence.path.name}, signature verified")
         serving = registry.resolve(NAME, "serving")
-        loaded = _load(scene, registry, serving)
-        tell("serving now", _serve_again(scene, loaded, serving))
+        loaded = _load(context, registry, serving)
+        fact("serving now", _serve_again(context, loaded, serving))
     return Response(incident=incident, playbook=playbook, serving=serving, loaded=loaded)
 
 
 def _handle(
-    scene: DemoContext, registry: Registry, served: Served, alert: Alert
+    context: DemoContext, registry: Registry, served: Served, alert: Alert
 ) -> tuple[Incident, Playbook]:
     def block_client(_incident: Incident) -> bool:
         served.blocklist.block(alert.client)
         return True
 
     def pass_gate(_incident: Incident, version: Version | None) -> object:
-        return version is not None and GATE.judge(_measure(scene, registry, version))
+        return version is not None and GATE.judge(_measure(context, registry, version))
 
     playbook = Playbook.default(
         kind_of(alert.to_dict()), remediate=block_client, validate=pass_gate
@@ -73,20 +73,20 @@ def _handle(
     return incident, playbook
 
 
-def _load(scene: DemoContext, registry: Registry, version: Version) -> LoadedModel:
+def _load(context: DemoContext, registry: Registry, version: Version) -> LoadedModel:
     resolved = registry.resolve(version.name, version.version)
     if resolved.path is None:
         raise Unexpected(f"version {version.version} has no folder")
-    loaded = scene.network.load(SecureLoader(scene.policy, isolation=registry), resolved.path)
+    loaded = context.network.load(SecureLoader(context.policy, isolation=registry), resolved.path)
     if loaded.digest != version.digest:
         raise Unexpected(f"version {version.version} is {version.digest}, got {loaded.digest}")
     return loaded
 
 
-def _measure(scene: DemoContext, registry: Registry, version: Version) -> RobustnessReport:
-    adapter = scene.network.adapter(_load(scene, registry, version).model)
-    test = scene.digits.test
-    return evaluate_robustness(adapter, test.x, test.y, ATTACKS, seed=scene.seed)
+def _measure(context: DemoContext, registry: Registry, version: Version) -> RobustnessReport:
+    adapter = context.network.adapter(_load(context, registry, version).model)
+    test = context.digits.test
+    return evaluate_robustness(adapter, test.x, test.y, ATTACKS, seed=context.seed)
 
 
 def _ask(second: SecondServer, *, refused: bool) -> str:
@@ -96,17 +96,17 @@ def _ask(second: SecondServer, *, refused: bool) -> str:
     return answer[:96]
 
 
-def _refusal(scene: DemoContext, served: Served) -> str:
-    image = scene.digits.traffic.x[0]
+def _refusal(context: DemoContext, served: Served) -> str:
+    image = context.digits.traffic.x[0]
     time.sleep(IDLE)
     error = refusal("an isolated model", lambda: served.predict(image, "client-00", -1))
     if not isinstance(error, ModelIsolated):
         raise error
-    return scene.brief(error)
+    return context.brief(error)
 
 
-def _serve_again(scene: DemoContext, loaded: LoadedModel, serving: Version) -> str:
-    traffic = scene.digits.traffic
-    answers = scene.network.adapter(loaded.model).predict(traffic.x).argmax(axis=1)
+def _serve_again(context: DemoContext, loaded: LoadedModel, serving: Version) -> str:
+    traffic = context.digits.traffic
+    answers = context.network.adapter(loaded.model).predict(traffic.x).argmax(axis=1)
     right = float((answers == traffic.y).mean())
     return f"version {serving.version}, verified again, {right:.1%} right on {len(answers)} images"

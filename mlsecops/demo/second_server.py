@@ -1,4 +1,4 @@
-"""How the demo talks to its second server, which is a process of its own (`server`)."""
+"""Client of the second server process (`server`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class SecondServer:
-    """The other process, for the length of a `with` block."""
+    """The server process, for the duration of a `with` block."""
 
     def __init__(self, registry: Path, key: Path, framework: str, images: Path) -> None:
         words = [str(registry), str(key), framework, str(images)]
@@ -22,7 +22,7 @@ class SecondServer:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # Ctrl-C is for the demo, which ends this process itself
+            start_new_session=True,  # Ctrl-C reaches the demo only, which ends this process
         )
 
     def __enter__(self) -> Self:
@@ -38,7 +38,7 @@ class SecondServer:
         self._process.communicate()
 
     def ask(self) -> str:
-        """Ask for a prediction; gives its answer (`ok 3` or `refused …`)."""
+        """Request a prediction; return the answer (`ok 3` or `refused …`)."""
         if self._process.stdin is None or self._process.stdout is None:
             return "refused: no pipe"
         self._process.stdin.write("predict\n")

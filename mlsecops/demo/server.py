@@ -1,9 +1,9 @@
-"""A second server: another process that serves the same registry, and asks it at every call.
+"""Second server process: it serves the same registry and checks it at every call.
 
-It answers each line of standard input, `predict` with `ok DIGIT` or `refused ERROR`, until
-its input ends. Started by `second_server`, or by hand::
+    line of standard input → `ok DIGIT` or `refused ERROR`, until the input ends
 
-    python -m mlsecops.demo.server REGISTRY KEY.pub.pem FRAMEWORK IMAGES.npz
+Started by `second_server`, or with
+`python -m mlsecops.demo.server REGISTRY KEY.pub.pem FRAMEWORK IMAGES.npz`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> None:
     registry = Registry(location, policy=policy)
     version = registry.resolve(NAME, "serving")
     if version.path is None:
-        raise SystemExit("the registry gave no folder")
+        raise SystemExit("registry: expected a folder of the serving version, got none")
     net = network(framework)
     loaded = net.load(SecureLoader(policy, isolation=registry), version.path)
     adapter = net.adapter(loaded.model)
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> None:
             answer = f"ok {predict(image).argmax()}"
         except MLSecOpsError as error:
             answer = f"refused {type(error).__name__}: {error}"
-        print(" ".join(answer.split()), flush=True)  # noqa: T201 - this is its protocol
+        print(" ".join(answer.split()), flush=True)  # noqa: T201 - the protocol
 
 
 if __name__ == "__main__":

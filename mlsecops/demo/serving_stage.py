@@ -1,4 +1,4 @@
-"""Step 6: serve under watch: normal traffic, drifted inputs, and a client that copies the model."""
+"""Step 6: monitored serving of normal traffic, drifted inputs and a model thief."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mlsecops.demo.scene import DemoContext
+from mlsecops.demo.context import DemoContext
 from mlsecops.errors import CallRefused, MLSecOpsError
 from mlsecops.findings import Alert
 from mlsecops.monitoring import (
@@ -28,25 +28,25 @@ if TYPE_CHECKING:
     from mlsecops.loading import LoadedModel
     from mlsecops.registry import Registry
 
-CALLS: Final = 600
-FADED: Final = 0.75
-STOLEN_CALLS: Final = 150
-CLIENTS: Final = 12
-CALIBRATION_CLIENTS: Final = 240
-LEAST_LIGHT: Final = 0.6
-RATE: Final = 10_000.0
-GUARD_REFRESH: Final = 0.5
+CALLS: Final = 600  # calls; chosen: twice the rows of the traffic data
+FADED: Final = 0.75  # share of the light; chosen: enough drift for an alert
+STOLEN_CALLS: Final = 150  # calls; chosen: enough for the extraction detector
+CLIENTS: Final = 12  # clients; chosen
+CALIBRATION_CLIENTS: Final = 240  # clients; chosen: 40 of each of six kinds
+LEAST_LIGHT: Final = 0.6  # share of the light; chosen: below `FADED`: fading lamps are benign
+RATE: Final = 10_000.0  # calls a second; chosen: never reached in the demo
+GUARD_REFRESH: Final = 0.5  # seconds; chosen: a short wait after the isolation
 
 
 Light = NDArray[np.float64]
 
 
 class Unexpected(MLSecOpsError):
-    """Monitoring did not behave as the demo says it does."""
+    """Monitoring behaved differently from the demo's description."""
 
 
 class Blocklist:
-    """A guard of the user's own: refuses the clients that an operator blocked."""
+    """Example of a user-defined guard: it refuses clients that an operator blocked."""
 
     def __init__(self) -> None:
         self._blocked: set[str | None] = set()
@@ -55,7 +55,7 @@ class Blocklist:
         """Refuse a client from now on."""
         self._blocked.add(client)
 
-    def check(self, client: str | None, inputs: Any) -> None:  # noqa: ARG002 - a Guard is told both
+    def check(self, client: str | None, inputs: Any) -> None:  # noqa: ARG002 - the protocol of guards
         """Refuse a blocked client.
 
         Raises:
@@ -67,15 +67,15 @@ class Blocklist:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """A model under watch.
+    """A monitored model.
 
     Attributes:
         predict: `(image, client, number) -> probabilities (10,)`.
         monitor: Its monitor.
-        alerts: What was raised so far, oldest first.
+        alerts: Alerts so far, oldest first.
         snapshots: State of the monitor after each kind of traffic.
-        baseline: What counts as normal.
-        blocklist: Clients that are refused from now on.
+        baseline: Baseline of the monitor.
+        blocklist: Blocked clients.
     """
 
     predict: Callable[[Array, str, int], Array]
@@ -86,47 +86,50 @@ class Served:
     blocklist: Blocklist
 
     def references(self) -> dict[str, float]:
-        """Panel → what the baseline has there."""
+        """Panel → value of the baseline."""
         known = {"confidence": self.baseline.confidence, "accuracy": self.baseline.accuracy}
         return {panel: value for panel, value in known.items() if value is not None}
 
 
-def serve_model(scene: DemoContext, registry: Registry, loaded: LoadedModel) -> Served:
+def serve_model(context: DemoContext, registry: Registry, loaded: LoadedModel) -> Served:
     """Serve the loaded model to three kinds of clients.
 
     Raises:
-        Unexpected: Normal traffic raised an alert, drift one of theft, or an attack raised none.
+        Unexpected: Normal traffic raised an alert, drift raised an extraction alert, or drift or
+            extraction raised none.
     """
-    with scene.step(6, "Monitored serving: normal, drifted, stolen") as tell:
-        served = _watch(scene, registry, scene.network.adapter(loaded.model), loaded)
-        rng = np.random.default_rng(scene.seed)
-        quiet = _phase(served, "normal traffic", _sent(scene, rng))
-        tell("normal traffic", f"{CALLS} calls, {_rules(quiet)}")
+    with context.step(6, "Monitored serving: normal, drifted, stolen") as fact:
+        served = _watch(context, registry, context.network.adapter(loaded.model), loaded)
+        rng = np.random.default_rng(context.seed)
+        quiet = _phase(served, "normal traffic", _sent(context, rng))
+        fact("normal traffic", f"{CALLS} calls, {_rules(quiet)}")
         _expect(not quiet, f"normal traffic raised {_rules(quiet)}")
-        drifted = _phase(served, "drifted inputs", _drifted(scene, rng))
-        tell("drifted inputs", f"{CALLS} calls, {_rules(drifted)}")
+        drifted = _phase(served, "drifted inputs", _drifted(context, rng))
+        fact("drifted inputs", f"{CALLS} calls, {_rules(drifted)}")
         _expect(any(alert.rule == "drift" for alert in drifted), "drifted inputs raised no drift")
         _expect(
             not any(alert.rule == "extraction" for alert in drifted),
-            "a fading lamp was taken for a thief",
+            "drifted inputs raised an extraction alert",
         )
-        stolen = _phase(served, "a model thief", _stolen(scene, rng))
-        tell("a model thief", f"{STOLEN_CALLS} calls, {_rules(stolen)}")
+        stolen = _phase(served, "a model thief", _stolen(context, rng))
+        fact("a model thief", f"{STOLEN_CALLS} calls, {_rules(stolen)}")
         _expect(
             any(alert.rule == "extraction" and alert.client == "thief" for alert in stolen),
             "a model thief raised no extraction alert",
         )
         state = served.monitor.snapshot()
-        tell("counted", f"{state.calls} calls, {state.dropped} dropped, {state.failures} failures")
+        fact("calls", f"{state.calls} calls, {state.dropped} dropped, {state.failures} failures")
     return served
 
 
 Query = tuple[Any, str, int | None]
-"""An image, who sends it, and its true digit if that arrives later."""
+"""Image, client, and true digit if it arrives later."""
 
 
-def _watch(scene: DemoContext, registry: Registry, adapter: Adapter, loaded: LoadedModel) -> Served:
-    normal = scene.digits.normal
+def _watch(
+    context: DemoContext, registry: Registry, adapter: Adapter, loaded: LoadedModel
+) -> Served:
+    normal = context.digits.normal
     baseline = Baseline.fit(normal.x, adapter.predict(normal.x), normal.y)
     alerts: list[Alert] = []
     blocklist = Blocklist()
@@ -142,7 +145,7 @@ def _watch(scene: DemoContext, registry: Registry, adapter: Adapter, loaded: Loa
         client=lambda _image, client, _number: client,
         request_id=lambda _image, _client, number: number,
         guards=guards,
-        detectors=[_extraction(scene, baseline, adapter)],
+        detectors=[_extraction(context, baseline, adapter)],
         sinks=[alerts.append],
         digest=loaded.digest,
     )
@@ -160,14 +163,14 @@ def _watch(scene: DemoContext, registry: Registry, adapter: Adapter, loaded: Loa
     )
 
 
-def _extraction(scene: DemoContext, baseline: Baseline, adapter: Adapter) -> ExtractionDetector:
-    """Calibrated on benign clients of every kind, as many of each.
+def _extraction(context: DemoContext, baseline: Baseline, adapter: Adapter) -> ExtractionDetector:
+    """Detector calibrated on equally many benign clients of each kind.
 
-    From rows that neither the baseline was fitted on, which would find all others strange, nor a
-    client below sends.
+    Their rows are used neither for the baseline, which would make all others unusual, nor by the
+    demo's clients.
     """
-    rng = np.random.default_rng(scene.seed)
-    pool = scene.digits.test
+    rng = np.random.default_rng(context.seed)
+    pool = context.digits.test
     clients = []
     for lamp, few in itertools.islice(
         itertools.cycle(itertools.product((_steady, _fading, _failing), (False, True))),
@@ -180,22 +183,22 @@ def _extraction(scene: DemoContext, baseline: Baseline, adapter: Adapter) -> Ext
         x = _lit(images, lamp(rng, np.arange(STOLEN_CALLS) / STOLEN_CALLS))
         clients.append((x, adapter.predict(x)))
     return ExtractionDetector.calibrate(
-        baseline, clients, false_positive_rate=0.01, seed=scene.seed
+        baseline, clients, false_positive_rate=0.01, seed=context.seed
     )
 
 
-def _steady(rng: np.random.Generator, time: Light) -> Light:  # noqa: ARG001 - like the others
-    """Light of a scanner's lamp over the time in [0, 1) that stays as it is."""
+def _steady(rng: np.random.Generator, time: Light) -> Light:  # noqa: ARG001 - the signature of all lamps
+    """Constant light of a scanner's lamp over time in [0, 1)."""
     return np.ones_like(time)
 
 
 def _fading(rng: np.random.Generator, time: Light) -> Light:
-    """Light that gets less and less."""
+    """Light that decreases linearly."""
     return 1 - rng.uniform(0.0, 1 - LEAST_LIGHT) * time
 
 
 def _failing(rng: np.random.Generator, time: Light) -> Light:
-    """Light that is suddenly less."""
+    """Light that drops suddenly."""
     return np.where(time < rng.random(), 1.0, rng.uniform(LEAST_LIGHT, 1.0))
 
 
@@ -204,7 +207,7 @@ def _lit(images: Array, light: Light) -> Array:
 
 
 def _phase(served: Served, label: str, queries: Sequence[Query]) -> list[Alert]:
-    """Send queries; labels arrive afterwards; gives the alerts that came of it."""
+    """Send queries, then their labels; return the new alerts."""
     before = len(served.alerts)
     first = served.monitor.snapshot().calls
     for number, (image, client, _) in enumerate(queries, start=first):
@@ -218,22 +221,22 @@ def _phase(served: Served, label: str, queries: Sequence[Query]) -> list[Alert]:
     return served.alerts[before:]
 
 
-def _sent(scene: DemoContext, rng: np.random.Generator) -> list[Query]:
-    """Digits that ordinary clients send, in an order of their own."""
-    pool = scene.digits.traffic
+def _sent(context: DemoContext, rng: np.random.Generator) -> list[Query]:
+    """Queries of ordinary clients, in random order."""
+    pool = context.digits.traffic
     rows = np.resize(rng.permutation(len(pool.y)), CALLS)
     return [(pool.x[row], f"client-{rng.integers(CLIENTS):02d}", int(pool.y[row])) for row in rows]
 
 
-def _drifted(scene: DemoContext, rng: np.random.Generator) -> list[Query]:
+def _drifted(context: DemoContext, rng: np.random.Generator) -> list[Query]:
     """The same digits from a scanner whose lamp fades."""
-    faded = [(FADED * image, client, digit) for image, client, digit in _sent(scene, rng)]
+    faded = [(FADED * image, client, digit) for image, client, digit in _sent(context, rng)]
     return [(image.astype(np.float32), client, digit) for image, client, digit in faded]
 
 
-def _stolen(scene: DemoContext, rng: np.random.Generator) -> list[Query]:
-    """One client asks for labels of uniformly random images, as a thief without data does."""
-    shape = (STOLEN_CALLS, *scene.digits.traffic.x.shape[1:])
+def _stolen(context: DemoContext, rng: np.random.Generator) -> list[Query]:
+    """Queries of a thief without data: uniformly random images."""
+    shape = (STOLEN_CALLS, *context.digits.traffic.x.shape[1:])
     images = rng.uniform(0.0, 1.0, shape).astype(np.float32)
     return [(image, "thief", None) for image in images]
 

@@ -1,4 +1,4 @@
-"""How a folder of results appears: whole at the end, or not at all."""
+"""Atomic publication of an output folder: whole at the end, or not at all."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from mlsecops.errors import UsageError
 
 @contextmanager
 def staged(out: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Give a private folder beside `out`; it takes that place when the block succeeds.
+    """Yield a private sibling folder of `out`; its content moves there when the block succeeds.
 
-    Whatever ends the block early (an error, Ctrl-C, a termination) removes the private folder and
-    leaves `out` as it was. With `overwrite`, results replace those of the same name, and other
+    If the block ends early (an error, Ctrl-C, a termination), the private folder is removed and
+    `out` stays as it was. With `overwrite`, results replace those of the same name, and other
     files in `out` stay.
 
     Raises:
-        UsageError: `out` is a file, or holds something and `overwrite` is not given.
+        UsageError: `out` is a file, or not empty without `overwrite`.
     """
     place = out.absolute()
     if place.exists() and not place.is_dir():
@@ -37,7 +37,7 @@ def staged(out: Path, *, overwrite: bool) -> Iterator[Path]:
         private = place.with_name(f".{place.name}.{secrets.token_hex(4)}.partial")
         private.mkdir()
     except OSError as error:
-        raise UsageError(f"cannot write beside {out}: {error.strerror}") from error
+        raise UsageError(f"cannot write next to {out}: {error.strerror}") from error
     try:
         yield private
         with _uninterrupted():
@@ -59,7 +59,7 @@ def _publish(private: Path, place: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder of ours, the registry's read-only ones included."""
+    """Remove a folder, including the registry's read-only ones."""
     if not folder.exists():
         return
     for path in [folder, *folder.rglob("*")]:
@@ -70,7 +70,7 @@ def _remove(folder: Path) -> None:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Put signals off for the instant in which results take their place."""
+    """Defer signals while results are moved."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""The demo's network in PyTorch."""
+"""Demo network in PyTorch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mlsecops.loading import LoadedModel, SecureLoader
     from mlsecops.robustness import Attack
 
-BATCH: Final = 64
+BATCH: Final = 64  # images; chosen
 FILE: Final = "model.safetensors"
 
 
@@ -38,7 +38,7 @@ def digits_net() -> nn.Module:
 
 
 class TorchNetwork:
-    """Builds, trains, saves and loads the network with PyTorch."""
+    """Network that is built, trained, saved and loaded with PyTorch."""
 
     title = "PyTorch"
     channels_first = True
@@ -50,7 +50,7 @@ class TorchNetwork:
         torch.use_deterministic_algorithms(mode=True)
 
     def build(self, *, seed: int) -> nn.Module:
-        """A fresh model."""
+        """Make an untrained model."""
         require("torch").manual_seed(seed)
         return digits_net()
 
@@ -63,7 +63,7 @@ class TorchNetwork:
         seed: int,
         attack: Attack | None = None,
     ) -> None:
-        """Train in place; with an attack, on its examples beside the images."""
+        """Train in place; with an attack, also on its examples."""
         torch = require("torch")
         optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
         generator = torch.Generator().manual_seed(seed)
@@ -92,9 +92,9 @@ class TorchNetwork:
         require("safetensors.torch").save_file(model.state_dict(), folder / FILE)
 
     def load(self, loader: SecureLoader, folder: Path) -> LoadedModel:
-        """Load the weights into a fresh network."""
+        """Load the weights into a new network."""
         return loader.load(folder, into=digits_net())
 
     def adapter(self, model: nn.Module) -> Adapter:
-        """View of the model."""
+        """Adapter of the model."""
         return adapt(model)

@@ -1,4 +1,4 @@
-"""Steps 2 and 3: train with lineage, measure robustness, harden until the gate passes."""
+"""Steps 2 and 3: training with lineage, and hardening until the robustness gate passes."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from mlsecops.demo.scene import DemoContext
+from mlsecops.demo.context import DemoContext
 from mlsecops.errors import GateFailed
 from mlsecops.poisoning import PoisoningReport, detect_poisoning
 from mlsecops.provenance import Manifest, Statement, TrainingRun, hash_path, training_run
 from mlsecops.robustness import FGSM, PGD, Gate, RobustnessReport, evaluate_robustness
 
-EPS: Final = 0.1
-FLOOR: Final = 0.70
-EPOCHS: Final = 15
-HARDENING_EPOCHS: Final = 5
-HARDENING_ROUNDS: Final = 8
-RELEASES: Final = 2
+EPS: Final = 0.1  # of the pixel range [0, 1]; chosen: an image stays readable
+FLOOR: Final = 0.70  # accuracy; chosen: only hardened models reach it
+EPOCHS: Final = 15  # passes over the data; chosen
+HARDENING_EPOCHS: Final = 5  # passes over the data in a round; chosen
+HARDENING_ROUNDS: Final = 8  # rounds; chosen: the demo gives up after them
+RELEASES: Final = 2  # models; a rollback needs an earlier one
 ATTACKS: Final = (FGSM(eps=EPS), PGD(eps=EPS, steps=20))
 HARDENING_ATTACK: Final = PGD(eps=1.2 * EPS, steps=4, until="end")
 GATE: Final = Gate(min_accuracy=FLOOR)
@@ -27,12 +27,12 @@ GATE: Final = Gate(min_accuracy=FLOOR)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A model that passed the gate, with what is known of it.
+    """A model that passed the gate.
 
     Attributes:
-        folder: Where its files lie; the base name is the model's name.
+        folder: Folder of its files, named as the model.
         report: Its robustness.
-        provenance: SLSA statement of the run that made it.
+        provenance: SLSA statement of its training run.
     """
 
     folder: Path
@@ -42,53 +42,58 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """What training and hardening gave: the first model's figures, and the releases in order."""
+    """Robustness before hardening, and the candidates for release in order."""
 
     before: RobustnessReport
     candidates: tuple[Candidate, ...]
 
 
-def train_model(scene: DemoContext, data: Manifest) -> tuple[Any, PoisoningReport]:
-    """Step 2: train inside a run that records data, parameters, code and packages."""
-    with scene.step(2, f"Training with lineage ({scene.network.title})") as tell:
-        model = scene.network.build(seed=scene.seed)
-        with _run(scene, data, "baseline", epochs=EPOCHS) as (run, folder):
-            scene.network.fit(model, scene.digits.train, epochs=EPOCHS, seed=scene.seed)
-            scene.network.save(model, folder)
+def train_model(context: DemoContext, data: Manifest) -> tuple[Any, PoisoningReport]:
+    """Train in a run that records data, parameters, code and packages (step 2)."""
+    with context.step(2, f"Training with lineage ({context.network.title})") as fact:
+        model = context.network.build(seed=context.seed)
+        with _run(context, data, "baseline", epochs=EPOCHS) as (run, folder):
+            context.network.fit(model, context.digits.train, epochs=EPOCHS, seed=context.seed)
+            context.network.save(model, folder)
             run.add_output(folder)
         statement = run.statement()
-        tell("run", f"{run.id}, {run.state}, {run.duration:.1f} s")
-        tell("lineage", _lineage(statement))
-        train = scene.digits.train
-        found = detect_poisoning(scene.network.adapter(model), train.x, train.y, seed=scene.seed)
-        tell("activations", f"{len(found.suspects)} of {len(train.y)} rows to look at")
+        fact("run", f"{run.id}, {run.state}, {run.duration:.1f} s")
+        fact("lineage", _lineage(statement))
+        train = context.digits.train
+        found = detect_poisoning(
+            context.network.adapter(model), train.x, train.y, seed=context.seed
+        )
+        fact("activations", f"{len(found.suspects)} of {len(train.y)} rows to look at")
     return model, found
 
 
-def harden_model(scene: DemoContext, data: Manifest, model: Any) -> Trained:
-    """Step 3: measure, judge, and train adversarially until enough candidates pass.
+def harden_model(context: DemoContext, data: Manifest, model: Any) -> Trained:
+    """Measure, judge and train adversarially until enough candidates pass (step 3).
 
     Raises:
         GateFailed: Too few candidates passed.
     """
     title = f"Robustness gate: at least {FLOOR:.0%} under FGSM and PGD at eps {EPS}"
-    with scene.step(3, title) as tell:
-        before = _measure(scene, model)
-        tell("as trained", _figures(before))
+    with context.step(3, title) as fact:
+        before = _measure(context, model)
+        fact("as trained", _figures(before))
         candidates: list[Candidate] = []
         for number in range(1, HARDENING_ROUNDS + 1):
-            with _run(scene, data, f"hardened-{number}", epochs=HARDENING_EPOCHS) as (run, folder):
-                scene.network.fit(
+            with _run(context, data, f"hardened-{number}", epochs=HARDENING_EPOCHS) as (
+                run,
+                folder,
+            ):
+                context.network.fit(
                     model,
-                    scene.digits.train,
+                    context.digits.train,
                     epochs=HARDENING_EPOCHS,
-                    seed=scene.seed + number,
+                    seed=context.seed + number,
                     attack=HARDENING_ATTACK,
                 )
-                scene.network.save(model, folder)
+                context.network.save(model, folder)
                 run.add_output(folder)
-            report = _measure(scene, model, folder=folder, data=data)
-            tell(f"hardened {number}×", _figures(report))
+            report = _measure(context, model, folder=folder, data=data)
+            fact(f"hardened {number}×", _figures(report))
             if GATE.judge(report).verdict == "pass":
                 candidates.append(
                     Candidate(folder=folder, report=report, provenance=run.statement())
@@ -97,21 +102,21 @@ def harden_model(scene: DemoContext, data: Manifest, model: Any) -> Trained:
                 return Trained(before=before, candidates=tuple(candidates))
     raise GateFailed(
         f"after {HARDENING_ROUNDS} rounds of hardening {len(candidates)} models passed the gate, "
-        f"expected {RELEASES}; nothing is released"
+        f"expected {RELEASES}; try another seed"
     )
 
 
 @contextmanager
 def _run(
-    scene: DemoContext, data: Manifest, stage: str, *, epochs: int
+    context: DemoContext, data: Manifest, stage: str, *, epochs: int
 ) -> Iterator[tuple[TrainingRun, Path]]:
-    folder = scene.out / "candidates" / stage / "model"
+    folder = context.out / "candidates" / stage / "model"
     folder.mkdir(parents=True)
     parameters = {
         "stage": stage,
-        "framework": scene.network.title,
+        "framework": context.network.title,
         "epochs": epochs,
-        "seed": scene.seed,
+        "seed": context.seed,
         "eps": 0.0 if stage == "baseline" else HARDENING_ATTACK.eps,
     }
     with training_run("digits", datasets=[data], hyperparameters=parameters) as run:
@@ -119,15 +124,15 @@ def _run(
 
 
 def _measure(
-    scene: DemoContext, model: Any, *, folder: Path | None = None, data: Manifest | None = None
+    context: DemoContext, model: Any, *, folder: Path | None = None, data: Manifest | None = None
 ) -> RobustnessReport:
-    test = scene.digits.test
+    test = context.digits.test
     return evaluate_robustness(
-        scene.network.adapter(model),
+        context.network.adapter(model),
         test.x,
         test.y,
         ATTACKS,
-        seed=scene.seed,
+        seed=context.seed,
         model_digest=None if folder is None else hash_path(folder).root,
         data_digest=None if data is None else data.root,
     )

@@ -1,4 +1,4 @@
-"""What every stage of the demo shares, and how it tells people what happens."""
+"""Context of the demo's stages, and the narrator of their results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mlsecops.signing import KeySigner, TrustPolicy
 
 
 class Narrator(Protocol):
-    """Whoever tells the story (the command line, a notebook, a test)."""
+    """Receiver of steps and results (the command line, a notebook, a test)."""
 
     def step(self, number: int, title: str) -> None:
         """A stage begins."""
@@ -31,16 +31,16 @@ class Narrator(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoContext:
-    """What stays the same through the whole demo.
+    """Values that all stages share.
 
     Attributes:
-        out: Folder that everything is written into.
-        seed: Makes the figures repeatable.
-        network: The model's framework.
+        out: Output folder.
+        seed: Seed of all random choices.
+        network: Network in the chosen framework.
         digits: The data.
-        signer: The release key, in memory only.
-        policy: Trusts that key alone.
-        narrator: Told of every result.
+        signer: Release key, in memory only.
+        policy: Policy that trusts only this key.
+        narrator: Receiver of all results.
     """
 
     out: Path
@@ -53,24 +53,24 @@ class DemoContext:
 
     @contextmanager
     def step(self, number: int, title: str) -> Iterator[Callable[[str, str], None]]:
-        """Tell of a stage's beginning and end; gives the call that tells a fact."""
+        """Report the start and end of a stage; yields the function that reports a fact."""
         begun = time.perf_counter()
         self.narrator.step(number, title)
         yield self.narrator.fact
         self.narrator.done(time.perf_counter() - begun)
 
     def brief(self, error: MLSecOpsError, *, most: int = 100) -> str:
-        """Kind and beginning of an error, on one line, with paths below the demo's folder."""
+        """Type and first words of an error, with paths relative to the demo's folder."""
         text = f"{type(error).__name__}: {error}".replace(f"{self.out}{os.sep}", "")
         return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 class NotRefused(MLSecOpsError):
-    """An attack that must be refused went through: the demo stops, because a control failed."""
+    """An attack was not refused: the demo stops, because a control failed."""
 
 
 def refusal(attack: str, action: Callable[[], object]) -> MLSecOpsError:
-    """Run an attack and give the error that refused it.
+    """Run an attack and return the error that refused it.
 
     Raises:
         NotRefused: Nothing refused it.
