@@ -1,4 +1,4 @@
-"""`python -m mlsecops` is the command `mlsecops`."""
+"""Entry point of `python -m mlsecops`, the command `mlsecops`."""
 
 from mlsecops.cli import main
 

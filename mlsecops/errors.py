@@ -1,31 +1,29 @@
-"""Which errors the library raises, and who is at fault for each.
-
-Everything the library raises on purpose is one of these::
+"""Exception tree of the library, with the party at fault.
 
     MLSecOpsError
     ├── UsageError (ValueError)        the caller: a wrong argument, an unknown option
-    ├── MissingExtra (ImportError)     the installation: an optional package is absent
-    ├── VerificationError              the artifact: it is not what was vouched for
+    ├── MissingExtra (ImportError)     the installation: an optional package is missing
+    ├── VerificationError              the artifact: it is not what was signed or recorded
     │   ├── SignatureError
-    │   │   ├── SignatureMissing       no bundle where one is needed
+    │   │   ├── SignatureMissing       no bundle where one is required
     │   │   ├── SignatureInvalid       a signature does not match the bytes
-    │   │   └── MalformedBundle        the bundle cannot be read as one
+    │   │   └── MalformedBundle        the bundle cannot be parsed
     │   ├── DigestMismatch             bytes changed: .added .removed .changed
-    │   └── PolicyError                validly signed, but not good enough here
+    │   └── PolicyError                validly signed, but refused by the policy
     │       ├── UntrustedSigner        (a SignatureError as well)
     │       ├── ThresholdNotMet
     │       ├── Expired
     │       ├── Revoked
     │       ├── Isolated               an incident isolated the digest
     │       └── RollbackRefused        older than the floor allows
-    ├── ContentRefused                 the artifact: what it holds is not allowed
+    ├── ContentRefused                 the artifact: its content is not allowed
     │   ├── UnsafeContent              .rule .where
     │   ├── FormatRefused
     │   ├── LimitExceeded
     │   ├── ChangedDuringLoad
     │   └── FrameworkTooOld
     ├── GateFailed                     the model: measured below the floor
-    │   └── GateInconclusive           the measurement does not settle it
+    │   └── GateInconclusive           the measurement does not decide it
     ├── CallRefused                    the client: a guard refused a live call
     │   ├── RateLimited                .retry_after (seconds)
     │   ├── InputRefused
@@ -33,7 +31,7 @@ Everything the library raises on purpose is one of these::
     ├── AccessDenied                   the subject: no permission covers the action
     └── RegistryError, IncidentError, EvidenceError
 
-A message says what, where, expected and got, and what to do.
+A message names the subject and the place, what was expected, what was found, and what to do.
 """
 
 from __future__ import annotations
@@ -45,7 +43,7 @@ from mlsecops._repr import concise_text
 
 
 class MLSecOpsError(Exception):
-    """Base of every error that this library raises on purpose; it crosses processes whole."""
+    """Base of every error that this library raises; it pickles with its attributes."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({concise_text(str(self))})"
@@ -57,7 +55,7 @@ class MLSecOpsError(Exception):
 def _restored(
     kind: type[MLSecOpsError], args: tuple[Any, ...], state: dict[str, Any]
 ) -> MLSecOpsError:
-    """The error that a worker process raised: its constructor may demand options by name."""
+    """Unpickled error, made without its constructor, which may require keyword arguments."""
     error = kind.__new__(kind, *args)
     error.__dict__.update(state)
     return error
@@ -68,7 +66,7 @@ class MLSecOpsWarning(UserWarning):
 
 
 class UsageError(MLSecOpsError, ValueError):
-    """The caller passed something that cannot work."""
+    """An argument or option is wrong."""
 
 
 class MissingExtra(MLSecOpsError, ImportError):
@@ -76,7 +74,7 @@ class MissingExtra(MLSecOpsError, ImportError):
 
 
 class VerificationError(MLSecOpsError):
-    """The artifact is not what was vouched for."""
+    """The artifact is not what was signed or recorded."""
 
 
 class SignatureError(VerificationError):
@@ -84,25 +82,25 @@ class SignatureError(VerificationError):
 
 
 class SignatureMissing(SignatureError):
-    """There is no bundle where one is needed."""
+    """There is no bundle where one is required."""
 
 
 class SignatureInvalid(SignatureError):
-    """A signature does not match the bytes it claims to sign."""
+    """A signature does not match the signed bytes."""
 
 
 class MalformedBundle(SignatureError):
-    """The bundle cannot be read as one."""
+    """The bundle cannot be parsed."""
 
 
 class DigestMismatch(VerificationError):
-    """Bytes differ from those that were recorded.
+    """Bytes differ from the recorded ones.
 
     Args:
         message: What was compared, where, and what to do.
-        added: Names that are present and were not recorded.
-        removed: Names that were recorded and are absent.
-        changed: Names whose bytes differ.
+        added: Names present but not recorded.
+        removed: Names recorded but absent.
+        changed: Names with other bytes.
     """
 
     def __init__(
@@ -120,15 +118,15 @@ class DigestMismatch(VerificationError):
 
 
 class PolicyError(VerificationError):
-    """The artifact is validly signed, but not as the policy demands."""
+    """The artifact is validly signed, but the policy refuses it."""
 
 
 class UntrustedSigner(PolicyError, SignatureError):
-    """No trusted key or root stands behind the signature: a fault of policy and of signature."""
+    """No trusted key or root made the signature: an error of policy and of signature."""
 
 
 class ThresholdNotMet(PolicyError):
-    """Fewer trusted signers than the policy demands."""
+    """There are fewer trusted signers than the policy requires."""
 
 
 class Expired(PolicyError):
@@ -148,7 +146,7 @@ class RollbackRefused(PolicyError):
 
 
 class ContentRefused(MLSecOpsError):
-    """What the artifact holds is not allowed."""
+    """The content of the artifact is not allowed."""
 
 
 class UnsafeContent(ContentRefused):
@@ -156,7 +154,7 @@ class UnsafeContent(ContentRefused):
 
     Args:
         message: What was found, where, and what to do.
-        rule: Id of the rule that refused it.
+        rule: Id of the rule that refuses it.
         where: Place in the artifact (file, offset, entry).
     """
 
@@ -171,15 +169,15 @@ class FormatRefused(ContentRefused):
 
 
 class LimitExceeded(ContentRefused):
-    """A declared size or count is over its limit."""
+    """A size or count exceeds its limit."""
 
 
 class ChangedDuringLoad(ContentRefused):
-    """The artifact changed while it was being read."""
+    """The artifact changed during the read."""
 
 
 class FrameworkTooOld(ContentRefused):
-    """The installed framework has a known flaw for this format."""
+    """The installed framework has a known vulnerability for this format."""
 
 
 class GateFailed(MLSecOpsError):
@@ -187,7 +185,7 @@ class GateFailed(MLSecOpsError):
 
 
 class GateInconclusive(GateFailed):
-    """The measurement does not settle whether the figure is above its floor."""
+    """The measurement does not decide whether the figure reaches its floor."""
 
 
 class CallRefused(MLSecOpsError):
@@ -195,11 +193,11 @@ class CallRefused(MLSecOpsError):
 
 
 class RateLimited(CallRefused):
-    """The client or the model is over its rate.
+    """The client or the model exceeds its rate.
 
     Args:
-        message: Who, which limit, and when to come back.
-        retry_after: Seconds after which a call may succeed.
+        message: The client, the limit, and the time of the next attempt.
+        retry_after: Seconds until a call may succeed.
     """
 
     def __init__(self, message: str, *, retry_after: float) -> None:
@@ -208,24 +206,24 @@ class RateLimited(CallRefused):
 
 
 class InputRefused(CallRefused):
-    """The input does not have the shape, type or range that the model was built for."""
+    """The input has another shape, type or range than the model's."""
 
 
 class ModelIsolated(CallRefused):
-    """An incident isolated the model's digest while it was being served."""
+    """An incident isolated the digest of the served model."""
 
 
 class AccessDenied(MLSecOpsError):
-    """No permission covers the action."""
+    """No permission allows the action."""
 
 
 class RegistryError(MLSecOpsError):
-    """The registry cannot do what was asked, or its records contradict each other."""
+    """The registry refuses an operation, or its records contradict each other."""
 
 
 class IncidentError(MLSecOpsError):
-    """An incident or a playbook step cannot go on."""
+    """An incident or a playbook step cannot continue."""
 
 
 class EvidenceError(MLSecOpsError):
-    """Evidence is missing or is not what was recorded."""
+    """Evidence is missing or differs from the record."""

@@ -1,4 +1,4 @@
-"""What a check found: a Finding on an artifact, an Alert on live traffic, and how severe it is."""
+"""Findings on artifacts, alerts on live traffic, and their severity."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlsecops._repr import concise_repr
 
 
 class Severity(enum.IntEnum):
-    """How much a finding or alert matters; ordered, so that thresholds compare."""
+    """Severity of a finding or alert; ordered for comparison with thresholds."""
 
     INFO = 0
     LOW = 1
@@ -22,19 +22,19 @@ class Severity(enum.IntEnum):
 
     @property
     def label(self) -> str:
-        """Lower-case name, as it stands in JSON and SARIF properties."""
+        """Lower-case name, as in JSON and SARIF properties."""
         return self.name.lower()
 
 
 @concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """Something a check found in an artifact.
+    """Result of a check on an artifact.
 
     Attributes:
         rule: Stable id of the rule, in kebab-case.
-        severity: How much it matters; high and critical refuse.
-        message: What was found and what to do, in one sentence or two.
+        severity: Severity; high and critical findings refuse the artifact.
+        message: What was found and what to do, in one or two sentences.
         where: Place inside the artifact (entry, offset, row), or "".
         artifact: Path or name of the artifact.
     """
@@ -69,20 +69,20 @@ class Finding:
 )
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """A rule that fired on live traffic.
+    """Alert of a rule on live traffic.
 
     Attributes:
         rule: Id of the rule (`drift`, `extraction`, …).
         monitor: Name given to `@monitored`.
-        client: Client it concerns, or None for the model as a whole.
+        client: Client concerned, or None for the whole model.
         digest: `"sha256:<hex>"` of the model, or None if none was given.
-        reading: The value that was read.
-        threshold: The value it was compared with.
-        window: What the reading covers, for people (`"last 500 calls"`).
-        severity: How much it matters.
+        reading: Value of the metric.
+        threshold: Value that the rule compares it with.
+        window: Period that the reading covers, for people (`"last 500 calls"`).
+        severity: Severity of the rule.
         atlas: MITRE ATLAS technique id (`"AML.T0024"`), or None.
-        message: One sentence for whoever is on call.
-        at: When it fired, timezone-aware UTC.
+        message: One sentence for the person on call.
+        at: Time of the alert, timezone-aware UTC.
     """
 
     rule: str

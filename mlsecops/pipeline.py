@@ -1,8 +1,7 @@
-"""What a secured pipeline consists of, and the six deliverables that prove it.
+"""Secured pipeline of one model, and its six deliverables.
 
-The parts a team already has (a signed model, data manifests, a robustness report, monitor states, a
-registry, an incident) go in; `SecurePipeline.deliver` verifies the model, derives from the
-parts which controls are really there, and writes six deliverables with an index into one folder.
+signed model, manifests, reports, monitor states, registry, incident → SecurePipeline
+    → `deliver`: model verified → states of controls → six deliverables and an index
 """
 
 from __future__ import annotations
@@ -60,22 +59,22 @@ _CARDS: Final = {
     ),
     "robustness": (
         "Adversarial results",
-        "How the model stands under attack, with intervals and checks of the measurement.",
+        "Accuracy under attack, with intervals and checks of the measurement.",
         ("robustness.html", "robustness.json"),
     ),
     "dashboard": (
         "Monitoring dashboard",
-        "The same panels for Grafana, Prometheus and as a page of its own.",
+        "The same panels for Grafana, Prometheus and as a page.",
         ("dashboard.html", "dashboard.json", "alerts.yml"),
     ),
     "playbook": (
         "Response playbook",
-        "What to do, step by step, when something is found.",
+        "Steps of the response to an alert or finding.",
         ("playbook.md", "playbook.json"),
     ),
     "bom": (
         "Bill of materials",
-        "CycloneDX ML-BOM: the model, its data and packages, and how they were combined.",
+        "CycloneDX ML-BOM: the model, its data and packages, and how it was made.",
         ("bom.cdx.json",),
     ),
 }
@@ -87,27 +86,27 @@ States = Mapping[str, tuple[ControlState, str]]
 @checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecurePipeline:
-    """The parts of one model's pipeline; leave out what it does not have.
+    """Parts of one model's pipeline; only `name`, `model` and `policy` are required.
 
     Attributes:
-        name: What the pipeline is called.
-        model: The signed model's folder or file.
-        policy: Whom to trust for it.
-        datasets: Name → manifest of each data set it was made from.
-        robustness: Its robustness report.
-        before: Robustness of the model before hardening, drawn beside it.
-        gate: What the report is judged by.
-        monitor: The monitor that watches it in production.
+        name: Name of the pipeline.
+        model: Folder or file of the signed model.
+        policy: Trust policy for its signature.
+        datasets: Name → manifest of each data set.
+        robustness: Robustness report.
+        before: Robustness before hardening, for comparison.
+        gate: Gate that judges the report.
+        monitor: Monitor in production.
         snapshots: Label → state of the monitor, oldest first.
-        references: Panel (`"confidence"`, `"accuracy"`) → the baseline's value.
-        rules: Conditions of the alerts.
-        screening: What screening the training data found.
-        activations: What looking at the trained model's activations found.
-        loaded: The model as a SecureLoader gave it to the server.
-        registry: Where it is published.
-        playbook: What to do when something happens; the default one otherwise.
-        incident: What happened, if something did.
-        controls: Control → state and place, for controls that the parts above do not show
+        references: Panel (`"confidence"`, `"accuracy"`) → value of the baseline.
+        rules: Alert rules.
+        screening: Report on the training data.
+        activations: Report on the trained model's activations.
+        loaded: The model as loaded by the server's SecureLoader.
+        registry: Registry in which it is published.
+        playbook: Response playbook; `Playbook.default()` if None.
+        incident: Incident, if there was one.
+        controls: Control → state and place, for controls outside the parts above
             (`"Access control"`, `"Rate limit"` in a gateway). They are marked as declared.
     """
 
@@ -135,10 +134,10 @@ class SecurePipeline:
         """Verify the model and write the six deliverables and `index.html`.
 
         Args:
-            out: Folder to write into; created if absent. Files of the same names are replaced.
+            out: Output folder, created if absent. Files of the same name are replaced.
 
         Raises:
-            VerificationError: The model does not verify under the policy: nothing is written.
+            VerificationError: The policy refuses the model; nothing is written.
             UsageError: The folder cannot be written.
         """
         verified = verify(self.model, policy=self.policy)
@@ -203,18 +202,18 @@ class SecurePipeline:
         return self.gate.judge(self.robustness).verdict
 
     def _dashboard(self, verified: Verified) -> dict[str, str]:
-        watched = self.monitor
+        monitor = self.monitor
         return dashboard_files(
             [state.to_dict() for state in self.snapshots.values()],
-            name=self.name if watched is None else watched.name,
-            digest=str(verified.digest) if watched is None else watched.digest,
+            name=self.name if monitor is None else monitor.name,
+            digest=str(verified.digest) if monitor is None else monitor.digest,
             labels=list(self.snapshots),
             references=self.references,
             rules=self.rules,
         )
 
     def _bom(self, verified: Verified) -> dict[str, Any]:
-        """The bill that was signed with the model, or a fresh one where none was."""
+        """Bill of materials signed with the model, else a new one."""
         signed = _statement(verified, BOM_PREDICATE)
         if signed is not None:
             return signed.predicate
@@ -228,7 +227,7 @@ class SecurePipeline:
         )
 
     def control_states(self, verified: Verified) -> dict[str, tuple[ControlState, str]]:
-        """Which controls the parts prove, and in which state.
+        """Name → state and place of the controls that the parts prove.
 
         Args:
             verified: Proof of the model's signature.
@@ -246,15 +245,15 @@ class SecurePipeline:
 
     def _shown_in_training(self) -> Iterator[tuple[str, tuple[ControlState, str]]]:
         if self.datasets:
-            yield "Dataset digest", (ENFORCED, _counted(len(self.datasets), "manifest"))
+            yield "Dataset digest", (ENFORCED, _count_of(len(self.datasets), "manifest"))
         if self.screening is not None:
             yield (
                 "Data screening",
-                (ADVISORY, f"{_counted(len(self.screening.suspects), 'row')} to look at"),
+                (ADVISORY, f"{_count_of(len(self.screening.suspects), 'row')} to look at"),
             )
         if self.activations is not None:
             found = len(self.activations.suspects)
-            yield "Poisoning detection", (ADVISORY, f"{_counted(found, 'row')} to look at")
+            yield "Poisoning detection", (ADVISORY, f"{_count_of(found, 'row')} to look at")
         verdict = self._verdict()
         if verdict is not None:
             yield "Robustness gate", (ENFORCED if verdict == "pass" else ADVISORY, verdict)
@@ -262,7 +261,7 @@ class SecurePipeline:
     def _shown_in_release(
         self, verified: Verified
     ) -> Iterator[tuple[str, tuple[ControlState, str]]]:
-        yield "Signature", (ENFORCED, _counted(len(verified.signers), "trusted signer"))
+        yield "Signature", (ENFORCED, _count_of(len(verified.signers), "trusted signer"))
         yield "Signature check", (ENFORCED, "verified for this page")
         if _statement(verified, SLSA_PROVENANCE) is not None:
             yield "Provenance", (ENFORCED, "signed with the model")
@@ -294,10 +293,10 @@ class SecurePipeline:
             signers=verified.signers,
             gate=str(self._verdict() or "not judged"),
             alerts=len({(alert.rule, alert.client, alert.at) for alert in alerts}),
-            incident=self._story(),
+            incident=self._incident_summary(),
         )
 
-    def _story(self) -> str | None:
+    def _incident_summary(self) -> str | None:
         if self.incident is None:
             return None
         steps = ", ".join(f"{step.name} {step.state}" for step in self.incident.steps)
@@ -326,12 +325,12 @@ class SecurePipeline:
 @concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """What `SecurePipeline.deliver` wrote.
+    """Result of `SecurePipeline.deliver`.
 
     Attributes:
-        folder: Where.
-        digest: `"sha256:<hex>"` of the model it is about.
-        files: Paths below the folder.
+        folder: Output folder.
+        digest: `"sha256:<hex>"` of the model.
+        files: Relative paths of the files.
     """
 
     folder: Path
@@ -355,7 +354,7 @@ def _statement(verified: Verified, predicate_type: str) -> Statement | None:
     return next(matching, None)
 
 
-def _counted(count: int, noun: str) -> str:
+def _count_of(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 

@@ -1,15 +1,16 @@
-"""A test that returns `(model, x, y)` becomes a robustness gate: `@pytest.mark.robust`.
+"""pytest plugin: robustness gates as tests.
 
-The fixture `assert_robust` does the same inside a test that has more to say. Either way the worst
-case stands among the test's properties (`--junit-xml`).
+    test marked `@pytest.mark.robust` → (model, x, y) → report → gate → pass or fail
 
-Example::
+The fixture `assert_robust` does the same inside a test. The worst case is a property of the test
+(`--junit-xml`).
 
+Example:
     @pytest.mark.robust(attack=PGD(eps=0.1, steps=10), min_accuracy=0.45)
     def test_digits_withstand_pgd(model, x, y):
         return model, x, y
 
-pytest imports this module at every start, so what needs numpy is imported when a marked test runs.
+pytest imports this module at every start: numpy is imported when a marked test runs.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run a marked test, and judge what it returns; leave other tests to pytest."""
+    """Run a marked test and judge its result; leave other tests to pytest."""
     mark = pyfuncitem.get_closest_marker(_MARK)
     if mark is None:
         return None
@@ -55,10 +56,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 @pytest.fixture
 def assert_robust(request: pytest.FixtureRequest) -> Callable[..., RobustnessReport]:
-    """Evaluate a model and fail the test unless its gate passes; else the report.
+    """Function that evaluates a model and fails the test unless its gate passes; returns the report.
 
-    Called as `assert_robust(model, x, y, attack=PGD(eps=0.1, steps=10), min_accuracy=0.45)`, with
-    the options of `@pytest.mark.robust`.
+    Call `assert_robust(model, x, y, attack=PGD(eps=0.1, steps=10), min_accuracy=0.45)`; options are
+    those of `@pytest.mark.robust`.
     """
 
     def hold(model: Any, x: Any, y: Any, /, *arguments: Any, **options: Any) -> RobustnessReport:
@@ -79,13 +80,13 @@ def _hold(
         said = f"{item.name}: {error}"
     except UsageError as error:
         said = f"{item.name}: cannot be evaluated: {error}"
-    pytest.fail(said, pytrace=False)  # outside, so that pytest does not tell the error twice
+    pytest.fail(said, pytrace=False)  # outside `except`, so that pytest reports the error once
 
 
 def _judge(
     item: pytest.Item, options: Mapping[str, Any], parts: tuple[Any, Any, Any]
 ) -> RobustnessReport:
-    from mlsecops.robustness import (  # noqa: PLC0415 - numpy stays out of pytest's start
+    from mlsecops.robustness import (  # noqa: PLC0415 - no numpy at pytest's start
         Gate,
         evaluate_robustness,
     )

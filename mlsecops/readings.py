@@ -1,4 +1,4 @@
-"""What flows between the worker, the detectors and the rules: observed traffic and readings."""
+"""Interface of detectors: observed traffic in, readings of metrics out."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _NOT_IN_A_NAME: Final = re.compile(r"[^a-zA-Z0-9:]+")
 @concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """One exported metric.
+    """Exported metric.
 
     Attributes:
         name: Name in OpenTelemetry (`"mlsecops.inference.calls"`).
-        kind: `"counter"` only grows; `"gauge"` is the latest reading.
+        kind: `"counter"` (only grows) or `"gauge"` (latest reading).
         unit: UCUM unit (`"s"`, `"1"`, or an annotation such as `"{call}"`).
-        description: One sentence; Prometheus' help text.
-        attributes: Names of the attributes of its points; `monitor` is always first.
+        description: One sentence, the help text in Prometheus.
+        attributes: Attribute names of its points, `monitor` first.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Metric:
 
     @property
     def prometheus(self) -> str:
-        """Name in Prometheus, as OpenTelemetry's exporter writes it.
+        """Name in Prometheus, as written by OpenTelemetry's exporter.
 
         Source: OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility", Metric
         Metadata (unit as suffix, annotations removed, `_total` on counters).
@@ -54,7 +54,7 @@ class Metric:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of the attributes in Prometheus (`error.type` is `error_type` there)."""
+        """Attribute names in Prometheus (`error.type` becomes `error_type`)."""
         return tuple(_NOT_IN_A_NAME.sub("_", attribute) for attribute in self.attributes)
 
 
@@ -81,13 +81,13 @@ ANOMALY_RATIO: Final = Metric(
 @concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Observed:
-    """A batch of calls as detectors see it; it lives only until they have seen it.
+    """Batch of calls for detectors; it is not kept after their `observe` returns.
 
     Attributes:
-        rows: `(n, d)` float64 inputs.
-        probabilities: `(n, k)` float64, or None if the results are no probabilities.
-        clients: n client names.
-        at: `(n,)` Unix time in seconds.
+        rows: Inputs `(n, d)`, float64.
+        probabilities: `(n, k)`, float64 in [0, 1], or None if the results are no probabilities.
+        clients: Names of the n clients.
+        at: Unix times `(n,)` in seconds, float64.
     """
 
     rows: NDArray[np.float64]
@@ -99,14 +99,14 @@ class Observed:
 @concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """One value that a rule may compare.
+    """Value of a metric over a window, which a rule may compare.
 
     Attributes:
-        metric: What was read.
-        value: The value.
-        window: What it covers, for people (`"last 256 rows"`).
-        client: Client it concerns, or None for the model as a whole.
-        reference: The baseline's value, for rules that are relative to it.
+        metric: The metric.
+        value: Its value, in the metric's unit.
+        window: Period covered, for people (`"last 256 rows"`).
+        client: Client concerned, or None for the whole model.
+        reference: Value of the baseline, for relative rules.
     """
 
     metric: Metric
@@ -117,7 +117,7 @@ class Reading:
 
 
 class Detector(Protocol):
-    """Turns traffic into readings, off the caller's thread."""
+    """Detector: traffic in, readings out, on the worker's thread."""
 
     def observe(self, traffic: Observed) -> Iterable[Reading]:
-        """Take a batch of up to 4,096 rows in and say what is read now."""
+        """Take a batch of at most 4,096 rows and return the current readings."""
