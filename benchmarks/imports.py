@@ -21,15 +21,15 @@ BUDGETS: Final = {
     "mlsecops.incident": (0.1, 0.5),
     "mlsecops.llm": (0.1, 0.5),
     "mlsecops.loading": (0.1, 0.5),
-    "mlsecops.monitoring": (0.1, 0.8),
+    "mlsecops.monitoring": (0.1, 0.5),
     "mlsecops.poisoning": (0.1, 0.5),
     "mlsecops.provenance": (0.1, 0.3),
     "mlsecops.registry": (0.1, 0.5),
-    "mlsecops.reports": (0.1, 0.9),
+    "mlsecops.reports": (0.1, 0.8),
     "mlsecops.robustness": (0.1, 0.6),
     "mlsecops.signing": (0.1, 0.4),
 }
-"""Room → CPU seconds allowed for its import, and for the use of all its names."""
+"""Room → CPU seconds allowed for its import and for the use of all its names, on idle cores."""
 
 
 def seconds(statement: str) -> float:

@@ -56,7 +56,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 @pytest.fixture
 def assert_robust(request: pytest.FixtureRequest) -> Callable[..., RobustnessReport]:
-    """Function that evaluates a model and fails the test unless its gate passes; returns the report.
+    """Function that evaluates a model, fails the test unless its gate passes, and gives the report.
 
     Call `assert_robust(model, x, y, attack=PGD(eps=0.1, steps=10), min_accuracy=0.45)`; options are
     those of `@pytest.mark.robust`.
