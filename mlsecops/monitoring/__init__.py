@@ -57,9 +57,9 @@ if TYPE_CHECKING:
     from mlsecops.monitoring.alerts.sinks import WebhookSink as WebhookSink
     from mlsecops.monitoring.capture import Captured as Captured
     from mlsecops.monitoring.clients import ClientState as ClientState
+    from mlsecops.monitoring.decorator import MonitorDecorator as MonitorDecorator
     from mlsecops.monitoring.decorator import Monitored as Monitored
-    from mlsecops.monitoring.decorator import WatchedCall as WatchedCall
-    from mlsecops.monitoring.decorator import Watching as Watching
+    from mlsecops.monitoring.decorator import MonitoredCall as MonitoredCall
     from mlsecops.monitoring.decorator import monitored as monitored
     from mlsecops.monitoring.guards.guards import Guard as Guard
     from mlsecops.monitoring.guards.guards import InputGuard as InputGuard

@@ -27,7 +27,7 @@ from mlsecops.monitoring.recorder import Pending, Recorder, Taps
 from mlsecops.provenance.digest import Digest
 from mlsecops.readings import Detector
 
-__all__ = ["Monitored", "WatchedCall", "Watching", "monitored"]
+__all__ = ["MonitorDecorator", "Monitored", "MonitoredCall", "monitored"]
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -92,7 +92,7 @@ def monitored(
     spans: float = 0.0,
     digest: Digest | str | None = None,
     clock: Callable[[], float] = time.time,
-) -> Watching:
+) -> MonitorDecorator:
     """Monitor a prediction function: its calls, inputs, answers and clients.
 
     The function keeps its kind, signature, result, exceptions and context. Guards run on the
@@ -178,11 +178,11 @@ def monitored(
             content=content,
         )
 
-    return Watching(recorder, fallback)
+    return MonitorDecorator(recorder, fallback)
 
 
 @concise_repr("_fallback")
-class Watching:
+class MonitorDecorator:
     """Decorator, and context for code that cannot be decorated; `monitored` makes it.
 
     Args:
@@ -236,7 +236,7 @@ class Watching:
 
     def call(
         self, inputs: Any = None, *, client: Any = None, request_id: Any = None
-    ) -> WatchedCall:
+    ) -> MonitoredCall:
         """A context around code that calls the model; guards run when it is entered.
 
         Args:
@@ -244,11 +244,11 @@ class Watching:
             client: Client that calls.
             request_id: Id under which a label may arrive.
         """
-        return WatchedCall(self._recorder, (client, request_id, inputs))
+        return MonitoredCall(self._recorder, (client, request_id, inputs))
 
 
 @concise_repr("result")
-class WatchedCall:
+class MonitoredCall:
     """One call of the model in code that cannot be decorated, for one `with` statement.
 
     Attributes:

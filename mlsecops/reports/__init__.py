@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from mlsecops.reports.diagram.model import mermaid as mermaid
     from mlsecops.reports.diagram.svg import architecture_svg as architecture_svg
     from mlsecops.reports.diagram.threats import THREATS as THREATS
-    from mlsecops.reports.diagram.threats import Standing as Standing
     from mlsecops.reports.diagram.threats import Stride as Stride
     from mlsecops.reports.diagram.threats import Threat as Threat
-    from mlsecops.reports.diagram.threats import standings as standings
+    from mlsecops.reports.diagram.threats import ThreatStatus as ThreatStatus
+    from mlsecops.reports.diagram.threats import threat_statuses as threat_statuses
     from mlsecops.reports.grafana import grafana_dashboard as grafana_dashboard
     from mlsecops.reports.junit import junit_xml as junit_xml
     from mlsecops.reports.pages.architecture import architecture_files as architecture_files

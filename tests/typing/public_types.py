@@ -34,7 +34,7 @@ from mlsecops import (
 )
 from mlsecops.llm import Campaign, ChatEndpoint, FuzzGate, FuzzJudgement
 from mlsecops.loading import LoadedModel
-from mlsecops.monitoring import Monitor, MonitorState, WatchedCall
+from mlsecops.monitoring import Monitor, MonitoredCall, MonitorState
 from mlsecops.registry import Version
 from mlsecops.robustness import Attack, Judgement, RobustnessReport
 from mlsecops.signing import Bundle, PublicKey
@@ -94,7 +94,7 @@ def monitored_keeps_the_signature(x: Floats) -> None:
     Service().predict("text")  # type: ignore[arg-type]
     Service.fixed("text")  # type: ignore[arg-type]
     with monitored("context").call(x, client="c") as call:
-        assert_type(call, WatchedCall)
+        assert_type(call, MonitoredCall)
 
 
 async def monitored_keeps_a_coroutine(x: Floats) -> None:

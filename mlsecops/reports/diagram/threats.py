@@ -49,7 +49,7 @@ class Threat:
 
 @concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class ThreatStatus:
     """A threat and the controls of a pipeline against it.
 
     Attributes:
@@ -67,17 +67,17 @@ class Standing:
         return next((state for state in ControlState if state in states), ControlState.ABSENT)
 
 
-def standings(architecture: Architecture) -> tuple[Standing, ...]:
+def threat_statuses(architecture: Architecture) -> tuple[ThreatStatus, ...]:
     """Each threat of the catalogue with the controls of an architecture.
 
     Example:
         >>> from mlsecops.reports.diagram.blueprint import blueprint
-        >>> {each.state.value for each in standings(blueprint({}))}
+        >>> {each.state.value for each in threat_statuses(blueprint({}))}
         {'absent'}
     """
     present = [each for each in architecture.controls if each.state is not ControlState.ABSENT]
     return tuple(
-        Standing(
+        ThreatStatus(
             threat=threat,
             controls=tuple(control for control in present if control.name in threat.countered_by),
         )

@@ -10,7 +10,7 @@ from typing import Final
 
 from mlsecops.reports.diagram.model import Architecture, ControlState, mermaid
 from mlsecops.reports.diagram.svg import DIAGRAM_STYLE, architecture_svg, svg_element
-from mlsecops.reports.diagram.threats import Standing, standings
+from mlsecops.reports.diagram.threats import ThreatStatus, threat_statuses
 from mlsecops.reports.rendering.markup import Child, Markup, tag
 from mlsecops.reports.rendering.page import NONE, badge, code, facts, page, section, table
 
@@ -28,7 +28,7 @@ _WORDS: Final = {
 
 def architecture_page(architecture: Architecture) -> str:
     """The HTML page of an architecture: diagram, threats and controls."""
-    found = standings(architecture)
+    found = threat_statuses(architecture)
     return page(
         architecture.title,
         section("Data flow", _drawing(architecture)),
@@ -55,7 +55,7 @@ def _drawing(architecture: Architecture) -> Markup:
     return tag("figure", tag("div", svg_element(architecture), class_="scroll"))
 
 
-def _counts(architecture: Architecture, found: tuple[Standing, ...]) -> Markup:
+def _counts(architecture: Architecture, found: tuple[ThreatStatus, ...]) -> Markup:
     controls = Counter(control.state for control in architecture.controls)
     threats = Counter(standing.state for standing in found)
     return facts(
@@ -65,7 +65,7 @@ def _counts(architecture: Architecture, found: tuple[Standing, ...]) -> Markup:
     )
 
 
-def _threats(found: tuple[Standing, ...]) -> Markup:
+def _threats(found: tuple[ThreatStatus, ...]) -> Markup:
     rows: list[list[Child]] = [
         [
             standing.threat.stride.value,
@@ -83,7 +83,7 @@ def _threats(found: tuple[Standing, ...]) -> Markup:
     return table(["STRIDE", "MITRE ATLAS", "Threat", "Status", "Mitigating control"], rows)
 
 
-def _mitigations(standing: Standing) -> Child:
+def _mitigations(standing: ThreatStatus) -> Child:
     if not standing.controls:
         return "unmitigated"
     return tag(

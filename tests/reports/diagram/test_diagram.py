@@ -23,7 +23,7 @@ from mlsecops.reports import (
     architecture_svg,
     blueprint,
     mermaid,
-    standings,
+    threat_statuses,
 )
 from mlsecops.reports.diagram.layout import layout
 from mlsecops.reports.diagram.shapes import CHIP_SIZE, LABEL_SIZE, Box
@@ -161,17 +161,17 @@ def test_an_unknown_control_is_refused() -> None:
 
 
 def test_without_controls_every_threat_is_unmitigated() -> None:
-    assert {each.state for each in standings(blueprint({}))} == {ControlState.ABSENT}
+    assert {each.state for each in threat_statuses(blueprint({}))} == {ControlState.ABSENT}
     assert architecture_page(blueprint({})).count("</b>unmitigated</span>") == len(THREATS)
 
 
 def test_with_all_controls_every_threat_names_one() -> None:
-    assert {each.state for each in standings(blueprint(ENFORCED))} == {ControlState.ENFORCED}
+    assert {each.state for each in threat_statuses(blueprint(ENFORCED))} == {ControlState.ENFORCED}
 
 
 def test_a_threat_with_an_advisory_control_alone_is_not_called_mitigated() -> None:
     states = {"Drift": (ControlState.ADVISORY, "here")}
-    standing = {each.state for each in standings(blueprint(states)) if each.controls}
+    standing = {each.state for each in threat_statuses(blueprint(states)) if each.controls}
     assert standing == {ControlState.ADVISORY}
     assert "</b>advisory only</span>" in architecture_page(blueprint(states))
 
