@@ -206,7 +206,7 @@ class Session:
         """Taint this session and those around it; return the outermost one."""
         with self._lock:
             self._entered[number] = source
-        return self if self._parent is None else self._parent._enter(number, source)  # noqa: SLF001 - of its own class
+        return self if self._parent is None else self._parent._enter(number, source)  # noqa: SLF001 - the same class
 
     def admit(self, text: str, *, source: str, spotlight: Spotlighting = delimit) -> Spotlit:
         """Taint the session with untrusted text, and return the text marked.

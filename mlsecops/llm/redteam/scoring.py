@@ -47,7 +47,7 @@ def _succeeds(expect: Expectation, answer: Answer) -> bool:
 def contains(expect: Expectation, text: str) -> bool:
     """Whether a text contains a token or a canary.
 
-    A token may be spaced, encoded or in look-alike letters; a canary also reversed, or in part.
+    A token may be spaced, encoded or in confusable letters; a canary also reversed, or in part.
     """
     if expect.kind == "canary":
         return Canary(value=expect.value, part=_PART).find(text) is not None

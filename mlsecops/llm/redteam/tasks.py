@@ -15,7 +15,7 @@ from mlsecops.llm.redteam.attack_texts import TEXTS_BY_NAME
 __all__ = ["LANGUAGES", "NONCE_LETTERS", "Task", "draw_letters", "draw_task"]
 
 NONCE_LETTERS: Final = "bdfghkmnqrvwz"
-"""Consonants that neither leetspeak nor look-alike letters change, so that nonces are no words."""
+"""Consonants that neither leetspeak nor homoglyphs change, so that nonces are no words."""
 
 _SHORT: Final = 6  # letters of a nonce to reverse; chosen: 1 in 5 million by chance
 _HALF: Final = 4  # letters of each nonce to join; chosen likewise

@@ -1,7 +1,7 @@
 """Canary tokens that prove a leak of the system prompt.
 
 `Canary.generate` → `Canary.mark` puts it into a system prompt → `Canary.find` searches an answer
-for it: verbatim, with look-alike letters, spaced, reversed, rotated, encoded, or in part. A match
+for it: verbatim, with homoglyphs, spaced, reversed, rotated, encoded, or in part. A match
 proves a leak. No match proves nothing: a model can also paraphrase, translate or spell the prompt.
 """
 
@@ -21,7 +21,7 @@ from mlsecops.llm.text.unicode import joined
 __all__ = ["Canary", "Sighting"]
 
 _ALPHABET: Final = "abcdefghijkmnpqrstuvwxyz23456789"  # 5 bits each, without confusable l, o, 0, 1
-_LENGTH: Final = 24  # characters of a canary; chosen: 120 random bits, which nobody guesses
+_LENGTH: Final = 24  # characters of a canary; chosen: 120 random bits cannot be guessed
 _PART: Final = 12  # characters; chosen: 60 bits, so that a match by chance is out of the question
 _SHORTEST: Final = 8  # letters or digits; chosen: shorter strings occur in ordinary text
 _LETTERS: Final = 26  # letters of the Latin alphabet
