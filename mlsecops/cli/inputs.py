@@ -40,7 +40,7 @@ def read_datasets(pairs: Iterable[tuple[str, Path]]) -> dict[str, Manifest]:
 
 
 def read_json(path: Path) -> Any:
-    """The value of a JSON file.
+    """The value of a JSON file; `Infinity` is accepted, since alerts and snapshots may hold it.
 
     Raises:
         UsageError: The file cannot be opened, or is not JSON.
@@ -49,7 +49,7 @@ def read_json(path: Path) -> Any:
         >>> read_json(write_file(Path("a.json"), '{"n": 1}'))
         {'n': 1}
     """
-    return parse_json(read_text(path), what=str(path), error=UsageError)
+    return parse_json(read_text(path), what=str(path), error=UsageError, constants=True)
 
 
 def read_text(path: Path) -> str:
