@@ -52,10 +52,6 @@ async def _no_step(_held: Any) -> None:
     pass
 
 
-def _raised(refusal: CallRefused) -> Any:
-    raise refusal
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hooks:
     """Functions that a decorator runs around each call.
@@ -72,7 +68,8 @@ class Hooks:
         after: Takes `held` and the result (None of an async generator or a closed generator),
             returns the result for the caller.
         failed: Takes `held` and the exception that the call raised.
-        refused: Takes a `CallRefused` of `before`, returns the answer (of a generator: the items).
+        refused: Takes a `CallRefused` of `before`, returns the answer (of a generator: the items);
+            by default the refusal is raised.
         no_steps: Why generators are refused; empty if they are not.
         attributes: Attributes of the wrapped callable.
     """
@@ -86,9 +83,15 @@ class Hooks:
     item: Callable[[Any, Any], Any] = _unchanged
     after: Callable[[Any, Any], Any] = _unchanged
     failed: Callable[[Any, BaseException], None] = _ignored
-    refused: Callable[[CallRefused], Any] = _raised
+    refused: Callable[[CallRefused], Any] | None = None
     no_steps: str = ""
     attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    def answer(self, refusal: CallRefused) -> Any:
+        """Answer to a refused call, or the refusal raised."""
+        if self.refused is None:
+            raise refusal
+        return self.refused(refusal)
 
 
 def wrap(function: Any, hooks: Callable[[Function], Hooks], *, decorator: str) -> Any:
@@ -212,7 +215,7 @@ def _branch(function: Function) -> Callable[[Function, Hooks], Any]:
 
 
 def _plain(function: Function, hooks: Hooks) -> Function:
-    before, after, failed, refused = hooks.before, hooks.after, hooks.failed, hooks.refused
+    before, after, failed, refused = hooks.before, hooks.after, hooks.failed, hooks.answer
 
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
@@ -238,7 +241,7 @@ def _coroutine(function: Function, hooks: Hooks) -> Function:
                 before(args, kwargs) if before_async is None else await before_async(args, kwargs)
             )
         except CallRefused as refusal:
-            answer = hooks.refused(refusal)
+            answer = hooks.answer(refusal)
             return await answer if inspect.isawaitable(answer) else answer
         try:
             result = await function(*args, **kwargs)
@@ -288,7 +291,8 @@ class _AtCall(functools.partial[Any]):
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)
 
-    def __reduce__(self) -> str:  # type: ignore[override] # pickled by name, as functions are
+    def __reduce__(self) -> str:
+        """The qualified name, by which functions are pickled."""
         return str(vars(self)["__qualname__"])
 
 
@@ -313,7 +317,7 @@ def _stepping(hooks: Hooks, begin: Function) -> Function:
         try:
             held, make = begin(*args, **kwargs)
         except CallRefused as refusal:
-            return (yield from hooks.refused(refusal))
+            return (yield from hooks.answer(refusal))
         try:
             source = make()
             result = yield from (source if ask is None else _asked(source, held, ask, hooks.item))
@@ -353,7 +357,7 @@ def _async_stepping(hooks: Hooks, begin: Function) -> Function:
         try:
             held, make = begin(*args, **kwargs)
         except CallRefused as refusal:
-            async for item in _items(hooks.refused(refusal)):
+            async for item in _items(hooks.answer(refusal)):
                 yield item
             return
         try:

@@ -136,7 +136,7 @@ def path_of(argument: str, value: Any) -> Path:
     raise UsageError(f"{argument}: expected a path, got {shown(value)}")
 
 
-def number(argument: str, value: Any, what: str, valid: Callable[[Any], bool]) -> float:
+def number(argument: str, value: Any, what: str, valid: Callable[[Any], bool]) -> Any:
     """A finite number for which a condition holds.
 
     Args:
@@ -346,7 +346,7 @@ def _is_path(value: object) -> bool:
 
 
 def _is_flag(value: object) -> bool:
-    return isinstance(value, bool) or type(value).__name__ == "bool_"  # that of numpy
+    return type(value).__name__ in {"bool", "bool_"}  # Python's, and that of numpy
 
 
 def _is_number(value: object, kind: type = numbers.Real) -> bool:

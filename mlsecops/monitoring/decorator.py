@@ -213,14 +213,13 @@ class MonitorDecorator:
 
     def _hooks(self, function: Callable[..., Any]) -> Hooks:
         recorder = self._make(_first_argument(function))
-        refused = {} if self._fallback is None else {"refused": self._fallback}
         return Hooks(
             before=recorder.admit,
             before_steps=recorder.admit_steps,
             after=recorder.ended,
             failed=recorder.failed,
             attributes={"monitor": recorder.monitor},
-            **refused,
+            refused=self._fallback,
         )
 
     @property

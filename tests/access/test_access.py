@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -239,3 +240,26 @@ def test_another_spelling_of_a_denied_resource_is_denied(alias: str) -> None:
     )
     assert rules.decide("alice", "model:load", "m/other").allowed
     assert not rules.decide("alice", "model:load", alias).allowed
+
+
+def test_a_single_file_is_audited(tmp_path: Path) -> None:
+    file = tmp_path / "weights.bin"
+    file.write_bytes(b"w")
+    file.chmod(0o644)
+    assert audit_permissions(file) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: AccessPolicy("allow all"),  # type: ignore[arg-type] # on purpose
+        lambda: AccessPolicy([{"subject": "ann"}]),  # type: ignore[list-item] # on purpose
+        lambda: Rule(subject="a", action="b", resource="c", effect="permit"),  # type: ignore[arg-type] # on purpose
+        lambda: requires("a", resource="b", policy="policy.toml"),  # type: ignore[arg-type] # on purpose
+        lambda: requires("a", resource=3),  # type: ignore[arg-type] # on purpose
+        lambda: requires("a", resource="b", audit="log"),  # type: ignore[arg-type] # on purpose
+    ],
+)
+def test_wrong_arguments_of_access_are_wrong_use(wrong: Any) -> None:
+    with pytest.raises(UsageError, match=r"^(rules|effect|policy|resource|audit): expected"):
+        wrong()

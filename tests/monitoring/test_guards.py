@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from mlsecops.errors import CallRefused, InputRefused, ModelIsolated, RateLimited
-from mlsecops.monitoring import Baseline, InputGuard, IsolationGuard, RateLimit, monitored
+from mlsecops.errors import CallRefused, InputRefused, ModelIsolated, RateLimited, UsageError
+from mlsecops.monitoring import Baseline, InputGuard, IsolationGuard, Quota, RateLimit, monitored
 from mlsecops.provenance.digest import Digest
 from tests.attackers.monitoring import Unreachable, flood
 
@@ -143,3 +145,49 @@ def test_guard_that_fails_refuses_the_call() -> None:
     with pytest.raises(CallRefused, match="Broken failed"):
         predict(1)
     predict.monitor.close()
+
+
+@pytest.mark.parametrize("per", ["modle", "clients", "Client", "", None, ["client"], 3])
+def test_a_misspelt_scope_of_a_limit_is_refused(per: Any) -> None:
+    for make in (lambda: RateLimit(1, per=per), lambda: Quota("2/hour", per=per)):
+        with pytest.raises(UsageError, match="per: expected client or model"):
+            make()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"rate": "10"}, {"rate": 1, "burst": -1}, {"rate": 1, "cost": 2}]
+)
+def test_wrong_numbers_and_functions_of_a_limit_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"^(rate|burst|cost): expected"):
+        RateLimit(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("argument", "wrong"),
+    [
+        ("guards", RateLimit(1)),
+        ("guards", [RateLimit]),
+        ("guards", [print]),
+        ("detectors", RateLimit(1)),
+        ("rules", "rules.toml"),
+        ("sinks", print),
+        ("sinks", ["log"]),
+        ("client", "ip"),
+        ("capacity", "many"),
+        ("baseline", "baseline.npz"),
+        ("window", 256),
+    ],
+)
+def test_a_wrong_argument_of_monitored_is_named_at_once(argument: str, wrong: Any) -> None:
+    with pytest.raises(UsageError, match=f"^{argument}: expected"):
+        monitored("m", **{argument: wrong})
+
+
+def test_an_iterator_of_sinks_serves_every_function() -> None:
+    seen: list[Any] = []
+    watching = monitored("m", sinks=iter([seen.append]), guards=iter([RateLimit(1, burst=1)]))
+    first, second = watching(lambda x: x), watching(lambda x: x)
+    first(1)
+    for each in (first, second):
+        with pytest.raises(RateLimited):
+            each(2)

@@ -239,3 +239,12 @@ def test_a_statement_keeps_the_very_bytes_it_was_read_from() -> None:
     spaced = built.payload.replace(b":", b": ")
     spaced = spaced.replace(b"https: ", b"https:").replace(b"urn: ", b"urn:")
     assert Statement(spaced).payload == spaced
+
+
+@pytest.mark.parametrize(
+    "datasets", ["data", "/", b"data", Path("data"), {"train": "data"}, 3, [3]]
+)
+def test_datasets_that_are_no_list_are_refused_before_anything_is_hashed(datasets: Any) -> None:
+    for make in (training_run, tracked):
+        with pytest.raises(errors.UsageError, match="datasets: expected a list of"):
+            make("t", datasets=datasets)

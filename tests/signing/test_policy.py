@@ -235,3 +235,31 @@ def test_a_time_without_a_timezone_is_refused(
     sign(model, signer)
     with pytest.raises(errors.UsageError, match="timezone"):
         make(model, policy=policy, at=datetime(2030, 1, 1))  # noqa: DTZ001 - the fault under test
+
+
+@pytest.mark.parametrize("models", ["fraud-*", "*", b"fraud-*", {"fraud-*": 1}, 3, ["fraud", 3]])
+def test_a_scope_that_is_no_list_of_patterns_is_refused(models: Any) -> None:
+    with pytest.raises(errors.UsageError, match="models: expected a list of patterns"):
+        Scope(models=models)
+
+
+def test_a_scope_takes_a_list_and_needs_times_with_a_timezone(signer: KeySigner) -> None:
+    assert Scope(models=["fraud-*"]) == Scope(models=("fraud-*",))
+    with pytest.raises(errors.UsageError, match="not_after: expected a time with a timezone"):
+        Scope(not_after=datetime(2030, 1, 1))  # noqa: DTZ001 - the fault under test
+    with pytest.raises(errors.UsageError, match="key: expected a PublicKey"):
+        TrustedKey(signer)  # type: ignore[arg-type] # on purpose
+
+
+@pytest.mark.parametrize("argument", ["keys", "roots", "timestamp_roots", "revoked", "algorithms"])
+def test_one_value_where_a_policy_expects_several_is_refused(
+    argument: str, signer: KeySigner, tmp_path: Path
+) -> None:
+    key = tmp_path / "release.pem"
+    key.write_text(signer.public_key.pem)
+    for one in (str(key), key, key.read_text(), key.read_bytes(), signer.public_key, signer, "*"):
+        with pytest.raises(errors.UsageError, match=f"{argument}: expected a list of") as caught:
+            TrustPolicy(**{argument: one})
+        assert "BEGIN" not in str(caught.value)
+    with pytest.raises(errors.UsageError, match=f"{argument}: .*got one KeySigner|revoked"):
+        TrustPolicy(**{argument: [signer]})

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mlsecops._choices import checked
+from mlsecops._choices import checked, of_type
 from mlsecops._json import parse_json
 from mlsecops.errors import FormatRefused, UsageError
 from mlsecops.findings import Finding, Severity
@@ -59,6 +59,8 @@ def verify_bom(
         UsageError: A path cannot be read.
         MissingExtra: The extra `bom` is not installed.
     """
+    if verified is not None:
+        of_type("verified", verified, "to_dict", "a Verified")
     check = _Check(bom=bom, artifact=artifact)
     check.findings.extend(lint_bom(bom, artifact=artifact))
     check.words()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias
 
 import numpy as np
 
-from mlsecops._choices import one_of
+from mlsecops._choices import one_of, whole
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.robustness.attacks.base import Searching, require_ball
@@ -56,8 +56,7 @@ class Noise(Searching):
 
     def __post_init__(self) -> None:
         require_ball("Noise", self.eps, self.norm)
-        if self.draws < 1:
-            raise UsageError(f"Noise: expected draws >= 1, got {self.draws}")
+        whole("Noise: draws", self.draws, "a number from 1 on")
 
     def search(self, batch: Batch) -> Array:
         """Examples for one batch; a misclassified sample gets no further draws."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
+from mlsecops._choices import whole
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.robustness.attacks.ball import columns
@@ -63,8 +64,7 @@ class HopSkipJump(Searching):
 
     def __post_init__(self) -> None:
         require_ball("HopSkipJump", self.eps, self.norm)
-        if self.queries < 1:
-            raise UsageError(f"HopSkipJump: expected queries >= 1, got {self.queries}")
+        whole("HopSkipJump: queries", self.queries, "a number from 1 on")
 
     def search(self, batch: Batch) -> Array:
         """Examples for one batch: the end of each walk, projected into the ball."""

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
+from mlsecops._choices import number, whole
 from mlsecops._repr import concise_repr
-from mlsecops.errors import UsageError
 from mlsecops.robustness.attacks.base import Searching, require_ball
 from mlsecops.robustness.attacks.image_layout import from_chw, to_chw
 from mlsecops.robustness.attacks.losses import margins
@@ -63,11 +63,8 @@ class Square(Searching):
 
     def __post_init__(self) -> None:
         require_ball("Square", self.eps)
-        if self.queries < 1 or not 0 < self.share <= 1:
-            raise UsageError(
-                "Square: expected queries >= 1 and a share in (0, 1], "
-                f"got {self.queries} and {self.share}"
-            )
+        whole("Square: queries", self.queries, "a number from 1 on")
+        number("Square: share", self.share, "a share in (0, 1]", lambda share: 0 < share <= 1)
 
     def search(self, batch: Batch) -> Array:
         """Examples for one batch; each query asks for all samples that are still correct."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,8 @@ from mlsecops.findings import Alert, Severity
 from mlsecops.incident import Incident, Playbook
 from mlsecops.incident.guidance import instructions, kind_of
 from mlsecops.llm import Alarm, Policy, detect_injection, prompt_guard
+from mlsecops.llm.guard import injection_detector
+from mlsecops.llm.guard.injection_detector import signal_names
 from mlsecops.llm.guard.telemetry import digest_of
 from mlsecops.monitoring import monitored
 from mlsecops.provenance import Digest
@@ -217,3 +220,16 @@ def test_an_alert_opens_an_incident_with_the_playbook_for_injections(tmp_path: P
     steps = {step.name: step.note for step in Playbook.default().run(incident, dry_run=True)}
     assert instructions("remediate", "prompt-injection") in steps["remediate"]
     assert "add a guard" in steps["remediate"]
+
+
+@pytest.mark.parametrize("signals", [{"conceald"}, {"hidden"}, "concealed", ["Concealed"], [3], 3])
+def test_an_unknown_signal_to_refuse_is_wrong_use(signals: Any) -> None:
+    with pytest.raises(UsageError, match="refuse_signals: expected"):
+        Policy(refuse_signals=signals)
+
+
+def test_every_signal_of_the_detector_may_be_refused() -> None:
+    source = Path(injection_detector.__file__).read_text("utf-8")
+    written = set(re.findall(r'Signal\(name="([a-z-]+)"', source))
+    assert written <= set(signal_names())
+    assert Policy(refuse_signals=frozenset(signal_names())).refuse_signals == {*signal_names()}

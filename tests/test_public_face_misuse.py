@@ -1,0 +1,162 @@
+"""Nonsense for each argument of the public face: a `UsageError` that names the argument."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mlsecops
+from mlsecops.access import Rule, acting_as
+from mlsecops.errors import MLSecOpsError, UsageError
+from mlsecops.robustness import Noise
+
+NONSENSE: dict[str, Any] = {
+    "object": object(),
+    "text": "non-sense",
+    "number": -1.5,
+    "list": [object()],
+}
+# Where the message names the fault otherwise: what a folder, a model or a document has to be.
+OTHERWISE = {
+    ("detect_poisoning", "model_or_adapter"),
+    ("evaluate_robustness", "model_or_adapter"),
+    ("evaluate_robustness", "bounds"),  # the model is adapted first
+    ("Baseline.drift", "rows_or_profile"),  # a table is called x
+}
+
+ROWS = np.random.default_rng(0).random((60, 4)).astype(np.float32)
+LABELS = (ROWS[:, 0] > 0.5).astype(int)
+ANSWERS = np.stack([1 - ROWS[:, 0], ROWS[:, 0]], axis=1)
+CLIENTS = [(ROWS[i::6], ANSWERS[i::6]) for i in range(6)]
+
+Calls = dict[str, tuple[Callable[..., Any], dict[str, Any]]]
+
+
+def of(call: Callable[..., Any], **given: Any) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """A call with its defaults, and the arguments that it needs."""
+    own = inspect.signature(call).parameters
+    default = {name: each.default for name, each in own.items() if each.default is not each.empty}
+    factories = {name for name, value in default.items() if repr(value) == "<factory>"}
+    return call, {**{k: v for k, v in default.items() if k not in factories}, **given}
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory: pytest.TempPathFactory) -> Calls:
+    """One right call of each name of the public face, on a small model folder."""
+    m, folder = mlsecops, tmp_path_factory.mktemp("face") / "model"
+    folder.mkdir()
+    (folder / "w.bin").write_bytes(b"w")
+    signer = m.Signer.generate("ed25519")
+    policy = m.TrustPolicy(keys=[signer.public_key])
+    m.sign(folder, signer)
+    manifest, baseline = m.hash_path(folder), m.Baseline.fit(ROWS, ANSWERS)
+    registry = m.Registry(folder.parent / "registry", signer=signer, policy=policy)
+    finding = m.Finding(rule="r", severity=m.Severity.HIGH, message="m", where="w", artifact="a")
+    key = signer.public_key
+    return {
+        "AccessPolicy": of(m.AccessPolicy, rules=[Rule(subject="a", action="b", resource="c")]),
+        "AccessPolicy.load": of(m.AccessPolicy.load, path="x"),
+        "AccessPolicy.parse": of(m.AccessPolicy.parse, text=""),
+        "acting_as": of(lambda **k: acting_as(**k).__enter__(), subject="ann"),
+        "Baseline.fit": of(m.Baseline.fit, x=ROWS, probabilities=ANSWERS),
+        "Baseline.load": of(m.Baseline.load, path="x"),
+        "Baseline.save": of(baseline.save, path=folder.parent / "b.npz"),
+        "Baseline.drift": of(baseline.drift, rows_or_profile=ROWS),
+        "Digest": of(m.Digest, algorithm="sha256", value=bytes(32)),
+        "Digest.parse": of(m.Digest.parse, text=str(manifest.root)),
+        "Digest.of": of(m.Digest.of, data=b"x"),
+        "ExtractionDetector.calibrate": of(
+            m.ExtractionDetector.calibrate, baseline=baseline, clients=CLIENTS,
+            false_positive_rate=0.1,
+        ),
+        "FGSM": of(m.FGSM, eps=0.1),
+        "PGD": of(m.PGD, eps=0.1),
+        "Noise": of(Noise, eps=0.1),
+        "suite": of(m.suite, profile="quick", eps=0.1),
+        "Gate": of(m.Gate, min_accuracy=0.5),
+        "Gate.judge": of(m.Gate(min_accuracy=0.5).judge, report=None),
+        "Incident.open": of(m.Incident.open, subject=finding, registry=registry),
+        "Limits": of(m.Limits),
+        "Manifest.diff": of(manifest.diff, other=manifest),
+        "Manifest.from_sha256sums": of(m.Manifest.from_sha256sums, text=""),
+        "Manifest.load": of(m.Manifest.load, path="x"),
+        "Manifest.save": of(manifest.save, path=folder.parent / "m.json"),
+        "Manifest.verify": of(manifest.verify, data=folder),
+        "Playbook.default": of(m.Playbook.default),
+        "Playbook.from_cacao": of(m.Playbook.from_cacao, text="{}"),
+        "Profile": of(m.Profile, layout=baseline.profile().layout),
+        "Profile.merge": of(baseline.profile().merge, other=baseline.profile()),
+        "Profile.from_bytes": of(m.Profile.from_bytes, data=b""),
+        "PublicKey": of(m.PublicKey, pem=key.pem),
+        "PublicKey.load": of(m.PublicKey.load, source=key),
+        "PublicKey.verify": of(key.verify, signature=signer.sign(b"x"), data=b"x"),
+        "Registry": of(m.Registry, location=folder.parent / "registry", policy=policy),
+        "Registry.publish": of(registry.publish, name="a", folder=folder),
+        "Registry.promote": of(registry.promote, name="a", version=1, stage="approved"),
+        "Registry.resolve": of(registry.resolve, name="a", version=1),
+        "Registry.rollback": of(registry.rollback, name="a"),
+        "Registry.verify_log": of(registry.verify_log),
+        "SecureLoader": of(m.SecureLoader, policy=policy),
+        "SecureLoader.load": of(m.SecureLoader(policy).load, path=folder),
+        "SecurePipeline": of(m.SecurePipeline, name="n", model=folder, policy=policy),
+        "Signer.from_pem": of(m.Signer.from_pem, path="x"),
+        "Signer.generate": of(m.Signer.generate),
+        "Statement": of(m.Statement, payload=b"{}"),
+        "Statement.build": of(m.Statement.build, subjects={}, predicate_type="t", predicate={}),
+        "TrustPolicy": of(m.TrustPolicy, keys=[key]),
+        "TrustPolicy.load": of(m.TrustPolicy.load, path="x"),
+        "build_bom": of(m.build_bom, name="n", manifest=manifest, datasets={}),
+        "detect_poisoning": of(m.detect_poisoning, model_or_adapter=None, x=ROWS, y=LABELS),
+        "evaluate_robustness": of(
+            m.evaluate_robustness, model_or_adapter=None, x=ROWS, y=LABELS, attacks=[m.FGSM(0.1)]
+        ),
+        "fuzz": of(m.fuzz, target=lambda _: "no", attempts=2),
+        "hash_dataset": of(m.hash_dataset, data={"a": ROWS[:, 0]}, name="n"),
+        "hash_path": of(m.hash_path, path=folder),
+        "monitored": of(m.monitored, name="n"),
+        "requires": of(m.requires, action="read", resource="x"),
+        "scan": of(m.scan, path=folder),
+        "screen_dataset": of(m.screen_dataset, x=ROWS, y=LABELS),
+        "sign": of(m.sign, path=folder, signer=signer),
+        "tracked": of(m.tracked, name="n"),
+        "training_run": of(m.training_run, name="n"),
+        "verify": of(m.verify, path=folder, policy=policy),
+        "verify_bom": of(m.verify_bom, bom={}),
+    }  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("nonsense", NONSENSE)
+def test_nonsense_is_an_error_of_ours(
+    calls: Calls, nonsense: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    leaks = []
+    for name, (call, given) in calls.items():
+        for argument in given:
+            try:
+                call(**{**given, argument: NONSENSE[nonsense]})
+            except UsageError as error:
+                unnamed = nonsense == "object" and argument not in str(error)
+                if unnamed and (name, argument) not in OTHERWISE:
+                    leaks.append(f"{name}({argument}=): {error}")
+            except MLSecOpsError:
+                pass
+            except Exception as error:  # noqa: BLE001 - what the test is about
+                leaks.append(f"{name}({argument}=): {type(error).__name__}: {error}")
+            else:
+                if nonsense == "object" and given[argument] is not None:
+                    leaks.append(f"{name}({argument}=): accepted")
+    assert leaks == []
+
+
+def test_every_callable_of_the_public_face_has_a_call(calls: Calls) -> None:
+    plain = {"Alert", "Finding", "Severity", "Verdict", "Verified", "Manifest", "adapt"}
+    called = {name.partition(".")[0] for name in calls} | plain
+    errors = {name for name in dir(mlsecops) if name in vars(mlsecops.errors)}
+    assert set(dir(mlsecops)) - called - errors == set()
