@@ -111,7 +111,7 @@ def test_hostile_fields_do_not_show(cls: Any, value: object) -> None:
             object.__setattr__(made, field.name, value)
     try:
         text = repr(made)
-    except (AttributeError, LookupError, TypeError, ValueError):  # a property that computes from such a field
+    except (AttributeError, LookupError, TypeError, ValueError):  # a property computes from it
         return
     assert_concise(text)
     assert text.startswith(f"{cls.__name__}(")

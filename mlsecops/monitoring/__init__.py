@@ -1,6 +1,6 @@
 """Monitoring of a model in production.
 
-    caller's thread: `decorator` (`kinds`, `call_reader`, `capture`) → `guards` → model
+    caller's thread: `decorator` (`call_reader`, `capture`) → `guards` → model
                      → `recorder` → `queue`
     worker thread:   `queue` → `worker` → `batches` → `aggregation`
                      → detectors (`baseline_detector`, `mlsecops.drift`, `mlsecops.extraction`)
