@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +32,7 @@ def leaving():
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command did."""
+    """Exit status and output of a command."""
 
     status: int
     out: str
@@ -41,7 +40,7 @@ class Outcome:
 
     @property
     def said(self) -> str:
-        """The one line on standard error."""
+        """Standard error, which must be one line."""
         assert self.err.endswith("\n")
         assert self.err.count("\n") == 1
         assert "Traceback" not in self.err
@@ -53,10 +52,10 @@ Command = Callable[..., Outcome]
 
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Runs the command in this process."""
+    """Run the command in this process."""
     monkeypatch.delenv("CI", raising=False)
 
-    def run(*words: Any) -> Outcome:
+    def run(*words: object) -> Outcome:
         capsys.readouterr()
         status = main([str(word) for word in words])
         return Outcome(status, *capsys.readouterr())
@@ -118,7 +117,7 @@ def _release(folder: Path) -> Release:
 
 @pytest.fixture
 def release(made: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Release:
-    """A copy to tamper with; `nets` is importable."""
+    """A copy that a test may change; `nets` is importable."""
     copy = tmp_path / "release"
     shutil.copytree(made.folder, copy)
     monkeypatch.syspath_prepend(copy)

@@ -1,4 +1,4 @@
-"""How the command is entered and left."""
+"""Entry, help, exit status and output of the command."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ENVIRONMENT = {
 
 
 def process(*words: object) -> subprocess.CompletedProcess[str]:
-    """Run the command as a process of its own."""
+    """Run the command in a separate process."""
     return subprocess.run(
         [sys.executable, "-m", "mlsecops", *map(str, words)],
         check=False, text=True, capture_output=True, timeout=60,

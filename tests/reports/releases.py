@@ -1,4 +1,4 @@
-"""A small signed model, and everything that reports are made from."""
+"""A small signed model with its manifest, statement, robustness report and bill."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Release:
-    """A signed model with all that its bill is made from."""
+    """A signed model with the inputs of its bill of materials."""
 
     folder: Path
     manifest: Manifest
@@ -64,7 +64,7 @@ def robustness_report(digest: str | None = None, *, worst: float = 0.8) -> dict[
 
 
 def make_release(tmp_path: Path) -> Release:
-    """Sign a small model that was made from a small data set."""
+    """Sign a small model that was trained on a small data set."""
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "config.json").write_text('{"layers": 3}')

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from numpy.typing import NDArray
 
 from mlsecops.errors import UsageError
 from mlsecops.findings import Severity
@@ -115,7 +116,7 @@ def test_the_files_are_equal_for_equal_input_and_tell_what_a_monitor_saw() -> No
     rng = np.random.default_rng(0)
     rows = rng.uniform(size=(200, 3))
 
-    def answer(x: Any) -> Any:
+    def answer(x: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.tile([0.9, 0.1], (len(x), 1))
 
     predict = monitored("digits", baseline=Baseline.fit(rows, answer(rows)))(answer)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -38,7 +37,7 @@ def alert(release: Release, location: Path) -> Path:
 
 @pytest.fixture
 def incident(command: Command, release: Release, location: Path) -> Command:
-    def run(*words: Any, signer: bool = True) -> Outcome:
+    def run(*words: object, signer: bool = True) -> Outcome:
         signed = ("--signer", release.key) if signer else ()
         return command(
             "incident", "--location", location, *words, "--key", release.public, *signed,
@@ -120,7 +119,7 @@ def test_text_shows_each_step(
 
 def test_an_alert_that_is_none_is_wrong_use(incident: Command, alert: Path) -> None:
     good = json.loads(alert.read_text())
-    wrong: list[Any] = [
+    wrong: list[object] = [
         [],
         {},
         "text",

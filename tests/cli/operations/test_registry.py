@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,7 +15,7 @@ from tests.cli.conftest import Command, Outcome, Release
 def registry(command: Command, release: Release) -> Command:
     location = release.folder / "registry"
 
-    def run(*words: Any, signer: bool = False) -> Outcome:
+    def run(*words: object, signer: bool = False) -> Outcome:
         signed = ("--signer", release.key) if signer else ()
         return command(
             "registry", "--location", location, *words, "--key", release.public, *signed,

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,7 +24,7 @@ def bill(command: Command, release: Release) -> Path:
 
 @pytest.fixture
 def verify(command: Command, release: Release, bill: Path) -> Command:
-    def run(*words: Any, key: Path | None = None) -> Outcome:
+    def run(*words: object, key: Path | None = None) -> Outcome:
         named = ("--model", release.model, "--dataset", f"data.npz={release.data}")
         trust = ("--key", key or release.public)
         return command("bom", "verify", bill, *named, *trust, "--format", "json", *words)
@@ -32,7 +32,7 @@ def verify(command: Command, release: Release, bill: Path) -> Command:
     return run
 
 
-def edit(path: Path, change: Any) -> None:
+def edit(path: Path, change: Callable[[attackers.Bom], attackers.Bom]) -> None:
     path.write_text(bom_text(change(json.loads(path.read_text()))))
 
 
@@ -129,7 +129,9 @@ def test_a_strangers_key_does_not_verify(verify: Command, release: Release) -> N
 @pytest.mark.parametrize(
     "change", [attackers.edited_digest, attackers.another_signer, attackers.dangling_dependency]
 )
-def test_an_edited_bill_is_refused(verify: Command, bill: Path, change: Any) -> None:
+def test_an_edited_bill_is_refused(
+    verify: Command, bill: Path, change: Callable[[attackers.Bom], attackers.Bom]
+) -> None:
     edit(bill, change)
     outcome = verify()
     assert outcome.status == 1

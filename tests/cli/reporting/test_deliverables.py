@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -85,7 +84,7 @@ def robustness(command: Command, release: Release) -> Path:
 
 @pytest.fixture
 def deliver(command: Command, release: Release) -> Command:
-    def run(*words: Any, key: Path | None = None) -> Outcome:
+    def run(*words: object, key: Path | None = None) -> Outcome:
         return command(
             "deliver", "--model", release.model, "--key", key or release.public,
             "--dataset", f"data.npz={release.data}", "--out", release.folder / "out", *words,

@@ -7,6 +7,7 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mlsecops.provenance import hash_path
 from mlsecops.robustness import ROBUSTNESS_PREDICATE, RobustnessReport, clopper_pearson
@@ -17,7 +18,7 @@ from tests.cli.conftest import Command, Outcome, Release, tamper
 
 @pytest.fixture
 def attack(command: Command, release: Release) -> Command:
-    def run(*words: Any, key: Path | None = None) -> Outcome:
+    def run(*words: object, key: Path | None = None) -> Outcome:
         named = ("--model", release.model, "--data", release.data, "--key", key or release.public)
         return command("attack", *named, "--arch", "nets:build", "--eps", "0.05", *words)
 
@@ -173,7 +174,7 @@ def softmax_server(release: Release) -> Any:
 
     weight = load_file(release.model / "model.safetensors")["weight"]
 
-    def predict(x: Any) -> Any:
+    def predict(x: NDArray[np.float32]) -> NDArray[np.float32]:
         scores = np.exp(x @ weight.T - (x @ weight.T).max(axis=1, keepdims=True))
         return scores / scores.sum(axis=1, keepdims=True)
 

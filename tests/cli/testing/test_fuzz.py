@@ -1,4 +1,4 @@
-"""The command attacks a served language model, and its status is what a pipeline needs."""
+"""The command fuzz against a served language model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,7 +23,7 @@ def hardened() -> Iterator[Serving]:
         yield server
 
 
-def fuzzed(command: Command, server: Serving, *words: Any) -> Outcome:
+def fuzzed(command: Command, server: Serving, *words: object) -> Outcome:
     return command("fuzz", server.url, "--model", "m", "--attempts", COUNT, *words)
 
 

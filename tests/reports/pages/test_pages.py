@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import Any
@@ -106,7 +107,7 @@ class Elements(HTMLParser):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_untrusted_text_adds_no_element_and_no_attribute(page: Any) -> None:
+def test_untrusted_text_adds_no_element_and_no_attribute(page: Callable[[str], str]) -> None:
     def shape(document: str) -> list[tuple[str, list[str]]]:
         return [(name, sorted(attributes)) for name, attributes in Elements(document).found]
 
@@ -114,7 +115,7 @@ def test_untrusted_text_adds_no_element_and_no_attribute(page: Any) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_reaches_for_nothing_outside_itself(page: Any) -> None:
+def test_a_page_reaches_for_nothing_outside_itself(page: Callable[[str], str]) -> None:
     document = page("x")
     for name, attributes in Elements(document).found:
         assert name not in {"script", "img", "iframe", "object", "embed", "link", "base", "form"}
@@ -125,7 +126,7 @@ def test_a_page_reaches_for_nothing_outside_itself(page: Any) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_policy_of_a_page_allows_its_own_style_alone(page: Any) -> None:
+def test_the_policy_of_a_page_allows_its_own_style_alone(page: Callable[[str], str]) -> None:
     document = page("x")
     styles = re.findall(r"<style>(.*?)</style>", document, flags=re.DOTALL)
     assert len(styles) == 1
@@ -134,7 +135,7 @@ def test_the_policy_of_a_page_allows_its_own_style_alone(page: Any) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_equal_input_gives_an_equal_page(page: Any) -> None:
+def test_equal_input_gives_an_equal_page(page: Callable[[str], str]) -> None:
     assert page("digits") == page("digits")
 
 

@@ -5,14 +5,14 @@ import re
 import struct
 import zlib
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mlsecops.errors import UsageError
-from mlsecops.reports import class_picture, curve_picture, gallery_picture
+from mlsecops.reports import Picture, class_picture, curve_picture, gallery_picture
 from mlsecops.reports.rendering.svg_picture import png
 from mlsecops.robustness import Breakdown, Case, Curve, Figure
 from tests.attackers.reports import MARKUP
@@ -35,7 +35,7 @@ def breakdown(*names: str) -> Breakdown:
     )
 
 
-def case(shape: Any = (2, 3), label: int = 0) -> Case:
+def case(shape: tuple[int, ...] = (2, 3), label: int = 0) -> Case:
     size = int(np.prod(shape))
     original = np.linspace(0, 1, size, dtype=np.float32).reshape(shape)
     return Case(
@@ -44,12 +44,12 @@ def case(shape: Any = (2, 3), label: int = 0) -> Case:
     )  # fmt: skip
 
 
-def texts(picture: Any) -> list[str]:
+def texts(picture: Picture) -> list[str]:
     root = ET.fromstring(picture.svg)  # noqa: S314 - our own output
     return [each.text or "" for each in root.iter(f"{SVG}text")]
 
 
-def pixels(uri: str) -> Any:
+def pixels(uri: str) -> NDArray[np.uint8]:
     """Decode a PNG of ours by the specification alone."""
     data = base64.b64decode(uri.partition(",")[2])
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
@@ -100,7 +100,7 @@ def test_a_heat_map_has_a_cell_for_each_class_and_attack() -> None:
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (2, 3, 3), (2, 3, 1)])
-def test_a_gallery_shows_original_change_and_example(shape: Any) -> None:
+def test_a_gallery_shows_original_change_and_example(shape: tuple[int, ...]) -> None:
     picture = gallery_picture([case(shape)], names=["zero", "one"])
     images = [pixels(uri) for uri in re.findall(r'href="(data:image/png[^"]+)"', picture.svg)]
     assert len(images) == 3
