@@ -165,7 +165,7 @@ def nested_onnx(node: bytes) -> bytes:
 def onnx_files() -> dict[str, bytes]:
     """Models that read outside their folder, or run operators of unknown libraries."""
     places = ("../../etc/passwd", "/etc/passwd", "a/../../b", "..", "..\\b", "C:\\b", "C:b", "",
-              "a\0b", "./../b", "//etc/passwd", "missing.data")  # fmt: skip
+              "a\0b", "./../b", "//etc/passwd", "missing.data", ".")  # fmt: skip
     files = {f"CVE-2022-25882 {n}": onnx(tensor=outside(at)) for n, at in enumerate(places)}
     constant = field(4, "Constant") + field(5, field(1, "value") + field(5, outside("../b")))
     evil = field(4, "PyOp") + field(7, "ai.onnx.contrib")
