@@ -11,7 +11,7 @@ __all__ = ["public_address", "require_private", "retry_after"]
 
 
 def public_address(url: str) -> str:
-    """The address without what may be secret in it: user, password, query.
+    """The address without its secret parts: user, password, query.
 
     Raises:
         UsageError: It is no address of the web.
@@ -28,7 +28,7 @@ def public_address(url: str) -> str:
 
 
 def require_private(url: str) -> None:
-    """Refuse to send what others may not read where it is not encrypted.
+    """Refuse to send confidential data over an unencrypted connection.
 
     Raises:
         UsageError: It is `http` to another machine.
@@ -42,7 +42,7 @@ def require_private(url: str) -> None:
 
 
 def retry_after(text: str | None) -> float:
-    """A Retry-After in seconds; 0 for none, and for a date, which nobody has to obey here."""
+    """A Retry-After in seconds; 0 for none, and for a date, which is ignored."""
     plain = text is not None and text.isascii() and text.isdigit()
     return float(text) if text is not None and plain else 0.0
 

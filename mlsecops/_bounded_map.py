@@ -37,7 +37,7 @@ class BoundedMap(Generic[K, V]):
         return None if entry is None else entry[1]
 
     def use(self, key: K, now: float) -> V:
-        """The value of a key, made if it is new.
+        """The value of a key, created if it is new.
 
         Args:
             key: Which.
@@ -53,7 +53,7 @@ class BoundedMap(Generic[K, V]):
         return value
 
     def pop(self, key: K) -> V | None:
-        """Forget a key and give its value."""
+        """Remove a key and return its value."""
         entry = self._entries.pop(key, None)
         return None if entry is None else entry[1]
 

@@ -1,4 +1,4 @@
-"""The one door to optional packages: a missing one names the command that installs it."""
+"""Imports of optional packages; a missing one names the command that installs it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def require(module: str) -> Any:
 
 
 def package_of(module: str) -> str:
-    """What pip is asked for to bring a module: an extra of ours, or the package if none does."""
+    """Argument of pip that installs a module: an extra of this package, or its own name."""
     extras = (extra for name, extra in EXTRA_OF.items() if f"{module}.".startswith(f"{name}."))
     extra = next(extras, None)
     return module.partition(".")[0] if extra is None else f'"mlsecops-sdk[{extra}]"'

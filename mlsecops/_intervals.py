@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CONFIDENCE", "Interval", "clopper_pearson", "wilson"]
 
-CONFIDENCE: Final = 0.95
+CONFIDENCE: Final = 0.95  # probability; chosen: the usual level of a one-sided test at 5 %
 _HALVINGS: Final = 60  # past double precision on [0, 1]
 _SIGMAS: Final = 1.959963984540054  # of a two-sided interval of 95 %
 

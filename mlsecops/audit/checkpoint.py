@@ -1,7 +1,6 @@
-"""What a log's operator vouches for: a signed statement of its size and root.
+"""Log checkpoint: the size and root of a log, signed by its operator.
 
-Origin, size and root become note text; a signer turns it into a signed note; `authenticate` turns
-a note and the trusted keys back into an authentic `Checkpoint`.
+origin, size, root → note text → signed note → trusted keys → authentic Checkpoint
 
 Source: C2SP tlog-checkpoint (note text) and signed-note (signature lines, key ids).
 """
@@ -25,11 +24,11 @@ _ED25519_SPKI: Final = bytes.fromhex("302a300506032b6570032100")
 _ED25519: Final = b"\x01"
 _PRIVATE: Final = b"\xffmlsecops-sdk/spki-signature/v1"
 _DASH: Final = "\N{EM DASH}"
-_MAX_NOTE: Final = 65_536
+_MAX_NOTE: Final = 65_536  # characters; chosen: hundreds of signature lines
 _NAME: Final = re.compile(r"[^\s+]{1,200}")
 _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
-_ROOT_BYTES: Final = 32
-_TEXT_LINES: Final = 3
+_ROOT_BYTES: Final = 32  # bytes of a SHA-256 digest; RFC 6962, section 2.1
+_TEXT_LINES: Final = 3  # origin, size, root; C2SP tlog-checkpoint, "Note text"
 
 
 class LogKey(Protocol):
@@ -59,8 +58,8 @@ class LogSigner(Protocol):
 class Checkpoint:
     """A log's size and root under its operator's signature; `str()` is the signed note.
 
-    A checkpoint that `parse` gave is only read, not authenticated; one that `AuditLog.verify` or
-    `AuditLog.checkpoint` gave is authentic.
+    A checkpoint from `parse` is not authenticated; one from `AuditLog.verify` or
+    `AuditLog.checkpoint` is.
 
     Attributes:
         origin: Name of the log, unique to it.
@@ -76,10 +75,10 @@ class Checkpoint:
 
     @classmethod
     def parse(cls, note: str) -> Checkpoint:
-        """Read a signed note without judging its signatures.
+        """Read a signed note without checking its signatures.
 
         Args:
-            note: Text form, as `str(checkpoint)` gives it.
+            note: Text form of a checkpoint, `str(checkpoint)`.
 
         Raises:
             MalformedBundle: It is not a signed checkpoint.
@@ -95,11 +94,10 @@ class Checkpoint:
 def key_id(name: str, key: LogKey) -> bytes:
     """First four bytes that name a key in a signature line.
 
-    An Ed25519 key has the C2SP type `0x01`. For keys of other kinds C2SP assigns no type that
-    covers them all, so they use the range it reserves for that: the type is `0xff` followed by
-    `mlsecops-sdk/spki-signature/v1`, the key is its SubjectPublicKeyInfo in DER, and the
-    signature is what the key's own scheme gives over the note text (ECDSA in DER with the curve's
-    hash, or RSA). Only Ed25519 checkpoints can be read by other C2SP tools.
+    An Ed25519 key has the C2SP type `0x01`. C2SP assigns no type to the other kinds of keys, so
+    they use its range for private types: `0xff`, `mlsecops-sdk/spki-signature/v1`, then the
+    SubjectPublicKeyInfo in DER. Their signature is that of the key's scheme over the note text
+    (ECDSA in DER with the curve's hash, or RSA). Other C2SP tools read Ed25519 checkpoints only.
 
     Args:
         name: Key name (here always the log's origin).
@@ -116,7 +114,7 @@ def key_id(name: str, key: LogKey) -> bytes:
 
 
 def require_origin(origin: str) -> str:
-    """Check that a log's name can stand in a note.
+    """Check that a log's name is allowed in a note.
 
     Raises:
         UsageError: It is empty, too long, or holds a space or a plus sign.
@@ -151,7 +149,7 @@ def authenticate(note: str, keys: Sequence[LogKey]) -> Checkpoint:
         keys: Public keys of the log's operator; one of them must have signed.
 
     Returns:
-        The checkpoint, now authentic.
+        The authentic checkpoint.
 
     Raises:
         MalformedBundle: It is not a signed checkpoint.

@@ -1,9 +1,9 @@
-"""How events are kept: one append-only table, one Merkle tree, one signed checkpoint.
+"""Audit log: one append-only table, one Merkle tree, one signed checkpoint.
 
-Events go in through `append` and `try_append`; `tail`, `events` and `verify` give them back only
-as far as a checkpoint signed by a trusted key covers them. The log is tamper-evident, not
-tamper-proof: whoever can write the file can put back an older copy of it, with its older
-checkpoint. Pin a checkpoint elsewhere and pass it to `verify`, and that is seen as well.
+event → `append` → entry, compact range and checkpoint in one transaction → `verify`, `tail`
+
+The log is tamper-evident, not tamper-proof: whoever can write the file can restore an older copy
+with its older checkpoint. Keep a checkpoint elsewhere and pass it to `verify` to detect that, too.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AuditLog", "Tail"]
 
-_WAIT_SECONDS: Final = 60.0
+_WAIT_SECONDS: Final = 60.0  # seconds of waiting for a writer's lock; chosen
 _SCHEMA: Final = (
     (
         "CREATE TABLE IF NOT EXISTS entries"
@@ -66,7 +66,7 @@ _SCHEMA: Final = (
 @concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tail:
-    """What a log holds after a known prefix, checked against its checkpoint.
+    """Events of a log after a known prefix, checked against its checkpoint.
 
     Attributes:
         events: Events after the prefix, oldest first.
@@ -84,19 +84,19 @@ class AuditLog:
     """An append-only Merkle log in one SQLite file, for many processes.
 
     Every append writes the entry, the compact range and a newly signed checkpoint in one
-    transaction, and costs O(log n) whatever the log's length. Before it extends the log it checks
-    the last checkpoint, so a forged one is not signed over. Connections live for one call each,
-    so a log may be used from threads and across `fork`.
+    transaction, in O(log n). The last checkpoint is checked before the log is extended, so a forged
+    one is not signed over. Each call has its own connection, so a log may be used from threads and
+    across `fork`.
 
     Args:
         path: The SQLite file; created by the first append.
         signer: The operator's key; without it the log is opened read-only.
-        keys: Public keys trusted for checkpoints, beside the signer's own. Reading needs one.
+        keys: Public keys trusted for checkpoints, besides the signer's. Reading needs one.
         origin: Name of the log. A new log without one gets `mlsecops-log/<random>`; an existing
-            log must bear the name given here.
+            log must have the name given here.
 
     Raises:
-        UsageError: The origin cannot stand in a checkpoint.
+        UsageError: The origin is not allowed in a checkpoint.
     """
 
     @checked
@@ -131,14 +131,14 @@ class AuditLog:
         return self._add(event, expected=None)[0]
 
     def try_append(self, event: Mapping[str, Any], *, size: int) -> int | None:
-        """Add an event only if the log still has the size that the caller decided on.
+        """Add an event only if the log still has the size that the caller has seen.
 
         Args:
             event: As for `append`.
             size: Number of events that the caller has seen.
 
         Returns:
-            Index of the event, or None when the log has moved on: read again and decide anew.
+            Index of the event, or None if the log has grown: read it and decide again.
 
         Raises:
             UsageError: As for `append`.
@@ -158,7 +158,7 @@ class AuditLog:
         return self.tail().events
 
     def checkpoint(self) -> Checkpoint:
-        """The current checkpoint, authentic, without a look at the entries.
+        """The current authentic checkpoint; the entries are not read.
 
         Raises:
             VerificationError: No trusted key signed it.
@@ -189,18 +189,18 @@ class AuditLog:
         return Tail(events=events, peaks=peaks, checkpoint=checkpoint)
 
     def verify(self, pinned: Checkpoint | str | None = None) -> Checkpoint:
-        """Rebuild the tree from every entry and compare it with what was signed and pinned.
+        """Rebuild the tree from every entry and compare it with the signed and the pinned root.
 
         Args:
             pinned: A checkpoint of this log that was kept elsewhere, or its text.
 
         Returns:
-            The current checkpoint: pin it.
+            The current checkpoint, to be pinned.
 
         Raises:
             DigestMismatch: An entry was edited, removed or inserted, or the log was rewritten
                 since the pinned checkpoint.
-            RollbackRefused: The log is shorter than the pinned checkpoint says.
+            RollbackRefused: The log is shorter than at the pinned checkpoint.
             SignatureError: The checkpoint is malformed or forged.
             UntrustedSigner: No trusted key signed the checkpoint.
             EvidenceError: There is no log, or it cannot be read.
@@ -260,7 +260,7 @@ class AuditLog:
         if self._origin is not None and checkpoint.origin != self._origin:
             raise DigestMismatch(
                 f"audit log {self.path}: expected log {self._origin}, got {checkpoint.origin}; "
-                "another log was put in its place"
+                "another log replaced it"
             )
         return checkpoint
 
@@ -268,7 +268,7 @@ class AuditLog:
         if checkpoint.size < size:
             raise RollbackRefused(
                 f"audit log {self.path}: expected at least {size} entries, got "
-                f"{checkpoint.size}; its tail was cut off or an older copy was put back"
+                f"{checkpoint.size}; its end was cut off or an older copy was restored"
             )
 
     def _require_same(self, peaks: Peaks, checkpoint: Checkpoint) -> None:
@@ -313,7 +313,7 @@ class AuditLog:
         """A snapshot of the log."""
         if not self.path.is_file():
             raise EvidenceError(f"audit log {self.path}: there is no such file")
-        # A writer that was killed leaves a journal, and only who may write can roll it back.
+        # A killed writer leaves a journal, which only a connection that may write can roll back.
         mode = "rw" if Path(f"{self.path}-journal").exists() else "ro"
         with _evident(self.path), closing(_connect(self.path, mode=mode)) as connection:
             connection.execute("BEGIN")

@@ -1,4 +1,4 @@
-"""Where bytes are kept under their own digest, written once."""
+"""Blob store: a folder of files named by their digest, each written once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlsecops.provenance.digest import new_hash
 
 __all__ = ["Blobs"]
 
-_CHUNK: Final = 1 << 20
+_CHUNK: Final = 1 << 20  # bytes; chosen: a copy of any file takes little memory
 
 
 class Blobs:
@@ -32,21 +32,21 @@ class Blobs:
         self.root = root
 
     def path(self, digest: Digest) -> Path:
-        """Where a blob lies, or would."""
+        """Path of a blob, whether it exists or not."""
         return self.root / digest.algorithm / digest.hex[:2] / digest.hex
 
     def put(self, data: bytes) -> Digest:
-        """Keep bytes."""
+        """Store bytes."""
         return self._write([data])[0]
 
     def put_file(self, source: Path) -> tuple[Digest, int]:
-        """Keep a file's bytes, read once.
+        """Store a file's bytes, read once.
 
         Args:
             source: A regular file; a symbolic link is refused.
 
         Returns:
-            Digest and size in bytes of what was kept.
+            Digest and size in bytes of what was stored.
 
         Raises:
             OSError: It cannot be read, or is a link.
@@ -65,7 +65,7 @@ class Blobs:
         return b"".join(self._checked(digest))
 
     def hash(self, digest: Digest, *, algorithm: str) -> Digest:
-        """What a blob's bytes are under another algorithm, checked on the way.
+        """Digest of a blob's bytes under another algorithm; they are checked in the same pass.
 
         Raises:
             RegistryError: It is missing.
@@ -77,7 +77,7 @@ class Blobs:
         return Digest(algorithm, running.digest())
 
     def copy(self, digest: Digest, target: Path) -> None:
-        """Write a blob's bytes to a new file, checked on the way.
+        """Write a blob's bytes to a new file; they are checked in the same pass.
 
         Raises:
             RegistryError: It is missing.

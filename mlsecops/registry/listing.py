@@ -1,4 +1,7 @@
-"""Which blobs make up a folder: captured once, rebuilt whenever it is needed."""
+"""Folder listing: the blobs that make up a folder.
+
+folder → `capture` → Listing, stored as canonical JSON → `build` → read-only folder
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ class Listing:
 
         Args:
             folder: An existing folder.
-            blobs: Where the bytes go.
+            blobs: Store of the bytes.
 
         Raises:
             UsageError: It is no folder, or a file cannot be read.
@@ -73,15 +76,15 @@ class Listing:
         return json.dumps(names, sort_keys=True, separators=(",", ":")).encode()
 
     def only(self, names: Collection[str]) -> Listing:
-        """The listing of these files alone."""
+        """The listing restricted to some files."""
         return Listing(tuple(item for item in self.files if item[0] in names))
 
     def build(self, target: Path, blobs: Blobs) -> Path:
-        """Make the read-only folder appear, whole or not at all, unless it is there.
+        """Create the read-only folder, whole or not at all, unless it exists.
 
         Args:
-            target: Where; its parent is created.
-            blobs: Where the bytes are.
+            target: The folder; its parent is created.
+            blobs: Store of the bytes.
 
         Raises:
             RegistryError: A blob is missing.
@@ -112,7 +115,7 @@ class Listing:
 
 
 def remove_folder(folder: Path) -> None:
-    """Delete a read-only folder, if it is there; links in it are not followed."""
+    """Delete a read-only folder, if it exists; links in it are not followed."""
     if folder.is_symlink() or folder.is_file():
         folder.unlink()
     elif folder.is_dir():

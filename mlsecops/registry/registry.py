@@ -1,4 +1,7 @@
-"""How versions are published, promoted, resolved, quarantined and rolled back."""
+"""Model registry: published, promoted, resolved, quarantined and rolled back versions.
+
+call → newest State of the log → decision → event appended to the log → Version
+"""
 
 from __future__ import annotations
 
@@ -41,23 +44,23 @@ _LOG: Final = "log.sqlite"
 class Registry:
     """A folder of signed models with their versions, for many processes on one machine.
 
-    Everything that was decided is an event of a signed log, and the log alone says what state a
-    version is in. The registry is tamper-evident, not tamper-proof: whoever can write its folder
-    can put an older copy back, unless a checkpoint from `verify_log` is pinned elsewhere. Whoever
-    damages the log stops the registry: what cannot be verified is refused.
+    Every decision is an event of a signed log, and only the log defines the state of a version.
+    The registry is tamper-evident, not tamper-proof: whoever can write its folder can restore an
+    older copy, unless a checkpoint from `verify_log` is pinned elsewhere. A damaged log stops the
+    registry: what cannot be verified is refused.
 
-    It also is an `Isolation`: `isolated` answers for loaders and running servers.
+    It is also an `Isolation`: loaders and running servers ask `isolated`.
 
     Args:
-        location: The registry's folder; created when a signer is given and it is absent or empty.
+        location: The registry's folder; created if it is absent or empty and a signer is given.
         signer: Signs the log; without it the registry is read-only.
-        policy: Whom to trust for models.
-        log_keys: Public keys of the log's operators, beside the signer's. By default the policy's
+        policy: Trust policy for models.
+        log_keys: Public keys of the log's operators, besides the signer's. By default the policy's
             keys that are trusted for every model and not revoked.
-        clock: Gives the time that events bear, timezone-aware.
+        clock: Returns the time of an event, timezone-aware.
 
     Raises:
-        RegistryError: There is no registry here, or its log has gone.
+        RegistryError: There is no registry, or its log is missing.
     """
 
     @checked
@@ -84,19 +87,19 @@ class Registry:
 
     @checked
     def publish(self, name: str, folder: str | os.PathLike[str]) -> Version:
-        """Keep a signed folder as the model's next version.
+        """Store a signed folder as the model's next version.
 
-        The bytes that are verified are the bytes that are kept. Publishing a digest that the model
-        already has returns the version that has it.
+        The bytes that are verified are the bytes that are stored. Publishing a digest that the
+        model already has returns the version that has it.
 
         Args:
             name: A lower-case DNS label (`"fraud-model"`).
             folder: The model, with its bundle `model.sig` inside.
 
         Raises:
-            UsageError: The name or the folder cannot be used, or there is no signer.
-            VerificationError: The folder is not what its bundle and the policy demand, or its
-                digest is quarantined.
+            UsageError: The name or the folder is invalid, or there is no signer.
+            VerificationError: The folder does not verify under the policy, or its digest is
+                quarantined.
             UnsafeContent: It holds links or devices.
         """
         require_name(name)
@@ -121,7 +124,7 @@ class Registry:
 
     @checked
     def promote(self, name: str, version: int, stage: Stage) -> Version:
-        """Approve a version, or let it serve (which approves it too); verified again first.
+        """Verify a version, then approve it or let it serve (which approves it too).
 
         Args:
             name: The model's name.
@@ -158,9 +161,9 @@ class Registry:
             version: Its number, or `"serving"`.
 
         Returns:
-            The version; its `path` lies under `cache/`. Load it with
-            `SecureLoader.load(path, digest=version.digest)`, which verifies what it reads once
-            more, and that it is this version.
+            The version; its `path` is under `cache/`. Load it with
+            `SecureLoader.load(path, digest=version.digest)`, which verifies the bytes it reads,
+            and that they are this version.
 
         Raises:
             RegistryError: There is no such version, or none serves.
@@ -176,18 +179,18 @@ class Registry:
 
     @checked
     def quarantine(self, name_or_digest: str | Digest, reason: str) -> Digest:
-        """Forbid a digest to every user of the registry, from their next call on.
+        """Refuse a digest to every user of the registry, from their next call on.
 
-        Where the registry holds the model, the digests that the same files have under other
-        algorithms are forbidden too, so that signing them again brings nothing back.
+        If the registry holds the model, the digests of its files under other algorithms are refused
+        too, so that signing the files again does not bring them back.
 
         Args:
-            name_or_digest: A digest, known to the registry or not; or a model's name, which means
-                the version that serves, or the newest when none does.
-            reason: Why, in a sentence; people who are refused read it.
+            name_or_digest: A digest, known to the registry or not; or a model's name for the
+                version that serves, or the newest when none does.
+            reason: Reason in a sentence, shown to those who are refused.
 
         Returns:
-            The digest that is quarantined now; one that already was keeps its first reason.
+            The quarantined digest; if it was quarantined before, it keeps its first reason.
 
         Raises:
             UsageError: Neither a digest nor a name, no reason, or no signer.
@@ -206,13 +209,13 @@ class Registry:
                 return digest
 
     def _quarantine_twins(self, digest: Digest, event: Mapping[str, Any]) -> None:
-        """Forbid what the same files are called under other algorithms; the digest is already."""
+        """Quarantine the digests of the same files under other algorithms."""
         try:
             record = self._state().holding(digest)
             roots = () if record is None else self._store.roots(record)
         except (RegistryError, VerificationError, OSError) as error:
-            told = f"not what its files are called under other algorithms: {error}; revoke the key"
-            warnings.warn(f"{digest.short} is quarantined, {told}", MLSecOpsWarning, stacklevel=3)
+            rest = f"but not its files' digests under other algorithms: {error}; revoke the key"
+            warnings.warn(f"{digest.short} is quarantined, {rest}", MLSecOpsWarning, stacklevel=3)
             return
         twins = [str(root) for root in roots if root != digest]
         wider = {**event, "type": "quarantine-extended", "also": twins}
@@ -220,10 +223,10 @@ class Registry:
 
     @checked
     def rollback(self, name: str) -> Version:
-        """Let the newest older version serve that may: it verifies now and nothing forbids it.
+        """Let the newest older version serve that may be used and verifies now.
 
         Skipped are versions that are quarantined, revoked, below the floor, or do not verify. An
-        older version need not have been approved; it is not approved by this either.
+        older version need not be approved, and a rollback does not approve it.
 
         Args:
             name: The model's name.
@@ -242,7 +245,7 @@ class Registry:
 
     @checked
     def raise_floor(self, name: str, version: int) -> None:
-        """Refuse every version below this one from now on; a floor never sinks.
+        """Refuse every version below this one from now on; a floor is never lowered.
 
         Args:
             name: The model's name.
@@ -261,7 +264,7 @@ class Registry:
 
     @checked
     def history(self, name: str) -> tuple[Event, ...]:
-        """Events that concern a model or the digests of its versions, oldest first.
+        """Events of a model or of the digests of its versions, oldest first.
 
         Raises:
             RegistryError: There is no such model.
@@ -276,7 +279,7 @@ class Registry:
         )
 
     def versions(self, name: str | None = None) -> tuple[Version, ...]:
-        """All versions of a model, or of all models, as they stand now."""
+        """All versions of a model, or of all models, with their current states."""
         state = self._state()
         names = sorted(state.records) if name is None else [require_name(name)]
         return tuple(state.view(record) for each in names for record in state.records.get(each, ()))
@@ -286,7 +289,7 @@ class Registry:
         return self._state().serving.get(version.name) == version.version
 
     def verify(self, name: str, version: int) -> Verified:
-        """Verify a version's bytes now and give what its signers vouch for.
+        """Verify a version's bytes now.
 
         Raises:
             RegistryError: There is no such version.
@@ -299,19 +302,19 @@ class Registry:
         """Verify every event of the log, against a pinned checkpoint too.
 
         Args:
-            pinned: A checkpoint that an earlier call gave, kept outside the registry.
+            pinned: A checkpoint of an earlier call, kept outside the registry.
 
         Returns:
-            The current checkpoint: pin it.
+            The current checkpoint, to be pinned.
 
         Raises:
-            VerificationError: The log was tampered with, cut off or rewritten.
+            VerificationError: The log was changed, shortened or rewritten.
             EvidenceError: The log cannot be read.
         """
         return self._log.verify(pinned)
 
     def isolated(self, digest: Digest) -> str | None:
-        """Why a digest must not be used, or None; sees other processes' quarantines at once.
+        """Reason why a digest must not be used, or None; sees other processes' quarantines.
 
         A log that cannot be read or verified is a reason too.
 
@@ -345,7 +348,7 @@ class Registry:
         return tuple(event for event in self._state().history if event.kind == kind)
 
     def _found(self) -> None:
-        """Begin the log of a new registry; a folder with content and no log is no new registry."""
+        """Create the log of a new registry; a folder with content and no log is not new."""
         if self._log.path.is_file():
             return
         if self.signer is None or (self.location.is_dir() and any(self.location.iterdir())):
@@ -360,7 +363,7 @@ class Registry:
         self._log.try_append({"type": "created", "at": self._clock().isoformat()}, size=0)
 
     def _state(self) -> State:
-        """The state after every event that is in the log now."""
+        """The state after every event of the log."""
         with self._lock:
             tail = self._log.tail(self._peaks)
             if tail.events:
@@ -372,17 +375,17 @@ class Registry:
         stamped = {"at": self._clock().isoformat(), **event}
         appended = self._log.try_append(stamped, size=state.size) is not None
         if appended:
-            self._state()  # what this process has seen cannot be taken back unseen
+            self._state()  # a later rollback of the log is noticed
         return appended
 
     def _record(self, decide: Callable[[State], Mapping[str, Any] | None]) -> None:
-        """Record what is decided on the newest state, anew whenever another was faster."""
+        """Record the decision on the newest state; decide again if another event came first."""
         while (event := decide(state := self._state())) is not None:
             if self._append(state, event):
                 return
 
     def _commit(self, decide: Callable[[State], tuple[Record, dict[str, Any] | None]]) -> Version:
-        """Decide on the newest state and record the decision, anew whenever another was faster."""
+        """As `_record`, for a decision about one version."""
         while True:
             state = self._state()
             record, event = decide(state)

@@ -1,6 +1,6 @@
-"""What the log's events add up to: versions, who serves, what is quarantined, how low is too low.
+"""Registry state: versions, serving version, quarantine and floors, from the events of the log.
 
-Verified events go in, in order; `State` answers. Nothing else on disk has a say.
+verified events, in order → State → answers for the registry; nothing else on disk counts
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ class Event:
 
     Attributes:
         index: Place in the log, from 0.
-        at: When, ISO 8601 in UTC, as the writer's clock said.
+        at: Time of the writer's clock, ISO 8601 in UTC.
         kind: `created`, `published`, `approved`, `serving`, `rolled-back`,
-            `quarantined`, `quarantine-extended` (to what the same files are called under other
-            digest algorithms), `floor-raised` or `incident.…`.
-        name: Model it concerns, or None.
-        version: Version it concerns, or None.
-        digest: `"sha256:<hex>"` it concerns, or None.
-        detail: Everything else that was recorded (`reason`, `previous`, …).
+            `quarantined`, `quarantine-extended` (to the same files' digests under other
+            algorithms), `floor-raised` or `incident.…`.
+        name: Model, or None.
+        version: Version, or None.
+        digest: `"sha256:<hex>"`, or None.
+        detail: All other recorded values (`reason`, `previous`, …).
     """
 
     index: int
@@ -69,7 +69,7 @@ class Event:
         )
 
     def says(self, raw: Mapping[str, Any]) -> bool:
-        """Whether it records the same as another event would, whenever."""
+        """Whether it records the same as another event, index and time left out."""
         own = self.to_dict()
         return {key: own[key] for key in own if key not in {"index", "at"}} == raw
 
@@ -116,7 +116,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What was published as a version.
+    """A published version.
 
     Attributes:
         name: The model's name.
@@ -131,14 +131,14 @@ class Record:
     listing: Digest
 
     def event(self, kind: str) -> dict[str, Any]:
-        """An event that concerns this version."""
+        """An event about this version."""
         named = {"name": self.name, "version": self.version, "digest": str(self.digest)}
         return {"type": kind, **named}
 
 
 @dataclass(slots=True)
 class State:
-    """The registry as its log has it, up to `size` events."""
+    """The registry after the first `size` events of its log."""
 
     size: int = 0
     history: list[Event] = field(default_factory=list)
@@ -149,7 +149,7 @@ class State:
     floors: dict[str, int] = field(default_factory=dict)
 
     def after(self, events: Iterable[Mapping[str, Any]]) -> State:
-        """The state after further verified events; this one stays as it is.
+        """The state after further verified events; this one is unchanged.
 
         Raises:
             RegistryError: An event contradicts those before it, or is of an unknown kind.
@@ -168,7 +168,7 @@ class State:
         return grown
 
     def record(self, name: str, version: int) -> Record:
-        """What was published as a version.
+        """A published version.
 
         Raises:
             RegistryError: There is no such model or version.
@@ -207,7 +207,7 @@ class State:
             raise RollbackRefused(f"{where}: expected at least version {floor}, the model's floor")
 
     def view(self, record: Record, *, path: Path | None = None) -> Version:
-        """A version as it stands now."""
+        """A version with its current state."""
         key = (record.name, record.version)
         state: VersionState = "approved" if key in self.approved else "published"
         if self.serving.get(record.name) == record.version:
@@ -245,7 +245,7 @@ class State:
             record = self.record(str(event.name), int(event.version or 0))
             self.floors[record.name] = max(record.version, self.floors.get(record.name, 1))
         elif event.kind != "created" and not event.kind.startswith("incident."):
-            raise RegistryError(  # a newer program's event may restrict what this one would allow
+            raise RegistryError(  # an event of a newer program may restrict usage
                 f"registry log, entry {event.index}: unknown kind {event.kind!r}; update mlsecops"
             )
 

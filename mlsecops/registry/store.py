@@ -1,4 +1,7 @@
-"""How a signed folder is taken in, and how it comes out again with bytes that verify now."""
+"""Registry store: signed folders as blobs, and read-only folders rebuilt from them.
+
+folder → blobs and listing → verified copy → `open` → folder whose bytes verify now
+"""
 
 from __future__ import annotations
 
@@ -25,11 +28,11 @@ __all__ = ["Store"]
 
 
 class Store:
-    """The bytes of a registry: blobs that stay, and folders under `cache/` built from them.
+    """The bytes of a registry: permanent blobs, and folders under `cache/` built from them.
 
     Args:
         location: The registry's folder.
-        policy: Whom to trust for models.
+        policy: Trust policy for models.
     """
 
     def __init__(self, location: Path, *, policy: TrustPolicy) -> None:
@@ -38,15 +41,15 @@ class Store:
         self._policy = policy
 
     def take_in(self, folder: Path) -> tuple[Verified, Digest]:
-        """Copy a folder in and verify the copy; what its signature does not cover is left out.
+        """Copy a folder and verify the copy; files that its signature does not cover are left out.
 
         Returns:
-            What was verified, and the blob that lists its files.
+            The verified model, and the digest of its listing.
 
         Raises:
             UsageError: It is no folder, or cannot be read.
             UnsafeContent: It holds links or devices.
-            VerificationError: It is not what its bundle and the policy demand.
+            VerificationError: It does not verify under the policy.
         """
         captured = Listing.capture(folder, self._blobs)
         draft = self._place(captured)
@@ -79,7 +82,7 @@ class Store:
         return path, self._verified(record, listing.build(path, self._blobs))
 
     def roots(self, record: Record) -> tuple[Digest, ...]:
-        """Root digests that a version's files have under every digest algorithm there is here.
+        """Root digests of a version's files under every installed digest algorithm.
 
         Raises:
             RegistryError: A blob is missing.
@@ -91,10 +94,10 @@ class Store:
         return tuple(self._manifest(record.name, parts, each).root for each in algorithms)
 
     def newest_below(self, current: Record, state: State) -> Record:
-        """The newest older version that may be used: nothing forbids it, and it verifies now.
+        """The newest older version that may be used and verifies now.
 
         Raises:
-            RegistryError: There is none; it says why each was passed over.
+            RegistryError: There is none; the message says why each was rejected.
         """
         refusals: list[str] = []
         for record in reversed(state.records[current.name][: current.version - 1]):
@@ -123,7 +126,7 @@ class Store:
         if verified.digest != record.digest:
             raise DigestMismatch(
                 f"{path}: expected {record.name} version {record.version} with "
-                f"{record.digest.short}, got {verified.digest.short}: another model is in its place"
+                f"{record.digest.short}, got {verified.digest.short}: another model replaced it"
             )
         return verified
 

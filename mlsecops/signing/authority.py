@@ -1,4 +1,7 @@
-"""How a time stamp authority is reached over HTTP: a request's bytes out, a response's bytes in."""
+"""Time stamp authority over HTTP: DER request out, DER response in.
+
+Source: RFC 3161, section 3.4.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,12 @@ from mlsecops._choices import checked
 from mlsecops.errors import UsageError
 from mlsecops.signing.timestamps import Authority
 
-MAX_RESPONSE_BYTES: Final = 1 << 20
+MAX_RESPONSE_BYTES: Final = 1 << 20  # bytes; chosen: a response with its chain takes a few KiB
 
 
 @checked
 def http_authority(url: str, *, timeout: float = 30.0) -> Authority:
-    """A time stamp authority that is reached over HTTP (RFC 3161, section 3.4).
+    """A time stamp authority that is reached over HTTP.
 
     Args:
         url: `http://` or `https://`; the stamp is signed, so plain HTTP loses only privacy.

@@ -1,6 +1,6 @@
-"""What a signature looks like on disk: a Sigstore bundle around one envelope.
+"""Sigstore bundle on disk: one envelope with its verification material.
 
-Bytes come in, strictly parsed and bounded; a Bundle goes out, which says nothing about trust.
+bytes, bounded → strict parser → Bundle, not yet trusted → bytes
 
 Source: Sigstore bundle v0.3 (JSON), as OpenSSF Model Signing uses it.
 """
@@ -28,15 +28,15 @@ from mlsecops.signing.certificates import read_certificate
 from mlsecops.signing.envelope import IN_TOTO, Envelope, Signature
 
 MEDIA_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
-MAX_BUNDLE_BYTES: Final = 64 << 20
-MAX_SIGNATURES: Final = 64
-MAX_CERTIFICATES: Final = 16
-MAX_TIMESTAMPS: Final = 16
+MAX_BUNDLE_BYTES: Final = 64 << 20  # bytes; chosen: some 200,000 files in one manifest
+MAX_SIGNATURES: Final = 64  # signatures; chosen: bounds the work of a verification
+MAX_CERTIFICATES: Final = 16  # certificates; chosen: real chains have up to five
+MAX_TIMESTAMPS: Final = 16  # time stamps; chosen: bounds the work of a verification
 _MATERIAL: Final = frozenset(
     {"publicKey", "x509CertificateChain", "certificate", "tlogEntries", "timestampVerificationData"}
 )
-# Early releases of the other implementation wrote the key itself, which is ignored: a key that
-# comes with what it signed proves nothing.
+# Early releases of the reference implementation wrote the key itself, which is ignored: a key in
+# the bundle proves nothing.
 _KEY: Final = frozenset({"hint", "rawBytes", "keyDetails"})
 
 
@@ -45,14 +45,14 @@ _KEY: Final = frozenset({"hint", "rawBytes", "keyDetails"})
 )
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """An envelope with the material to verify it.
+    """An envelope with its verification material.
 
     Attributes:
         envelope: Statement bytes and signatures.
         hint: Fingerprint of the first signer's key, or None for a certificate bundle.
         certificates: Chain of the first signer, leaf first; empty for a key bundle.
         timestamps: RFC 3161 time stamp responses (DER) over signatures of the envelope.
-        path: Where it was written or read, or None.
+        path: File that it was written to or read from, or None.
     """
 
     envelope: Envelope
@@ -109,12 +109,12 @@ class Bundle:
         _only(material, _MATERIAL, where)
         if "certificate" not in material and material.get("tlogEntries", []) != []:
             raise MalformedBundle(
-                f"{where}: expected no tlogEntries beside a key or a certificate chain"
+                f"{where}: expected no tlogEntries with a key or a certificate chain"
             )
         envelope = _envelope(_object(value, "dsseEnvelope", where), where)
         hint, named = _hint(material, where), [one.keyid for one in envelope.signatures]
         if hint and all(named) and hint not in named:
-            raise MalformedBundle(f"{where}: its key hint {hint[:16]!r} is of none of its signers")
+            raise MalformedBundle(f"{where}: its key hint {hint[:16]!r} names none of its signers")
         return cls(
             envelope=envelope,
             hint=hint,
@@ -133,7 +133,7 @@ class Bundle:
         return replace(cls.from_bytes(read_bundle(path), where=os.fspath(path)), path=Path(path))
 
     def save(self, path: str | os.PathLike[str]) -> Bundle:
-        """Write the bundle, whole or not at all, and say where."""
+        """Write the bundle, whole or not at all; return it with its path."""
         return replace(self, path=write_atomically(path, self.to_bytes()))
 
 
@@ -248,7 +248,7 @@ def _decode(text: object, key: str, where: str) -> bytes:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise MalformedBundle(f"{where}: {key} is not base64: {error}") from error
-    # Unused trailing bits could differ without changing the bytes: one text per value.
+    # Unused trailing bits could differ without changing the bytes; one text per value is accepted.
     if _encode(data) != text:
         raise MalformedBundle(f"{where}: {key} is not canonical base64")
     return data

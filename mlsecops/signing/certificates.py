@@ -1,4 +1,4 @@
-"""Whether a certificate chain leads to a trusted root, at a stated time, for signing.
+"""Certificate chain check: a path to a trusted root, valid at a time, whose leaf may sign.
 
 Source: RFC 5280 path validation as `cryptography.x509.verification` implements it; the leaf's
 usage as OpenSSF Model Signing demands (digitalSignature, or the codeSigning purpose).
@@ -25,10 +25,10 @@ from mlsecops.errors import Expired, UntrustedSigner
 
 
 def read_certificate(data: bytes) -> x509.Certificate:
-    """A certificate from DER, all parts parsed: they are otherwise when first touched.
+    """A certificate from DER with all parts parsed, which is otherwise done at first access.
 
     Raises:
-        ValueError: It is none, or has a part that cannot be read.
+        ValueError: It is no certificate, or has a part that cannot be read.
     """
     try:
         certificate = x509.load_der_x509_certificate(data)
@@ -49,7 +49,7 @@ def require_usable(chain: Sequence[x509.Certificate], *, at: datetime) -> None:
 
     Args:
         chain: Leaf first.
-        at: When it signed, timezone-aware.
+        at: Time of the signature, timezone-aware.
 
     Raises:
         Expired: A certificate of the chain is not valid at that time.
@@ -83,7 +83,7 @@ def path_to(
     Args:
         root: The trusted certificate.
         chain: Leaf first; the others may serve as intermediates, in any order.
-        at: When it signed, timezone-aware.
+        at: Time of the signature, timezone-aware.
 
     Returns:
         Certificates of the path, leaf first, root last; all valid at that time.
@@ -114,7 +114,7 @@ def path_to(
     for certificate in chain:
         if certificate not in path and not any(_issued(certificate, by) for by in (*chain, *path)):
             raise UntrustedSigner(
-                f"certificate {identity(certificate)!r} beside the signature was issued by none "
+                f"certificate {identity(certificate)!r} of the signature was issued by none "
                 "of the others: it was changed, or does not belong there; leave it out"
             )
     return path

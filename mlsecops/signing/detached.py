@@ -1,7 +1,8 @@
-"""Bare RSA signatures beside a file, as many pipelines keep them (`model.h5.sig`).
+"""Bare RSA signatures of single files, as many pipelines store them (`model.h5.sig`).
 
-RSA-PSS with SHA-256 and MGF1-SHA256 over the hexadecimal SHA-256 digest of the file, as ASCII: no
-name, no time, no statement. It proves that a key's holder saw these bytes, and nothing else.
+file → SHA-256 as ASCII hexadecimal → RSA-PSS with SHA-256 and MGF1-SHA256 → raw signature
+
+There is no name, time or statement: it proves that a key's holder signed these bytes, no more.
 """
 
 from __future__ import annotations
@@ -34,21 +35,21 @@ from mlsecops.signing.scope import TrustedKey
 from mlsecops.signing.signature import bundle_path
 from mlsecops.signing.verified import SignedModel, Verified, prove
 
-_RSA_BYTES: Final = range(256, 2049)
+_RSA_BYTES: Final = range(256, 2049)  # bytes of a signature; keys of 2,048 to 16,384 bits
 
 
 def sign_detached(
     path: str | os.PathLike[str], signer: Signer, *, out: str | os.PathLike[str] | None = None
 ) -> Path:
-    """Sign one file with an RSA key, in a file of its own: the raw signature.
+    """Sign one file with an RSA key, and write the raw signature to a file.
 
     Args:
         path: The file.
-        signer: Who signs, with an RSA key.
-        out: Where the signature goes; by default `FILE.sig`.
+        signer: Signer with an RSA key.
+        out: File of the signature; by default `FILE.sig`.
 
     Returns:
-        Where the signature is.
+        Path of the signature.
 
     Raises:
         UsageError: The key is not RSA, or the path is not a file that can be read.
@@ -76,11 +77,11 @@ def verify_detached(
         signature: The signature's bytes (raw or base64), or its path; by default `FILE.sig`.
 
     Returns:
-        Digest of the file, which the key signed.
+        Digest of the signed file.
 
     Raises:
         SignatureMissing: There is no signature.
-        MalformedBundle: It cannot be one.
+        MalformedBundle: It cannot be a signature.
         SignatureInvalid: The key did not sign this file.
         UsageError: The key is not RSA.
     """
@@ -106,22 +107,22 @@ def verify_detached_model(
     where: str,
     at: datetime | None = None,
 ) -> Verified:
-    """Hold a file's detached signature against a trust policy.
+    """Verify a file's detached signature under a trust policy.
 
-    Nobody vouches for the file's name, so that a key which may sign only some models does not
-    count, nor does a signature without version where a floor is set.
+    The file's name is not signed: a key that may sign only some models is refused, and so is a
+    model with a version floor.
 
     Args:
         path: The file.
         data: The signature, raw or base64.
-        policy: Whom to trust.
-        where: Place of the signature, for messages.
+        policy: Trust policy.
+        where: Path of the signature, for messages.
         at: Time of verification, timezone-aware; now by default.
 
     Raises:
-        MalformedBundle: There is no RSA key to hold it against.
+        MalformedBundle: The policy has no RSA key.
         SignatureInvalid: No trusted RSA key signed this file.
-        PolicyError: One did, but not as the policy demands.
+        PolicyError: One did, and the policy does not accept it.
     """
     actual = hash_path(path)
     digest = actual.entries[0].digest
@@ -211,7 +212,7 @@ def _raw(data: bytes, where: str) -> bytes:
 
 
 def _is_raw(data: bytes) -> bool:
-    """Whether bytes are a signature as such: of its size, and not text by any chance."""
+    """Whether bytes are a raw signature: of its size, and no UTF-8 text."""
     if len(data) not in _RSA_BYTES:
         return False
     try:

@@ -1,4 +1,6 @@
-"""How a payload and the signatures over it travel together: DSSE.
+"""DSSE envelope: payload bytes and the signatures over them.
+
+payload → pre-authentication encoding → signatures of each Signer → Envelope
 
 Source: Dead Simple Signing Envelope v1.0.2, protocol (PAE) and envelope.
 """
@@ -62,11 +64,16 @@ class Envelope:
 
     @property
     def signed_bytes(self) -> bytes:
-        """What each signature covers."""
+        """Bytes that each signature covers."""
         return pae(self.payload_type, self.payload)
 
 
 def pae(payload_type: str, payload: bytes) -> bytes:
-    """Pre-authentication encoding: type and payload with their lengths, so neither can bleed."""
+    """Pre-authentication encoding: type and payload, each with its length.
+
+    Example:
+        >>> pae("text", b"hi")
+        b'DSSEv1 4 text 2 hi'
+    """
     kind = payload_type.encode()
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)

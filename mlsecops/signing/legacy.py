@@ -1,7 +1,7 @@
-"""What the first release of the format wrote (v0.2.0), read only when the caller asks for it.
+"""Legacy bundles of the first release of the format (v0.2.0), read on request and never written.
 
-Its payload lists the files as subjects and says nothing of the model's name; its signatures cover
-a mangled encoding of the payload. Nothing here is ever written.
+Their payload lists the files as subjects and has no name of the model; their signatures cover a
+nonstandard encoding of the payload.
 
 Source: OpenSSF Model Signing v0.2.0; the deployed verifier's compatibility with it.
 """
@@ -20,19 +20,19 @@ from mlsecops.signing.oms import ModelClaim, manifest_of, statement_of
 
 LEGACY_PREDICATE_TYPE: Final = "https://model_signing/Digests/v0.1"
 UNNAMED: Final = "(unnamed)"
-"""Name of a legacy model: its signature has none, so that only unscoped keys may vouch for it."""
+"""Name of a legacy model: its signature has none, so only unscoped keys may sign it."""
 
 
 def mangled_pae(payload_type: str, payload: bytes) -> bytes:
-    """What v0.2.0 signed: the payload as Python shows bytes, under a misspelt version."""
+    """Bytes that v0.2.0 signed: the `repr` of the payload, under a misspelt version."""
     return f"DSSEV1 {len(payload_type)} {payload_type} {len(payload)} {payload!r}".encode()
 
 
 def verify_either(key: PublicKey, signature: bytes, envelope: Envelope) -> None:
-    """Check a signature in today's encoding, or in the mangled one, always with SHA-256 there.
+    """Check a signature over the DSSE encoding, or over that of v0.2.0 with SHA-256.
 
     Raises:
-        SignatureInvalid: It is neither.
+        SignatureInvalid: It matches neither.
     """
     try:
         key.verify(signature, envelope.signed_bytes)
@@ -42,7 +42,7 @@ def verify_either(key: PublicKey, signature: bytes, envelope: Envelope) -> None:
 
 
 def is_legacy(payload: bytes, *, where: str) -> bool:
-    """Whether a payload is of the old kind."""
+    """Whether a payload is of v0.2.0."""
     return statement_of(payload, where).predicate_type == LEGACY_PREDICATE_TYPE
 
 
@@ -50,7 +50,7 @@ def read_legacy_payload(payload: bytes, *, where: str) -> ModelClaim:
     """Parse an old payload.
 
     Raises:
-        MalformedBundle: It is not one, or names anything but files with SHA-256 digests.
+        MalformedBundle: It is none, or lists anything but files with SHA-256 digests.
     """
     items = statement_of(payload, where).to_dict()["subject"]
     manifest = manifest_of(
@@ -67,7 +67,7 @@ def _entry(item: dict[str, Any], where: str) -> Entry:
     name, text = item.get("name"), item["digest"].get("sha256")
     annotations = item.get("annotations")
     actual = annotations.get("actual_hash_algorithm") if isinstance(annotations, dict) else None
-    # The old format wrote other algorithms' digests as "sha256" too; only these are what they say.
+    # v0.2.0 wrote digests of other algorithms as "sha256" too; those are refused.
     if not isinstance(text, str) or actual not in {None, "sha256", "file-sha256"}:
         raise MalformedBundle(f"{where}: file {name!r}: expected a SHA-256 digest, got {actual!r}")
     return Entry(str(name), Digest.parse(f"sha256:{text}"))

@@ -1,8 +1,9 @@
-"""What a model signature says: the statement of OpenSSF Model Signing, from and to a Manifest.
+"""OpenSSF Model Signing payload: the statement that is signed for a model.
 
-A Manifest and further statements become one payload, so that one signature covers them all; a
-verified payload becomes a `ModelClaim`. Other verifiers of the format ignore the further
-statements, as the predicate's version 1.0 tells them to.
+Manifest and further statements → one payload → (signed, verified) → ModelClaim
+
+One signature covers the further statements too. Other verifiers of the format ignore them, as
+version 1.0 of the predicate demands.
 
 Source: OpenSSF Model Signing specification 1.0 (predicate `https://model_signing/signature/v1.0`).
 """
@@ -31,16 +32,16 @@ from mlsecops.signing.shards import (
 
 PREDICATE_TYPE: Final = "https://model_signing/signature/v1.0"
 SINGLE_FILE: Final = "."
-"""Name of a single-file model's only resource, as the deployed verifier writes and reads it."""
+"""Name of a single file's only resource, as the deployed verifier writes and reads it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelClaim:
-    """What a model signature claims, not yet whether anybody trusted made it.
+    """Claim of a model signature; its signer is not checked yet.
 
     Attributes:
-        manifest: Names and digests, in code point order, with what to ignore.
-        subject: The digest that stands in the statement (over the listed order).
+        manifest: Names and digests, in code point order, with ignored paths.
+        subject: Digest in the statement, over the resources in listed order.
         statements: Further statements about the same model.
         version: Its version, for a policy's rollback floor, or None.
     """
@@ -79,12 +80,12 @@ def build_payload(
     Args:
         manifest: Names and digests.
         statements: Further statements about the same model.
-        version: Version from 1 on, which a policy's floor is held against.
+        version: Version from 1 on, for a policy's floor.
         spec_names: Name a single file by its base name, as the specification has it, rather than
             `"."`, as deployed verifiers read it.
 
     Raises:
-        UsageError: The model is empty, a statement is about something else, or the version is none.
+        UsageError: The model is empty, a statement is about another, or the version is invalid.
     """
     _require_signable(manifest, statements, version)
     listed = manifest.renamed(SINGLE_FILE) if manifest.single and not spec_names else manifest
@@ -247,16 +248,16 @@ def _require_root(entries: Sequence[Entry], subject: Digest, where: str) -> None
 def manifest_of(
     name: str, listed: Sequence[Entry], *, ignore: tuple[str, ...], shards: int | None, where: str
 ) -> Manifest:
-    """Manifest of the entries that a signature lists, in whatever order it lists them.
+    """Manifest of the entries of a signature, which may list them in any order.
 
     Raises:
-        MalformedBundle: A name stands twice or leads outside, or algorithms differ.
+        MalformedBundle: A name is repeated or leads outside, or algorithms differ.
     """
     files: dict[str, None] = {}
     seen: set[str] = set()
     for entry in listed:
         if entry.name in seen:
-            raise MalformedBundle(f"{where}: resource {entry.name!r} stands twice")
+            raise MalformedBundle(f"{where}: resource {entry.name!r} appears more than once")
         seen.add(entry.name)
         file = entry.name if shards is None else file_of_shard(entry.name, shards, where)
         if file != SINGLE_FILE and not _is_relative(file):
@@ -265,7 +266,7 @@ def manifest_of(
             )
         files[file] = None
     if SINGLE_FILE in files and len(files) > 1:
-        raise MalformedBundle(f"{where}: resource '.' stands beside others")
+        raise MalformedBundle(f"{where}: expected '.' as the only resource, got further ones")
     algorithms = {entry.digest.algorithm for entry in listed}
     if len(algorithms) > 1:
         raise MalformedBundle(f"{where}: expected one digest algorithm, got {sorted(algorithms)}")

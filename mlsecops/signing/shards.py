@@ -1,4 +1,4 @@
-"""How a signature names shards of files: `path:start:end`, each of a fixed number of bytes.
+"""Shards in a signature: resources named `path:start:end`, each of a fixed number of bytes.
 
 Source: OpenSSF Model Signing specification 1.0, serialization method `shards`; deployed signers
 write the algorithm as `sha256-sharded-<N>`, the specification as `sha256`.
@@ -12,13 +12,13 @@ from typing import Final
 from mlsecops.errors import MalformedBundle
 from mlsecops.provenance.manifest import Manifest
 
-MAX_SHARD_SIZE: Final = 1 << 62
+MAX_SHARD_SIZE: Final = 1 << 62  # bytes; chosen: sums of two stay signed 64-bit numbers
 _NUMBER: Final = "(0|[1-9][0-9]{0,18})"
 _NAME: Final = re.compile(f"(.+):{_NUMBER}:{_NUMBER}", re.DOTALL)
 
 
 def shard_size(value: object, where: str) -> int:
-    """Bytes of a shard; deployed signers write 8.0 for 8.
+    """Size of a shard in bytes; deployed signers write 8.0 for 8.
 
     Raises:
         MalformedBundle: It is no whole number of bytes.
@@ -31,28 +31,28 @@ def shard_size(value: object, where: str) -> int:
 
 
 def written_method(manifest: Manifest) -> dict[str, object]:
-    """How a signature says what its resources are: whole files, or shards of one size."""
+    """Serialization method of a signature: whole files, or shards of one size."""
     if manifest.shard_size is None:
         return {"method": "files"}
     return {"method": "shards", "shard_size": manifest.shard_size}
 
 
 def written_algorithm(manifest: Manifest) -> str:
-    """The digest algorithm as deployed verifiers read it beside each resource."""
+    """The digest algorithm of a resource, as deployed verifiers read it."""
     if manifest.shard_size is None:
         return manifest.algorithm
     return f"{manifest.algorithm}-sharded-{manifest.shard_size}"
 
 
 def plain_algorithm(algorithm: object, size: int) -> object:
-    """The digest algorithm behind a shard's, which may carry the shard size."""
+    """The digest algorithm of a shard without the shard size."""
     if isinstance(algorithm, str):
         return algorithm.removesuffix(f"-sharded-{size}")
     return algorithm
 
 
 def file_of_shard(name: str, size: int, where: str) -> str:
-    """The file that a shard is of; the path itself may hold colons and digits.
+    """The file of a shard; its path may hold colons and digits.
 
     Raises:
         MalformedBundle: It is not the name of a shard of that size.
@@ -68,5 +68,5 @@ def file_of_shard(name: str, size: int, where: str) -> str:
 
 
 def file_of(name: str, manifest: Manifest) -> str:
-    """The file that an entry of a manifest is, or is a shard of."""
+    """The file of a manifest's entry, which is the file or a shard of it."""
     return name if manifest.shard_size is None else name.rsplit(":", 2)[0]

@@ -1,4 +1,7 @@
-"""How a path is signed, and where its bundle lies."""
+"""Model signing: a path hashed, signed, and its bundle written.
+
+path → Manifest → payload (`oms`) → envelope, time stamps → Bundle on disk
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,11 @@ from mlsecops.signing.oms import build_payload
 from mlsecops.signing.timestamps import Authority, request_timestamp
 
 if TYPE_CHECKING:
-    from mlsecops.provenance.files.stat_cache import StatCache  # SQLite is for those who use it
+    from mlsecops.provenance.files.stat_cache import StatCache  # imports SQLite
 
 
 def bundle_path(path: str | os.PathLike[str]) -> Path:
-    """Where the bundle of a model lies: `DIR/model.sig`, or `FILE.sig` beside a file.
+    """Path of a model's bundle: `DIR/model.sig`, or `FILE.sig` for a file.
 
     Raises:
         UsageError: There is nothing at the path.
@@ -40,7 +43,7 @@ def bundle_path(path: str | os.PathLike[str]) -> Path:
 def ignore_for(
     path: str | os.PathLike[str], ignore: Iterable[str], bundle: Path
 ) -> tuple[str, ...]:
-    """An ignore list with the bundle's own place added, when that lies inside the folder."""
+    """An ignore list with the bundle's path added, if it is inside the folder."""
     root, place = Path(followed(path)), Path(followed(bundle))
     own = [place.relative_to(root).as_posix()] if root in place.parents else []
     return tuple(dict.fromkeys([*ignore, *own]))
@@ -72,22 +75,22 @@ def sign(
 
     Args:
         path: The model.
-        signer: Who signs; several sign the same statement for policies with a threshold.
-        out: Where the bundle goes; by default `DIR/model.sig`, or `FILE.sig` beside a file.
+        signer: One signer, or several that sign the same statement for a policy's threshold.
+        out: File of the bundle; by default `DIR/model.sig`, or `FILE.sig` for a file.
         statements: Further statements about the model (provenance, bill of materials), covered by
             the same signature.
         algorithm: Digest algorithm of the files.
         ignore: Relative paths left out, recorded in the signature and reported at verification.
         cache: Digests of files that have not changed since they were last hashed.
-        progress: Told `(bytes done, bytes in all)`.
+        progress: Called with `(bytes done, bytes in all)`.
         version: Version of the model, from 1 on, for policies with a rollback floor.
-        timestamp: A time stamp authority (such as `http_authority(url)`) that vouches for when
-            each signature was made, so that it outlives its certificate.
+        timestamp: A time stamp authority (such as `http_authority(url)`) that attests the time of
+            each signature, so that it outlives its certificate.
         spec_names: Name a single file by its base name as the specification has it; deployed
             verifiers read only the default, `"."`.
         shard_size: Bytes of a shard: digests are of shards of files, so that one big file is
-            hashed on many cores. `SecureLoader` takes whole files only, and an empty file has
-            no shard: it is not protected, which a warning says.
+            hashed on many cores. `SecureLoader` takes whole files only. An empty file has no
+            shard and is not covered, which raises a warning.
 
     Raises:
         UsageError: The model is empty or unreadable, or a statement is about something else.
@@ -125,10 +128,10 @@ def sign_manifest(
     timestamp: Authority | None = None,
     spec_names: bool = False,
 ) -> Bundle:
-    """Sign names and digests that were taken elsewhere; nothing is read or written.
+    """Sign an existing manifest; nothing is read or written.
 
     Args:
-        manifest: What is signed.
+        manifest: Names and digests to sign.
         signer: As for `sign`.
         statements: As for `sign`.
         version: As for `sign`.

@@ -1,8 +1,9 @@
-"""Who signed a bundle, as far as a trust policy lets it count.
+"""Signer check: the trusted signers of a bundle under a trust policy.
 
-A Bundle, the model's name and a time come in; the fingerprints or subjects of trusted signers go
-out. Strangers' signatures neither count nor hurt; a signature that claims a trusted key and does
-not match always refuses.
+Bundle, name of the model, time → SignerCheck → fingerprints or subjects of trusted signers
+
+A signature of an unknown key is ignored; one that names a trusted key and does not match always
+refuses the bundle.
 """
 
 from __future__ import annotations
@@ -39,15 +40,15 @@ _RANKED: Final = (UntrustedSigner, Expired, Revoked)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignerCheck:
-    """One bundle held against one policy.
+    """Check of one bundle under one policy.
 
     Attributes:
-        policy: Whom to trust.
-        bundle: What was signed, and by whom it claims to be.
-        model: Name of the model, by which scopes are chosen.
+        policy: Trust policy.
+        bundle: The bundle with its claimed signers.
+        model: Name of the model, which selects scopes.
         at: Time of verification, timezone-aware.
-        where: Place of the bundle, for messages.
-        legacy: Whether signatures as the first release made them are accepted too.
+        where: Path of the bundle, for messages.
+        legacy: Whether signatures of the first release (v0.2.0) are accepted too.
     """
 
     policy: TrustPolicy
@@ -58,7 +59,7 @@ class SignerCheck:
     legacy: bool = False
 
     def require(self) -> tuple[str, ...]:
-        """Different trusted signers, as many as the policy demands or more.
+        """Distinct trusted signers, at least as many as the policy demands.
 
         Raises:
             SignatureInvalid: A trusted key's signature does not match.
@@ -86,7 +87,7 @@ class SignerCheck:
         if self.bundle.certificates:
             if len(self.bundle.envelope.signatures) != 1:
                 raise MalformedBundle(
-                    f"{self.where}: expected one signature beside a certificate chain"
+                    f"{self.where}: expected one signature with a certificate chain"
                 )
             yield self._certified
         else:
@@ -182,7 +183,7 @@ class SignerCheck:
         self._require_scope([root.scope], f"root {identity(root.certificate)!r}", at)
 
     def _signed_at(self, signature: Signature) -> datetime:
-        """When it was signed, as far as a trusted authority says; else the time of verification."""
+        """Time of signing by a trusted authority; else the time of verification."""
         stamped = stamped_time(
             signature.value,
             self.bundle.timestamps,
@@ -213,5 +214,5 @@ class SignerCheck:
 
 
 def _telling(error: PolicyError) -> int:
-    """Which of several refusals to show: the one that got furthest."""
+    """Rank of a refusal: the one of the furthest check is shown."""
     return next((rank for rank, kind in enumerate(_RANKED) if isinstance(error, kind)), 0)

@@ -1,7 +1,6 @@
-"""When a signature was made, on the word of a trusted time stamp authority.
+"""Trusted time stamps: the time of a signature, attested by a time stamp authority.
 
-Signature bytes and a way to reach an authority give a response to keep in the bundle; responses,
-signature bytes and trusted roots give a time.
+signature → request to an authority → response, kept in the bundle → trusted roots → time
 
 Source: RFC 3161 through the `timestamp` extra (rfc3161-client); a bundle keeps the whole
 response, as the Sigstore bundle v0.3 does.
@@ -20,21 +19,21 @@ from mlsecops.errors import SignatureInvalid
 from mlsecops.signing.certificates import fingerprints, read_certificate
 
 Authority: TypeAlias = Callable[[bytes], bytes]
-"""Who stamps: takes a TimeStampReq and returns a TimeStampResp (both DER)."""
+"""A time stamp authority: takes a TimeStampReq and returns a TimeStampResp (both DER)."""
 
 
 def request_timestamp(signature: bytes, authority: Authority) -> bytes:
-    """Have a signature stamped.
+    """Request a time stamp for a signature.
 
     Args:
         signature: The signature's bytes.
-        authority: Who stamps, such as `http_authority(url)`.
+        authority: The authority, such as `http_authority(url)`.
 
     Returns:
-        The authority's response (DER), which answers this very request.
+        The authority's response (DER) to this request.
 
     Raises:
-        SignatureInvalid: The response is none, or answers another request.
+        SignatureInvalid: It is no response, or answers another request.
         MissingExtra: `timestamp` is not installed.
     """
     client = require("rfc3161_client")
@@ -71,8 +70,8 @@ def stamped_time(
         signature: The signature's bytes.
         stamps: Responses from the bundle (DER), over this or other signatures.
         roots: Trusted authorities' root certificates.
-        at: Time of verification; a stamp from later does not exist yet.
-        revoked: Tells whether a fingerprint is revoked.
+        at: Time of verification; later stamps do not count.
+        revoked: Whether a fingerprint is revoked.
 
     Returns:
         The time, or None when no stamp counts: an unreadable, foreign or revoked one does not.

@@ -1,4 +1,7 @@
-"""Whether the artifact at a path is what somebody trusted vouched for."""
+"""Model verification: the signature of an artifact, and every file of it.
+
+path, bundle, policy → Verifier → files hashed and compared → Verified
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from mlsecops.signing.verified import SignedModel, Verified
 from mlsecops.signing.verifier import Verifier
 
 if TYPE_CHECKING:
-    from mlsecops.provenance.files.stat_cache import StatCache  # SQLite is for those who use it
+    from mlsecops.provenance.files.stat_cache import StatCache  # imports SQLite
 
 
 @checked
@@ -39,19 +42,19 @@ def verify(
 
     Args:
         path: The model's folder or file.
-        bundle: Its bundle; by default `DIR/model.sig`, or `FILE.sig` beside a file. A bare
-            RSA signature beside a file is recognised and verified with the policy's RSA keys.
-        policy: Whom to trust.
+        bundle: Its bundle; by default `DIR/model.sig`, or `FILE.sig` for a file. A bare RSA
+            signature of a file is recognised and verified with the policy's RSA keys.
+        policy: Trust policy.
         ignore_unsigned: `"refuse"` a folder that holds unsigned files, or `"report"` them in
             `Verified.ignored`.
         cache: Digests of files that have not changed since they were last hashed, to verify again
             fast; whoever may write there is trusted with the model's bytes.
         at: Time of verification, timezone-aware; now by default.
-        legacy: Whether to accept what the first release of the format (v0.2.0) wrote.
+        legacy: Whether to accept bundles of the first release of the format (v0.2.0).
 
     Raises:
         SignatureError: There is no bundle, or it does not hold.
-        PolicyError: It holds, but not as the policy demands.
+        PolicyError: The policy does not accept it.
         DigestMismatch: A file was added, removed or changed.
 
     Example:
@@ -83,13 +86,13 @@ def match_path(
     ignore_unsigned: Literal["refuse", "report"] = "refuse",
     cache: str | os.PathLike[str] | StatCache | None = None,
 ) -> Verified:
-    """Hash what is at a path and demand that it is what was signed.
+    """Hash the files at a path and demand that they are the signed ones.
 
     Args:
-        verifier: The policy that opened the bundle.
-        signed: What trusted signers vouch for.
+        verifier: The verifier that opened the bundle.
+        signed: Claim of trusted signers.
         path: The model's folder or file.
-        place: Where its bundle is, which is not part of the model.
+        place: Path of the bundle, which is no part of the model.
         ignore_unsigned: As for `verify`.
         cache: As for `verify`.
 

@@ -1,4 +1,4 @@
-"""What verification establishes: first who vouches for which digests, then that these are here."""
+"""Results of verification: a claim of trusted signers, then proof that the bytes match it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PROOF: Final = object()
 @concise_repr("manifest.root", "signers", "version", "statements")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedModel:
-    """What trusted signers vouch for; the files themselves are not looked at yet.
+    """Claim of trusted signers; the files are not compared yet.
 
     Attributes:
         manifest: Signed names and digests.
@@ -55,8 +55,8 @@ class Verified:
         statements: Further signed statements about the model (provenance, bill of materials).
         ignored: Files that are present and that the signature does not cover.
         version: Version in the signature, or None.
-        detached: Whether only a bare signature over the file's digest was there: then the name is
-            the file's own, and nobody vouches for it.
+        detached: Whether it was a bare signature over the file's digest: then the name is that of
+            the file, and it is not signed.
     """
 
     name: str

@@ -1,7 +1,8 @@
-"""Whether a bundle holds under a trust policy, and whether the bytes at hand are those it signs.
+"""Verifier: a bundle checked under a trust policy, then the bytes against the signed manifest.
 
-Bundle bytes and a policy give a `SignedModel` (no file is read for that); a SignedModel and
-the Manifest of what is there give a `Verified`, which nothing else can make.
+bundle bytes, policy → SignedModel, no file read → + Manifest of the files → Verified
+
+Nothing else makes a Verified.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ class Verifier:
     """Applies one trust policy.
 
     Args:
-        policy: Whom to trust.
+        policy: Trust policy.
         at: Time of verification, timezone-aware; now by default.
-        legacy: Whether to accept what the first release of the format (v0.2.0) wrote.
+        legacy: Whether to accept bundles of the first release of the format (v0.2.0).
     """
 
     def __init__(
@@ -45,10 +46,10 @@ class Verifier:
 
         Args:
             data: The bundle's bytes.
-            where: Where they came from, for messages.
+            where: Path of the bundle, for messages.
 
         Raises:
-            MalformedBundle: They are not a bundle.
+            MalformedBundle: The bytes are no bundle.
             SignatureInvalid: A trusted key's signature does not match.
             PolicyError: Its signers, their number, time, version or digests are not accepted.
         """
@@ -65,12 +66,12 @@ class Verifier:
         return self.admit(claim, signers, where=where)
 
     def admit(self, claim: ModelClaim, signers: tuple[str, ...], *, where: str) -> SignedModel:
-        """Hold a claim that trusted signers made against revocations and floors.
+        """Check a claim of trusted signers against revocations and floors.
 
         Args:
-            claim: What is claimed.
-            signers: Who made it, already checked.
-            where: Place of the bundle, for messages.
+            claim: The claim.
+            signers: Its signers, already checked.
+            where: Path of the bundle, for messages.
 
         Raises:
             PolicyError: A digest is revoked or of an algorithm that is not accepted, or the version
@@ -95,11 +96,11 @@ class Verifier:
         where: str,
         ignored: Iterable[str] = (),
     ) -> Verified:
-        """Demand that what is there is what was signed.
+        """Demand that the files are the signed ones.
 
         Args:
-            signed: What trusted signers vouch for.
-            actual: Manifest of the very bytes that will be used.
+            signed: Claim of trusted signers.
+            actual: Manifest of the bytes that will be used.
             where: Path of the artifact, for messages.
             ignored: Files that are present and not covered by the signature.
 

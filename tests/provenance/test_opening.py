@@ -72,7 +72,7 @@ def test_a_file_that_goes_away_while_the_tree_is_listed_is_named(
         return _Closing(entries)
 
     monkeypatch.setattr(os, "scandir", remove_after)
-    with pytest.raises(errors.ChangedDuringLoad, match="weights went away"):
+    with pytest.raises(errors.ChangedDuringLoad, match="weights disappeared"):
         list_tree(folder)
 
 

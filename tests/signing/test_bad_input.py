@@ -285,7 +285,7 @@ def test_hole_5_a_name_that_stands_twice_is_refused(
         resources.append({**resources[0], "digest": "0" * 64})
 
     forge_payload(model / "model.sig", signer, twice)
-    with pytest.raises(errors.MalformedBundle, match="stands twice"):
+    with pytest.raises(errors.MalformedBundle, match="appears more than once"):
         verify(model, policy=policy)
 
 

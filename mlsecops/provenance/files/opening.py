@@ -1,7 +1,9 @@
-"""How a file is opened for reading: a regular file, by a path on which nothing is followed.
+"""File opening without following links: regular files, by a path or below a folder.
 
-Paths come in, descriptors go out. Below a folder every name is opened relative to the descriptor
-of the one above it, so that a folder which is swapped for a symlink meanwhile is refused.
+path → regular file's descriptor, or UnsafeContent
+
+Below a folder every name is opened relative to the descriptor of the one above it, so that a folder
+that is swapped for a symlink meanwhile is refused.
 """
 
 from __future__ import annotations
@@ -32,22 +34,22 @@ def open_regular(path: str | os.PathLike[str]) -> int:
 
 
 def followed(path: str | os.PathLike[str]) -> str:
-    """Where a path leads, its symlinks followed: a caller may name what it likes.
+    """Real path of a caller's path, which may contain symlinks.
 
     Raises:
-        UsageError: Somebody changes it meanwhile.
+        UsageError: The path changes meanwhile.
     """
     try:
         return os.path.realpath(os.fspath(path))
     except OSError as error:  # it was a link when it was looked at, and none when it was read
         raise UsageError(
-            f"cannot read {os.fspath(path)}: {error.strerror}; somebody changes it: stop that, and "
-            "retry"
+            f"cannot read {os.fspath(path)}: {error.strerror}; it changes meanwhile: stop the "
+            "writer and retry"
         ) from error
 
 
 class Below:
-    """Opens what lies below a folder, one name at a time; a context that closes what it holds.
+    """Opens files and folders below a folder; a context that closes its descriptors.
 
     Args:
         root: The folder; it is no symlink itself.
@@ -127,7 +129,7 @@ def _open(name: str, flags: int, folder: int | None, where: str) -> int:
 
 
 def _obstacle(name: str, flags: int, folder: int | None) -> str | None:
-    """What stands at a path that could not be opened, where that is the reason."""
+    """Kind of file at a path, where it is the reason that opening failed."""
     try:
         mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
     except OSError:
@@ -152,7 +154,12 @@ def _require_regular(descriptor: int, path: str | os.PathLike[str]) -> int:
 
 
 def kind_of(mode: int) -> str:
-    """Say in words what a file mode is."""
+    """Kind of file of a mode, in words.
+
+    Example:
+        >>> kind_of(0o100644)
+        'a regular file'
+    """
     names = (
         (stat.S_ISREG, "a regular file"),
         (stat.S_ISLNK, "a symlink"),
@@ -166,7 +173,7 @@ def kind_of(mode: int) -> str:
 def refused_kind(
     path: str | os.PathLike[str], kind: str, *, wanted: str = "regular file"
 ) -> UnsafeContent:
-    """Error for a path that is not what it must be."""
+    """Error for a path of another kind than expected."""
     where = printable(os.fspath(path))
     return UnsafeContent(
         f"{where} is {kind}: expected a {wanted}; put the {wanted.rpartition(' ')[2]} itself "
@@ -177,5 +184,5 @@ def refused_kind(
 
 
 def printable(path: str) -> str:
-    """Show a path whatever bytes its name has."""
+    """A path in printable form, whatever bytes its name has."""
     return path.encode("utf-8", "backslashreplace").decode("utf-8")

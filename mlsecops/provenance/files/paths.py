@@ -1,6 +1,6 @@
-"""What a path holds: a file, a folder's files, or what lies behind a URL, as named digests.
+"""Content of a path: the named digests of a file, a folder's files, or the objects of a URL.
 
-A path comes in; sorted entries go out, with what they leave out and whether they are one file.
+path or URL → list of files → pieces → `hashing` → entries of a manifest
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What the bytes behind a URL are: object stores and other file systems that fsspec knows.
+"""Remote content: digests of objects in stores and file systems that fsspec supports.
 
-A URL comes in; relative names with digests and sizes go out. Objects are streamed, never kept on
-disk. What cannot be told apart from a local artifact gives the same manifest.
+URL → listing → streams in batches, never kept on disk → named digests and sizes
+
+The same bytes give the same manifest as a local artifact.
 """
 
 from __future__ import annotations
@@ -17,9 +18,8 @@ from mlsecops.provenance.digest import Digest, new_hash
 from mlsecops.provenance.entry import Entry
 from mlsecops.provenance.files.hashing import Progress, batched, submit
 
-CHUNK: Final = 1 << 22
-THREADS: Final = 8
-"""Downloads at a time: they wait for the network more than for a core."""
+CHUNK: Final = 1 << 22  # bytes; chosen: one request of a store for each
+THREADS: Final = 8  # downloads at a time; chosen: they wait for the network more than for a core
 
 _CHANGING: Final = ("size", "ETag", "etag", "LastModified", "mtime", "created", "generation")
 
@@ -103,7 +103,7 @@ def _hash_one(file: RemoteFile, algorithm: str) -> Digest:
 
 
 def _seen(system: Any, path: str) -> tuple[str, ...]:
-    """What a store says of an object that changes with its content."""
+    """Values of a store's listing that change with the content of an object."""
     info = system.info(path)
     return tuple(str(info.get(key)) for key in _CHANGING)
 
@@ -124,7 +124,7 @@ def _listing(url: str, ignore: Collection[str]) -> tuple[dict[str, RemoteFile], 
         if not _hidden(name, ignore):
             files[name] = RemoteFile(f"{url.rstrip('/')}/{name}", int(info["size"]))
     if not found:
-        raise UsageError(f"cannot read {url}: nothing is there")
+        raise UsageError(f"cannot read {url}: expected an object, found none")
     return files, False
 
 

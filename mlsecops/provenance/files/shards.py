@@ -1,4 +1,4 @@
-"""How files are cut into shards of one size, and how a shard is named: `path:start:end`.
+"""Shards of files: spans of one size, named `path:start:end`.
 
 Source: OpenSSF Model Signing specification 1.0, serialization method "shards".
 """
@@ -12,12 +12,17 @@ from mlsecops.provenance.files.pieces import Found, Piece
 
 
 def shard_name(name: str, start: int, end: int) -> str:
-    """Name of a shard of a file: the bytes from `start` up to `end`."""
+    """Name of a shard of a file: the bytes from `start` up to `end`.
+
+    Example:
+        >>> shard_name("w.bin", 0, 8)
+        'w.bin:0:8'
+    """
     return f"{name}:{start}:{end}"
 
 
 def shard_span(name: str) -> tuple[int, int]:
-    """First byte of a named shard and the one after its last.
+    """First byte of a named shard and the byte after its last.
 
     Raises:
         UsageError: The name is not of the form `path:start:end`.
@@ -31,7 +36,7 @@ def shard_span(name: str) -> tuple[int, int]:
 
 
 def shard_size_of(value: object) -> int | None:
-    """Check the size of shards, in bytes; None where files are not cut.
+    """Check the size of shards, in bytes; None for whole files.
 
     Raises:
         UsageError: It is no whole number above 0.

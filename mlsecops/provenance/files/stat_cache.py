@@ -1,9 +1,10 @@
-"""Which files are as they were when they were last hashed, so that they need not be read again.
+"""Stat cache: stored digests of files that have not changed since they were hashed.
 
-Stamps of files go in; digests that this cache stored after a full hash come out. A stamp holds the
-change time, which no program can set: an edit that puts size and modification time back is seen.
-What is not certain is a miss: another stamp, a file so fresh that a later write could carry the
-same times, a cache that cannot be read.
+stamps of files → SQLite table → digests stored after a full hash
+
+A stamp holds the change time, which no program can set: an edit that restores size and modification
+time is seen. Anything uncertain is a miss: another stamp, a file so fresh that a later write could
+carry the same times, a cache that cannot be read.
 """
 
 from __future__ import annotations
@@ -23,16 +24,14 @@ from mlsecops.errors import MLSecOpsWarning, UsageError
 from mlsecops.provenance.digest import SIZES, Digest
 from mlsecops.provenance.files.pieces import Span, Stamp
 
-BUSY_SECONDS: Final = 10.0
-FINE_GRAIN_NS: Final = 50_000_000
-"""More than the longest tick of a kernel that keeps sub-second times (10 ms)."""
-COARSE_GRAIN_NS: Final = 2_000_000_000
-"""What file systems without sub-second times round to, at worst."""
+BUSY_SECONDS: Final = 10.0  # seconds of waiting for a lock; chosen: then files are hashed in full
+FINE_GRAIN_NS: Final = 50_000_000  # ns; chosen: over the longest tick of a Linux kernel, 10 ms
+COARSE_GRAIN_NS: Final = 2_000_000_000  # ns; the granularity of FAT's times, the coarsest in use
 
 T = TypeVar("T")
 
-_LAYOUT: Final = 1
-_TURNS: Final = 500
+_LAYOUT: Final = 1  # version of the table, in `PRAGMA user_version`
+_TURNS: Final = 500  # tries within BUSY_SECONDS, 20 ms from one to the next; chosen
 _PASSING: Final = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -41,9 +40,9 @@ _PASSING: Final = {
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_CANTOPEN,
 }
-"""What may be well the next time: no reason to throw a cache away."""
-_ASKED_AT_ONCE: Final = 500
-_UNSIGNED: Final = 1 << 64
+"""Errors that pass: no reason to delete a cache."""
+_ASKED_AT_ONCE: Final = 500  # variables of a query; chosen: below SQLite's lowest limit of 999
+_UNSIGNED: Final = 1 << 64  # one more than the largest unsigned 64-bit number
 _SCHEMA: Final = """
     CREATE TABLE IF NOT EXISTS digest (
         device INTEGER NOT NULL, algorithm TEXT NOT NULL, inode INTEGER NOT NULL,
@@ -57,20 +56,20 @@ _SCHEMA: Final = """
 
 @concise_repr("path")
 class StatCache:
-    """Digests of files, by what the file system says of each; safe with many processes.
+    """Digests of files by stamp; safe with many processes.
 
-    The cache vouches for nothing: whoever can write it can lie about digests. It is made for its
-    owner alone, and one that others can write is refused. Never pass it where an artifact is seen
-    for the first time on this machine, nor while a program holds a writable memory map of a file:
-    what it writes there is stamped later.
+    The cache proves nothing: whoever can write it can forge digests. It is created for its owner
+    alone, and one that others can write is refused. Never pass it for an artifact that is new on
+    this machine, nor while a program holds a writable memory map of a file: its writes change the
+    stamp later.
 
     Args:
-        path: The SQLite file; it is made when it is missing. One that is damaged is made anew,
-            with a warning.
+        path: The SQLite file; created if missing. A damaged one is created anew, with a
+            warning.
         clock: Nanoseconds since the epoch, of the clock that stamps files.
 
     Raises:
-        UsageError: The file belongs to somebody else, others can write it, or it cannot be made.
+        UsageError: The file belongs to somebody else, others can write it, or it cannot be created.
     """
 
     def __init__(
@@ -85,7 +84,7 @@ class StatCache:
         return self._clock()
 
     def lookup(self, spans: Iterable[Span], *, algorithm: str) -> dict[Span, Digest]:
-        """Digests of those bytes of files that are as they were when they were stored."""
+        """Digests of the spans whose stamps are as they were when they were stored."""
         wanted = set(spans)
         by_device: dict[int, set[int]] = {}
         for stamp, _, _ in wanted:
@@ -103,12 +102,12 @@ class StatCache:
         """Keep digests of files that were just hashed in full.
 
         Args:
-            digests: What the bytes of each file were.
-            began: What `now` said before the first of them was read.
+            digests: Span of a file → digest of its bytes.
+            began: Value of `now` before the first of them was read.
 
         Returns:
-            How many were kept: a file that changed within the file system's granularity of `began`
-            is not, since a later write could leave the same stamp.
+            Number of digests kept. A file that changed within the file system's granularity of
+            `began` is left out, since a later write could leave the same stamp.
         """
         rows = [
             (
@@ -177,9 +176,9 @@ class StatCache:
         return connection
 
     def _attempt(self, action: Callable[[sqlite3.Connection], T], *, otherwise: T) -> T:
-        """Run one transaction on a connection of its own, so that threads and forks share none.
+        """Run one transaction on a new connection, so that threads and forks share none.
 
-        A cache that is locked for too long, or cannot grow, is left out; a damaged one is made
+        A cache that is locked for too long, or cannot grow, is skipped; a damaged one is created
         anew.
         """
         try:
@@ -198,7 +197,7 @@ class StatCache:
 
     def _rebuild(self, error: Exception) -> None:
         warnings.warn(
-            f"the cache {self.path} was damaged ({error}) and has been made anew; "
+            f"the cache {self.path} was damaged ({error}) and is created anew; "
             "files are hashed in full",
             MLSecOpsWarning,
             stacklevel=4,
@@ -255,7 +254,7 @@ def _select(
 
 
 def _signed(number: int) -> int:
-    """Unsigned 64-bit number as SQLite keeps integers."""
+    """Unsigned 64-bit number as a signed one, which SQLite stores."""
     return number if number < _UNSIGNED >> 1 else number - _UNSIGNED
 
 

@@ -1,7 +1,8 @@
-"""Which files an artifact consists of: every regular file, by relative POSIX name, and no other.
+"""File tree of an artifact: every regular file, by relative POSIX name.
 
-A folder comes in; sorted names with their files go out, and apart from them the names that an
-ignore list hides. Whatever cannot be hashed is an error, never a silent skip.
+folder → sorted names with their files, and the names that an ignore list hides → pieces to hash
+
+Whatever cannot be hashed is an error, never skipped silently.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from mlsecops.provenance.files.pieces import Found, stamp_of
 
 SIGNATURE_NAME: Final = "model.sig"
 DEFAULT_IGNORE: Final = (".git", ".gitattributes", ".github", ".gitignore", SIGNATURE_NAME)
-"""Top-level names that belong to the version control or the signature, not to the artifact."""
+"""Top-level names of version control and of the signature, which are no part of the artifact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +57,11 @@ def list_tree(root: str | os.PathLike[str], *, ignore: Iterable[str] = ()) -> Tr
 
     Args:
         root: The folder.
-        ignore: Relative paths left out, folders with all they hold.
+        ignore: Relative paths left out, folders with their content.
 
     Raises:
         UnsafeContent: A symlink, socket, pipe or device, or a name that is not UTF-8.
-        ChangedDuringLoad: A file went away meanwhile.
+        ChangedDuringLoad: A file disappeared meanwhile.
         UsageError: A folder cannot be read.
     """
     top = os.fspath(root)
@@ -77,7 +78,7 @@ def list_tree(root: str | os.PathLike[str], *, ignore: Iterable[str] = ()) -> Tr
 
 @dataclass(frozen=True, slots=True)
 class _Walk:
-    """What a walk fills: it keeps its own list of folders, so that depth is no limit."""
+    """Result of a walk, which is iterative: depth is no limit."""
 
     root: str
     hidden: frozenset[str]
@@ -85,7 +86,7 @@ class _Walk:
     ignored: list[str]
 
     def visit(self, folder: int, name: str, *, hidden: bool) -> list[tuple[str, bool]]:
-        """Take in a folder's files; return its folders, each with whether it is hidden."""
+        """Add a folder's files; return its folders, each with whether it is hidden."""
         prefix = f"{name}/" if name else ""
         base = f"{self.root.rstrip('/')}/{prefix}"
         folders = []
@@ -118,7 +119,7 @@ def _status(entry: os.DirEntry[str], path: str) -> os.stat_result:
         return entry.stat(follow_symlinks=False)
     except OSError as error:
         raise ChangedDuringLoad(
-            f"{printable(path)} went away while its folder was being listed ({error.strerror}): "
+            f"{printable(path)} disappeared while its folder was being listed ({error.strerror}): "
             "stop the writer and retry"
         ) from error
 
