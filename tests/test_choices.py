@@ -137,6 +137,7 @@ def test_several_types_numbers_and_paths() -> None:
         lambda: whole("count", [1], "a number from 1 on"),
         lambda: number("rate", float("nan"), "a rate", lambda _: True),
         lambda: number("rate", "1", "a rate", lambda _: True),
+        lambda: number("rate", [True][0], "a rate", lambda _: True),
     ):
         with pytest.raises(UsageError):
             wrong()
