@@ -224,8 +224,13 @@ def test_a_tracked_coroutine_method_is_a_run() -> None:
 
 def test_hooks_run_around_a_call() -> None:
     seen: list[Any] = []
+
+    def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        seen.append((args, kwargs))
+        return "held"
+
     hooks = Hooks(
-        before=lambda args, kwargs: (seen.append((args, kwargs)), "held")[1],
+        before=begin,
         after=lambda held, result: (held, result),
         failed=lambda held, error: seen.append((held, type(error).__name__)),
         attributes={"mark": 7},

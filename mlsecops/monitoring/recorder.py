@@ -1,6 +1,6 @@
 """Recorder of calls on the caller's thread: facts, guards, a span, one append to the queue.
 
-admit → model → ended or failed; a failure in the recorder is counted and never reaches the caller
+admit → model → ended or failed; a failure in the recorder never reaches the caller
 """
 
 from __future__ import annotations
