@@ -53,7 +53,7 @@ def one_of(argument: str, value: T, choices: Iterable[str]) -> T:
     Raises:
         UsageError: It is none of them; the message suggests the nearest.
 
-    Example:
+    Examples:
         >>> one_of("per", "clients", ("client", "model"))
         Traceback (most recent call last):
         mlsecops.errors.UsageError: per: expected client or model, got 'clients'; write 'client'
@@ -80,7 +80,7 @@ def several(argument: str, values: Iterable[T], what: str, of: Kind = object) ->
     Raises:
         UsageError: It is a single value, or an item has another type.
 
-    Example:
+    Examples:
         >>> several("models", "m-*", "patterns")
         Traceback (most recent call last):
         mlsecops.errors.UsageError: models: expected a list of patterns, got 'm-*'; write ['m-*']
@@ -148,7 +148,7 @@ def number(argument: str, value: Any, what: str, valid: Callable[[Any], bool]) -
     Raises:
         UsageError: It is no number, or out of its range.
 
-    Example:
+    Examples:
         >>> number("rate", -1, "calls a second above 0", lambda rate: rate > 0)
         Traceback (most recent call last):
         mlsecops.errors.UsageError: rate: expected calls a second above 0, got -1
@@ -183,7 +183,7 @@ def checked(target: F) -> F:
     Raises:
         UsageError: When called: an argument is missing, unknown, or not as annotated.
 
-    Example:
+    Examples:
         >>> @checked
         ... def learn(rate: float, layers: Iterable[int] = ()) -> None: ...
         >>> learn("fast")

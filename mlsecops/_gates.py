@@ -79,7 +79,7 @@ def at_least(floor: float, interval: tuple[float, float]) -> Verdict:
         floor: Lowest accepted value.
         interval: Lower and upper bound of the figure.
 
-    Example:
+    Examples:
         >>> at_least(0.7, (0.6, 0.8))
         'inconclusive'
     """
@@ -94,7 +94,7 @@ def at_most(limit: float, interval: tuple[float, float]) -> Verdict:
         limit: Highest accepted value.
         interval: Lower and upper bound of the figure.
 
-    Example:
+    Examples:
         >>> at_most(0.1, (0.0, 0.05))
         'pass'
     """
@@ -105,7 +105,7 @@ def at_most(limit: float, interval: tuple[float, float]) -> Verdict:
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
     """The verdict on several figures: one failure fails, one open figure leaves it open.
 
-    Example:
+    Examples:
         >>> worst(["pass", "inconclusive", "fail"])
         'fail'
     """

@@ -40,7 +40,7 @@ def parse_json(
         Exception: `error`, where the data is too long, not UTF-8 or not JSON, an object has a key
             more than once, a number is not finite, or nesting exceeds `MAX_DEPTH`.
 
-    Example:
+    Examples:
         >>> parse_json('{"a": [1, 2]}', what="settings", error=ValueError)
         {'a': [1, 2]}
     """
@@ -72,7 +72,7 @@ def parse_object(
     Raises:
         Exception: `error`, also where the value is no object.
 
-    Example:
+    Examples:
         >>> parse_object('[1]', what="settings", error=ValueError)
         Traceback (most recent call last):
         ValueError: settings: expected a JSON object, got an array
@@ -109,7 +109,7 @@ def _refuse(text: str) -> Never:
 def deeper_than(most: int, value: Any) -> bool:
     """Whether parsed JSON is nested deeper than `most` levels, found without recursion.
 
-    Example:
+    Examples:
         >>> deeper_than(1, [[1]]), deeper_than(2, [[1]])
         (True, False)
     """

@@ -54,7 +54,7 @@ def concise_repr(*names: str) -> Callable[[C], C]:
 def concise_text(text: str) -> str:
     """A quoted text without secrets, cut to a few words.
 
-    Example:
+    Examples:
         >>> concise_text("redis://user:hunter2@host/0")
         "'redis://…@host/0'"
     """

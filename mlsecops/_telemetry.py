@@ -50,7 +50,7 @@ class Telemetry:
         swallowed: Context that swallows an exception and numbers it in `failures`: a failure of
             telemetry must not become the caller's.
 
-    Example:
+    Examples:
         >>> calls = Telemetry("example", "1", {"calls": Instrument("counter", "{call}", "Calls.")})
         >>> calls.measure("calls", 1, {"outcome": "ok"})
         >>> calls.failures

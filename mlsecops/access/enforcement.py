@@ -45,7 +45,7 @@ def acting_as(subject: str, *, policy: AccessPolicy | None = None) -> Iterator[s
     Raises:
         UsageError: The subject is no text.
 
-    Example:
+    Examples:
         >>> with acting_as("team/ann"):
         ...     current_subject()
         'team/ann'
@@ -92,7 +92,7 @@ def requires(
     Raises:
         UsageError: An argument has another type, or the decorated object is no function.
 
-    Example:
+    Examples:
         >>> from mlsecops.access import AccessPolicy, Rule
         >>> policy = AccessPolicy([Rule(subject="ann", action="read", resource="*")])
         >>> @requires("read", resource="payments", policy=policy, subject="ann")

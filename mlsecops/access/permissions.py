@@ -33,7 +33,7 @@ def audit_permissions(path: str | os.PathLike[str], *, owner: int | None = None)
     Raises:
         UsageError: There is nothing at the path.
 
-    Example:
+    Examples:
         >>> import os
         >>> _ = open("data.csv", "w").close(), os.chmod("data.csv", 0o666)
         >>> [finding.rule for finding in audit_permissions("data.csv")]

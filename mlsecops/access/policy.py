@@ -42,7 +42,7 @@ class Rule:
     Raises:
         UsageError: A pattern is empty or no text, or the effect is unknown.
 
-    Example:
+    Examples:
         >>> Rule(subject="team/*", action="dataset:read", resource="*").covers(
         ...     "team/ann", "dataset:read", "payments"
         ... )
@@ -113,7 +113,7 @@ class AccessPolicy:
     Raises:
         UsageError: `rules` is no list of rules.
 
-    Example:
+    Examples:
         >>> policy = AccessPolicy([Rule(subject="ann", action="*", resource="data/*")])
         >>> [policy.decide(who, "read", "data/a").allowed for who in ("ann", "bob")]
         [True, False]

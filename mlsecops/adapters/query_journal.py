@@ -41,7 +41,7 @@ class Journal:
     Raises:
         UsageError: The file cannot be read or written, is damaged, or is about something else.
 
-    Example:
+    Examples:
         >>> journal = Journal("answers.jsonl", about="https://model.example")
         >>> journal.spend(["a1"], [[0.2, 0.8]])
         >>> Journal("answers.jsonl", about="https://model.example").take("a1")

@@ -45,7 +45,7 @@ def read_json(path: Path) -> Any:
     Raises:
         UsageError: The file cannot be opened, or is not JSON.
 
-    Example:
+    Examples:
         >>> read_json(write_file(Path("a.json"), '{"n": 1}'))
         {'n': 1}
     """

@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 it holds, 1 refused or failed, 2 wrong use or an error while checking.
 
-    Example:
+    Examples:
         >>> main(["--version"])  # doctest: +ELLIPSIS
         mlsecops ...
         0

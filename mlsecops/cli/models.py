@@ -75,7 +75,7 @@ def build_architecture(name: str) -> Any:
     Raises:
         UsageError: There is no such module or callable, or it fails.
 
-    Example:
+    Examples:
         >>> build_architecture("collections:Counter")
         Counter()
     """

@@ -29,7 +29,7 @@ def option(
         several: Whether it takes several values and may be repeated.
         settings: Further arguments of `add_argument`.
 
-    Example:
+    Examples:
         >>> parser = argparse.ArgumentParser()
         >>> option(parser, "--seconds S", "time limit, in seconds", type=float, default=60.0)
         >>> parser.parse_args(["--seconds", "5"]).seconds
@@ -82,7 +82,7 @@ def pair(form: str, convert: Callable[[str], T]) -> Callable[[str], tuple[str, T
         form: The expected form, for messages.
         convert: Makes the value; its `ValueError` is a wrong option.
 
-    Example:
+    Examples:
         >>> pair("ATTACK=SHARE", float)("pgd=0.6")
         ('pgd', 0.6)
     """
@@ -102,7 +102,7 @@ def pair(form: str, convert: Callable[[str], T]) -> Callable[[str], tuple[str, T
 def seed(text: str) -> int:
     """A seed of the random numbers, 0 to 2147483647.
 
-    Example:
+    Examples:
         >>> seed("7")
         7
     """

@@ -56,7 +56,7 @@ def show(text: str) -> None:
 def show_json(value: Any) -> None:
     """Print a value as indented JSON.
 
-    Example:
+    Examples:
         >>> show_json({"n": 1})
         {
           "n": 1
@@ -85,7 +85,7 @@ def note(text: str) -> None:
 def visible(text: str) -> str:
     r"""Text with its unprintable characters escaped, which may be terminal control sequences.
 
-    Example:
+    Examples:
         >>> visible("model\x1b[2J")
         'model\\x1b[2J'
     """
@@ -97,7 +97,7 @@ def visible(text: str) -> str:
 def plural(count: int, noun: str) -> str:
     """A number with its noun.
 
-    Example:
+    Examples:
         >>> plural(2, "file")
         '2 files'
     """

@@ -70,7 +70,7 @@ class Baseline:
         accuracy: Accuracy on the labels; None without labels.
         calibration: Probability that an answer is correct; None without labels.
 
-    Example:
+    Examples:
         >>> x = np.arange(200.0).reshape(100, 2)
         >>> Baseline.fit(x, None, names=["age", "income"]).drift(x + 500).drifted
         ('age', 'income')

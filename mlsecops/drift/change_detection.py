@@ -49,7 +49,7 @@ class Cusum:
     Raises:
         UsageError: A number is out of range.
 
-    Example:
+    Examples:
         >>> Cusum(mean=0.0, spread=1.0).update([3.0] * 10)
         True
     """
@@ -98,7 +98,7 @@ class PageHinkley:
     Raises:
         UsageError: A number is out of range.
 
-    Example:
+    Examples:
         >>> PageHinkley(threshold=5.0).update([0.0] * 50 + [1.0] * 20)
         True
     """
@@ -144,7 +144,7 @@ class Adwin:
     Raises:
         UsageError: delta is out of range.
 
-    Example:
+    Examples:
         >>> Adwin().update([0.0] * 200 + [1.0] * 200)
         True
     """

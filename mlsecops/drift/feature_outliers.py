@@ -107,7 +107,7 @@ class FeatureAnomalies:
     Made by `fit` or `load`. It holds 2,000 feature vectors and the model; `save` writes all but the
     model.
 
-    Example:
+    Examples:
         >>> detector = FeatureAnomalies.fit(np.random.default_rng(0).normal(size=(900, 4)))
         >>> detector.flags([[99.0] * 4])["mahalanobis"]
         array([ True])

@@ -42,7 +42,7 @@ class Layout:
         names: Names of the d features.
         edges: `(d, k)` float64, ascending in each row, padded with `inf`.
 
-    Example:
+    Examples:
         >>> Layout(names=("age",), edges=np.array([[18.0, 65.0]])).bins
         5
     """
@@ -105,7 +105,7 @@ class Profile:
     Attributes:
         count: Number of rows.
 
-    Example:
+    Examples:
         >>> Profile(Layout(names=("age",), edges=np.array([[18.0]]))).update([[17], [18]]).counts
         array([[1, 1, 0]])
     """

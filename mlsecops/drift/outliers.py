@@ -56,7 +56,7 @@ class Anomalies:
         thresholds: Largest normal score of each of `DETECTORS`, `(3,)`.
         false_positive_rate: Share of normal inputs over each threshold, in (0, 1).
 
-    Example:
+    Examples:
         >>> rows, rng = np.random.default_rng(0).normal(size=(900, 4)), np.random.default_rng(1)
         >>> made = Anomalies.fit(rows, np.full(9, 0.9), false_positive_rate=0.01, rng=rng)
         >>> made.flags(np.full((1, 4), 99.0), None)["range"]

@@ -72,7 +72,7 @@ class Calibration:
             classes, and an offset; for more than 32 classes, the slope of the predicted one and an
             offset `(k, 2)`.
 
-    Example:
+    Examples:
         >>> answers, labels = np.array([[0.9, 0.1], [0.2, 0.8]] * 50), np.array([0, 1] * 50)
         >>> Calibration.fit(answers, labels).estimate(answers).accuracy > 0.9
         True

@@ -40,7 +40,7 @@ class Window:
     Raises:
         UsageError: A number is out of range.
 
-    Example:
+    Examples:
         >>> Window(rows=1000, seconds=3600.0).rows
         1000
     """

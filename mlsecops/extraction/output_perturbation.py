@@ -149,7 +149,7 @@ def hardened(*outputs: Output) -> Callable[[Callable[P, R]], Callable[P, R]]:
         UsageError: There is no output or the function is a generator (when decorated); the result
             is no table of probabilities (when called).
 
-    Example:
+    Examples:
         >>> @hardened(Rounded(decimals=1))
         ... def predict(_): return [0.62, 0.38]
         >>> predict(1).tolist()

@@ -58,7 +58,7 @@ class PradaDetector:
         memory: Bytes of queries kept of a client. The paper keeps all distant queries; here the
             oldest of the class is dropped when they do not fit.
 
-    Example:
+    Examples:
         >>> PradaDetector().score([[0.0], [1.0]], [[0.9, 0.1], [0.8, 0.2]])
         array([0., 0.])
     """

@@ -56,7 +56,7 @@ class LocalHistoryStore:
         capacity: Largest number of clients; the least recently seen is forgotten.
         ttl: Seconds after which a silent client is forgotten.
 
-    Example:
+    Examples:
         >>> LocalHistoryStore(capacity=100).use("alice", 0.0, lambda history: history.queries)
         0
     """

@@ -35,7 +35,7 @@ def write(title: str, steps: Sequence[PlaybookStep], *, kind: str | None) -> str
         steps: Steps in order.
         kind: Kind of incident, which becomes a label.
 
-    Example:
+    Examples:
         >>> step = PlaybookStep(name="a", action="manual", title="Call", instructions="Call Ada.")
         >>> read(write("Calls", [step], kind=None)) == ("Calls", (step,), "any")
         True

@@ -135,7 +135,7 @@ def pack(contents: Mapping[str, bytes]) -> bytes:
     Args:
         contents: Name → bytes of each document; `manifest.json` is added.
 
-    Example:
+    Examples:
         >>> len(pack({"alert.json": b"{}"}))
         10240
     """

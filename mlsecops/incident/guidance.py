@@ -31,7 +31,7 @@ def kind_of(subject: Mapping[str, Any]) -> Kind | None:
     Args:
         subject: The alert or finding, as plain values.
 
-    Example:
+    Examples:
         >>> kind_of({"atlas": "AML.T0051.000", "rule": "custom"})
         'prompt-injection'
     """

@@ -40,7 +40,7 @@ class Step:
         note: What happened, or what to do.
         result: What the step found, as JSON values.
 
-    Example:
+    Examples:
         >>> Step(name="isolate").to_dict()
         {'name': 'isolate', 'state': 'pending', 'note': '', 'result': None}
     """

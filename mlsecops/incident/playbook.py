@@ -58,7 +58,7 @@ class Playbook:
         validate: Called with the incident and the serving version (None if the registry has none);
             raising, False, text or a `verdict` other than `"pass"` is a failure.
 
-    Example:
+    Examples:
         >>> playbook = Playbook.default("extraction")
         >>> [step.name for step in playbook.steps if step.approval == "required"]
         ['close']

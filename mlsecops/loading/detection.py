@@ -153,7 +153,7 @@ def _by_name(source: Source, _: bytes, suffix: str) -> Format | None:
 def is_companion(name: str) -> bool:
     """Whether a name is that of a model's inert companion (documentation, settings, tokens).
 
-    Example:
+    Examples:
         >>> is_companion("README.md"), is_companion("model.pt")
         (True, False)
     """

@@ -30,7 +30,7 @@ class Limits:
         ratio: Uncompressed bytes for each stored byte.
         seconds: CPU seconds for one file, of a library in a worker process (HDF5).
 
-    Example:
+    Examples:
         >>> Limits(tensors=1).require("tensors", 2, where="a.npz")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         mlsecops.errors.LimitExceeded: a.npz: tensors is 2: expected at most 1; raise ...

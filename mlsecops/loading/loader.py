@@ -82,7 +82,7 @@ class SecureLoader:
     Raises:
         UsageError: The tier is unknown.
 
-    Example:
+    Examples:
         >>> from mlsecops.signing import Signer
         >>> policy = TrustPolicy(keys=[Signer.generate("p256").public_key])
         >>> loader = SecureLoader(policy, tier="pinned")

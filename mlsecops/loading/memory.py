@@ -30,7 +30,7 @@ class Memory:
         size: Bytes in total, without alignment.
         pieces: Largest number of pieces.
 
-    Example:
+    Examples:
         >>> memory, offset = Memory(100, pieces=1).take(100)
         >>> offset
         0

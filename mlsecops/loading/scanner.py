@@ -90,7 +90,7 @@ def scan(
     Raises:
         UsageError: The path cannot be opened.
 
-    Example:
+    Examples:
         >>> import tempfile, pathlib
         >>> file = pathlib.Path(tempfile.mkdtemp()) / "model.pkl"
         >>> _ = file.write_bytes(b"cos\nsystem\n(S'true'\ntR.")

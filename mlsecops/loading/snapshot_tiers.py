@@ -77,7 +77,7 @@ def hold(descriptor: int, *, tier: Tier, name: str, keep: bool = False) -> Itera
 def can_seal() -> bool:
     """Whether the system has anonymous files that can be sealed.
 
-    Example:
+    Examples:
         >>> isinstance(can_seal(), bool)
         True
     """

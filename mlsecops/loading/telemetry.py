@@ -116,7 +116,7 @@ def recorded(name: str) -> Iterator[LoadRecord]:
 def refusal_facts(error: Exception) -> dict[str, str]:
     """Reason why a load failed: kind of error, rule, place and refused global, and no contents.
 
-    Example:
+    Examples:
         >>> refusal_facts(UsageError("no such file"))
         {'outcome': 'error', 'reason': 'UsageError'}
     """

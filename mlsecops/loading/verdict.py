@@ -88,7 +88,7 @@ class Verdict:
         findings: What was found.
         unchecked: What was not looked into; it does not count as clean.
 
-    Example:
+    Examples:
         >>> Verdict(path="a.bin", format="unknown", findings=(), unchecked=()).refused
         False
     """

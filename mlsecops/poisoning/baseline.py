@@ -48,7 +48,7 @@ class DatasetBaseline:
         spreads: Label → for each of at most 64 groups of neighbouring columns, pairs of a value
             and the share of the label's rows whose mean over the group is at most this.
 
-    Example:
+    Examples:
         >>> x, y = np.eye(4), np.array([0, 0, 1, 1])
         >>> baseline = DatasetBaseline.of(x, y, duplicate_rate=0, disagreement_rate=0)
         >>> DatasetBaseline.from_dict(baseline.to_dict()).class_counts

@@ -35,7 +35,7 @@ _CROWD: Final = 16  # following rows of its cell that a row is compared with; ch
 def equal_rows(flat: Rows) -> list[list[int]]:
     """Groups of rows with the same bytes, ordered by their first row.
 
-    Example:
+    Examples:
         >>> equal_rows(np.array([[1.0, 2.0], [3.0, 4.0], [1.0, 2.0]]))
         [[0, 2]]
     """

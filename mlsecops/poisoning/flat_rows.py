@@ -71,7 +71,7 @@ def scaled(inputs: NDArray[Any], *, stored: bool) -> Rows:
     Raises:
         UsageError: They are no finite numbers.
 
-    Example:
+    Examples:
         >>> scaled(np.array([[0.0, 10.0, 5.0], [4.0, 30.0, 7.0]]), stored=False).tolist()
         [[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]
     """

@@ -21,7 +21,7 @@ def image_axes(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
     A flat input whose length is a square is treated as a grey image; if it is none, that only
     costs time.
 
-    Example:
+    Examples:
         >>> image_axes((3, 32, 32))
         (32, 32, 3)
     """

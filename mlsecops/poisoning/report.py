@@ -47,7 +47,7 @@ class Suspect:
         label: The row's label.
         evidence: Measured values by name, from each detector that flags the row.
 
-    Example:
+    Examples:
         >>> Suspect(index=3, score=0.9, kind="outlier", label=1, evidence={}).to_dict()["kind"]
         'outlier'
     """

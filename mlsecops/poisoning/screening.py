@@ -61,7 +61,7 @@ def screen_dataset(
         UsageError: The data cannot be screened, or no baseline was signed with it.
         MissingExtra: scikit-learn is not installed.
 
-    Example:
+    Examples:
         >>> rng = np.random.default_rng(0)
         >>> report = screen_dataset(rng.random((60, 5)), rng.integers(0, 2, 60))
         >>> report.n, report.detectors

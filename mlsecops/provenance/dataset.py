@@ -46,7 +46,7 @@ def hash_dataset(
             kind, or columns differ in length.
         MissingExtra: A table needs Arrow, which is not installed.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> manifest = hash_dataset({"x": np.zeros((3, 2)), "y": np.arange(3)}, name="tiny")
         >>> [entry.name for entry in manifest]

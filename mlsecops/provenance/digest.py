@@ -43,7 +43,7 @@ class Digest:
     Raises:
         UsageError: The algorithm is unknown, or the value has another length.
 
-    Example:
+    Examples:
         >>> Digest.of(b"")
         Digest(sha256:e3b0c44298fc)
         >>> Digest.parse(str(Digest.of(b""))) == Digest.of(b"")

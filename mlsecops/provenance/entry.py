@@ -29,7 +29,7 @@ class Entry:
 class Diff:
     """Difference of two manifests, by name; falsy if there is none.
 
-    Example:
+    Examples:
         >>> str(Diff(added=("b.txt",), changed=("a.txt",)))
         "changed 'a.txt'; added 'b.txt'"
     """

@@ -74,7 +74,7 @@ class Lineage:
     Attributes:
         steps: The runs, without repetition, in the given order.
 
-    Example:
+    Examples:
         >>> from mlsecops.provenance import Digest
         >>> Lineage.of([]).models_from(Digest.of(b"data"))
         ()

@@ -214,7 +214,7 @@ def training_run(
         UsageError: A data set cannot be read, a hyperparameter is not plain, or an argument has
             another type.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from mlsecops.provenance import hash_dataset
         >>> data = hash_dataset(np.arange(4), name="numbers")
@@ -265,7 +265,7 @@ def tracked(
         UsageError: The function is a generator, which may never end, or an argument has another
             type.
 
-    Example:
+    Examples:
         >>> @tracked("sum")
         ... def train(rate): return current_run().hyperparameters
         >>> train(rate=0.1)

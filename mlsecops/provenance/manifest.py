@@ -332,7 +332,7 @@ def hash_path(
         ChangedDuringLoad: A file changed during the read.
         MissingExtra: The algorithm or the URL needs a package that is not installed.
 
-    Example:
+    Examples:
         >>> import tempfile, pathlib
         >>> folder = pathlib.Path(tempfile.mkdtemp())
         >>> _ = (folder / "a.txt").write_text("hello")

@@ -50,7 +50,7 @@ class Peaks:
     Raises:
         UsageError: The number of roots does not match the size.
 
-    Example:
+    Examples:
         >>> Peaks.EMPTY.append(leaf_hash(b"a")).root == leaf_hash(b"a")
         True
     """

@@ -1,6 +1,6 @@
-"""How lineage is told to catalogues that speak OpenLineage: one event for each finished run.
+"""OpenLineage events for data catalogues: one for each finished run.
 
-Steps of a `Lineage` go in, plain values for JSON come out.
+    runs of a `Lineage` → plain values for JSON
 
 Source: OpenLineage specification 2-0-2, RunEvent; facets ParentRunFacet 1-0-1 and
 DatasetVersionDatasetFacet 1-0-1.
@@ -20,11 +20,11 @@ _VERSION: Final = "https://openlineage.io/spec/facets/1-0-1/DatasetVersionDatase
 
 
 def openlineage_events(steps: Iterable[LineageRun], *, namespace: str) -> list[dict[str, Any]]:
-    """One COMPLETE or FAIL event for each run; a digest is its data set's version.
+    """COMPLETE or FAIL event of each run, with digests as the data sets' versions.
 
     Args:
         steps: Runs, as `Lineage.steps` holds them.
-        namespace: Where the jobs and data sets are named.
+        namespace: Namespace of the jobs and data sets.
     """
     known = list(steps)
     names = {step.id: step.name for step in known}

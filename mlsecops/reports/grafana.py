@@ -136,7 +136,7 @@ def grafana_dashboard(
         title: Heading.
         rules: Alert rules whose fixed thresholds are drawn.
 
-    Example:
+    Examples:
         >>> grafana_dashboard()["panels"][0]["title"]
         'Prediction confidence'
     """

@@ -31,7 +31,7 @@ def junit_xml(
         fails_at: Lowest severity of a failure; a finding below it is output of a passed test.
         name: Name of the report.
 
-    Example:
+    Examples:
         >>> 'name="nothing found"' in junit_xml([], checked=["model.onnx"])
         True
     """

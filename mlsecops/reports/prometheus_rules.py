@@ -33,7 +33,7 @@ def alert_rules(rules: Iterable[AlertRule] = DEFAULT_RULES, *, window: str | Non
 
     Source: Prometheus, Alerting rules. Strings are written as JSON, a subset of YAML 1.2.
 
-    Example:
+    Examples:
         >>> alert_rules().splitlines()[1]
         '  - name: mlsecops'
     """

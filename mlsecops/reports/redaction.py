@@ -39,7 +39,7 @@ _SEARCHED: Final = 100_000  # characters; chosen: bounds the patterns' time, the
 def secrets_in(text: str) -> tuple[str, ...]:
     """Kinds of secrets in a text, never the secrets themselves.
 
-    Example:
+    Examples:
         >>> secrets_in("token=abcdefgh")
         ('named secret',)
     """
@@ -50,7 +50,7 @@ def secrets_in(text: str) -> tuple[str, ...]:
 def names_a_secret(name: str) -> bool:
     """Whether a parameter of this name probably holds a secret.
 
-    Example:
+    Examples:
         >>> names_a_secret("hf_token"), names_a_secret("max_tokens")
         (True, False)
     """
@@ -64,7 +64,7 @@ def shown(value: Any, *, most: int = 96) -> str:
         value: Any value; its `str` is used.
         most: Largest length, in characters.
 
-    Example:
+    Examples:
         >>> shown("password=hunter22")
         '[redacted]'
     """

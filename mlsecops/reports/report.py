@@ -24,7 +24,7 @@ _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]()#+!|~>-])")
 def markdown_report(findings: Iterable[Finding], *, title: str = "Findings") -> str:
     r"""A heading, the number of findings by severity, and a table, most severe first.
 
-    Example:
+    Examples:
         >>> markdown_report([])
         '# Findings\n\nNothing was found.\n'
     """

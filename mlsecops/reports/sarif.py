@@ -40,7 +40,7 @@ def sarif_log(
         version: Version of the tool.
         tool: Name of the tool.
 
-    Example:
+    Examples:
         >>> sarif_log([])["version"]
         '2.1.0'
     """

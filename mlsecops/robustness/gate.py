@@ -81,7 +81,7 @@ class Gate:
             attacks; what cannot be compared is inconclusive.
         max_drop: How far any figure may fall below the earlier report's, a share in [0, 1].
 
-    Example:
+    Examples:
         >>> Gate(min_accuracy=0.7).min_clean is None
         True
     """

@@ -50,7 +50,7 @@ class Certificate:
         draws: Noisy copies of each sample.
         alpha: Largest probability that one sample's radius is wrong.
 
-    Example:
+    Examples:
         >>> arrays = {"answers": np.array([0, -1]), "labels": np.array([0, 1])}
         >>> options = {"radii": np.array([0.5, 0.0]), "sigma": 0.25, "draws": 1000, "alpha": 0.001}
         >>> certificate = Certificate(**arrays, **options)

@@ -78,7 +78,7 @@ class Figure:
         n: Samples.
         outcomes: Each sample's outcome; None where only the number is known.
 
-    Example:
+    Examples:
         >>> figure = Figure(name="pgd", params={}, hits=90, n=100)
         >>> figure.accuracy, round(figure.interval.low, 3)
         (0.9, 0.836)

@@ -71,7 +71,7 @@ class Envelope:
 def pae(payload_type: str, payload: bytes) -> bytes:
     """Pre-authentication encoding: type and payload, each with its length.
 
-    Example:
+    Examples:
         >>> pae("text", b"hi")
         b'DSSEv1 4 text 2 hi'
     """

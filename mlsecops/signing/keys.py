@@ -164,7 +164,7 @@ class Signer(ABC):
         Raises:
             UsageError: The type is unknown.
 
-        Example:
+        Examples:
             >>> Signer.generate("ed25519").public_key.key_type
             'ed25519'
         """

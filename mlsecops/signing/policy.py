@@ -47,7 +47,7 @@ class TrustPolicy:
         UsageError: One value is given where a list is expected, a key cannot be read, or the
             threshold can never be met.
 
-    Example:
+    Examples:
         >>> from mlsecops.signing import Signer
         >>> TrustPolicy(keys=[Signer.generate().public_key]).threshold
         1

@@ -28,7 +28,7 @@ class Scope:
     Raises:
         UsageError: `models` is one text, or a time has no timezone.
 
-    Example:
+    Examples:
         >>> Scope(models=["fraud-*"]).allows("fraud-2")
         True
     """

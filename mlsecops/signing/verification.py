@@ -57,7 +57,7 @@ def verify(
         PolicyError: The policy does not accept it.
         DigestMismatch: A file was added, removed or changed.
 
-    Example:
+    Examples:
         >>> import tempfile, pathlib
         >>> model = pathlib.Path(tempfile.mkdtemp()); _ = (model / "w.bin").write_bytes(b"weights")
         >>> from mlsecops import Signer, TrustPolicy, sign, verify

@@ -74,7 +74,7 @@ def ask_password(key: Path) -> str:
 def public_path_of(private: Path) -> Path:
     """Path of the public key that belongs to a private key file.
 
-    Example:
+    Examples:
         >>> public_path_of(Path("release.pem")).name
         'release.pub.pem'
     """

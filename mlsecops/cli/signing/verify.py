@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def moment(text: str) -> datetime:
     """A time with a time zone, UTC where the text names none.
 
-    Example:
+    Examples:
         >>> moment("2026-01-02").isoformat()
         '2026-01-02T00:00:00+00:00'
     """

@@ -40,7 +40,7 @@ class Alarm:
     Raises:
         UsageError: `quiet` is negative or not finite.
 
-    Example:
+    Examples:
         >>> alerts = []
         >>> alarm = Alarm("chat", sinks=[alerts.append])
         >>> about = {"client": "eve", "reading": 0.9, "threshold": 0.5, "severity": Severity.HIGH}

@@ -73,7 +73,7 @@ def guarded_tool(
     Raises:
         UsageError: A value is unknown, or the decorated object is no function.
 
-    Example:
+    Examples:
         >>> from mlsecops.llm import Session
         >>> @guarded_tool(effect="read")
         ... def invoice(number: int): return f"invoice {number}"

@@ -32,7 +32,7 @@ _ENTRY: Final = re.compile(rf"(?:\*\.)?{_HOST}(?::[1-9][0-9]{{0,4}})?", flags=re
 def host_of(url: str) -> str | None:
     """Host of an HTTPS URL in lower case, with its port if any; None if it is ambiguous.
 
-    Example:
+    Examples:
         >>> host_of("https://docs.example.com/a?b=c")
         'docs.example.com'
         >>> host_of("https://docs.example.com@evil.example/")
@@ -49,7 +49,7 @@ class Hosts:
         entries: `"docs.example.com"` or `"*.example.com"` (its subdomains, not itself), with
             `:port` unless it is 443; international names as `xn--…`.
 
-    Example:
+    Examples:
         >>> hosts = Hosts.of(["*.example.com"])
         >>> hosts.allow("https://a.example.com/x"), hosts.allow("https://example.com/")
         (True, False)

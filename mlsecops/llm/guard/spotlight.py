@@ -66,7 +66,7 @@ def delimit(text: str, *, token: Token = secrets.token_bytes) -> Spotlit:
     Raises:
         InputRefused: The text contains all of the marks that were drawn.
 
-    Example:
+    Examples:
         >>> print(delimit("Great hotel.", token=bytes).text)
         <<000000000000000000000000>>
         Great hotel.
@@ -94,7 +94,7 @@ def datamark(text: str, *, token: Token = secrets.token_bytes) -> Spotlit:
     Raises:
         InputRefused: The text contains all of the characters that were drawn.
 
-    Example:
+    Examples:
         >>> ascii(datamark("Great hotel.", token=bytes).text)
         "'\\ue000Great\\ue000hotel.\\ue000'"
     """
@@ -121,7 +121,7 @@ def encode(text: str, *, by: Literal["base64", "rot13"] = "base64") -> Spotlit:
     Raises:
         UsageError: The encoding is unknown.
 
-    Example:
+    Examples:
         >>> encode("Great hotel.", by="rot13").text
         'Terng ubgry.'
     """

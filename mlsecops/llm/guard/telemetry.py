@@ -64,7 +64,7 @@ _telemetry: Final = Telemetry(
 def digest_of(text: str) -> str:
     """`"sha256:<hex>"` of a text, half surrogate pairs included.
 
-    Example:
+    Examples:
         >>> digest_of("hello")[:15]
         'sha256:2cf24dba'
     """

@@ -57,7 +57,7 @@ def completion(value: Any) -> Answer:
     Raises:
         MalformedAnswer: It has another shape.
 
-    Example:
+    Examples:
         >>> completion({"choices": [{"message": {"content": "Paris"}}]}).text
         'Paris'
     """

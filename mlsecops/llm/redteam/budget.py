@@ -76,7 +76,7 @@ class Ledger:
     Args:
         caps: The limits.
 
-    Example:
+    Examples:
         >>> ledger, once = Ledger(Caps(requests=1)), Usage(requests=1)
         >>> ledger.reserve(once)
         >>> ledger.settle(once, once)

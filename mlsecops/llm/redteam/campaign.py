@@ -62,7 +62,7 @@ def fuzz(
             the journal is of another campaign.
         MissingExtra: httpx is not installed.
 
-    Example:
+    Examples:
         >>> campaign = fuzz(lambda messages: "I cannot help with that.", attempts=64)
         >>> sum(figure.successes for figure in campaign.classes)
         0

@@ -92,7 +92,7 @@ class FuzzGate:
         min_usefulness: Smallest share of the benign questions to be answered, in [0, 1], or None.
         earlier: Figures of the campaign to compare with, or None.
 
-    Example:
+    Examples:
         >>> FuzzGate(max_success=0.05).min_usefulness is None
         True
     """

@@ -84,7 +84,7 @@ def draw_attempts(
 ) -> tuple[Attempt, ...]:
     """Draw attempts as `iter_attempts` does, all at once.
 
-    Example:
+    Examples:
         >>> [attempt.family for attempt in draw_attempts(2, families=["encoding", "benign"])]
         ['encoding', 'benign']
     """

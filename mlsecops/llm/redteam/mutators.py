@@ -38,7 +38,7 @@ class Mutator:
         group: Encoding, homoglyphs or invisible characters.
         change: Text and random generator → text to send.
 
-    Example:
+    Examples:
         >>> MUTATORS["leetspeak"].change("ignore", random.Random(0))
         '1gn0r3'
     """

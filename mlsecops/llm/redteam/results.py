@@ -57,7 +57,7 @@ class ClassFigure:
         successes: Number of successes; of benign questions, number of answers.
         errors: Number of attempts without a usable answer.
 
-    Example:
+    Examples:
         >>> figure = ClassFigure(name="encoding", attempts=12, successes=3, errors=2)
         >>> figure.rate, round(figure.at(5), 3)
         (0.3, 0.917)
@@ -187,7 +187,7 @@ def earlier_figures(text: str) -> tuple[ClassFigure, ...]:
     Raises:
         UsageError: It is neither.
 
-    Example:
+    Examples:
         >>> earlier_figures('{"class": "encoding", "outcome": "success"}')[0].rate
         1.0
     """

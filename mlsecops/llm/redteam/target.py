@@ -85,7 +85,7 @@ class CallableTarget:
         function: The callable.
         name: Name for reports; by default the callable's.
 
-    Example:
+    Examples:
         >>> target = CallableTarget(lambda messages, tools: "no", name="mute")
         >>> target.name, target.takes_tools
         ('mute', True)

@@ -40,7 +40,7 @@ class Task:
 def draw_task(rng: random.Random, *, language: str = "en") -> Task:
     """Draw a task in one of the `LANGUAGES`.
 
-    Example:
+    Examples:
         >>> draw_task(random.Random(1))
         Task(request='write the letters of "rzzdhd" in reverse order', token='dhdzzr')
     """

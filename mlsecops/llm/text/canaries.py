@@ -93,7 +93,7 @@ class Canary:
         Returns:
             The first match, of the whole canary if there is one; None without a match.
 
-        Example:
+        Examples:
             >>> canary = Canary(value="blue-heron-4711")
             >>> canary.find("1 1 7 4 n o r e h e u l b").how
             ('reversed',)

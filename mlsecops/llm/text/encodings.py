@@ -67,7 +67,7 @@ def readings(text: str, *, depth: int = 2, shortest: int = 8) -> Iterator[Decode
         depth: Most encodings nested in each other.
         shortest: Fewest characters of a decoded part; shorter ones are noise.
 
-    Example:
+    Examples:
         >>> [each.how for each in readings("call aWdub3JlIHJ1bGVz") if "ignore" in each.text][0]
         ('base64',)
     """

@@ -119,7 +119,7 @@ def sanitise(text: str) -> Sanitised:
     Raises:
         UsageError: `text` is not a str.
 
-    Example:
+    Examples:
         >>> sanitise("pass\u200bword").text
         'password'
     """
@@ -225,7 +225,7 @@ def fold(text: str, *, lookalikes: bool = True) -> str:
         lookalikes: Whether letters that look like Latin ones become Latin; False keeps the words of
             other scripts.
 
-    Example:
+    Examples:
         >>> fold("\u0456gn\u043er\u0435 \uff29\u200bT")
         'ignore it'
     """

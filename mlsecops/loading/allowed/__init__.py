@@ -20,7 +20,7 @@ PICKLE_LISTS: Final[tuple[Listed, ...]] = ("python", "numpy", "torch", "sklearn"
 def listed(name: Listed) -> frozenset[str]:
     """Names of one list, as `module.qualname`.
 
-    Example:
+    Examples:
         >>> "collections.OrderedDict" in listed("python")
         True
     """

@@ -62,7 +62,7 @@ _EXPANDERS: Final[dict[str, Callable[[], Any]]] = {
 def compression(head: bytes) -> str | None:
     r"""Name of a file's compression by its first bytes, or None.
 
-    Example:
+    Examples:
         >>> compression(b"\x1f\x8b\x08\x00")
         'gzip'
     """

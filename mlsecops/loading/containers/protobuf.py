@@ -53,7 +53,7 @@ class ProtobufReader:
         where: Name for messages.
         limits: Limits of the fields, of the nesting and of text that is read.
 
-    Example:
+    Examples:
         >>> import io
         >>> reader = ProtobufReader(io.BytesIO(b"\x0a\x02hi"), 4, where="a.pb", limits=Limits())
         >>> [reader.text(field) for field in reader.fields(reader.whole)]

@@ -24,7 +24,7 @@ def objects(
     Raises:
         LimitExceeded: It is nested too deeply.
 
-    Example:
+    Examples:
         >>> value = {"a": [{"b": 1}]}
         >>> [at for _, at in objects(value, "root", depth=9, artifact="config.json")]
         ['root', 'root.a[0]']

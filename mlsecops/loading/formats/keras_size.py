@@ -58,7 +58,7 @@ def require_stored(config: Any, stored: int, *, where: str) -> None:
     Raises:
         LimitExceeded: The configuration has far more weights than are stored.
 
-    Example:
+    Examples:
         >>> layer = {"class_name": "Dense", "config": {"units": 3}}
         >>> require_stored(layer, 3, where="config.json")
     """

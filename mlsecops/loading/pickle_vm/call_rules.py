@@ -25,7 +25,7 @@ def objection(name: str, arguments: tuple[Any, ...]) -> str | None:
         name: Qualified name of the target.
         arguments: Symbolic values.
 
-    Example:
+    Examples:
         >>> objection("_codecs.encode", ("a", "rot13"))
         "calls _codecs.encode with codec 'rot13', not latin1"
     """

@@ -44,7 +44,7 @@ def layout(dtype: Any) -> DtypeLayout:
     Raises:
         ValueError: It is another value, or its state contradicts its type string.
 
-    Example:
+    Examples:
         >>> layout(CallResult("numpy.dtype", ("<f4", False, True)))
         DtypeLayout(size=4, objects=False)
     """

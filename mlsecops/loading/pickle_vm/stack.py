@@ -60,7 +60,7 @@ def fill(target: Any, items: list[Any]) -> None:
 def split_name(argument: str) -> tuple[str, str]:
     """Module and name of a GLOBAL or INST opcode.
 
-    Example:
+    Examples:
         >>> split_name("collections OrderedDict")
         ('collections', 'OrderedDict')
     """

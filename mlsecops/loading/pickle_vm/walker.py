@@ -75,7 +75,7 @@ class Walker:
         persistent: `"allow"` persistent ids (storages of a torch file), or `"refuse"` them.
         skip_arrays: Whether to step over joblib's raw arrays, as its own reader does.
 
-    Example:
+    Examples:
         >>> import io
         >>> walker = Walker(allowed=(), limits=Limits(), artifact="a.pkl", where="pickle")
         >>> [found.rule for found in walker.run(io.BytesIO(b"cos\nsystem\n.")).findings]

@@ -98,7 +98,7 @@ def join_shards(parts: Mapping[str, Any], placed: Mapping[str, str]) -> dict[str
     Raises:
         FormatRefused: A shard has other tensors than the index lists for it.
 
-    Example:
+    Examples:
         >>> join_shards({"a": {"w": 1}, "b": {"v": 2}}, {"w": "a", "v": "b"})
         {'w': 1, 'v': 2}
     """

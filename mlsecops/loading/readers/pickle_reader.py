@@ -29,7 +29,7 @@ def read_pickle(path: str, *, names: Collection[str]) -> Any:
         UnsafeContent: It imports another name.
         FormatRefused: It cannot be unpickled.
 
-    Example:
+    Examples:
         >>> _ = Path("a.pkl").write_bytes(pickle.dumps([1, 2]))
         >>> read_pickle("a.pkl", names=())
         [1, 2]

@@ -56,7 +56,7 @@ def rule_from_dict(values: Mapping[str, Any]) -> AlertRule:
     Raises:
         UsageError: A field is unknown, missing or invalid.
 
-    Example:
+    Examples:
         >>> from mlsecops.monitoring import DEFAULT_RULES
         >>> rule_from_dict(rule_to_dict(DEFAULT_RULES[0])) == DEFAULT_RULES[0]
         True

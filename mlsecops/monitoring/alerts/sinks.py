@@ -127,7 +127,7 @@ class WebhookSink(_HttpSink):
     Raises:
         UsageError: The address is not one of these.
 
-    Example:
+    Examples:
         >>> WebhookSink("https://pager.example.org/alerts", secret=b"shared").undelivered
         0
     """

@@ -57,7 +57,7 @@ class RateLimit:
     Raises:
         UsageError: An argument is out of its range, or `per` is unknown.
 
-    Example:
+    Examples:
         >>> RateLimit(2, burst=1, clock=lambda: 0.0).check("ann", None)
     """
 

@@ -47,7 +47,7 @@ class Quota:
             is out of its range.
         MissingExtra: `limits` is not installed.
 
-    Example:
+    Examples:
         >>> Quota("2/hour", name="fraud").check("ann", None)
 
     Source: limits, "Sliding Window Counter" strategy.

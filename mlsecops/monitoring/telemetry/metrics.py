@@ -328,7 +328,7 @@ def metric(name: str) -> Metric:
     Raises:
         KeyError: The table has no such metric.
 
-    Example:
+    Examples:
         >>> metric("mlsecops.drift").kind
         'gauge'
     """

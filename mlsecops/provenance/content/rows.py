@@ -29,7 +29,7 @@ def part_of(name: str) -> tuple[str, int, int] | None:
 def describe_rows(difference: Diff) -> str:
     """Describe a difference; rows added or removed at the end are reported as such.
 
-    Example:
+    Examples:
         >>> describe_rows(Diff(added=("x[3:5]",)))
         'appended rows 3:5 of x'
     """

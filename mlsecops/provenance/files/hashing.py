@@ -65,7 +65,7 @@ def hash_file(path: str | os.PathLike[str], *, algorithm: str = "sha256") -> tup
         ChangedDuringLoad: Its size or times changed while it was read.
         UsageError: It cannot be opened, or the algorithm is unknown.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> Path("empty").touch()
         >>> hash_file("empty")

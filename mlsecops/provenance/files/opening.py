@@ -156,7 +156,7 @@ def _require_regular(descriptor: int, path: str | os.PathLike[str]) -> int:
 def kind_of(mode: int) -> str:
     """Kind of file of a mode, in words.
 
-    Example:
+    Examples:
         >>> kind_of(0o100644)
         'a regular file'
     """

@@ -41,7 +41,7 @@ class Found:
             itself must not be one.
         stamp: Stamp seen by the walk, or None; a file that differs from it by now is refused.
 
-    Example:
+    Examples:
         >>> Found("model.bin", 8).size
         8
     """
@@ -77,7 +77,7 @@ class Piece:
         descriptor: The file, open for reading; None where the path is to be opened.
         target: Where the bytes are kept, or None.
 
-    Example:
+    Examples:
         >>> Piece(Found("model.bin", 8), 2).size
         6
     """

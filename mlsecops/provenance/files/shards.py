@@ -14,7 +14,7 @@ from mlsecops.provenance.files.pieces import Found, Piece
 def shard_name(name: str, start: int, end: int) -> str:
     """Name of a shard of a file: the bytes from `start` up to `end`.
 
-    Example:
+    Examples:
         >>> shard_name("w.bin", 0, 8)
         'w.bin:0:8'
     """

@@ -95,7 +95,7 @@ def build_bom(
 def bom_text(bom: Mapping[str, Any]) -> str:
     """The bill as indented JSON, in the order of its fields.
 
-    Example:
+    Examples:
         >>> bom_text({"specVersion": "1.7"}).splitlines()[1]
         ' "specVersion": "1.7"'
     """

@@ -16,7 +16,7 @@ from mlsecops.reports.redaction import without_secrets
 def bom_property(name: str, value: object) -> dict[str, str]:
     """A property in the namespace `mlsecops:`.
 
-    Example:
+    Examples:
         >>> bom_property("bytes", 5)
         {'name': 'mlsecops:bytes', 'value': '5'}
     """
@@ -51,7 +51,7 @@ def resolved_dependencies(statement: Statement) -> list[dict[str, Any]]:
 def inner(value: Mapping[str, Any], *keys: str) -> dict[str, Any]:
     """The nested object under the keys; an empty one if a key is absent or holds something else.
 
-    Example:
+    Examples:
         >>> inner({"a": {"b": {"c": 1}}}, "a", "b")
         {'c': 1}
     """

@@ -64,7 +64,7 @@ def lint_bom(bom: Mapping[str, Any], *, artifact: str = "bom") -> list[Finding]:
     Raises:
         MissingExtra: The extra `bom` (schema and purl validation) is not installed.
 
-    Example:
+    Examples:
         >>> [each.rule for each in lint_bom({"specVersion": "1.2"})]
         ['bom-version', 'model-absent']
     """

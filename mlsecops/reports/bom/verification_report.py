@@ -54,7 +54,7 @@ class BomReport:
         fields: Every field with its state.
         findings: Contradictions and malformed parts of the bill.
 
-    Example:
+    Examples:
         >>> field = BomField(name="signer", state=FieldState.VERIFIED, detail="signed")
         >>> BomReport(fields=(field,), findings=()).score
         100.0
@@ -89,7 +89,7 @@ class BomReport:
 def is_placeholder(value: Any) -> bool:
     """Whether a value has no meaning, such as "unknown".
 
-    Example:
+    Examples:
         >>> is_placeholder("TBD"), is_placeholder("Apache-2.0")
         (True, False)
     """

@@ -73,7 +73,7 @@ def blueprint(
     Raises:
         UsageError: A control is not one of `CONTROLS`.
 
-    Example:
+    Examples:
         >>> pipeline = blueprint({"Isolation": (ControlState.ENFORCED, "gateway")})
         >>> sum(each.state is ControlState.ENFORCED for each in pipeline.controls)
         1

@@ -224,7 +224,7 @@ def mermaid(architecture: Architecture) -> str:
 def weakest(controls: Iterable[Control]) -> ControlState:
     """The state of the weakest control; absent without one.
 
-    Example:
+    Examples:
         >>> weakest([]).value
         'absent'
     """

@@ -70,7 +70,7 @@ class ThreatStatus:
 def threat_statuses(architecture: Architecture) -> tuple[ThreatStatus, ...]:
     """Each threat of the catalogue with the controls of an architecture.
 
-    Example:
+    Examples:
         >>> from mlsecops.reports.diagram.blueprint import blueprint
         >>> {each.state.value for each in threat_statuses(blueprint({}))}
         {'absent'}

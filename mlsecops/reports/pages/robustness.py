@@ -99,7 +99,7 @@ def robustness_page(
 def percent(share: float) -> str:
     """A share as a percentage with one decimal and a narrow no-break space.
 
-    Example:
+    Examples:
         >>> percent(0.5).replace("\u202f", " ")
         '50.0 %'
     """

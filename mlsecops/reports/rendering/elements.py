@@ -31,7 +31,7 @@ def svg(title: str, *parts: Child, width: float, height: float) -> Markup:
 def label(text: str, x: float, y: float, class_: str, anchor: Anchor | None = None) -> Markup:
     """One line of text; `anchor` is the end of the text that is at x.
 
-    Example:
+    Examples:
         >>> label("5 %", 10, 20, "small", "end")
         '<text x="10" y="20" class="small" text-anchor="end">5 %</text>'
     """
@@ -47,7 +47,7 @@ def line(start: tuple[float, float], end: tuple[float, float], class_: str) -> M
 def path(points: Iterable[tuple[float, float]], class_: str, *, closed: bool = False) -> Markup:
     """A path through points.
 
-    Example:
+    Examples:
         >>> path([(0, 0), (1.5, 2)], "line")
         '<path d="M0 0L1.5 2" class="line"></path>'
     """

@@ -31,7 +31,7 @@ Child: TypeAlias = "str | float | Iterable[Child] | None"
 def escape(text: object) -> Markup:
     """Text for an element or a quoted attribute, in HTML and in XML.
 
-    Example:
+    Examples:
         >>> escape("a < b")
         'a &lt; b'
     """
@@ -47,7 +47,7 @@ def tag(name: str, /, *children: Child, **attributes: str | float | None) -> Mar
         attributes: Values are escaped and None is omitted; `_` becomes `-`, except at the end
             of a name, where it is dropped (`class_`).
 
-    Example:
+    Examples:
         >>> tag("p", "1 < 2", class_="note")
         '<p class="note">1 &lt; 2</p>'
     """

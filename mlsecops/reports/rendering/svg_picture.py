@@ -37,7 +37,7 @@ class Picture:
         title: Description for screen readers.
         svg: Text of the SVG file.
 
-    Example:
+    Examples:
         >>> draw("Nothing", width=10, height=10).save("nothing.svg").name
         'nothing.svg'
     """

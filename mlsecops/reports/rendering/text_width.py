@@ -22,7 +22,7 @@ def text_width(text: str, size: float) -> float:
         text: One line.
         size: Font size, in pixels.
 
-    Example:
+    Examples:
         >>> round(text_width("mean", 10), 1)
         30.0
     """
@@ -63,7 +63,7 @@ def wrap(text: str, width: float, size: float, *, most: int = 3) -> list[str]:
         size: Font size, in pixels.
         most: Largest number of lines.
 
-    Example:
+    Examples:
         >>> wrap("model that passed", 100, 12)
         ['model that', 'passed']
     """

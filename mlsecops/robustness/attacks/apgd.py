@@ -55,7 +55,7 @@ class APGD(Searching):
         Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
         parameter-free attacks" (2020), algorithm 1.
 
-    Example:
+    Examples:
         >>> APGD(0.1, loss="targeted-dlr", norm="l2").name
         'apgd-t-l2'
     """
@@ -243,7 +243,7 @@ def checkpoints(steps: int) -> list[int]:
         Croce and Hein (2020), section 3.2: `p_0 = 0`, `p_1 = 0.22`, then
         `p_(j+1) = p_j + max(p_j - p_(j-1) - 0.03, 0.06)`.
 
-    Example:
+    Examples:
         >>> checkpoints(100)
         [22, 41, 57, 70, 80, 87, 93, 99]
     """

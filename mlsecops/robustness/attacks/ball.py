@@ -34,7 +34,7 @@ class Ball:
         norm: `"linf"` or `"l2"`.
         eps: Radius, in units of the input.
 
-    Example:
+    Examples:
         >>> ball = Ball.around(np.full((1, 2), 0.875), norm="linf", eps=0.25, bounds=(0, 1))
         >>> ball.project(np.array([[0.5, 2.0]])).tolist()
         [[0.625, 1.0]]

@@ -41,7 +41,7 @@ class Noise(Searching):
         norm: `"linf"` or `"l2"`.
         draws: Points tried for each sample.
 
-    Example:
+    Examples:
         >>> Noise(0.5, norm="l2").params
         {'norm': 'l2', 'eps': 0.5, 'draws': 10}
     """
@@ -85,7 +85,7 @@ class Corruption(Searching):
         and perturbations" (2019); the severities are those of its CIFAR-10-C, the blur is a
         Gaussian one in place of glass and lens, and brightness is added in RGB.
 
-    Example:
+    Examples:
         >>> Corruption("blur", severity=2).name
         'blur'
     """

@@ -39,7 +39,7 @@ class FGSM(Searching):
     Source:
         Goodfellow, Shlens and Szegedy, "Explaining and harnessing adversarial examples" (2015).
 
-    Example:
+    Examples:
         >>> FGSM(eps=8 / 255).params
         {'norm': 'linf', 'eps': 0.03137254901960784}
     """
@@ -74,7 +74,7 @@ class PGD(Searching):
         Madry et al., "Towards deep learning models resistant to adversarial attacks" (2018),
         section 2.1; the default step is that of section 5.
 
-    Example:
+    Examples:
         >>> attack = PGD(eps=0.1, steps=50, norm="l2")
         >>> attack.name, attack.step
         ('pgd-l2', 0.005)
@@ -166,7 +166,7 @@ def suite(profile: Literal["quick", "standard", "nightly"], *, eps: float) -> li
     Raises:
         UsageError: The profile is unknown or the radius is out of range.
 
-    Example:
+    Examples:
         >>> [attack.name for attack in suite("nightly", eps=0.1)]
         ['apgd-ce', 'apgd-t', 'square']
     """

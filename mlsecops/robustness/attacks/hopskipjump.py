@@ -49,7 +49,7 @@ class HopSkipJump(Searching):
         Chen, Jordan and Wainwright, "HopSkipJumpAttack: a query-efficient decision-based attack"
         (2020), algorithm 2.
 
-    Example:
+    Examples:
         >>> HopSkipJump(0.5, norm="l2").name
         'hopskipjump-l2'
     """

@@ -17,7 +17,7 @@ _IMAGE, _GREY = 4, 3  # axes of a batch
 def to_chw(x: NDArray[Any], *, channels_first: bool) -> NDArray[Any]:
     """Images, grey images or feature rows `(n, *shape)` as `(n, c, h, w)`.
 
-    Example:
+    Examples:
         >>> to_chw(np.zeros((5, 28, 28, 3)), channels_first=False).shape
         (5, 3, 28, 28)
     """

@@ -147,7 +147,7 @@ def runner_up(logits: Array, y: Labels) -> Labels:
 def margins(logits: Array, y: Labels) -> NDArray[np.float64]:
     """Label's score minus the highest other, in nats; negative where the answer is wrong.
 
-    Example:
+    Examples:
         >>> margins(np.array([[3.0, 1.0], [0.0, 2.0]]), np.array([0, 0])).tolist()
         [2.0, -2.0]
     """

@@ -48,7 +48,7 @@ class Square(Searching):
         Andriushchenko et al., "Square attack: a query-efficient black-box adversarial attack via
         random search" (2020), algorithms 1 and 2.
 
-    Example:
+    Examples:
         >>> Square(0.1, queries=200).params
         {'norm': 'linf', 'eps': 0.1, 'queries': 200, 'share': 0.8}
     """

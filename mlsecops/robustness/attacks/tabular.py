@@ -41,7 +41,7 @@ class Table:
         one_hot: Groups of columns of which one is 1 and the others 0; an attacker may choose
             another category at almost no cost in eps.
 
-    Example:
+    Examples:
         >>> Table(immutable=(0,), one_hot=((1, 2, 3),)).choices
         ((1, 2, 3),)
     """
