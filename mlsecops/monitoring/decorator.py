@@ -96,8 +96,8 @@ def monitored(
     """Monitor a prediction function: its calls, inputs, answers and clients.
 
     The function keeps its kind, signature, result, exceptions and context. Guards run on the
-    caller's thread and may refuse a call. The rest runs in the background; its failures
-    add to a metric and never reach the caller. Inputs and answers wait as copies in the queue; after that
+    caller's thread and may refuse a call. The rest runs in the background; its failures add to a
+    metric and never reach the caller. Inputs and answers wait as copies in the queue; after that
     only counts and sketches remain, unless `capture` is set.
 
     Args:
