@@ -47,7 +47,7 @@ def baseline() -> Baseline:
 
 def test_a_baseline_prints_itself_without_the_values_it_keeps() -> None:
     told = repr(Baseline.fit(np.full((50, 2), 0.123456), None))
-    assert told == "Baseline(shape=(2,), rows=50, labels=0, accuracy=None)"
+    assert told == "Baseline(rows=50, names=<2 items>, shape=(2), labels=0)"
 
 
 def test_same_distribution_has_no_drifted_feature(baseline: Baseline) -> None:
