@@ -148,7 +148,7 @@ def add_resource(payload: dict[str, Any], name: str) -> None:
         (lambda p: add_resource(p, p["predicate"]["resources"][0]["name"]), "appears more than once"),
         (lambda p: add_resource(p, "/etc/passwd"), "relative path"),
         (lambda p: add_resource(p, "../up"), "relative path"),
-        (lambda p: add_resource(p, "."), "beside others"),
+        (lambda p: add_resource(p, "."), "as the only resource"),
         (lambda p: p["predicate"].update(resources=[]), "empty model"),
         (lambda p: p["predicate"]["resources"].reverse(), "over the resources"),
         (lambda p: p["predicate"]["resources"][0].update(digest="ab"), "expected 32 bytes"),
