@@ -132,7 +132,7 @@ def remove(path: Path) -> None:
 
 def require_rebuilt(folder: Path, used: Later) -> None:
     expected = hash_path(folder)
-    with pytest.warns(errors.MLSecOpsWarning, match="made anew"):
+    with pytest.warns(errors.MLSecOpsWarning, match="created anew"):
         assert hash_path(folder, cache=used) == expected
     after = Later(Path(used.path))
     hash_path(folder, cache=after)
@@ -155,7 +155,7 @@ def test_a_damaged_cache_is_rebuilt_when_it_is_opened(
 ) -> None:
     hash_path(folder, cache=cache)
     attack(Path(cache.path))
-    with pytest.warns(errors.MLSecOpsWarning, match="made anew"):
+    with pytest.warns(errors.MLSecOpsWarning, match="created anew"):
         hash_path(folder, cache=cache.path)
     assert hash_path(folder, cache=cache) == hash_path(folder)
 
