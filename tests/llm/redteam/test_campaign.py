@@ -166,7 +166,7 @@ def test_options_that_cannot_work_are_wrong_use(options: dict[str, Any], message
 
 
 def test_an_address_is_no_target_by_itself() -> None:
-    with pytest.raises(UsageError, match="ChatEndpoint"):
+    with pytest.raises(UsageError, match="expected a Target or a function"):
         fuzz("http://127.0.0.1/")  # type: ignore[arg-type] # that is the point
 
 
