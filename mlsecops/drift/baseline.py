@@ -375,9 +375,7 @@ class Baseline:
 
     def _answers(self) -> Reference:
         if self.predictions is None:
-            raise UsageError(
-                "this baseline knows no answers: fit it with the model's probabilities"
-            )
+            raise UsageError("baseline: expected answers; fit it with the model's probabilities")
         return self.predictions
 
 
