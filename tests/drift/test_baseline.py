@@ -279,7 +279,7 @@ def test_replicas_merge_what_they_answered(digits: Digits) -> None:
 
 
 def test_a_baseline_without_answers_says_so(baseline: Baseline) -> None:
-    with pytest.raises(UsageError, match="knows no answers"):
+    with pytest.raises(UsageError, match="expected answers"):
         baseline.prediction_drift(np.ones((5, 2)) / 2)
 
 
