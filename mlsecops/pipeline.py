@@ -23,7 +23,7 @@ from mlsecops.loading import LoadedModel
 from mlsecops.monitoring import DEFAULT_RULES, AlertRule, Monitor, MonitorState
 from mlsecops.poisoning import PoisoningReport
 from mlsecops.provenance import Manifest, Statement
-from mlsecops.provenance.lineage import SLSA_PROVENANCE
+from mlsecops.provenance.statement import SLSA_PROVENANCE
 from mlsecops.registry import Registry
 from mlsecops.reports import (
     ControlState,
@@ -108,6 +108,7 @@ class SecurePipeline:
         incident: Incident, if there was one.
         controls: Control → state and place, for controls outside the parts above
             (`"Access control"`, `"Rate limit"` in a gateway). They are marked as declared.
+        model_name: Name that the model must be signed under, as for `verify`.
     """
 
     name: str
@@ -128,6 +129,7 @@ class SecurePipeline:
     playbook: Playbook | None = None
     incident: Incident | None = None
     controls: States = field(default_factory=dict)
+    model_name: str | None = None
 
     @checked
     def deliver(self, out: str | os.PathLike[str]) -> Delivery:
@@ -140,7 +142,7 @@ class SecurePipeline:
             VerificationError: The policy refuses the model; nothing is written.
             UsageError: The folder cannot be written.
         """
-        verified = verify(self.model, policy=self.policy)
+        verified = verify(self.model, policy=self.policy, name=self.model_name)
         files = dict(self._files(verified))
         target = Path(out)
         try:

@@ -33,8 +33,6 @@ from mlsecops.errors import UsageError
 if TYPE_CHECKING:
     from mlsecops.adapters.base import Array
 
-__all__ = ["Endpoint", "Scores"]
-
 Scores: TypeAlias = Literal["probabilities", "logits", "labels"]
 
 _TRANSIENT: Final = frozenset({429, 502, 503, 504})  # statuses: RFC 6585, RFC 9110 section 15.6

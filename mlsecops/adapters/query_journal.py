@@ -21,8 +21,6 @@ from mlsecops.errors import UsageError
 if TYPE_CHECKING:
     from mlsecops.adapters.base import Array
 
-__all__ = ["Journal", "key_of"]
-
 SCHEMA: Final = "mlsecops.endpoint/1"
 
 

@@ -16,8 +16,6 @@ from mlsecops.errors import UsageError
 if TYPE_CHECKING:
     from mlsecops.adapters.base import Adapter, Array, Labels
 
-__all__ = ["Trainer", "trainer"]
-
 
 class Trainer(Protocol):
     """Optimizer steps on a model.

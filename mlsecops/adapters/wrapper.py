@@ -13,8 +13,6 @@ from mlsecops._repr import concise_repr
 if TYPE_CHECKING:
     from mlsecops.adapters.base import Adapter, Array, Labels
 
-__all__ = ["Wrapped"]
-
 
 @concise_repr("inner")
 @dataclass(slots=True, kw_only=True, eq=False)

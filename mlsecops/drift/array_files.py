@@ -27,8 +27,6 @@ from mlsecops._choices import path_of
 from mlsecops._json import parse_object
 from mlsecops.errors import FormatRefused, LimitExceeded, UsageError
 
-__all__ = ["MAX_BYTES", "decode", "pack", "read", "unpack"]
-
 R = TypeVar("R")
 
 MAX_BYTES: Final = 512 * 2**20  # bytes; chosen: a baseline holds at most 64 MiB of values
@@ -125,7 +123,8 @@ def _verify(data: bytes, path: Path, policy: signing.TrustPolicy) -> None:
     """Verify the signature of the bytes that were read."""
     place = signing.bundle_path(path)
     verifier = signing.Verifier(policy)
-    signed = verifier.open(signing.read_bundle(place), where=str(place))
+    expected = signing.expected_name(path, None)
+    signed = verifier.open(signing.read_bundle(place), where=str(place), expected=expected)
     algorithm = signed.manifest.algorithm
     digest = provenance.Digest.of(data, algorithm=algorithm)
     entry = provenance.Entry(name=".", digest=digest, size=len(data))

@@ -40,9 +40,6 @@ from mlsecops.drift.reference import Reference
 from mlsecops.drift.tests import DriftReport
 from mlsecops.errors import FormatRefused, UsageError
 
-__all__ = ["Baseline"]
-
-
 _KIND: Final = "baseline"
 _KEEP: Final = 100_000  # rows; a quantile errs by 0.5 % at 99 % (DKW inequality)
 _ANSWERS: Final = ("prediction.confidence", "prediction.class")

@@ -20,9 +20,6 @@ from numpy.typing import NDArray
 from mlsecops.drift.inputs import Counts, Floats
 from mlsecops.errors import FormatRefused
 
-__all__ = ["Trees"]
-
-
 _NODES: Final = ("feature", "threshold", "value", "left", "right", "missing_left")
 _REALS: Final = ("threshold", "value")
 _MOST_NODES: Final = 1 << 22  # nodes of all trees; chosen: 200 MB of arrays

@@ -21,9 +21,6 @@ from mlsecops._repr import concise_repr
 from mlsecops.drift.inputs import Floats
 from mlsecops.errors import UsageError
 
-__all__ = ["Adwin", "ChangeDetector", "Cusum", "PageHinkley"]
-
-
 _BUCKETS: Final = 5  # buckets of a size; as River's ADWIN
 _EVERY: Final = 32  # values between two tests; as River's ADWIN
 _SHORTEST: Final = 5  # values on each side of a cut; as River's ADWIN

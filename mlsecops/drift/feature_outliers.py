@@ -33,9 +33,6 @@ from mlsecops.drift.outliers import conformal_threshold
 from mlsecops.errors import FormatRefused, UsageError
 from mlsecops.readings import ANOMALY_RATIO, Observed, Reading
 
-__all__ = ["FeatureAnomalies"]
-
-
 _FITTED_SHARE: Final = 2 / 3  # of the rows; chosen: the other third sets the thresholds
 _KEPT: Final = 2000  # feature vectors; chosen: bounds memory and the time of a row
 _NEIGHBOUR: Final = 10  # rank of the neighbour; chosen: less noisy than the nearest

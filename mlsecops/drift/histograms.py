@@ -24,9 +24,6 @@ from mlsecops.drift.array_files import decode, pack
 from mlsecops.drift.inputs import Counts, Floats, as_rows
 from mlsecops.errors import FormatRefused, UsageError
 
-__all__ = ["Layout", "Profile"]
-
-
 _KIND: Final = "profile"
 _MOST_ROWS: Final = 1 << 48  # rows; sums of so many in 32,767 bins stay within int64
 _MANY: Final = 512  # rows; chosen: from here on sorting a column takes less time than a search

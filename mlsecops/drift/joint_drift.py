@@ -23,9 +23,6 @@ from mlsecops.drift.inputs import Floats
 from mlsecops.drift.outliers import standardised
 from mlsecops.errors import FormatRefused
 
-__all__ = ["Embedding", "JointDrift"]
-
-
 _FREQUENCIES: Final = 128  # chosen: the kernel's error is about 1/√128, and a row costs 1 kB
 _PAIRS: Final = 500  # distances for the median; chosen: fast, and the bandwidth need not be exact
 _MOST_ROWS: Final = 10_000  # rows of a baseline; chosen: bounds the memory of a fit to 20 MB

@@ -29,8 +29,6 @@ from mlsecops.drift.boosted_trees import Trees
 from mlsecops.drift.inputs import Floats, as_numbers
 from mlsecops.errors import FormatRefused, UsageError
 
-__all__ = ["LossEstimator"]
-
 Loss = Literal["absolute", "squared"]
 
 _KIND: Final = "loss-estimator"

@@ -12,8 +12,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["product", "squared_distances"]
-
 ALONE: Final = 1 << 18  # multiplications; OpenBLAS (4 × 65,536 by default) stays on one thread
 
 

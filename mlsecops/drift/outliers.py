@@ -27,9 +27,6 @@ from mlsecops.drift.inputs import Bools, Floats
 from mlsecops.drift.matmul import product
 from mlsecops.errors import FormatRefused
 
-__all__ = ["DETECTORS", "Anomalies", "conformal_threshold", "standardised"]
-
-
 DETECTORS: Final = ("range", "reconstruction", "confidence")
 
 _FARTHEST: Final = 1e6  # standard deviations or extents; chosen: clips infinities

@@ -24,9 +24,6 @@ from mlsecops._repr import concise_repr
 from mlsecops.drift.inputs import Floats
 from mlsecops.errors import FormatRefused, UsageError
 
-__all__ = ["Calibration", "Estimate"]
-
-
 _STEPS: Final = 50  # Newton steps; chosen: well above what converges
 _RIDGE: Final = 10.0  # rows; chosen: so many pull a class to the curve of all classes
 _FARTHEST: Final = 14.0  # log-odds; chosen: a probability of 1 - 1e-6

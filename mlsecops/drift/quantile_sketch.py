@@ -24,9 +24,6 @@ from mlsecops.drift.distances import weighted_ks
 from mlsecops.drift.inputs import Counts, Floats, as_rows
 from mlsecops.errors import FormatRefused, UsageError
 
-__all__ = ["Sketch"]
-
-
 _KIND: Final = "sketch"
 _SIZES: Final = range(8, 65_536)
 # Numbers of Apache DataSketches' KLL format, serial version 1.

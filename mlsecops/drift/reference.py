@@ -21,9 +21,6 @@ from mlsecops.drift.quantile_sketch import Sketch
 from mlsecops.drift.tests import Distances, DriftReport, Sample, report
 from mlsecops.errors import FormatRefused, UsageError
 
-__all__ = ["Reference"]
-
-
 _MAX_NUMBERS: Final = 2**23  # values, 64 MiB; chosen: bounds a baseline's file and memory
 _EDGES: Final = 64  # bin edges of a numeric column; chosen: the KS distance errs by at most 1/64
 _MAX_CATEGORIES: Final = 1024  # bin edges of a categorical column; chosen: one for each usual code

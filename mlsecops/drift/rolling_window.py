@@ -18,8 +18,6 @@ from mlsecops.drift.histograms import Layout, Profile
 from mlsecops.drift.inputs import Floats
 from mlsecops.errors import UsageError
 
-__all__ = ["FEWEST_ROWS", "Recent", "Window"]
-
 FEWEST_ROWS: Final = 64  # rows; chosen: tests of fewer find only gross drift
 _MOST_ROWS: Final = 1_000_000  # rows; chosen: bounds the memory of the answers to 24 MB
 _SLICES: Final = 4  # of a window; chosen: the window is at most a quarter too long

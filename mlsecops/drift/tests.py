@@ -27,9 +27,6 @@ from mlsecops.drift.distances import (
 )
 from mlsecops.drift.inputs import Bools, Counts, Floats
 
-__all__ = ["Distances", "DriftReport", "FeatureDrift", "Sample", "ks_p_value", "report"]
-
-
 _PSI_BINS: Final = 10  # bins; tenths of the reference, as usual for PSI
 _TERMS: Final = np.arange(1.0, 17.0)
 _SIGNS: Final = np.where(_TERMS % 2, 1.0, -1.0)

@@ -25,9 +25,6 @@ from mlsecops.drift.inputs import Bools, Counts, Floats
 from mlsecops.drift.matmul import squared_distances
 from mlsecops.errors import FormatRefused
 
-__all__ = ["REMEMBERED", "ClientHistory", "Steps"]
-
-
 REMEMBERED: Final = 200  # queries; chosen: 40 kB a client, attacks in `benchmarks extraction` fit
 DIMENSIONS: Final = 32  # of a projection; chosen: keeps distances within about 30 %
 CHANNELS: Final = 10  # kinds of evidence, named by `scores.CHANNEL_NAMES`

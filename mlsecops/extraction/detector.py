@@ -36,9 +36,6 @@ from mlsecops.extraction.scores import CHANNEL_NAMES, BenignReference, QueryScor
 from mlsecops.extraction.stores import SALT_BYTES, HistoryStore, LocalHistoryStore, checked_salt
 from mlsecops.readings import COVERAGE, EXTRACTION, Observed, Reading
 
-__all__ = ["ExtractionDetector"]
-
-
 _MARGIN: Final = 1.5  # factor; chosen: benign clients of unseen kinds pass, attacks take longer
 _LEAST_PEAK: Final = 0.8  # of the scale; chosen: a level from few clients is not too low
 _LEAST_SCALE: Final = np.array([20.0, 20.0, 20.0, 12.0, 20.0, 20.0, 20.0, 10.0, 10.0, 10.0])  # nats

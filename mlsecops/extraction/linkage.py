@@ -22,9 +22,6 @@ from mlsecops._repr import concise_repr
 from mlsecops.drift.inputs import Bools, Floats
 from mlsecops.extraction.client_history import ClientHistory
 
-__all__ = ["Linkage", "Resemblance"]
-
-
 _FEWEST_QUERIES: Final = 8  # queries; chosen: a mean of fewer deviates by chance
 _FEWEST_CLIENTS: Final = 3  # clients; chosen: two alike are no group
 _DEVIATION: Final = 0.5  # nats a query; chosen: the mean above which a client deviates

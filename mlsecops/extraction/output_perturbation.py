@@ -21,8 +21,6 @@ from mlsecops._choices import number, whole
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 
-__all__ = ["CONTROL", "LabelOnly", "Output", "ReverseSigmoid", "Rounded", "TopK", "hardened"]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 Floats = NDArray[np.float64]

@@ -27,9 +27,6 @@ from mlsecops.drift.inputs import Floats
 from mlsecops.errors import UsageError
 from mlsecops.readings import EXTRACTION, Observed, Reading
 
-__all__ = ["PradaDetector"]
-
-
 _FEWEST: Final = 100  # distances before the first test; PRADA, algorithm 1
 _OUTLIER: Final = 3.0  # standard deviations; PRADA, algorithm 1, removes what is further away
 _MAX_DISTANCES: Final = 1000  # distances; chosen: bounds the memory and time of a client

@@ -28,9 +28,6 @@ from mlsecops.drift.inputs import Bools, Counts, Floats
 from mlsecops.drift.matmul import product, squared_distances
 from mlsecops.extraction.client_history import DIMENSIONS, Steps
 
-__all__ = ["CHANNEL_NAMES", "BenignReference", "QueryScorer", "QueryScores"]
-
-
 CHANNEL_NAMES: Final = (
     "distance",
     "residual",

@@ -20,8 +20,6 @@ from mlsecops._repr import concise_repr
 from mlsecops.errors import FormatRefused, LimitExceeded, UsageError
 from mlsecops.extraction.client_history import ClientHistory
 
-__all__ = ["SALT_BYTES", "HistoryStore", "LocalHistoryStore", "RedisHistoryStore", "checked_salt"]
-
 R = TypeVar("R")
 
 SALT_BYTES: Final = 16  # bytes; 128 bits, as NIST SP 800-132, section 5.1, asks of a salt

@@ -20,9 +20,6 @@ from mlsecops._repr import concise_repr
 from mlsecops.drift.change_detection import Adwin
 from mlsecops.drift.inputs import Floats
 
-__all__ = ["AccuracyChange", "AccuracyPoint", "AccuracyTracker", "describe_change"]
-
-
 _DELTA: Final = 1e-4  # probability of a false cut; chosen: rare although ADWIN tests often
 _POINT: Final = 50  # labels of a point
 _POINTS: Final = 400  # points; chosen: a chart has no more pixels for them

@@ -29,8 +29,6 @@ from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.monitoring.telemetry.exporter import Series
 from mlsecops.readings import Detector, Observed, Reading
 
-__all__ = ["Aggregation"]
-
 _DURATION: Final = (telemetry.DURATION_BUCKET, telemetry.DURATION_COUNT, telemetry.DURATION_SUM)
 
 

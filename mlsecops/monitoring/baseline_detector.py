@@ -20,9 +20,6 @@ from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.monitoring.telemetry.exporter import Series
 from mlsecops.readings import Metric, Observed, Reading
 
-__all__ = ["BaselineDetector", "add_histogram"]
-
-
 _ALPHA: Final = 1e-4  # family-wise error rate; chosen: rare although every window is tested
 _EFFECT: Final = 0.1  # KS distance; chosen: smaller drift rarely costs accuracy
 _MOST_FEATURES: Final = 32  # exported features; chosen: bounds the number of time series

@@ -22,8 +22,6 @@ from mlsecops.monitoring.call_reader import CallRows, as_probabilities, join
 from mlsecops.monitoring.queue import CallRecord, Label
 from mlsecops.readings import Observed
 
-__all__ = ["TABLE_ROWS", "BatchSize", "CallTable", "RowBuffer", "stack", "uniform_runs"]
-
 Signature: TypeAlias = tuple[Any, ...]
 
 TABLE_ROWS: Final = 256  # rows; chosen: fewer cost more a row, as a table has a fixed cost

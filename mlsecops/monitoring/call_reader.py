@@ -17,9 +17,6 @@ from mlsecops.errors import UsageError
 from mlsecops.monitoring.queue import CallRecord
 from mlsecops.readings import Observed
 
-__all__ = ["CallReader", "CallRows", "as_probabilities", "join"]
-
-
 _TOLERANCE: Final = 1e-3  # of a sum of probabilities; chosen: above the rounding of float16
 _TABLE: Final = 2  # dimensions
 

@@ -11,8 +11,6 @@ from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.monitoring.queue import CallRecord
 
-__all__ = ["Captured", "Captures"]
-
 
 @concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -7,8 +7,6 @@ from typing import Final
 
 from mlsecops._repr import concise_repr
 
-__all__ = ["ClientState", "ClientTraffic"]
-
 _SLOTS: Final = 12  # slots in the window of a rate
 _SLOT: Final = 5.0  # seconds; chosen: a minute in 12 slots
 

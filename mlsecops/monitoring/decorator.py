@@ -27,8 +27,6 @@ from mlsecops.monitoring.recorder import Pending, Recorder, Taps
 from mlsecops.provenance.digest import Digest
 from mlsecops.readings import Detector
 
-__all__ = ["MonitorDecorator", "Monitored", "MonitoredCall", "monitored"]
-
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 S = TypeVar("S")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Final
 
-__all__ = ["bounded"]
-
 _LONGEST: Final = 256  # characters; chosen: longer than any usual id or address
 _SHOWN: Final = 200  # characters of a longer one; chosen: enough to recognise it
 

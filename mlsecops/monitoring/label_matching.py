@@ -17,8 +17,6 @@ from mlsecops.monitoring.accuracy import AccuracyTracker
 from mlsecops.monitoring.telemetry.metrics import ACCURACY, ACCURACY_SLIDE
 from mlsecops.readings import Reading
 
-__all__ = ["LabelMatcher"]
-
 _WINDOW: Final = 200  # labels in the recent accuracy; its standard error is at most 3.5 %
 _FEWEST: Final = 30  # labels before the first reading; chosen: a normal approximation holds
 _REFERENCE: Final = 200  # first labels that are the reference where none is given; as _WINDOW

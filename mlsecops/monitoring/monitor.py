@@ -37,8 +37,6 @@ from mlsecops.monitoring.telemetry.exporter import series_of
 from mlsecops.monitoring.worker import Drained, worker
 from mlsecops.readings import Detector, Metric
 
-__all__ = ["Monitor", "MonitorState"]
-
 _MOST_BATCHES: Final = 8  # batches of a drain; chosen: other monitors wait no longer than that
 _OWN_COUNTERS: Final = (telemetry.CONFIDENCE_BUCKET, telemetry.ANOMALY)
 _TRIES: Final = 100  # reads of a state that the worker changes meanwhile; chosen

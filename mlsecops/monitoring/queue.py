@@ -7,8 +7,6 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-__all__ = ["CallQueue", "CallRecord", "Label", "held_bytes"]
-
 MAX_BYTES: Final = 256 * 2**20  # bytes of arrays and lists; chosen: bounds the cost of a flood
 _POINTER: Final = 8  # bytes of a list item; CPython on 64 bits
 

@@ -18,8 +18,6 @@ from mlsecops.monitoring.monitor import Monitor
 from mlsecops.monitoring.queue import CallRecord, held_bytes
 from mlsecops.monitoring.telemetry.spans import Spanned, start_span
 
-__all__ = ["Pending", "Recorder", "Taps"]
-
 _NANO: Final = 1e-9  # seconds in a nanosecond
 
 Facts: TypeAlias = tuple[Any, Any, Any]

@@ -13,8 +13,6 @@ import threading
 import time
 from typing import Final, Literal, Protocol, TypeAlias
 
-__all__ = ["Drainable", "Drained", "Worker", "worker"]
-
 _INTERVAL: Final = 0.1  # seconds between two drains; chosen: the delay of an alert
 _IDLE_ROUNDS: Final = 50  # empty drains, 5 seconds, before the thread sleeps; chosen
 _LAST_DRAIN: Final = 2.0  # seconds at exit; chosen: an exit is not delayed noticeably

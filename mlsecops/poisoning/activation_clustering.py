@@ -34,8 +34,6 @@ from mlsecops.poisoning.triggers import suspects_of, trigger_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["detect_poisoning", "spectral_suspects"]
-
 _LEAST: Final = 16  # rows of a class for an estimate of its first component; chosen
 _SIGNATURE: Final = 8.0  # robust standard deviations along the first component; chosen
 _ISOLATED: Final = 0.2  # largest share of agreeing neighbours of a spectral suspect; chosen

@@ -25,8 +25,6 @@ from mlsecops.signing.verified import Verified
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["BASELINE_PREDICATE", "DatasetBaseline"]
-
 BASELINE_PREDICATE: Final = "urn:mlsecops:dataset-baseline:1"
 _GROUPS: Final = 64  # groups of neighbouring columns; chosen: bounds the size of a baseline
 _LEVELS: Final = (0.05, 0.25, 0.5, 0.75, 0.95)  # quantiles; chosen

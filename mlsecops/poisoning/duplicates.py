@@ -23,8 +23,6 @@ from mlsecops.poisoning.report import Suspect
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["conflicts", "equal_rows", "near_rows"]
-
 _NEAR: Final = 0.02  # root mean square difference of two rows on [0, 1]; chosen
 _TABLES: Final = 4  # grids; chosen: each may miss a pair
 _DIRECTIONS: Final = 12  # random directions of a grid; chosen

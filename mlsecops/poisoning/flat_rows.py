@@ -20,8 +20,6 @@ from mlsecops.poisoning.image_layout import image_axes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Rows", "cut", "every", "mean_of", "robust_sigmas", "scaled", "some"]
-
 BLOCK: Final = 4096  # rows; chosen: bounds memory, and sums depend on it in the last bits
 _SAMPLE: Final = 8192  # rows; chosen: enough for a median
 _TO_SIGMA: Final = 1.4826  # median absolute deviation to standard deviation of a normal law

@@ -9,8 +9,6 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["around", "channels_last", "contrast", "image_axes", "steps", "windows"]
-
 # Pixels, height by width; chosen: shapes of common patches and lines.
 _WINDOWS: Final = ((1, 1), (2, 2), (3, 3), (5, 5), (7, 7), (1, 7), (7, 1))
 

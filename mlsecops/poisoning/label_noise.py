@@ -19,8 +19,6 @@ from mlsecops.poisoning.row_blocks import moments
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["label_suspects", "outlier_suspects"]
-
 _FOLDS: Final = 3  # cross-validation folds; chosen
 _COMPONENTS: Final = 50  # most principal components; chosen
 _GAP: Final = 0.25  # probability by which another class exceeds the label; chosen

@@ -18,8 +18,6 @@ from mlsecops.poisoning.row_blocks import moments
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["membership_scores", "out_of_fold_scores"]
-
 _FOLDS: Final = 3  # cross-validation folds; chosen
 _AT_ONCE: Final = 256  # windows; chosen: bounds the memory of their equations
 _PENALTY: Final = 1e-2  # of the mean variance; chosen: suppresses constant columns

@@ -22,8 +22,6 @@ from mlsecops.poisoning.row_blocks import apply, moments
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["AGREED", "agreement", "leading"]
-
 AGREED: Final = 0.5  # share of agreeing neighbours; chosen: below, the label is contradicted
 _NEIGHBOURS: Final = 15  # nearest neighbours per row; chosen
 _COMPONENTS: Final = 40  # most principal components; chosen

@@ -25,8 +25,6 @@ from mlsecops.poisoning.linear_model import membership_scores
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Focus", "Pattern", "find_patterns"]
-
 Focus = Callable[
     ["NDArray[np.int64]", "NDArray[np.int64]", "NDArray[np.int64]"],
     "tuple[NDArray[Any], NDArray[Any]]",

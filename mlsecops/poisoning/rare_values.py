@@ -18,8 +18,6 @@ from mlsecops.poisoning.flat_rows import Rows, cut, every
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["shared_values"]
-
 _LEVELS: Final = 128  # levels of [0, 1]; chosen: coarser than a byte, against rounding
 _LEAST: Final = 8  # rows that share a value; chosen
 _SIGMAS: Final = 6.0  # standard deviations above the number expected from other labels; chosen

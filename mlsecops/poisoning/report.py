@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from mlsecops.findings import Finding
     from mlsecops.poisoning.baseline import DatasetBaseline
 
-__all__ = ["PoisoningReport", "Suspect", "Trigger"]
-
 SCHEMA: Final = "mlsecops.poisoning/1"
 _EXPLAINING: Final = (  # best explanation first: a trigger explains a contradicted label
     "trigger",

@@ -20,8 +20,6 @@ from mlsecops.poisoning.flat_rows import Rows, cut
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Moments", "apply", "moments"]
-
 _AHEAD: Final = 32  # blocks; chosen: bounds the memory of submitted work
 Moments = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
 """Sum of rows `(d,)` and of their outer products `(d, d)`."""

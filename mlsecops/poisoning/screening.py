@@ -26,8 +26,6 @@ from mlsecops.signing.verified import Verified
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["screen_dataset"]
-
 _WIDEST: Final = 4096  # columns; chosen: memory and time of the Gram matrix are quadratic
 _FEWEST: Final = 50  # rows; chosen: cross-validation needs as many
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from mlsecops.poisoning.report import Trigger
 
-__all__ = ["trigger_png"]
-
 _SCALE: Final = 8  # screen pixels per image pixel; chosen
 _GAP: Final = 1  # image pixels between the three views; chosen
 _GREY, _COLOUR = 0, 2  # colour types; PNG, section 11.2.1

@@ -26,8 +26,6 @@ from mlsecops.poisoning.report import Suspect, Trigger
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["find_triggers", "suspects_of", "trigger_of"]
-
 _COLUMNS: Final = 24  # most different columns, for the trees; chosen
 _WIDE: Final = 128  # most different columns, for the linear model; chosen
 _SEEN: Final = 2048  # rows of each side for the selection of columns; chosen

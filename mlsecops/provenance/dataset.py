@@ -12,10 +12,8 @@ from concurrent.futures import Executor
 from typing import Any
 
 from mlsecops._choices import checked
-from mlsecops.provenance.content.parts import ROWS_PER_ENTRY, content_entries
+from mlsecops.provenance.content.parts import content_entries
 from mlsecops.provenance.manifest import Manifest, hash_path
-
-__all__ = ["ROWS_PER_ENTRY", "hash_dataset"]
 
 
 @checked

@@ -29,8 +29,6 @@ from mlsecops.provenance.files.paths import read_path
 from mlsecops.provenance.files.shards import shard_name, shard_size_of, shard_span
 from mlsecops.provenance.files.tree import DEFAULT_IGNORE, ignore_paths
 
-__all__ = ["Diff", "Entry", "Manifest", "hash_path", "shard_name", "shard_span"]
-
 SCHEMA: Final = "mlsecops.manifest/1"
 MAX_MANIFEST_BYTES: Final = 256 << 20  # bytes; chosen: holds the names of a million files
 

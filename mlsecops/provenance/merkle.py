@@ -17,17 +17,6 @@ from typing import ClassVar
 
 from mlsecops.errors import DigestMismatch, UsageError
 
-__all__ = [
-    "Peaks",
-    "consistency_proof",
-    "inclusion_proof",
-    "leaf_hash",
-    "node_hash",
-    "root",
-    "verify_consistency",
-    "verify_inclusion",
-]
-
 
 def leaf_hash(data: bytes) -> bytes:
     """Hash an entry (`SHA-256(0x00 || data)`)."""

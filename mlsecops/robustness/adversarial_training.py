@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from mlsecops.robustness.attacks.ball import Bounds
     from mlsecops.robustness.attacks.base import Attack, Progress
 
-__all__ = ["Hardening", "harden"]
-
 
 @concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from mlsecops.robustness.attacks.ball import Bounds
     from mlsecops.robustness.attacks.base import Attack
 
-__all__ = ["Curve", "accuracy_curve"]
-
 
 @concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from mlsecops.robustness.evaluation.comparison import Change
     from mlsecops.robustness.report import Figure, RobustnessReport
 
-__all__ = ["Gate", "GateReading", "Judgement"]
-
 
 @concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)

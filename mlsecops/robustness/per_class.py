@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from mlsecops.adapters.base import Array
     from mlsecops.robustness.report import RobustnessReport
 
-__all__ = ["Breakdown", "Case", "by_class", "worst_cases"]
-
 
 @concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from mlsecops.adapters.base import Adapter, Array, Labels
     from mlsecops.robustness.attacks.base import Progress
 
-__all__ = ["ABSTAINED", "Certificate", "certify"]
-
 ABSTAINED: Final = -1  # predicted class where none is certain enough; chosen: no class has it
 _FIRST: Final = 100  # draws that only select the class (n0); Cohen et al. (2019), section 4
 

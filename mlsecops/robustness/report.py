@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from mlsecops.adapters.base import Array
 
-__all__ = ["ROBUSTNESS_PREDICATE", "Check", "Figure", "Outcome", "Outcomes", "RobustnessReport"]
-
 SCHEMA: Final = "mlsecops.robustness/1"
 ROBUSTNESS_PREDICATE: Final = "urn:mlsecops:robustness:1"
 _ROUNDING: Final = 1e-6  # share; chosen: tolerance for numbers that went through text

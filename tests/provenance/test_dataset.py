@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mlsecops import errors
 from mlsecops.provenance import hash_dataset
-from mlsecops.provenance.dataset import ROWS_PER_ENTRY
+from mlsecops.provenance.content.parts import ROWS_PER_ENTRY
 
 X = np.arange(12, dtype=np.float32).reshape(4, 3)
 

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from mlsecops import errors
 from mlsecops.provenance import hash_dataset
-from mlsecops.provenance.dataset import ROWS_PER_ENTRY
+from mlsecops.provenance.content.parts import ROWS_PER_ENTRY
 
 
 class Made(Dataset[Any]):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mlsecops import errors
 from mlsecops.provenance import Digest, Manifest, hash_dataset
-from mlsecops.provenance.dataset import ROWS_PER_ENTRY
+from mlsecops.provenance.content.parts import ROWS_PER_ENTRY
 
 COLUMNS: dict[str, np.ndarray[Any, Any]] = {
     "i": np.arange(5, dtype=np.int32),

@@ -14,8 +14,6 @@ from typing import Any
 
 from mlsecops._repr import concise_repr
 
-__all__ = ["Answer", "MalformedAnswer", "ToolRequest", "completion", "message"]
-
 
 class MalformedAnswer(Exception):
     """An answer without the shape of a chat completion; the message gives the difference."""

@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any, Final
 
-__all__ = ["SCENES", "TEXTS", "TEXTS_BY_NAME"]
-
 _TABLE: Final[dict[str, Any]] = tomllib.loads(
     files("mlsecops.llm.redteam").joinpath("attack_texts.toml").read_text("utf-8")
 )

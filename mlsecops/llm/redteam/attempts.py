@@ -13,8 +13,6 @@ from typing import Any, Final, Literal, TypeAlias
 
 from mlsecops._repr import concise_repr
 
-__all__ = ["BENIGN", "Attempt", "Expectation", "Message", "Outcome"]
-
 Message: TypeAlias = Mapping[str, Any]
 Outcome: TypeAlias = Literal["success", "resisted", "answered", "unanswered", "error"]
 """Of an attack: success, resisted, error; of a benign question: answered, unanswered, error."""

@@ -12,8 +12,6 @@ from typing import Final
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 
-__all__ = ["Caps", "Ledger", "Usage"]
-
 _MILLION: Final = 1_000_000  # tokens; the unit of prices
 
 

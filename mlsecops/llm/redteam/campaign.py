@@ -23,8 +23,6 @@ from mlsecops.llm.redteam.results import Campaign, Result
 from mlsecops.llm.redteam.scoring import score
 from mlsecops.llm.redteam.target import Channel, Function, Target, as_target
 
-__all__ = ["ATTEMPTS", "CONCURRENCY", "fuzz"]
-
 ATTEMPTS = 256  # attempts; chosen: 16 in each of the 16 classes
 CONCURRENCY = 16  # requests at once; chosen: 256 of 0.1 s take 1.8 s (benchmarks/fuzzing.py)
 _WITH_TOOLS = ("tool-misuse",)

@@ -26,8 +26,6 @@ from mlsecops.llm.redteam.attempts import Attempt
 from mlsecops.llm.redteam.budget import Caps, Ledger, Usage
 from mlsecops.llm.redteam.target import Asked, Channel
 
-__all__ = ["ChatEndpoint"]
-
 _OK: Final = 200  # HTTP status; RFC 9110, section 15.3.1
 _TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
 _WRONG_REQUEST: Final = frozenset({401, 403, 404, 405})  # a wrong key, model or address

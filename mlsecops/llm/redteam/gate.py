@@ -24,8 +24,6 @@ from mlsecops.llm.redteam.attempts import BENIGN
 from mlsecops.llm.redteam.generator import FAMILIES
 from mlsecops.llm.redteam.results import ClassFigure
 
-__all__ = ["FuzzGate", "FuzzJudgement", "FuzzReading", "Measured"]
-
 
 class Measured(Protocol):
     """A report with figures by class."""

@@ -28,8 +28,6 @@ from mlsecops.llm.redteam.scenes import SCENES, TOOLS, Scene
 from mlsecops.llm.redteam.scoring import discloses
 from mlsecops.llm.redteam.tasks import LANGUAGES, draw_letters, draw_task
 
-__all__ = ["FAMILIES", "Family", "draw_attempts", "iter_attempts"]
-
 _CANARY: Final = 16  # letters; chosen: 59 random bits
 _DRAWS: Final = 100  # draws of an attempt; chosen: nearly all succeed at once, so 100 show a bug
 _OBFUSCATED: Final = ("AML.T0051", "AML.T0068")  # injection, obfuscated

@@ -24,8 +24,6 @@ try:
 except ImportError:  # Windows: the caller must keep a second writer out
     fcntl = None  # type: ignore[assignment] # as above
 
-__all__ = ["FuzzJournal", "JournalEntry", "exclusive_lock"]
-
 _KEPT: Final = 4000  # characters of an answer; chosen: longer ones are cut, their score is not
 
 

@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-__all__ = ["MUTATORS", "Group", "Mutator", "draw_mutators", "of_group"]
-
 Group: TypeAlias = Literal["encoding", "homoglyph", "invisible"]
 
 _LEET: Final = str.maketrans("aeiostAEIOST", "431057431057")

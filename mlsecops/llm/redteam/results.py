@@ -18,8 +18,6 @@ from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.llm.redteam.attempts import BENIGN, Attempt, Outcome
 
-__all__ = ["Campaign", "ClassFigure", "Result", "earlier_figures"]
-
 SCHEMA: Final = "mlsecops.fuzz/1"
 _TRIES: Final = (1, 5, 10)
 

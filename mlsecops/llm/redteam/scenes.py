@@ -15,8 +15,6 @@ from mlsecops.llm.redteam.attack_texts import SCENES as _SCENES
 from mlsecops.llm.redteam.attack_texts import TEXTS
 from mlsecops.llm.redteam.tasks import Task, draw_letters
 
-__all__ = ["SCENES", "TOOLS", "Scene", "tool"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:

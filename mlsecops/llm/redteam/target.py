@@ -21,8 +21,6 @@ from mlsecops.llm.redteam.answers import Answer, MalformedAnswer, message
 from mlsecops.llm.redteam.attempts import Attempt
 from mlsecops.llm.redteam.budget import Caps, Ledger, Usage
 
-__all__ = ["Asked", "CallableTarget", "Channel", "Target", "as_target"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:

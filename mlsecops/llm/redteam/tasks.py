@@ -12,8 +12,6 @@ from typing import Final
 
 from mlsecops.llm.redteam.attack_texts import TEXTS_BY_NAME
 
-__all__ = ["LANGUAGES", "NONCE_LETTERS", "Task", "draw_letters", "draw_task"]
-
 NONCE_LETTERS: Final = "bdfghkmnqrvwz"
 """Consonants that neither leetspeak nor homoglyphs change, so that nonces are no words."""
 

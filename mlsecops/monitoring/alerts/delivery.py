@@ -15,8 +15,6 @@ from typing import Final
 
 from mlsecops.findings import Alert
 
-__all__ = ["QueuedSink"]
-
 _LOG: Final = logging.getLogger("mlsecops.monitoring")
 _AT_ONCE: Final = 64  # alerts of a delivery; chosen: bounds the size of a request
 

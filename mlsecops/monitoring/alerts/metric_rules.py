@@ -14,8 +14,6 @@ from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.monitoring.telemetry.exporter import Series
 from mlsecops.readings import Reading
 
-__all__ = ["MetricRules"]
-
 _STEPS: Final = 60  # marks in a window; chosen: the increase errs by at most 1/60 of it
 _GAUGES: Final = {telemetry.CLIENTS.name, telemetry.DRIFT.name}
 

@@ -24,8 +24,6 @@ from mlsecops.monitoring.alerts.delivery import QueuedSink
 from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.readings import Reading
 
-__all__ = ["DEFAULT_RULES", "AlertRule", "Alerting", "alert_name"]
-
 _REMEMBERED: Final = 10_000  # cooldowns; chosen: as many as clients are remembered
 _KEPT: Final = 256  # alerts in a state; chosen: bounds its memory
 _ID: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")

@@ -17,8 +17,6 @@ from mlsecops.errors import UsageError
 from mlsecops.findings import Severity
 from mlsecops.monitoring.alerts.rules import AlertRule
 
-__all__ = ["load_rules", "rule_from_dict", "rule_to_dict"]
-
 _FIELDS: Final = {each.name: each for each in dataclasses.fields(AlertRule)}
 _REQUIRED: Final = {name for name, each in _FIELDS.items() if each.default is dataclasses.MISSING}
 _NUMBERS: Final = {"threshold", "window", "cooldown"}

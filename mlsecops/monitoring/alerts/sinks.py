@@ -26,8 +26,6 @@ from mlsecops.monitoring.alerts.delivery import QueuedSink
 from mlsecops.monitoring.alerts.rules import alert_name
 from mlsecops.monitoring.telemetry import metrics as telemetry
 
-__all__ = ["AlertmanagerSink", "EventSink", "LogSink", "WebhookSink"]
-
 _LEVELS: Final = {
     Severity.INFO: (logging.INFO, SeverityNumber.INFO),
     Severity.LOW: (logging.INFO, SeverityNumber.INFO2),

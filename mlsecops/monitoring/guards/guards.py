@@ -21,8 +21,6 @@ from mlsecops.drift.baseline import Baseline
 from mlsecops.errors import InputRefused, ModelIsolated, RateLimited, UsageError
 from mlsecops.provenance.digest import Digest, Isolation
 
-__all__ = ["Guard", "InputGuard", "IsolationGuard", "RateLimit"]
-
 _KINDS: Final = "biuf"
 
 

@@ -18,8 +18,6 @@ from mlsecops._extras import require
 from mlsecops._repr import concise_repr
 from mlsecops.errors import CallRefused, RateLimited, UsageError
 
-__all__ = ["Quota"]
-
 _EVERYBODY: Final = "*"
 
 

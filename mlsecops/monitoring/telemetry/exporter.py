@@ -18,8 +18,6 @@ from opentelemetry.metrics import CallbackOptions, Observation
 from mlsecops.monitoring.telemetry.metrics import METRICS, TELEMETRY
 from mlsecops.readings import Metric
 
-__all__ = ["Series", "collected", "series_of"]
-
 _MOST_SERIES: Final = 256  # points of a metric; chosen: further attribute values become "other"
 _OTHER: Final = "other"
 

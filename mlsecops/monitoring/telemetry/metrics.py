@@ -10,62 +10,10 @@ from __future__ import annotations
 from typing import Final
 
 from mlsecops._telemetry import Instrument, Telemetry
-from mlsecops.readings import ANOMALY_RATIO, COVERAGE, EXTRACTION, Metric
-
-__all__ = [
-    "ACCURACY",
-    "ACCURACY_SLIDE",
-    "ALERTS",
-    "ALERT_EVENT",
-    "ANOMALY",
-    "ANOMALY_RATIO",
-    "ATLAS",
-    "CALLS",
-    "CLASSES",
-    "CLIENT",
-    "CLIENTS",
-    "CLIENT_RATE",
-    "CONFIDENCE",
-    "CONFIDENCE_BASELINE",
-    "CONFIDENCE_BOUNDS",
-    "CONFIDENCE_BUCKET",
-    "CONFIDENCE_CHANGES",
-    "CONFIDENCE_COUNT",
-    "CONFIDENCE_SUM",
-    "COVERAGE",
-    "DIGEST",
-    "DRIFT",
-    "DRIFTED_FEATURES",
-    "DRIFTED_PREDICTIONS",
-    "DROPPED",
-    "DURATION_BOUNDS",
-    "DURATION_BUCKET",
-    "DURATION_COUNT",
-    "DURATION_SUM",
-    "ERROR_TYPE",
-    "EXPECTED_ACCURACY",
-    "EXTRACTION",
-    "FAILURES",
-    "LABELS",
-    "METRICS",
-    "MONITOR",
-    "PROCESSED",
-    "READING",
-    "REFERENCE_ACCURACY",
-    "REFUSALS",
-    "ROWS",
-    "RULE",
-    "SCOPE",
-    "SEVERITY",
-    "SPAN",
-    "SPAN_OUTCOME",
-    "TELEMETRY",
-    "THRESHOLD",
-    "VERSION",
-    "WINDOW",
-    "Metric",
-    "metric",
-]
+from mlsecops.readings import ANOMALY_RATIO as ANOMALY_RATIO
+from mlsecops.readings import COVERAGE as COVERAGE
+from mlsecops.readings import EXTRACTION as EXTRACTION
+from mlsecops.readings import Metric
 
 SCOPE: Final = "mlsecops.monitoring"
 VERSION: Final = "1"
@@ -94,183 +42,137 @@ CONFIDENCE_BOUNDS: Final[tuple[float, ...]] = (
 )  # fmt: skip
 
 
-CALLS: Final = Metric(
-    name="mlsecops.inference.calls",
-    kind="counter",
-    unit="{call}",
-    description="Calls of the model that ended, by outcome (ok, error, refused).",
-    attributes=("monitor", "outcome", "error.type"),
-)
-DURATION_BUCKET: Final = Metric(
-    name="mlsecops.inference.duration.bucket",
-    kind="counter",
-    unit="{call}",
-    description="Calls that took at most le seconds (cumulative).",
-    attributes=("monitor", "le"),
-)
-DURATION_COUNT: Final = Metric(
-    name="mlsecops.inference.duration.count",
-    kind="counter",
-    unit="{call}",
-    description="Calls whose duration was recorded.",
-)
-DURATION_SUM: Final = Metric(
-    name="mlsecops.inference.duration.sum",
-    kind="counter",
-    unit="s",
-    description="Total duration of the recorded calls.",
-)
-REFUSALS: Final = Metric(
-    name="mlsecops.guard.refusals",
-    kind="counter",
-    unit="{call}",
-    description="Calls that a guard refused.",
-    attributes=("monitor", "guard"),
-)
-PROCESSED: Final = Metric(
-    name="mlsecops.monitor.processed",
-    kind="counter",
-    unit="{call}",
-    description="Calls that the background worker aggregated.",
-)
-DROPPED: Final = Metric(
-    name="mlsecops.monitor.dropped",
-    kind="counter",
-    unit="{call}",
-    description="Calls that were not observed because the queue was full or the monitor closed.",
-)
-FAILURES: Final = Metric(
-    name="mlsecops.monitor.failures",
-    kind="counter",
-    unit="{failure}",
-    description="Failures of the monitoring itself, which were swallowed.",
-)
-ROWS: Final = Metric(
-    name="mlsecops.input.rows",
-    kind="counter",
-    unit="{row}",
-    description="Input rows that were observed.",
-)
-ANOMALY: Final = Metric(
-    name="mlsecops.input.anomaly",
-    kind="counter",
-    unit="{row}",
-    description="Input rows over a detector's calibrated threshold.",
-    attributes=("monitor", "detector"),
-)
-CONFIDENCE: Final = Metric(
-    name="mlsecops.prediction.confidence",
-    kind="gauge",
-    unit="1",
-    description="Mean confidence (largest probability) of the recent predictions.",
-)
-CONFIDENCE_BASELINE: Final = Metric(
-    name="mlsecops.prediction.confidence.baseline",
-    kind="gauge",
-    unit="1",
-    description="Mean confidence of the baseline's predictions.",
-)
-CONFIDENCE_BUCKET: Final = Metric(
-    name="mlsecops.prediction.confidence.bucket",
-    kind="counter",
-    unit="{prediction}",
-    description="Predictions with a confidence of at most le (cumulative).",
-    attributes=("monitor", "le"),
-)
-CONFIDENCE_COUNT: Final = Metric(
-    name="mlsecops.prediction.confidence.count",
-    kind="counter",
-    unit="{prediction}",
-    description="Predictions whose confidence was recorded.",
-)
-CONFIDENCE_SUM: Final = Metric(
-    name="mlsecops.prediction.confidence.sum",
-    kind="counter",
-    unit="1",
-    description="Sum of the confidences of all predictions.",
-)
-CONFIDENCE_CHANGES: Final = Metric(
-    name="mlsecops.prediction.confidence.changes",
-    kind="counter",
-    unit="{change}",
-    description="Lasting shifts of confidence away from the baseline, up or down.",
-)
-CLASSES: Final = Metric(
-    name="mlsecops.prediction.classes",
-    kind="counter",
-    unit="{prediction}",
-    description="Predictions by predicted class.",
-    attributes=("monitor", "class"),
-)
-DRIFT: Final = Metric(
-    name="mlsecops.drift",
-    kind="gauge",
-    unit="1",
-    description="Distance of the recent inputs from the baseline, for the features furthest away.",
-    attributes=("monitor", "feature", "statistic"),
-)
-DRIFTED_FEATURES: Final = Metric(
-    name="mlsecops.drift.features",
-    kind="gauge",
-    unit="{feature}",
-    description="Features whose recent distribution differs from the baseline's.",
-)
-DRIFTED_PREDICTIONS: Final = Metric(
-    name="mlsecops.drift.predictions",
-    kind="gauge",
-    unit="1",
-    description="How many of confidence and predicted class differ from the baseline's, 0 to 2.",
-)
-CLIENTS: Final = Metric(
-    name="mlsecops.monitor.clients",
-    kind="gauge",
-    unit="{client}",
-    description="Clients whose recent traffic is being remembered.",
-)
-CLIENT_RATE: Final = Metric(
-    name="mlsecops.client.rate",
-    kind="gauge",
-    unit="{row}/s",
-    description="Query rate of the busiest client, in rows a second.",
-)
-ACCURACY: Final = Metric(
-    name="mlsecops.model.accuracy",
-    kind="gauge",
-    unit="1",
-    description="Accuracy over the recent predictions whose labels have arrived.",
-)
-REFERENCE_ACCURACY: Final = Metric(
-    name="mlsecops.model.accuracy.baseline",
-    kind="gauge",
-    unit="1",
-    description="Accuracy on the baseline, or over the first labelled predictions without one.",
-)
-EXPECTED_ACCURACY: Final = Metric(
-    name="mlsecops.model.accuracy.expected",
-    kind="gauge",
-    unit="1",
-    description="Accuracy to expect of the recent predictions, by their confidence (no labels).",
-)
-ACCURACY_SLIDE: Final = Metric(
-    name="mlsecops.model.accuracy.slide",
-    kind="gauge",
-    unit="1",
-    description="Accuracy lost in the latest slow change, by the labels that arrived.",
-)
-LABELS: Final = Metric(
-    name="mlsecops.model.labels",
-    kind="counter",
-    unit="{label}",
-    description="Labels that arrived, by whether a prediction matched (matched, unknown).",
-    attributes=("monitor", "outcome"),
-)
-ALERTS: Final = Metric(
-    name="mlsecops.alerts",
-    kind="counter",
-    unit="{alert}",
-    description="Alerts raised in this process, by rule and severity.",
-    attributes=("monitor", "rule", "severity"),
-)
+def _counter(name: str, unit: str, description: str, *attributes: str) -> Metric:
+    points = ("monitor", *attributes)
+    return Metric(name=name, kind="counter", unit=unit, description=description, attributes=points)
+
+
+def _gauge(name: str, unit: str, description: str, *attributes: str) -> Metric:
+    points = ("monitor", *attributes)
+    return Metric(name=name, kind="gauge", unit=unit, description=description, attributes=points)
+
+
+CALLS: Final = _counter(
+    "mlsecops.inference.calls", "{call}",
+    "Calls of the model that ended, by outcome (ok, error, refused).",
+    "outcome", "error.type",
+)  # fmt: skip
+DURATION_BUCKET: Final = _counter(
+    "mlsecops.inference.duration.bucket", "{call}",
+    "Calls that took at most le seconds (cumulative).",
+    "le",
+)  # fmt: skip
+DURATION_COUNT: Final = _counter(
+    "mlsecops.inference.duration.count", "{call}",
+    "Calls whose duration was recorded.",
+)  # fmt: skip
+DURATION_SUM: Final = _counter(
+    "mlsecops.inference.duration.sum", "s",
+    "Total duration of the recorded calls.",
+)  # fmt: skip
+REFUSALS: Final = _counter(
+    "mlsecops.guard.refusals", "{call}",
+    "Calls that a guard refused.",
+    "guard",
+)  # fmt: skip
+PROCESSED: Final = _counter(
+    "mlsecops.monitor.processed", "{call}",
+    "Calls that the background worker aggregated.",
+)  # fmt: skip
+DROPPED: Final = _counter(
+    "mlsecops.monitor.dropped", "{call}",
+    "Calls that were not observed because the queue was full or the monitor closed.",
+)  # fmt: skip
+FAILURES: Final = _counter(
+    "mlsecops.monitor.failures", "{failure}",
+    "Failures of the monitoring itself, which were swallowed.",
+)  # fmt: skip
+ROWS: Final = _counter(
+    "mlsecops.input.rows", "{row}",
+    "Input rows that were observed.",
+)  # fmt: skip
+ANOMALY: Final = _counter(
+    "mlsecops.input.anomaly", "{row}",
+    "Input rows over a detector's calibrated threshold.",
+    "detector",
+)  # fmt: skip
+CONFIDENCE: Final = _gauge(
+    "mlsecops.prediction.confidence", "1",
+    "Mean confidence (largest probability) of the recent predictions.",
+)  # fmt: skip
+CONFIDENCE_BASELINE: Final = _gauge(
+    "mlsecops.prediction.confidence.baseline", "1",
+    "Mean confidence of the baseline's predictions.",
+)  # fmt: skip
+CONFIDENCE_BUCKET: Final = _counter(
+    "mlsecops.prediction.confidence.bucket", "{prediction}",
+    "Predictions with a confidence of at most le (cumulative).",
+    "le",
+)  # fmt: skip
+CONFIDENCE_COUNT: Final = _counter(
+    "mlsecops.prediction.confidence.count", "{prediction}",
+    "Predictions whose confidence was recorded.",
+)  # fmt: skip
+CONFIDENCE_SUM: Final = _counter(
+    "mlsecops.prediction.confidence.sum", "1",
+    "Sum of the confidences of all predictions.",
+)  # fmt: skip
+CONFIDENCE_CHANGES: Final = _counter(
+    "mlsecops.prediction.confidence.changes", "{change}",
+    "Lasting shifts of confidence away from the baseline, up or down.",
+)  # fmt: skip
+CLASSES: Final = _counter(
+    "mlsecops.prediction.classes", "{prediction}",
+    "Predictions by predicted class.",
+    "class",
+)  # fmt: skip
+DRIFT: Final = _gauge(
+    "mlsecops.drift", "1",
+    "Distance of the recent inputs from the baseline, for the features furthest away.",
+    "feature", "statistic",
+)  # fmt: skip
+DRIFTED_FEATURES: Final = _gauge(
+    "mlsecops.drift.features", "{feature}",
+    "Features whose recent distribution differs from the baseline's.",
+)  # fmt: skip
+DRIFTED_PREDICTIONS: Final = _gauge(
+    "mlsecops.drift.predictions", "1",
+    "How many of confidence and predicted class differ from the baseline's, 0 to 2.",
+)  # fmt: skip
+CLIENTS: Final = _gauge(
+    "mlsecops.monitor.clients", "{client}",
+    "Clients whose recent traffic is being remembered.",
+)  # fmt: skip
+CLIENT_RATE: Final = _gauge(
+    "mlsecops.client.rate", "{row}/s",
+    "Query rate of the busiest client, in rows a second.",
+)  # fmt: skip
+ACCURACY: Final = _gauge(
+    "mlsecops.model.accuracy", "1",
+    "Accuracy over the recent predictions whose labels have arrived.",
+)  # fmt: skip
+REFERENCE_ACCURACY: Final = _gauge(
+    "mlsecops.model.accuracy.baseline", "1",
+    "Accuracy on the baseline, or over the first labelled predictions without one.",
+)  # fmt: skip
+EXPECTED_ACCURACY: Final = _gauge(
+    "mlsecops.model.accuracy.expected", "1",
+    "Accuracy to expect of the recent predictions, by their confidence (no labels).",
+)  # fmt: skip
+ACCURACY_SLIDE: Final = _gauge(
+    "mlsecops.model.accuracy.slide", "1",
+    "Accuracy lost in the latest slow change, by the labels that arrived.",
+)  # fmt: skip
+LABELS: Final = _counter(
+    "mlsecops.model.labels", "{label}",
+    "Labels that arrived, by whether a prediction matched (matched, unknown).",
+    "outcome",
+)  # fmt: skip
+ALERTS: Final = _counter(
+    "mlsecops.alerts", "{alert}",
+    "Alerts raised in this process, by rule and severity.",
+    "rule", "severity",
+)  # fmt: skip
 
 METRICS: Final[tuple[Metric, ...]] = (
     CALLS,

@@ -15,8 +15,6 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 
 from mlsecops.monitoring.telemetry import metrics as telemetry
 
-__all__ = ["Spanned", "start_span"]
-
 
 class Spanned:
     """A started span and the context it replaced.

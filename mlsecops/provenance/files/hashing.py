@@ -19,17 +19,6 @@ from mlsecops.provenance.digest import Digest, new_hash
 from mlsecops.provenance.files.opening import Below, open_regular, printable
 from mlsecops.provenance.files.pieces import Found, Piece, Span, stamp_of
 
-__all__ = [
-    "Cache",
-    "Progress",
-    "batched",
-    "hash_batch",
-    "hash_file",
-    "hash_files",
-    "hash_pieces",
-    "submit",
-]
-
 T = TypeVar("T")
 
 BUFFER: Final = 1 << 18  # bytes; chosen: fits a core's cache, so that bytes are hashed out of it

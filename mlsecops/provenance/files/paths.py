@@ -60,7 +60,7 @@ def read_path(
             url, algorithm=algorithm, ignore=ignore, executor=executor, progress=progress
         )
     real = Path(followed(path))
-    name = Path(path).name or real.name
+    name = own_name(path)
     single = not real.is_dir()
     ignored = () if single else ignore_paths(ignore)
     tree = Tree({name: _one_file(real)}, ()) if single else list_tree(real, ignore=ignored)
@@ -85,6 +85,17 @@ def read_path(
         uncovered=() if shard_size is None else tuple(empty),
         hidden=tree.ignored,
     )
+
+
+def own_name(path: str | os.PathLike[str]) -> str:
+    """Name of a folder or file, under which it is signed by default.
+
+    Examples:
+        >>> own_name("models/fraud/")
+        'fraud'
+    """
+    name = Path(path).name
+    return name if name not in {"", ".."} else Path(followed(path)).name
 
 
 def _read_url(

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-__all__ = ["Found", "HashTarget", "Piece", "Span", "Stamp", "stamp_of"]
-
 Stamp: TypeAlias = tuple[int, int, int, int, int]
 """Device, inode, size, mtime_ns and ctime_ns: they differ after a file was changed."""
 

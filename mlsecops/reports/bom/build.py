@@ -18,9 +18,9 @@ from mlsecops._choices import checked
 from mlsecops.errors import UsageError
 from mlsecops.provenance import environment
 from mlsecops.provenance.digest import Digest
-from mlsecops.provenance.lineage import SLSA_PROVENANCE
-from mlsecops.provenance.manifest import Entry, Manifest
-from mlsecops.provenance.statement import Statement
+from mlsecops.provenance.entry import Entry
+from mlsecops.provenance.manifest import Manifest
+from mlsecops.provenance.statement import SLSA_PROVENANCE, Statement
 from mlsecops.reports.bom.formulation import bom_property, formulation, resolved_dependencies
 
 Bom: TypeAlias = dict[str, Any]

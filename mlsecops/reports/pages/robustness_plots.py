@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from mlsecops.robustness.per_class import Breakdown, Case
     from mlsecops.robustness.report import Figure
 
-__all__ = ["class_picture", "curve_picture", "gallery_picture"]
-
 _TONES: Final[tuple[Tone, ...]] = ("info", "good", "warn", "bad", "none")
 _WIDTH: Final = 720.0  # pixels; chosen: the width of a notebook cell, as all sizes below
 _HEIGHT: Final = 340.0  # of the curves

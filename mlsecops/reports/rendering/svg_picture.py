@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Picture", "draw", "png"]
-
 _STYLE: Final = FILE_STYLE + "svg .soft{fill-opacity:.16}svg image{image-rendering:pixelated}"
 
 

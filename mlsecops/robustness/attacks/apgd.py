@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from mlsecops.robustness.attacks.losses import Loss
     from mlsecops.robustness.attacks.losses import Values as _Values
 
-__all__ = ["APGD", "checkpoints"]
-
 _MOMENTUM: Final = 0.75  # weight of the new step; Croce and Hein (2020), section 3.1
 _IMPROVING: Final = 0.75  # share of steps that must raise the loss; ibid., section 3.2
 _LOSSES: Final[dict[str, tuple[str, Loss]]] = {

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from mlsecops.adapters.base import Array
 
-__all__ = ["Ball", "Bounds", "Norm", "columns", "draw", "lengths", "spread"]
-
 Bounds: TypeAlias = tuple[Any, Any]
 """Smallest and largest value: numbers, or arrays per feature or per input `(n, *shape)`."""
 Norm: TypeAlias = Literal["linf", "l2"]

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from mlsecops.adapters.base import Adapter, Array, Labels
     from mlsecops.robustness.attacks.ball import Bounds
 
-__all__ = ["Attack", "Batch", "Progress", "Searching", "require_ball", "require_samples"]
-
 Progress: TypeAlias = Callable[[int, int], object]
 
 

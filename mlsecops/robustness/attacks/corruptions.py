@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     Image: TypeAlias = NDArray[np.float64]
 
-__all__ = ["KINDS", "Corruption", "Noise"]
-
 
 @concise_repr()
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ import numpy as np
 from mlsecops._choices import checked, number, one_of, whole
 from mlsecops._repr import concise_repr
 from mlsecops.robustness.attacks.apgd import APGD
-from mlsecops.robustness.attacks.ball import Bounds, Norm
-from mlsecops.robustness.attacks.base import Attack, Progress, Searching, require_ball
+from mlsecops.robustness.attacks.ball import Norm
+from mlsecops.robustness.attacks.base import Attack, Searching, require_ball
 from mlsecops.robustness.attacks.losses import cross_entropy, is_correct, pullback
 from mlsecops.robustness.attacks.square import Square
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from mlsecops.adapters.base import Array, Labels
     from mlsecops.robustness.attacks.base import Batch
-
-__all__ = ["FGSM", "PGD", "Attack", "Bounds", "Norm", "Progress", "suite"]
 
 
 @concise_repr()

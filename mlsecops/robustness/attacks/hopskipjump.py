@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from mlsecops.robustness.attacks.ball import Norm
     from mlsecops.robustness.attacks.base import Batch
 
-__all__ = ["HopSkipJump"]
-
 _STARTS: Final = 50  # random points tried for a first wrong answer; chosen
 _FIRST: Final = 100  # directions of the first estimate (B_0); Chen et al. (2020), algorithm 2
 _HALVINGS: Final = 12  # halvings of a step that went too far; chosen: down to 1/4096 of it

@@ -9,8 +9,6 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["from_chw", "to_chw"]
-
 _IMAGE, _GREY = 4, 3  # axes of a batch
 
 

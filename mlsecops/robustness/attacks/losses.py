@@ -22,18 +22,6 @@ if TYPE_CHECKING:
     Values: TypeAlias = NDArray[np.float64]
     Loss: TypeAlias = Callable[[Array, Labels, Labels], tuple[Values, Values]]
 
-__all__ = [
-    "batched_logits",
-    "cross_entropy",
-    "dlr",
-    "is_correct",
-    "margin_gradient",
-    "margins",
-    "pullback",
-    "runner_up",
-    "targeted_dlr",
-]
-
 _TINY: Final = 1e-12  # logits; chosen: keeps the division by a vanishing gap finite
 _NEGLIGIBLE: Final = 1e-4  # of the largest weight; chosen: below what float32 sums resolve
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from mlsecops.adapters.base import Array
     from mlsecops.robustness.attacks.base import Batch
 
-__all__ = ["Square"]
-
 # Queries, of 10,000, after which the area halves: the authors' published code.
 _HALVINGS: Final = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 _SCHEDULE: Final = 10_000  # queries; the total for which the paper states its halvings

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from mlsecops.adapters.base import Array, Cotangent, Labels
     from mlsecops.robustness.attacks.ball import Bounds
 
-__all__ = ["Searched", "Table"]
-
 _AHEAD: Final = 0.01  # of eps; chosen: a small lead for the input's own category
 
 

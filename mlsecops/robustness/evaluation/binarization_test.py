@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     Readout = tuple[NDArray[np.float64], float]
 
-__all__ = ["Altered", "altered_model", "readout"]
-
 _SAMPLES: Final = 32  # altered models; chosen: bounds the cost of the test
 _SAMPLES_HTTP: Final = 4  # altered models of a served model; chosen: each costs requests
 _POINTS: Final = 100  # points of the ball per readout; chosen

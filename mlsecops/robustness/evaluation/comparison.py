@@ -19,8 +19,6 @@ from mlsecops._intervals import CONFIDENCE, Interval, clopper_pearson
 if TYPE_CHECKING:
     from mlsecops.robustness.report import Figure, RobustnessReport
 
-__all__ = ["Change", "changes", "incomparable"]
-
 _EACH: Final = 1 - (1 - CONFIDENCE) / 2  # confidence of each bound; Bonferroni for two bounds
 
 

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from mlsecops.robustness.attacks.base import Attack, Progress
     from mlsecops.robustness.attacks.tabular import Table
 
-__all__ = ["evaluate_robustness"]
-
 _SLACK: Final = 1e-5  # relative; chosen: above float32 rounding of a projection
 
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from mlsecops.robustness.attacks.ball import Bounds
     from mlsecops.robustness.attacks.base import Attack, Progress
 
-__all__ = ["Shard", "spread_out"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Shard:

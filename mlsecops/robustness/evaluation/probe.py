@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from mlsecops.robustness.attacks.ball import Bounds
     from mlsecops.robustness.attacks.base import Attack
 
-__all__ = ["PROBE", "Probe"]
-
 PROBE: Final = 64  # samples; chosen: bounds the cost of the self-checks
 
 

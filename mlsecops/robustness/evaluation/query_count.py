@@ -11,8 +11,6 @@ from mlsecops.adapters.wrapper import Wrapped
 if TYPE_CHECKING:
     from mlsecops.adapters.base import Adapter, Array, Cotangent, Labels
 
-__all__ = ["QueryCount"]
-
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class QueryCount(Wrapped):

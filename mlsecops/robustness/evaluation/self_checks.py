@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from mlsecops.adapters.base import Array, Labels
     from mlsecops.robustness.evaluation.probe import Probe
 
-__all__ = ["run_checks"]
-
 _DIRECTIONS: Final = 8  # random directions per sample; chosen
 _RANDOM_POINTS: Final = 20  # points of the ball per sample; chosen
 _NOISE: Final = 1e-4  # of the scores' scale; chosen: float32 kernels repeat to about 1e-6
