@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mlsecops.cli.options import option
-from mlsecops.cli.signing.verify import add_bundle, add_trust, trust_from
+from mlsecops.cli.signing.verify import add_bundle, add_name, add_trust, trust_from
 from mlsecops.errors import MLSecOpsError, UsageError
 from mlsecops.loading import LoadedModel, SecureLoader
 from mlsecops.loading.readers.decode import FRAMEWORKS
@@ -20,6 +20,7 @@ from mlsecops.loading.snapshot_tiers import TIERS
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Declare the trust and the loading of a model."""
     add_bundle(parser)
+    add_name(parser)
     option(parser, "--arch MODULE:CALLABLE",
            "callable that builds the model, on sys.path or in this folder")  # fmt: skip
     option(parser, "--framework", "reader of the file; default by its format", choices=FRAMEWORKS)
@@ -53,6 +54,7 @@ def load_model(path: Path, options: argparse.Namespace) -> LoadedModel:
         bundle=options.bundle,
         device=options.device,
         file=options.file,
+        name=options.name,
     )
 
 

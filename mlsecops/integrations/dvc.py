@@ -28,6 +28,7 @@ from mlsecops.signing import (
     TrustPolicy,
     Verified,
     Verifier,
+    expected_name,
     read_bundle,
     sign_manifest,
 )
@@ -120,6 +121,7 @@ def verify_outputs(
     *,
     policy: TrustPolicy,
     bundle: str | os.PathLike[str] | None = None,
+    name: str | None = None,
 ) -> Verified:
     """Verify all outputs against their signature.
 
@@ -127,6 +129,7 @@ def verify_outputs(
         repository: Folder of the repository.
         policy: Trust policy.
         bundle: Path of the bundle; by default `dvc.sig` in the repository.
+        name: As for `mlsecops.verify`; by default that of the repository's folder.
 
     Raises:
         SignatureError: There is no bundle, or its signature is invalid.
@@ -137,7 +140,8 @@ def verify_outputs(
     """
     place = Path(repository, BUNDLE) if bundle is None else Path(bundle)
     verifier = Verifier(policy)
-    signed = verifier.open(read_bundle(place), where=os.fspath(place))
+    expected = expected_name(repository, name)
+    signed = verifier.open(read_bundle(place), where=os.fspath(place), expected=expected)
     if signed.manifest.algorithm != "sha256" or signed.sharded:
         raise DigestMismatch(
             f"{place}: expected a bundle of sign_outputs, of whole files by sha256, got "

@@ -31,6 +31,7 @@ from mlsecops.provenance import DEFAULT_IGNORE, Statement, hash_path
 from mlsecops.signing import TrustPolicy, Verified, Verifier, bundle_path, ignore_for, read_bundle
 from mlsecops.signing.bundle import MAX_BUNDLE_BYTES
 from mlsecops.signing.envelope import IN_TOTO
+from mlsecops.signing.naming import expected_name
 from mlsecops.signing.oms import build_payload, read_payload
 from mlsecops.signing.verification import match_path
 
@@ -91,6 +92,7 @@ def verify_keyless(
     offline: bool = False,
     staging: bool = False,
     verifier: Any = None,
+    name: str | None = None,
 ) -> Verified:
     """Verify a model, with every file of it, that an identity signed through Sigstore.
 
@@ -104,6 +106,7 @@ def verify_keyless(
         offline: Use the local copy of Sigstore's trust roots without a refresh.
         staging: Trust Sigstore's staging instance instead.
         verifier: A `sigstore.verify.Verifier` of another instance.
+        name: As for `mlsecops.verify`.
 
     Raises:
         SignatureError: There is no bundle, it is invalid, or another identity signed it.
@@ -128,7 +131,8 @@ def verify_keyless(
     payload = _verified_payload(used, parsed, expected, where)
     ours = Verifier(rules)
     claim = read_payload(payload, where=where)
-    signed = ours.admit(claim, (f"{identity} ({issuer})",), where=where)
+    signers, expected = (f"{identity} ({issuer})",), expected_name(path, name)
+    signed = ours.admit(claim, signers, where=where, expected=expected)
     return match_path(ours, signed, path, place, ignore_unsigned=ignore_unsigned)
 
 

@@ -34,6 +34,7 @@ from mlsecops.signing import (
     Verified,
     Verifier,
     bundle_path,
+    expected_name,
     ignore_for,
     read_bundle,
     without_bundle,
@@ -56,6 +57,7 @@ class _Wanted:
 
     file: str | None
     digest: Digest | None
+    name: str | None = None
     framework: Framework | None = None
     into: Any = None
     device: str = "cpu"
@@ -115,6 +117,7 @@ class SecureLoader:
         device: str = "cpu",
         digest: Digest | None = None,
         file: str | None = None,
+        name: str | None = None,
     ) -> LoadedModel:
         """Verify, scan and load a model file, or a folder with one model.
 
@@ -129,6 +132,9 @@ class SecureLoader:
                 model is refused, whoever signed it.
             file: Which file of a folder is the model, or the index of its shards, where there are
                 several; the others are covered by the signature and not read.
+            name: Name that the model must be signed under. Without it and without `digest`, a
+                policy that restricts keys or version floors by model name demands the folder's or
+                file's own name.
 
         Raises:
             SignatureError: There is no bundle, or it does not hold.
@@ -141,7 +147,9 @@ class SecureLoader:
             FrameworkTooOld: The installed framework is known to be unsafe for the format.
             UsageError: The path cannot be read, or an option does not fit the format.
         """
-        wanted = _Wanted(file=file, digest=digest, framework=framework, into=into, device=device)
+        wanted = _Wanted(
+            file=file, digest=digest, name=name, framework=framework, into=into, device=device
+        )
         with recorded(Path(path).name) as record:
             return self._load(
                 path, bundle_path(path) if bundle is None else Path(bundle), wanted, record
@@ -156,6 +164,7 @@ class SecureLoader:
         bundle: str | os.PathLike[str] | None = None,
         digest: Digest | None = None,
         file: str | None = None,
+        name: str | None = None,
     ) -> Iterator[HeldModel]:
         """Verify and scan a model, and hold its bytes for the caller's reader.
 
@@ -167,6 +176,7 @@ class SecureLoader:
             bundle: As for `load`.
             digest: As for `load`.
             file: As for `load`.
+            name: As for `load`.
 
         Yields:
             The model, with a path that leads to the checked bytes and to nothing else.
@@ -176,7 +186,7 @@ class SecureLoader:
                 may be raised at the end of the block; what was read must not be used then.
             MLSecOpsError: As `load` raises before it decodes.
         """
-        wanted = _Wanted(file=file, digest=digest, path=True)
+        wanted = _Wanted(file=file, digest=digest, name=name, path=True)
         place = bundle_path(path) if bundle is None else Path(bundle)
         with contextlib.ExitStack() as stack:
             with recorded(Path(path).name) as record:
@@ -257,7 +267,8 @@ class SecureLoader:
         verifier = Verifier(self._policy)
         with record.step("verify"):
             bundle = read_bundle(place)
-            signed = verifier.open(bundle, where=os.fspath(place))
+            expected = expected_name(path, wanted.name, pinned=wanted.digest is not None)
+            signed = verifier.open(bundle, where=os.fspath(place), expected=expected)
             record.note(digest=str(signed.manifest.root), signers=signed.signers)
             _require_meant(signed.manifest.root, wanted.digest, where)
             require_not_isolated(signed.manifest.root, self._isolation, where=where)

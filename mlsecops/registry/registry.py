@@ -93,7 +93,8 @@ class Registry:
         model already has returns the version that has it.
 
         Args:
-            name: A lower-case DNS label (`"fraud-model"`).
+            name: A lower-case DNS label (`"fraud-model"`). Where the policy restricts keys or
+                floors by model name, the folder must be signed under this name.
             folder: The model, with its bundle `model.sig` inside.
 
         Raises:
@@ -104,7 +105,7 @@ class Registry:
         """
         require_name(name)
         self._require_writable()
-        verified, kept = self._store.take_in(Path(folder))
+        verified, kept = self._store.take_in(Path(folder), name)
 
         def decide(state: State) -> tuple[Record, dict[str, Any] | None]:
             records = state.records.get(name, [])
@@ -117,7 +118,11 @@ class Registry:
             record = Record(
                 name=name, version=len(records) + 1, digest=verified.digest, listing=kept
             )
-            detail = {"listing": str(kept), "signers": list(verified.signers)}
+            detail = {
+                "listing": str(kept),
+                "signers": list(verified.signers),
+                "signed_name": verified.name,
+            }
             return record, {**record.event("published"), **detail}
 
         return self._commit(decide)

@@ -40,8 +40,12 @@ class Store:
         self._blobs = Blobs(location / "blobs")
         self._policy = policy
 
-    def take_in(self, folder: Path) -> tuple[Verified, Digest]:
+    def take_in(self, folder: Path, name: str) -> tuple[Verified, Digest]:
         """Copy a folder and verify the copy; files that its signature does not cover are left out.
+
+        Args:
+            folder: The signed folder.
+            name: The registry's name of the model.
 
         Returns:
             The verified model, and the digest of its listing.
@@ -55,7 +59,7 @@ class Store:
         draft = self._place(captured)
         remove_folder(draft)
         try:
-            verified = verify(captured.build(draft, self._blobs), policy=self._policy)
+            verified = self._verify(captured.build(draft, self._blobs), name)
         except BaseException:
             remove_folder(draft)
             raise
@@ -121,8 +125,13 @@ class Store:
         entries = (Entry(part, digest) for (part, _), digest in zip(parts, digests, strict=True))
         return Manifest(name=name, algorithm=algorithm, entries=tuple(entries))
 
+    def _verify(self, path: Path, name: str) -> Verified:
+        """Verify a folder, under the registry's name where the policy restricts by name."""
+        expected = name if self._policy.restricts_names else None
+        return verify(path, policy=self._policy, name=expected)
+
     def _verified(self, record: Record, path: Path) -> Verified:
-        verified = verify(path, policy=self._policy)
+        verified = self._verify(path, record.name)
         if verified.digest != record.digest:
             raise DigestMismatch(
                 f"{path}: expected {record.name} version {record.version} with "

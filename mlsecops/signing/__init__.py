@@ -2,8 +2,9 @@
 
     sign:   Manifest → `oms` payload → `envelope` (DSSE), signed by a Signer (`keys`)
             → `bundle` on disk (`signature`)
-    verify: `bundle` + `policy` (`policy_file`, `scope`) → `verifier` (`signers`, `certificates`,
-            `timestamps`) → SignedModel → + files' Manifest (`verification`) → `verified`: Verified
+    verify: `bundle` + `policy` (`policy_file`, `scope`), expected name (`naming`)
+            → `verifier` (`signers`, `certificates`, `timestamps`) → SignedModel → + files' Manifest
+            (`verification`) → `verified`: Verified
 
 `shards` signs parts of files, `authority` requests time stamps, `legacy` reads v0.2.0 bundles,
 `detached` handles bare RSA signatures next to a file.
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from mlsecops.signing.keys import KeySigner as KeySigner
     from mlsecops.signing.keys import PublicKey as PublicKey
     from mlsecops.signing.keys import Signer as Signer
+    from mlsecops.signing.naming import ExpectedName as ExpectedName
+    from mlsecops.signing.naming import expected_name as expected_name
     from mlsecops.signing.policy import TrustPolicy as TrustPolicy
     from mlsecops.signing.scope import Scope as Scope
     from mlsecops.signing.scope import TrustedKey as TrustedKey

@@ -106,11 +106,12 @@ def verify_detached_model(
     policy: TrustPolicy,
     where: str,
     at: datetime | None = None,
+    name: str | None = None,
 ) -> Verified:
     """Verify a file's detached signature under a trust policy.
 
-    The file's name is not signed: a key that may sign only some models is refused, and so is a
-    model with a version floor.
+    The file's name is not signed: it is refused where a name is demanded, where the policy
+    restricts keys or floors by model name, and for a model with a version floor.
 
     Args:
         path: The file.
@@ -118,6 +119,7 @@ def verify_detached_model(
         policy: Trust policy.
         where: Path of the signature, for messages.
         at: Time of verification, timezone-aware; now by default.
+        name: Name that is demanded, or None.
 
     Raises:
         MalformedBundle: The policy has no RSA key.
@@ -138,6 +140,11 @@ def verify_detached_model(
     policy.require_algorithm(actual.algorithm, where=where)
     policy.require_not_revoked(actual)
     policy.require_floor(actual.name, None, where=where)
+    if name is not None or policy.restricts_names:
+        raise UntrustedSigner(
+            f"{where}: expected the model {actual.name if name is None else name!r}, got a "
+            "detached signature, which names no model; sign with a bundle"
+        )
     signed = SignedModel(manifest=actual, statements=(), signers=(fingerprint,))
     return prove(signed, ignored=(), detached=True)
 

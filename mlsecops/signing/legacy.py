@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from mlsecops.errors import MalformedBundle, SignatureInvalid
 from mlsecops.provenance.digest import Digest
+from mlsecops.provenance.entry import Entry
 from mlsecops.provenance.files.tree import DEFAULT_IGNORE
-from mlsecops.provenance.manifest import Entry
 from mlsecops.signing.envelope import Envelope
 from mlsecops.signing.keys import PublicKey
 from mlsecops.signing.oms import ModelClaim, manifest_of, statement_of

@@ -19,8 +19,9 @@ from typing import Any, Final
 
 from mlsecops.errors import MalformedBundle, UsageError
 from mlsecops.provenance.digest import Digest
+from mlsecops.provenance.entry import Entry
 from mlsecops.provenance.files.tree import ignore_paths
-from mlsecops.provenance.manifest import Entry, Manifest
+from mlsecops.provenance.manifest import Manifest
 from mlsecops.provenance.statement import Statement
 from mlsecops.signing.shards import (
     file_of_shard,

@@ -11,10 +11,11 @@ from cryptography import x509
 
 from mlsecops._choices import of_type, path_of, several, some_of, whole
 from mlsecops._repr import concise_repr
-from mlsecops.errors import PolicyError, Revoked, RollbackRefused, UsageError
+from mlsecops.errors import PolicyError, Revoked, RollbackRefused, UntrustedSigner, UsageError
 from mlsecops.provenance.digest import SIZES, Digest
 from mlsecops.provenance.manifest import Manifest
 from mlsecops.signing.keys import PublicKey, load_certificates
+from mlsecops.signing.naming import ExpectedName
 from mlsecops.signing.policy_file import read_policy
 from mlsecops.signing.scope import TrustedKey, TrustedRoot
 
@@ -115,6 +116,33 @@ class TrustPolicy:
     def key_revoked(self, fingerprint: str) -> bool:
         """Whether the fingerprint of a key or certificate is revoked."""
         return fingerprint in self.revoked
+
+    @property
+    def restricts_names(self) -> bool:
+        """Whether keys, roots or version floors are bound to some model names."""
+        scopes = [trusted.scope for trusted in (*self.keys, *self.roots)]
+        floors = any(least > 0 and pattern != "*" for pattern, least in self.floors)
+        return floors or any(scope.models and "*" not in scope.models for scope in scopes)
+
+    def require_name(self, model: str, expected: ExpectedName | None, *, where: str) -> None:
+        """Refuse a model that is signed under another name than the expected one.
+
+        Args:
+            model: Name of the model in its signature.
+            expected: The expected name, or None where the caller pins the model's digest.
+            where: Path of the bundle, for messages.
+
+        Raises:
+            UntrustedSigner: It has another name, and the caller demands one or the policy
+                restricts keys or floors by model name.
+        """
+        if expected is None or model == expected.name:
+            return
+        if expected.demanded or self.restricts_names:
+            raise UntrustedSigner(
+                f"{where}: expected the model {expected.name!r}, got one signed as {model!r}; get "
+                "the model of that name, or name the one you mean (name=, --name, or its digest)"
+            )
 
     def require_floor(self, model: str, version: int | None, *, where: str) -> None:
         """Refuse a model that is older than the floor of its name.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from mlsecops.provenance.statement import Statement
 from mlsecops.signing.bundle import Bundle
 from mlsecops.signing.envelope import Envelope
 from mlsecops.signing.keys import Signer
+from mlsecops.signing.naming import model_name
 from mlsecops.signing.oms import build_payload
 from mlsecops.signing.timestamps import Authority, request_timestamp
 
@@ -70,6 +72,7 @@ def sign(
     timestamp: Authority | None = None,
     spec_names: bool = False,
     shard_size: int | None = None,
+    name: str | None = None,
 ) -> Bundle:
     """Sign a model's folder or file and write the bundle.
 
@@ -91,6 +94,8 @@ def sign(
         shard_size: Bytes of a shard: digests are of shards of files, so that one big file is
             hashed on many cores. `SecureLoader` takes whole files only. An empty file has no
             shard and is not covered, which raises a warning.
+        name: Name of the model, which policies compare with scopes and floors; by default the base
+            name of the path.
 
     Raises:
         UsageError: The model is empty or unreadable, or a statement is about something else.
@@ -108,6 +113,8 @@ def sign(
         shard_size=shard_size,
     )
     _warn_of_empty(manifest)
+    if name is not None:
+        manifest = replace(manifest, name=model_name(name))
     return sign_manifest(
         manifest,
         signers,

@@ -15,6 +15,7 @@ from mlsecops._choices import checked, of_type
 from mlsecops.provenance.manifest import read_manifest
 from mlsecops.signing.bundle import Bundle, read_bundle
 from mlsecops.signing.detached import looks_detached, verify_detached_model
+from mlsecops.signing.naming import expected_name
 from mlsecops.signing.policy import TrustPolicy
 from mlsecops.signing.shards import file_of
 from mlsecops.signing.signature import bundle_path, ignore_for, without_bundle
@@ -35,6 +36,7 @@ def verify(
     cache: str | os.PathLike[str] | StatCache | None = None,
     at: datetime | None = None,
     legacy: bool = False,
+    name: str | None = None,
 ) -> Verified:
     """Verify a model's signature and every file of it.
 
@@ -51,6 +53,8 @@ def verify(
             fast; whoever may write there is trusted with the model's bytes.
         at: Time of verification, timezone-aware; now by default.
         legacy: Whether to accept bundles of the first release of the format (v0.2.0).
+        name: Name that the model must be signed under. Without it, a policy that restricts keys or
+            version floors by model name demands the folder's or file's own name.
 
     Raises:
         SignatureError: There is no bundle, or it does not hold.
@@ -71,9 +75,11 @@ def verify(
     place = bundle_path(path) if bundle is None else _place(bundle)
     data = bundle.to_bytes() if isinstance(bundle, Bundle) else read_bundle(place)
     if looks_detached(data) and not Path(path).is_dir():
-        return verify_detached_model(path, data, policy=policy, where=os.fspath(place), at=at)
+        return verify_detached_model(
+            path, data, policy=policy, where=os.fspath(place), at=at, name=name
+        )
     verifier = Verifier(policy, at=at, legacy=legacy)
-    signed = verifier.open(data, where=os.fspath(place))
+    signed = verifier.open(data, where=os.fspath(place), expected=expected_name(path, name))
     return match_path(verifier, signed, path, place, ignore_unsigned=ignore_unsigned, cache=cache)
 
 

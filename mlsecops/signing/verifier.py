@@ -15,6 +15,7 @@ from mlsecops.errors import DigestMismatch, UsageError
 from mlsecops.provenance.manifest import Manifest
 from mlsecops.signing.bundle import Bundle
 from mlsecops.signing.legacy import is_legacy, read_legacy_payload
+from mlsecops.signing.naming import ExpectedName
 from mlsecops.signing.oms import ModelClaim, read_payload
 from mlsecops.signing.policy import TrustPolicy
 from mlsecops.signing.shards import file_of
@@ -41,12 +42,14 @@ class Verifier:
         self._at = at
         self._legacy = legacy
 
-    def open(self, data: bytes, *, where: str) -> SignedModel:
+    def open(self, data: bytes, *, where: str, expected: ExpectedName | None = None) -> SignedModel:
         """Check a bundle's signatures against the policy; no file is read.
 
         Args:
             data: The bundle's bytes.
             where: Path of the bundle, for messages.
+            expected: Name that the model should be signed by, from `expected_name`; without it
+                the caller compares the name, or pins the digest.
 
         Raises:
             MalformedBundle: The bytes are no bundle.
@@ -63,20 +66,29 @@ class Verifier:
             where=where,
             legacy=self._legacy,
         ).require()
-        return self.admit(claim, signers, where=where)
+        return self.admit(claim, signers, where=where, expected=expected)
 
-    def admit(self, claim: ModelClaim, signers: tuple[str, ...], *, where: str) -> SignedModel:
-        """Check a claim of trusted signers against revocations and floors.
+    def admit(
+        self,
+        claim: ModelClaim,
+        signers: tuple[str, ...],
+        *,
+        where: str,
+        expected: ExpectedName | None = None,
+    ) -> SignedModel:
+        """Check a claim of trusted signers against its name, revocations and floors.
 
         Args:
             claim: The claim.
             signers: Its signers, already checked.
             where: Path of the bundle, for messages.
+            expected: As for `open`.
 
         Raises:
-            PolicyError: A digest is revoked or of an algorithm that is not accepted, or the version
-                is below its floor.
+            PolicyError: It has another name, a digest is revoked or of an algorithm that is not
+                accepted, or the version is below its floor.
         """
+        self._policy.require_name(claim.manifest.name, expected, where=where)
         self._policy.require_algorithm(claim.manifest.algorithm, where=where)
         self._policy.require_not_revoked(claim.subject)
         self._policy.require_not_revoked(claim.manifest)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -136,3 +137,14 @@ def changed_at(value: Any, place: tuple[str | int, ...], draw: random.Random) ->
     else:
         inner[place[-1]] = {"": "x", False: True, True: False}.get(leaf, 7)
     return copy
+
+
+def put_in_place(served: Path, other: Path) -> Path:
+    """Put another signed model, folder or file with its signature, where one is served from."""
+    if other.is_dir():
+        shutil.rmtree(served, ignore_errors=True)
+        shutil.copytree(other, served)
+    else:
+        shutil.copyfile(other, served)
+        shutil.copyfile(f"{other}.sig", f"{served}.sig")
+    return served

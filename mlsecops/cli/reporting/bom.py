@@ -12,7 +12,7 @@ from mlsecops._json import parse_object
 from mlsecops.cli.inputs import add_datasets, read_datasets, read_json, read_text, write_file
 from mlsecops.cli.models import require_path
 from mlsecops.cli.options import add_action, add_format, option
-from mlsecops.cli.signing.verify import add_bundle, add_trust, trust_from
+from mlsecops.cli.signing.verify import add_bundle, add_name, add_trust, trust_from
 from mlsecops.cli.terminal import note, plural, show, show_json
 from mlsecops.errors import DigestMismatch, FormatRefused, UsageError, VerificationError
 from mlsecops.findings import Finding, Severity
@@ -53,6 +53,7 @@ def _configure_build(parser: argparse.ArgumentParser) -> None:
 def _configure_verify(parser: argparse.ArgumentParser) -> None:
     option(parser, "bill F", "CycloneDX bill (JSON)", type=Path)
     option(parser, "--model M", "model folder or file", type=Path, required=True)
+    add_name(parser)
     add_datasets(parser)
     _add_evidence(parser)
     add_format(parser)
@@ -102,7 +103,9 @@ def _build(options: argparse.Namespace) -> int:
 def _vouched(options: argparse.Namespace) -> Vouched:
     place = options.bundle or bundle_path(options.model)
     if _names_somebody(options):
-        verified = verify(options.model, place, policy=trust_from(options))
+        policy = trust_from(options)
+        name = options.name if policy.restricts_names else None
+        verified = verify(options.model, place, policy=policy, name=name)
         return Vouched(
             manifest=verified.manifest, statements=verified.statements, signers=verified.signers
         )
@@ -181,7 +184,8 @@ def _signature(options: argparse.Namespace) -> tuple[Verified | None, tuple[Find
         note("the signature of the model was not verified: give --key, --root or --policy")
         return None, ()
     try:
-        return verify(options.model, options.bundle, policy=trust_from(options)), ()
+        policy = trust_from(options)
+        return verify(options.model, options.bundle, policy=policy, name=options.name), ()
     except VerificationError as error:
         rule = "digest-mismatch" if isinstance(error, DigestMismatch) else "signature"
         return None, (_refusal(rule, str(error), options.bill),)

@@ -28,6 +28,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(parser, "--model M", "model folder or file", type=Path, required=True)
     option(parser, "--out DIR", "folder for the deliverables", type=Path, required=True)
     option(parser, "--name NAME", "name of the pipeline; default the model's path")
+    option(parser, "--model-name NAME",
+           "name that the model must be signed under; default that of its folder, where the policy "
+           "restricts by name")  # fmt: skip
     add_datasets(parser)
     option(parser, "--robustness F",
            "report of mlsecops attack --format json; default the one signed with the model",
@@ -43,10 +46,13 @@ def run(options: argparse.Namespace) -> int:
     require_path(options.model)
     policy = trust_from(options)
     gate = None if options.min_accuracy is None else Gate(min_accuracy=options.min_accuracy)
-    report = _report(options.robustness, verify(options.model, policy=policy))
+    report = _report(
+        options.robustness, verify(options.model, policy=policy, name=options.model_name)
+    )
     pipeline = SecurePipeline(
         name=options.name or options.model.resolve().name,
         model=options.model,
+        model_name=options.model_name,
         policy=policy,
         datasets=read_datasets(options.dataset),
         robustness=report,

@@ -9,7 +9,7 @@ from pathlib import Path
 from mlsecops import signing
 from mlsecops.cli.options import Once, add_algorithm, add_cache, option
 from mlsecops.cli.signing.keygen import add_password, ask_password, password_from
-from mlsecops.cli.terminal import progress
+from mlsecops.cli.terminal import progress, show
 from mlsecops.errors import UsageError
 from mlsecops.provenance.files.tree import DEFAULT_IGNORE
 from mlsecops.provenance.statement import Statement
@@ -34,6 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_algorithm(parser)
     option(parser, "--spec-names",
            "name a single file by its base name, as the specification does, not '.'")  # fmt: skip
+    option(parser, "--name NAME", "name of the model, for policies; default that of the path")
     option(parser, "--model-version N", "version number, for policies with a lowest one", type=int)
     option(parser, "--timestamp-url URL", "RFC 3161 authority that timestamps the signature")
     option(parser, "--shard-size BYTES", "sign shards of this size; hashes in parallel", type=int)
@@ -47,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     """Sign the model and print the path of the bundle."""
     signer = read_signer(options)
     place = _detached(options, signer) if options.detached else _bundle(options, signer)
-    print(f"signed {options.path} by key {signer.public_key.fingerprint[:16]}: {place}")
+    show(f"signed {options.path} by key {signer.public_key.fingerprint[:16]}: {place}")
     return 0
 
 
@@ -67,13 +68,14 @@ def _bundle(options: argparse.Namespace, signer: KeySigner) -> Path | None:
             timestamp=None if url is None else signing.http_authority(url),
             spec_names=options.spec_names,
             shard_size=options.shard_size,
+            name=options.name,
         )
     return bundle.path
 
 
 def _detached(options: argparse.Namespace, signer: KeySigner) -> Path:
     for_bundles = (options.statement, options.ignore, options.cert, options.timestamp_url,
-                   options.model_version, options.spec_names, options.shard_size,
+                   options.model_version, options.name, options.spec_names, options.shard_size,
                    options.algorithm != "sha256")  # fmt: skip
     if any(for_bundles):
         raise UsageError(

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mlsecops.cli.options import add_cache, add_format, option
-from mlsecops.cli.terminal import plural, show_json
+from mlsecops.cli.terminal import plural, show, show_json
 from mlsecops.errors import UsageError
 from mlsecops.signing.policy import TrustPolicy
 from mlsecops.signing.verification import verify
@@ -21,6 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(parser, "path PATH", "model folder or file")
     add_trust(parser)
     add_bundle(parser)
+    add_name(parser)
     option(parser, "--ignore-unsigned", "report unsigned files, do not refuse them")
     option(parser, "--legacy", "accept bundles of the first format version (0.2.0)")
     option(parser, "--at TIME", "time of verification, ISO 8601; default now", type=moment)
@@ -51,6 +52,13 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
 def add_bundle(parser: argparse.ArgumentParser) -> None:
     """Declare where the signature bundle is."""
     option(parser, "--bundle F", "signature bundle; default DIR/model.sig", type=Path)
+
+
+def add_name(parser: argparse.ArgumentParser) -> None:
+    """Declare the name that the model must be signed under."""
+    option(parser, "--name NAME",
+           "name that the model must be signed under; default that of the folder or file, where "
+           "the policy restricts by name")  # fmt: skip
 
 
 def trust_from(options: argparse.Namespace) -> TrustPolicy:
@@ -85,22 +93,22 @@ def run(options: argparse.Namespace) -> int:
         cache=options.cache,
         at=options.at,
         legacy=options.legacy,
+        name=options.name,
     )
     if options.format == "json":
         show_json({"verified": True, **verified.to_dict()})
     else:
-        print(_text(verified))
+        show(*_text(verified))
     return 0
 
 
-def _text(verified: Verified) -> str:
+def _text(verified: Verified) -> list[str]:
     version = "" if verified.version is None else f" version {verified.version}"
     files = plural(len(verified.manifest), "file")
-    lines = [
+    return [
         f"verified {verified.name}{version}: {verified.digest} ({files})",
         *(["  detached RSA-PSS signature, which names no model"] if verified.detached else []),
         *(f"  signer {signer}" for signer in verified.signers),
         *(f"  statement {statement.predicate_type}" for statement in verified.statements),
         *(f"  not covered by the signature: {name}" for name in verified.ignored),
     ]
-    return "\n".join(lines)
