@@ -5,7 +5,6 @@ rules (Python, TOML) → AccessPolicy; subject, action, resource → Decision
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
 
 from mlsecops._choices import of_type, one_of, path_of, several
 from mlsecops._repr import concise_repr
+from mlsecops.access.names import LONGEST_NAME, compiled, normal_name, segments
 from mlsecops.errors import AccessDenied, UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ __all__ = ["AccessPolicy", "Decision", "Effect", "Rule"]
 
 Effect = Literal["allow", "deny"]
 
-_DOTS: Final = frozenset({".", ".."})
+_MOST_STEPS: Final = 5_000_000  # compared segments of a decision; chosen: about two seconds
 _FIELDS: Final = frozenset({"subject", "action", "resource", "effect"})
 
 
@@ -31,16 +31,18 @@ _FIELDS: Final = frozenset({"subject", "action", "resource", "effect"})
 class Rule:
     """One line of a policy.
 
-    In a pattern `*` matches any run of characters, case matters, and nothing else is special.
+    In a pattern `*` matches any run of characters within one segment of a path, `**` as a segment
+    any number of segments, and `*` alone every name. Case matters, and nothing else is special.
+    Patterns and names are compared in one normal form: without empty segments, in Unicode NFC.
 
     Attributes:
         subject: Pattern of subjects (`"alice"`, `"team-fraud/*"`).
         action: Pattern of actions (`"dataset:read"`, `"model:*"`).
-        resource: Pattern of resources (`"payments/*"`).
+        resource: Pattern of resources (`"payments/*"`, `"payments/**"`).
         effect: `"allow"` or `"deny"`.
 
     Raises:
-        UsageError: A pattern is empty or no text, or the effect is unknown.
+        UsageError: A pattern is empty, no text or not in normal form, or the effect is unknown.
 
     Examples:
         >>> Rule(subject="team/*", action="dataset:read", resource="*").covers(
@@ -60,9 +62,14 @@ class Rule:
             pattern = getattr(self, field)
             if not isinstance(pattern, str) or not pattern:
                 raise UsageError(f"{field}: expected a pattern such as 'team/*', got {pattern!r}")
+            if compiled(pattern) is None:
+                raise UsageError(
+                    f"{field}: expected a pattern in normal form with `**` as a whole segment, "
+                    f"got {pattern!r}; write it without dots, backslashes and percent-encoding"
+                )
 
     def covers(self, subject: str, action: str, resource: str) -> bool:
-        """Whether all three patterns match."""
+        """Whether all three patterns match the names' normal forms."""
         return (
             _matches(self.subject, subject)
             and _matches(self.action, action)
@@ -121,6 +128,8 @@ class AccessPolicy:
 
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
         self.rules = several("rules", rules, "rules", Rule)
+        patterns = (each for rule in self.rules for each in (rule.subject, rule.resource))
+        self._size = sum(found.size for each in patterns if (found := compiled(each)))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> AccessPolicy:
@@ -162,22 +171,24 @@ class AccessPolicy:
     def decide(self, subject: str, action: str, resource: str) -> Decision:
         """Decide one request; never raises, and any error is a denial.
 
+        Names are judged, and stand in the Decision, in their normal form; a name that a storage
+        system may read as another one, or that is very long, is denied.
+
         Args:
             subject: Subject that asks.
             action: Action that it asks for.
             resource: Resource of the action.
         """
+        given = subject, action, resource
+        names = [str(each) for each in given]
         try:
-            allowed, reason = self._judge(subject, action, resource)
+            normal = [normal_name(each) if isinstance(each, str) else "" for each in given]
+            names = [new or old for new, old in zip(normal, names, strict=True)]
+            allowed, reason = self._judge(normal)
         except Exception as error:  # noqa: BLE001 - any error while deciding is a denial
             allowed, reason = False, f"error while deciding: {type(error).__name__}"
-        return Decision(
-            allowed=allowed,
-            subject=str(subject),
-            action=str(action),
-            resource=str(resource),
-            reason=reason,
-        )
+        who, what, where = names
+        return Decision(allowed=allowed, subject=who, action=what, resource=where, reason=reason)
 
     def require(self, subject: str, action: str, resource: str) -> Decision:
         """Decide one request and raise unless it is allowed.
@@ -193,13 +204,17 @@ class AccessPolicy:
             )
         return decision
 
-    def _judge(self, subject: str, action: str, resource: str) -> tuple[bool, str]:
+    def _judge(self, names: list[str | None]) -> tuple[bool, str]:
+        subject, action, resource = names
+        if subject is None or action is None or resource is None:
+            return False, (
+                "another spelling of a name: control characters, dots or blanks at the edge of a "
+                f"segment, a backslash, percent-encoding, or more than {LONGEST_NAME} characters"
+            )
         if not (subject and action and resource):
             return False, "subject, action and resource must all be named"
-        if any(
-            not each.isprintable() or _DOTS & {*each.split("/")} for each in (subject, resource)
-        ):
-            return False, "another spelling of a name: control characters, or '.' as a segment"
+        if self._size * (subject.count("/") + resource.count("/") + 2) > _MOST_STEPS:
+            return False, "too many segments to compare with this policy"
         matching = [rule for rule in self.rules if rule.covers(subject, action, resource)]
         for rule in matching:
             if rule.effect == "deny":
@@ -209,9 +224,9 @@ class AccessPolicy:
         return True, f"rule: {matching[0]}"
 
 
-def _matches(pattern: str, text: str) -> bool:
-    expression = ".*".join(re.escape(part) for part in re.split(r"\*+", pattern))
-    return re.fullmatch(expression, text, flags=re.DOTALL) is not None
+def _matches(pattern: str, name: str) -> bool:
+    found = compiled(pattern)
+    return found is not None and found.matches(segments(name))
 
 
 def _rule(table: object) -> Rule:

@@ -229,17 +229,65 @@ def test_the_policy_in_force_judges_functions_that_name_none() -> None:
 
 
 @pytest.mark.parametrize(
-    "alias", ["m/secret\n", "m/./secret", "m/x/../secret", "m/secret\x00", "m/sec\u200bret"]
+    "alias",
+    [
+        "m/secret\n",
+        "m/./secret",
+        "m/x/../secret",
+        "m/secret\x00",
+        "m/sec\u200bret",
+        "m//secret",
+        "/m/secret",
+        "m/secret/",
+        "m///secret//",
+        "m\\secret",
+        "m%2Fsecret",
+        "m/%73ecret",
+        "m/secret ",
+        "m/ secret",
+        "m/x/\uff0e\uff0e/secret",
+        "m\uff0fsecret",
+        "m/\u2024/secret",
+    ],
 )
 def test_another_spelling_of_a_denied_resource_is_denied(alias: str) -> None:
     rules = AccessPolicy(
         [
-            Rule(subject="alice", action="*", resource="m/*"),
+            Rule(subject="alice", action="*", resource="**"),
             Rule(subject="*", action="*", resource="m/secret", effect="deny"),
         ]
     )
     assert rules.decide("alice", "model:load", "m/other").allowed
     assert not rules.decide("alice", "model:load", alias).allowed
+
+
+@pytest.mark.parametrize("subject", ["team//eve", "/team/eve", "team/eve/", "team/\u2024/eve"])
+def test_another_spelling_of_a_denied_subject_is_denied(subject: str) -> None:
+    everybody = Rule(subject="**", action="*", resource="*")
+    rules = AccessPolicy(
+        [everybody, Rule(subject="team/eve", action="*", resource="*", effect="deny")]
+    )
+    assert rules.decide("team/ann", "read", "m").allowed
+    assert not rules.decide(subject, "read", "m").allowed
+
+
+def test_composed_and_decomposed_letters_are_one_name() -> None:
+    everything = Rule(subject="*", action="*", resource="**")
+    for denied, asked in (("caf\u00e9", "cafe\u0301"), ("cafe\u0301", "caf\u00e9")):
+        rule = Rule(subject="*", action="*", resource=f"m/{denied}", effect="deny")
+        assert not AccessPolicy([everything, rule]).decide("ann", "read", f"m/{asked}").allowed
+
+
+def test_a_decision_names_the_resource_in_its_normal_form() -> None:
+    decision = POLICY.decide("team//alice", "dataset:read", "payments//2024/")
+    assert (decision.subject, decision.resource) == ("team/alice", "payments/2024")
+    assert decision.allowed
+
+
+@pytest.mark.parametrize("nobody", [None, 3, b"ann", ""])
+def test_a_subject_that_is_no_text_is_denied(nobody: Any) -> None:
+    everything = AccessPolicy([Rule(subject="*", action="*", resource="*")])
+    assert not everything.decide(nobody, "read", "m").allowed
 
 
 def test_a_single_file_is_audited(tmp_path: Path) -> None:
