@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable
 from enum import Enum
 from typing import Any, Final, TypeVar
 
-__all__ = ["concise_repr", "concise_text", "one_line"]
+__all__ = ["concise_repr", "concise_text", "one_line", "printable"]
 
 _LIMIT: Final = 200  # characters; chosen: two lines of a terminal
 _VALUE: Final = 48  # characters of one value; chosen: three long values and the names still fit
@@ -69,6 +69,20 @@ def one_line(text: str) -> str:
     """A text as one printable line of at most 200 characters."""
     line = repr(text[: 2 * _LIMIT])[1:-1]
     return line if len(line) <= _LIMIT else f"{line[: _LIMIT - 1]}…"
+
+
+def printable(text: str) -> str:
+    r"""A text on one line, with control, bidirectional and other unprintable characters escaped.
+
+    Names and messages from outside could otherwise forge lines of a terminal, a log or a page.
+
+    Examples:
+        >>> printable("model\x1b[2J\npassed")
+        'model\\x1b[2J\\npassed'
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def _field_names(cls: type) -> tuple[str, ...]:

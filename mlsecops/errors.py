@@ -39,11 +39,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from mlsecops._repr import concise_text
+from mlsecops._repr import concise_text, printable
 
 
 class MLSecOpsError(Exception):
     """Base of every error that this library raises; it pickles with its attributes."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())  # names from outside forge no lines of a log
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({concise_text(str(self))})"

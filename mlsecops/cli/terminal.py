@@ -6,16 +6,20 @@ value or text → control characters escaped → standard output or standard err
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+from mlsecops._repr import printable
 
 if TYPE_CHECKING:
     from mlsecops.findings import Finding
 
 Bar: TypeAlias = Callable[[int, int], object]
 Unit: TypeAlias = Literal["bytes", "samples"]
+_UNUSUAL: Final = re.compile(r"[^\x20-\x7e\n]")
 
 
 @contextmanager
@@ -48,9 +52,10 @@ def progress(label: str, *, unit: Unit) -> Iterator[Bar | None]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def show(text: str) -> None:
-    """Print text with its control characters escaped."""
-    print(visible(text))
+def show(*lines: str) -> None:
+    """Print lines, each on one line with its control characters escaped."""
+    for line in lines:
+        print(printable(line))
 
 
 def show_json(value: Any) -> None:
@@ -62,9 +67,24 @@ def show_json(value: Any) -> None:
           "n": 1
         }
     """
+    print(json_text(value))
+
+
+def json_text(value: Any) -> str:
+    r"""Indented JSON, in which unprintable characters (also lone surrogates) are escaped.
+
+    Examples:
+        >>> json_text("a\u202eb")
+        '"a\\u202eb"'
+    """
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    # A file name that is not UTF-8 holds lone surrogates; backslashreplace writes JSON escapes.
-    print(text.encode("utf-8", "backslashreplace").decode())
+    return _UNUSUAL.sub(_json_escape, text)
+
+
+def _json_escape(found: re.Match[str]) -> str:
+    if found[0].isprintable():
+        return found[0]
+    return "\\u007f" if found[0] == "\x7f" else json.dumps(found[0])[1:-1]
 
 
 def print_findings(findings: Iterable[Finding], form: str, *, checked: Iterable[str]) -> None:
@@ -79,19 +99,7 @@ def print_findings(findings: Iterable[Finding], form: str, *, checked: Iterable[
 
 def note(text: str) -> None:
     """Print one line on standard error."""
-    print(f"mlsecops: {visible(' '.join(text.split()))}", file=sys.stderr)
-
-
-def visible(text: str) -> str:
-    r"""Text with its unprintable characters escaped, which may be terminal control sequences.
-
-    Examples:
-        >>> visible("model\x1b[2J")
-        'model\\x1b[2J'
-    """
-    return "".join(
-        each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in text
-    )
+    print(f"mlsecops: {printable(' '.join(text.split()))}", file=sys.stderr)
 
 
 def plural(count: int, noun: str) -> str:

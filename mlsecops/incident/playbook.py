@@ -18,7 +18,7 @@ from types import NoneType
 from typing import Any, Final, get_args
 
 from mlsecops._choices import checked, of_type, one_of
-from mlsecops._repr import concise_repr
+from mlsecops._repr import concise_repr, printable
 from mlsecops.errors import IncidentError, MLSecOpsError
 from mlsecops.incident import cacao
 from mlsecops.incident.actions import (
@@ -238,7 +238,9 @@ class Playbook:
 
 def _escaped(text: str) -> str:
     """Escape text for one line of markdown, since a shared playbook is untrusted."""
-    return re.sub(r"([\\`\[\]|!])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
+    return re.sub(
+        r"([\\`\[\]|!])", r"\\\1", html.escape(printable(" ".join(text.split())), quote=False)
+    )
 
 
 def _forecast(step: PlaybookStep, incident: Incident) -> Step:

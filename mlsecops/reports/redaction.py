@@ -6,6 +6,7 @@ untrusted text → secrets, control characters and bidirectional controls replac
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Any, Final
 
 REDACTED: Final = "[redacted]"
@@ -29,9 +30,6 @@ _SECRETS: Final = {
         r"(?i)\b(?:api[_-]?key|secret|passw(?:or)?d|token)\s*[=:]\s*['\"]?[^\s'\"&,;]{6,}"
     ),
 }
-_UNPRINTABLE: Final = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
-)
 _REPLACEMENT: Final = "\ufffd"
 _SEARCHED: Final = 100_000  # characters; chosen: bounds the patterns' time, the rest is cut
 
@@ -71,8 +69,14 @@ def shown(value: Any, *, most: int = 96) -> str:
     text = str(value)[:_SEARCHED]
     for pattern in _SECRETS.values():
         text = pattern.sub(REDACTED, text)
-    text = _UNPRINTABLE.sub(_REPLACEMENT, text)
+    if not text.isprintable():
+        text = "".join(each if _is_visible(each) else _REPLACEMENT for each in text)
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _is_visible(character: str) -> bool:
+    """Whether it is printable, or a space of any width."""
+    return character.isprintable() or unicodedata.category(character) == "Zs"
 
 
 def without_secrets(name: str, value: Any) -> str:

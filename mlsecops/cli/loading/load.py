@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     if options.format == "json":
         show_json(_plain(options.path, loaded))
     else:
-        show(_text(options.path, loaded))
+        show(*_text(options.path, loaded))
     return 0
 
 
@@ -45,15 +45,14 @@ def _plain(path: Path, loaded: LoadedModel) -> dict[str, Any]:
     }
 
 
-def _text(path: Path, loaded: LoadedModel) -> str:
-    lines = [
+def _text(path: Path, loaded: LoadedModel) -> list[str]:
+    return [
         f"loaded {path}: {loaded.format}, tier {loaded.tier}",
         f"  digest {loaded.digest}",
         *(f"  signer {signer}" for signer in loaded.verified.signers),
         f"  model  {_words(_described(loaded))}",
         *(f"  not covered by the signature, not read: {name}" for name in loaded.verified.ignored),
     ]
-    return "\n".join(lines)
 
 
 def _described(loaded: LoadedModel) -> dict[str, Any]:

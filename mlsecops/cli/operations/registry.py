@@ -83,27 +83,27 @@ def run(options: argparse.Namespace) -> int:
     if options.action in _WRITES and options.signer is None:
         raise UsageError(f"{options.action}: expected --signer KEY.pem, which signs the log")
     registry = open_registry(options, create=options.action == "publish")
-    value, text = _ACTIONS[options.action][0](registry, options)
+    value, lines = _ACTIONS[options.action][0](registry, options)
     if options.format == "json":
         show_json(value)
     else:
-        show(text)
+        show(*lines)
     return 0
 
 
-Outcome = tuple[Any, str]
+Outcome = tuple[Any, list[str]]
 
 
 def _quarantine(registry: Registry, options: argparse.Namespace) -> Outcome:
     digest = registry.quarantine(options.target, options.reason)
-    return {"digest": str(digest), "state": "quarantined"}, f"{digest} is quarantined"
+    return {"digest": str(digest), "state": "quarantined"}, [f"{digest} is quarantined"]
 
 
 def _history(registry: Registry, options: argparse.Namespace) -> Outcome:
     events = [event.to_dict() for event in registry.history(options.name)]
     keys = ("index", "at", "type", "version", "digest")
     lines = [" ".join(str(event[key]) for key in keys if key in event) for event in events]
-    return events, "\n".join(lines)
+    return events, lines
 
 
 def _verify_log(registry: Registry, options: argparse.Namespace) -> Outcome:
@@ -117,15 +117,15 @@ def _verify_log(registry: Registry, options: argparse.Namespace) -> Outcome:
         "root": f"sha256:{checkpoint.root.hex()}",
         "checkpoint": str(checkpoint),
     }
-    return value, str(checkpoint).rstrip("\n")
+    return value, str(checkpoint).rstrip("\n").split("\n")
 
 
 def _version(version: Version) -> Outcome:
     value = version.to_dict()
     text = f"{version.name} version {version.version} {version.digest} {version.state}"
     if version.path is None:
-        return value, text
-    return {**value, "path": str(version.path)}, f"{text}\n{version.path}"
+        return value, [text]
+    return {**value, "path": str(version.path)}, [text, str(version.path)]
 
 
 def _number(text: str) -> int:

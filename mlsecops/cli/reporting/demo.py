@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 from types import FrameType
 
+from mlsecops._repr import printable
 from mlsecops.cli.options import option, seed
+from mlsecops.cli.terminal import show
 
 EXAMPLE = "mlsecops demo --out demo-out --seed 0"
 
@@ -38,8 +40,9 @@ def run(options: argparse.Namespace) -> int:
     )
     print("\nDeliverables:")
     for name in delivery.files:
-        print(f"  {options.out / name}")
-    print(f"\nOpen {options.out / 'index.html'}")
+        show(f"  {options.out / name}")
+    print()
+    show(f"Open {options.out / 'index.html'}")
     return 0
 
 
@@ -57,7 +60,7 @@ class Printed:
 
     def fact(self, label: str, text: str) -> None:
         """Print a result of the stage."""
-        print(f"      {label:<17} {text}", flush=True)
+        print(f"      {label:<17} {printable(text)}", flush=True)
 
     def done(self, seconds: float) -> None:
         """Print the duration of the stage."""

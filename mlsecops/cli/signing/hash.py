@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from mlsecops._files import write_atomically
+from mlsecops._repr import printable
 from mlsecops.cli.options import add_algorithm, add_cache, add_format, option
-from mlsecops.cli.terminal import plural, progress, visible
+from mlsecops.cli.terminal import json_text, plural, progress
 from mlsecops.provenance.manifest import Manifest, hash_path
 
 EXAMPLE = "mlsecops hash data/ --format sha256sums --out SHA256SUMS"
@@ -42,6 +42,6 @@ def _render(manifest: Manifest, form: str) -> str:
         return manifest.to_sha256sums()
     if form == "text":
         files = plural(len(manifest), "file")
-        return f"{manifest.root}  {visible(manifest.name)} ({files}, {manifest.size} bytes)\n"
+        return f"{manifest.root}  {printable(manifest.name)} ({files}, {manifest.size} bytes)\n"
     value = manifest.to_dict() if form == "json" else manifest.to_croissant()
-    return f"{json.dumps(value, indent=2, ensure_ascii=False)}\n"
+    return f"{json_text(value)}\n"

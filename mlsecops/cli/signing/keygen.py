@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mlsecops._files import write_atomically
 from mlsecops.cli.options import option
+from mlsecops.cli.terminal import show
 from mlsecops.errors import UsageError
 from mlsecops.signing.keys import Signer
 
@@ -37,8 +38,8 @@ def run(options: argparse.Namespace) -> int:
     signer = Signer.generate(options.type)
     write_atomically(options.out, signer.to_pem(password=password), mode=0o600)
     write_atomically(public_path, signer.public_key.pem.encode())
-    print(f"private key {options.out}  public key {public_path}")
-    print(f"fingerprint {signer.public_key.fingerprint}")
+    show(f"private key {options.out}  public key {public_path}")
+    show(f"fingerprint {signer.public_key.fingerprint}")
     return 0
 
 

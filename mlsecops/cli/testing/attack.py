@@ -251,7 +251,7 @@ def _print(
         show_json(report.to_dict(verdict=verdict))
     elif options.format == "text":
         show(f"{_target(options)} {report.model_digest or 'of unknown digest'}")
-        show(_text(report, judgement))
+        show(*_text(report, judgement))
     else:
         from mlsecops.reports import judgement_findings  # noqa: PLC0415 - needed for these only
 
@@ -267,7 +267,7 @@ def _target(options: argparse.Namespace) -> str:
     return str(options.model) if options.endpoint is None else public_address(options.endpoint)
 
 
-def _text(report: RobustnessReport, judgement: Judgement | None) -> str:
+def _text(report: RobustnessReport, judgement: Judgement | None) -> list[str]:
     lines = [f"{report.n} samples, seed {report.seed}, one-sided 95 % bounds"]
     figures = [report.clean, *report.attacks.values(), report.worst]
     rows = (f"  {figure.name:<10} {_accuracy(figure)} {_settings(figure)}" for figure in figures)
@@ -277,9 +277,9 @@ def _text(report: RobustnessReport, judgement: Judgement | None) -> str:
     lines.append(f"self-checks: {passed} of {len(report.checks)} passed")
     lines += [f"  failed {check.name}: {check.reason}" for check in failed]
     if judgement is None:
-        return "\n".join([*lines, "gate: none, since no threshold was given"])
+        return [*lines, "gate: none, since no threshold was given"]
     lines.append(f"gate: {judgement.verdict}")
-    return "\n".join([*lines, *(f"  {reason}" for reason in judgement.reasons)])
+    return [*lines, *(f"  {reason}" for reason in judgement.reasons)]
 
 
 def _accuracy(figure: Figure) -> str:

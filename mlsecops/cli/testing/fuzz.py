@@ -169,14 +169,14 @@ def _print(campaign: Campaign, judgement: FuzzJudgement, options: argparse.Names
         show_json({**campaign.to_dict(verdict=judgement.verdict), "gate": judgement.to_dict()})
     elif options.format == "text":
         show(f"{campaign.target}, model {options.model}")
-        show(_text(campaign, judgement))
+        show(*_text(campaign, judgement))
     else:
         passed = options.format == "junit"  # JUnit lists passed tests, SARIF only findings
         found = judgement.findings(artifact=campaign.target, held=passed)
         print_findings(found, options.format, checked=[campaign.target])
 
 
-def _text(campaign: Campaign, judgement: FuzzJudgement) -> str:
+def _text(campaign: Campaign, judgement: FuzzJudgement) -> list[str]:
     lines = [f"{len(campaign.results)} attempts, seed {campaign.seed}, 95 % intervals (Wilson)"]
     lines += [f"  {_line(each)}" for each in campaign.classes]
     if campaign.usefulness is not None:
@@ -185,7 +185,7 @@ def _text(campaign: Campaign, judgement: FuzzJudgement) -> str:
     errors = {each.reason: each.attempt.id for each in campaign.results if each.reason}
     lines += [f"error, as in attempt {name}: {reason}" for reason, name in errors.items()]
     lines.append(f"gate: {judgement.verdict}")
-    return "\n".join([*lines, *(f"  {reason}" for reason in judgement.reasons)])
+    return [*lines, *(f"  {reason}" for reason in judgement.reasons)]
 
 
 def _line(figure: ClassFigure) -> str:

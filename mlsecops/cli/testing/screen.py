@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     if options.pictures is not None:
         _draw(options.pictures, report)
     if options.format == "text":
-        show(_text(options.data, report))
+        show(*_text(options.data, report))
     elif options.format == "json":
         show_json(report.to_dict())
     else:
@@ -83,7 +83,7 @@ def _draw(folder: Path, report: PoisoningReport) -> None:
         raise UsageError(f"cannot write into {folder}: {error.strerror}") from error
 
 
-def _text(path: Path, report: PoisoningReport) -> str:
+def _text(path: Path, report: PoisoningReport) -> list[str]:
     found = report.suspects
     lines = [f"{path}: {plural(len(found), 'suspect')} among {report.n} rows"]
     for suspect in found[:SHOWN]:
@@ -95,4 +95,4 @@ def _text(path: Path, report: PoisoningReport) -> str:
     lines += [f"{each.severity.label} {each.rule}: {each.message}" for each in report.findings]
     lines += [f"not checked: {name} ({why})" for name, why in report.skipped.items()]
     lines.append("Screening suggests rows to inspect; it never proves that data is clean.")
-    return "\n".join(lines)
+    return lines
