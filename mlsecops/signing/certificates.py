@@ -1,7 +1,8 @@
 """Certificate chain check: a path to a trusted root, valid at a time, whose leaf may sign.
 
 Source: RFC 5280 path validation as `cryptography.x509.verification` implements it; the leaf's
-usage as OpenSSF Model Signing demands (digitalSignature, or the codeSigning purpose).
+usage as OpenSSF Model Signing demands (digitalSignature, or the codeSigning purpose), where each
+of both that a certificate states must allow it (RFC 5280, 4.2.1.3 and 4.2.1.12).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from datetime import datetime
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cryptography.x509.verification import (
     ExtensionPolicy,
     PolicyBuilder,
@@ -57,10 +58,17 @@ def require_usable(chain: Sequence[x509.Certificate], *, at: datetime) -> None:
     """
     _require_valid(chain, at)
     leaf = chain[0]
-    if not (_digital_signature(leaf) or _code_signing(leaf)):
+    if _authority(leaf):
         raise UntrustedSigner(
-            f"certificate {identity(leaf)!r} may not sign: expected key usage digitalSignature "
-            "or the purpose codeSigning"
+            f"certificate {identity(leaf)!r} may not sign models: expected the certificate of a "
+            "signer, got that of an authority (CA:TRUE); issue one for the signer"
+        )
+    usages = {_digital_signature(leaf), _code_signing(leaf)}
+    if False in usages or True not in usages:
+        raise UntrustedSigner(
+            f"certificate {identity(leaf)!r} may not sign models: expected key usage "
+            "digitalSignature and the purpose codeSigning, where it states any; issue one for code "
+            "signing"
         )
 
 
@@ -125,6 +133,21 @@ def identity(certificate: x509.Certificate) -> str:
     return certificate.subject.rfc4514_string()
 
 
+def subjects(certificate: x509.Certificate) -> tuple[str, ...]:
+    """Names of a certificate: its subject, common names, and alternative names that are text.
+
+    Source: RFC 4514 (subject), RFC 5280, 4.2.1.6 (dNSName, rfc822Name, URI).
+    """
+    common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    names = [identity(certificate), *(str(each.value) for each in common)]
+    try:
+        alternative = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return tuple(names)
+    kinds = (x509.DNSName, x509.RFC822Name, x509.UniformResourceIdentifier)
+    return (*names, *(each.value for each in alternative.value if isinstance(each, kinds)))
+
+
 def fingerprints(certificate: x509.Certificate) -> tuple[str, str]:
     """SHA-256 of a certificate (DER), and of its key (PEM text, as key hints have it)."""
     spki = certificate.public_key().public_bytes(
@@ -141,16 +164,25 @@ def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     return True
 
 
-def _digital_signature(leaf: x509.Certificate) -> bool:
+def _authority(leaf: x509.Certificate) -> bool:
+    try:
+        return leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+
+
+def _digital_signature(leaf: x509.Certificate) -> bool | None:
+    """Whether the key usage allows digital signatures, or None if there is none."""
     try:
         return leaf.extensions.get_extension_for_class(x509.KeyUsage).value.digital_signature
     except x509.ExtensionNotFound:
-        return False
+        return None
 
 
-def _code_signing(leaf: x509.Certificate) -> bool:
+def _code_signing(leaf: x509.Certificate) -> bool | None:
+    """Whether the extended key usage has code signing, or None if there is none."""
     try:
         usages = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:
-        return False
+        return None
     return ExtendedKeyUsageOID.CODE_SIGNING in usages

@@ -120,7 +120,7 @@ class TrustPolicy:
     @property
     def restricts_names(self) -> bool:
         """Whether keys, roots or version floors are bound to some model names."""
-        scopes = [trusted.scope for trusted in (*self.keys, *self.roots)]
+        scopes = [*(key.scope for key in self.keys), *(root.scope for root in self.roots)]
         floors = any(least > 0 and pattern != "*" for pattern, least in self.floors)
         return floors or any(scope.models and "*" not in scope.models for scope in scopes)
 

@@ -15,6 +15,7 @@ from mlsecops.signing.scope import Scope, TrustedKey, TrustedRoot
 _TOP: Final = {"keys", "roots", "timestamp_roots", "threshold", "revoked", "floor", "algorithms"}
 _MATERIAL: Final = {"path", "pem"}
 _ITEM: Final = {*_MATERIAL, "models", "not_before", "not_after"}
+_ROOT: Final = {*_ITEM, "subjects"}
 
 
 def read_policy(place: Path) -> dict[str, Any]:
@@ -37,8 +38,8 @@ def read_policy(place: Path) -> dict[str, Any]:
             for item in _items(value, "keys", place)
         ],
         "roots": [
-            TrustedRoot(certificate, _scope(item, place))
-            for item in _items(value, "roots", place)
+            TrustedRoot(certificate, _scope(item, place), _patterns(item, "subjects", place))
+            for item in _items(value, "roots", place, _ROOT)
             for certificate in load_certificates(_material(item, place))
         ],
         "timestamp_roots": [
@@ -93,14 +94,18 @@ def _material(item: Mapping[str, Any], place: Path) -> str | Path:
 
 
 def _scope(item: Mapping[str, Any], place: Path) -> Scope:
-    models = item.get("models", [])
-    if not isinstance(models, list) or not all(isinstance(model, str) for model in models):
-        raise UsageError(f"{place}: expected models to be a list of patterns")
     return Scope(
-        models=tuple(models),
+        models=_patterns(item, "models", place),
         not_before=_moment(item.get("not_before"), place),
         not_after=_moment(item.get("not_after"), place),
     )
+
+
+def _patterns(item: Mapping[str, Any], key: str, place: Path) -> tuple[str, ...]:
+    patterns = item.get(key, [])
+    if not isinstance(patterns, list) or not all(isinstance(each, str) for each in patterns):
+        raise UsageError(f"{place}: expected {key} to be a list of patterns")
+    return tuple(patterns)
 
 
 def _moment(value: object, place: Path) -> datetime | None:

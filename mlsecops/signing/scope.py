@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -70,11 +71,30 @@ class TrustedKey:
 @concise_repr()
 @dataclass(frozen=True, slots=True)
 class TrustedRoot:
-    """A certificate authority and the scope of its leaves."""
+    """A certificate authority, the scope of its leaves, and which of them may sign.
+
+    Attributes:
+        certificate: The authority's certificate.
+        scope: Models that its leaves may sign, and when.
+        subjects: Shell patterns, one of which must match the leaf's subject (RFC 4514), its common
+            name, or a DNS name, mail address or URI among its alternative names; empty means any
+            leaf that may sign code.
+
+    Raises:
+        UsageError: `subjects` is one text, or a value has another type.
+    """
 
     certificate: x509.Certificate
     scope: Scope = Scope()
+    subjects: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         of_type("certificate", self.certificate, x509.Certificate, "an x509.Certificate")
         of_type("scope", self.scope, Scope, "a Scope")
+        object.__setattr__(self, "subjects", several("subjects", self.subjects, "patterns", str))
+
+    def vouches_for(self, names: Iterable[str]) -> bool:
+        """Whether a leaf with these names may sign."""
+        return not self.subjects or any(
+            fnmatchcase(name, pattern) for name in names for pattern in self.subjects
+        )

@@ -27,7 +27,13 @@ from mlsecops.errors import (
     UsageError,
 )
 from mlsecops.signing.bundle import Bundle
-from mlsecops.signing.certificates import fingerprints, identity, path_to, require_usable
+from mlsecops.signing.certificates import (
+    fingerprints,
+    identity,
+    path_to,
+    require_usable,
+    subjects,
+)
 from mlsecops.signing.envelope import Signature
 from mlsecops.signing.keys import PublicKey
 from mlsecops.signing.legacy import verify_either
@@ -180,6 +186,12 @@ class SignerCheck:
         for certificate in path:
             who = f"certificate {identity(certificate)!r}"
             self._require_not_revoked(who, *fingerprints(certificate))
+        if not root.vouches_for(subjects(path[0])):
+            raise UntrustedSigner(
+                f"{self.where}: certificate {identity(path[0])!r}: expected a subject among "
+                f"{', '.join(root.subjects)} under root {identity(root.certificate)!r}; get a "
+                "signature from one of those"
+            )
         self._require_scope([root.scope], f"root {identity(root.certificate)!r}", at)
 
     def _signed_at(self, signature: Signature) -> datetime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -53,13 +54,15 @@ class Authority:
         usage: str | None = "digital_signature",
         begin: datetime = START,
         days: int = 3650,
-        purpose: x509.ObjectIdentifier | None = None,
+        purpose: x509.ObjectIdentifier | Sequence[x509.ObjectIdentifier] | None = None,
+        ca: bool = False,
+        names: Sequence[x509.GeneralName] = (),
     ) -> KeySigner:
         """A signer with a leaf of this authority, and the certificates between it and the root."""
         key = ec.generate_private_key(_CURVES[curve]())
         leaf = issue(
             key, name, self.key, self.certificate.subject,
-            usage=usage, begin=begin, days=days, purpose=purpose,
+            usage=usage, begin=begin, days=days, purpose=purpose, ca=ca, names=names,
         )  # fmt: skip
         return KeySigner(key, certificates=(leaf, *chain))
 
@@ -77,9 +80,10 @@ def issue(
     usage: str | None = "digital_signature",
     begin: datetime = START,
     days: int = 3650,
-    purpose: x509.ObjectIdentifier | None = None,
+    purpose: x509.ObjectIdentifier | Sequence[x509.ObjectIdentifier] | None = None,
+    names: Sequence[x509.GeneralName] = (),
 ) -> x509.Certificate:
-    on = {"key_cert_sign", "crl_sign"} if ca else {usage}
+    on = {"key_cert_sign", "crl_sign", "digital_signature"} if ca else {usage}
     public = key.public_key()
     builder = (
         x509.CertificateBuilder()
@@ -100,7 +104,10 @@ def issue(
         bits = x509.KeyUsage(**{usage: usage in on for usage in _USAGES})
         builder = builder.add_extension(bits, critical=True)
     if purpose is not None:
-        builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=True)
+        purposes = [purpose] if isinstance(purpose, x509.ObjectIdentifier) else purpose
+        builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=True)
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     return builder.sign(issuer_key, hashes.SHA256())
 
 

@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID as Use
 
 from mlsecops import errors
 from mlsecops.signing import KeySigner, PublicKey, Scope, TrustedRoot, TrustPolicy, sign, verify
@@ -104,9 +104,17 @@ def test_an_expired_root_is_refused(model: Path) -> None:
     [
         ({"usage": "key_encipherment"}, False),
         ({"usage": None}, False),
-        ({"usage": "key_encipherment", "purpose": ExtendedKeyUsageOID.SERVER_AUTH}, False),
-        ({"usage": None, "purpose": ExtendedKeyUsageOID.CODE_SIGNING}, True),
+        ({"usage": "key_encipherment", "purpose": Use.SERVER_AUTH}, False),
+        ({"usage": None, "purpose": Use.CODE_SIGNING}, True),
         ({"usage": "digital_signature"}, True),
+        ({"purpose": [Use.CODE_SIGNING, Use.SERVER_AUTH]}, True),
+        ({"purpose": Use.SERVER_AUTH}, False),
+        ({"purpose": [Use.CLIENT_AUTH, Use.EMAIL_PROTECTION]}, False),
+        ({"purpose": Use.TIME_STAMPING}, False),
+        ({"purpose": Use.ANY_EXTENDED_KEY_USAGE}, False),
+        ({"usage": "key_encipherment", "purpose": Use.CODE_SIGNING}, False),
+        ({"ca": True}, False),
+        ({"ca": True, "purpose": Use.CODE_SIGNING}, False),
     ],
 )
 def test_only_a_leaf_that_may_sign_counts(
@@ -200,3 +208,69 @@ def test_a_second_signature_beside_a_chain_is_refused(model: Path, authority: Au
 def test_several_signers_have_bare_keys(model: Path, authority: Authority) -> None:
     with pytest.raises(errors.UsageError, match="one certificate chain"):
         sign(model, [authority.signer(), authority.signer()])
+
+
+RELEASE = [
+    x509.DNSName("sign.corp.example"),
+    x509.RFC822Name("release@corp.example"),
+    x509.UniformResourceIdentifier("spiffe://corp.example/release"),
+]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "allowed"),
+    [
+        (["release"], True),
+        (["CN=release"], True),
+        (["other", "rel*"], True),
+        (["*@corp.example"], True),
+        (["spiffe://corp.example/*"], True),
+        (["sign.corp.example"], True),
+        ([], True),
+        (["releas"], False),
+        (["CN=Release"], False),
+        (["www.*", "laptop"], False),
+        ([""], False),
+    ],
+)
+def test_a_root_names_the_leaves_that_may_sign(
+    model: Path, between: Authority, authority: Authority, patterns: list[str], *, allowed: bool
+) -> None:
+    sign(model, between.signer(between.certificate, names=RELEASE))
+    policy = TrustPolicy(roots=[TrustedRoot(authority.certificate, subjects=patterns)])
+    if allowed:
+        assert verify(model, policy=policy).signers == ("CN=release",)
+    else:
+        with pytest.raises(errors.UntrustedSigner, match=r"'CN=release': expected a subject among"):
+            verify(model, policy=policy)
+
+
+def test_the_names_of_an_intermediate_are_not_those_of_the_leaf(
+    model: Path, between: Authority, authority: Authority
+) -> None:
+    sign(model, between.signer(between.certificate, name="www"))
+    policy = TrustPolicy(roots=[TrustedRoot(authority.certificate, subjects=["intermediate"])])
+    with pytest.raises(errors.UntrustedSigner, match="expected a subject among intermediate"):
+        verify(model, policy=policy)
+
+
+def test_subjects_of_a_root_stand_in_the_policy_file(
+    model: Path, authority: Authority, tmp_path: Path
+) -> None:
+    (tmp_path / "root.pem").write_bytes(authority.pem())
+    path = tmp_path / "trust.toml"
+    sign(model, authority.signer())
+    path.write_text('[[roots]]\npath = "root.pem"\nsubjects = ["rel*"]\n')
+    assert verify(model, policy=TrustPolicy.load(path)).name == "model"
+    path.write_text('[[roots]]\npath = "root.pem"\nsubjects = ["www.*"]\n')
+    with pytest.raises(errors.UntrustedSigner, match="expected a subject"):
+        verify(model, policy=TrustPolicy.load(path))
+    for wrong in (
+        '[[roots]]\npath = "root.pem"\nsubjects = "rel*"\n',
+        '[[keys]]\npath = "root.pem"\nsubjects = ["rel*"]\n',
+    ):
+        path.write_text(wrong)
+        with pytest.raises(errors.UsageError, match="subjects"):
+            TrustPolicy.load(path)
+    with pytest.raises(errors.UsageError, match="subjects: expected a list of patterns"):
+        TrustedRoot(authority.certificate, subjects="rel*")  # type: ignore[arg-type] # on purpose

@@ -152,7 +152,10 @@ def add_resource(payload: dict[str, Any], name: str) -> None:
         (lambda p: p["predicate"].update(resources=[]), "empty model"),
         (lambda p: p["predicate"]["resources"].reverse(), "over the resources"),
         (lambda p: p["predicate"]["resources"][0].update(digest="ab"), "expected 32 bytes"),
-        (lambda p: p["predicate"]["resources"][0].update(algorithm="md5"), "algorithm: expected sha256"),
+        (
+            lambda p: p["predicate"]["resources"][0].update(algorithm="md5"),
+            "algorithm: expected sha256",
+        ),
         (lambda p: p["predicate"]["serialization"].update(allow_symlinks=True), "symlink"),
         (lambda p: p["predicate"]["serialization"].update(ignore_paths=["../x"]), "ignore"),
         (lambda p: p["predicate"]["serialization"].update(method="tar"), "method"),
