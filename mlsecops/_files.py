@@ -1,15 +1,30 @@
-"""Files on disk that appear whole or not at all, and folders of links to held bytes."""
+"""Files on disk: written whole or not at all, private to their owner, or links to held bytes.
+
+path → folder's sharing → mode, whatever the umask → file or folder
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import secrets
+import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
-__all__ = ["linked", "write_atomically"]
+__all__ = [
+    "linked",
+    "open_private",
+    "private_folder",
+    "private_mode",
+    "write_atomically",
+    "write_privately",
+]
+
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_SHARED: Final = stat.S_ISGID | stat.S_IRGRP | stat.S_IXGRP
 
 
 @contextlib.contextmanager
@@ -44,17 +59,111 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, *, mode: int = 0
     Raises:
         OSError: The folder cannot be written; it names the path that was asked for.
     """
-    target = Path(path)
+    return _write_through(Path(path), data, lambda place: os.open(place, _NEW, mode))
+
+
+def write_privately(
+    path: str | os.PathLike[str], data: bytes, *, sealed: bool = False, shared: bool = False
+) -> Path:
+    """As `write_atomically`, for the owner alone.
+
+    Args:
+        path: Where the file appears; its folder exists.
+        data: Its bytes.
+        sealed: As for `private_mode`.
+        shared: As for `private_mode`.
+    """
+
+    def new(place: Path) -> int:
+        return open_private(place, os.O_WRONLY | os.O_EXCL, sealed=sealed, shared=shared)
+
+    return _write_through(Path(path), data, new)
+
+
+def open_private(
+    path: str | os.PathLike[str], flags: int, *, sealed: bool = False, shared: bool = False
+) -> int:
+    """Open a file, which is made for the owner alone, whatever the umask, if it is absent.
+
+    Args:
+        path: The file.
+        flags: Flags of `os.open` besides `O_CREAT` and `O_CLOEXEC`.
+        sealed: As for `private_mode`.
+        shared: As for `private_mode`.
+
+    Returns:
+        The descriptor. The mode of a file that exists stays as it is.
+    """
+    mode = private_mode(Path(path).parent, sealed=sealed, shared=shared)
+    made = flags | os.O_CREAT | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, made | os.O_EXCL, mode)
+    except FileExistsError:
+        if flags & os.O_EXCL:
+            raise
+        return os.open(path, made, mode)
+    with contextlib.suppress(PermissionError):  # the file system keeps no modes
+        os.fchmod(descriptor, mode)
+    return descriptor
+
+
+def private_folder(path: str | os.PathLike[str], *, shared: bool = False) -> Path:
+    """Make a folder and its parents, as far as they are absent, for the owner alone.
+
+    Args:
+        path: The folder.
+        shared: As for `private_mode`.
+
+    Raises:
+        OSError: It cannot be made, or is no folder.
+    """
+    folder = Path(path)
+    if folder.is_dir():
+        return folder
+    if folder.parent != folder:
+        private_folder(folder.parent, shared=shared)
+    group = shared and _is_shared(folder.parent)
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+    else:
+        with contextlib.suppress(PermissionError):  # the file system keeps no modes
+            folder.chmod(0o2770 if group else 0o700)
+    return folder
+
+
+def private_mode(folder: Path, *, sealed: bool = False, shared: bool = False) -> int:
+    """Mode of a new file: 0600 or 0400; 0660 or 0440 where a folder is shared on purpose.
+
+    Args:
+        folder: The folder that holds it.
+        sealed: Whether nobody may write it.
+        shared: Whether the folder's group may have it, if the folder has the set-group-id bit and
+            lets its group in.
+    """
+    group = shared and _is_shared(folder)
+    if sealed:
+        return 0o440 if group else 0o400
+    return 0o660 if group else 0o600
+
+
+def _is_shared(folder: Path) -> bool:
+    return folder.stat().st_mode & _SHARED == _SHARED
+
+
+def _write_through(target: Path, data: bytes, new: Callable[[Path], int]) -> Path:
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
     try:
-        _write_through(temporary, target, data, mode)
+        _replace(temporary, target, data, new)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(target)) from error
     return target
 
 
-def _write_through(temporary: Path, target: Path, data: bytes, mode: int) -> None:
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+def _replace(temporary: Path, target: Path, data: bytes, new: Callable[[Path], int]) -> None:
+    descriptor = new(temporary)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)

@@ -1,14 +1,17 @@
 """Append-only journal of JSON lines, which keeps paid work across a crash.
 
-An unfinished last line is ignored, and cut off before the next one is written.
+An unfinished last line is ignored, and cut off before the next one is written. A new journal is
+readable by its owner alone, since it may hold answers of a model.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+from mlsecops._files import open_private
 from mlsecops._json import parse_object
 from mlsecops.errors import UsageError
 
@@ -38,7 +41,7 @@ def append_line(path: Path, value: dict[str, Any]) -> None:
         UsageError: The file cannot be written.
     """
     try:
-        with path.open("ab", buffering=0) as stream:
+        with os.fdopen(open_private(path, os.O_WRONLY | os.O_APPEND), "ab", buffering=0) as stream:
             stream.write(f"{json.dumps(value)}\n".encode())
     except OSError as error:
         raise UsageError(f"cannot use journal {path}: {error.strerror}") from error

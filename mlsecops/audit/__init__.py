@@ -1,8 +1,9 @@
 """Append-only signed event log.
 
 event (dict) → canonical JSON → leaf of an RFC 6962 Merkle tree + row in SQLite (`log`)
+(`database`, confined: whoever can write the file is not trusted)
 root → signed Checkpoint (`checkpoint`), in the same transaction
-`AuditLog.verify`: rows → rebuilt tree → signed and pinned checkpoints → checkpoint to pin next
+`AuditLog.verify`: rows → rebuilt tree → signed and pinned checkpoints (`pin`) → checkpoint to pin
 """
 
 from typing import TYPE_CHECKING

@@ -3,16 +3,14 @@
 event → `append` → entry, compact range and checkpoint in one transaction → `verify`, `tail`
 
 The log is tamper-evident, not tamper-proof: whoever can write the file can restore an older copy
-with its older checkpoint. Keep a checkpoint elsewhere and pass it to `verify` to detect that, too.
+with its older checkpoint. Keep a checkpoint elsewhere and pass it as `pinned` to detect that, too.
 """
 
 from __future__ import annotations
 
 import json
 import secrets
-import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -28,6 +26,8 @@ from mlsecops.audit.checkpoint import (
     require_origin,
     seal,
 )
+from mlsecops.audit.database import LogFile, reading, writing
+from mlsecops.audit.pin import Pin, require_extends, require_root
 from mlsecops.errors import (
     DigestMismatch,
     EvidenceError,
@@ -42,25 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AuditLog", "Tail"]
 
-_WAIT_SECONDS: Final = 60.0  # seconds of waiting for a writer's lock; chosen
-_SCHEMA: Final = (
-    (
-        "CREATE TABLE IF NOT EXISTS entries"
-        " (position INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT"
-    ),
-    (
-        "CREATE TABLE IF NOT EXISTS head"
-        " (id INTEGER PRIMARY KEY CHECK (id = 0), peaks BLOB NOT NULL, note TEXT NOT NULL) STRICT"
-    ),
-    (
-        "CREATE TRIGGER IF NOT EXISTS entries_stay BEFORE UPDATE ON entries"
-        " BEGIN SELECT RAISE(ABORT, 'entries are append-only'); END"
-    ),
-    (
-        "CREATE TRIGGER IF NOT EXISTS entries_remain BEFORE DELETE ON entries"
-        " BEGIN SELECT RAISE(ABORT, 'entries are append-only'); END"
-    ),
-)
+_MOST_TAIL_BYTES: Final = 256 << 20  # bytes; chosen: 600,000 events of the usual 400 bytes
 
 
 @concise_repr()
@@ -94,9 +76,13 @@ class AuditLog:
         keys: Public keys trusted for checkpoints, besides the signer's. Reading needs one.
         origin: Name of the log. A new log without one gets `mlsecops-log/<random>`; an existing
             log must have the name given here.
+        pinned: A checkpoint that the log must extend: a `Checkpoint`, its text, or the path of a
+            file kept elsewhere, which every reading and append moves forward. An absent file is
+            made by the first of them.
 
     Raises:
-        UsageError: The origin is not allowed in a checkpoint.
+        UsageError: The origin is not allowed in a checkpoint, or the pinned file cannot be read.
+        MalformedBundle: What is pinned is not a checkpoint.
     """
 
     @checked
@@ -107,8 +93,10 @@ class AuditLog:
         signer: LogSigner | None = None,
         keys: Iterable[LogKey] = (),
         origin: str | None = None,
+        pinned: Checkpoint | str | os.PathLike[str] | None = None,
     ) -> None:
         self.path = Path(path)
+        self._pin = None if pinned is None else Pin(pinned)
         self._signer = signer
         own = () if signer is None else (signer.public_key,)
         self._keys: tuple[LogKey, ...] = (*own, *keys)
@@ -158,14 +146,16 @@ class AuditLog:
         return self.tail().events
 
     def checkpoint(self) -> Checkpoint:
-        """The current authentic checkpoint; the entries are not read.
+        """The current authentic checkpoint; no entry after the pinned ones is read.
 
         Raises:
-            VerificationError: No trusted key signed it.
+            VerificationError: No trusted key signed it, or the pinned checkpoint is of another log.
             EvidenceError: There is no log, or it cannot be read.
         """
-        with self._reading() as connection:
-            return self._authentic(_head(connection, self.path)[1])
+        with reading(self.path) as file:
+            checkpoint, pin = self._accepted(file)
+            self._require_prefix(file, pin, checkpoint)
+        return self._advanced(checkpoint, pin)
 
     def tail(self, since: Peaks = Peaks.EMPTY) -> Tail:
         """Events after a prefix that was read before, checked against the checkpoint.
@@ -178,13 +168,14 @@ class AuditLog:
             VerificationError: The entries are not those that the checkpoint covers.
             EvidenceError: There is no log, or it cannot be read.
         """
-        with self._reading() as connection:
-            _, note = _head(connection, self.path)
-            bodies = _bodies(connection, since.size)
-        checkpoint = self._authentic(note)
-        self._require_no_shorter(checkpoint, since.size)
-        peaks = since.extend(leaf_hash(body) for body in bodies)
+        with reading(self.path) as file:
+            checkpoint, pin = self._accepted(file)
+            self._require_no_shorter(checkpoint, since.size)
+            if pin is not None and pin.size < since.size:
+                self._require_prefix(file, pin, checkpoint)
+            peaks, bodies = self._read(file, since, checkpoint, pin)
         self._require_same(peaks, checkpoint)
+        self._advanced(checkpoint, pin)
         events = tuple(self._parse(body) for body in bodies)
         return Tail(events=events, peaks=peaks, checkpoint=checkpoint)
 
@@ -205,20 +196,18 @@ class AuditLog:
             UntrustedSigner: No trusted key signed the checkpoint.
             EvidenceError: There is no log, or it cannot be read.
         """
-        pin = Checkpoint.parse(pinned) if isinstance(pinned, str) else pinned
-        with self._reading() as connection:
-            _, note = _head(connection, self.path)
-            checkpoint = self._authentic(note)
-            if pin is not None:
-                self._require_same_log(checkpoint, pin)
-                self._require_no_shorter(checkpoint, pin.size)
+        given = Checkpoint.parse(pinned) if isinstance(pinned, str) else pinned
+        with reading(self.path) as file:
+            checkpoint, pin = self._accepted(file)
+            if given is not None:
+                require_extends(checkpoint, given, where=self._where)
             peaks = Peaks.EMPTY
-            self._require_pinned(peaks, pin)
-            for body in _iterate(connection):
+            self._require_pinned(peaks, pin, given)
+            for body in file.bodies(0, checkpoint.size):
                 peaks = peaks.append(leaf_hash(body))
-                self._require_pinned(peaks, pin)
+                self._require_pinned(peaks, pin, given)
         self._require_same(peaks, checkpoint)
-        return checkpoint
+        return self._advanced(checkpoint, pin)
 
     def _add(self, event: Mapping[str, Any], *, expected: int | None) -> tuple[int, bool]:
         if self._signer is None:
@@ -227,28 +216,88 @@ class AuditLog:
                 "pass signer= to append"
             )
         body = _canonical(event)
-        with self._writing() as connection:
-            peaks, origin = self._extendable(connection)
+        if not self.path.exists():
+            self._require_new()
+        with writing(self.path) as file:
+            peaks, origin, pin = self._extendable(file)
             if expected is not None and expected != peaks.size:
                 return peaks.size, False
             grown = peaks.append(leaf_hash(body))
-            note = seal(origin=origin, size=grown.size, root=grown.root, signer=self._signer).note
-            connection.execute("INSERT INTO entries VALUES (?, ?)", (peaks.size, body))
-            head = (0, b"".join(grown.hashes), note)
-            connection.execute("INSERT OR REPLACE INTO head VALUES (?, ?, ?)", head)
-            return peaks.size, True
+            sealed = seal(origin=origin, size=grown.size, root=grown.root, signer=self._signer)
+            file.add(peaks.size, body, peaks=b"".join(grown.hashes), note=sealed.note)
+        self._advanced(sealed, pin)
+        return peaks.size, True
 
-    def _extendable(self, connection: sqlite3.Connection) -> tuple[Peaks, str]:
-        """Compact range and origin to build on, checked against the last checkpoint."""
-        if connection.execute("SELECT 1 FROM head").fetchone() is None:
-            if connection.execute("SELECT count(*) FROM entries").fetchone()[0]:
-                raise DigestMismatch(f"audit log {self.path}: it has entries and no checkpoint")
-            return Peaks.EMPTY, self._origin or f"mlsecops-log/{secrets.token_hex(8)}"
-        raw, note = _head(connection, self.path)
-        checkpoint = self._authentic(note)
-        peaks = _peaks(raw, checkpoint.size, self.path)
+    def _extendable(self, file: LogFile) -> tuple[Peaks, str, Checkpoint | None]:
+        """Compact range, origin and pin to build on, checked against the last checkpoint."""
+        head = file.head()
+        if head is None:
+            file.require_end(0)
+            self._require_new()
+            return Peaks.EMPTY, self._origin or f"mlsecops-log/{secrets.token_hex(8)}", None
+        checkpoint, pin = self._accepted(file)
+        self._require_prefix(file, pin, checkpoint)
+        peaks = _peaks(head[0], checkpoint.size, self.path)
         self._require_same(peaks, checkpoint)
-        return peaks, checkpoint.origin
+        return peaks, checkpoint.origin, pin
+
+    def _require_new(self) -> None:
+        pin = None if self._pin is None else self._pin.current()
+        if pin is not None and pin.size:
+            raise RollbackRefused(
+                f"{self._where}: expected at least {pin.size} entries, got a new log; the log was "
+                "removed: restore it"
+            )
+
+    def _accepted(self, file: LogFile) -> tuple[Checkpoint, Checkpoint | None]:
+        """The authentic checkpoint and the pinned one, which it is not shorter than."""
+        head = file.head()
+        if head is None:
+            raise EvidenceError(f"{self._where}: it has no checkpoint")
+        checkpoint = self._authentic(head[1])
+        pin = None if self._pin is None else self._pin.current()
+        if pin is not None:
+            require_extends(checkpoint, pin, where=self._where)
+        file.require_end(checkpoint.size)
+        return checkpoint, pin
+
+    def _require_prefix(
+        self, file: LogFile, pin: Checkpoint | None, checkpoint: Checkpoint
+    ) -> None:
+        """Demand that the log's first entries are the pinned ones, unless that is known."""
+        if pin is None or pin.size == checkpoint.size:
+            return
+        if self._pin is not None and self._pin.extended_by(pin):
+            return
+        peaks = Peaks.EMPTY.extend(leaf_hash(body) for body in file.bodies(0, pin.size))
+        require_root(peaks.root, pin, where=self._where)
+
+    def _read(
+        self, file: LogFile, since: Peaks, checkpoint: Checkpoint, pin: Checkpoint | None
+    ) -> tuple[Peaks, list[bytes]]:
+        """Entries after a prefix, and the compact range that they end in."""
+        peaks, bodies, left = since, [], _MOST_TAIL_BYTES
+        self._require_pinned(peaks, pin)
+        for body in file.bodies(since.size, checkpoint.size):
+            left -= len(body)
+            if left < 0:
+                raise EvidenceError(
+                    f"{self._where}: expected at most {_MOST_TAIL_BYTES} bytes of new events; "
+                    "`verify` reads a log of any length"
+                )
+            peaks = peaks.append(leaf_hash(body))
+            self._require_pinned(peaks, pin)
+            bodies.append(body)
+        return peaks, bodies
+
+    def _advanced(self, checkpoint: Checkpoint, pin: Checkpoint | None) -> Checkpoint:
+        if self._pin is not None:
+            self._pin.advance(checkpoint, checked=pin)
+        return checkpoint
+
+    @property
+    def _where(self) -> str:
+        return f"audit log {self.path}"
 
     def _authentic(self, note: str) -> Checkpoint:
         if not self._keys:
@@ -279,84 +328,13 @@ class AuditLog:
                 "were edited, removed or inserted: restore the file and find out who wrote it"
             )
 
-    def _require_same_log(self, checkpoint: Checkpoint, pin: Checkpoint) -> None:
-        if pin.origin != checkpoint.origin:
-            raise DigestMismatch(
-                f"audit log {self.path}: expected the pinned log {pin.origin}, "
-                f"got {checkpoint.origin}; this is another log"
-            )
-
-    def _require_pinned(self, peaks: Peaks, pin: Checkpoint | None) -> None:
-        if pin is not None and peaks.size == pin.size and peaks.root != pin.root:
-            raise DigestMismatch(
-                f"audit log {self.path}: its first {pin.size} entries have root "
-                f"{peaks.root.hex()}, the pinned checkpoint says {pin.root.hex()}; the log was "
-                "rewritten"
-            )
+    def _require_pinned(self, peaks: Peaks, *pins: Checkpoint | None) -> None:
+        for pin in pins:
+            if pin is not None and peaks.size == pin.size:
+                require_root(peaks.root, pin, where=self._where)
 
     def _parse(self, body: bytes) -> dict[str, Any]:
         return parse_object(body, what=f"audit log {self.path}: entry", error=MalformedBundle)
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that holds the write lock from its start."""
-        with _evident(self.path), closing(_connect(self.path, mode="rwc")) as connection:
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("BEGIN IMMEDIATE")
-            for statement in _SCHEMA:
-                connection.execute(statement)
-            yield connection
-            connection.execute("COMMIT")
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        """A snapshot of the log."""
-        if not self.path.is_file():
-            raise EvidenceError(f"audit log {self.path}: there is no such file")
-        # A killed writer leaves a journal, which only a connection that may write can roll back.
-        mode = "rw" if Path(f"{self.path}-journal").exists() else "ro"
-        with _evident(self.path), closing(_connect(self.path, mode=mode)) as connection:
-            connection.execute("BEGIN")
-            yield connection
-
-
-@contextmanager
-def _evident(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise EvidenceError(f"audit log {path}: {error}") from error
-
-
-def _connect(path: Path, *, mode: str) -> sqlite3.Connection:
-    address = f"{path.absolute().as_uri()}?mode={mode}"
-    return sqlite3.connect(address, uri=True, timeout=_WAIT_SECONDS, isolation_level=None)
-
-
-def _head(connection: sqlite3.Connection, path: Path) -> tuple[bytes, str]:
-    row = connection.execute("SELECT peaks, note FROM head").fetchone()
-    if row is None:
-        raise EvidenceError(f"audit log {path}: it has no checkpoint")
-    peaks, note = row
-    if not isinstance(peaks, bytes) or not isinstance(note, str):
-        raise DigestMismatch(f"audit log {path}: its head is damaged")
-    return peaks, note
-
-
-def _bodies(connection: sqlite3.Connection, start: int) -> Sequence[bytes]:
-    return tuple(_iterate(connection, start))
-
-
-def _iterate(connection: sqlite3.Connection, start: int = 0) -> Iterator[bytes]:
-    rows = connection.execute(
-        "SELECT position, body FROM entries WHERE position >= ? ORDER BY position", (start,)
-    )
-    for expected, (position, body) in enumerate(rows, start):
-        if position != expected:
-            raise DigestMismatch(f"audit log: expected entry {expected}, got {position}")
-        if not isinstance(body, bytes):
-            raise DigestMismatch(f"audit log: entry {expected} is not stored as bytes")
-        yield body
 
 
 def _peaks(raw: bytes, size: int, path: Path) -> Peaks:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mlsecops.audit import AuditLog, Checkpoint, LogSigner
 from mlsecops.audit.checkpoint import seal
+from mlsecops.audit.database import SCHEMA
 from mlsecops.provenance.merkle import Peaks, leaf_hash
 
 
@@ -20,6 +21,8 @@ def _run(path: Path, *statements: tuple[str, tuple[object, ...]]) -> None:
         connection.execute("DROP TRIGGER IF EXISTS entries_remain")
         for statement, values in statements:
             connection.execute(statement, values)
+        for statement in SCHEMA:  # whoever changes rows hides it
+            connection.execute(statement)
 
 
 def edit_entry(path: Path, index: int, body: bytes) -> None:
