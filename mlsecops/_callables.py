@@ -97,11 +97,6 @@ class Hooks:
 def wrap(function: Any, hooks: Callable[[Function], Hooks], *, decorator: str) -> Any:
     """The wrapped callable, of the same kind as the original.
 
-    Args:
-        function: A callable, or a static or class method object.
-        hooks: Makes the hooks of one function.
-        decorator: Name of the decorator, for messages.
-
     Raises:
         UsageError: It is not callable, or a generator function where hooks refuse generators.
     """
@@ -168,13 +163,9 @@ def signature_of(function: Function) -> inspect.Signature | None:
 
 
 def arguments_by_name(function: Function, *, defaults: bool = False) -> Before:
-    """Takes args and kwargs of a call and returns them by name.
+    """Takes args and kwargs of a call and returns them by name, optionally with the defaults.
 
     Arguments that do not fit the signature are numbered; the function itself raises for them.
-
-    Args:
-        function: The function that is called.
-        defaults: Whether parameters that the call leaves out are in the result.
     """
     signature = signature_of(function)
 
@@ -201,7 +192,6 @@ def _defined_in(frame: types.FrameType, function: Any) -> bool:
 
 
 def _branch(function: Function) -> Callable[[Function, Hooks], Any]:
-    """What wraps that kind of callable; an instance is of the kind of its `__call__`."""
     called: Any = function
     while isinstance(called, functools.partial):
         called = called.func
@@ -280,10 +270,7 @@ def _begun(function: Function, hooks: Hooks, stepping: Callable[[Hooks, Function
 
 
 class _AtCall(functools.partial[Any]):
-    """A generator function that runs code when it is called.
-
-    `inspect` looks for the kind of a partial in its function, so the kind is kept.
-    """
+    """A generator function that runs code at its call; `inspect` unwraps it, as a partial."""
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return self.func(self.args[0](*args, **kwargs))
@@ -292,7 +279,6 @@ class _AtCall(functools.partial[Any]):
         return self if instance is None else types.MethodType(self, instance)
 
     def __reduce__(self) -> str:
-        """The qualified name, by which functions are pickled."""
         return str(vars(self)["__qualname__"])
 
 
@@ -384,7 +370,6 @@ def _async_stepping(hooks: Hooks, begin: Function) -> Function:
 
 
 async def _items(answer: Any) -> AsyncGenerator[Any, None]:
-    """Items of an iterable of either kind."""
     if isinstance(answer, AsyncIterable):
         async for item in answer:
             yield item

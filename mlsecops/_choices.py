@@ -43,15 +43,7 @@ _SINGLE: Final = (str, bytes, bytearray, memoryview, Mapping, type)
 
 
 def one_of(argument: str, value: T, choices: Iterable[str]) -> T:
-    """One name of several.
-
-    Args:
-        argument: Name of the argument, for the message.
-        value: The name that was given.
-        choices: All names that are valid.
-
-    Raises:
-        UsageError: It is none of them; the message suggests the nearest.
+    """One name of several; the error suggests the nearest.
 
     Examples:
         >>> one_of("per", "clients", ("client", "model"))
@@ -69,16 +61,7 @@ def one_of(argument: str, value: T, choices: Iterable[str]) -> T:
 
 
 def several(argument: str, values: Iterable[T], what: str, of: Kind = object) -> tuple[T, ...]:
-    """Several values; one text or mapping is refused, not iterated.
-
-    Args:
-        argument: Name of the argument, for the message.
-        values: Any iterable of values but a text, bytes or a mapping.
-        what: What its items are, in the plural.
-        of: Types of an item, or the name of a method that it has.
-
-    Raises:
-        UsageError: It is a single value, or an item has another type.
+    """Several values `of` a type, which are `what` in the plural; one text or mapping is refused.
 
     Examples:
         >>> several("models", "m-*", "patterns")
@@ -98,11 +81,7 @@ def several(argument: str, values: Iterable[T], what: str, of: Kind = object) ->
 
 
 def some_of(argument: str, values: Iterable[T], choices: Iterable[str]) -> tuple[T, ...]:
-    """Several names of those that are valid, in the order given.
-
-    Raises:
-        UsageError: It is a single text, or a name is unknown.
-    """
+    """Several names of those that are valid, in the order given; a single text is refused."""
     known = tuple(choices)
     given = several(argument, values, "names")
     return tuple(one_of(argument, value, known) for value in given)
@@ -116,9 +95,6 @@ def of_type(argument: str, value: T, kind: Kind, what: str) -> T:
         value: What was given.
         kind: The types that it may have, or the name of a method that it has.
         what: The same in words.
-
-    Raises:
-        UsageError: It has another type.
     """
     if _is(value, kind):
         return value
@@ -126,27 +102,14 @@ def of_type(argument: str, value: T, kind: Kind, what: str) -> T:
 
 
 def path_of(argument: str, value: Any) -> Path:
-    """A path in the file system.
-
-    Raises:
-        UsageError: It is no text or path object, holds a null character, or is a PEM text.
-    """
+    """A path in the file system; a null character and PEM text are refused."""
     if _is_path(value) and "-----BEGIN" not in os.fspath(value):
         return Path(value)
     raise UsageError(f"{argument}: expected a path, got {shown(value)}")
 
 
 def number(argument: str, value: Any, what: str, valid: Callable[[Any], bool]) -> Any:
-    """A finite number for which a condition holds.
-
-    Args:
-        argument: Name of the argument, for the message.
-        value: What was given; booleans are no numbers.
-        what: The condition in words.
-        valid: The condition.
-
-    Raises:
-        UsageError: It is no number, or out of its range.
+    """A finite number, not a boolean, for which the condition `what` holds.
 
     Examples:
         >>> number("rate", -1, "calls a second above 0", lambda rate: rate > 0)
@@ -160,11 +123,7 @@ def number(argument: str, value: Any, what: str, valid: Callable[[Any], bool]) -
 
 
 def whole(argument: str, value: Any, what: str, least: int = 1) -> int:
-    """A whole number from `least` on.
-
-    Raises:
-        UsageError: It is none, or less.
-    """
+    """A whole number from `least` on."""
     try:
         exact = least - 1 if isinstance(value, bool) else operator.index(value)
     except TypeError:
@@ -242,14 +201,7 @@ def _evaluated(annotation: Any, names: _Names) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Expected:
-    """What an annotation accepts.
-
-    Attributes:
-        words: The same for messages.
-        accepts: Whether a value is accepted.
-        choices: Names of a `Literal`.
-        items: What the items of an iterable have to be.
-    """
+    """Values that an annotation accepts, with the names of a `Literal` or what items must be."""
 
     words: str
     accepts: Callable[[Any], bool]
@@ -257,7 +209,6 @@ class _Expected:
     items: _Expected | None = None
 
     def taken(self, argument: str, value: Any) -> Any:
-        """The value, an iterator as a tuple."""
         if self.accepts(value):
             return value
         if (
@@ -325,7 +276,6 @@ def _has_path(members: tuple[Any, ...]) -> bool:
 
 
 def _instance_of(kind: type) -> Callable[[Any], bool]:
-    """Whether a value is of a class, or has every member of a protocol."""
     if not getattr(kind, "_is_protocol", False):
         return lambda value: isinstance(value, kind)
     known = {name for each in kind.__mro__ if each.__module__ != "typing" for name in vars(each)}

@@ -215,7 +215,6 @@ class SecurePipeline:
         )
 
     def _bom(self, verified: Verified) -> dict[str, Any]:
-        """Bill of materials signed with the model, else a new one."""
         signed = _statement(verified, BOM_PREDICATE)
         if signed is not None:
             return signed.predicate

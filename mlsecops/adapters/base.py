@@ -168,17 +168,7 @@ def joined(parts: Sequence[tuple[Any, Array]]) -> tuple[Any, Array]:
 
 
 class FrameworkAdapter:
-    """Base of the Adapters of framework models.
-
-    Args:
-        model: The framework's own object.
-        channels_first: As `adapt`.
-        device: As `adapt`.
-        classes: As `adapt`.
-
-    Raises:
-        UsageError: The model or an option cannot be used.
-    """
+    """Base of the Adapters of framework models; the arguments are those of `adapt`."""
 
     framework: str
     _channels_first: ClassVar[bool] = False
@@ -197,7 +187,6 @@ class FrameworkAdapter:
         self._prepare(device)
 
     def _prepare(self, device: str | None) -> None:
-        """Check the model and the device."""
         raise NotImplementedError
 
     def predict(self, x: Array) -> Array:
@@ -210,11 +199,7 @@ class FrameworkAdapter:
 
 
 class BlackBox:
-    """Base of Adapters without gradients and activations.
-
-    Attributes:
-        name: What error messages call the model.
-    """
+    """Base of Adapters without gradients and activations; error messages call the model `name`."""
 
     name: str
     differentiable = False

@@ -72,8 +72,7 @@ class Endpoint(BlackBox):
         UsageError: The address or an option is unusable, or the journal is of another endpoint.
         MissingExtra: httpx is not installed.
 
-    Source:
-        KServe, "V1 Inference Protocol"; TensorFlow Serving, "RESTful API".
+    Source: KServe, "V1 Inference Protocol"; TensorFlow Serving, "RESTful API".
     """
 
     framework = "http"

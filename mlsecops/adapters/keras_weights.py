@@ -23,13 +23,13 @@ OLDEST: Final = (3, 13, 2)
 def fill_keras(
     model: Any, path: str, *, hdf5: bool = False, confirm: Callable[[], object] = lambda: None
 ) -> Any:
-    """Load an archive's weights into the caller's model; the archive's configuration is ignored.
+    """Load an archive's weights into the caller's built model, and not its configuration.
 
     Args:
         model: The model, built.
         path: File to read.
         hdf5: Whether it is an `.h5` file, of weights or of a whole model.
-        confirm: Raises if the bytes have changed; the model is then unchanged.
+        confirm: Raises if the bytes have changed.
 
     Raises:
         FrameworkTooOld: The installed Keras is older than `OLDEST`.
@@ -69,11 +69,7 @@ def encode_keras(model: Any) -> bytes:
 
 
 def decode_keras(model: Any, data: bytes) -> None:
-    """Load all weights of `.weights.h5` bytes into a built model, or none.
-
-    Raises:
-        FormatRefused: They do not fit; the model is unchanged.
-    """
+    """Load all weights of `.weights.h5` bytes into a built model, or none, as `fill_keras`."""
     with tempfile.NamedTemporaryFile(prefix="mlsecops-") as place:
         place.write(data)
         place.flush()
@@ -81,10 +77,7 @@ def decode_keras(model: Any, data: bytes) -> None:
 
 
 class _Bytes(io.BytesIO):
-    """Bytes in memory with a file name, by whose extension Keras selects the format.
-
-    HDF5 opens no path that does not exist, such as that of a memory file.
-    """
+    """Bytes with a file name, by which Keras picks the format; HDF5 checks that paths exist."""
 
     def __init__(self, data: bytes, name: str) -> None:
         super().__init__(data)
@@ -104,11 +97,7 @@ def _weights_name(path: str) -> str:
 
 
 def root_attributes(path: str) -> set[str]:
-    """Names of the attributes of an HDF5 file's root.
-
-    Raises:
-        FormatRefused: It is no HDF5 file.
-    """
+    """Names of the attributes of an HDF5 file's root."""
     h5py = require("h5py")
     try:
         with Path(path).open("rb") as stream, h5py.File(stream, "r") as file:
@@ -128,11 +117,7 @@ def under_name(path: str, name: str) -> Iterator[Any]:
 
 
 def require_patched(keras: Any) -> None:
-    """Refuse a Keras with known escapes from safe mode.
-
-    Raises:
-        FrameworkTooOld: The installed Keras is older than `OLDEST`.
-    """
+    """Refuse a Keras with known escapes from safe mode as `FrameworkTooOld`."""
     version = tuple(int(part) for part in str(keras.__version__).split(".")[:3] if part.isdigit())
     if version < OLDEST:
         raise FrameworkTooOld(

@@ -67,7 +67,6 @@ class OnnxAdapter(FrameworkAdapter, BlackBox):
         return first if isinstance(first, int) and first > 0 else BATCH
 
     def _batch(self, rows: Array) -> Array:
-        """Scores of a batch, padded if the model has a fixed batch size."""
         import numpy as np  # noqa: PLC0415 - as above
 
         fixed = bool(self._input.shape) and isinstance(self._input.shape[0], int)
@@ -94,7 +93,6 @@ class OnnxAdapter(FrameworkAdapter, BlackBox):
         return cast("Array", np.asarray(scores[: len(rows)], dtype=np.float32))
 
     def _chosen(self, outputs: list[Any]) -> Any:
-        """The first float array with two axes."""
         for value in outputs:
             if getattr(value, "ndim", 0) == 2 and value.dtype.kind == "f":  # noqa: PLR2004 - (n, k)
                 return value

@@ -76,10 +76,7 @@ class TorchAdapter(FrameworkAdapter):
         return joined(parts)
 
     def pullback(self, x: Array, cotangent: Cotangent) -> tuple[Array, Array]:
-        """Logits and the gradient of any loss; see `mlsecops.adapters.Pullback`.
-
-        All of `x` is one batch, because the cotangent is called once.
-        """
+        """Logits and the gradient of any loss, of all of `x` in one batch; see `Pullback`."""
         with _undisturbed(self.model, self._device), self._torch.enable_grad():
             leaf = self._tensor(float_rows(x)).requires_grad_()
             scores = self._forward(leaf.clone())
@@ -141,7 +138,6 @@ class TorchAdapter(FrameworkAdapter):
         return scores
 
     def _probabilities(self, scores: Tensor) -> bool:
-        """Whether the module returns probabilities, decided by the first batch."""
         if self._gives_probabilities is None and len(scores):
             self._gives_probabilities = are_probabilities(_numpy(scores))
         return bool(self._gives_probabilities)
@@ -163,13 +159,7 @@ class TorchAdapter(FrameworkAdapter):
 
 
 def slope(output: Tensor, leaf: Tensor, along: Tensor | None = None) -> Tensor:
-    """Gradient of an output with respect to the input; zero if the output does not depend on it.
-
-    Args:
-        output: Tensor computed from the input.
-        leaf: The input.
-        along: Cotangent of the output; 1 by default.
-    """
+    """Gradient of an output by the input, along a cotangent; zero if it does not depend on it."""
     torch = require("torch")
     gradient = None
     if output.requires_grad:
@@ -193,7 +183,6 @@ def _numpy(tensor: Tensor) -> Array:
 def _watching(
     model: nn.Module, kinds: tuple[type, ...], hook: Callable[[Any, Any, Any], None]
 ) -> Iterator[None]:
-    """Call a hook after each module of the given kinds, inside the block."""
     watched = [module for module in model.modules() if isinstance(module, kinds)]
     handles = [module.register_forward_hook(hook) for module in watched]
     try:

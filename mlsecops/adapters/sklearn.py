@@ -82,11 +82,7 @@ def encode_skops(model: Any) -> bytes:
 
 
 def decode_skops(data: bytes) -> Any:
-    """The estimator of a skops archive with only types that skops trusts by default.
-
-    Raises:
-        FormatRefused: skops refuses the bytes.
-    """
+    """The estimator of a skops archive with only types that skops trusts by default."""
     skops = require("skops.io")
     try:
         return skops.loads(data)

@@ -72,11 +72,7 @@ class KerasAdapter(FrameworkAdapter):
             return in_batches(engine.features, rows)
 
     def loss_gradient(self, x: Array, y: Labels) -> tuple[Array, Array]:
-        """Logits `(n, k)` and the gradient of each sample's own cross-entropy `(n, *shape)`.
-
-        Raises:
-            UsageError: The backend is neither TensorFlow nor torch.
-        """
+        """Logits `(n, k)` and the gradient of each sample's own cross-entropy `(n, *shape)`."""
         rows = float_rows(x)
         labels = class_labels(y, rows=len(rows))
         engine = self._engine(rows)
@@ -87,11 +83,7 @@ class KerasAdapter(FrameworkAdapter):
         return logits, gradient
 
     def pullback(self, x: Array, cotangent: Cotangent) -> tuple[Array, Array]:
-        """Logits and the gradient of any loss; see `mlsecops.adapters.Pullback`.
-
-        Raises:
-            UsageError: The backend is neither TensorFlow nor torch.
-        """
+        """Logits and the gradient of any loss; see `mlsecops.adapters.Pullback`."""
         rows = float_rows(x)
         engine = self._engine(rows)
         with self._undisturbed():
@@ -108,7 +100,6 @@ class KerasAdapter(FrameworkAdapter):
         decode_keras(self.model, data)
 
     def _engine(self, x: Array) -> _Engine:
-        """The compiled functions, created once for any batch size."""
         if self._compiled is None:
             if not self.model.built:
                 self.model(x[:1], training=False)
@@ -136,8 +127,6 @@ class KerasAdapter(FrameworkAdapter):
 
 
 class _Engine:
-    """Functions of a model on any backend, without gradients."""
-
     def __init__(
         self,
         keras: Any,
@@ -242,8 +231,6 @@ class _TensorFlow(_Engine):
 
 
 class _Torch(_Engine):
-    """Keras' torch backend: autograd with respect to the input alone."""
-
     def logits(self, x: Array) -> Array:
         with require("torch").no_grad():
             return super().logits(x)
@@ -331,7 +318,6 @@ def _affine(keras: Any, dense: Any, x: Any) -> Any:
 
 
 def _from_outputs(keras: Any, model: Any, sample: Array) -> Callable[[Any], Any]:
-    """The outputs, or their logarithm if the sample's outputs are probabilities."""
     ops = keras.ops
     outputs: Any = ops.convert_to_numpy(model(sample, training=False))
     if outputs.ndim == 2 and outputs.shape[-1] == 1:  # noqa: PLR2004 - one column for two classes

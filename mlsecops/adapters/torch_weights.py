@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 
 
 def fill_module(module: nn.Module, state: Any) -> nn.Module:
-    """Copy all tensors into the caller's module, or none.
-
-    Raises:
-        FormatRefused: Names or shapes differ; the module is unchanged.
-    """
+    """Copy all tensors into the caller's module, or none if names or shapes differ."""
     if not isinstance(state, Mapping):
         raise FormatRefused(
             f"{type(module).__name__}: expected a state dict, got {type(state).__name__}"
@@ -43,11 +39,7 @@ def fill_module(module: nn.Module, state: Any) -> nn.Module:
 
 
 def encode_module(module: nn.Module) -> bytes:
-    """A module's state as safetensors; shared tensors are stored once per name.
-
-    Raises:
-        UsageError: The state holds a value that is no tensor.
-    """
+    """A module's state as safetensors; shared tensors are stored once per name."""
     torch, writer = require("torch"), require("safetensors.torch")
     state: dict[str, Any] = dict(module.state_dict())
     if odd := sorted(name for name, value in state.items() if not torch.is_tensor(value)):
@@ -57,11 +49,7 @@ def encode_module(module: nn.Module) -> bytes:
 
 
 def decode_tensors(data: bytes) -> dict[str, Any]:
-    """Tensors of safetensors bytes.
-
-    Raises:
-        FormatRefused: They are malformed.
-    """
+    """Tensors of safetensors bytes."""
     try:
         return dict(require("safetensors.torch").load(data))
     except MissingExtra:

@@ -18,33 +18,16 @@ if TYPE_CHECKING:
 
 
 class Trainer(Protocol):
-    """Optimizer steps on a model.
-
-    Attributes:
-        adapter: Adapter of the model in its current state.
-    """
+    """Optimizer steps on the model of an Adapter."""
 
     adapter: Adapter
 
     def step(self, x: Array, y: Labels) -> float:
-        """Take one step of Adam.
-
-        Args:
-            x: Inputs `(n, *shape)`, float32.
-            y: Labels `(n,)`.
-
-        Returns:
-            Mean cross-entropy before the step, in nats.
-        """
+        """Take one step of Adam on `x` `(n, *shape)`, `y` `(n,)`; returns the loss before it."""
 
 
 def trainer(model: Any, *, learning_rate: float) -> Trainer:
-    """Create the trainer of a model.
-
-    Args:
-        model: A torch module or Keras model with one score or probability for each class, or the
-            Adapter of one.
-        learning_rate: Adam's learning rate, above 0.
+    """Create the trainer of a torch or Keras model with one score or probability for each class.
 
     Raises:
         UsageError: The model is of another framework, or a Keras model without known inputs.
@@ -129,7 +112,6 @@ class _KerasTrainer:
 
 
 def _output(value: Any) -> Any:
-    """Scores in the output of a torch module."""
     if isinstance(value, Mapping):
         value = value["logits"]
     value = value[0] if isinstance(value, tuple) else getattr(value, "logits", value)

@@ -17,11 +17,7 @@ if TYPE_CHECKING:
 @concise_repr("inner")
 @dataclass(slots=True, kw_only=True, eq=False)
 class Wrapped:
-    """An Adapter with the attributes and answers of the one inside.
-
-    Attributes:
-        inner: The wrapped Adapter.
-    """
+    """An Adapter with the attributes and answers of the `inner` one."""
 
     inner: Adapter
     framework: str = field(init=False)

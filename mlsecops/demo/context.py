@@ -70,11 +70,7 @@ class NotRefused(MLSecOpsError):
 
 
 def refusal(attack: str, action: Callable[[], object]) -> MLSecOpsError:
-    """Run an attack and return the error that refused it.
-
-    Raises:
-        NotRefused: Nothing refused it.
-    """
+    """Run an attack and return the error that refused it, or raise `NotRefused`."""
     try:
         action()
     except MLSecOpsError as error:

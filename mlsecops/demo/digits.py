@@ -49,12 +49,7 @@ class Digits:
 
 
 def load_digits(*, seed: int, channels_first: bool) -> Digits:
-    """Shuffle and split the digits.
-
-    Args:
-        seed: Seed of the split.
-        channels_first: Whether images are `(n, 1, 8, 8)`.
-    """
+    """Shuffle and split the digits; images are `(n, 1, 8, 8)` if `channels_first`."""
     bunch = require("sklearn.datasets").load_digits()
     order = np.random.default_rng(seed).permutation(len(bunch.target))
     x = (bunch.images[order] / _LARGEST).astype(np.float32)

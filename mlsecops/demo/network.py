@@ -51,12 +51,7 @@ class Network(Protocol):
 
 
 def network(framework: str) -> Network:
-    """Import a framework and return its network.
-
-    Raises:
-        UsageError: The framework is unknown.
-        MissingExtra: It is not installed.
-    """
+    """Import a framework, `"torch"` or `"tensorflow"`, and return its network."""
     if framework not in _HOMES:
         raise UsageError(f"framework: unknown {framework!r}; expected {' or '.join(_HOMES)}")
     module, name = _HOMES[framework]

@@ -56,11 +56,7 @@ class Blocklist:
         self._blocked.add(client)
 
     def check(self, client: str | None, inputs: Any) -> None:  # noqa: ARG002 - the protocol of guards
-        """Refuse a blocked client.
-
-        Raises:
-            CallRefused: The client is blocked.
-        """
+        """Refuse a blocked client."""
         if client in self._blocked:
             raise CallRefused(f"client {client!r} is blocked by an operator; ask for access again")
 
@@ -92,12 +88,7 @@ class Served:
 
 
 def serve_model(context: DemoContext, registry: Registry, loaded: LoadedModel) -> Served:
-    """Serve the loaded model to three kinds of clients.
-
-    Raises:
-        Unexpected: Normal traffic raised an alert, drift raised an extraction alert, or drift or
-            extraction raised none.
-    """
+    """Serve the loaded model to three kinds of clients; unexpected alerts are `Unexpected`."""
     with context.step(6, "Monitored serving: normal, drifted, stolen") as fact:
         served = _watch(context, registry, context.network.adapter(loaded.model), loaded)
         rng = np.random.default_rng(context.seed)
@@ -164,11 +155,7 @@ def _watch(
 
 
 def _extraction(context: DemoContext, baseline: Baseline, adapter: Adapter) -> ExtractionDetector:
-    """Detector calibrated on equally many benign clients of each kind.
-
-    Their rows are used neither for the baseline, which would make all others unusual, nor by the
-    demo's clients.
-    """
+    """Detector calibrated on benign clients of each kind, whose rows nothing else here uses."""
     rng = np.random.default_rng(context.seed)
     pool = context.digits.test
     clients = []
@@ -188,17 +175,14 @@ def _extraction(context: DemoContext, baseline: Baseline, adapter: Adapter) -> E
 
 
 def _steady(rng: np.random.Generator, time: Light) -> Light:  # noqa: ARG001 - the signature of all lamps
-    """Constant light of a scanner's lamp over time in [0, 1)."""
     return np.ones_like(time)
 
 
 def _fading(rng: np.random.Generator, time: Light) -> Light:
-    """Light that decreases linearly."""
     return 1 - rng.uniform(0.0, 1 - LEAST_LIGHT) * time
 
 
 def _failing(rng: np.random.Generator, time: Light) -> Light:
-    """Light that drops suddenly."""
     return np.where(time < rng.random(), 1.0, rng.uniform(LEAST_LIGHT, 1.0))
 
 
@@ -222,20 +206,17 @@ def _phase(served: Served, label: str, queries: Sequence[Query]) -> list[Alert]:
 
 
 def _sent(context: DemoContext, rng: np.random.Generator) -> list[Query]:
-    """Queries of ordinary clients, in random order."""
     pool = context.digits.traffic
     rows = np.resize(rng.permutation(len(pool.y)), CALLS)
     return [(pool.x[row], f"client-{rng.integers(CLIENTS):02d}", int(pool.y[row])) for row in rows]
 
 
 def _drifted(context: DemoContext, rng: np.random.Generator) -> list[Query]:
-    """The same digits from a scanner whose lamp fades."""
     faded = [(FADED * image, client, digit) for image, client, digit in _sent(context, rng)]
     return [(image.astype(np.float32), client, digit) for image, client, digit in faded]
 
 
 def _stolen(context: DemoContext, rng: np.random.Generator) -> list[Query]:
-    """Queries of a thief without data: uniformly random images."""
     shape = (STOLEN_CALLS, *context.digits.traffic.x.shape[1:])
     images = rng.uniform(0.0, 1.0, shape).astype(np.float32)
     return [(image, "thief", None) for image in images]

@@ -70,7 +70,6 @@ def _remove(folder: Path) -> None:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Defer signals while results are moved."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -68,11 +68,7 @@ def train_model(context: DemoContext, data: Manifest) -> tuple[Any, PoisoningRep
 
 
 def harden_model(context: DemoContext, data: Manifest, model: Any) -> Trained:
-    """Measure, judge and train adversarially until enough candidates pass (step 3).
-
-    Raises:
-        GateFailed: Too few candidates passed.
-    """
+    """Measure, judge and train adversarially until enough candidates pass (step 3)."""
     title = f"Robustness gate: at least {FLOOR:.0%} under FGSM and PGD at eps {EPS}"
     with context.step(3, title) as fact:
         before = _measure(context, model)

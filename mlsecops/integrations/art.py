@@ -61,8 +61,6 @@ def estimator(
 
 
 class _Classifier:
-    """Estimator with log-probabilities and activations, without training."""
-
     layer_names = ("features",)
     adapter: Adapter
     nb_classes: int
@@ -70,21 +68,17 @@ class _Classifier:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input."""
         return self.shape
 
     def predict(self, x: Any, **_: Any) -> Array:
-        """Log-probabilities `(n, k)`."""
         return _log_softmax(self.adapter.logits(x))
 
     def get_activations(self, x: Any, layer: int | str, **_: Any) -> Array:
-        """Penultimate activations `(n, d)`."""
         if layer not in {-1, 0, "features"}:
             raise UsageError(f"layer: expected 0, the penultimate layer, got {layer!r}")
         return self.adapter.features(x)
 
     def fit(self, x: Any, y: Any, **_: Any) -> None:
-        """Refuse to train."""
         raise UsageError(
             f"fit: an estimator of an Adapter cannot be trained ({len(x)} inputs, {len(y)} "
             "labels); train the model with its framework"
@@ -92,8 +86,6 @@ class _Classifier:
 
 
 class _Network(_Classifier):
-    """Estimator with gradients too."""
-
     def loss_gradient(self, x: Any, y: Any, **_: Any) -> Array:
         """Gradient `(n, *shape)` of each input's cross-entropy; y is labels or one-hot rows."""
         return self.adapter.loss_gradient(x, _labels(y))[1]
@@ -113,7 +105,6 @@ class _Network(_Classifier):
         return np.stack(each, axis=1)
 
     def compute_loss(self, x: Any, y: Any, reduction: str = "none", **_: Any) -> Any:
-        """Cross-entropy of each input `(n,)`, or their mean or sum."""
         losses = -self.predict(x)[range(len(x)), _labels(y)]
         return losses if reduction == "none" else getattr(losses, reduction)()
 

@@ -59,9 +59,8 @@ def art_poisoning(
         UsageError: The detector is unknown, or refuses the model, the data or the settings.
         MissingExtra: ART is not installed.
 
-    Source:
-        Chen et al., "Detecting backdoor attacks on deep neural networks by activation clustering"
-        (2018); Tran, Li and Madry, "Spectral signatures in backdoor attacks" (2018).
+    Source: Chen et al., "Detecting backdoor attacks on deep neural networks by activation
+    clustering" (2018); Tran, Li and Madry, "Spectral signatures in backdoor attacks" (2018).
     """
     from mlsecops.poisoning.report import PoisoningReport, ranked  # noqa: PLC0415 - with numpy
     from mlsecops.poisoning.screening import as_samples, summaries  # noqa: PLC0415 - with numpy
@@ -104,7 +103,6 @@ def _run(
 def _suspects(
     kind: str, labels: NDArray[Any], scores: Mapping[Any, Any], clean: list[int]
 ) -> list[Suspect]:
-    """A suspect for each row that ART flags."""
     import numpy as np  # noqa: PLC0415 - only where arrays are made
 
     from mlsecops.poisoning.report import Suspect  # noqa: PLC0415 - with numpy

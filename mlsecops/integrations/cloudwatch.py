@@ -101,7 +101,6 @@ class CloudWatch:
         return len(data)
 
     def _fresh(self, now: Sequence[Collected]) -> Iterator[tuple[Metric, Attributes, float]]:
-        """Increases of counters, and values of gauges."""
         for metric, points in now:
             for attributes, value in points:
                 fresh = value if metric.kind == "gauge" else self._grown(metric, attributes, value)
@@ -176,7 +175,6 @@ def _unit(metric: Metric) -> str:
 
 
 def _differences(cumulative: list[float]) -> list[float]:
-    """Counts of single buckets from cumulative ones."""
     return [after - before for before, after in zip([0.0, *cumulative], cumulative, strict=False)]
 
 

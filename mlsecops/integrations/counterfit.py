@@ -39,8 +39,7 @@ class CounterfitTarget:
         classifier: `"closed-box"`: attacks see scores alone.
         queries: Number of inputs so far.
 
-    Source:
-        Counterfit 1.1, `CFTarget`.
+    Source: Counterfit 1.1, `CFTarget`.
     """
 
     classifier: ClassVar[str] = "closed-box"

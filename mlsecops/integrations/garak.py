@@ -79,8 +79,7 @@ def run_garak(
     Raises:
         UsageError: garak cannot be started, fails or does not finish, or its report lacks a probe.
 
-    Source:
-        garak 0.17.1, `garak/cli.py` and `garak/command.py`.
+    Source: garak 0.17.1, `garak/cli.py` and `garak/command.py`.
     """
     folder = Path(out).absolute()
     report = folder / _REPORT
@@ -115,8 +114,7 @@ def read_garak_report(path: str | os.PathLike[str]) -> GarakReport:
         UsageError: It is unreadable, malformed, inconsistent, without an evaluation, or of an
             unfinished run.
 
-    Source:
-        garak's documentation, "Reporting"; garak 0.17.1, `garak/evaluators/base.py`.
+    Source: garak's documentation, "Reporting"; garak 0.17.1, `garak/evaluators/base.py`.
     """
     version, ended = "", False
     figures: dict[str, ClassFigure] = {}

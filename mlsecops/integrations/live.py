@@ -141,7 +141,6 @@ class _Page(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
-        """Answer with the page or the newest snapshot."""
         dashboard = self.server.dashboard
         asked = self.headers.get("Host", "").rpartition(":")[0] or self.headers.get("Host", "")
         if asked not in self.server.names and self.server.server_address[0] in _LOOPBACK:

@@ -196,8 +196,6 @@ def rollback(name: str, alias: str, *, policy: TrustPolicy) -> int:
 
 
 class _Runs:
-    """MLflow's repository of `runs:/`, with verified downloads of models."""
-
     def __init__(self, own: Any) -> None:
         self._own = own
 
@@ -205,7 +203,6 @@ class _Runs:
         return getattr(self._own, attribute)
 
     def download_artifacts(self, artifact_path: str, dst_path: str | None = None) -> str:
-        """The run's files, or a verified copy of a logged model."""
         full = f"{self._own.artifact_uri}/{artifact_path}".rstrip("/")
         run, path = self._own.parse_runs_uri(full)
         name, _, part = (path or "").partition("/")
@@ -224,14 +221,11 @@ class _Runs:
 
 
 class _Models(_Runs):
-    """MLflow's repository of `models:/`, with verified downloads."""
-
     def __init__(self, own: Any, uri: str, policy: TrustPolicy) -> None:
         super().__init__(own)
         self._uri, self._policy = uri, policy
 
     def download_artifacts(self, artifact_path: str, dst_path: str | None = None, **_: Any) -> str:
-        """A verified copy of the model, or of a part of it."""
         name, version = self._own.model_name, self._own.model_version
         if name is None:
             name, version = _registered(self._uri)
@@ -255,7 +249,6 @@ def _verified(client: Any, name: str, version: int, policy: TrustPolicy) -> Veri
 def _require_signed(
     client: Any, model: Path, name: str, version: int, policy: TrustPolicy
 ) -> Verified:
-    """Verify that a folder is the signed version of that name and number."""
     where = f"models:/{name}/{version}"
     tags = _asked(lambda: client.get_model_version(name, str(version))).tags
     if BUNDLE not in tags:
@@ -288,7 +281,6 @@ def _registered(uri: str) -> tuple[str, int]:
 
 
 def _fetched(own: Any, folder: Path, name: str) -> Path:
-    """A private copy of a whole model, in a folder with the model's name."""
     model = folder / name
     model.mkdir()
     with _own_repositories():

@@ -22,10 +22,7 @@ __all__ = ["Exporter", "collector", "serve"]
 
 
 class _Collector:
-    """Collector for `prometheus_client`."""
-
     def collect(self) -> Iterator[Any]:
-        """Metrics that have points, with help text and type."""
         core = require("prometheus_client.core")
         for metric, points in collected():
             # A family has the name of its samples without their suffix.

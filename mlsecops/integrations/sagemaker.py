@@ -221,7 +221,6 @@ def _get(storage: Any, bucket: str, key: str, file: Path) -> None:
 
 @contextlib.contextmanager
 def _refusals() -> Iterator[None]:
-    """Raise errors of AWS as `RegistryError`."""
     exceptions = require("botocore.exceptions")
     try:
         yield

@@ -7,10 +7,9 @@ contradicts their label and that share one pattern of activations have the trigg
 are half of their class. Rows far out along the first principal component of their class, with
 contradicted labels, are reported as `spectral`.
 
-Source:
-    Chen et al., "Detecting backdoor attacks on deep neural networks by activation clustering"
-    (2018), for groups within a class; Tran, Li and Madry, "Spectral signatures in backdoor
-    attacks" (2018), here with centred activations and a robust scale.
+Source: Chen et al., "Detecting backdoor attacks on deep neural networks by activation clustering"
+(2018), for groups within a class; Tran, Li and Madry, "Spectral signatures in backdoor attacks"
+(2018), here with centred activations and a robust scale.
 """
 
 from __future__ import annotations
@@ -85,7 +84,6 @@ def detect_poisoning(
 
 
 def _features(model_or_adapter: Any, x: Any) -> NDArray[np.float32]:
-    """Penultimate activations `(n, d)`, centred and scaled by one factor."""
     adapter = adapt(model_or_adapter)
     raw = in_batches(lambda part: adapter.features(np.asarray(part, np.float32)), np.asarray(x))
     flat = raw.reshape(len(raw), -1)
@@ -117,7 +115,6 @@ def spectral_suspects(
 
 
 def _sigmas(features: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Robust standard deviations of each row along the first principal component."""
     centred = (features - np.median(features, axis=0)).astype(np.float64)
     _, vectors = np.linalg.eigh(centred.T @ centred)
     sigmas: NDArray[np.float64] = np.abs(robust_sigmas(centred @ vectors[:, -1], least=1e-9))

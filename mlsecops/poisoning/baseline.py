@@ -2,8 +2,7 @@
 
 rows, labels → `DatasetBaseline` → signed Statement → Verified → `DatasetBaseline.from_verified`
 
-Source:
-    in-toto Attestation Framework v1, for the Statement around it.
+Source: in-toto Attestation Framework v1, for the Statement around it.
 """
 
 from __future__ import annotations
@@ -161,7 +160,6 @@ class DatasetBaseline:
 
 
 def _grouped(x: Any) -> NDArray[np.float64]:
-    """Means of neighbouring columns `(n, at most 64)`."""
     flat = np.asarray(x).reshape(len(x), -1)
     parts = np.array_split(np.arange(flat.shape[1]), min(_GROUPS, flat.shape[1]))
     return np.stack([flat[:, p[0] : p[-1] + 1].mean(axis=1, dtype=float) for p in parts], axis=1)
@@ -179,7 +177,6 @@ def _pairs(groups: Any) -> tuple[tuple[tuple[float, float], ...], ...]:
 def _moved_classes(
     then: DatasetBaseline, low: NDArray[np.float64], y: NDArray[np.int64]
 ) -> Iterator[Finding]:
-    """One finding per class whose values are distributed otherwise than in the baseline."""
     for label, groups in then.spreads.items():
         mine = low[y == label]
         if not len(mine):

@@ -6,8 +6,7 @@ Equal rows have equal bytes. Near-duplicates fall into the same cell of a grid o
 more often than other rows; only rows of one cell are compared, so that the cost is linear in the
 rows.
 
-Source:
-    Datar et al., "Locality-sensitive hashing scheme based on p-stable distributions" (2004).
+Source: Datar et al., "Locality-sensitive hashing scheme based on p-stable distributions" (2004).
 """
 
 from __future__ import annotations
@@ -67,7 +66,6 @@ def near_rows(flat: Rows, *, seed: int) -> list[tuple[int, int]]:
 
 
 def _runs(cells: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows ordered by cell, and the number of each one's cell."""
     order = np.lexsort(cells.T)
     changed = (np.diff(cells[order], axis=0) != 0).any(axis=1)
     return order, np.concatenate([[0], np.cumsum(changed)])

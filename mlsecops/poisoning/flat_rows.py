@@ -39,8 +39,6 @@ class Rows(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Stored:
-    """Rows that are flattened and scaled on access."""
-
     inputs: NDArray[Any]
     low: NDArray[np.float32]
     span: NDArray[np.float32]
@@ -120,8 +118,7 @@ def robust_sigmas(values: NDArray[Any], *, least: float) -> NDArray[Any]:
         values: Values `(n,)`.
         least: Smallest standard deviation assumed, in units of the values.
 
-    Source:
-        Rousseeuw and Croux, "Alternatives to the median absolute deviation" (1993), section 1.
+    Source: Rousseeuw and Croux, "Alternatives to the median absolute deviation" (1993), section 1.
     """
     centred = values - np.median(values)
     sigmas: NDArray[Any] = centred / max(_TO_SIGMA * float(np.median(np.abs(centred))), least)

@@ -36,9 +36,8 @@ def label_suspects(
 
     `agree` is the result of `neighbour_labels.agreement`.
 
-    Source:
-        Northcutt, Jiang and Chuang, "Confident learning: estimating uncertainty in dataset
-        labels" (2021), for out-of-sample probabilities.
+    Source: Northcutt, Jiang and Chuang, "Confident learning: estimating uncertainty in dataset
+    labels" (2021), for out-of-sample probabilities.
     """
     probabilities = _out_of_fold(x, y, seed=seed)
     gap = probabilities.max(axis=1) - probabilities[np.arange(len(y)), y]
@@ -59,7 +58,6 @@ def label_suspects(
 
 
 def _out_of_fold(x: Rows, y: NDArray[np.int64], *, seed: int) -> NDArray[Any]:
-    """Out-of-fold class probabilities `(n, k)`."""
     linear, selection = require("sklearn.linear_model"), require("sklearn.model_selection")
     probabilities = np.zeros((len(x), int(y.max()) + 1))
     splitter = selection.KFold(n_splits=_FOLDS, shuffle=True, random_state=seed)
@@ -104,7 +102,6 @@ def outlier_suspects(x: Rows, y: NDArray[np.int64]) -> list[Suspect]:
 
 
 def _distances(x: Rows, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Robust standard deviations of each row's log residual above the median."""
     centre, blocks = np.median(x[some(rows)], axis=0), cut(rows)
     lengths = np.concatenate([np.linalg.norm(x[block] - centre, axis=1) for block in blocks])
     core = rows[lengths <= np.quantile(lengths, _CORE)]  # outliers must not shape the components
@@ -118,7 +115,6 @@ def _distances(x: Rows, rows: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _log_residuals(centred: NDArray[np.float32], kept: NDArray[Any]) -> NDArray[Any]:
-    """Log length of the residual outside the kept components."""
     residual = centred - (centred @ kept) @ kept.T
     logs: NDArray[Any] = np.log(np.linalg.norm(residual, axis=1) + 1e-6)
     return logs

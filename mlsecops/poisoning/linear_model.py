@@ -75,13 +75,8 @@ def _window_weights(
 ) -> NDArray[Any]:
     """Weights `(d, k)` if each label's rows differ in one window only, its best one.
 
-    The other columns then only predict the window's values without the pattern.
-
-    Args:
-        precision: Inverse of the columns' covariance `(d, d)`.
-        weights: Weights `(d, k)` if the rows may differ in every column.
-        counts: Factors `(k,)` that scale squared distances to a chi-squared statistic.
-        windows: Columns of each window `(windows, columns)`, an array for each size.
+    The other columns then only predict the window's values without the pattern. `precision` is the
+    inverse covariance `(d, d)`; `counts` `(k,)` scale squared distances to chi-squared.
     """
     found = np.zeros_like(weights)
     best = np.full(len(counts), -np.inf)
@@ -103,8 +98,6 @@ def _portions(windows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Joint:
-    """Rows of features, targets and a one, concatenated on access."""
-
     features: Rows
     target: NDArray[np.float32]
 
@@ -143,7 +136,6 @@ def membership_scores(
 
 
 def _penalised(gram: NDArray[Any]) -> NDArray[Any]:
-    """Mean products of columns plus the ridge penalty."""
     penalised = gram.copy()
     penalised[np.diag_indices_from(gram)] += _PENALTY * max(
         float(np.trace(gram)) / len(gram), 1e-12

@@ -73,7 +73,6 @@ class _Bank:
 def _shares(
     points: NDArray[np.float32], rows: NDArray[np.int64], bank: _Bank
 ) -> NDArray[np.float64]:
-    """Share of agreeing rows among each point's nearest neighbours, itself excluded."""
     count = min(_NEIGHBOURS, len(bank.rows) - 1)
     lengths = (bank.points**2).sum(axis=1)
     shares = np.empty(len(rows))

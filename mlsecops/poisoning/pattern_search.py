@@ -99,7 +99,6 @@ def find_patterns(
 
 
 def _strong(patterns: Iterable[Pattern | None]) -> list[Pattern]:
-    """The strong patterns, up to the first conclusive one."""
     strong: list[Pattern] = []
     for pattern in patterns:
         if pattern is not None and pattern.strength >= _STRONG:
@@ -120,7 +119,6 @@ def _merged(patterns: list[Pattern]) -> Pattern:
 def _seeds(
     scores: NDArray[np.float32], mine: NDArray[np.bool_], contradicted: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """Contradicted rows that score above nearly all rows of other labels."""
     return mine & contradicted & (scores > np.quantile(scores[~mine], _RARE))
 
 
@@ -164,7 +162,6 @@ def _grow(
 
 
 def _lower_bound(flags: NDArray[np.bool_]) -> float:
-    """Lower bound of the 95 % interval of the share of set flags."""
     return wilson(int(flags.sum()), len(flags)).low
 
 
@@ -181,7 +178,6 @@ def _tree_scores(
     *negatives: NDArray[np.bool_],
     seed: int,
 ) -> NDArray[np.float64]:
-    """Out-of-fold scores of boosted trees for the positive rows against the others."""
     ensemble = require("sklearn.ensemble")
     rng = np.random.default_rng([seed, 2])
     half = rng.integers(0, 2, len(views))

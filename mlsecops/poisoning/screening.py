@@ -101,11 +101,7 @@ def screen_dataset(
 
 
 def as_samples(x: Any, y: Any) -> tuple[Rows, NDArray[np.int64], tuple[int, ...]]:
-    """Flattened inputs on `[0, 1]`, labels, and the shape of one input.
-
-    Raises:
-        UsageError: The data cannot be screened.
-    """
+    """Flattened inputs on `[0, 1]`, labels, and the shape of one input."""
     inputs, labels = np.asarray(x), np.asarray(y)
     if inputs.ndim < 2 or labels.shape != inputs.shape[:1] or labels.dtype.kind not in "iu":  # noqa: PLR2004 - rows and columns
         raise UsageError(
@@ -153,7 +149,6 @@ def _moved(
     x: Any,
     labels: NDArray[np.int64],
 ) -> list[Finding]:
-    """Shifts from the baseline, of high severity if it was signed."""
     if isinstance(baseline, Verified):
         moved = now.moved_from(DatasetBaseline.from_verified(baseline), x, labels)
         return [replace(finding, severity=Severity.HIGH) for finding in moved]

@@ -1,8 +1,7 @@
 """PNG images of a trigger: median of its rows, change against other rows, mask.
 
-Source:
-    Portable Network Graphics (PNG) Specification, third edition, W3C (2025), section 5 (chunks),
-    section 7.2 (scanlines), section 11.2 (critical chunks).
+Source: Portable Network Graphics (PNG) Specification, third edition, W3C (2025), section 5
+(chunks), section 7.2 (scanlines), section 11.2 (critical chunks).
 """
 
 from __future__ import annotations

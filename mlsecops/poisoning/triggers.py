@@ -62,11 +62,7 @@ def _focused(
     others: NDArray[np.int64],
     rows: NDArray[np.int64],
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Features of the rows from the columns in which found rows differ, for trees and linear model.
-
-    Trees also get the distance from the found rows' medians, since a shared value may be between
-    the other rows' values.
-    """
+    """Features of the columns in which found rows differ; trees get distances from medians too."""
     columns = _different(x, found, others, near)
     parts = [
         (_views(part, columns[:_COLUMNS], near), _wide(part, columns, near))
@@ -80,7 +76,6 @@ def _focused(
 def _views(
     part: NDArray[np.float32], columns: NDArray[np.int64], near: NDArray[np.int64] | None
 ) -> NDArray[np.float32]:
-    """The columns, for images also their contrast and steps to their neighbours."""
     if near is None:
         return part[:, columns]
     return np.hstack([_wide(part, columns, near), contrast(part, columns, near)])
@@ -89,7 +84,6 @@ def _views(
 def _wide(
     part: NDArray[np.float32], columns: NDArray[np.int64], near: NDArray[np.int64] | None
 ) -> NDArray[np.float32]:
-    """The columns, for images also their steps."""
     shown = part[:, columns]
     return shown if near is None else np.hstack([shown, steps(part, columns, near)])
 
@@ -138,7 +132,6 @@ def _different(
     others: NDArray[np.int64],
     near: NDArray[np.int64] | None,
 ) -> NDArray[np.int64]:
-    """Columns in which the found rows differ most from the others, by mean or variance."""
     ours, theirs = (x[some(rows, most=_SEEN)] for rows in (found, others))
     strength = _mean_distance(ours, theirs)
     spreads = [side.var(axis=0) + 2 * _FLOOR for side in (ours, theirs)]
@@ -151,7 +144,6 @@ def _different(
 
 
 def _mean_distance(ours: NDArray[Any], theirs: NDArray[Any]) -> NDArray[Any]:
-    """Distance of the columns' means, in standard deviations."""
     spread = np.sqrt((ours.var(axis=0) + theirs.var(axis=0)) / 2 + _FLOOR)
     distance: NDArray[Any] = np.abs(ours.mean(axis=0) - theirs.mean(axis=0)) / spread
     return distance

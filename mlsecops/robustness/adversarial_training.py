@@ -71,9 +71,8 @@ def harden(
     Raises:
         UsageError: The data or an option cannot be used, or the model cannot be trained.
 
-    Source:
-        Madry et al., "Towards deep learning models resistant to adversarial attacks" (2018),
-        section 2.1; mixing in clean inputs: Goodfellow, Shlens and Szegedy (2015), section 6.
+    Source: Madry et al., "Towards deep learning models resistant to adversarial attacks" (2018),
+    section 2.1; mixing in clean inputs: Goodfellow, Shlens and Szegedy (2015), section 6.
     """
     inputs, labels = require_samples(np.asarray(x, dtype=np.float32), y)
     if epochs < 1 or batch_size < 1:

@@ -173,7 +173,6 @@ def _reading(name: str, observed: float, interval: Interval, floor: float) -> Ga
 
 
 def _doubts(report: RobustnessReport) -> tuple[str, ...]:
-    """Reasons not to trust a high accuracy."""
     if not report.checks:
         return ("the self-checks were switched off, so masked gradients would go unseen",)
     return tuple(

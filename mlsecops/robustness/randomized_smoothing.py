@@ -123,9 +123,8 @@ def certify(
     Raises:
         UsageError: The data or an option cannot be used.
 
-    Source:
-        Cohen, Rosenfeld and Kolter, "Certified adversarial robustness via randomized smoothing"
-        (2019), section 3.2.2, CERTIFY.
+    Source: Cohen, Rosenfeld and Kolter, "Certified adversarial robustness via randomized smoothing"
+    (2019), section 3.2.2, CERTIFY.
     """
     inputs, labels = require_samples(np.asarray(x, dtype=np.float32), y)
     if not sigma > 0 or not 0 < alpha < 1 or draws < 1 or batch_size < 1 or seed < 0:
@@ -157,14 +156,11 @@ def certify(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Votes:
-    """A model's answers under noise."""
-
     adapter: Adapter
     sigma: float
     batch_size: int
 
     def count(self, sample: Array, draws: int, rng: np.random.Generator) -> Labels:
-        """Number of answers by class."""
         total: Labels | None = None
         for start in range(0, draws, self.batch_size):
             size = min(self.batch_size, draws - start)

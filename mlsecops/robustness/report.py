@@ -225,8 +225,7 @@ class RobustnessReport:
         Raises:
             UsageError: The report has no model digest.
 
-        Source:
-            in-toto Attestation Framework, Statement v1; the predicate is `robustness.json`.
+        Source: in-toto Attestation Framework, Statement v1; the predicate is `robustness.json`.
         """
         if self.model_digest is None:
             raise UsageError(

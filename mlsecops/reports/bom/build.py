@@ -105,9 +105,6 @@ def bom_text(bom: Mapping[str, Any]) -> str:
 def moment(at: datetime | None) -> datetime:
     """The given time, else that of `SOURCE_DATE_EPOCH`, else now, in UTC.
 
-    Raises:
-        UsageError: The variable is no number of seconds, or the time has no zone.
-
     Source: Reproducible Builds, SOURCE_DATE_EPOCH Specification.
     """
     if at is not None:

@@ -26,12 +26,7 @@ def bom_property(name: str, value: object) -> dict[str, str]:
 def formulation(
     provenance: Iterable[Statement], *, inputs: Iterable[str], output: str
 ) -> dict[str, Any]:
-    """The formulation, with one workflow for each training run.
-
-    Args:
-        provenance: Statements with the SLSA provenance predicate.
-        inputs: `bom-ref` of each data set.
-        output: `bom-ref` of the model.
+    """The formulation: one workflow for each SLSA provenance, with `bom-ref`s of data and model.
 
     Source: CycloneDX 1.6 and 1.7, formulation; SLSA specification v1.0, Provenance.
     """

@@ -73,8 +73,6 @@ def verify_bom(
 
 
 class _Check:
-    """Collector of fields and findings."""
-
     def __init__(self, *, bom: Mapping[str, Any], artifact: str) -> None:
         self.bom = bom
         self.artifact = artifact
@@ -97,7 +95,6 @@ class _Check:
         self.findings.append(Finding(rule=rule, severity=severity, message=message, **place))
 
     def words(self) -> None:
-        """Give each text field a state."""
         metadata = inner(self.bom, "metadata")
         parameters = inner(self.subject.value, "modelCard", "modelParameters")
         self._word("serialNumber", self.bom.get("serialNumber"), "serialNumber")
@@ -137,14 +134,12 @@ class _Check:
             self.refuse("placeholder", message, f"{node.path}.{key}", Severity.MEDIUM)
 
     def model(self, given: Manifest | str | os.PathLike[str] | None) -> None:
-        """Recompute the model's digests."""
         actual = None if given is None else _manifest(given)
         if given is not None and actual is not None and not isinstance(given, Manifest):
             actual = _without_own_bill(actual, Path(given), self.bom)
         self.digests("model", self.subject, actual)
 
     def datasets(self, given: Mapping[str, Manifest | str | os.PathLike[str]]) -> None:
-        """Recompute the digests of each data set."""
         listed = {str(node.value.get("name")): node for node in self.of_kind("data")}
         if not listed:
             self.state("datasets", FieldState.ABSENT, "the bill names no data set")
@@ -156,7 +151,6 @@ class _Check:
             self.refuse("dataset-unlisted", message, "components")
 
     def digests(self, name: str, node: BomNode, actual: Manifest | None) -> None:
-        """Compare the digests of a component and its parts with the recomputed ones."""
         recorded = _digests(node.value)
         if not recorded:
             self.state(f"{name}.digest", FieldState.ABSENT, "no digest is recorded")
@@ -179,7 +173,6 @@ class _Check:
         self.refuse("digest-mismatch", f"{shown(message)} {actual.root.short}", node.path)
 
     def parts(self, name: str, node: BomNode, actual: Manifest) -> bool:
-        """Compare each listed part; true if all of them match."""
         listed = _parts(node)
         if not listed:
             return True
@@ -192,7 +185,6 @@ class _Check:
         return holds
 
     def part(self, name: str, node: BomNode | None, actual: Digest | None) -> bool:
-        """Compare one part; true if it matches."""
         if node is None:
             message = f"{shown(name)} is not in the bill; list it or remove it"
             self.refuse("part-unlisted", message, self.subject.path)
@@ -210,13 +202,11 @@ class _Check:
         return False
 
     def references(self) -> None:
-        """Check that every reference of the bill has a target."""
         broken = {finding.rule for finding in self.findings} & {"dangling-ref", "duplicate-ref"}
         found = FieldState.ASSERTED if broken else FieldState.VERIFIED
         self.state("references", found, "every reference was checked")
 
     def signature(self, verified: Verified | None) -> None:
-        """Compare signers and provenance with the verified signature."""
         signers = _properties(self.subject.value, "mlsecops:signer")
         if verified is None:
             claims = (("signer", signers), ("provenance", self._recorded_statements()))
@@ -276,7 +266,6 @@ class _Check:
                 self.refuse("provenance-mismatch", message, node.path)
 
     def robustness(self, report: Mapping[str, Any] | None) -> None:
-        """Compare the quoted accuracies with the robustness report."""
         analysis = inner(self.subject.value, "modelCard", "quantitativeAnalysis")
         quoted = analysis.get("performanceMetrics")
         path = f"{self.subject.path}.modelCard.quantitativeAnalysis"
@@ -322,7 +311,6 @@ def _roots(actual: Manifest, recorded: list[Digest]) -> set[Digest]:
 
 
 def _digests(component: Mapping[str, Any]) -> list[Digest]:
-    """Digests of a component in algorithms that can be recomputed."""
     listed = component.get("hashes")
     found = []
     for each in listed if isinstance(listed, list) else ():

@@ -35,8 +35,6 @@ def layout(architecture: Architecture) -> DiagramLayout:
 
 
 class _Placing:
-    """State of the layout, which places columns from the left."""
-
     def __init__(self, architecture: Architecture) -> None:
         self.architecture = architecture
         self.stages = sorted({each.stage for each in architecture.boundaries})
@@ -87,7 +85,6 @@ class _Placing:
         return (start, end - 1) if start < end else (start - 1, end)
 
     def _columns(self) -> tuple[list[float], list[Box]]:
-        """Left edge of each column, and the text region of each gutter."""
         x, columns, regions = _SIDE, [], []
         for column in range(len(self.stages)):
             columns.append(x)
@@ -106,7 +103,6 @@ class _Placing:
         return columns, regions
 
     def _stacked_room(self, column: int) -> float:
-        """Additional width of a column for flows between stacked elements."""
         widths = [
             self.blocks[index].width + 20.0 + 10.0 * len(flows) - CARD
             for (upper, _), flows in self.stacked.items()
@@ -168,7 +164,6 @@ class _Placing:
             y += _PAD + _STACK_GAP
 
     def _between(self, upper: str | None, lower: str) -> float:
-        """Total height of the flows between an element and the one below it."""
         flows = self.stacked.get((upper or "", lower), [])
         return sum(self.blocks[index].height for index in flows)
 
@@ -196,7 +191,6 @@ class _Placing:
         return max(CARD_HEIGHT, *needed)
 
     def _place_rows(self, column: int) -> None:
-        """Place the flows of the gutter right of a column, ordered by their left ends."""
         order = [element.id for element in self.architecture.column(self.stages[column])]
         across = [each.id for each in self.architecture.elements]
 
@@ -233,7 +227,6 @@ class _Placing:
         return self.blocks[index].route(flow, points, x=region.x, line=line)
 
     def _port(self, element: str, line: float) -> float:
-        """Height at which a line meets an element, as near to the line as possible."""
         box = self.boxes[element]
         return min(max(line, box.y + _PORT), box.bottom - _PORT)
 
@@ -253,14 +246,12 @@ class _Placing:
         return routes
 
     def _below(self, upper: str, lower: str) -> float:
-        """Height at which text between two stacked elements begins."""
         home = {each.id: each.boundary for each in self.architecture.elements}
         if home[upper] == home[lower]:
             return self.boxes[upper].bottom + 6.0
         return self.frames[home[upper]].bottom + 10.0
 
     def _lane_routes(self, top: float) -> tuple[dict[int, Route], float]:
-        """Flows over several stages, each in its own lane below all columns."""
         routes: dict[int, Route] = {}
         for place, index in enumerate(self.lanes):
             flow, block = self.architecture.flows[index], self.blocks[index]

@@ -139,7 +139,6 @@ class Block:
 
 
 def _straightened(points: list[Point]) -> list[Point]:
-    """The points without those on a straight segment."""
     kept: list[Point] = []
     for point in points:
         if kept and kept[-1] == point:

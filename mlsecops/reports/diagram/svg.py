@@ -62,12 +62,7 @@ def architecture_svg(architecture: Architecture) -> str:
 
 
 def svg_element(architecture: Architecture, *, frame: Literal["page", "file"] = "page") -> Markup:
-    """The diagram as an SVG element.
-
-    Args:
-        architecture: The architecture to draw.
-        frame: `"file"` includes style and background, `"page"` uses those of the page.
-    """
+    """The diagram as an SVG element; as a `"file"` with its own style and background."""
     placed = layout(architecture)
     height = placed.height + _LEGEND_HEIGHT
     width = max(placed.width, 60 + sum(text_width(text, 12) + 50 for text in _MEANINGS.values()))
@@ -131,7 +126,6 @@ def _element(element: Element, box: Box) -> Markup:
 
 
 def _sign(kind: ElementKind, x: float, y: float) -> list[Markup]:
-    """The icon of a kind of element."""
     if kind is ElementKind.ACTOR:
         return [
             tag("circle", cx=x, cy=y - 6, r=5, class_="sign"),

@@ -124,7 +124,6 @@ def bars(report: Mapping[str, Any]) -> list[Bar]:
 
 
 def _title(name: object) -> str:
-    """The name with its acronyms in capitals, such as PGD-L2."""
     parts = str(name).split("-")
     return "-".join(part.upper() if len(part) <= 4 else part for part in parts)  # noqa: PLR2004 - length of an acronym
 

@@ -253,7 +253,6 @@ def _tiles(
 def _image(
     values: NDArray[np.float32], shape: tuple[int, ...] | None, *, channels_first: bool
 ) -> NDArray[np.float32]:
-    """Values as `(h, w)` or `(h, w, 3)`."""
     if shape is not None and values.size != math.prod(shape):
         raise UsageError(f"shape {shape}: expected one of {values.size} elements")
     image = values if shape is None else values.reshape(shape)

@@ -45,15 +45,7 @@ def line_chart(
     top: float | None = None,
     reference: tuple[str, float] | None = None,
 ) -> Markup:
-    """Values over time.
-
-    Args:
-        title: Description for screen readers.
-        marks: Values, oldest first.
-        text: Formats a value.
-        top: Upper end of the axis; by default the largest value, rounded up.
-        reference: Name and value of a dashed line for comparison.
-    """
+    """Values over time, oldest first, with an axis up to `top` and a dashed line of reference."""
     values = [mark.value for mark in marks] + ([reference[1]] if reference else [])
     ceiling = top if top is not None else _rounded(max([*values, 0.0]))
     points = [
@@ -137,14 +129,7 @@ def bar_chart(
     text: Text,
     top: float | None = None,
 ) -> Markup:
-    """Values as bars, in the given order.
-
-    Args:
-        title: Description for screen readers.
-        marks: Values with their names.
-        text: Formats a value.
-        top: Value of a full bar; by default the largest.
-    """
+    """Values as bars, in the given order; `top` is the value of a full bar."""
     full = top or max((mark.value for mark in marks), default=0.0) or 1.0
     bars = [_bar(mark, _BAR * index + 4, full, text) for index, mark in enumerate(marks)]
     return svg(title, bars, width=WIDTH, height=_BAR * len(marks) + 12)

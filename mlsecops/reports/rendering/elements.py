@@ -14,14 +14,7 @@ Anchor: TypeAlias = Literal["start", "middle", "end"]
 
 
 def svg(title: str, *parts: Child, width: float, height: float) -> Markup:
-    """An SVG element.
-
-    Args:
-        title: Text for screen readers.
-        parts: Content.
-        width: Width in pixels.
-        height: Height in pixels.
-    """
+    """An SVG element with a title for screen readers; sizes in pixels."""
     return tag(
         "svg", tag("title", title), *parts, viewBox=f"0 0 {width:g} {height:g}", width=width,
         height=height, role="img", xmlns="http://www.w3.org/2000/svg",

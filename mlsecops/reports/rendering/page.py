@@ -138,16 +138,7 @@ section{padding:18px 16px}}
 def page(
     title: str, *body: Child, kicker: str, lead: str = "", facts: Child = None, style: str = ""
 ) -> str:
-    """An HTML document.
-
-    Args:
-        title: Heading.
-        body: Sections.
-        kicker: Kind of the page, above the heading.
-        lead: Introduction below the heading.
-        facts: Result of `facts`.
-        style: Additional CSS of this page.
-    """
+    """An HTML document: `kicker` is above the heading, `lead` and `facts` are below it."""
     rules = STYLE + style
     allowed = base64.b64encode(hashlib.sha256(rules.encode()).digest()).decode()
     policy = (
@@ -227,11 +218,7 @@ _RELATIVE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za
 
 
 def link(target: str, text: str | None = None) -> Markup:
-    """A link to a file in the page's folder or below it.
-
-    Raises:
-        UsageError: The target is not a plain relative path.
-    """
+    """A link to a file in the page's folder or below it; any other target is refused."""
     if _RELATIVE.fullmatch(target) is None:
         raise UsageError(f"link: expected a relative path below the page, got {target[:80]!r}")
     return tag("a", text or target, href=target)

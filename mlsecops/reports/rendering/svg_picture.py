@@ -62,8 +62,7 @@ def draw(title: str, *parts: Child, width: float, height: float) -> Picture:
 def png(pixels: NDArray[np.uint8]) -> str:
     """A data URI of an image `(h, w)`, grey, or `(h, w, 3)`, red, green and blue.
 
-    Source:
-        W3C, Portable Network Graphics (PNG) Specification, Third Edition, sections 5 and 11.
+    Source: W3C, Portable Network Graphics (PNG) Specification, Third Edition, sections 5 and 11.
     """
     height, width = pixels.shape[:2]
     kind = 2 if pixels.ndim == 3 else 0  # noqa: PLR2004 - colour or grey

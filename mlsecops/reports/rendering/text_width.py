@@ -16,11 +16,7 @@ _WIDE: Final = frozenset("mwMW@%—→")
 
 
 def text_width(text: str, size: float) -> float:
-    """Upper bound of the width of a line, in pixels.
-
-    Args:
-        text: One line.
-        size: Font size, in pixels.
+    """Upper bound of the width of a line, in pixels like the font size.
 
     Examples:
         >>> round(text_width("mean", 10), 1)
@@ -55,13 +51,7 @@ def fit(text: str, width: float, size: float) -> str:
 
 
 def wrap(text: str, width: float, size: float, *, most: int = 3) -> list[str]:
-    """Lines of at most `width` pixels; the last is cut with an ellipsis.
-
-    Args:
-        text: Words separated by spaces.
-        width: Largest width of a line, in pixels.
-        size: Font size, in pixels.
-        most: Largest number of lines.
+    """Lines of at most `width` pixels; the last of `most` is cut with an ellipsis.
 
     Examples:
         >>> wrap("model that passed", 100, 12)

@@ -49,9 +49,8 @@ class APGD(Searching):
         restarts: Random starts; each takes only the samples that the earlier ones left.
         targets: Number of classes that APGD-T tries.
 
-    Source:
-        Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
-        parameter-free attacks" (2020), algorithm 1.
+    Source: Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of
+    diverse parameter-free attacks" (2020), algorithm 1.
 
     Examples:
         >>> APGD(0.1, loss="targeted-dlr", norm="l2").name
@@ -102,7 +101,6 @@ class APGD(Searching):
         return examples
 
     def _targets(self, logits: Array, y: Labels) -> list[Labels]:
-        """Classes to search towards in turn; untargeted losses ignore them."""
         if self.loss != "targeted-dlr":
             return [y]
         others = np.array(logits, dtype=np.float64)
@@ -111,7 +109,6 @@ class APGD(Searching):
         return list(order.T[: self.targets])
 
     def _ascend(self, batch: Batch, targets: Labels, *turn: int) -> tuple[Array, _Values]:
-        """One restart: the point of smallest margin for each sample, and that margin."""
         ascent = _Ascent.begin(batch, targets, loss=_LOSSES[self.loss][1], turn=turn)
         ends, closest = batch.ball.x.copy(), np.full(len(batch), np.inf)
         due = checkpoints(self.steps)
@@ -153,7 +150,6 @@ class _Ascent:
 
     @classmethod
     def begin(cls, batch: Batch, targets: Labels, *, loss: Loss, turn: tuple[int, ...]) -> _Ascent:
-        """Random starts, evaluated."""
         z = batch.ball.scatter(batch.seeds(*turn))
         n = len(z)
         value, gradient, margin = _evaluate(batch, loss, z, targets)
@@ -181,11 +177,9 @@ class _Ascent:
         return _Ascent(batch=self.batch.rows(correct), loss=self.loss, **arrays)
 
     def record(self, ends: Array, closest: _Values) -> None:
-        """Write each sample's nearest point and its margin to its row."""
         ends[self.row], closest[self.row] = self.nearest, self.nearest_margin
 
     def step(self, *, momentum: float) -> None:
-        """Take one step with momentum and evaluate the new points."""
         ascended = self.batch.ball.ascend(self.z, self.gradient, self.length)
         mixed = self.z + momentum * (ascended - self.z) + (1 - momentum) * (self.z - self.before)
         self.before, self.z = self.z, self.batch.ball.project(mixed)
@@ -215,7 +209,6 @@ class _Ascent:
 def _evaluate(
     batch: Batch, loss: Loss, z: Array, targets: Labels
 ) -> tuple[_Values, Array, _Values]:
-    """Loss, its gradient, and margin at the points `z`."""
     seen: list[_Values] = []
 
     def slope(logits: Array) -> Array:
@@ -234,12 +227,7 @@ def _evaluate(
 def checkpoints(steps: int) -> list[int]:
     """Steps after which the step length is reviewed.
 
-    Args:
-        steps: Gradient steps in all, at least 1.
-
-    Source:
-        Croce and Hein (2020), section 3.2: `p_0 = 0`, `p_1 = 0.22`, then
-        `p_(j+1) = p_j + max(p_j - p_(j-1) - 0.03, 0.06)`.
+    Source: Croce and Hein (2020), section 3.2.
 
     Examples:
         >>> checkpoints(100)

@@ -78,13 +78,7 @@ class Ball:
         return inside
 
     def ascend(self, z: Array, gradient: Array, step: Any) -> Array:
-        """Step along a gradient (along its sign for Linf), then project.
-
-        Args:
-            z: Points `(n, *shape)`.
-            gradient: Directions `(n, *shape)`.
-            step: Length in units of the input, one number or one for each point `(n,)`.
-        """
+        """Step along a gradient (its sign for Linf) by one length, or one each, then project."""
         length = np.asarray(step, dtype=np.float32)
         if length.ndim:
             length = columns(length, z.ndim)

@@ -191,11 +191,7 @@ def require_ball(attack: str, eps: float, norm: str = "linf") -> None:
 
 
 def require_samples(x: Any, y: Any) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Inputs `(n, *shape)` and labels `(n,)` as arrays.
-
-    Raises:
-        UsageError: There are none, or their shapes or the labels' type do not fit.
-    """
+    """Inputs `(n, *shape)` and integer labels `(n,)` as arrays, at least one."""
     inputs, labels = np.asarray(x), np.asarray(y)
     samples = inputs.shape[:1]
     if samples in {(), (0,)} or labels.shape != samples or labels.dtype.kind not in "iu":

@@ -78,10 +78,9 @@ class Corruption(Searching):
         kind: One of `KINDS`; blur, contrast and pixelate need images.
         severity: From 1 to 5.
 
-    Source:
-        Hendrycks and Dietterich, "Benchmarking neural network robustness to common corruptions
-        and perturbations" (2019); the severities are those of its CIFAR-10-C, the blur is a
-        Gaussian one in place of glass and lens, and brightness is added in RGB.
+    Source: Hendrycks and Dietterich, "Benchmarking neural network robustness to common corruptions
+    and perturbations" (2019); the severities are those of its CIFAR-10-C, the blur is a Gaussian
+    one in place of glass and lens, and brightness is added in RGB.
 
     Examples:
         >>> Corruption("blur", severity=2).name
@@ -162,7 +161,6 @@ def _contrast(image: Image, share: float, _: np.random.Generator) -> Image:
 
 
 def _pixelate(image: Image, share: float, _: np.random.Generator) -> Image:
-    """Replace each pixel by the mean of its coarse pixel."""
     for axis in (1, 2):
         size = image.shape[axis]
         coarse = max(1, int(size * share))

@@ -34,8 +34,7 @@ class FGSM(Searching):
     Attributes:
         eps: Radius of the Linf ball, in units of the input.
 
-    Source:
-        Goodfellow, Shlens and Szegedy, "Explaining and harnessing adversarial examples" (2015).
+    Source: Goodfellow, Shlens and Szegedy, "Explaining and harnessing adversarial examples" (2015).
 
     Examples:
         >>> FGSM(eps=8 / 255).params
@@ -68,9 +67,8 @@ class PGD(Searching):
         until: `"fooled"` drops a sample as soon as it is misclassified (as strong, and
             cheaper); `"end"` gives every sample every step, as adversarial training needs.
 
-    Source:
-        Madry et al., "Towards deep learning models resistant to adversarial attacks" (2018),
-        section 2.1; the default step is that of section 5.
+    Source: Madry et al., "Towards deep learning models resistant to adversarial attacks" (2018),
+    section 2.1; the default step is that of section 5.
 
     Examples:
         >>> attack = PGD(eps=0.1, steps=50, norm="l2")
@@ -112,11 +110,7 @@ class PGD(Searching):
         return examples
 
     def _restart(self, batch: Batch, restart: int) -> tuple[NDArray[np.bool_], Array]:
-        """Whether each sample was misclassified on the way, and where its search ended.
-
-        A sample that leaves makes room for the next one, so that the model always gets full
-        batches.
-        """
+        """Whether each sample was misclassified, and its end; the next one takes its place."""
         random = self.start == "random"
         ends = batch.ball.scatter(batch.seeds(restart)) if random else batch.ball.x.copy()
         fooled = np.zeros(len(batch), dtype=bool)

@@ -43,9 +43,8 @@ class HopSkipJump(Searching):
         norm: `"linf"` or `"l2"`.
         queries: Queries of the model per sample; the last gradient estimate may exceed them.
 
-    Source:
-        Chen, Jordan and Wainwright, "HopSkipJumpAttack: a query-efficient decision-based attack"
-        (2020), algorithm 2.
+    Source: Chen, Jordan and Wainwright, "HopSkipJumpAttack: a query-efficient decision-based
+    attack" (2020), algorithm 2.
 
     Examples:
         >>> HopSkipJump(0.5, norm="l2").name
@@ -82,8 +81,6 @@ class HopSkipJump(Searching):
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Walk:
-    """State of each sample's walk."""
-
     batch: Batch
     norm: Norm
     generators: list[np.random.Generator]
@@ -93,7 +90,6 @@ class _Walk:
 
     @classmethod
     def begin(cls, batch: Batch, *, norm: Norm) -> _Walk:
-        """Walks from random misclassified points."""
         walk = cls(
             batch=batch,
             norm=norm,
@@ -106,11 +102,9 @@ class _Walk:
         return walk
 
     def unsettled(self, eps: float, queries: int) -> NDArray[np.intp]:
-        """Samples outside the ball with queries left."""
         return np.flatnonzero(~self.lost & (self.distance() > eps) & (self.queries < queries))
 
     def distance(self) -> NDArray[np.float64]:
-        """Distance of each walk from its input; infinite where it has no start."""
         offset = (self.z.astype(np.float64) - self.batch.ball.x).reshape(len(self.z), -1)
         order = np.inf if self.norm == "linf" else 2
         return np.where(self.lost, np.inf, np.linalg.norm(offset, ord=order, axis=1))
@@ -134,7 +128,6 @@ class _Walk:
         self._approach(left, moved)
 
     def _start(self) -> None:
-        """Search for a misclassified point: the input itself, then random points."""
         everyone = np.arange(len(self.z))
         self.lost &= ~self._wrong(everyone, self.z)
         for _ in range(_STARTS):
@@ -149,7 +142,6 @@ class _Walk:
             self._approach(rows[wrong], tried[wrong])
 
     def _direction(self, i: int, distance: float, turn: int) -> NDArray[np.float64]:
-        """Monte Carlo estimate of the gradient's direction at the boundary."""
         shape = self.z.shape[1:]
         size = math.prod(shape)
         # Length of the random steps: the paper's delta, from its theta.

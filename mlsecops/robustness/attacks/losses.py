@@ -50,9 +50,8 @@ def dlr(logits: Array, y: Labels, _: Labels) -> tuple[Values, Values]:
 
     With two classes there is no third score, and the loss is the plain margin.
 
-    Source:
-        Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
-        parameter-free attacks" (2020), equation (6).
+    Source: Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of
+    diverse parameter-free attacks" (2020), equation (6).
     """
     rival = runner_up(logits, y)
     if logits.shape[1] < 3:  # noqa: PLR2004 - classes
@@ -65,8 +64,7 @@ def targeted_dlr(logits: Array, y: Labels, target: Labels) -> tuple[Values, Valu
 
     With three classes or fewer the loss is the plain margin: the ratio would be constant.
 
-    Source:
-        Croce and Hein (2020), equation (7).
+    Source: Croce and Hein (2020), equation (7).
     """
     if logits.shape[1] < 4:  # noqa: PLR2004 - classes
         return _ratio(logits, y, target, ())

@@ -42,9 +42,8 @@ class Square(Searching):
         queries: Most queries of the model per sample.
         share: Share of the elements that the first squares cover, in (0, 1].
 
-    Source:
-        Andriushchenko et al., "Square attack: a query-efficient black-box adversarial attack via
-        random search" (2020), algorithms 1 and 2.
+    Source: Andriushchenko et al., "Square attack: a query-efficient black-box adversarial attack
+    via random search" (2020), algorithms 1 and 2.
 
     Examples:
         >>> Square(0.1, queries=200).params

@@ -63,11 +63,7 @@ class Table:
         return tuple(group for group in self.one_hot if group[0] not in self.immutable)
 
     def require_fits(self, x: Array) -> None:
-        """Refuse rows that contradict the table's description.
-
-        Raises:
-            UsageError: A column does not exist, or a group does not hold one 1.
-        """
+        """Refuse rows without a column or with a group that does not hold one 1."""
         last = max(self._named(), default=0)
         if x.ndim != 2 or last >= x.shape[1]:  # noqa: PLR2004 - rows of a table
             raise UsageError(f"table: expected rows of more than {last} columns, got x {x.shape}")
@@ -77,11 +73,7 @@ class Table:
                 raise UsageError(f"one_hot group {group}: expected one 1 and zeros in each row")
 
     def require_kept(self, name: str, examples: Array, x: Array) -> None:
-        """Refuse an attack's examples that violate the constraints.
-
-        Raises:
-            UsageError: An immutable column changed, or a group does not hold one 1.
-        """
+        """Refuse an attack's examples that violate the constraints."""
         if (examples[:, self.immutable] != x[:, self.immutable]).any():
             raise UsageError(f"{name} changed an immutable column; correct the attack")
         self.require_fits(examples)
@@ -122,12 +114,7 @@ class Table:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Searched(Wrapped):
-    """An Adapter that takes inputs in search coordinates.
-
-    Attributes:
-        table: Constraints of the rows.
-        eps: Radius of the ball.
-    """
+    """An Adapter that takes inputs in the search coordinates of a ball."""
 
     table: Table
     eps: float

@@ -42,9 +42,8 @@ _FLAT: Final = 1e-6  # of the scores' size; float32 resolution
 def altered_model(probe: Probe) -> Check:
     """The attack has to find an example that exists by construction.
 
-    Source:
-        Zimmermann, Brendel, Tramèr and Carlini, "Increasing confidence in adversarial robustness
-        evaluations" (2022), section 4; here on the scores, not on the features.
+    Source: Zimmermann, Brendel, Tramèr and Carlini, "Increasing confidence in adversarial
+    robustness evaluations" (2022), section 4; here on the scores, not on the features.
     """
     low, high = spread(probe.bounds, probe.x.shape)
     found, chance, usable = 0, 0, 0

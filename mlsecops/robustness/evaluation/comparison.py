@@ -79,7 +79,6 @@ def _same_samples(now: RobustnessReport, then: RobustnessReport) -> bool:
 
 
 def _shared(now: RobustnessReport, then: RobustnessReport) -> list[str]:
-    """Attacks that ran in both, with equal settings."""
     return [
         name
         for name, figure in now.attacks.items()
@@ -99,11 +98,10 @@ def _settings(params: Mapping[str, Any]) -> str:
 def _change(name: str, now: Figure, then: Figure) -> Change:
     """The change and its bounds.
 
-    The share of samples that became correct and the share that became wrong (unpaired: the two
-    accuracies) each get an exact bound at 97.5 %, so that their difference holds with 95 %.
+    The shares that became correct and wrong (unpaired: the two accuracies) get exact bounds at
+    97.5 %, by Bonferroni, so that their difference holds with 95 %.
 
-    Source:
-        Clopper and Pearson (1934), with Bonferroni's correction for the two.
+    Source: Clopper and Pearson (1934).
     """
     paired = now.outcomes is not None and then.outcomes is not None
     if paired:

@@ -115,8 +115,6 @@ def evaluate_robustness(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Run:
-    """Model, data and settings of one evaluation."""
-
     adapter: QueryCount
     x: Array
     y: Labels
@@ -186,7 +184,6 @@ def _worst(clean: Figure, figures: list[Figure]) -> Figure:
 
 
 def _several(attacks: Attack | Sequence[Attack]) -> Sequence[Attack]:
-    """The attacks, as a sequence also where a single one is passed."""
     several = attacks if isinstance(attacks, Sequence) else (attacks,)
     for each in several:
         if isinstance(each, type) or not callable(getattr(each, "perturb", None)):
@@ -199,7 +196,6 @@ def _several(attacks: Attack | Sequence[Attack]) -> Sequence[Attack]:
 def _checked(
     x: Any, y: Any, attacks: Sequence[Attack], *, seed: int, batch_size: int, bounds: Bounds
 ) -> tuple[Array, Labels]:
-    """Inputs as float32 and labels as int64, if they can be used."""
     if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:  # noqa: PLR2004 - low and high
         raise UsageError(f"bounds: expected (low, high), got {shown(bounds)}")
     low, high = (np.asarray(bound) for bound in bounds)
@@ -229,7 +225,6 @@ def _checked(
 
 
 def _require_inside(attack: Attack, examples: Array, x: Array, bounds: Bounds) -> None:
-    """Refuse examples outside the ball or the bounds."""
     low, high = (np.asarray(bound, dtype=np.float32) for bound in bounds)
     one_of(f"{attack.name}: norm", attack.norm, get_args(Norm))
     offset = (examples.astype(np.float64) - x).reshape(len(x), -1)
@@ -245,12 +240,10 @@ def _require_inside(attack: Attack, examples: Array, x: Array, bounds: Bounds) -
 
 
 def _digest_of(x: Any, y: Any) -> Digest:
-    """Digest of the caller's own arrays by `hash_dataset`."""
     return hash_dataset({"x": np.asarray(x), "y": np.asarray(y)}, name="evaluation").root
 
 
 def _unused(name: str, taken: dict[str, Figure]) -> str:
-    """The name, with "-2", "-3", … if an attack of that name has already run."""
     names = (name, *(f"{name}-{i}" for i in range(2, len(taken) + 2)))
     return next(candidate for candidate in names if candidate not in taken)
 

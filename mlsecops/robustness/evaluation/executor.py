@@ -58,11 +58,7 @@ class Shard:
 def spread_out(
     shard: Shard, adapter: QueryCount, executor: Executor, progress: Progress | None
 ) -> Array:
-    """Examples of all pools, in the order of the samples.
-
-    Raises:
-        UsageError: The model cannot be copied or sent to a worker.
-    """
+    """Examples of all pools, in the order of the samples."""
     tasks: dict[Future[tuple[Array, int, int]], slice] = {}
     size = shard.batch_size * getattr(shard.attack, "pool", 1)
     for begin in range(0, len(shard.x), size):

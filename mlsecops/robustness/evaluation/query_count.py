@@ -41,8 +41,6 @@ class QueryCount(Wrapped):
 
 
 class _WithPullback(QueryCount):
-    """The count for an Adapter that computes the gradient of any loss."""
-
     __slots__ = ()
 
     def pullback(self, x: Array, cotangent: Cotangent) -> tuple[Array, Array]:

@@ -4,10 +4,9 @@ Probe → `run_checks` → Checks. Each check tests for a known reason why a gra
 weak. A failed check does not mean that the model is weak, but that this attack could not have
 shown it.
 
-Source:
-    Athalye, Carlini and Wagner, "Obfuscated gradients give a false sense of security" (2018);
-    Croce et al., RobustBench and AutoAttack's checks (2021); Zimmermann et al., "Increasing
-    confidence in adversarial robustness evaluations" (2022), whose test is `altered_model`.
+Source: Athalye, Carlini and Wagner, "Obfuscated gradients give a false sense of security" (2018);
+Croce et al., RobustBench and AutoAttack's checks (2021); Zimmermann et al., "Increasing confidence
+in adversarial robustness evaluations" (2022), whose test is `altered_model`.
 """
 
 from __future__ import annotations
@@ -174,7 +173,6 @@ def _changes(
 def _disagreement(
     real: NDArray[np.float64], predicted: NDArray[np.float64], *, linear: bool
 ) -> str | None:
-    """How the two disagree, or None."""
     size, guess = (float(np.sqrt((each**2).mean())) for each in (real, predicted))
     if not np.isfinite(guess) or not np.isfinite(size):
         return "the scores or their gradient are not finite"
