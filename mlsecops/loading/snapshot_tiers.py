@@ -3,7 +3,8 @@
 open descriptor → `hold` → Held, a piece to hash with the target of its bytes → `seal`
 
 - `sealed` copies into an anonymous file in memory that the kernel refuses to write, grow or shrink.
-- `pinned` copies nothing: a read lease makes the kernel hold back writers and report them.
+- `pinned` copies nothing: a read lease makes the kernel hold back writers and report them, on file
+  systems that only this kernel writes to (`leases`).
 - `private-copy` copies into a file that only this process opens.
 
 The first two fall back to the next one where the system or the file does not support them.
@@ -13,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from mlsecops.errors import ChangedDuringLoad
+from mlsecops.loading.leases import has_lease, take_lease
 from mlsecops.loading.memory import Memory
 from mlsecops.provenance.files.pieces import Found, HashTarget, Piece, stamp_of
 
@@ -84,33 +85,13 @@ def can_seal() -> bool:
     return hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir()
 
 
-def take_lease(descriptor: int) -> bool:
-    """Ask the kernel to hold back writers of a file; False where it refuses.
-
-    It refuses when somebody has the file open for writing, when the file is another user's and
-    the process lacks CAP_LEASE, on most network file systems, and outside Linux.
-
-    Source: fcntl(2), "Leases"; the lease goes with the descriptor.
-    """
-    try:
-        import fcntl  # noqa: PLC0415 - not everywhere
-
-        # A lease that breaks sends a signal. The default one, SIGIO, kills a process without a
-        # handler, and only the main thread may install one; SIGURG is ignored by default.
-        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except (ImportError, AttributeError, OSError):
-        return False
-    return Path("/proc/self/fd").is_dir()
-
-
 def _pinned(descriptor: int, name: str, *, keep: bool) -> Held:
     status = os.fstat(descriptor)  # after the lease: from here on nobody writes
     found = Found(name, status.st_size, stamp=stamp_of(status))
     memory, target = _memory(found.size) if keep and found.size else (None, None)
 
     def confirm() -> None:
-        if not _leased(descriptor):
+        if not has_lease(descriptor):
             raise _changed(name, "nobody else writing", "a writer waiting for it")
         now = os.fstat(descriptor)
         if stamp_of(now) != found.stamp:
@@ -138,13 +119,6 @@ def _memory(size: int) -> tuple[memoryview, HashTarget]:
         return held[at : at + CHUNK]
 
     return held, HashTarget(room=room)
-
-
-def _leased(descriptor: int) -> bool:
-    """Whether the lease is whole: one that is being broken answers with what it must become."""
-    import fcntl  # noqa: PLC0415 - not everywhere
-
-    return fcntl.fcntl(descriptor, fcntl.F_GETLEASE) == fcntl.F_RDLCK
 
 
 @contextlib.contextmanager
