@@ -19,33 +19,10 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
 
 from mlsecops.errors import CallRefused, UsageError
 
-__all__ = [
-    "Hooks",
-    "arguments_by_name",
-    "async_steps",
-    "called_first",
-    "name_of",
-    "signature_of",
-    "steps",
-    "wrap",
-]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 Function: TypeAlias = Callable[..., Any]
 Before: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any]], Any]
-
-
-def _nothing(_args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
-    pass
-
-
-def _unchanged(_held: Any, value: Any) -> Any:
-    return value
-
-
-def _ignored(_held: Any, _error: BaseException) -> None:
-    pass
 
 
 async def _no_step(_held: Any) -> None:
@@ -74,15 +51,15 @@ class Hooks:
         attributes: Attributes of the wrapped callable.
     """
 
-    before: Before = _nothing
+    before: Before = lambda _args, _kwargs: None
     before_async: Callable[[tuple[Any, ...], dict[str, Any]], Awaitable[Any]] | None = None
     before_steps: Before | None = None
     at_call: bool = False
     step: Callable[[Any], None] | None = None
     step_async: Callable[[Any], Awaitable[None]] = _no_step
-    item: Callable[[Any, Any], Any] = _unchanged
-    after: Callable[[Any, Any], Any] = _unchanged
-    failed: Callable[[Any, BaseException], None] = _ignored
+    item: Callable[[Any, Any], Any] = lambda _held, value: value
+    after: Callable[[Any, Any], Any] = lambda _held, value: value
+    failed: Callable[[Any, BaseException], None] = lambda _held, _error: None
     refused: Callable[[CallRefused], Any] | None = None
     no_steps: str = ""
     attributes: Mapping[str, Any] = field(default_factory=dict)

@@ -22,21 +22,9 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar, Union, cast, get_arg
 
 from mlsecops.errors import UsageError
 
-__all__ = [
-    "checked",
-    "number",
-    "of_type",
-    "one_of",
-    "path_of",
-    "several",
-    "shown",
-    "some_of",
-    "whole",
-]
-
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
-Kind: TypeAlias = "type | tuple[type, ...] | str | _Expected"
+Kind: TypeAlias = "type | tuple[type, ...] | str"
 
 _SHOWN: Final = 60  # characters of a wrong value; chosen: what fits one line of a terminal
 _SINGLE: Final = (str, bytes, bytearray, memoryview, Mapping, type)
@@ -230,10 +218,6 @@ class _Expected:
         raise UsageError(f"{argument}: expected {self.words}, got {shown(value)}")
 
 
-def _never(_: object) -> bool:
-    return False
-
-
 def _expected(annotation: Any) -> _Expected | None:
     """What an annotation accepts; None if that is not checked."""
     origin, arguments = get_origin(annotation), get_args(annotation)
@@ -319,13 +303,9 @@ _MANY: Final = {Iterable, Sequence, Collection, AbstractSet, list, set, frozense
 
 
 def _is(value: object, kind: Kind) -> bool:
-    if isinstance(kind, _Expected):
-        return kind.accepts(value)
-    if isinstance(value, type):
-        return False
-    return (
-        callable(getattr(value, kind, None)) if isinstance(kind, str) else isinstance(value, kind)
-    )
+    if isinstance(kind, str):
+        return callable(getattr(value, kind, None)) and not isinstance(value, type)
+    return isinstance(value, kind) and not isinstance(value, type)
 
 
 def _either(names: Sequence[str]) -> str:

@@ -67,8 +67,7 @@ class Pullback(Protocol):
 
         Args:
             x: Inputs `(n, *shape)`.
-            cotangent: From the logits `(n, k)` of all inputs to the loss's derivative by the
-                logits, `(n, k)`; treated as constant.
+            cotangent: Derivative of the loss by the logits `(n, k)`, treated as constant.
         """
 
 
@@ -76,8 +75,7 @@ class Pullback(Protocol):
 class Portable(Protocol):
     """Optional methods of an Adapter: the model's weights as bytes without code.
 
-    `mlsecops.loading.SecureLoader` loads such bytes from a signed file; `decode` itself does not
-    check where its bytes come from.
+    `mlsecops.loading.SecureLoader` checks where such bytes come from; `decode` itself does not.
     """
 
     def encode(self) -> bytes:
@@ -132,10 +130,8 @@ def adapt(
         kind = getattr(sys.modules.get(module), base, None)
         if isinstance(kind, type) and isinstance(model, kind):
             view = getattr(import_module(home), name)
-            return cast(
-                "Adapter",
-                view(model, channels_first=channels_first, device=device, classes=classes),
-            )
+            made = view(model, channels_first=channels_first, device=device, classes=classes)
+            return cast("Adapter", made)
     raise UsageError(
         f"cannot adapt {type(model).__module__}.{type(model).__qualname__}: expected a torch "
         "module, a Keras model, a scikit-learn classifier, an ONNX model, or an object "
@@ -149,11 +145,11 @@ def batches(count: int, *, size: int = BATCH) -> Iterator[slice]:
         yield slice(start, min(start + size, count))
 
 
-def in_batches(function: Callable[[Array], Array], x: Array) -> Array:
+def in_batches(function: Callable[[Array], Array], x: Array, *, size: int = BATCH) -> Array:
     """Apply a function from `(b, *shape)` to `(b, …)` batch by batch and join the results."""
     import numpy as np  # noqa: PLC0415 - adapt() itself must not cost numpy's import
 
-    parts = [function(x[rows]) for rows in batches(len(x))]
+    parts = [function(x[rows]) for rows in batches(len(x), size=size)]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 

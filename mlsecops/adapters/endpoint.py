@@ -22,8 +22,8 @@ from mlsecops._repr import concise_repr
 from mlsecops.adapters.base import (
     BlackBox,
     are_probabilities,
-    batches,
     float_rows,
+    in_batches,
     log_probabilities,
     softmax,
 )
@@ -140,9 +140,7 @@ class Endpoint(BlackBox):
         rows = float_rows(x)
         if not len(rows):
             raise UsageError(f"{self.name}: expected at least one input, got none")
-        return np.concatenate(
-            [self._batch(rows[part]) for part in batches(len(rows), size=self._batch_size)]
-        )
+        return in_batches(self._batch, rows, size=self._batch_size)
 
     def _batch(self, rows: Array) -> Array:
         keys = [key_of(row) for row in rows]

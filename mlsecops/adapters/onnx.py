@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, cast
 
+import numpy as np
+
 from mlsecops._extras import require
 from mlsecops._repr import concise_repr
 from mlsecops.adapters.base import (
@@ -11,8 +13,8 @@ from mlsecops.adapters.base import (
     BlackBox,
     FrameworkAdapter,
     are_probabilities,
-    batches,
     float_rows,
+    in_batches,
     log_probabilities,
     require_cpu,
     require_width,
@@ -54,11 +56,7 @@ class OnnxAdapter(FrameworkAdapter, BlackBox):
 
     def logits(self, x: Array) -> Array:
         """Scores `(n, k)`, or log-probabilities if the model returns probabilities."""
-        import numpy as np  # noqa: PLC0415 - only where arrays are made
-
-        rows = float_rows(x)
-        parts = [self._batch(rows[part]) for part in batches(len(rows), size=self._size)]
-        scores = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        scores = in_batches(self._batch, float_rows(x), size=self._size)
         return log_probabilities(scores) if self._gives_probabilities else scores
 
     @property
@@ -67,8 +65,6 @@ class OnnxAdapter(FrameworkAdapter, BlackBox):
         return first if isinstance(first, int) and first > 0 else BATCH
 
     def _batch(self, rows: Array) -> Array:
-        import numpy as np  # noqa: PLC0415 - as above
-
         fixed = bool(self._input.shape) and isinstance(self._input.shape[0], int)
         given = rows
         if fixed and len(rows) < self._size:

@@ -50,13 +50,12 @@ class Journal:
         self.requests = 0
         self._answers: defaultdict[str, deque[list[float]]] = defaultdict(deque)
         self._path = None if path is None else Path(path)
-        if self._path is None:
-            return
-        head = {"schema": SCHEMA, "about": hashlib.sha256(about.encode()).hexdigest()}
-        values = read_lines(self._path)
-        self._read(values, head)
-        if not values:
-            self._write(head)
+        if self._path is not None:
+            head = {"schema": SCHEMA, "about": hashlib.sha256(about.encode()).hexdigest()}
+            values = read_lines(self._path)
+            self._read(values, head)
+            if not values:
+                append_line(self._path, head)
 
     def take(self, key: str) -> list[float] | None:
         """An answer to the query that was not returned before, or None."""
@@ -67,7 +66,7 @@ class Journal:
         """Count a request and keep its answers; a failed request has none."""
         self.requests += 1
         if self._path is not None:
-            self._write({"keys": keys, "scores": scores})
+            append_line(self._path, {"keys": keys, "scores": scores})
 
     def _read(self, values: list[dict[str, Any]], head: dict[str, str]) -> None:
         try:
@@ -84,7 +83,3 @@ class Journal:
         for key, scores in zip(value["keys"], value["scores"], strict=True):
             self._answers[key].append([float(score) for score in scores])
         self.requests += 1
-
-    def _write(self, value: dict[str, Any]) -> None:
-        if self._path is not None:
-            append_line(self._path, value)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
 from mlsecops._extras import require
 from mlsecops._repr import concise_repr
 from mlsecops.adapters.base import (
@@ -112,8 +114,6 @@ class KerasAdapter(FrameworkAdapter):
     @contextlib.contextmanager
     def _undisturbed(self) -> Iterator[None]:
         """Restore non-trainable variables (statistics, counters) after the block."""
-        import numpy as np  # noqa: PLC0415 - only where arrays are compared
-
         convert = self._keras.ops.convert_to_numpy
         saved = [
             (item, np.array(convert(item.value))) for item in self.model.non_trainable_variables
@@ -159,8 +159,6 @@ class _Engine:
         )
 
     def _out(self, value: Any) -> Array:
-        import numpy as np  # noqa: PLC0415 - only where arrays are converted
-
         return cast("Array", np.asarray(self._keras.ops.convert_to_numpy(value), np.float32))
 
 
