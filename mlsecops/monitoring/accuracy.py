@@ -111,10 +111,7 @@ class AccuracyTracker:
 
 
 def describe_change(hits: Floats, now: float) -> AccuracyChange:
-    """Explain a change by a step, or by a ramp that goes on.
-
-    The hits are `(n,)` correct (1) and wrong (0) answers, oldest first, n ≥ 50.
-    """
+    """Explain a change in hits `(n,)` (0 or 1), n ≥ 50, by a step or by a ramp that goes on."""
     count = len(hits) // _BLOCK
     blocks = hits[len(hits) - count * _BLOCK :].reshape(count, _BLOCK).mean(axis=1)
     places = np.arange(count)

@@ -36,11 +36,6 @@ class Aggregation:
     """All that a monitor computes about its traffic.
 
     Exceptions of `detectors` and user callables are swallowed, and reported by `failed`.
-
-    Attributes:
-        recent: Rolling comparison with the baseline.
-        labels: Accuracy by labels.
-        alerting: Receives the readings.
     """
 
     def __init__(
@@ -107,7 +102,6 @@ class Aggregation:
         self._raised(self.alerting.judge(self._metric_rules.readings()))
 
     def _count(self, calls: Sequence[CallRecord]) -> None:
-        """Count outcomes, refusals and durations."""
         for (outcome, error), count in Counter((e.outcome, e.error) for e in calls).items():
             self._series.add(telemetry.CALLS, count, outcome, error)
             if outcome == "refused":
@@ -120,14 +114,12 @@ class Aggregation:
         return stack(run, self._baseline) if self._reader.plain else None
 
     def _table(self, table: CallTable, run: Sequence[CallRecord | Label]) -> None:
-        """Aggregate a run that was stacked."""
         for place, event in enumerate(run):
             if isinstance(event, CallRecord) and event.request_id is not None:
                 self._attempt(self._remember, event, table.classes[place : place + 1])
         self._show(table.traffic)
 
     def _singly(self, run: Sequence[CallRecord | Label]) -> None:
-        """Read the calls of a run one by one, and aggregate tables as they fill."""
         for event in run:
             answer = self._attempt(self._label, event)
             if answer is None:
@@ -151,7 +143,6 @@ class Aggregation:
         return answer
 
     def _remember(self, event: CallRecord, classes: Any) -> None:
-        """Store a prediction under its request id, or each row under its id."""
         ids = event.request_id
         if isinstance(ids, (list, tuple, np.ndarray)) and len(ids) == len(classes):
             for place, each in enumerate(ids):
@@ -160,7 +151,6 @@ class Aggregation:
             self.labels.predicted(bounded(str(ids)), classes, event.at)
 
     def _accuracy(self) -> None:
-        """Export and evaluate the accuracy."""
         for metric, value in (
             (telemetry.ACCURACY, self.labels.accuracy),
             (telemetry.REFERENCE_ACCURACY, self.labels.reference),
@@ -171,13 +161,11 @@ class Aggregation:
         self._consider(self.labels.readings())
 
     def _observe(self) -> None:
-        """Aggregate the buffer."""
         traffic = self._buffer.table()
         if traffic is not None:
             self._show(traffic)
 
     def _show(self, traffic: Observed) -> None:
-        """Pass a table to all detectors."""
         self._attempt(lambda each: self._consider(self.recent.observe(each)), traffic)
         self._attempt(self._rates, traffic.clients, traffic.at.tolist())
         for detector in self._detectors:
@@ -215,7 +203,6 @@ class Aggregation:
             self._series.add(telemetry.ALERTS, 1, alert.rule, alert.severity.label)
 
     def _attempt(self, step: Callable[..., Any], *arguments: Any) -> Any:
-        """Run a step; its exceptions are swallowed, and reported by `failed`."""
         try:
             return step(*arguments)
         except Exception:  # noqa: BLE001 - a detector or a callable of the user's may raise anything
@@ -224,5 +211,4 @@ class Aggregation:
 
 
 def _readable(event: CallRecord) -> bool:
-    """Whether a call has inputs or a result to read."""
     return event.outcome == "ok" and not (event.inputs is None and event.result is None)

@@ -50,10 +50,6 @@ class BaselineDetector:
 
     Each window is tested, so the evidence must be stronger (alpha 0.0001, distance of at least 0.1)
     than for one call of `Baseline.drift`.
-
-    Attributes:
-        profile: Distribution of all inputs so far, or None without a baseline.
-        drift: Latest comparison with the baseline, or None.
     """
 
     def __init__(
@@ -89,8 +85,7 @@ class BaselineDetector:
     def observe(self, traffic: Observed) -> list[Reading]:
         """Add a batch, and compare the recent window with the baseline.
 
-        Of a batch with several windows, confidence and outliers are read in each, drift in the
-        last.
+        Confidence and outliers are read in each window of the batch, drift in the last.
         """
         answers = self._table(traffic.probabilities)
         confidence = answers[:, 0]
@@ -117,7 +112,6 @@ class BaselineDetector:
 
     @staticmethod
     def _last(profile: Profile | None, rows: Floats) -> Profile | None:
-        """Distribution of the last rows of a batch, given that of all."""
         if profile is None or profile.count == len(rows):
             return profile
         return Profile(profile.layout).update(rows)
@@ -145,7 +139,6 @@ class BaselineDetector:
         return [Reading(metric=telemetry.CONFIDENCE_CHANGES, value=1.0, window=window)]
 
     def _count(self, answers: Floats) -> None:
-        """Add to the counters of classes and confidences."""
         if not len(answers):
             return
         for each, count in enumerate(np.bincount(answers[:, 1].astype(np.int64)).tolist()):
@@ -154,7 +147,6 @@ class BaselineDetector:
         add_histogram(self._series, answers[:, 0], telemetry.CONFIDENCE_BOUNDS, _CONFIDENCE)
 
     def _inputs(self, traffic: Observed, confidence: Floats) -> tuple[Profile | None, Bools]:
-        """Distribution of the inputs, and which of them are anomalous."""
         rows, baseline = traffic.rows, self._baseline
         self._series.add(telemetry.ROWS, len(traffic.clients))
         if baseline is None or self.profile is None or rows.shape[1] != len(baseline.names):
@@ -208,7 +200,6 @@ class BaselineDetector:
         return [inputs, *answers]
 
     def _prediction_drift(self, points: dict[tuple[str, ...], float]) -> list[Reading]:
-        """Compare confidence and predicted class, and add their distances to the points."""
         answers = self._recent.answers
         known = None if self._baseline is None else self._baseline.predictions
         if known is None or len(answers) < FEWEST_ROWS:

@@ -53,12 +53,7 @@ class BatchSize:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CallTable:
-    """Calls of one input each.
-
-    Attributes:
-        traffic: The calls as detectors get them.
-        classes: `(n,)` predicted classes.
-    """
+    """Calls of one input each as detectors get them, and their predicted classes `(n,)`."""
 
     traffic: Observed
     classes: NDArray[np.int64]

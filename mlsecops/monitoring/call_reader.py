@@ -43,9 +43,8 @@ class CallRows:
 class CallReader:
     """Reads inputs and results as tables.
 
-    Args:
-        baseline: Defines the shape of one input; without it, the number of answers does.
-        probabilities: Extracts the probabilities from a result; the result itself by default.
+    The baseline defines the shape of one input; without it, the number of answers does.
+    `probabilities` extracts them from a result; by default the result itself has them.
     """
 
     def __init__(
@@ -60,11 +59,7 @@ class CallReader:
         return self._probabilities is None
 
     def read(self, event: CallRecord) -> CallRows:
-        """One call as rows.
-
-        Raises:
-            UsageError: Inputs do not match the answers or the baseline.
-        """
+        """One call as rows; raises `UsageError` if its inputs match no answers or baseline."""
         result = event.result
         if result is not None and self._probabilities is not None:
             result = self._probabilities(result)
@@ -119,7 +114,6 @@ def join(answers: list[CallRows]) -> Observed:
 
 
 def _numbers(value: Any) -> Floats | None:
-    """Numbers as float64, or None if the value has none."""
     if value is None:
         return None
     try:
@@ -129,7 +123,6 @@ def _numbers(value: Any) -> Floats | None:
 
 
 def _classes(result: Any, probabilities: Floats | None) -> Counts | None:
-    """Predicted classes: the largest probability, or an integer result."""
     if probabilities is not None:
         return np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
     if not isinstance(result, (int, np.integer, np.ndarray)):

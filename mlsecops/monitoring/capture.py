@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlsecops._repr import concise_repr
-from mlsecops.errors import UsageError
 from mlsecops.monitoring.queue import CallRecord
 
 
@@ -33,26 +32,14 @@ class Captured:
 
 
 class Captures:
-    """The newest calls, for an investigation.
+    """The newest calls, up to `capacity`, for an investigation.
 
-    Args:
-        capacity: Number of calls; 0 keeps none.
-        redact: Returns what may be kept of a call, or None; if it raises, nothing is kept.
+    `redact` returns what may be kept of a call, or None; if it raises, nothing is kept.
     """
 
-    def __init__(
-        self, capacity: int = 0, redact: Callable[[Captured], Captured | None] | None = None
-    ) -> None:
-        if capacity < 0:
-            raise UsageError(f"capture: expected at least 0 calls, got {capacity}")
-        if redact is not None and not capacity:
-            raise UsageError("redact: expected capture= with the number of calls to keep, got none")
+    def __init__(self, capacity: int, redact: Callable[[Captured], Captured | None] | None) -> None:
         self._redact = redact
         self._kept: deque[Captured] = deque(maxlen=capacity)
-
-    def fresh(self) -> Captures:
-        """An empty buffer with the same options."""
-        return Captures(self._kept.maxlen or 0, self._redact)
 
     @property
     def wanted(self) -> bool:

@@ -15,14 +15,7 @@ WITH_BASELINE: Final = ("Drift", "Input anomaly")
 def controls_of(
     *, guards: Iterable[object], detectors: Iterable[object], baseline: object, labels: object
 ) -> dict[str, ControlKind]:
-    """Names of the configured controls.
-
-    Args:
-        guards: Guards; those with a `control` name have one.
-        detectors: Detectors; those with a `control` name have one.
-        baseline: Normal traffic, or None.
-        labels: Callable for the ids under which labels arrive, or None.
-    """
+    """Names of the configured controls; guards and detectors name theirs by `control`."""
     kinds: tuple[tuple[Iterable[object], ControlKind], ...] = (
         (detectors, "detector"),
         (guards, "guard"),

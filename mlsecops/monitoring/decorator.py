@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeAlias, TypeVar, overload
 
 from mlsecops._callables import Hooks, called_first, signature_of, wrap
@@ -114,11 +113,10 @@ def monitored(
         detectors: Detectors in addition to those of the baseline.
         rules: Alert rules; `DEFAULT_RULES` by default.
         sinks: Callables that receive each alert, off the caller's thread.
-        capacity: Largest number of waiting calls, ≥ 1; further calls are dropped, and the number of
-            dropped calls is a metric with an alert.
+        capacity: Largest number of waiting calls, ≥ 1; others are dropped, with an alert.
         window: Rows that are recent, by number and by age; the last 256 by default.
-        content: Whether inputs and answers are read; if not, only counts, durations, refusals and
-            client rates are known, and nothing of a call is copied.
+        content: Whether inputs and answers are read; if not, nothing of a call is copied, and only
+            counts, durations, refusals and client rates are known.
         capture: Number of newest calls that are kept whole in `monitor.captured`.
         redact: Takes a call that is about to be kept, returns what may be kept of it, or None.
         spans: Share of the calls that become OpenTelemetry spans, 0 to 1.
@@ -130,8 +128,7 @@ def monitored(
         `with watching.call(x) as call`.
 
     Raises:
-        UsageError: An argument has another type or is out of its range, or the decorated object
-            is no function.
+        UsageError: An argument is of another type or out of range, or no function is decorated.
 
     Examples:
         >>> @monitored("doubles")
@@ -147,8 +144,9 @@ def monitored(
     whole("capture", capture, "a number of calls from 0 on", least=0)
     # A digest given as text is parsed: an alert with another text could not be looked up.
     known = Digest.parse(digest) if isinstance(digest, str) else digest
+    if redact is not None and not capture:
+        raise UsageError("redact: expected capture= with the number of calls to keep, got none")
     checks, observers = tuple(guards), tuple(detectors or ())
-    capturing = Captures(capture, redact)
 
     def recorder(first: Callable[..., Any]) -> Recorder:
         monitor = Monitor(
@@ -164,7 +162,7 @@ def monitored(
             controls=controls_of(
                 guards=checks, detectors=observers, baseline=baseline, labels=request_id
             ),
-            captures=capturing.fresh(),
+            captures=Captures(capture, redact),
             window=window,
         )
         return Recorder(
@@ -181,12 +179,7 @@ def monitored(
 
 @concise_repr("_fallback")
 class MonitorDecorator:
-    """Decorator, and context for code that cannot be decorated; `monitored` makes it.
-
-    Args:
-        recorder: Makes the recorder of one function.
-        fallback: Takes the refusal, returns the answer to a refused call of a decorated function.
-    """
+    """Decorator, and context for code that cannot be decorated; `monitored` makes it."""
 
     def __init__(
         self, recorder: Callable[[Callable[..., Any]], Recorder], fallback: Fallback | None
@@ -202,11 +195,7 @@ class MonitorDecorator:
     @overload
     def __call__(self, function: Callable[P, R], /) -> Monitored[P, R]: ...
     def __call__(self, function: Callable[P, R], /) -> Any:
-        """Decorate a function; each decorated function has its own monitor.
-
-        Raises:
-            UsageError: It is no function.
-        """
+        """Decorate a function; each decorated function has its own monitor."""
         return wrap(function, self._hooks, decorator="monitored")
 
     def _hooks(self, function: Callable[..., Any]) -> Hooks:
@@ -234,13 +223,7 @@ class MonitorDecorator:
     def call(
         self, inputs: Any = None, *, client: Any = None, request_id: Any = None
     ) -> MonitoredCall:
-        """A context around code that calls the model; guards run when it is entered.
-
-        Args:
-            inputs: Input of the model.
-            client: Client that calls.
-            request_id: Id under which a label may arrive.
-        """
+        """A context around a call of the model; guards run when it is entered."""
         return MonitoredCall(self._recorder, (client, request_id, inputs))
 
 
@@ -250,10 +233,6 @@ class MonitoredCall:
 
     Attributes:
         result: Answer of the model; set it inside the context.
-
-    Args:
-        recorder: Recorder of the call.
-        facts: Client, request id and inputs.
     """
 
     def __init__(self, recorder: Recorder, facts: tuple[Any, Any, Any]) -> None:
@@ -263,12 +242,7 @@ class MonitoredCall:
         self.result: Any = None
 
     def __enter__(self) -> Self:
-        """Begin the call.
-
-        Raises:
-            CallRefused: A guard refused.
-            UsageError: It was entered before.
-        """
+        """Begin the call; a guard may refuse it (`CallRefused`)."""
         if self._pending is not None:
             raise UsageError(
                 "call(): expected a new context, got one that was entered; make another"
@@ -276,12 +250,7 @@ class MonitoredCall:
         self._pending = self._recorder.begin(*self._facts)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if self._pending is None:
             return
         if error is None:
@@ -291,7 +260,6 @@ class MonitoredCall:
 
 
 def _first_argument(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that returns the first argument that is not the instance or class."""
     signature = signature_of(function)
     names = [] if signature is None else list(signature.parameters)
     place = 1 if names[:1] in (["self"], ["cls"]) else 0

@@ -27,9 +27,8 @@ _TTL: Final = 30 * 86_400.0  # seconds; chosen: labels arrive within a month
 class LabelMatcher:
     """Matches labels with predictions, and tracks the accuracy.
 
-    A drop is reported only if it is four standard errors large, so that a test after every label
-    raises no false alarm. A label may arrive before its prediction is aggregated. The reference
-    is an accuracy on that many rows, or None for that of the first 200 labels.
+    A label may arrive before its prediction is aggregated. The reference is an accuracy on `rows`
+    rows, or None for that of the first 200 labels.
     """
 
     def __init__(self, reference: float | None, *, rows: int = 1000) -> None:

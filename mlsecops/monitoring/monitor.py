@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from types import MappingProxyType
 from typing import Any, Final
 
 from mlsecops._repr import concise_repr
@@ -19,7 +18,6 @@ from mlsecops.drift.baseline import Baseline
 from mlsecops.drift.histograms import Profile
 from mlsecops.drift.rolling_window import Window
 from mlsecops.drift.tests import DriftReport
-from mlsecops.errors import UsageError
 from mlsecops.findings import Alert, Sink
 from mlsecops.monitoring.accuracy import AccuracyChange, AccuracyPoint
 from mlsecops.monitoring.aggregation import Aggregation
@@ -64,8 +62,7 @@ class MonitorState:
         profile: Distribution of all inputs so far, or None without a baseline.
         confidences: Upper bound → predictions with a confidence between it and the bound before.
         anomalies: Detector → rows over its threshold.
-        expected_accuracy: Estimated accuracy of the recent predictions, or None unless the baseline
-            was fitted with labels.
+        expected_accuracy: Estimate from confidence, or None without labels in the baseline.
         accuracy_change: The latest change of accuracy, or None.
         accuracy_points: Accuracy over time, one point for fifty labels, oldest first.
     """
@@ -123,16 +120,14 @@ class Monitor:
         capacity: int,
         digest: str | None,
         clock: Callable[[], float],
-        controls: Mapping[str, ControlKind] = MappingProxyType({}),
-        captures: Captures | None = None,
-        window: Window | None = None,
+        controls: Mapping[str, ControlKind],
+        captures: Captures,
+        window: Window | None,
     ) -> None:
-        if capacity < 1:
-            raise UsageError(f"capacity: expected at least 1 call, got {capacity}")
         self.name = name
         self.digest = digest
         self.controls = dict(controls)
-        self._captures = captures or Captures()
+        self._captures = captures
         self._queue = CallQueue(capacity)
         self._batch = BatchSize()
         self._clock = clock
@@ -159,7 +154,6 @@ class Monitor:
         worker.add(self)
 
     def _start(self) -> None:
-        """Start from zero."""
         self._before = {each: self._series.counts(each) for each in _OWN_COUNTERS}
         self._lock, self._counting = threading.Lock(), threading.Lock()
         self._owner: int | None = None
@@ -211,11 +205,7 @@ class Monitor:
     def flush(self, timeout: float = 5.0) -> bool:
         """Aggregate the queue on this thread, and wait until its alerts are delivered.
 
-        Args:
-            timeout: Seconds to try for.
-
-        Returns:
-            Whether the queue is empty.
+        It tries for `timeout` seconds, and returns whether the queue is empty.
         """
         deadline = time.monotonic() + timeout
         settled = self._settle(timeout)
@@ -224,7 +214,6 @@ class Monitor:
         return settled
 
     def _settle(self, timeout: float) -> bool:
-        """Aggregate the queue; returns whether it is empty."""
         deadline = time.monotonic() + timeout
         if self._owner == threading.get_ident() or not self._lock.acquire(timeout=max(timeout, 0)):
             return False
@@ -262,12 +251,7 @@ class Monitor:
                 self._series.refreshers.remove(self._refresh)
 
     def record(self, event: CallRecord, size: int) -> None:
-        """Queue a call; this runs on the caller's thread.
-
-        Args:
-            event: The call.
-            size: Bytes of the arrays it holds.
-        """
+        """Queue a call whose arrays have `size` bytes; this runs on the caller's thread."""
         if self._closed:
             self._queue.drop()
             self._reported_drops += 1
@@ -306,7 +290,6 @@ class Monitor:
             self._lock.release()
 
     def _drain(self) -> int:
-        """Aggregate one batch; returns the number of its events."""
         events, start = self._queue.take(self._batch.events), time.thread_time()
         dropped = self._queue.dropped
         fresh, self._reported_drops = dropped - self._reported_drops, dropped
@@ -327,7 +310,6 @@ class Monitor:
         return len(events)
 
     def _refresh(self) -> None:
-        """Aggregate the queue before an export."""
         self._settle(0.5)
         now = self._clock()
         if abs(now - self._refreshed) >= _FRESH and self._lock.acquire(blocking=False):
@@ -358,7 +340,6 @@ class Monitor:
 
 
 def _per_bucket(cumulative: Mapping[str, int]) -> dict[str, int]:
-    """Counts of single buckets, from cumulative ones."""
     below = [0, *cumulative.values()]
     return {
         bound: count - before

@@ -18,7 +18,7 @@ class CallRecord(NamedTuple):
         at: Unix time in seconds when it ended.
         seconds: Duration.
         outcome: `"ok"`, `"error"` or `"refused"`.
-        error: Name of the exception's type, or "".
+        error: Name of the exception's type or of the guard, or "".
         client: Who called, or None.
         request_id: Id of the request, ids of its rows, or None.
         inputs: What the model saw (a copy), or None.
@@ -37,13 +37,7 @@ class CallRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A late label on its way to the worker.
-
-    Attributes:
-        request_id: Id of the request.
-        label: True class, or one for each row of the request.
-        at: Unix time in seconds when it arrived.
-    """
+    """A late label of a request, or one for each of its rows; `at` is Unix time in seconds."""
 
     request_id: str
     label: Any
@@ -65,13 +59,7 @@ def held_bytes(value: Any) -> int:
 class CallQueue:
     """Calls and labels that wait for the worker.
 
-    Args:
-        capacity: Largest number of calls, ≥ 1.
-        max_bytes: Largest total size of the arrays and lists that they hold.
-
-    Attributes:
-        calls: Number of calls so far.
-        dropped: Number of calls that did not fit.
+    It holds at most `capacity` calls, whose arrays and lists have at most `max_bytes` in all.
     """
 
     __slots__ = ("_bytes", "_capacity", "_events", "_lock", "_max_bytes", "calls", "dropped")

@@ -26,13 +26,7 @@ Pending: TypeAlias = tuple[Facts, Spanned | None, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taps:
-    """Functions of a call's arguments.
-
-    Attributes:
-        client: Returns the client; None where clients are not known.
-        request_id: Returns the id under which a label may arrive; None where there is none.
-        inputs: Returns the input of the model.
-    """
+    """Functions of a call's arguments; None where there are no clients or no request ids."""
 
     client: Callable[..., Any] | None
     request_id: Callable[..., Any] | None
@@ -40,18 +34,9 @@ class Taps:
 
 
 class Recorder:
-    """Recorder of the calls of one monitored function.
+    """Recorder of the calls of one monitored function; the arguments are those of `monitored`."""
 
-    Args:
-        monitor: Monitor that receives the calls.
-        taps: Functions of a call's arguments.
-        guards: Checks before a call, in this order.
-        clock: Unix time in seconds.
-        spans: Share of the calls that become spans, 0 to 1.
-        content: Whether inputs and answers are read.
-    """
-
-    __slots__ = ("_clock", "_content", "_guards", "_monitor", "_spans", "_taps")
+    __slots__ = ("_clock", "_content", "_guards", "_spans", "_taps", "monitor")
 
     def __init__(
         self,
@@ -63,7 +48,7 @@ class Recorder:
         spans: float,
         content: bool,
     ) -> None:
-        self._monitor = monitor
+        self.monitor = monitor
         self._taps = taps
         self._guards = tuple(guards)
         self._clock = clock
@@ -72,23 +57,12 @@ class Recorder:
         for guard in self._guards:
             monitor.guarded(type(guard).__name__)
 
-    @property
-    def monitor(self) -> Monitor:
-        """Monitor that receives the calls."""
-        return self._monitor
-
     def admit(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], *, current: bool = True
     ) -> Pending:
         """Take the facts out of a call's arguments, and let guards refuse the call.
 
-        Args:
-            args: Positional arguments, the instance included.
-            kwargs: Keyword arguments.
-            current: Whether its span becomes the parent of spans inside the call.
-
-        Raises:
-            CallRefused: A guard refused.
+        `current` makes its span the parent of spans inside the call.
         """
         taps = self._taps
         client = None if taps.client is None else self._tap(taps.client, args, kwargs)
@@ -101,11 +75,7 @@ class Recorder:
         return self.admit(args, kwargs, current=False)
 
     def begin(self, client: Any, request_id: Any, inputs: Any, *, current: bool = True) -> Pending:
-        """Begin a call whose facts are known, unless a guard refuses it.
-
-        Raises:
-            CallRefused: A guard refused.
-        """
+        """Begin a call whose facts are known, unless a guard refuses it (`CallRefused`)."""
         client, request_id = bounded(client), bounded(request_id)
         if self._guards:
             self._ask(client, inputs)
@@ -150,32 +120,31 @@ class Recorder:
         self._record(("refused", type(guard).__name__), 0.0, (client, None, None), None)
 
     def _tap(self, tap: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Result of a tap, or None if it fails."""
         try:
             return tap(*args, **kwargs)
         except Exception:  # noqa: BLE001 - a tap is user code, and must not refuse a call
-            self._monitor.failed()
+            self.monitor.failed()
             return None
 
     def _span(self, *, current: bool) -> Spanned | None:
         try:
-            return start_span(self._monitor.name, self._monitor.digest, current=current)
+            return start_span(self.monitor.name, self.monitor.digest, current=current)
         except Exception:  # noqa: BLE001 - telemetry never changes what the caller sees
-            self._monitor.failed()
+            self.monitor.failed()
             return None
 
     def _finish(self, span: Spanned, outcome: str, error: str) -> None:
         try:
             span.end(outcome, error)
         except Exception:  # noqa: BLE001 - as above
-            self._monitor.failed()
+            self.monitor.failed()
 
     def _record(self, outcome: tuple[str, str], seconds: float, facts: Facts, result: Any) -> None:
         try:
             size = held_bytes(facts[1]) + held_bytes(facts[2]) + held_bytes(result)
-            self._monitor.record(CallRecord(self._clock(), seconds, *outcome, *facts, result), size)
+            self.monitor.record(CallRecord(self._clock(), seconds, *outcome, *facts, result), size)
         except Exception:  # noqa: BLE001 - as above
-            self._monitor.failed()
+            self.monitor.failed()
 
     def _keep(self, value: Any) -> Any:
         """A copy where the caller could change the original before the worker reads it."""
@@ -186,6 +155,6 @@ class Recorder:
                 copy = getattr(value, "copy", None)
                 return value if copy is None else copy()
         except Exception:  # noqa: BLE001 - a user object may refuse to be copied
-            self._monitor.failed()
+            self.monitor.failed()
             return None
         return value

@@ -47,7 +47,6 @@ class MetricRules:
         return self._series.total(telemetry.metric(rule.metric))
 
     def _grown(self, rule: AlertRule, marks: deque[tuple[float, float]], now: float) -> float:
-        """Increase of a rule's counter over its window."""
         value = self._total(rule)
         if value < marks[-1][1]:  # a forked child starts from zero
             marks.clear()

@@ -89,11 +89,7 @@ class AlertRule:
         return reading.value > limit if self.comparison == ">" else reading.value < limit
 
     def expression(self, window: str | None = None) -> str:
-        """The rule in PromQL.
-
-        Args:
-            window: Range of a counter's increase (`"15s"`); the rule's window by default.
-        """
+        """The rule in PromQL, with another window (`"15s"`) than the rule's if one is given."""
         read = telemetry.metric(self.metric)
         if read.kind == "counter":
             increase = f"increase({read.prometheus}[{window or f'{self.window:.0f}s'}])"

@@ -26,9 +26,6 @@ _NUMBERS: Final = {"threshold", "window", "cooldown"}
 def load_rules(path: str | os.PathLike[str]) -> tuple[AlertRule, ...]:
     """Load the `[[rules]]` of a TOML file.
 
-    Args:
-        path: The file.
-
     Raises:
         UsageError: The file cannot be read, or a rule in it is invalid.
     """
@@ -46,10 +43,7 @@ def load_rules(path: str | os.PathLike[str]) -> tuple[AlertRule, ...]:
 
 
 def rule_from_dict(values: Mapping[str, Any]) -> AlertRule:
-    """A rule from plain values; the severity is a word (`"high"`).
-
-    Args:
-        values: Field of `AlertRule` → value.
+    """A rule from plain values of its fields; the severity is a word (`"high"`).
 
     Raises:
         UsageError: A field is unknown, missing or invalid.

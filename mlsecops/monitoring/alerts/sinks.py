@@ -38,11 +38,7 @@ _NANO: Final = 10**9  # nanoseconds in a second
 
 @concise_repr("_logger.name")
 class LogSink:
-    """Writes each alert as one line of JSON, at the level of its severity.
-
-    Args:
-        logger: Destination; `mlsecops.alerts` by default.
-    """
+    """Writes each alert as one line of JSON to `mlsecops.alerts` or another logger."""
 
     def __init__(self, logger: logging.Logger | None = None) -> None:
         self._logger = logger or logging.getLogger("mlsecops.alerts")
@@ -92,8 +88,6 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 class _HttpSink(QueuedSink):
-    """A sink that posts JSON to an address of the web."""
-
     def __init__(self, url: str, headers: Mapping[str, str] | None, timeout: float) -> None:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -118,8 +112,7 @@ class WebhookSink(_HttpSink):
     Args:
         url: `https://…` or `http://…`.
         headers: Further headers, for authentication.
-        secret: Key of an HMAC-SHA256 over the body, sent as `X-Mlsecops-Signature:
-            sha256=<hex>`, so that the receiver can authenticate the sender.
+        secret: Key of an HMAC-SHA256 over the body, sent as `X-Mlsecops-Signature: sha256=<hex>`.
         timeout: Seconds to wait for an answer.
 
     Raises:
@@ -155,8 +148,7 @@ class WebhookSink(_HttpSink):
 class AlertmanagerSink(_HttpSink):
     """Posts alerts to Alertmanager, with the same labels as `alerts.yml`.
 
-    An alert that Prometheus raises from the same rule has the same labels, so that Alertmanager
-    merges the two, unless this one names a client.
+    Alertmanager merges it with Prometheus' alert of the same rule, unless it names a client.
 
     Args:
         url: Address of Alertmanager (`"http://alertmanager:9093"`).

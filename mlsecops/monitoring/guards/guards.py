@@ -28,11 +28,7 @@ class Guard(Protocol):
     """Check before a call; the only part of monitoring that may refuse a call."""
 
     def check(self, client: str | None, inputs: Any) -> None:
-        """Return to admit the call, or raise.
-
-        Args:
-            client: Client that calls, or None.
-            inputs: Input of the model.
+        """Return to admit a client's call with these inputs, or raise.
 
         Raises:
             CallRefused: The call is refused.
@@ -85,11 +81,7 @@ class RateLimit:
         )
 
     def check(self, client: str | None, inputs: Any) -> None:
-        """Take the tokens for the call.
-
-        Raises:
-            RateLimited: The client has too few.
-        """
+        """Take the tokens for the call, or raise `RateLimited` if the client has too few."""
         cost = self._cost(inputs)
         if self._process != os.getpid():
             # After a fork, the thread that held the lock does not exist here.
@@ -141,11 +133,7 @@ class InputGuard:
         self._complete = ranges.complete > 0
 
     def check(self, client: str | None, inputs: Any) -> None:  # noqa: ARG002 - the protocol passes the client
-        """Compare an input with the baseline.
-
-        Raises:
-            InputRefused: The input does not fit the baseline.
-        """
+        """Compare an input with the baseline; raise `InputRefused` if it does not fit."""
         self._columns(inputs)
         values = np.asarray(inputs)
         if values.dtype.kind not in _KINDS:
@@ -166,7 +154,6 @@ class InputGuard:
             raise InputRefused(f"input: {self._names(outside)} far outside the baseline's range")
 
     def _columns(self, inputs: Any) -> None:
-        """Refuse a table whose column names are not the baseline's, in its order."""
         columns = getattr(inputs, "columns", None)
         if columns is None or self._baseline.names[0] == "f0":
             return
@@ -177,7 +164,6 @@ class InputGuard:
                 raise InputRefused(f"input: expected column {expected!r}, got {found!r}")
 
     def _names(self, mask: np.ndarray[Any, np.dtype[np.bool_]]) -> str:
-        """Names of the first few features that a mask marks in any row."""
         names = [self._baseline.names[i] for i in np.flatnonzero(mask.any(axis=0))]
         return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
 
@@ -216,11 +202,7 @@ class IsolationGuard:
         self._answer: tuple[float, str | None] = (-math.inf, None)
 
     def check(self, client: str | None, inputs: Any) -> None:  # noqa: ARG002 - every client is refused
-        """Ask whether the model is isolated, at most once per refresh period.
-
-        Raises:
-            ModelIsolated: It is isolated, or the source does not answer.
-        """
+        """Ask at most once per refresh period; raise `ModelIsolated` unless the answer is no."""
         now = self._clock()
         asked, reason = self._answer
         if now - asked >= self._refresh:

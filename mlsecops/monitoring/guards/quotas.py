@@ -41,8 +41,7 @@ class Quota:
         capacity: Number of clients in memory; the least recently seen is removed.
 
     Raises:
-        UsageError: The windows cannot be read, the store or `per` is unknown, or another argument
-            is out of its range.
+        UsageError: An argument is unknown or out of its range, or the windows cannot be read.
         MissingExtra: `limits` is not installed.
 
     Examples:
@@ -81,7 +80,6 @@ class Quota:
         self._renew()
 
     def _renew(self) -> None:
-        """Make counters and locks for this process."""
         self._process = os.getpid()
         self._limiter: Any = self._strategy(self._store())
         self._seen = None if self._capacity is None else _Seen(self._capacity)
@@ -125,11 +123,7 @@ class Quota:
 
 
 class _Seen:
-    """Keys in the order of their last use.
-
-    Args:
-        capacity: Largest number of keys.
-    """
+    """Keys in the order of their last use."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity

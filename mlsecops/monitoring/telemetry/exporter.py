@@ -25,11 +25,7 @@ Attributes = tuple[str, ...]
 
 
 class Series:
-    """Values of all metrics of one monitor name, by attributes.
-
-    Args:
-        monitor: Value of the `monitor` attribute.
-    """
+    """Values of all metrics of one monitor name, by their attributes after `monitor`."""
 
     def __init__(self, monitor: str) -> None:
         self._monitor = monitor
@@ -38,13 +34,7 @@ class Series:
         self.refreshers: list[Callable[[], object]] = []
 
     def add(self, metric: Metric, amount: float, *attributes: str) -> None:
-        """Increase a counter.
-
-        Args:
-            metric: The counter.
-            amount: Increase, ≥ 0; 0 creates the point.
-            attributes: Values of its attributes after `monitor`.
-        """
+        """Increase a counter; an amount of 0 creates the point."""
         with self._lock:
             values = self._values[metric.name]
             key = attributes
@@ -119,10 +109,7 @@ def series_of(monitor: str) -> Series:
 
 
 def collected() -> Iterator[tuple[Metric, list[tuple[Attributes, float]]]]:
-    """Every metric that has points, with the values of all its attributes, and the value.
-
-    What waits in the queues is aggregated first.
-    """
+    """Every metric with points, and its points: values of all attributes, and the value."""
     known = list(_series.items())
     for _, series in known:
         series.refresh()
@@ -137,8 +124,6 @@ def collected() -> Iterator[tuple[Metric, list[tuple[Attributes, float]]]]:
 
 
 def _callback(metric: Metric) -> Callable[[CallbackOptions], Iterable[Observation]]:
-    """Callback that reads a metric of all monitors."""
-
     def observe(_: CallbackOptions) -> Iterable[Observation]:
         for series in list(_series.values()):
             series.refresh()

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from mlsecops import readings
 from mlsecops._telemetry import Instrument, Telemetry
-from mlsecops.readings import ANOMALY_RATIO as ANOMALY_RATIO
-from mlsecops.readings import COVERAGE as COVERAGE
-from mlsecops.readings import EXTRACTION as EXTRACTION
 from mlsecops.readings import Metric
 
 SCOPE: Final = "mlsecops.monitoring"
@@ -96,6 +94,7 @@ ANOMALY: Final = _counter(
     "Input rows over a detector's calibrated threshold.",
     "detector",
 )  # fmt: skip
+ANOMALY_RATIO: Final = readings.ANOMALY_RATIO
 CONFIDENCE: Final = _gauge(
     "mlsecops.prediction.confidence", "1",
     "Mean confidence (largest probability) of the recent predictions.",
@@ -139,6 +138,8 @@ DRIFTED_PREDICTIONS: Final = _gauge(
     "mlsecops.drift.predictions", "1",
     "How many of confidence and predicted class differ from the baseline's, 0 to 2.",
 )  # fmt: skip
+EXTRACTION: Final = readings.EXTRACTION
+COVERAGE: Final = readings.COVERAGE
 CLIENTS: Final = _gauge(
     "mlsecops.monitor.clients", "{client}",
     "Clients whose recent traffic is being remembered.",
@@ -174,40 +175,8 @@ ALERTS: Final = _counter(
     "rule", "severity",
 )  # fmt: skip
 
-METRICS: Final[tuple[Metric, ...]] = (
-    CALLS,
-    DURATION_BUCKET,
-    DURATION_COUNT,
-    DURATION_SUM,
-    REFUSALS,
-    PROCESSED,
-    DROPPED,
-    FAILURES,
-    ROWS,
-    ANOMALY,
-    ANOMALY_RATIO,
-    CONFIDENCE,
-    CONFIDENCE_BASELINE,
-    CONFIDENCE_BUCKET,
-    CONFIDENCE_COUNT,
-    CONFIDENCE_SUM,
-    CONFIDENCE_CHANGES,
-    CLASSES,
-    DRIFT,
-    DRIFTED_FEATURES,
-    DRIFTED_PREDICTIONS,
-    EXTRACTION,
-    COVERAGE,
-    CLIENTS,
-    CLIENT_RATE,
-    ACCURACY,
-    REFERENCE_ACCURACY,
-    EXPECTED_ACCURACY,
-    ACCURACY_SLIDE,
-    LABELS,
-    ALERTS,
-)
-
+# All of the above, in this order.
+METRICS: Final = tuple(each for each in globals().values() if isinstance(each, Metric))
 _BY_NAME: Final = {each.name: each for each in METRICS}
 
 TELEMETRY: Final = Telemetry(
@@ -225,13 +194,5 @@ TELEMETRY: Final = Telemetry(
 
 
 def metric(name: str) -> Metric:
-    """The metric of that name.
-
-    Raises:
-        KeyError: The table has no such metric.
-
-    Examples:
-        >>> metric("mlsecops.drift").kind
-        'gauge'
-    """
+    """The metric of that name."""
     return _BY_NAME[name]

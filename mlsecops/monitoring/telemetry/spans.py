@@ -8,6 +8,7 @@ A span holds no input, answer or message of an exception, which may quote the in
 from __future__ import annotations
 
 from contextvars import Token
+from dataclasses import dataclass
 from typing import Any
 
 from opentelemetry import context, trace
@@ -16,44 +17,26 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 from mlsecops.monitoring.telemetry import metrics as telemetry
 
 
+@dataclass(slots=True)
 class Spanned:
-    """A started span and the context it replaced.
+    """A started span, and the token of the context it replaced, if it is a parent."""
 
-    Args:
-        span: The span.
-        token: Restores the context, or None if the span is no parent.
-    """
-
-    __slots__ = ("_span", "_token")
-
-    def __init__(self, span: Span, token: Token[Any] | None) -> None:
-        self._span = span
-        self._token = token
+    span: Span
+    token: Token[Any] | None
 
     def end(self, outcome: str, error: str) -> None:
-        """End the span.
-
-        Args:
-            outcome: `"ok"` or `"error"`.
-            error: Name of the exception's type, or "".
-        """
-        if self._token is not None:
-            context.detach(self._token)
-        self._span.set_attribute(telemetry.SPAN_OUTCOME, outcome)
+        """End the span; `error` is the name of the exception's type, or empty."""
+        if self.token is not None:
+            context.detach(self.token)
+        self.span.set_attribute(telemetry.SPAN_OUTCOME, outcome)
         if error:
-            self._span.set_attribute(telemetry.ERROR_TYPE, error)
-            self._span.set_status(StatusCode.ERROR)
-        self._span.end()
+            self.span.set_attribute(telemetry.ERROR_TYPE, error)
+            self.span.set_status(StatusCode.ERROR)
+        self.span.end()
 
 
 def start_span(monitor: str, digest: str | None, *, current: bool) -> Spanned:
-    """Start a span for a call; without an SDK it records nothing.
-
-    Args:
-        monitor: The monitor's name.
-        digest: `"sha256:<hex>"` of the model, or None.
-        current: Whether it becomes the parent of spans inside the call.
-    """
+    """Start a span for a call, as the parent of further ones if `current`; no-op without an SDK."""
     attributes = {telemetry.MONITOR: monitor}
     if digest is not None:
         attributes[telemetry.DIGEST] = digest
