@@ -61,10 +61,7 @@ class Digest:
 
     @classmethod
     def parse(cls, text: str) -> Digest:
-        """Read the text form.
-
-        Args:
-            text: `"sha256:<lower-case hex>"`.
+        """Read the text form, `"sha256:<lower-case hex>"`.
 
         Raises:
             UsageError: The text has another form, or the value another length.
@@ -99,11 +96,7 @@ class Digest:
 
 
 def new_hash(algorithm: str, *, threads: bool = False) -> Hash:
-    """Start a hash.
-
-    Args:
-        algorithm: One of those of `Digest`.
-        threads: Whether BLAKE3 may use every core, for large updates.
+    """Start a hash; with `threads`, BLAKE3 may use every core for large updates.
 
     Raises:
         UsageError: The algorithm is unknown.

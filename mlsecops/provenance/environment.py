@@ -73,7 +73,6 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def _public(remote: str) -> str:
-    """Remote address without user name or password."""
     parts = urlsplit(remote)
     if parts.hostname is None:
         return remote.rpartition("@")[2]

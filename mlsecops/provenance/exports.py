@@ -20,20 +20,12 @@ _UNESCAPE: Final = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
 
 
 def sha256sums(entries: Iterable[Entry]) -> str:
-    """Text that `sha256sum -c` checks, with names escaped as it escapes them.
-
-    Raises:
-        UsageError: A digest is of another algorithm.
-    """
+    """Text that `sha256sum -c` checks, with names escaped as it escapes them."""
     return "".join(_sum_line(entry) for entry in entries)
 
 
 def read_sha256sums(text: str) -> tuple[Entry, ...]:
-    """Read the text that `sha256sum` prints; sorted by name.
-
-    Raises:
-        FormatRefused: A line has another form, or a name is repeated.
-    """
+    """Read the text that `sha256sum` prints; sorted by name."""
     entries: dict[str, Entry] = {}
     for number, line in enumerate(text.split("\n"), start=1):
         if not line:

@@ -28,13 +28,7 @@ MAX_BUNDLE_BYTES: Final = 256 << 20  # bytes; chosen: holds the names of a milli
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """Input or output of a run.
-
-    Attributes:
-        digest: Its digest.
-        name: Its name in the run.
-        kind: `"dataset"`, `"output"` or `"material"` (a dependency of another kind).
-    """
+    """An input or output of a run; `"material"` is a dependency of another kind than a data set."""
 
     digest: Digest
     name: str
@@ -235,7 +229,6 @@ def _objects(value: object) -> list[dict[str, Any]]:
 
 
 def _inputs(dependencies: list[dict[str, Any]]) -> Iterator[Node]:
-    """Dependencies with a digest of their content."""
     for item in dependencies:
         annotations = _object(item.get("annotations"))
         if annotations.get("digestOf"):  # a digest of a package's RECORD is no data

@@ -113,8 +113,7 @@ class Manifest:
         """Demand that another manifest has the same names and digests.
 
         Raises:
-            DigestMismatch: They differ; the message names the entries, and for a data set the
-                columns and rows.
+            DigestMismatch: They differ, in the entries (columns and rows) that the message names.
         """
         difference = self.diff(actual)
         if difference:
@@ -129,14 +128,7 @@ class Manifest:
 
     @checked
     def verify(self, data: Any, *, cache: str | os.PathLike[str] | Cache | None = None) -> Manifest:
-        """Hash a path or a data set again and compare it with this manifest.
-
-        Args:
-            data: A path, or data that `hash_dataset` takes.
-            cache: As for `hash_path`.
-
-        Returns:
-            The new manifest, equal in names and digests.
+        """Hash a path, or data as for `hash_dataset`, and return its manifest, equal to this one.
 
         Raises:
             DigestMismatch: Something was added, removed or changed.
@@ -158,13 +150,11 @@ class Manifest:
         return actual
 
     def _described(self, difference: Diff) -> str:
-        """Text of a difference, by rows if this is the manifest of a data set."""
         names = (entry.name for entry in self.entries)
         of_data = all(name == COLUMNS or part_of(name) for name in names)
         return describe_rows(difference) if of_data else str(difference)
 
     def _of_data(self, data: Any) -> Manifest:
-        """Manifest of a data set, cut into the same runs of rows as this one."""
         from mlsecops.provenance.content.parts import content_entries  # noqa: PLC0415 - files need none
 
         parts = [part_of(entry.name) for entry in self.entries]
@@ -320,9 +310,8 @@ def hash_path(
         cache: A `StatCache` or its path: files unchanged since they were last hashed are not read.
             Leave it out if the artifact is new to this machine.
         progress: Called with `(bytes done, bytes in all)`.
-        shard_size: Bytes of a shard: files are cut into shards, each an entry named
-            `path:start:end`, so that one large file is hashed on many cores. Empty files have no
-            shard; `Manifest.uncovered` names them.
+        shard_size: Bytes of a shard: files are cut into entries named `path:start:end`, so that
+            one large file is hashed on many cores. `Manifest.uncovered` names empty files.
 
     Raises:
         UsageError: The path cannot be read.
@@ -331,16 +320,13 @@ def hash_path(
         MissingExtra: The algorithm or the URL needs a package that is not installed.
 
     Examples:
-        >>> import tempfile, pathlib
-        >>> folder = pathlib.Path(tempfile.mkdtemp())
-        >>> _ = (folder / "a.txt").write_text("hello")
-        >>> manifest = hash_path(folder)
-        >>> [entry.name for entry in manifest]
-        ['a.txt']
-        >>> manifest.verify(folder).root == manifest.root
+        >>> import pathlib
+        >>> _ = pathlib.Path("a.txt").write_text("hello")
+        >>> manifest = hash_path("a.txt")
+        >>> manifest.verify("a.txt").root == manifest.root
         True
     """
-    manifest, _ = read_manifest(
+    return read_manifest(
         path,
         algorithm=algorithm,
         ignore=ignore,
@@ -348,8 +334,7 @@ def hash_path(
         cache=cache,
         progress=progress,
         shard_size=shard_size,
-    )
-    return manifest
+    )[0]
 
 
 def read_manifest(

@@ -91,22 +91,16 @@ def root(leaf_hashes: Sequence[bytes]) -> bytes:
 
 
 def _split(size: int) -> int:
-    """Largest power of two below `size`."""
     return 1 << (size - 1).bit_length() - 1
 
 
 def inclusion_proof(leaf_hashes: Sequence[bytes], index: int) -> tuple[bytes, ...]:
-    """Audit path of one leaf, from its sibling up to the root.
-
-    Args:
-        leaf_hashes: All leaves of the tree, 32 bytes each.
-        index: Index of the leaf, in `[0, len(leaf_hashes))`.
+    """Audit path of one of the leaves (32 bytes each), from its sibling up to the root.
 
     Raises:
         UsageError: The index is outside the tree.
 
-    Source:
-        RFC 6962, section 2.1.1.
+    Source: RFC 6962, section 2.1.1.
     """
     if not 0 <= index < len(leaf_hashes):
         raise UsageError(
@@ -123,17 +117,12 @@ def inclusion_proof(leaf_hashes: Sequence[bytes], index: int) -> tuple[bytes, ..
 
 
 def consistency_proof(leaf_hashes: Sequence[bytes], old_size: int) -> tuple[bytes, ...]:
-    """Proof that the first `old_size` leaves are a prefix of all of them.
-
-    Args:
-        leaf_hashes: All leaves of the newer tree, 32 bytes each.
-        old_size: Size of the older tree, in `[0, len(leaf_hashes)]`; 0 needs no proof.
+    """Proof that the first `old_size` leaves are a prefix of all of them (32 bytes each).
 
     Raises:
         UsageError: The older tree is larger than the newer.
 
-    Source:
-        RFC 6962, section 2.1.2.
+    Source: RFC 6962, section 2.1.2.
     """
     if not 0 <= old_size <= len(leaf_hashes):
         raise UsageError(
@@ -158,23 +147,12 @@ def consistency_proof(leaf_hashes: Sequence[bytes], old_size: int) -> tuple[byte
 def verify_inclusion(
     leaf: bytes, *, index: int, size: int, proof: Sequence[bytes], root: bytes
 ) -> bytes:
-    """Check that a leaf is at an index of the tree with this root.
-
-    Args:
-        leaf: Leaf hash, 32 bytes.
-        index: Index of the leaf, in `[0, size)`.
-        size: Number of leaves in the tree.
-        proof: Result of `inclusion_proof`.
-        root: The trusted root.
-
-    Returns:
-        The root, proven to contain the leaf.
+    """Check that a leaf hash is at an index of the tree with this trusted root; returns the root.
 
     Raises:
         DigestMismatch: The proof does not lead from the leaf to the root.
 
-    Source:
-        RFC 9162, section 2.1.3.2.
+    Source: RFC 9162, section 2.1.3.2.
     """
     if not 0 <= index < size:
         raise DigestMismatch(f"inclusion proof: index {index} is outside a tree of {size} leaves")
@@ -201,23 +179,14 @@ def verify_inclusion(
 def verify_consistency(
     *, old_size: int, old_root: bytes, size: int, root: bytes, proof: Sequence[bytes]
 ) -> bytes:
-    """Check that a tree extends an older one without changing its entries.
+    """Check that a tree extends an older, trusted one without changing its entries.
 
-    Args:
-        old_size: Leaves in the older tree.
-        old_root: Its trusted root.
-        size: Leaves in the newer tree.
-        root: Its claimed root.
-        proof: Result of `consistency_proof`.
-
-    Returns:
-        The newer root, proven to extend the older.
+    Returns the newer root, proven to extend the older.
 
     Raises:
         DigestMismatch: The proof fails: the log was rewritten, or it shrank.
 
-    Source:
-        RFC 9162, section 2.1.4.2.
+    Source: RFC 9162, section 2.1.4.2.
     """
     if old_size in {0, size}:
         return _trivially_consistent(old_size, old_root, size, root, proof)
@@ -261,11 +230,8 @@ def _consistency_steps(
             f"consistency proof of {len(proof)} steps cannot show that {size} leaves extend "
             f"{old_size}"
         )
-    if (
-        old_size & (old_size - 1) == 0
-    ):  # RFC 9162, section 2.1.4.2: a perfect older tree is its own first node
-        return (old_root, *proof)
-    return tuple(proof)
+    # RFC 9162, section 2.1.4.2: a perfect older tree is its own first node.
+    return (old_root, *proof) if old_size.bit_count() == 1 else tuple(proof)
 
 
 def _skip_to_sibling(position: int, last: int) -> tuple[int, int]:

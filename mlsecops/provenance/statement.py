@@ -59,12 +59,7 @@ class Statement:
         predicate_type: str,
         predicate: Mapping[str, Any],
     ) -> Statement:
-        """Make a statement about named digests.
-
-        Args:
-            subjects: Names → digests that the claim is about.
-            predicate_type: URI of the kind of claim.
-            predicate: The claim, as values for JSON.
+        """Make a statement: a claim of some type (a URI), in values for JSON, about named digests.
 
         Raises:
             UsageError: There is no subject, or the predicate is not JSON.

@@ -80,14 +80,15 @@ def test_a_pool_of_processes_hashes(folder: Path) -> None:
 
 
 def test_a_refusal_in_another_process_arrives_whole(folder: Path) -> None:
-    from mlsecops.provenance.files.hashing import hash_files  # noqa: PLC0415 - only this test
+    from mlsecops.provenance.files.hashing import hash_pieces  # noqa: PLC0415 - only this test
+    from mlsecops.provenance.files.pieces import Piece  # noqa: PLC0415 - only this test
     from mlsecops.provenance.files.tree import list_tree  # noqa: PLC0415 - only this test
 
     files = list(list_tree(folder).files.values())
     (folder / "050").unlink()
     (folder / "050").symlink_to("051")
     with processes() as pool, pytest.raises(errors.UnsafeContent, match="050") as caught:
-        hash_files(files, executor=pool)
+        hash_pieces([Piece(each) for each in files], executor=pool)
     assert caught.value.rule == "not-a-regular-file"
 
 

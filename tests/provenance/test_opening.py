@@ -9,8 +9,9 @@ import pytest
 
 from mlsecops import errors
 from mlsecops.provenance import hash_path
-from mlsecops.provenance.files.hashing import hash_files
+from mlsecops.provenance.files.hashing import hash_pieces
 from mlsecops.provenance.files.opening import Below
+from mlsecops.provenance.files.pieces import Piece
 from mlsecops.provenance.files.tree import list_tree
 from tests.attackers.provenance import swap_folder_for_link
 
@@ -33,14 +34,14 @@ def test_a_folder_swapped_for_a_link_between_walk_and_reading_is_refused(
     files = list(list_tree(folder).files.values())
     swap_folder_for_link(folder / name, folder.parent / "outside")
     with pytest.raises(errors.UnsafeContent, match=f"{name} is a symlink: expected a folder"):
-        hash_files(files)
+        hash_pieces([Piece(each) for each in files])
 
 
 def test_a_folder_swapped_for_a_link_to_itself_is_refused_as_well(folder: Path) -> None:
     files = list(list_tree(folder).files.values())
     swap_folder_for_link(folder / "a", folder / "a-moved")
     with pytest.raises(errors.UnsafeContent, match="a symlink"):
-        hash_files(files)
+        hash_pieces([Piece(each) for each in files])
 
 
 def test_a_folder_swapped_for_a_link_while_the_tree_is_listed_is_refused(
@@ -91,7 +92,7 @@ def test_a_file_exchanged_between_walk_and_reading_is_refused(folder: Path) -> N
     other.write_bytes(b"evil")
     other.replace(target)
     with pytest.raises(errors.ChangedDuringLoad, match="weights"):
-        hash_files(files)
+        hash_pieces([Piece(each) for each in files])
 
 
 def test_a_file_edited_in_place_while_it_is_read_is_refused(

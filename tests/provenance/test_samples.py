@@ -96,10 +96,10 @@ def test_the_same_samples_have_the_same_digest_from_any_dataset() -> None:
 @pytest.mark.parametrize(
     ("samples", "said"),
     [
-        ([], "no sample"),
+        ([], "at least one sample, got none"),
         ([{"a": 1}, {"b": 1}], "expected the columns a, got b"),
         ([object()], "a sample is a object"),
-        ([torch.zeros(1, dtype=torch.bfloat16)], "tensor cannot be hashed"),
+        ([torch.zeros(1, dtype=torch.bfloat16)], "tensor: expected one that converts"),
         ([np.array([object()], dtype=object)], "dtype object"),
     ],
 )

@@ -67,7 +67,6 @@ class ArrowColumn:
 
 
 def _joined(part: Any, arrow: Any) -> Any:
-    """One array of all chunks, whose dictionaries may differ."""
     if not isinstance(part, arrow.ChunkedArray):
         return part
     chunks = [_plain(chunk, arrow) for chunk in part.chunks]
@@ -100,7 +99,6 @@ def _write(update: Update, values: Any, column: str, shape: list[int], arrow: An
 
 
 def _write_present(update: Update, values: Any, column: str, arrow: Any) -> int:
-    """Hash values, none of them null."""
     kinds, kind = arrow.types, values.type
     if kinds.is_large_string(kind) or kinds.is_large_binary(kind):
         return _put_texts(update, values, arrow)
@@ -137,7 +135,6 @@ def _put_fixed(update: Update, values: Any, arrow: Any) -> int:
 
 
 def _plain(values: Any, arrow: Any) -> Any:
-    """Remove layout: extension types, dictionaries, run lengths, views, 32-bit offsets."""
     kinds = arrow.types
     if isinstance(values, arrow.FixedShapeTensorArray):
         _require_row_order(values.type)
@@ -184,7 +181,6 @@ def _is_list(kind: Any, kinds: Any) -> bool:
 
 
 def _split_items(values: Any, size: int, arrow: Any) -> Any:
-    """Fixed-size lists with their items cut into fixed-size lists."""
     kind = values.type
     inner = arrow.FixedSizeListArray.from_arrays(values.flatten(), size)
     return arrow.FixedSizeListArray.from_arrays(inner, kind.list_size // size)
@@ -227,7 +223,6 @@ def _type_name(kind: Any, column: str, kinds: Any) -> str:
 
 
 def _put(update: Update, values: Any, width: int) -> int:
-    """Hash the values of a fixed-width array as they are in memory."""
     buffer = values.buffers()[1]
     if buffer is None or not len(values):
         return 0

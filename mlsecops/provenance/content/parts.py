@@ -42,13 +42,9 @@ class Column(Protocol):
 def content_entries(
     data: Any, *, name: str, algorithm: str, stops: Sequence[int] = ()
 ) -> tuple[Entry, ...]:
-    """Entries of a data set, sorted by name.
+    """Entries of an array, a table or a stream of samples, sorted by name.
 
-    Args:
-        data: An array, a table, or a stream of samples.
-        name: Name of the data set, for messages.
-        algorithm: Digest algorithm.
-        stops: Row numbers to cut at first, ascending, as in an earlier manifest.
+    `stops` are row numbers to cut at first, ascending, as in an earlier manifest.
 
     Raises:
         UsageError: The data has no canonical content, or columns differ in length.
@@ -76,7 +72,6 @@ class _Cuts:
         self._stops = sorted(set(stops))
 
     def after(self, start: int) -> int:
-        """Latest end of the run that begins at a row."""
         return next((stop for stop in self._stops if stop > start), start + ROWS_PER_ENTRY)
 
 
@@ -95,7 +90,6 @@ def _sorted(entries: Iterable[Entry]) -> tuple[Entry, ...]:
 
 
 def _columns(data: Any, name: str) -> tuple[list[Column], bool]:
-    """Columns of a data set in order, and whether it is a table rather than an array."""
     array = array_of(data)
     if array is not None and array.dtype.names is None:
         return [_array_column("array", array)], False
@@ -127,7 +121,6 @@ def _array_column(key: str, array: Any) -> Column:
 
 
 def _inferred(key: str, values: Any) -> Any:
-    """Arrow column of Python objects of one type that Arrow knows."""
     arrow = require("pyarrow")
     try:
         return arrow.array(values, from_pandas=True)

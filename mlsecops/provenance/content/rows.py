@@ -52,7 +52,6 @@ def describe_rows(difference: Diff) -> str:
 
 
 def _by_column(names: Iterable[str]) -> dict[str, tuple[int, int]]:
-    """First row and end row (exclusive) of each column's parts."""
     spans: dict[str, tuple[int, int]] = {}
     for part in map(part_of, names):
         if part is not None:
@@ -69,7 +68,6 @@ def _others(names: Iterable[str], columns: Iterable[str]) -> tuple[str, ...]:
 
 
 def _runs(word: str, columns: dict[str, tuple[int, int]]) -> list[str]:
-    """Description of each run of rows, with the columns that share it."""
     by_rows: dict[tuple[int, int], list[str]] = {}
     for column, rows in columns.items():
         by_rows.setdefault(rows, []).append(column)

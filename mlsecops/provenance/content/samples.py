@@ -39,10 +39,7 @@ def sample_entries(
 ) -> Iterator[Entry]:
     """Entries of a stream: one for each column of each run of samples.
 
-    Args:
-        data: The data set. It must give the same samples in the same order each time.
-        algorithm: Digest algorithm.
-        stop_after: Start of a run → its latest end.
+    `stop_after` maps the start of a run to its latest end.
 
     Raises:
         UsageError: Samples differ in their columns, or a value is not a plain one.
@@ -118,7 +115,6 @@ def _value_digest(key: str, value: Any, algorithm: str) -> bytes:
 
 
 def _array(value: Any) -> Any:
-    """The value as an array, if it is one or provides one (as PIL images do); else None."""
     array = array_of(value)
     if array is None and hasattr(value, "__array_interface__"):
         return sys.modules["numpy"].asarray(value)

@@ -53,12 +53,6 @@ def hash_file(path: str | os.PathLike[str], *, algorithm: str = "sha256") -> tup
         UnsafeContent: It is not a regular file.
         ChangedDuringLoad: Its size or times changed while it was read.
         UsageError: It cannot be opened, or the algorithm is unknown.
-
-    Examples:
-        >>> from pathlib import Path
-        >>> Path("empty").touch()
-        >>> hash_file("empty")
-        (Digest(sha256:e3b0c44298fc), 0)
     """
     descriptor = open_regular(path)
     try:
@@ -68,18 +62,6 @@ def hash_file(path: str | os.PathLike[str], *, algorithm: str = "sha256") -> tup
         return digest, status.st_size
     finally:
         os.close(descriptor)
-
-
-def hash_files(
-    files: Sequence[Found],
-    *,
-    algorithm: str = "sha256",
-    executor: Executor | None = None,
-    progress: Progress | None = None,
-) -> list[Digest]:
-    """Digests of many files, in their order; see `hash_pieces`."""
-    pieces = [Piece(found) for found in files]
-    return hash_pieces(pieces, algorithm=algorithm, executor=executor, progress=progress)
 
 
 def hash_pieces(
@@ -193,7 +175,7 @@ def _feed(
 
     One byte past an announced end is asked for: a file that grew is noticed, and one that keeps
     growing cannot hold the reader. Of a large piece another thread reads the next part meanwhile,
-    unless it is read to where it stays: then it is hashed best out of the reading core's cache.
+    unless it is read to where it stays: then it is hashed best from the reading core's cache.
     """
     most = piece.size + (piece.stop in {None, piece.found.size})
     write = piece.target and piece.target.write
@@ -236,10 +218,7 @@ def submit(
     batch: Sequence[T],
     algorithm: str,
 ) -> Future[list[Digest]]:
-    """Give a batch to an executor.
-
-    Dask remembers the result of equal calls unless they are declared impure; files change.
-    """
+    """Give a batch to an executor; Dask must know that equal calls differ, since files change."""
     if type(executor).__module__.partition(".")[0] == "distributed":
         return executor.submit(work, batch, algorithm, pure=False)  # type: ignore[call-arg]
     return executor.submit(work, batch, algorithm)
@@ -285,5 +264,4 @@ def batched(items: Sequence[S]) -> Iterator[list[S]]:
 
 
 def _cores() -> int:
-    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

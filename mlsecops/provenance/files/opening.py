@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import stat
-from types import TracebackType
 from typing import Final, Self
 
 from mlsecops.errors import UnsafeContent, UsageError
@@ -21,10 +20,7 @@ _FOLDER: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_DIRECTORY
 
 
 def open_regular(path: str | os.PathLike[str]) -> int:
-    """Open a regular file without following a symlink at its end.
-
-    Returns:
-        A descriptor, which the caller closes.
+    """Open a regular file without following a symlink at its end; the caller closes the descriptor.
 
     Raises:
         UnsafeContent: It is a symlink, device, socket, pipe or folder.
@@ -34,11 +30,7 @@ def open_regular(path: str | os.PathLike[str]) -> int:
 
 
 def followed(path: str | os.PathLike[str]) -> str:
-    """Real path of a caller's path, which may contain symlinks.
-
-    Raises:
-        UsageError: The path changes meanwhile.
-    """
+    """Real path of a caller's path, which may contain symlinks."""
     try:
         return os.path.realpath(os.fspath(path))
     except OSError as error:  # it was a link when it was looked at, and none when it was read
@@ -49,14 +41,11 @@ def followed(path: str | os.PathLike[str]) -> str:
 
 
 class Below:
-    """Opens files and folders below a folder; a context that closes its descriptors.
-
-    Args:
-        root: The folder; it is no symlink itself.
+    """Opens files and folders below a folder, no symlink; a context that closes its descriptors.
 
     Raises:
-        UnsafeContent: The folder is a symlink.
-        UsageError: It cannot be opened.
+        UnsafeContent: A file or folder on the way is a symlink, or of another kind.
+        UsageError: One cannot be opened.
     """
 
     def __init__(self, root: str) -> None:
@@ -68,34 +57,19 @@ class Below:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._leave()
         os.close(self._top)
 
     def folder(self, name: str) -> int:
-        """Descriptor of a folder below, by relative POSIX name; valid until the next call.
-
-        Raises:
-            UnsafeContent: It, or a folder above it, is a symlink or no folder.
-            UsageError: It cannot be opened.
-        """
+        """Descriptor of a folder below, by relative POSIX name; valid until the next call."""
         if name != self._name:
             self._leave()
             self._folder, self._name = self._descend(name), name
         return self._folder
 
     def file(self, name: str) -> int:
-        """Open a regular file below, by relative POSIX name; the caller closes it.
-
-        Raises:
-            UnsafeContent: It is no regular file, or a folder above it is a symlink.
-            UsageError: It cannot be opened.
-        """
+        """Open a regular file below, by relative POSIX name; the caller closes it."""
         parent, _, last = name.rpartition("/")
         where = f"{self._root}/{name}"
         return _require_regular(_open(last, _FILE, self.folder(parent), where), where)
@@ -129,7 +103,6 @@ def _open(name: str, flags: int, folder: int | None, where: str) -> int:
 
 
 def _obstacle(name: str, flags: int, folder: int | None) -> str | None:
-    """Kind of file at a path, where it is the reason that opening failed."""
     try:
         mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
     except OSError:
@@ -154,12 +127,7 @@ def _require_regular(descriptor: int, path: str | os.PathLike[str]) -> int:
 
 
 def kind_of(mode: int) -> str:
-    """Kind of file of a mode, in words.
-
-    Examples:
-        >>> kind_of(0o100644)
-        'a regular file'
-    """
+    """Kind of file of a mode, in words."""
     names = (
         (stat.S_ISREG, "a regular file"),
         (stat.S_ISLNK, "a symlink"),

@@ -22,16 +22,7 @@ from mlsecops.provenance.files.tree import Tree, ignore_paths, list_tree
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathContent:
-    """The named digests of a path.
-
-    Attributes:
-        name: Its base name.
-        entries: Its parts, sorted by name.
-        ignore: Relative paths that were left out by request.
-        single: Whether it is one file.
-        uncovered: Empty files that have no shard, sorted.
-        hidden: Names of files that the ignore list hides, sorted.
-    """
+    """Fields of a path's manifest, and the sorted names that its ignore list hides."""
 
     name: str
     entries: tuple[Entry, ...]
@@ -88,12 +79,7 @@ def read_path(
 
 
 def own_name(path: str | os.PathLike[str]) -> str:
-    """Name of a folder or file, under which it is signed by default.
-
-    Examples:
-        >>> own_name("models/fraud/")
-        'fraud'
-    """
+    """Name of a folder or file, under which it is signed by default."""
     name = Path(path).name
     return name if name not in {"", ".."} else Path(followed(path)).name
 
@@ -118,7 +104,6 @@ def _read_url(
 
 
 def _is_url(path: object) -> bool:
-    """Whether a path names something that is not on this machine's file system."""
     return isinstance(path, str) and "://" in path and not Path(path).exists()
 
 

@@ -38,10 +38,6 @@ class Found:
         root: Folder below which no part of the path may be a symlink; None where only the file
             itself must not be one.
         stamp: Stamp seen by the walk, or None; a file that differs from it by now is refused.
-
-    Examples:
-        >>> Found("model.bin", 8).size
-        8
     """
 
     path: str
@@ -74,10 +70,6 @@ class Piece:
         stop: Byte after the last; None for the end of the file.
         descriptor: The file, open for reading; None where the path is to be opened.
         target: Where the bytes are kept, or None.
-
-    Examples:
-        >>> Piece(Found("model.bin", 8), 2).size
-        6
     """
 
     found: Found

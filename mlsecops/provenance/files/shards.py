@@ -12,21 +12,12 @@ from mlsecops.provenance.files.pieces import Found, Piece
 
 
 def shard_name(name: str, start: int, end: int) -> str:
-    """Name of a shard of a file: the bytes from `start` up to `end`.
-
-    Examples:
-        >>> shard_name("w.bin", 0, 8)
-        'w.bin:0:8'
-    """
+    """Name of a shard of a file: the bytes from `start` up to `end`."""
     return f"{name}:{start}:{end}"
 
 
 def shard_span(name: str) -> tuple[int, int]:
-    """First byte of a named shard and the byte after its last.
-
-    Raises:
-        UsageError: The name is not of the form `path:start:end`.
-    """
+    """First byte of a named shard (`path:start:end`), and the byte after its last."""
     _, *span = name.rsplit(":", 2)
     try:
         start, end = (int(number) for number in span)
@@ -36,11 +27,7 @@ def shard_span(name: str) -> tuple[int, int]:
 
 
 def shard_size_of(value: object) -> int | None:
-    """Check the size of shards, in bytes; None for whole files.
-
-    Raises:
-        UsageError: It is no whole number above 0.
-    """
+    """Check the size of shards, in bytes; None for whole files."""
     if value is None or (type(value) is int and value > 0):
         return value
     raise UsageError(f"shard_size: expected a whole number of bytes above 0, got {value!r}")

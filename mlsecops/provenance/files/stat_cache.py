@@ -64,8 +64,7 @@ class StatCache:
     stamp later.
 
     Args:
-        path: The SQLite file; created if missing. A damaged one is created anew, with a
-            warning.
+        path: The SQLite file; created if missing, and anew (with a warning) if damaged.
         clock: Nanoseconds since the epoch, of the clock that stamps files.
 
     Raises:
@@ -99,15 +98,10 @@ class StatCache:
         return self._attempt(select, otherwise={})
 
     def store(self, digests: Mapping[Span, Digest], *, began: int) -> int:
-        """Keep digests of files that were just hashed in full.
+        """Keep digests of files that were just hashed in full, and return how many were kept.
 
-        Args:
-            digests: Span of a file → digest of its bytes.
-            began: Value of `now` before the first of them was read.
-
-        Returns:
-            Number of digests kept. A file that changed within the file system's granularity of
-            `began` is left out, since a later write could leave the same stamp.
+        `began` is the value of `now` before the first read. A file that changed within the file
+        system's granularity of it is left out, since a later write could leave the same stamp.
         """
         rows = [
             (
@@ -254,7 +248,6 @@ def _select(
 
 
 def _signed(number: int) -> int:
-    """Unsigned 64-bit number as a signed one, which SQLite stores."""
     return number if number < _UNSIGNED >> 1 else number - _UNSIGNED
 
 

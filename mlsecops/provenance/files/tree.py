@@ -24,23 +24,14 @@ DEFAULT_IGNORE: Final = (".git", ".gitattributes", ".github", ".gitignore", SIGN
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """The files of a folder.
-
-    Attributes:
-        files: Relative POSIX name → file, in Unicode code point order.
-        ignored: Names of files that the ignore list hides, sorted.
-    """
+    """The files of a folder by relative POSIX name, and the ignored names, both sorted."""
 
     files: dict[str, Found]
     ignored: tuple[str, ...]
 
 
 def ignore_paths(paths: Iterable[str]) -> tuple[str, ...]:
-    """Check an ignore list: relative POSIX paths, each naming a file or a whole folder.
-
-    Raises:
-        UsageError: A path is absolute, empty or leaves the folder.
-    """
+    """Check an ignore list: relative POSIX paths, each naming a file or a whole folder."""
     cleaned = []
     for path in paths:
         parts = path.rstrip("/").split("/")
@@ -53,11 +44,7 @@ def ignore_paths(paths: Iterable[str]) -> tuple[str, ...]:
 
 
 def list_tree(root: str | os.PathLike[str], *, ignore: Iterable[str] = ()) -> Tree:
-    """List the regular files under a folder.
-
-    Args:
-        root: The folder.
-        ignore: Relative paths left out, folders with their content.
+    """List the regular files under a folder, without ignored paths and what is in them.
 
     Raises:
         UnsafeContent: A symlink, socket, pipe or device, or a name that is not UTF-8.
