@@ -19,8 +19,6 @@ from mlsecops._choices import checked, number
 from mlsecops._repr import concise_repr
 from mlsecops.findings import Alert, Severity, Sink
 
-__all__ = ["ATLAS", "RULE", "Alarm"]
-
 RULE: Final = "prompt-injection"
 ATLAS: Final = "AML.T0051"
 _MAX_CLIENTS: Final = 10_000  # clients; chosen: about 2 MB; the oldest may alert again early
@@ -76,7 +74,7 @@ class Alarm:
         threshold: float,
         severity: Severity,
     ) -> Alert | None:
-        """Send an alert to the sinks, unless the client had one within `quiet` seconds.
+        """Send an alert to the sinks and return it, unless the client had one in `quiet` seconds.
 
         Args:
             message: One sentence for the person on call, without text of a prompt.
@@ -84,9 +82,6 @@ class Alarm:
             reading: The measured score.
             threshold: The score that it exceeded.
             severity: Severity of the alert.
-
-        Returns:
-            The alert, or None if none was sent.
         """
         at = self._clock()
         if not self._sinks or not self._due(client, at):

@@ -18,7 +18,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Final, Literal, ParamSpec, TypeVar, cast
+from typing import Any, Final, Literal, NamedTuple, ParamSpec, TypeVar, cast
 
 from mlsecops._callables import (
     Hooks,
@@ -35,14 +35,11 @@ from mlsecops.findings import Severity
 from mlsecops.llm.guard import telemetry
 from mlsecops.llm.guard.session import Effect, Session, ToolCall, UntrustedText, current_session
 
-__all__ = ["guarded_tool"]
-
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 _HARMLESS: Final = frozenset({"none", "read"})
 _DEEPEST: Final = 12  # levels; chosen: arguments nested deeper are denied
-_AWAITED: Final = inspect.isawaitable
 
 
 @called_first('@guarded_tool(effect="read")')
@@ -82,7 +79,7 @@ def guarded_tool(
     """
 
     def hooks(function: Callable[..., Any]) -> Hooks:
-        rules = _Rules(name or name_of(function), effect, returns, tainted)
+        rules = _Rules(name or name_of(function), effect, returns == "untrusted", tainted)
         named = arguments_by_name(function)
 
         def permit(args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Permit:
@@ -106,16 +103,11 @@ def guarded_tool(
     return decorate
 
 
-class _Rules:
-    """Options of one tool."""
-
-    __slots__ = ("effect", "name", "tainted", "untrusted")
-
-    def __init__(self, name: str, effect: Effect, returns: str, tainted: str) -> None:
-        self.name = name
-        self.effect: Effect = effect
-        self.untrusted = returns == "untrusted"
-        self.tainted = tainted
+class _Rules(NamedTuple):
+    name: str
+    effect: Effect
+    untrusted: bool
+    tainted: str
 
 
 class _Permit:
@@ -132,7 +124,6 @@ class _Permit:
         self._inspect()
 
     def ask(self) -> None:
-        """Permit the next step, or raise `AccessDenied`."""
         call = self._judged()
         if call is not None:
             self._answered(self._asked(call))
@@ -143,7 +134,7 @@ class _Permit:
         call = self._judged()
         if call is not None:
             answer = self._asked(call)
-            if _AWAITED(answer):
+            if inspect.isawaitable(answer):
                 try:
                     answer = await answer
                 except Exception as error:
@@ -152,13 +143,11 @@ class _Permit:
         self._go()
 
     def result(self, value: Any) -> Any:
-        """The result; untrusted text is labelled."""
         if self._rules.untrusted and type(value) is str:
             return UntrustedText(value, source=self._rules.name)
         return value
 
     def _sessions(self) -> list[Session]:
-        """Sessions of the call and of the current step."""
         here = current_session()
         return [each for each in dict.fromkeys((self._session, here)) if each is not None]
 
@@ -228,7 +217,6 @@ class _Permit:
         telemetry.record(telemetry.TOOL_CALLS, labels, event=event, **facts)
 
     def _denied(self, why: str) -> AccessDenied:
-        """Report a denial and return the error for the caller to raise."""
         rules, session = self._rules, self._session
         self._count("denied", event=telemetry.TOOL_DENIED, reason=why)
         if session is not None and session.alarm is not None:
@@ -275,7 +263,6 @@ _STEPS: Final = Hooks(
 
 
 def _texts(value: Any, deepest: int) -> Iterator[str]:
-    """All texts in an argument."""
     if deepest < 0:
         raise UsageError("arguments are nested too deeply")
     if isinstance(value, str):

@@ -17,8 +17,6 @@ from typing import Final, Self
 from mlsecops._choices import several
 from mlsecops.errors import UsageError
 
-__all__ = ["Hosts", "host_of"]
-
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST: Final = rf"(?:{_LABEL}\.)*{_LABEL}"
 _URL: Final = re.compile(
@@ -59,11 +57,7 @@ class Hosts:
 
     @classmethod
     def of(cls, entries: Iterable[str]) -> Self:
-        """Parse an allowlist.
-
-        Raises:
-            UsageError: An entry is not a host.
-        """
+        """Parse an allowlist; raises `UsageError` if an entry is not a host."""
         known = frozenset(entry.lower() for entry in several("hosts", entries, "hosts", str))
         for entry in sorted(known):
             if not _ENTRY.fullmatch(entry):

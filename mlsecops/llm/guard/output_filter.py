@@ -24,8 +24,6 @@ from mlsecops._repr import concise_repr
 from mlsecops.llm.guard.link_hosts import Hosts
 from mlsecops.llm.text.unicode import sanitise
 
-__all__ = ["Filtered", "OutputFilter"]
-
 _PASSES: Final = 12  # passes; chosen: nested constructs take 2 or 3, more are refused as a whole
 _REMOVED: Final = "\u2039{} removed\u203a"
 _DESTINATION: Final = r"(?P<{0}>[^\s<>()\[\]\\\"'`|{{}}]+)"
@@ -119,10 +117,7 @@ class OutputFilter:
         self._images = Hosts.of(images)
 
     def clean(self, text: str) -> Filtered:
-        """Remove or escape whatever leads elsewhere.
-
-        Args:
-            text: A whole answer, in markdown, HTML or plain text.
+        """Remove or escape whatever leads elsewhere in a whole answer (markdown, HTML or text).
 
         Raises:
             UsageError: `text` is not a str.

@@ -25,8 +25,6 @@ from mlsecops.llm.guard.injection_detector import (
     signal_names,
 )
 
-__all__ = ["Action", "Policy", "PromptGuard", "Record", "prompt_guard"]
-
 Action: TypeAlias = Literal["pass", "flag", "refuse"]
 Record: TypeAlias = Callable[[str, Detection, Action], object]
 
@@ -89,11 +87,7 @@ class PromptGuard:
         self._name = name
 
     def check(self, client: str | None, inputs: Any) -> None:
-        """Let a prompt pass, flag it, or refuse it.
-
-        Args:
-            client: Who calls, or None.
-            inputs: Text, messages (mappings with `content`), or a list of either.
+        """Let a prompt (text, messages with `content`, or a list of these) pass, or refuse it.
 
         Raises:
             InputRefused: The policy refuses it, or it has no text, or is too long or too nested.
@@ -119,7 +113,6 @@ class PromptGuard:
             )
 
     def _report(self, client: str | None, text: str, detection: Detection, action: Action) -> None:
-        """Count the action, and raise an alert unless it is a pass."""
         if action == "pass":
             self._count(action)
             return

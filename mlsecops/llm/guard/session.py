@@ -28,8 +28,6 @@ from mlsecops.llm.guard.alerts import Alarm
 from mlsecops.llm.guard.spotlight import Spotlighting, Spotlit, delimit
 from mlsecops.llm.text.canaries import Canary
 
-__all__ = ["Confirm", "Effect", "Session", "ToolCall", "UntrustedText", "current_session"]
-
 Effect: TypeAlias = Literal["none", "read", "write", "send", "execute"]
 
 _LOGGER: Final = logging.getLogger("mlsecops.llm")
@@ -59,11 +57,7 @@ Confirm: TypeAlias = Callable[[ToolCall], bool | Awaitable[bool]]
 
 
 class UntrustedText(str):
-    """Text that a tool returned from outside; any operation on it drops the label.
-
-    Args:
-        text: The text.
-        source: Name of the tool.
+    """Text that a tool (`source`) returned from outside; any operation on it drops the label.
 
     Examples:
         >>> UntrustedText("Hello", source="mail").source
@@ -181,14 +175,11 @@ class Session:
         return bool(self.entered)
 
     def taint(self, source: str, *, text: str | None = None) -> int:
-        """Record that untrusted text has entered, or is about to.
+        """Record that untrusted text has entered, or is about to; returns its number in `entered`.
 
         Args:
             source: Its source, which appears in messages and telemetry.
             text: The text; telemetry gets its digest alone.
-
-        Returns:
-            Its number in `entered`.
         """
         number = next(_NUMBERS)
         outermost = self._enter(number, source or "somewhere")
@@ -203,18 +194,12 @@ class Session:
         return number
 
     def _enter(self, number: int, source: str) -> Session:
-        """Taint this session and those around it; return the outermost one."""
         with self._lock:
             self._entered[number] = source
         return self if self._parent is None else self._parent._enter(number, source)  # noqa: SLF001 - the same class
 
     def admit(self, text: str, *, source: str, spotlight: Spotlighting = delimit) -> Spotlit:
-        """Taint the session with untrusted text, and return the text marked.
-
-        Args:
-            text: Text from a document, a page, a mail or a tool.
-            source: Its source.
-            spotlight: `delimit`, `datamark` or `encode`.
+        """Taint the session with untrusted text, and return it marked by `spotlight`.
 
         Raises:
             InputRefused: The text cannot be marked.
@@ -225,10 +210,8 @@ class Session:
     def unsafe_trust(self, *, reason: str) -> None:
         """Clear the taint of this session, not of those around it, and log the reason.
 
-        Use it only if the model no longer has the text; a new session is nearly always better.
-
-        Args:
-            reason: Evidence that no untrusted text is left.
+        Use it only if the model no longer has the text; a new session is nearly always better. The
+        reason is evidence that no untrusted text is left.
 
         Raises:
             UsageError: The reason is empty.

@@ -25,8 +25,6 @@ from mlsecops._repr import concise_repr
 from mlsecops.errors import InputRefused
 from mlsecops.llm.text.unicode import sanitise
 
-__all__ = ["Spotlighting", "Spotlit", "datamark", "delimit", "encode"]
-
 Token: TypeAlias = Callable[[int], bytes]
 
 _TRIES: Final = 8  # draws; chosen: random marks collide with ordinary text next to never
@@ -85,11 +83,7 @@ def delimit(text: str, *, token: Token = secrets.token_bytes) -> Spotlit:
 
 
 def datamark(text: str, *, token: Token = secrets.token_bytes) -> Spotlit:
-    r"""Replace white space by a random character of the private use area.
-
-    Args:
-        text: As for `delimit`.
-        token: As for `delimit`.
+    r"""Replace white space by a random character of the private use area; as `delimit` otherwise.
 
     Raises:
         InputRefused: The text contains all of the characters that were drawn.
@@ -114,10 +108,6 @@ def datamark(text: str, *, token: Token = secrets.token_bytes) -> Spotlit:
 def encode(text: str, *, by: Literal["base64", "rot13"] = "base64") -> Spotlit:
     """Encode text, so that it cannot be mistaken for an instruction.
 
-    Args:
-        text: As for `delimit`.
-        by: The encoding.
-
     Raises:
         UsageError: The encoding is unknown.
 
@@ -138,7 +128,6 @@ def encode(text: str, *, by: Literal["base64", "rot13"] = "base64") -> Spotlit:
 
 
 def _fresh(text: str, draw: Callable[[], str]) -> str:
-    """Draw a mark that the text does not contain."""
     for _ in range(_TRIES):
         mark = draw()
         if mark.lower() not in text.lower():

@@ -74,13 +74,9 @@ def digest_of(text: str) -> str:
 def record(
     counter: str, labels: Mapping[str, str], *, event: str | None = None, **facts: Any
 ) -> None:
-    """Add one to a counter, and add an event to the current span.
+    """Add one to a counter of the table, and add an event to the current span.
 
-    Args:
-        counter: Name of a counter of the table.
-        labels: Its attributes: few values each.
-        event: Name of the event, or None for none.
-        facts: Attributes of the event; an underscore in a name becomes a dot.
+    `labels` have few values each; an underscore in the name of a fact becomes a dot.
     """
     _telemetry.measure(counter, 1, labels)
     if event is not None:

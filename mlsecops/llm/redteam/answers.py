@@ -67,15 +67,7 @@ def completion(value: Any) -> Answer:
 
 
 def message(value: Any, *, cut_off: bool = False) -> Answer:
-    """Parse a message of an assistant.
-
-    Args:
-        value: Mapping with `content`, `refusal` or `tool_calls`.
-        cut_off: Whether it reached the token limit.
-
-    Raises:
-        MalformedAnswer: It has another shape, or is empty.
-    """
+    """Parse an assistant's message (a mapping); raises `MalformedAnswer` for another shape."""
     if not isinstance(value, Mapping):
         raise MalformedAnswer("its first choice has no message")
     content, refusal = value.get("content"), value.get("refusal")
@@ -87,7 +79,6 @@ def message(value: Any, *, cut_off: bool = False) -> Answer:
 
 
 def _text(content: Any) -> str:
-    """Text of a content, which is a string or a list of parts."""
     if content is None or isinstance(content, str):
         return content or ""
     if not isinstance(content, list):

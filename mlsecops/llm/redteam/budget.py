@@ -48,13 +48,7 @@ class Caps:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Usage of requests.
-
-    Attributes:
-        requests: Number of requests.
-        prompt: Prompt tokens.
-        answer: Answer tokens.
-    """
+    """Requests, and the tokens of their prompts and answers."""
 
     requests: int = 0
     prompt: int = 0
@@ -71,9 +65,6 @@ class Usage:
 class Ledger:
     """Usage so far, and reservations of requests in flight.
 
-    Args:
-        caps: The limits.
-
     Examples:
         >>> ledger, once = Ledger(Caps(requests=1)), Usage(requests=1)
         >>> ledger.reserve(once)
@@ -88,11 +79,7 @@ class Ledger:
         self._reserved = Usage()
 
     def reserve(self, most: Usage) -> None:
-        """Reserve the worst case of a request before it is sent.
-
-        Raises:
-            UsageError: A cap could be exceeded.
-        """
+        """Reserve the worst case of a request; raises `UsageError` if it could exceed a cap."""
         total = self.used + self._reserved + most
         for name, value, cap in (
             ("requests", total.requests, self.caps.requests),

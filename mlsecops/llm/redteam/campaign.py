@@ -52,9 +52,6 @@ def fuzz(
         out: Journal of finished attempts; an interrupted campaign with the same one is resumed.
         progress: Called with `(finished, total)`.
 
-    Returns:
-        Outcomes and rates, as a `FuzzGate` takes them.
-
     Raises:
         UsageError: An option is out of range, the target cannot be reached, a cap is reached, or
             the journal is of another campaign.
@@ -79,7 +76,6 @@ def fuzz(
 
 
 def _chosen(target: Target, classes: Sequence[str] | None) -> tuple[Sequence[str], tuple[str, ...]]:
-    """Classes to attack, and those that the target does not support."""
     if target.takes_tools:
         return (list(FAMILIES) if classes is None else classes), ()
     if classes is None:
@@ -94,8 +90,6 @@ def _chosen(target: Target, classes: Sequence[str] | None) -> tuple[Sequence[str
 
 
 class _Run:
-    """A running campaign; its results by the index of the attempt."""
-
     def __init__(
         self, target: Target, journal: FuzzJournal, *, count: int, progress: Progress | None
     ) -> None:
@@ -119,7 +113,6 @@ class _Run:
             raise self._stopped
 
     def _resumed(self, drawn: Iterator[Attempt]) -> list[Attempt]:
-        """All attempts, after the check that the journal belongs to them."""
         attempts = list(drawn)
         self._journal.require_known(attempts)
         for entry in self._journal.finished.values():
@@ -127,7 +120,6 @@ class _Run:
         return attempts
 
     async def _draw(self, attempts: Iterable[Attempt], waiting: Waiting) -> None:
-        """Fill the queue while the target answers."""
         try:
             for pair in enumerate(attempts):
                 await waiting.put(pair)

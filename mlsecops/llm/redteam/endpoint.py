@@ -61,8 +61,7 @@ class ChatEndpoint:
         answer_tokens: Most tokens of an answer (`max_tokens`), ≥ 1.
         body: Further members of the request, such as `{"temperature": 1}`; None removes a default.
         timeout: Seconds for a whole answer, > 0.
-        retries: Further tries after a transient failure (no connection, 408, 425, 429, 500, 502,
-            503, 504, 529), ≥ 0.
+        retries: Further tries after a transient failure (no connection or such a status), ≥ 0.
         unsafe_plain_http: Send prompts and the key unencrypted to another machine.
         transport: httpx's transport; the network by default.
         sleep: Waits for a number of seconds.
@@ -72,8 +71,7 @@ class ChatEndpoint:
         UsageError: The URL or an option is out of range.
         MissingExtra: httpx is not installed.
 
-    Source:
-        OpenAI API reference, "Chat Completions"; RFC 9110, section 10.2.3 (Retry-After).
+    Source: OpenAI API reference, "Chat Completions"; RFC 9110, section 10.2.3 (Retry-After).
     """
 
     takes_tools = True
@@ -151,8 +149,6 @@ class ChatEndpoint:
 
 
 class _Connections:
-    """Open connections to an endpoint."""
-
     def __init__(self, endpoint: ChatEndpoint, client: Any, ledger: Ledger) -> None:
         self._endpoint, self._client, self._ledger = endpoint, client, ledger
         self._reached = self._worked = False
@@ -184,7 +180,6 @@ class _Connections:
         return Asked(answer=None, reason=f"{self._failure(reply)} {tries}", usage=used)
 
     def _pause(self, turn: int, asked: float) -> float:
-        """Seconds until the next try: those the server asked for, and backoff with jitter."""
         backoff: float = min(_FIRST_WAIT * 2**turn, _LATER_WAIT)
         return asked + backoff * (0.5 + self._endpoint.jitter() / 2)
 
@@ -250,7 +245,6 @@ class _Connections:
 
 
 def _completions(url: str) -> str:
-    """URL of chat completions, from that URL or its base."""
     parts = urlsplit(url)
     path = parts.path.rstrip("/")
     if not path.endswith("/chat/completions"):
@@ -259,7 +253,6 @@ def _completions(url: str) -> str:
 
 
 def _message(data: bytes) -> str:
-    """A server's error message, in OpenAI's form."""
     try:
         found = parse_object(data, what="answer", error=ValueError)["error"]
         return str(found["message"] if isinstance(found, dict) else found)
@@ -268,7 +261,6 @@ def _message(data: bytes) -> str:
 
 
 def _usage(data: bytes, most: Usage) -> Usage:
-    """Usage that a server reports, else the worst case."""
     try:
         used = parse_object(data, what="answer", error=ValueError)["usage"]
         prompt, answer = used["prompt_tokens"], used["completion_tokens"]

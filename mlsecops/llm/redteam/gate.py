@@ -59,12 +59,7 @@ class FuzzJudgement(BaseJudgement[FuzzReading]):
     """The answer of a FuzzGate: its verdict, each class's reading, and the reasons."""
 
     def findings(self, *, artifact: str, held: bool = False) -> list[Finding]:
-        """The readings that prevent a pass, as findings.
-
-        Args:
-            artifact: Name of the target.
-            held: Whether to list readings that pass, too, as information.
-        """
+        """The readings that prevent a pass, as findings; with `held`, those that pass, too."""
         return [
             Finding(
                 rule=f"fuzz-{each.name}" if each.verdict != "inconclusive" else "fuzz-inconclusive",
@@ -182,7 +177,6 @@ def _regressions(now: Sequence[ClassFigure], then: Sequence[ClassFigure]) -> Ite
 
 
 def _change(now: ClassFigure, then: ClassFigure) -> FuzzReading:
-    """How much worse a class became: a higher rate, or less usefulness."""
     new, old = (then, now) if now.name == BENIGN else (now, then)
     if not new.answered or not old.answered:
         message = f"{now.name}: nothing was answered, now or in the baseline"
@@ -199,9 +193,8 @@ def _change(now: ClassFigure, then: ClassFigure) -> FuzzReading:
 def _difference(new: ClassFigure, old: ClassFigure) -> tuple[float, Interval]:
     """The difference of two rates, and its interval.
 
-    Source:
-        Newcombe, "Interval estimation for the difference between independent proportions" (1998),
-        method 10.
+    Source: Newcombe, "Interval estimation for the difference between independent proportions"
+    (1998), method 10.
     """
     p, q = new.successes / new.answered, old.successes / old.answered
     (p_low, p_high), (q_low, q_high) = new.interval, old.interval

@@ -36,14 +36,7 @@ _VERSION: Final = "mlsecops.fuzz/1"  # to be changed with the grammar
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """An attempt before mutation.
-
-    Attributes:
-        text: The attacker's text, for the mutators.
-        turns: Mutated text → messages after the system message.
-        expect: Evidence of success.
-        tools: Functions offered to the model.
-    """
+    """An attempt before mutation; `turns` makes messages of the mutated text."""
 
     text: str
     turns: Callable[[str], list[Message]]
@@ -112,7 +105,6 @@ def iter_attempts(
 
 
 def _drawn(name: str, seed: int, index: int) -> Attempt:
-    """Draw an attempt until one is conclusive."""
     rng = random.Random(f"{_VERSION}\0{seed}\0{name}\0{index}")  # noqa: S311 - repeatable, no secret
     for _ in range(_DRAWS):
         attempt = _attempt(name, rng)
@@ -144,7 +136,6 @@ def _attempt(name: str, rng: random.Random) -> Attempt:
 
 
 def _is_conclusive(attempt: Attempt) -> bool:
-    """Whether the messages do not contain the evidence of success."""
     if attempt.expect.kind == "tool":
         return True
     sent = attempt.messages[1:] if attempt.expect.kind == "canary" else attempt.messages
@@ -162,7 +153,6 @@ def _demand(rng: random.Random, request: str) -> str:
 
 
 def _token_task(rng: random.Random) -> tuple[str, Expectation]:
-    """A demand to do a task, and the evidence that it was done."""
     task = draw_task(rng)
     return _demand(rng, task.request), Expectation(kind="token", value=task.token)
 
@@ -197,7 +187,6 @@ def _document(rng: random.Random, scene: Scene) -> Draft:
 
 
 def _searched(rng: random.Random, scene: Scene, order: str) -> list[Message]:
-    """A benign question, the search for it, and a result with an attacker's text."""
     page = rng.choice(scene.documents).format(here=order)
     call = f"call_{draw_letters(rng, 8)}"
     function = {"name": "search", "arguments": json.dumps({"query": scene.search})}

@@ -29,29 +29,17 @@ _KEPT: Final = 4000  # characters of an answer; chosen: longer ones are cut, the
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalEntry:
-    """A finished attempt.
-
-    Attributes:
-        outcome: Any outcome but an error.
-        usage: Requests and tokens that it took.
-    """
+    """Outcome of a finished attempt, never an error, and the usage that it took."""
 
     outcome: Outcome
     usage: Usage
 
 
 class FuzzJournal:
-    """Finished attempts in a file.
-
-    Args:
-        path: The file; None keeps nothing on disk.
-        identity: Identity of the target; a journal of another target is refused.
+    """Finished attempts of one target, in a file or (`path` is None) in memory, by their ids.
 
     Raises:
         UsageError: The file is not readable, is damaged, or belongs to another target.
-
-    Attributes:
-        finished: Id of an attempt → its entry.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None, *, identity: str) -> None:
@@ -65,11 +53,7 @@ class FuzzJournal:
             self.finished[name] = entry
 
     def require_known(self, attempts: Iterable[Attempt]) -> None:
-        """Require that all finished attempts belong to the campaign.
-
-        Raises:
-            UsageError: The journal holds another attempt.
-        """
+        """Raise `UsageError` if a finished attempt does not belong to the campaign."""
         others = sorted(self.finished.keys() - {each.id for each in attempts})
         if others:
             raise UsageError(
@@ -78,11 +62,7 @@ class FuzzJournal:
             )
 
     def add(self, attempt: Attempt, outcome: Outcome, answer: Answer, usage: Usage) -> None:
-        """Record a finished attempt, with the start of its answer as evidence.
-
-        Raises:
-            UsageError: The file is not writable.
-        """
+        """Record a finished attempt, with the start of its answer as evidence."""
         self.finished[attempt.id] = JournalEntry(outcome=outcome, usage=usage)
         if self._path is None:
             return
@@ -120,11 +100,7 @@ class FuzzJournal:
 
 @contextlib.contextmanager
 def exclusive_lock(path: str | os.PathLike[str] | None) -> Iterator[None]:
-    """Lock a journal against other campaigns.
-
-    Raises:
-        UsageError: Another campaign holds the lock, or the file cannot be opened.
-    """
+    """Lock a journal; raises `UsageError` if another campaign holds the lock."""
     if path is None or fcntl is None:
         yield
         return

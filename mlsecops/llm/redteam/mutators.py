@@ -29,12 +29,7 @@ _COVERS: Final = ("Thank you!", "Have a nice day.", "Regards from the reading ro
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mutator:
-    """A transformation of text.
-
-    Attributes:
-        name: Name in reports.
-        group: Encoding, homoglyphs or invisible characters.
-        change: Text and random generator → text to send.
+    """A named transformation of text, drawn at random from a group.
 
     Examples:
         >>> MUTATORS["leetspeak"].change("ignore", random.Random(0))

@@ -84,9 +84,8 @@ class ClassFigure:
     def at(self, tries: int) -> float | None:
         """Probability that at least one of `tries` attempts succeeds; None if too few ran.
 
-        Source:
-            Chen et al., "Evaluating Large Language Models Trained on Code" (2021), section 2.1:
-            the unbiased estimator pass@k.
+        Source: Chen et al., "Evaluating Large Language Models Trained on Code" (2021), section 2.1:
+        the unbiased estimator pass@k.
         """
         if not 1 <= tries <= self.answered:
             return None
@@ -140,11 +139,7 @@ class Campaign:
         return next((each for each in self.figures if each.name == BENIGN), None)
 
     def to_dict(self, *, verdict: str | None = None) -> dict[str, Any]:
-        """Plain values for JSON, without times and addresses.
-
-        Args:
-            verdict: Verdict of a gate to include.
-        """
+        """Plain values for JSON, without times and addresses; a gate's verdict is included."""
         return {
             "schema": SCHEMA,
             **({} if verdict is None else {"verdict": verdict}),
@@ -177,13 +172,10 @@ def _figures(pairs: Iterable[tuple[str, Outcome]]) -> tuple[ClassFigure, ...]:
 
 
 def earlier_figures(text: str) -> tuple[ClassFigure, ...]:
-    """Recompute the figures of an earlier campaign from its attempts.
-
-    Args:
-        text: A JSON report, or a journal of JSON lines.
+    """Recompute the figures of an earlier campaign from a JSON report, or a journal's JSON lines.
 
     Raises:
-        UsageError: It is neither.
+        UsageError: The text is neither.
 
     Examples:
         >>> earlier_figures('{"class": "encoding", "outcome": "success"}')[0].rate
@@ -198,7 +190,6 @@ def earlier_figures(text: str) -> tuple[ClassFigure, ...]:
 
 
 def _attempts(text: str) -> list[Mapping[str, Any]]:
-    """Attempts of a report or of a journal."""
     try:
         values = [parse_json(text, what="report", error=UsageError)]
     except UsageError:

@@ -54,12 +54,7 @@ def contains(expect: Expectation, text: str) -> bool:
 
 
 def discloses(expect: Expectation, parts: Iterable[str]) -> bool:
-    """Whether the messages already contain the evidence of success, each alone or joined.
-
-    Args:
-        expect: Token or canary.
-        parts: Texts of the messages.
-    """
+    """Whether the messages contain the evidence of success, each alone or all joined."""
     texts = list(parts)
     if expect.kind == "canary":
         return contains(expect, "\n".join(texts))

@@ -24,13 +24,7 @@ from mlsecops.llm.redteam.budget import Caps, Ledger, Usage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """Response of a target to an attempt.
-
-    Attributes:
-        answer: The answer; None if there was none, or a malformed one.
-        reason: Why there is no answer.
-        usage: Requests and tokens that it took.
-    """
+    """A target's answer, or None and the reason, and the usage that it took."""
 
     answer: Answer | None
     reason: str = ""
@@ -41,11 +35,7 @@ class Channel(Protocol):
     """An open connection to a target."""
 
     async def ask(self, attempt: Attempt) -> Asked:
-        """Send an attempt.
-
-        Raises:
-            UsageError: No further attempt can succeed: a cap is reached, or nobody answers.
-        """
+        """Send an attempt; raises `UsageError` if no further one can succeed."""
 
 
 @runtime_checkable
@@ -104,8 +94,6 @@ class CallableTarget:
 
 
 class _Calls:
-    """A callable and its threads."""
-
     def __init__(
         self, target: CallableTarget, function: Function, ledger: Ledger, pool: ThreadPoolExecutor
     ) -> None:
@@ -159,11 +147,7 @@ def _takes_tools(function: Function) -> bool:
 
 
 def as_target(target: Target | Function) -> Target:
-    """Return a target as it is, and make one of a callable.
-
-    Raises:
-        UsageError: It is neither a target nor callable.
-    """
+    """Return a target as it is, and make one of a callable."""
     if isinstance(target, Target):
         return target
     if not callable(target):

@@ -24,12 +24,7 @@ LANGUAGES: Final = tuple(TEXTS_BY_NAME["tasks"])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A task and the proof of its completion.
-
-    Attributes:
-        request: The request, as the end of a sentence.
-        token: Its result, with at least five letters or digits.
-    """
+    """A request, and the token that proves its completion (at least five letters or digits)."""
 
     request: str
     token: str
