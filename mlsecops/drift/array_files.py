@@ -98,10 +98,6 @@ def decode(
 def read(path: str | os.PathLike[str], *, policy: signing.TrustPolicy | None = None) -> bytes:
     """Read a file once, and verify its signature if a policy is given.
 
-    Args:
-        path: The file.
-        policy: Who must have signed the file, or None.
-
     Raises:
         LimitExceeded: The file has more than `MAX_BYTES`.
         VerificationError: Its signature is missing or does not satisfy the policy.
@@ -120,7 +116,6 @@ def read(path: str | os.PathLike[str], *, policy: signing.TrustPolicy | None = N
 
 
 def _verify(data: bytes, path: Path, policy: signing.TrustPolicy) -> None:
-    """Verify the signature of the bytes that were read."""
     place = signing.bundle_path(path)
     verifier = signing.Verifier(policy)
     expected = signing.expected_name(path, None)

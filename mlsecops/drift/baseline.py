@@ -51,10 +51,9 @@ _MOST_CLASSES: Final = 1_000_000  # classes; chosen: bounds what an untrusted fi
 @concise_repr("rows", "names", "shape", "labels", "predictions")
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Baseline:
-    """Reference distributions of a model's inputs and answers.
+    """Reference distributions of a model's inputs and answers, made by `fit` or `load`.
 
-    Made by `fit` or `load`. It holds the sorted values of each feature separately, so that nobody
-    can recover a row of the training data.
+    It holds the sorted values of each feature separately, so that nobody can recover a row.
 
     Attributes:
         shape: Shape of one input (`(8, 8)`), d numbers in all.
@@ -101,14 +100,13 @@ class Baseline:
 
         Args:
             x: `(n, …)` numbers, one row an input, n ≥ 2; NaN is a missing value.
-            probabilities: `(n, k)` answers to x, preferably on data that the model was not trained
-                on; None for a model without probabilities.
+            probabilities: `(n, k)` answers to x, best on data that the model was not trained on; or
+                None.
             labels: `(n,)` true classes, for the reference accuracy and for `estimate`.
             names: d feature names; `f0`, `f1`, … by default.
             categorical: Names or indices of features whose numbers are codes without order.
             false_positive_rate: Share of normal inputs that each outlier score may flag, in (0, 1).
-            keep: Most rows to keep, at 8 bytes a value and 64 MiB in all; of more a random sample
-                is kept.
+            keep: Most rows to keep, at 8 bytes a value and 64 MiB in all; more are sampled.
             seed: Seeds the sample and the calibration split.
 
         Raises:
@@ -173,10 +171,7 @@ class Baseline:
         return Profile(self.layout)
 
     def sketch(self, *, k: int = 200) -> Sketch:
-        """An empty sketch of this baseline's features.
-
-        Args:
-            k: Size, 8 to 65,535: a larger sketch has a smaller error.
+        """An empty sketch of this baseline's features; its error falls with k, 8 to 65,535.
 
         Raises:
             MissingExtra: Apache DataSketches is not installed.
@@ -260,10 +255,7 @@ class Baseline:
         return known.drift(answers, alpha=as_rate(alpha), effect=effect)
 
     def prediction_table(self, probabilities: ArrayLike) -> Floats:
-        """Confidence and predicted class of each answer `(n, 2)`.
-
-        Args:
-            probabilities: `(n, k)`, finite.
+        """Confidence and predicted class `(n, 2)` of finite answers `(n, k)`.
 
         Raises:
             UsageError: They do not have the baseline's k classes.
@@ -276,10 +268,7 @@ class Baseline:
         return as_predictions(values)
 
     def estimate(self, probabilities: ArrayLike) -> Estimate:
-        """Estimate the accuracy of answers without labels (CBPE).
-
-        Args:
-            probabilities: `(n, k)` answers, n ≥ 1.
+        """Estimate the accuracy of answers `(n, k)`, n ≥ 1, without labels (CBPE).
 
         Raises:
             UsageError: The baseline was fitted without labels, or the answers are malformed.
@@ -377,20 +366,17 @@ class Baseline:
 
 
 def _reference(table: Floats, *, keep: int, rng: np.random.Generator) -> Reference:
-    """Distributions of the answers; a class is categorical."""
     codes = np.array([False, True])
     return Reference.fit(table, names=_ANSWERS, categorical=codes, keep=keep, rng=rng)
 
 
 def _under(prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Arrays with a prefix in their names, by the rest of the name."""
     return {
         name.removeprefix(prefix): each for name, each in arrays.items() if name.startswith(prefix)
     }
 
 
 def _check_answers(sample: Floats, labels: int) -> None:
-    """Refuse untrusted answers that are not of that many classes."""
     confidence, predicted = sample
     classes = np.isin(predicted, np.arange(labels)) if labels <= _MOST_CLASSES else False
     if not sample.size or not np.isfinite(confidence).all() or not np.all(classes):

@@ -28,11 +28,11 @@ _WIDEST: Final = 1 << 12  # nodes of a tree; chosen: bounds the depth, and so th
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trees:
-    """Sum of regression trees; each array is `(trees, nodes)`.
+    """Sum of regression trees.
 
     Attributes:
         start: Constant term of the sum `(1,)`.
-        feature: Column that a node compares.
+        feature: Column that a node compares `(trees, nodes)`, as all that follow.
         threshold: Values up to it go left.
         value: Answer of a leaf.
         left: Child of small values.
@@ -118,7 +118,6 @@ class Trees:
 
 
 def _check(found: dict[str, NDArray[Any]], features: int) -> None:
-    """Refuse numbers with which a walk would leave the tree or not end."""
     if not np.isfinite(found["start"]).all() or not np.isfinite(found["value"]).all():
         raise FormatRefused("trees: expected finite answers")
     if np.isnan(found["threshold"]).any():

@@ -188,7 +188,6 @@ class Adwin:
             self._levels[place + 1].append(level.pop(0) + level.pop(0))
 
     def _shrink(self) -> bool:
-        """Drop the oldest buckets while they differ from the rest."""
         changed = False
         while self._differs():
             oldest = next(level for level in reversed(self._levels) if level)
@@ -197,7 +196,6 @@ class Adwin:
         return changed
 
     def _differs(self) -> bool:
-        """Whether the parts of the window before and after some cut differ."""
         buckets = np.array([bucket for level in reversed(self._levels) for bucket in level])
         old = buckets.cumsum(axis=0)[:-1]
         new = self._totals - old

@@ -49,10 +49,7 @@ def weighted_ks(reference: Floats, values: Floats, weights: Floats) -> float:
 def wasserstein(reference: Floats, totals: Floats, values: Floats) -> float:
     """Wasserstein distance, in units of the feature, of sorted finite samples `(n,)` and `(m,)`.
 
-    Args:
-        reference: Reference `(n,)`.
-        totals: Its running sums, from 0 on, `(n + 1,)`.
-        values: Values `(m,)`.
+    `totals` are the running sums of the reference, from 0 on, `(n + 1,)`.
     """
     n, m = len(reference), len(values)
     if not n or not m:
@@ -103,7 +100,6 @@ def total_variation(reference: Counts, window: Counts) -> Floats:
 
 
 def _largest(reference: Floats, values: Floats, places: Counts) -> float:
-    """Largest distance at the values at these places."""
     m = len(values)
     return _stepped(reference, values[places], places / m, (places + 1) / m)
 

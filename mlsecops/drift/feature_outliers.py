@@ -69,12 +69,10 @@ class _FeatureModel:
         return cls(means=means @ whitening, whitening=whitening, kept=_on_sphere(features[:_KEPT]))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Arrays to write to a file."""
         return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> _FeatureModel:
-        """Rebuild the features from untrusted `arrays`."""
         found = {name: arrays[name] for name in cls.__slots__}
         width = found["whitening"].shape[-1]
         sizes = [each.shape for each in found.values()]
@@ -145,8 +143,7 @@ class FeatureAnomalies:
         Args:
             x: `(n, …)` normal inputs, n ≥ 30.
             labels: `(n,)` their classes; the model's predictions by default.
-            model: A framework's model or its Adapter; without one, or if it has no features, the
-                inputs take their place.
+            model: A framework's model or its Adapter; without features the inputs are used.
             false_positive_rate: Share of normal inputs that each score may flag, in (0, 1).
             sample: Share of the rows that `observe` scores, in (0, 1].
             seed: Seeds the split.
@@ -175,11 +172,7 @@ class FeatureAnomalies:
         return made
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write all but the model to a file, without pickle; `sign` it like any artifact.
-
-        Raises:
-            OSError: The file cannot be written.
-        """
+        """Write all but the model to a file, as `Baseline.save` does."""
         facts = {
             "shape": list(self._shape),
             "sample": self._sample,
@@ -199,7 +192,7 @@ class FeatureAnomalies:
         model: Any = None,
         policy: signing.TrustPolicy | None = None,
     ) -> FeatureAnomalies:
-        """Read a detector; nothing in the file can run.
+        """Read a detector, with the further arguments and exceptions of `Baseline.load`.
 
         Args:
             path: The file.
@@ -208,10 +201,6 @@ class FeatureAnomalies:
 
         Raises:
             UsageError: The model is another one, or it is missing.
-            FormatRefused: The file is not a detector, is damaged, or contradicts itself.
-            LimitExceeded: The file is too large.
-            VerificationError: The signature does not satisfy the policy.
-            OSError: The file cannot be read.
         """
         fitted, limits, needs_model, probe = decode(
             read(path, policy=policy), _KIND, _parse, where=str(path)
@@ -226,10 +215,7 @@ class FeatureAnomalies:
         return made
 
     def scores(self, x: ArrayLike) -> dict[str, Floats]:
-        """Scores by detector `(n,)`; a larger score is more unusual, infinite for bad numbers.
-
-        Args:
-            x: `(n, …)` inputs.
+        """Scores `(n,)` of inputs `(n, …)` by detector; a larger one is more unusual.
 
         Raises:
             UsageError: The inputs do not have the shape it was fitted on.
@@ -249,11 +235,7 @@ class FeatureAnomalies:
         return {name: np.where(finite, each, np.inf) for name, each in scores.items()}
 
     def flags(self, x: ArrayLike) -> dict[str, Bools]:
-        """Inputs over the threshold of each detector `(n,)`.
-
-        Raises:
-            UsageError: The inputs do not have the shape it was fitted on.
-        """
+        """Inputs over the threshold of each detector `(n,)`; raises as `scores`."""
         scores = self.scores(x)
         return {name: scores[name] > limit for name, limit in self.thresholds.items()}
 
@@ -296,7 +278,6 @@ def _probed(adapter: Adapter | None, shape: tuple[int, ...]) -> Floats:
 
 
 def _check_same_model(adapter: Adapter | None, shape: tuple[int, ...], probe: Floats) -> None:
-    """Refuse a model with other features of the fixed inputs."""
     try:
         seen = _probed(adapter, shape)
     except Exception as error:  # a framework may raise anything
@@ -309,7 +290,6 @@ def _check_same_model(adapter: Adapter | None, shape: tuple[int, ...], probe: Fl
 
 
 def _classes(adapter: Adapter | None, labels: ArrayLike | None, x: Floats) -> Counts:
-    """Class of each row: given, predicted, or one for all."""
     if labels is None:
         if adapter is None:
             return np.zeros(len(x), dtype=np.int64)

@@ -91,13 +91,10 @@ class Layout:
 
 @concise_repr("count", "layout.names")
 class Profile:
-    """Mergeable histograms of rows.
+    """Mergeable histograms of rows, in bins such as those of `Baseline.profile()`.
 
     The Kolmogorov-Smirnov distance of a profile is never above the exact one, and below it by at
     most the reported `error_bound` (0 for features with few distinct values).
-
-    Args:
-        layout: Bins, as in `Baseline.profile()`.
 
     Attributes:
         count: Number of rows.
@@ -116,10 +113,7 @@ class Profile:
         self.count = 0
 
     def update(self, rows: Any) -> Profile:
-        """Count more rows, and return this profile.
-
-        Args:
-            rows: `(n, d)` numbers, or one row `(d,)`.
+        """Count more rows `(n, d)`, or one `(d,)`, and return this profile.
 
         Raises:
             UsageError: The rows do not have the profile's features.

@@ -86,11 +86,7 @@ class LossEstimator:
 
     @checked
     def estimate(self, x: ArrayLike, predictions: ArrayLike) -> float:
-        """Estimate the mean loss of predictions without true values.
-
-        Args:
-            x: `(n, …)` inputs.
-            predictions: `(n,)` the model's answers.
+        """Estimate the mean loss of predictions `(n,)` for inputs `(n, …)`, without true values.
 
         Raises:
             UsageError: The shapes differ from those it was fitted on.
@@ -103,11 +99,7 @@ class LossEstimator:
         return float(np.maximum(self._trees.predict(table), 0.0).mean())
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the estimator to a file, without pickle; `sign` it like any artifact.
-
-        Raises:
-            OSError: The file cannot be written.
-        """
+        """Write the estimator to a file, as `Baseline.save` does."""
         facts = {"features": self._features, "loss": self.loss}
         return write_atomically(path, pack(_KIND, facts, self._trees.arrays()))
 
@@ -115,18 +107,7 @@ class LossEstimator:
     def load(
         cls, path: str | os.PathLike[str], *, policy: signing.TrustPolicy | None = None
     ) -> LossEstimator:
-        """Read an estimator; nothing in the file can run.
-
-        Args:
-            path: The file.
-            policy: Who must have signed it, in `FILE.sig`; None reads an unsigned file.
-
-        Raises:
-            FormatRefused: The file is not an estimator, is damaged, or contradicts itself.
-            LimitExceeded: The file is too large.
-            VerificationError: The signature does not satisfy the policy.
-            OSError: The file cannot be read.
-        """
+        """Read an estimator, with the arguments and exceptions of `Baseline.load`."""
         return decode(read(path, policy=policy), _KIND, cls._parse, where=str(path))
 
     @classmethod

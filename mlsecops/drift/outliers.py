@@ -79,10 +79,10 @@ class Anomalies:
         false_positive_rate: float,
         rng: np.random.Generator,
     ) -> Anomalies:
-        """Fit the scores and calibrate their thresholds.
+        """Fit the scores to normal inputs `(n, d)` and calibrate their thresholds.
 
         Args:
-            rows: `(n, d)` normal inputs.
+            rows: The inputs.
             confidence: `(m,)` largest probabilities of normal predictions.
             false_positive_rate: Share of normal inputs that each score may flag, in (0, 1).
             rng: Draws the two thirds.
@@ -110,9 +110,8 @@ class Anomalies:
     def scores(self, rows: Floats, confidence: Floats | None) -> dict[str, Floats]:
         """Scores by detector `(n,)`; a larger score is more unusual.
 
-        Args:
-            rows: `(n, d)`; infinities and unexpected missing values get the highest range score.
-            confidence: `(n,)`, or None if the results are no probabilities.
+        Infinities and unexpected missing values in rows `(n, d)` get the highest range score; the
+        confidence `(n,)` is None if the results are no probabilities.
         """
         scores = {"range": self._range(rows), "reconstruction": self.reconstruction(rows)}
         if confidence is not None:
@@ -170,8 +169,7 @@ class Anomalies:
 def conformal_threshold(scores: Floats, false_positive_rate: float) -> float:
     """Threshold that new scores of the same distribution exceed at most at the declared rate.
 
-    The scores `(n,)` are of normal cases that nothing was fitted on. The threshold is infinite if
-    there are too few of them for that rate, which is in (0, 1).
+    The scores `(n,)` are of normal cases that nothing was fitted on; too few give infinity.
     """
     rank = math.ceil((len(scores) + 1) * (1 - false_positive_rate))
     if rank > len(scores):
@@ -180,7 +178,6 @@ def conformal_threshold(scores: Floats, false_positive_rate: float) -> float:
 
 
 def _ranges(rows: Floats) -> tuple[Floats, Floats, Floats]:
-    """Smallest and largest finite values and extents."""
     finite = np.isfinite(rows)
     low = np.where(finite, rows, np.inf).min(axis=0, initial=np.inf)
     high = np.where(finite, rows, -np.inf).max(axis=0, initial=-np.inf)

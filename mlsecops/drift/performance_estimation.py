@@ -79,11 +79,7 @@ class Calibration:
 
     @classmethod
     def fit(cls, probabilities: Floats, labels: NDArray[Any]) -> Calibration:
-        """Fit the sigmoids to answers with labels.
-
-        Args:
-            probabilities: `(n, k)` on data the model was not trained on.
-            labels: `(n,)` true classes.
+        """Fit the sigmoids to answers `(n, k)` and labels `(n,)` that the model was not trained on.
 
         Raises:
             UsageError: There are no rows, or the shapes do not match.
@@ -108,10 +104,7 @@ class Calibration:
         return cls(curves=np.array(curves))
 
     def right(self, probabilities: Floats) -> Floats:
-        """Probability that each answer is correct `(n,)`.
-
-        Args:
-            probabilities: `(n, k)`.
+        """Probability that each of the answers `(n, k)` is correct `(n,)`.
 
         Raises:
             UsageError: The number of classes differs.
@@ -124,10 +117,7 @@ class Calibration:
         return _sigmoid((own * _design(probabilities)).sum(axis=1))
 
     def estimate(self, probabilities: Floats) -> Estimate:
-        """Estimate the performance of answers without labels.
-
-        Args:
-            probabilities: `(n, k)`, n ≥ 1.
+        """Estimate the performance of answers `(n, k)`, n ≥ 1, without labels.
 
         Raises:
             UsageError: There are no answers, or the number of classes differs.

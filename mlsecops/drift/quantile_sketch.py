@@ -66,10 +66,7 @@ class Sketch:
         return float(sketch.get_normalized_rank_error(self.k, False))  # noqa: FBT003 - the library's own signature
 
     def update(self, rows: Any) -> Sketch:
-        """Add more rows, and return this sketch.
-
-        Args:
-            rows: `(n, d)` numbers, or one row `(d,)`; NaN is a missing value.
+        """Add more rows `(n, d)`, or one `(d,)`, and return this sketch; NaN is a missing value.
 
         Raises:
             UsageError: The rows do not have the sketch's columns.

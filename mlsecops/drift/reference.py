@@ -67,11 +67,7 @@ class Reference:
         effect: float,
         wasserstein: bool = False,
     ) -> DriftReport:
-        """Compare rows `(n, d)`, a profile or a sketch with this reference, as `Baseline.drift`.
-
-        Raises:
-            UsageError: The profile has other bins, or the sketch other columns.
-        """
+        """Compare rows `(n, d)`, a profile or a sketch with this reference, as `Baseline.drift`."""
         if isinstance(data, Profile):
             window, distances = self._from_profile(data), None
         elif isinstance(data, Sketch):

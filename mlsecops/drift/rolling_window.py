@@ -56,8 +56,6 @@ class Window:
 
 @dataclass(slots=True, eq=False)
 class _Slice:
-    """Part of the window, which is dropped as a whole."""
-
     profile: Profile | None
     rows: int = 0
     flagged: int = 0
@@ -125,12 +123,8 @@ class Recent:
     ) -> bool:
         """Add a batch; returns whether a slice is complete, so that a comparison is worthwhile.
 
-        Args:
-            rows: Number of rows.
-            now: Time of the newest row, in seconds.
-            profile: Distribution of the inputs, if they have the baseline's features.
-            flagged: Number of anomalous rows.
-            answers: Confidence, predicted class and probability of being correct `(m, 3)`.
+        `now` is the time of the newest row in seconds, `flagged` the number of anomalous rows, and
+        `answers` are confidence, predicted class and probability of being correct `(m, 3)`.
         """
         last = self._slices[-1]
         last.began = now if last.began is None else last.began
@@ -151,7 +145,6 @@ class Recent:
         return True
 
     def _forget(self, now: float) -> None:
-        """Drop the slices that are older than the window."""
         rows = self.rows
         while len(self._slices) > 1 and (
             rows - self._slices[0].rows >= self._window.rows

@@ -42,12 +42,10 @@ class FeatureDrift:
         ks: Kolmogorov-Smirnov distance in [0, 1] (total variation for a categorical feature).
         psi: Population stability index, ≥ 0; missing values have a bin.
         jensen_shannon: Jensen-Shannon distance in [0, 1], over the same bins.
-        wasserstein: Mean distance that a finite value moved, in units of the feature, if it was
-            requested for rows; otherwise None.
+        wasserstein: Mean distance that a finite value moved, in units of the feature, or None.
         p_value: Probability of a distance this large without drift, before correction.
         missing: Share of missing values in the compared rows.
-        error_bound: Largest amount by which the exact distance exceeds `ks` (of a sketch: by which
-            it differs, at 99 %).
+        error_bound: Largest error of `ks`, which is too small (of a sketch: either way, at 99 %).
         drifted: Whether the distance is significant after correction and at least the effect size.
     """
 
@@ -91,13 +89,7 @@ class DriftReport:
 
 @dataclass(frozen=True, slots=True)
 class Distances:
-    """Distances of d features.
-
-    Attributes:
-        ks: Kolmogorov-Smirnov distances `(d,)`.
-        bound: Largest error of each `(d,)`.
-        wasserstein: Wasserstein distances `(d,)`, or None.
-    """
+    """Kolmogorov-Smirnov distances, their largest errors, and Wasserstein distances `(d,)`."""
 
     ks: Floats
     bound: Floats
@@ -106,11 +98,9 @@ class Distances:
 
 @dataclass(frozen=True)
 class Sample:
-    """One side of a comparison, in counts; a reference computes its properties only once.
+    """One side of a comparison: rows per bin `(d, bins)`, and missing values `(d,)`.
 
-    Attributes:
-        counts: `(d, bins)` rows per bin.
-        missing: `(d,)` missing values.
+    A reference computes its properties only once.
     """
 
     counts: Counts
@@ -170,16 +160,10 @@ def report(
     alpha: float,
     effect: float,
 ) -> DriftReport:
-    """Compare two samples feature by feature.
+    """Compare two samples feature by feature, as `Baseline.drift`.
 
-    Args:
-        names: Feature names.
-        reference: Counts of the baseline.
-        window: Counts of the data to compare.
-        distances: More exact than those of the counts, for features with an order.
-        categorical: `(d,)` mask of the features without order.
-        alpha: Family-wise error rate over all features.
-        effect: Smallest distance (or change in the share of missing values) that matters.
+    `distances` are more exact than those of the counts, for features with an order; `categorical`
+    marks the features without one `(d,)`.
     """
     known = distances or Distances(*ks_from_counts(reference.counts, window.counts))
     ks, bound = known.ks.copy(), known.bound.copy()
@@ -235,7 +219,6 @@ def _missing(reference: Sample, window: Sample) -> tuple[Floats, Floats]:
 
 
 def _holm(p_values: Floats) -> Floats:
-    """p-values corrected by Holm's step-down method."""
     order = np.argsort(p_values)
     factors = np.arange(len(p_values), 0, -1)
     corrected = np.maximum.accumulate(np.minimum(p_values[order] * factors, 1.0))

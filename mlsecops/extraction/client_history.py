@@ -92,11 +92,8 @@ class ClientHistory:
     ) -> Steps:
         """Store queries, oldest first, and relate each to the earlier ones.
 
-        Args:
-            projections: `(n, p)`.
-            scores: `(n, 3)` distance, residual, smallness of the margin.
-            classes: `(n,)` predicted classes.
-            spacing: Usual distance between normal inputs, > 0.
+        Their projections are `(n, p)`, their scores (distance, residual, smallness of the margin)
+        `(n, 3)`, their classes `(n,)`; `spacing` is the usual distance of normal inputs, > 0.
         """
         if self.projections.shape[1] != projections.shape[1]:
             self.projections = np.empty((0, projections.shape[1]), dtype=np.float32)

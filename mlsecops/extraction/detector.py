@@ -102,8 +102,7 @@ class ExtractionDetector:
             false_positive_rate: Share of benign clients that may raise an alarm, in (0, 1).
             histories: Store of the clients' histories; in this process by default. Replicas that
                 share one calibrate on the same clients with the same salt and seed.
-            every: Queries of one client that are judged together, ≥ 1; more take less time, and
-                delay an alarm.
+            every: Queries of one client judged together, ≥ 1; more save time and delay an alarm.
             salt: Secret of at least 16 bytes that keeps stored histories from being read as
                 inputs; a fresh one by default, which serves one process only.
             seed: Seeds the split into halves.
@@ -165,9 +164,7 @@ class ExtractionDetector:
     def score(self, x: ArrayLike, probabilities: ArrayLike) -> Floats:
         """Evidence after each query of one new client, as shares of the threshold `(n,)`.
 
-        Args:
-            x: `(n, d)` its queries in order.
-            probabilities: `(n, k)` the model's answers.
+        The queries `(n, d)` are in order, with the model's answers `(n, k)`.
 
         Raises:
             UsageError: They do not fit together, or not the baseline.
@@ -179,10 +176,8 @@ class ExtractionDetector:
     def resembling(self, *, chance: float = 0.001) -> tuple[Resemblance, ...]:
         """Clients that are unusual in the same way, possibly one attacker with many accounts.
 
-        Only histories in this process are compared, not those in Redis.
-
-        Args:
-            chance: Probability that benign clients form any group, in (0, 1).
+        Only histories in this process are compared, not those in Redis. `chance` is the probability
+        that benign clients form any group, in (0, 1).
         """
         local = self._histories if isinstance(self._histories, LocalHistoryStore) else ()
         return self._linkage.find(local, chance=chance)
@@ -190,7 +185,6 @@ class ExtractionDetector:
     def _readings(
         self, client: str | None, scores: QueryScores, history: ClientHistory
     ) -> tuple[Reading, Reading]:
-        """Readings of one client after some of its queries."""
         peaks = self._levels(history, scores).max(axis=0, initial=0.0)
         covered = history.cover(scores.regions, of=self._scorer.regions)
         window = f"its last {history.queries} queries"
@@ -247,13 +241,11 @@ def _pair(client: Any) -> tuple[Any, Any]:
 
 
 def _client(baseline: Baseline, x: ArrayLike, probabilities: ArrayLike) -> tuple[Floats, Floats]:
-    """Rows and answers of one client of the baseline's shape."""
     rows = baseline.table(x)
     return _rows(rows, probabilities, rows.shape[1])
 
 
 def _rows(x: ArrayLike, probabilities: ArrayLike, features: int) -> tuple[Floats, Floats]:
-    """Rows and answers that fit together."""
     rows: Any = np.asarray(x, dtype=np.float64)
     rows = rows.reshape(len(rows), -1) if rows.ndim else rows.reshape(1, -1)
     answers: Any = np.asarray(probabilities, dtype=np.float64)

@@ -51,7 +51,6 @@ class Rounded:
     decimals: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse a number of decimals outside 1 to 15, the digits of a float64."""
         if whole("decimals", self.decimals, "1 to 15") > _DIGITS:
             raise UsageError(f"decimals: expected 1 to 15, got {self.decimals}")
 
@@ -75,7 +74,6 @@ class TopK:
     k: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse a number below 1."""
         whole("k", self.k, "at least 1")
 
     def __call__(self, probabilities: ArrayLike) -> Floats:
@@ -102,23 +100,20 @@ class LabelOnly:
 class ReverseSigmoid:
     """Reverse-sigmoid perturbation: several inputs share one answer, which misleads gradients.
 
-    Where the published transformation would change the top class, the other classes are kept just
-    below it.
+    Where it would change the top class, the other classes are kept just below that.
 
     Attributes:
         beta: Size of the change, in (0, 1].
         gamma: Steepness, > 0.
 
-    Source:
-        Lee, Edwards, Molloy, Su: "Defending against neural network model stealing attacks using
-        deceptive perturbations", IEEE S&P Workshops 2019, equation 5.
+    Source: Lee, Edwards, Molloy, Su: "Defending against neural network model stealing attacks using
+    deceptive perturbations", IEEE S&P Workshops 2019, equation 5.
     """
 
     beta: float = 0.7
     gamma: float = 0.2
 
     def __post_init__(self) -> None:
-        """Refuse strengths outside the published range."""
         number("beta", self.beta, "a number in (0, 1]", lambda beta: 0 < beta <= 1)
         number("gamma", self.gamma, "a number above 0", lambda gamma: gamma > 0)
 
@@ -177,7 +172,6 @@ def hardened(*outputs: Output) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def _rows(probabilities: ArrayLike) -> tuple[Floats, tuple[int, ...]]:
-    """Probabilities as `(n, k)`, and their original shape."""
     try:
         values = np.asarray(probabilities, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -188,12 +182,9 @@ def _rows(probabilities: ArrayLike) -> tuple[Floats, tuple[int, ...]]:
 
 
 def _topped(changed: Floats, rows: Floats, *, ceiling: float | None) -> Floats:
-    """Changed rows in which the other classes stay below the original top class.
+    """Changed rows `(n, k)` in which the other classes stay below the original top class.
 
-    Args:
-        changed: `(n, k)` after a change.
-        rows: `(n, k)` before it.
-        ceiling: Added to the top value to give the limit of the others; None for just below it.
+    Their limit is the top value plus `ceiling`, or (None) just below the top value.
     """
     top = rows.argmax(axis=1)[:, None]
     # The top class must stay above 0, so that the others can be below it.

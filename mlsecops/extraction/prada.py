@@ -100,9 +100,7 @@ class PradaDetector:
     def score(self, x: ArrayLike, probabilities: ArrayLike) -> Floats:
         """Share of the threshold after each query of one new client `(n,)`; an alarm above 1.
 
-        Args:
-            x: `(n, …)` its queries in order.
-            probabilities: `(n, k)` the model's answers.
+        The queries `(n, …)` are in order, with the model's answers `(n, k)`.
         """
         rows = np.asarray(x, dtype=np.float64)
         state, shares = _Client(), []
@@ -121,7 +119,6 @@ class PradaDetector:
 
 
 def _grow(state: _Client, row: Floats, name: int, *, memory: int) -> None:
-    """Add a query's distance, and the query itself if it is far from the set of its class."""
     by = state.grown_by.setdefault(name, [])
     grown = state.grown.get(name)
     if grown is None:
@@ -136,14 +133,10 @@ def _grow(state: _Client, row: Floats, name: int, *, memory: int) -> None:
 
 
 def shapiro_wilk(values: Floats) -> float:
-    """Shapiro-Wilk W of a sample: 1 for a normal one, 0 for a constant.
+    """Shapiro-Wilk W of a sample `(n,)`, n ≥ 12: 1 for a normal one, 0 for a constant.
 
-    Args:
-        values: `(n,)`, n ≥ 12.
-
-    Source:
-        Royston, "Approximating the Shapiro-Wilk W-test for non-normality", Statistics and
-        Computing 2 (1992), equations 6 to 8.
+    Source: Royston, "Approximating the Shapiro-Wilk W-test for non-normality", Statistics and
+    Computing 2 (1992), equations 6 to 8.
     """
     count = len(values)
     ordered = np.sort(values)

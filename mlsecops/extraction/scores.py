@@ -63,11 +63,8 @@ _LEAST_ALLOWANCE: Final = np.array([1.5, 1.5, 1.5, 1.3, 1.5, 1.5, 1.5, 0.1, 0.1,
 class QueryScores:
     """Scores of queries, regardless of the client.
 
-    Attributes:
-        projections: Salted projections `(n, ≤ 32)`.
-        scores: Distance, residual, smallness of the margin `(n, 3)`.
-        classes: Predicted classes `(n,)`.
-        regions: Nearest known query `(n,)`.
+    Salted projections are `(n, ≤ 32)`, scores (distance, residual, smallness of the margin)
+    `(n, 3)`, predicted classes `(n,)`, and regions (nearest known query) `(n,)`.
     """
 
     projections: Floats
@@ -89,11 +86,8 @@ class QueryScores:
 class QueryScorer:
     """Scores queries by their distance from known ones and by the model's answers.
 
-    Args:
-        baseline: Its principal components span the space in which distances are measured.
-        rows: `(n, d)` benign queries; a sample of them becomes the known ones.
-        salt: Seeds the rotation of the projections.
-        rng: Draws the sample.
+    Distances are measured in the space of the baseline's principal components, rotated by the salt.
+    The known queries are a sample of the benign rows `(n, d)`.
     """
 
     def __init__(
@@ -130,11 +124,7 @@ class QueryScorer:
         return np.asarray(product(standard, known.components.T), dtype=np.float64)
 
     def _distances(self, points: NDArray[np.float32]) -> tuple[Floats, Counts]:
-        """Distance to the fifth known query without near duplicates, and the nearest one.
-
-        Benign clients may share inputs with each other and with the known ones: distances of zero
-        would make every new query unusual.
-        """
+        """Distance to the fifth known query, near duplicates left out, and the nearest one."""
         distances = np.empty(len(points))
         nearest = np.empty(len(points), dtype=np.int64)
         for start in range(0, len(points), _BLOCK):

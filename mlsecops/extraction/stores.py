@@ -39,10 +39,7 @@ class HistoryStore(Protocol):
     def use(self, client: str | None, now: float, change: Callable[[ClientHistory], R]) -> R:
         """Change a client's history, creating it for a new client; returns the change's result.
 
-        Args:
-            client: Name, or None for calls without one.
-            now: Time in seconds, on the clock that all calls share.
-            change: Changes a history; it may run again on an unchanged copy.
+        `now` is in seconds on a clock that all calls share; `change` may run again on a fresh copy.
         """
 
 
