@@ -11,8 +11,6 @@ from typing import Any, Generic, Literal, Protocol, Self, TypeAlias, TypeVar
 
 from mlsecops.errors import GateFailed, GateInconclusive
 
-__all__ = ["BaseJudgement", "Judged", "Verdict", "at_least", "at_most", "worst"]
-
 Verdict: TypeAlias = Literal["pass", "fail", "inconclusive"]
 
 
@@ -53,12 +51,7 @@ class BaseJudgement(Generic[R_co]):
         }
 
     def require(self, gate: str, *, of: str = "", advice: str = "") -> Self:
-        """Raise unless the verdict is `"pass"`.
-
-        Args:
-            gate: Name of the gate for messages.
-            of: What was measured, such as the number of samples.
-            advice: What to do about an inconclusive measurement.
+        """Raise unless the verdict is `"pass"`; `of` says what was measured, `advice` what to do.
 
         Raises:
             GateFailed: The verdict is `"fail"`.
@@ -73,11 +66,7 @@ class BaseJudgement(Generic[R_co]):
 
 
 def at_least(floor: float, interval: tuple[float, float]) -> Verdict:
-    """Verdict on a figure that must reach a floor.
-
-    Args:
-        floor: Lowest accepted value.
-        interval: Lower and upper bound of the figure.
+    """Verdict on a figure, given by its bounds, that must reach a floor.
 
     Examples:
         >>> at_least(0.7, (0.6, 0.8))
@@ -88,16 +77,7 @@ def at_least(floor: float, interval: tuple[float, float]) -> Verdict:
 
 
 def at_most(limit: float, interval: tuple[float, float]) -> Verdict:
-    """Verdict on a figure that must not exceed a limit.
-
-    Args:
-        limit: Highest accepted value.
-        interval: Lower and upper bound of the figure.
-
-    Examples:
-        >>> at_most(0.1, (0.0, 0.05))
-        'pass'
-    """
+    """Verdict on a figure, given by its bounds, that must not exceed a limit."""
     low, high = interval
     return "pass" if high <= limit else "fail" if low > limit else "inconclusive"
 

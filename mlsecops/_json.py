@@ -12,8 +12,6 @@ import math
 from collections.abc import Callable
 from typing import Any, Final, Never
 
-__all__ = ["MAX_DEPTH", "deeper_than", "parse_json", "parse_object"]
-
 MAX_DEPTH: Final = 500  # levels; chosen: half of Python's recursion limit, for readers that recurse
 _SHOWN: Final = 80  # characters; chosen: enough of a key or literal to find it, on one line
 
@@ -33,8 +31,7 @@ def parse_json(
         what: Name for messages.
         error: Class of the error to raise.
         most: Largest accepted length in bytes (characters of text), or None.
-        constants: Whether `NaN` and `Infinity` are accepted: Keras and Transformers write them
-            into configurations.
+        constants: Whether `NaN` and `Infinity` are accepted, as Keras and Transformers write them.
 
     Raises:
         Exception: `error`, where the data is too long, not UTF-8 or not JSON, an object has a key
@@ -67,16 +64,7 @@ def parse_object(
     most: int | None = None,
     constants: bool = False,
 ) -> dict[str, Any]:
-    """Parse one JSON object; see `parse_json`.
-
-    Raises:
-        Exception: `error`, also where the value is no object.
-
-    Examples:
-        >>> parse_object('[1]', what="settings", error=ValueError)
-        Traceback (most recent call last):
-        ValueError: settings: expected a JSON object, got an array
-    """
+    """Parse one JSON object like `parse_json`; `error` also where the value is no object."""
     value = parse_json(data, what=what, error=error, most=most, constants=constants)
     if not isinstance(value, dict):
         raise error(f"{what}: expected a JSON object, got {_kind(value)}")
@@ -107,12 +95,7 @@ def _refuse(text: str) -> Never:
 
 
 def deeper_than(most: int, value: Any) -> bool:
-    """Whether parsed JSON is nested deeper than `most` levels, found without recursion.
-
-    Examples:
-        >>> deeper_than(1, [[1]]), deeper_than(2, [[1]])
-        (True, False)
-    """
+    """Whether parsed JSON is nested deeper than `most` levels, found without recursion."""
     level = [value]
     for _ in range(most):
         level = [

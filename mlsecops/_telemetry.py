@@ -15,23 +15,14 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Literal, TypeAlias
-
-__all__ = ["Instrument", "Telemetry"]
 
 Kind: TypeAlias = Literal["counter", "histogram", "observable counter", "observable gauge"]
 
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
-    """One row of a room's table.
-
-    Attributes:
-        kind: Kind of instrument.
-        unit: UCUM unit (`"s"`, `"By"`, or an annotation such as `"{call}"`).
-        description: One sentence.
-    """
+    """One row of a room's table; the unit is in UCUM (`"s"`, `"By"`, `"{call}"`)."""
 
     kind: Kind
     unit: str
@@ -40,11 +31,6 @@ class Instrument:
 
 class Telemetry:
     """Spans, events and measurements of one instrumentation scope.
-
-    Args:
-        scope: Name of the instrumentation scope.
-        version: Version of its names.
-        instruments: Name → instrument, the room's whole table.
 
     Attributes:
         swallowed: Context that swallows an exception and numbers it in `failures`: a failure of
@@ -81,25 +67,14 @@ class Telemetry:
         return self._tracer
 
     def measure(self, name: str, value: float, attributes: Mapping[str, str]) -> None:
-        """Add to a counter, or record in a histogram.
-
-        Args:
-            name: Name in the table.
-            value: Amount in the instrument's unit.
-            attributes: Attributes of the measurement: few values each.
-        """
+        """Add to a counter, or record in a histogram; attributes have few values each."""
         with self.swallowed:
             instrument = self._instrument(name)
             record = instrument.add if self._table[name].kind == "counter" else instrument.record
             record(value, dict(attributes))
 
     def observe(self, name: str, callback: Callable[[Any], Any]) -> None:
-        """Create an observable instrument.
-
-        Args:
-            name: Name in the table.
-            callback: Gives its observations whenever metrics are read.
-        """
+        """Create an observable instrument; `callback` gives its observations."""
         with self.swallowed:
             self._instrument(name, callbacks=[callback])
 
@@ -112,11 +87,7 @@ class Telemetry:
 
     @contextlib.contextmanager
     def span(self, name: str) -> Iterator[Any]:
-        """A current span that records no exception, whose message could quote contents.
-
-        Yields:
-            The span, or None where it could not be started.
-        """
+        """A current span, or None; it records no exception, whose message could quote contents."""
         manager: Any = None
         span = None
         with self.swallowed:
@@ -162,12 +133,7 @@ class _Swallowed:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
+    def __exit__(self, _kind: object, error: object, _trace: object) -> bool:
         swallowed = isinstance(error, Exception)
         self.count += swallowed
         return swallowed

@@ -97,14 +97,7 @@ class MalformedBundle(SignatureError):
 
 
 class DigestMismatch(VerificationError):
-    """Bytes differ from the recorded ones.
-
-    Args:
-        message: What was compared, where, and what to do.
-        added: Names present but not recorded.
-        removed: Names recorded but absent.
-        changed: Names with other bytes.
-    """
+    """Bytes differ from the recorded ones; `added`, `removed` and `changed` are their names."""
 
     def __init__(
         self,
@@ -196,12 +189,7 @@ class CallRefused(MLSecOpsError):
 
 
 class RateLimited(CallRefused):
-    """The client or the model exceeds its rate.
-
-    Args:
-        message: The client, the limit, and the time of the next attempt.
-        retry_after: Seconds until a call may succeed.
-    """
+    """The client or the model exceeds its rate; a call may succeed in `retry_after` seconds."""
 
     def __init__(self, message: str, *, retry_after: float) -> None:
         super().__init__(message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -99,19 +99,7 @@ class Alert:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {
-            "rule": self.rule,
-            "monitor": self.monitor,
-            "client": self.client,
-            "digest": self.digest,
-            "reading": self.reading,
-            "threshold": self.threshold,
-            "window": self.window,
-            "severity": self.severity.label,
-            "atlas": self.atlas,
-            "message": self.message,
-            "at": self.at.isoformat(),
-        }
+        return asdict(self) | {"severity": self.severity.label, "at": self.at.isoformat()}
 
 
 Sink: TypeAlias = Callable[[Alert], object]

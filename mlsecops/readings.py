@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from mlsecops._repr import concise_repr
 
-__all__ = ["ANOMALY_RATIO", "COVERAGE", "EXTRACTION", "Detector", "Metric", "Observed", "Reading"]
-
 _PROMETHEUS_UNIT: Final = {"s": "seconds", "1": "", "/s": "per_second"}
 _ANNOTATION: Final = re.compile(r"\{.*\}")
 _NOT_IN_A_NAME: Final = re.compile(r"[^a-zA-Z0-9:]+")
