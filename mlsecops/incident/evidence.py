@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mlsecops._files import write_atomically
+from mlsecops._files import private_mode, write_privately
 from mlsecops._json import parse_object
 from mlsecops._repr import concise_repr
 from mlsecops.audit import AuditLog
@@ -66,7 +66,7 @@ class Evidence:
 
         Raises:
             UsageError: The registry was opened without a signer.
-            EvidenceError: It was sealed before and does not verify.
+            EvidenceError: It was sealed before and does not verify, or cannot be written.
         """
         if self.sealed is not None:
             self.verify()
@@ -76,8 +76,15 @@ class Evidence:
                 "evidence: expected a registry with a signer, got none; open it with signer="
             )
         data = pack(contents)
-        write_atomically(self.path, data, mode=0o444)
-        sign(self.path, self.registry.signer)
+        try:
+            write_privately(self.path, data, sealed=True, shared=True)
+            sign(self.path, self.registry.signer)
+            self.bundle.chmod(private_mode(self.path.parent, sealed=True, shared=True))
+        except OSError as error:
+            raise EvidenceError(
+                f"evidence {self.path}: cannot be written: {error.strerror}; give write "
+                "permission for the incident's folder"
+            ) from error
         digest = Digest.of(data)
         self.registry.record_once(_EVENT, {"incident": self.incident, "digest": str(digest)})
         return digest
@@ -144,7 +151,7 @@ def pack(contents: Mapping[str, bytes]) -> bytes:
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name, data in sorted({**contents, _MANIFEST: listed}.items()):
             entry = tarfile.TarInfo(name)
-            entry.size, entry.mode, entry.mtime = len(data), 0o444, 0
+            entry.size, entry.mode, entry.mtime = len(data), 0o400, 0
             tar.addfile(entry, io.BytesIO(data))
     return stream.getvalue()
 

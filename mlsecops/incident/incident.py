@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from mlsecops._choices import checked
+from mlsecops._files import private_folder
 from mlsecops._repr import concise_repr
 from mlsecops.audit import AuditLog
 from mlsecops.errors import IncidentError, UsageError
@@ -106,6 +107,7 @@ class Incident:
         Raises:
             UsageError: The digest is malformed, or a new incident is opened without a signer.
             VerificationError: The incident's log was tampered with.
+            IncidentError: The incident's folder cannot be made.
         """
         named = digest if digest is not None else getattr(subject, "digest", None)
         about = None if named is None else str(Digest.parse(str(named)))
@@ -237,7 +239,13 @@ class Incident:
         return self.events()[0]
 
     def _begin(self, subject: dict[str, Any], digest: str | None, snapshot: object) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            private_folder(self.folder, shared=True)
+        except OSError as error:
+            raise IncidentError(
+                f"incident {self.id}: cannot make {self.folder}: {error.strerror}; give write "
+                "permission for the registry's folder"
+            ) from error
         taken = plain(snapshot.to_dict() if hasattr(snapshot, "to_dict") else snapshot)
         if taken is not None and not isinstance(taken, dict):
             raise UsageError(

@@ -18,6 +18,7 @@ from types import NoneType
 from typing import Any, Final, get_args
 
 from mlsecops._choices import checked, of_type, one_of
+from mlsecops._files import open_private
 from mlsecops._repr import concise_repr, printable
 from mlsecops.errors import IncidentError, MLSecOpsError
 from mlsecops.incident import cacao
@@ -253,7 +254,10 @@ def _forecast(step: PlaybookStep, incident: Incident) -> Step:
 @contextmanager
 def _exclusive_lock(folder: Path) -> Iterator[None]:
     """Allow one run of an incident at a time; the lock ends with the process."""
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = open_private(folder / "lock", os.O_RDWR, shared=True)
+    except OSError as error:
+        raise IncidentError(f"{folder}/lock: cannot be opened: {error.strerror}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

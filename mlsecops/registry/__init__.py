@@ -1,11 +1,12 @@
 """Model registry over a signed event log.
 
     signed folder → `store` → `listing` → `blobs` (write-once, by digest)
-    publish, promote, quarantine, rollback → `registry` → event of the signed log (`mlsecops.audit`)
+    publish, promote, quarantine, rollback → `registry` → `event_log` → signed log
     verified log → `state`: versions, serving version, quarantined digests
     resolve → folder rebuilt from blobs under `cache/`, verified each time
 
-The verified log alone decides what is published, approved, serving or quarantined.
+The verified log (`mlsecops.audit`) alone decides what is published, approved, serving or
+quarantined.
 """
 
 from typing import TYPE_CHECKING

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
+from mlsecops._files import open_private, private_folder
 from mlsecops.errors import DigestMismatch, RegistryError
 from mlsecops.provenance import Digest
 from mlsecops.provenance.digest import new_hash
 
 __all__ = ["Blobs"]
 
+_MOST_READ_BYTES: Final = 64 << 20  # bytes; chosen: the listing of a folder of 400,000 files
 _CHUNK: Final = 1 << 20  # bytes; chosen: a copy of any file takes little memory
 
 
 class Blobs:
-    """A folder of files named by the SHA-256 of their bytes, mode 0444.
+    """A folder of files named by the SHA-256 of their bytes, mode 0400, or 0440 in a shared one.
 
     A blob appears whole or not at all: it is written to a temporary file opened with `O_EXCL`,
     synced, and linked to its name.
@@ -51,18 +55,26 @@ class Blobs:
         Raises:
             OSError: It cannot be read, or is a link.
         """
-        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as stream:
+        with _reading(source) as stream:
             return self._write(iter(lambda: stream.read(_CHUNK), b""))
 
     def read(self, digest: Digest) -> bytes:
         """A blob's bytes, checked.
 
         Raises:
-            RegistryError: It is missing.
+            RegistryError: It is missing, or too large to be read whole.
             DigestMismatch: Its bytes are not those of its name.
         """
-        return b"".join(self._checked(digest))
+        chunks, left = [], _MOST_READ_BYTES
+        for chunk in self._checked(digest):
+            chunks.append(chunk)
+            left -= len(chunk)
+            if left < 0:
+                raise RegistryError(
+                    f"{self.path(digest)}: expected at most {_MOST_READ_BYTES} bytes, got more; "
+                    "restore the blob from a copy"
+                )
+        return b"".join(chunks)
 
     def hash(self, digest: Digest, *, algorithm: str) -> Digest:
         """Digest of a blob's bytes under another algorithm; they are checked in the same pass.
@@ -83,14 +95,14 @@ class Blobs:
             RegistryError: It is missing.
             DigestMismatch: Its bytes are not those of its name; the target must not be used.
         """
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+        descriptor = _new(target)
         with os.fdopen(descriptor, "wb") as stream:
             stream.writelines(self._checked(digest))
 
     def _checked(self, digest: Digest) -> Iterator[bytes]:
         running = hashlib.sha256()
         try:
-            with self.path(digest).open("rb") as stream:
+            with _reading(self.path(digest)) as stream:
                 while chunk := stream.read(_CHUNK):
                     running.update(chunk)
                     yield chunk
@@ -106,9 +118,9 @@ class Blobs:
             )
 
     def _write(self, chunks: Iterable[bytes]) -> tuple[Digest, int]:
-        self.root.mkdir(parents=True, exist_ok=True)
+        private_folder(self.root, shared=True)
         temporary = self.root / f".{secrets.token_hex(8)}.tmp"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+        descriptor = _new(temporary)
         running, size = hashlib.sha256(), 0
         try:
             with os.fdopen(descriptor, "wb") as stream:
@@ -125,7 +137,7 @@ class Blobs:
 
     def _appear(self, temporary: Path, digest: Digest) -> None:
         target = self.path(digest)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(target.parent, shared=True)
         try:
             os.link(temporary, target)
         except FileExistsError:
@@ -134,8 +146,21 @@ class Blobs:
         _sync(target.parent)
 
     def _holds(self, target: Path, digest: Digest) -> bool:
-        with target.open("rb") as stream:
+        with _reading(target) as stream:
             return hashlib.file_digest(stream, "sha256").digest() == digest.value
+
+
+def _reading(path: Path) -> BinaryIO:
+    """Open a regular file; a link is refused, and a pipe, which would block, cannot be read."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "expected a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def _new(path: Path) -> int:
+    return open_private(path, os.O_WRONLY | os.O_EXCL, sealed=True, shared=True)
 
 
 def _sync(folder: Path) -> None:

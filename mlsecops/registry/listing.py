@@ -9,10 +9,12 @@ import json
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from mlsecops._files import private_folder
 from mlsecops._json import parse_object
 from mlsecops.errors import RegistryError, UnsafeContent, UsageError
 from mlsecops.provenance import Digest
@@ -92,7 +94,7 @@ class Listing:
         """
         if target.is_dir():
             return target
-        target.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(target.parent, shared=True)
         draft = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
         try:
             self._fill(draft, blobs)
@@ -105,13 +107,13 @@ class Listing:
         return target
 
     def _fill(self, draft: Path, blobs: Blobs) -> None:
-        draft.mkdir()
+        private_folder(draft, shared=True)
         for name, digest in self.files:
             place = draft / name
-            place.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(place.parent, shared=True)
             blobs.copy(digest, place)
         for folder, _, _ in os.walk(draft, topdown=False):
-            Path(folder).chmod(0o555)
+            Path(folder).chmod(stat.S_IMODE(Path(folder).stat().st_mode) & ~0o222)
 
 
 def remove_folder(folder: Path) -> None:
@@ -120,7 +122,7 @@ def remove_folder(folder: Path) -> None:
         folder.unlink()
     elif folder.is_dir():
         for inner, _, _ in os.walk(folder):
-            Path(inner).chmod(0o755)
+            Path(inner).chmod(0o700)
         shutil.rmtree(folder)
 
 

@@ -5,8 +5,6 @@ call → newest State of the log → decision → event appended to the log → 
 
 from __future__ import annotations
 
-import sqlite3
-import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -25,7 +23,7 @@ from mlsecops.errors import (
     VerificationError,
 )
 from mlsecops.provenance import Digest
-from mlsecops.provenance.merkle import Peaks
+from mlsecops.registry.event_log import EventLog, require_order
 from mlsecops.registry.state import Event, Record, State, Version, require_name
 from mlsecops.registry.store import Store
 from mlsecops.signing import Signer, TrustPolicy, Verified
@@ -46,21 +44,29 @@ class Registry:
 
     Every decision is an event of a signed log, and only the log defines the state of a version.
     The registry is tamper-evident, not tamper-proof: whoever can write its folder can restore an
-    older copy, unless a checkpoint from `verify_log` is pinned elsewhere. A damaged log stops the
-    registry: what cannot be verified is refused.
+    older copy, unless `pinned` names a checkpoint kept elsewhere. A damaged log stops the registry:
+    what cannot be verified is refused.
 
     It is also an `Isolation`: loaders and running servers ask `isolated`.
 
     Args:
         location: The registry's folder; created if it is absent or empty and a signer is given.
+            It is private to its owner, unless it is a folder that its group may enter and that has
+            the set-group-id bit (mode 2770): then what is written is the group's too.
         signer: Signs the log; without it the registry is read-only.
         policy: Trust policy for models.
         log_keys: Public keys of the log's operators, besides the signer's. By default the policy's
             keys that are trusted for every model and not revoked.
+        pinned: A checkpoint from `verify_log` that the log must extend: a `Checkpoint`, its text,
+            or the path of a file outside the registry, which every call moves forward. An absent
+            file is made by the first call.
+        origin: Name of the log that is expected, or that a new registry's log gets.
         clock: Returns the time of an event, timezone-aware.
 
     Raises:
         RegistryError: There is no registry, or its log is missing.
+        UsageError: The pinned file cannot be read, or the origin is no log's name.
+        RollbackRefused: A pinned log is missing.
     """
 
     @checked
@@ -71,19 +77,20 @@ class Registry:
         signer: Signer | None = None,
         policy: TrustPolicy,
         log_keys: Iterable[LogKey] | None = None,
+        pinned: Checkpoint | str | os.PathLike[str] | None = None,
+        origin: str | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.location = Path(location)
         self.signer = signer
         self.policy = policy
-        self._clock = clock
         self._store = Store(self.location, policy=policy)
         self.log_keys = _operators(policy) if log_keys is None else tuple(log_keys)
-        self._log = AuditLog(self.location / _LOG, signer=signer, keys=self.log_keys)
-        self._lock = threading.Lock()
-        self._seen = State()
-        self._peaks = Peaks.EMPTY
-        self._found()
+        self._log = AuditLog(
+            self.location / _LOG, signer=signer, keys=self.log_keys, origin=origin, pinned=pinned
+        )
+        self._events = EventLog(self._log, clock=clock)
+        self._events.begin(writable=signer is not None)
 
     @checked
     def publish(self, name: str, folder: str | os.PathLike[str]) -> Version:
@@ -176,7 +183,7 @@ class Registry:
             RollbackRefused: It is below the model's floor.
             VerificationError: It does not verify now.
         """
-        state = self._state()
+        state = self._events.state()
         record = self._find(state, require_name(name), version)
         state.require_usable(record)
         path, _ = self._store.open(record)
@@ -206,17 +213,17 @@ class Registry:
         text = str(name_or_digest)
         known = Digest.parse(text) if ":" in text else None
         while True:
-            state = self._state()
+            state = self._events.state()
             digest = known or state.named(require_name(text)).digest
             event = {"type": "quarantined", "digest": str(digest), "reason": reason}
-            if str(digest) in state.quarantined or self._append(state, event):
+            if str(digest) in state.quarantined or self._events.append(state, event):
                 self._quarantine_twins(digest, event)
                 return digest
 
     def _quarantine_twins(self, digest: Digest, event: Mapping[str, Any]) -> None:
         """Quarantine the digests of the same files under other algorithms."""
         try:
-            record = self._state().holding(digest)
+            record = self._events.state().holding(digest)
             roots = () if record is None else self._store.roots(record)
         except (RegistryError, VerificationError, OSError) as error:
             rest = f"but not its files' digests under other algorithms: {error}; revoke the key"
@@ -224,7 +231,7 @@ class Registry:
             return
         twins = [str(root) for root in roots if root != digest]
         wider = {**event, "type": "quarantine-extended", "also": twins}
-        self._record(lambda state: None if state.quarantined.keys() >= set(twins) else wider)
+        self._events.record(lambda state: None if state.quarantined.keys() >= set(twins) else wider)
 
     @checked
     def rollback(self, name: str) -> Version:
@@ -241,12 +248,12 @@ class Registry:
         """
         require_name(name)
         while True:
-            state = self._state()
+            state = self._events.state()
             current = self._find(state, name, "serving")
             record = self._store.newest_below(current, state)
             event = {**record.event("rolled-back"), "previous": current.version}
-            if self._append(state, event):
-                return self._state().view(record)
+            if self._events.append(state, event):
+                return self._events.state().view(record)
 
     @checked
     def raise_floor(self, name: str, version: int) -> None:
@@ -269,14 +276,15 @@ class Registry:
 
     @checked
     def history(self, name: str) -> tuple[Event, ...]:
-        """Events of a model or of the digests of its versions, oldest first.
+        """Events of a model or of the digests of its versions, oldest first; warns as `verify_log`.
 
         Raises:
             RegistryError: There is no such model.
         """
-        state = self._state()
+        state = self._events.state()
         state.named(require_name(name))
         digests = {str(record.digest) for record in state.records[name]}
+        require_order(state.history)
         return tuple(
             event
             for event in state.history
@@ -285,13 +293,13 @@ class Registry:
 
     def versions(self, name: str | None = None) -> tuple[Version, ...]:
         """All versions of a model, or of all models, with their current states."""
-        state = self._state()
+        state = self._events.state()
         names = sorted(state.records) if name is None else [require_name(name)]
         return tuple(state.view(record) for each in names for record in state.records.get(each, ()))
 
     def serves(self, version: Version) -> bool:
         """Whether a version is the one that its model serves, quarantined or not."""
-        return self._state().serving.get(version.name) == version.version
+        return self._events.state().serving.get(version.name) == version.version
 
     def verify(self, name: str, version: int) -> Verified:
         """Verify a version's bytes now.
@@ -300,7 +308,7 @@ class Registry:
             RegistryError: There is no such version.
             VerificationError: It does not verify now.
         """
-        return self._store.open(self._state().record(require_name(name), version))[1]
+        return self._store.open(self._events.state().record(require_name(name), version))[1]
 
     @checked
     def verify_log(self, pinned: Checkpoint | str | None = None) -> Checkpoint:
@@ -315,8 +323,11 @@ class Registry:
         Raises:
             VerificationError: The log was changed, shortened or rewritten.
             EvidenceError: The log cannot be read.
+
+        Warns:
+            MLSecOpsWarning: An event says an earlier time than one before it.
         """
-        return self._log.verify(pinned)
+        return self._events.verify(pinned)
 
     def isolated(self, digest: Digest) -> str | None:
         """Reason why a digest must not be used, or None; sees other processes' quarantines.
@@ -327,8 +338,8 @@ class Registry:
             digest: Root digest of a model, or any other digest.
         """
         try:
-            return self._state().quarantined.get(str(digest))
-        except (MLSecOpsError, OSError, sqlite3.Error) as error:
+            return self._events.state().quarantined.get(str(digest))
+        except (MLSecOpsError, OSError) as error:
             return f"the registry cannot be trusted now: {error}"
 
     def record_once(self, kind: str, detail: Mapping[str, Any]) -> None:
@@ -344,58 +355,21 @@ class Registry:
         if not kind.startswith("incident."):
             raise UsageError(f"record: expected a kind that begins with 'incident.', got {kind!r}")
         event = {"type": kind, **detail}
-        self._record(
+        self._events.record(
             lambda state: None if any(known.says(event) for known in state.history) else event
         )
 
     def recorded(self, kind: str) -> tuple[Event, ...]:
         """Events of one kind, of all models, oldest first."""
-        return tuple(event for event in self._state().history if event.kind == kind)
-
-    def _found(self) -> None:
-        """Create the log of a new registry; a folder with content and no log is not new."""
-        if self._log.path.is_file():
-            return
-        if self.signer is None or (self.location.is_dir() and any(self.location.iterdir())):
-            raise RegistryError(
-                f"{self.location}: expected a registry, found no {_LOG}; give an empty folder and "
-                "a signer to begin one, or restore the log"
-            )
-        try:
-            self.location.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"location: cannot make {self.location}: {error.strerror}") from error
-        self._log.try_append({"type": "created", "at": self._clock().isoformat()}, size=0)
-
-    def _state(self) -> State:
-        """The state after every event of the log."""
-        with self._lock:
-            tail = self._log.tail(self._peaks)
-            if tail.events:
-                self._seen = self._seen.after(tail.events)
-                self._peaks = tail.peaks
-            return self._seen
-
-    def _append(self, state: State, event: Mapping[str, Any]) -> bool:
-        stamped = {"at": self._clock().isoformat(), **event}
-        appended = self._log.try_append(stamped, size=state.size) is not None
-        if appended:
-            self._state()  # a later rollback of the log is noticed
-        return appended
-
-    def _record(self, decide: Callable[[State], Mapping[str, Any] | None]) -> None:
-        """Record the decision on the newest state; decide again if another event came first."""
-        while (event := decide(state := self._state())) is not None:
-            if self._append(state, event):
-                return
+        return tuple(event for event in self._events.state().history if event.kind == kind)
 
     def _commit(self, decide: Callable[[State], tuple[Record, dict[str, Any] | None]]) -> Version:
         """As `_record`, for a decision about one version."""
         while True:
-            state = self._state()
+            state = self._events.state()
             record, event = decide(state)
-            if event is None or self._append(state, event):
-                return self._state().view(record)
+            if event is None or self._events.append(state, event):
+                return self._events.state().view(record)
 
     def _find(self, state: State, name: str, version: Literal["serving"] | int) -> Record:
         if version != "serving":

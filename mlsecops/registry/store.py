@@ -22,6 +22,7 @@ from mlsecops.provenance.digest import SIZES
 from mlsecops.registry.blobs import Blobs
 from mlsecops.registry.listing import Listing, remove_folder
 from mlsecops.registry.state import Record, State
+from mlsecops.registry.storage_errors import storage_errors
 from mlsecops.signing import TrustPolicy, Verified, verify
 
 __all__ = ["Store"]
@@ -36,6 +37,7 @@ class Store:
     """
 
     def __init__(self, location: Path, *, policy: TrustPolicy) -> None:
+        self._location = location
         self._cache = location / "cache"
         self._blobs = Blobs(location / "blobs")
         self._policy = policy
@@ -54,7 +56,12 @@ class Store:
             UsageError: It is no folder, or cannot be read.
             UnsafeContent: It holds links or devices.
             VerificationError: It does not verify under the policy.
+            RegistryError: The registry cannot be written.
         """
+        with storage_errors(self._location):
+            return self._take_in(folder, name)
+
+    def _take_in(self, folder: Path, name: str) -> tuple[Verified, Digest]:
         captured = Listing.capture(folder, self._blobs)
         draft = self._place(captured)
         remove_folder(draft)
@@ -72,9 +79,13 @@ class Store:
         """A version's folder, verified; a damaged one is rebuilt from the blobs, once.
 
         Raises:
-            RegistryError: A blob is missing.
+            RegistryError: A blob is missing, or the folder cannot be written.
             VerificationError: It does not verify now.
         """
+        with storage_errors(self._location):
+            return self._open(record)
+
+    def _open(self, record: Record) -> tuple[Path, Verified]:
         listing = Listing.load(self._blobs.read(record.listing))
         path = self._place(listing)
         try:
@@ -89,9 +100,13 @@ class Store:
         """Root digests of a version's files under every installed digest algorithm.
 
         Raises:
-            RegistryError: A blob is missing.
+            RegistryError: A blob is missing, or cannot be read.
             DigestMismatch: A blob was changed.
         """
+        with storage_errors(self._location):
+            return self._roots(record)
+
+    def _roots(self, record: Record) -> tuple[Digest, ...]:
         listing = Listing.load(self._blobs.read(record.listing)).files
         parts = [(name, digest) for name, digest in sorted(listing) if name != SIGNATURE_NAME]
         algorithms = (name for name in SIZES if name != "blake3" or find_spec("blake3"))

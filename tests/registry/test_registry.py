@@ -67,7 +67,7 @@ def test_blobs_and_resolved_files_are_read_only(serving: Registry) -> None:
     path = serving.resolve("fraud", 1).path
     assert path is not None
     for place in (path / "weights.bin", attack.blob_of(serving.location, b"one")):
-        assert stat.S_IMODE(place.stat().st_mode) == 0o444
+        assert stat.S_IMODE(place.stat().st_mode) == 0o400
 
 
 def test_an_unsigned_folder_is_not_published(registry: Registry, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_folder_with_an_unsigned_file_is_not_published(registry: Registry, mod
 
 def test_a_strangers_signature_is_not_published(registry: Registry, model: Model) -> None:
     folder = model(b"one")
-    sign(folder, Signer.generate("p256"))
+    sign(folder, Signer.generate("p256"), replace=True)
     with pytest.raises(UntrustedSigner):
         registry.publish("fraud", folder)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from mlsecops.cli.inputs import read_text, write_file
+from mlsecops._files import write_privately
 from mlsecops.cli.options import add_action, add_format, option
 from mlsecops.cli.signing.keygen import add_password
 from mlsecops.cli.signing.sign import read_signer
@@ -42,6 +42,10 @@ def add_registry_options(parser: argparse.ArgumentParser, *, writes: bool) -> No
     add_trust(parser)
     option(parser, "--log-key PUB", "public keys that may sign the log; default those of --key",
            several=True)  # fmt: skip
+    option(parser, "--pinned F",
+           "file of a checkpoint that the log must extend, which is moved forward; keep it "
+           "elsewhere, and begin it with verify-log --out F", type=Path)  # fmt: skip
+    option(parser, "--origin NAME", "name of the log that is expected, or that a new log gets")
     add_format(parser)
     if writes:
         option(parser, "--signer KEY.pem", "private key that signs the log", type=Path)
@@ -65,17 +69,26 @@ def open_registry(options: argparse.Namespace, *, create: bool = False) -> Regis
         raise UsageError(f"cannot open registry {options.location}: no such folder")
     policy = trust_from(options)
     keys = [PublicKey.load(Path(key)) for key in options.log_key]
-    return Registry(options.location, signer=_signer(options), policy=policy, log_keys=keys or None)
+    known = options.location.is_dir() and any(options.location.iterdir())
+    if known and options.pinned is not None and not options.pinned.exists():
+        raise UsageError(  # a misspelt name would accept any log
+            f"--pinned {options.pinned}: there is no such file; begin it with verify-log --out"
+        )
+    return Registry(
+        options.location,
+        signer=_signer(options),
+        policy=policy,
+        log_keys=keys or None,
+        pinned=options.pinned,
+        origin=options.origin,
+    )
 
 
 def _signer(options: argparse.Namespace) -> Signer | None:
     if getattr(options, "signer", None) is None:
         return None
-    return read_signer(
-        argparse.Namespace(
-            key=options.signer, password_env=options.password_env, cert=None, chain=[]
-        )
-    )
+    alone = argparse.Namespace(password_env=options.password_env, cert=None, chain=[])
+    return read_signer(options.signer, alone)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -107,10 +120,12 @@ def _history(registry: Registry, options: argparse.Namespace) -> Outcome:
 
 
 def _verify_log(registry: Registry, options: argparse.Namespace) -> Outcome:
-    pinned = None if options.pinned is None else read_text(options.pinned)
-    checkpoint = registry.verify_log(pinned)
+    checkpoint = registry.verify_log()
     if options.out is not None:
-        write_file(options.out, str(checkpoint))
+        try:
+            write_privately(options.out, str(checkpoint).encode())
+        except OSError as error:
+            raise UsageError(f"cannot write {options.out}: {error.strerror}") from error
     value = {
         "origin": checkpoint.origin,
         "size": checkpoint.size,
@@ -172,7 +187,6 @@ _ACTIONS: Final[dict[str, tuple[_Action, str, str, tuple[_Argument, ...]]]] = {
     "history": (_history, "print the events of a model", "digits", (_NAME,)),
     "verify-log": (
         _verify_log, "verify every event of the log", "--pinned checkpoint.txt",
-        (("--pinned F", "earlier checkpoint, to compare", {"type": Path}),
-         ("--out F", "file for the checkpoint", {"type": Path})),
+        (("--out F", "file for the checkpoint, readable by you alone", {"type": Path}),),
     ),
 }  # fmt: skip
