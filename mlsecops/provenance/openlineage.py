@@ -20,12 +20,7 @@ _VERSION: Final = "https://openlineage.io/spec/facets/1-0-1/DatasetVersionDatase
 
 
 def openlineage_events(steps: Iterable[LineageRun], *, namespace: str) -> list[dict[str, Any]]:
-    """COMPLETE or FAIL event of each run, with digests as the data sets' versions.
-
-    Args:
-        steps: Runs, as `Lineage.steps` holds them.
-        namespace: Namespace of the jobs and data sets.
-    """
+    """COMPLETE or FAIL event of each run, with digests as the data sets' versions."""
     known = list(steps)
     names = {step.id: step.name for step in known}
     return [_event(step, namespace, names) for step in known]
