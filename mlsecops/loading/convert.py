@@ -2,14 +2,16 @@
 
 path → sealed snapshot → confined child (`sandbox.convert_main`) → sealed answer → scan → file
 
-It runs on request only, never as a fallback, and not without Landlock and seccomp. The result is
-scanned like any file, and it is not signed.
+It runs on request only, never as a fallback, and only on Linux 5.13 or newer on x86-64 or 64-bit
+ARM with Landlock and seccomp; signals, sockets and `ioctl`, which Landlock confines from later
+versions on only, are denied by seccomp. The result is scanned like any file, and it is not signed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -31,6 +33,8 @@ from mlsecops.provenance.files.opening import followed
 
 CONVERTIBLE: Final = frozenset({Format.TORCH, Format.TORCH_LEGACY, Format.PICKLE, Format.JOBLIB})
 _CHILD: Final = "mlsecops.loading.sandbox.convert_main"
+_MACHINES: Final = ("x86_64", "aarch64")
+_WORD: Final = 2**63 - 1  # largest index of a 64-bit process
 _SHOWN: Final = 300  # bytes; chosen: the last line of a traceback fits
 _HEARD: Final = 1 << 16  # bytes of standard error; chosen: a hostile child may write without end
 
@@ -99,11 +103,21 @@ def require_confinement() -> None:
     """Demand that a process can be confined here.
 
     Raises:
-        UsageError: The system has no Landlock or no memfd.
+        UsageError: The system is not Linux, or has another processor, no Landlock or no seccomp.
         MissingExtra: A package of the `sandbox` extra is not installed.
     """
     if sys.platform != "linux":
         raise UsageError("a pickle is converted on Linux only: no other system can confine it")
+    if platform.machine() not in _MACHINES or sys.maxsize != _WORD:
+        raise UsageError(
+            f"a pickle is not converted here: expected a processor of {', '.join(_MACHINES)} and "
+            f"64 bits, whose calls the filter knows, got {platform.machine()}; convert it there"
+        )
+    if "errno" not in _seccomp_actions():
+        raise UsageError(
+            "a pickle is not converted here: seccomp is missing; use a kernel with "
+            "CONFIG_SECCOMP_FILTER"
+        )
     landlock = require("py_landlock")
     require("pyseccomp")
     try:
@@ -113,6 +127,13 @@ def require_confinement() -> None:
             f"a pickle is not converted here: Landlock is missing ({error}); use a kernel of 5.13 "
             "or newer with Landlock switched on"
         ) from error
+
+
+def _seccomp_actions() -> list[str]:
+    try:
+        return Path("/proc/sys/kernel/seccomp/actions_avail").read_text(encoding="ascii").split()
+    except OSError:
+        return []
 
 
 @contextlib.contextmanager

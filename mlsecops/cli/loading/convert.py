@@ -14,7 +14,8 @@ EXAMPLE = "mlsecops convert model.pkl --out model.safetensors"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    option(parser, "path PATH", "pickle, joblib or torch file", type=Path)
+    option(parser, "path PATH", "pickle, joblib or torch file (Linux 5.13 or newer, x86-64 or ARM)",
+           type=Path)  # fmt: skip
     option(parser, "--out F", "safetensors file to write", type=Path, required=True)
     option(parser, "--memory MIB", "memory of the process, in MiB", type=int, default=4096)
     option(parser, "--seconds S", "time of the process, in seconds", type=float, default=120)

@@ -4,11 +4,17 @@ sealed model → unpickled under Landlock, seccomp and a memory limit → safete
 
 It is run as a script (`python -I`), never imported. Before it reads the first byte, Landlock leaves
 it only the interpreter's files to read, and seccomp no call that starts a program, opens a
-connection or reaches another process.
+connection or reaches another process. Calls that can do both good and harm are filtered by their
+arguments: a descriptor's owner and signal, leases and O_ASYNC would signal other processes, which
+Landlock prevents from ABI 6 on only.
+
+Source: seccomp(2); fcntl(2), "Managing signals", "Leases" and "File and directory change
+notification"; madvise(2), MADV_HWPOISON and MADV_SOFT_OFFLINE.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import socket
@@ -22,11 +28,16 @@ SECONDS = 120  # seconds of CPU time; chosen: the default of `convert`
 MOST_TENSORS = 100_000  # tensors; chosen: the default of `Limits.tensors`
 DEEPEST = 50  # levels; chosen: deeper containers are no model
 CLONE_THREAD = 0x00010000  # flag of clone(2), <linux/sched.h>
+COMMANDS = (
+    fcntl.F_DUPFD, fcntl.F_DUPFD_CLOEXEC, fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL
+)  # fmt: skip
+"""Commands of fcntl that concern this process alone."""
+LAST_ADVICE = 25  # of madvise(2), MADV_COLLAPSE; those above poison the machine's memory
 ENOTTY, ENOSYS = 25, 38  # errno(3) on Linux
 ALLOWED = """
 read readv pread64 preadv lseek write writev pwrite64 close fstat newfstatat stat lstat statx
-openat open readlink readlinkat access faccessat faccessat2 getcwd getdents64 fcntl dup ftruncate
-mmap munmap mremap mprotect madvise brk futex futex_waitv set_robust_list rseq membarrier
+openat open readlink readlinkat access faccessat faccessat2 getcwd getdents64 dup ftruncate
+mmap munmap mremap mprotect brk futex futex_waitv set_robust_list rseq membarrier
 rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack restart_syscall exit exit_group
 getpid gettid getppid getuid geteuid getgid getegid uname sysinfo getrandom arch_prctl
 clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday time times getrusage
@@ -60,16 +71,32 @@ def confine(memory: int) -> None:
     rules.set_attr(pyseccomp.Attr.CTL_TSYNC, 1)
     for name in ALLOWED:
         rules.add_rule(pyseccomp.ALLOW, name)
-    thread = pyseccomp.Arg(0, pyseccomp.MASKED_EQ, CLONE_THREAD, CLONE_THREAD)
-    rules.add_rule(pyseccomp.ALLOW, "clone", thread)
+    for name, *arguments in _by_argument(pyseccomp):
+        rules.add_rule(pyseccomp.ALLOW, name, *arguments)
     rules.add_rule(pyseccomp.ERRNO(ENOSYS), "clone3")  # glibc falls back to clone, whose flags show
     rules.add_rule(pyseccomp.ERRNO(ENOTTY), "ioctl")
     rules.load()
 
 
+def _by_argument(seccomp: Any) -> list[tuple[Any, ...]]:
+    """Calls that are allowed with some arguments only."""
+    equal, masked = seccomp.EQ, seccomp.MASKED_EQ
+    return [
+        ("clone", seccomp.Arg(0, masked, CLONE_THREAD, CLONE_THREAD)),
+        ("madvise", seccomp.Arg(2, seccomp.LE, LAST_ADVICE)),
+        *(("fcntl", seccomp.Arg(1, equal, command)) for command in COMMANDS),
+        ("fcntl", seccomp.Arg(1, equal, fcntl.F_SETFL), seccomp.Arg(2, masked, os.O_ASYNC, 0)),
+    ]
+
+
 def require_confined() -> None:
-    """Exit unless the kernel refuses this process a socket and the folders of the system."""
-    for reach in (socket.socket, lambda: list(Path("/").iterdir())):
+    """Exit unless the kernel refuses this process what would reach outside it."""
+    for reach in (
+        socket.socket,
+        lambda: list(Path("/").iterdir()),
+        lambda: fcntl.fcntl(2, fcntl.F_SETOWN, os.getpid()),
+        lambda: fcntl.fcntl(2, fcntl.F_SETFL, os.O_ASYNC),
+    ):
         try:
             reach()
         except PermissionError:

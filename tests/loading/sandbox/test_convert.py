@@ -4,6 +4,7 @@ import fcntl
 import mmap
 import os
 import pickle
+import platform
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from mlsecops.loading import Limits, scan
 from mlsecops.loading import convert as convert_module
 from mlsecops.loading.convert import convert
 from mlsecops.loading.formats.safetensors import examine_safetensors
+from tests.attackers import owner_signals
 
 landlock = pytest.importorskip("py_landlock")
 pytest.importorskip("pyseccomp")
@@ -74,6 +76,26 @@ REACHES = {
     "start a process": lambda _: Call(os.fork),
     "signal a process": lambda _: Call(os.kill, os.getpid(), 0),
     "open a connection": lambda _: Call(socket.socket),
+    "own a descriptor's signals": lambda _: Call(fcntl.fcntl, 2, fcntl.F_SETOWN, os.getpid()),
+    "name the owner in a structure": lambda _: Call(
+        fcntl.fcntl, 2, owner_signals.F_SETOWN_EX, owner_signals.owner(os.getpid())
+    ),
+    "choose the signal": lambda _: Call(fcntl.fcntl, 2, owner_signals.F_SETSIG, 15),
+    "switch signals on": lambda _: Call(fcntl.fcntl, 2, fcntl.F_SETFL, os.O_ASYNC),
+    "take a lease": lambda _: Call(fcntl.fcntl, 2, fcntl.F_SETLEASE, fcntl.F_RDLCK),
+    "watch a folder": lambda _: Call(fcntl.fcntl, 2, owner_signals.F_NOTIFY, 1),
+    "lock a file": lambda _: Call(fcntl.lockf, 2, fcntl.LOCK_EX),
+    "own signals by ioctl": lambda _: Call(
+        fcntl.ioctl, 2, owner_signals.FIOSETOWN, owner_signals.owner(os.getpid())[4:]
+    ),
+    "switch signals on by ioctl": lambda _: Call(
+        fcntl.ioctl, 2, owner_signals.FIOASYNC, b"\1\0\0\0"
+    ),
+    "own a socket's signals by ioctl": lambda _: Call(
+        fcntl.ioctl, 2, owner_signals.SIOCSPGRP, owner_signals.owner(os.getpid())[4:]
+    ),
+    "type into a terminal": lambda _: Call(fcntl.ioctl, 2, owner_signals.TIOCSTI, b"x"),
+    "poison memory": lambda _: Call(mmap.mmap.madvise, Call(mmap.mmap, -1, 4096), 100),
     "take all memory": lambda _: Call(bytearray, 1 << 36),
 }
 
@@ -82,10 +104,78 @@ REACHES = {
 def test_the_child_cannot(tmp_path: Path, name: str) -> None:
     file, out, trace = tmp_path / "m.pkl", tmp_path / "out.safetensors", tmp_path / "ran"
     file.write_bytes(pickle.dumps(REACHES[name](str(trace))))
-    with pytest.raises(FormatRefused, match=r"not permitted|denied|MemoryError|no tensors"):
+    with pytest.raises(
+        FormatRefused, match=r"not permitted|denied|MemoryError|no tensors|Inappropriate ioctl"
+    ):
         convert(file, out)
     assert not trace.exists()
     assert not out.exists()
+
+
+@pytest.mark.parametrize("name", sorted(owner_signals.attempts(0)))
+def test_a_confined_process_makes_the_kernel_signal_nobody(name: str) -> None:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"]) as victim:
+        attempt = owner_signals.attempts(victim.pid)[name]
+        code = f"""
+import ctypes, fcntl, os, time
+libc = ctypes.CDLL(None, use_errno=True)
+from mlsecops.loading.sandbox import convert_main
+{owner_signals.OLDER_KERNEL}
+convert_main.confine(1 << 30)
+convert_main.require_confined()
+try:
+    {attempt}
+except OSError:
+    pass
+for _ in range(10):
+    os.write(2, b"x")
+    time.sleep(0.05)
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            check=False,
+        )
+        alive = victim.poll() is None
+        victim.kill()
+    assert alive
+    assert done.stderr == b"x" * 10, done.stderr[-500:]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "lambda s: [('fcntl',), *keep(s)]",
+        "lambda s: [('fcntl', s.Arg(1, s.EQ, 8)), *keep(s)]",
+        "lambda s: [('fcntl', s.Arg(1, s.EQ, 4)), *keep(s)]",
+    ],
+)
+def test_a_filter_without_arguments_is_noticed(broken: str) -> None:
+    code = f"""
+from mlsecops.loading.sandbox import convert_main
+keep = convert_main._by_argument
+convert_main._by_argument = {broken}
+convert_main.confine(1 << 30)
+convert_main.require_confined()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "not confined" in done.stderr
+
+
+def test_a_confined_process_may_still_set_what_is_its_own() -> None:
+    code = """
+import fcntl, mmap, os
+from mlsecops.loading.sandbox import convert_main
+convert_main.confine(1 << 30)
+convert_main.require_confined()
+fcntl.fcntl(1, fcntl.F_SETFL, fcntl.fcntl(1, fcntl.F_GETFL) | os.O_APPEND)
+os.close(os.dup(1))
+os.set_inheritable(1, True)
+mmap.mmap(-1, 4096).madvise(mmap.MADV_DONTNEED)
+print("works")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "works\n", done.stderr
 
 
 @pytest.mark.parametrize("left_out", ["confine", "Landlock", "seccomp"])
@@ -186,6 +276,14 @@ def test_nothing_is_unpickled_where_a_process_cannot_be_confined(
     with monkeypatch.context() as patch:
         patch.setattr(sys, "platform", "darwin")
         with pytest.raises(UsageError, match="Linux only"):
+            convert(file, tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr(platform, "machine", lambda: "s390x")
+        with pytest.raises(UsageError, match="expected a processor of x86_64, aarch64"):
+            convert(file, tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr(convert_module, "_seccomp_actions", list)
+        with pytest.raises(UsageError, match="seccomp is missing"):
             convert(file, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
