@@ -61,10 +61,8 @@ def harden(
         epochs: Passes over the data.
         batch_size: Samples per step.
         learning_rate: Adam's learning rate, above 0.
-        clean: Whether each step also trains on the clean inputs, which keeps clean accuracy at
-            the price of some robustness.
-        seed: Seed of the order and the attack; the caller seeds the framework's own randomness
-            (dropout).
+        clean: Whether each step also trains on the clean inputs, for more clean accuracy.
+        seed: Seed of the order and the attack; the caller seeds the framework (dropout).
         bounds: Smallest and largest value of an input.
         progress: Called with (samples trained on, samples over all epochs).
 

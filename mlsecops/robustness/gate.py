@@ -6,7 +6,7 @@ RobustnessReport → Gate → Reading for each figure, and doubts about the meas
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlsecops._choices import checked, of_type
@@ -50,13 +50,7 @@ class GateReading:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {
-            "figure": self.figure,
-            "accuracy": self.accuracy,
-            "interval": list(self.interval),
-            "floor": self.floor,
-            "verdict": self.verdict,
-        }
+        return {**asdict(self), "interval": list(self.interval)}
 
 
 @concise_repr()
@@ -139,12 +133,8 @@ class Gate:
         for name, floor in (self.per_attack or {}).items():
             if name in report.attacks:
                 readings.append(_read(name, report.attacks[name], floor))
-        return (*readings, *self._changes(report))
-
-    def _changes(self, report: RobustnessReport) -> tuple[GateReading, ...]:
-        if self.earlier is None:
-            return ()
-        return tuple(_read_change(each, self.max_drop) for each in changes(report, self.earlier))
+        moved = () if self.earlier is None else changes(report, self.earlier)
+        return (*readings, *(_read_change(each, self.max_drop) for each in moved))
 
     def _unmeasured(self, report: RobustnessReport) -> tuple[str, ...]:
         absent = (

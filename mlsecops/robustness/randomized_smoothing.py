@@ -2,17 +2,16 @@
 
 model, samples, Gaussian noise → class votes → `Certificate`
 
-The certificate holds for the *smoothed* model, which predicts the class that the given model
-predicts most often under Gaussian noise. It is a proof up to `alpha`, not the result of an attack,
-and does not apply to the given model without noise.
+The certificate proves, up to `alpha`, the answer of the *smoothed* model: the class that the given
+model predicts most often under Gaussian noise. It does not apply to the model without noise.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
@@ -41,8 +40,7 @@ class Certificate:
 
     Attributes:
         answers: Class of each sample, int64 `(n,)`; `ABSTAINED` where none is certain.
-        radii: L2 radius inside which the answer cannot change, in units of the input, `(n,)`;
-            0 where it abstained.
+        radii: L2 radius in which the answer cannot change `(n,)`, in units of the input, or 0.
         labels: True labels `(n,)`.
         sigma: Standard deviation of the noise, in units of the input.
         draws: Noisy copies of each sample.
@@ -69,13 +67,10 @@ class Certificate:
         return int((self.answers == ABSTAINED).sum())
 
     def figure(self, radius: float) -> Figure:
-        """Certified accuracy: the share answered correctly everywhere inside the radius.
+        """Certified accuracy: the share answered correctly everywhere inside an L2 radius.
 
         Args:
             radius: L2 radius, in units of the input, at least 0.
-
-        Raises:
-            UsageError: The radius is negative.
         """
         if not radius >= 0:
             raise UsageError(f"radius: expected at least 0, got {radius}")
@@ -133,13 +128,13 @@ def certify(
             f"{sigma}, {alpha}, {draws}, {batch_size} and {seed}"
         )
     adapter = adapt(model_or_adapter)
-    votes = _Votes(adapter=adapter, sigma=sigma, batch_size=batch_size)
+    votes = partial(_votes, adapter, sigma=sigma, size=batch_size)
     answers = np.full(len(inputs), ABSTAINED, dtype=np.int64)
     radii = np.zeros(len(inputs))
     for row, sample in enumerate(inputs):
         rng = np.random.default_rng([seed, 4, row])
-        best = int(votes.count(sample, _FIRST, rng).argmax())
-        probability = _at_least(int(votes.count(sample, draws, rng)[best]), draws, alpha)
+        best = int(votes(sample, rng, draws=_FIRST).argmax())
+        probability = _at_least(int(votes(sample, rng, draws=draws)[best]), draws, alpha)
         if probability > 0.5:  # noqa: PLR2004 - a majority, else another class may be as likely
             answers[row], radii[row] = best, sigma * NormalDist().inv_cdf(probability)
         if progress is not None:
@@ -154,22 +149,24 @@ def certify(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Votes:
-    adapter: Adapter
-    sigma: float
-    batch_size: int
-
-    def count(self, sample: Array, draws: int, rng: np.random.Generator) -> Labels:
-        total: Labels | None = None
-        for start in range(0, draws, self.batch_size):
-            size = min(self.batch_size, draws - start)
-            noise = rng.standard_normal((size, *sample.shape), dtype=np.float32)
-            logits = self.adapter.logits(sample + np.float32(self.sigma) * noise)
-            sane = logits[~np.isnan(logits).any(axis=1)]  # NaN scores vote for no class
-            counts = np.bincount(sane.argmax(axis=1), minlength=logits.shape[1])
-            total = counts if total is None else total + counts
-        return np.zeros(0, dtype=np.int64) if total is None else total
+def _votes(
+    adapter: Adapter,
+    sample: Array,
+    rng: np.random.Generator,
+    *,
+    draws: int,
+    sigma: float,
+    size: int,
+) -> Labels:
+    """Number of answers by class under noise."""
+    counts = []
+    for start in range(0, draws, size):
+        shape = (min(size, draws - start), *sample.shape)
+        noise = rng.standard_normal(shape, dtype=np.float32)
+        logits = adapter.logits(sample + np.float32(sigma) * noise)
+        sane = logits[~np.isnan(logits).any(axis=1)]  # NaN scores vote for no class
+        counts.append(np.bincount(sane.argmax(axis=1), minlength=logits.shape[1]))
+    return cast("Labels", np.sum(counts, axis=0))
 
 
 @lru_cache(maxsize=4096)

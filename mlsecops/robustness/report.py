@@ -53,12 +53,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Outcomes:
-    """Outcome of each sample.
-
-    Attributes:
-        correct: Whether the model answered correctly, bool `(n,)`.
-        examples: The model's inputs, shaped as the samples; None in a report read from a file.
-    """
+    """Whether each sample was answered correctly `(n,)`, and the model's inputs unless unknown."""
 
     correct: NDArray[np.bool_]
     examples: Array | None

@@ -214,8 +214,7 @@ def _evaluate(
     def slope(logits: Array) -> Array:
         value, by_logits = loss(logits, batch.y, targets)
         seen.append(value)
-        scaled: Array = by_logits.astype(np.float32)
-        return scaled
+        return by_logits.astype(np.float32)
 
     logits, gradient = pullback(batch.adapter, z, slope)
     margin = margins(logits, batch.y)

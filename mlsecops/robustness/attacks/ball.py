@@ -67,10 +67,7 @@ class Ball:
         self.x[which], self.lower[which], self.upper[which] = ball.x, ball.lower, ball.upper
 
     def project(self, z: NDArray[Any]) -> Array:
-        """Nearest point of the ball, then of the bounds.
-
-        For L2 clipping to the bounds moves towards the centre, so it cannot leave the ball.
-        """
+        """Nearest point of the ball, then of the bounds, which for L2 moves towards the centre."""
         if self.norm == "l2":
             offset = z - self.x
             z = self.x + offset * np.minimum(1.0, self.eps / np.maximum(lengths(offset), _TINY))

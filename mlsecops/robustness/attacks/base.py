@@ -27,18 +27,11 @@ Progress: TypeAlias = Callable[[int, int], object]
 
 @runtime_checkable
 class Attack(Protocol):
-    """Search for perturbed inputs that a model misclassifies.
-
-    Attributes:
-        name: Short name (`"fgsm"`, `"pgd"`, `"pgd-l2"`).
-        norm: Norm of the ball.
-        eps: Radius of the ball, in units of the input; infinite for an attack without a ball.
-        params: Every setting that decides the result, as plain values.
-    """
+    """Search for perturbed inputs that a model misclassifies."""
 
     @property
     def name(self) -> str:
-        """Short name."""
+        """Short name (`"fgsm"`, `"pgd"`, `"pgd-l2"`)."""
 
     @property
     def norm(self) -> Norm:
@@ -46,11 +39,11 @@ class Attack(Protocol):
 
     @property
     def eps(self) -> float:
-        """Radius of the ball."""
+        """Radius of the ball, in units of the input; infinite for an attack without a ball."""
 
     @property
     def params(self) -> dict[str, Any]:
-        """Plain values for the report."""
+        """Every setting that decides the result, as plain values."""
 
     def perturb(
         self,
@@ -114,8 +107,7 @@ class Searching(ABC):
 
     Attributes:
         needs_gradients: Whether the model must provide gradients.
-        pool: Batches handed to `search` at a time, so that it can refill a batch from which
-            samples have left.
+        pool: Batches handed to `search` at a time, for refilling a batch that samples have left.
     """
 
     __slots__ = ()

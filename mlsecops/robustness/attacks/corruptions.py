@@ -131,8 +131,7 @@ def _gaussian(image: Image, deviation: float, rng: np.random.Generator) -> Image
 
 
 def _shot(image: Image, photons: float, rng: np.random.Generator) -> Image:
-    arrived: Image = rng.poisson(np.clip(image, 0, 1) * photons) / photons
-    return arrived
+    return rng.poisson(np.clip(image, 0, 1) * photons) / photons
 
 
 def _impulse(image: Image, share: float, rng: np.random.Generator) -> Image:

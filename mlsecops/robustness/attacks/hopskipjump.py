@@ -6,7 +6,7 @@ predicted labels → a misclassified start → steps along the boundary towards 
 from __future__ import annotations
 
 import math
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from mlsecops._choices import whole
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
-from mlsecops.robustness.attacks.ball import columns
+from mlsecops.robustness.attacks.ball import columns, lengths
 from mlsecops.robustness.attacks.base import Searching, require_ball
 from mlsecops.robustness.attacks.losses import is_correct
 
@@ -69,37 +69,42 @@ class HopSkipJump(Searching):
             raise UsageError(
                 "HopSkipJump: expected finite bounds for its random starts, got infinite"
             )
-        walk = _Walk.begin(batch, norm=self.norm)
+        walk = _Walk(batch=batch, norm=self.norm)
         turn = 0
         while len(left := walk.unsettled(self.eps, self.queries)):
             turn += 1
             walk.step(left, turn)
         arrived = columns(walk.distance() <= self.eps, walk.z.ndim)
-        examples: Array = np.where(arrived, walk.z, batch.ball.project(walk.z))
-        return examples
+        return np.where(arrived, walk.z, batch.ball.project(walk.z))
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Walk:
     batch: Batch
     norm: Norm
-    generators: list[np.random.Generator]
-    z: Array  # a misclassified point, or the input where none was found
-    lost: NDArray[np.bool_]  # no misclassified point found
-    queries: NDArray[np.int64]
+    generators: list[np.random.Generator] = field(init=False)
+    z: Array = field(init=False)  # a misclassified point, or the input where none was found
+    lost: NDArray[np.bool_] = field(init=False)  # no misclassified point found
+    queries: NDArray[np.int64] = field(init=False)
 
-    @classmethod
-    def begin(cls, batch: Batch, *, norm: Norm) -> _Walk:
-        walk = cls(
-            batch=batch,
-            norm=norm,
-            generators=[np.random.default_rng(seed) for seed in batch.seeds()],
-            z=batch.ball.x.copy(),
-            lost=np.ones(len(batch), dtype=bool),
-            queries=np.zeros(len(batch), dtype=np.int64),
-        )
-        walk._start()
-        return walk
+    def __post_init__(self) -> None:
+        self.generators = [np.random.default_rng(seed) for seed in self.batch.seeds()]
+        self.z = self.batch.ball.x.copy()
+        self.lost = np.ones(len(self.batch), dtype=bool)
+        self.queries = np.zeros(len(self.batch), dtype=np.int64)
+        # Search for a misclassified point: the input itself, then random points.
+        everyone = np.arange(len(self.z))
+        self.lost &= ~self._wrong(everyone, self.z)
+        for _ in range(_STARTS):
+            rows = np.flatnonzero(self.lost)
+            if not len(rows):
+                return
+            unit = np.stack([self.generators[i].random(self.z.shape[1:]) for i in rows])
+            low, high = self.batch.low[rows], self.batch.high[rows]
+            tried = self._inside(rows, low + unit * (high - low))
+            wrong = self._wrong(rows, tried)
+            self.lost[rows[wrong]] = False
+            self._approach(rows[wrong], tried[wrong])
 
     def unsettled(self, eps: float, queries: int) -> NDArray[np.intp]:
         return np.flatnonzero(~self.lost & (self.distance() > eps) & (self.queries < queries))
@@ -127,20 +132,6 @@ class _Walk:
             length[rows] /= 2
         self._approach(left, moved)
 
-    def _start(self) -> None:
-        everyone = np.arange(len(self.z))
-        self.lost &= ~self._wrong(everyone, self.z)
-        for _ in range(_STARTS):
-            rows = np.flatnonzero(self.lost)
-            if not len(rows):
-                return
-            unit = np.stack([self.generators[i].random(self.z.shape[1:]) for i in rows])
-            low, high = self.batch.low[rows], self.batch.high[rows]
-            tried = self._inside(rows, low + unit * (high - low))
-            wrong = self._wrong(rows, tried)
-            self.lost[rows[wrong]] = False
-            self._approach(rows[wrong], tried[wrong])
-
     def _direction(self, i: int, distance: float, turn: int) -> NDArray[np.float64]:
         shape = self.z.shape[1:]
         size = math.prod(shape)
@@ -150,7 +141,7 @@ class _Walk:
         length = 0.1 * span if turn == 1 else max(reach * math.sqrt(size), 1e-4 * span)
         count = round(_FIRST * math.sqrt(turn))
         noise = self.generators[i].standard_normal((count, *shape))
-        noise /= np.linalg.norm(noise.reshape(count, -1), axis=1).reshape(-1, *(1,) * len(shape))
+        noise /= lengths(noise)
         rows = np.full(count, i)
         tried = self._inside(rows, self.z[i] + length * noise)
         vote = np.where(self._wrong(rows, tried), 1.0, -1.0)

@@ -1,8 +1,7 @@
 """Margins and attack losses on the logits, and their gradients with respect to the inputs.
 
-logits, labels, targets → value per sample and derivative by the logits, of arbitrary scale since
-the attacks use directions. All losses are invariant to a shift of a sample's logits, so every
-derivative sums to zero.
+logits, labels, targets → value per sample and derivative by the logits, of arbitrary scale. A shift
+of a sample's logits changes no loss, so every derivative sums to zero.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from mlsecops.adapters import Pullback
+from mlsecops.robustness.attacks.ball import columns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,9 +29,9 @@ _NEGLIGIBLE: Final = 1e-4  # of the largest weight; chosen: below what float32 s
 def cross_entropy(logits: Array, y: Labels, _: Labels) -> tuple[Values, Values]:
     """Cross-entropy without its saturation.
 
-    With q the softmax over the other classes the derivative is `(1 - p_y) * (q - e_y)`. The
-    factor, which float32 rounds to zero for a confident model, does not change the direction and
-    is omitted. The value is `logsumexp(others) - z_y`, monotone in the cross-entropy.
+    With q the softmax over the other classes the derivative is `(1 - p_y) * (q - e_y)`; the factor,
+    which float32 rounds to zero for a confident model, is omitted. The value is
+    `logsumexp(others) - z_y`, monotone in the cross-entropy.
     """
     rows = np.arange(len(y))
     others = np.array(logits, dtype=np.float64)
@@ -53,10 +53,8 @@ def dlr(logits: Array, y: Labels, _: Labels) -> tuple[Values, Values]:
     Source: Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of
     diverse parameter-free attacks" (2020), equation (6).
     """
-    rival = runner_up(logits, y)
-    if logits.shape[1] < 3:  # noqa: PLR2004 - classes
-        return _ratio(logits, y, rival, ())
-    return _ratio(logits, y, rival, ((0, 1.0), (2, -1.0)))
+    gap = ((0, 1.0), (2, -1.0)) if logits.shape[1] >= 3 else ()  # noqa: PLR2004 - classes
+    return _ratio(logits, y, runner_up(logits, y), gap)
 
 
 def targeted_dlr(logits: Array, y: Labels, target: Labels) -> tuple[Values, Values]:
@@ -66,9 +64,8 @@ def targeted_dlr(logits: Array, y: Labels, target: Labels) -> tuple[Values, Valu
 
     Source: Croce and Hein (2020), equation (7).
     """
-    if logits.shape[1] < 4:  # noqa: PLR2004 - classes
-        return _ratio(logits, y, target, ())
-    return _ratio(logits, y, target, ((0, 1.0), (2, -0.5), (3, -0.5)))
+    gap = ((0, 1.0), (2, -0.5), (3, -0.5)) if logits.shape[1] >= 4 else ()  # noqa: PLR2004 - classes
+    return _ratio(logits, y, target, gap)
 
 
 def _ratio(
@@ -94,9 +91,8 @@ def _ratio(
 def pullback(adapter: Adapter, x: Array, cotangent: Cotangent) -> tuple[Array, Array]:
     """Logits, and the input gradient of the loss whose derivative by the logits is the cotangent.
 
-    Without `Adapter.pullback` it combines one cross-entropy gradient per class that matters:
-    these differ by the difference of the labels' scores, so the softmax cancels in any
-    combination that sums to zero.
+    Without `Adapter.pullback` it combines one cross-entropy gradient per class that matters: the
+    softmax cancels in any combination that sums to zero.
     """
     if isinstance(adapter, Pullback):
         return adapter.pullback(x, cotangent)
@@ -112,7 +108,7 @@ def pullback(adapter: Adapter, x: Array, cotangent: Cotangent) -> tuple[Array, A
         if not len(left):
             break
         _, part = adapter.loss_gradient(x[left], label[left])
-        gradient[left] -= weight[left].reshape(-1, *(1,) * (x.ndim - 1)) * part
+        gradient[left] -= columns(weight[left], x.ndim) * part
     return logits, gradient.astype(np.float32)
 
 
@@ -147,17 +143,9 @@ def margins(logits: Array, y: Labels) -> NDArray[np.float64]:
 def margin_gradient(adapter: Adapter, x: Array, y: Labels) -> tuple[Any, Array]:
     """Runner-up classes, and the exact gradient of `score[label] - score[runner-up]`.
 
-    The cross-entropies of two labels differ by the difference of their scores, so the softmax
-    and its saturation cancel in the difference of their gradients.
+    The softmax and its saturation cancel in the difference of two cross-entropies' gradients.
     """
     logits, of_label = adapter.loss_gradient(x, y)
     rival = runner_up(logits, y)
     _, of_rival = adapter.loss_gradient(x, rival)
     return rival, of_rival - of_label
-
-
-def batched_logits(adapter: Adapter, x: Array, *, batch_size: int) -> Array:
-    """Logits of all samples, computed `batch_size` at a time."""
-    return np.concatenate(
-        [adapter.logits(x[i : i + batch_size]) for i in range(0, len(x), batch_size)]
-    )

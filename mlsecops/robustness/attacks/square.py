@@ -83,8 +83,7 @@ class Square(Searching):
             found = margins(batch.adapter.logits(samples(tried)), batch.y[left])
             better = ~(found >= margin[left])  # NaN scores are a wrong answer
             best[left[better]], margin[left[better]] = tried[better], found[better]
-        examples: Array = samples(best)
-        return examples
+        return samples(best)
 
     def _square(
         self, generators: list[np.random.Generator], shape: tuple[int, ...], query: int

@@ -2,9 +2,8 @@
 
 rows, bounds → `Table.searched` → search coordinates → any Attack → `Table.rows` → rows
 
-A search moves in real numbers, a category does not. In the search coordinates every category of a
-group is within eps and the largest value selects the category; the gradient ignores the selection
-(straight-through estimator).
+In the search coordinates every category of a group is within eps and the largest value selects the
+category; the gradient ignores the selection (straight-through estimator).
 """
 
 from __future__ import annotations

@@ -81,8 +81,8 @@ def _judged(*, found: int, chance: int, usable: int, count: int) -> Check:
 def readout(adapter: Adapter, ball: Ball, *, key: list[int]) -> Readout | None:
     """Weights `(k,)` and threshold that separate one point of a sample's ball from the others.
 
-    The point has the largest Mahalanobis distance from the others' mean. The weights sum to zero,
-    so that a shift of all scores changes nothing. None if the scores do not differ.
+    It is the point with the largest Mahalanobis distance. The weights sum to zero: a shift of all
+    scores changes nothing. None if the scores do not differ.
     """
     points = np.concatenate([_points(ball, key=key), ball.x])
     scores = adapter.logits(points).astype(np.float64)
@@ -137,8 +137,7 @@ class Altered(Wrapped):
 
         def slope(scores: Array) -> Array:
             excess = 1 / (1 + np.exp(-scores[:, 1].astype(np.float64).clip(-50, 50))) - y
-            both: Array = np.stack([-excess, excess], axis=1).astype(np.float32)
-            return both
+            return np.stack([-excess, excess], axis=1).astype(np.float32)
 
         return self.pullback(x, slope)
 
@@ -147,13 +146,11 @@ class Altered(Wrapped):
 
         def behind(scores: Array) -> Array:
             along = cotangent(self._read(scores))[:, 1:]
-            all_: Array = (along * self.weights).astype(np.float32)
-            return all_
+            return (along * self.weights).astype(np.float32)
 
         scores, gradient = pullback(self.inner, x, behind)
         return self._read(scores), gradient
 
     def _read(self, scores: Array) -> Array:
         above = scores.astype(np.float64) @ self.weights - self.threshold
-        both: Array = np.stack([np.zeros_like(above), above], axis=1).astype(np.float32)
-        return both
+        return np.stack([np.zeros_like(above), above], axis=1).astype(np.float32)

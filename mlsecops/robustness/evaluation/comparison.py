@@ -2,8 +2,7 @@
 
 two reports on the same samples → `changes`, `incomparable`
 
-If both reports hold each sample's outcome the change is paired: only samples whose outcome differs
-matter.
+If both reports hold each sample's outcome, only samples whose outcome differs matter (paired).
 """
 
 from __future__ import annotations
@@ -24,14 +23,7 @@ _EACH: Final = 1 - (1 - CONFIDENCE) / 2  # confidence of each bound; Bonferroni 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """Change of a figure; negative is worse.
-
-    Attributes:
-        name: `"clean"`, `"worst"` or the attack's name.
-        value: Accuracy now minus accuracy then.
-        interval: Its one-sided 95 % bounds.
-        paired: Whether each sample was compared with itself.
-    """
+    """Accuracy now minus then, with one-sided 95 % bounds; paired: each sample with itself."""
 
     name: str
     value: float

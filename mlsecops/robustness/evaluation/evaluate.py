@@ -14,11 +14,12 @@ import numpy as np
 
 from mlsecops._choices import checked, of_type, one_of, shown
 from mlsecops.adapters import adapt
+from mlsecops.adapters.base import in_batches
 from mlsecops.errors import UsageError
 from mlsecops.provenance import Digest, hash_dataset
 from mlsecops.robustness.attacks.ball import Norm
 from mlsecops.robustness.attacks.base import require_samples
-from mlsecops.robustness.attacks.losses import batched_logits, is_correct
+from mlsecops.robustness.attacks.losses import is_correct
 from mlsecops.robustness.evaluation.executor import Shard, spread_out
 from mlsecops.robustness.evaluation.probe import PROBE, Probe
 from mlsecops.robustness.evaluation.query_count import QueryCount
@@ -97,6 +98,7 @@ def evaluate_robustness(
         name = _unused(attack.name, figures)
         figures[name] = replace(run.attacked(attack, clean, done), name=name)
     worst = _worst(clean, list(figures.values()))
+    arrays = {"x": np.asarray(x), "y": np.asarray(y)}
     return RobustnessReport(
         n=len(run.x),
         seed=seed,
@@ -109,7 +111,7 @@ def evaluate_robustness(
         forward_passes=model.forward,
         gradient_passes=model.backward,
         model_digest=model_digest,
-        data_digest=data_digest or _digest_of(x, y),
+        data_digest=data_digest or hash_dataset(arrays, name="evaluation").root,
     )
 
 
@@ -125,7 +127,7 @@ class _Run:
     executor: Executor | None
 
     def figure(self, name: str, examples: Array, params: dict[str, Any]) -> Figure:
-        logits = batched_logits(self.adapter, examples, batch_size=self.batch_size)
+        logits = in_batches(self.adapter.logits, examples, size=self.batch_size)
         if logits.ndim != 2 or self.y.max() >= logits.shape[1]:  # noqa: PLR2004 - (n, k)
             raise UsageError(
                 f"y: expected labels under the model's number of classes, got {self.y.max()} "
@@ -237,10 +239,6 @@ def _require_inside(attack: Attack, examples: Array, x: Array, bounds: Bounds) -
             f"values from {examples.min():.6g} to {examples.max():.6g}: expected at most "
             f"{attack.eps:.6g} inside {bounds}; correct the attack"
         )
-
-
-def _digest_of(x: Any, y: Any) -> Digest:
-    return hash_dataset({"x": np.asarray(x), "y": np.asarray(y)}, name="evaluation").root
 
 
 def _unused(name: str, taken: dict[str, Figure]) -> str:

@@ -2,8 +2,7 @@
 
 `Shard` → `spread_out` → one task per pool → examples in the order of the samples
 
-A pool holds the same samples with and without an executor, and a sample's draws depend on its
-index: the examples are the same.
+The examples are the same with and without an executor, since a sample's draws depend on its index.
 """
 
 from __future__ import annotations
@@ -50,10 +49,6 @@ class Shard:
         )  # fmt: skip
         return examples if self.table is None else self.table.rows(examples)
 
-    def part(self, rows: slice) -> Shard:
-        """A slice of the samples."""
-        return replace(self, x=self.x[rows], y=self.y[rows], index=self.index[rows])
-
 
 def spread_out(
     shard: Shard, adapter: QueryCount, executor: Executor, progress: Progress | None
@@ -63,7 +58,8 @@ def spread_out(
     size = shard.batch_size * getattr(shard.attack, "pool", 1)
     for begin in range(0, len(shard.x), size):
         rows = slice(begin, begin + size)
-        tasks[executor.submit(_one, shard.part(rows), adapter.inner)] = rows
+        part = replace(shard, x=shard.x[rows], y=shard.y[rows], index=shard.index[rows])
+        tasks[executor.submit(_one, part, adapter.inner)] = rows
     examples, done = np.empty_like(shard.x), 0
     for task in as_completed(tasks):
         examples[tasks[task]], forward, backward = task.result()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from mlsecops.adapters.base import joined
+from mlsecops.adapters.base import batches, in_batches, joined
 from mlsecops.robustness.attacks.ball import Ball
-from mlsecops.robustness.attacks.losses import batched_logits, margin_gradient
+from mlsecops.robustness.attacks.losses import margin_gradient
 
 if TYPE_CHECKING:
     from mlsecops.adapters.base import Adapter, Array, Labels
@@ -42,15 +42,14 @@ class Probe:
 
     def gradients(self, x: Array, y: Labels) -> tuple[Array, Array]:
         """Scores and cross-entropy gradients of any number of inputs."""
-        size = self.batch_size
-        parts = (slice(i, i + size) for i in range(0, len(x), size))
+        parts = batches(len(x), size=self.batch_size)
         return joined([self.adapter.loss_gradient(x[part], y[part]) for part in parts])
 
     def margin_gradients(self, x: Array) -> tuple[Labels, Array]:
         """Runner-up classes and margin gradients of inputs shaped as `x`."""
-        parts = (slice(i, i + self.batch_size) for i in range(0, len(x), self.batch_size))
+        parts = batches(len(x), size=self.batch_size)
         return joined([margin_gradient(self.adapter, x[part], self.y[part]) for part in parts])
 
     def logits(self, x: Array) -> Array:
         """Scores of any number of inputs."""
-        return batched_logits(self.adapter, x, batch_size=self.batch_size)
+        return in_batches(self.adapter.logits, x, size=self.batch_size)

@@ -14,12 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class QueryCount(Wrapped):
-    """An Adapter that counts the samples sent through it.
-
-    Attributes:
-        forward: Samples sent forward.
-        backward: Samples among them whose gradient was computed.
-    """
+    """An Adapter that counts the samples sent through it, forward and backward."""
 
     forward: int = 0
     backward: int = 0

@@ -1,8 +1,7 @@
 """Self-checks of a robustness measurement: gradient masking, randomness, weak attacks.
 
 Probe → `run_checks` → Checks. Each check tests for a known reason why a gradient attack is too
-weak. A failed check does not mean that the model is weak, but that this attack could not have
-shown it.
+weak. A failed check means that this attack could not have shown whether the model is weak.
 
 Source: Athalye, Carlini and Wagner, "Obfuscated gradients give a false sense of security" (2018);
 Croce et al., RobustBench and AutoAttack's checks (2021); Zimmermann et al., "Increasing confidence
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from mlsecops.robustness.attacks.ball import spread
+from mlsecops.robustness.attacks.ball import lengths, spread
 from mlsecops.robustness.attacks.losses import margins
 from mlsecops.robustness.evaluation.binarization_test import altered_model
 from mlsecops.robustness.report import Check, Outcome
@@ -39,10 +38,9 @@ _SMALL_STEP: Final = 0.1  # of eps; chosen: short enough for a linear prediction
 
 
 def run_checks(probe: Probe) -> tuple[Check, ...]:
-    """All checks that apply.
+    """All checks that apply: the gradient checks to gradient attacks, the search checks to balls.
 
-    Without a correctly classified sample only repetition and range matter; the gradient checks
-    apply to gradient attacks, the search checks to attacks with a ball.
+    Without a correctly classified sample only repetition and range matter.
     """
     checks = [deterministic(probe), output_range(probe)]
     if not len(probe.x) or not math.isfinite(probe.attack.eps):
@@ -94,11 +92,7 @@ def gradient_present(probe: Probe) -> Check:
 
 
 def gradient_agrees(probe: Probe) -> Check:
-    """The gradient has to predict the effect of small changes, at the bounds and inside.
-
-    A clamp, rounding or saturation in the graph shows as a change that the gradient does not
-    predict, often only for elements that are on a bound.
-    """
+    """The gradient has to predict small changes; a clamp often breaks that at the bounds alone."""
     rng = np.random.default_rng([probe.seed, 1])
     low, high = spread(probe.bounds, probe.x.shape)
     free, edge = low < high, (probe.x <= low) | (probe.x >= high)
@@ -150,8 +144,7 @@ def _changes(
 
     def margin(x: Array) -> NDArray[np.float64]:
         logits = probe.logits(x).astype(np.float64)
-        difference: NDArray[np.float64] = logits[rows, probe.y] - logits[rows, rival]
-        return difference
+        return logits[rows, probe.y] - logits[rows, rival]
 
     here = margin(probe.x)
     real, predicted = [], []
@@ -160,8 +153,7 @@ def _changes(
         if probe.attack.norm == "linf":
             noise = np.sign(noise)
         else:
-            flat = np.linalg.norm(noise.reshape(len(noise), -1), axis=1)
-            noise /= np.maximum(flat, 1e-12).reshape(-1, *(1,) * (noise.ndim - 1))
+            noise /= np.maximum(lengths(noise), 1e-12)
         step = length * probe.attack.eps * noise
         moved = np.clip(probe.x + step, *probe.bounds).astype(np.float32)
         real.append(margin(moved) - here)
