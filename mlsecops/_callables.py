@@ -2,8 +2,7 @@
 
 function + Hooks → wrapped callable of the same kind, with the original's name, doc and signature
 
-Static methods, class methods, methods, classes, callable instances and `functools.partial` objects
-are wrapped as what their call is.
+Methods, classes, callable instances and `functools.partial` objects are wrapped as their call.
 """
 
 from __future__ import annotations
@@ -37,16 +36,13 @@ class Hooks:
         before: Takes args and kwargs; its result (`held`) goes to the other hooks.
         before_async: The same for coroutine functions, awaited; `before` by default.
         before_steps: The same for generators; `before` by default.
-        at_call: Whether a generator's `before_steps` runs when the generator function is called,
-            not at the first step.
+        at_call: Whether a generator's `before_steps` runs at the call, not at the first step.
         step: Takes `held`, before each step of a generator.
         step_async: The same for async generators, awaited.
         item: Takes `held` and an item of a generator, returns the item for the consumer.
-        after: Takes `held` and the result (None of an async generator or a closed generator),
-            returns the result for the caller.
+        after: Takes `held` and the result (None of closed and async generators), returns it.
         failed: Takes `held` and the exception that the call raised.
-        refused: Takes a `CallRefused` of `before`, returns the answer (of a generator: the items);
-            by default the refusal is raised.
+        refused: Takes a `CallRefused` of `before`, returns the answer or items; raises by default.
         no_steps: Why generators are refused; empty if they are not.
         attributes: Attributes of the wrapped callable.
     """
@@ -103,8 +99,7 @@ def called_first(
 
     Args:
         spelling: The right use, for the message.
-        takes_functions: Whether its argument may be a function; then only one that is being
-            defined at this line is refused.
+        takes_functions: Whether it may be a function, unless one that this line defines.
     """
 
     def accept(make: Callable[P, R]) -> Callable[P, R]:

@@ -76,14 +76,7 @@ def some_of(argument: str, values: Iterable[T], choices: Iterable[str]) -> tuple
 
 
 def of_type(argument: str, value: T, kind: Kind, what: str) -> T:
-    """A value of a type; a class given for its instance is refused.
-
-    Args:
-        argument: Name of the argument, for the message.
-        value: What was given.
-        kind: The types that it may have, or the name of a method that it has.
-        what: The same in words.
-    """
+    """A value of a type, or with a method of that name; a class is refused for its instance."""
     if _is(value, kind):
         return value
     raise UsageError(f"{argument}: expected {what}, got {shown(value)}")
@@ -242,7 +235,8 @@ def _expected(annotation: Any) -> _Expected | None:
 
 
 def _union(members: tuple[Any, ...]) -> _Expected | None:
-    found = [_expected(each) for each in members if each is not str or not _has_path(members)]
+    path = any((get_origin(each) or each) is os.PathLike for each in members)
+    found = [_expected(each) for each in members if each is not str or not path]
     known = [each for each in found if each is not None]
     if len(known) < len(found):
         return None
@@ -253,10 +247,6 @@ def _union(members: tuple[Any, ...]) -> _Expected | None:
         choices=named[0].choices if len(named) == 1 else (),
         items=next((each.items for each in named if each.items is not None), None),
     )
-
-
-def _has_path(members: tuple[Any, ...]) -> bool:
-    return any((get_origin(each) or each) is os.PathLike for each in members)
 
 
 def _instance_of(kind: type) -> Callable[[Any], bool]:
@@ -279,10 +269,6 @@ def _is_path(value: object) -> bool:
     return isinstance(given, str) and "\0" not in given
 
 
-def _is_flag(value: object) -> bool:
-    return type(value).__name__ in {"bool", "bool_"}  # Python's, and that of numpy
-
-
 def _is_number(value: object, kind: type = numbers.Real) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
 
@@ -290,7 +276,8 @@ def _is_number(value: object, kind: type = numbers.Real) -> bool:
 _WORDS: Final[dict[Any, tuple[str, Callable[[Any], bool]]]] = {
     str: ("text", lambda value: isinstance(value, str)),
     bytes: ("bytes", lambda value: isinstance(value, (bytes, bytearray, memoryview))),
-    bool: ("True or False", _is_flag),
+    # Python's bool, and that of numpy.
+    bool: ("True or False", lambda value: type(value).__name__ in {"bool", "bool_"}),
     int: ("a whole number", lambda value: _is_number(value, numbers.Integral)),
     float: ("a number", _is_number),
     os.PathLike: ("a path", _is_path),

@@ -46,40 +46,41 @@ ENFORCED: Final = ControlState.ENFORCED
 ADVISORY: Final = ControlState.ADVISORY
 
 _TONES: Final[dict[str, Tone]] = {"pass": "good", "fail": "bad"}
-_CARDS: Final = {
-    "architecture": (
+_CARDS: Final = (
+    (
         "Architecture",
         "The data flow, each control on its edge in its actual state, and the threats it counters.",
         ("architecture.html", "architecture.svg", "architecture.mmd"),
     ),
-    "signing": (
+    (
         "Signing certificate",
         "The public key, the bundle that covers every file, and the provenance signed with it.",
         (),
     ),
-    "robustness": (
+    (
         "Adversarial results",
         "Accuracy under attack, with intervals and checks of the measurement.",
         ("robustness.html", "robustness.json"),
     ),
-    "dashboard": (
+    (
         "Monitoring dashboard",
         "The same panels for Grafana, Prometheus and as a page.",
         ("dashboard.html", "dashboard.json", "alerts.yml"),
     ),
-    "playbook": (
+    (
         "Response playbook",
         "Steps of the response to an alert or finding.",
         ("playbook.md", "playbook.json"),
     ),
-    "bom": (
+    (
         "Bill of materials",
         "CycloneDX ML-BOM: the model, its data and packages, and how it was made.",
         ("bom.cdx.json",),
     ),
-}
+)
 
 States = Mapping[str, tuple[ControlState, str]]
+Shown = tuple[str, tuple[ControlState, str]]
 
 
 @concise_repr()
@@ -169,17 +170,15 @@ class SecurePipeline:
         yield "index.html", self._index(verified)
 
     def _signing(self, verified: Verified) -> Iterator[tuple[str, str]]:
-        for number, trusted in enumerate(self._signing_keys(verified), start=1):
+        known = (trusted.key for trusted in self.policy.keys)
+        signing = (key.pem for key in known if key.fingerprint in verified.signers)
+        for number, pem in enumerate(signing, start=1):
             suffix = "" if number == 1 else f"-{number}"
-            yield f"signing/release{suffix}.pub.pem", trusted
+            yield f"signing/release{suffix}.pub.pem", pem
         provenance = _statement(verified, SLSA_PROVENANCE)
         if provenance is not None:
             yield "signing/provenance.json", _json(provenance.to_dict())
         yield "signing/verified.json", _json(verified.to_dict())
-
-    def _signing_keys(self, verified: Verified) -> list[str]:
-        keys = [trusted.key for trusted in self.policy.keys]
-        return [key.pem for key in keys if key.fingerprint in verified.signers]
 
     def _robustness(self) -> Iterator[tuple[str, str]]:
         if self.robustness is None:
@@ -187,11 +186,9 @@ class SecurePipeline:
         before = None if self.before is None else self.before.to_dict()
         figures = self._figures()
         floor = None if self.gate is None else self.gate.min_accuracy
+        page = robustness_page(figures, before=before, floor=floor, model=self.name)
         yield "robustness.json", _json(figures)
-        yield (
-            "robustness.html",
-            robustness_page(figures, before=before, floor=floor, model=self.name),
-        )
+        yield "robustness.html", page
 
     def _figures(self) -> dict[str, Any]:
         if self.robustness is None:
@@ -233,35 +230,28 @@ class SecurePipeline:
         Args:
             verified: Proof of the model's signature.
         """
-        shown = dict(self._shown(verified))
-        declared = {
-            name: (state, f"declared: {where}") for name, (state, where) in self.controls.items()
+        return {
+            **{
+                name: (state, f"declared: {where}")
+                for name, (state, where) in self.controls.items()
+            },
+            **dict(self._shown_in_training()),
+            **dict(self._shown_in_release(verified)),
+            **dict(self._shown_in_serving()),
         }
-        return {**declared, **shown}
 
-    def _shown(self, verified: Verified) -> Iterator[tuple[str, tuple[ControlState, str]]]:
-        yield from self._shown_in_training()
-        yield from self._shown_in_release(verified)
-        yield from self._shown_in_serving()
-
-    def _shown_in_training(self) -> Iterator[tuple[str, tuple[ControlState, str]]]:
+    def _shown_in_training(self) -> Iterator[Shown]:
         if self.datasets:
             yield "Dataset digest", (ENFORCED, _count_of(len(self.datasets), "manifest"))
         if self.screening is not None:
-            yield (
-                "Data screening",
-                (ADVISORY, f"{_count_of(len(self.screening.suspects), 'row')} to look at"),
-            )
+            yield "Data screening", _suspects(self.screening)
         if self.activations is not None:
-            found = len(self.activations.suspects)
-            yield "Poisoning detection", (ADVISORY, f"{_count_of(found, 'row')} to look at")
+            yield "Poisoning detection", _suspects(self.activations)
         verdict = self._verdict()
         if verdict is not None:
             yield "Robustness gate", (ENFORCED if verdict == "pass" else ADVISORY, verdict)
 
-    def _shown_in_release(
-        self, verified: Verified
-    ) -> Iterator[tuple[str, tuple[ControlState, str]]]:
+    def _shown_in_release(self, verified: Verified) -> Iterator[Shown]:
         yield "Signature", (ENFORCED, _count_of(len(verified.signers), "trusted signer"))
         yield "Signature check", (ENFORCED, "verified for this page")
         if _statement(verified, SLSA_PROVENANCE) is not None:
@@ -273,7 +263,7 @@ class SecurePipeline:
             yield "Registry log", (ENFORCED, f"{size} entries verified")
             yield "Verified rollback", (ENFORCED, "the registry verifies before it serves")
 
-    def _shown_in_serving(self) -> Iterator[tuple[str, tuple[ControlState, str]]]:
+    def _shown_in_serving(self) -> Iterator[Shown]:
         if self.loaded is not None:
             yield "Content scan", (ENFORCED, f"{self.loaded.format}, before it was read")
             yield "Sealed loading", (ENFORCED, self.loaded.tier)
@@ -307,19 +297,20 @@ class SecurePipeline:
         states = [state for state, _ in self.control_states(verified).values()]
         verdict = self._verdict() or "not judged"
         signed = _statement(verified, BOM_PREDICATE) is not None
-        signing = [*(name for name, _ in self._signing(verified)), "signing/model.sig"]
-        enforced = f"{states.count(ENFORCED)} enforced"
+        signing = (*(name for name, _ in self._signing(verified)), "signing/model.sig")
+        looks: tuple[tuple[str, Tone], ...] = (
+            (f"{states.count(ENFORCED)} enforced", "good"),
+            ("verified", "good"),
+            (verdict, _TONES.get(verdict, "warn")),
+            (f"{len(self.rules)} rules", "good"),
+            (self.incident.state if self.incident else "ready", "good"),
+            ("signed", "good") if signed else ("unsigned", "warn"),
+        )
         return [
-            _card("architecture", status=enforced, tone="good"),
-            _card("signing", status="verified", tone="good", files=signing),
-            _card("robustness", status=verdict, tone=_TONES.get(verdict, "warn")),
-            _card("dashboard", status=f"{len(self.rules)} rules", tone="good"),
-            _card(
-                "playbook", status=self.incident.state if self.incident else "ready", tone="good"
-            ),
-            _card(
-                "bom", status="signed" if signed else "unsigned", tone="good" if signed else "warn"
-            ),
+            Deliverable(
+                title=title, summary=summary, status=status, tone=tone, files=files or signing
+            )
+            for (title, summary, files), (status, tone) in zip(_CARDS, looks, strict=True)
         ]
 
 
@@ -339,20 +330,13 @@ class Delivery:
     files: tuple[str, ...]
 
 
-def _card(key: str, *, status: str, tone: Tone, files: Sequence[str] | None = None) -> Deliverable:
-    title, summary, named = _CARDS[key]
-    return Deliverable(
-        title=title,
-        summary=summary,
-        status=status,
-        tone=tone,
-        files=named if files is None else tuple(files),
-    )
-
-
 def _statement(verified: Verified, predicate_type: str) -> Statement | None:
     matching = (each for each in verified.statements if each.predicate_type == predicate_type)
     return next(matching, None)
+
+
+def _suspects(report: PoisoningReport) -> tuple[ControlState, str]:
+    return ADVISORY, f"{_count_of(len(report.suspects), 'row')} to look at"
 
 
 def _count_of(count: int, noun: str) -> str:

@@ -2,10 +2,9 @@
 
 model, rows, labels → penultimate activations → `pattern_search`, spectral signatures → Suspects
 
-A backdoored model reaches a class by the content of an input or by the trigger. Rows whose content
-contradicts their label and that share one pattern of activations have the trigger, even if they
-are half of their class. Rows far out along the first principal component of their class, with
-contradicted labels, are reported as `spectral`.
+Rows whose content contradicts their label and that share one pattern of activations have the
+trigger, even if they are half of their class. Rows far out along the first principal component of
+their class, with contradicted labels, are reported as `spectral`.
 
 Source: Chen et al., "Detecting backdoor attacks on deep neural networks by activation clustering"
 (2018), for groups within a class; Tran, Li and Madry, "Spectral signatures in backdoor attacks"

@@ -134,13 +134,7 @@ class DatasetBaseline:
         ]
 
     def moved_from(self, then: DatasetBaseline, x: Any, y: NDArray[np.int64]) -> list[Finding]:
-        """Significant differences from an earlier baseline.
-
-        Args:
-            then: The earlier baseline.
-            x: The inputs that this baseline describes.
-            y: Their labels.
-        """
+        """Significant differences from an earlier baseline; x and y are the data of this one."""
         rates = {
             "duplicate rate": (self.duplicate_rate, then.duplicate_rate),
             "label disagreement": (self.disagreement_rate, then.disagreement_rate),

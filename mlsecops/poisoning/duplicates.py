@@ -2,9 +2,8 @@
 
 rows → `equal_rows`, `near_rows` → `conflicts` → Suspects
 
-Equal rows have equal bytes. Near-duplicates fall into the same cell of a grid of random directions
-more often than other rows; only rows of one cell are compared, so that the cost is linear in the
-rows.
+Equal rows have equal bytes. Near-duplicates often fall into the same cell of a grid of random
+directions; only rows of one cell are compared, so that the cost is linear in the rows.
 
 Source: Datar et al., "Locality-sensitive hashing scheme based on p-stable distributions" (2004).
 """

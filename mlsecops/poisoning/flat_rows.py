@@ -2,9 +2,8 @@
 
 inputs `(n, *shape)` → `scaled` → `Rows` → blocks of float32 rows
 
-An array in memory is converted at once. Of a memory-mapped file (`numpy.memmap`) only the
-requested rows are read and converted. Detectors read block by block, so that both yield the same
-report.
+An array in memory is converted at once, a memory-mapped file (`numpy.memmap`) row by row as read.
+Detectors read block by block, so that both yield the same report.
 """
 
 from __future__ import annotations
@@ -61,11 +60,8 @@ def scaled(inputs: NDArray[Any], *, stored: bool) -> Rows:
     """Rows scaled to `[0, 1]`: images on one common scale, tables column by column.
 
     Args:
-        inputs: Inputs `(n, *shape)`.
+        inputs: Inputs `(n, *shape)`, finite numbers.
         stored: Whether to convert rows on access, instead of all at once.
-
-    Raises:
-        UsageError: They are no finite numbers.
 
     Examples:
         >>> scaled(np.array([[0.0, 10.0, 5.0], [4.0, 30.0, 7.0]]), stored=False).tolist()
@@ -89,9 +85,9 @@ def _flat(part: NDArray[Any]) -> NDArray[np.float32]:
     return np.array(part, dtype=np.float32, order="C").reshape(len(part), -1)
 
 
-def cut(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+def cut(rows: NDArray[np.int64], size: int = BLOCK) -> list[NDArray[np.int64]]:
     """The rows in blocks, in order."""
-    return [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def every(count: int) -> list[NDArray[np.int64]]:
@@ -99,24 +95,19 @@ def every(count: int) -> list[NDArray[np.int64]]:
     return cut(np.arange(count))
 
 
-def some(rows: NDArray[np.int64], *, most: int | None = None) -> NDArray[np.int64]:
-    """At most `most` of the rows (by default 8,192), evenly spaced."""
-    return rows[:: max(1, -(-len(rows) // (most or _SAMPLE)))]
+def some(rows: NDArray[np.int64], *, most: int = _SAMPLE) -> NDArray[np.int64]:
+    """At most `most` of the rows, evenly spaced."""
+    return rows[:: max(1, -(-len(rows) // most))]
 
 
 def mean_of(x: Rows, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """Mean `(d,)` of the given rows of `x`."""
     total = sum(x[block].sum(axis=0, dtype=np.float64) for block in cut(rows))
-    mean: NDArray[np.float32] = np.asarray(total / len(rows), dtype=np.float32)
-    return mean
+    return np.asarray(total / len(rows), dtype=np.float32)
 
 
 def robust_sigmas(values: NDArray[Any], *, least: float) -> NDArray[Any]:
     """Distance of each value from the median, in standard deviations estimated by the MAD.
-
-    Args:
-        values: Values `(n,)`.
-        least: Smallest standard deviation assumed, in units of the values.
 
     Source: Rousseeuw and Croux, "Alternatives to the median absolute deviation" (1993), section 1.
     """

@@ -16,8 +16,7 @@ _WINDOWS: Final = ((1, 1), (2, 2), (3, 3), (5, 5), (7, 7), (1, 7), (7, 1))
 def image_axes(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
     """Height, width and channels of `(h, w)`, `(h, w, c)` or `(c, h, w)`; else None.
 
-    A flat input whose length is a square is treated as a grey image; if it is none, that only
-    costs time.
+    A flat input whose length is a square is treated as a grey image, at a cost of time alone.
 
     Examples:
         >>> image_axes((3, 32, 32))
@@ -80,8 +79,7 @@ def contrast(
 ) -> NDArray[np.float32]:
     """Values minus the mean of their four neighbours `(n, columns)`."""
     total = sum(x[:, side] for side in near[columns].T)
-    difference: NDArray[np.float32] = x[:, columns] - total / np.float32(4)
-    return difference
+    return x[:, columns] - total / np.float32(4)
 
 
 def steps(

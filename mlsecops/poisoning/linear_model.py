@@ -34,15 +34,8 @@ def out_of_fold_scores(
 ) -> list[NDArray[np.float32]]:
     """Out-of-fold scores `(n, k)` for "the label is this one, and contradicted".
 
-    Given windows, a second score per row uses each label's best window alone.
-
-    Args:
-        features: Features `(n, d)`.
-        y: Labels `(n,)`, in `[0, k)`.
-        contradicted: Whether a row's content contradicts its label `(n,)`.
-        seed: Seed of the folds.
-        windows: Columns of each window `(windows, columns)`, an array for each size.
-        executor: Runs blocks of rows.
+    Given windows, columns `(windows, columns)` for each size, a second score per row uses each
+    label's best window alone.
     """
     target = np.zeros((len(y), int(y.max()) + 1), dtype=np.float32)
     target[np.flatnonzero(contradicted), y[contradicted]] = 1
@@ -80,7 +73,7 @@ def _window_weights(
     """
     found = np.zeros_like(weights)
     best = np.full(len(counts), -np.inf)
-    for columns in (part for each in windows for part in _portions(each)):
+    for columns in (part for each in windows for part in cut(each, _AT_ONCE)):
         inside = weights[columns]
         shift = np.linalg.solve(precision[columns[:, :, None], columns[:, None, :]], inside)
         freedom = columns.shape[1]
@@ -90,10 +83,6 @@ def _window_weights(
             best[label] = excess[which, label]
             found[:, label] = precision[:, columns[which]] @ shift[which, :, label]
     return found
-
-
-def _portions(windows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    return [windows[i : i + _AT_ONCE] for i in range(0, len(windows), _AT_ONCE)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -57,8 +57,7 @@ def leading(scatter: NDArray[Any], *, most: int, kept: float) -> NDArray[np.floa
     values, vectors = np.linalg.eigh(scatter)
     held = np.cumsum(values[::-1]) / max(float(values.sum()), 1e-12)
     count = min(most, int(np.searchsorted(held, kept)) + 1, len(values))
-    axes: NDArray[np.float64] = vectors[:, ::-1][:, :count]
-    return axes
+    return vectors[:, ::-1][:, :count]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

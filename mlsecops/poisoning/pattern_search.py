@@ -88,7 +88,9 @@ def find_patterns(
     patterns = []
     for label in np.unique(y).tolist():
         mine = y == label
-        seeds = [_seeds(each[:, label], mine, contradicted) for each in scores]
+        bars = [np.quantile(each[~mine, label], _RARE) for each in scores]
+        marked = zip(scores, bars, strict=True)
+        seeds = [mine & contradicted & (each[:, label] > bar) for each, bar in marked]
         strong = _strong(
             _grow(label, rows, mine, contradicted, focus=focus, seed=seed)
             for rows in sorted(seeds, key=lambda rows: -int(rows.sum()))
@@ -114,12 +116,6 @@ def _merged(patterns: list[Pattern]) -> Pattern:
     ranks = np.zeros(len(rows))
     np.maximum.at(ranks, where, np.concatenate([each.ranks for each in patterns]))
     return replace(max(patterns, key=lambda each: each.strength), rows=rows, ranks=ranks)
-
-
-def _seeds(
-    scores: NDArray[np.float32], mine: NDArray[np.bool_], contradicted: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
-    return mine & contradicted & (scores > np.quantile(scores[~mine], _RARE))
 
 
 def _grow(

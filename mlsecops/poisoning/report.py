@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -29,7 +29,6 @@ _EXPLAINING: Final = (  # best explanation first: a trigger explains a contradic
     "label-noise",
     "outlier",
 )
-_FIELDS: Final = ("index", "score", "kind", "label")
 
 
 @concise_repr()
@@ -58,7 +57,7 @@ class Suspect:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {name: getattr(self, name) for name in _FIELDS} | {"evidence": dict(self.evidence)}
+        return asdict(self)
 
 
 @concise_repr()

@@ -29,13 +29,7 @@ _Result = TypeVar("_Result")
 def apply(
     executor: Executor | None, work: Callable[..., _Result], *arguments: Iterable[Any]
 ) -> Iterator[_Result]:
-    """Yield results in the order of the arguments, from the executor or from this thread.
-
-    Args:
-        executor: Runs the work: threads, processes, Dask's `client.get_executor()`.
-        work: A module-level function, so that processes can import it.
-        arguments: One iterable per argument.
-    """
+    """Yield results in the order of the arguments; processes must be able to import `work`."""
     if executor is None:
         yield from map(work, *arguments)
         return

@@ -48,8 +48,7 @@ def screen_dataset(
         baseline: Statistics of a trusted data set (`report.baseline` of an earlier screening), or
             the result of verifying that data; a shift from a signed one is of high severity.
         seed: Seed of folds and samples.
-        executor: Runs blocks of rows (threads, processes, a Dask client's executor); the report
-            does not depend on it.
+        executor: Runs blocks of rows (threads, processes, Dask); the report is the same.
 
     Returns:
         Ranked suspects and findings. An empty report means that these detectors found nothing,

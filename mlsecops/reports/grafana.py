@@ -37,13 +37,9 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One panel of the dashboard.
+    """One panel of the dashboard, whose `id` the HTML page shares.
 
     Attributes:
-        id: Stable id in kebab-case, which the HTML page shares.
-        title: Heading.
-        about: Description, in one or two sentences.
-        queries: Lines of the panel.
         unit: Grafana's unit (`"percentunit"`, `"s"`, `"ops"`, `"short"`).
         metric: Metric whose alert threshold is drawn as a line, or None.
         top: Largest value of the axis, or None.

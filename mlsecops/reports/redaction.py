@@ -45,22 +45,8 @@ def secrets_in(text: str) -> tuple[str, ...]:
     return tuple(kind for kind, pattern in _SECRETS.items() if pattern.search(searched))
 
 
-def names_a_secret(name: str) -> bool:
-    """Whether a parameter of this name probably holds a secret.
-
-    Examples:
-        >>> names_a_secret("hf_token"), names_a_secret("max_tokens")
-        (True, False)
-    """
-    return _NAMES_A_SECRET.search(name) is not None
-
-
 def shown(value: Any, *, most: int = 96) -> str:
-    """Text of an untrusted value, for a message.
-
-    Args:
-        value: Any value; its `str` is used.
-        most: Largest length, in characters.
+    """Text of an untrusted value for a message, at most `most` characters long.
 
     Examples:
         >>> shown("password=hunter22")
@@ -75,11 +61,15 @@ def shown(value: Any, *, most: int = 96) -> str:
 
 
 def _is_visible(character: str) -> bool:
-    """Whether it is printable, or a space of any width."""
     return character.isprintable() or unicodedata.category(character) == "Zs"
 
 
 def without_secrets(name: str, value: Any) -> str:
-    """The value of a parameter as text, or `[redacted]` if it may be a secret."""
+    """The value of a parameter as text, or `[redacted]` if it may be a secret.
+
+    Examples:
+        >>> without_secrets("hf_token", "abc"), without_secrets("max_tokens", 5)
+        ('[redacted]', '5')
+    """
     text = str(value)
-    return REDACTED if names_a_secret(name) or secrets_in(text) else text
+    return REDACTED if _NAMES_A_SECRET.search(name) or secrets_in(text) else text

@@ -50,8 +50,7 @@ def verify_bom(
         bom: Parsed JSON of a CycloneDX bill.
         model: The model or its manifest; its folder may contain the bill itself.
         datasets: Name in the bill → data set or its manifest.
-        verified: Result of `mlsecops.signing.verify` for the model; without it, signer and
-            provenance are only asserted.
+        verified: Result of `mlsecops.verify`; without it, signer and provenance are asserted.
         robustness: Plain values of the robustness report that the bill quotes.
         artifact: Path or name of the bill, for the findings.
 
@@ -110,7 +109,6 @@ class _Check:
                 self._placeholder(node, key)
 
     def _measured(self, report: Mapping[str, Any]) -> None:
-        """Check that the report, whose figures the bill quotes, is of this model."""
         nodes = (self.subject, *_parts(self.subject).values())
         ours = {str(digest) for node in nodes for digest in _digests(node.value)}
         if report.get("model_digest") in ours:

@@ -51,24 +51,18 @@ class _Placing:
         self.boxes: dict[str, Box] = {}
         self.frames: dict[str, Box] = {}
         self.rows: dict[int, float] = {}
-        self.ports: dict[tuple[int, str], float] = {}
 
     def _sort_flows(self) -> None:
         for index, flow in enumerate(self.architecture.flows):
             first, last = sorted((self.column_of[flow.source], self.column_of[flow.target]))
             if first == last:
-                upper, lower = self._upper_first(flow)
+                places = [each.id for each in self.architecture.column(self.stages[first])]
+                upper, lower = sorted((flow.source, flow.target), key=places.index)
                 self.stacked[upper, lower].append(index)
             elif last - first == 1:
                 self.gutters[first].append(index)
             else:
                 self.lanes.append(index)
-
-    def _upper_first(self, flow: Flow) -> tuple[str, str]:
-        column = self.architecture.column(self.stages[self.column_of[flow.source]])
-        places = [element.id for element in column]
-        upper, lower = sorted((flow.source, flow.target), key=places.index)
-        return upper, lower
 
     def _strip(self, gutter: int) -> float:
         """Width of the strip at each side of a gutter, with a track for each line that may turn."""
@@ -94,7 +88,7 @@ class _Placing:
                 inside += [
                     self.blocks[index].width
                     for index in self.lanes
-                    if self._text_gutter(self.architecture.flows[index]) == column
+                    if min(self._lane_gutters(self.architecture.flows[index])) == column
                 ]
                 strip = self._strip(column)
                 width = max([*inside, 40.0])
@@ -110,9 +104,6 @@ class _Placing:
             for index in flows
         ]
         return max([0.0, *widths])
-
-    def _text_gutter(self, flow: Flow) -> int:
-        return min(self._lane_gutters(flow))
 
     def card_width(self, column: int) -> float:
         return CARD + self._stacked_room(column)
@@ -262,7 +253,7 @@ class _Placing:
             (out, turn_out), (into, turn_in) = ends
             points = [out, (turn_out, out[1]), (turn_out, line)]
             points += [(turn_in, line), (turn_in, into[1]), into]
-            x = self.gutter_at[self._text_gutter(flow)].x
+            x = self.gutter_at[min(self._lane_gutters(flow))].x
             routes[index] = block.route(flow, points, x=x, line=line)
             top = line + block.below + _ROW_GAP
         return routes, top if self.lanes else top - _GAP

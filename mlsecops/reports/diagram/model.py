@@ -127,8 +127,7 @@ class Architecture:
         title: Name of the pipeline.
 
     Raises:
-        UsageError: An id is repeated or unknown, or a flow joins two elements of one stage that
-            are not neighbours.
+        UsageError: An id is repeated or unknown, or a flow within a stage skips an element.
     """
 
     elements: tuple[Element, ...]
@@ -212,7 +211,8 @@ def mermaid(architecture: Architecture) -> str:
                 lines.append(f"    {names[element.id]}{before}{_plain(element.name)}{after}")
         lines.append("  end")
     for flow in architecture.flows:
-        text = "<br/>".join([_plain(flow.label), *(_control(each) for each in flow.controls)])
+        controls = (f"{_plain(each.name)} ({each.state.value})" for each in flow.controls)
+        text = "<br/>".join([_plain(flow.label), *controls])
         lines.append(f'  {names[flow.source]} -->|"{text}"| {names[flow.target]}')
     lines += [
         f"  linkStyle {index} {_LOOKS[weakest(flow.controls)][1]}"
@@ -230,10 +230,6 @@ def weakest(controls: Iterable[Control]) -> ControlState:
     """
     states = {control.state for control in controls}
     return next((each for each in reversed(ControlState) if each in states), ControlState.ABSENT)
-
-
-def _control(control: Control) -> str:
-    return f"{_plain(control.name)} ({control.state.value})"
 
 
 def _plain(text: str) -> str:

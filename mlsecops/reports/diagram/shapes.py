@@ -52,15 +52,7 @@ class Chip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A flow: line, label above the line and controls below it.
-
-    Attributes:
-        flow: The flow.
-        points: Corners of the line, from source to target.
-        lines: Left end of the baseline and text of each line of the label.
-        chips: Controls.
-        text: Rectangle of label and controls.
-    """
+    """A flow: corners of its line, text above the line and controls below it."""
 
     flow: Flow
     points: tuple[Point, ...]

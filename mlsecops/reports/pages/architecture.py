@@ -29,9 +29,10 @@ _WORDS: Final = {
 def architecture_page(architecture: Architecture) -> str:
     """The HTML page of an architecture: diagram, threats and controls."""
     found = threat_statuses(architecture)
+    drawing = tag("figure", tag("div", svg_element(architecture), class_="scroll"))
     return page(
         architecture.title,
-        section("Data flow", _drawing(architecture)),
+        section("Data flow", drawing),
         section("Threats", _threats(found)),
         section("Controls", _controls(architecture)),
         kicker="mlsecops · architecture",
@@ -49,10 +50,6 @@ def architecture_files(architecture: Architecture) -> dict[str, str]:
         "architecture.mmd": mermaid(architecture),
         "architecture.html": architecture_page(architecture),
     }
-
-
-def _drawing(architecture: Architecture) -> Markup:
-    return tag("figure", tag("div", svg_element(architecture), class_="scroll"))
 
 
 def _counts(architecture: Architecture, found: tuple[ThreatStatus, ...]) -> Markup:

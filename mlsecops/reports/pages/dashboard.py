@@ -44,7 +44,6 @@ _METRICS: Final = {
     "accuracy": "mlsecops.model.accuracy",
     "anomaly": "mlsecops.input.anomaly.ratio",
 }
-_ORDER: Final = ("critical", "high", "medium", "low", "info")
 _TITLES: Final = {panel.id: panel.title for panel in PANELS}
 _ABOUT: Final = {
     "confidence": "Mean of the highest class probability. Red: the alert rule fired.",
@@ -117,14 +116,8 @@ def dashboard_files(
 ) -> dict[str, str]:
     """The deliverable: file name → text of `dashboard.json`, `dashboard.html`, `alerts.yml`.
 
-    Args:
-        snapshots: As for `dashboard_page`.
-        name: Name of the monitor.
-        digest: As for `dashboard_page`.
-        labels: As for `dashboard_page`.
-        references: As for `dashboard_page`.
-        rules: Alert rules.
-        window: Time window of counters in `alerts.yml` (`"15s"`).
+    Snapshots, name, digest, labels and references are those of `dashboard_page`; `window` is the
+    time window of counters in `alerts.yml` (`"15s"`).
 
     Raises:
         UsageError: The window is not a duration.
@@ -153,7 +146,7 @@ def _counts(last: Snapshot, digest: str | None) -> Markup:
 def _conclusion(last: Snapshot) -> Markup:
     alerts = _listed(last.get("alerts"))
     severities = {str(alert.get("severity")) for alert in alerts}
-    worst = next((each for each in _ORDER if each in severities), None)
+    worst = next((each for each in SEVERITY_TONES if each in severities), None)
     if worst is None:
         sentence = "No alert rule fired on the monitored traffic."
         return verdict("No alerts", tag("p", sentence), word="quiet", tone="good")
@@ -193,20 +186,13 @@ def _alarmed(snapshot: Snapshot, rules: set[str]) -> Tone:
 
 
 def _clients(last: Snapshot) -> Markup:
-    suspects = {
-        str(alert.get("client")): str(alert.get("severity"))
-        for alert in _listed(last.get("alerts"))
-        if alert.get("client") is not None
-    }
+    named = [alert.get("client") for alert in _listed(last.get("alerts"))]
+    suspects = {str(client) for client in named if client is not None}
     clients = _mapping(last.get("clients"))
     ranked = sorted(clients.items(), key=lambda item: (-_rate(item[1]), str(item[0])))
     marks = [
-        Mark(
-            label=shown(client),
-            value=_rate(state),
-            tone="bad" if str(client) in suspects else "info",
-        )
-        for client, state in ranked[:_MOST_BARS]
+        Mark(label=shown(name), value=_rate(state), tone="bad" if str(name) in suspects else "info")
+        for name, state in ranked[:_MOST_BARS]
     ]
     if not marks:
         return _panel("query-rate", _missing("No client sent a request."))

@@ -2,8 +2,7 @@
 
 sections → `page` → self-contained HTML without scripts
 
-A content security policy allows the page's own style alone, so injected markup could load and run
-nothing.
+A content security policy allows the page's own style alone: injected markup could run nothing.
 
 Source: W3C, Content Security Policy Level 3; W3C, WCAG 2.2, success criterion 1.4.3: contrast of
 text at least 4.5:1, light and dark.
@@ -162,9 +161,9 @@ def page(
     return f"<!doctype html>\n{document}\n"
 
 
-def section(title: str, *body: Child, class_: str | None = None) -> Markup:
+def section(title: str, *body: Child) -> Markup:
     """A section with a heading."""
-    return tag("section", tag("h2", title), *body, class_=class_)
+    return tag("section", tag("h2", title), *body)
 
 
 def verdict(title: str, *body: Child, word: str, tone: Tone) -> Markup:
@@ -217,8 +216,8 @@ def table(
 _RELATIVE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*/?")
 
 
-def link(target: str, text: str | None = None) -> Markup:
+def link(target: str) -> Markup:
     """A link to a file in the page's folder or below it; any other target is refused."""
     if _RELATIVE.fullmatch(target) is None:
         raise UsageError(f"link: expected a relative path below the page, got {target[:80]!r}")
-    return tag("a", text or target, href=target)
+    return tag("a", target, href=target)

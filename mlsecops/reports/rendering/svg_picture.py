@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import base64
 import os
-import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mlsecops._files import write_atomically
+from mlsecops._png import png_bytes
 from mlsecops._repr import concise_repr
 from mlsecops.reports.rendering.elements import svg
 from mlsecops.reports.rendering.markup import Child, Markup, tag
@@ -60,19 +59,5 @@ def draw(title: str, *parts: Child, width: float, height: float) -> Picture:
 
 
 def png(pixels: NDArray[np.uint8]) -> str:
-    """A data URI of an image `(h, w)`, grey, or `(h, w, 3)`, red, green and blue.
-
-    Source: W3C, Portable Network Graphics (PNG) Specification, Third Edition, sections 5 and 11.
-    """
-    height, width = pixels.shape[:2]
-    kind = 2 if pixels.ndim == 3 else 0  # noqa: PLR2004 - colour or grey
-    lines = b"".join(b"\0" + line.tobytes() for line in pixels)
-    head = struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)
-    chunks = (_chunk(b"IHDR", head), _chunk(b"IDAT", zlib.compress(lines)), _chunk(b"IEND", b""))
-    data = b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
-    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    check = struct.pack(">I", zlib.crc32(kind + data))
-    return struct.pack(">I", len(data)) + kind + data + check
+    """A data URI of an image `(h, w)`, grey, or `(h, w, 3)`, red, green and blue."""
+    return f"data:image/png;base64,{base64.b64encode(png_bytes(pixels)).decode()}"
