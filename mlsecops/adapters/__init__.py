@@ -4,7 +4,7 @@ model → `adapt` (`base`) → Adapter (`pytorch`, `tensorflow`, `sklearn`, `onn
 URL → `endpoint` → Adapter without gradients; `query_journal` keeps its answers
 Adapter → predict, logits, loss_gradient, pullback, features → float32 arrays
 Adapter → `training` → one training step
-weights ↔ bytes without code (`torch_weights`, `keras_weights`)
+Adapter ↔ weights as bytes without code (`torch_weights`, `keras_weights`)
 """
 
 from typing import TYPE_CHECKING

@@ -27,8 +27,7 @@ class Adapter(Protocol):
     """A classifier of any framework.
 
     Batches are `(n, *shape)` float32 inputs; labels are `(n,)` integers in `[0, k)`.
-    Every call runs in evaluation mode and leaves the model's mode, parameters and buffers
-    unchanged.
+    Every call runs in evaluation mode and leaves the model unchanged.
 
     Attributes:
         framework: `"torch"`, `"keras"`, `"sklearn"`, `"onnx"` or another.
@@ -110,8 +109,7 @@ def adapt(
     """Wrap a model in an Adapter, without importing a framework that is not in use.
 
     Args:
-        model: A torch module, Keras model, scikit-learn classifier or ONNX model; an Adapter is
-            returned unchanged.
+        model: A torch module, Keras model, scikit-learn classifier, ONNX model or Adapter.
         channels_first: Whether images are `(n, c, h, w)`; by default the framework's convention
             (torch and ONNX yes, the others no).
         device: Device of each call (`"cpu"`, `"cuda:1"`); by default the model's own. The model

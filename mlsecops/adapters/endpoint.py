@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 import numpy as np
 
 from mlsecops._addresses import public_address, require_private, retry_after
-from mlsecops._choices import checked, one_of
+from mlsecops._choices import checked
 from mlsecops._extras import require
 from mlsecops._json import parse_json
 from mlsecops._repr import concise_repr
@@ -50,8 +50,7 @@ class Endpoint(BlackBox):
 
     Args:
         url: Address for POST requests; `http` only on this machine.
-        scores: Content of the response: `"probabilities"` or `"logits"` `(n, k)`, or `"labels"`
-            `(n,)`.
+        scores: Content of a response: `"probabilities"` or `"logits"` `(n, k)`, `"labels"` `(n,)`.
         classes: Number of classes `k`; needed for labels, checked for scores.
         max_requests: Most requests in all, over every run with the same journal.
         rate: Most requests per second; unlimited by default.
@@ -233,7 +232,6 @@ class Endpoint(BlackBox):
 def _require_options(
     scores: str, classes: int | None, max_requests: int, rate: float | None, batch_size: int
 ) -> None:
-    one_of("scores", scores, get_args(Scores))
     if scores == "labels" and classes is None:
         raise UsageError("classes: expected a number for scores='labels', got None; set classes")
     if max_requests < 1 or batch_size < 1 or (rate is not None and not rate > 0):

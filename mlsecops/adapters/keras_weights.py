@@ -1,13 +1,9 @@
-"""Keras weights as HDF5 bytes, and models filled from files.
-
-model → `encode_keras` → bytes → `decode_keras`, `fill_keras` → model
-"""
+"""Keras models filled with the weights of a file."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -25,11 +21,7 @@ def fill_keras(
 ) -> Any:
     """Load an archive's weights into the caller's built model, and not its configuration.
 
-    Args:
-        model: The model, built.
-        path: File to read.
-        hdf5: Whether it is an `.h5` file, of weights or of a whole model.
-        confirm: Raises if the bytes have changed.
+    `confirm` raises if the bytes have changed; `hdf5` files hold weights or a whole model.
 
     Raises:
         FrameworkTooOld: The installed Keras is older than `OLDEST`.
@@ -58,22 +50,6 @@ def fill_keras(
 def is_keras(value: Any) -> bool:
     """Whether a value is a Keras model."""
     return isinstance(value, require("keras").Model)
-
-
-def encode_keras(model: Any) -> bytes:
-    """A built model's weights as `.weights.h5`."""
-    with tempfile.TemporaryDirectory(prefix="mlsecops-") as folder:
-        place = Path(folder, "model.weights.h5")
-        model.save_weights(place)
-        return place.read_bytes()
-
-
-def decode_keras(model: Any, data: bytes) -> None:
-    """Load all weights of `.weights.h5` bytes into a built model, or none, as `fill_keras`."""
-    with tempfile.NamedTemporaryFile(prefix="mlsecops-") as place:
-        place.write(data)
-        place.flush()
-        fill_keras(model, place.name, hdf5=True)
 
 
 class _Bytes(io.BytesIO):

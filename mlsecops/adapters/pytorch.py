@@ -20,8 +20,8 @@ from mlsecops.adapters.base import (
     joined,
     require_width,
 )
-from mlsecops.adapters.torch_weights import decode_tensors, encode_module, fill_module
-from mlsecops.errors import UsageError
+from mlsecops.adapters.torch_weights import fill_module
+from mlsecops.errors import FormatRefused, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -34,9 +34,8 @@ if TYPE_CHECKING:
 class TorchAdapter(FrameworkAdapter):
     """A torch module as a classifier.
 
-    The module may return logits, probabilities (from a final `Softmax` module, or detected on the
-    first batch), one column for two classes, a mapping or object with `logits`, or a tuple whose
-    first element they are.
+    The module may return logits, probabilities (of a final `Softmax`, or seen on the first batch),
+    one column for two classes, a mapping or object with `logits`, or a tuple that begins with them.
     """
 
     framework = "torch"
@@ -87,11 +86,22 @@ class TorchAdapter(FrameworkAdapter):
 
     def encode(self) -> bytes:
         """The module's state as safetensors; see `mlsecops.adapters.Portable`."""
-        return encode_module(self.model)
+        writer = require("safetensors.torch")
+        state: dict[str, Any] = dict(self.model.state_dict())
+        if odd := sorted(name for name in state if not self._torch.is_tensor(state[name])):
+            kind = type(self.model).__name__
+            raise UsageError(f"{kind}: {odd[:5]} are no tensors, as safetensors needs")
+        plain = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+        return bytes(writer.save(plain))
 
     def decode(self, data: bytes) -> None:
         """Load a whole state from safetensors, or nothing."""
-        fill_module(self.model, decode_tensors(data))
+        reader = require("safetensors.torch")
+        try:
+            tensors = reader.load(data)
+        except Exception as error:  # safetensors has no common error
+            raise FormatRefused(f"safetensors cannot read the bytes: {error}") from error
+        fill_module(self.model, tensors)
 
     def _each_batch(self, function: Callable[[Tensor], Tensor], x: Array) -> Array:
         def run(batch: Array) -> Array:
@@ -219,11 +229,7 @@ def _undisturbed(model: nn.Module, device: torch.device | None) -> Iterator[None
                 module.training = training
         for parameter in trainable:
             parameter.requires_grad_(True)  # noqa: FBT003 - torch's own signature
-        _restore(buffers)
-
-
-def _restore(buffers: list[tuple[nn.Module, str, Tensor | None, Tensor | None]]) -> None:
-    for module, name, buffer, saved in buffers:
-        if buffer is not None and saved is not None:
-            buffer.detach().copy_(saved)
-        module._buffers[name] = buffer  # noqa: SLF001 - as above: assignment would re-register
+        for module, name, buffer, saved in buffers:
+            if buffer is not None and saved is not None:
+                buffer.detach().copy_(saved)
+            module._buffers[name] = buffer  # noqa: SLF001 - as above: assignment would re-register

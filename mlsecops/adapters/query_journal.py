@@ -36,9 +36,6 @@ class Journal:
         path: File to continue or to create; None keeps only the number of requests.
         about: What the answers depend on (address, kind of scores); any other file is refused.
 
-    Raises:
-        UsageError: The file cannot be read or written, is damaged, or is about something else.
-
     Examples:
         >>> journal = Journal("answers.jsonl", about="https://model.example")
         >>> journal.spend(["a1"], [[0.2, 0.8]])
@@ -71,15 +68,12 @@ class Journal:
     def _read(self, values: list[dict[str, Any]], head: dict[str, str]) -> None:
         try:
             for value in values[1:]:
-                self._keep(value)
+                for key, scores in zip(value["keys"], value["scores"], strict=True):
+                    self._answers[key].append([float(score) for score in scores])
+                self.requests += 1
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f"journal {self._path} is damaged: {error!r}") from error
         if values and values[0] != head:
             raise UsageError(
                 f"journal {self._path} is about another endpoint or kind of scores; use a new file"
             )
-
-    def _keep(self, value: dict[str, Any]) -> None:
-        for key, scores in zip(value["keys"], value["scores"], strict=True):
-            self._answers[key].append([float(score) for score in scores])
-        self.requests += 1

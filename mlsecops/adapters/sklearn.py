@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from mlsecops._extras import require
 from mlsecops._repr import concise_repr
@@ -60,11 +60,15 @@ class SklearnAdapter(FrameworkAdapter, BlackBox):
 
     def encode(self) -> bytes:
         """The classifier in skops' format."""
-        return encode_skops(self.model)
+        return bytes(require("skops.io").dumps(self.model))
 
     def decode(self, data: bytes) -> None:
-        """Replace the classifier by that of a skops archive, of the same class."""
-        found = decode_skops(data)
+        """Replace the classifier by that of a skops archive of types that skops trusts."""
+        skops = require("skops.io")
+        try:
+            found = skops.loads(data)
+        except Exception as error:  # skops has no common error
+            raise FormatRefused(f"skops refuses the bytes: {error}") from error
         if type(found) is not type(self.model):
             raise FormatRefused(
                 f"skops archive: expected a {self.name}, got a {type(found).__name__}"
@@ -74,17 +78,3 @@ class SklearnAdapter(FrameworkAdapter, BlackBox):
 
 def _flat(x: Array) -> Array:
     return x.reshape(len(x), -1)
-
-
-def encode_skops(model: Any) -> bytes:
-    """An estimator in skops' format."""
-    return bytes(require("skops.io").dumps(model))
-
-
-def decode_skops(data: bytes) -> Any:
-    """The estimator of a skops archive with only types that skops trusts by default."""
-    skops = require("skops.io")
-    try:
-        return skops.loads(data)
-    except Exception as error:  # skops has no common error
-        raise FormatRefused(f"skops refuses the bytes: {error}") from error

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -22,7 +24,7 @@ from mlsecops.adapters.base import (
     joined,
     require_width,
 )
-from mlsecops.adapters.keras_weights import decode_keras, encode_keras
+from mlsecops.adapters.keras_weights import fill_keras
 from mlsecops.adapters.pytorch import slope
 from mlsecops.errors import UsageError
 
@@ -95,11 +97,17 @@ class KerasAdapter(FrameworkAdapter):
 
     def encode(self) -> bytes:
         """The built model's weights as `.weights.h5`; see `mlsecops.adapters.Portable`."""
-        return encode_keras(self.model)
+        with tempfile.TemporaryDirectory(prefix="mlsecops-") as folder:
+            place = Path(folder, "model.weights.h5")
+            self.model.save_weights(place)
+            return place.read_bytes()
 
     def decode(self, data: bytes) -> None:
         """Load all weights from `.weights.h5` bytes, or none."""
-        decode_keras(self.model, data)
+        with tempfile.NamedTemporaryFile(prefix="mlsecops-") as place:
+            place.write(data)
+            place.flush()
+            fill_keras(self.model, place.name, hdf5=True)
 
     def _engine(self, x: Array) -> _Engine:
         if self._compiled is None:

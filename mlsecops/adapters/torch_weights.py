@@ -1,7 +1,4 @@
-"""Torch weights as safetensors bytes.
-
-module → `encode_module` → bytes → `decode_tensors` → `fill_module` → module
-"""
+"""Torch modules filled with the tensors of a file."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlsecops._extras import require
-from mlsecops.errors import FormatRefused, MissingExtra, UsageError
+from mlsecops.errors import FormatRefused
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -36,26 +33,6 @@ def fill_module(module: nn.Module, state: Any) -> nn.Module:
         )
     module.load_state_dict(state, strict=True)
     return module
-
-
-def encode_module(module: nn.Module) -> bytes:
-    """A module's state as safetensors; shared tensors are stored once per name."""
-    torch, writer = require("torch"), require("safetensors.torch")
-    state: dict[str, Any] = dict(module.state_dict())
-    if odd := sorted(name for name, value in state.items() if not torch.is_tensor(value)):
-        raise UsageError(f"{type(module).__name__}: {odd[:5]} are no tensors, as safetensors needs")
-    plain = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
-    return bytes(writer.save(plain))
-
-
-def decode_tensors(data: bytes) -> dict[str, Any]:
-    """Tensors of safetensors bytes."""
-    try:
-        return dict(require("safetensors.torch").load(data))
-    except MissingExtra:
-        raise
-    except Exception as error:  # safetensors has no common error
-        raise FormatRefused(f"safetensors cannot read the bytes: {error}") from error
 
 
 def is_module(value: Any) -> bool:

@@ -1,12 +1,11 @@
 """Training step for PyTorch and for Keras on any backend.
 
-numpy batch → `Trainer.step` → mean cross-entropy; the caller's model is updated, its mode and its
-compilation are unchanged.
+numpy batch → `Trainer.step` → mean cross-entropy; mode and compilation of the model are unchanged
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mlsecops._extras import require
@@ -33,10 +32,7 @@ def trainer(model: Any, *, learning_rate: float) -> Trainer:
         UsageError: The model is of another framework, or a Keras model without known inputs.
     """
     adapter = adapt(model)
-    kinds: dict[str, type[_TorchTrainer | _KerasTrainer]] = {
-        "torch": _TorchTrainer,
-        "keras": _KerasTrainer,
-    }
+    kinds: Mapping[str, Callable[..., Trainer]] = {"torch": _TorchTrainer, "keras": _KerasTrainer}
     if adapter.framework not in kinds or not learning_rate > 0:
         raise UsageError(
             f"cannot train a {adapter.framework} model of type {type(adapter.model).__name__} with "
