@@ -31,17 +31,7 @@ class Narrator(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoContext:
-    """Values that all stages share.
-
-    Attributes:
-        out: Output folder.
-        seed: Seed of all random choices.
-        network: Network in the chosen framework.
-        digits: The data.
-        signer: Release key, in memory only.
-        policy: Policy that trusts only this key.
-        narrator: Receiver of all results.
-    """
+    """Values that all stages share; the release key is in memory only."""
 
     out: Path
     seed: int
@@ -59,10 +49,10 @@ class DemoContext:
         yield self.narrator.fact
         self.narrator.done(time.perf_counter() - begun)
 
-    def brief(self, error: MLSecOpsError, *, most: int = 100) -> str:
+    def brief(self, error: MLSecOpsError) -> str:
         """Type and first words of an error, with paths relative to the demo's folder."""
         text = f"{type(error).__name__}: {error}".replace(f"{self.out}{os.sep}", "")
-        return text if len(text) <= most else f"{text[: most - 1]}…"
+        return text if len(text) <= 100 else f"{text[:99]}…"  # noqa: PLR2004 - one line
 
 
 class NotRefused(MLSecOpsError):

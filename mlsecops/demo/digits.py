@@ -33,14 +33,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Digits:
-    """Four disjoint parts of the data.
-
-    Attributes:
-        train: Training data.
-        test: Data of the robustness measurement.
-        normal: Reference data of the monitoring baseline, not used in training.
-        traffic: Data that the demo's clients send.
-    """
+    """Four disjoint parts of the data; `normal` is for the baseline, `traffic` for the clients."""
 
     train: Split
     test: Split

@@ -13,7 +13,6 @@ from mlsecops.adapters import adapt
 from mlsecops.demo.digits import CLASSES, SIDE
 
 if TYPE_CHECKING:
-    from mlsecops.adapters.base import Adapter
     from mlsecops.demo.digits import Split
     from mlsecops.loading import LoadedModel, SecureLoader
     from mlsecops.robustness import Attack
@@ -62,7 +61,7 @@ class KerasNetwork:
     ) -> None:
         """Train in place; with an attack, also on its examples."""
         rng = np.random.default_rng(seed)
-        view = self.adapter(model)
+        view = adapt(model)
         for epoch in range(epochs):
             order = rng.permutation(len(data.y))
             for start in range(0, len(order), BATCH):
@@ -80,7 +79,3 @@ class KerasNetwork:
     def load(self, loader: SecureLoader, folder: Path) -> LoadedModel:
         """Load the whole model."""
         return loader.load(folder)
-
-    def adapter(self, model: Any) -> Adapter:
-        """Adapter of the model."""
-        return adapt(model)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from mlsecops.errors import UsageError
 
 if TYPE_CHECKING:
-    from mlsecops.adapters.base import Adapter
     from mlsecops.demo.digits import Split
     from mlsecops.loading import LoadedModel, SecureLoader
     from mlsecops.robustness import Attack
 
-FrameworkName: TypeAlias = Literal["torch", "tensorflow"]
 _HOMES: Final = {
     "torch": ("mlsecops.demo.torch_network", "TorchNetwork"),
     "tensorflow": ("mlsecops.demo.keras_network", "KerasNetwork"),
@@ -22,12 +20,7 @@ _HOMES: Final = {
 
 
 class Network(Protocol):
-    """A small convolutional network in one framework.
-
-    Attributes:
-        title: Name of the framework, for people.
-        channels_first: Whether images are `(n, 1, 8, 8)`.
-    """
+    """A small convolutional network in one framework, on `(n, 1, 8, 8)` or `(n, 8, 8, 1)`."""
 
     title: str
     channels_first: bool
@@ -45,9 +38,6 @@ class Network(Protocol):
 
     def load(self, loader: SecureLoader, folder: Path) -> LoadedModel:
         """Load the model through a SecureLoader."""
-
-    def adapter(self, model: Any) -> Adapter:
-        """Adapter of the model."""
 
 
 def network(framework: str) -> Network:

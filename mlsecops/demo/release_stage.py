@@ -21,13 +21,7 @@ NAME: Final = "digits"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """A signed and published model.
-
-    Attributes:
-        folder: The signed folder.
-        version: Its version in the registry.
-        candidate: The model with its report and provenance.
-    """
+    """A signed folder, its version in the registry, and the model with report and provenance."""
 
     folder: Path
     version: Version

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
+from mlsecops.adapters import adapt
 from mlsecops.demo.context import DemoContext, refusal
 from mlsecops.demo.release_stage import NAME
 from mlsecops.demo.second_server import SecondServer
@@ -27,7 +28,6 @@ class Response:
 
     incident: Incident
     playbook: Playbook
-    serving: Version
     loaded: LoadedModel
 
 
@@ -50,7 +50,7 @@ def respond(context: DemoContext, registry: Registry, served: Served, framework:
         serving = registry.resolve(NAME, "serving")
         loaded = _load(context, registry, serving)
         fact("serving now", _serve_again(context, loaded, serving))
-    return Response(incident=incident, playbook=playbook, serving=serving, loaded=loaded)
+    return Response(incident=incident, playbook=playbook, loaded=loaded)
 
 
 def _handle(
@@ -84,9 +84,8 @@ def _load(context: DemoContext, registry: Registry, version: Version) -> LoadedM
 
 
 def _measure(context: DemoContext, registry: Registry, version: Version) -> RobustnessReport:
-    adapter = context.network.adapter(_load(context, registry, version).model)
-    test = context.digits.test
-    return evaluate_robustness(adapter, test.x, test.y, ATTACKS, seed=context.seed)
+    model, test = _load(context, registry, version).model, context.digits.test
+    return evaluate_robustness(model, test.x, test.y, ATTACKS, seed=context.seed)
 
 
 def _ask(second: SecondServer, *, refused: bool) -> str:
@@ -107,6 +106,6 @@ def _refusal(context: DemoContext, served: Served) -> str:
 
 def _serve_again(context: DemoContext, loaded: LoadedModel, serving: Version) -> str:
     traffic = context.digits.traffic
-    answers = context.network.adapter(loaded.model).predict(traffic.x).argmax(axis=1)
+    answers = adapt(loaded.model).predict(traffic.x).argmax(axis=1)
     right = float((answers == traffic.y).mean())
     return f"version {serving.version}, verified again, {right:.1%} right on {len(answers)} images"

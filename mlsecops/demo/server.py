@@ -2,8 +2,7 @@
 
     line of standard input → `ok DIGIT` or `refused ERROR`, until the input ends
 
-Started by `second_server`, or with
-`python -m mlsecops.demo.server REGISTRY KEY.pub.pem FRAMEWORK IMAGES.npz`.
+Arguments: REGISTRY KEY.pub.pem FRAMEWORK IMAGES.npz
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlsecops.adapters import adapt
 from mlsecops.demo.network import network
 from mlsecops.demo.release_stage import NAME
 from mlsecops.errors import MLSecOpsError
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> None:
         raise SystemExit("registry: expected a folder of the serving version, got none")
     net = network(framework)
     loaded = net.load(SecureLoader(policy, isolation=registry), version.path)
-    adapter = net.adapter(loaded.model)
+    adapter = adapt(loaded.model)
     image = np.load(images)["x"][:1]
     guard = IsolationGuard(loaded.digest, registry, refresh=0.0)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlsecops.adapters import adapt
 from mlsecops.demo.context import DemoContext
 from mlsecops.errors import CallRefused, MLSecOpsError
 from mlsecops.findings import Alert
@@ -63,16 +64,7 @@ class Blocklist:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """A monitored model.
-
-    Attributes:
-        predict: `(image, client, number) -> probabilities (10,)`.
-        monitor: Its monitor.
-        alerts: Alerts so far, oldest first.
-        snapshots: State of the monitor after each kind of traffic.
-        baseline: Baseline of the monitor.
-        blocklist: Blocked clients.
-    """
+    """A monitored model, with the state of its monitor after each kind of traffic."""
 
     predict: Callable[[Array, str, int], Array]
     monitor: Monitor
@@ -90,7 +82,7 @@ class Served:
 def serve_model(context: DemoContext, registry: Registry, loaded: LoadedModel) -> Served:
     """Serve the loaded model to three kinds of clients; unexpected alerts are `Unexpected`."""
     with context.step(6, "Monitored serving: normal, drifted, stolen") as fact:
-        served = _watch(context, registry, context.network.adapter(loaded.model), loaded)
+        served = _watch(context, registry, adapt(loaded.model), loaded)
         rng = np.random.default_rng(context.seed)
         quiet = _phase(served, "normal traffic", _sent(context, rng))
         fact("normal traffic", f"{CALLS} calls, {_rules(quiet)}")
@@ -98,16 +90,12 @@ def serve_model(context: DemoContext, registry: Registry, loaded: LoadedModel) -
         drifted = _phase(served, "drifted inputs", _drifted(context, rng))
         fact("drifted inputs", f"{CALLS} calls, {_rules(drifted)}")
         _expect(any(alert.rule == "drift" for alert in drifted), "drifted inputs raised no drift")
-        _expect(
-            not any(alert.rule == "extraction" for alert in drifted),
-            "drifted inputs raised an extraction alert",
-        )
+        alarmed = any(alert.rule == "extraction" for alert in drifted)
+        _expect(not alarmed, "drifted inputs raised an extraction alert")
         stolen = _phase(served, "a model thief", _stolen(context, rng))
         fact("a model thief", f"{STOLEN_CALLS} calls, {_rules(stolen)}")
-        _expect(
-            any(alert.rule == "extraction" and alert.client == "thief" for alert in stolen),
-            "a model thief raised no extraction alert",
-        )
+        caught = any(alert.rule == "extraction" and alert.client == "thief" for alert in stolen)
+        _expect(caught, "a model thief raised no extraction alert")
         state = served.monitor.snapshot()
         fact("calls", f"{state.calls} calls, {state.dropped} dropped, {state.failures} failures")
     return served
@@ -141,8 +129,7 @@ def _watch(
         digest=loaded.digest,
     )
     def predict(image: Array, client: str, number: int) -> Array:  # noqa: ARG001 - read by the monitor
-        answer: Array = adapter.predict(image[None])[0]
-        return answer
+        return cast("Array", adapter.predict(image[None])[0])
 
     return Served(
         predict=predict,

@@ -18,11 +18,7 @@ def staged(out: Path, *, overwrite: bool) -> Iterator[Path]:
     """Yield a private sibling folder of `out`; its content moves there when the block succeeds.
 
     If the block ends early (an error, Ctrl-C, a termination), the private folder is removed and
-    `out` stays as it was. With `overwrite`, results replace those of the same name, and other
-    files in `out` stay.
-
-    Raises:
-        UsageError: `out` is a file, or not empty without `overwrite`.
+    `out` stays as it was. With `overwrite`, results replace those of the same name.
     """
     place = out.absolute()
     if place.exists() and not place.is_dir():

@@ -11,7 +11,6 @@ from mlsecops.adapters import adapt
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from mlsecops.adapters.base import Adapter
     from mlsecops.demo.digits import Split
     from mlsecops.loading import LoadedModel, SecureLoader
     from mlsecops.robustness import Attack
@@ -72,7 +71,7 @@ class TorchNetwork:
                 x, y = data.x[rows.numpy()], data.y[rows.numpy()]
                 images, labels = torch.from_numpy(x), torch.from_numpy(y)
                 if attack is not None:
-                    view = self.adapter(model)
+                    view = adapt(model)
                     examples = attack.perturb(view, x, y, seed=seed + epoch, bounds=(0, 1))
                     images = torch.cat([images, torch.from_numpy(examples)])
                     labels = torch.cat([labels, labels])
@@ -94,7 +93,3 @@ class TorchNetwork:
     def load(self, loader: SecureLoader, folder: Path) -> LoadedModel:
         """Load the weights into a new network."""
         return loader.load(folder, into=digits_net())
-
-    def adapter(self, model: nn.Module) -> Adapter:
-        """Adapter of the model."""
-        return adapt(model)

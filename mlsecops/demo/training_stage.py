@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -27,13 +25,7 @@ GATE: Final = Gate(min_accuracy=FLOOR)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A model that passed the gate.
-
-    Attributes:
-        folder: Folder of its files, named as the model.
-        report: Its robustness.
-        provenance: SLSA statement of its training run.
-    """
+    """A model that passed the gate, with its robustness and the SLSA statement of its run."""
 
     folder: Path
     report: RobustnessReport
@@ -52,17 +44,12 @@ def train_model(context: DemoContext, data: Manifest) -> tuple[Any, PoisoningRep
     """Train in a run that records data, parameters, code and packages (step 2)."""
     with context.step(2, f"Training with lineage ({context.network.title})") as fact:
         model = context.network.build(seed=context.seed)
-        with _run(context, data, "baseline", epochs=EPOCHS) as (run, folder):
-            context.network.fit(model, context.digits.train, epochs=EPOCHS, seed=context.seed)
-            context.network.save(model, folder)
-            run.add_output(folder)
+        run, _ = _train(context, data, model, "baseline", epochs=EPOCHS, seed=context.seed)
         statement = run.statement()
         fact("run", f"{run.id}, {run.state}, {run.duration:.1f} s")
         fact("lineage", _lineage(statement))
         train = context.digits.train
-        found = detect_poisoning(
-            context.network.adapter(model), train.x, train.y, seed=context.seed
-        )
+        found = detect_poisoning(model, train.x, train.y, seed=context.seed)
         fact("activations", f"{len(found.suspects)} of {len(train.y)} rows to look at")
     return model, found
 
@@ -75,19 +62,15 @@ def harden_model(context: DemoContext, data: Manifest, model: Any) -> Trained:
         fact("as trained", _figures(before))
         candidates: list[Candidate] = []
         for number in range(1, HARDENING_ROUNDS + 1):
-            with _run(context, data, f"hardened-{number}", epochs=HARDENING_EPOCHS) as (
-                run,
-                folder,
-            ):
-                context.network.fit(
-                    model,
-                    context.digits.train,
-                    epochs=HARDENING_EPOCHS,
-                    seed=context.seed + number,
-                    attack=HARDENING_ATTACK,
-                )
-                context.network.save(model, folder)
-                run.add_output(folder)
+            run, folder = _train(
+                context,
+                data,
+                model,
+                f"hardened-{number}",
+                epochs=HARDENING_EPOCHS,
+                seed=context.seed + number,
+                attack=HARDENING_ATTACK,
+            )
             report = _measure(context, model, folder=folder, data=data)
             fact(f"hardened {number}×", _figures(report))
             if GATE.judge(report).verdict == "pass":
@@ -102,10 +85,17 @@ def harden_model(context: DemoContext, data: Manifest, model: Any) -> Trained:
     )
 
 
-@contextmanager
-def _run(
-    context: DemoContext, data: Manifest, stage: str, *, epochs: int
-) -> Iterator[tuple[TrainingRun, Path]]:
+def _train(
+    context: DemoContext,
+    data: Manifest,
+    model: Any,
+    stage: str,
+    *,
+    epochs: int,
+    seed: int,
+    attack: PGD | None = None,
+) -> tuple[TrainingRun, Path]:
+    """Train in place within a recorded run, and save the model into a new folder."""
     folder = context.out / "candidates" / stage / "model"
     folder.mkdir(parents=True)
     parameters = {
@@ -113,10 +103,13 @@ def _run(
         "framework": context.network.title,
         "epochs": epochs,
         "seed": context.seed,
-        "eps": 0.0 if stage == "baseline" else HARDENING_ATTACK.eps,
+        "eps": 0.0 if attack is None else attack.eps,
     }
     with training_run("digits", datasets=[data], hyperparameters=parameters) as run:
-        yield run, folder
+        context.network.fit(model, context.digits.train, epochs=epochs, seed=seed, attack=attack)
+        context.network.save(model, folder)
+        run.add_output(folder)
+    return run, folder
 
 
 def _measure(
@@ -124,7 +117,7 @@ def _measure(
 ) -> RobustnessReport:
     test = context.digits.test
     return evaluate_robustness(
-        context.network.adapter(model),
+        model,
         test.x,
         test.y,
         ATTACKS,
