@@ -1,7 +1,6 @@
 """Adapters as estimators of the Adversarial Robustness Toolbox (ART).
 
-Adapter → `estimator` → ART classifier, on which ART's attacks, metrics and detectors run, for any
-framework that has an Adapter.
+Adapter → `estimator` → ART classifier, on which ART's attacks, metrics and detectors run
 """
 
 from __future__ import annotations

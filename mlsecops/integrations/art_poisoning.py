@@ -1,8 +1,7 @@
 """Poisoning detectors of the Adversarial Robustness Toolbox (ART), for comparison.
 
-model, training data → activations → ART detector → `PoisoningReport`. ART's detectors always flag
-rows, also of clean data: the smaller of two clusters of each class, or a fixed share of it. To find
-poison, call `mlsecops.poisoning.detect_poisoning`.
+model, training data → activations → ART detector → `PoisoningReport`. ART's detectors flag rows of
+clean data too; to find poison, call `mlsecops.poisoning.detect_poisoning`.
 """
 
 from __future__ import annotations

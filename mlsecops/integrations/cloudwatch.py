@@ -54,8 +54,7 @@ class CloudWatch:
     def lines(self) -> list[str]:
         """Metrics as lines in the embedded metric format, one for each set of dimensions.
 
-        Print them where the CloudWatch agent, Lambda or ECS reads logs. Of distributions, only
-        `.count` and `.sum` are included.
+        Print them where CloudWatch reads logs. Distributions are `.count` and `.sum` alone.
 
         Source: Amazon CloudWatch, "Specification: Embedded metric format" (version 0).
         """
@@ -63,9 +62,8 @@ class CloudWatch:
         grouped: dict[Dimensions, dict[str, tuple[float, str]]] = {}
         now = list(collected())
         for metric, attributes, value in self._fresh(now):
-            if metric.name not in _BUCKETS:
-                place = grouped.setdefault(_dimensions(metric, attributes), {})
-                place[metric.name] = (value, _unit(metric))
+            place = grouped.setdefault(_dimensions(metric, attributes), {})
+            place[metric.name] = (value, _unit(metric))
         self._sent.update(_totals(now))
         return [self._line(at, dimensions, values) for dimensions, values in grouped.items()]
 
@@ -102,7 +100,7 @@ class CloudWatch:
 
     def _fresh(self, now: Sequence[Collected]) -> Iterator[tuple[Metric, Attributes, float]]:
         for metric, points in now:
-            for attributes, value in points:
+            for attributes, value in () if metric.name in _BUCKETS else points:
                 fresh = value if metric.kind == "gauge" else self._grown(metric, attributes, value)
                 if math.isfinite(fresh) and (fresh or metric.kind == "gauge"):
                     yield metric, attributes, fresh
@@ -113,9 +111,8 @@ class CloudWatch:
 
     def _plain(self, now: Sequence[Collected]) -> Iterator[tuple[list[Key], Datum]]:
         for metric, attributes, value in self._fresh(now):
-            if metric.name not in _BUCKETS:
-                datum = {**self._datum(metric.name, metric, attributes), "Value": value}
-                yield [(metric.name, attributes)], datum
+            datum = {**self._datum(metric.name, metric, attributes), "Value": value}
+            yield [(metric.name, attributes)], datum
 
     def _distributions(self, now: Sequence[Collected]) -> Iterator[tuple[list[Key], Datum]]:
         """Buckets as values with counts; the value is the upper bound of the bucket."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, cast
 
-from mlsecops._choices import checked, one_of
+import numpy as np
+
+from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
 from mlsecops.adapters import Adapter, adapt
 from mlsecops.errors import UsageError
@@ -62,8 +64,6 @@ class CounterfitTarget:
         Raises:
             UsageError: The inputs have another shape.
         """
-        import numpy as np  # noqa: PLC0415 - only where arrays are made
-
         rows = np.asarray(x, dtype=np.float32)
         if rows.size % int(np.prod(self.input_shape)):
             raise UsageError(
@@ -71,8 +71,7 @@ class CounterfitTarget:
             )
         rows = rows.reshape(-1, *self.input_shape)
         self.queries += len(rows)
-        answers: list[list[float]] = self.model.predict(rows).tolist()
-        return answers
+        return cast("list[list[float]]", self.model.predict(rows).tolist())
 
 
 @checked
@@ -96,8 +95,6 @@ def target(
     Raises:
         UsageError: There are no samples, fewer than two classes, or the type is unknown.
     """
-    import numpy as np  # noqa: PLC0415 - only where arrays are made
-
     samples = np.asarray(x, dtype=np.float32)
     if samples.ndim < 2 or not len(samples) or len(output_classes) < 2:  # noqa: PLR2004 - axes, classes
         raise UsageError(
@@ -105,7 +102,6 @@ def target(
             f"{samples.shape} and {list(output_classes)}"
         )
     kind = data_type or ("image" if samples.ndim - 1 in _IMAGE_AXES else "tabular")
-    one_of("data_type", kind, get_args(DataType))
     adapter = adapt(model)
     return CounterfitTarget(
         target_name=name,

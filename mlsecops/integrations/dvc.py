@@ -64,7 +64,7 @@ def outputs(repository: str | os.PathLike[str]) -> tuple[str, ...]:
     found = {
         _inside(root, place, path)
         for place, pointer in _pointers(root)
-        for path in (_locked(place, pointer) if place.name == _LOCK else _tracked(place, pointer))
+        for path in _listed(place, pointer)
     }
     return tuple(sorted(found))
 
@@ -151,7 +151,6 @@ def verify_outputs(
 
 
 def _pointers(root: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
-    """Pointer files and their contents."""
     for folder, inner, names in os.walk(root):
         inner[:] = sorted(set(inner) - _INNER)
         for name in sorted(names):
@@ -173,13 +172,11 @@ def _read(place: Path) -> Mapping[str, Any]:
     return value
 
 
-def _tracked(place: Path, pointer: Mapping[str, Any]) -> Iterator[str]:
-    """Outputs of a `.dvc` file, relative to its folder."""
-    yield from _paths(place, pointer.get("outs", ()), str(pointer.get("wdir", ".")))
-
-
-def _locked(place: Path, pointer: Mapping[str, Any]) -> Iterator[str]:
-    """Outputs of a `dvc.lock`; the working folder of a stage is in the `dvc.yaml` next to it."""
+def _listed(place: Path, pointer: Mapping[str, Any]) -> Iterator[str]:
+    """Outputs of a `.dvc` file or `dvc.lock`, whose stages have their folder in `dvc.yaml`."""
+    if place.name != _LOCK:
+        yield from _paths(place, pointer.get("outs", ()), str(pointer.get("wdir", ".")))
+        return
     pipeline = place.with_name(_PIPELINE)
     stages = _mapping(place, pointer.get("stages", {}))
     described = _mapping(pipeline, _read(pipeline).get("stages", {})) if pipeline.exists() else {}

@@ -1,8 +1,7 @@
 """Probes of garak, run as a separate process.
 
 `run_garak` → process of garak → report → `read_garak_report` → `ClassFigure`s for a
-`mlsecops.llm.FuzzGate`. garak is never imported, and its exit status is no verdict: it is 0 even if
-probes succeeded.
+`mlsecops.llm.FuzzGate`. The exit status of garak is no verdict: it is 0 even if probes succeeded.
 """
 
 from __future__ import annotations
@@ -111,8 +110,7 @@ def read_garak_report(path: str | os.PathLike[str]) -> GarakReport:
         path: `….report.jsonl`.
 
     Raises:
-        UsageError: It is unreadable, malformed, inconsistent, without an evaluation, or of an
-            unfinished run.
+        UsageError: It is unreadable, malformed, empty, or of an unfinished run.
 
     Source: garak's documentation, "Reporting"; garak 0.17.1, `garak/evaluators/base.py`.
     """

@@ -1,7 +1,6 @@
 """Live dashboard of a monitor as a web page that refreshes itself.
 
-monitor → snapshots of the last minutes → page of `reports` at `/`, newest as JSON at
-`/snapshot.json`
+monitor → snapshots of the last minutes → page at `/`, newest as JSON at `/snapshot.json`
 """
 
 from __future__ import annotations
@@ -23,10 +22,6 @@ __all__ = ["LiveDashboard"]
 
 _KEPT: Final = 30  # snapshots; chosen: 2.5 minutes at the default interval
 _LOOPBACK: Final = {"127.0.0.1", "localhost", "[::1]"}
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 @concise_repr("url")
@@ -59,12 +54,12 @@ class LiveDashboard:
         port: int = 0,
         interval: float = 5.0,
         references: Mapping[str, float] | None = None,
-        now: Callable[[], datetime] = _now,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         if interval <= 0:
             raise UsageError(f"interval: expected seconds above 0, got {interval}")
         self._monitor = monitor
-        self._interval = interval
+        self.interval = interval
         self._references = dict(references or {})
         self._now = now
         self._states: deque[tuple[str, dict[str, Any]]] = deque(maxlen=_KEPT)
@@ -96,11 +91,6 @@ class LiveDashboard:
         for thread in self._threads:
             thread.join()
 
-    @property
-    def interval(self) -> float:
-        """Seconds between two snapshots."""
-        return self._interval
-
     def page(self) -> str:
         """The current page."""
         labels, states = zip(*list(self._states), strict=True)
@@ -121,7 +111,7 @@ class LiveDashboard:
         self._states.append((f"{self._now():%H:%M:%S}", state))
 
     def _watch(self) -> None:
-        while not self._stop.wait(self._interval):
+        while not self._stop.wait(self.interval):
             self._take()
 
 

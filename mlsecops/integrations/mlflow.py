@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from mlsecops._choices import checked
 from mlsecops._extras import require
@@ -75,8 +75,7 @@ def publish(name: str, model_uri: str, *, signer: Signer) -> Published:
 
     Args:
         name: Name of the registered model, created if missing.
-        model_uri: `model_uri` of `log_model` (`models:/m-…`), `runs:/…`, or a folder of
-            `save_model`.
+        model_uri: `model_uri` of `log_model`, `runs:/…`, or a folder of `save_model`.
         signer: The signer.
 
     Raises:
@@ -104,15 +103,7 @@ def publish(name: str, model_uri: str, *, signer: Signer) -> Published:
     return Published(name=name, version=int(version.version), digest=digest)
 
 
-@contextlib.contextmanager
-def _protection(undo: Callable[[], None]) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        undo()
-
-
-def protect(policy: TrustPolicy) -> contextlib.AbstractContextManager[None]:
+def protect(policy: TrustPolicy) -> contextlib.AbstractContextManager[object]:
     """Verify every registered model that MLflow loads in this process.
 
     A load then raises the errors of `mlsecops.verify`; `SignatureMissing` for unsigned versions.
@@ -138,7 +129,9 @@ def protect(policy: TrustPolicy) -> contextlib.AbstractContextManager[None]:
         return own if _bare.get() else _Runs(own)
 
     table.update(models=guarded_models, runs=guarded_runs)
-    return _protection(lambda: table.update(models=models, runs=runs))
+    protection = contextlib.ExitStack()
+    protection.callback(table.update, models=models, runs=runs)
+    return protection
 
 
 @checked
@@ -329,8 +322,7 @@ def _asked(ask: Callable[[], Any]) -> Any:
 
 def _repositories() -> dict[str, Any]:
     registry = require("mlflow.store.artifact.artifact_repository_registry")
-    table: dict[str, Any] = registry.get_registered_artifact_repositories()
-    return table
+    return cast("dict[str, Any]", registry.get_registered_artifact_repositories())
 
 
 def _client() -> Any:

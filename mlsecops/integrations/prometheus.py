@@ -3,8 +3,7 @@
 monitors → metric families with the names of OpenTelemetry's exporter → page at `/metrics`, or a
 collector for the service's own registry
 
-Each process serves its own page: give several worker processes different ports, or let
-OpenTelemetry push.
+Each process serves its own page: give workers different ports, or let OpenTelemetry push.
 """
 
 from __future__ import annotations

@@ -116,12 +116,7 @@ def _vouched(options: argparse.Namespace) -> Vouched:
 
 
 def _asserted(model: Path, place: Path) -> Vouched:
-    """Content of an unverified bundle, after its digests were compared with the files.
-
-    Raises:
-        MalformedBundle: The bundle cannot be read.
-        DigestMismatch: The files are not those of the bundle.
-    """
+    """Content of an unverified bundle, after its digests were compared with the files."""
     bundle = Bundle.load(place)
     claim = read_payload(bundle.envelope.payload, where=str(place))
     actual = hash_path(
@@ -142,7 +137,6 @@ def _asserted(model: Path, place: Path) -> Vouched:
 
 
 def _robustness(path: Path | None, statements: Sequence[Statement]) -> dict[str, Any] | None:
-    """The named report, else the one that was signed with the model, else None."""
     if path is not None:
         value = read_json(path)
         if not isinstance(value, dict) or not {"clean", "attacks"} <= value.keys():
@@ -179,7 +173,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _signature(options: argparse.Namespace) -> tuple[Verified | None, tuple[Finding, ...]]:
-    """Verify the model if a key, authority or policy is given; a refusal becomes a finding."""
+    """Verify the model if a key, root or policy is given; a refusal becomes a finding."""
     if not _names_somebody(options):
         note("the signature of the model was not verified: give --key, --root or --policy")
         return None, ()
@@ -192,7 +186,6 @@ def _signature(options: argparse.Namespace) -> tuple[Verified | None, tuple[Find
 
 
 def _read_bill(path: Path) -> dict[str, Any] | BomReport:
-    """The parsed bill, or the report that refuses a file without a JSON object."""
     text = read_text(path)
     try:
         return parse_object(text, what=str(path), error=FormatRefused)

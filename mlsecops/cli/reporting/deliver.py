@@ -74,12 +74,7 @@ def _judged(gate: Gate, report: RobustnessReport) -> str:
 
 
 def _report(path: Path | None, verified: Verified) -> RobustnessReport:
-    """The named robustness report, else the one that was signed with the model.
-
-    Raises:
-        UsageError: There is none, or it cannot be read.
-        DigestMismatch: It is of another model.
-    """
+    """The named robustness report, else the one that was signed with the model."""
     signed = (each for each in verified.statements if each.predicate_type == ROBUSTNESS_PREDICATE)
     value = next((each.predicate for each in signed), None) if path is None else read_json(path)
     if value is None:

@@ -41,11 +41,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def read_controls(path: Path | None) -> dict[str, tuple[ControlState, str]]:
-    """Control → its state and where it runs, from a JSON file; empty without a file.
-
-    Raises:
-        UsageError: The file cannot be opened, or holds something else.
-    """
+    """Control → its state and where it runs, from a JSON file; empty without a file."""
     value = {} if path is None else read_json(path)
     if not isinstance(value, dict):
         raise UsageError(f"{path}: expected a JSON object from control to state")

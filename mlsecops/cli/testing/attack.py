@@ -115,7 +115,8 @@ def run(options: argparse.Namespace) -> int:
     x, y = read_samples(options.data)
     model, digest = chosen_model(options)
     if options.attack is None and not model.differentiable:
-        attacks = [_with_effort(_blind(options), options)]
+        blind = HopSkipJump if options.scores == "labels" else Square
+        attacks = [_with_effort(blind(options.eps), options)]
     with progress("attacking", unit="samples") as bar:
         report = evaluate_robustness(
             model,
@@ -135,12 +136,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def chosen_model(options: argparse.Namespace) -> tuple[Adapter, Digest | None]:
-    """The model to attack, and its digest where it is known.
-
-    Raises:
-        UsageError: The endpoint's options are wrong, or the file holds no model.
-        MLSecOpsError: As `SecureLoader.load`.
-    """
+    """The model to attack, and its digest where it is known."""
     if options.endpoint is None:
         loaded = load_model(options.model, options)
         return require_callable(loaded), loaded.digest
@@ -162,11 +158,7 @@ def chosen_model(options: argparse.Namespace) -> tuple[Adapter, Digest | None]:
 
 
 def chosen_attacks(options: argparse.Namespace) -> list[Attack]:
-    """The named attacks, or those of the profile, with the given steps and queries.
-
-    Raises:
-        UsageError: An attack is unknown, or a parameter is out of range.
-    """
+    """The named attacks, or those of the profile, with the given steps and queries."""
     profile = suite(options.profile, eps=options.eps)
     if options.attack is None:
         return [_with_effort(attack, options) for attack in profile]
@@ -179,7 +171,6 @@ def chosen_attacks(options: argparse.Namespace) -> list[Attack]:
 
 
 def _named(options: argparse.Namespace) -> list[Attack]:
-    """Attacks that can be named in every profile."""
     steps, restarts = _EFFORT[options.profile]
     return [
         FGSM(options.eps),
@@ -193,11 +184,6 @@ def _named(options: argparse.Namespace) -> list[Attack]:
     ]
 
 
-def _blind(options: argparse.Namespace) -> Attack:
-    """Default attack on a model without gradients."""
-    return (HopSkipJump if options.scores == "labels" else Square)(options.eps)
-
-
 def _with_effort(attack: Attack, options: argparse.Namespace) -> Attack:
     if options.steps is not None and isinstance(attack, PGD):
         return replace(attack, steps=options.steps, step=None)
@@ -209,11 +195,7 @@ def _with_effort(attack: Attack, options: argparse.Namespace) -> Attack:
 
 
 def chosen_gate(options: argparse.Namespace) -> Gate | None:
-    """The gate of the options, or None when no threshold is given.
-
-    Raises:
-        UsageError: A threshold is not in [0, 1], or the earlier report cannot be read.
-    """
+    """The gate of the options, or None when no threshold is given."""
     floors = (options.min_accuracy, options.min_clean, options.earlier)
     if all(floor is None for floor in floors) and not options.floor:
         return None

@@ -62,7 +62,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _sign(options: argparse.Namespace, report: PoisoningReport) -> None:
-    """Sign the data together with its baseline."""
     variable = options.password_env
     ask = partial(ask_password, options.sign)
     signer = Signer.from_pem(options.sign, ask if variable is None else password_from(variable))
@@ -73,7 +72,6 @@ def _sign(options: argparse.Namespace, report: PoisoningReport) -> None:
 
 
 def _draw(folder: Path, report: PoisoningReport) -> None:
-    """Draw each trigger, if the inputs are images."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for trigger in report.triggers:
