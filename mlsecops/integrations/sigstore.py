@@ -11,6 +11,9 @@ for Sigstore's service.
 
 from __future__ import annotations
 
+import base64
+import dataclasses
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,7 +34,8 @@ from mlsecops.provenance import DEFAULT_IGNORE, Statement, hash_path
 from mlsecops.signing import TrustPolicy, Verified, Verifier, bundle_path, ignore_for, read_bundle
 from mlsecops.signing.bundle import MAX_BUNDLE_BYTES
 from mlsecops.signing.envelope import IN_TOTO
-from mlsecops.signing.naming import expected_name
+from mlsecops.signing.existing import refused, require_statements
+from mlsecops.signing.naming import expected_name, model_name
 from mlsecops.signing.oms import build_payload, read_payload
 from mlsecops.signing.verification import match_path
 
@@ -46,6 +50,8 @@ def sign_keyless(
     algorithm: str = "sha256",
     ignore: Iterable[str] = DEFAULT_IGNORE,
     version: int | None = None,
+    name: str | None = None,
+    replace: bool = False,
     staging: bool = False,
     context: Any = None,
 ) -> Path:
@@ -59,6 +65,8 @@ def sign_keyless(
         algorithm: Digest algorithm of the files.
         ignore: Relative paths to leave out.
         version: Version of the model, for policies with a rollback floor.
+        name: Name of the model; by default the base name of the path.
+        replace: Whether to replace a bundle of another identity or of a key, or its statements.
         staging: Use Sigstore's staging instance, for tests alone.
         context: A `sigstore.sign.SigningContext` of another instance.
 
@@ -71,9 +79,14 @@ def sign_keyless(
     """
     place = bundle_path(path) if out is None else Path(out)
     manifest = hash_path(path, algorithm=algorithm, ignore=ignore_for(path, ignore, place))
+    if name is not None:
+        manifest = dataclasses.replace(manifest, name=model_name(name))
     payload = build_payload(manifest, statements, version=version)
     with _reaching_sigstore():
         token = require("sigstore.oidc").IdentityToken(identity_token)
+        if not replace:
+            held = _require_replaceable(place, token)
+            require_statements(held, statements, manifest, os.fspath(place))
         used = context if context is not None else _signing_context(staging=staging)
         with used.signer(token) as signer:
             bundle = signer.sign_dsse(require("sigstore.dsse").Statement(payload))
@@ -134,6 +147,21 @@ def verify_keyless(
     signers, expected = (f"{identity} ({issuer})",), expected_name(path, name)
     signed = ours.admit(claim, signers, where=where, expected=expected)
     return match_path(ours, signed, path, place, ignore_unsigned=ignore_unsigned)
+
+
+def _require_replaceable(place: Path, token: Any) -> tuple[Statement, ...]:
+    """Demand that a new bundle loses nobody else's signature; return the old statements."""
+    data = read_bundle(place) if os.path.lexists(place) else b""
+    if not data:
+        return ()
+    where = os.fspath(place)
+    mine = require("sigstore.verify.policy").Identity(identity=token.identity, issuer=token.issuer)
+    try:
+        _require_identity(_parse(data, where), mine, f"{token.identity}", where)
+        payload = base64.b64decode(json.loads(data)["dsseEnvelope"]["payload"])
+        return read_payload(payload, where=where).statements
+    except (MalformedBundle, UntrustedSigner, ValueError, KeyError, TypeError) as error:
+        raise refused(where, f"another signature ({error})") from error
 
 
 def _parse(data: bytes, where: str) -> Any:

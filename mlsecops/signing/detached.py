@@ -29,7 +29,8 @@ from mlsecops.provenance.files.hashing import hash_file
 from mlsecops.provenance.files.opening import followed
 from mlsecops.provenance.manifest import hash_path
 from mlsecops.signing.bundle import read_bundle
-from mlsecops.signing.keys import PublicKey, Signer
+from mlsecops.signing.existing import refused
+from mlsecops.signing.keys import PublicKey, Signer, signature_by
 from mlsecops.signing.policy import TrustPolicy
 from mlsecops.signing.scope import TrustedKey
 from mlsecops.signing.signature import bundle_path
@@ -39,20 +40,28 @@ _RSA_BYTES: Final = range(256, 2049)  # bytes of a signature; keys of 2,048 to 1
 
 
 def sign_detached(
-    path: str | os.PathLike[str], signer: Signer, *, out: str | os.PathLike[str] | None = None
+    path: str | os.PathLike[str],
+    signer: Signer,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    replace: bool = False,
 ) -> Path:
     """Sign one file with an RSA key, and write the raw signature to a file.
 
     Args:
         path: The file.
         signer: Signer with an RSA key.
-        out: File of the signature; by default `FILE.sig`.
+        out: File of the signature; by default `FILE.sig`. An older bare signature there is
+            replaced, since it does not say whose it is.
+        replace: Whether to write over a bundle.
 
     Returns:
         Path of the signature.
 
     Raises:
-        UsageError: The key is not RSA, or the path is not a file that can be read.
+        UsageError: The key is not RSA, the path is not a file that can be read, or a bundle is
+            there.
+        SignatureInvalid: The signer's answer does not match its public key.
     """
     _require_rsa(signer.public_key)
     if Path(path).is_dir():
@@ -60,8 +69,11 @@ def sign_detached(
             f"{os.fspath(path)} is a folder: a detached signature is for one file; "
             "sign the folder with a bundle"
         )
-    signature = signer.sign(_message(_digest(path)))
-    return write_atomically(bundle_path(path) if out is None else out, signature)
+    place = bundle_path(path) if out is None else out
+    held = read_bundle(place) if os.path.lexists(place) and not replace else b""
+    if held and not looks_detached(held):
+        raise refused(os.fspath(place), "a bundle")
+    return write_atomically(place, signature_by(signer, _message(_digest(path))))
 
 
 def verify_detached(

@@ -13,7 +13,7 @@ from typing import Final
 
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
-from mlsecops.signing.keys import Signer
+from mlsecops.signing.keys import Signer, signature_by
 
 IN_TOTO: Final = "application/vnd.in-toto+json"
 
@@ -50,6 +50,7 @@ class Envelope:
 
         Raises:
             UsageError: There is no signer.
+            SignatureInvalid: A signer's answer does not match its public key.
         """
         if not signers:
             raise UsageError("an envelope needs at least one signer")
@@ -57,7 +58,7 @@ class Envelope:
         # One signer: an empty keyid, as the deployed verifiers of the format write it.
         several = len(signers) > 1
         signatures = tuple(
-            Signature(signer.sign(data), signer.public_key.fingerprint if several else "")
+            Signature(signature_by(signer, data), signer.public_key.fingerprint if several else "")
             for signer in signers
         )
         return cls(payload=payload, payload_type=payload_type, signatures=signatures)

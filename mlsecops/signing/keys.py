@@ -245,6 +245,31 @@ class KeySigner(Signer):
         )
 
 
+def signature_by(signer: Signer, data: bytes) -> bytes:
+    """A signer's signature, checked with its own public key.
+
+    Raises:
+        SignatureInvalid: Its answer is no signature by that key over these bytes, or its leaf
+            certificate is for another key.
+    """
+    key, chain = signer.public_key, signer.certificates
+    if chain and PublicKey.of_certificate(chain[0]) != key:
+        raise SignatureInvalid(
+            f"signer {type(signer).__name__}: expected a leaf certificate of its key "
+            f"{key.fingerprint[:16]}, got one of another key; nothing was signed"
+        )
+    signature = signer.sign(data)
+    try:
+        key.verify(signature, data)
+    except (SignatureInvalid, UsageError) as error:
+        raise SignatureInvalid(
+            f"signer {type(signer).__name__}: expected a signature by its public key "
+            f"{key.fingerprint[:16]} (DER for ECDSA, raw for Ed25519, PSS with SHA-256 for RSA), "
+            "got another answer; nothing was signed"
+        ) from error
+    return bytes(signature)
+
+
 def read_pem(source: str | bytes | os.PathLike[str]) -> bytes:
     """PEM bytes from text, bytes or a file.
 

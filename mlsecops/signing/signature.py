@@ -5,12 +5,12 @@ path → Manifest → payload (`oms`) → envelope, time stamps → Bundle on di
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlsecops._choices import checked, several
 from mlsecops.errors import MLSecOpsWarning, UsageError
@@ -20,7 +20,15 @@ from mlsecops.provenance.files.tree import DEFAULT_IGNORE, SIGNATURE_NAME
 from mlsecops.provenance.manifest import Manifest, hash_path
 from mlsecops.provenance.statement import Statement
 from mlsecops.signing.bundle import Bundle
-from mlsecops.signing.envelope import Envelope
+from mlsecops.signing.envelope import Envelope, Signature
+from mlsecops.signing.existing import (
+    open_to_add,
+    require_replaceable,
+    require_same,
+    require_statements,
+    require_unchanged,
+    with_signatures,
+)
 from mlsecops.signing.keys import Signer
 from mlsecops.signing.naming import model_name
 from mlsecops.signing.oms import build_payload
@@ -73,8 +81,15 @@ def sign(
     spec_names: bool = False,
     shard_size: int | None = None,
     name: str | None = None,
+    add: bool = False,
+    replace: bool = False,
 ) -> Bundle:
     """Sign a model's folder or file and write the bundle.
+
+    A bundle of the same keys is replaced, unless it has a statement about the same files of a kind
+    that is not among the new ones.
+    Otherwise nothing is written without `add` or `replace`, so that nobody's signature is lost.
+    Each signature is verified with its signer's own public key before anything is written.
 
     Args:
         path: The model.
@@ -96,14 +111,29 @@ def sign(
             shard and is not covered, which raises a warning.
         name: Name of the model, which policies compare with scopes and floors; by default the base
             name of the path.
+        add: Whether to add the signers to the bundle that is there. Its statement is signed as it
+            is, with its name, version and further statements, after the files were hashed again:
+            verify the other signatures first, or sign what somebody else claims.
+        replace: Whether to replace whatever bundle is there.
 
     Raises:
-        UsageError: The model is empty or unreadable, or a statement is about something else.
+        UsageError: The model is empty or unreadable, a statement is about something else, or a
+            bundle with another key's signature or with statements would be lost.
+        SignatureInvalid: A signer's answer does not match its public key.
+        DigestMismatch: With `add`, a file was added, removed or changed since the first signature.
         UnsafeContent: It holds a symlink, socket, pipe or device.
         ChangedDuringLoad: A file changed while it was read.
     """
     signers = _listed(signer)
     place = bundle_path(path) if out is None else Path(out)
+    if add:
+        if replace:
+            raise UsageError("add, replace: expected one of them, got both; leave one out")
+        return _added(
+            path, signers, place, cache=cache, progress=progress, timestamp=timestamp,
+            name=name, version=version, algorithm=algorithm, statements=statements,
+        )  # fmt: skip
+    held = () if replace else require_replaceable(place, signers)
     manifest = hash_path(
         path,
         algorithm=algorithm,
@@ -112,9 +142,10 @@ def sign(
         progress=progress,
         shard_size=shard_size,
     )
+    require_statements(held, statements, manifest, os.fspath(place))
     _warn_of_empty(manifest)
     if name is not None:
-        manifest = replace(manifest, name=model_name(name))
+        manifest = dataclasses.replace(manifest, name=model_name(name))
     return sign_manifest(
         manifest,
         signers,
@@ -123,6 +154,33 @@ def sign(
         timestamp=timestamp,
         spec_names=spec_names,
     ).save(place)
+
+
+def _added(
+    path: str | os.PathLike[str],
+    signers: Sequence[Signer],
+    place: Path,
+    *,
+    cache: str | os.PathLike[str] | StatCache | None,
+    progress: Progress | None,
+    timestamp: Authority | None,
+    **wanted: Any,
+) -> Bundle:
+    """Add signers to the bundle of unchanged files."""
+    bundle, claim = open_to_add(place, signers)
+    require_same(claim, os.fspath(place), **wanted)
+    manifest = hash_path(
+        path,
+        algorithm=claim.manifest.algorithm,
+        ignore=ignore_for(path, claim.manifest.ignore, place),
+        cache=cache,
+        progress=progress,
+        shard_size=claim.manifest.shard_size,
+    )
+    require_unchanged(claim, manifest, os.fspath(path))
+    extended, mine = with_signatures(bundle, signers)
+    stamps = (*bundle.timestamps, *_stamps(mine, timestamp))
+    return dataclasses.replace(extended, timestamps=stamps).save(place)
 
 
 @checked
@@ -178,14 +236,15 @@ def _warn_of_empty(manifest: Manifest) -> None:
 def _seal(payload: bytes, signers: Sequence[Signer], timestamp: Authority | None) -> Bundle:
     envelope = Envelope.seal(payload, signers)
     first = signers[0]
-    stamps = (
-        ()
-        if timestamp is None
-        else (request_timestamp(signature.value, timestamp) for signature in envelope.signatures)
-    )
     return Bundle(
         envelope=envelope,
         hint=None if first.certificates else first.public_key.fingerprint,
         certificates=first.certificates,
-        timestamps=tuple(stamps),
+        timestamps=_stamps(envelope.signatures, timestamp),
     )
+
+
+def _stamps(signatures: Iterable[Signature], authority: Authority | None) -> tuple[bytes, ...]:
+    if authority is None:
+        return ()
+    return tuple(request_timestamp(signature.value, authority) for signature in signatures)

@@ -85,7 +85,8 @@ class SignerCheck:
             raise max(refused, key=_telling)
         raise ThresholdNotMet(
             f"{self.where}: expected {needed} trusted signers, got {len(found)} "
-            f"({', '.join(name[:16] for name in found) or 'none'}); sign anew, by all at once"
+            f"({', '.join(name[:16] for name in found) or 'none'}); add the others' signatures "
+            "(sign --add)"
             + "".join(f"; {error}" for error in refused)
         )
 

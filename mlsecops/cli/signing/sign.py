@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from mlsecops import signing
-from mlsecops.cli.options import Once, add_algorithm, add_cache, option
+from mlsecops.cli.options import add_algorithm, add_cache, option
 from mlsecops.cli.signing.keygen import add_password, ask_password, password_from
 from mlsecops.cli.terminal import progress, show
 from mlsecops.errors import UsageError
 from mlsecops.provenance.files.tree import DEFAULT_IGNORE
 from mlsecops.provenance.statement import Statement
+from mlsecops.signing.bundle import Bundle
 from mlsecops.signing.detached import sign_detached
 from mlsecops.signing.keys import KeySigner, Password, Signer, read_pem
+from mlsecops.signing.oms import read_payload
 from mlsecops.signing.signature import sign
 
 EXAMPLE = "mlsecops sign model/ --key release.pem --password-env RELEASE_PASSWORD"
@@ -23,11 +26,14 @@ EXAMPLE = "mlsecops sign model/ --key release.pem --password-env RELEASE_PASSWOR
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     option(parser, "path PATH", "model folder or file")
-    option(parser, "--key K", "private key (PEM)", type=Path, action=Once, required=True)
+    option(parser, "--key K", "private key (PEM); may be repeated for several signers",
+           type=Path, action="append", required=True)  # fmt: skip
     add_password(parser)
     option(parser, "--cert C", "certificate of the key (PEM)", type=Path)
     option(parser, "--chain C", "intermediate certificates", several=True, type=Path)
     option(parser, "--out F", "bundle to write; default DIR/model.sig", type=Path)
+    option(parser, "--add", "add a signature to the bundle of unchanged files, with its statements")
+    option(parser, "--replace", "replace the bundle, with other keys' signatures and statements")
     option(parser, "--ignore P", "relative path to leave unsigned", action="append", default=[])
     option(parser, "--detached",
            "write a bare RSA-PSS signature to FILE.sig, no bundle (one file, RSA key)")  # fmt: skip
@@ -46,18 +52,37 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Sign the model and print the path of the bundle."""
-    signer = read_signer(options)
-    place = _detached(options, signer) if options.detached else _bundle(options, signer)
-    show(f"signed {options.path} by key {signer.public_key.fingerprint[:16]}: {place}")
+    signers = [read_signer(key, options) for key in dict.fromkeys(options.key)]
+    if options.detached:
+        place: Path | None = _detached(options, signers)
+    else:
+        bundle = _bundle(options, signers)
+        place = bundle.path
+        if options.add:
+            show(*_added(bundle))
+    for signer in signers:
+        show(f"signed {options.path} by key {signer.public_key.fingerprint[:16]}: {place}")
     return 0
 
 
-def _bundle(options: argparse.Namespace, signer: KeySigner) -> Path | None:
+def _added(bundle: Bundle) -> list[str]:
+    """The claim that was there and is signed by the added keys too."""
+    claim = read_payload(bundle.envelope.payload, where=str(bundle.path))
+    version = "" if claim.version is None else f" version {claim.version}"
+    hidden = (name for name in claim.manifest.ignore if name not in DEFAULT_IGNORE)
+    return [
+        f"signs what the bundle says: {claim.manifest.name}{version}",
+        *(f"  statement {statement.predicate_type}" for statement in claim.statements),
+        *(f"  not covered by the signature: {name}" for name in hidden),
+    ]
+
+
+def _bundle(options: argparse.Namespace, signers: Sequence[KeySigner]) -> Bundle:
     url = options.timestamp_url
     with progress("hashing", unit="bytes") as bar:
-        bundle = sign(
+        return sign(
             options.path,
-            signer,
+            signers,
             out=options.out,
             statements=[read_statement(path) for path in options.statement],
             algorithm=options.algorithm,
@@ -69,30 +94,32 @@ def _bundle(options: argparse.Namespace, signer: KeySigner) -> Path | None:
             spec_names=options.spec_names,
             shard_size=options.shard_size,
             name=options.name,
+            add=options.add,
+            replace=options.replace,
         )
-    return bundle.path
 
 
-def _detached(options: argparse.Namespace, signer: KeySigner) -> Path:
+def _detached(options: argparse.Namespace, signers: Sequence[KeySigner]) -> Path:
     for_bundles = (options.statement, options.ignore, options.cert, options.timestamp_url,
                    options.model_version, options.name, options.spec_names, options.shard_size,
-                   options.algorithm != "sha256")  # fmt: skip
+                   options.add, len(signers) > 1, options.algorithm != "sha256")  # fmt: skip
     if any(for_bundles):
         raise UsageError(
-            "--detached: expected only --key and --out, since the signature covers nothing but the "
-            "SHA-256 digest of the file; leave the other options out, or sign with a bundle"
+            "--detached: expected one --key, --out and --replace at most, since the signature "
+            "covers nothing but the SHA-256 digest of the file; leave the other options out, or "
+            "sign with a bundle"
         )
-    return sign_detached(options.path, signer, out=options.out)
+    return sign_detached(options.path, signers[0], out=options.out, replace=options.replace)
 
 
-def read_signer(options: argparse.Namespace) -> KeySigner:
-    """The signer of `--key`, `--cert` and `--chain`; prompts for a password where needed."""
+def read_signer(key: Path, options: argparse.Namespace) -> KeySigner:
+    """The signer of a key, `--cert` and `--chain`; prompts for a password where needed."""
     variable = options.password_env
     password: Password = (
-        partial(ask_password, options.key) if variable is None else password_from(variable) or ""
+        partial(ask_password, key) if variable is None else password_from(variable) or ""
     )
     chain = b"".join(read_pem(path) for path in [options.cert, *options.chain] if path)
-    return Signer.from_pem(options.key, password, certificates=chain or None)
+    return Signer.from_pem(key, password, certificates=chain or None)
 
 
 def read_statement(path: Path) -> Statement:

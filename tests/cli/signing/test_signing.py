@@ -237,13 +237,29 @@ def test_keys_named_one_by_one_are_all_trusted(command: Command, model: Path, ke
         assert command("verify", model, "--key", one, "--key", other).status == 0
 
 
-def test_a_second_signing_key_does_not_replace_the_first_unseen(
-    command: Command, model: Path, key: Path
+def test_several_keys_sign_at_once_or_one_after_the_other(
+    command: Command, model: Path, key: Path, tmp_path: Path
 ) -> None:
-    outcome = command("sign", model, "--key", key, "--key", key)
-    assert outcome.status == 2
-    assert "--key" in outcome.said
-    assert not (model / "model.sig").exists()
+    second, place = tmp_path / "second.pem", model / "model.sig"
+    command("keygen", "--out", second)
+    keys = [key.with_name("key.pub.pem"), key.with_name("second.pub.pem")]
+    both = ("verify", model, "--threshold", "2", "--key", *keys)
+    assert command("sign", model, "--key", key, "--key", second).status == 0
+    assert command(*both).status == 0
+    assert command("sign", model, "--key", key, "--replace").status == 0
+    alone = place.read_bytes()
+    refused = command("sign", model, "--key", second)
+    assert refused.status == 2
+    assert "--add" in refused.err
+    assert "--replace" in refused.err
+    assert command("sign", model, "--key", second, "--add", "--replace").status == 2
+    assert place.read_bytes() == alone
+    added = command("sign", model, "--key", second, "--add")
+    assert added.status == 0
+    assert "signs what the bundle says: plain" in added.out
+    assert command(*both).status == 0
+    (model / "notes.txt").write_text("changed")
+    assert command("sign", model, "--key", key, "--add").status == 1
 
 
 def test_a_threshold_of_nobody_is_wrong_use(command: Command, model: Path, key: Path) -> None:
