@@ -85,9 +85,10 @@ def _flat(part: NDArray[Any]) -> NDArray[np.float32]:
     return np.array(part, dtype=np.float32, order="C").reshape(len(part), -1)
 
 
-def cut(rows: NDArray[np.int64], size: int = BLOCK) -> list[NDArray[np.int64]]:
+def cut(rows: NDArray[np.int64], size: int | None = None) -> list[NDArray[np.int64]]:
     """The rows in blocks, in order."""
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
+    step = size or BLOCK
+    return [rows[start : start + step] for start in range(0, len(rows), step)]
 
 
 def every(count: int) -> list[NDArray[np.int64]]:
@@ -95,9 +96,9 @@ def every(count: int) -> list[NDArray[np.int64]]:
     return cut(np.arange(count))
 
 
-def some(rows: NDArray[np.int64], *, most: int = _SAMPLE) -> NDArray[np.int64]:
-    """At most `most` of the rows, evenly spaced."""
-    return rows[:: max(1, -(-len(rows) // most))]
+def some(rows: NDArray[np.int64], *, most: int | None = None) -> NDArray[np.int64]:
+    """At most `most` of the rows (by default 8,192), evenly spaced."""
+    return rows[:: max(1, -(-len(rows) // (most or _SAMPLE)))]
 
 
 def mean_of(x: Rows, rows: NDArray[np.int64]) -> NDArray[np.float32]:
