@@ -84,7 +84,8 @@ COMPANION_SUFFIXES: Final = frozenset(
 )
 COMPANION_NAMES: Final = frozenset(
     {
-        "authors", "changelog", "copying", "license", "licence", "notice", "readme", "use_policy",
+        "authors", "changelog", "copying", "license", "licence", "mlmodel", "notice", "readme",
+        "use_policy",
         "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", ".gitattributes",
         ".gitignore",
     }

@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(parser, "--strict", "also refuse what could not be checked; default when CI is set",
            action=argparse.BooleanOptionalAction, default=None)  # fmt: skip
     option(parser, "--allow-global NAME",
-           "audited name (module.Class) or code format (torchscript) that the files may use",
+           "audited name (module.Class) or code format (torchscript) for files and settings",
            action="append", default=[])  # fmt: skip
 
 

@@ -1,92 +1,182 @@
-"""Companion file scanner: text, settings and chat templates in a model's folder.
+"""Companion file scanner: text, settings and tokenizers in a model's folder.
 
-Nothing is loaded. A chat template is reported, because the server of the model renders it.
+content (programs, pickles, text) → settings and chat templates by suffix → Examination
+
+A name decides nothing: what parses as a pickle or starts as a program is judged as that, and what
+is neither text nor a SentencePiece model is unchecked. Nothing is loaded.
+
+Source: ELF, PE and Mach-O magic numbers as in `file(1)`; sentencepiece `sentencepiece_model.proto`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+import io
+import itertools
+import pickletools
+import sys
+import tomllib
+from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import Any, Final
 
 from mlsecops._json import parse_json
-from mlsecops.errors import FormatRefused, LimitExceeded
+from mlsecops.errors import ContentRefused, FormatRefused, LimitExceeded, MissingExtra
 from mlsecops.findings import Finding, Severity
-from mlsecops.loading.detection import COMPANION_SUFFIXES
-from mlsecops.loading.formats.json_walk import objects
+from mlsecops.loading.allowed import pickle_globals
+from mlsecops.loading.containers.protobuf import BYTES, ProtobufReader
+from mlsecops.loading.detection import is_companion
+from mlsecops.loading.formats.chat_templates import ChatTemplates
+from mlsecops.loading.formats.settings import examine_settings, may_name_code
+from mlsecops.loading.formats.yaml_nodes import parse_yaml
 from mlsecops.loading.limits import Limits
+from mlsecops.loading.pickle_vm.walker import Walker
 from mlsecops.loading.snapshot import Source
 from mlsecops.loading.verdict import Examination, not_checked
 
-_INTERNALS: Final = re.compile(
-    r"__\w+__|\|\s*attr\b|\[\s*['\"]_|['\"]_+['\"]|\\(?:x5f|u005f|U0000005f|137|N\{)|\b(?:cycler|joiner|namespace|lipsum|self)\s*\.\s*_"
-)
 _DEPTH: Final = 100  # levels; chosen: settings of models have fewer than ten; deeper is unchecked
-_TEMPLATES: Final = frozenset({"chat_template", "template"})
+_PROGRAMS: Final = {
+    b"\x7fELF": "an ELF program",
+    b"MZ": "a Windows program",
+    b"#!": "a script",
+    b"\xfe\xed\xfa\xce": "a Mach-O program",
+    b"\xfe\xed\xfa\xcf": "a Mach-O program",
+    b"\xce\xfa\xed\xfe": "a Mach-O program",
+    b"\xcf\xfa\xed\xfe": "a Mach-O program",
+    b"\xca\xfe\xba\xbe": "a Mach-O or Java program",
+}
+_PE_OFFSET, _PE_END = 0x3C, 0x40  # bytes; PE format, section "MS-DOS Stub", `e_lfanew`
+_CALLS: Final = frozenset({"BUILD", "INST", "NEWOBJ", "NEWOBJ_EX", "OBJ", "REDUCE"})
+_SENTENCEPIECE: Final = {(number, BYTES) for number in range(1, 6)}
+"""Fields of a SentencePiece model: pieces, specifications and test data."""
 
 
-def examine_companion(source: Source, limits: Limits) -> Examination:
-    """Look for settings and templates of a companion file that can run code.
+def examine_companion(source: Source, limits: Limits, allowed: Collection[str] = ()) -> Examination:
+    """Look for what can run code in a companion file.
 
     Raises:
         FormatRefused: A key of a JSON object appears twice, so that readers disagree on its value.
     """
-    suffix = PurePosixPath(source.name).suffix.lower()
-    if suffix not in COMPANION_SUFFIXES | {""} or source.size > limits.header_bytes:
-        return Examination()
+    if not is_companion(source.name):
+        return Examination()  # known by its fields: a SavedModel's fingerprint
+    if source.size > limits.header_bytes:
+        most = limits.header_bytes
+        return not_checked(source.name, f"{source.size} bytes: companions are read up to {most}")
     with source.stream() as stream:
         data = stream.read()
     try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        return not_checked(source.name, "not UTF-8 text")
-    if suffix == ".jinja":
-        return Examination(findings=(examine_template(text, source.name, ""),))
-    if suffix != ".json":
-        return Examination()
-    try:
-        value = parse_json(text, what=source.name, error=FormatRefused, constants=True)
-        return Examination(findings=tuple(_settings(value, source.name)))
-    except FormatRefused as error:
-        if type(error.__cause__) is ValueError:
-            raise  # plain parsers accept it
-        return not_checked(source.name, "not readable JSON")
+        found = _hidden(data, source.name, limits, allowed)
     except LimitExceeded as error:
         return not_checked(source.name, str(error))
+    if found.findings or found.unchecked:
+        return found
+    suffix = PurePosixPath(source.name).suffix.lower()
+    if b"\0" not in data:
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError:
+            pass
+        else:
+            return _examine_text(text, suffix, source.name, allowed)
+    if suffix == ".model" and _is_sentencepiece(data, source.name, limits):
+        return Examination()
+    return not_checked(source.name, "not UTF-8 text")
 
 
-def _settings(value: Any, artifact: str) -> Iterator[Finding]:
-    for item, at in objects(value, "", depth=_DEPTH, artifact=artifact):
-        for key in [key for key in item if key in _TEMPLATES or key == "auto_map"]:
-            place = f"{at}.{key}".lstrip(".")
-            inner = item.pop(key)
-            if key in _TEMPLATES:
-                yield from _templates(inner, artifact, place)
-            else:
-                yield Finding(
-                    rule="remote-code",
-                    severity=Severity.MEDIUM,
-                    message="names Python code to run (auto_map); leave trust_remote_code off",
-                    where=place,
-                    artifact=artifact,
-                )
+def _examine_text(text: str, suffix: str, name: str, allowed: Collection[str]) -> Examination:
+    templates = ChatTemplates(name)
+    if suffix == ".jinja":
+        return templates.examine(text, "")
+    try:
+        value = _settings(text, suffix, name)
+    except (ValueError, RecursionError) as error:
+        return not_checked(name, f"not readable settings: {str(error)[:200]}")
+    except (LimitExceeded, MissingExtra) as error:
+        return not_checked(name, str(error))
+    return examine_settings(value, name, allowed, templates.examine)
 
 
-def _templates(value: Any, artifact: str, where: str) -> Iterator[Finding]:
-    """One template, or several under names."""
-    if isinstance(value, str):
-        yield examine_template(value, artifact, where)
-    elif isinstance(value, (dict, list)):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _templates(item, artifact, where)
+def _settings(text: str, suffix: str, name: str) -> Any:
+    """Parsed settings, or None for other text."""
+    if suffix == ".json":
+        try:
+            return parse_json(text, what=name, error=FormatRefused, constants=True)
+        except FormatRefused as error:
+            if type(error.__cause__) is ValueError:
+                raise  # plain parsers accept it
+            raise ValueError("not JSON") from error
+    if suffix == ".toml":
+        return tomllib.loads(text)
+    if suffix not in {".yaml", ".yml"} and PurePosixPath(name).name != "MLmodel":
+        return None
+    try:
+        return parse_yaml(text, what=name, depth=_DEPTH)
+    except MissingExtra:
+        if may_name_code(text):
+            raise
+        return None
 
 
-def examine_template(text: str, artifact: str, where: str) -> Finding:
-    """Finding for a chat template: information, or critical where it uses Python's internals."""
-    rule, severity = "chat-template", Severity.INFO
-    message = "a chat template; render it only in jinja2's immutable sandbox"
-    if reach := _INTERNALS.search(text):
-        rule, severity = "chat-template-internals", Severity.CRITICAL
-        message = f"a chat template that uses Python's internals ({reach[0]!r})"
-    return Finding(rule=rule, severity=severity, message=message, where=where, artifact=artifact)
+def _hidden(data: bytes, name: str, limits: Limits, allowed: Collection[str]) -> Examination:
+    """Findings about a program, or a pickle, under a companion's name."""
+    for magic, kind in _PROGRAMS.items():
+        if data.startswith(magic) and (magic != b"MZ" or _is_pe(data)):
+            finding = Finding(
+                rule="executable",
+                severity=Severity.HIGH,
+                message=f"{kind} under the name of a text; remove it",
+                where="",
+                artifact=name,
+            )
+            return Examination(findings=(finding,))
+    return _pickled(data, name, limits, allowed)
+
+
+def _pickled(data: bytes, name: str, limits: Limits, allowed: Collection[str]) -> Examination:
+    """Findings of the pickles that a file starts with; text that is no pickle has none.
+
+    Text may begin as a pickle does (`cat`, `dog` on two lines import `at.dog`). It counts as one if
+    it is whole, or has made a call where it ends.
+    """
+    names = pickle_globals() | frozenset(allowed)
+    walker = Walker(allowed=names, limits=limits, artifact=name, where="pickle")
+    stream, whole, failed = io.BytesIO(data), False, 0
+    try:
+        while walker.run(stream).end < len(data):
+            whole = True
+        whole = True
+    except (ContentRefused, RecursionError) as error:
+        if isinstance(error, LimitExceeded):
+            raise
+        failed = int(isinstance(error.__cause__, (IndexError, KeyError, TypeError)))
+    # A reference outside the pickle fails in every reader that is not made for it.
+    found = tuple(each for each in walker.walk.findings if each.rule != "pickle-persistent")
+    if found and (whole or _has_called(data, walker.walk.opcodes - failed)):
+        return Examination(findings=found)
+    imports = [each for each in found if each.rule == "pickle-global"]
+    if any(_standard(each.message) for each in imports):
+        return not_checked(name, "text that pickle reads as an import of a standard module")
+    return Examination()
+
+
+def _has_called(data: bytes, opcodes: int) -> bool:
+    """Whether a call is among the first opcodes."""
+    made = itertools.islice(pickletools.genops(data), opcodes)
+    return any(opcode.name in _CALLS for opcode, _, _ in made)
+
+
+def _standard(message: str) -> bool:
+    return message.partition("imports ")[2].partition(".")[0] in sys.stdlib_module_names
+
+
+def _is_pe(data: bytes) -> bool:
+    at = int.from_bytes(data[_PE_OFFSET:_PE_END], "little")
+    return data[at : at + 4] == b"PE\0\0"
+
+
+def _is_sentencepiece(data: bytes, name: str, limits: Limits) -> bool:
+    reader = ProtobufReader(io.BytesIO(data), len(data), where=name, limits=limits)
+    try:
+        fields = {(field.number, field.kind) for field in reader.fields(reader.whole)}
+    except ContentRefused:
+        return False
+    return (1, BYTES) in fields and fields <= _SENTENCEPIECE

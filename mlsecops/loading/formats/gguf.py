@@ -5,14 +5,14 @@ Source: ggml `docs/gguf.md`, version 3; sizes of the tensor types from `ggml/src
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
 from mlsecops.errors import FormatRefused, LimitExceeded
-from mlsecops.loading.formats.companions import examine_template
+from mlsecops.loading.formats.chat_templates import ChatTemplates
 from mlsecops.loading.limits import MIB, Limits
+from mlsecops.loading.shapes import element_count
 from mlsecops.loading.snapshot import Source
 from mlsecops.loading.verdict import Examination
 
@@ -36,9 +36,10 @@ def examine_gguf(source: Source, limits: Limits) -> Examination:
     """Check every key and tensor against the file."""
     with source.stream() as stream:
         templates = _Header(stream, source, limits).read().items()
-    return Examination(
-        findings=tuple(examine_template(text, source.name, key) for key, text in templates)
-    )
+    scanner, result = ChatTemplates(source.name), Examination()
+    for key, text in templates:
+        result |= scanner.examine(text, key)
+    return result
 
 
 class _Header:
@@ -110,7 +111,7 @@ class _Header:
             if kind not in _BLOCKS or offset % self._alignment:
                 raise self._malformed(f"a known, aligned tensor, got type {kind} at {offset}")
             block, size = _BLOCKS[kind]
-            elements = math.prod(shape)
+            elements = element_count(shape, most=self._source.size * block)
             if elements % block:
                 raise self._malformed(f"whole blocks of {block}, got {shape} for {name!r}")
             yield offset, offset + elements // block * size, name

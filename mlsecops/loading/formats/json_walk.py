@@ -3,14 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 from mlsecops.errors import LimitExceeded
+
+_SHOWN: Final = 80  # characters of a key; chosen: enough to find it, whatever its length
+_SHOWN_PARTS: Final = 40  # keys of a place; chosen: as above, for deep configurations
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Key path to a value, written out only where a finding shows it.
+
+    Examples:
+        >>> str(Place("root") / "a" / 0 / "b")
+        'root.a[0].b'
+    """
+
+    key: str | int
+    parent: Place | None = None
+
+    def __truediv__(self, key: str | int) -> Place:
+        return Place(key, self)
+
+    def __str__(self) -> str:
+        parts: list[str] = []
+        at: Place | None = self
+        while at is not None and len(parts) < _SHOWN_PARTS:
+            key = at.key
+            parts.append(f"[{key}]" if isinstance(key, int) else f".{key[:_SHOWN]}")
+            at = at.parent
+        return "".join(reversed(parts)).lstrip(".")
 
 
 def objects(
     value: Any, place: str, *, depth: int, artifact: str
-) -> Iterator[tuple[dict[str, Any], str]]:
+) -> Iterator[tuple[dict[str, Any], Place]]:
     """Every object in a value, with its place.
 
     The items of an object follow after it; a caller may remove some of them first.
@@ -26,16 +55,19 @@ def objects(
 
     Examples:
         >>> value = {"a": [{"b": 1}]}
-        >>> [at for _, at in objects(value, "root", depth=9, artifact="config.json")]
+        >>> [str(at) for _, at in objects(value, "root", depth=9, artifact="config.json")]
         ['root', 'root.a[0]']
     """
-    pending = [(value, place, 0)]
+    pending: list[tuple[Any, Place, int]] = [(value, Place(place), 0)]
     while pending:
         item, at, level = pending.pop()
         if level > depth:
             raise LimitExceeded(f"{artifact}: {at}: nested deeper than {depth}")
         if isinstance(item, dict):
             yield item, at
-            pending += [(inner, f"{at}.{key}", level + 1) for key, inner in item.items()]
-        elif isinstance(item, list):
-            pending += [(inner, f"{at}[{n}]", level + 1) for n, inner in enumerate(item)]
+            inner: Any = item.items()
+        else:
+            inner = enumerate(item) if isinstance(item, list) else ()
+        pending += [
+            (each, at / key, level + 1) for key, each in inner if isinstance(each, (dict, list))
+        ]
