@@ -6,6 +6,7 @@ Source: Keras 3 `saving/serialization_lib.py`, `deserialize_keras_object`.
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Collection, Iterator
 from functools import cache
 from typing import Any, Final
@@ -26,6 +27,14 @@ CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.weights.h5"
 _ENTRIES: Final = frozenset({CONFIG, "metadata.json", WEIGHTS})
 _BUILT_IN: Final = ("activations", "losses", "metrics", "initializers", "regularizers")
+_LIBRARIES: Final = frozenset(
+    {"_distutils_hack", "absl", "cloudpickle", "dill", "fsspec", "h5py", "IPython", "jax",
+     "jinja2", "joblib", "keras", "matplotlib", "mlflow", "mlsecops", "numpy", "onnx", "pandas",
+     "pip", "pkg_resources", "psutil", "requests", "safetensors", "scipy", "setuptools", "sklearn",
+     "skops", "tensorboard", "tensorflow", "tf_keras", "torch", "torchvision", "transformers",
+     "urllib3", "wheel", "yaml"}
+)  # fmt: skip
+"""Packages besides Python's own that define no user's loss: Keras would import them by name."""
 _DATA: Final = frozenset({"__tensor__", "__keras_tensor__", "__ellipsis__", "__slice__"})
 
 
@@ -45,16 +54,43 @@ def examine_keras(source: Source, limits: Limits, allowed: Collection[str] = ())
         source, where=f"{source.name}: {WEIGHTS}", limits=limits,
         start=weights.offset, size=weights.size,
     )  # fmt: skip
-    # Our reader skips compile_config (compile=False); other readers build it.
     compiled = config.pop("compile_config", None)
     findings = [*object_findings(config, "config", source.name, allowed, limits)]
     at = "config.compile_config"
-    findings += [
-        dataclasses.replace(found, severity=Severity.MEDIUM)
-        for found in object_findings(compiled, at, source.name, allowed, limits)
-    ]
+    findings += compiled_findings(compiled, at, source.name, allowed, limits)
     require_stored(config, walked.numbers, where=source.name)
     return Examination(findings=tuple(findings))
+
+
+def compiled_findings(
+    value: Any,
+    place: str,
+    artifact: str,
+    allowed: Collection[str],
+    limits: Limits,
+    *,
+    legacy: bool = False,
+) -> Iterator[Finding]:
+    """Objects that a model was compiled with, and that are not on the allowlist.
+
+    Our reader builds none of them (`compile=False`); others build all, and import their modules. A
+    user's registered loss, metric or optimizer is of medium severity.
+    """
+    for item, at in objects(value, place, depth=limits.depth, artifact=artifact):
+        if "class_name" in item:
+            for found in _object(item, str(at), artifact, allowed, legacy=legacy):
+                own = found.rule == "keras-object" and _registered(item)
+                yield dataclasses.replace(found, severity=Severity.MEDIUM) if own else found
+
+
+def _registered(item: dict[str, Any]) -> bool:
+    """Whether Keras finds an object by its registered name, or in a module of the user's own."""
+    module, registered = item.get("module"), item.get("registered_name")
+    if module in {"__main__", None}:
+        return True  # nothing is imported
+    if not isinstance(module, str) or not isinstance(registered, str) or ">" not in registered:
+        return False
+    return module.partition(".")[0] not in sys.stdlib_module_names | _LIBRARIES
 
 
 def object_findings(
@@ -73,7 +109,7 @@ def object_findings(
     """
     for item, at in objects(value, place, depth=limits.depth, artifact=artifact):
         if "class_name" in item:
-            yield from _object(item, at, artifact, allowed, legacy=legacy)
+            yield from _object(item, str(at), artifact, allowed, legacy=legacy)
 
 
 def _object(

@@ -21,11 +21,11 @@ from mlsecops.errors import (
 )
 from mlsecops.loading.containers.zip_archive import StreamSlice
 from mlsecops.loading.limits import Limits
-from mlsecops.loading.sandbox.hdf5_walk import CONFIG, Walked, walk
+from mlsecops.loading.sandbox.hdf5_walk import CONFIG, TRAINING, Walked, walk
 from mlsecops.loading.sandbox.worker import Died, ask
 from mlsecops.loading.snapshot import Source
 
-__all__ = ["CONFIG", "Walked", "require_contained"]
+__all__ = ["CONFIG", "TRAINING", "Walked", "require_contained"]
 
 _ROOM: Final = 1 << 20  # bytes; chosen: an answer without the configuration is far shorter
 _FAILURES: Final = {each.__name__: each for each in (FormatRefused, LimitExceeded, MissingExtra)}
@@ -62,13 +62,13 @@ def require_contained(
             "limits": dataclasses.asdict(limits),
         }
         try:
-            # JSON escapes may make the configuration six times as long.
-            answer = ask(stream.fileno(), question, most=_ROOM + 6 * limits.header_bytes)
+            # JSON escapes may make each configuration six times as long.
+            answer = ask(stream.fileno(), question, most=_ROOM + 12 * limits.header_bytes)
         except Died as death:
             raise _refusal(death, where, limits) from death
     if "error" in answer:
         raise _failure(answer)
-    return Walked(numbers=answer["numbers"], config=answer["config"])
+    return Walked(numbers=answer["numbers"], config=answer["config"], training=answer["training"])
 
 
 def _refusal(death: Died, where: str, limits: Limits) -> LimitExceeded | FormatRefused:

@@ -11,7 +11,6 @@ Source: HDF5 file format 3.0, links (IV.A.2.g), external file list (IV.A.2.h), f
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
@@ -19,9 +18,12 @@ from typing import Any, BinaryIO, Final
 from mlsecops._extras import require
 from mlsecops.errors import ContentRefused, FormatRefused, LimitExceeded, UnsafeContent
 from mlsecops.loading.limits import Limits
+from mlsecops.loading.shapes import element_count
 
 CONFIG: Final = "model_config"
 """Attribute of the root in which Keras keeps the architecture of a whole model."""
+TRAINING: Final = "training_config"
+"""Attribute of the root in which Keras keeps the optimizer, the losses and the metrics."""
 _BUILT_IN_FILTERS: Final = frozenset({1, 2, 3, 32000})
 """Deflate, shuffle, Fletcher-32, LZF: every other filter is a library that HDF5 would load."""
 
@@ -33,10 +35,12 @@ class Walked:
     Attributes:
         numbers: Number of elements of all data sets.
         config: Text of the architecture, or None.
+        training: Text of the optimizer, losses and metrics, or None.
     """
 
     numbers: int
     config: str | None
+    training: str | None = None
 
 
 def walk(stream: BinaryIO, *, where: str, limits: Limits) -> Walked:
@@ -57,7 +61,7 @@ def walk(stream: BinaryIO, *, where: str, limits: Limits) -> Walked:
     numbers = 0
     try:
         with h5py.File(stream, "r") as file:
-            config = _attributes(h5py, file, where, limits).get(CONFIG)
+            root = _attributes(h5py, file, where, limits)
             for count, (name, item) in enumerate(_items(h5py, file, where, limits.depth)):
                 limits.require("tensors", count, where=where)
                 _attributes(h5py, item, f"{where}: {name}", limits)
@@ -71,9 +75,14 @@ def walk(stream: BinaryIO, *, where: str, limits: Limits) -> Walked:
         raise LimitExceeded(f"{where}: takes more memory to read than it may") from error
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         raise FormatRefused(f"{where}: not a readable HDF5 file: {error}") from error
-    if isinstance(config, bytes):
-        config = config.decode("utf-8", "replace")
-    return Walked(numbers=numbers, config=config if config is None else str(config))
+    return Walked(numbers=numbers, config=_text(root, CONFIG), training=_text(root, TRAINING))
+
+
+def _text(attributes: dict[str, Any], name: str) -> str | None:
+    value = attributes.get(name)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value if value is None else str(value)
 
 
 def _items(h5py: Any, group: Any, where: str, depth: int) -> Iterator[tuple[str, Any]]:
@@ -97,7 +106,10 @@ def _attributes(h5py: Any, item: Any, where: str, limits: Limits) -> dict[str, A
         attribute = item.attrs.get_id(key)
         if attribute.get_type().get_class() not in kinds:
             raise _unsafe("hdf5-attribute", f"{where}: attribute {key} is no number or text", key)
-        size = math.prod(attribute.shape or ()) * attribute.dtype.itemsize
+        size = (
+            element_count(attribute.shape or (), most=limits.header_bytes)
+            * attribute.dtype.itemsize
+        )
         limits.require("header_bytes", size, where=f"{where}: {key}")
         found[key] = item.attrs[key]
     return found

@@ -78,7 +78,7 @@ def _walk(question: dict[str, Any], file: int, limits: Limits) -> dict[str, Any]
     with os.fdopen(file, "rb") as whole:
         part = io.BufferedReader(StreamSlice(whole, question["start"], question["size"]))
         found = walk(part, where=question["where"], limits=limits)
-    return {"numbers": found.numbers, "config": found.config}
+    return {"numbers": found.numbers, "config": found.config, "training": found.training}
 
 
 def _limit(seconds: float) -> None:

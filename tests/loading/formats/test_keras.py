@@ -1,3 +1,4 @@
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from mlsecops.loading import Limits, SecureLoader, scan  # noqa: E402 - as above
 from mlsecops.loading.scanner import examine  # noqa: E402 - as above
 from mlsecops.loading.snapshot import Source  # noqa: E402 - as above
 from mlsecops.signing import Signer, TrustPolicy, sign  # noqa: E402 - as above
+from tests.attackers import companions  # noqa: E402 - as above
 from tests.attackers import loading as attack  # noqa: E402 - as above
 
 layers = keras.layers
@@ -166,17 +168,45 @@ def test_the_exceptions_that_were_needed_are_known(file: Path, names: Any, neede
     assert examination.exceptions == needed
 
 
-def test_a_custom_loss_is_told_and_not_refused_because_nothing_is_compiled(file: Path) -> None:
-    attack.keras_config(
-        file,
-        lambda config: config.update(
-            compile_config={"loss": {"module": "os", "class_name": "system", "config": {}}}
-        ),
-    )
+def compiled(**entries: Any) -> Any:
+    return lambda config: config.update(compile_config=entries)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"loss": companions.compiled_with("os", "system")},
+        {"loss": companions.compiled_with("subprocess", "call", registered_name="x>call")},
+        {"metrics": [[companions.compiled_with("builtins", "eval")]]},
+        {"optimizer": {"module": "keras.utils", "class_name": "get_file", "config": {}}},
+        {"weighted_metrics": {"a": companions.compiled_with("evil.losses", "run")}},
+        {"loss": companions.compiled_with("torch.hub", "load", registered_name="mine>load")},
+        {"loss": {"class_name": "__lambda__", "config": {"value": "4wEAAAA="}}},
+        {"metrics": ["accuracy", {"module": "posix", "class_name": "system", "config": {}}]},
+    ],
+    ids=str,
+)
+def test_what_a_model_was_compiled_with_is_refused_by_name(file: Path, entries: Any) -> None:
+    attack.keras_config(file, compiled(**entries))
+    assert scan(file).refused
+    whole = file.with_suffix(".h5")
+    network().save(whole)
+    assert not scan(whole).refused
+    with h5py.File(whole, "r+") as opened:
+        opened.attrs["training_config"] = json.dumps(entries)
+    assert scan(whole).refused
+
+
+@pytest.mark.parametrize("module", [None, "__main__", "my_losses.focal"])
+def test_a_registered_loss_of_the_users_own_is_of_medium_severity(
+    file: Path, module: str | None
+) -> None:
+    own = companions.compiled_with(module, "focal", registered_name="mine>focal")
+    attack.keras_config(file, compiled(loss=own))
     verdict = scan(file)
     assert not verdict.refused
-    assert [found.rule for found in verdict.findings] == ["keras-object"]
-    assert verdict.findings[0].severity is Severity.MEDIUM
+    assert [found.severity for found in verdict.findings] == [Severity.MEDIUM]
+    assert scan(file, allow_globals=["mine>focal"]).findings[0].rule == "allowed-by-name"
 
 
 @pytest.mark.parametrize("depth", [500, 100_000])
