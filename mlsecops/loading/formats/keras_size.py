@@ -8,13 +8,14 @@ Source: the `build` methods of `keras.layers`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeAlias
 
 from mlsecops.errors import LimitExceeded
+from mlsecops.loading.shapes import element_count
 
 SLACK: Final = 1 << 24  # weights, 64 MiB as float32; chosen: a model never built stores none
+_LARGEST: Final = 1 << 63  # weights; chosen: more than any file stores
 _QUANTIZED: Final = 2  # weights for each stored byte; Keras int4 quantization
 
 _Size: TypeAlias = Callable[[Callable[[str], int], int], int]
@@ -97,8 +98,8 @@ def _getter(config: dict[str, Any]) -> Callable[[str], int]:
 def _number(value: Any) -> int:
     """A size, or the product of several; 1 for anything else."""
     if isinstance(value, list):
-        return math.prod(_number(item) for item in value[:8])
-    return value if type(value) is int and value > 0 else 1
+        return element_count([_number(item) for item in value[:8]], most=_LARGEST)
+    return min(value, _LARGEST) if type(value) is int and value > 0 else 1
 
 
 def _inputs(built: Any) -> int | None:

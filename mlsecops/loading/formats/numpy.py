@@ -6,7 +6,6 @@ Source: NumPy enhancement proposal 1 (the npy format).
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Iterable
 from tokenize import TokenError
 from typing import BinaryIO, Final
@@ -14,6 +13,7 @@ from typing import BinaryIO, Final
 from mlsecops.errors import FormatRefused, LimitExceeded, UnsafeContent
 from mlsecops.loading.containers.zip_archive import Archive, archive
 from mlsecops.loading.limits import Limits
+from mlsecops.loading.shapes import element_count, shown
 from mlsecops.loading.snapshot import Source
 from mlsecops.loading.verdict import Examination
 
@@ -66,8 +66,10 @@ def _require_plain(stream: BinaryIO, size: int, where: str) -> None:
             rule="numpy-object-array",
             where=where,
         )
-    declared, stored = math.prod(shape) * dtype.itemsize, size - stream.tell()
-    if min(shape, default=0) < 0 or declared != stored:
+    stored = max(0, size - stream.tell())
+    negative = min(shape, default=0) < 0
+    if negative or element_count(shape, most=stored) * dtype.itemsize != stored:
         raise LimitExceeded(
-            f"{where}: shape {shape} of {dtype} takes {declared} bytes, the file holds {stored}"
+            f"{where}: shape {shown(shape)} of {dtype}: expected a size of {stored} bytes, as the "
+            "file holds, got another"
         )

@@ -5,7 +5,6 @@ Source: `onnx/onnx.proto`, IR version 13; external data as in onnx `docs/Externa
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection
 from pathlib import PurePosixPath
@@ -15,6 +14,7 @@ from mlsecops.errors import FormatRefused, UnsafeContent
 from mlsecops.findings import Finding, Severity
 from mlsecops.loading.containers.protobuf import VARINT, Field, ProtobufReader
 from mlsecops.loading.limits import Limits
+from mlsecops.loading.shapes import element_count
 from mlsecops.loading.snapshot import Source
 from mlsecops.loading.verdict import Examination, ExternalData, unlisted
 
@@ -30,6 +30,7 @@ _BITS: Final = {
     15: 128, 16: 16, 17: 8, 18: 8, 19: 8, 20: 8, 21: 4, 22: 4, 23: 4, 24: 8, 25: 2, 26: 2,
 }  # fmt: skip
 """TensorProto.DataType → bits of an element."""
+_LARGEST: Final = 1 << 63  # elements; onnx.proto, dimensions are int64
 _EXTERNAL: Final = 1  # TensorProto.DataLocation
 _DRIVE: Final = re.compile(r"[A-Za-z]:")
 _CHILDREN: Final = {
@@ -141,7 +142,7 @@ class _Walk:
             raise FormatRefused(f"{self._artifact}: tensor {name!r} has a negative dimension")
         if not kinds or kinds[-1].kind != VARINT or kinds[-1].value not in _BITS:
             return None
-        return (math.prod(dims) * _BITS[kinds[-1].value] + 7) // 8
+        return (element_count(dims, most=_LARGEST) * _BITS[kinds[-1].value] + 7) // 8
 
     def _external(
         self, fields: list[Field], need: int | None, name: str, depth: int

@@ -6,12 +6,12 @@ cover the rest without gap or overlap).
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final
 
 from mlsecops._json import parse_object
 from mlsecops.errors import FormatRefused
 from mlsecops.loading.limits import Limits
+from mlsecops.loading.shapes import element_count, shown
 from mlsecops.loading.snapshot import Source
 from mlsecops.loading.verdict import Examination
 
@@ -62,9 +62,10 @@ def _span(name: str, value: Any, where: str) -> tuple[int, int, str]:
         raise FormatRefused(f"{where}: {name!r}: no dtype, shape and data_offsets") from error
     if not all(type(number) is int and number >= 0 for number in numbers):
         raise FormatRefused(f"{where}: {name!r}: shape and offsets must be whole numbers")
-    if (end - begin) * 8 != math.prod(shape) * bits:
+    stored = max(0, end - begin) * 8
+    if end < begin or stored != element_count(shape, most=stored) * bits:
         raise FormatRefused(
-            f"{where}: {name!r}: {value['dtype']} of shape {shape} takes "
-            f"{math.prod(shape) * bits // 8} bytes, its offsets give {end - begin}"
+            f"{where}: {name!r}: {value['dtype']} of shape {shown(shape)}: expected {end - begin} "
+            "bytes, as its offsets give, got another size"
         )
     return begin, end, name

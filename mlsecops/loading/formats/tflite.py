@@ -5,7 +5,6 @@ Source: FlatBuffers "Internals" (binary format); `tensorflow/lite/schema/schema.
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Callable, Collection, Iterator
 from typing import Final
@@ -14,6 +13,7 @@ from mlsecops.errors import FormatRefused, LimitExceeded
 from mlsecops.findings import Finding, Severity
 from mlsecops.loading.allowed import listed
 from mlsecops.loading.limits import Limits
+from mlsecops.loading.shapes import element_count, shown
 from mlsecops.loading.snapshot import Source
 from mlsecops.loading.verdict import Examination, unlisted
 
@@ -159,12 +159,12 @@ def _require_graph(
         shape, kind = tables.numbers(tensor, 0), tables.scalar(tensor, 1, "<b")
         sparse = tables.field(tensor, 6) is not None
         if min(shape, default=0) < 0:
-            raise FormatRefused(f"{artifact}: a tensor with a negative dimension: {shape}")
-        need = math.prod(shape) * _BYTES.get(kind, 0)
+            raise FormatRefused(f"{artifact}: a tensor with a negative dimension: {shown(shape)}")
+        need = element_count(shape, most=buffers[buffer]) * _BYTES.get(kind, 0)
         if buffers[buffer] and kind in _BYTES and not sparse and need != buffers[buffer]:
             raise FormatRefused(
-                f"{artifact}: a tensor of shape {shape} takes {need} bytes, "
-                f"its buffer has {buffers[buffer]}"
+                f"{artifact}: a tensor of shape {shown(shape)}: expected a size of "
+                f"{buffers[buffer]} bytes, as its buffer has, got another"
             )
     for index in (1, 2):
         tables.require(lambda n: 0 <= n < count, tables.numbers(graph, index), "tensor")
