@@ -1,4 +1,6 @@
-"""Generator of the allowlists in `mlsecops/loading/allowed` from the installed versions.
+"""Generator of the lists in `mlsecops/loading/allowed`: allowed names, and how each may be called.
+
+It reads the installed versions of the libraries.
 
 Run it after an upgrade and review the difference: model files may use every name that it adds.
 """
@@ -21,10 +23,13 @@ import sklearn.metrics
 import sklearn.model_selection
 import tensorflow as tf
 import torch
+from call_contracts import write_contracts
 from sklearn.utils import all_estimators
 from tensorflow.core.framework import op_def_pb2
 from tensorflow.python.client import pywrap_tf_session
 from torch._weights_only_unpickler import _get_allowed_globals
+
+from mlsecops.loading.allowed import pickle_globals
 
 TARGET = Path(__file__).parent.parent / "mlsecops" / "loading" / "allowed"
 
@@ -71,6 +76,8 @@ sklearn.calibration._SigmoidCalibration sklearn.linear_model._loss.LinearModelLo
 sklearn.metrics._scorer._PassthroughScorer sklearn.metrics._scorer._Scorer
 joblib.numpy_pickle.NumpyArrayWrapper scipy.sparse._csr.csr_matrix scipy.sparse._csr.csr_array
 scipy.sparse._csc.csc_matrix scipy.sparse._csc.csc_array scipy.sparse._coo.coo_matrix
+scipy.sparse._coo.coo_array scipy.sparse._bsr.bsr_matrix scipy.sparse._bsr.bsr_array
+scipy.sparse._dia.dia_matrix scipy.sparse._dia.dia_array
 scipy.interpolate._bsplines.BSpline scipy._lib.array_api_compat.numpy._aliases.asarray
 """.split()  # noqa: SIM905 - a list of words to read, not a literal to parse
 SKLEARN_FAMILIES = (
@@ -213,3 +220,4 @@ if __name__ == "__main__":
     write("sklearn", f"scikit-learn {sklearn.__version__}", sklearn_names())
     write("keras", f"keras {keras.__version__}", keras_names())
     write("tensorflow", f"tensorflow {tf.__version__}", tensorflow_names())
+    write_contracts(TARGET / "calls.txt", pickle_globals())

@@ -15,7 +15,6 @@ from typing import Final
 from mlsecops._choices import checked, of_type, several
 from mlsecops.errors import ContentRefused, MissingExtra, UsageError
 from mlsecops.findings import Finding, Severity
-from mlsecops.loading.allowed import pickle_globals
 from mlsecops.loading.detection import Format, detect, require_agreement
 from mlsecops.loading.formats.companions import examine_companion
 from mlsecops.loading.formats.external_data import external_data_findings, tensor_data
@@ -45,11 +44,11 @@ _DATA: Final[dict[Format, Callable[[Source, Limits], Examination]]] = {
     Format.SAFETENSORS: examine_safetensors,
     Format.NPY: examine_npy,
     Format.NPZ: examine_npz,
-    Format.COMPANION: examine_companion,
     Format.GGUF: examine_gguf,
     Format.TENSOR_INDEX: lambda _source, _limits: Examination(),
 }
 _NAMED: Final[dict[Format, Callable[[Source, Limits, Collection[str]], Examination]]] = {
+    Format.COMPANION: examine_companion,
     Format.KERAS: examine_keras,
     Format.HDF5: examine_hdf5,
     Format.ONNX: examine_onnx,
@@ -64,7 +63,7 @@ _PICKLED: Final[dict[Format, Callable[[Source, Limits, Collection[str]], Examina
     Format.TORCH: examine_torch,
     Format.TORCH_LEGACY: examine_torch_legacy,
 }
-"""Scanners that take the whole allowlist."""
+"""Scanners that extend the list of pickles' globals."""
 _ARCHIVES: Final = frozenset({Format.ZIP, Format.TAR, Format.COMPRESSED})
 _CODE: Final = {Format.TORCHSCRIPT: "torchscript", Format.PT2: "pt2"}
 
@@ -80,8 +79,8 @@ def scan(
 
     Args:
         path: A regular file or a folder; a folder is scanned with everything in it.
-        allow_globals: Audited names that pickles and Keras configurations may use in addition to
-            the built-in lists: `"module.Class"`.
+        allow_globals: Audited names that pickles, settings and Keras configurations may use in
+            addition to the built-in lists: `"module.Class"`.
         limits: Resource limits; the defaults otherwise.
 
     Returns:
@@ -126,22 +125,31 @@ def scan_each(
     if not Path(real).is_dir():
         return [_scan_file(real, shown, *options)[0]]
     try:
-        files = list_tree(real, ignore=(".git",)).files
+        tree = list_tree(real, ignore=(".git",))
     except ContentRefused as error:
         return [_refused(shown, "folder", error)]
     join_path = os.path.join  # shows the path as the caller wrote it
     each = {
         name: _scan_file(found.path, join_path(shown, name), *options)
-        for name, found in files.items()
+        for name, found in tree.files.items()
     }
     data = tensor_data(each)
-    return [
+    verdicts = [
         # Another file reads this one as numbers, in ranges that were checked there.
         Verdict(path=verdict.path, format=Format.TENSOR_DATA, findings=(), unchecked=())
         if name in data and verdict.format == Format.UNKNOWN
         else verdict
         for name, (verdict, _) in each.items()
-    ] or [Verdict(path=shown, format="folder", findings=(), unchecked=())]
+    ]
+    if tree.ignored:
+        verdicts.append(_version_control(join_path(shown, ".git")))
+    return verdicts or [Verdict(path=shown, format="folder", findings=(), unchecked=())]
+
+
+def _version_control(path: str) -> Verdict:
+    """Verdict on the history and hooks of a repository, which are not looked into."""
+    unchecked = Unchecked(what=path, why="version control data; scan a copy without it")
+    return Verdict(path=path, format=Format.UNKNOWN, findings=(), unchecked=(unchecked,))
 
 
 def _scan_file(
@@ -198,7 +206,7 @@ def _examine(
     if found in _NAMED:
         return _NAMED[found](source, limits, extra)
     if found in _PICKLED:
-        return _PICKLED[found](source, limits, pickle_globals() | extra)
+        return _PICKLED[found](source, limits, extra)
     if found not in _CODE:
         return not_checked(source.name, "no known format")
     name = _CODE[found]

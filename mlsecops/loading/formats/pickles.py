@@ -7,23 +7,34 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Collection, Iterator
 from pathlib import PurePosixPath
-from typing import BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final, cast
 
-from mlsecops.errors import FormatRefused
+from mlsecops.errors import FormatRefused, LimitExceeded
 from mlsecops.findings import Severity
+from mlsecops.loading.allowed import pickle_globals
 from mlsecops.loading.containers.compression import expanded
 from mlsecops.loading.containers.zip_archive import Archive, archive
 from mlsecops.loading.limits import MIB, Limits
-from mlsecops.loading.pickle_vm.walker import Walk, Walker
+from mlsecops.loading.pickle_vm.torch_tensors import storage_bytes
+from mlsecops.loading.pickle_vm.walk import Walk
+from mlsecops.loading.pickle_vm.walker import Walker
 from mlsecops.loading.snapshot import Source
-from mlsecops.loading.verdict import Examination
+from mlsecops.loading.verdict import Examination, Unchecked
 
 LEGACY_PICKLES: Final = 5  # pickles; torch.serialization, `_legacy_save`, before the raw storages
-_TORCH_ENTRIES: Final = frozenset(
-    {"data.pkl", "version", "byteorder", ".format_version", ".storage_alignment"}
-)
+_NUMBER: Final = re.compile(rb"\d{1,60}\n?")
+_TORCH_ENTRIES: Final = {
+    "data.pkl": re.compile(rb"(?s).*"),
+    "byteorder": re.compile(rb"little|big"),
+    **dict.fromkeys(
+        ("version", ".format_version", ".storage_alignment", ".data/serialization_id"), _NUMBER
+    ),
+}
+"""Entry of a torch archive besides its storages → its content; `data.pkl` is walked."""
+_LONGEST: Final = 100  # bytes; chosen: an entry of a number has at most 61
 _IN_MEMORY: Final = 64 * MIB  # bytes; chosen: larger files are read from disk, opcode by opcode
 
 
@@ -38,21 +49,27 @@ class _Clamped:
         return self._stream.read(max(0, min(size, self._size - self._stream.tell())))
 
 
-def examine_pickle(source: Source, limits: Limits, allowed: Collection[str]) -> Examination:
+def _walker(*, audited: Collection[str], **options: Any) -> Walker:
+    """Walker of the built-in list and the names that the caller has audited."""
+    allowed = pickle_globals() | frozenset(audited) if audited else pickle_globals()
+    return Walker(allowed=allowed, audited=audited, **options)
+
+
+def examine_pickle(source: Source, limits: Limits, audited: Collection[str]) -> Examination:
     """Walk every pickle of a bare or joblib file.
 
     A file with joblib's raw arrays is walked twice: as joblib reads it, and as plain `pickle`
     would, which executes the arrays' bytes as opcodes.
     """
-    walker = Walker(
-        allowed=allowed, limits=limits, artifact=source.name, where="pickle", skip_arrays=True
+    walker = _walker(
+        audited=audited, limits=limits, artifact=source.name, where="pickle", skip_arrays=True
     )
     with _pickles(source) as stream, _findings_first(walker):
         while walker.run(stream).end < source.size:
             pass  # every run that returns has read at least its STOP
     if walker.walk.arrays:
-        plain = Walker(
-            allowed=allowed, limits=limits, artifact=source.name, where="pickle read without joblib"
+        plain = _walker(
+            audited=audited, limits=limits, artifact=source.name, where="pickle read without joblib"
         )
         # Plain pickle fails at some array; the effects before that matter.
         with _pickles(source) as stream, contextlib.suppress(FormatRefused):
@@ -62,35 +79,71 @@ def examine_pickle(source: Source, limits: Limits, allowed: Collection[str]) -> 
     return _examination(walker.walk)
 
 
-def examine_joblib(source: Source, limits: Limits, allowed: Collection[str]) -> Examination:
+def examine_joblib(source: Source, limits: Limits, audited: Collection[str]) -> Examination:
     """Walk the pickles of a file that joblib compressed (see `examine_pickle`)."""
     with expanded(source, limits=limits) as plain:
-        return examine_pickle(plain, limits, allowed)
+        return examine_pickle(plain, limits, audited)
 
 
-def examine_torch_legacy(source: Source, limits: Limits, allowed: Collection[str]) -> Examination:
+def examine_torch_legacy(source: Source, limits: Limits, audited: Collection[str]) -> Examination:
     """Walk the pickles at the start of a file that torch wrote before 1.6."""
-    walker = Walker(
-        allowed=allowed, limits=limits, artifact=source.name, where="pickle", persistent="allow"
+    walker = _walker(
+        audited=audited, limits=limits, artifact=source.name, where="pickle", persistent="allow"
     )
     with _pickles(source) as stream, _findings_first(walker):
         for _ in range(LEGACY_PICKLES):
             walker.run(stream)
+        _require_stored(walker.walk, source)
     return _examination(walker.walk)
 
 
-def examine_torch(source: Source, limits: Limits, allowed: Collection[str]) -> Examination:
+def examine_torch(source: Source, limits: Limits, audited: Collection[str]) -> Examination:
     """Check a torch archive's entries and walk its pickle."""
     with archive(source, limits=limits) as opened:
         root = _require_layout(opened, source)
         data = opened.read(f"{root}/data.pkl", limits=limits)
-    walker = Walker(
-        allowed=allowed, limits=limits, artifact=source.name, where="data.pkl", persistent="allow"
+        storages = _storages(opened, root)
+    walker = _walker(
+        audited=audited,
+        limits=limits,
+        artifact=source.name,
+        where="data.pkl",
+        persistent="allow",
+        storages=storages,
     )
     with _findings_first(walker):
         if walker.run(io.BytesIO(data)).end != len(data):
             raise FormatRefused(f"{source.name}: data.pkl: bytes after the pickle's end")
-    return _examination(walker.walk)
+    used = {pid[2] for pid in walker.walk.storages if isinstance(pid[2], str)}
+    stray = [key for key in storages if key not in used]
+    unused = ("a storage to which the pickle does not refer", f"{root}/data/")
+    return _examination(walker.walk) | Examination(
+        unchecked=tuple(Unchecked(what=f"{unused[1]}{key}", why=unused[0]) for key in stray)
+    )
+
+
+def _storages(opened: Archive, root: str) -> dict[str, int]:
+    """Key → bytes of each storage in an archive."""
+    start = f"{root}/data/"
+    return {
+        name.removeprefix(start): entry.size
+        for name, entry in opened.entries.items()
+        if name.startswith(start)
+    }
+
+
+def _require_stored(walk: Walk, source: Source) -> None:
+    """Demand that a legacy file, whose storages follow the pickles, is long enough for them."""
+    sizes = {pid[2]: storage_bytes(pid) for pid in walk.storages if isinstance(pid[2], str)}
+    for pid in walk.storages:
+        if sizes.get(pid[2], -1) != storage_bytes(pid):
+            raise FormatRefused(f"{source.name}: one storage with two sizes")
+    stored = source.size - walk.end
+    if sum(sizes.values()) > stored:
+        raise LimitExceeded(
+            f"{source.name}: storages of {sum(sizes.values())} bytes: expected at most the "
+            f"{stored} bytes behind the pickles"
+        )
 
 
 def _require_layout(opened: Archive, source: Source) -> str:
@@ -102,12 +155,19 @@ def _require_layout(opened: Archive, source: Source) -> str:
         inner = name.partition("/")[2]
         parts = PurePosixPath(inner).parts
         storage = len(parts) == 2 and parts[0] == "data" and parts[1].isdigit()  # noqa: PLR2004 - data/N
-        if inner not in _TORCH_ENTRIES and not storage and parts[:1] != (".data",):
+        text = _TORCH_ENTRIES.get(inner)
+        if not storage and (text is None or not text.fullmatch(_start(opened, name))):
             raise FormatRefused(f"{source.name}: entry {name!r} is not one that torch.save writes")
         opened.stored(name)
     if f"{root}/data.pkl" not in opened.entries:
         raise FormatRefused(f"{source.name}: no data.pkl under that exact name")
     return root
+
+
+def _start(opened: Archive, name: str) -> bytes:
+    """First bytes of an entry: more than an entry of a number has."""
+    with opened.stream(name) as stream:
+        return stream.read(_LONGEST)
 
 
 @contextlib.contextmanager
@@ -130,4 +190,8 @@ def _pickles(source: Source) -> Iterator[BinaryIO]:
 
 
 def _examination(walk: Walk) -> Examination:
-    return Examination(findings=tuple(walk.findings), globals=frozenset(walk.globals))
+    return Examination(
+        findings=tuple(walk.findings),
+        unchecked=tuple(walk.unchecked.values()),
+        globals=frozenset(walk.globals),
+    )

@@ -12,6 +12,7 @@ from typing import Any, Final
 from mlsecops._json import parse_json
 from mlsecops.errors import FormatRefused
 from mlsecops.findings import Finding
+from mlsecops.loading.allowed import pickle_globals
 from mlsecops.loading.containers.zip_archive import archive
 from mlsecops.loading.formats.json_walk import objects
 from mlsecops.loading.formats.numpy import require_plain_arrays
@@ -34,8 +35,9 @@ by name, which reaches other callables (CVE-2025-54412 and 54413), and
 `ConstructorFromReduceNode` calls with any arguments."""
 
 
-def examine_skops(source: Source, limits: Limits, allowed: Collection[str]) -> Examination:
+def examine_skops(source: Source, limits: Limits, audited: Collection[str]) -> Examination:
     """Check the schema's classes and the arrays."""
+    allowed = pickle_globals() | frozenset(audited)
     with archive(source, limits=limits) as opened:
         text, what = opened.read(SCHEMA, limits=limits), f"{source.name}: {SCHEMA}"
         schema = parse_json(text, what=what, error=FormatRefused, constants=True)
@@ -46,7 +48,7 @@ def examine_skops(source: Source, limits: Limits, allowed: Collection[str]) -> E
         if "__loader__" in node or "__class__" in node:
             problem, name = _problem(node)
             if name not in allowed:
-                where = at or "the root"
+                where = str(at) or "the root"
                 found[_class(node)] = unlisted(
                     "skops-object", problem, name, where=where, artifact=source.name
                 )

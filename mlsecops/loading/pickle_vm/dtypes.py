@@ -10,12 +10,12 @@ Source: NumPy `_core/src/multiarray/descriptor.c`, `arraydescr_reduce` and `_set
 from __future__ import annotations
 
 import itertools
-import math
 import re
 from dataclasses import dataclass
 from typing import Any, Final
 
 from mlsecops.loading.pickle_vm.stack import CallResult, Container, Global
+from mlsecops.loading.shapes import element_count
 
 NUMPY_DTYPE: Final = "numpy.dtype"
 _TEXT: Final = re.compile(r"([<>|=]?)([biufcmMSUVO])([0-9]{1,9})")
@@ -24,6 +24,7 @@ _NOT_ALIGNED_COPIED: Final = (False, True)
 _NO_SIZE: Final = -1  # item size in the state of a dtype of fixed size; arraydescr_reduce
 _OBJECT_FLAGS: Final = 0x03  # bits; ndarraytypes.h, NPY_ITEM_REFCOUNT | NPY_LIST_PICKLE
 _POINTER_FLAGS: Final = 0x07  # bits; the same | NPY_ITEM_IS_POINTER
+MOST_DIMENSIONS: Final = 64  # dimensions; ndarraytypes.h, NPY_MAXDIMS
 _CHARACTER: Final = 4  # bytes; UCS-4, NumPy's unicode dtype
 
 
@@ -33,6 +34,9 @@ class DtypeLayout:
 
     size: int
     objects: bool
+
+
+_IN_PROGRESS: Final = DtypeLayout(-1, objects=False)
 
 
 def layout(dtype: Any) -> DtypeLayout:
@@ -50,9 +54,19 @@ def layout(dtype: Any) -> DtypeLayout:
     """
     if not isinstance(dtype, CallResult) or dtype.name != NUMPY_DTYPE:
         raise ValueError("something that is not a known dtype")
-    kind, size = _named(dtype)
     if dtype.state is None:
+        kind, size = _named(dtype)
         return DtypeLayout(size or 0, objects=kind == "O")
+    if dtype.known is None:  # fields share inner dtypes, so that a walk without memory is 2^depth
+        dtype.known = _IN_PROGRESS
+        dtype.known = _layout(dtype)
+    _demand(dtype.known is not _IN_PROGRESS)
+    known: DtypeLayout = dtype.known
+    return known
+
+
+def _layout(dtype: CallResult) -> DtypeLayout:
+    kind, size = _named(dtype)
     state = _state(dtype)
     _, _, base, names, fields, item_size, _, flags = state[:8]
     if kind not in "SUV":
@@ -94,24 +108,33 @@ def _holds_objects(kind: str, base: Any, fields: Any, size: int) -> bool:
 def _subarray(base: Any, size: int) -> bool:
     _demand(isinstance(base, tuple) and len(base) == 2)  # noqa: PLR2004 - dtype and shape
     inner, shape = layout(base[0]), base[1] if isinstance(base[1], tuple) else (base[1],)
-    _demand(all(type(n) is int and n >= 0 for n in shape))
-    _demand(inner.size * math.prod(shape) == size)
+    _demand(len(shape) <= MOST_DIMENSIONS and all(type(n) is int and n >= 0 for n in shape))
+    _demand(inner.size * element_count(shape, most=size) == size)
     return inner.objects
 
 
 def _record(fields: Any, size: int) -> bool:
     _demand(isinstance(fields, Container) and fields.whole)
+    if fields.known is None:
+        fields.known = _fields(fields)
+    end, objects = fields.known
+    _demand(end <= size)
+    return bool(objects)
+
+
+def _fields(fields: Container) -> tuple[int, bool]:
+    """End of the last field, and whether one holds objects."""
     spans: set[tuple[int, int, bool]] = set()
     for value in fields.items.values():
         _demand(isinstance(value, tuple) and len(value) in {2, 3} and type(value[1]) is int)
         inner = layout(value[0])
-        _demand(0 <= value[1] <= size - inner.size)
+        _demand(value[1] >= 0)
         spans.add((value[1], value[1] + inner.size, inner.objects))
     objects = any(span[2] for span in spans)
     if objects:
         ordered = sorted(spans)
         _demand(all(a[1] <= b[0] for a, b in itertools.pairwise(ordered)))
-    return objects
+    return max((span[1] for span in spans), default=0), objects
 
 
 def _demand(holds: bool) -> None:  # noqa: FBT001 - a condition, like assert's

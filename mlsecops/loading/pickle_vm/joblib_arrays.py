@@ -7,18 +7,19 @@ Source: joblib `numpy_pickle.py`, `NumpyArrayWrapper.write_array` and `read_arra
 
 from __future__ import annotations
 
-import math
 from typing import Any, BinaryIO, Final, Literal
 
-from mlsecops.loading.pickle_vm.dtypes import layout
+from mlsecops.loading.pickle_vm.arrays import RawBytes
+from mlsecops.loading.pickle_vm.dtypes import MOST_DIMENSIONS, layout
 from mlsecops.loading.pickle_vm.stack import Container
+from mlsecops.loading.shapes import element_count
 
 _ATTRIBUTES: Final = frozenset({"subclass", "shape", "order", "dtype", "allow_mmap"})
 _ALIGNMENT: Final = "numpy_array_alignment_bytes"
 """Absent in files of joblib up to 1.1."""
 
 
-def raw_array(stream: BinaryIO, state: Any) -> Literal["bytes", "objects"]:
+def raw_array(stream: BinaryIO, state: Any) -> RawBytes | Literal["objects"]:
     """Move a stream behind an array's bytes.
 
     Args:
@@ -26,7 +27,7 @@ def raw_array(stream: BinaryIO, state: Any) -> Literal["bytes", "objects"]:
         state: Symbolic state of the wrapper.
 
     Returns:
-        `"bytes"` after the move; `"objects"` where another pickle follows instead.
+        Where the bytes are; `"objects"` where another pickle follows instead.
 
     Raises:
         ValueError: The state does not give the array's length, or the file ends in the array.
@@ -40,15 +41,16 @@ def raw_array(stream: BinaryIO, state: Any) -> Literal["bytes", "objects"]:
         raise ValueError("array wrapper whose state is not exactly what joblib writes")
     item = layout(state.items["dtype"])
     shape = state.items["shape"]
-    if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
+    sized = isinstance(shape, tuple) and len(shape) <= MOST_DIMENSIONS
+    if not sized or not all(type(n) is int and n >= 0 for n in shape):
         raise ValueError("array wrapper without a shape")
     if item.objects:
         return "objects"
     padding = 0 if state.items.get(_ALIGNMENT) is None else stream.read(1)[0]
-    length = padding + item.size * math.prod(shape)
-    behind = stream.tell() + length
+    start = stream.tell() + padding
     end = stream.seek(0, 2)
-    if behind > end:
-        raise ValueError(f"array of {length} bytes, and the file ends {behind - end} bytes before")
-    stream.seek(behind)
-    return "bytes"
+    size = item.size * element_count(shape, most=end)
+    if start + size > end:
+        raise ValueError(f"array that is longer than the {max(0, end - start)} bytes behind it")
+    stream.seek(start + size)
+    return RawBytes(stream, start, size)

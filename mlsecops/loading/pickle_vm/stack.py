@@ -23,16 +23,24 @@ class CallResult:
     state: Any = None
     shared: bool = False
     """Whether another value may refer to it."""
+    known: Any = None
+    """Result of a check, kept so that references to one value are not checked again and again."""
 
 
 @dataclass(slots=True)
 class Container:
-    """A built-in container; only items under text keys are kept."""
+    """A built-in container: items under text keys, and those of a list that were built."""
 
     name: str
     items: dict[str, Any] = field(default_factory=dict)
     whole: bool = True
     """Whether `items` has all its items."""
+    members: list[Any] = field(default_factory=list)
+    """Results of calls and inner lists among a list's items."""
+    length: int = 0
+    """Number of a list's items."""
+    known: Any = None
+    """Result of a check; the container may not change afterwards."""
 
 
 MARK: Final = object()
@@ -46,6 +54,7 @@ def fill(target: Any, items: list[Any]) -> None:
         raise ValueError("odd number of items for a mapping")
     if not isinstance(target, Container):
         return
+    _require_open(target)
     pairs = list(zip(items[::2], items[1::2], strict=True))
     # A key that is not plain text may equal one that is; so may one that is left out.
     target.whole = (
@@ -55,6 +64,19 @@ def fill(target: Any, items: list[Any]) -> None:
     )
     if target.whole:
         target.items.update(pairs)
+
+
+def extend(target: Any, items: list[Any]) -> None:
+    """Keep the built items of a list."""
+    if isinstance(target, Container):
+        _require_open(target)
+        target.length += len(items)
+        target.members += [item for item in items if isinstance(item, (CallResult, Container))]
+
+
+def _require_open(target: Container) -> None:
+    if target.known is not None:
+        raise ValueError("a container that changes after it was used")
 
 
 def split_name(argument: str) -> tuple[str, str]:

@@ -10,26 +10,34 @@ Source: CPython `Lib/pickletools.py` (opcodes), `Modules/_pickle.c` (their effec
 from __future__ import annotations
 
 import pickletools
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, BinaryIO, Final
 
 from mlsecops.errors import FormatRefused, LimitExceeded
-from mlsecops.findings import Finding, Severity
+from mlsecops.findings import Severity
 from mlsecops.loading.limits import Limits
-from mlsecops.loading.pickle_vm.call_rules import ARRAY_WRAPPER, objection, passed_on
-from mlsecops.loading.pickle_vm.dtypes import NUMPY_DTYPE, layout
+from mlsecops.loading.pickle_vm.arrays import array
+from mlsecops.loading.pickle_vm.call_rules import (
+    ARRAY_WRAPPER,
+    Call,
+    objection,
+    passed_on,
+)
 from mlsecops.loading.pickle_vm.joblib_arrays import raw_array
+from mlsecops.loading.pickle_vm.judge import Judge
 from mlsecops.loading.pickle_vm.stack import (
     MARK,
     OPAQUE,
     CallResult,
     Container,
     Global,
+    extend,
     fill,
     python3_name,
     split_name,
 )
+from mlsecops.loading.pickle_vm.torch_tensors import PERSISTENT, require_storage
+from mlsecops.loading.pickle_vm.walk import Walk
 from mlsecops.loading.verdict import unlisted
 
 MAPPINGS: Final = frozenset(
@@ -43,28 +51,7 @@ _PY3_IMPORTS: Final = 3  # protocol; `_pickle.c`, lower ones have Python 2's mod
 _FRAME_HEAD: Final = 9  # bytes; pickletools, FRAME is an opcode and an 8-byte length
 
 
-@dataclass(slots=True)
-class Walk:
-    """Effects of one or more pickles in a stream.
-
-    Attributes:
-        findings: Why they are refused.
-        globals: Allowed names that they import.
-        end: Position after the last opcode.
-        opcodes: Number of opcodes.
-        arrays: Number of raw arrays between the opcodes (joblib).
-        value: Symbolic value of the last pickle.
-    """
-
-    findings: list[Finding] = field(default_factory=list)
-    globals: set[str] = field(default_factory=set)
-    end: int = 0
-    opcodes: int = 0
-    arrays: int = 0
-    value: Any = None
-
-
-class Walker:
+class Walker(Judge):
     r"""Symbolic executor of pickles against one allowlist.
 
     Args:
@@ -74,6 +61,8 @@ class Walker:
         where: Entry or stream of the pickles.
         persistent: `"allow"` persistent ids (storages of a torch file), or `"refuse"` them.
         skip_arrays: Whether to step over joblib's raw arrays, as its own reader does.
+        audited: Names that the caller allows whatever they are called with.
+        storages: Bytes of each storage in the file by key; None where they follow the pickle.
 
     Examples:
         >>> import io
@@ -91,12 +80,13 @@ class Walker:
         where: str,
         persistent: str = "refuse",
         skip_arrays: bool = False,
+        audited: Collection[str] = (),
+        storages: Mapping[str, int] | None = None,
     ) -> None:
-        self.walk = Walk()
+        super().__init__(artifact=artifact, where=where, audited=audited)
+        self._storages = storages
         self._allowed, self._limits = allowed, limits
-        self._artifact, self._where = artifact, where
         self._persistent, self._skip_arrays = persistent == "allow", skip_arrays
-        self._at = 0
         self._reset()
 
     def _reset(self) -> None:
@@ -121,7 +111,9 @@ class Walker:
         try:
             for opcode, argument, position in pickletools.genops(stream):
                 self._at = int(position or 0)
-                self._step(opcode.name, argument, first=self._at == start, end=stream.tell())
+                if self._frame_end is not None or opcode.name == "FRAME":
+                    self._check_frame(opcode.name, argument, stream.tell())
+                self._step(opcode.name, argument, first=self._at == start)
                 if opcode.name == "BUILD" and self._skip_arrays:
                     self._step_over_array(stream)
             self.walk.value = self._pop() if self._stack else OPAQUE
@@ -133,14 +125,13 @@ class Walker:
         self._stack, self._memo, self._protocol, self._frame_end = outer
         return self.walk
 
-    def _step(self, name: str, argument: Any, *, first: bool, end: int) -> None:
+    def _step(self, name: str, argument: Any, *, first: bool) -> None:
         self.walk.opcodes += 1
         if self.walk.opcodes > self._limits.opcodes:
             raise LimitExceeded(
                 f"{self._artifact}: {self._where}: over {self._limits.opcodes} pickle opcodes; "
                 "raise Limits(opcodes=…) if this file is meant to be so large"
             )
-        self._check_frame(name, argument, end)
         if name == "PROTO" and (not first or argument > NEWEST_PROTOCOL):
             raise ValueError("PROTO inside the pickle, or of an unknown protocol")
         action = self._ACTIONS.get(name)
@@ -169,24 +160,12 @@ class Walker:
             self.walk.arrays += 1
             if self._frame_end not in {None, stream.tell()}:
                 self._find("pickle-frame", "raw array inside a frame: its reader looks behind it")
-            if raw_array(stream, wrapper.state) == "objects":
+            raw = raw_array(stream, wrapper.state)
+            if raw == "objects":
                 self.run(stream)
-                self._stack[-1] = OPAQUE
-
-    @property
-    def _place(self) -> str:
-        return f"{self._where} byte {self._at}"
-
-    def _find(self, rule: str, message: str, *, severity: Severity = Severity.CRITICAL) -> None:
-        self.walk.findings.append(
-            Finding(
-                rule=rule,
-                severity=severity,
-                message=message,
-                where=self._place,
-                artifact=self._artifact,
-            )
-        )
+                self._stack[-1] = _array_or_opaque(self.walk.value)
+            else:
+                wrapper.known = raw
 
     def _pop(self) -> Any:
         value = self._pop_target()
@@ -233,15 +212,18 @@ class Walker:
             )
         self._stack.append(Global(full))
 
-    def _call(self, target: Any, arguments: Any) -> None:
-        known = arguments if isinstance(arguments, tuple) else ()
+    def _call(self, target: Any, arguments: Any, how: Call = "call") -> None:
         if not isinstance(target, Global):
             self._find("pickle-call", "calls something that is not an imported global")
             self._stack.append(CallResult("?"))
             return
-        if reason := objection(target.name, known):
-            self._find("pickle-call", reason)
-        self._stack.append(CallResult(target.name, known))
+        if not isinstance(arguments, tuple):
+            self._find("pickle-call", f"calls {target.name} with arguments that are computed")
+            arguments = ()
+        else:
+            found = objection(target.name, how, arguments, audited=self._audited)
+            self._object("pickle-call", found)
+        self._stack.append(CallResult(target.name, arguments))
 
     # Actions: one for each opcode that does more than push its argument.
 
@@ -275,15 +257,17 @@ class Walker:
         self._stack.append(found)
 
     def _from_marked(self, kind: str) -> None:
-        self._pop_mark()
-        self._stack.append(Container(kind))
+        found = Container(kind)
+        extend(found, self._pop_mark())
+        self._stack.append(found)
 
     def _setitems(self, items: list[Any]) -> None:
         self._require_container(MAPPINGS, "sets items of")
         fill(self._top(), items)
 
-    def _add(self, names: Collection[str], _items: Any) -> None:
+    def _add(self, names: Collection[str], items: list[Any]) -> None:
         self._require_container(names, "adds items to")
+        extend(self._top(), items)
 
     def _require_container(self, names: Collection[str], verb: str) -> None:
         target = self._top()
@@ -291,14 +275,15 @@ class Walker:
         if kind not in names:
             self._find("pickle-container", f"{verb} {kind}, which is not a container of that kind")
 
-    def _reduce(self, _: Any) -> None:
+    def _reduce(self, how: Call) -> None:
         arguments, target = self._pop(), self._pop_target()
-        self._call(target, arguments)
+        self._call(target, arguments, how)
 
     def _newobj_ex(self, _: Any) -> None:
-        self._pop()
-        arguments, target = self._pop(), self._pop()
-        self._call(target, arguments)
+        named = self._pop()
+        if not isinstance(named, Container) or not named.whole or named.items:
+            self._find("pickle-call", "makes an object with arguments by name")
+        self._reduce("new")
 
     def _inst(self, argument: Any) -> None:
         arguments = tuple(self._pop_mark())
@@ -317,20 +302,6 @@ class Walker:
             # On a class or function this would set its attributes for the whole process.
             self._find("pickle-build", "sets attributes of something that it did not create")
 
-    def _set_state(self, target: CallResult, state: Any) -> None:
-        if target.state is not None:
-            self._find("pickle-build", f"sets the state of one {target.name} twice")
-        target.state = state
-        if target.name.startswith("numpy.dtypes.") or (
-            target.name == NUMPY_DTYPE and target.shared
-        ):
-            self._find("pickle-build", "changes a dtype that is in use")
-        elif target.name == NUMPY_DTYPE:
-            try:
-                layout(target)
-            except ValueError as error:
-                self._find("pickle-build", f"rebuilds {error}")
-
     def _stack_global(self, _: Any) -> None:
         name, module = self._pop(), self._pop()
         self._import(module, name)
@@ -344,7 +315,13 @@ class Walker:
         if not self._persistent:
             message = "refers to an object outside the pickle"
             self._find("pickle-persistent", message, severity=Severity.HIGH)
-        self._stack.append(CallResult("persistent", (argument,)))
+        else:
+            try:
+                require_storage(argument, self._storages)
+                self.walk.storages.append(argument)
+            except ValueError as error:
+                self._find("pickle-persistent", f"refers to {error}", severity=Severity.HIGH)
+        self._stack.append(CallResult(PERSISTENT, (argument,)))
 
     _ACTIONS: Final[dict[str, Callable[[Walker, Any], object]]] = {
         "PROTO": _proto,
@@ -369,14 +346,15 @@ class Walker:
         "TUPLE1": lambda self, _: self._tuple(1),
         "TUPLE2": lambda self, _: self._tuple(2),
         "TUPLE3": lambda self, _: self._tuple(3),
-        "APPEND": lambda self, _: self._add(LISTS, self._pop()),
+        "APPEND": lambda self, _: self._add(LISTS, [self._pop()]),
         "APPENDS": lambda self, _: self._add(LISTS, self._pop_mark()),
         "ADDITEMS": lambda self, _: self._add(SETS, self._pop_mark()),
         "SETITEM": lambda self, _: self._setitems([self._pop(), self._pop()][::-1]),
         "SETITEMS": lambda self, _: self._setitems(self._pop_mark()),
         "GLOBAL": lambda self, argument: self._import(*split_name(argument)),
         "STACK_GLOBAL": _stack_global,
-        **dict.fromkeys(("REDUCE", "NEWOBJ"), _reduce),
+        "REDUCE": lambda self, _: self._reduce("call"),
+        "NEWOBJ": lambda self, _: self._reduce("new"),
         "NEWOBJ_EX": _newobj_ex,
         "INST": _inst,
         "OBJ": _obj,
@@ -385,3 +363,8 @@ class Walker:
         "PERSID": _persid,
         "BINPERSID": lambda self, _: self._persid(self._pop()),
     }
+
+
+def _array_or_opaque(value: Any) -> Any:
+    """An array of objects from a pickle of its own, whose checks are done; nothing else."""
+    return value if isinstance(value, CallResult) and array(value) is not None else OPAQUE

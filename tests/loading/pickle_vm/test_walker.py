@@ -65,7 +65,8 @@ def test_another_codec_than_latin1_is_refused() -> None:
 
 
 def test_a_persistent_id_is_refused_outside_torch() -> None:
-    data = b"\x80\x02X\x01\x00\x00\x00aQ."
+    storage = attack.long_text("storage") + attack.imported("torch.FloatStorage")
+    data = b"\x80\x02(" + storage + attack.long_text("0") + attack.long_text("cpu") + b"K\x01tQ."
     assert "pickle-persistent" in rules(data)
     assert not walk(data, persistent="allow").findings
 
