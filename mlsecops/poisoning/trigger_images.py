@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from mlsecops._png import png_bytes
 from mlsecops.errors import UsageError
 from mlsecops.poisoning.image_layout import channels_last, image_axes
+from mlsecops.poisoning.png import png_bytes
 
 if TYPE_CHECKING:
     from mlsecops.poisoning.report import Trigger

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mlsecops._files import write_atomically
-from mlsecops._png import png_bytes
 from mlsecops._repr import concise_repr
+from mlsecops.poisoning.png import png_bytes
 from mlsecops.reports.rendering.elements import svg
 from mlsecops.reports.rendering.markup import Child, Markup, tag
 from mlsecops.reports.rendering.page import FILE_STYLE
