@@ -23,20 +23,25 @@ from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.llm.guard.injection_patterns import phrases, spaced_phrases
-from mlsecops.llm.text.encodings import readings
+from mlsecops.llm.text.encodings import MOST_DECODED, readings
 from mlsecops.llm.text.unicode import fold, joined, sanitise
 
 __all__ = ["THRESHOLD", "Detection", "Signal", "detect_injection", "signal_names"]
 
 # The figures below were tuned on the tuning texts of benchmarks/injection.py.
 THRESHOLD: Final = 0.35  # score, 0 to 1
+_MOST_READ: Final = MOST_DECODED  # characters of decoded readings that are looked at
+_BEFORE, _AFTER = (
+    80,
+    120,
+)  # characters; chosen: where the quotation marks of a phrase are looked for
 _QUOTED: Final = 0.4  # factor on the weight of a phrase in quotation marks
 _DECODED: Final = 0.25  # weight of the fact that a phrase was encoded
 _ZERO_WIDTH: Final = 4  # characters; fewer occur in ordinary text
 _SELECTORS: Final = 4  # variation selectors, likewise
 _MIXED: Final = 2  # words of mixed scripts, likewise
 _TURNS: Final = 4  # lines that begin with a role, likewise
-_SPACED_LETTERS: Final = re.compile(r"(?:\b\w\b[\W_]{1,3}){8,}")
+_SPACED_LETTERS: Final = re.compile(r"(?:\b[^\W_]\b[\W_]{1,3}){8}")
 _BETWEEN: Final = re.compile(r"[\W_]+")
 _WORD: Final = re.compile(r"\w{3,}")
 _TURN: Final = re.compile(r"(?m)^\W{0,4}(?:user|human|assistant|ai|q|a) ?:", flags=re.IGNORECASE)
@@ -73,11 +78,14 @@ class Detection:
         score: 0 to 1; not a probability.
         flagged: Whether the score is at least the threshold.
         signals: Evidence, strongest first.
+        complete: Whether every decoded reading was looked at. Of a long text, of more than about
+            50,000 characters, some are not; split it to have it read whole.
     """
 
     score: float
     flagged: bool
     signals: tuple[Signal, ...]
+    complete: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -85,6 +93,7 @@ class Detection:
             "score": self.score,
             "flagged": self.flagged,
             "signals": [{**asdict(each), "how": list(each.how)} for each in self.signals],
+            "complete": self.complete,
         }
 
 
@@ -120,22 +129,43 @@ def detect_injection(text: str, *, threshold: float = THRESHOLD) -> Detection:
     if not 0 < threshold <= 1:
         raise UsageError(f"threshold: expected above 0 and at most 1, got {threshold}")
     best: dict[str, Signal] = {}
-    for signal in _signals(text):
+    read = _Budget()
+    for signal in _signals(text, read):
         known = best.get(signal.name)
         if known is None or signal.weight > known.weight:
             best[signal.name] = signal
     signals = tuple(sorted(best.values(), key=lambda each: (-each.weight, each.name)))
     score = 1.0 - math.prod(1 - each.weight for each in signals)
-    return Detection(score=round(score, 4), flagged=score >= threshold, signals=signals)
+    return Detection(
+        score=round(score, 4), flagged=score >= threshold, signals=signals, complete=read.complete
+    )
 
 
-def _signals(text: str) -> Iterator[Signal]:
+@dataclass(slots=True)
+class _Budget:
+    """Characters of decoded readings that may still be looked at."""
+
+    left: int = _MOST_READ
+    complete: bool = True
+
+    def allows(self, size: int) -> bool:
+        """Whether a reading is looked at: small ones are, after a large one was not."""
+        if size > self.left:
+            self.complete = False
+            return False
+        self.left -= size
+        return True
+
+
+def _signals(text: str, read: _Budget) -> Iterator[Signal]:
     yield from _invisible(text)
     yield from _disguised(text)
     if len(_TURN.findall(text)) >= _TURNS:
         yield Signal(name="many-shot", weight=0.25)
     shown: set[str] = set()
     for reading in readings(text):
+        if reading.how and not read.allows(len(reading.text)):
+            continue
         for form in {fold(reading.text), fold(reading.text, lookalikes=False)} - shown:
             shown.add(form)
             yield from _phrased(form, reading.how)
@@ -144,6 +174,8 @@ def _signals(text: str) -> Iterator[Signal]:
 def _phrased(form: str, how: tuple[str, ...]) -> Iterator[Signal]:
     """Known phrases in a folded text."""
     for phrase in phrases():
+        if not phrase.may_match(form):
+            continue
         weights = [
             phrase.weight * (_QUOTED if _quoted(form, found) else 1)
             for found in phrase.pattern.finditer(form)
@@ -156,9 +188,8 @@ def _phrased(form: str, how: tuple[str, ...]) -> Iterator[Signal]:
 
 def _quoted(text: str, found: re.Match[str]) -> bool:
     """Whether a phrase is in quotation marks on its line, as a text about attacks has it."""
-    before = text[max(text.rfind("\n", 0, found.start()) + 1, found.start() - 80) : found.start()]
-    end = text.find("\n", found.end())
-    after = text[found.end() : min(end if end >= 0 else len(text), found.end() + 120)]
+    before = text[max(0, found.start() - _BEFORE) : found.start()].rpartition("\n")[2]
+    after = text[found.end() : found.end() + _AFTER].partition("\n")[0]
     return any(
         before.count(opening) % 2 == 1 and closing in after
         if opening == closing

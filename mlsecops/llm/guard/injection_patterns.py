@@ -33,12 +33,18 @@ class Phrase:
     Attributes:
         signal: Name of the signal.
         weight: Strength of the evidence, 0 to 1.
-        pattern: Regular expression for folded text.
+        pattern: Regular expression for folded text, without unbounded repeats.
+        words: Groups of words; the pattern needs one of each.
     """
 
     signal: str
     weight: float
     pattern: re.Pattern[str]
+    words: tuple[tuple[str, ...], ...] = ()
+
+    def may_match(self, text: str) -> bool:
+        """Whether the text has the words, which is quicker to find out than a match."""
+        return all(any(word in text for word in group) for group in self.words)
 
 
 @cache
@@ -56,8 +62,13 @@ def phrases() -> tuple[Phrase, ...]:
         for pattern in each["patterns"]
     )
     foreign = (
-        Phrase(signal="override", weight=_FOREIGN_WEIGHT, pattern=_pair(verbs, objects))
-        for verbs, objects in table["languages"].values()
+        Phrase(
+            signal="override",
+            weight=_FOREIGN_WEIGHT,
+            pattern=_pair(*groups),
+            words=tuple(tuple(_folded(group)) for group in groups),
+        )
+        for groups in table["languages"].values()
     )
     return (*english, *foreign)
 
@@ -84,11 +95,12 @@ def _pattern(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern)
 
 
+def _folded(words: Iterable[str]) -> set[str]:
+    return {fold(word, lookalikes=False) for word in words}
+
+
 def _pair(verbs: Iterable[str], objects: Iterable[str]) -> re.Pattern[str]:
     """Two groups of words near each other, folded as the text is."""
-    verb, thing = (
-        "|".join(sorted({re.escape(fold(word, lookalikes=False)) for word in words}))
-        for words in (verbs, objects)
-    )
+    verb, thing = ("|".join(sorted(map(re.escape, _folded(words)))) for words in (verbs, objects))
     near = "[^.!?\u3002\uff01\uff1f\\n]{0,40}?"
     return re.compile(rf"(?:(?<!\w)(?:{verb}){near}(?:{thing})|(?:{thing}){near}(?:{verb}))")

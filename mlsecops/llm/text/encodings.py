@@ -14,6 +14,7 @@ import base64
 import codecs
 import html
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -23,6 +24,8 @@ from mlsecops._repr import concise_repr
 from mlsecops.llm.text.unicode import concealed
 
 __all__ = ["DecodedText", "readings"]
+
+MOST_DECODED: Final = 200_000  # characters decoded again; chosen: a second or two for any text
 
 Decoder: TypeAlias = Callable[[str, int], Iterator[str]]
 
@@ -38,7 +41,8 @@ _ESCAPE: Final = re.compile(
     r"\\u\{?([0-9a-f]{4,6})\}?|\\x([0-9a-f]{2})", flags=re.IGNORECASE | re.ASCII
 )
 _CODES: Final = re.compile(r"(?:\b[0-9]{2,3}\b[^0-9a-zA-Z]{1,3}){3,}[0-9]{2,3}\b")
-_BITS: Final = re.compile(r"(?:\b[01]{7,8}\b\W*){4,}")
+_BITS: Final = re.compile(r"(?:\b[01]{7,8}\b\W{0,16}){4,}")
+_LONG_REFERENCE: Final = re.compile("&#[0-9]{8,};?")  # no character: html.unescape cannot read it
 _LAST: Final = 0x10FFFF  # code point; the last one of Unicode (Unicode Standard, D9)
 _DIGITS_32: Final = str.maketrans(
     "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "0123456789abcdefghijklmnopqrstuv"
@@ -62,6 +66,8 @@ class DecodedText:
 def readings(text: str, *, depth: int = 2, shortest: int = 8) -> Iterator[DecodedText]:
     """Yield the text and its decoded readings, the least nested first.
 
+    After `MOST_DECODED` characters of decoded readings nothing is decoded again.
+
     Args:
         text: Any text.
         depth: Most encodings nested in each other.
@@ -71,11 +77,14 @@ def readings(text: str, *, depth: int = 2, shortest: int = 8) -> Iterator[Decode
         >>> [each.how for each in readings("call aWdub3JlIHJ1bGVz") if "ignore" in each.text][0]
         ('base64',)
     """
-    waiting, seen = [DecodedText(how=(), text=text)], {text}
+    waiting, seen = deque([DecodedText(how=(), text=text)]), {text}
+    left = MOST_DECODED
     while waiting:
-        reading = waiting.pop(0)
+        reading = waiting.popleft()
         yield reading
-        for name, decode in _DECODERS.items() if len(reading.how) < depth else ():
+        if reading.how:
+            left -= len(reading.text)
+        for name, decode in _DECODERS.items() if left >= 0 and len(reading.how) < depth else ():
             for decoded in decode(reading.text, shortest):
                 if len(decoded) >= shortest and decoded not in seen:
                     seen.add(decoded)
@@ -166,7 +175,7 @@ _DECODERS: Final[Mapping[str, Decoder]] = {
     "base32": _base32,
     "hex": _hex,
     "url": _url,
-    "html": _single(html.unescape),
+    "html": _single(lambda text: html.unescape(_LONG_REFERENCE.sub("\ufffd", text))),
     "escapes": _single(_escapes),
     "codes": _codes,
     "rot13": _single(lambda text: codecs.encode(text, "rot13")),

@@ -24,6 +24,9 @@ from mlsecops.errors import UsageError
 
 __all__ = ["Sanitised", "concealed", "fold", "joined", "sanitise"]
 
+_MOST_MARKS: Final = 30  # marks on one letter; UAX #15, section 13 (Stream-Safe Text Format)
+_MARKS: Final = re.compile(rf"[^\w\x00-\x7f]{{{_MOST_MARKS + 1}}}")  # marks are no word characters
+
 _TAGS: Final = range(0xE0000, 0xE0080)
 _TAG: Final = re.compile("[\U000e0000-\U000e007f]")
 _FLAGS: Final = re.compile(
@@ -92,7 +95,7 @@ class Sanitised:
     Attributes:
         text: The cleaned text.
         removed: Kind of character (`tag`, `variation`, `bidi`, `zero-width`, `control`,
-            `surrogate`) → number removed.
+            `surrogate`, `mark`: combining marks beyond 30 on one letter) → number removed.
         concealed: The message in invisible characters, for analysis only: an attacker wrote it.
     """
 
@@ -129,6 +132,10 @@ def sanitise(text: str) -> Sanitised:
         return Sanitised(text=text)
     removed: Counter[str] = Counter()
     message = concealed(text)
+    length = len(text)
+    text = _stream_safe(text)
+    if len(text) < length:
+        removed["mark"] = length - len(text)
     before: str | None = None
     while text != before:  # a removal can join characters that then have to go too
         before, text = text, _pass(text, removed)
@@ -150,6 +157,18 @@ def _pass(text: str, removed: Counter[str]) -> str:
     if plain.isascii():
         return plain
     return unicodedata.normalize("NFC", "".join(map(_plain_form, plain)))
+
+
+def _stream_safe(text: str) -> str:
+    """Text with few marks on each letter: normalisation sorts them in quadratic time."""
+    if _MARKS.search(text) is None:
+        return text
+    run, kept = 0, []
+    for character in text:
+        run = run + 1 if unicodedata.combining(character) else 0
+        if run <= _MOST_MARKS:
+            kept.append(character)
+    return "".join(kept)
 
 
 def _is_legitimate(text: str, place: int, kind: str) -> bool:
@@ -232,7 +251,7 @@ def fold(text: str, *, lookalikes: bool = True) -> str:
     if text.isascii():
         return text.lower()
     shown = _TAG.sub(lambda found: chr(ord(found[0]) - 0xE0000), text)
-    spread = unicodedata.normalize("NFKD", _UNSEEN.sub(_kept_space, shown))
+    spread = unicodedata.normalize("NFKD", _stream_safe(_UNSEEN.sub(_kept_space, shown)))
     drawn = "".join(filterfalse(unicodedata.combining, spread))
     # Some letters look Latin only as capitals, others only in lower case: map before and after.
     table = _table() if lookalikes else {}
