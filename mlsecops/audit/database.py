@@ -304,7 +304,7 @@ def _another_schema(path: Path, got: str) -> DigestMismatch:
 def _evident(path: Path) -> Iterator[None]:
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # also of a message with a damaged name
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
             reason = "it takes more steps than a log of its size"
         else:

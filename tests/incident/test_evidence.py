@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import json
+import stat
 from pathlib import Path
 
 import pytest
 
-from mlsecops.errors import EvidenceError, IncidentError
+from mlsecops.errors import DigestMismatch, EvidenceError, IncidentError
 from mlsecops.incident import Incident, Playbook
 from mlsecops.incident.evidence import pack
 from mlsecops.signing import Signer, TrustPolicy
 from tests.attackers import incident as attack
+from tests.attackers.audit import FOREIGN_SCHEMAS, run_script
 
 
 @pytest.fixture
@@ -64,6 +66,27 @@ def test_evidence_exchanged_by_somebody_trusted_is_noticed(
 def test_a_policy_that_does_not_trust_the_registry_refuses(handled: Incident) -> None:
     with pytest.raises(EvidenceError):
         handled.evidence.verify(policy=TrustPolicy(keys=[Signer.generate("p256").public_key]))
+
+
+def test_evidence_and_custody_are_the_owner_s_alone(handled: Incident) -> None:
+    places = (handled.folder, *handled.folder.iterdir())
+    modes = {place.name: stat.S_IMODE(place.stat().st_mode) for place in places}
+    assert modes == {
+        handled.id: 0o700,
+        "custody.sqlite": 0o600,
+        "evidence.tar": 0o400,
+        "evidence.tar.sig": 0o400,
+        "lock": 0o600,
+    }
+
+
+@pytest.mark.parametrize("name", ["endless view", "trigger besides", "virtual table"])
+def test_a_chain_of_custody_with_a_foreign_schema_is_refused(handled: Incident, name: str) -> None:
+    run_script(handled.folder / "custody.sqlite", FOREIGN_SCHEMAS[name])
+    with pytest.raises(EvidenceError, match="tables and triggers"):
+        handled.evidence.verify()
+    with pytest.raises(DigestMismatch, match="tables and triggers"):
+        _ = handled.steps
 
 
 def test_an_unknown_document_is_said(handled: Incident) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from mlsecops.signing import Signer, sign
 from tests.attackers.audit import restore_older
 from tests.attackers.registry import forge_event, remove_log
 from tests.cli.conftest import Command, Outcome, Release
+
+_WRITES = {"promote", "quarantine", "rollback"}
 
 
 @pytest.fixture
@@ -80,6 +83,45 @@ def test_an_older_copy_of_the_log_is_refused_by_the_pin(registry: Command, two: 
     outcome = registry("verify-log", "--pinned", pin)
     assert outcome.status == 1
     assert outcome.said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("resolve", "digits"),
+        ("history", "digits"),
+        ("verify-log",),
+        ("promote", "digits", "1", "serving"),
+        ("quarantine", "digits", "--reason", "again"),
+        ("rollback", "digits"),
+    ],
+)
+def test_every_action_refuses_an_older_log_by_its_pin(
+    registry: Command, two: Path, words: tuple[str, ...]
+) -> None:
+    log, pin = two / "log.sqlite", two.parent / "pin.txt"
+    older = log.read_bytes()
+    assert registry("verify-log", "--out", pin).status == 0
+    assert stat.S_IMODE(pin.stat().st_mode) == 0o600
+    stolen = ("quarantine", "digits", "--reason", "it was stolen", "--pinned", pin)
+    assert registry(*stolen, signer=True).status == 0
+    restore_older(log, older)
+    outcome = registry(*words, "--pinned", pin, signer=words[0] in _WRITES)
+    assert outcome.status == 1
+    assert "cut off" in outcome.said
+
+
+def test_another_log_is_refused_by_its_name(registry: Command, two: Path) -> None:
+    assert two.is_dir()
+    outcome = registry("resolve", "digits", "--origin", "example.org/models")
+    assert outcome.status == 1
+    assert "another log" in outcome.said
+
+
+def test_a_misspelt_pin_is_wrong_use(registry: Command, two: Path) -> None:
+    outcome = registry("resolve", "digits", "--pinned", two.parent / "pni.txt")
+    assert outcome.status == 2
+    assert "verify-log --out" in outcome.said
 
 
 def test_a_forged_log_is_refused(registry: Command, two: Path) -> None:
