@@ -158,6 +158,8 @@ def tree_states_that_lie() -> dict[str, Any]:
     forest.estimators_[1] = wide
     boosting = ensemble.GradientBoostingClassifier(n_estimators=2).fit(x, y)
     boosting.n_trees_per_iteration_ = 0
+    others = copy.copy(forest)
+    others.estimators_ = [1.0, 2.0]
     narrow = copy.copy(wide)
     narrow.n_features_in_ = 1
     unchecked = copy.copy(model)
@@ -173,6 +175,14 @@ def tree_states_that_lie() -> dict[str, Any]:
         "more outputs than classes": held(Reduced(made, (features, classes, 9), state)),
         "more nodes": held(Reduced(made, (features, classes, outputs),
                                    {**state, "node_count": 1 << 30})),
+        "values of fewer nodes": held(
+            Reduced(made, (features, classes, outputs), {**state, "values": state["values"][:1]})
+        ),
+        "classes that are no numbers": held(
+            Reduced(made, (features, classes.astype("f8"), outputs), state)
+        ),
+        "no tree": held(model),
+        "forest of other models": others,
         "estimator of fewer features": narrow,
         "estimator of no features": unchecked,
         "forest with a wide tree": forest,
@@ -190,6 +200,7 @@ def histogram_states_that_lie(x: Any, y: Any) -> dict[str, Any]:
     for name, field, value in (
         ("left", "left", 1 << 30), ("loop", "right", 0), ("feature", "feature_idx", 99),
         ("category", "is_categorical", 1), ("bits", "bitset_idx", 1 << 20),
+        ("negative", "feature_idx", -5),
     ):  # fmt: skip
         options: Any = {"categorical_features": [0]} if field == "bitset_idx" else {}
         model = ensemble.HistGradientBoostingClassifier(max_iter=2, **options)
@@ -199,6 +210,16 @@ def histogram_states_that_lie(x: Any, y: Any) -> dict[str, Any]:
         if field == "bitset_idx":
             nodes["is_categorical"][0] = 1
             nodes["feature_idx"][0] = 0
+        found[f"histogram {name}"] = model
+    for name in ("bins", "outputs", "words"):
+        model = ensemble.HistGradientBoostingClassifier(max_iter=2).fit(x, y)
+        first = model._predictors[0][0]
+        if name == "bins":
+            model._bin_mapper.is_categorical_ = model._bin_mapper.is_categorical_[:1]
+        elif name == "outputs":
+            model._predictors[0].append(first)
+        else:
+            first.raw_left_cat_bitsets = np.zeros((0, 1), np.uint32)
         found[f"histogram {name}"] = model
     return found
 
@@ -210,7 +231,7 @@ def other_states_that_lie() -> dict[str, Any]:
     x = np.random.default_rng(0).normal(size=(60, 3))
     found: dict[str, Any] = {}
     for kind in (neighbors.KDTree, neighbors.BallTree):
-        for place in ("order", "end", "leaf", "few"):
+        for place in ("order", "end", "leaf", "few", "points", "nodes"):
             made, arguments, state = kind(x, 5).__reduce__()
             parts = [np.array(part) if isinstance(part, np.ndarray) else part for part in state]
             if place == "order":
@@ -219,6 +240,10 @@ def other_states_that_lie() -> dict[str, Any]:
                 parts[2]["idx_end"][3] = 1 << 30
             elif place == "leaf":
                 parts[2]["is_leaf"][-1] = 0
+            elif place == "points":
+                parts[1] = parts[1][:9]
+            elif place == "nodes":
+                parts[6] = 1 << 20
             else:
                 parts[3] = parts[3][:, :2]
             found[f"{kind.__name__} {place}"] = Reduced(made, arguments, tuple(parts))
