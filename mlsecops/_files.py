@@ -1,27 +1,23 @@
 """Files on disk: written whole or not at all, private to their owner, or links to held bytes.
 
 path → folder's sharing → mode, whatever the umask → file or folder
+object → one JSON line at the end of a journal, which keeps paid work across a crash
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-__all__ = [
-    "linked",
-    "open_private",
-    "private_folder",
-    "private_mode",
-    "write_atomically",
-    "write_privately",
-]
+from mlsecops._json import parse_object
+from mlsecops.errors import UsageError
 
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _SHARED: Final = stat.S_ISGID | stat.S_IRGRP | stat.S_IXGRP
@@ -173,3 +169,43 @@ def _replace(temporary: Path, target: Path, data: bytes, new: Callable[[Path], i
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects in a journal, none if it does not exist; an unfinished last line is cut off.
+
+    Raises:
+        UsageError: The file cannot be read, or is damaged.
+    """
+    try:
+        lines = _whole_lines(path)
+    except OSError as error:
+        raise UsageError(f"cannot use journal {path}: {error.strerror}") from error
+    return [
+        parse_object(line, what=f"journal {path} is damaged: line {number}", error=UsageError)
+        for number, line in enumerate(lines, start=1)
+    ]
+
+
+def append_line(path: Path, value: dict[str, Any]) -> None:
+    """Add an object to a journal, which is begun if it does not exist.
+
+    Raises:
+        UsageError: The file cannot be written.
+    """
+    try:
+        with os.fdopen(open_private(path, os.O_WRONLY | os.O_APPEND), "ab", buffering=0) as stream:
+            stream.write(f"{json.dumps(value)}\n".encode())
+    except OSError as error:
+        raise UsageError(f"cannot use journal {path}: {error.strerror}") from error
+
+
+def _whole_lines(path: Path) -> list[bytes]:
+    if not path.exists():
+        return []
+    data = path.read_bytes()
+    end = data.rfind(b"\n") + 1
+    if end < len(data):
+        with path.open("r+b") as stream:
+            stream.truncate(end)
+    return data[:end].splitlines()

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
 
-from mlsecops._journal import append_line, read_lines
+from mlsecops._files import append_line, read_lines
 from mlsecops.errors import UsageError
+
+
+def test_a_journal_is_its_owner_s_alone(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    before = os.umask(0)
+    append_line(path, {"answer": "private"})
+    os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_lines_come_back_in_order(tmp_path: Path) -> None:

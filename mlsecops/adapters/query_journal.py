@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from mlsecops._journal import append_line, read_lines
+from mlsecops._files import append_line, read_lines
 from mlsecops.errors import UsageError
 
 if TYPE_CHECKING:

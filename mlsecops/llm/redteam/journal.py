@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from mlsecops._journal import append_line, read_lines
+from mlsecops._files import append_line, read_lines
 from mlsecops.errors import UsageError
 from mlsecops.llm.redteam.answers import Answer
 from mlsecops.llm.redteam.attempts import Attempt, Outcome
