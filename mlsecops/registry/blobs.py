@@ -8,8 +8,9 @@ import os
 import secrets
 import stat
 from collections.abc import Iterable, Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from mlsecops._files import open_private, private_folder
 from mlsecops.errors import DigestMismatch, RegistryError
@@ -150,7 +151,7 @@ class Blobs:
             return hashlib.file_digest(stream, "sha256").digest() == digest.value
 
 
-def _reading(path: Path) -> BinaryIO:
+def _reading(path: Path) -> BufferedReader:
     """Open a regular file; a link is refused, and a pipe, which would block, cannot be read."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mlsecops.audit import AuditLog
-from mlsecops.audit.database import MOST_ENTRY_BYTES
+from mlsecops.audit.database import MOST_ENTRY_BYTES, reading
 from mlsecops.errors import DigestMismatch, EvidenceError, MLSecOpsError, UsageError
 from mlsecops.signing import Signer
 from tests.attackers import audit as attack
@@ -115,6 +115,22 @@ def test_an_entry_longer_than_its_file_is_not_read(log: AuditLog, signer: Signer
     for call in (log.tail, log.verify):
         with pytest.raises(EvidenceError, match="too big"):
             call()
+
+
+def test_entries_with_more_bytes_than_their_file_are_not_read(log: AuditLog) -> None:
+    with reading(log.path) as file:
+        file.size = 20  # type: ignore[misc] # shorter than two entries, longer than one
+        with pytest.raises(DigestMismatch, match="more bytes than the file"):
+            list(file.bodies(0, 5))
+
+
+def test_a_flood_of_new_events_is_not_kept_in_memory(
+    log: AuditLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlsecops.audit.log._MOST_TAIL_BYTES", 20)
+    with pytest.raises(EvidenceError, match="bytes of new events"):
+        log.events()
+    assert log.verify().size == 5
 
 
 def test_a_long_note_is_not_read(log: AuditLog) -> None:
