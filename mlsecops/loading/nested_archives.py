@@ -7,7 +7,6 @@ them. Names that leave the folder, links, devices and archive bombs are refused 
 from __future__ import annotations
 
 import contextlib
-import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from mlsecops.errors import FormatRefused
 from mlsecops.loading.containers.compression import expanded
 from mlsecops.loading.containers.zip_archive import archive, require_plain_entry
 from mlsecops.loading.detection import Format
-from mlsecops.loading.limits import PIECE, Limits
+from mlsecops.loading.limits import PIECE, Limits, budget, spend
 from mlsecops.loading.snapshot import Source
 
 MOST_NESTED: Final = 4  # archives in archives; chosen: what is deeper is unchecked, which shows
@@ -38,10 +37,12 @@ def unpacked(source: Source, found: Format, *, limits: Limits) -> Iterator[Path]
         LimitExceeded: It has too many files, or they expand too far.
         UnsafeContent: A name leaves the archive, or an entry is not a plain file.
     """
-    with tempfile.TemporaryDirectory(prefix="mlsecops-") as made:
-        folder = Path(made)
-        _UNPACKERS[found](source, folder, limits)
-        yield folder
+    with budget(limits, source.size) as left:
+        left.spend(0, where=source.name)  # nothing is begun after the budget's end
+        with tempfile.TemporaryDirectory(prefix="mlsecops-") as made:
+            folder = Path(made)
+            _UNPACKERS[found](source, folder, limits)
+            yield folder
 
 
 def _zip(source: Source, folder: Path, limits: Limits) -> None:
@@ -90,7 +91,9 @@ def _write(stream: object, folder: Path, name: str, size: int, source: Source) -
         raise FormatRefused(f"{source.name}: more than one entry {name!r}")
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("xb") as writer:
-        shutil.copyfileobj(cast("BinaryIO", stream), writer, PIECE)
+        while piece := cast("BinaryIO", stream).read(PIECE):
+            spend(len(piece), where=source.name)
+            writer.write(piece)
         if writer.tell() != size:
             raise FormatRefused(f"{source.name}: entry {name!r} does not have its declared size")
 

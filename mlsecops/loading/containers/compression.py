@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from mlsecops._extras import require
 from mlsecops.errors import FormatRefused
-from mlsecops.loading.limits import MIB, PIECE, Limits
+from mlsecops.loading.limits import MIB, PIECE, Limits, spend
 from mlsecops.loading.snapshot import Source
 
 _MAGIC: Final = {
@@ -96,6 +96,7 @@ def expanded(source: Source, *, limits: Limits) -> Iterator[Source]:
         for piece in _pieces(source, _EXPANDERS[kind](), kind):
             total += len(piece)
             limits.require_expansion(source.size, total, where=source.name)
+            spend(len(piece), where=source.name)
             held.write(piece)
         held.flush()
         yield Source(name=source.name, path=held.name, size=total)
