@@ -10,6 +10,7 @@ Source: ELF, PE and Mach-O magic numbers as in `file(1)`; sentencepiece `sentenc
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import itertools
 import pickletools
@@ -34,6 +35,8 @@ from mlsecops.loading.snapshot import Source
 from mlsecops.loading.verdict import Examination, not_checked
 
 _DEPTH: Final = 100  # levels; chosen: settings of models have fewer than ten; deeper is unchecked
+_OPCODES: Final = 200_000  # opcodes; chosen: text that is no pickle ends after a few
+_MOST_TOML: Final = 300_000  # characters; measured: tomllib takes 4 s for them at worst
 _PROGRAMS: Final = {
     b"\x7fELF": "an ELF program",
     b"MZ": "a Windows program",
@@ -105,6 +108,8 @@ def _settings(text: str, suffix: str, name: str) -> Any:
                 raise  # plain parsers accept it
             raise ValueError("not JSON") from error
     if suffix == ".toml":
+        if len(text) > _MOST_TOML:
+            raise LimitExceeded(f"{len(text)} characters of TOML: expected at most {_MOST_TOML}")
         return tomllib.loads(text)
     if suffix not in {".yaml", ".yml"} and PurePosixPath(name).name != "MLmodel":
         return None
@@ -138,6 +143,7 @@ def _pickled(data: bytes, name: str, limits: Limits, allowed: Collection[str]) -
     it is whole, or has made a call where it ends.
     """
     names = pickle_globals() | frozenset(allowed)
+    limits = dataclasses.replace(limits, opcodes=min(limits.opcodes, _OPCODES))
     walker = Walker(allowed=names, limits=limits, artifact=name, where="pickle")
     stream, whole, failed = io.BytesIO(data), False, 0
     try:

@@ -111,6 +111,7 @@ class _Settings:
         self._artifact, self._allowed, self._template = artifact, allowed, template
         self._file = PurePosixPath(artifact).name
         self._targets = 0
+        self._unknown_tag = False
 
     def run(self, value: Any) -> None:
         if isinstance(value, YamlDocuments):
@@ -225,7 +226,8 @@ class _Settings:
         if found or tag.startswith("tag:yaml.org,2002:"):
             target = found[1] if found else tag.removeprefix("tag:yaml.org,2002:")
             self._target(target.strip() or tag, f"tag {tag[:80]}", line)
-        elif not tag.startswith(_DATA_TAGS):
+        elif not tag.startswith(_DATA_TAGS) and not self._unknown_tag:
+            self._unknown_tag = True  # the first stands for all
             why = f"line {line}: tag {tag[:80]!r}, whose meaning its reader decides"
             self.result |= Examination(unchecked=(Unchecked(what=self._artifact, why=why),))
 
