@@ -37,6 +37,7 @@ from mlsecops.signing.envelope import IN_TOTO
 from mlsecops.signing.existing import refused, require_statements
 from mlsecops.signing.naming import expected_name, model_name
 from mlsecops.signing.oms import build_payload, read_payload
+from mlsecops.signing.secret_files import require_no_secrets
 from mlsecops.signing.verification import match_path
 
 
@@ -52,6 +53,7 @@ def sign_keyless(
     version: int | None = None,
     name: str | None = None,
     replace: bool = False,
+    include_secrets: bool = False,
     staging: bool = False,
     context: Any = None,
 ) -> Path:
@@ -67,6 +69,7 @@ def sign_keyless(
         version: Version of the model, for policies with a rollback floor.
         name: Name of the model; by default the base name of the path.
         replace: Whether to replace a bundle of another identity or of a key, or its statements.
+        include_secrets: As for `mlsecops.sign`.
         staging: Use Sigstore's staging instance, for tests alone.
         context: A `sigstore.sign.SigningContext` of another instance.
 
@@ -78,6 +81,7 @@ def sign_keyless(
         MissingExtra: `sigstore` is not installed.
     """
     place = bundle_path(path) if out is None else Path(out)
+    require_no_secrets(path, ignore_for(path, ignore, place), include=include_secrets)
     manifest = hash_path(path, algorithm=algorithm, ignore=ignore_for(path, ignore, place))
     if name is not None:
         manifest = dataclasses.replace(manifest, name=model_name(name))

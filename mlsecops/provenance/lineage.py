@@ -8,7 +8,8 @@ from __future__ import annotations
 import enum
 import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -18,7 +19,8 @@ from typing import Any, Final, ParamSpec, TypeVar, cast
 from mlsecops._callables import Hooks, arguments_by_name, called_first, wrap
 from mlsecops._choices import checked, several
 from mlsecops._repr import concise_repr
-from mlsecops.errors import UsageError
+from mlsecops._secrets import REDACTED, redacted
+from mlsecops.errors import MLSecOpsWarning, UsageError
 from mlsecops.provenance.digest import Digest
 from mlsecops.provenance.environment import (
     code_descriptor,
@@ -29,18 +31,6 @@ from mlsecops.provenance.environment import (
 )
 from mlsecops.provenance.manifest import Manifest, hash_path
 from mlsecops.provenance.statement import SLSA_PROVENANCE, Statement
-
-__all__ = [
-    "BUILD_TYPE",
-    "SLSA_PROVENANCE",
-    "RunState",
-    "TrainingRun",
-    "current_run",
-    "dataset_descriptor",
-    "tracked",
-    "training_run",
-    "utc_now",
-]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -74,7 +64,7 @@ class TrainingRun:
         name: Name of the training.
         id: Unique id of this run.
         datasets: Manifests of the input data.
-        hyperparameters: Plain JSON values.
+        hyperparameters: Plain JSON values, without secrets.
         outputs: Manifests of the outputs, in the order of `add_output`.
         state: Running, succeeded or failed.
         failure: Type of the exception that ended the run, or None. Its text may hold data and is
@@ -89,11 +79,20 @@ class TrainingRun:
         hyperparameters: Mapping[str, Any],
         code: Path,
         clock: Clock,
+        keep: Collection[str] = (),
     ) -> None:
         self.name = name
         self.id = str(uuid.uuid4())
         self.datasets = _manifests(datasets)
-        self.hyperparameters = {key: _plain(key, value) for key, value in hyperparameters.items()}
+        plain = {key: _plain(key, value) for key, value in hyperparameters.items()}
+        self.hyperparameters, hidden = redacted(plain, keep=keep)
+        if hidden:
+            warnings.warn(
+                f"run {name!r}: recorded as {REDACTED}, since they may hold secrets: "
+                f"{', '.join(hidden)}; keep=[…] names those to record",
+                MLSecOpsWarning,
+                stacklevel=4,
+            )
         self.outputs: list[Manifest] = []
         self.state = RunState.RUNNING
         self.failure: str | None = None
@@ -200,6 +199,7 @@ def training_run(
     hyperparameters: Mapping[str, Any] | None = None,
     code: str | os.PathLike[str] | None = None,
     clock: Clock = utc_now,
+    keep: Iterable[str] = (),
 ) -> Iterator[TrainingRun]:
     """Record the data, parameters, code and outputs of a training run.
 
@@ -209,6 +209,8 @@ def training_run(
         hyperparameters: JSON values; numpy scalars, paths and enums become plain values.
         code: A folder in the code's repository; by default that of the current folder or script.
         clock: Current time, timezone-aware.
+        keep: Names of hyperparameters (`"db.url"` for inner ones) to record although their name or
+            value looks like a secret; others are recorded as `[redacted]`, with a warning.
 
     Raises:
         UsageError: A data set cannot be read, a hyperparameter is not plain, or an argument has
@@ -229,6 +231,7 @@ def training_run(
         hyperparameters=hyperparameters or {},
         code=code_folder() if code is None else Path(code),
         clock=clock,
+        keep=several("keep", keep, "names of hyperparameters", str),
     )
     token = _current.set(run)
     try:
@@ -254,11 +257,13 @@ def tracked(
     datasets: Iterable[Manifest | str | os.PathLike[str]] = (),
     code: str | os.PathLike[str] | None = None,
     clock: Clock = utc_now,
+    keep: Iterable[str] = (),
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorate a training function: each call is a run with its plain arguments as hyperparameters.
 
     Inside the function, `current_run` returns the run, for outputs. Arguments that are not plain
-    JSON values (data, models) are left out. The run of a coroutine function ends when its coroutine
+    JSON values (data, models) are left out, and those that look like secrets are recorded as
+    `[redacted]` unless `keep` names them. The run of a coroutine function ends when its coroutine
     does.
 
     Raises:
@@ -272,13 +277,16 @@ def tracked(
         {'rate': 0.1}
     """
     inputs = several("datasets", datasets, "manifests or paths", _DATA)
+    kept = several("keep", keep, "names of arguments", str)
 
     def hooks(function: Callable[..., Any]) -> Hooks:
         named = arguments_by_name(function, defaults=True)
 
         def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> AbstractContextManager[Any]:
             plain = {key: item for key, item in named(args, kwargs).items() if _is_plain(item)}
-            run = training_run(name, datasets=inputs, hyperparameters=plain, code=code, clock=clock)
+            run = training_run(
+                name, datasets=inputs, hyperparameters=plain, code=code, clock=clock, keep=kept
+            )
             run.__enter__()
             return run
 

@@ -33,6 +33,7 @@ from mlsecops.signing.existing import refused
 from mlsecops.signing.keys import PublicKey, Signer, signature_by
 from mlsecops.signing.policy import TrustPolicy
 from mlsecops.signing.scope import TrustedKey
+from mlsecops.signing.secret_files import require_no_secrets
 from mlsecops.signing.signature import bundle_path
 from mlsecops.signing.verified import SignedModel, Verified, prove
 
@@ -45,6 +46,7 @@ def sign_detached(
     *,
     out: str | os.PathLike[str] | None = None,
     replace: bool = False,
+    include_secrets: bool = False,
 ) -> Path:
     """Sign one file with an RSA key, and write the raw signature to a file.
 
@@ -54,6 +56,7 @@ def sign_detached(
         out: File of the signature; by default `FILE.sig`. An older bare signature there is
             replaced, since it does not say whose it is.
         replace: Whether to write over a bundle.
+        include_secrets: Whether to sign a private key or a file of credentials.
 
     Returns:
         Path of the signature.
@@ -61,6 +64,7 @@ def sign_detached(
     Raises:
         UsageError: The key is not RSA, the path is not a file that can be read, or a bundle is
             there.
+        UnsafeContent: The file is a private key or holds credentials.
         SignatureInvalid: The signer's answer does not match its public key.
     """
     _require_rsa(signer.public_key)
@@ -70,6 +74,7 @@ def sign_detached(
             "sign the folder with a bundle"
         )
     place = bundle_path(path) if out is None else out
+    require_no_secrets(path, (), include=include_secrets)
     held = read_bundle(place) if os.path.lexists(place) and not replace else b""
     if held and not looks_detached(held):
         raise refused(os.fspath(place), "a bundle")

@@ -32,6 +32,7 @@ from mlsecops.signing.existing import (
 from mlsecops.signing.keys import Signer
 from mlsecops.signing.naming import model_name
 from mlsecops.signing.oms import build_payload
+from mlsecops.signing.secret_files import require_no_secrets
 from mlsecops.signing.timestamps import Authority, request_timestamp
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def sign(
     name: str | None = None,
     add: bool = False,
     replace: bool = False,
+    include_secrets: bool = False,
 ) -> Bundle:
     """Sign a model's folder or file and write the bundle.
 
@@ -115,24 +117,27 @@ def sign(
             is, with its name, version and further statements, after the files were hashed again:
             verify the other signatures first, or sign what somebody else claims.
         replace: Whether to replace whatever bundle is there.
+        include_secrets: Whether to sign private keys and files of credentials, too.
 
     Raises:
         UsageError: The model is empty or unreadable, a statement is about something else, or a
             bundle with another key's signature or with statements would be lost.
         SignatureInvalid: A signer's answer does not match its public key.
         DigestMismatch: With `add`, a file was added, removed or changed since the first signature.
-        UnsafeContent: It holds a symlink, socket, pipe or device.
+        UnsafeContent: It holds a symlink, socket, pipe or device, or a private key or credentials.
         ChangedDuringLoad: A file changed while it was read.
     """
     signers = _listed(signer)
     place = bundle_path(path) if out is None else Path(out)
+    if add and replace:
+        raise UsageError("add, replace: expected one of them, got both; leave one out")
     if add:
-        if replace:
-            raise UsageError("add, replace: expected one of them, got both; leave one out")
         return _added(
             path, signers, place, cache=cache, progress=progress, timestamp=timestamp,
-            name=name, version=version, algorithm=algorithm, statements=statements,
+            include_secrets=include_secrets, name=name, version=version, algorithm=algorithm,
+            statements=statements,
         )  # fmt: skip
+    require_no_secrets(path, ignore_for(path, ignore, place), include=include_secrets)
     held = () if replace else require_replaceable(place, signers)
     manifest = hash_path(
         path,
@@ -164,15 +169,18 @@ def _added(
     cache: str | os.PathLike[str] | StatCache | None,
     progress: Progress | None,
     timestamp: Authority | None,
+    include_secrets: bool,
     **wanted: Any,
 ) -> Bundle:
     """Add signers to the bundle of unchanged files."""
     bundle, claim = open_to_add(place, signers)
     require_same(claim, os.fspath(place), **wanted)
+    ignore = ignore_for(path, claim.manifest.ignore, place)
+    require_no_secrets(path, ignore, include=include_secrets)
     manifest = hash_path(
         path,
         algorithm=claim.manifest.algorithm,
-        ignore=ignore_for(path, claim.manifest.ignore, place),
+        ignore=ignore,
         cache=cache,
         progress=progress,
         shard_size=claim.manifest.shard_size,

@@ -86,8 +86,7 @@ class SignerCheck:
         raise ThresholdNotMet(
             f"{self.where}: expected {needed} trusted signers, got {len(found)} "
             f"({', '.join(name[:16] for name in found) or 'none'}); add the others' signatures "
-            "(sign --add)"
-            + "".join(f"; {error}" for error in refused)
+            "(sign --add)" + "".join(f"; {error}" for error in refused)
         )
 
     def _attempts(self) -> Iterator[Callable[[], str]]:

@@ -34,6 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(parser, "--out F", "bundle to write; default DIR/model.sig", type=Path)
     option(parser, "--add", "add a signature to the bundle of unchanged files, with its statements")
     option(parser, "--replace", "replace the bundle, with other keys' signatures and statements")
+    option(parser, "--include-secrets", "sign private keys and files of credentials, too")
     option(parser, "--ignore P", "relative path to leave unsigned", action="append", default=[])
     option(parser, "--detached",
            "write a bare RSA-PSS signature to FILE.sig, no bundle (one file, RSA key)")  # fmt: skip
@@ -96,6 +97,7 @@ def _bundle(options: argparse.Namespace, signers: Sequence[KeySigner]) -> Bundle
             name=options.name,
             add=options.add,
             replace=options.replace,
+            include_secrets=options.include_secrets,
         )
 
 
@@ -109,7 +111,13 @@ def _detached(options: argparse.Namespace, signers: Sequence[KeySigner]) -> Path
             "covers nothing but the SHA-256 digest of the file; leave the other options out, or "
             "sign with a bundle"
         )
-    return sign_detached(options.path, signers[0], out=options.out, replace=options.replace)
+    return sign_detached(
+        options.path,
+        signers[0],
+        out=options.out,
+        replace=options.replace,
+        include_secrets=options.include_secrets,
+    )
 
 
 def read_signer(key: Path, options: argparse.Namespace) -> KeySigner:

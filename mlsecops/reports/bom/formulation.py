@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from mlsecops._secrets import without_secrets
 from mlsecops.provenance.digest import Digest
 from mlsecops.provenance.statement import Statement
-from mlsecops.reports.redaction import without_secrets
 
 
 def bom_property(name: str, value: object) -> dict[str, str]:

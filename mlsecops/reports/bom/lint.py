@@ -15,8 +15,9 @@ from urllib.parse import unquote
 
 from mlsecops._extras import require
 from mlsecops._json import deeper_than
+from mlsecops._secrets import secrets_in
 from mlsecops.findings import Finding, Severity
-from mlsecops.reports.redaction import secrets_in, shown
+from mlsecops.reports.redaction import shown
 
 NEED_HASHES: Final = ("machine-learning-model", "data", "file")
 """Types of component that need a digest."""
