@@ -26,15 +26,17 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+from mlsecops.access import AccessPolicy
 from mlsecops.errors import MLSecOpsError
+from mlsecops.llm import detect_injection
 from mlsecops.loading import Limits
 from mlsecops.loading.scanner import examine
 from mlsecops.loading.snapshot import Source
-from mlsecops.signing import Bundle, Signer, read_bundle, sign
+from mlsecops.signing import Bundle, Signer, TrustPolicy, read_bundle, sign
 from tests.attackers import loading as old
 from tests.attackers import model_files as files
 from tests.attackers import model_folders as folders
-from tests.attackers import unpickling, zip_reading
+from tests.attackers import slow_text, unpickling, zip_reading
 
 LIMITS = Limits(
     file_bytes=64 << 20,
@@ -45,7 +47,20 @@ LIMITS = Limits(
     seconds=5,
 )
 MEMORY = 1 << 30  # bytes on top of the imports; chosen: above all limits of the scan
-HANG = 20  # CPU seconds; chosen: four times the time limit of a scan
+HANG = 10  # CPU seconds; any small input is answered within them
+ACCESS = b"""[[rules]]
+subject = "team/*"
+action = "dataset:read"
+resource = "**/payments/*a*/**"
+effect = "deny"
+"""
+TRUST = b"""threshold = 1
+revoked = ["sha256:00"]
+[[keys]]
+pem = "-----BEGIN PUBLIC KEY-----"
+models = ["fraud-*"]
+not_before = 2026-01-01T00:00:00Z
+"""
 PLAIN = b"\x80\x02N."
 
 
@@ -72,6 +87,9 @@ def seeds(folder: Path) -> dict[str, list[bytes]]:
         "skops.skops": [files.skops_file(files.skops_node("ObjectNode", "os.system"))],
         "npy.npy": [files.object_array(PLAIN)],
         "bundle.sig": [bundle(folder)],
+        "access.toml": [ACCESS],
+        "trust.toml": [TRUST],
+        "injection.txt": [(start * 2000)[:2000].encode() for start in slow_text.FIXED.values()],
     }  # fmt: skip
 
 
@@ -122,8 +140,9 @@ def require_answer(name: str, data: bytes, folder: Path) -> None:
     place.write_bytes(data)
     signal.setitimer(signal.ITIMER_PROF, HANG)  # CPU time, so that a busy machine is no hang
     try:
-        if name.startswith("bundle"):
-            _read_bundle(place)
+        if name.partition(".")[0] in _TEXTS:
+            with contextlib.suppress(MLSecOpsError):
+                _TEXTS[name.partition(".")[0]](place)
             return
         source = Source(name=name, path=str(place), size=len(data))
         verdict, _ = examine(source, allow_globals=(), limits=LIMITS)
@@ -137,9 +156,19 @@ def require_answer(name: str, data: bytes, folder: Path) -> None:
         assert not zip_reading.read_otherwise(place, LIMITS), "torch reads what was not scanned"
 
 
-def _read_bundle(place: Path) -> None:
-    with contextlib.suppress(MLSecOpsError):
-        Bundle.from_bytes(read_bundle(place))
+def _decide(place: Path) -> None:
+    policy = AccessPolicy.load(place)
+    for name in ("payments/hr", "a/" * 2000, place.read_text("utf-8")[-60_000:]):
+        policy.decide(name, "dataset:read", name)
+
+
+_TEXTS: dict[str, Callable[[Path], object]] = {
+    "bundle": lambda place: Bundle.from_bytes(read_bundle(place)),
+    "access": _decide,
+    "trust": TrustPolicy.load,
+    "injection": lambda place: detect_injection(place.read_text("utf-8", errors="replace")),
+}
+"""Target → reader of a file that is no model."""
 
 
 def fuzz(
