@@ -90,12 +90,15 @@ def test_a_run_records_no_secret_and_warns(tmp_path: Path) -> None:
 
 
 def test_a_training_run_keeps_what_is_named() -> None:
-    options = {"hyperparameters": {"api": {"token": "abc"}}}
-    with training_run("a", keep=["api.token"], **options) as run:
-        assert run.hyperparameters == options["hyperparameters"]
-    with pytest.warns(MLSecOpsWarning, match=r"api\.token"), training_run("a", **options) as run:
+    given = {"api": {"token": "abc"}}
+    with training_run("a", keep=["api.token"], hyperparameters=given) as run:
+        assert run.hyperparameters == given
+    with (
+        pytest.warns(MLSecOpsWarning, match=r"api\.token"),
+        training_run("a", hyperparameters=given) as run,
+    ):
         assert run.hyperparameters == {"api": {"token": REDACTED}}
-    with pytest.raises(UsageError, match="keep"), training_run("a", keep="api"):  # type: ignore[arg-type] # on purpose
+    with pytest.raises(UsageError, match="keep"), training_run("a", keep="api"):
         pytest.fail("one text is no list")
 
 

@@ -33,11 +33,11 @@ from mlsecops.errors import (
 from mlsecops.provenance import DEFAULT_IGNORE, Statement, hash_path
 from mlsecops.signing import TrustPolicy, Verified, Verifier, bundle_path, ignore_for, read_bundle
 from mlsecops.signing.bundle import MAX_BUNDLE_BYTES
+from mlsecops.signing.checks.existing import refused, require_statements
+from mlsecops.signing.checks.secret_files import require_no_secrets
 from mlsecops.signing.envelope import IN_TOTO
-from mlsecops.signing.existing import refused, require_statements
 from mlsecops.signing.naming import expected_name, model_name
 from mlsecops.signing.oms import build_payload, read_payload
-from mlsecops.signing.secret_files import require_no_secrets
 from mlsecops.signing.verification import match_path
 
 

@@ -6,8 +6,9 @@
             → `verifier` (`signers`, `certificates`, `timestamps`) → SignedModel → + files' Manifest
             (`verification`) → `verified`: Verified
 
-`shards` signs parts of files, `authority` requests time stamps, `legacy` reads v0.2.0 bundles,
-`detached` handles bare RSA signatures next to a file.
+`checks` finds secrets and others' bundles before one is written, `shards` signs parts of files,
+`authority` requests time stamps, `legacy` reads v0.2.0 bundles, `detached` handles bare RSA
+signatures next to a file.
 """
 
 from typing import TYPE_CHECKING

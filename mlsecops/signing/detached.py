@@ -29,11 +29,11 @@ from mlsecops.provenance.files.hashing import hash_file
 from mlsecops.provenance.files.opening import followed
 from mlsecops.provenance.manifest import hash_path
 from mlsecops.signing.bundle import read_bundle
-from mlsecops.signing.existing import refused
+from mlsecops.signing.checks.existing import refused
+from mlsecops.signing.checks.secret_files import require_no_secrets
 from mlsecops.signing.keys import PublicKey, Signer, signature_by
 from mlsecops.signing.policy import TrustPolicy
 from mlsecops.signing.scope import TrustedKey
-from mlsecops.signing.secret_files import require_no_secrets
 from mlsecops.signing.signature import bundle_path
 from mlsecops.signing.verified import SignedModel, Verified, prove
 

@@ -20,8 +20,7 @@ from mlsecops.provenance.files.tree import DEFAULT_IGNORE, SIGNATURE_NAME
 from mlsecops.provenance.manifest import Manifest, hash_path
 from mlsecops.provenance.statement import Statement
 from mlsecops.signing.bundle import Bundle
-from mlsecops.signing.envelope import Envelope, Signature
-from mlsecops.signing.existing import (
+from mlsecops.signing.checks.existing import (
     open_to_add,
     require_replaceable,
     require_same,
@@ -29,10 +28,11 @@ from mlsecops.signing.existing import (
     require_unchanged,
     with_signatures,
 )
+from mlsecops.signing.checks.secret_files import require_no_secrets
+from mlsecops.signing.envelope import Envelope, Signature
 from mlsecops.signing.keys import Signer
 from mlsecops.signing.naming import model_name
 from mlsecops.signing.oms import build_payload
-from mlsecops.signing.secret_files import require_no_secrets
 from mlsecops.signing.timestamps import Authority, request_timestamp
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,7 +65,7 @@ def test_what_a_wider_policy_let_in_neither_serves_nor_resolves_later(
     tmp_path: Path, signer: Signer, scoped: TrustPolicy, signed: Callable[[str, Signer], Path]
 ) -> None:
     wide = TrustPolicy(keys=[signer.public_key, TOY.public_key])
-    options = {"signer": signer, "log_keys": [signer.public_key]}
+    options: dict[str, Any] = {"signer": signer, "log_keys": [signer.public_key]}
     before = Registry(tmp_path / "registry", policy=wide, **options)
     before.publish("fraud", signed("toy", TOY))
     before.promote("fraud", 1, "serving")

@@ -140,9 +140,10 @@ def test_a_bare_signature_names_no_model(tmp_path: Path) -> None:
     sign_detached(path, RSA)
     assert verify(path, policy=TrustPolicy(keys=[RSA.public_key])).detached
     other = TrustedKey(TOY.public_key, Scope(models=("toy-*",)))
-    for keys, name in (([RSA.public_key], "model.h5"), ([RSA.public_key, other], None)):
+    alone, both = (TrustPolicy(keys=[RSA.public_key, *more]) for more in ((), (other,)))
+    for policy, name in ((alone, "model.h5"), (both, None)):
         with pytest.raises(errors.UntrustedSigner, match="names no model"):
-            verify(path, policy=TrustPolicy(keys=keys), name=name)
+            verify(path, policy=policy, name=name)
 
 
 @pytest.mark.parametrize("spec_names", [False, True])

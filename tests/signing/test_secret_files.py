@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +18,9 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from mlsecops import errors
 from mlsecops.cli import main
 from mlsecops.signing import KeySigner, Signer, TrustPolicy, sign, sign_detached, verify
-from mlsecops.signing.secret_files import secret_kind
+from mlsecops.signing.checks.secret_files import secret_kind
 
-KEYS = {
+KEYS: dict[str, Any] = {
     "ec": ec.generate_private_key(ec.SECP256R1()),
     "ed25519": ed25519.Ed25519PrivateKey.generate(),
     "rsa": rsa.generate_private_key(public_exponent=65537, key_size=2048),
@@ -31,7 +32,8 @@ def private(
     kind: str, form: str, encoding: ser.Encoding = ser.Encoding.PEM, *, locked: bool = False
 ) -> bytes:
     encryption = LOCKED if locked else ser.NoEncryption()
-    return KEYS[kind].private_bytes(encoding, getattr(ser.PrivateFormat, form), encryption)
+    made: bytes = KEYS[kind].private_bytes(encoding, getattr(ser.PrivateFormat, form), encryption)
+    return made
 
 
 PEM = private("rsa", "PKCS8")
@@ -49,7 +51,7 @@ SECRETS: dict[str, bytes] = {
     "c.bin": private("ec", "TraditionalOpenSSL", ser.Encoding.DER),
     "d.bin": private("ed25519", "PKCS8", ser.Encoding.DER, locked=True),
     "e.b64": base64.encodebytes(private("rsa", "PKCS8", ser.Encoding.DER)),
-    "store.bin": pkcs12.serialize_key_and_certificates(b"k", KEYS["ec"], None, None, LOCKED),  # type: ignore[arg-type] # an EC key
+    "store.bin": pkcs12.serialize_key_and_certificates(b"k", KEYS["ec"], None, None, LOCKED),
     "empty.pfx": b"",
     "release.p12": b"?",
     "putty.txt": b"PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\n",
