@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from dataclasses import dataclass
 from tokenize import TokenError
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from mlsecops.errors import FormatRefused, LimitExceeded, UnsafeContent
 from mlsecops.loading.containers.zip_archive import Archive, archive
@@ -39,14 +40,28 @@ def examine_npz(source: Source, limits: Limits) -> Examination:
     return Examination()
 
 
-def require_plain_arrays(opened: Archive, names: Iterable[str], where: str) -> None:
+@dataclass(frozen=True, slots=True)
+class PlainArray:
+    """Header of an array, and where its bytes start."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: Any
+    start: int
+
+
+def require_plain_arrays(
+    opened: Archive, names: Iterable[str], where: str
+) -> dict[str, PlainArray]:
     """Check the headers of arrays in an archive; raises what `examine_npy` does."""
+    found = {}
     for name in names:
         with opened.stream(name) as stream:
-            _require_plain(stream, opened.entries[name].size, f"{where}: {name}")
+            found[name] = _require_plain(stream, opened.entries[name].size, f"{where}: {name}")
+    return found
 
 
-def _require_plain(stream: BinaryIO, size: int, where: str) -> None:
+def _require_plain(stream: BinaryIO, size: int, where: str) -> PlainArray:
     from numpy.lib import format as npy  # noqa: PLC0415 - a scan of other formats needs no numpy
 
     try:
@@ -56,7 +71,7 @@ def _require_plain(stream: BinaryIO, size: int, where: str) -> None:
         most = min(_LONGEST_HEADER, int.from_bytes(length, "little"))
         header = io.BytesIO(length + stream.read(most))
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, _, dtype = read(header)
+        shape, fortran, dtype = read(header)
     except _UNREADABLE as error:
         raise FormatRefused(f"{where}: not a readable npy header: {error}") from error
     if dtype.hasobject:
@@ -66,10 +81,12 @@ def _require_plain(stream: BinaryIO, size: int, where: str) -> None:
             rule="numpy-object-array",
             where=where,
         )
-    stored = max(0, size - stream.tell())
+    start = stream.tell()
+    stored = max(0, size - start)
     negative = min(shape, default=0) < 0
     if negative or element_count(shape, most=stored) * dtype.itemsize != stored:
         raise LimitExceeded(
             f"{where}: shape {shown(shape)} of {dtype}: expected a size of {stored} bytes, as the "
             "file holds, got another"
         )
+    return PlainArray(shape, fortran, dtype, start)

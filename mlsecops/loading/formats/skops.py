@@ -1,4 +1,4 @@
-"""Skops archive scanner: allowlisted classes, allowlisted loaders, and plain arrays.
+"""Skops archive scanner: allowlisted classes and loaders, plain arrays, and states inside them.
 
 Source: skops `io/_general.py`, `_numpy.py`, `_scipy.py`, `_sklearn.py`: each node of
 `schema.json` names its loader, and the loader decides what is called.
@@ -11,11 +11,12 @@ from typing import Any, Final
 
 from mlsecops._json import parse_json
 from mlsecops.errors import FormatRefused
-from mlsecops.findings import Finding
+from mlsecops.findings import Finding, Severity
 from mlsecops.loading.allowed import pickle_globals
 from mlsecops.loading.containers.zip_archive import archive
 from mlsecops.loading.formats.json_walk import objects
 from mlsecops.loading.formats.numpy import require_plain_arrays
+from mlsecops.loading.formats.skops_states import SkopsStates
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.snapshot import Source
 from mlsecops.loading.verdict import Examination, unlisted
@@ -36,15 +37,20 @@ by name, which reaches other callables (CVE-2025-54412 and 54413), and
 
 
 def examine_skops(source: Source, limits: Limits, audited: Collection[str]) -> Examination:
-    """Check the schema's classes and the arrays."""
+    """Check the schema's classes, the arrays, and the states of compiled classes."""
     allowed = pickle_globals() | frozenset(audited)
     with archive(source, limits=limits) as opened:
         text, what = opened.read(SCHEMA, limits=limits), f"{source.name}: {SCHEMA}"
         schema = parse_json(text, what=what, error=FormatRefused, constants=True)
         arrays = [name for name in opened.entries if name.endswith(".npy")]
-        require_plain_arrays(opened, arrays, source.name)
+        headers = require_plain_arrays(opened, arrays, source.name)
+        states = SkopsStates(opened, headers, source, limits)
+        nodes = list(objects(schema, "", depth=limits.depth, artifact=source.name))
+        states.check(schema)
     found: dict[str, Finding] = {}
-    for node, at in objects(schema, "", depth=limits.depth, artifact=source.name):
+    for node, at in nodes:
+        if lie := states.problems.get(id(node)):
+            found.setdefault(lie, _state(lie, where=str(at) or "the root", artifact=source.name))
         if "__loader__" in node or "__class__" in node:
             problem, name = _problem(node)
             if name not in allowed:
@@ -53,6 +59,16 @@ def examine_skops(source: Source, limits: Limits, audited: Collection[str]) -> E
                     "skops-object", problem, name, where=where, artifact=source.name
                 )
     return Examination(findings=tuple(found.values()))
+
+
+def _state(problem: str, *, where: str, artifact: str) -> Finding:
+    return Finding(
+        rule="skops-state",
+        severity=Severity.HIGH,
+        message=problem,
+        where=where,
+        artifact=artifact,
+    )
 
 
 def _problem(node: dict[str, Any]) -> tuple[str, str]:

@@ -148,8 +148,9 @@ def require_vectors(state: Any, reader: ArrayReader, classes: int = 2) -> None:
     if not isinstance(state, Container) or "support_vectors_" not in state.items:
         return
     found = items(state, "support_", "_dual_coef_", "_intercept_", "n_features_in_")
-    if array(found["support_vectors_"]) is None:
-        return  # sparse: `require_compressed` has looked at it, and libsvm takes its shape
+    vectors = found["support_vectors_"]
+    if isinstance(vectors, CallResult) and made(vectors).startswith("scipy.sparse."):
+        return  # `require_compressed` has looked at it, and libsvm takes its shape
     vectors, support = _dimensions(found["support_vectors_"]), _indices(reader, found["support_"])
     total = len(support)
     demand(len(vectors) == 2 and vectors[0] in {0, total}, _VECTORS)  # noqa: PLR2004 - vectors and features
