@@ -138,7 +138,10 @@ def test_the_first_results_fit_a_line_each(tmp_path: Path) -> None:
     manifest = hash_path(model)
     version = registry.publish("model", model)
     short = f"sha256:{manifest.root.hex[:12]}"
-    with training_run("train", hyperparameters={"password": SECRET}) as run:
+    with (
+        pytest.warns(errors.MLSecOpsWarning, match="password"),
+        training_run("train", hyperparameters={"password": SECRET}) as run,
+    ):
         run.add_output(model)
     results = (
         bundle,

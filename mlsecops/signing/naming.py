@@ -11,10 +11,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.provenance.files.paths import own_name
 
 
+@concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpectedName:
     """Name that a model's signature should bear.
