@@ -18,6 +18,7 @@ from mlsecops.poisoning.baseline import DatasetBaseline
 from mlsecops.poisoning.duplicates import conflicts, equal_rows, near_rows
 from mlsecops.poisoning.flat_rows import Rows, scaled
 from mlsecops.poisoning.label_noise import label_suspects, outlier_suspects
+from mlsecops.poisoning.label_rule import label_rule
 from mlsecops.poisoning.neighbour_labels import AGREED, agreement
 from mlsecops.poisoning.report import PoisoningReport, Suspect, Trigger, ranked
 from mlsecops.poisoning.triggers import find_triggers
@@ -72,8 +73,13 @@ def screen_dataset(
     groups, pairs = equal_rows(flat), near_rows(flat, seed=seed)
     suspects = conflicts(groups, pairs, labels)
     triggers: list[Trigger] = []
+    notes: list[Finding] = []
     if not skipped:
         agree = agreement(flat, labels, seed=seed, executor=executor)
+        rule = label_rule(flat, labels, seed=seed) if len(shape) == 1 else None
+        if rule is not None:
+            agree = rule.follows.astype(np.float32)
+            notes.append(rule.finding())
         noisy = label_suspects(flat, labels, agree, seed=seed)
         marked, triggers = find_triggers(
             flat, labels, agree < AGREED, shape=shape, seed=seed, executor=executor
@@ -91,7 +97,7 @@ def screen_dataset(
         n=len(labels),
         seed=seed,
         suspects=found,
-        findings=(*summaries(found), *now.imbalance(), *_moved(now, baseline, x, labels)),
+        findings=(*summaries(found), *notes, *now.imbalance(), *_moved(now, baseline, x, labels)),
         detectors=tuple(name for name in detectors if name not in skipped),
         skipped=skipped,
         triggers=tuple(triggers),
