@@ -19,7 +19,7 @@ from mlsecops._json import parse_json
 from mlsecops.loading.containers.zip_archive import Archive, archive
 from mlsecops.loading.formats.numpy import PlainArray, require_plain_arrays
 from mlsecops.loading.limits import PIECE, Limits, spend
-from mlsecops.loading.pickle_vm.arrays import ArrayReader, RawBytes
+from mlsecops.loading.pickle_vm.arrays import ArrayReader, RawBytes, array
 from mlsecops.loading.pickle_vm.dtypes import NUMPY_DTYPE
 from mlsecops.loading.pickle_vm.stack import OPAQUE, CallResult, Container, extend, fill
 from mlsecops.loading.pickle_vm.state_values import demand
@@ -109,6 +109,8 @@ class SkopsStates:
         self.problems: dict[int, str] = {}
         self._opened, self._arrays, self._source, self._limits = opened, arrays, source, limits
         self._known: dict[Any, Any] = {}
+        self._matrices: dict[str, CallResult] = {}
+        self._items = self._used = 0
         self._reader = ArrayReader()
         self._reader.position = source.size
         self._builders: dict[str, Callable[[dict[str, Any], list[Any]], Any]] = {
@@ -170,11 +172,21 @@ class SkopsStates:
         try:
             known = isinstance(state, Container) and state.whole
             demand(state is None or isinstance(state, tuple) or known, "other than named values")
-            demand(isinstance(arguments, tuple), "something made without arguments")
+            self._require_few_uses(state)
             require_state_inside(value, self._reader)
         except ValueError as error:
             self.problems[id(node)] = f"sets the state of {name} to {error}"
         return value
+
+    def _require_few_uses(self, state: Any) -> None:
+        """Demand that shared lists are not looked through again and again."""
+        for value in state.items.values() if isinstance(state, Container) else ():
+            data = getattr(array(value), "data", value)
+            if isinstance(data, Container):
+                self._used += data.length
+                demand(self._used <= _TIMES * self._items, _SHARED)
+                self._used += sum(each.length for each in data.members if type(each) is Container)
+        demand(self._used <= _TIMES * self._items, _SHARED)
 
     def _object(self, node: dict[str, Any], inner: list[Any]) -> CallResult:
         name = _name(node)
@@ -198,6 +210,7 @@ class SkopsStates:
 
     def _list(self, node: dict[str, Any], inner: list[Any]) -> Container:
         demand(_name(node) in _LISTS, "a list that calls something else")
+        self._items += len(inner[0])
         return _listed(inner[0])
 
     def _ndarray(self, node: dict[str, Any], _: list[Any]) -> Any:
@@ -206,6 +219,7 @@ class SkopsStates:
         if node["type"] == "json":
             values = [self._value(each) for each in node["content"]]
             shape = self._value(node["shape"])
+            self._items += len(values)
             return _objects(values, shape) if name == "numpy.ndarray" else OPAQUE
         if name != "numpy.ndarray":
             demand(node["file"] in self._arrays, "an array without its entry")
@@ -215,6 +229,9 @@ class SkopsStates:
     def _sparse(self, node: dict[str, Any], _: list[Any]) -> CallResult:
         """A sparse matrix, from its archive inside the archive, as `load_npz` reads it."""
         name = node["file"]
+        if name in self._matrices:
+            return self._matrices[name]
+        self._matrices[name] = OPAQUE
         what = f"{self._source.name}: {name}"
         with self._opened.stream(name) as stream, tempfile.NamedTemporaryFile() as held:
             size = 0
@@ -224,7 +241,8 @@ class SkopsStates:
             held.flush()
             inside = Source(name=what, path=held.name, size=size)
             with archive(inside, limits=self._limits) as opened:
-                return self._matrix(node, opened, what)
+                self._matrices[name] = self._matrix(node, opened, what)
+        return self._matrices[name]
 
     def _matrix(self, node: dict[str, Any], opened: Archive, what: str) -> CallResult:
         headers = require_plain_arrays(opened, opened.entries, what)
@@ -245,6 +263,8 @@ class SkopsStates:
         return self._checked(node, f"scipy.sparse._{kind}.{kind}_matrix", state)
 
 
+_SHARED: Final = "lists that are used over and over again"
+_TIMES: Final = 16  # chosen: an honest archive uses a list in one or two states
 _SPARSE: Final = frozenset({"csr", "csc", "bsr", "coo", "dia"})
 
 
@@ -254,7 +274,6 @@ def _name(node: dict[str, Any]) -> str:
 
 def _stored(opened: Archive, headers: dict[str, PlainArray], name: str) -> CallResult:
     """An array that is an entry of an archive."""
-    demand(name in headers, "an array without its entry")
     header = headers[name]
     size = opened.entries[name].size - header.start
     data = _EntryBytes(io.BytesIO(), header.start, size, opened, name)

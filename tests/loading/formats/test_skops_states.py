@@ -174,6 +174,20 @@ def hide(schema: Any) -> None:
     state["key_types"]["content"].append(state["key_types"]["content"][0])
 
 
+def shared_list(schema: Any) -> None:
+    """Use one long list in very many states."""
+    forest = copy.deepcopy(schema)
+    trees = attack.found(schema, "estimators_")
+    trees["content"] *= 500
+    again = [attack.found(forest, "estimators_"), forest, forest["content"]]
+    for node in again[1:]:
+        node.pop("__id__")
+    again[0].update(__loader__="CachedNode", content=None, __id__=trees["__id__"])
+    first = copy.deepcopy(schema)
+    schema.clear()
+    schema.update({**trees, "__id__": 1, "content": [first] + [forest] * 40})
+
+
 def fewer_keys(schema: Any) -> None:
     """Leave names to keys that are not text."""
     schema["content"]["key_types"]["content"][0]["__class__"] = "int"
@@ -207,6 +221,7 @@ SCHEMAS = {
     "masked vectors": ("svc", lambda schema: attack.found(schema, "support_vectors_").update(
         attack.text(None))),
     "identity": ("tree", hide),
+    "shared list": ("forest", shared_list),
     "rows": ("boosting", shorter_rows),
     "no loader": ("tree", lambda schema: attack.found(schema, "tree_").pop("__loader__")),
     "list that calls": ("twice", renamed(dunder_class="ndarray", dunder_module="numpy")),
