@@ -174,6 +174,11 @@ def hide(schema: Any) -> None:
     state["key_types"]["content"].append(state["key_types"]["content"][0])
 
 
+def numbers_in_rows(schema: Any) -> None:
+    """Put a number in place of a tree."""
+    attack.found(schema, "estimators_")["content"][0]["content"][0] = attack.text(1)
+
+
 def shared_list(schema: Any) -> None:
     """Use one long list in very many states."""
     forest = copy.deepcopy(schema)
@@ -221,6 +226,9 @@ SCHEMAS = {
     "masked vectors": ("svc", lambda schema: attack.found(schema, "support_vectors_").update(
         attack.text(None))),
     "identity": ("tree", hide),
+    "number for a tree": ("boosting", numbers_in_rows),
+    "dict that calls": ("forest", renamed("content", dunder_class="Counter",
+                                          dunder_module="collections")),
     "shared list": ("forest", shared_list),
     "rows": ("boosting", shorter_rows),
     "no loader": ("tree", lambda schema: attack.found(schema, "tree_").pop("__loader__")),
