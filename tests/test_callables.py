@@ -133,7 +133,11 @@ def test_instances_classes_builtins_and_partials_are_wrapped(name: str) -> None:
         assert asyncio.run(DECORATORS[name](Instance())(5)) == 5
 
 
-@pytest.mark.parametrize("wrong", [3, "predict", None, property(plain), [plain]], ids=repr)
+@pytest.mark.parametrize(
+    "wrong",
+    [3, "predict", None, property(plain), [plain]],
+    ids=["number", "text", "None", "property", "list"],
+)
 @pytest.mark.parametrize("name", DECORATORS)
 def test_what_cannot_be_called_is_refused_when_decorating(name: str, wrong: Any) -> None:
     with pytest.raises(UsageError, match=f"{name}: expected a function, got"):
