@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from typing import Any, Literal
 from mlsecops._choices import checked
 from mlsecops._extras import require
 from mlsecops._files import write_atomically
+from mlsecops._json import parse_object
 from mlsecops.errors import (
     MalformedBundle,
     SignatureInvalid,
@@ -162,7 +162,9 @@ def _require_replaceable(place: Path, token: Any) -> tuple[Statement, ...]:
     mine = require("sigstore.verify.policy").Identity(identity=token.identity, issuer=token.issuer)
     try:
         _require_identity(_parse(data, where), mine, f"{token.identity}", where)
-        payload = base64.b64decode(json.loads(data)["dsseEnvelope"]["payload"])
+        payload = base64.b64decode(
+            parse_object(data, what=where, error=MalformedBundle)["dsseEnvelope"]["payload"]
+        )
         return read_payload(payload, where=where).statements
     except (MalformedBundle, UntrustedSigner, ValueError, KeyError, TypeError) as error:
         raise refused(where, f"another signature ({error})") from error

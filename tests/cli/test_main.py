@@ -81,7 +81,6 @@ def test_each_command_refuses_an_unknown_option_in_one_line(command: Command, na
     "words",
     [
         ("attack", "--model", "m", "--data", "d.npz", "--attack", "fgsm", "--attack", "pgd"),
-        ("sign", "m", "--key", "a.pem", "--key", "b.pem"),
         ("fuzz", "http://127.0.0.1:9", "--model", "m", "--classes", "encoding", "--classes", "x"),
     ],
 )

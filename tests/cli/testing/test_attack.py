@@ -109,7 +109,11 @@ def test_the_figures_are_written_and_signed_with_the_model(
     assert "<svg" in (out / "robustness.html").read_text()
     assert "Accuracy by class" in (out / "classes.svg").read_text()
     attested = out / "attestation.json"
-    assert command("sign", release.model, "--key", release.key, "--statement", attested).status == 0
+    words = ("sign", release.model, "--key", release.key, "--statement", attested)
+    refused = command(*words)  # another key signed: nothing is dropped in silence
+    assert refused.status == 2
+    assert "--replace" in refused.said
+    assert command(*words, "--replace").status == 0
     verified = verify(release.model, policy=TrustPolicy(keys=[release.public]))
     claims = {each.predicate_type: each for each in verified.statements}
     assert claims[ROBUSTNESS_PREDICATE].predicate == written
