@@ -48,7 +48,7 @@ _META: Final = "registered_model_meta"
 """File that MLflow adds to every copy; it is no part of the model."""
 _MLMODEL: Final = "MLmodel"
 _bare: ContextVar[bool] = ContextVar("bare", default=False)
-"""Whether MLflow's unprotected repositories are used, as inside of a protected one."""
+"""Flag: MLflow's unprotected repositories are used, as inside of a protected one."""
 
 
 @concise_repr()
