@@ -6,33 +6,20 @@ path → `detection` (format) → scanner of the format → Verdict
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Collection
+from importlib import import_module
 from pathlib import Path
 from types import NoneType
 from typing import Final
 
+from mlsecops._budget import FILE_BYTES, Budget, spending, tick
 from mlsecops._choices import checked, of_type, several
 from mlsecops.errors import ContentRefused, MissingExtra, UsageError
 from mlsecops.findings import Finding, Severity
 from mlsecops.loading.detection import Format, detect, require_agreement
-from mlsecops.loading.formats.companions import examine_companion
 from mlsecops.loading.formats.external_data import external_data_findings, tensor_data
-from mlsecops.loading.formats.gguf import examine_gguf
-from mlsecops.loading.formats.hdf5 import examine_hdf5
-from mlsecops.loading.formats.keras import examine_keras
-from mlsecops.loading.formats.numpy import examine_npy, examine_npz
-from mlsecops.loading.formats.onnx import examine_onnx
-from mlsecops.loading.formats.pickles import (
-    examine_joblib,
-    examine_pickle,
-    examine_torch,
-    examine_torch_legacy,
-)
-from mlsecops.loading.formats.safetensors import examine_safetensors
-from mlsecops.loading.formats.savedmodel import examine_savedmodel
-from mlsecops.loading.formats.skops import examine_skops
-from mlsecops.loading.formats.tflite import examine_tflite
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.nested_archives import MOST_NESTED, unpacked
 from mlsecops.loading.snapshot import Source, opened
@@ -40,30 +27,33 @@ from mlsecops.loading.verdict import Examination, Unchecked, Verdict, join, not_
 from mlsecops.provenance.files.opening import followed
 from mlsecops.provenance.files.tree import list_tree
 
-_DATA: Final[dict[Format, Callable[[Source, Limits], Examination]]] = {
-    Format.SAFETENSORS: examine_safetensors,
-    Format.NPY: examine_npy,
-    Format.NPZ: examine_npz,
-    Format.GGUF: examine_gguf,
-    Format.TENSOR_INDEX: lambda _source, _limits: Examination(),
+_FORMATS: Final = "mlsecops.loading.formats"
+_DATA: Final = {
+    Format.SAFETENSORS: "safetensors:examine_safetensors",
+    Format.NPY: "numpy:examine_npy",
+    Format.NPZ: "numpy:examine_npz",
+    Format.GGUF: "gguf:examine_gguf",
 }
-_NAMED: Final[dict[Format, Callable[[Source, Limits, Collection[str]], Examination]]] = {
-    Format.COMPANION: examine_companion,
-    Format.KERAS: examine_keras,
-    Format.HDF5: examine_hdf5,
-    Format.ONNX: examine_onnx,
-    Format.SAVED_MODEL: examine_savedmodel,
-    Format.TFLITE: examine_tflite,
+"""Format → module and function of its scanner, imported where a file of the format is met."""
+_NAMED: Final = {
+    Format.COMPANION: "companions:examine_companion",
+    Format.KERAS: "keras:examine_keras",
+    Format.HDF5: "hdf5:examine_hdf5",
+    Format.ONNX: "onnx:examine_onnx",
+    Format.SAVED_MODEL: "savedmodel:examine_savedmodel",
+    Format.TFLITE: "tflite:examine_tflite",
 }
 """Scanners with an allowlist inside, which the caller's names extend."""
-_PICKLED: Final[dict[Format, Callable[[Source, Limits, Collection[str]], Examination]]] = {
-    Format.PICKLE: examine_pickle,
-    Format.JOBLIB: examine_joblib,
-    Format.SKOPS: examine_skops,
-    Format.TORCH: examine_torch,
-    Format.TORCH_LEGACY: examine_torch_legacy,
+_PICKLED: Final = {
+    Format.PICKLE: "pickles:examine_pickle",
+    Format.JOBLIB: "pickles:examine_joblib",
+    Format.SKOPS: "skops:examine_skops",
+    Format.TORCH: "pickles:examine_torch",
+    Format.TORCH_LEGACY: "pickles:examine_torch_legacy",
 }
 """Scanners that extend the list of pickles' globals."""
+_EMPTY: Final = frozenset({Format.TENSOR_INDEX})
+"""Formats of bytes that are numbers only."""
 _ARCHIVES: Final = frozenset({Format.ZIP, Format.TAR, Format.COMPRESSED})
 _CODE: Final = {Format.TORCHSCRIPT: "torchscript", Format.PT2: "pt2"}
 
@@ -121,16 +111,18 @@ def scan_each(
     real, shown = followed(path), os.fspath(path)
     of_type("limits", limits, (Limits, NoneType), "Limits")
     allowed = several("allow_globals", allow_globals, "names", str)
-    options = allowed, limits or Limits(), nested
+    ceilings = limits or Limits()
+    options = allowed, ceilings, nested
     if not Path(real).is_dir():
         return [_scan_file(real, shown, *options)[0]]
     try:
         tree = list_tree(real, ignore=(".git",))
     except ContentRefused as error:
         return [_refused(shown, "folder", error)]
+    whole = ceilings.budget(sum(max(each.size, FILE_BYTES) for each in tree.files.values()))
     join_path = os.path.join  # shows the path as the caller wrote it
     each = {
-        name: _scan_file(found.path, join_path(shown, name), *options)
+        name: _scan_file(found.path, join_path(shown, name), *options, whole=whole)
         for name, found in tree.files.items()
     }
     data = tensor_data(each)
@@ -153,10 +145,17 @@ def _version_control(path: str) -> Verdict:
 
 
 def _scan_file(
-    path: str, name: str, allow: Collection[str], limits: Limits, nested: int
+    path: str,
+    name: str,
+    allow: Collection[str],
+    limits: Limits,
+    nested: int,
+    *,
+    whole: Budget | None = None,
 ) -> tuple[Verdict, Examination]:
+    """Scan a file within the budget of what it is part of, or within its own."""
     try:
-        with opened(path, name=name) as source:
+        with opened(path, name=name) as source, spending(whole or limits.budget(source.size)):
             verdict, result = examine(source, allow_globals=allow, limits=limits, nested=nested)
     except ContentRefused as error:
         return _refused(name, "unknown", error), Examination()
@@ -174,8 +173,10 @@ def examine(
     """
     found = Format.UNKNOWN
     try:
+        tick(where=source.name)  # nothing is begun after the budget's end
         limits.require("file_bytes", source.size, where=source.name)
         found = detect(source)
+        tick(where=source.name)
         require_agreement(source, found)
         if found in _ARCHIVES:
             result = _examine_archive(source, found, allow_globals, limits, nested)
@@ -200,13 +201,13 @@ def examine(
 def _examine(
     source: Source, found: Format, allow_globals: Collection[str], limits: Limits
 ) -> Examination:
+    if found in _EMPTY:
+        return Examination()
     if found in _DATA:
-        return _DATA[found](source, limits)
+        return _scanner(_DATA[found])(source, limits)
     extra = frozenset(allow_globals)
-    if found in _NAMED:
-        return _NAMED[found](source, limits, extra)
-    if found in _PICKLED:
-        return _PICKLED[found](source, limits, extra)
+    if row := _NAMED.get(found) or _PICKLED.get(found):
+        return _scanner(row)(source, limits, extra)
     if found not in _CODE:
         return not_checked(source.name, "no known format")
     name = _CODE[found]
@@ -215,6 +216,13 @@ def _examine(
     advice = f"if it is signed and audited, name it in allow_globals=[{name!r}]"
     message = f"{name} carries code; {advice}"
     return Examination(findings=(_finding("code-format", message, source.name),))
+
+
+@functools.cache
+def _scanner(row: str) -> Callable[..., Examination]:
+    module, _, function = row.partition(":")
+    found: Callable[..., Examination] = getattr(import_module(f"{_FORMATS}.{module}"), function)
+    return found
 
 
 def _excepted(
