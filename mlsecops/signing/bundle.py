@@ -2,7 +2,8 @@
 
 bytes, bounded → strict parser → Bundle, not yet trusted → bytes
 
-Source: Sigstore bundle v0.3 (JSON), as OpenSSF Model Signing uses it.
+Source: Sigstore bundle v0.3 (JSON), as OpenSSF Model Signing uses it; keyless ones of v0.1 and
+v0.2, too.
 """
 
 from __future__ import annotations
@@ -23,11 +24,15 @@ from mlsecops._files import write_atomically
 from mlsecops._json import parse_object
 from mlsecops._repr import concise_repr
 from mlsecops.errors import MalformedBundle, SignatureMissing
+from mlsecops.provenance.files.hub_cache import readable_path
 from mlsecops.provenance.files.opening import open_regular
 from mlsecops.signing.certificates import read_certificate
 from mlsecops.signing.envelope import IN_TOTO, Envelope, Signature
 
 MEDIA_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
+_OLDER: Final = frozenset(
+    f"application/vnd.dev.sigstore.bundle+json;version=0.{minor}" for minor in (1, 2, 3)
+)  # of keyless bundles
 MAX_BUNDLE_BYTES: Final = 64 << 20  # bytes; chosen: some 200,000 files in one manifest
 MAX_SIGNATURES: Final = 64  # signatures; chosen: bounds the work of a verification
 MAX_CERTIFICATES: Final = 16  # certificates; chosen: real chains have up to five
@@ -52,6 +57,8 @@ class Bundle:
         hint: Fingerprint of the first signer's key, or None for a certificate bundle.
         certificates: Chain of the first signer, leaf first; empty for a key bundle.
         timestamps: RFC 3161 time stamp responses (DER) over signatures of the envelope.
+        keyless: Media type and verification material (JSON), where an identity signed: a
+            certificate with the log entry of its signature. Otherwise None.
         path: File that it was written to or read from, or None.
     """
 
@@ -59,6 +66,7 @@ class Bundle:
     hint: str | None = None
     certificates: tuple[x509.Certificate, ...] = ()
     timestamps: tuple[bytes, ...] = ()
+    keyless: tuple[str, str] | None = None
     path: Path | None = field(default=None, compare=False)
 
     def to_bytes(self) -> bytes:
@@ -67,16 +75,35 @@ class Bundle:
             {"sig": _encode(signature.value), "keyid": signature.keyid}
             for signature in self.envelope.signatures
         ]
-        value = {
-            "mediaType": MEDIA_TYPE,
-            "verificationMaterial": {**self._material(), "tlogEntries": []},
+        material = {**self._material(), "tlogEntries": []}
+        kind = MEDIA_TYPE
+        if self.keyless is not None:
+            kind, material = self.keyless[0], json.loads(self.keyless[1])
+        return json.dumps(self._value(kind, material, signatures), separators=(",", ":")).encode()
+
+    def keyless_value(self, signature: Signature) -> dict[str, Any]:
+        """A keyless bundle as JSON value with one signature alone, as Sigstore clients read it.
+
+        Raises:
+            MalformedBundle: It is of a key or a certificate authority.
+        """
+        if self.keyless is None:
+            raise MalformedBundle("expected a keyless bundle, got one of a key or certificate")
+        kind, material = self.keyless
+        return self._value(kind, json.loads(material), [{"sig": _encode(signature.value)}])
+
+    def _value(
+        self, kind: str, material: dict[str, Any], signatures: list[dict[str, str]]
+    ) -> dict[str, Any]:
+        return {
+            "mediaType": kind,
+            "verificationMaterial": material,
             "dsseEnvelope": {
                 "payload": _encode(self.envelope.payload),
                 "payloadType": self.envelope.payload_type,
                 "signatures": signatures,
             },
         }
-        return json.dumps(value, separators=(",", ":")).encode()
 
     def _material(self) -> dict[str, Any]:
         stamps = [{"signedTimestamp": _encode(stamp)} for stamp in self.timestamps]
@@ -101,17 +128,19 @@ class Bundle:
         """
         value = parse_object(data, what=where, error=MalformedBundle, most=MAX_BUNDLE_BYTES)
         _only(value, {"mediaType", "verificationMaterial", "dsseEnvelope"}, where)
-        if value.get("mediaType") != MEDIA_TYPE:
-            raise MalformedBundle(
-                f"{where}: expected mediaType {MEDIA_TYPE}, got {value.get('mediaType')!r}"
-            )
         material = _object(value, "verificationMaterial", where)
         _only(material, _MATERIAL, where)
-        if "certificate" not in material and material.get("tlogEntries", []) != []:
+        envelope = _envelope(_object(value, "dsseEnvelope", where), where)
+        kind = value.get("mediaType")
+        if not isinstance(kind, str) or kind not in {MEDIA_TYPE, *_OLDER}:
+            raise MalformedBundle(f"{where}: expected mediaType {MEDIA_TYPE}, got {kind!r}")
+        if "certificate" in material or kind in _OLDER:
+            chain = _keyless_chain(material, where)
+            return cls(envelope=envelope, certificates=chain, keyless=(kind, json.dumps(material)))
+        if material.get("tlogEntries", []) != []:
             raise MalformedBundle(
                 f"{where}: expected no tlogEntries with a key or a certificate chain"
             )
-        envelope = _envelope(_object(value, "dsseEnvelope", where), where)
         hint, named = _hint(material, where), [one.keyid for one in envelope.signatures]
         if hint and all(named) and hint not in named:
             raise MalformedBundle(f"{where}: its key hint {hint[:16]!r} names none of its signers")
@@ -149,7 +178,7 @@ def read_bundle(path: str | os.PathLike[str]) -> bytes:
             f"no signature at {os.fspath(path)}: expected a bundle there; "
             "sign the model first, or name its bundle"
         )
-    with os.fdopen(open_regular(path), "rb") as stream:
+    with os.fdopen(open_regular(readable_path(path)), "rb") as stream:
         return stream.read(MAX_BUNDLE_BYTES + 1)
 
 
@@ -192,11 +221,6 @@ def _hint(material: dict[str, Any], where: str) -> str | None:
 
 def _chain(material: dict[str, Any], where: str) -> tuple[x509.Certificate, ...]:
     if "x509CertificateChain" not in material:
-        if "certificate" in material:
-            raise MalformedBundle(
-                f"{where}: a keyless (Sigstore identity) bundle: expected a key or a certificate "
-                "chain; verify it with mlsecops.integrations.sigstore.verify_keyless"
-            )
         if "publicKey" not in material:
             raise MalformedBundle(f"{where}: expected publicKey or x509CertificateChain")
         return ()
@@ -206,6 +230,17 @@ def _chain(material: dict[str, Any], where: str) -> tuple[x509.Certificate, ...]
     if not isinstance(items, list) or not 0 < len(items) <= MAX_CERTIFICATES:
         raise MalformedBundle(f"{where}: expected 1 to {MAX_CERTIFICATES} certificates")
     return tuple(_certificate(item, where) for item in items)
+
+
+def _keyless_chain(material: dict[str, Any], where: str) -> tuple[x509.Certificate, ...]:
+    """The certificate of an identity, which newer bundles have alone and older ones in a chain."""
+    if not isinstance(material.get("tlogEntries"), list) or len(material["tlogEntries"]) != 1:
+        raise MalformedBundle(f"{where}: expected the one log entry of an identity's signature")
+    if "publicKey" in material or {"certificate", "x509CertificateChain"} <= material.keys():
+        raise MalformedBundle(f"{where}: expected the certificate of an identity alone")
+    if "certificate" in material:
+        return (_certificate(material["certificate"], where),)
+    return _chain(material, where)
 
 
 def _certificate(item: object, where: str) -> x509.Certificate:

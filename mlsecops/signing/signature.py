@@ -55,7 +55,8 @@ def ignore_for(
     path: str | os.PathLike[str], ignore: Iterable[str], bundle: Path
 ) -> tuple[str, ...]:
     """An ignore list with the bundle's path added, if it is inside the folder."""
-    root, place = Path(followed(path)), Path(followed(bundle))
+    # The bundle itself may be a link of a hub's snapshot, so only its folder is followed.
+    root, place = Path(followed(path)), Path(followed(bundle.parent), bundle.name)
     own = [place.relative_to(root).as_posix()] if root in place.parents else []
     return tuple(dict.fromkeys([*ignore, *own]))
 

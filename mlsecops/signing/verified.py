@@ -8,6 +8,7 @@ from typing import Any, Final
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.provenance.digest import Digest
+from mlsecops.provenance.files.hub_cache import TOOL_STATE
 from mlsecops.provenance.manifest import Manifest
 from mlsecops.provenance.statement import Statement
 
@@ -33,8 +34,11 @@ class SignedModel:
 
     @property
     def ignore_paths(self) -> tuple[str, ...]:
-        """Relative paths that the signature does not cover."""
-        return self.manifest.ignore
+        """Relative paths that the signature does not cover; among them the hub tool's state."""
+        ignore, state = self.manifest.ignore, f"{TOOL_STATE}/"
+        if TOOL_STATE in ignore or any(entry.name.startswith(state) for entry in self.manifest):
+            return ignore
+        return (*ignore, TOOL_STATE)
 
     @property
     def sharded(self) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from mlsecops.errors import UsageError
 from mlsecops.provenance.entry import Entry
 from mlsecops.provenance.files.hashing import Cache, Progress, hash_pieces
+from mlsecops.provenance.files.hub_cache import repository_name, require_etags
 from mlsecops.provenance.files.opening import followed, open_regular
 from mlsecops.provenance.files.pieces import Found, stamp_of
 from mlsecops.provenance.files.shards import pieces_of, shard_size_of
@@ -63,6 +64,9 @@ def read_path(
         cache=_opened(cache),
         progress=progress,
     )
+    require_etags(
+        tree.etags, tree.files, dict(zip((part for part, _ in pieces), digests, strict=True))
+    )
     entries = tuple(
         Entry(part, digest, piece.size)
         for (part, piece), digest in zip(pieces, digests, strict=True)
@@ -79,7 +83,13 @@ def read_path(
 
 
 def own_name(path: str | os.PathLike[str]) -> str:
-    """Name of a folder or file, under which it is signed by default."""
+    """Name of a folder or file, under which it is signed by default.
+
+    A snapshot in a Hugging Face cache has the name of its repository, not of its revision.
+    """
+    repository = repository_name(followed(path))
+    if repository is not None:
+        return repository
     name = Path(path).name
     return name if name not in {"", ".."} else Path(followed(path)).name
 

@@ -2,7 +2,8 @@
 
 folder → sorted names with their files, and the names that an ignore list hides → pieces to hash
 
-Whatever cannot be hashed is an error, never skipped silently.
+Whatever cannot be hashed is an error, never skipped silently. A link is refused, unless it leads
+from a snapshot of a Hugging Face cache to a blob of the same repository.
 """
 
 from __future__ import annotations
@@ -10,24 +11,34 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from mlsecops.errors import ChangedDuringLoad, UnsafeContent, UsageError
+from mlsecops.provenance.files.hub_cache import TOOL_STATE, etag_of, linked_blob
 from mlsecops.provenance.files.opening import Below, kind_of, printable, refused_kind
 from mlsecops.provenance.files.pieces import Found, stamp_of
 
 SIGNATURE_NAME: Final = "model.sig"
-DEFAULT_IGNORE: Final = (".git", ".gitattributes", ".github", ".gitignore", SIGNATURE_NAME)
-"""Top-level names of version control and of the signature, which are no part of the artifact."""
+DEFAULT_IGNORE: Final = (
+    ".git", ".gitattributes", ".github", ".gitignore", SIGNATURE_NAME, TOOL_STATE
+)  # fmt: skip
+"""Paths of version control, signature and download state, which are no part of the artifact."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """The files of a folder by relative POSIX name, and the ignored names, both sorted."""
+    """The files of a folder by relative POSIX name, and the ignored names, both sorted.
+
+    Attributes:
+        files: Name → file.
+        ignored: Names that the ignore list hides.
+        etags: Name → ETag of files that are links to blobs.
+    """
 
     files: dict[str, Found]
     ignored: tuple[str, ...]
+    etags: dict[str, str] = field(default_factory=dict)
 
 
 def ignore_paths(paths: Iterable[str]) -> tuple[str, ...]:
@@ -47,20 +58,19 @@ def list_tree(root: str | os.PathLike[str], *, ignore: Iterable[str] = ()) -> Tr
     """List the regular files under a folder, without ignored paths and what is in them.
 
     Raises:
-        UnsafeContent: A symlink, socket, pipe or device, or a name that is not UTF-8.
+        UnsafeContent: A socket, pipe or device, a symlink other than from a hub's snapshot to its
+            blobs, or a name that is not UTF-8.
         ChangedDuringLoad: A file disappeared meanwhile.
         UsageError: A folder cannot be read.
     """
     top = os.fspath(root)
-    files: dict[str, Found] = {}
-    ignored: list[str] = []
-    walk = _Walk(top, frozenset(ignore_paths(ignore)), files, ignored)
+    walk = _Walk(top, os.path.realpath(top), frozenset(ignore_paths(ignore)))
     with Below(top) as below:
         waiting = [("", False)]
         while waiting:
             name, hidden = waiting.pop()
             waiting += walk.visit(below.folder(name), name, hidden=hidden)
-    return Tree(dict(sorted(files.items())), tuple(sorted(ignored)))
+    return Tree(dict(sorted(walk.files.items())), tuple(sorted(walk.ignored)), walk.etags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +78,11 @@ class _Walk:
     """Result of a walk, which is iterative: depth is no limit."""
 
     root: str
+    real: str
     hidden: frozenset[str]
-    files: dict[str, Found]
-    ignored: list[str]
+    files: dict[str, Found] = field(default_factory=dict)
+    ignored: list[str] = field(default_factory=list)
+    etags: dict[str, str] = field(default_factory=dict)
 
     def visit(self, folder: int, name: str, *, hidden: bool) -> list[tuple[str, bool]]:
         """Add a folder's files; return its folders, each with whether it is hidden."""
@@ -85,12 +97,22 @@ class _Walk:
                 folders.append((relative, hide))
             elif hide:
                 self.ignored.append(printable(relative))
-            elif not stat.S_ISREG(status.st_mode):
-                raise refused_kind(path, kind_of(status.st_mode))
-            else:
+            elif stat.S_ISREG(status.st_mode):
                 found = Found(path, status.st_size, self.root, stamp_of(status))
                 self.files[_utf8(relative, path)] = found
+            else:
+                self._link(_utf8(relative, path), path, status.st_mode)
         return folders
+
+    def _link(self, name: str, path: str, mode: int) -> None:
+        """Add the blob that a link leads to."""
+        link = f"{self.real.rstrip('/')}/{name}"
+        found = linked_blob(link) if stat.S_ISLNK(mode) else None
+        if found is None:
+            raise refused_kind(path, kind_of(mode))
+        self.files[name] = found
+        if (etag := etag_of(link)) is not None:
+            self.etags[name] = etag
 
 
 def _entries(folder: int, path: str) -> list[os.DirEntry[str]]:

@@ -79,11 +79,17 @@ def require_no_secrets(
     if include:
         return
     root = Path(followed(path))
-    names = (
-        [root.name] if root.is_file() else list(list_tree(root, ignore=ignore_paths(ignore)).files)
+    files = (
+        {root.name: root}
+        if root.is_file()
+        else {
+            name: Path(found.path)
+            for name, found in list_tree(root, ignore=ignore_paths(ignore)).files.items()
+        }
     )
-    folder = root.parent if root.is_file() else root
-    found = [(name, kind) for name in names if (kind := _kind_at(folder / name, name)) is not None]
+    found = [
+        (name, kind) for name, file in files.items() if (kind := _kind_at(file, name)) is not None
+    ]
     if found:
         listed = "; ".join(f"{printable(name)} ({kind})" for name, kind in found[:_LISTED])
         more = "" if len(found) <= _LISTED else f" and {len(found) - _LISTED} more"
