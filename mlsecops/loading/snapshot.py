@@ -6,14 +6,16 @@ paths → open descriptors → `hold` each (`snapshot_tiers`) → one hashing pa
 from __future__ import annotations
 
 import contextlib
+import functools
+import io
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from mlsecops._choices import one_of
-from mlsecops.errors import UsageError
+from mlsecops.errors import ChangedDuringLoad, UsageError
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.snapshot_tiers import TIERS, Held, Tier, hold
 from mlsecops.provenance import Digest
@@ -25,6 +27,8 @@ __all__ = ["TIERS", "Snapshot", "Source", "Tier", "opened", "snapshot"]
 
 _ZIPPED: Final = (".pt", ".pth", ".bin", ".ckpt")
 """Usual file name suffixes of torch archives."""
+_READ_ONCE: Final = 1 << 18  # bytes; chosen: most files of a folder, and little memory
+_DESCRIPTORS: Final = "/proc/self/fd"
 _ZIP: Final = b"PK\x03\x04"
 """Source: PKWARE APPNOTE 6.3.10, section 4.3.7, local file header signature."""
 
@@ -38,19 +42,25 @@ class Source:
         path: Path that opens them (`/proc/self/fd/N` for bytes in memory).
         size: Number of bytes.
         memory: The same bytes in memory of this process, where they were read into it.
+        content: The same bytes of a small file, read once, which streams then give.
     """
 
     name: str
     path: str
     size: int
     memory: memoryview | None = None
+    content: bytes | None = field(default=None, repr=False)
 
     def stream(self) -> BinaryIO:
         """Open the bytes at their start; streams do not share a position."""
-        return Path(self.path).open("rb")
+        if self.content is not None:
+            return io.BytesIO(self.content)
+        return open(self.path, "rb")  # noqa: PTH123 - a path object costs as much again
 
     def head(self, count: int = 4096) -> bytes:
         """First bytes."""
+        if self.content is not None:
+            return self.content[:count]
         with self.stream() as stream:
             return stream.read(count)
 
@@ -90,6 +100,13 @@ class Snapshot:
         """Bytes held in total."""
         return sum(source.size for source in self.sources.values())
 
+    def __or__(self, other: Snapshot) -> Snapshot:
+        return Snapshot(
+            sources={**self.sources, **other.sources},
+            digests={**self.digests, **other.digests},
+            held={**self.held, **other.held},
+        )
+
     def confirm(self) -> None:
         """Demand that nobody changed anything since it was hashed.
 
@@ -110,8 +127,11 @@ def opened(path: str | os.PathLike[str], *, name: str) -> Iterator[Source]:
     """
     descriptor = open_regular(path)
     try:
-        size = os.fstat(descriptor).st_size
-        yield Source(name=name, path=_descriptor_path(descriptor, path), size=size)
+        size, content = os.fstat(descriptor).st_size, None
+        if size <= _READ_ONCE:
+            content = _whole(descriptor, size, name)
+        place = _descriptor_path(descriptor, path)
+        yield Source(name=name, path=place, size=size, content=content)
     finally:
         os.close(descriptor)
 
@@ -172,6 +192,19 @@ def snapshot(
         whole.confirm()
 
 
+def _whole(descriptor: int, size: int, name: str) -> bytes:
+    """All bytes of a small file, which is refused where its size changes."""
+    content = os.pread(descriptor, size + 1, 0)
+    while 0 < len(content) < size and (more := os.pread(descriptor, size, len(content))):
+        content += more
+    if len(content) != size:
+        raise ChangedDuringLoad(
+            f"{name} changed while it was being read: expected {size} bytes, got {len(content)}; "
+            "stop the writer and retry"
+        )
+    return content
+
+
 def _source(name: str, held: Held) -> Source:
     return Source(name=name, path=held.path, size=held.piece.size, memory=held.memory)
 
@@ -184,5 +217,9 @@ def _becomes_tensors(name: str, descriptor: int) -> bool:
 
 
 def _descriptor_path(descriptor: int, path: str | os.PathLike[str]) -> str:
-    place = f"/proc/self/fd/{descriptor}"
-    return place if Path(place).exists() else os.fspath(path)
+    return f"{_DESCRIPTORS}/{descriptor}" if _has_descriptors() else os.fspath(path)
+
+
+@functools.cache
+def _has_descriptors() -> bool:
+    return Path(_DESCRIPTORS).is_dir()
