@@ -1,21 +1,18 @@
-"""Resource limits of scanning and loading: sizes, counts, nesting and CPU time."""
+"""Resource limits of scanning and loading: sizes, counts, nesting, and the budget of the whole."""
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Iterator
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
 
+from mlsecops._budget import ANY_RATIO, MIB, SECONDS, Budget
 from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
 from mlsecops.errors import LimitExceeded
 
-MIB = 1 << 20  # bytes
+__all__ = ["MIB", "PIECE", "Limits"]
+
 PIECE: Final = 1 << 20  # bytes read or written at once; chosen: few calls, little memory
-ANY_RATIO: Final = 64 * MIB  # bytes; chosen: zeros compress 1000:1, so small files may
 
 
 @concise_repr()
@@ -32,9 +29,9 @@ class Limits:
         opcodes: Pickle opcodes in one file.
         depth: Nesting levels of a configuration.
         ratio: Uncompressed bytes for each stored byte, of all archives in each other together.
-        bytes: Uncompressed bytes of a file with everything nested in it.
-        seconds: CPU seconds for one file, of a library in a worker process (HDF5), and for an
-            archive with everything nested in it; fewer for a small one, see `Budget`.
+        bytes: Unpacked bytes of the whole artifact: a file or folder with everything nested in it.
+        seconds: CPU seconds for reading the whole artifact, worker processes included; a small
+            one has fewer: two, and four for each MiB.
 
     Examples:
         >>> Limits(tensors=1).require("tensors", 2, where="a.npz")  # doctest: +ELLIPSIS
@@ -49,7 +46,15 @@ class Limits:
     depth: int = 100
     ratio: int = 100
     bytes: int = 1 << 40
-    seconds: int = 60
+    seconds: int = SECONDS
+
+    def budget(self, stored: int) -> Budget:
+        """The budget of an artifact with everything nested in it.
+
+        Args:
+            stored: Its bytes as they are stored.
+        """
+        return Budget(stored, seconds=self.seconds, unpacked=self.bytes, ratio=self.ratio)
 
     def require(self, limit: str, got: int, *, where: str) -> None:
         """Demand that a declared number is within its limit.
@@ -86,57 +91,3 @@ class Limits:
                 f"{where}: holds {expanded} bytes in {stored}: expected at most {most}; "
                 "raise Limits(ratio=…) if this file is meant to be so large"
             )
-
-
-class Budget:
-    """Bytes and CPU time of one artifact with everything nested in it.
-
-    Args:
-        limits: The limits.
-        stored: Bytes of the outermost file.
-    """
-
-    def __init__(self, limits: Limits, stored: int) -> None:
-        self._most = min(limits.bytes, max(limits.ratio * stored, ANY_RATIO))
-        self._seconds = min(limits.seconds, SMALL_SECONDS + stored / MIB)
-        self._spent, self._begun = 0, time.thread_time()
-
-    def spend(self, count: int, *, where: str) -> None:
-        """Take bytes that were unpacked, and demand that time is left.
-
-        Raises:
-            LimitExceeded: The budget is used up.
-        """
-        self._spent += count
-        if self._spent > self._most:
-            raise LimitExceeded(
-                f"{where}: more than {self._most} bytes unpacked in all: expected fewer for its "
-                "size; raise Limits(ratio=…, bytes=…) if this file is meant to be so large"
-            )
-        if time.thread_time() - self._begun > self._seconds:
-            raise LimitExceeded(
-                f"{where}: not unpacked and scanned within {self._seconds:.0f} CPU seconds; "
-                "unpack it and scan its files"
-            )
-
-
-SMALL_SECONDS: Final = 4.0  # CPU seconds; chosen: half of what any input of 1 MB may take
-_current: ContextVar[Budget | None] = ContextVar("mlsecops_scan_budget", default=None)
-
-
-@contextlib.contextmanager
-def budget(limits: Limits, stored: int) -> Iterator[Budget]:
-    """The budget of the archive around, or a new one for the outermost."""
-    found = _current.get() or Budget(limits, stored)
-    token = _current.set(found)
-    try:
-        yield found
-    finally:
-        _current.reset(token)
-
-
-def spend(count: int, *, where: str) -> None:
-    """Take bytes from the budget of the archive around, if there is one."""
-    found = _current.get()
-    if found is not None:
-        found.spend(count, where=where)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlsecops._budget import Budget, spending
 from mlsecops._choices import checked
 from mlsecops._files import linked
 from mlsecops._repr import concise_repr
@@ -300,7 +301,7 @@ class SecureLoader:
         found, examined = self._examined(files, held, record)
         if files.kind == "shards":
             placed = shards(request.source, frozenset(examined), limits=self._limits)
-            with record.step("decode"):
+            with record.step("decode"), spending(self._budget(held)):
                 parts = {
                     name: decode(
                         found,
@@ -313,7 +314,7 @@ class SecureLoader:
                 return found, fill(request, join_shards(parts, placed))
         external = {name: each for name, each in held.sources.items() if name != files.main}
         names = examined[files.main].globals
-        with record.step("decode"):
+        with record.step("decode"), spending(self._budget(held)):
             return found, decode(
                 found, dataclasses.replace(request, globals=names, external=external)
             )
@@ -326,7 +327,8 @@ class SecureLoader:
         if files.kind == "shards":
             names = sorted(frozenset(files.read) - {files.main})
             shards(held.sources[files.main], frozenset(names), limits=self._limits)
-        scanned = {name: self._scan(held.sources[name], record) for name in names}
+        with spending(self._budget(held)):
+            scanned = {name: self._scan(held.sources[name], record) for name in names}
         formats = {found for found, _ in scanned.values()}
         if len(formats) != 1:
             raise FormatRefused(
@@ -337,6 +339,10 @@ class SecureLoader:
             others = {name: each for name, each in held.sources.items() if name != files.main}
             require_external(held.sources[files.main], examined[files.main].external, others)
         return formats.pop(), examined
+
+    def _budget(self, held: Snapshot) -> Budget:
+        """The budget of one pass over all files of the model."""
+        return self._limits.budget(held.size)
 
     def _scan(self, source: Source, record: LoadRecord) -> tuple[Format, Examination]:
         with record.step("scan"):

@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final, cast
 
+from mlsecops._budget import Pace, spend, spending
 from mlsecops.errors import FormatRefused
 from mlsecops.loading.containers.compression import expanded
 from mlsecops.loading.containers.zip_archive import archive, require_plain_entry
 from mlsecops.loading.detection import Format
-from mlsecops.loading.limits import PIECE, Limits, budget, spend
+from mlsecops.loading.limits import PIECE, Limits
 from mlsecops.loading.snapshot import Source
 
 MOST_NESTED: Final = 4  # archives in archives; chosen: what is deeper is unchecked, which shows
@@ -37,7 +38,7 @@ def unpacked(source: Source, found: Format, *, limits: Limits) -> Iterator[Path]
         LimitExceeded: It has too many files, or they expand too far.
         UnsafeContent: A name leaves the archive, or an entry is not a plain file.
     """
-    with budget(limits, source.size) as left:
+    with spending(limits.budget(source.size)) as left:
         left.spend(0, where=source.name)  # nothing is begun after the budget's end
         with tempfile.TemporaryDirectory(prefix="mlsecops-") as made:
             folder = Path(made)
@@ -57,8 +58,9 @@ def _zip(source: Source, folder: Path, limits: Limits) -> None:
 def _tar(source: Source, folder: Path, limits: Limits) -> None:
     try:
         with source.stream() as stream, tarfile.open(fileobj=stream, mode="r:") as opened:
-            total = 0
+            total, pace = 0, Pace(source.name)
             for count, member in enumerate(opened):
+                pace.step(10)  # a header of 512 bytes
                 limits.require("tensors", count + 1, where=source.name)
                 require_plain_entry(_problem(member), member.name, source)
                 total += member.size

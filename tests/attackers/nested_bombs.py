@@ -40,3 +40,9 @@ def many_bytes(count: int, *, outer: str) -> bytes:
             info.size = len(inner)
             archive.addfile(info, io.BytesIO(inner))
     return lzma.compress(tar.getvalue(), preset=6)
+
+
+def sparse_text(size: int) -> bytes:
+    """JSON that is mostly spaces, and compresses about 80:1."""
+    block = b'"' + os.urandom(400).hex().encode() + b'",' + b" " * 36_000
+    return b"[" + block * (size // len(block)) + b"0]"

@@ -15,9 +15,10 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from mlsecops._budget import spend
 from mlsecops._extras import require
 from mlsecops.errors import FormatRefused
-from mlsecops.loading.limits import MIB, PIECE, Limits, spend
+from mlsecops.loading.limits import MIB, PIECE, Limits
 from mlsecops.loading.snapshot import Source
 
 _MAGIC: Final = {

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
+from mlsecops._budget import Pace
 from mlsecops.errors import FormatRefused, LimitExceeded
 from mlsecops.loading.limits import Limits
 
@@ -62,7 +63,7 @@ class ProtobufReader:
 
     def __init__(self, stream: BinaryIO, size: int, *, where: str, limits: Limits) -> None:
         self._stream, self._where, self._limits = stream, where, limits
-        self._fields = 0
+        self._fields, self._pace = 0, Pace(where)
         self.whole = Field(number=0, kind=BYTES, value=0, start=0, end=size)
 
     def fields(self, message: Field, *, depth: int = 0) -> Iterator[Field]:
@@ -125,6 +126,7 @@ class ProtobufReader:
 
     def _field(self, at: int, end: int, depth: int) -> Field:
         self._fields += 1
+        self._pace.step()
         if self._fields > self._limits.opcodes:
             raise LimitExceeded(f"{self._where}: over {self._limits.opcodes} fields")
         self._stream.seek(at)

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import BinaryIO, Final, cast
 
+from mlsecops._budget import Pace, require_text
 from mlsecops.errors import FormatRefused, LimitExceeded, UnsafeContent
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.snapshot import Source
@@ -69,7 +70,9 @@ class Archive:
             LimitExceeded: It is longer than `header_bytes`.
             FormatRefused: It cannot be read whole.
         """
-        limits.require("header_bytes", self.entries[name].size, where=name)
+        size = self.entries[name].size
+        limits.require("header_bytes", size, where=name)
+        require_text(size, where=name)
         with _readable(name):
             return self._archive.read(name)
 
@@ -170,8 +173,9 @@ def _checked(
     _require_one_directory(source, stream, infos)
     entries: dict[str, ZipEntry] = {}
     seen: set[str] = set()
-    end = 0
+    end, pace = 0, Pace(source.name)
     for info in sorted(infos, key=lambda item: item.header_offset):
+        pace.step()
         require_plain_entry(_problem(info), info.filename, source)
         # Some readers look up names without regard to case.
         if info.filename.casefold() in seen:

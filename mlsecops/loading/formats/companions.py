@@ -20,6 +20,7 @@ from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import Any, Final
 
+from mlsecops._budget import require_text
 from mlsecops._json import parse_json
 from mlsecops.errors import ContentRefused, FormatRefused, LimitExceeded, MissingExtra
 from mlsecops.findings import Finding, Severity
@@ -64,9 +65,10 @@ def examine_companion(source: Source, limits: Limits, allowed: Collection[str] =
     if source.size > limits.header_bytes:
         most = limits.header_bytes
         return not_checked(source.name, f"{source.size} bytes: companions are read up to {most}")
-    with source.stream() as stream:
-        data = stream.read()
     try:
+        require_text(source.size, where=source.name)
+        with source.stream() as stream:
+            data = stream.read()
         found = _hidden(data, source.name, limits, allowed)
     except LimitExceeded as error:
         return not_checked(source.name, str(error))

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
+from mlsecops._budget import Pace
 from mlsecops.errors import FormatRefused, LimitExceeded
 from mlsecops.loading.formats.chat_templates import ChatTemplates
 from mlsecops.loading.limits import MIB, Limits
@@ -50,7 +51,7 @@ class _Header:
         self._stream, self._source, self._limits = stream, source, limits
         self._end = min(source.size, limits.header_bytes)
         self._alignment = _ALIGNMENT
-        self._values = 0
+        self._values, self._pace = 0, Pace(source.name)
         self._at = 0
 
     def read(self) -> dict[str, str]:
@@ -72,6 +73,7 @@ class _Header:
 
     def _value(self, key: str, kind: int, *, depth: int) -> None:
         self._values += 1
+        self._pace.step()
         if self._values > self._limits.opcodes or depth > self._limits.depth:
             raise LimitExceeded(f"{self._source.name}: {key!r}: too many or too deep values")
         if kind == _TEXT and key.startswith("tokenizer.chat_template"):
@@ -102,6 +104,7 @@ class _Header:
     def _tensors(self, count: int) -> Iterator[tuple[int, int, str]]:
         names: set[str] = set()
         for _ in range(count):
+            self._pace.step()
             name, dimensions = self._text(), self._number("<I")
             if name in names or dimensions > _MOST_DIMENSIONS:
                 raise self._malformed(f"unique tensors of at most 4 dimensions, got {name!r}")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mlsecops._budget import Pace
 from mlsecops.errors import LimitExceeded
 
 _SHOWN: Final = 80  # characters of a key; chosen: enough to find it, whatever its length
@@ -59,7 +60,9 @@ def objects(
         ['root', 'root.a[0]']
     """
     pending: list[tuple[Any, Place, int]] = [(value, Place(place), 0)]
+    pace = Pace(artifact)
     while pending:
+        pace.step()
         item, at, level = pending.pop()
         if level > depth:
             raise LimitExceeded(f"{artifact}: {at}: nested deeper than {depth}")

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection
 from pathlib import PurePosixPath
 from typing import Any, Final
 
+from mlsecops._budget import Pace
 from mlsecops.errors import LimitExceeded
 from mlsecops.findings import Finding, Severity
 from mlsecops.loading.allowed import settings_names
@@ -110,7 +111,7 @@ class _Settings:
         self.findings: dict[tuple[str, str], Finding] = {}
         self._artifact, self._allowed, self._template = artifact, allowed, template
         self._file = PurePosixPath(artifact).name
-        self._targets = 0
+        self._targets, self._pace = 0, Pace(artifact)
         self._unknown_tag = False
 
     def run(self, value: Any) -> None:
@@ -121,6 +122,7 @@ class _Settings:
         seen: set[int] = set()  # an alias leads to a value again; the tree keeps all ids alive
         pending = [(value, Place(""), 0)]
         while pending:
+            self._pace.step()
             item, at, level = pending.pop()
             if level > _DEPTH:
                 raise LimitExceeded(f"{self._artifact}: {at}: nested deeper than {_DEPTH}")

@@ -15,10 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mlsecops._budget import spend
 from mlsecops._json import parse_json
 from mlsecops.loading.containers.zip_archive import Archive, archive
 from mlsecops.loading.formats.numpy import PlainArray, require_plain_arrays
-from mlsecops.loading.limits import PIECE, Limits, spend
+from mlsecops.loading.limits import PIECE, Limits
 from mlsecops.loading.pickle_vm.arrays import ArrayReader, RawBytes, array
 from mlsecops.loading.pickle_vm.dtypes import NUMPY_DTYPE
 from mlsecops.loading.pickle_vm.stack import OPAQUE, CallResult, Container, extend, fill

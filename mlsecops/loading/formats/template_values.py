@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
+from mlsecops._budget import Pace
 from mlsecops.errors import LimitExceeded
 
 PLAIN: Final = 1
@@ -84,7 +85,7 @@ class Values:
 
     def __init__(self, nodes: list[Any], where: str) -> None:
         self._names: dict[str, int] = {"self": members(RISKY)}  # a block's text, as self.block()
-        self._where = where
+        self._where, self._pace = where, Pace(where)
         self._nodes = nodes
         self._macros = self._require_macros_called()
         self._cache: dict[int, int] = {}
@@ -93,6 +94,7 @@ class Values:
             before = dict(self._names)
             self._cache = {}
             for node in assigning:
+                self._pace.step()
                 self._assign(node)
             if before == self._names:
                 return
@@ -118,6 +120,7 @@ class Values:
         if node is None:
             return 0
         if id(node) not in self._cache:
+            self._pace.step()
             rule = self._RULES.get(type(node).__name__)
             self._cache[id(node)] = rule(self, node, depth + 1) if rule else 0
         return self._cache[id(node)]

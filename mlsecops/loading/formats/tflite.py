@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
+from mlsecops._budget import Pace
 from mlsecops.errors import FormatRefused, LimitExceeded
 from mlsecops.findings import Finding, Severity
 from mlsecops.loading.allowed import listed
@@ -47,7 +48,7 @@ class _Tables:
 
     def __init__(self, data: bytes, where: str, limits: Limits) -> None:
         self._data, self._where, self._limits = data, where, limits
-        self._seen = 0
+        self._seen, self._pace = 0, Pace(where)
 
     def root(self) -> int:
         return self._inside(self.number(0, "<I"))
@@ -60,6 +61,7 @@ class _Tables:
     def field(self, table: int, index: int) -> int | None:
         """Offset of a table's field; None for a field that is absent."""
         self._seen += 1
+        self._pace.step()
         if self._seen > self._limits.opcodes:
             raise LimitExceeded(f"{self._where}: over {self._limits.opcodes} fields")
         vtable = table - self.number(table, "<i")
@@ -84,6 +86,7 @@ class _Tables:
 
     def numbers(self, table: int, index: int) -> tuple[int, ...]:
         start, count = self.span(table, index, 4)
+        self._pace.step(1 + count // 100)  # tables may share one long vector
         return struct.unpack_from(f"<{count}i", self._data, start)
 
     def tables(self, table: int, index: int) -> Iterator[int]:
@@ -94,6 +97,7 @@ class _Tables:
 
     def text(self, table: int, index: int) -> str:
         start, count = self.span(table, index, 1)
+        self._pace.step(1 + count // 1000)
         return self._data[start : start + count].decode("utf-8", "backslashreplace")
 
     def require(self, holds: Callable[[int], bool], numbers: Collection[int], what: str) -> None:

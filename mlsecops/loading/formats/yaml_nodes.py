@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from mlsecops._budget import Pace
 from mlsecops._extras import require
 from mlsecops.errors import LimitExceeded
 
@@ -80,9 +81,10 @@ def parse_yaml(text: str, *, what: str, depth: int) -> YamlDocuments:
         loader, most = yaml.SafeLoader, _SLOW
     if len(text) > most:
         raise LimitExceeded(f"{what}: {len(text)} characters of YAML: expected at most {most}")
-    builder = _Builder(what, depth)
+    builder, pace = _Builder(what, depth), Pace(what)
     try:
         for count, event in enumerate(yaml.parse(text, Loader=loader)):
+            pace.step()
             if count > _EVENTS:
                 raise LimitExceeded(f"{what}: expected at most {_EVENTS} events of YAML, got more")
             builder.take(type(event).__name__, event)

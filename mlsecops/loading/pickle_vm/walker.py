@@ -13,6 +13,7 @@ import pickletools
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, BinaryIO, Final
 
+from mlsecops._budget import Pace
 from mlsecops.errors import FormatRefused, LimitExceeded
 from mlsecops.findings import Severity
 from mlsecops.loading.limits import Limits
@@ -87,6 +88,7 @@ class Walker(Judge):
         self._storages = storages
         self._allowed, self._limits = allowed, limits
         self._persistent, self._skip_arrays = persistent == "allow", skip_arrays
+        self._pace = Pace(artifact)
         self._reset()
 
     def _reset(self) -> None:
@@ -127,6 +129,7 @@ class Walker(Judge):
 
     def _step(self, name: str, argument: Any, *, first: bool) -> None:
         self.walk.opcodes += 1
+        self._pace.step()
         if self.walk.opcodes > self._limits.opcodes:
             raise LimitExceeded(
                 f"{self._artifact}: {self._where}: over {self._limits.opcodes} pickle opcodes; "

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import math
 import os
 from typing import Any, Final
 
+from mlsecops._budget import current
 from mlsecops.errors import (
     FormatRefused,
     LimitExceeded,
@@ -59,23 +61,32 @@ def require_contained(
             "where": where,
             "start": start,
             "size": size,
-            "limits": dataclasses.asdict(limits),
+            "limits": dataclasses.asdict(_within(limits, where)),
         }
         try:
             # JSON escapes may make each configuration six times as long.
             answer = ask(stream.fileno(), question, most=_ROOM + 12 * limits.header_bytes)
         except Died as death:
-            raise _refusal(death, where, limits) from death
+            raise _refusal(death, where) from death
     if "error" in answer:
         raise _failure(answer)
     return Walked(numbers=answer["numbers"], config=answer["config"], training=answer["training"])
 
 
-def _refusal(death: Died, where: str, limits: Limits) -> LimitExceeded | FormatRefused:
+def _within(limits: Limits, where: str) -> Limits:
+    """Limits of one question: the worker has the seconds that the artifact's budget has left."""
+    whole = current()
+    if whole is None:
+        return limits
+    whole.tick(where=where)
+    return dataclasses.replace(limits, seconds=math.ceil(whole.seconds_left))
+
+
+def _refusal(death: Died, where: str) -> LimitExceeded | FormatRefused:
     if death.late:
         return LimitExceeded(
-            f"{where}: the HDF5 library did not finish within {limits.seconds} seconds: "
-            "it is damaged, or made to keep a reader busy; raise Limits(seconds=…) if it is honest"
+            f"{where}: the HDF5 library did not finish within the seconds for its size: it is "
+            "damaged, or made to keep a reader busy; raise Limits(seconds=…) if it is honest"
         )
     return FormatRefused(
         f"{where}: the HDF5 library crashed on it ({death}): it is damaged, or hostile"

@@ -20,6 +20,7 @@ import threading
 from multiprocessing import spawn
 from typing import Any, Final
 
+from mlsecops._budget import current
 from mlsecops._json import parse_object
 from mlsecops.errors import FormatRefused
 
@@ -78,19 +79,23 @@ class _Child:
                 os.close(writing)
             self._ours.sendall(question[sent:])
             answer = answers.read(most + 1)
-        status = self._status()
+        status, seconds = self._status()
+        if (whole := current()) is not None:
+            whole.charge(seconds)
         if status or not answer or len(answer) > most:
             raise Died(status)
         return answer
 
-    def _status(self) -> int:
+    def _status(self) -> tuple[int, float]:
+        """Exit status of a fork, and the CPU seconds that it took."""
         said = b""
         while not said.endswith(b"\n"):
             more = self._ours.recv(64)
             if not more:
                 raise ConnectionResetError("the worker process is gone")
             said += more
-        return int(said)
+        status, seconds = said.split()
+        return int(status), float(seconds)
 
     def end(self) -> None:
         """End the process; in a fork of the owner only close the socket."""

@@ -24,6 +24,8 @@ from mlsecops.loading.limits import Limits
 from mlsecops.loading.sandbox.hdf5_walk import walk
 
 MEMORY: Final = 4 << 30  # bytes of address space beyond the libraries'; chosen
+_SMALL_MEMORY: Final = 512 << 20  # bytes; chosen: half of what an input of 1 MB may take
+_MEMORY_RATIO: Final = 64  # bytes of memory for each of a file; chosen: its chunks are compressed
 _PATIENCE: Final = 20  # seconds of wall time for each of CPU time; chosen: allows for slow storage
 
 
@@ -42,8 +44,9 @@ def main() -> None:
             _answer(json.loads(text), *descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
-        _, status = os.waitpid(pid, 0)
-        asked.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
+        _, status, usage = os.wait4(pid, 0)
+        seconds = usage.ru_utime + usage.ru_stime
+        asked.sendall(b"%d %f\n" % (os.waitstatus_to_exitcode(status), seconds))
 
 
 def _question(asked: socket.socket) -> tuple[bytes, list[int]]:
@@ -61,7 +64,8 @@ def _answer(question: dict[str, Any], file: int, pipe: int) -> None:
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a descriptor is wanted
         os.dup2(nothing.fileno(), 0)  # the fork must not read further questions
     limits = Limits(**question["limits"])
-    _limit(limits.seconds)
+    memory = min(MEMORY, _SMALL_MEMORY + _MEMORY_RATIO * question["size"])
+    _limit(limits.seconds, memory)
     try:
         answer = _walk(question, file, limits)
     except MLSecOpsError as error:
@@ -81,7 +85,7 @@ def _walk(question: dict[str, Any], file: int, limits: Limits) -> dict[str, Any]
     return {"numbers": found.numbers, "config": found.config, "training": found.training}
 
 
-def _limit(seconds: float) -> None:
+def _limit(seconds: float, memory: int) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(max(1, int(seconds * _PATIENCE)))
     whole = max(1, int(seconds))
@@ -90,4 +94,4 @@ def _limit(seconds: float) -> None:
     if sys.platform == "linux":
         with open("/proc/self/statm", encoding="ascii") as status:  # noqa: PTH123 - one read
             mapped = int(status.read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY, mapped + MEMORY))
+        resource.setrlimit(resource.RLIMIT_AS, (mapped + memory, mapped + memory))
