@@ -13,7 +13,7 @@ from mlsecops.errors import FormatRefused
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.shapes import element_count, shown
 from mlsecops.loading.snapshot import Source
-from mlsecops.loading.verdict import Examination
+from mlsecops.loading.verdict import Examination, Unchecked
 
 BITS: Final = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "U16": 16, "I16": 16,
@@ -21,6 +21,10 @@ BITS: Final = {
     "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
 }  # fmt: skip
 """Data type → bits of an element (safetensors `tensor.rs`, `Dtype::bitsize`)."""
+_NO_READER: Final = frozenset({"F6_E2M3", "F6_E3M2"})
+"""Data types of the specification that no framework reads (safetensors `torch.py`, `_TYPES`)."""
+_PAIRS: Final = "F4"
+"""Data type of which frameworks read two elements as one."""
 LENGTH: Final = 8  # bytes; safetensors README, "Format": u64 length of the header
 
 
@@ -34,6 +38,7 @@ def examine_safetensors(source: Source, limits: Limits) -> Examination:
     header.pop("__metadata__", None)
     limits.require("tensors", len(header), where=source.name)
     at = 0
+    unread = {_unread(value) for value in header.values()} - {""}
     for begin, end, name in sorted(_span(*item, source.name) for item in header.items()):
         if begin != at:
             raise FormatRefused(f"{source.name}: {name!r} overlaps another tensor or leaves a gap")
@@ -43,7 +48,19 @@ def examine_safetensors(source: Source, limits: Limits) -> Examination:
             f"{source.name}: the header accounts for {LENGTH + length + at} bytes, "
             f"the file has {source.size}"
         )
-    return Examination()
+    return Examination(
+        unchecked=tuple(
+            Unchecked(what=source.name, why=f"tensors of type {each[:20]}, which no reader knows")
+            for each in sorted(unread)
+        )
+    )
+
+
+def _unread(value: Any) -> str:
+    """Data type of a tensor, where it is newer than the table or nobody reads it."""
+    kind = value.get("dtype") if isinstance(value, dict) else None
+    known = not isinstance(kind, str) or (kind in BITS and kind not in _NO_READER)
+    return "" if known else str(kind)
 
 
 def _parse(text: bytes, where: str) -> dict[str, Any]:
@@ -56,16 +73,17 @@ def _parse(text: bytes, where: str) -> dict[str, Any]:
 
 def _span(name: str, value: Any, where: str) -> tuple[int, int, str]:
     try:
-        bits, shape, (begin, end) = BITS[value["dtype"]], value["shape"], value["data_offsets"]
+        kind, shape, (begin, end) = value["dtype"], value["shape"], value["data_offsets"]
         numbers = [*shape, begin, end]
     except (KeyError, TypeError, ValueError) as error:
         raise FormatRefused(f"{where}: {name!r}: no dtype, shape and data_offsets") from error
-    if not all(type(number) is int and number >= 0 for number in numbers):
-        raise FormatRefused(f"{where}: {name!r}: shape and offsets must be whole numbers")
+    if not isinstance(kind, str) or not all(type(n) is int and n >= 0 for n in numbers):
+        raise FormatRefused(f"{where}: {name!r}: dtype must be text, shape and offsets numbers")
     stored = max(0, end - begin) * 8
-    if end < begin or stored != element_count(shape, most=stored) * bits:
+    fits = kind not in BITS or stored == element_count(shape, most=stored) * BITS[kind]
+    if end < begin or not fits or (kind == _PAIRS and (not shape or shape[-1] % 2)):
         raise FormatRefused(
-            f"{where}: {name!r}: {value['dtype']} of shape {shown(shape)}: expected {end - begin} "
+            f"{where}: {name!r}: {kind[:20]} of shape {shown(shape)}: expected {end - begin} "
             "bytes, as its offsets give, got another size"
         )
     return begin, end, name

@@ -142,12 +142,11 @@ def _safetensors(request: Request) -> Any:
 
 
 def _torch(request: Request, *, legacy: bool = False) -> Any:
-    names = frozenset(request.globals) - torch_reader.own_globals()
     value = torch_reader.read_torch(
         request.source.path,
         device=request.device,
         legacy=legacy,
-        names=names,
+        names=request.globals,
         lasting=request.lasting,
         memory=request.source.memory,
     )

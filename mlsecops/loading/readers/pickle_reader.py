@@ -10,7 +10,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from mlsecops._extras import require
 from mlsecops.errors import FormatRefused, UnsafeContent
@@ -34,9 +34,8 @@ def read_pickle(path: str, *, names: Collection[str]) -> Any:
         >>> read_pickle("a.pkl", names=())
         [1, 2]
     """
-    unpickler = _joblib if ARRAY_WRAPPER in names else _Restricted
     with Path(path).open("rb") as stream:
-        reader: Any = unpickler(stream, frozenset(names))
+        reader: Any = _joblib(stream, names) if ARRAY_WRAPPER in names else _Alone.of(names)(stream)
         try:
             return reader.load()
         except UnsafeContent:
@@ -62,12 +61,15 @@ def read_skops(path: str, *, names: Collection[str]) -> Any:
         raise FormatRefused(f"skops refuses the archive: {error}") from error
 
 
-class _Restricted(pickle.Unpickler):
-    """Unpickler that imports only the names of a list."""
+class NamedUnpickler(pickle.Unpickler):
+    """Unpickler that imports only the names of its class."""
 
-    def __init__(self, stream: Any, names: frozenset[str]) -> None:
-        super().__init__(stream)
-        self._names = names
+    names: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, names: Collection[str]) -> type[Self]:
+        """A class of unpicklers that import these qualified names."""
+        return type(cls.__name__, (cls,), {"names": frozenset(names)})
 
     def find_class(self, module: str, name: str, /) -> Any:
         """Import a name of the list, under its name in Python 3.
@@ -75,7 +77,11 @@ class _Restricted(pickle.Unpickler):
         Raises:
             UnsafeContent: It is not on the list.
         """
-        return super().find_class(*_allowed(module, name, self._names))
+        return super().find_class(*_allowed(module, name, self.names))
+
+
+class _Alone(NamedUnpickler):
+    """Unpickler of a pickle that stands for itself."""
 
     def persistent_load(self, pid: Any, /) -> Any:
         """Refuse references to objects outside the pickle."""
@@ -86,7 +92,7 @@ class _Restricted(pickle.Unpickler):
         )
 
 
-def _joblib(stream: Any, names: frozenset[str]) -> Any:
+def _joblib(stream: Any, names: Collection[str]) -> Any:
     joblib = require("joblib.numpy_pickle")
 
     class Restricted(joblib.NumpyUnpickler):  # type: ignore[misc, name-defined]
@@ -98,7 +104,7 @@ def _joblib(stream: Any, names: frozenset[str]) -> Any:
     return Restricted("", stream, ensure_native_byte_order=True)
 
 
-def _allowed(module: str, name: str, names: frozenset[str]) -> tuple[str, str]:
+def _allowed(module: str, name: str, names: Collection[str]) -> tuple[str, str]:
     for home, leaf in ((module, name), python3_name(module, name)):
         if f"{home}.{leaf}" in names:
             return home, leaf

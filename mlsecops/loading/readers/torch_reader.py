@@ -5,18 +5,23 @@ A path to bytes that cannot change comes in; tensors or a module go out.
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import tarfile
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from pickle import UnpicklingError
+from types import SimpleNamespace
+from typing import Any, BinaryIO, Final, TypeAlias
 
 from mlsecops._extras import require
 from mlsecops._json import parse_object
-from mlsecops.errors import FormatRefused, FrameworkTooOld, UsageError
+from mlsecops.errors import FormatRefused, FrameworkTooOld, UnsafeContent, UsageError
 from mlsecops.loading.formats.safetensors import LENGTH
 from mlsecops.loading.memory import Memory, forget, offset_of
+from mlsecops.loading.readers.pickle_reader import NamedUnpickler
 
 Place: TypeAlias = Callable[..., Any]
 _TYPES: Final = {
@@ -24,9 +29,11 @@ _TYPES: Final = {
     "I32": "int32", "U64": "uint64", "I64": "int64", "F16": "float16", "BF16": "bfloat16",
     "F32": "float32", "F64": "float64", "C64": "complex64", "F8_E4M3": "float8_e4m3fn",
     "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu", "F8_E4M3FNUZ": "float8_e4m3fnuz",
-    "F8_E5M2FNUZ": "float8_e5m2fnuz",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz", "F4": "float4_e2m1fn_x2",
 }  # fmt: skip
 """Data type of safetensors → torch's name."""
+_HALF_BYTES: Final = "F4"
+"""Data type of which a byte holds two elements, as torch's does."""
 _ENTRIES: Final = 100_000  # storages of one torch file; default of `Limits.tensors`
 OLDEST: Final = (2, 10)
 """Before it, `weights_only` could be escaped (CVE-2025-32434, CVE-2026-24747)."""
@@ -77,7 +84,10 @@ def tensors_in(memory: memoryview) -> dict[str, Any]:
         if kind is None:
             raise FormatRefused(f"{name!r}: torch has no type for {entry['dtype']}")
         first, end = (start + offset for offset in entry["data_offsets"])
-        tensors[name] = _tensor(torch, memory[first:end], kind).view(entry["shape"])
+        shape = entry["shape"]
+        if entry["dtype"] == _HALF_BYTES:
+            shape = [*shape[:-1], shape[-1] // 2]
+        tensors[name] = _tensor(torch, memory[first:end], kind).view(shape)
     return tensors
 
 
@@ -99,13 +109,13 @@ def read_torch(
     lasting: bool = True,
     memory: memoryview | None = None,
 ) -> Any:
-    """Object of a torch file, read with `weights_only`.
+    """Object of a torch file, read with `weights_only`, or by an unpickler of the scan's names.
 
     Args:
         path: Bytes to read.
         device: Where tensors go.
         legacy: Whether the file has torch's old layout, which cannot be mapped.
-        names: Further globals that the scan allowed; each is imported.
+        names: Globals that the scan found and allowed; those outside torch's list are imported.
         lasting: Whether a mapping of the bytes outlives them; otherwise tensors are copied.
         memory: The same bytes in memory, writable; tensors use it without a copy.
 
@@ -115,20 +125,48 @@ def read_torch(
     """
     torch = require("torch")
     _require_new(torch)
-    allowed = [_resolve(name) for name in sorted(names)]
+    names = frozenset(names)
     held = None if memory is None or _of_other_order(path) else memory
     place = None if legacy or lasting else _placing(path, device, _ENTRIES, held)
+    options = {"mmap": not legacy, "map_location": place or device}
+    allowed = [*map(_resolve, sorted(names - own_globals())), *_dtype_classes(names)]
     try:
-        # weights_only is always given: the environment can flip its default.
-        with (
-            torch.serialization.safe_globals(allowed),
-            torch.sparse.check_sparse_tensor_invariants(),
-        ):
-            return torch.load(
-                path, weights_only=True, mmap=not legacy, map_location=place or device
-            )
+        with torch.sparse.check_sparse_tensor_invariants():
+            # weights_only is always given: the environment can flip its default.
+            with torch.serialization.safe_globals(allowed), contextlib.suppress(UnpicklingError):
+                return torch.load(path, weights_only=True, **options)
+            return _read_checked(torch, path, names, options, legacy=legacy)
+    except UnsafeContent:
+        raise
     except Exception as error:  # torch raises whatever the bytes make it raise
         raise FormatRefused(f"torch refuses the file: {error}") from error
+
+
+def _read_checked(
+    torch: Any, path: str, names: Collection[str], options: dict[str, Any], *, legacy: bool
+) -> Any:
+    """Object with values that `weights_only` cannot build, through an unpickler of the same names.
+
+    The scan has executed every opcode symbolically and held each call to its contract; a
+    `defaultdict` and newer protocols, which `weights_only` refuses, are among what it passes.
+    """
+    if legacy and tarfile.is_tarfile(path):
+        raise FormatRefused("a tar archive that begins like a torch file; get the file again")
+    unpickler = NamedUnpickler.of(names)
+
+    def load(stream: BinaryIO, **encoding: Any) -> Any:
+        return unpickler(stream, **encoding).load()
+
+    reader = SimpleNamespace(Unpickler=unpickler, load=load, __name__="pickle")
+    return torch.load(path, weights_only=False, pickle_module=reader, **options)
+
+
+def _dtype_classes(names: Collection[str]) -> list[Any]:
+    """Classes of NumPy's dtypes, which a pickle of an array makes without naming them."""
+    if not any(name.startswith("numpy.") for name in names):
+        return []
+    dtypes = require("numpy").dtypes
+    return [getattr(dtypes, name) for name in dtypes.__all__]
 
 
 def read_code(path: str, *, device: str, exported: bool) -> Any:
