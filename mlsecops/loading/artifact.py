@@ -2,14 +2,15 @@
 
 path → names of files, none opened yet → ArtifactLayout → snapshot → Manifest of what is there
 
-A folder holds one model: a file, shards with their index, a SavedModel, or an ONNX file with
-external data. The signature covers companions (documentation, settings) like the model.
+A load reads one model: a file, shards with their index, a SavedModel, or an ONNX file with
+external data. The signature covers companions (documentation, settings, other models) like it.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal, TypeAlias
@@ -29,6 +30,8 @@ Kind: TypeAlias = Literal["file", "shards", "savedmodel", "onnx"]
 INDEX: Final = ".index.json"
 SAVED_MODEL: Final = "saved_model.pb"
 _SAVED: Final = ("variables/", "assets/", "assets.extra/")
+_PARTS: Final = ("model_index.json", "modules.json")
+"""Files that list a model's parts: of diffusers, of Sentence Transformers."""
 _SAVED_FILES: Final = frozenset({SAVED_MODEL, "fingerprint.pb", "keras_metadata.pb"})
 
 
@@ -37,12 +40,14 @@ class ArtifactLayout:
     """The files of an artifact.
 
     Attributes:
-        main: Name of the model file, or of the index of its shards.
+        main: Name of the model file, or of the index of its shards; empty where a folder of
+            several parts is held.
         kind: Kind of files that the model consists of.
         read: Name → file that is read.
         companions: Name → file that the signature covers and a load does not read.
         hidden: Names that the signature does not cover.
         single: Whether the artifact is one file.
+        chosen: Whether the caller named the main file, so that other models may lie next to it.
     """
 
     main: str
@@ -51,6 +56,21 @@ class ArtifactLayout:
     companions: Mapping[str, Found]
     hidden: tuple[str, ...] = ()
     single: bool = False
+    chosen: bool = False
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether the main file, which is read first, names the other files of the model."""
+        return self.kind in {"shards", "onnx"} and bool(self.companions)
+
+    def with_parts(self, names: Iterable[str]) -> ArtifactLayout:
+        """The layout with further files read that were companions."""
+        parts = frozenset(names) & self.companions.keys()
+        return dataclasses.replace(
+            self,
+            read={**self.read, **{name: self.companions[name] for name in sorted(parts)}},
+            companions={n: each for n, each in self.companions.items() if n not in parts},
+        )
 
     def manifest(self, held: Snapshot, *, algorithm: str) -> Manifest:
         """Manifest of the files as they were hashed.
@@ -66,7 +86,11 @@ class ArtifactLayout:
 
 
 def layout(
-    path: str | os.PathLike[str], *, ignore: tuple[str, ...], file: str | None = None
+    path: str | os.PathLike[str],
+    *,
+    ignore: tuple[str, ...],
+    file: str | None = None,
+    whole: bool = False,
 ) -> ArtifactLayout:
     """Layout of the artifact at a path.
 
@@ -75,6 +99,7 @@ def layout(
         ignore: Relative paths that the signature leaves out.
         file: Which file of a folder is the model (or the index of its shards), where there are
             several.
+        whole: Whether every file is read, and a folder may hold several models or none.
 
     Raises:
         FormatRefused: The folder holds no model, or several and no file is named.
@@ -86,32 +111,61 @@ def layout(
         if file is not None:
             raise UsageError(f"{shown} is no folder: file={file!r} names a file in one")
         name = Path(path).name
+        found = Found(str(real), _size(real, shown))
         return ArtifactLayout(
-            main=name, kind="file", read={name: Found(str(real), 0)}, companions={}, single=True
+            main=name, kind="file", read={name: found}, companions={}, single=True
         )
     tree = list_tree(real, ignore=ignore)
-    main, kind, names = _model(tuple(tree.files), shown, file)
+    files = tuple(tree.files)
+    main, kind, names = (_model_or_parts if whole else _model)(files, shown, file)
+    read = frozenset(files if whole else (main, *names))
     return ArtifactLayout(
         main=main,
         kind=kind,
-        read={name: tree.files[name] for name in (main, *names)},
-        companions={
-            name: found for name, found in tree.files.items() if name not in {main, *names}
-        },
+        read={name: found for name, found in tree.files.items() if name in read},
+        companions={name: found for name, found in tree.files.items() if name not in read},
         hidden=tree.ignored,
+        chosen=file is not None,
     )
 
 
-def shards(index: Source, names: frozenset[str], *, limits: Limits) -> dict[str, str]:
+def _size(real: Path, shown: str) -> int:
+    try:
+        return real.stat().st_size
+    except OSError as error:
+        raise UsageError(f"cannot read {shown}: {error.strerror}") from error
+
+
+def shards(index: Source, names: Collection[str], *, limits: Limits) -> dict[str, str]:
     """Tensor → shard, from an index.
 
     Args:
         index: The index, already verified.
-        names: Shards that are there, relative to the artifact.
+        names: Files that are there, relative to the artifact.
         limits: Ceilings of the index and of the number of tensors.
 
     Raises:
-        FormatRefused: It is malformed, or names other files than are there.
+        FormatRefused: It is malformed, or names files that are not there.
+        LimitExceeded: It is too long.
+    """
+    found = shards_named(index, limits=limits)
+    if missing := sorted(set(found.values()).difference(names)):
+        raise FormatRefused(
+            f"{index.name}: expected the shards that it names, got no {', '.join(missing[:5])}; "
+            "get the model whole"
+        )
+    return found
+
+
+def shards_named(index: Source, *, limits: Limits) -> dict[str, str]:
+    """Tensor → shard as an index says, whether it is there or not.
+
+    Args:
+        index: The index.
+        limits: Ceilings of the index and of the number of tensors.
+
+    Raises:
+        FormatRefused: It is malformed.
         LimitExceeded: It is too long.
     """
     limits.require("header_bytes", index.size, where=index.name)
@@ -125,18 +179,13 @@ def shards(index: Source, names: frozenset[str], *, limits: Limits) -> dict[str,
     except (KeyError, TypeError, AttributeError) as error:
         raise FormatRefused(f"{index.name}: no weight_map of tensors to files: {error}") from error
     limits.require("tensors", len(found), where=index.name)
-    if set(found.values()) != names:
-        raise FormatRefused(
-            f"{index.name}: expected the shards {', '.join(sorted(names)[:5])}, the index names "
-            f"{', '.join(sorted(set(found.values()))[:5])}; get the model whole"
-        )
     return found
 
 
 def require_external(
     model: Source, wanted: Iterable[ExternalData], held: Mapping[str, Source]
 ) -> None:
-    """Demand that a model's external data is held, and nothing else is.
+    """Demand that a model's external data is held.
 
     Args:
         model: The model file.
@@ -145,14 +194,8 @@ def require_external(
 
     Raises:
         UnsafeContent: It reads another file, or past the end of one.
-        FormatRefused: A held file is no external data of the model.
     """
-    folder = PurePosixPath(model.name).parent
-    ends: dict[str, int] = {}
-    for each in wanted:
-        name = str(folder / each.name)
-        ends[name] = max(each.end, ends.get(name, 0))
-    for name, end in ends.items():
+    for name, end in external_ends(model.name, wanted).items():
         if name not in held or held[name].size < end:
             raise UnsafeContent(
                 f"{model.name}: reads {end} bytes of {name!r}: expected a file of the model that "
@@ -160,11 +203,41 @@ def require_external(
                 rule="outside-reference",
                 where=name,
             )
-    if stray := sorted(held.keys() - ends.keys()):
+
+
+def external_ends(model: str, wanted: Iterable[ExternalData]) -> dict[str, int]:
+    """Name in the artifact → bytes that it must have at least, of a model file's external data."""
+    folder = PurePosixPath(model).parent
+    ends: dict[str, int] = {}
+    for each in wanted:
+        name = str(folder / each.name)
+        ends[name] = max(each.end, ends.get(name, 0))
+    return ends
+
+
+def require_alone(files: ArtifactLayout) -> None:
+    """Demand that a folder holds no second model, unless the caller named the one to load.
+
+    Raises:
+        FormatRefused: It does.
+    """
+    stray = [name for name in files.companions if not is_companion(name)]
+    if stray and not files.chosen:
         raise FormatRefused(
-            f"{model.name}: does not read {', '.join(stray[:5])}; name the model to load with "
-            "file=…, or keep other files elsewhere"
+            f"{files.main}: expected one model, got {', '.join(stray[:5])} next to it; name the "
+            "model to load with file=… (--file), or keep other files elsewhere"
         )
+
+
+def _model_or_parts(
+    files: tuple[str, ...], shown: str, file: str | None
+) -> tuple[str, Kind, tuple[str, ...]]:
+    """Main file as for a load; the file that lists the parts where there are several, or none."""
+    try:
+        return _model(files, shown, file)
+    except FormatRefused:
+        listing = next((name for name in _PARTS if name in files), "")
+        return listing, "file", ()
 
 
 def _model(
@@ -175,17 +248,12 @@ def _model(
         raise UsageError(f"{shown}: no file {file!r} that the signature covers")
     models = [name for name in files if not is_companion(name)]
     if SAVED_MODEL in models and file in {None, SAVED_MODEL}:
-        return _saved_model(files, models, shown)
+        return _saved_model(files, models, shown, chosen=file is not None)
     if file is None:
         file = _only(files, models, shown)
     if file.endswith(INDEX):
-        suffix = PurePosixPath(file.removesuffix(INDEX)).suffix
-        parts = [name for name in models if PurePosixPath(name).suffix == suffix]
-        folder = PurePosixPath(file).parent
-        return file, "shards", tuple(n for n in parts if PurePosixPath(n).parent == folder)
-    if file.endswith(".onnx"):
-        return file, "onnx", tuple(name for name in models if name != file)
-    return file, "file", ()
+        return file, "shards", ()
+    return file, "onnx" if file.endswith(".onnx") else "file", ()
 
 
 def _only(files: tuple[str, ...], models: list[str], shown: str) -> str:
@@ -208,10 +276,10 @@ def _only(files: tuple[str, ...], models: list[str], shown: str) -> str:
 
 
 def _saved_model(
-    files: tuple[str, ...], models: list[str], shown: str
+    files: tuple[str, ...], models: list[str], shown: str, *, chosen: bool
 ) -> tuple[str, Kind, tuple[str, ...]]:
     stray = [name for name in models if name not in _SAVED_FILES and not name.startswith(_SAVED)]
-    if stray:
+    if stray and not chosen:
         raise FormatRefused(
             f"{shown}: a SavedModel holds {SAVED_MODEL}, variables and assets, got "
             f"{', '.join(stray[:5])}; keep other models elsewhere"

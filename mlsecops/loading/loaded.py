@@ -8,6 +8,7 @@ from typing import Any
 from mlsecops._repr import concise_repr
 from mlsecops.adapters import Adapter
 from mlsecops.loading.snapshot_tiers import Tier
+from mlsecops.loading.verdict import Unchecked
 from mlsecops.provenance import Digest
 from mlsecops.signing import Verified
 
@@ -43,15 +44,21 @@ class HeldModel:
     """A model whose bytes were verified and scanned, for another program's reader.
 
     Attributes:
-        path: Where those very bytes are, under the model's own name, while the block lasts.
+        path: The model file, or the index of its shards; the folder itself where it holds several
+            models and no file that lists them.
+        folder: Where every signed file stands under its own name while the block lasts: regular
+            files with those very bytes.
         digest: Root digest of the signed model.
         verified: Who vouched for what.
         tier: How the bytes are held; where files differ, the tier that promises least.
-        format: Format by content.
+        format: Format by content; `"folder"` where it holds several models.
+        unchecked: What was not looked into and is held by name (`allow_unchecked=True`).
     """
 
     path: str
+    folder: str
     digest: Digest
     verified: Verified
     tier: Tier
     format: str
+    unchecked: tuple[Unchecked, ...] = ()

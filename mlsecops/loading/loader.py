@@ -15,18 +15,25 @@ from typing import Any
 
 from mlsecops._budget import Budget, spending
 from mlsecops._choices import checked
-from mlsecops._files import linked
 from mlsecops._repr import concise_repr
 from mlsecops.adapters import Adapter, adapt
 from mlsecops.errors import DigestMismatch, FormatRefused, UsageError
-from mlsecops.loading.artifact import ArtifactLayout, layout, require_external, shards
+from mlsecops.loading.artifact import (
+    ArtifactLayout,
+    layout,
+    require_alone,
+    require_external,
+    shards,
+)
 from mlsecops.loading.detection import CODE, Format
+from mlsecops.loading.holding.scanning import held_format, require_checked, scan_held
+from mlsecops.loading.holding.taking import taken
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.loaded import HeldModel, LoadedModel
 from mlsecops.loading.readers.decode import Framework, Request, decode, fill, join_shards
 from mlsecops.loading.recheck import Notify, Watch, require_not_isolated
 from mlsecops.loading.scanner import examine
-from mlsecops.loading.snapshot import Snapshot, Source, Tier, snapshot
+from mlsecops.loading.snapshot import Snapshot, Source, Tier
 from mlsecops.loading.telemetry import LoadRecord, recorded
 from mlsecops.loading.verdict import Examination
 from mlsecops.provenance import Digest, Isolation
@@ -50,6 +57,7 @@ class _Checked:
     held: Snapshot
     verified: Verified
     bundle: bytes
+    folder: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +70,7 @@ class _Wanted:
     framework: Framework | None = None
     into: Any = None
     device: str = "cpu"
-    path: bool = False
-    """Whether a path is returned, not a model."""
+    in_folder: bool = False  # for a reader of the caller's
 
 
 @concise_repr("_tier", "_policy", "_allow_globals")
@@ -166,41 +173,54 @@ class SecureLoader:
         digest: Digest | None = None,
         file: str | None = None,
         name: str | None = None,
+        allow_unchecked: bool = False,
     ) -> Iterator[HeldModel]:
-        """Verify and scan a model, and hold its bytes for the caller's reader.
+        """Verify and scan a model, and hold all its files for the caller's reader.
 
-        For formats that this library does not load (GGUF, TensorFlow Lite), and for programs that
-        take a path. The path is valid until the block ends.
+        For programs that take a path or a folder, and for formats that this library does not load.
+        The folder may hold several models. It is there until the block ends.
 
         Args:
             path: As for `load`.
             bundle: As for `load`.
             digest: As for `load`.
-            file: As for `load`.
+            file: Which file of a folder `HeldModel.path` leads to.
             name: As for `load`.
+            allow_unchecked: Whether to hold what the scan does not look into (formats that it does
+                not know); `HeldModel.unchecked` and the event name it.
 
         Yields:
-            The model, with a path that leads to the checked bytes and to nothing else.
+            The model, in a folder that holds the checked files and nothing else.
 
         Raises:
-            ChangedDuringLoad: Somebody changed a file meanwhile, or tried to (pinned tier). It
-                may be raised at the end of the block; what was read must not be used then.
+            ChangedDuringLoad: Somebody changed a file meanwhile, or tried to. It may be raised at
+                the end of the block; what was read must not be used then.
             MLSecOpsError: As `load` raises before it decodes.
         """
-        wanted = _Wanted(file=file, digest=digest, name=name, path=True)
+        wanted = _Wanted(file=file, digest=digest, name=name, in_folder=True)
         place = bundle_path(path) if bundle is None else Path(bundle)
         with contextlib.ExitStack() as stack:
             with recorded(Path(path).name) as record:
                 checked = stack.enter_context(self._checked(path, place, wanted, record))
-                found, _ = self._examined(checked.files, checked.held, record)
-                links = {name: each.path for name, each in checked.held.sources.items()}
-                folder = stack.enter_context(linked(links))
+                with record.step("scan"), spending(self._budget(checked.held)):
+                    each = scan_held(
+                        checked.held.sources,
+                        allow_globals=self._allow_globals,
+                        limits=self._limits,
+                    )
+                found = held_format(checked.files, checked.held, each, limits=self._limits)
+                record.note(format=found)
+                record.add("exceptions", (n for _, one in each.values() for n in one.exceptions))
+                unchecked = require_checked(each, allow_unchecked=allow_unchecked)
+                record.add("unchecked", (item.what for item in unchecked))
             yield HeldModel(
-                path=f"{folder}/{checked.files.main}",
+                path=f"{checked.folder}/{checked.files.main}".rstrip("/"),
+                folder=checked.folder,
                 digest=checked.verified.digest,
                 verified=checked.verified,
                 tier=checked.held.tier,
                 format=found,
+                unchecked=unchecked,
             )
 
     @checked
@@ -273,27 +293,32 @@ class SecureLoader:
             record.note(digest=str(signed.manifest.root), signers=signed.signers)
             _require_meant(signed.manifest.root, wanted.digest, where)
             require_not_isolated(signed.manifest.root, self._isolation, where=where)
-        files = layout(path, ignore=ignore_for(path, signed.ignore_paths, place), file=wanted.file)
-        algorithm = signed.manifest.algorithm
+        files = layout(
+            path,
+            ignore=ignore_for(path, signed.ignore_paths, place),
+            file=wanted.file,
+            whole=wanted.in_folder,
+        )
         with contextlib.ExitStack() as stack:
             with record.step("hold"):
-                held = stack.enter_context(
-                    snapshot(
-                        {name: found.path for name, found in files.read.items()},
-                        tier=self._tier,
-                        algorithm=algorithm,
-                        limits=self._limits,
-                        keep=not wanted.path,
-                        companions=files.companions,
-                    )
+                holding = taken(
+                    files,
+                    signed.manifest,
+                    tier=self._tier,
+                    limits=self._limits,
+                    in_folder=wanted.in_folder,
                 )
+                whole = stack.enter_context(holding)
+                files, held = whole.files, whole.held
                 record.note(tier=held.tier, bytes=held.size)
-            actual = files.manifest(held, algorithm=algorithm)
+            actual = files.manifest(held, algorithm=signed.manifest.algorithm)
             hidden = without_bundle(files.hidden, Path(path), place)
             verified = verifier.match(signed, actual, where=where, ignored=hidden)
             for name in held.sources:
                 require_not_isolated(held.digests[name], self._isolation, where=where)
-            yield _Checked(files=files, held=held, verified=verified, bundle=bundle)
+            yield _Checked(
+                files=files, held=held, verified=verified, bundle=bundle, folder=whole.folder
+            )
 
     def _read(
         self, files: ArtifactLayout, held: Snapshot, request: Request, record: LoadRecord
@@ -325,8 +350,8 @@ class SecureLoader:
         """Format of the model, and the scan result of each file that holds a part of it."""
         names = [files.main]
         if files.kind == "shards":
-            names = sorted(frozenset(files.read) - {files.main})
-            shards(held.sources[files.main], frozenset(names), limits=self._limits)
+            placed = shards(held.sources[files.main], files.read, limits=self._limits)
+            names = sorted(set(placed.values()))
         with spending(self._budget(held)):
             scanned = {name: self._scan(held.sources[name], record) for name in names}
         formats = {found for found, _ in scanned.values()}
@@ -338,6 +363,7 @@ class SecureLoader:
         if files.kind in {"file", "onnx"}:  # TensorFlow finds the files of a SavedModel by name
             others = {name: each for name, each in held.sources.items() if name != files.main}
             require_external(held.sources[files.main], examined[files.main].external, others)
+        require_alone(files)
         return formats.pop(), examined
 
     def _budget(self, held: Snapshot) -> Budget:

@@ -1,6 +1,7 @@
-"""Fresh memory for tensors, faulted in many pieces at a time.
+"""Fresh memory for tensors, faulted in many pieces at a time, or in the place of mapped files.
 
 size → Memory → memory of this process, piece by piece
+open files → `copy_mappings` → mappings of them that are copies
 
 Faulting pages in one at a time costs more than the copy, so many are asked for at once, and huge
 pages where the kernel has them ready.
@@ -11,7 +12,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import mmap
+import os
 import time
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +24,9 @@ _POPULATE_WRITE: Final = 23  # MADV_POPULATE_WRITE of madvise(2), Linux 5.14; `m
 _COSTLY: Final = 0.3 / (1 << 30)
 """Seconds a byte; measured: small pages take about as long. Huge ones take a third of it where they
 are ready, and up to eight times as long where the kernel must first move others."""
+
+_WRITABLE: Final = mmap.PROT_READ | mmap.PROT_WRITE
+_REPLACE: Final = 0x1 | 0x2  # MREMAP_MAYMOVE and MREMAP_FIXED of mremap(2), which `mmap` lacks
 
 
 class Memory:
@@ -96,3 +102,60 @@ def forget(address: int, size: int) -> None:
     if end > start and hasattr(mmap, "MADV_DONTNEED"):
         madvise = ctypes.CDLL(None).madvise
         madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
+
+
+def copy_mappings(descriptors: Collection[int]) -> None:
+    """Turn this process's mappings of open files into copies, at the same addresses.
+
+    A reader may have kept a file mapped that others can write to from now on. Its memory shows the
+    same bytes before and after, and no later ones. Mappings that it may write through are left.
+
+    Args:
+        descriptors: The files; they do not change during the call.
+
+    Raises:
+        OSError: There is no memory for a copy.
+
+    Source: proc_pid_maps(5); mremap(2).
+    """
+    sizes = {status.st_ino: status.st_size for status in map(os.fstat, descriptors)}
+    for line in list(_mapped(sizes)):
+        bounds, rights, offset, _, inode = line.split(maxsplit=5)[:5]
+        start, end = (int(bound, 16) for bound in bounds.split("-"))
+        filled = -(-(sizes[int(inode)] - int(offset, 16)) // mmap.PAGESIZE) * mmap.PAGESIZE
+        length, used = end - start, max(0, min(end - start, filled))
+        fresh = _copied(start, length, used, writable="w" in rights)
+        if line not in _mapped(sizes):  # unmapped meanwhile
+            ctypes.CDLL(None).munmap(ctypes.c_void_p(fresh), ctypes.c_size_t(length))
+            continue
+        # PyDLL keeps the interpreter's lock: no Python thread maps anything between look and call.
+        mremap = ctypes.PyDLL(None, use_errno=True).mremap
+        mremap.restype = ctypes.c_void_p
+        size = ctypes.c_size_t(length)
+        if mremap(ctypes.c_void_p(fresh), size, size, _REPLACE, ctypes.c_void_p(start)) != start:
+            raise OSError(ctypes.get_errno(), "cannot replace a mapping of a pinned file")
+
+
+def _mapped(inodes: Collection[int]) -> Iterator[str]:
+    """Lines of the readable mappings of files that this process cannot write through."""
+    if not inodes:
+        return
+    for line in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines():
+        _, rights, _, _, inode = line.split(maxsplit=5)[:5]
+        if int(inode) in inodes and rights[0] == "r" and rights[2] != "x" and rights[1::2] != "ws":
+            yield line
+
+
+def _copied(start: int, length: int, used: int, *, writable: bool) -> int:
+    """Address of private memory with a copy of a mapping, whose last pages may be past the end."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    size = ctypes.c_size_t(length)
+    fresh = libc.mmap(None, size, _WRITABLE, flags, -1, ctypes.c_long(0))
+    if fresh in {None, ctypes.c_void_p(-1).value}:
+        raise OSError(ctypes.get_errno(), "no memory for a copy of a pinned file")
+    ctypes.memmove(fresh, start, used)
+    if not writable:
+        libc.mprotect(ctypes.c_void_p(fresh), size, mmap.PROT_READ)
+    return int(fresh)

@@ -67,7 +67,7 @@ def hold(descriptor: int, *, tier: Tier, name: str, keep: bool = False) -> Itera
         OSError: The system refuses memory or disk.
     """
     if tier == "pinned" and take_lease(descriptor):
-        yield _pinned(descriptor, name, keep=keep)
+        yield pinned(descriptor, name, keep=keep)
         return
     copied = _sealed if tier != "private-copy" and can_seal() else _private
     found = Found(name, os.fstat(descriptor).st_size)
@@ -85,7 +85,14 @@ def can_seal() -> bool:
     return hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir()
 
 
-def _pinned(descriptor: int, name: str, *, keep: bool) -> Held:
+def pinned(descriptor: int, name: str, *, keep: bool = False) -> Held:
+    """Hold a leased file where it is.
+
+    Args:
+        descriptor: The file, open for reading and leased.
+        name: Name for messages.
+        keep: As for `hold`.
+    """
     status = os.fstat(descriptor)  # after the lease: from here on nobody writes
     found = Found(name, status.st_size, stamp=stamp_of(status))
     memory, target = _memory(found.size) if keep and found.size else (None, None)
