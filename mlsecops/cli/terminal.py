@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mlsecops.findings import Finding
 
 Bar: TypeAlias = Callable[[int, int], object]
-Unit: TypeAlias = Literal["bytes", "samples"]
+Unit: TypeAlias = Literal["bytes", "files", "samples"]
 _UNUSUAL: Final = re.compile(r"[^\x20-\x7e\n]")
 
 
@@ -47,7 +47,10 @@ def progress(label: str, *, unit: Unit) -> Iterator[Bar | None]:
 
     count = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
     columns = (TextColumn("{task.description}"), BarColumn(), count)
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    shown = sys.stdout.isatty()  # what goes to a pipe must not be drawn above the bar instead
+    with Progress(
+        *columns, console=Console(stderr=True), transient=True, redirect_stdout=shown
+    ) as bar:
         task = bar.add_task(label, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

@@ -4,7 +4,7 @@
          → `mlsecops.signing`: verified against the signed Manifest
          → `artifact` (files of the model) → `detection` (format of each)
          → `scanner` → `formats` (`containers`, `pickle_vm`, `sandbox`) → Findings → `verdict`
-         → `readers` → `loaded`: LoadedModel or HeldModel
+         → `readers` or `holding` → `loaded`: LoadedModel or HeldModel
 
 `scan` stops at the Verdict; `SecureLoader` (`loader`) goes to the end, on the same bytes. `limits`
 bound every parser, `recheck` repeats the checks while a model is in use, `telemetry` reports them.
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mlsecops.loading.recheck import Watch as Watch
     from mlsecops.loading.scanner import scan as scan
     from mlsecops.loading.scanner import scan_each as scan_each
+    from mlsecops.loading.scanner import scan_stream as scan_stream
     from mlsecops.loading.verdict import Unchecked as Unchecked
     from mlsecops.loading.verdict import Verdict as Verdict
 else:

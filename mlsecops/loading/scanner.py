@@ -8,11 +8,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from types import NoneType
-from typing import Final
+from typing import Any, Final
 
 from mlsecops._budget import FILE_BYTES, Budget, spending, tick
 from mlsecops._choices import checked, of_type, several
@@ -22,10 +22,10 @@ from mlsecops.loading.detection import Format, detect, require_agreement
 from mlsecops.loading.formats.external_data import external_data_findings, tensor_data
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.nested_archives import MOST_NESTED, unpacked
+from mlsecops.loading.scan_entries import FOLDER, problem, scan_entries
 from mlsecops.loading.snapshot import Source, opened
 from mlsecops.loading.verdict import Examination, Unchecked, Verdict, join, not_checked, refusal
 from mlsecops.provenance.files.opening import followed
-from mlsecops.provenance.files.tree import list_tree
 
 _FORMATS: Final = "mlsecops.loading.formats"
 _DATA: Final = {
@@ -64,6 +64,7 @@ def scan(
     *,
     allow_globals: Collection[str] = (),
     limits: Limits | None = None,
+    exclude: Collection[str] = (),
 ) -> Verdict:
     r"""Look for what could run code, reach outside or exhaust memory when a file is loaded.
 
@@ -72,6 +73,8 @@ def scan(
         allow_globals: Audited names that pickles, settings and Keras configurations may use in
             addition to the built-in lists: `"module.Class"`.
         limits: Resource limits; the defaults otherwise.
+        exclude: Paths below the folder that are left out, or patterns of paths or names
+            (`"*.tmp"`); the verdict says how many files that are.
 
     Returns:
         The Verdict; a malformed file is a refusing finding, not an error.
@@ -86,7 +89,7 @@ def scan(
         >>> scan(file).refused
         True
     """
-    each = scan_each(path, allow_globals=allow_globals, limits=limits)
+    each = scan_each(path, allow_globals=allow_globals, limits=limits, exclude=exclude)
     return join(os.fspath(path), each) if Path(followed(path)).is_dir() else each[0]
 
 
@@ -95,15 +98,47 @@ def scan_each(
     *,
     allow_globals: Collection[str] = (),
     limits: Limits | None = None,
+    exclude: Collection[str] = (),
     nested: int = 0,
 ) -> list[Verdict]:
-    """A verdict on a file, or on every file of a folder, each under its own path.
+    """A verdict on a file, or on every file of a folder, each under its own path, sorted by it.
 
     Args:
         path: A regular file or a folder.
         allow_globals: Audited names.
         limits: Resource limits; the defaults otherwise.
+        exclude: As for `scan`.
         nested: Number of archives around the path.
+
+    Raises:
+        UsageError: The path cannot be opened.
+    """
+    found = scan_stream(
+        path, allow_globals=allow_globals, limits=limits, exclude=exclude, nested=nested
+    )
+    return sorted(found, key=lambda verdict: verdict.path)
+
+
+def scan_stream(
+    path: str | os.PathLike[str],
+    *,
+    allow_globals: Collection[str] = (),
+    limits: Limits | None = None,
+    exclude: Collection[str] = (),
+    progress: Callable[[int, int], object] | None = None,
+    nested: int = 0,
+) -> Iterator[Verdict]:
+    """The verdicts of `scan_each`, each as soon as it is certain.
+
+    Files of no known format come last: another file may read them as numbers.
+
+    Args:
+        path: As for `scan_each`.
+        allow_globals: As for `scan_each`.
+        limits: As for `scan_each`.
+        exclude: As for `scan_each`.
+        progress: Called with the number of files that were scanned, and of all.
+        nested: As for `scan_each`.
 
     Raises:
         UsageError: The path cannot be opened.
@@ -111,37 +146,46 @@ def scan_each(
     real, shown = followed(path), os.fspath(path)
     of_type("limits", limits, (Limits, NoneType), "Limits")
     allowed = several("allow_globals", allow_globals, "names", str)
+    left_out = several("exclude", exclude, "patterns", str)
     ceilings = limits or Limits()
     options = allowed, ceilings, nested
     if not Path(real).is_dir():
-        return [_scan_file(real, shown, *options)[0]]
-    try:
-        tree = list_tree(real, ignore=(".git",))
-    except ContentRefused as error:
-        return [_refused(shown, "folder", error)]
-    whole = ceilings.budget(sum(max(each.size, FILE_BYTES) for each in tree.files.values()))
-    join_path = os.path.join  # shows the path as the caller wrote it
-    each = {
-        name: _scan_file(found.path, join_path(shown, name), *options, whole=whole)
-        for name, found in tree.files.items()
-    }
+        yield _scan_file(real, shown, *options)[0]
+        return
+    entries = scan_entries(real, shown=shown, exclude=left_out)
+    yield from entries.verdicts
+    whole = ceilings.budget(sum(max(each.size, FILE_BYTES) for each in entries.files.values()))
+    each: dict[str, tuple[Verdict, Examination]] = {}
+    for name, found in entries.files.items():
+        place = f"{shown.rstrip('/')}/{name}"  # as the caller wrote it
+        each[name] = _scan_entry(found.path, place, *options, whole=whole)
+        if each[name][0].format != Format.UNKNOWN:
+            yield each[name][0]
+        if progress is not None:
+            progress(len(each), len(entries.files))
+    yield from _of_unknown_format(each)
+    if not each and not entries.verdicts:
+        yield Verdict(path=shown, format=FOLDER, findings=(), unchecked=())
+
+
+def _of_unknown_format(each: Mapping[str, tuple[Verdict, Examination]]) -> Iterator[Verdict]:
     data = tensor_data(each)
-    verdicts = [
-        # Another file reads this one as numbers, in ranges that were checked there.
-        Verdict(path=verdict.path, format=Format.TENSOR_DATA, findings=(), unchecked=())
-        if name in data and verdict.format == Format.UNKNOWN
-        else verdict
-        for name, (verdict, _) in each.items()
-    ]
-    if tree.ignored:
-        verdicts.append(_version_control(join_path(shown, ".git")))
-    return verdicts or [Verdict(path=shown, format="folder", findings=(), unchecked=())]
+    for name, (verdict, _) in each.items():
+        if verdict.format != Format.UNKNOWN:
+            continue
+        if name in data:  # another file reads it as numbers, in ranges that were checked there
+            verdict = Verdict(  # noqa: PLW2901 - the verdict on the same file
+                path=verdict.path, format=Format.TENSOR_DATA, findings=(), unchecked=()
+            )
+        yield verdict
 
 
-def _version_control(path: str) -> Verdict:
-    """Verdict on the history and hooks of a repository, which are not looked into."""
-    unchecked = Unchecked(what=path, why="version control data; scan a copy without it")
-    return Verdict(path=path, format=Format.UNKNOWN, findings=(), unchecked=(unchecked,))
+def _scan_entry(path: str, name: str, *options: Any, whole: Budget) -> tuple[Verdict, Examination]:
+    """Scan a file of a folder; where it cannot be read, that is the verdict on it."""
+    try:
+        return _scan_file(path, name, *options, whole=whole)
+    except UsageError as error:
+        return problem(name, error), Examination()
 
 
 def _scan_file(

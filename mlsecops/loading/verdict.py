@@ -157,7 +157,10 @@ def unlisted(
     return Finding(
         rule=rule,
         severity=severity,
-        message=f"{problem}; if that is audited, name it in allow_globals=[{name!r}]",
+        message=(
+            f"{problem}; do not load the file or, if that is audited, name it in "
+            f"allow_globals=[{name!r}]"
+        ),
         where=where,
         artifact=artifact,
     )
@@ -179,3 +182,14 @@ _RULES: Final = {
     ChangedDuringLoad: "changed-during-load",
     FormatRefused: "malformed",
 }
+
+
+def refused_reference(artifact: str, name: str, what: str) -> Finding:
+    """Finding about a reference that leads outside of the model."""
+    return Finding(
+        rule="outside-reference",
+        severity=Severity.HIGH,
+        message=f"refers to {name!r}: {what}; expected files in the model's own folder",
+        where=name,
+        artifact=artifact,
+    )

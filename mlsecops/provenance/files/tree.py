@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
-from mlsecops.errors import ChangedDuringLoad, UnsafeContent, UsageError
+from mlsecops.errors import ChangedDuringLoad, MLSecOpsError, UnsafeContent, UsageError
 from mlsecops.provenance.files.hub_cache import TOOL_STATE, etag_of, linked_blob
 from mlsecops.provenance.files.opening import Below, kind_of, printable, refused_kind
 from mlsecops.provenance.files.pieces import Found, stamp_of
@@ -54,8 +54,20 @@ def ignore_paths(paths: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(cleaned))
 
 
-def list_tree(root: str | os.PathLike[str], *, ignore: Iterable[str] = ()) -> Tree:
+Report: TypeAlias = Callable[[str, MLSecOpsError], object]
+"""Called with the relative name of an entry and the error that it is."""
+
+
+def list_tree(
+    root: str | os.PathLike[str], *, ignore: Iterable[str] = (), report: Report | None = None
+) -> Tree:
     """List the regular files under a folder, without ignored paths and what is in them.
+
+    Args:
+        root: The folder.
+        ignore: Relative paths.
+        report: Takes each entry below the folder that is an error, and the walk goes on; without
+            it the first one is raised.
 
     Raises:
         UnsafeContent: A socket, pipe or device, a symlink other than from a hub's snapshot to its
@@ -64,12 +76,17 @@ def list_tree(root: str | os.PathLike[str], *, ignore: Iterable[str] = ()) -> Tr
         UsageError: A folder cannot be read.
     """
     top = os.fspath(root)
-    walk = _Walk(top, os.path.realpath(top), frozenset(ignore_paths(ignore)))
+    walk = _Walk(top, os.path.realpath(top), frozenset(ignore_paths(ignore)), report)
     with Below(top) as below:
         waiting = [("", False)]
         while waiting:
             name, hidden = waiting.pop()
-            waiting += walk.visit(below.folder(name), name, hidden=hidden)
+            try:
+                waiting += walk.visit(below.folder(name), name, hidden=hidden)
+            except MLSecOpsError as error:
+                if report is None or not name:
+                    raise
+                report(printable(name), error)
     return Tree(dict(sorted(walk.files.items())), tuple(sorted(walk.ignored)), walk.etags)
 
 
@@ -80,6 +97,7 @@ class _Walk:
     root: str
     real: str
     hidden: frozenset[str]
+    report: Report | None = None
     files: dict[str, Found] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
     etags: dict[str, str] = field(default_factory=dict)
@@ -90,19 +108,33 @@ class _Walk:
         base = f"{self.root.rstrip('/')}/{prefix}"
         folders = []
         for entry in _entries(folder, base):
-            relative, path = f"{prefix}{entry.name}", f"{base}{entry.name}"
-            hide = hidden or relative in self.hidden
-            status = _status(entry, path)
-            if stat.S_ISDIR(status.st_mode):
-                folders.append((relative, hide))
-            elif hide:
-                self.ignored.append(printable(relative))
-            elif stat.S_ISREG(status.st_mode):
-                found = Found(path, status.st_size, self.root, stamp_of(status))
-                self.files[_utf8(relative, path)] = found
+            try:
+                below = self._add(entry, prefix, base, hidden=hidden)
+            except MLSecOpsError as error:
+                if self.report is None:
+                    raise
+                self.report(printable(f"{prefix}{entry.name}"), error)
             else:
-                self._link(_utf8(relative, path), path, status.st_mode)
+                folders += below
         return folders
+
+    def _add(
+        self, entry: os.DirEntry[str], prefix: str, base: str, *, hidden: bool
+    ) -> list[tuple[str, bool]]:
+        """Add a file; a folder is returned, with whether it is hidden."""
+        relative, path = f"{prefix}{entry.name}", f"{base}{entry.name}"
+        hide = hidden or relative in self.hidden
+        status = _status(entry, path)
+        if stat.S_ISDIR(status.st_mode):
+            return [(relative, hide)]
+        if hide:
+            self.ignored.append(printable(relative))
+        elif stat.S_ISREG(status.st_mode):
+            found = Found(path, status.st_size, self.root, stamp_of(status))
+            self.files[_utf8(relative, path)] = found
+        else:
+            self._link(_utf8(relative, path), path, status.st_mode)
+        return []
 
     def _link(self, name: str, path: str, mode: int) -> None:
         """Add the blob that a link leads to."""
