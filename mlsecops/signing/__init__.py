@@ -3,8 +3,8 @@
     sign:   Manifest → `oms` payload → `envelope` (DSSE), signed by a Signer (`keys`)
             → `bundle` on disk (`signature`)
     verify: `bundle` + `policy` (`policy_file`, `scope`), expected name (`naming`)
-            → `verifier` (`signers`, `certificates`, `timestamps`) → SignedModel → + files' Manifest
-            (`verification`) → `verified`: Verified
+            → `verifier` (`signers`, `certificates`, `identities`, `timestamps`, `requirements`)
+            → SignedModel → + files' Manifest (`verification`) → `verified`: Verified
 
 `checks` finds secrets and others' bundles before one is written, `shards` signs parts of files,
 `authority` requests time stamps, `legacy` reads v0.2.0 bundles, `detached` handles bare RSA
@@ -24,12 +24,15 @@ if TYPE_CHECKING:
     from mlsecops.signing.detached import verify_detached as verify_detached
     from mlsecops.signing.envelope import Envelope as Envelope
     from mlsecops.signing.envelope import Signature as Signature
+    from mlsecops.signing.identities.identity import Identity as Identity
     from mlsecops.signing.keys import KeySigner as KeySigner
     from mlsecops.signing.keys import PublicKey as PublicKey
     from mlsecops.signing.keys import Signer as Signer
     from mlsecops.signing.naming import ExpectedName as ExpectedName
     from mlsecops.signing.naming import expected_name as expected_name
     from mlsecops.signing.policy import TrustPolicy as TrustPolicy
+    from mlsecops.signing.requirements.requirement import Requirement as Requirement
+    from mlsecops.signing.requirements.requirement import RobustnessFloor as RobustnessFloor
     from mlsecops.signing.scope import Scope as Scope
     from mlsecops.signing.scope import TrustedKey as TrustedKey
     from mlsecops.signing.scope import TrustedRoot as TrustedRoot

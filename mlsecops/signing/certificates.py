@@ -120,7 +120,9 @@ def path_to(
             f"{identity(root)!r}: {error}"
         ) from error
     for certificate in chain:
-        if certificate not in path and not any(_issued(certificate, by) for by in (*chain, *path)):
+        if certificate not in path and not any(
+            issued_by(certificate, by) for by in (*chain, *path)
+        ):
             raise UntrustedSigner(
                 f"certificate {identity(certificate)!r} of the signature was issued by none "
                 "of the others: it was changed, or does not belong there; leave it out"
@@ -156,7 +158,8 @@ def fingerprints(certificate: x509.Certificate) -> tuple[str, str]:
     return certificate.fingerprint(hashes.SHA256()).hex(), hashlib.sha256(spki).hexdigest()
 
 
-def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+def issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Whether a certificate names another as its issuer and bears its signature."""
     try:
         certificate.verify_directly_issued_by(issuer)
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):

@@ -32,7 +32,9 @@ from mlsecops.signing.bundle import read_bundle
 from mlsecops.signing.checks.existing import refused
 from mlsecops.signing.checks.secret_files import require_no_secrets
 from mlsecops.signing.keys import PublicKey, Signer, signature_by
+from mlsecops.signing.oms import ModelClaim
 from mlsecops.signing.policy import TrustPolicy
+from mlsecops.signing.requirements.evidence import require_claims
 from mlsecops.signing.scope import TrustedKey
 from mlsecops.signing.signature import bundle_path
 from mlsecops.signing.verified import SignedModel, Verified, prove
@@ -128,7 +130,8 @@ def verify_detached_model(
     """Verify a file's detached signature under a trust policy.
 
     The file's name is not signed: it is refused where a name is demanded, where the policy
-    restricts keys or floors by model name, and for a model with a version floor.
+    restricts keys or floors by model name, and for a model with a version floor. There are no
+    statements, so a policy that requires claims refuses it.
 
     Args:
         path: The file.
@@ -162,6 +165,8 @@ def verify_detached_model(
             f"{where}: expected the model {actual.name if name is None else name!r}, got a "
             "detached signature, which names no model; sign with a bundle"
         )
+    claim = ModelClaim(manifest=actual, subject=actual.root, statements=())
+    require_claims(policy.require, claim, where=where)
     signed = SignedModel(manifest=actual, statements=(), signers=(fingerprint,))
     return prove(signed, ignored=(), detached=True)
 

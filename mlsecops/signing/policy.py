@@ -1,11 +1,11 @@
-"""Trust policy: trusted keys and authorities, threshold, revocations, floors, algorithms."""
+"""Trust policy: trusted signers, their number, revocations, floors, algorithms, required claims."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from cryptography import x509
 
@@ -14,9 +14,12 @@ from mlsecops._repr import concise_repr
 from mlsecops.errors import PolicyError, Revoked, RollbackRefused, UntrustedSigner, UsageError
 from mlsecops.provenance.digest import SIZES, Digest
 from mlsecops.provenance.manifest import Manifest
+from mlsecops.signing.identities.identity import Identity
+from mlsecops.signing.identities.trusted_root import TrustedRootSource, read_trusted_root
 from mlsecops.signing.keys import PublicKey, load_certificates
 from mlsecops.signing.naming import ExpectedName
 from mlsecops.signing.policy_file import read_policy
+from mlsecops.signing.requirements.requirement import Requirement
 from mlsecops.signing.scope import TrustedKey, TrustedRoot
 
 Source: TypeAlias = str | bytes | os.PathLike[str]
@@ -26,23 +29,32 @@ _ROOTS: Final = (x509.Certificate, *_SOURCES)
 _HEX_LENGTHS: Final = {64, 96, 128}  # hexadecimal digits of SHA-256, SHA-384 and SHA-512
 
 
-@concise_repr("keys", "roots", "threshold", "revoked", "floors", "algorithms")
+@concise_repr(
+    "keys", "roots", "identities", "threshold", "revoked", "floors", "algorithms", "require"
+)
 class TrustPolicy:
-    """Rules about who may sign what; immutable. With neither keys nor roots nobody is trusted.
+    """Rules about who may sign what; immutable. It trusts nobody but those that it names.
 
     Args:
         keys: Trusted keys: each a PublicKey, a TrustedKey, PEM text or bytes, or a path. A key that
             is being replaced stays in the list with `Scope(not_after=…)`.
         roots: Trusted certificate authorities: each PEM text or bytes, a path, or a TrustedRoot.
+        identities: Trusted identities, whose Sigstore (keyless) signatures count. Their proof is
+            checked without network.
+        trusted_root: Trusted root of the Sigstore instance that certifies the identities: a path,
+            or JSON text or bytes. By default that of the public instance, as the `sigstore` extra
+            ships it; an Identity may name its own.
         threshold: Number of different trusted signers that a model needs, at least 1.
-        revoked: `"sha256:<hex>"` digests of models or files, and fingerprints of keys or
-            certificates (SHA-256 of the DER, with or without colons).
+        revoked: `"sha256:<hex>"` digests of models or files, fingerprints of keys or certificates
+            (SHA-256 of the DER, with or without colons), each an Identity, or its subject alone,
+            which has a `@` or `://`: the signatures of certificates of that name do not count.
         timestamp_roots: Roots of time stamp authorities. Their time stamps prove when a signature
             was made, so that a certificate or key may have expired since.
         floor: Oldest version that is accepted, or a mapping of model name pattern → oldest version.
         algorithms: Digest algorithms that a signature may use; all by default. The same bytes have
             another digest under another algorithm, so a policy that revokes by digest should
             accept only the algorithms of those digests.
+        require: Claims about the model that statements in the signed bundle must make.
 
     Raises:
         UsageError: One value is given where a list is expected, a key cannot be read, or the
@@ -54,12 +66,19 @@ class TrustPolicy:
         1
     """
 
-    __slots__ = ("algorithms", "floors", "keys", "revoked", "roots", "threshold", "timestamp_roots")
+    __slots__ = (
+        "algorithms", "floors", "identities", "keys", "require", "revoked", "revoked_identities",
+        "roots", "threshold", "timestamp_roots", "trusted_root",
+    )  # fmt: skip
 
     keys: Final[tuple[TrustedKey, ...]]
     roots: Final[tuple[TrustedRoot, ...]]
+    identities: Final[tuple[Identity, ...]]
+    trusted_root: Final[bytes | None]
     threshold: Final[int]
     revoked: Final[frozenset[str]]
+    revoked_identities: Final[tuple[Identity | str, ...]]
+    require: Final[Requirement]
     timestamp_roots: Final[tuple[x509.Certificate, ...]]
     floors: Final[tuple[tuple[str, int], ...]]
     algorithms: Final[tuple[str, ...]]
@@ -69,11 +88,14 @@ class TrustPolicy:
         *,
         keys: Iterable[PublicKey | TrustedKey | Source] = (),
         roots: Iterable[TrustedRoot | Source] = (),
+        identities: Iterable[Identity] = (),
+        trusted_root: TrustedRootSource | None = None,
         threshold: int = 1,
-        revoked: Iterable[str] = (),
+        revoked: Iterable[str | Identity] = (),
         timestamp_roots: Iterable[x509.Certificate | Source] = (),
         floor: int | Mapping[str, int] = 0,
         algorithms: Iterable[str] = tuple(SIZES),
+        require: Requirement | None = None,
     ) -> None:
         self.keys = tuple(
             source if isinstance(source, TrustedKey) else TrustedKey(PublicKey.load(source))
@@ -84,10 +106,12 @@ class TrustPolicy:
             for source in several("roots", roots, "PEM texts or paths", (TrustedRoot, *_SOURCES))
             for root in _roots(source)
         )
+        self.identities = several("identities", identities, "identities", Identity)
+        self.trusted_root = None if trusted_root is None else read_trusted_root(trusted_root)
         self.threshold = whole("threshold", threshold, "a number of signers from 1 on")
-        self.revoked = frozenset(
-            _revocation(text) for text in several("revoked", revoked, "digests or fingerprints")
-        )
+        listed = several("revoked", revoked, "digests, fingerprints or identities")
+        self.revoked_identities = tuple(each for each in listed if _is_identity(each))
+        self.revoked = frozenset(_revocation(each) for each in listed if not _is_identity(each))
         self.timestamp_roots = tuple(
             certificate
             for source in several("timestamp_roots", timestamp_roots, "PEM texts or paths", _ROOTS)
@@ -97,11 +121,19 @@ class TrustPolicy:
         self.algorithms = tuple(dict.fromkeys(some_of("algorithms", algorithms, SIZES)))
         if not self.algorithms:
             raise UsageError(f"algorithms: expected some of {', '.join(SIZES)}, got none")
+        none = Requirement()
+        self.require = of_type("require", none if require is None else require, Requirement,
+                               "a Requirement")  # fmt: skip
+        self._require_reachable()
+
+    def _require_reachable(self) -> None:
+        """Demand that so many signers can be there: a bundle holds one certificate at most."""
         distinct = len({trusted.key.fingerprint for trusted in self.keys})
-        if not self.roots and threshold > max(1, distinct):
+        most = max(1, distinct + bool(self.identities))
+        if not self.roots and self.threshold > most:
             raise UsageError(
-                f"threshold: expected 1 to {max(1, distinct)}, the number of different trusted "
-                f"keys, got {threshold}"
+                f"threshold: expected 1 to {most}, the number of different trusted keys"
+                f"{' and one identity' if self.identities else ''}, got {self.threshold}"
             )
 
     @classmethod
@@ -117,10 +149,23 @@ class TrustPolicy:
         """Whether the fingerprint of a key or certificate is revoked."""
         return fingerprint in self.revoked
 
+    def identity_revoked(self, subjects: Iterable[str], issuer: str | None = None) -> bool:
+        """Whether one of a certificate's names is revoked, alone or with its issuer."""
+        names = tuple(subjects)
+        return any(
+            each in names if isinstance(each, str) else issuer is not None
+            and any(each.matches(name, issuer) for name in names)
+            for each in self.revoked_identities
+        )  # fmt: skip
+
     @property
     def restricts_names(self) -> bool:
-        """Whether keys, roots or version floors are bound to some model names."""
-        scopes = [*(key.scope for key in self.keys), *(root.scope for root in self.roots)]
+        """Whether keys, roots, identities or version floors are bound to some model names."""
+        scopes = [
+            *(key.scope for key in self.keys),
+            *(root.scope for root in self.roots),
+            *(identity.scope for identity in self.identities),
+        ]
         floors = any(least > 0 and pattern != "*" for pattern, least in self.floors)
         return floors or any(scope.models and "*" not in scope.models for scope in scopes)
 
@@ -212,13 +257,21 @@ def _floors(floor: int | Mapping[str, int]) -> tuple[tuple[str, int], ...]:
     return tuple(table.items())
 
 
-def _revocation(text: str) -> str:
+def _is_identity(value: object) -> bool:
+    # Neither mark stands in a digest, shortened or not.
+    return isinstance(value, Identity) or (
+        isinstance(value, str) and ("@" in value or "://" in value)
+    )
+
+
+def _revocation(text: Any) -> str:
     """Hexadecimal value without prefix and colons, for comparison."""
     name, colon, rest = text.partition(":") if isinstance(text, str) else ("", "", "")
     value = (rest if colon and name in SIZES else f"{name}{rest}").replace(":", "").lower()
     # A shortened value would silently revoke nothing.
     if len(value) not in _HEX_LENGTHS or any(mark not in "0123456789abcdef" for mark in value):
         raise UsageError(
-            f"revoked {text!r}: expected 'sha256:<hex>' of a model or file, or a key fingerprint"
+            f"revoked {text!r}: expected 'sha256:<hex>' of a model or file, a key fingerprint, or "
+            "an identity"
         )
     return value

@@ -9,13 +9,22 @@ from pathlib import Path
 from typing import Any, Final
 
 from mlsecops.errors import UsageError
+from mlsecops.signing.identities.identity import Identity
+from mlsecops.signing.identities.trusted_root import TrustedRootSource
 from mlsecops.signing.keys import PublicKey, load_certificates
+from mlsecops.signing.requirements.requirement import Requirement
 from mlsecops.signing.scope import Scope, TrustedKey, TrustedRoot
 
-_TOP: Final = {"keys", "roots", "timestamp_roots", "threshold", "revoked", "floor", "algorithms"}
+_TOP: Final = {
+    "keys", "roots", "identities", "trusted_root", "timestamp_roots", "threshold", "revoked",
+    "floor", "algorithms", "require",
+}  # fmt: skip
 _MATERIAL: Final = {"path", "pem"}
-_ITEM: Final = {*_MATERIAL, "models", "not_before", "not_after"}
+_SCOPE: Final = {"models", "not_before", "not_after"}
+_ITEM: Final = {*_MATERIAL, *_SCOPE}
 _ROOT: Final = {*_ITEM, "subjects"}
+_NAMES: Final = {"subject", "issuer"}
+_IDENTITY: Final = {*_NAMES, *_SCOPE, "trusted_root"}
 
 
 def read_policy(place: Path) -> dict[str, Any]:
@@ -42,14 +51,58 @@ def read_policy(place: Path) -> dict[str, Any]:
             for item in _items(value, "roots", place, _ROOT)
             for certificate in load_certificates(_material(item, place))
         ],
+        "identities": [
+            Identity(
+                **_names(item, place),
+                scope=_scope(item, place),
+                trusted_root=_trusted_root(item, place),
+            )
+            for item in _items(value, "identities", place, _IDENTITY)
+        ],
+        "trusted_root": _trusted_root(value, place),
         "timestamp_roots": [
             _material(item, place) for item in _items(value, "timestamp_roots", place, _MATERIAL)
         ],
         "threshold": threshold,
-        "revoked": revoked,
+        "revoked": [_revoked(item, place) for item in revoked],
+        "require": _requirement(value.get("require", {}), place),
         "floor": floor,
         **_algorithms(value, place),
     }
+
+
+def _names(item: Mapping[str, Any], place: Path) -> dict[str, Any]:
+    if not item.keys() >= _NAMES:
+        raise UsageError(f"{place}: expected each identity to have a subject and an issuer")
+    return {name: item[name] for name in sorted(_NAMES)}
+
+
+def _revoked(item: object, place: Path) -> Any:
+    """A digest or fingerprint as it is, or an Identity of a table."""
+    if not isinstance(item, dict):
+        return item
+    _require_known(item, _NAMES, f"{place}: revoked")
+    return Identity(**_names(item, place))
+
+
+def _trusted_root(item: Mapping[str, Any], place: Path) -> TrustedRootSource | None:
+    """A path relative to the policy's folder, or JSON text."""
+    if "trusted_root" not in item:
+        return None
+    text = item["trusted_root"]
+    if not isinstance(text, str):
+        raise UsageError(f"{place}: expected trusted_root to be a path, got {text!r}")
+    return text if text.lstrip().startswith("{") else place.parent / text
+
+
+def _requirement(value: object, place: Path) -> Requirement:
+    if not isinstance(value, dict):
+        raise UsageError(f"{place}: expected a [require] table")
+    _require_known(value, set(Requirement.__slots__), f"{place}: [require]")
+    try:
+        return Requirement(**value)
+    except UsageError as error:
+        raise UsageError(f"{place}: [require] {error}") from error
 
 
 def _algorithms(value: Mapping[str, Any], place: Path) -> dict[str, list[str]]:

@@ -98,3 +98,27 @@ class TrustedRoot:
         return not self.subjects or any(
             fnmatchcase(name, pattern) for name in names for pattern in self.subjects
         )
+
+
+def matches_pattern(text: str, pattern: str) -> bool:
+    """Whether a text is a pattern's, in which `*` stands for any run of characters.
+
+    Linear in text and pattern for each star: the first place of every part is the best one.
+
+    Examples:
+        >>> matches_pattern("refs/tags/v1", "refs/*/v?"), matches_pattern("a.b", "a*b")
+        (False, True)
+    """
+    first, *rest = pattern.split("*")
+    if not rest:
+        return text == pattern
+    *middle, last = rest
+    if not text.startswith(first) or len(text) < len(first) + len(last) or not text.endswith(last):
+        return False
+    place, end = len(first), len(text) - len(last)
+    for part in middle:
+        found = text.find(part, place, end)
+        if found < 0:
+            return False
+        place = found + len(part)
+    return True

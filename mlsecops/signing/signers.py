@@ -1,6 +1,6 @@
 """Signer check: the trusted signers of a bundle under a trust policy.
 
-Bundle, name of the model, time → SignerCheck → fingerprints or subjects of trusted signers
+Bundle, name of the model, time → SignerCheck → fingerprints, subjects or identities that count
 
 A signature of an unknown key is ignored; one that names a trusted key and does not match always
 refuses the bundle.
@@ -25,6 +25,7 @@ from mlsecops.errors import (
     ThresholdNotMet,
     UntrustedSigner,
     UsageError,
+    VerificationError,
 )
 from mlsecops.signing.bundle import Bundle
 from mlsecops.signing.certificates import (
@@ -35,6 +36,8 @@ from mlsecops.signing.certificates import (
     subjects,
 )
 from mlsecops.signing.envelope import Signature
+from mlsecops.signing.identities.certificate import identity_of
+from mlsecops.signing.identities.transparency import proven_time, split_signatures
 from mlsecops.signing.keys import PublicKey
 from mlsecops.signing.legacy import verify_either
 from mlsecops.signing.policy import TrustPolicy
@@ -90,7 +93,12 @@ class SignerCheck:
         )
 
     def _attempts(self) -> Iterator[Callable[[], str]]:
-        if self.bundle.certificates:
+        if self.bundle.keyless is not None:
+            mine, others = split_signatures(self.bundle, where=self.where)
+            yield partial(self._identified, mine)
+            for signature in others:
+                yield partial(self._keyed, signature)
+        elif self.bundle.certificates:
             if len(self.bundle.envelope.signatures) != 1:
                 raise MalformedBundle(
                     f"{self.where}: expected one signature with a certificate chain"
@@ -162,6 +170,38 @@ class SignerCheck:
         self._require_root(chain, at)
         return identity(leaf)
 
+    def _identified(self, signature: Signature) -> str:
+        """The identity of a keyless signature, which the policy trusts and Sigstore proves."""
+        leaf = self.bundle.certificates[0]
+        who = identity_of(leaf)
+        trusted = [one for one in self.policy.identities if who and one.matches(*who.names)]
+        if who is None or not trusted:
+            known = ", ".join(map(str, self.policy.identities)) or "none"
+            raise UntrustedSigner(
+                f"{self.where}: signed by {who or 'a certificate without identity'}: expected one "
+                f"of the trusted identities ({known}); trust that identity (--identity, "
+                "--identity-issuer), or get a signature from a trusted one"
+            )
+        if self.policy.identity_revoked([who.subject], who.issuer):
+            raise Revoked(f"{self.where}: {who} is revoked; sign again with another identity")
+        self._require_not_revoked(f"certificate of {who}", *fingerprints(leaf))
+        refused: list[VerificationError] = []
+        for one in trusted:
+            try:
+                at = proven_time(
+                    self.bundle,
+                    signature,
+                    who=who,
+                    root=one.root(self.policy.trusted_root),
+                    where=self.where,
+                )
+                self._require_scope([one.scope], str(who), at)
+            except (PolicyError, SignatureInvalid) as error:
+                refused.append(error)
+            else:
+                return str(who)
+        raise max(refused, key=_telling)
+
     def _require_root(self, chain: tuple[x509.Certificate, ...], at: datetime) -> None:
         """Demand one root that the chain leads to and whose own scope allows it."""
         strangers: list[PolicyError] = []
@@ -186,6 +226,10 @@ class SignerCheck:
         for certificate in path:
             who = f"certificate {identity(certificate)!r}"
             self._require_not_revoked(who, *fingerprints(certificate))
+        if self.policy.identity_revoked(subjects(path[0])):
+            raise Revoked(
+                f"{self.where}: {identity(path[0])!r} is revoked; sign again with another"
+            )
         if not root.vouches_for(subjects(path[0])):
             raise UntrustedSigner(
                 f"{self.where}: certificate {identity(path[0])!r}: expected a subject among "
@@ -225,6 +269,6 @@ class SignerCheck:
             )
 
 
-def _telling(error: PolicyError) -> int:
+def _telling(error: VerificationError) -> int:
     """Rank of a refusal: the one of the furthest check is shown."""
     return next((rank for rank, kind in enumerate(_RANKED) if isinstance(error, kind)), 0)

@@ -18,6 +18,7 @@ from mlsecops.signing.legacy import is_legacy, read_legacy_payload
 from mlsecops.signing.naming import ExpectedName
 from mlsecops.signing.oms import ModelClaim, read_payload
 from mlsecops.signing.policy import TrustPolicy
+from mlsecops.signing.requirements.evidence import require_claims
 from mlsecops.signing.shards import file_of
 from mlsecops.signing.signers import SignerCheck
 from mlsecops.signing.verified import SignedModel, Verified, prove
@@ -54,7 +55,8 @@ class Verifier:
         Raises:
             MalformedBundle: The bytes are no bundle.
             SignatureInvalid: A trusted key's signature does not match.
-            PolicyError: Its signers, their number, time, version or digests are not accepted.
+            PolicyError: Its signers, their number, time, version, digests or claims are not
+                accepted.
         """
         bundle = Bundle.from_bytes(data, where=where)
         claim = self._claim(bundle.envelope.payload, where)
@@ -86,13 +88,14 @@ class Verifier:
 
         Raises:
             PolicyError: It has another name, a digest is revoked or of an algorithm that is not
-                accepted, or the version is below its floor.
+                accepted, the version is below its floor, or a required claim is missing.
         """
         self._policy.require_name(claim.manifest.name, expected, where=where)
         self._policy.require_algorithm(claim.manifest.algorithm, where=where)
         self._policy.require_not_revoked(claim.subject)
         self._policy.require_not_revoked(claim.manifest)
         self._policy.require_floor(claim.manifest.name, claim.version, where=where)
+        require_claims(self._policy.require, claim, where=where)
         return SignedModel(
             manifest=claim.manifest,
             statements=claim.statements,

@@ -1,4 +1,4 @@
-"""Keyless signatures as far as they go without network; a stand-in plays Sigstore's service."""
+"""Keyless signatures without network: a private instance plays Sigstore's service."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from mlsecops import errors
 from mlsecops.integrations.sigstore import sign_keyless, verify_keyless
 from mlsecops.provenance import hash_path
 from mlsecops.signing import Signer, TrustPolicy, sign, verify
-from mlsecops.signing.envelope import IN_TOTO
+from mlsecops.signing.identities.trusted_root import trusted_root_of
 from tests.attackers.signing import flip_byte
+from tests.signing.identities.instance import Instance
 
 WHO = {"identity": "release@example.org", "issuer": "https://login.example.org"}
 
@@ -45,9 +46,12 @@ def token(**claims: Any) -> str:
 
 
 class Service:
-    """A signing context that keeps the statement instead of having it certified and logged."""
+    """A signing context of a private instance, without its network."""
 
     statement: bytes = b""
+
+    def __init__(self) -> None:
+        self.instance = Instance()
 
     @contextmanager
     def signer(self, identity: Any) -> Iterator[Service]:
@@ -59,33 +63,20 @@ class Service:
         return self
 
     def to_json(self) -> str:
-        return json.dumps({"kept": base64.b64encode(self.statement).decode()})
+        who = {"subject": WHO["identity"], "issuer": WHO["issuer"]}
+        return json.dumps(self.instance.bundle(self.statement, **who))
 
+    def verifier(self) -> Any:
+        from sigstore.verify import Verifier  # noqa: PLC0415 - only where it is installed
 
-class Accepting:
-    """A verifier that believes what the service kept."""
-
-    def __init__(self, service: Service, kind: str = IN_TOTO) -> None:
-        self._service, self._kind = service, kind
-
-    def verify_dsse(self, _bundle: Any, _identity: Any) -> tuple[str, bytes]:
-        return self._kind, self._service.statement
-
-
-class Refusing:
-    def verify_dsse(self, _bundle: Any, _identity: Any) -> tuple[str, bytes]:
-        from sigstore.errors import VerificationError  # noqa: PLC0415 - only where it is installed
-
-        raise VerificationError("log entry is missing")
+        return Verifier(trusted_root=trusted_root_of(self.instance.trusted_root().encode()))
 
 
 @pytest.fixture
-def service(model: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
-    """A model signed by the stand-in; its bundle's certificate is not looked at."""
+def service(model: Path) -> Service:
+    """A model signed through the private instance."""
     service = Service()
     sign_keyless(model, token(), context=service, version=2)
-    monkeypatch.setattr("mlsecops.integrations.sigstore._parse", lambda data, _: json.loads(data))
-    monkeypatch.setattr("mlsecops.integrations.sigstore._require_identity", lambda *_: None)
     return service
 
 
@@ -99,18 +90,18 @@ def test_the_statement_that_is_signed_is_the_model_s(model: Path, service: Servi
 def test_a_statement_that_sigstore_vouches_for_is_held_against_the_files(
     model: Path, service: Service
 ) -> None:
-    verified = verify_keyless(model, **WHO, verifier=Accepting(service))
+    verified = verify_keyless(model, **WHO, verifier=service.verifier())
     assert verified.signers == (f"{WHO['identity']} ({WHO['issuer']})",)
     flip_byte(model / "w.bin")
     with pytest.raises(errors.DigestMismatch, match=r"w\.bin"):
-        verify_keyless(model, **WHO, verifier=Accepting(service))
+        verify_keyless(model, **WHO, verifier=service.verifier())
 
 
 def test_revocations_floors_and_thresholds_hold_for_identities_too(
     model: Path, service: Service
 ) -> None:
     def check(policy: TrustPolicy) -> None:
-        verify_keyless(model, **WHO, verifier=Accepting(service), policy=policy)
+        verify_keyless(model, **WHO, verifier=service.verifier(), policy=policy)
 
     check(TrustPolicy(floor=2))
     with pytest.raises(errors.RollbackRefused):
@@ -123,16 +114,27 @@ def test_revocations_floors_and_thresholds_hold_for_identities_too(
 
 
 def test_what_sigstore_refuses_is_refused(model: Path, service: Service) -> None:
-    with pytest.raises(errors.SignatureInvalid, match="log entry is missing"):
-        verify_keyless(model, **WHO, verifier=Refusing())
-    with pytest.raises(errors.MalformedBundle, match="payloadType"):
-        verify_keyless(model, **WHO, verifier=Accepting(service, "text/plain"))
+    assert service.statement
+    with pytest.raises(errors.SignatureInvalid, match="Sigstore's proof"):
+        verify_keyless(model, **WHO, verifier=Service().verifier())
+    with pytest.raises(errors.UntrustedSigner, match=r"bert@example\.org"):
+        verify_keyless(model, identity="bert@example.org", issuer=WHO["issuer"], offline=True)
+
+
+def test_a_second_signature_of_an_identity_replaces_only_its_own(
+    model: Path, service: Service
+) -> None:
+    sign_keyless(model, token(), context=service, version=3)
+    verify_keyless(model, **WHO, verifier=service.verifier(), policy=TrustPolicy(floor=3))
+    with pytest.raises(errors.UsageError, match=r"another signer \(release@example\.org"):
+        sign_keyless(model, token(sub="bert@example.org"), context=service)
+    sign_keyless(model, token(sub="bert@example.org"), context=service, replace=True)
 
 
 @pytest.mark.parametrize("noise", [b"", b"{}", b"null", b"[" * 9999, b"\xff", b'{"mediaType":"x"}'])
 def test_what_is_no_keyless_bundle_is_refused(model: Path, noise: bytes) -> None:
     (model / "model.sig").write_bytes(noise)
-    with pytest.raises(errors.MalformedBundle, match="keyless"):
+    with pytest.raises(errors.MalformedBundle):
         verify_keyless(model, **WHO, offline=True)
 
 
@@ -144,7 +146,10 @@ def test_a_key_bundle_is_no_keyless_bundle_and_the_other_way_round(model: Path) 
     value = json.loads(bundle.to_bytes())
     value["verificationMaterial"] = {"certificate": {"rawBytes": "AA=="}, "tlogEntries": [{}]}
     (model / "model.sig").write_text(json.dumps(value))
-    with pytest.raises(errors.MalformedBundle, match="verify_keyless"):
+    with pytest.raises(errors.MalformedBundle, match="certificate"):
+        verify(model, policy=TrustPolicy(keys=[signer.public_key]))
+    Service().instance.sign(model)
+    with pytest.raises(errors.UntrustedSigner, match="trusted identities"):
         verify(model, policy=TrustPolicy(keys=[signer.public_key]))
 
 
