@@ -21,6 +21,7 @@ from mlsecops._choices import checked, several
 from mlsecops._repr import concise_repr
 from mlsecops._secrets import REDACTED, redacted
 from mlsecops.errors import MLSecOpsWarning, UsageError
+from mlsecops.provenance.builder import builder_id, require_builder
 from mlsecops.provenance.digest import Digest
 from mlsecops.provenance.environment import (
     code_descriptor,
@@ -37,7 +38,6 @@ R = TypeVar("R")
 Clock = Callable[[], datetime]
 
 BUILD_TYPE: Final = "urn:mlsecops:training-run:1"
-BUILDER: Final = "urn:mlsecops:builder:local"
 _DATA: Final = (Manifest, str, os.PathLike)
 
 _current: ContextVar[TrainingRun | None] = ContextVar("training_run", default=None)
@@ -67,6 +67,7 @@ class TrainingRun:
         hyperparameters: Plain JSON values, without secrets.
         outputs: Manifests of the outputs, in the order of `add_output`.
         state: Running, succeeded or failed.
+        builder: URI of the platform that runs it.
         failure: Type of the exception that ended the run, or None. Its text may hold data and is
             not kept.
     """
@@ -80,8 +81,10 @@ class TrainingRun:
         code: Path,
         clock: Clock,
         keep: Collection[str] = (),
+        builder: str | None = None,
     ) -> None:
         self.name = name
+        self.builder = builder_id() if builder is None else require_builder(builder, "builder")
         self.id = str(uuid.uuid4())
         self.datasets = _manifests(datasets)
         plain = {key: _plain(key, value) for key, value in hyperparameters.items()}
@@ -172,7 +175,7 @@ class TrainingRun:
         if self._finished is not None:
             times["finishedOn"] = _stamp(self._finished)
         return {
-            "builder": {"id": BUILDER},
+            "builder": {"id": self.builder},
             "metadata": {"invocationId": f"urn:uuid:{self.id}", **times},
             "byproducts": [
                 {"name": "outcome", "annotations": {"state": self.state, "failure": self.failure}}
@@ -200,6 +203,7 @@ def training_run(
     code: str | os.PathLike[str] | None = None,
     clock: Clock = utc_now,
     keep: Iterable[str] = (),
+    builder: str | None = None,
 ) -> Iterator[TrainingRun]:
     """Record the data, parameters, code and outputs of a training run.
 
@@ -211,6 +215,8 @@ def training_run(
         clock: Current time, timezone-aware.
         keep: Names of hyperparameters (`"db.url"` for inner ones) to record although their name or
             value looks like a secret; others are recorded as `[redacted]`, with a warning.
+        builder: URI of the platform that runs it; by default that of `builder_id`: the workflow of
+            GitHub Actions, the runner of GitLab CI, `MLSECOPS_BUILDER_ID`, or this host.
 
     Raises:
         UsageError: A data set cannot be read, a hyperparameter is not plain, or an argument has
@@ -232,6 +238,7 @@ def training_run(
         code=code_folder() if code is None else Path(code),
         clock=clock,
         keep=several("keep", keep, "names of hyperparameters", str),
+        builder=builder,
     )
     token = _current.set(run)
     try:
@@ -258,6 +265,7 @@ def tracked(
     code: str | os.PathLike[str] | None = None,
     clock: Clock = utc_now,
     keep: Iterable[str] = (),
+    builder: str | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorate a training function: each call is a run with its plain arguments as hyperparameters.
 
@@ -285,8 +293,9 @@ def tracked(
         def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> AbstractContextManager[Any]:
             plain = {key: item for key, item in named(args, kwargs).items() if _is_plain(item)}
             run = training_run(
-                name, datasets=inputs, hyperparameters=plain, code=code, clock=clock, keep=kept
-            )
+                name, datasets=inputs, hyperparameters=plain, code=code, clock=clock, keep=kept,
+                builder=builder,
+            )  # fmt: skip
             run.__enter__()
             return run
 
