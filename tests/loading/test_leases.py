@@ -10,8 +10,9 @@ import pytest
 
 from mlsecops import SecureLoader, TrustPolicy
 from mlsecops.errors import DigestMismatch
-from mlsecops.loading import Limits, leases
+from mlsecops.loading import Limits
 from mlsecops.loading.snapshot import snapshot
+from mlsecops.provenance.files import leases
 from mlsecops.signing import Signer, sign
 from tests.attackers.changing_fuse import changing
 

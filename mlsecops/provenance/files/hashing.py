@@ -16,6 +16,7 @@ from typing import Final, Protocol, TypeAlias, TypeVar
 
 from mlsecops.errors import ChangedDuringLoad, UsageError
 from mlsecops.provenance.digest import Digest, new_hash
+from mlsecops.provenance.files.mapping import hash_mapped
 from mlsecops.provenance.files.opening import Below, open_regular, printable
 from mlsecops.provenance.files.pieces import Found, Piece, Span, stamp_of
 
@@ -24,6 +25,9 @@ T = TypeVar("T")
 BUFFER: Final = 1 << 18  # bytes; chosen: fits a core's cache, so that bytes are hashed out of it
 AHEAD_BYTES: Final = 32 << 20  # bytes; chosen: from here a second thread that reads ahead pays
 AHEAD_BUFFER: Final = 1 << 21  # bytes; chosen: two of them let a slow read overlap with hashing
+MAPPED_BYTES: Final = (
+    8 << 20
+)  # bytes; chosen: from here a mapping costs less than the copy it saves
 BATCH_FILES: Final = 32  # files; chosen: a task of small files outweighs its scheduling
 BATCH_BYTES: Final = 64 << 20  # bytes; chosen: a task of large files still balances among workers
 SINGLE_THREAD_BYTES: Final = 4 << 20  # bytes; chosen: below, threads cost more than they save
@@ -57,11 +61,11 @@ def hash_file(path: str | os.PathLike[str], *, algorithm: str = "sha256") -> tup
     descriptor = open_regular(path)
     try:
         status = os.fstat(descriptor)
-        found = Found(os.fspath(path), status.st_size, stamp=stamp_of(status))
-        (digest,) = hash_batch([Piece(found, descriptor=descriptor)], algorithm)
-        return digest, status.st_size
     finally:
         os.close(descriptor)
+    found = Found(os.fspath(path), status.st_size, stamp=stamp_of(status))
+    (digest,) = hash_batch([Piece(found)], algorithm)
+    return digest, status.st_size
 
 
 def hash_pieces(
@@ -153,7 +157,9 @@ def _hash_open(descriptor: int, piece: Piece, algorithm: str, buffer: memoryview
     running = new_hash(algorithm, threads=piece.size > AHEAD_BYTES)
     try:
         before = stamp_of(os.fstat(descriptor))
-        count = _feed(descriptor, piece, running.update, buffer)
+        mapped = piece.size > MAPPED_BYTES and piece.descriptor is None and piece.target is None
+        done = hash_mapped(descriptor, piece.start, piece.end, running) if mapped else 0
+        count = _feed(descriptor, piece, running.update, buffer, done)
         after = stamp_of(os.fstat(descriptor))
     except OSError as error:
         doing = "read" if target is None else "copy"
@@ -169,9 +175,13 @@ def _hash_open(descriptor: int, piece: Piece, algorithm: str, buffer: memoryview
 
 
 def _feed(
-    descriptor: int, piece: Piece, update: Callable[[memoryview], object], buffer: memoryview
+    descriptor: int,
+    piece: Piece,
+    update: Callable[[memoryview], object],
+    buffer: memoryview,
+    done: int,
 ) -> int:
-    """Read and hash a piece part by part; return the number of bytes.
+    """Read and hash a piece part by part, from `done` bytes on; return the number of all bytes.
 
     One byte past an announced end is asked for: a file that grew is noticed, and one that keeps
     growing cannot hold the reader. Of a large piece another thread reads the next part meanwhile,
@@ -180,7 +190,7 @@ def _feed(
     most = piece.size + (piece.stop in {None, piece.found.size})
     write = piece.target and piece.target.write
     room = piece.target and piece.target.room
-    ahead = most > AHEAD_BYTES and room is None
+    ahead = most - done > AHEAD_BYTES and room is None
     views = [memoryview(bytearray(AHEAD_BUFFER)) for _ in range(2)] if ahead else [buffer]
 
     def fetch(turn: int, done: int) -> memoryview:
@@ -191,7 +201,7 @@ def _feed(
         return part
 
     with ThreadPoolExecutor(1) if ahead else nullcontext() as reader:
-        turn, total, part = 0, 0, fetch(0, 0)
+        turn, total, part = 0, done, fetch(0, done)
         while part:
             turn, total = turn + 1, total + len(part)
             following = reader.submit(fetch, turn, total) if reader else None
