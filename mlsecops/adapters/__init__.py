@@ -1,6 +1,6 @@
 """Framework models behind one numpy interface.
 
-model → `adapt` (`base`) → Adapter (`pytorch`, `tensorflow`, `sklearn`, `onnx`)
+model → `adapt` (`base`) → Adapter (`pytorch`, `tensorflow`, `savedmodel`, `sklearn`, `onnx`)
 URL → `endpoint` → Adapter without gradients; `query_journal` keeps its answers
 Adapter → predict, logits, loss_gradient, pullback, features → float32 arrays
 Adapter → `training` → one training step

@@ -26,8 +26,9 @@ Cotangent: TypeAlias = "Callable[[Array], Array]"
 class Adapter(Protocol):
     """A classifier of any framework.
 
-    Batches are `(n, *shape)` float32 inputs; labels are `(n,)` integers in `[0, k)`.
-    Every call runs in evaluation mode and leaves the model unchanged.
+    Batches are `(n, *shape)` float32 inputs, or integers (token ids, bytes) where the model takes
+    them, which stay integers and have no gradients; labels are `(n,)` integers in `[0, k)`. Every
+    call runs in evaluation mode and leaves the model unchanged.
 
     Attributes:
         framework: `"torch"`, `"keras"`, `"sklearn"`, `"onnx"` or another.
@@ -96,7 +97,10 @@ _HOMES: Final = (
     ("sklearn.base", "BaseEstimator", "mlsecops.adapters.sklearn", "SklearnAdapter"),
     ("onnx", "ModelProto", "mlsecops.adapters.onnx", "OnnxAdapter"),
     ("onnxruntime", "InferenceSession", "mlsecops.adapters.onnx", "OnnxAdapter"),
-)
+    # Last: Keras models are trackable too.
+    ("tensorflow.python.trackable.autotrackable", "AutoTrackable",
+     "mlsecops.adapters.savedmodel", "SavedModelAdapter"),
+)  # fmt: skip
 
 
 def adapt(
@@ -109,7 +113,8 @@ def adapt(
     """Wrap a model in an Adapter, without importing a framework that is not in use.
 
     Args:
-        model: A torch module, Keras model, scikit-learn classifier, ONNX model or Adapter.
+        model: A torch module, Keras model, SavedModel as TensorFlow loads it, scikit-learn
+            classifier, ONNX model or Adapter.
         channels_first: Whether images are `(n, c, h, w)`; by default the framework's convention
             (torch and ONNX yes, the others no).
         device: Device of each call (`"cpu"`, `"cuda:1"`); by default the model's own. The model
@@ -132,8 +137,8 @@ def adapt(
             return cast("Adapter", made)
     raise UsageError(
         f"cannot adapt {type(model).__module__}.{type(model).__qualname__}: expected a torch "
-        "module, a Keras model, a scikit-learn classifier, an ONNX model, or an object "
-        "with the Adapter's methods"
+        "module, a Keras model, a SavedModel, a scikit-learn classifier, an ONNX model, or an "
+        "object with the Adapter's methods"
     )
 
 
@@ -178,6 +183,7 @@ class FrameworkAdapter:
         self.model: Any = model
         self.channels_first = self._channels_first if channels_first is None else channels_first
         self._classes = classes
+        self._inputs: dict[str, Any] = {}
         self._prepare(device)
 
     def _prepare(self, device: str | None) -> None:
@@ -190,6 +196,59 @@ class FrameworkAdapter:
     def logits(self, x: Array) -> Array:
         """Scores `(n, k)` before the softmax."""
         raise NotImplementedError
+
+    def _call(self, batch: Any) -> object:
+        """Run the model on a batch as it is, to see whether it takes inputs of that type."""
+        raise NotImplementedError
+
+    def _rows(self, x: Any) -> Array:
+        """Inputs for the model: integers as they are where it takes them, else float32."""
+        import numpy as np  # noqa: PLC0415 - adapt() itself must not cost numpy's import
+
+        given = np.asarray(x)
+        if given.dtype.kind not in "iu" or given.ndim < 2 or not len(given):  # noqa: PLR2004 - rows
+            return float_rows(given)
+        kind = given.dtype.str
+        if kind not in self._inputs:
+            self._inputs[kind] = self._accepted(given[:1])
+        return cast("Array", given.astype(self._inputs[kind], copy=False))
+
+    def _accepted(self, row: Any) -> Any:
+        """The first type of number that the model takes: the given one, int64, float32."""
+        import numpy as np  # noqa: PLC0415 - as above
+
+        refusals = []
+        for kind in (row.dtype, np.dtype(np.int64), np.dtype(np.float32)):
+            try:
+                self._call(row.astype(kind))
+            except Exception as error:  # noqa: BLE001 - models raise what they like
+                refusals.append(f"as {kind}: {error}")
+            else:
+                return kind
+        raise UsageError(
+            f"{type(self.model).__name__}: cannot take inputs of {row.dtype} and shape "
+            f"{row.shape[1:]}: expected token ids, bytes or numbers that fit the model; "
+            + "; ".join(refusals)
+        )
+
+    def _float_rows(self, x: Any) -> Array:
+        """Inputs that have gradients.
+
+        Raises:
+            UsageError: The model takes integers only, which have none.
+        """
+        rows = self._rows(x)
+        if rows.dtype.kind not in "iu":
+            return rows
+        floats = float_rows(rows)
+        try:
+            self._call(floats[:1])
+        except Exception as error:
+            raise UsageError(
+                f"{type(self.model).__name__} takes {rows.dtype} (token ids, bytes), which have no "
+                "gradients: use an attack that needs only scores or labels"
+            ) from error
+        return floats
 
 
 class BlackBox:

@@ -29,6 +29,10 @@ _FLOATS: Final = {
     "tensor(double)": "float64",
     "tensor(float16)": "float16",
 }
+_INTEGERS: Final = {
+    f"tensor({sign}int{bits})": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
+}
+"""Types of token ids and bytes. Source: ONNX `TypeProto`, as ONNX Runtime spells it."""
 _ERRORS_ONLY: Final = 3  # log severity; ONNX Runtime, SessionOptions.log_severity_level
 
 
@@ -56,8 +60,22 @@ class OnnxAdapter(FrameworkAdapter, BlackBox):
 
     def logits(self, x: Array) -> Array:
         """Scores `(n, k)`, or log-probabilities if the model returns probabilities."""
-        scores = in_batches(self._batch, float_rows(x), size=self._size)
+        scores = in_batches(self._batch, self._rows(x), size=self._size)
         return log_probabilities(scores) if self._gives_probabilities else scores
+
+    def _rows(self, x: Any) -> Array:
+        """Inputs of the type that the model declares."""
+        wanted = _FLOATS.get(self._input.type)
+        if wanted is not None:
+            return float_rows(x).astype(wanted, copy=False)
+        given, wanted = np.asarray(x), _INTEGERS[self._input.type]
+        rows = given.astype(wanted)
+        if given.ndim < 2 or not np.array_equal(rows, given):  # noqa: PLR2004 - rows
+            raise UsageError(
+                f"the ONNX model takes {wanted} of shape (n, *shape): expected integers (token "
+                f"ids, bytes) in its range, got {given.dtype} of shape {given.shape}"
+            )
+        return cast("Array", rows)
 
     @property
     def _size(self) -> int:
@@ -68,9 +86,8 @@ class OnnxAdapter(FrameworkAdapter, BlackBox):
         fixed = bool(self._input.shape) and isinstance(self._input.shape[0], int)
         given = rows
         if fixed and len(rows) < self._size:
-            padding = np.zeros((self._size - len(rows), *rows.shape[1:]), dtype=np.float32)
+            padding = np.zeros((self._size - len(rows), *rows.shape[1:]), dtype=rows.dtype)
             given = np.concatenate([rows, padding])
-        given = given.astype(_FLOATS[self._input.type], copy=False)
         names = None if self._output is None else [self._output]
         try:
             outputs = self._session.run(names, {self._input.name: given})
@@ -112,7 +129,7 @@ def _session(model: Any) -> Any:
 
 def _one_input(session: Any) -> Any:
     inputs = session.get_inputs()
-    if len(inputs) != 1 or inputs[0].type not in _FLOATS:
+    if len(inputs) != 1 or inputs[0].type not in _FLOATS | _INTEGERS:
         got = ", ".join(f"{each.name} {each.type}" for each in inputs)
-        raise UsageError(f"ONNX model: expected one input of floats, got {got or 'none'}")
+        raise UsageError(f"ONNX model: expected one input of numbers, got {got or 'none'}")
     return inputs[0]

@@ -15,7 +15,6 @@ from mlsecops.adapters.base import (
     batches,
     class_labels,
     cotangent_rows,
-    float_rows,
     in_batches,
     joined,
     require_width,
@@ -68,7 +67,7 @@ class TorchAdapter(FrameworkAdapter):
 
     def loss_gradient(self, x: Array, y: Labels) -> tuple[Array, Array]:
         """Logits `(n, k)` and the gradient of each sample's own cross-entropy `(n, *shape)`."""
-        rows = float_rows(x)
+        rows = self._float_rows(x)
         labels = class_labels(y, rows=len(rows))
         with _undisturbed(self.model, self._device), self._torch.enable_grad():
             parts = [self._gradient(rows[part], labels[part]) for part in batches(len(rows))]
@@ -76,8 +75,9 @@ class TorchAdapter(FrameworkAdapter):
 
     def pullback(self, x: Array, cotangent: Cotangent) -> tuple[Array, Array]:
         """Logits and the gradient of any loss, of all of `x` in one batch; see `Pullback`."""
+        rows = self._float_rows(x)
         with _undisturbed(self.model, self._device), self._torch.enable_grad():
-            leaf = self._tensor(float_rows(x)).requires_grad_()
+            leaf = self._tensor(rows).requires_grad_()
             scores = self._forward(leaf.clone())
             logits = _numpy(scores)
             along = self._torch.from_numpy(cotangent_rows(cotangent, logits)).to(scores)
@@ -108,8 +108,13 @@ class TorchAdapter(FrameworkAdapter):
             # A copy: a module with in-place operations must not write into the caller's array.
             return _numpy(function(self._tensor(batch).clone()))
 
+        rows = self._rows(x)
         with _undisturbed(self.model, self._device), self._torch.no_grad():
-            return in_batches(run, float_rows(x))
+            return in_batches(run, rows)
+
+    def _call(self, batch: Array) -> object:
+        with _undisturbed(self.model, self._device), self._torch.no_grad():
+            return self.model(self._tensor(batch))
 
     def _gradient(self, x: Array, y: Labels) -> tuple[Array, Array]:
         leaf = self._tensor(x).requires_grad_()
@@ -127,6 +132,8 @@ class TorchAdapter(FrameworkAdapter):
         like = next((p for p in self.model.parameters() if p.is_floating_point()), None)
         if like is None:
             return cast("Tensor", tensor.to(self._device) if self._device else tensor)
+        if not tensor.is_floating_point():  # token ids, bytes
+            return cast("Tensor", tensor.to(device=like.device))
         return cast("Tensor", tensor.to(device=like.device, dtype=like.dtype))
 
     def _forward(self, x: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""scikit-learn Adapter: class probabilities, no gradients."""
+"""scikit-learn Adapter: probabilities, decisions or labels of a classifier; no gradients."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from mlsecops._extras import require
 from mlsecops._repr import concise_repr
@@ -14,6 +14,7 @@ from mlsecops.adapters.base import (
     log_probabilities,
     require_cpu,
     require_width,
+    softmax,
 )
 from mlsecops.errors import FormatRefused, UsageError
 
@@ -21,42 +22,85 @@ if TYPE_CHECKING:
     from mlsecops.adapters.base import Array
 
 
-@concise_repr("model")
+@concise_repr("model", "scores")
 class SklearnAdapter(FrameworkAdapter, BlackBox):
-    """A fitted scikit-learn classifier with `predict_proba`, on the CPU.
+    """A fitted scikit-learn classifier, on the CPU.
 
-    Label `i` is `classes_[i]`; inputs are flattened to `(n, d)`.
+    Label `i` is `classes_[i]`; inputs are flattened to `(n, d)`, and integers stay integers.
+
+    Attributes:
+        scores: What the answers are made of: `"probabilities"`; `"decisions"`, the distances of a
+            classifier without probabilities (SVC, RidgeClassifier), whose softmax is no
+            calibrated probability; or `"labels"` (hard voting), which give one class all of it.
     """
 
     framework = "sklearn"
+    scores: str
 
     def _prepare(self, device: str | None) -> None:
         self.name = type(self.model).__name__
-        if not hasattr(self.model, "predict_proba"):
+        kinds = (
+            ("predict_proba", "probabilities"),
+            ("decision_function", "decisions"),
+            ("predict", "labels"),
+        )
+        found = [scores for method, scores in kinds if hasattr(self.model, method)]
+        if not found or (found[0] != "probabilities" and _classes(self.model) is None):
             raise UsageError(
-                f"{self.name} has no predict_proba: expected a classifier with probabilities; "
-                "wrap it in CalibratedClassifierCV"
+                f"{self.name}: expected a fitted classifier with predict_proba, "
+                "decision_function or predict, and its classes_; regressors and detectors of "
+                "outliers have no classes"
             )
+        self.scores = found[0]
         require_cpu(device, what="scikit-learn models")
 
     def predict(self, x: Array) -> Array:
         """Class probabilities `(n, k)`, rows summing to 1."""
-        import numpy as np  # noqa: PLC0415 - only where arrays are converted
-
-        def run(batch: Array) -> Array:
-            return cast("Array", np.asarray(self.model.predict_proba(_flat(batch)), np.float32))
-
-        rows = in_batches(run, float_rows(x))
+        if self.scores == "decisions":
+            return softmax(self.logits(x))
+        rows = in_batches(self._probabilities, self._rows(x))
         require_width(rows.shape, self._classes)
         return rows
 
     def logits(self, x: Array) -> Array:
-        """Log-probabilities `(n, k)`; scikit-learn has no common interface to scores."""
-        return log_probabilities(self.predict(x))
+        """Decisions `(n, k)` where the classifier has no probabilities, else their logarithms."""
+        if self.scores != "decisions":
+            return log_probabilities(self.predict(x))
+        rows = in_batches(self._decisions, self._rows(x))
+        require_width(rows.shape, self._classes)
+        return rows
+
+    def _rows(self, x: Any) -> Array:
+        import numpy as np  # noqa: PLC0415 - only where arrays are converted
+
+        given = np.asarray(x)
+        return cast("Array", given) if given.dtype.kind in "iu" else float_rows(given)
+
+    def _probabilities(self, batch: Array) -> Array:
+        import numpy as np  # noqa: PLC0415 - as above
+
+        if self.scores == "probabilities":
+            return cast("Array", np.asarray(self.model.predict_proba(_flat(batch)), np.float32))
+        classes = _classes(self.model)
+        labels = np.asarray(self.model.predict(_flat(batch)))
+        return cast("Array", (labels[:, None] == classes).astype(np.float32))
+
+    def _decisions(self, batch: Array) -> Array:
+        import numpy as np  # noqa: PLC0415 - as above
+
+        found = np.asarray(self.model.decision_function(_flat(batch)), np.float32)
+        if found.ndim == 1:  # of the second class
+            return np.stack([np.zeros_like(found), found], axis=1)
+        count = len(_classes(self.model))
+        pairs = count * (count - 1) // 2
+        shape = getattr(_last(self.model), "decision_function_shape", "")
+        if shape == "ovo" and found.shape[1] == pairs:
+            return _votes(found, count)
+        return found
 
     def features(self, x: Array) -> Array:
         """The flattened inputs `(n, d)`: these models have no hidden layer."""
-        return _flat(float_rows(x))
+        return _flat(self._rows(x))
 
     def encode(self) -> bytes:
         """The classifier in skops' format."""
@@ -78,3 +122,41 @@ class SklearnAdapter(FrameworkAdapter, BlackBox):
 
 def _flat(x: Array) -> Array:
     return x.reshape(len(x), -1)
+
+
+def _classes(model: Any) -> Any:
+    """The labels of a classifier of one output, or None."""
+    import numpy as np  # noqa: PLC0415 - as above
+
+    found = getattr(model, "classes_", None)
+    return found if isinstance(found, np.ndarray) and found.ndim == 1 else None
+
+
+def _last(model: Any) -> Any:
+    """The classifier at the end of a pipeline or inside a search."""
+    while inner := getattr(model, "best_estimator_", None) or getattr(
+        model, "_final_estimator", None
+    ):
+        model = inner
+    return model
+
+
+def _votes(pairs: Array, count: int) -> Array:
+    """Scores `(n, k)` of decisions between pairs of classes: votes, then the sum of the distances.
+
+    Source: scikit-learn, `SVC(decision_function_shape=)`: `"ovr"` is made of `"ovo"` so.
+    """
+    import numpy as np  # noqa: PLC0415 - as above
+
+    votes = np.zeros((len(pairs), count), np.float32)
+    sums = np.zeros_like(votes)
+    column = 0
+    for first in range(count):
+        for second in range(first + 1, count):
+            distance = pairs[:, column]
+            votes[:, first] += distance > 0
+            votes[:, second] += distance <= 0
+            sums[:, first] += distance
+            sums[:, second] -= distance
+            column += 1
+    return cast("Array", votes + sums / (3 * (np.abs(sums) + 1)))

@@ -19,7 +19,6 @@ from mlsecops.adapters.base import (
     batches,
     class_labels,
     cotangent_rows,
-    float_rows,
     in_batches,
     joined,
     require_width,
@@ -52,7 +51,7 @@ class KerasAdapter(FrameworkAdapter):
         self._keras: Any = require("keras")
         self._backend: str = self._keras.config.backend()
         self.differentiable = self._backend in _ENGINES
-        self._compiled: _Engine | None = None
+        self._compiled: dict[str, _Engine] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle by the model and the options."""
@@ -61,7 +60,7 @@ class KerasAdapter(FrameworkAdapter):
 
     def logits(self, x: Array) -> Array:
         """Scores before the softmax `(n, k)`, or log-probabilities if they are not accessible."""
-        rows = float_rows(x)
+        rows = self._rows(x)
         engine = self._engine(rows)
         with self._undisturbed():
             logits = in_batches(engine.logits, rows)
@@ -70,14 +69,14 @@ class KerasAdapter(FrameworkAdapter):
 
     def features(self, x: Array) -> Array:
         """Input of the last layer with weights, flattened to `(n, d)`; not of subclassed models."""
-        rows = float_rows(x)
+        rows = self._rows(x)
         engine = self._engine(rows)
         with self._undisturbed():
             return in_batches(engine.features, rows)
 
     def loss_gradient(self, x: Array, y: Labels) -> tuple[Array, Array]:
         """Logits `(n, k)` and the gradient of each sample's own cross-entropy `(n, *shape)`."""
-        rows = float_rows(x)
+        rows = self._float_rows(x)
         labels = class_labels(y, rows=len(rows))
         engine = self._engine(rows)
         with self._undisturbed():
@@ -88,7 +87,7 @@ class KerasAdapter(FrameworkAdapter):
 
     def pullback(self, x: Array, cotangent: Cotangent) -> tuple[Array, Array]:
         """Logits and the gradient of any loss; see `mlsecops.adapters.Pullback`."""
-        rows = float_rows(x)
+        rows = self._float_rows(x)
         engine = self._engine(rows)
         with self._undisturbed():
             logits, gradient = engine.pullback(rows, cotangent)
@@ -109,15 +108,19 @@ class KerasAdapter(FrameworkAdapter):
             place.flush()
             fill_keras(self.model, place.name, hdf5=True)
 
+    def _call(self, batch: Array) -> object:
+        with self._undisturbed():
+            return self.model(self._keras.ops.convert_to_tensor(batch), training=False)
+
     def _engine(self, x: Array) -> _Engine:
-        if self._compiled is None:
+        if x.dtype.str not in self._compiled:
             if not self.model.built:
                 self.model(x[:1], training=False)
             with self._undisturbed():
                 scores, features = _parts(self._keras, self.model, x[:8])
             kind = _ENGINES.get(self._backend, _Engine)
-            self._compiled = kind(self._keras, scores, features, x.shape[1:])
-        return self._compiled
+            self._compiled[x.dtype.str] = kind(self._keras, scores, features, x)
+        return self._compiled[x.dtype.str]
 
     @contextlib.contextmanager
     def _undisturbed(self) -> Iterator[None]:
@@ -140,12 +143,12 @@ class _Engine:
         keras: Any,
         scores: Callable[[Any], Any],
         features: Callable[[Any], Any] | None,
-        shape: tuple[int, ...],
+        like: Array,
     ) -> None:
         self._keras = keras
         self._scores = scores
         self._penultimate = features or _no_features
-        self._shape = shape
+        self._shape, self._type = like.shape[1:], like.dtype.name
 
     def logits(self, x: Array) -> Array:
         return self._out(self._scores(self._keras.ops.convert_to_tensor(x)))
@@ -177,7 +180,7 @@ class _TensorFlow(_Engine):
         super().__init__(*arguments)
         tf: Any = require("tensorflow")
         self._tf = tf
-        rows = tf.TensorSpec([None, *self._shape], tf.float32)
+        rows = tf.TensorSpec([None, *self._shape], tf.as_dtype(self._type))
         labels = tf.TensorSpec([None], tf.int64)
         self._run = tf.function(self._scores, input_signature=[rows], autograph=False)
         self._hidden = tf.function(self._penultimate, input_signature=[rows], autograph=False)

@@ -107,7 +107,7 @@ def test_models_that_are_no_classifiers_are_refused() -> None:
     two.graph.input.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, [1]))
     two.graph.node.append(helper.make_node("Identity", ["more"], ["same"]))
     two.graph.output.append(helper.make_tensor_value_info("same", TensorProto.FLOAT, [1]))
-    with pytest.raises(UsageError, match="one input of floats"):
+    with pytest.raises(UsageError, match="one input of numbers"):
         adapt(two)
     labels = linear(label=True)
     del labels.graph.output[1]
@@ -117,3 +117,34 @@ def test_models_that_are_no_classifiers_are_refused() -> None:
     broken.graph.node[0].op_type = "NoSuchThing"
     with pytest.raises(UsageError, match="cannot run"):
         adapt(broken)
+
+
+def tokens_model(kind: int) -> onnx.ModelProto:
+    """Scores of the second of three tokens, from a table of 20."""
+    table = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["ids"], ["wide"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["table", "wide"], ["rows"], axis=0),
+            helper.make_node("ReduceMean", ["rows", "axes"], ["scores"], keepdims=0),
+        ],
+        "tokens",
+        [helper.make_tensor_value_info("ids", kind, ["n", 3])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 3])],
+        [
+            numpy_helper.from_array(table, "table"),
+            numpy_helper.from_array(np.array([1], np.int64), "axes"),
+        ],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+@pytest.mark.parametrize("kind", [TensorProto.INT64, TensorProto.INT32, TensorProto.UINT8])
+def test_token_ids_and_bytes_of_an_onnx_model_stay_integers(kind: int) -> None:
+    view = adapt(tokens_model(kind))
+    ids = np.array([[1, 2, 3], [4, 5, 19]])
+    table = numpy_helper.to_array(tokens_model(kind).graph.initializer[0])
+    np.testing.assert_allclose(view.logits(ids), table[ids].mean(axis=1), rtol=1e-5)
+    for wrong in (np.array([[1.5, 2, 3]]), np.array([1, 2, 3])):
+        with pytest.raises(UsageError, match="token ids"):
+            view.logits(wrong)

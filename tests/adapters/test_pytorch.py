@@ -267,3 +267,62 @@ def test_a_model_that_cuts_its_gradient_off_has_none_and_is_no_error(
         assert np.allclose(logits, adapt(inner).logits(x), atol=1e-6)
         assert gradient.shape == x.shape
         assert not gradient.any()
+
+
+class Reviews(torch.nn.Module):
+    """Text classifier over token ids."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.words = (torch.nn.Embedding if kind == "embedding" else torch.nn.EmbeddingBag)(50, 8)
+        self.seen: list[Any] = []
+        self.out = torch.nn.Linear(8, 3)
+
+    def forward(self, ids: Any) -> Any:
+        self.seen.append(ids.dtype)
+        found = self.words(ids)
+        return self.out(found if found.ndim == 2 else found.mean(dim=1))
+
+
+@pytest.mark.parametrize("kind", ["embedding", "bag"])
+@pytest.mark.parametrize("given", ["int64", "int32", "uint8", "uint16"])
+def test_token_ids_stay_integers(kind: str, given: str) -> None:
+    net = Reviews(kind)
+    ids = np.array([[1, 2, 3], [4, 5, 49]])
+    with torch.no_grad():
+        expected = net(torch.from_numpy(ids))
+    view = adapt(net)
+    np.testing.assert_allclose(view.logits(ids.astype(given)), expected.numpy(), rtol=1e-5)
+    assert view.features(ids.astype(given)).shape == (2, 8)
+    assert not any(kind.is_floating_point for kind in net.seen)
+    with pytest.raises(UsageError, match="no gradients"):
+        view.loss_gradient(ids.astype(given), np.array([0, 1]))
+    with pytest.raises(UsageError, match="no gradients"):
+        adapt(net).pullback(ids.astype(given), lambda logits: logits)
+
+
+def test_a_token_out_of_range_is_our_error_and_names_the_types() -> None:
+    with pytest.raises(UsageError, match=r"as int64: index out of range"):
+        adapt(Reviews("embedding")).predict(np.array([[1, 2, 500]]))
+
+
+def test_integers_for_a_model_of_real_numbers_are_converted_and_have_gradients() -> None:
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+    pixels = np.arange(8, dtype=np.uint8).reshape(2, 2, 2)
+    view = adapt(net)
+    floats = pixels.astype(np.float32)
+    np.testing.assert_array_equal(view.predict(pixels), view.predict(floats))
+    labels = np.array([0, 2])
+    np.testing.assert_array_equal(
+        view.loss_gradient(pixels, labels)[1], view.loss_gradient(floats, labels)[1]
+    )
+
+
+def test_large_token_ids_are_not_rounded() -> None:
+    class Last(torch.nn.Module):
+        def forward(self, ids: Any) -> Any:
+            odd = (ids[:, -1] % 2).float()
+            return torch.stack([1 - odd, odd], dim=1)
+
+    view = adapt(Last())
+    assert view.predict(np.array([[1, 2**24 + 1]]))[0].argmax() == 1

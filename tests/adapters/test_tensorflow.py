@@ -263,3 +263,25 @@ def test_the_torch_backend_gives_the_same_gradients_as_finite_differences() -> N
         check=False,
     )
     assert done.stdout.strip() == "same", done.stderr
+
+
+@pytest.mark.parametrize("declared", ["int32", "float32"])
+def test_token_ids_stay_integers_where_the_model_takes_them(declared: str) -> None:
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Embedding(20, 4), keras.layers.Flatten(), keras.layers.Dense(3)]
+    model = keras.Sequential([keras.Input((3,), dtype=declared), *layers])
+    ids = np.array([[1, 2, 3], [4, 5, 19]])
+    expected = keras.ops.convert_to_numpy(model(ids))
+    view = adapt(model)
+    np.testing.assert_allclose(view.logits(ids), expected, rtol=1e-5)
+    np.testing.assert_allclose(view.logits(ids.astype(np.uint8)), expected, rtol=1e-5)
+    assert view.features(ids).shape == (2, 12)
+
+
+def test_integers_for_a_model_of_real_numbers_still_have_gradients() -> None:
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    pixels = np.arange(8, dtype=np.uint8).reshape(2, 4)
+    labels = np.array([0, 2])
+    found = adapt(model).loss_gradient(pixels, labels)[1]
+    expected = adapt(model).loss_gradient(pixels.astype(np.float32), labels)[1]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
