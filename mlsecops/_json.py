@@ -12,6 +12,8 @@ import math
 from collections.abc import Callable
 from typing import Any, Final, Never
 
+from mlsecops._budget import require_text, tick
+
 MAX_DEPTH: Final = 500  # levels; chosen: half of Python's recursion limit, for readers that recurse
 _SHOWN: Final = 80  # characters; chosen: enough of a key or literal to find it, on one line
 
@@ -36,6 +38,7 @@ def parse_json(
     Raises:
         Exception: `error`, where the data is too long, not UTF-8 or not JSON, an object has a key
             more than once, a number is not finite, or nesting exceeds `MAX_DEPTH`.
+        LimitExceeded: The budget of the artifact that is being read is used up.
 
     Examples:
         >>> parse_json('{"a": [1, 2]}', what="settings", error=ValueError)
@@ -43,6 +46,8 @@ def parse_json(
     """
     if most is not None and len(data) > most:
         raise error(f"{what}: expected at most {most} bytes of JSON, got {len(data)}")
+    require_text(len(data), where=what)
+    tick(where=what)
     rules: dict[str, Any] = {} if constants else {"parse_float": _finite, "parse_constant": _refuse}
     try:
         text = data.decode("utf-8") if isinstance(data, bytes) else data

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import gzip
+import json
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mlsecops import _budget
@@ -120,13 +122,13 @@ def test_time_between_two_files_does_not_count(slow: Clock) -> None:
 
 def test_text_that_compresses_far_is_not_parsed(tmp_path: Path) -> None:
     file = tmp_path / "settings.zip"
-    file.write_bytes(nested_bombs.zipped({"a.json": nested_bombs.sparse_text(9_000_000)}))
+    file.write_bytes(nested_bombs.zipped({"a.json": nested_bombs.sparse_text(6_000_000)}))
     assert "bytes of text to parse" in scan(file).unchecked[0].why
 
 
 def test_configuration_that_compresses_far_is_not_parsed(tmp_path: Path) -> None:
     file = tmp_path / "model.skops"
-    file.write_bytes(nested_bombs.zipped({"schema.json": nested_bombs.sparse_text(9_000_000)}))
+    file.write_bytes(nested_bombs.zipped({"schema.json": nested_bombs.sparse_text(6_000_000)}))
     assert "bytes of text to parse" in scan(file).findings[0].message
 
 
@@ -139,3 +141,23 @@ def test_loader_decompresses_within_the_budget(tmp_path: Path) -> None:
     assert SecureLoader(policy).load(file).model == {"weights": "a" * 5000}
     with pytest.raises(UnsafeContent, match="bytes unpacked in all"):
         SecureLoader(policy, limits=Limits(bytes=3000)).load(file)
+
+
+def test_templates_of_one_file_share_the_time(tmp_path: Path, slow: Clock) -> None:
+    file = tmp_path / "tokenizer_config.json"
+    file.write_text(json.dumps({"chat_template": [{"name": "a", "template": "{{ a }}"}] * 9}))
+    slow.step = 0.5
+    assert "CPU seconds for the whole artifact" in scan(file).unchecked[0].why
+
+
+def test_headers_of_arrays_share_the_time(tmp_path: Path, slow: Clock) -> None:
+    file = tmp_path / "model.npz"
+    np.savez(file, **{f"a{n}": np.zeros(1) for n in range(9)})
+    slow.step = 0.7
+    assert rules(file) == {"limit-exceeded"}
+
+
+def test_numbers_of_a_template_that_python_refuses_are_unchecked(tmp_path: Path) -> None:
+    file = tmp_path / "chat_template.jinja"
+    file.write_text("{{ " + "1" * 9000 + " }}")
+    assert "jinja2 cannot parse it" in scan(file).unchecked[0].why

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+from mlsecops._budget import tick
 from mlsecops._extras import require
 from mlsecops.errors import LimitExceeded, MissingExtra
 from mlsecops.findings import Finding, Severity
@@ -62,6 +63,7 @@ class ChatTemplates:
 
     def examine(self, text: str, where: str) -> Examination:
         """Finding for a template: information, or critical where it uses Python's internals."""
+        tick(where=self._artifact)
         try:
             reach = self._reach(text, where or self._artifact)
         except MissingExtra as error:
@@ -108,7 +110,7 @@ def _parsed(text: str, where: str) -> list[Any]:
     environment = jinja2.Environment(autoescape=False, extensions=extensions)
     try:
         nodes = [*walk(environment.parse(text))]
-    except (jinja2.TemplateSyntaxError, RecursionError) as error:
+    except (jinja2.TemplateSyntaxError, RecursionError, ValueError) as error:
         raise LimitExceeded(f"{where}: jinja2 cannot parse it: {str(error)[:200]}") from error
     for node in nodes:
         if type(node).__name__ in _OTHERS:
