@@ -6,12 +6,14 @@ path, bundle, policy → Verifier → files hashed and compared → Verified
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mlsecops._choices import checked, of_type
+from mlsecops.provenance.files.tree import ignore_paths
 from mlsecops.provenance.manifest import read_manifest
 from mlsecops.signing.bundle import Bundle, read_bundle
 from mlsecops.signing.detached import looks_detached, verify_detached_model
@@ -37,6 +39,7 @@ def verify(
     at: datetime | None = None,
     legacy: bool = False,
     name: str | None = None,
+    ignore: Iterable[str] = (),
 ) -> Verified:
     """Verify a model's signature and every file of it.
 
@@ -55,6 +58,8 @@ def verify(
         legacy: Whether to accept bundles of the first release of the format (v0.2.0).
         name: Name that the model must be signed under. Without it, a policy that restricts keys or
             version floors by model name demands the folder's or file's own name.
+        ignore: Relative paths, in addition to those that the signature leaves out, whose files are
+            not looked at but listed in `Verified.ignored`. A signed file may not be among them.
 
     Raises:
         SignatureError: There is no bundle, or it does not hold.
@@ -80,7 +85,9 @@ def verify(
         )
     verifier = Verifier(policy, at=at, legacy=legacy)
     signed = verifier.open(data, where=os.fspath(place), expected=expected_name(path, name))
-    return match_path(verifier, signed, path, place, ignore_unsigned=ignore_unsigned, cache=cache)
+    return match_path(
+        verifier, signed, path, place, ignore_unsigned=ignore_unsigned, cache=cache, ignore=ignore
+    )
 
 
 def match_path(
@@ -91,6 +98,7 @@ def match_path(
     *,
     ignore_unsigned: Literal["refuse", "report"] = "refuse",
     cache: str | os.PathLike[str] | StatCache | None = None,
+    ignore: Iterable[str] = (),
 ) -> Verified:
     """Hash the files at a path and demand that they are the signed ones.
 
@@ -101,16 +109,18 @@ def match_path(
         place: Path of the bundle, which is no part of the model.
         ignore_unsigned: As for `verify`.
         cache: As for `verify`.
+        ignore: As for `verify`.
 
     Raises:
         DigestMismatch: A file was added, removed or changed.
     """
     expected = signed.manifest
-    ignore = ignore_for(path, signed.ignore_paths, place)
+    ignored_paths = (*signed.ignore_paths, *ignore_paths(ignore))
+    hidden_paths = ignore_for(path, ignored_paths, place)
     actual, hidden = read_manifest(
         path,
         algorithm=expected.algorithm,
-        ignore=ignore,
+        ignore=hidden_paths,
         shard_size=expected.shard_size,
         cache=cache,
     )

@@ -18,6 +18,8 @@ from mlsecops.provenance.statement import Statement
 from mlsecops.signing.bundle import MAX_SIGNATURES, Bundle, read_bundle
 from mlsecops.signing.certificates import identity
 from mlsecops.signing.envelope import Signature
+from mlsecops.signing.identities.certificate import identity_of
+from mlsecops.signing.identities.transparency import split_signatures
 from mlsecops.signing.keys import PublicKey, Signer, signature_by
 from mlsecops.signing.legacy import verify_either
 from mlsecops.signing.oms import ModelClaim, is_about, read_payload
@@ -50,7 +52,8 @@ def require_replaceable(
     keys = [signer.public_key for signer in signers]
     for signature in bundle.envelope.signatures:
         if not _made_by(keys, signature, bundle):
-            raise refused(where, f"a signature of another key ({_name(signature, bundle)[:16]})")
+            kind = "key" if bundle.keyless is None else "signer"
+            raise refused(where, f"a signature of another {kind} ({_name(signature, bundle)})")
     try:
         return read_payload(bundle.envelope.payload, where=where).statements
     except MalformedBundle:
@@ -95,10 +98,12 @@ def open_to_add(place: Path, signers: Sequence[Signer]) -> tuple[Bundle, ModelCl
     """
     where = os.fspath(place)
     bundle = replace(Bundle.from_bytes(read_bundle(place), where=where), path=place)
-    if bundle.certificates or any(signer.certificates for signer in signers):
+    chained = bundle.certificates and bundle.keyless is None
+    if chained or any(signer.certificates for signer in signers):
         raise UsageError(
             f"{where}: a bundle holds one certificate chain with one signature: expected signers "
-            "with bare keys to add to a bundle of bare keys; write another bundle with out="
+            "with bare keys to add to a bundle of bare keys or of an identity; write another "
+            "bundle with out="
         )
     return bundle, read_payload(bundle.envelope.payload, where=where)
 
@@ -156,7 +161,10 @@ def with_signatures(bundle: Bundle, signers: Iterable[Signer]) -> tuple[Bundle, 
     """
     data = bundle.envelope.signed_bytes
     kept = list(bundle.envelope.signatures)
-    if len(kept) == 1:  # a lone signature is named by the bundle's hint
+    if bundle.keyless is not None:
+        identified, others = split_signatures(bundle, where=str(bundle.path))
+        kept = [replace(identified, keyid=""), *others]
+    elif len(kept) == 1:  # a lone signature is named by the bundle's hint
         kept = [replace(kept[0], keyid=kept[0].keyid or bundle.hint or "")]
     mine: list[Signature] = []
     for signer in signers:
@@ -173,8 +181,10 @@ def with_signatures(bundle: Bundle, signers: Iterable[Signer]) -> tuple[Bundle, 
 
 
 def _name(signature: Signature, bundle: Bundle) -> str:
-    """Name of a signature's key, as far as the bundle says it."""
-    if not bundle.certificates:
+    """Name of a signature's key or identity, as far as the bundle says it."""
+    if bundle.keyless is not None and not signature.keyid:
+        return str(identity_of(bundle.certificates[0]) or "an identity")
+    if not bundle.certificates or bundle.keyless is not None:
         return signature.keyid or bundle.hint or ""
     try:
         return PublicKey.of_certificate(bundle.certificates[0]).fingerprint
