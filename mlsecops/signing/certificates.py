@@ -58,7 +58,7 @@ def require_usable(chain: Sequence[x509.Certificate], *, at: datetime) -> None:
     """
     _require_valid(chain, at)
     leaf = chain[0]
-    if _authority(leaf):
+    if _authority(leaf) and not _issues_nothing(leaf):
         raise UntrustedSigner(
             f"certificate {identity(leaf)!r} may not sign models: expected the certificate of a "
             "signer, got that of an authority (CA:TRUE); issue one for the signer"
@@ -172,6 +172,20 @@ def _authority(leaf: x509.Certificate) -> bool:
         return leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
         return False
+
+
+def _issues_nothing(leaf: x509.Certificate) -> bool:
+    """Whether a certificate with CA:TRUE is a signer's all the same, as some tools issue them.
+
+    Its key usage forbids it to sign certificates, and it states the purpose codeSigning.
+
+    Source: RFC 5280, 4.2.1.9 (keyCertSign must be asserted to verify signatures on certificates).
+    """
+    try:
+        usage = leaf.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        return False
+    return not usage.key_cert_sign and _code_signing(leaf) is True
 
 
 def _digital_signature(leaf: x509.Certificate) -> bool | None:

@@ -57,12 +57,14 @@ class Authority:
         purpose: x509.ObjectIdentifier | Sequence[x509.ObjectIdentifier] | None = None,
         ca: bool = False,
         names: Sequence[x509.GeneralName] = (),
+        issues: bool = True,
     ) -> KeySigner:
         """A signer with a leaf of this authority, and the certificates between it and the root."""
         key = ec.generate_private_key(_CURVES[curve]())
         leaf = issue(
             key, name, self.key, self.certificate.subject,
             usage=usage, begin=begin, days=days, purpose=purpose, ca=ca, names=names,
+            issues=issues,
         )  # fmt: skip
         return KeySigner(key, certificates=(leaf, *chain))
 
@@ -82,8 +84,9 @@ def issue(
     days: int = 3650,
     purpose: x509.ObjectIdentifier | Sequence[x509.ObjectIdentifier] | None = None,
     names: Sequence[x509.GeneralName] = (),
+    issues: bool = True,
 ) -> x509.Certificate:
-    on = {"key_cert_sign", "crl_sign", "digital_signature"} if ca else {usage}
+    on = {"key_cert_sign", "crl_sign", "digital_signature"} if ca and issues else {usage}
     public = key.public_key()
     builder = (
         x509.CertificateBuilder()

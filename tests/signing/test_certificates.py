@@ -274,3 +274,17 @@ def test_subjects_of_a_root_stand_in_the_policy_file(
             TrustPolicy.load(path)
     with pytest.raises(errors.UsageError, match="subjects: expected a list of patterns"):
         TrustedRoot(authority.certificate, subjects="rel*")  # type: ignore[arg-type] # on purpose
+
+
+def test_a_certificate_that_may_issue_nothing_is_a_signer_s_although_it_says_ca(
+    model: Path, authority: Authority
+) -> None:
+    def check(**about: Any) -> None:
+        sign(model, authority.signer(ca=True, **about), replace=True)
+        verify(model, policy=TrustPolicy(roots=[authority.pem()]))
+
+    code = Use.CODE_SIGNING
+    check(issues=False, purpose=code)  # as GnuTLS' certtool makes signers
+    for about in ({"issues": True, "purpose": code}, {"issues": False}):
+        with pytest.raises(errors.UntrustedSigner, match="CA:TRUE"):
+            check(**about)
