@@ -9,6 +9,7 @@ from pathlib import Path
 from mlsecops.cli.options import add_cache, add_format, option
 from mlsecops.cli.terminal import plural, show, show_json
 from mlsecops.errors import UsageError
+from mlsecops.signing.identities.identity import Identity
 from mlsecops.signing.policy import TrustPolicy
 from mlsecops.signing.verification import verify
 from mlsecops.signing.verified import Verified
@@ -22,6 +23,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_trust(parser)
     add_bundle(parser)
     add_name(parser)
+    option(parser, "--ignore P", "relative path that is not looked at; may be repeated",
+           action="append", default=[])  # fmt: skip
     option(parser, "--ignore-unsigned", "report unsigned files, do not refuse them")
     option(parser, "--legacy", "accept bundles of the first format version (0.2.0)")
     option(parser, "--at TIME", "time of verification, ISO 8601; default now", type=moment)
@@ -45,6 +48,11 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("trust")
     option(group, "--key PUB", "trusted public keys", several=True)
     option(group, "--root CA", "trusted certificate authorities", several=True)
+    option(group, "--identity S", "trusted identities (e-mail address or workflow URI) of keyless "
+           "signatures; * stands for any characters", several=True)  # fmt: skip
+    option(group, "--identity-issuer I", "OpenID Connect issuer of the identities (URL)")
+    option(group, "--trusted-root F", "trusted root (JSON) of the Sigstore instance; default: that "
+           "of the public instance, as the sigstore extra ships it", type=Path)  # fmt: skip
     option(group, "--policy TOML", "trust policy file", type=Path)
     option(group, "--threshold N", "number of signers required; default 1", type=int)
 
@@ -67,20 +75,38 @@ def trust_from(options: argparse.Namespace) -> TrustPolicy:
     Raises:
         UsageError: They name nobody, or both a policy file and keys.
     """
-    named = bool(options.key or options.root) or options.threshold is not None
+    given = [options.key, options.root, options.identity, options.identity_issuer,
+             options.trusted_root, options.threshold is not None]  # fmt: skip
     if options.policy is not None:
-        if named:
+        if any(given):
             raise UsageError(
-                "--policy: expected no --key, --root or --threshold; put them into the policy file"
+                "--policy: expected no --key, --root, --identity or --threshold; put them into the "
+                "policy file"
             )
         return TrustPolicy.load(options.policy)
-    if not (options.key or options.root):
-        raise UsageError("trust: expected --key PUB, --root CA or --policy trust.toml, got none")
+    if not (options.key or options.root or options.identity):
+        raise UsageError(
+            "trust: expected --key PUB, --root CA, --identity S or --policy trust.toml, got none"
+        )
     return TrustPolicy(
         keys=[Path(key) for key in options.key],
         roots=[Path(root) for root in options.root],
+        identities=_identities(options),
+        trusted_root=options.trusted_root,
         threshold=1 if options.threshold is None else options.threshold,
     )
+
+
+def _identities(options: argparse.Namespace) -> list[Identity]:
+    issuer = options.identity_issuer
+    if bool(options.identity) != bool(issuer):
+        raise UsageError(
+            "--identity: expected --identity-issuer I with it, the URL of who vouches for the "
+            "identity, and the other way round"
+        )
+    if options.trusted_root is not None and not options.identity:
+        raise UsageError("--trusted-root: expected --identity S with it, got none")
+    return [Identity(subject=subject, issuer=issuer) for subject in options.identity]
 
 
 def run(options: argparse.Namespace) -> int:
@@ -94,6 +120,7 @@ def run(options: argparse.Namespace) -> int:
         at=options.at,
         legacy=options.legacy,
         name=options.name,
+        ignore=options.ignore,
     )
     if options.format == "json":
         show_json({"verified": True, **verified.to_dict()})
