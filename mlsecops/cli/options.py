@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from mlsecops.provenance.digest import SIZES
+from mlsecops.provenance.files.urls import is_url
 
 T = TypeVar("T")
 Options: TypeAlias = "argparse.ArgumentParser | argparse._ArgumentGroup"  # noqa: SLF001 - type only
@@ -73,6 +74,16 @@ def add_action(actions: Any, name: str, about: str, example: str) -> argparse.Ar
         name, help=about, about=about, example=example
     )
     return action
+
+
+def location(text: str) -> Path | str:
+    """A local path, or the URL of an object as it is.
+
+    Examples:
+        >>> location("s3://bucket/model.sig"), location("model/model.sig").name
+        ('s3://bucket/model.sig', 'model.sig')
+    """
+    return text if is_url(text) else Path(text)
 
 
 def pair(form: str, convert: Callable[[str], T]) -> Callable[[str], tuple[str, T]]:

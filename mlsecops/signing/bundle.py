@@ -24,8 +24,10 @@ from mlsecops._files import write_atomically
 from mlsecops._json import parse_object
 from mlsecops._repr import concise_repr
 from mlsecops.errors import MalformedBundle, SignatureMissing
+from mlsecops.provenance.files import remote
 from mlsecops.provenance.files.hub_cache import readable_path
 from mlsecops.provenance.files.opening import open_regular
+from mlsecops.provenance.files.urls import is_url
 from mlsecops.signing.certificates import read_certificate
 from mlsecops.signing.envelope import IN_TOTO, Envelope, Signature
 
@@ -59,7 +61,7 @@ class Bundle:
         timestamps: RFC 3161 time stamp responses (DER) over signatures of the envelope.
         keyless: Media type and verification material (JSON), where an identity signed: a
             certificate with the log entry of its signature. Otherwise None.
-        path: File that it was written to or read from, or None.
+        path: File (or URL of the object) that it was written to or read from, or None.
     """
 
     envelope: Envelope
@@ -67,7 +69,7 @@ class Bundle:
     certificates: tuple[x509.Certificate, ...] = ()
     timestamps: tuple[bytes, ...] = ()
     keyless: tuple[str, str] | None = None
-    path: Path | None = field(default=None, compare=False)
+    path: Path | str | None = field(default=None, compare=False)
 
     def to_bytes(self) -> bytes:
         """Compact UTF-8 JSON."""
@@ -159,11 +161,20 @@ class Bundle:
             SignatureMissing: There is no such file.
             MalformedBundle: It is not a bundle.
         """
-        return replace(cls.from_bytes(read_bundle(path), where=os.fspath(path)), path=Path(path))
+        place = os.fspath(path) if is_url(path) else Path(path)
+        return replace(cls.from_bytes(read_bundle(path), where=os.fspath(path)), path=place)
 
     def save(self, path: str | os.PathLike[str]) -> Bundle:
         """Write the bundle, whole or not at all; return it with its path."""
-        return replace(self, path=write_atomically(path, self.to_bytes()))
+        if not is_url(path):
+            return replace(self, path=write_atomically(path, self.to_bytes()))
+        remote.write_object(os.fspath(path), self.to_bytes())
+        return replace(self, path=os.fspath(path))
+
+
+def bundle_exists(path: str | os.PathLike[str]) -> bool:
+    """Whether anything is where a bundle is expected."""
+    return remote.is_object(os.fspath(path)) if is_url(path) else os.path.lexists(path)
 
 
 def read_bundle(path: str | os.PathLike[str]) -> bytes:
@@ -173,11 +184,13 @@ def read_bundle(path: str | os.PathLike[str]) -> bytes:
         SignatureMissing: There is no such file.
         UsageError: It cannot be opened.
     """
-    if not os.path.lexists(path):
+    if not bundle_exists(path):
         raise SignatureMissing(
             f"no signature at {os.fspath(path)}: expected a bundle there; "
             "sign the model first, or name its bundle"
         )
+    if is_url(path):
+        return remote.read_object(os.fspath(path), most=MAX_BUNDLE_BYTES + 1)
     with os.fdopen(open_regular(readable_path(path)), "rb") as stream:
         return stream.read(MAX_BUNDLE_BYTES + 1)
 
@@ -235,7 +248,7 @@ def _chain(material: dict[str, Any], where: str) -> tuple[x509.Certificate, ...]
 def _keyless_chain(material: dict[str, Any], where: str) -> tuple[x509.Certificate, ...]:
     """The certificate of an identity, which newer bundles have alone and older ones in a chain."""
     if not isinstance(material.get("tlogEntries"), list) or len(material["tlogEntries"]) != 1:
-        raise MalformedBundle(f"{where}: expected the one log entry of an identity's signature")
+        raise MalformedBundle(f"{where}: expected the one log entry of a keyless signature")
     if "publicKey" in material or {"certificate", "x509CertificateChain"} <= material.keys():
         raise MalformedBundle(f"{where}: expected the certificate of an identity alone")
     if "certificate" in material:

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from mlsecops._choices import checked, several
 from mlsecops.errors import MLSecOpsWarning, UsageError
+from mlsecops.provenance.files import remote
 from mlsecops.provenance.files.hashing import Progress
 from mlsecops.provenance.files.opening import followed
 from mlsecops.provenance.files.tree import DEFAULT_IGNORE, SIGNATURE_NAME
+from mlsecops.provenance.files.urls import is_url
 from mlsecops.provenance.manifest import Manifest, hash_path
 from mlsecops.provenance.statement import Statement
 from mlsecops.signing.bundle import Bundle
@@ -40,30 +42,61 @@ if TYPE_CHECKING:
 
 
 def bundle_path(path: str | os.PathLike[str]) -> Path:
-    """Path of a model's bundle: `DIR/model.sig`, or `FILE.sig` for a file.
+    """Path of a local model's bundle: `DIR/model.sig`, or `FILE.sig` for a file.
 
     Raises:
-        UsageError: There is nothing at the path.
+        UsageError: There is nothing at the path, or it is a URL.
     """
     place = Path(path)
+    if is_url(path):
+        followed(path)
     if not os.path.lexists(place):
         raise UsageError(f"cannot read {os.fspath(path)}: there is no such file or folder")
     return place / SIGNATURE_NAME if place.is_dir() else place.with_name(f"{place.name}.sig")
 
 
+def bundle_location(
+    path: str | os.PathLike[str], given: str | os.PathLike[str] | None = None
+) -> Path | str:
+    """Path or URL of a model's bundle: the given one, else that in or next to the model.
+
+    Raises:
+        UsageError: There is nothing at the path, or a URL cannot be read.
+    """
+    if given is not None:
+        return os.fspath(given) if is_url(given) else Path(given)
+    if not is_url(path):
+        return bundle_path(path)
+    url = os.fspath(path).rstrip("/")
+    return f"{url}.sig" if remote.is_object(url) else f"{url}/{SIGNATURE_NAME}"
+
+
 def ignore_for(
-    path: str | os.PathLike[str], ignore: Iterable[str], bundle: Path
+    path: str | os.PathLike[str], ignore: Iterable[str], bundle: Path | str
 ) -> tuple[str, ...]:
     """An ignore list with the bundle's path added, if it is inside the folder."""
+    if is_url(path):
+        top = f"{os.fspath(path).rstrip('/')}/"
+        own = [os.fspath(bundle)[len(top) :]] if os.fspath(bundle).startswith(top) else []
+        return tuple(dict.fromkeys([*ignore, *own]))
+    if isinstance(bundle, str):
+        return tuple(ignore)
     # The bundle itself may be a link of a hub's snapshot, so only its folder is followed.
     root, place = Path(followed(path)), Path(followed(bundle.parent), bundle.name)
     own = [place.relative_to(root).as_posix()] if root in place.parents else []
     return tuple(dict.fromkeys([*ignore, *own]))
 
 
-def without_bundle(names: Iterable[str], root: Path, bundle: Path) -> tuple[str, ...]:
+def without_bundle(
+    names: Iterable[str], root: str | os.PathLike[str], bundle: Path | str
+) -> tuple[str, ...]:
     """Names of files below a folder that are not its bundle."""
-    own = followed(bundle)
+    if is_url(root):
+        top = os.fspath(root).rstrip("/")
+        return tuple(name for name in names if f"{top}/{name}" != os.fspath(bundle))
+    if isinstance(bundle, str):
+        return tuple(names)
+    root, own = Path(root), followed(bundle)
     return tuple(name for name in names if followed(root / name) != own)
 
 
@@ -95,9 +128,9 @@ def sign(
     Each signature is verified with its signer's own public key before anything is written.
 
     Args:
-        path: The model.
+        path: The model: a folder, a file, or the URL of objects (`s3://bucket/model`).
         signer: One signer, or several that sign the same statement for a policy's threshold.
-        out: File of the bundle; by default `DIR/model.sig`, or `FILE.sig` for a file.
+        out: File or URL of the bundle; by default `DIR/model.sig`, or `FILE.sig` for a file.
         statements: Further statements about the model (provenance, bill of materials), covered by
             the same signature.
         algorithm: Digest algorithm of the files.
@@ -129,7 +162,7 @@ def sign(
         ChangedDuringLoad: A file changed while it was read.
     """
     signers = _listed(signer)
-    place = bundle_path(path) if out is None else Path(out)
+    place = bundle_location(path, out)
     if add and replace:
         raise UsageError("add, replace: expected one of them, got both; leave one out")
     if add:
@@ -165,7 +198,7 @@ def sign(
 def _added(
     path: str | os.PathLike[str],
     signers: Sequence[Signer],
-    place: Path,
+    place: Path | str,
     *,
     cache: str | os.PathLike[str] | StatCache | None,
     progress: Progress | None,

@@ -20,7 +20,7 @@ from mlsecops.signing.detached import looks_detached, verify_detached_model
 from mlsecops.signing.naming import expected_name
 from mlsecops.signing.policy import TrustPolicy
 from mlsecops.signing.shards import file_of
-from mlsecops.signing.signature import bundle_path, ignore_for, without_bundle
+from mlsecops.signing.signature import bundle_location, ignore_for, without_bundle
 from mlsecops.signing.verified import SignedModel, Verified
 from mlsecops.signing.verifier import Verifier
 
@@ -46,9 +46,10 @@ def verify(
     The path may change right after: to load what was verified, use `SecureLoader`.
 
     Args:
-        path: The model's folder or file.
-        bundle: Its bundle; by default `DIR/model.sig`, or `FILE.sig` for a file. A bare RSA
-            signature of a file is recognised and verified with the policy's RSA keys.
+        path: The model's folder or file, or the URL of its objects (`s3://bucket/model`).
+        bundle: Its bundle, or the path or URL of it; by default `DIR/model.sig`, or `FILE.sig` for
+            a file. A bare RSA signature of a file is recognised and verified with the policy's RSA
+            keys.
         policy: Trust policy.
         ignore_unsigned: `"refuse"` a folder that holds unsigned files, or `"report"` them in
             `Verified.ignored`.
@@ -77,7 +78,7 @@ def verify(
     """
     if cache is not None and not isinstance(cache, (str, os.PathLike)):
         of_type("cache", cache, "lookup", "a path or a StatCache")
-    place = bundle_path(path) if bundle is None else _place(bundle)
+    place = _place(bundle) if isinstance(bundle, Bundle) else bundle_location(path, bundle)
     data = bundle.to_bytes() if isinstance(bundle, Bundle) else read_bundle(place)
     if looks_detached(data) and not Path(path).is_dir():
         return verify_detached_model(
@@ -94,7 +95,7 @@ def match_path(
     verifier: Verifier,
     signed: SignedModel,
     path: str | os.PathLike[str],
-    place: Path,
+    place: Path | str,
     *,
     ignore_unsigned: Literal["refuse", "report"] = "refuse",
     cache: str | os.PathLike[str] | StatCache | None = None,
@@ -124,7 +125,7 @@ def match_path(
         shard_size=expected.shard_size,
         cache=cache,
     )
-    ignored = {*without_bundle(hidden, Path(path), place), *actual.uncovered}
+    ignored = {*without_bundle(hidden, path, place), *actual.uncovered}
     if ignore_unsigned == "report":
         # By file, not by entry: a shard appended to a signed file is a change of that file.
         signed_files = {file_of(entry.name, expected) for entry in expected}
@@ -135,7 +136,5 @@ def match_path(
     return verifier.match(signed, actual, where=os.fspath(path), ignored=sorted(ignored))
 
 
-def _place(bundle: str | os.PathLike[str] | Bundle) -> Path:
-    if isinstance(bundle, Bundle):
-        return bundle.path or Path("bundle")
-    return Path(bundle)
+def _place(bundle: Bundle) -> Path | str:
+    return bundle.path or Path("bundle")

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from mlsecops import signing
-from mlsecops.cli.options import add_algorithm, add_cache, option
+from mlsecops.cli.options import add_algorithm, add_cache, location, option
 from mlsecops.cli.signing.keygen import add_password, ask_password, password_from
 from mlsecops.cli.terminal import progress, show
 from mlsecops.errors import UsageError
@@ -25,13 +25,14 @@ EXAMPLE = "mlsecops sign model/ --key release.pem --password-env RELEASE_PASSWOR
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    option(parser, "path PATH", "model folder or file")
+    option(parser, "path PATH", "model folder, file or URL (s3://bucket/model)")
     option(parser, "--key K", "private key (PEM); may be repeated for several signers",
            type=Path, action="append", required=True)  # fmt: skip
     add_password(parser)
     option(parser, "--cert C", "certificate of the key (PEM)", type=Path)
     option(parser, "--chain C", "intermediate certificates", several=True, type=Path)
-    option(parser, "--out F", "bundle to write; default DIR/model.sig", type=Path)
+    option(parser, "--out F", "bundle to write, a file or URL; default DIR/model.sig",
+           type=location)  # fmt: skip
     option(parser, "--add", "add a signature to the bundle of unchanged files, with its statements")
     option(parser, "--replace", "replace the bundle, with other keys' signatures and statements")
     option(parser, "--include-secrets", "sign private keys and files of credentials, too")
@@ -55,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     """Sign the model and print the path of the bundle."""
     signers = [read_signer(key, options) for key in dict.fromkeys(options.key)]
     if options.detached:
-        place: Path | None = _detached(options, signers)
+        place: Path | str | None = _detached(options, signers)
     else:
         bundle = _bundle(options, signers)
         place = bundle.path

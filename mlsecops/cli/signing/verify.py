@@ -6,7 +6,7 @@ import argparse
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mlsecops.cli.options import add_cache, add_format, option
+from mlsecops.cli.options import add_cache, add_format, location, option
 from mlsecops.cli.terminal import plural, show, show_json
 from mlsecops.errors import UsageError
 from mlsecops.signing.identities.identity import Identity
@@ -19,7 +19,7 @@ EXAMPLE = "mlsecops verify model/ --key release.pub.pem"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    option(parser, "path PATH", "model folder or file")
+    option(parser, "path PATH", "model folder, file or URL (s3://bucket/model)")
     add_trust(parser)
     add_bundle(parser)
     add_name(parser)
@@ -59,7 +59,8 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
 
 def add_bundle(parser: argparse.ArgumentParser) -> None:
     """Declare where the signature bundle is."""
-    option(parser, "--bundle F", "signature bundle; default DIR/model.sig", type=Path)
+    option(parser, "--bundle F", "signature bundle, a file or URL; default DIR/model.sig",
+           type=location)  # fmt: skip
 
 
 def add_name(parser: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ import stat
 from typing import Final, Self
 
 from mlsecops.errors import UnsafeContent, UsageError
+from mlsecops.provenance.files.urls import is_url
 
 # O_NONBLOCK: opening a pipe that nobody writes must be refused at once, not wait.
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -30,7 +31,16 @@ def open_regular(path: str | os.PathLike[str]) -> int:
 
 
 def followed(path: str | os.PathLike[str]) -> str:
-    """Real path of a caller's path, which may contain symlinks."""
+    """Real path of a caller's path, which may contain symlinks.
+
+    Raises:
+        UsageError: It is a URL, or it changes meanwhile.
+    """
+    if is_url(path):
+        raise UsageError(
+            f"{os.fspath(path)} is a URL: expected a local file or folder; hash, sign and verify "
+            "read URLs, everything else a copy: download it first"
+        )
     try:
         return os.path.realpath(os.fspath(path))
     except OSError as error:  # it was a link when it was looked at, and none when it was read

@@ -19,6 +19,7 @@ from mlsecops.provenance.files.opening import followed, open_regular
 from mlsecops.provenance.files.pieces import Found, stamp_of
 from mlsecops.provenance.files.shards import pieces_of, shard_size_of
 from mlsecops.provenance.files.tree import Tree, ignore_paths, list_tree
+from mlsecops.provenance.files.urls import is_url, url_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,7 @@ def read_path(
     shard_size: int | None = None,
 ) -> PathContent:
     """Hash a path; the options are those of `hash_path`."""
-    if _is_url(path):
+    if is_url(path):
         if cache is not None or shard_size is not None:
             raise UsageError(f"{path}: a cache and shards are for local files; leave them out")
         url = os.fspath(path)
@@ -85,8 +86,11 @@ def read_path(
 def own_name(path: str | os.PathLike[str]) -> str:
     """Name of a folder or file, under which it is signed by default.
 
-    A snapshot in a Hugging Face cache has the name of its repository, not of its revision.
+    A snapshot in a Hugging Face cache has the name of its repository, not of its revision. A URL
+    has its last part as name, without a revision (`hf://org/name@main`).
     """
+    if is_url(path):
+        return url_name(os.fspath(path))
     repository = repository_name(followed(path))
     if repository is not None:
         return repository
@@ -102,19 +106,19 @@ def _read_url(
     executor: Executor | None,
     progress: Progress | None,
 ) -> PathContent:
-    from mlsecops.provenance.files.remote import remote_entries, url_name  # noqa: PLC0415 - URLs only
+    from mlsecops.provenance.files.remote import remote_entries  # noqa: PLC0415 - URLs only
 
     ignored = ignore_paths(ignore)
-    entries, single = remote_entries(
+    entries, single, hidden = remote_entries(
         url, algorithm=algorithm, ignore=ignored, executor=executor, progress=progress
     )
     return PathContent(
-        name=url_name(url), entries=entries, ignore=() if single else ignored, single=single
+        name=own_name(url),
+        entries=entries,
+        ignore=() if single else ignored,
+        single=single,
+        hidden=hidden,
     )
-
-
-def _is_url(path: object) -> bool:
-    return isinstance(path, str) and "://" in path and not Path(path).exists()
 
 
 def _opened(cache: str | os.PathLike[str] | Cache | None) -> Cache | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from mlsecops.errors import MalformedBundle, SignatureInvalid, UsageError
 from mlsecops.provenance.manifest import Manifest
 from mlsecops.provenance.statement import Statement
-from mlsecops.signing.bundle import MAX_SIGNATURES, Bundle, read_bundle
+from mlsecops.signing.bundle import MAX_SIGNATURES, Bundle, bundle_exists, read_bundle
 from mlsecops.signing.certificates import identity
 from mlsecops.signing.envelope import Signature
 from mlsecops.signing.identities.certificate import identity_of
@@ -41,7 +41,7 @@ def require_replaceable(
     Raises:
         UsageError: Another key's signature, or what is no readable bundle, is there.
     """
-    data = read_bundle(place) if os.path.lexists(place) else b""
+    data = read_bundle(place) if bundle_exists(place) else b""
     if not data:
         return ()
     where = os.fspath(place)
@@ -88,7 +88,7 @@ def refused(where: str, what: str) -> UsageError:
     )
 
 
-def open_to_add(place: Path, signers: Sequence[Signer]) -> tuple[Bundle, ModelClaim]:
+def open_to_add(place: Path | str, signers: Sequence[Signer]) -> tuple[Bundle, ModelClaim]:
     """A bundle that further signatures can be added to, and its claim, which is not trusted yet.
 
     Raises:

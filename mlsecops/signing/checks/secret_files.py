@@ -14,15 +14,18 @@ import base64
 import binascii
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from mlsecops._repr import printable
 from mlsecops._secrets import secrets_in
 from mlsecops.errors import UnsafeContent
+from mlsecops.provenance.files import remote
 from mlsecops.provenance.files.opening import followed, open_regular
 from mlsecops.provenance.files.tree import ignore_paths, list_tree
+from mlsecops.provenance.files.urls import is_url
 
 _READ: Final = 1 << 20  # bytes of a file that are looked at; chosen: far above any key or settings
 _SMALL: Final = 1 << 16  # bytes; chosen: larger files are no DER key and no credentials file
@@ -78,6 +81,9 @@ def require_no_secrets(
     """
     if include:
         return
+    if is_url(path):
+        _refuse(path, _in_objects(path, ignore_paths(ignore)))
+        return
     root = Path(followed(path))
     files = (
         {root.name: root}
@@ -90,6 +96,10 @@ def require_no_secrets(
     found = [
         (name, kind) for name, file in files.items() if (kind := _kind_at(file, name)) is not None
     ]
+    _refuse(path, found)
+
+
+def _refuse(path: str | os.PathLike[str], found: Sequence[tuple[str, str]]) -> None:
     if found:
         listed = "; ".join(f"{printable(name)} ({kind})" for name, kind in found[:_LISTED])
         more = "" if len(found) <= _LISTED else f" and {len(found) - _LISTED} more"
@@ -127,6 +137,18 @@ def secret_kind(name: str, data: bytes, *, size: int | None = None) -> str | Non
     if b'"kty"' not in text:
         kinds.discard(_WEB_KEY)
     return min(kinds, default=None) or _token(name, text)
+
+
+def _in_objects(url: str, ignore: Iterable[str]) -> list[tuple[str, str]]:
+    """Names and kinds of secrets among the objects below a URL."""
+    objects, _, _ = remote.list_objects(url, ignore=tuple(ignore))
+
+    def look(item: tuple[str, remote.RemoteFile]) -> tuple[str, str | None]:
+        name, file = item
+        return name, secret_kind(name, remote.read_object(file.url, most=_READ), size=file.size)
+
+    with ThreadPoolExecutor(remote.THREADS) as pool:
+        return [(name, kind) for name, kind in pool.map(look, sorted(objects.items())) if kind]
 
 
 def _kind_at(place: Path, name: str) -> str | None:
