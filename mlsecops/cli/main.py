@@ -46,6 +46,7 @@ GROUPS: Final = {
     "operations": {
         "registry": "publish, promote, resolve, quarantine and roll back models",
         "incident": "open an incident and run its playbook",
+        "lineage": "find what was made from a digest, or what it was made from",
     },
     "reporting": {
         "bom": "build, lint or verify a machine-learning bill of materials",

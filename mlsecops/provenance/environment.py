@@ -33,11 +33,16 @@ def code_descriptor(folder: Path) -> dict[str, Any]:
     """Resource descriptor of the code in a folder (SLSA `resolvedDependencies`).
 
     The tree is dirty if tracked files differ from the commit, if there are untracked files that git
-    does not ignore, or if there is no commit.
+    does not ignore, or if there is no commit. Without a commit the running script is identified by
+    its digest, if it lies in the folder.
     """
     commit = _git(folder, "rev-parse", "--verify", "HEAD")
     if commit is None:
-        return {"name": "code", "annotations": {"dirty": True, "vcs": "none"}}
+        return {
+            "name": "code",
+            **_script(folder),
+            "annotations": {"dirty": True, "vcs": "none"},
+        }
     status = _git(folder, "status", "--porcelain", "--untracked-files=normal")
     descriptor: dict[str, Any] = {
         "name": "code",
@@ -46,6 +51,18 @@ def code_descriptor(folder: Path) -> dict[str, Any]:
     }
     remote = _git(folder, "config", "--get", "remote.origin.url")
     return {**descriptor, "uri": f"git+{_public(remote)}@{commit}"} if remote else descriptor
+
+
+def _script(folder: Path) -> dict[str, Any]:
+    """Digest of the running script, or a URI that says that the code is not known."""
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    try:
+        path = Path(script or "").resolve()
+        if script is not None and path.is_relative_to(folder.resolve()):
+            return {"digest": {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}}
+    except OSError:
+        pass
+    return {"uri": "urn:mlsecops:code:unversioned"}
 
 
 def code_folder() -> Path:

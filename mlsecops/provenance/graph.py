@@ -11,7 +11,8 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -21,18 +22,31 @@ from mlsecops._repr import concise_repr
 from mlsecops.errors import MalformedBundle, UsageError
 from mlsecops.provenance.digest import SIZES, Digest
 from mlsecops.provenance.files.opening import open_regular
-from mlsecops.provenance.statement import SLSA_PROVENANCE, Statement
+from mlsecops.provenance.statement import FILE_SUBJECT, SLSA_PROVENANCE, Statement
 
 MAX_BUNDLE_BYTES: Final = 256 << 20  # bytes; chosen: holds the names of a million files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """An input or output of a run; `"material"` is a dependency of another kind than a data set."""
+    """An input or output of a run.
+
+    Attributes:
+        digest: Digest by which it is known; of an output the root of its manifest.
+        name: Name in the statement.
+        kind: `"dataset"`, `"output"`, or `"material"`, a dependency of another kind.
+        file: Digest of its bytes, if it is a single file and the statement has it too.
+    """
 
     digest: Digest
     name: str
     kind: str
+    file: Digest | None = None
+
+    @property
+    def digests(self) -> tuple[Digest, ...]:
+        """Digests by which it is known."""
+        return (self.digest,) if self.file is None else (self.digest, self.file)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +59,7 @@ class LineageRun:
         parent: Id of the enclosing run, or None.
         failed: Whether the statement reports a failure.
         at: End of the run, else its start, in ISO 8601; empty if unknown.
+        started: Start of the run, else its end, in ISO 8601; empty if unknown.
         inputs: Inputs with a digest.
         outputs: Subjects of the statement.
         statement: Source of these values.
@@ -55,6 +70,7 @@ class LineageRun:
     parent: str | None
     failed: bool
     at: str
+    started: str
     inputs: tuple[Node, ...]
     outputs: tuple[Node, ...]
     statement: Statement
@@ -127,22 +143,25 @@ class Lineage:
             parents |= {step.id for step in fresh}
         return tuple(found)
 
+    def holds(self, digest: Digest) -> bool:
+        """Whether a run has this digest among its inputs or outputs."""
+        return any(_holds((*step.inputs, *step.outputs), digest) for step in self.steps)
+
     def _follow(self, digest: Digest, *, forward: bool) -> tuple[Node, ...]:
+        after: dict[Digest, list[Node]] = {}
+        for step in self.steps:
+            ends = (step.inputs, step.outputs) if forward else (step.outputs, step.inputs)
+            for node in ends[0]:
+                for each in node.digests:
+                    after.setdefault(each, []).extend(ends[1])
         reached: dict[Digest, Node] = {}
-        waiting, seen = [digest], {digest}
+        waiting, seen = deque([digest]), {digest}
         while waiting:
-            current = waiting.pop(0)
-            for step in self.steps:
-                before, after = _ends(step, forward=forward)
-                if not _holds(before, current):
-                    continue
-                for node in after:
-                    reached.setdefault(node.digest, node)
-                    if node.digest not in seen:
-                        seen.add(node.digest)
-                        waiting.append(node.digest)
-        reached.pop(digest, None)
-        return tuple(reached.values())
+            for node in after.get(waiting.popleft(), ()):
+                reached.setdefault(node.digest, node)
+                waiting += [each for each in node.digests if each not in seen]
+                seen.update(node.digests)
+        return tuple(node for node in reached.values() if digest not in node.digests)
 
 
 def read_statements(path: str | os.PathLike[str]) -> tuple[Statement, ...]:
@@ -152,9 +171,13 @@ def read_statements(path: str | os.PathLike[str]) -> tuple[Statement, ...]:
         MalformedBundle: The file is none of these, or larger than `MAX_BUNDLE_BYTES`.
         UsageError: It cannot be read.
     """
-    where = os.fspath(path)
     with os.fdopen(open_regular(path), "rb") as stream:
         data = stream.read(MAX_BUNDLE_BYTES + 1)
+    return statements_in(data, where=os.fspath(path))
+
+
+def statements_in(data: bytes, *, where: str) -> tuple[Statement, ...]:
+    """The statements of a file's bytes, as of `read_statements`."""
     if len(data) > MAX_BUNDLE_BYTES:
         raise MalformedBundle(f"{where}: expected at most {MAX_BUNDLE_BYTES} bytes")
     value = parse_object(data, what=where, error=MalformedBundle)
@@ -187,12 +210,8 @@ def _key(step: LineageRun) -> str:
     return f"{step.id} {Digest.of(step.statement.payload)}"
 
 
-def _ends(step: LineageRun, *, forward: bool) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
-    return (step.inputs, step.outputs) if forward else (step.outputs, step.inputs)
-
-
 def _holds(nodes: Iterable[Node], digest: Digest) -> bool:
-    return any(node.digest == digest for node in nodes)
+    return any(digest in node.digests for node in nodes)
 
 
 def _step(statement: Statement) -> LineageRun:
@@ -211,12 +230,19 @@ def _step(statement: Statement) -> LineageRun:
             for item in _objects(details.get("byproducts"))
         ),
         at=str(metadata.get("finishedOn") or metadata.get("startedOn") or ""),
+        started=str(metadata.get("startedOn") or metadata.get("finishedOn") or ""),
         inputs=tuple(_inputs(_objects(definition.get("resolvedDependencies")))),
-        outputs=tuple(
-            Node(digest=digest, name=name, kind="output")
-            for name, digest in statement.subjects.items()
-        ),
+        outputs=_outputs(statement.subjects),
         statement=statement,
+    )
+
+
+def _outputs(subjects: Mapping[str, Digest]) -> tuple[Node, ...]:
+    """Subjects; that of a single file's bytes is joined with that of its root."""
+    return tuple(
+        Node(digest=digest, name=name, kind="output", file=subjects.get(f"{name}{FILE_SUBJECT}"))
+        for name, digest in subjects.items()
+        if not (name.endswith(FILE_SUBJECT) and name.removesuffix(FILE_SUBJECT) in subjects)
     )
 
 

@@ -5,7 +5,10 @@ data, hyperparameters → TrainingRun → outputs → Statement
 
 from __future__ import annotations
 
+import base64
 import enum
+import functools
+import json
 import os
 import uuid
 import warnings
@@ -17,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from mlsecops._callables import Hooks, arguments_by_name, called_first, wrap
-from mlsecops._choices import checked, several
+from mlsecops._choices import checked, several, shown
 from mlsecops._repr import concise_repr
 from mlsecops._secrets import REDACTED, redacted
 from mlsecops.errors import MLSecOpsWarning, UsageError
@@ -31,7 +34,8 @@ from mlsecops.provenance.environment import (
     platform_facts,
 )
 from mlsecops.provenance.manifest import Manifest, hash_path
-from mlsecops.provenance.statement import SLSA_PROVENANCE, Statement
+from mlsecops.provenance.parameters import is_plain, plain_parameters
+from mlsecops.provenance.statement import FILE_SUBJECT, SLSA_PROVENANCE, Statement
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -87,8 +91,7 @@ class TrainingRun:
         self.builder = builder_id() if builder is None else require_builder(builder, "builder")
         self.id = str(uuid.uuid4())
         self.datasets = _manifests(datasets)
-        plain = {key: _plain(key, value) for key, value in hyperparameters.items()}
-        self.hyperparameters, hidden = redacted(plain, keep=keep)
+        self.hyperparameters, hidden = redacted(plain_parameters(hyperparameters), keep=keep)
         if hidden:
             warnings.warn(
                 f"run {name!r}: recorded as {REDACTED}, since they may hold secrets: "
@@ -135,7 +138,9 @@ class TrainingRun:
     def statement(self) -> Statement:
         """SLSA provenance of the outputs.
 
-        The environment is described by this process itself, which is SLSA build level 1.
+        An output that is a single file has a second subject, `NAME#file`, with the digest of its
+        bytes, which other verifiers look for; the first is the root digest of its signature. The
+        environment is described by this process itself, which is SLSA build level 1.
 
         Raises:
             UsageError: The run has no output.
@@ -147,7 +152,7 @@ class TrainingRun:
                 f"run {self.name!r}: expected an output, got none; call run.add_output(path) first"
             )
         return Statement.build(
-            subjects={output.name: output.root for output in self.outputs},
+            subjects=_subjects(self.outputs),
             predicate_type=SLSA_PROVENANCE,
             predicate={"buildDefinition": self._definition(), "runDetails": self._details()},
         )
@@ -177,10 +182,28 @@ class TrainingRun:
         return {
             "builder": {"id": self.builder},
             "metadata": {"invocationId": f"urn:uuid:{self.id}", **times},
-            "byproducts": [
-                {"name": "outcome", "annotations": {"state": self.state, "failure": self.failure}}
-            ],
+            "byproducts": [_outcome(self.state, self.failure)],
         }
+
+
+def _subjects(outputs: Iterable[Manifest]) -> dict[str, Digest]:
+    subjects = {output.name: output.root for output in outputs}
+    for output in outputs:
+        if output.single:
+            [entry] = output.entries
+            subjects.setdefault(f"{output.name}{FILE_SUBJECT}", entry.digest)
+    return subjects
+
+
+def _outcome(state: RunState, failure: str | None) -> dict[str, Any]:
+    """Resource descriptor of a run's outcome, with it as content."""
+    known = {"state": state.value, "failure": failure}
+    return {
+        "name": "outcome",
+        "mediaType": "application/json",
+        "content": base64.b64encode(json.dumps(known).encode()).decode(),
+        "annotations": known,
+    }
 
 
 def dataset_descriptor(data: Manifest) -> dict[str, Any]:
@@ -193,6 +216,24 @@ def dataset_descriptor(data: Manifest) -> dict[str, Any]:
     }
 
 
+def _data_by_name(function: Callable[P, R]) -> Callable[P, R]:
+    """Refuse data itself among manifests, and say how it gets a name."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        given = kwargs.get("datasets")
+        for data in given if isinstance(given, (list, tuple)) else ():
+            if not isinstance(data, (*_DATA, bytes, int)):
+                raise UsageError(
+                    f"datasets: expected a list of manifests or paths, got {shown(data)} in it; "
+                    "give data itself a name: datasets=[hash_dataset(data, name=…)]"
+                )
+        return function(*args, **kwargs)
+
+    return call
+
+
+@_data_by_name
 @checked
 @contextmanager
 def training_run(
@@ -257,6 +298,7 @@ def current_run() -> TrainingRun | None:
 
 
 @called_first('@tracked("NAME")')
+@_data_by_name
 @checked
 def tracked(
     name: str,
@@ -291,7 +333,7 @@ def tracked(
         named = arguments_by_name(function, defaults=True)
 
         def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> AbstractContextManager[Any]:
-            plain = {key: item for key, item in named(args, kwargs).items() if _is_plain(item)}
+            plain = {key: item for key, item in named(args, kwargs).items() if is_plain(item)}
             run = training_run(
                 name, datasets=inputs, hyperparameters=plain, code=code, clock=clock, keep=kept,
                 builder=builder,
@@ -324,30 +366,6 @@ def _failed(run: AbstractContextManager[Any], error: BaseException) -> None:
 def _manifests(datasets: Iterable[Manifest | str | os.PathLike[str]]) -> tuple[Manifest, ...]:
     given = several("datasets", datasets, "manifests or paths", _DATA)
     return tuple(data if isinstance(data, Manifest) else hash_path(data) for data in given)
-
-
-def _is_plain(value: object) -> bool:
-    return value is None or isinstance(value, (bool, int, float, str, enum.Enum, os.PathLike))
-
-
-def _plain(key: str, value: Any) -> Any:
-    if isinstance(value, enum.Enum):
-        return _plain(key, value.value)
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, Mapping):
-        return {str(name): _plain(f"{key}.{name}", item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(f"{key}[{index}]", item) for index, item in enumerate(value)]
-    item = getattr(value, "item", None)
-    if callable(item) and getattr(value, "size", None) == 1:
-        return item()
-    raise UsageError(
-        f"hyperparameter {key!r} is a {type(value).__name__}: expected a number, text, list or "
-        "mapping; record data with datasets=[…] instead"
-    )
 
 
 def _stamp(moment: datetime) -> str:

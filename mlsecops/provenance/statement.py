@@ -18,6 +18,8 @@ from mlsecops.provenance.digest import SIZES, Digest
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 SLSA_PROVENANCE: Final = "https://slsa.dev/provenance/v1"
+FILE_SUBJECT: Final = "#file"
+"""End of the name of a subject with the digest of a single file's bytes; without it, the root."""
 
 
 @concise_repr("predicate_type", "subjects", "payload")

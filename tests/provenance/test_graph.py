@@ -2,14 +2,26 @@ from __future__ import annotations
 
 import base64
 import json
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator, ValidationError
+from referencing import Registry
+from referencing.jsonschema import DRAFT202012
 
 from mlsecops import errors, hash_dataset, training_run
-from mlsecops.provenance import Digest, Lineage, Manifest, Statement, hash_path
+from mlsecops.provenance import (
+    Digest,
+    Lineage,
+    Manifest,
+    Statement,
+    TrainingRun,
+    hash_path,
+)
 from mlsecops.provenance.graph import read_statements
 from mlsecops.provenance.openlineage import openlineage_events
 from mlsecops.signing import Signer, sign
@@ -159,7 +171,6 @@ def test_provenance_of_another_shape_has_no_inputs(predicate: dict[str, Any]) ->
         predicate=predicate,
     )
     assert Lineage.of([statement]).steps[0].inputs == ()
-    assert len(openlineage_events(Lineage.of([statement]).steps, namespace="n")) == 1
 
 
 def test_a_dependency_with_a_digest_that_is_none_is_refused() -> None:
@@ -173,12 +184,85 @@ def test_a_dependency_with_a_digest_that_is_none_is_refused() -> None:
         Lineage.of([statement])
 
 
-def test_openlineage_events_tell_runs_inputs_and_outputs(lineage: Lineage, other: Manifest) -> None:
+SPEC = Path(__file__).with_name("openlineage_spec")
+
+
+def require_valid(event: dict[str, Any]) -> None:
+    """Demand that an event and its facets fit the published schemas."""
+    schemas = [json.loads(path.read_text("utf-8")) for path in SPEC.glob("*.json")]
+    registry: Any = Registry().with_resources(
+        (schema["$id"], DRAFT202012.create_resource(schema)) for schema in schemas
+    )
+    uses = [(event["schemaURL"], event)]
+    facets = [event["run"]["facets"], *(each["facets"] for each in event["inputs"])]
+    for facet in (one for several in facets for one in several.values()):
+        kind = Path(facet["_schemaURL"]).stem
+        uses.append((f"{facet['_schemaURL']}#/$defs/{kind}", facet))
+    for reference, value in uses:
+        Draft202012Validator(
+            {"$ref": reference},
+            registry=registry,
+            format_checker=Draft202012Validator.FORMAT_CHECKER,
+        ).validate(value)
+
+
+def test_openlineage_events_show_runs_inputs_and_outputs(lineage: Lineage, other: Manifest) -> None:
     events = openlineage_events(lineage.steps, namespace="ns")
-    [event] = [event for event in events if event["job"]["name"] == "distill"]
-    assert event["eventType"] == "COMPLETE"
+    start, event = [event for event in events if event["job"]["name"] == "distill"]
+    assert (start["eventType"], event["eventType"]) == ("START", "COMPLETE")
+    assert start["run"] == event["run"]
+    assert start["outputs"] == []
     assert {item["name"] for item in event["inputs"]} == {"teacher", "other"}
     [output] = event["outputs"]
     assert output["name"] == "student"
     versions = [item["facets"]["version"]["datasetVersion"] for item in event["inputs"]]
     assert str(other.root) in versions
+
+
+def test_openlineage_events_fit_the_published_schema(tmp_path: Path, raw: Manifest) -> None:
+    model = tmp_path / "model"
+    model.write_text("m")
+
+    def fail(run: TrainingRun) -> None:
+        run.add_output(model)
+        raise RuntimeError("diverged")
+
+    with training_run("outer", code=tmp_path) as outer:
+        outer.add_output(model)
+        inner = made(tmp_path / "inner", raw, name="inner")
+        with suppress(RuntimeError), training_run("failed", code=tmp_path) as failed:
+            fail(failed)
+    other_id = json.loads(inner.payload)
+    other_id["predicate"]["runDetails"]["metadata"]["invocationId"] = "https://ci.example/run/7"
+    statements = [outer.statement(), inner, failed.statement()]
+    statements.append(Statement(json.dumps(other_id).encode()))
+    events = openlineage_events(Lineage.of(statements).steps, namespace="ns")
+    for event in events:
+        require_valid(event)
+    kinds = [event["eventType"] for event in events]
+    assert sorted(kinds) == ["COMPLETE"] * 3 + ["FAIL"] + ["START"] * 4
+    with pytest.raises(ValidationError):
+        require_valid({**events[0], "eventTime": 7})
+
+
+@pytest.mark.parametrize("said", ["", "yesterday", "2026-01-01T00:00:00"])
+def test_a_run_without_a_time_makes_no_event(said: str, lineage: Lineage) -> None:
+    step = replace(lineage.steps[0], started=said, at=said)
+    with pytest.raises(errors.UsageError, match="run 'distill': expected startedOn"):
+        openlineage_events([step], namespace="n")
+
+
+def test_a_file_is_found_by_the_digest_of_its_bytes_too(
+    lineage: Lineage, tmp_path: Path, raw: Manifest
+) -> None:
+    student = (tmp_path / "student").read_bytes()
+    assert names(lineage.sources_of(Digest.of(student))) == {"teacher", "other", "clean", "raw"}
+    assert lineage.holds(Digest.of(student))
+    teacher = next(node for node in lineage.models_from(raw.root) if node.name == "teacher")
+    assert teacher.file == Digest.of((tmp_path / "teacher").read_bytes())
+    forged = Statement.build(
+        subjects={"alone#file": Digest.of(b"a")},
+        predicate_type="https://slsa.dev/provenance/v1",
+        predicate={},
+    )
+    assert names(Lineage.of([forged]).steps[0].outputs) == {"alone#file"}

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -208,6 +211,102 @@ def test_a_hyperparameter_that_is_not_plain_is_refused() -> None:
         training_run("fit", hyperparameters={"optimizer": object()}),
     ):
         pass
+
+
+def looped() -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    value["self"] = value
+    return value
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"missing": float("nan")}, "'missing' is nan: expected a finite number"),
+        ({"norm": -np.inf}, "'norm' is -inf"),
+        ({"missing": np.float32("nan")}, "'missing' is nan"),
+        ({"missing": np.array([np.nan])}, "'missing' is nan"),
+        ({"optimizer": {"betas": [0.9, np.inf]}}, r"'optimizer.betas\[1\]' is inf"),
+        ({"weights": {float("nan"): 1}}, "'weights' is nan"),
+        ({"name": "\ud800"}, "'name': expected valid Unicode"),
+        ({"\ud800": 1}, "lone surrogate"),
+        (
+            {"out": Path(b"\xff".decode("utf-8", "surrogateescape"))},
+            "'out': expected valid Unicode",
+        ),
+        ({"key": b"bytes"}, "'key' is a bytes"),
+        ({1: 0.5}, "expected names that are text, got 1"),
+        ({"weights": {1: 0.5, "1": 0.7}}, "'weights': expected names that are text or numbers"),
+        ({"weights": {(1, 2): 0.5}}, "'weights': expected names"),
+        ({"when": np.datetime64("2026-01-01")}, "'when' is a date"),
+        ({"wide": np.longdouble(1)}, "'wide' is a"),
+        ({"huge": 10**5000}, "'huge'"),
+        ({"loop": looped()}, "'loop' is nested too deeply"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_parameter_that_json_cannot_hold_is_refused_before_the_training(
+    parameters: Any, said: str
+) -> None:
+    with (
+        pytest.raises(errors.UsageError, match=said),
+        training_run("fit", hyperparameters=parameters),
+    ):
+        pytest.fail("the training began")
+
+
+def test_a_tracked_call_with_such_an_argument_does_not_begin() -> None:
+    @tracked("fit")
+    def fit(missing: float) -> None:
+        pytest.fail(f"the training began with {missing}")
+
+    with pytest.raises(errors.UsageError, match="'missing' is nan"):
+        fit(float("nan"))
+
+
+def test_names_of_classes_and_numbers_of_numpy_are_recorded_as_json(model: Path) -> None:
+    given = {"class_weight": {0: 1.0, np.int64(1): np.float64(2.0), None: True}, "t": (1, "a")}
+    recorded = finished_run(model, hyperparameters=given).hyperparameters
+    assert recorded == {"class_weight": {"0": 1.0, "1": 2.0, "None": True}, "t": [1, "a"]}
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_each_descriptor_has_a_uri_a_digest_or_content(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, inside: bool
+) -> None:
+    script = tmp_path / "train.py"
+    script.write_text("print()")
+    main = type("Main", (), {"__file__": str(script if inside else model / "w.bin")})
+    monkeypatch.setitem(sys.modules, "__main__", main)  # type: ignore[arg-type]
+    run = finished_run(model, code=tmp_path if inside else tmp_path / "elsewhere")
+    predicate = run.statement().predicate
+    every = [*dependencies(run.statement()), *predicate["runDetails"]["byproducts"]]
+    assert all(item.keys() & {"uri", "digest", "content"} for item in every)
+    if inside:
+        assert code_of(run)["digest"] == {"sha256": Digest.of(b"print()").hex}
+    [outcome] = predicate["runDetails"]["byproducts"]
+    assert json.loads(base64.b64decode(outcome["content"])) == {
+        "state": "succeeded",
+        "failure": None,
+    }
+
+
+def test_a_single_file_is_named_by_its_own_digest_too(model: Path) -> None:
+    with training_run("fit") as run:
+        run.add_output(model / "w.bin")
+        run.add_output(model)
+    assert run.statement().subjects == {
+        "w.bin": hash_path(model / "w.bin").root,
+        "model": hash_path(model).root,
+        "w.bin#file": Digest.of(b"w"),
+    }
+
+
+@pytest.mark.parametrize("data", [np.arange(3), {"x": np.arange(3)}], ids=["array", "table"])
+def test_data_itself_is_refused_with_the_way_to_name_it(data: Any) -> None:
+    for make in (training_run, tracked):
+        with pytest.raises(errors.UsageError, match=r"datasets=\[hash_dataset\(data, name=…\)\]"):
+            make("fit", datasets=[data])
 
 
 @pytest.mark.parametrize(
