@@ -5,9 +5,6 @@ A Source comes in, a Format goes out. A name does not override content; it can o
 
 from __future__ import annotations
 
-import enum
-import pickletools
-import re
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -15,41 +12,18 @@ from mlsecops.errors import ContentRefused, FormatRefused
 from mlsecops.loading.containers.compression import compression, peek
 from mlsecops.loading.containers.protobuf import BYTES, VARINT, ProtobufReader
 from mlsecops.loading.containers.zip_archive import open_zip
+from mlsecops.loading.kinds import CODE, Format
 from mlsecops.loading.limits import Limits
+from mlsecops.loading.pickle_vm.headerless import SEARCHED, runs_as_pickle
 from mlsecops.loading.pickle_vm.walker import NEWEST_PROTOCOL
+from mlsecops.loading.signatures import message_formats, signature
 from mlsecops.loading.snapshot import Source
 
+__all__ = [
+    "CLAIMS", "CODE", "COMPANION_NAMES", "COMPANION_SUFFIXES", "TORCH_LEGACY_MAGIC", "Format",
+    "detect", "is_companion", "require_agreement",
+]  # fmt: skip
 
-class Format(enum.StrEnum):
-    """Formats that are detected; some cannot be scanned, and fewer can be loaded."""
-
-    SAFETENSORS = "safetensors"
-    TORCH = "torch"
-    TORCH_LEGACY = "torch-legacy"
-    TORCHSCRIPT = "torchscript"
-    PT2 = "pt2"
-    PICKLE = "pickle"
-    KERAS = "keras"
-    HDF5 = "hdf5"
-    NPY = "npy"
-    NPZ = "npz"
-    GGUF = "gguf"
-    ONNX = "onnx"
-    SAVED_MODEL = "savedmodel"
-    TENSOR_INDEX = "tensor-index"
-    TENSOR_DATA = "tensor-data"
-    TFLITE = "tflite"
-    SKOPS = "skops"
-    JOBLIB = "joblib"
-    ZIP = "zip"
-    TAR = "tar"
-    COMPRESSED = "compressed"
-    COMPANION = "companion"
-    UNKNOWN = "unknown"
-
-
-CODE: Final = frozenset({Format.TORCHSCRIPT, Format.PT2})
-"""Formats that carry code: loaded only when signed, and allowed by name."""
 TORCH_LEGACY_MAGIC: Final = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _MAGIC: Final = (
     (TORCH_LEGACY_MAGIC, Format.TORCH_LEGACY),
@@ -71,13 +45,21 @@ _OWN_EXTENSION: Final = (
 )  # fmt: skip
 CLAIMS: Final[dict[str, frozenset[Format]]] = {
     **{f".{each}": frozenset({each}) for each in _OWN_EXTENSION},
-    **dict.fromkeys((".pt", ".pth", ".ckpt", ".bin"), _TORCH_ANY),
+    **dict.fromkeys((".pt", ".pth", ".ckpt"), _TORCH_ANY),
     **dict.fromkeys((".tgz", ".gz", ".bz2", ".xz"), _COMPRESSED),
     **dict.fromkeys((".pkl", ".pickle", ".joblib"), _PICKLES),
     ".h5": frozenset({Format.HDF5}),
-    ".pb": frozenset({Format.SAVED_MODEL, Format.ONNX, Format.COMPANION, Format.UNKNOWN}),
+    ".tar": frozenset({Format.TAR}) | _TORCH_ANY,  # what tutorials of torch call checkpoints
+    ".pb": frozenset(
+        {Format.SAVED_MODEL, Format.ONNX, Format.TENSORFLOW_GRAPH, Format.COMPANION, Format.UNKNOWN}
+    ),
 }
-"""Extension → formats that it allows; other extensions allow any."""
+"""Extension → formats that it allows; other extensions allow any. Tools of all kinds call their
+weights `.bin`."""
+_TEXTS: Final = frozenset(
+    {Format.COMPANION, Format.XGBOOST, Format.LIGHTGBM, Format.MXNET, Format.PROGRAM}
+)
+"""Formats of text that a companion's extension allows, and programs, whose scanner refuses them."""
 
 COMPANION_SUFFIXES: Final = frozenset(
     {".json", ".jsonl", ".jinja", ".md", ".rst", ".sig", ".toml", ".txt", ".yaml", ".yml"}
@@ -90,9 +72,7 @@ COMPANION_NAMES: Final = frozenset(
         ".gitignore",
     }
 )  # fmt: skip
-_SEARCHED: Final = 1 << 16  # bytes; chosen: an import further behind leaves the format unknown
 _MESSAGE_FIELDS: Final = 100_000  # fields; chosen: a message with more is of unknown format
-_DOTTED: Final = re.compile(r"[^\W\d][\w.]* [^\W\d][\w.]*")
 _MESSAGES: Final = (
     (Format.SAVED_MODEL, {(1, VARINT), (2, BYTES)}, {(2, BYTES)}),
     (
@@ -112,11 +92,9 @@ _MESSAGES: Final = (
 def detect(source: Source) -> Format:
     """Format of a file's content, or UNKNOWN."""
     head, suffix = source.head(64), PurePosixPath(source.name).suffix.lower()
-    for detector in (_by_magic, _compressed, _message, _by_name):
+    for detector in (_by_magic, _headerless, _by_signature, _compressed, _message, _by_name):
         if found := detector(source, head, suffix):
             return found
-    if _imports(source.head(_SEARCHED)):
-        return Format.PICKLE
     table = suffix == ".index" and source.tail(len(_TABLE_END)) == _TABLE_END
     return Format.TENSOR_INDEX if table else Format.UNKNOWN
 
@@ -132,6 +110,16 @@ def _by_magic(source: Source, head: bytes, _: str) -> Format | None:
     if _is_safetensors(head, source.size):
         return Format.SAFETENSORS
     return Format.PICKLE if _is_pickle(head) else None
+
+
+def _headerless(source: Source, _: bytes, __: str) -> Format | None:
+    if is_companion(source.name):
+        return None  # its scanner looks for pickles itself
+    return Format.PICKLE if runs_as_pickle(source.head(SEARCHED)) else None
+
+
+def _by_signature(source: Source, _: bytes, suffix: str) -> Format | None:
+    return signature(source.head(), suffix)
 
 
 def _compressed(source: Source, head: bytes, suffix: str) -> Format | None:
@@ -169,9 +157,9 @@ def require_agreement(source: Source, found: Format) -> None:
         FormatRefused: The extension belongs to another format.
     """
     suffix = PurePosixPath(source.name).suffix.lower()
-    claimed = CLAIMS.get(suffix)
+    claimed = None if found is Format.PROGRAM else CLAIMS.get(suffix)
     if claimed is None and is_companion(source.name):
-        claimed = frozenset({Format.COMPANION})
+        claimed = _TEXTS
     if claimed is not None and found not in claimed:
         raise FormatRefused(
             f"{source.name}: expected {' or '.join(sorted(claimed))} for this extension, got "
@@ -187,20 +175,10 @@ def _is_pickle(head: bytes) -> bool:
     return head[:1] == b"\x80" and len(head) > 1 and head[1] <= NEWEST_PROTOCOL
 
 
-def _imports(data: bytes) -> bool:
-    """Whether bytes without magic parse as opcodes up to one that imports."""
-    try:
-        for opcode, argument, _ in pickletools.genops(data):
-            if opcode.name in {"GLOBAL", "INST"}:
-                return _DOTTED.fullmatch(str(argument)) is not None
-    except (ValueError, IndexError, OverflowError):
-        pass
-    return False
-
-
 def _message(source: Source, head: bytes, suffix: str) -> Format | None:
     """Format of a protocol buffer, which has no magic, by its outermost fields."""
-    if not head.startswith(b"\x08") and suffix not in {".onnx", ".pb"}:
+    known = (*_MESSAGES, *message_formats(suffix))
+    if not head.startswith(b"\x08") and len(known) == len(_MESSAGES) and suffix != ".onnx":
         return None
     with source.stream() as stream:
         limits = Limits(opcodes=_MESSAGE_FIELDS)
@@ -209,7 +187,7 @@ def _message(source: Source, head: bytes, suffix: str) -> Format | None:
             found = {(field.number, field.kind) for field in reader.fields(reader.whole)}
         except ContentRefused:
             return None
-    return next((name for name, most, least in _MESSAGES if least <= found <= most), None)
+    return next((name for name, most, least in known if least <= found <= most), None)
 
 
 def _zip_format(source: Source) -> Format:

@@ -20,6 +20,7 @@ from mlsecops.errors import ContentRefused, MissingExtra, UsageError
 from mlsecops.findings import Finding, Severity
 from mlsecops.loading.detection import Format, detect, require_agreement
 from mlsecops.loading.formats.external_data import external_data_findings, tensor_data
+from mlsecops.loading.further_formats import FURTHER, examine_further
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.nested_archives import MOST_NESTED, unpacked
 from mlsecops.loading.scan_entries import FOLDER, problem, scan_entries
@@ -252,6 +253,8 @@ def _examine(
     extra = frozenset(allow_globals)
     if row := _NAMED.get(found) or _PICKLED.get(found):
         return _scanner(row)(source, limits, extra)
+    if found in FURTHER:
+        return examine_further(source, found, limits, extra)
     if found not in _CODE:
         return not_checked(source.name, "no known format")
     name = _CODE[found]

@@ -43,10 +43,12 @@ class ExternalData:
     Attributes:
         name: Its name, relative to the model's folder.
         end: Bytes that it must have at least.
+        scanned: Whether it is more than numbers, and scanned by itself.
     """
 
     name: str
     end: int
+    scanned: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

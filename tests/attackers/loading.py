@@ -211,9 +211,6 @@ def hostile_safetensors() -> dict[str, bytes]:
         "twice": safetensors_bytes(
             b'{"a":' + one.encode() + b',"a":' + one.encode() + b"}", b"1234"
         ),
-        "unknown type": safetensors_bytes(
-            {"a": {"dtype": "OBJ", "shape": [1], "data_offsets": [0, 6]}}, b"123456"
-        ),
         "nested metadata": safetensors_bytes(
             {"__metadata__": {"a": {}}, "b": tensor(0, 6)}, b"123456"
         ),

@@ -5,15 +5,13 @@ content (programs, pickles, text) → settings and chat templates by suffix → 
 A name decides nothing: what parses as a pickle or starts as a program is judged as that, and what
 is neither text nor a SentencePiece model is unchecked. Nothing is loaded.
 
-Source: ELF, PE and Mach-O magic numbers as in `file(1)`; sentencepiece `sentencepiece_model.proto`.
+Source: sentencepiece `sentencepiece_model.proto`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import io
-import itertools
-import pickletools
 import sys
 import tomllib
 from collections.abc import Collection
@@ -28,28 +26,19 @@ from mlsecops.loading.allowed import pickle_globals
 from mlsecops.loading.containers.protobuf import BYTES, ProtobufReader
 from mlsecops.loading.detection import is_companion
 from mlsecops.loading.formats.chat_templates import ChatTemplates
+from mlsecops.loading.formats.engines.references import examine_references
 from mlsecops.loading.formats.settings import examine_settings, may_name_code
 from mlsecops.loading.formats.yaml_nodes import parse_yaml
 from mlsecops.loading.limits import Limits
+from mlsecops.loading.pickle_vm.headerless import has_called
 from mlsecops.loading.pickle_vm.walker import Walker
+from mlsecops.loading.signatures import program
 from mlsecops.loading.snapshot import Source
 from mlsecops.loading.verdict import Examination, not_checked
 
 _DEPTH: Final = 100  # levels; chosen: settings of models have fewer than ten; deeper is unchecked
 _OPCODES: Final = 200_000  # opcodes; chosen: text that is no pickle ends after a few
 _MOST_TOML: Final = 300_000  # characters; measured: tomllib takes 4 s for them at worst
-_PROGRAMS: Final = {
-    b"\x7fELF": "an ELF program",
-    b"MZ": "a Windows program",
-    b"#!": "a script",
-    b"\xfe\xed\xfa\xce": "a Mach-O program",
-    b"\xfe\xed\xfa\xcf": "a Mach-O program",
-    b"\xce\xfa\xed\xfe": "a Mach-O program",
-    b"\xcf\xfa\xed\xfe": "a Mach-O program",
-    b"\xca\xfe\xba\xbe": "a Mach-O or Java program",
-}
-_PE_OFFSET, _PE_END = 0x3C, 0x40  # bytes; PE format, section "MS-DOS Stub", `e_lfanew`
-_CALLS: Final = frozenset({"BUILD", "INST", "NEWOBJ", "NEWOBJ_EX", "OBJ", "REDUCE"})
 _SENTENCEPIECE: Final = {(number, BYTES) for number in range(1, 6)}
 """Fields of a SentencePiece model: pieces, specifications and test data."""
 
@@ -97,7 +86,8 @@ def _examine_text(text: str, suffix: str, name: str, allowed: Collection[str]) -
         return not_checked(name, f"not readable settings: {str(error)[:200]}")
     except (LimitExceeded, MissingExtra) as error:
         return not_checked(name, str(error))
-    return examine_settings(value, name, allowed, templates.examine)
+    found = examine_settings(value, name, allowed, templates.examine)
+    return found | examine_references(value, name) if suffix == ".json" else found
 
 
 def _settings(text: str, suffix: str, name: str) -> Any:
@@ -125,16 +115,16 @@ def _settings(text: str, suffix: str, name: str) -> Any:
 
 def _hidden(data: bytes, name: str, limits: Limits, allowed: Collection[str]) -> Examination:
     """Findings about a program, or a pickle, under a companion's name."""
-    for magic, kind in _PROGRAMS.items():
-        if data.startswith(magic) and (magic != b"MZ" or _is_pe(data)):
-            finding = Finding(
-                rule="executable",
-                severity=Severity.HIGH,
-                message=f"{kind} under the name of a text; remove it",
-                where="",
-                artifact=name,
-            )
-            return Examination(findings=(finding,))
+    kind = program(data[:4096])
+    if kind is not None:
+        finding = Finding(
+            rule="executable",
+            severity=Severity.HIGH,
+            message=f"{kind} under the name of a text; remove it",
+            where="",
+            artifact=name,
+        )
+        return Examination(findings=(finding,))
     return _pickled(data, name, limits, allowed)
 
 
@@ -158,7 +148,7 @@ def _pickled(data: bytes, name: str, limits: Limits, allowed: Collection[str]) -
         failed = int(isinstance(error.__cause__, (IndexError, KeyError, TypeError)))
     # A reference outside the pickle fails in every reader that is not made for it.
     found = tuple(each for each in walker.walk.findings if each.rule != "pickle-persistent")
-    if found and (whole or _has_called(data, walker.walk.opcodes - failed)):
+    if found and (whole or has_called(data, walker.walk.opcodes - failed)):
         return Examination(findings=found)
     imports = [each for each in found if each.rule == "pickle-global"]
     if any(_standard(each.message) for each in imports):
@@ -166,19 +156,8 @@ def _pickled(data: bytes, name: str, limits: Limits, allowed: Collection[str]) -
     return Examination()
 
 
-def _has_called(data: bytes, opcodes: int) -> bool:
-    """Whether a call is among the first opcodes."""
-    made = itertools.islice(pickletools.genops(data), opcodes)
-    return any(opcode.name in _CALLS for opcode, _, _ in made)
-
-
 def _standard(message: str) -> bool:
     return message.partition("imports ")[2].partition(".")[0] in sys.stdlib_module_names
-
-
-def _is_pe(data: bytes) -> bool:
-    at = int.from_bytes(data[_PE_OFFSET:_PE_END], "little")
-    return data[at : at + 4] == b"PE\0\0"
 
 
 def _is_sentencepiece(data: bytes, name: str, limits: Limits) -> bool:

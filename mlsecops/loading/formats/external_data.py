@@ -11,9 +11,11 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
+from mlsecops.errors import MLSecOpsError
 from mlsecops.findings import Finding, Severity
 from mlsecops.loading.detection import Format
 from mlsecops.loading.verdict import Examination, Verdict
+from mlsecops.provenance.files.hub_cache import linked_blob
 
 
 def external_data_findings(path: str, name: str, result: Examination) -> tuple[Finding, ...]:
@@ -21,6 +23,10 @@ def external_data_findings(path: str, name: str, result: Examination) -> tuple[F
     ends: dict[str, int] = {}
     for wanted in result.external:
         ends[wanted.name] = max(wanted.end, ends.get(wanted.name, 0))
+    scanned = {wanted.name for wanted in result.external if wanted.scanned}
+    folder = Path(path).parent
+    if ends and Path(path).name != PurePosixPath(name).name:  # a hub's link was followed
+        folder = Path(os.path.realpath(Path(name).parent))
     return tuple(
         Finding(
             rule="outside-reference",
@@ -30,7 +36,7 @@ def external_data_findings(path: str, name: str, result: Examination) -> tuple[F
             artifact=name,
         )
         for other, end in ends.items()
-        if (problem := _problem(Path(path).parent, other, end)) is not None
+        if (problem := _problem(folder, other, end, plain=other not in scanned)) is not None
     )
 
 
@@ -40,6 +46,7 @@ def tensor_data(results: Mapping[str, tuple[Verdict, Examination]]) -> set[str]:
         str(PurePosixPath(name).parent / wanted.name)
         for name, (_, result) in results.items()
         for wanted in result.external
+        if not wanted.scanned
     }
     return found | set(_shards(results))
 
@@ -53,8 +60,8 @@ def _shards(results: Mapping[str, tuple[Verdict, Examination]]) -> Iterator[str]
             yield name
 
 
-def _problem(folder: Path, name: str, end: int) -> str | None:
-    place, status = folder, os.lstat(folder)
+def _problem(folder: Path, name: str, end: int, *, plain: bool) -> str | None:
+    place, status = folder, folder.lstat()
     for part in PurePosixPath(name).parts:
         place /= part
         try:
@@ -62,8 +69,14 @@ def _problem(folder: Path, name: str, end: int) -> str | None:
         except OSError:
             return "is missing; get the whole model"
         if stat.S_ISLNK(status.st_mode):
-            return "is a symlink; expected a plain file"
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            try:
+                blob = linked_blob(str(place))
+            except MLSecOpsError:
+                blob = None
+            if blob is None:
+                return "is a symlink; expected a plain file"
+            status = Path(blob.path).lstat()
+    if not stat.S_ISREG(status.st_mode) or (plain and status.st_nlink != 1):
         return "is not a plain file (a folder, a device or a hard link)"
     if status.st_size < end:
         return f"has {status.st_size} bytes: expected {end} at least"

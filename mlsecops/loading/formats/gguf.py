@@ -1,6 +1,6 @@
 """GGUF header check: keys and tensors that fit the file, chat templates of the metadata.
 
-Source: ggml `docs/gguf.md`, version 3; sizes of the tensor types from `ggml/src/ggml.c`.
+Source: ggml `docs/gguf.md`, version 3; sizes of the tensor types from the `gguf` package.
 """
 
 from __future__ import annotations
@@ -11,33 +11,33 @@ from typing import BinaryIO, Final
 
 from mlsecops._budget import Pace
 from mlsecops.errors import FormatRefused, LimitExceeded
+from mlsecops.loading.allowed.tensor_types import GGML_TYPES
 from mlsecops.loading.formats.chat_templates import ChatTemplates
 from mlsecops.loading.limits import MIB, Limits
 from mlsecops.loading.shapes import element_count
 from mlsecops.loading.snapshot import Source
-from mlsecops.loading.verdict import Examination
+from mlsecops.loading.verdict import Examination, Unchecked
 
 _SCALARS: Final = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 """Value type → bytes."""
 _TEXT, _ARRAY = 8, 9
 _VERSIONS: Final = (2, 3)
 _MOST_DIMENSIONS: Final = 4  # dimensions; ggml.h, GGML_MAX_DIMS
-_BLOCKS: Final = {
-    0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34),
-    9: (32, 36), 10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210),
-    15: (256, 292), 16: (256, 66), 17: (256, 74), 18: (256, 98), 19: (256, 50), 20: (32, 18),
-    21: (256, 110), 22: (256, 82), 23: (256, 136), 24: (1, 1), 25: (1, 2), 26: (1, 4), 27: (1, 8),
-    28: (1, 8), 29: (256, 56), 30: (1, 2), 34: (256, 54), 35: (256, 66), 39: (32, 17),
-}  # fmt: skip
-"""Tensor type → elements in a block, bytes of a block."""
 _ALIGNMENT: Final = 32  # bytes; gguf.md, default of `general.alignment`
 
 
 def examine_gguf(source: Source, limits: Limits) -> Examination:
     """Check every key and tensor against the file."""
     with source.stream() as stream:
-        templates = _Header(stream, source, limits).read().items()
-    scanner, result = ChatTemplates(source.name), Examination()
+        header = _Header(stream, source, limits)
+        templates = header.read().items()
+    scanner = ChatTemplates(source.name)
+    result = Examination(
+        unchecked=tuple(
+            Unchecked(what=source.name, why=f"tensors of type {kind}, newer than the table")
+            for kind in sorted(header.newer)
+        )
+    )
     for key, text in templates:
         result |= scanner.examine(text, key)
     return result
@@ -48,6 +48,7 @@ class _Header:
 
     def __init__(self, stream: BinaryIO, source: Source, limits: Limits) -> None:
         self._templates: dict[str, str] = {}
+        self.newer: set[int] = set()
         self._stream, self._source, self._limits = stream, source, limits
         self._end = min(source.size, limits.header_bytes)
         self._alignment = _ALIGNMENT
@@ -111,9 +112,13 @@ class _Header:
             names.add(name)
             shape = [self._number("<Q") for _ in range(dimensions)]
             kind, offset = self._number("<I"), self._number("<Q")
-            if kind not in _BLOCKS or offset % self._alignment:
-                raise self._malformed(f"a known, aligned tensor, got type {kind} at {offset}")
-            block, size = _BLOCKS[kind]
+            if offset % self._alignment:
+                raise self._malformed(f"an aligned tensor, got {offset} for {name!r}")
+            if kind not in GGML_TYPES:
+                self.newer.add(kind)
+                yield offset, offset, name
+                continue
+            block, size = GGML_TYPES[kind]
             elements = element_count(shape, most=self._source.size * block)
             if elements % block:
                 raise self._malformed(f"whole blocks of {block}, got {shape} for {name!r}")

@@ -16,7 +16,7 @@ from mlsecops.loading.containers.protobuf import VARINT, Field, ProtobufReader
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.shapes import element_count
 from mlsecops.loading.snapshot import Source
-from mlsecops.loading.verdict import Examination, ExternalData, unlisted
+from mlsecops.loading.verdict import Examination, ExternalData, Unchecked, unlisted
 
 DOMAINS: Final = frozenset(
     {
@@ -30,6 +30,7 @@ _BITS: Final = {
     15: 128, 16: 16, 17: 8, 18: 8, 19: 8, 20: 8, 21: 4, 22: 4, 23: 4, 24: 8, 25: 2, 26: 2,
 }  # fmt: skip
 """TensorProto.DataType → bits of an element."""
+_LONGEST: Final = 4096  # bytes of a path; PATH_MAX of Linux
 _LARGEST: Final = 1 << 63  # elements; onnx.proto, dimensions are int64
 _EXTERNAL: Final = 1  # TensorProto.DataLocation
 _DRIVE: Final = re.compile(r"[A-Za-z]:")
@@ -45,6 +46,11 @@ _CHILDREN: Final = {
 _MODEL_FUNCTION: Final = 25  # field number
 _NODE: Final = {"op": 4, "attribute": 5, "domain": 7}
 _FUNCTION: Final = {"name": 1, "domain": 10}
+_ATTRIBUTE: Final = {"name": 1, "number": 3, "text": 4}
+CONTEXT_OPERATOR: Final = "EPContext"
+"""Operator of ONNX Runtime whose attribute holds compiled code, or a path to it."""
+_CONTEXT: Final = "ep_cache_context"
+_EMBEDDED: Final = "embed_mode"
 _TENSOR: Final = {"dims": 1, "kind": 2, "name": 8, "raw": 9, "external": 13, "location": 14}
 
 
@@ -54,7 +60,16 @@ def examine_onnx(source: Source, limits: Limits, allowed: Collection[str]) -> Ex
         reader = ProtobufReader(stream, source.size, where=source.name, limits=limits)
         walk = _Walk(reader, source.name, limits, allowed)
         walk.model()
-    return Examination(findings=tuple(walk.findings.values()), external=tuple(walk.external))
+    return Examination(
+        findings=tuple(walk.findings.values()),
+        unchecked=(compiled_context(source.name),) if walk.compiled else (),
+        external=tuple(walk.external),
+    )
+
+
+def compiled_context(where: str) -> Unchecked:
+    """What is said of code that was compiled for an accelerator."""
+    return Unchecked(what=where, why="an EPContext: code that was compiled for an accelerator")
 
 
 class _Walk:
@@ -65,6 +80,7 @@ class _Walk:
     ) -> None:
         self.findings: dict[tuple[str, str], Finding] = {}
         self.external: list[ExternalData] = []
+        self.compiled = False
         self._reader, self._artifact, self._limits = reader, artifact, limits
         self._domains = DOMAINS | frozenset(allowed)
         self._own: set[tuple[str, ...]] = set()
@@ -96,6 +112,7 @@ class _Walk:
 
     def _node(self, node: Field, depth: int) -> None:
         op = domain = ""
+        attributes: list[Field] = []
         for field in self._reader.fields(node, depth=depth):
             if field.number == _NODE["op"]:
                 op = self._reader.text(field)
@@ -103,6 +120,9 @@ class _Walk:
                 domain = self._reader.text(field)
             elif field.number == _NODE["attribute"]:
                 self._visit("attribute", field, depth + 1)
+                attributes.append(field)
+        if op == CONTEXT_OPERATOR:
+            self._context(attributes, depth + 1)
         key = domain, op
         if domain not in self._domains and key not in self._own and key not in self.findings:
             self.findings[key] = unlisted(
@@ -114,6 +134,22 @@ class _Walk:
                 artifact=self._artifact,
                 severity=Severity.HIGH,
             )
+
+    def _context(self, attributes: list[Field], depth: int) -> None:
+        """A compiled engine: embedded, or in a file that has to lie in the model's folder."""
+        self.compiled = True
+        embedded, path = True, ""
+        for attribute in attributes:
+            name = self._reader.last_text(attribute, _ATTRIBUTE["name"], depth=depth)
+            for field in self._reader.fields(attribute, depth=depth):
+                if (name, field.number) == (_EMBEDDED, _ATTRIBUTE["number"]):
+                    embedded = bool(field.value)
+                elif (name, field.number) == (_CONTEXT, _ATTRIBUTE["text"]):
+                    long = field.end - field.start > _LONGEST  # the code itself
+                    path = "" if long else self._reader.text(field)
+        if not embedded and path:
+            require_relative(path, artifact=self._artifact, tensor=CONTEXT_OPERATOR)
+            self.external.append(ExternalData(name=path, end=1, scanned=True))
 
     def _tensor(self, tensor: Field, depth: int) -> None:
         self._tensors += 1

@@ -10,17 +10,12 @@ from typing import Any, Final
 
 from mlsecops._json import parse_object
 from mlsecops.errors import FormatRefused
+from mlsecops.loading.allowed.tensor_types import SAFETENSORS_BITS
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.shapes import element_count, shown
 from mlsecops.loading.snapshot import Source
 from mlsecops.loading.verdict import Examination, Unchecked
 
-BITS: Final = {
-    "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "U16": 16, "I16": 16,
-    "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32, "U64": 64, "I64": 64, "F64": 64,
-    "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
-}  # fmt: skip
-"""Data type → bits of an element (safetensors `tensor.rs`, `Dtype::bitsize`)."""
 _NO_READER: Final = frozenset({"F6_E2M3", "F6_E3M2"})
 """Data types of the specification that no framework reads (safetensors `torch.py`, `_TYPES`)."""
 _PAIRS: Final = "F4"
@@ -59,7 +54,7 @@ def examine_safetensors(source: Source, limits: Limits) -> Examination:
 def _unread(value: Any) -> str:
     """Data type of a tensor, where it is newer than the table or nobody reads it."""
     kind = value.get("dtype") if isinstance(value, dict) else None
-    known = not isinstance(kind, str) or (kind in BITS and kind not in _NO_READER)
+    known = not isinstance(kind, str) or (kind in SAFETENSORS_BITS and kind not in _NO_READER)
     return "" if known else str(kind)
 
 
@@ -80,7 +75,10 @@ def _span(name: str, value: Any, where: str) -> tuple[int, int, str]:
     if not isinstance(kind, str) or not all(type(n) is int and n >= 0 for n in numbers):
         raise FormatRefused(f"{where}: {name!r}: dtype must be text, shape and offsets numbers")
     stored = max(0, end - begin) * 8
-    fits = kind not in BITS or stored == element_count(shape, most=stored) * BITS[kind]
+    fits = (
+        kind not in SAFETENSORS_BITS
+        or stored == element_count(shape, most=stored) * SAFETENSORS_BITS[kind]
+    )
     if end < begin or not fits or (kind == _PAIRS and (not shape or shape[-1] % 2)):
         raise FormatRefused(
             f"{where}: {name!r}: {kind[:20]} of shape {shown(shape)}: expected {end - begin} "

@@ -54,7 +54,7 @@ def examine_savedmodel(source: Source, limits: Limits, allowed: Collection[str])
     with source.stream() as stream:
         reader = ProtobufReader(stream, source.size, where=source.name, limits=limits)
         for meta in reader.select(reader.whole, _META_GRAPH, depth=0):
-            walk = _MetaGraph(reader, source.name, frozenset(allowed) | listed("tensorflow"))
+            walk = MetaGraph(reader, source.name, frozenset(allowed) | listed("tensorflow"))
             for found in walk.findings(meta):
                 findings.setdefault((found.rule, found.message), found)
     return Examination(findings=tuple(findings.values()))
@@ -79,11 +79,20 @@ class _Body:
     nested: list[Field] = field(default_factory=list)
 
 
-class _MetaGraph:
-    """One pass over a MetaGraphDef."""
+class MetaGraph:
+    """One pass over a MetaGraphDef.
+
+    Attributes:
+        operations: Names of those that were met.
+    """
 
     def __init__(self, reader: ProtobufReader, artifact: str, allowed: Collection[str]) -> None:
         self._reader, self._artifact, self._allowed = reader, artifact, allowed
+        self.operations: set[str] = set()
+
+    def graph_findings(self, graph: Field) -> Iterator[Finding]:
+        """What is refused of a graph that stands for itself."""
+        yield from self._graph(graph, set(), set(), depth=1)
 
     def findings(self, meta: Field) -> Iterator[Finding]:
         """Everything that is refused."""
@@ -138,6 +147,7 @@ class _MetaGraph:
 
     def _operations(self, body: _Body, may: Collection[str]) -> Iterator[Finding]:
         for node in body.nodes:
+            self.operations.add(node.op)
             if node.op not in self._allowed and node.op not in may:
                 yield unlisted(
                     "savedmodel-operation",

@@ -1,18 +1,18 @@
 """TensorFlow Lite scanner: tables inside the file, known operators, tensors that fit their buffers.
 
-Source: FlatBuffers "Internals" (binary format); `tensorflow/lite/schema/schema.fbs`, version 3.
+Source: `tensorflow/lite/schema/schema.fbs`, version 3.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
-from mlsecops._budget import Pace
-from mlsecops.errors import FormatRefused, LimitExceeded
+from mlsecops.errors import FormatRefused
 from mlsecops.findings import Finding, Severity
 from mlsecops.loading.allowed import listed
+from mlsecops.loading.containers.flatbuffers import FlatTables
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.shapes import element_count, shown
 from mlsecops.loading.snapshot import Source
@@ -35,7 +35,7 @@ _MODEL_CODES, _MODEL_GRAPHS, _MODEL_BUFFERS = 1, 2, 4
 def examine_tflite(source: Source, limits: Limits, allowed: Collection[str]) -> Examination:
     """Check tables, indices, buffers and operators; `allowed`: custom operators."""
     with source.stream() as stream:
-        tables = _Tables(stream.read(), source.name, limits)
+        tables = FlatTables(stream.read(), source.name, limits)
     try:
         findings = tuple(_examine(tables, source.name, allowed))
     except struct.error as error:
@@ -43,79 +43,7 @@ def examine_tflite(source: Source, limits: Limits, allowed: Collection[str]) -> 
     return Examination(findings=findings)
 
 
-class _Tables:
-    """Reader of a flat buffer's tables that checks each offset."""
-
-    def __init__(self, data: bytes, where: str, limits: Limits) -> None:
-        self._data, self._where, self._limits = data, where, limits
-        self._seen, self._pace = 0, Pace(where)
-
-    def root(self) -> int:
-        return self._inside(self.number(0, "<I"))
-
-    def number(self, at: int, form: str) -> int:
-        if at < 0:
-            raise FormatRefused(f"{self._where}: an offset before the file")
-        return int(struct.unpack_from(form, self._data, at)[0])
-
-    def field(self, table: int, index: int) -> int | None:
-        """Offset of a table's field; None for a field that is absent."""
-        self._seen += 1
-        self._pace.step()
-        if self._seen > self._limits.opcodes:
-            raise LimitExceeded(f"{self._where}: over {self._limits.opcodes} fields")
-        vtable = table - self.number(table, "<i")
-        if 4 + 2 * index >= self.number(vtable, "<H"):
-            return None
-        offset = self.number(vtable + 4 + 2 * index, "<H")
-        return table + offset if offset else None
-
-    def scalar(self, table: int, index: int, form: str) -> int:
-        at = self.field(table, index)
-        return 0 if at is None else self.number(at, form)
-
-    def span(self, table: int, index: int, item: int) -> tuple[int, int]:
-        """Offset of a vector's items, and their number."""
-        at = self.field(table, index)
-        if at is None:
-            return 0, 0
-        start = self._inside(at + self.number(at, "<I"))
-        count = self.number(start, "<I")
-        self.require_range(start + 4, count * item)
-        return start + 4, count
-
-    def numbers(self, table: int, index: int) -> tuple[int, ...]:
-        start, count = self.span(table, index, 4)
-        self._pace.step(1 + count // 100)  # tables may share one long vector
-        return struct.unpack_from(f"<{count}i", self._data, start)
-
-    def tables(self, table: int, index: int) -> Iterator[int]:
-        start, count = self.span(table, index, 4)
-        self._limits.require("tensors", count, where=self._where)
-        for at in range(start, start + 4 * count, 4):
-            yield self._inside(at + self.number(at, "<I"))
-
-    def text(self, table: int, index: int) -> str:
-        start, count = self.span(table, index, 1)
-        self._pace.step(1 + count // 1000)
-        return self._data[start : start + count].decode("utf-8", "backslashreplace")
-
-    def require(self, holds: Callable[[int], bool], numbers: Collection[int], what: str) -> None:
-        for number in numbers:
-            if not holds(number):
-                raise FormatRefused(f"{self._where}: no {what} has index {number}")
-
-    def require_range(self, start: int, size: int) -> None:
-        if start + size > len(self._data):
-            raise FormatRefused(f"{self._where}: {size} bytes at {start} leave the file")
-
-    def _inside(self, at: int) -> int:
-        if at >= len(self._data):
-            raise FormatRefused(f"{self._where}: an offset of {at} leaves the file")
-        return at
-
-
-def _examine(tables: _Tables, artifact: str, allowed: Collection[str]) -> Iterator[Finding]:
+def _examine(tables: FlatTables, artifact: str, allowed: Collection[str]) -> Iterator[Finding]:
     root = tables.root()
     codes = 0
     for code in tables.tables(root, _MODEL_CODES):
@@ -143,7 +71,7 @@ def _known(name: str) -> bool:
     return name in _KNOWN_CUSTOM
 
 
-def _buffer(tables: _Tables, at: int) -> int:
+def _buffer(tables: FlatTables, at: int) -> int:
     _, inline = tables.span(at, 0, 1)
     offset, size = tables.scalar(at, 1, "<Q"), tables.scalar(at, 2, "<Q")
     if offset > 1:
@@ -153,7 +81,7 @@ def _buffer(tables: _Tables, at: int) -> int:
 
 
 def _require_graph(
-    tables: _Tables, graph: int, codes: int, buffers: list[int], artifact: str
+    tables: FlatTables, graph: int, codes: int, buffers: list[int], artifact: str
 ) -> None:
     count = 0
     for tensor in tables.tables(graph, 0):

@@ -12,6 +12,7 @@ import dataclasses
 import io
 import math
 import os
+from pathlib import Path
 from typing import Any, Final
 
 from mlsecops._budget import current
@@ -53,7 +54,7 @@ def require_contained(
         MissingExtra: h5py is not installed.
     """
     size = source.size - start if size is None else size
-    with source.stream() as stream:
+    with Path(source.path).open("rb") as stream:  # a child process takes its descriptor
         if not hasattr(os, "fork"):
             part = io.BufferedReader(StreamSlice(stream, start, size))
             return walk(part, where=where, limits=limits)
