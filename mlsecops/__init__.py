@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from mlsecops.findings import Severity as Severity
     from mlsecops.incident import Incident as Incident
     from mlsecops.incident import Playbook as Playbook
+    from mlsecops.integrations.protection.blocks import protect as protect
     from mlsecops.llm import fuzz as fuzz
     from mlsecops.loading import Limits as Limits
     from mlsecops.loading import SecureLoader as SecureLoader

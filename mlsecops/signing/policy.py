@@ -55,6 +55,8 @@ class TrustPolicy:
             another digest under another algorithm, so a policy that revokes by digest should
             accept only the algorithms of those digests.
         require: Claims about the model that statements in the signed bundle must make.
+        code: `"sha256:<hex>"` digests of program files that a model may bring along and run, such
+            as the `.py` files of `trust_remote_code`; none by default.
 
     Raises:
         UsageError: One value is given where a list is expected, a key cannot be read, or the
@@ -67,8 +69,8 @@ class TrustPolicy:
     """
 
     __slots__ = (
-        "algorithms", "floors", "identities", "keys", "require", "revoked", "revoked_identities",
-        "roots", "threshold", "timestamp_roots", "trusted_root",
+        "algorithms", "code", "floors", "identities", "keys", "require", "revoked",
+        "revoked_identities", "roots", "threshold", "timestamp_roots", "trusted_root",
     )  # fmt: skip
 
     keys: Final[tuple[TrustedKey, ...]]
@@ -82,6 +84,7 @@ class TrustPolicy:
     timestamp_roots: Final[tuple[x509.Certificate, ...]]
     floors: Final[tuple[tuple[str, int], ...]]
     algorithms: Final[tuple[str, ...]]
+    code: Final[frozenset[str]]
 
     def __init__(
         self,
@@ -96,6 +99,7 @@ class TrustPolicy:
         floor: int | Mapping[str, int] = 0,
         algorithms: Iterable[str] = tuple(SIZES),
         require: Requirement | None = None,
+        code: Iterable[str] = (),
     ) -> None:
         self.keys = tuple(
             source if isinstance(source, TrustedKey) else TrustedKey(PublicKey.load(source))
@@ -121,6 +125,7 @@ class TrustPolicy:
         self.algorithms = tuple(dict.fromkeys(some_of("algorithms", algorithms, SIZES)))
         if not self.algorithms:
             raise UsageError(f"algorithms: expected some of {', '.join(SIZES)}, got none")
+        self.code = frozenset(_program(text) for text in several("code", code, "digests", str))
         none = Requirement()
         self.require = of_type("require", none if require is None else require, Requirement,
                                "a Requirement")  # fmt: skip
@@ -275,3 +280,10 @@ def _revocation(text: Any) -> str:
             "an identity"
         )
     return value
+
+
+def _program(text: str) -> str:
+    """Digest of a program file, as its text."""
+    if Digest.parse(text).algorithm != "sha256":
+        raise UsageError(f"code {text[:80]!r}: expected 'sha256:<hex>' of a program file")
+    return text

@@ -17,7 +17,7 @@ from mlsecops.signing.scope import Scope, TrustedKey, TrustedRoot
 
 _TOP: Final = {
     "keys", "roots", "identities", "trusted_root", "timestamp_roots", "threshold", "revoked",
-    "floor", "algorithms", "require",
+    "floor", "algorithms", "require", "code",
 }  # fmt: skip
 _MATERIAL: Final = {"path", "pem"}
 _SCOPE: Final = {"models", "not_before", "not_after"}
@@ -67,6 +67,7 @@ def read_policy(place: Path) -> dict[str, Any]:
         "revoked": [_revoked(item, place) for item in revoked],
         "require": _requirement(value.get("require", {}), place),
         "floor": floor,
+        "code": value.get("code", []),
         **_algorithms(value, place),
     }
 

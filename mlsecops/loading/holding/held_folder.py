@@ -24,6 +24,7 @@ from typing import Final
 
 from mlsecops._choices import one_of
 from mlsecops.errors import ChangedDuringLoad, UsageError
+from mlsecops.loading.holding.active import registered
 from mlsecops.loading.holding.mounts import bind_file, make_read_only, mount_memory, unmount
 from mlsecops.loading.leases import take_lease
 from mlsecops.loading.limits import Limits
@@ -222,4 +223,5 @@ def _place(tier: Tier) -> Iterator[_Place]:
                 tier = "private-copy"
             else:
                 stack.callback(unmount, folder)
+        stack.enter_context(registered(folder))
         yield _Place(folder, tier, stack)

@@ -13,6 +13,7 @@ from mlsecops.errors import FormatRefused, UsageError
 from mlsecops.loading.allowed import pickle_globals
 from mlsecops.loading.containers.compression import expanded
 from mlsecops.loading.detection import Format
+from mlsecops.loading.holding.active import reading
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.readers import keras_reader, onnx_reader, pickle_reader, torch_reader
 from mlsecops.loading.snapshot import Source
@@ -83,7 +84,8 @@ def decode(found: Format, request: Request) -> Any:
             f"{request.source.name}: into= fills torch modules and Keras models with weights; "
             "this format holds a whole model"
         )
-    value = read(request)
+    with reading(anywhere=True):
+        value = read(request)
     request.confirm()
     return value
 
