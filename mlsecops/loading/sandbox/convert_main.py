@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import pickle
 import resource
 import socket
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,8 @@ COMMANDS = (
     fcntl.F_DUPFD, fcntl.F_DUPFD_CLOEXEC, fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL
 )  # fmt: skip
 """Commands of fcntl that concern this process alone."""
+MODULE = ("_parameters", "_buffers", "_modules")
+"""Attributes of a torch module that hold its tensors and its parts."""
 LAST_ADVICE = 25  # of madvise(2), MADV_COLLAPSE; those above poison the machine's memory
 ENOTTY, ENOSYS = 25, 38  # errno(3) on Linux
 ALLOWED = """
@@ -111,10 +115,67 @@ def unpickle(kind: str, descriptor: int) -> Any:
     if kind.startswith("torch"):
         import torch  # noqa: PLC0415 - imported already, before the confinement
 
-        return torch.load(stream, map_location="cpu", weights_only=False)
-    import joblib  # noqa: PLC0415 - as above
+        reader = types.SimpleNamespace(
+            Unpickler=Standing,
+            load=lambda stream, **options: Standing(stream, **options).load(),
+            __name__="pickle",
+        )
+        return torch.load(stream, map_location="cpu", weights_only=False, pickle_module=reader)
+    from joblib import numpy_pickle  # noqa: PLC0415 - as above
 
-    return joblib.load(stream)
+    own = numpy_pickle.NumpyUnpickler.find_class
+    numpy_pickle.NumpyUnpickler.find_class = lambda self, *name: found_or_inert(own, self, *name)
+    return numpy_pickle.load(stream)
+
+
+class Standing(pickle.Unpickler):
+    """Unpickler that puts an inert class in the place of one that is not installed."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The class, or a stand-in."""
+        return found_or_inert(pickle.Unpickler.find_class, self, module, name)
+
+
+class Inert:
+    """Instance of a class that is not installed: it keeps its state and items, and does nothing."""
+
+    def __new__(cls, *_: Any, **__: Any) -> Any:
+        """Make an instance from any arguments."""
+        return object.__new__(cls)
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        """Ignore them."""
+
+    def __setstate__(self, state: Any) -> None:
+        """Keep the state; that of slots comes in a pair."""
+        parts = state if isinstance(state, tuple) else (state,)
+        for part in parts:
+            vars(self).update(part if isinstance(part, dict) else {"state": part})
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Keep an item of a mapping."""
+        vars(self)[str(key)] = value
+
+    def append(self, value: Any) -> None:
+        """Keep an item of a list."""
+        vars(self)[str(len(vars(self)))] = value
+
+    def extend(self, values: Any) -> None:
+        """Keep items of a list."""
+        for value in values:
+            self.append(value)
+
+    def add(self, value: Any) -> None:
+        """Keep an item of a set."""
+        self.append(value)
+
+
+def found_or_inert(find: Any, unpickler: Any, module: str, name: str) -> Any:
+    """A class of the installed libraries, or a new inert one of the same name."""
+    try:
+        return find(unpickler, module, name)
+    except (ImportError, AttributeError):
+        return type(name.rpartition(".")[2], (Inert,), {"__module__": module})
 
 
 def arrays(value: Any) -> dict[str, Any]:
@@ -126,7 +187,7 @@ def arrays(value: Any) -> dict[str, Any]:
     seen: set[int] = set()
     while pending and len(found) < MOST_TENSORS:
         name, item, depth = pending.pop()
-        if hasattr(item, "state_dict"):
+        if hasattr(item, "state_dict") and not is_module(item):
             item = item.state_dict()
         if hasattr(item, "detach") and hasattr(item, "numpy"):
             found[name or "value"] = item.detach()
@@ -136,13 +197,25 @@ def arrays(value: Any) -> dict[str, Any]:
             seen.add(id(item))
             pending += [(f"{name}.{key}".lstrip("."), inner, depth + 1)
                         for key, inner in children(item)]  # fmt: skip
+    if pending:
+        sys.exit(f"it holds more than {MOST_TENSORS} tensors")
     return found
+
+
+def is_module(item: Any) -> bool:
+    """Whether a value has the attributes of a torch module, whatever its class is."""
+    state = getattr(item, "__dict__", {})
+    return all(isinstance(state.get(name), dict) for name in MODULE)
 
 
 def children(item: Any) -> list[tuple[str, Any]]:
     """Named values of a container or an estimator."""
     if isinstance(item, dict):
         return [(str(key), inner) for key, inner in item.items()]
+    if is_module(item):
+        passing = vars(item).get("_non_persistent_buffers_set") or ()
+        parts = [pair for name in MODULE for pair in vars(item)[name].items()]
+        return [(str(key), inner) for key, inner in parts if key not in passing]
     if isinstance(item, (list, tuple)):
         return [(str(number), inner) for number, inner in enumerate(item)]
     return [*vars(item).items()] if hasattr(item, "__dict__") and not callable(item) else []
