@@ -9,6 +9,7 @@ Source: OASIS, Static Analysis Results Interchange Format (SARIF) 2.1.0, section
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable
 from typing import Any, Final
@@ -17,6 +18,7 @@ from urllib.parse import quote
 from mlsecops._choices import checked
 from mlsecops.findings import Finding, Severity
 from mlsecops.reports.redaction import MESSAGE, PLACE, shown
+from mlsecops.reports.rules import rule_text
 
 _SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 _LEVELS: Final = {
@@ -62,10 +64,13 @@ def sarif_log(
 
 def _rule(rule: str, severity: Severity) -> dict[str, Any]:
     level, score = _LEVELS[severity]
+    text = rule_text(rule)
     return {
         "id": rule,
         "name": "".join(word.capitalize() for word in re.split(r"[^A-Za-z0-9]+", rule)),
-        "shortDescription": {"text": rule.replace("-", " ")},
+        "shortDescription": {"text": text.about},
+        "fullDescription": {"text": f"{text.about} {text.advice}"},
+        "help": {"text": text.advice, "markdown": f"**What to do:** {text.advice}"},
         "defaultConfiguration": {"level": level},
         "properties": {"security-severity": score, "tags": ["security"]},
     }
@@ -97,6 +102,21 @@ def _message(finding: Finding) -> str:
 
 
 def _address(artifact: str) -> str:
-    """A path as a percent-encoded URI reference (SARIF 3.10.1)."""
-    path = quote(artifact.encode("utf-8", "replace"), safe="/._-~@+,=")
-    return path if not path.startswith("//") else f"file://{path[1:]}"
+    """A path as a percent-encoded URI reference (SARIF 3.10.1).
+
+    Below the working folder it is relative, as code scanning matches it with a repository's files;
+    elsewhere it is a `file:` URI.
+    """
+    path = artifact
+    if path.startswith(("/", "../", "./")):
+        path = os.path.normpath(os.path.join(_working_folder(), path))  # noqa: PTH118 - as written
+        path = path.removeprefix(f"{_working_folder().rstrip('/')}/")
+    encoded = quote(path.encode("utf-8", "replace"), safe="/._-~@+,=")
+    return f"file://{encoded}" if encoded.startswith("/") else encoded
+
+
+def _working_folder() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109 - a path object is no gain
+    except OSError:  # it was removed
+        return "/"

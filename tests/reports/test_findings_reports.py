@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import ast
 import json
+import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,8 +12,11 @@ from hypothesis import strategies as st
 
 from mlsecops.findings import Finding, Severity
 from mlsecops.reports import judgement_findings, junit_xml, markdown_report, sarif_log
+from mlsecops.reports.rules import has_text
 from mlsecops.robustness.gate import Judgement
 from tests.attackers.reports import MARKUP, SECRETS
+
+ROOT = Path(__file__).parents[2]
 
 
 def finding(**changes: object) -> Finding:
@@ -63,6 +69,45 @@ def test_sarif_messages_carry_no_link_of_the_attackers() -> None:
 def test_an_artifact_name_cannot_become_an_address() -> None:
     log = json.dumps(sarif_log([finding(artifact="https://evil.invalid/x")]))
     assert "https://evil" not in log
+
+
+def uri(artifact: str) -> str:
+    (result,) = sarif_log([finding(artifact=artifact)])["runs"][0]["results"]
+    return str(result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"])
+
+
+def test_sarif_paths_are_relative_below_the_working_folder_and_file_uris_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    assert uri(str(here / "models" / "a b.pkl")) == "models/a%20b.pkl"
+    assert uri("./models/a.pkl") == "models/a.pkl"
+    assert uri(f"{here}/../{here.name}/a.pkl") == "a.pkl"
+    assert uri("../other/a.pkl") == f"file://{tmp_path}/other/a.pkl"
+    assert uri(f"{here}-other/a.pkl") == f"file://{here}-other/a.pkl"
+    assert uri("//host/share/a.pkl") == "file:////host/share/a.pkl"
+
+
+def test_every_rule_of_a_scan_has_a_help_text() -> None:
+    literal = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+    rules = {
+        node.value.value
+        for path in (ROOT / "mlsecops" / "loading").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.keyword) and node.arg == "rule"
+        and isinstance(node.value, ast.Constant) and literal.fullmatch(str(node.value.value))
+    }  # fmt: skip
+    assert len(rules) > 8
+    assert [rule for rule in sorted(rules) if not has_text(rule)] == []
+
+
+def test_sarif_says_what_to_do_about_each_rule() -> None:
+    for rule in sarif_log(FINDINGS)["runs"][0]["tool"]["driver"]["rules"]:
+        assert rule["help"]["text"].endswith(".")
+        assert rule["help"]["text"] in rule["help"]["markdown"]
+        assert rule["shortDescription"]["text"] in rule["fullDescription"]["text"]
 
 
 def test_junit_counts_failures_and_passes() -> None:
