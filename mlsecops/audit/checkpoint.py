@@ -134,11 +134,18 @@ def seal(*, origin: str, size: int, root: bytes, signer: LogSigner) -> Checkpoin
         size: Number of entries.
         root: Merkle root, 32 bytes.
         signer: The operator's key.
+
+    Raises:
+        SignatureInvalid: What the signer returned is no signature of its public key: nobody could
+            verify the log any more.
     """
     text = f"{origin}\n{size}\n{base64.b64encode(root).decode()}\n"
-    signature = key_id(origin, signer.public_key) + signer.sign(text.encode())
+    signed = signer.sign(text.encode())
+    signature = key_id(origin, signer.public_key) + signed
     note = f"{text}\n{_DASH} {origin} {base64.b64encode(signature).decode()}\n"
-    return Checkpoint(origin=origin, size=size, root=root, note=note)
+    sealed = Checkpoint(origin=origin, size=size, root=root, note=note)
+    _check(signer.public_key, signed, text, sealed)
+    return sealed
 
 
 def authenticate(note: str, keys: Sequence[LogKey]) -> Checkpoint:

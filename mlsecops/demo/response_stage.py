@@ -37,7 +37,7 @@ def respond(context: DemoContext, registry: Registry, served: Served, framework:
         alert = next(raised for raised in served.alerts if raised.client == "thief")
         key = context.out / "signing" / "release.pub.pem"
         images = context.out / "data" / "traffic.npz"
-        with SecondServer(registry.location, key, framework, images) as second:
+        with SecondServer(registry, key, framework, images) as second:
             fact("second server", _ask(second, refused=False))
             incident, playbook = _handle(context, registry, served, alert)
             fact("incident", f"{incident.id[:12]} from '{alert.rule}' of client {alert.client}")

@@ -5,14 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from mlsecops.registry import Registry
 
 
 class SecondServer:
     """The server process, for the duration of a `with` block."""
 
-    def __init__(self, registry: Path, key: Path, framework: str, images: Path) -> None:
-        words = [str(registry), str(key), framework, str(images)]
+    def __init__(self, registry: Registry, key: Path, framework: str, images: Path) -> None:
+        pinned = str(registry.verify_log())
+        words = [str(registry.location), str(key), framework, str(images), pinned]
         self._process = subprocess.Popen(  # noqa: S603 - this very interpreter
             [sys.executable, "-m", "mlsecops.demo.server", *words],
             stdin=subprocess.PIPE,

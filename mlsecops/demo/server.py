@@ -2,7 +2,9 @@
 
     line of standard input → `ok DIGIT` or `refused ERROR`, until the input ends
 
-Arguments: REGISTRY KEY.pub.pem FRAMEWORK IMAGES.npz
+Arguments: REGISTRY KEY.pub.pem FRAMEWORK IMAGES.npz CHECKPOINT
+
+The checkpoint of the registry's log comes from who starts the server: an older log is refused.
 """
 
 from __future__ import annotations
@@ -29,9 +31,9 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str]) -> None:
     """Serve until standard input ends."""
-    location, key, framework, images = arguments
+    location, key, framework, images, pinned = arguments
     policy = TrustPolicy(keys=[Path(key)])
-    registry = Registry(location, policy=policy)
+    registry = Registry(location, policy=policy, pinned=pinned)
     version = registry.resolve(NAME, "serving")
     if version.path is None:
         raise SystemExit("registry: expected a folder of the serving version, got none")

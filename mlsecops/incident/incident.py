@@ -1,7 +1,8 @@
 """Incident: an alert or finding, and the signed log of its handling.
 
-alert or finding → id → log under `incidents/<id>/` of the registry → steps, state, evidence. The
-log is the only thing that is written; every attribute is read from it.
+alert or finding → id → log under `incidents/<id>/` of the registry → steps, state, evidence. Every
+attribute is read from that log. Its checkpoint stands in the registry's log after each event, so
+that an older copy of it is refused.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from mlsecops._choices import checked
 from mlsecops._files import private_folder
 from mlsecops._repr import concise_repr
-from mlsecops.audit import AuditLog
+from mlsecops.audit import AuditLog, Checkpoint
 from mlsecops.errors import IncidentError, UsageError
 from mlsecops.findings import Alert, Finding
 from mlsecops.incident.evidence import Evidence
@@ -26,6 +27,8 @@ from mlsecops.registry import Registry
 
 __all__ = ["Incident", "Step", "StepState"]
 
+_ANCHOR: Final = "incident.custody"
+"""Event of the registry's log that holds a checkpoint of an incident's log."""
 StepState = Literal["pending", "waiting", "manual", "failed", "done"]
 IncidentState = Literal["open", "contained", "waiting", "failed", "closed"]
 
@@ -76,12 +79,6 @@ class Incident:
         self.registry = registry
         self.folder = registry.location / "incidents" / identity
         self._clock = clock
-        self._log = AuditLog(
-            self.folder / "custody.sqlite",
-            signer=registry.signer,
-            keys=registry.log_keys,
-            origin=f"mlsecops-incident/{identity}",
-        )
 
     @classmethod
     @checked
@@ -171,7 +168,7 @@ class Incident:
             incident=self.id,
             path=self.folder / "evidence.tar",
             registry=self.registry,
-            custody=self._log,
+            custody=self._log(),
         )
 
     def step(self, name: str) -> Step:
@@ -221,7 +218,7 @@ class Incident:
 
     def events(self) -> tuple[dict[str, Any], ...]:
         """The verified chain of custody, oldest first."""
-        return self._log.events()
+        return self._log().events()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -258,13 +255,41 @@ class Incident:
             "digest": digest,
             "snapshot": taken,
         }
-        self._log.try_append(event, size=0)
+        self._log().try_append(event, size=0)
         self.registry.record_once(
             "incident.opened", {"incident": self.id, "digest": digest, "rule": subject["rule"]}
         )
 
+        self._anchor()
+
     def _write(self, kind: str, **detail: object) -> None:
-        self._log.append({"type": kind, "at": self._clock().isoformat(), **detail})
+        self._log().append({"type": kind, "at": self._clock().isoformat(), **detail})
+        self._anchor()
+
+    def _log(self) -> AuditLog:
+        """Its log, which must extend the newest checkpoint in the registry's log."""
+        anchors = self._anchors()
+        return AuditLog(
+            self.folder / "custody.sqlite",
+            signer=self.registry.signer,
+            keys=self.registry.log_keys,
+            origin=f"mlsecops-incident/{self.id}",
+            pinned=max(anchors, key=lambda each: each.size) if anchors else None,
+        )
+
+    def _anchors(self) -> list[Checkpoint]:
+        """Checkpoints of its log that the registry's log records."""
+        return [
+            Checkpoint.parse(str(event.detail["checkpoint"]))
+            for event in self.registry.recorded(_ANCHOR)
+            if event.detail.get("incident") == self.id
+        ]
+
+    def _anchor(self) -> None:
+        """Record the checkpoint of its log, unless the registry's log has it or a newer one."""
+        head = self._log().checkpoint()
+        if all(head.size > known.size for known in self._anchors()):
+            self.registry.record_once(_ANCHOR, {"incident": self.id, "checkpoint": str(head)})
 
 
 def plain(value: object) -> Any:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mlsecops._choices import checked
+from mlsecops._files import open_private, private_folder
 from mlsecops._json import parse_object
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
@@ -25,7 +26,8 @@ __all__ = ["GarakReport", "read_garak_report", "run_garak"]
 _REPORT: Final = "garak.report.jsonl"
 _LOG: Final = "garak.log"
 _LONGEST_LINE: Final = 64 << 20  # bytes of a row; chosen
-_SHOWN: Final = 200  # characters of garak's last line in a message; chosen
+_SHOWN: Final = 400  # characters of garak's last lines in a message; chosen
+_LINES: Final = 3  # lines of them; chosen: after the reason it may print how long it ran
 
 
 @concise_repr()
@@ -53,7 +55,8 @@ def run_garak(
     *,
     target_type: str,
     target_name: str,
-    probes: Sequence[str],
+    probes: Sequence[str] = (),
+    spec: str | None = None,
     out: str | os.PathLike[str],
     seed: int = 0,
     generations: int | None = None,
@@ -67,7 +70,9 @@ def run_garak(
         program: Executable `garak` (0.13 or newer), or the Python of its environment.
         target_type: garak's generator, such as `"openai.OpenAICompatible"`.
         target_name: Name of the model.
-        probes: Probes or modules of probes, such as `"dan.Dan_11_0"` or `"encoding"`.
+        probes: Probes or modules of probes, such as `"dan.Dan_11_0"` or `"encoding"`; `"all"`
+            takes all that are active.
+        spec: garak's selection in place of probes, such as `"tag:owasp:llm01"` (0.15.1 or newer).
         out: Folder for report and log, without a report yet.
         seed: Seed of garak.
         generations: Outputs for each prompt; by default garak's number.
@@ -76,7 +81,8 @@ def run_garak(
         timeout: Seconds after which the process and its children are killed.
 
     Raises:
-        UsageError: garak cannot be started, fails or does not finish, or its report lacks a probe.
+        UsageError: garak cannot be started, fails or does not finish, evaluates nothing, or its
+            report lacks a probe; the message has its last words.
 
     Source: garak 0.17.1, `garak/cli.py` and `garak/command.py`.
     """
@@ -84,21 +90,24 @@ def run_garak(
     report = folder / _REPORT
     if report.exists():
         raise UsageError(f"out: expected a folder without a report, got {report}; name another")
-    if not probes:
-        raise UsageError("probes: expected at least one, got none")
+    if bool(probes) == bool(spec):
+        raise UsageError("probes, spec: expected one of them, got both or none")
     named = Path(program)
     start = [str(named), *(["-m", "garak"] if named.name.startswith("python") else [])]
     words = [
         *("--target_type", target_type),
         *("--target_name", target_name),
-        *("--probes", ",".join(probes)),
+        *(("--spec", spec) if spec else ("--probes", ",".join(probes))),
         *("--seed", str(seed)),
         *("--report_prefix", str(folder / _REPORT.removesuffix(".report.jsonl"))),
         *(() if generations is None else ("--generations", str(generations))),
     ]
     _run([*start, *words, *arguments], folder / _LOG, environment, timeout)
-    found = read_garak_report(report)
-    _require_probes(found, probes, report)
+    try:
+        found = read_garak_report(report)
+        _require_probes(found, probes, report)
+    except UsageError as error:
+        raise UsageError(f"{error}; garak's last words: {_last_line(folder / _LOG)}") from error
     return found
 
 
@@ -166,6 +175,8 @@ def _require_probes(report: GarakReport, probes: Sequence[str], path: Path) -> N
     ran = [figure.name.partition("/")[0] for figure in report.figures]
     for probe in probes:
         asked = probe.removeprefix("probes.")
+        if asked == "all":  # without an evaluation there is no report
+            continue
         if not any(name == asked or name.startswith(f"{asked}.") for name in ran):
             raise UsageError(f"{path}: expected an evaluation of probe {probe}, got none")
 
@@ -174,8 +185,8 @@ def _run(
     command: Sequence[str], log: Path, environment: Mapping[str, str] | None, timeout: float | None
 ) -> None:
     try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("wb") as stream:
+        private_folder(log.parent)  # prompts and answers may hold secrets
+        with os.fdopen(open_private(log, os.O_WRONLY | os.O_TRUNC), "wb") as stream:
             process = subprocess.Popen(  # noqa: S603 - the program is the caller's
                 command,
                 stdin=subprocess.DEVNULL,
@@ -206,5 +217,11 @@ def _ended(process: subprocess.Popen[bytes], timeout: float | None) -> int | Non
 
 
 def _last_line(log: Path) -> str:
-    lines = log.read_text("utf-8", "replace").strip().splitlines() or ["no word"]
-    return "".join(each if each.isprintable() else " " for each in lines[-1])[:_SHOWN].strip()
+    """The last lines of garak's output that say something."""
+    try:
+        lines = log.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        lines = []
+    said = [line.strip() for line in lines if any(map(str.isalnum, line))][-_LINES:] or ["no word"]
+    text = " | ".join(said)
+    return "".join(each if each.isprintable() else " " for each in text)[-_SHOWN:].strip()

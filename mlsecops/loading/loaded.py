@@ -11,6 +11,7 @@ from mlsecops.loading.snapshot_tiers import Tier
 from mlsecops.loading.verdict import Unchecked
 from mlsecops.provenance import Digest
 from mlsecops.signing import Verified
+from mlsecops.signing.naming import ExpectedName
 
 
 @concise_repr()
@@ -27,6 +28,8 @@ class LoadedModel:
         tier: How the bytes were held; where files differ, the tier that promises least.
         format: Format by content.
         bundle: Bytes of the signature, for checks while the model is in use.
+        expected: Name that it was expected to be signed under, for those checks; None for a model
+            that its digest names.
     """
 
     model: Any = field(repr=False)
@@ -36,6 +39,7 @@ class LoadedModel:
     tier: Tier
     format: str
     bundle: bytes = field(repr=False)
+    expected: ExpectedName | None = field(default=None, repr=False)
 
 
 @concise_repr()

@@ -17,6 +17,7 @@ from mlsecops.errors import Isolated, PolicyError, VerificationError
 from mlsecops.loading.telemetry import record_recheck
 from mlsecops.provenance import Digest, Isolation
 from mlsecops.signing import TrustPolicy, Verified, Verifier
+from mlsecops.signing.naming import ExpectedName
 
 Notify = Callable[[VerificationError], object]
 
@@ -32,6 +33,10 @@ class Loaded(Protocol):
     def bundle(self) -> bytes:
         """Bytes of the bundle."""
 
+    @property
+    def expected(self) -> ExpectedName | None:
+        """Name that it was expected to be signed under, or None for a pinned model."""
+
 
 def require_usable(loaded: Loaded, policy: TrustPolicy, isolation: Isolation | None) -> None:
     """Demand that a loaded model would still be accepted.
@@ -42,11 +47,12 @@ def require_usable(loaded: Loaded, policy: TrustPolicy, isolation: Isolation | N
         isolation: Source of isolated digests, or None.
 
     Raises:
-        VerificationError: Its signers, digests or age are not accepted any more.
+        VerificationError: Its signers, digests, age or name are not accepted any more.
         Isolated: An incident isolated it.
     """
     manifest = loaded.verified.manifest
-    Verifier(policy).open(loaded.bundle, where=loaded.verified.name)
+    name = loaded.verified.name
+    Verifier(policy).open(loaded.bundle, where=name, expected=loaded.expected)
     for digest in (manifest.root, *(entry.digest for entry in manifest)):
         require_not_isolated(digest, isolation, where=loaded.verified.name)
 

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from mlsecops.errors import DigestMismatch, EvidenceError, IncidentError
+from mlsecops.audit import AuditLog
+from mlsecops.errors import DigestMismatch, EvidenceError, IncidentError, RollbackRefused
 from mlsecops.incident import Incident, Playbook
 from mlsecops.incident.evidence import pack
 from mlsecops.signing import Signer, TrustPolicy
 from tests.attackers import incident as attack
 from tests.attackers.audit import FOREIGN_SCHEMAS, run_script
+from tests.incident.conftest import alert_about
 
 
 @pytest.fixture
@@ -78,6 +80,43 @@ def test_evidence_and_custody_are_the_owner_s_alone(handled: Incident) -> None:
         "evidence.tar.sig": 0o400,
         "lock": 0o600,
     }
+
+
+def test_an_older_chain_of_custody_is_refused(incident: Incident) -> None:
+    custody = incident.folder / "custody.sqlite"
+    older = custody.read_bytes()
+    Playbook.default().run(incident)
+    custody.write_bytes(older)
+    with pytest.raises(RollbackRefused, match="older copy was restored"):
+        _ = incident.steps
+    with pytest.raises(RollbackRefused, match="older copy was restored"):
+        Incident.open(alert_about(str(incident.digest)), registry=incident.registry)
+    with pytest.raises(EvidenceError, match="older copy was restored"):
+        incident.evidence.verify()
+
+
+def test_a_chain_of_custody_begun_again_is_refused(handled: Incident) -> None:
+    (handled.folder / "custody.sqlite").unlink()
+    with pytest.raises(RollbackRefused, match="got a new log"):
+        Incident.open(alert_about(str(handled.registry.versions("fraud")[1].digest)),
+                      registry=handled.registry)  # fmt: skip
+
+
+def test_a_chain_of_custody_that_the_signer_wrote_anew_is_refused(
+    handled: Incident, tmp_path: Path
+) -> None:
+    custody = handled.folder / "custody.sqlite"
+    size = len(handled.events())
+    forged = AuditLog(
+        tmp_path / "forged.sqlite",
+        signer=handled.registry.signer,
+        origin=f"mlsecops-incident/{handled.id}",
+    )
+    for _ in range(size + 1):
+        forged.append({"type": "playbook", "steps": []})
+    custody.write_bytes((tmp_path / "forged.sqlite").read_bytes())
+    with pytest.raises(DigestMismatch, match="the log was rewritten"):
+        _ = handled.steps
 
 
 @pytest.mark.parametrize("name", ["endless view", "trigger besides", "virtual table"])

@@ -7,6 +7,7 @@ takes the same arguments.
 from __future__ import annotations
 
 import json
+import stat
 import sys
 import time
 from pathlib import Path
@@ -163,7 +164,9 @@ def test_garak_is_started_with_a_seed_and_its_report_is_read(tmp_path: Path) -> 
         arguments=["--parallel_attempts", "8"], environment={"KEY": "k"},
     )  # fmt: skip
     assert found.figures[0].successes == 5
-    given, key = json.loads((tmp_path / "out" / "garak.log").read_text())
+    log = tmp_path / "out" / "garak.log"
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (log.parent, log)] == [0o700, 0o600]
+    given, key = json.loads(log.read_text())
     assert key == "k"
     assert given == {
         "target_type": "openai.OpenAICompatible",

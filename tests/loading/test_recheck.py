@@ -8,7 +8,7 @@ import pytest
 from mlsecops.errors import Isolated, PolicyError, Revoked, UntrustedSigner, UsageError
 from mlsecops.loading import SecureLoader
 from mlsecops.registry import Registry
-from mlsecops.signing import Signer, TrustPolicy, sign
+from mlsecops.signing import Scope, Signer, TrustedKey, TrustPolicy, sign
 
 NEVER = 3600.0
 
@@ -134,3 +134,19 @@ def test_an_interval_must_be_positive(file: Path, signer: Signer) -> None:
     loader = SecureLoader(TrustPolicy(keys=[signer.public_key]))
     with pytest.raises(UsageError, match="interval"):
         loader.watch(loader.load(file), interval=0)
+
+
+def test_a_name_that_a_later_policy_restricts_is_compared(tmp_path: Path, signer: Signer) -> None:
+    np.save(tmp_path / "model.npy", np.arange(5))
+    sign(tmp_path / "model.npy", signer, name="another.npy")
+    keys = [signer.public_key]
+    loader = SecureLoader(TrustPolicy(keys=keys))
+    loaded = loader.load(tmp_path / "model.npy")
+    scoped = TrustPolicy(keys=[TrustedKey(signer.public_key, Scope(models=("another.npy",)))])
+    with loader.watch(loaded, interval=NEVER, policy=lambda: scoped) as watch:
+        assert not watch.check()
+        with pytest.raises(UntrustedSigner, match=r"model\.npy"):
+            watch.require()
+    pinned = loader.load(tmp_path / "model.npy", digest=loaded.digest)
+    with loader.watch(pinned, interval=NEVER, policy=lambda: scoped) as watch:
+        assert watch.check()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from mlsecops._files import write_privately
-from mlsecops.cli.options import add_action, add_format, option
+from mlsecops.cli.options import add_action, add_format, key_source, option
 from mlsecops.cli.signing.keygen import add_password
 from mlsecops.cli.signing.sign import read_signer
 from mlsecops.cli.signing.verify import add_trust, trust_from
@@ -42,14 +42,33 @@ def add_registry_options(parser: argparse.ArgumentParser, *, writes: bool) -> No
     add_trust(parser)
     option(parser, "--log-key PUB", "public keys that may sign the log; default those of --key",
            several=True)  # fmt: skip
+    add_pin(parser)
+    add_format(parser)
+    if writes:
+        option(parser, "--signer KEY.pem", "private key, or URI of one in a key service, that "
+               "signs the log", type=key_source)  # fmt: skip
+        add_password(parser)
+
+
+def add_pin(parser: argparse.ArgumentParser) -> None:
+    """Declare what the registry's log must extend, and its name."""
     option(parser, "--pinned F",
            "file of a checkpoint that the log must extend, which is moved forward; keep it "
            "elsewhere, and begin it with verify-log --out F", type=Path)  # fmt: skip
     option(parser, "--origin NAME", "name of the log that is expected, or that a new log gets")
-    add_format(parser)
-    if writes:
-        option(parser, "--signer KEY.pem", "private key that signs the log", type=Path)
-        add_password(parser)
+
+
+def require_pin(pinned: Path | None, location: Path) -> None:
+    """Demand that the pinned file of an existing registry is there.
+
+    Raises:
+        UsageError: It is not: a misspelt name would accept any log.
+    """
+    known = location.is_dir() and any(location.iterdir())
+    if known and pinned is not None and not pinned.exists():
+        raise UsageError(
+            f"--pinned {pinned}: there is no such file; begin it with verify-log --out"
+        )
 
 
 def open_registry(options: argparse.Namespace, *, create: bool = False) -> Registry:
@@ -69,11 +88,7 @@ def open_registry(options: argparse.Namespace, *, create: bool = False) -> Regis
         raise UsageError(f"cannot open registry {options.location}: no such folder")
     policy = trust_from(options)
     keys = [PublicKey.load(Path(key)) for key in options.log_key]
-    known = options.location.is_dir() and any(options.location.iterdir())
-    if known and options.pinned is not None and not options.pinned.exists():
-        raise UsageError(  # a misspelt name would accept any log
-            f"--pinned {options.pinned}: there is no such file; begin it with verify-log --out"
-        )
+    require_pin(options.pinned, options.location)
     return Registry(
         options.location,
         signer=_signer(options),

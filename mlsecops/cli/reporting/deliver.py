@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mlsecops.cli.inputs import add_datasets, read_datasets, read_json
 from mlsecops.cli.models import require_path
+from mlsecops.cli.operations.registry import add_pin, require_pin
 from mlsecops.cli.options import option
 from mlsecops.cli.reporting.diagram import add_controls, read_controls
 from mlsecops.cli.signing.verify import add_trust, trust_from
@@ -37,6 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
            type=Path)  # fmt: skip
     option(parser, "--min-accuracy SHARE", "lowest accuracy of the gate, 0 to 1", type=float)
     option(parser, "--registry DIR", "registry of the model", type=Path)
+    add_pin(parser)
     add_controls(parser)
     add_trust(parser)
 
@@ -57,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
         datasets=read_datasets(options.dataset),
         robustness=report,
         gate=gate,
-        registry=_registry(options.registry, policy),
+        registry=_registry(options, policy),
         controls=read_controls(options.controls),
     )
     delivery = pipeline.deliver(options.out)
@@ -91,9 +93,13 @@ def _report(path: Path | None, verified: Verified) -> RobustnessReport:
     return report
 
 
-def _registry(location: Path | None, policy: TrustPolicy) -> Registry | None:
+def _registry(options: argparse.Namespace, policy: TrustPolicy) -> Registry | None:
+    location: Path | None = options.registry
     if location is None:
+        if options.pinned or options.origin:
+            raise UsageError("--pinned, --origin: expected --registry with them")
         return None
     if not location.is_dir():
         raise UsageError(f"cannot open registry {location}: no such folder")
-    return Registry(location, policy=policy)
+    require_pin(options.pinned, location)
+    return Registry(location, policy=policy, pinned=options.pinned, origin=options.origin)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -115,6 +116,28 @@ def test_six_deliverables_are_written(
         "--dataset", f"data.npz={release.data}", "--key", release.public,
     )  # fmt: skip
     assert bill.status == 0, bill.out
+
+
+def test_an_older_log_of_the_registry_is_not_delivered(
+    command: Command, deliver: Command, robustness: Path, release: Release
+) -> None:
+    registry, pinned = release.folder / "registry", release.folder / "pinned.txt"
+    actions = ["registry", "--location", registry]
+    trust = ["--key", release.public]
+    writing = [*trust, "--signer", release.key]
+    assert command(*actions, "publish", "digits", release.model, *writing).status == 0
+    shutil.copytree(registry, release.folder / "older")
+    assert command(*actions, "promote", "digits", "1", "serving", *writing).status == 0
+    assert command(*actions, "verify-log", "--out", pinned, *trust).status == 0
+    words = ["--robustness", robustness, "--pinned", pinned]
+    assert deliver(*words, "--registry", registry).status == 0
+    shutil.rmtree(registry)
+    shutil.copytree(release.folder / "older", registry)
+    outcome = deliver(*words, "--registry", registry)
+    assert (outcome.status, "RollbackRefused" in outcome.said) == (1, True), outcome.said
+    absent = ["--robustness", robustness, "--pinned", release.folder / "absent"]
+    assert deliver(*absent, "--registry", registry).status == 2
+    assert deliver(*words).status == 2
 
 
 def test_a_failed_gate_is_delivered_and_told(deliver: Command, robustness: Path) -> None:
