@@ -47,6 +47,7 @@ from mlsecops.signing import (
     read_bundle,
     without_bundle,
 )
+from mlsecops.signing.naming import ExpectedName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,6 +278,7 @@ class SecureLoader:
             tier=checked.held.tier,
             format=found,
             bundle=checked.bundle,
+            expected=_expected(path, wanted),
         )
 
     @contextlib.contextmanager
@@ -288,7 +290,7 @@ class SecureLoader:
         verifier = Verifier(self._policy)
         with record.step("verify"):
             bundle = read_bundle(place)
-            expected = expected_name(path, wanted.name, pinned=wanted.digest is not None)
+            expected = _expected(path, wanted)
             signed = verifier.open(bundle, where=os.fspath(place), expected=expected)
             record.note(digest=str(signed.manifest.root), signers=signed.signers)
             _require_meant(signed.manifest.root, wanted.digest, where)
@@ -384,6 +386,10 @@ class SecureLoader:
             item = verdict.unchecked[0]
             raise FormatRefused(f"{item.what} was not checked ({item.why}), so it is not loaded")
         return Format(verdict.format), examination
+
+
+def _expected(path: str | os.PathLike[str], wanted: _Wanted) -> ExpectedName | None:
+    return expected_name(path, wanted.name, pinned=wanted.digest is not None)
 
 
 def _require_meant(got: Digest, wanted: Digest | None, where: str) -> None:
