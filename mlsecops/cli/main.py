@@ -37,6 +37,8 @@ GROUPS: Final = {
         "scan": "scan models for dangerous content without loading them",
         "convert": "extract the tensors of an untrusted pickle in a sandboxed process",
         "load": "verify and load a model, and describe it",
+        "run": "run a Python script whose loading calls read verified bytes only",
+        "watch": "verify a served model again and again, and end its readiness when it fails",
     },
     "testing": {
         "screen": "screen training data for poisoned or anomalous samples",

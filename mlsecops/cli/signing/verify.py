@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,6 +29,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(parser, "--ignore-unsigned", "report unsigned files, do not refuse them")
     option(parser, "--legacy", "accept bundles of the first format version (0.2.0)")
     option(parser, "--at TIME", "time of verification, ISO 8601; default now", type=moment)
+    option(parser, "--wait SECONDS", "wait so long for a model that is still being downloaded",
+           type=float, default=0.0)  # fmt: skip
     add_cache(parser)
     add_format(parser)
 
@@ -112,22 +115,33 @@ def _identities(options: argparse.Namespace) -> list[Identity]:
 
 def run(options: argparse.Namespace) -> int:
     """Verify the model and print what was verified."""
-    verified = verify(
-        options.path,
-        options.bundle,
-        policy=trust_from(options),
-        ignore_unsigned="report" if options.ignore_unsigned else "refuse",
-        cache=options.cache,
-        at=options.at,
-        legacy=options.legacy,
-        name=options.name,
-        ignore=options.ignore,
-    )
+    policy = trust_from(options)
+
+    def check() -> Verified:
+        return verify(
+            options.path,
+            options.bundle,
+            policy=policy,
+            ignore_unsigned="report" if options.ignore_unsigned else "refuse",
+            cache=options.cache,
+            at=options.at,
+            legacy=options.legacy,
+            name=options.name,
+            ignore=options.ignore,
+        )
+
+    verified = _awaited(check, options.wait) if options.wait else check()
     if options.format == "json":
         show_json({"verified": True, **verified.to_dict()})
     else:
         show(*_text(verified))
     return 0
+
+
+def _awaited(check: Callable[[], Verified], seconds: float) -> Verified:
+    from mlsecops.integrations.readiness import await_verified  # noqa: PLC0415 - it brings a server
+
+    return await_verified(check, seconds=seconds)
 
 
 def _text(verified: Verified) -> list[str]:
