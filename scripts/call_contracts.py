@@ -87,7 +87,7 @@ def learned(names: Iterable[str]) -> dict[str, set[str]]:
     plain = Recorder(names, skip_arrays=True)
     values = [
         *honest.python_values(), *honest.numpy_values(), *honest.sparse_values(),
-        *honest.sklearn_values(),
+        *honest.sklearn_values(), *honest.distributed_values(),
     ]  # fmt: skip
     for value in values:
         pickles = [honest.pickle.dumps(value, protocol=each) for each in honest.PROTOCOLS]

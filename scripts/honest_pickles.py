@@ -17,6 +17,7 @@ import io
 import itertools
 import pathlib
 import pickle
+import tempfile
 import types
 import uuid
 import warnings
@@ -35,6 +36,7 @@ from sklearn.gaussian_process import kernels
 from sklearn.linear_model._linear_loss import LinearModelLoss
 from sklearn.neighbors._ball_tree import BallTree32
 from sklearn.neighbors._kd_tree import KDTree32
+from torch.distributed import checkpoint
 
 PROTOCOLS = range(6)
 SPARSE = ("csr", "csc", "coo", "bsr", "dia")
@@ -228,6 +230,19 @@ def modules() -> Iterator[Any]:
                 continue
             yield made
             break
+
+
+def distributed_values() -> Iterator[Any]:
+    """Metadata of a distributed checkpoint."""
+    net = torch.nn.Linear(2, 2)
+    net(torch.ones(1, 2)).sum().backward()
+    optimizer = torch.optim.AdamW(net.parameters())
+    optimizer.step()
+    state = {"model": net.state_dict(), "optim": optimizer.state_dict(), "epoch": 3}
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        checkpoint.save(state, checkpoint_id=folder)
+        yield pickle.loads((pathlib.Path(folder) / ".metadata").read_bytes())  # noqa: S301 - its own
 
 
 def torch_pickles(value: Any) -> Iterator[bytes]:

@@ -130,6 +130,13 @@ TENSORFLOW_STATEFUL = re.compile(
 )
 
 
+DISTRIBUTED = """
+filesystem._StorageInfo metadata.BytesStorageMetadata metadata.ChunkStorageMetadata
+metadata.Metadata metadata.MetadataIndex metadata.StorageMeta metadata.TensorProperties
+metadata.TensorStorageMetadata metadata._MEM_FORMAT_ENCODING
+""".split()  # noqa: SIM905 - a list of words to read, not a literal to parse
+
+
 def modules(package: ModuleType) -> Iterator[ModuleType]:
     """A package and all its modules."""
     yield package
@@ -141,6 +148,7 @@ def torch_names() -> Iterator[str]:
     """Names that `weights_only` allows, and the modules of torch.nn."""
     yield from (name for name in _get_allowed_globals() if name.startswith("torch."))
     yield from ("torch.nn.functional.relu", "torch._C._nn.gelu")  # attributes of transformer layers
+    yield from (f"torch.distributed.checkpoint.{name}" for name in DISTRIBUTED)
     for module in modules(torch.nn.modules):
         for name, value in vars(module).items():
             own = isinstance(value, type) and value.__module__ == module.__name__

@@ -26,8 +26,9 @@ from mlsecops.provenance.files.opening import followed
 from mlsecops.provenance.files.pieces import Found
 from mlsecops.provenance.files.tree import list_tree
 
-Kind: TypeAlias = Literal["file", "shards", "savedmodel", "onnx"]
+Kind: TypeAlias = Literal["file", "shards", "savedmodel", "onnx", "distributed"]
 INDEX: Final = ".index.json"
+DISTRIBUTED: Final = ".metadata"
 SAVED_MODEL: Final = "saved_model.pb"
 _SAVED: Final = ("variables/", "assets/", "assets.extra/")
 _PARTS: Final = ("model_index.json", "modules.json")
@@ -61,7 +62,7 @@ class ArtifactLayout:
     @property
     def in_parts(self) -> bool:
         """Whether the main file, which is read first, names the other files of the model."""
-        return self.kind in {"shards", "onnx"} and bool(self.companions)
+        return self.kind in {"shards", "onnx", "distributed"} and bool(self.companions)
 
     def with_parts(self, names: Iterable[str]) -> ArtifactLayout:
         """The layout with further files read that were companions."""
@@ -215,6 +216,11 @@ def external_ends(model: str, wanted: Iterable[ExternalData]) -> dict[str, int]:
     return ends
 
 
+def scanned_parts(model: str, wanted: Iterable[ExternalData]) -> list[str]:
+    """Names in the artifact of external data that is more than numbers."""
+    return sorted(external_ends(model, (each for each in wanted if each.scanned)))
+
+
 def require_alone(files: ArtifactLayout) -> None:
     """Demand that a folder holds no second model, unless the caller named the one to load.
 
@@ -253,6 +259,8 @@ def _model(
         file = _only(files, models, shown)
     if file.endswith(INDEX):
         return file, "shards", ()
+    if PurePosixPath(file).name == DISTRIBUTED:
+        return file, "distributed", ()
     return file, "onnx" if file.endswith(".onnx") else "file", ()
 
 
@@ -264,6 +272,9 @@ def _only(files: tuple[str, ...], models: list[str], shown: str) -> str:
     suffixes = {PurePosixPath(name).suffix for name in models}
     if len(indexes) == 1 and len(suffixes) == 1:
         return indexes[0]
+    metadata = [name for name in models if PurePosixPath(name).name == DISTRIBUTED]
+    if len(metadata) == 1 and suffixes <= {"", ".distcp"}:
+        return metadata[0]
     onnx = [name for name in models if name.endswith(".onnx")]
     if len(onnx) == 1:
         return onnx[0]

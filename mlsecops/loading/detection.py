@@ -37,7 +37,9 @@ _TABLE_END: Final = bytes.fromhex("57fb808b247547db")
 _TORCH_ANY: Final = frozenset(
     {Format.TORCH, Format.TORCH_LEGACY, Format.TORCHSCRIPT, Format.PICKLE, Format.PT2}
 )
-_PICKLES: Final = frozenset({Format.PICKLE, Format.TORCH_LEGACY, Format.JOBLIB})
+_PICKLES: Final = frozenset(
+    {Format.PICKLE, Format.DISTRIBUTED_METADATA, Format.TORCH_LEGACY, Format.JOBLIB}
+)
 _COMPRESSED: Final = frozenset({Format.COMPRESSED, Format.JOBLIB})
 _OWN_EXTENSION: Final = (
     Format.SAFETENSORS, Format.PT2, Format.KERAS, Format.HDF5, Format.NPY, Format.NPZ, Format.GGUF,
@@ -99,7 +101,9 @@ def detect(source: Source) -> Format:
     return Format.TENSOR_INDEX if table else Format.UNKNOWN
 
 
-def _by_magic(source: Source, head: bytes, _: str) -> Format | None:
+def _by_magic(source: Source, head: bytes, suffix: str) -> Format | None:
+    if suffix == ".distcp" and head.startswith(b"PK\x03\x04"):
+        return Format.DISTRIBUTED
     if head.startswith(b"PK\x03\x04"):
         return _zip_format(source)
     for magic, found in _MAGIC:
@@ -109,7 +113,10 @@ def _by_magic(source: Source, head: bytes, _: str) -> Format | None:
         return Format.TFLITE
     if _is_safetensors(head, source.size):
         return Format.SAFETENSORS
-    return Format.PICKLE if _is_pickle(head) else None
+    if not _is_pickle(head):
+        return None
+    distributed = b"torch.distributed.checkpoint.metadata" in source.head(256)
+    return Format.DISTRIBUTED_METADATA if distributed else Format.PICKLE
 
 
 def _headerless(source: Source, _: bytes, __: str) -> Format | None:

@@ -16,6 +16,7 @@ class Format(enum.StrEnum):
     PT2 = "pt2"
     PICKLE = "pickle"
     DISTRIBUTED = "distributed"
+    DISTRIBUTED_METADATA = "distributed-metadata"
     KERAS = "keras"
     HDF5 = "hdf5"
     NPY = "npy"

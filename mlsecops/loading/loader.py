@@ -23,6 +23,7 @@ from mlsecops.loading.artifact import (
     layout,
     require_alone,
     require_external,
+    scanned_parts,
     shards,
 )
 from mlsecops.loading.detection import CODE, Format
@@ -362,9 +363,12 @@ class SecureLoader:
                 f"{files.main}: expected shards of one format, got {', '.join(sorted(formats))}"
             )
         examined = {name: examination for name, (_, examination) in scanned.items()}
-        if files.kind in {"file", "onnx"}:  # TensorFlow finds the files of a SavedModel by name
+        if files.kind not in {"shards", "savedmodel"}:  # TensorFlow finds its files by name
             others = {name: each for name, each in held.sources.items() if name != files.main}
-            require_external(held.sources[files.main], examined[files.main].external, others)
+            main = examined[files.main]
+            require_external(held.sources[files.main], main.external, others)
+            for part in scanned_parts(files.main, main.external):
+                examined[files.main] |= self._scan(others[part], record)[1]
         require_alone(files)
         return formats.pop(), examined
 

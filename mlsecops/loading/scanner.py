@@ -51,6 +51,8 @@ _PICKLED: Final = {
     Format.SKOPS: "skops:examine_skops",
     Format.TORCH: "pickles:examine_torch",
     Format.TORCH_LEGACY: "pickles:examine_torch_legacy",
+    Format.DISTRIBUTED: "checkpoints.distributed:examine_shard",
+    Format.DISTRIBUTED_METADATA: "checkpoints.distributed:examine_metadata",
 }
 """Scanners that extend the list of pickles' globals."""
 _EMPTY: Final = frozenset({Format.TENSOR_INDEX})

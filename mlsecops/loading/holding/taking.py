@@ -88,7 +88,7 @@ def taken(
 
 def _parts(files: ArtifactLayout, main: Source, limits: Limits) -> frozenset[str]:
     """Names of the files that the main file reads; what it may not read is refused later."""
-    if files.kind == "onnx":
+    if files.kind in {"onnx", "distributed"}:
         _, result = examine(main, allow_globals=(), limits=limits)
         return frozenset(external_ends(main.name, result.external))
     try:

@@ -15,7 +15,13 @@ from mlsecops.loading.containers.compression import expanded
 from mlsecops.loading.detection import Format
 from mlsecops.loading.holding.active import reading
 from mlsecops.loading.limits import Limits
-from mlsecops.loading.readers import keras_reader, onnx_reader, pickle_reader, torch_reader
+from mlsecops.loading.readers import (
+    distributed_reader,
+    keras_reader,
+    onnx_reader,
+    pickle_reader,
+    torch_reader,
+)
 from mlsecops.loading.snapshot import Source
 
 Framework: TypeAlias = Literal["torch", "numpy", "keras", "tensorflow", "sklearn", "onnx"]
@@ -155,6 +161,13 @@ def _torch(request: Request, *, legacy: bool = False) -> Any:
     return fill(request, value)
 
 
+def _distributed(request: Request) -> Any:
+    value = distributed_reader.read_distributed(
+        request.source, _next_to(request), names=request.globals, device=request.device
+    )
+    return fill(request, value)
+
+
 def _torch_code(request: Request, *, exported: bool = False) -> Any:
     return torch_reader.read_code(request.source.path, device=request.device, exported=exported)
 
@@ -190,13 +203,18 @@ def _skops(request: Request) -> Any:
     return pickle_reader.read_skops(request.source.path, names=names)
 
 
-def _onnx(request: Request) -> Any:
+def _next_to(request: Request) -> dict[str, Source]:
+    """Further files of the model by their names relative to its folder."""
     folder = PurePosixPath(request.source.name).parent
-    external = {
-        str(PurePosixPath(name).relative_to(folder)): each.path
+    return {
+        str(PurePosixPath(name).relative_to(folder)): each
         for name, each in request.external.items()
         if PurePosixPath(name).is_relative_to(folder)
     }
+
+
+def _onnx(request: Request) -> Any:
+    external = {name: each.path for name, each in _next_to(request).items()}
     return onnx_reader.read_onnx(request.source.path, external=external)
 
 
@@ -214,6 +232,7 @@ _DECODERS: Final[dict[Format, tuple[tuple[str, ...], Callable[[Request], Any]]]]
     Format.SAFETENSORS: (("torch", "numpy"), _safetensors),
     Format.TORCH: (("torch",), _torch),
     Format.TORCH_LEGACY: (("torch",), lambda request: _torch(request, legacy=True)),
+    Format.DISTRIBUTED_METADATA: (("torch",), _distributed),
     Format.KERAS: (("keras",), _keras),
     Format.TORCHSCRIPT: (("torch",), _torch_code),
     Format.PT2: (("torch",), lambda request: _torch_code(request, exported=True)),
@@ -227,6 +246,9 @@ _DECODERS: Final[dict[Format, tuple[tuple[str, ...], Callable[[Request], Any]]]]
     Format.NPY: (("numpy",), _numpy),
 }
 _FILLS: Final = frozenset(
-    {Format.SAFETENSORS, Format.TORCH, Format.TORCH_LEGACY, Format.KERAS, Format.HDF5}
+    {
+        Format.SAFETENSORS, Format.TORCH, Format.TORCH_LEGACY, Format.DISTRIBUTED_METADATA,
+        Format.KERAS, Format.HDF5,
+    }
 )
 """Formats of weights, which `into=` can fill a model with."""

@@ -9,7 +9,7 @@ import contextlib
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
@@ -73,22 +73,41 @@ def tensors_in(memory: memoryview) -> dict[str, Any]:
     Source:
         safetensors README, "Format": length of the header, header, tensors.
     """
-    torch = require("torch")
     start = LENGTH + int.from_bytes(memory[:LENGTH], "little")
-    text = bytes(memory[LENGTH:start])
-    header = parse_object(text, what="safetensors header", error=FormatRefused)
-    header.pop("__metadata__", None)
+    header = safetensors_header(bytes(memory[LENGTH:start]))
     tensors = {}
     for name, entry in header.items():
-        kind = getattr(torch, _TYPES.get(entry["dtype"], ""), None)
-        if kind is None:
-            raise FormatRefused(f"{name!r}: torch has no type for {entry['dtype']}")
         first, end = (start + offset for offset in entry["data_offsets"])
-        shape = entry["shape"]
-        if entry["dtype"] == _HALF_BYTES:
-            shape = [*shape[:-1], shape[-1] // 2]
-        tensors[name] = _tensor(torch, memory[first:end], kind).view(shape)
+        tensors[name] = tensor_in(name, entry, memory[first:end])
     return tensors
+
+
+def safetensors_header(text: bytes) -> dict[str, Any]:
+    """Name → dtype, shape and offsets of a checked safetensors header."""
+    header = parse_object(text, what="safetensors header", error=FormatRefused)
+    header.pop("__metadata__", None)
+    return header
+
+
+def tensor_in(name: str, entry: Mapping[str, Any], part: memoryview) -> Any:
+    """Tensor over its own bytes in memory, without a copy.
+
+    Args:
+        name: Its name, for messages.
+        entry: Its dtype and shape, as a checked header has them.
+        part: Its bytes, writable.
+
+    Raises:
+        FormatRefused: torch lacks a data type.
+    """
+    torch = require("torch")
+    kind = getattr(torch, _TYPES.get(entry["dtype"], ""), None)
+    if kind is None:
+        raise FormatRefused(f"{name!r}: torch has no type for {entry['dtype']}")
+    shape = entry["shape"]
+    if entry["dtype"] == _HALF_BYTES:
+        shape = [*shape[:-1], shape[-1] // 2]
+    return _tensor(torch, part, kind).view(shape)
 
 
 def _tensor(torch: Any, part: memoryview, kind: Any) -> Any:
@@ -142,8 +161,26 @@ def read_torch(
         raise FormatRefused(f"torch refuses the file: {error}") from error
 
 
+def read_torch_bytes(data: BinaryIO, *, names: Collection[str], device: str) -> Any:
+    """Object of a torch archive in memory; `names` and `device` as for `read_torch`."""
+    torch = require("torch")
+    _require_new(torch)
+    names = frozenset(names)
+    allowed = [*map(_resolve, sorted(names - own_globals())), *_dtype_classes(names)]
+    try:
+        with torch.sparse.check_sparse_tensor_invariants():
+            with torch.serialization.safe_globals(allowed), contextlib.suppress(UnpicklingError):
+                return torch.load(data, weights_only=True, map_location=device)
+            data.seek(0)
+            return _read_checked(torch, data, names, {"map_location": device}, legacy=False)
+    except UnsafeContent:
+        raise
+    except Exception as error:  # torch raises whatever the bytes make it raise
+        raise FormatRefused(f"torch refuses the archive: {error}") from error
+
+
 def _read_checked(
-    torch: Any, path: str, names: Collection[str], options: dict[str, Any], *, legacy: bool
+    torch: Any, path: Any, names: Collection[str], options: dict[str, Any], *, legacy: bool
 ) -> Any:
     """Object with values that `weights_only` cannot build, through an unpickler of the same names.
 

@@ -1,0 +1,1 @@
+"""Scanner of checkpoints that several processes write together."""
