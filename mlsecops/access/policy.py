@@ -5,13 +5,13 @@ rules (Python, TOML) → AccessPolicy; subject, action, resource → Decision
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
 
 from mlsecops._choices import of_type, one_of, path_of, several
 from mlsecops._repr import concise_repr
+from mlsecops._toml import parse_toml
 from mlsecops.access.names import LONGEST_NAME, compiled, normal_name, segments
 from mlsecops.errors import AccessDenied, UsageError
 
@@ -156,10 +156,8 @@ class AccessPolicy:
         Raises:
             UsageError: The text is malformed.
         """
-        try:
-            document = tomllib.loads(of_type("text", text, str, "TOML text"))
-        except tomllib.TOMLDecodeError as error:
-            raise UsageError(f"access policy: expected TOML: {error}") from error
+        of_type("text", text, str, "TOML text")
+        document = parse_toml(text, what="access policy", error=UsageError)
         tables = document.pop("rules", [])
         if document or not isinstance(tables, list):
             raise UsageError(

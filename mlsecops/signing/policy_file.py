@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from mlsecops._toml import parse_toml
 from mlsecops.errors import UsageError
 from mlsecops.signing.identities.identity import Identity
 from mlsecops.signing.identities.trusted_root import TrustedRootSource
@@ -117,11 +117,12 @@ def _algorithms(value: Mapping[str, Any], place: Path) -> dict[str, list[str]]:
 
 def _parse(place: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(place.read_text(encoding="utf-8"))
+        text = place.read_text(encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot read {place}: {error.strerror}") from error
     except ValueError as error:
         raise UsageError(f"{place}: expected TOML: {error}") from error
+    return parse_toml(text, what=str(place), error=UsageError)
 
 
 def _items(

@@ -13,13 +13,13 @@ from __future__ import annotations
 import dataclasses
 import io
 import sys
-import tomllib
 from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import Any, Final
 
 from mlsecops._budget import require_text
 from mlsecops._json import parse_json
+from mlsecops._toml import parse_toml
 from mlsecops.errors import ContentRefused, FormatRefused, LimitExceeded, MissingExtra
 from mlsecops.findings import Finding, Severity
 from mlsecops.loading.allowed import pickle_globals
@@ -38,7 +38,6 @@ from mlsecops.loading.verdict import Examination, not_checked
 
 _DEPTH: Final = 100  # levels; chosen: settings of models have fewer than ten; deeper is unchecked
 _OPCODES: Final = 200_000  # opcodes; chosen: text that is no pickle ends after a few
-_MOST_TOML: Final = 300_000  # characters; measured: tomllib takes 4 s for them at worst
 _SENTENCEPIECE: Final = {(number, BYTES) for number in range(1, 6)}
 """Fields of a SentencePiece model: pieces, specifications and test data."""
 
@@ -100,9 +99,7 @@ def _settings(text: str, suffix: str, name: str) -> Any:
                 raise  # plain parsers accept it
             raise ValueError("not JSON") from error
     if suffix == ".toml":
-        if len(text) > _MOST_TOML:
-            raise LimitExceeded(f"{len(text)} characters of TOML: expected at most {_MOST_TOML}")
-        return tomllib.loads(text)
+        return parse_toml(text, what=name, error=ValueError)
     if suffix not in {".yaml", ".yml"} and PurePosixPath(name).name != "MLmodel":
         return None
     try:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from mlsecops._choices import checked
+from mlsecops._toml import parse_toml
 from mlsecops.errors import UsageError
 from mlsecops.findings import Severity
 from mlsecops.monitoring.alerts.rules import AlertRule
@@ -30,9 +30,10 @@ def load_rules(path: str | os.PathLike[str]) -> tuple[AlertRule, ...]:
         UsageError: The file cannot be read, or a rule in it is invalid.
     """
     try:
-        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: expected rules in TOML: {error}") from error
+    data = parse_toml(text, what=str(path), error=UsageError)
     rules = data.get("rules")
     if set(data) != {"rules"} or not isinstance(rules, list):
         raise UsageError(f"{path}: expected [[rules]] and nothing else, got {sorted(data)}")
