@@ -30,6 +30,7 @@ EXTRA_OF: Final[dict[str, str]] = {
     "pyarrow": "tables",
     "cyclonedx": "bom",
     "packageurl": "bom",
+    "license_expression": "bom",
     "opentelemetry.sdk": "otel",
     "limits": "limits",
     "redis": "limits",
@@ -44,14 +45,21 @@ EXTRA_OF: Final[dict[str, str]] = {
     "pyseccomp": "sandbox",
     "sigstore": "sigstore",
     "rfc3161_client": "timestamp",
+    "pkcs11": "pkcs11",
+    "google.cloud.kms": "gcpkms",
+    "google.api_core": "gcpkms",
+    "google.auth": "gcpkms",
+    "azure": "azurekms",
+    "bcrypt": "ssh",
 }
 
 
-def require(module: str) -> Any:
+def require(module: str, *, extra: str | None = None) -> Any:
     """Import an optional module, or say how to install it.
 
     Args:
         module: Dotted name (`"torch"`, `"safetensors.torch"`).
+        extra: Extra that brings it; by default that of `EXTRA_OF`.
 
     Returns:
         The imported module.
@@ -64,8 +72,9 @@ def require(module: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or not (module == error.name or module.startswith(f"{error.name}.")):
             raise
+        package = package_of(module) if extra is None else f'"mlsecops-sdk[{extra}]"'
         raise MissingExtra(
-            f"{module} is not installed; install it with: pip install {package_of(module)}",
+            f"{module} is not installed; install it with: pip install {package}",
             name=module,
         ) from error
 

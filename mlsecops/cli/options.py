@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from mlsecops.provenance.digest import SIZES
 from mlsecops.provenance.files.urls import is_url
+from mlsecops.signing.services.service import is_service
 
 T = TypeVar("T")
 Options: TypeAlias = "argparse.ArgumentParser | argparse._ArgumentGroup"  # noqa: SLF001 - type only
@@ -84,6 +85,16 @@ def location(text: str) -> Path | str:
         ('s3://bucket/model.sig', 'model.sig')
     """
     return text if is_url(text) else Path(text)
+
+
+def key_source(text: str) -> Path | str:
+    """The path of a private key, or the URI of one in a key service as it is.
+
+    Examples:
+        >>> key_source("awskms:///alias/release"), key_source("release.pem").name
+        ('awskms:///alias/release', 'release.pem')
+    """
+    return text if is_service(text) else Path(text)
 
 
 def pair(form: str, convert: Callable[[str], T]) -> Callable[[str], tuple[str, T]]:

@@ -59,7 +59,7 @@ def new_password(options: argparse.Namespace) -> str | None:
     return password
 
 
-def ask_password(key: Path) -> str:
+def ask_password(key: Path | str) -> str:
     """Prompt for the password of a key on the terminal.
 
     Raises:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from mlsecops import signing
-from mlsecops.cli.options import add_algorithm, add_cache, location, option
+from mlsecops.cli.options import add_algorithm, add_cache, key_source, location, option
 from mlsecops.cli.signing.keygen import add_password, ask_password, password_from
 from mlsecops.cli.terminal import progress, show
 from mlsecops.errors import UsageError
@@ -16,7 +16,7 @@ from mlsecops.provenance.files.tree import DEFAULT_IGNORE
 from mlsecops.provenance.statement import Statement
 from mlsecops.signing.bundle import Bundle
 from mlsecops.signing.detached import sign_detached
-from mlsecops.signing.keys import KeySigner, Password, Signer, read_pem
+from mlsecops.signing.keys import Password, Signer, read_pem
 from mlsecops.signing.oms import read_payload
 from mlsecops.signing.signature import sign
 
@@ -26,8 +26,10 @@ EXAMPLE = "mlsecops sign model/ --key release.pem --password-env RELEASE_PASSWOR
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     option(parser, "path PATH", "model folder, file or URL (s3://bucket/model)")
-    option(parser, "--key K", "private key (PEM); may be repeated for several signers",
-           type=Path, action="append", required=True)  # fmt: skip
+    option(parser, "--key K",
+           "private key (PEM or OpenSSH), or URI of one in a device or key service (pkcs11:, "
+           "awskms:, gcpkms:, azurekms:, vault:); may be repeated for several signers",
+           type=key_source, action="append", required=True)  # fmt: skip
     add_password(parser)
     option(parser, "--cert C", "certificate of the key (PEM)", type=Path)
     option(parser, "--chain C", "intermediate certificates", several=True, type=Path)
@@ -79,7 +81,7 @@ def _added(bundle: Bundle) -> list[str]:
     ]
 
 
-def _bundle(options: argparse.Namespace, signers: Sequence[KeySigner]) -> Bundle:
+def _bundle(options: argparse.Namespace, signers: Sequence[Signer]) -> Bundle:
     url = options.timestamp_url
     with progress("hashing", unit="bytes") as bar:
         return sign(
@@ -102,7 +104,7 @@ def _bundle(options: argparse.Namespace, signers: Sequence[KeySigner]) -> Bundle
         )
 
 
-def _detached(options: argparse.Namespace, signers: Sequence[KeySigner]) -> Path:
+def _detached(options: argparse.Namespace, signers: Sequence[Signer]) -> Path:
     for_bundles = (options.statement, options.ignore, options.cert, options.timestamp_url,
                    options.model_version, options.name, options.spec_names, options.shard_size,
                    options.add, len(signers) > 1, options.algorithm != "sha256")  # fmt: skip
@@ -121,14 +123,26 @@ def _detached(options: argparse.Namespace, signers: Sequence[KeySigner]) -> Path
     )
 
 
-def read_signer(key: Path, options: argparse.Namespace) -> KeySigner:
-    """The signer of a key, `--cert` and `--chain`; prompts for a password where needed."""
-    variable = options.password_env
-    password: Password = (
-        partial(ask_password, key) if variable is None else password_from(variable) or ""
-    )
-    chain = b"".join(read_pem(path) for path in [options.cert, *options.chain] if path)
-    return Signer.from_pem(key, password, certificates=chain or None)
+def read_signer(key: Path | str, options: argparse.Namespace) -> Signer:
+    """The signer of a key, `--cert` and `--chain`; prompts for a password where needed.
+
+    Args:
+        key: Path of a private key, or URI of one in a key service.
+        options: The parsed options.
+    """
+    chain = b"".join(read_pem(path) for path in [options.cert, *options.chain] if path) or None
+    password = password_of(key, options.password_env)
+    if isinstance(key, str):
+        return Signer.from_uri(key, certificates=chain, password=password)
+    return Signer.from_pem(key, password, certificates=chain)
+
+
+def password_of(key: Path | str, variable: str | None) -> Password:
+    """The password of a key, which is used for encrypted keys and tokens alone."""
+    if variable is None:
+        return partial(ask_password, key)
+    known = password_from(variable) or ""
+    return lambda: known
 
 
 def read_statement(path: Path) -> Statement:

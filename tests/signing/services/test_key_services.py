@@ -1,0 +1,224 @@
+"""Keys in cloud services, on stand-ins that refuse what the real services refuse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
+from io import BytesIO
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+pytest.importorskip("boto3")
+pytest.importorskip("google.cloud.kms")
+pytest.importorskip("azure.keyvault.keys")
+
+from azure.core.credentials import AccessToken
+from azure.core.pipeline.transport import RequestsTransport
+from azure.keyvault.keys import KeyClient
+from requests import Response, Session
+from requests.adapters import BaseAdapter
+from urllib3 import HTTPResponse
+
+from mlsecops import errors
+from mlsecops.cli import main
+from mlsecops.provenance import Digest, Manifest
+from mlsecops.provenance.entry import Entry
+from mlsecops.signing import Signer, TrustPolicy, Verifier, sign, sign_manifest, verify
+from tests.signing.services.standins import AwsKms, AzureVault, GoogleKms, Held, Vault
+
+VERSION = "projects/p/locations/global/keyRings/r/cryptoKeys/k/cryptoKeyVersions"
+
+
+class Credential:
+    def get_token(self, *_: str, **__: Any) -> AccessToken:
+        return AccessToken("token", 4_102_444_800)
+
+
+class Adapter(BaseAdapter):
+    """Sends the requests of Azure's own client to the stand-in."""
+
+    def __init__(self, vault: AzureVault) -> None:
+        super().__init__()
+        self._vault = vault
+
+    def send(self, request: Any, **_: Any) -> Response:  # type: ignore[override] # as it is called
+        answer = Response()
+        status, value = 401, {}
+        if "Authorization" in request.headers:
+            status, value = self._vault.handle(request.method, request.url, request.body or b"")
+        else:
+            scope = 'Bearer authorization="https://login/t", resource="https://vault.azure.net"'
+            answer.headers["WWW-Authenticate"] = scope
+        body = json.dumps(value).encode()
+        answer.raw = HTTPResponse(body=BytesIO(body), status=status, preload_content=False)
+        answer.status_code, answer.url, answer.request = status, request.url, request
+        answer.headers["Content-Type"] = "application/json"
+        return answer
+
+    def close(self) -> None: ...
+
+
+def azure_client(vault: AzureVault) -> KeyClient:
+    session = Session()
+    session.mount("https://", Adapter(vault))
+    transport = RequestsTransport(session=session, session_owner=False)
+    return KeyClient("https://corp.vault.azure.net", Credential(), transport=transport)
+
+
+def aws(kind: str) -> tuple[Held, Signer]:
+    kms = AwsKms(kind)
+    return kms, Signer.from_uri("awskms:///alias/release", client=kms)
+
+
+def google(kind: str) -> tuple[Held, Signer]:
+    kms = GoogleKms(kind)
+    return kms, Signer.from_uri(f"gcpkms://{VERSION}/1", client=kms)
+
+
+def azure(kind: str) -> tuple[Held, Signer]:
+    vault = AzureVault(kind)
+    return vault, Signer.from_uri("azurekms://corp/release", client=azure_client(vault))
+
+
+def vault(kind: str) -> tuple[Held, Signer]:
+    held = Vault(kind)
+
+    def send(method: str, url: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
+        status, value = held.handle(method, "/v1/" + url.partition("/v1/")[2], headers, body)
+        return status, json.dumps(value).encode()
+
+    return held, Signer.from_uri("vault://transit/release", client=send)
+
+
+CASES = [
+    *((aws, kind) for kind in ("p256", "p384", "p521", "rsa", "ed25519")),
+    *((google, kind) for kind in ("p256", "p384", "rsa", "ed25519")),
+    *((azure, kind) for kind in ("p256", "p384", "p521", "rsa")),
+    *((vault, kind) for kind in ("p256", "p384", "p521", "rsa", "ed25519")),
+]
+
+
+@pytest.fixture(autouse=True)
+def _token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VAULT_TOKEN", "hvs.token")
+    monkeypatch.delenv("VAULT_ADDR", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("service", "kind"), CASES, ids=[f"{service.__name__}-{kind}" for service, kind in CASES]
+)
+def test_a_key_of_each_service_signs_a_model(model: Path, service: Any, kind: str) -> None:
+    held, signer = service(kind)
+    assert signer.public_key == held.signer.public_key
+    sign(model, signer)
+    verify(model, policy=TrustPolicy(keys=[held.signer.public_key]))
+
+
+def many_files(count: int) -> Manifest:
+    """A manifest of many files, whose payload is far larger than what a service takes."""
+    entries = tuple(Entry(f"w/{n:05}.bin", Digest.of(str(n).encode())) for n in range(count))
+    return Manifest(name="model", algorithm="sha256", entries=entries)
+
+
+@pytest.mark.parametrize("service", [aws, google, azure, vault])
+def test_ten_thousand_files_are_signed_through_a_limit_of_4096_bytes(service: Any) -> None:
+    held, signer = service("p256")
+    bundle = sign_manifest(many_files(10_000), signer)
+    assert len(bundle.envelope.payload) > 1_000_000
+    policy = TrustPolicy(keys=[held.signer.public_key])
+    assert len(Verifier(policy).open(bundle.to_bytes(), where="bundle").manifest) == 10_000
+    if isinstance(held, AwsKms):
+        assert held.requests == [32]
+
+
+@pytest.mark.parametrize("service", [aws, google])
+def test_a_whole_message_that_is_too_long_is_refused_before_it_is_sent(service: Any) -> None:
+    _, signer = service("ed25519")
+    with pytest.raises(errors.UsageError, match="sign with an ECDSA or RSA key"):
+        sign_manifest(many_files(1000), signer)
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("awskms://alias", "expected awskms:///KEY"),
+        ("awskms:///", "expected awskms:///KEY"),
+        ("gcpkms://projects/p/cryptoKeys/k", "cryptoKeyVersions/N"),
+        ("azurekms://corp", "azurekms://VAULT/KEY"),
+        ("azurekms://corp/a/b/c", "azurekms://VAULT/KEY"),
+        ("vault://", "vault://MOUNT/KEY"),
+        ("hsm:key", "at its begin"),
+        ("release.pem", "at its begin"),
+    ],
+)
+def test_a_uri_of_another_form_is_refused(uri: str, message: str) -> None:
+    with pytest.raises(errors.UsageError, match=message):
+        Signer.from_uri(uri)
+
+
+def test_what_a_service_refuses_is_the_caller_s_error() -> None:
+    with pytest.raises(errors.UsageError, match="NotFoundException"):
+        Signer.from_uri("awskms:///alias/other", client=AwsKms("p256"))
+    with pytest.raises(errors.UsageError, match="not found"):
+        Signer.from_uri(f"gcpkms://{VERSION}/2", client=GoogleKms("p256"))
+    with pytest.raises(errors.UsageError, match="EC_SIGN_SECP256K1"):
+        Signer.from_uri(f"gcpkms://{VERSION}/1", client=GoogleKms("p521"))
+    with pytest.raises(errors.UsageError, match="KeyNotFound"):
+        Signer.from_uri("azurekms://corp/other", client=azure_client(AzureVault("p256")))
+    with pytest.raises(errors.UsageError, match="status 403"):
+        Signer.from_uri("vault://transit/release", client=lambda *_: (403, b"{}"))
+
+
+@pytest.mark.parametrize("part", ["pem", "signature", "request"])
+def test_what_was_changed_on_its_way_is_refused(model: Path, part: str) -> None:
+    kms = GoogleKms("p256")
+    kms.damaged = part
+    with pytest.raises(errors.UsageError, match="CRC32C"):
+        sign(model, Signer.from_uri(f"gcpkms://{VERSION}/1", client=kms))
+
+
+def test_a_service_with_another_key_than_it_says_signs_nothing(model: Path) -> None:
+    kms = AwsKms("p256")
+    signer = Signer.from_uri("awskms:///alias/release", client=kms)
+    kms.key = AwsKms("p256").key
+    with pytest.raises(errors.SignatureInvalid, match="nothing was signed"):
+        sign(model, signer)
+    assert not (model / "model.sig").exists()
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[Vault, str]]:
+    held = Vault("p384")
+    http = ThreadingHTTPServer(("127.0.0.1", 0), held.handler())
+    Thread(target=http.serve_forever, daemon=True).start()
+    yield held, f"127.0.0.1:{http.server_port}"
+    http.shutdown()
+    http.server_close()
+
+
+def test_the_command_signs_through_vault(
+    model: Path, server: tuple[Vault, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, host = server
+    (tmp_path / "key.pub.pem").write_text(held.signer.public_key.pem)
+    assert main(["sign", str(model), "--key", f"vault://{host}/transit/release"]) == 0
+    monkeypatch.setenv("VAULT_ADDR", f"http://{host}")
+    assert main(["sign", str(model), "--key", "vault://transit/release"]) == 0
+    assert main(["sign", str(model), "--key", "vault://release"]) == 0
+    assert main(["verify", str(model), "--key", str(tmp_path / "key.pub.pem")]) == 0
+    monkeypatch.setenv("VAULT_TOKEN", "another")
+    assert main(["sign", str(model), "--key", "vault://release"]) == 2
+    assert held.requests == 7
+    monkeypatch.setenv("VAULT_ADDR", "http://127.0.0.1:1")
+    assert main(["sign", str(model), "--key", "vault://release"]) == 2
+
+
+def test_without_a_token_nobody_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VAULT_TOKEN")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(errors.UsageError, match="VAULT_TOKEN"):
+        Signer.from_uri("vault://transit/release")
