@@ -62,7 +62,6 @@ class Format(enum.StrEnum):
     TORCH_MOBILE = "torch-mobile"
     RKNN = "rknn"
     NCNN = "ncnn"
-    DARKNET = "darknet"
     MATLAB = "matlab"
     OCDBT = "ocdbt"
     SEVEN_ZIP = "7z"
@@ -82,7 +81,6 @@ RECOGNISED: Final = {
     Format.TORCH_MOBILE: "a PyTorch Mobile model: code of TorchScript in a flat buffer",
     Format.RKNN: "an RKNN model: compiled code for an accelerator",
     Format.NCNN: "an ncnn network, whose custom layers a library outside implements",
-    Format.DARKNET: "weights of Darknet, whose layout its settings file has",
     Format.MATLAB: "a MAT-file, which may hold objects and function handles",
     Format.OCDBT: "a database of TensorStore (Orbax); its tensors are in compressed chunks",
     Format.SEVEN_ZIP: "a 7z archive; unpack it and scan its files",

@@ -20,7 +20,6 @@ from mlsecops.loading.verdict import Examination, not_checked
 _CHILDREN: Final = ("left_children", "right_children")
 _PER_NODE: Final = (*_CHILDREN, "parents", "split_indices", "split_conditions", "default_left")
 _NO_CHILD: Final = -1  # index; tree_model.h, `kInvalidNodeId`
-_SPLIT_FEATURES: Final = (1 << 31) - 1  # features; tree_model.h, 31 bits of `sindex_`
 _BOOSTERS: Final = frozenset({"gbtree", "dart", "gblinear"})
 
 
@@ -83,7 +82,7 @@ def _problem(tree: Any, features: int) -> str | None:
         # A child behind its parent: every walk ends.
         if not leaf and not all(type(each) is int and at < each < nodes for each in children):
             return f"node {at} leads to {children!r}, of {nodes} nodes"
-        feature, most = arrays["split_indices"][at], _SPLIT_FEATURES if leaf else features
-        if type(feature) is not int or not 0 <= feature < max(most, 1):
+        feature = arrays["split_indices"][at]
+        if not leaf and (type(feature) is not int or not 0 <= feature < features):
             return f"node {at} splits by feature {feature!r}, of {features}"
     return None
