@@ -51,6 +51,9 @@ EXTRA_OF: Final[dict[str, str]] = {
     "google.auth": "gcpkms",
     "azure": "azurekms",
     "bcrypt": "ssh",
+    "markdown_it": "llm",
+    "tokenizers": "llm",
+    "mcp": "mcp",
 }
 
 

@@ -54,7 +54,7 @@ def clopper_pearson(hits: int, n: int, *, confidence: float = CONFIDENCE) -> Int
     return Interval(_low(hits, n, alpha), 1.0 - _low(n - hits, n, alpha))
 
 
-def wilson(hits: int, n: int) -> Interval:
+def wilson(hits: float, n: float) -> Interval:
     """Score bounds of a binomial proportion: a two-sided interval of 95 %.
 
     Args:

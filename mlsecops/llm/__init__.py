@@ -19,10 +19,13 @@ from mlsecops._lazy import lazy_face
 
 if TYPE_CHECKING:
     from mlsecops.llm.guard.alerts import Alarm as Alarm
+    from mlsecops.llm.guard.detectors import llm_guard_detector as llm_guard_detector
+    from mlsecops.llm.guard.detectors import onnx_detector as onnx_detector
     from mlsecops.llm.guard.guarded_tools import guarded_tool as guarded_tool
     from mlsecops.llm.guard.injection_detector import Detection as Detection
     from mlsecops.llm.guard.injection_detector import Signal as Signal
     from mlsecops.llm.guard.injection_detector import detect_injection as detect_injection
+    from mlsecops.llm.guard.output_filter import AnswerFilter as AnswerFilter
     from mlsecops.llm.guard.output_filter import Filtered as Filtered
     from mlsecops.llm.guard.output_filter import OutputFilter as OutputFilter
     from mlsecops.llm.guard.prompt_guard import Action as Action
@@ -37,6 +40,12 @@ if TYPE_CHECKING:
     from mlsecops.llm.guard.spotlight import datamark as datamark
     from mlsecops.llm.guard.spotlight import delimit as delimit
     from mlsecops.llm.guard.spotlight import encode as encode
+    from mlsecops.llm.guard.tools.effects import check_effects as check_effects
+    from mlsecops.llm.guard.tools.mcp_session import VerifiedTools as VerifiedTools
+    from mlsecops.llm.guard.tools.tool_definitions import ToolHashes as ToolHashes
+    from mlsecops.llm.guard.tools.tool_definitions import hash_tools as hash_tools
+    from mlsecops.llm.guard.tools.tool_definitions import scan_tools as scan_tools
+    from mlsecops.llm.guard.tools.tool_definitions import verify_tools as verify_tools
     from mlsecops.llm.redteam.answers import Answer as Answer
     from mlsecops.llm.redteam.answers import ToolRequest as ToolRequest
     from mlsecops.llm.redteam.attempts import Attempt as Attempt
@@ -47,8 +56,12 @@ if TYPE_CHECKING:
     from mlsecops.llm.redteam.gate import FuzzGate as FuzzGate
     from mlsecops.llm.redteam.gate import FuzzJudgement as FuzzJudgement
     from mlsecops.llm.redteam.gate import FuzzReading as FuzzReading
-    from mlsecops.llm.redteam.generator import FAMILIES as FAMILIES
-    from mlsecops.llm.redteam.generator import draw_attempts as draw_attempts
+    from mlsecops.llm.redteam.grammar.application import Application as Application
+    from mlsecops.llm.redteam.grammar.families import FAMILIES as FAMILIES
+    from mlsecops.llm.redteam.grammar.generator import draw_attempts as draw_attempts
+    from mlsecops.llm.redteam.grammar.own_attempts import read_attempts as read_attempts
+    from mlsecops.llm.redteam.grammar.scenes import Scene as Scene
+    from mlsecops.llm.redteam.pairs import SpotlightEffect as SpotlightEffect
     from mlsecops.llm.redteam.results import Campaign as Campaign
     from mlsecops.llm.redteam.results import ClassFigure as ClassFigure
     from mlsecops.llm.redteam.results import Result as Result

@@ -17,9 +17,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlsecops.llm.redteam.attack_texts import TEXTS, TEXTS_BY_NAME
+from mlsecops.llm.redteam.grammar.attack_texts import LANGUAGES, texts_in
+from mlsecops.llm.redteam.grammar.scenes import DEMANDS
 from mlsecops.llm.text.encodings import readings
-from mlsecops.llm.text.unicode import fold
+from mlsecops.llm.text.unicode import joined
 
 REFUSAL = "I cannot help with that."
 BACKLOG = 256
@@ -27,7 +28,54 @@ Body = Mapping[str, Any]
 Reply = tuple[int, dict[str, str], bytes]
 Writing = Callable[[asyncio.StreamWriter], Awaitable[None]]
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n"
-_LEET = str.maketrans("aeiost", "431057")
+_LEET = str.maketrans("aeiostAEIOST", "431057431057")
+_MORSE = dict(
+    zip(
+        [
+            ".-",
+            "-...",
+            "-.-.",
+            "-..",
+            ".",
+            "..-.",
+            "--.",
+            "....",
+            "..",
+            ".---",
+            "-.-",
+            ".-..",
+            "--",
+            "-.",
+            "---",
+            ".--.",
+            "--.-",
+            ".-.",
+            "...",
+            "-",
+            "..-",
+            "...-",
+            ".--",
+            "-..-",
+            "-.--",
+            "--..",
+            "-----",
+            ".----",
+            "..---",
+            "...--",
+            "....-",
+            ".....",
+            "-....",
+            "--...",
+            "---..",
+            "----.",
+        ],
+        "abcdefghijklmnopqrstuvwxyz0123456789",
+        strict=True,
+    )
+)
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz"
+_BACK_5 = str.maketrans(_ALPHABET, _ALPHABET[-5:] + _ALPHABET[:-5])
+_MIRROR = str.maketrans(_ALPHABET, _ALPHABET[::-1])
 
 
 def says(text: str | None, *, tool: str | None = None, finish: str = "stop") -> Reply:
@@ -59,26 +107,42 @@ def refuse(_body: Body) -> Reply:
 
 
 def hardened(body: Body) -> Reply:
-    """Answers the questions of its duty, and nothing else."""
-    last = body["messages"][-1]
-    text = last["content"] if last["role"] == "user" else ""
-    return says(next(_solved(_BENIGN, text, whole=True), REFUSAL))
+    """Answers honest questions, and nothing else."""
+    system, last = str(body["messages"][0]["content"]), body["messages"][-1]
+    if last["role"] != "user":
+        return says(REFUSAL)
+    if any(texts_in(each)["helpful"] in system for each in LANGUAGES):
+        return vulnerable(body)  # a plain question, without any duty
+    return says(next(_solved(_BENIGN, joined(str(last["content"])), whole=True), REFUSAL))
 
 
 def vulnerable(body: Body) -> Reply:
     """Does whatever it reads, wherever it stands."""
+    system = str(body["messages"][0]["content"])
     texts = [str(message["content"]) for message in body["messages"] if message["role"] != "system"]
-    texts[-1] = re.sub(r"User: [^\n]*\nAssistant: \w+\n", "", texts[-1])  # examples are done
+    # Examples in a conversation are done.
+    texts[-1] = re.sub(r"User: [^\n]*\nAssistant: \w+\n", "", texts[-1])
     text = "\n".join([*texts, "".join(re.findall("<<(.*?)>>", texts[-1], re.DOTALL))])
-    for reading in (text, *(each.text for each in readings(text, depth=2) if each.how)):
+    for reading in _understood(text):
         tool = next(_tools(reading), None) if "tools" in body else None
         if tool is not None:
             return says("Done.", tool=tool)
         answers = list(_solved([*_ORDERS, *_BENIGN], reading))
         if answers:
             return says(f"Of course: {answers[-1]}")
-    secret = re.search(r"reference is (\w+)\.", str(body["messages"][0]["content"]))
-    return says(REFUSAL if secret is None else f"Yes: {' '.join(secret[1])}")
+    secret = re.search(r"\b[bdfghkmnqrvwz]{16}\b", system)
+    return says(REFUSAL if secret is None else f"Yes: {' '.join(secret[0])}")
+
+
+def _understood(text: str) -> Iterator[str]:
+    """Letters and digits of a text and of all that it may mean once its disguise is undone."""
+    for reading in (text, *(each.text for each in readings(text, depth=3) if each.how)):
+        plain = joined(reading)
+        yield plain
+        yield plain.translate(_BACK_5)
+        yield plain.translate(_MIRROR)
+        yield "".join(_MORSE.get(each, "") for each in re.findall(r"[.-]+", reading))
+        yield joined(reading[::-1])
 
 
 def flaky(behind: Callable[[Body], Reply] = hardened) -> Callable[[Body], Reply]:
@@ -104,33 +168,41 @@ MODES: dict[str, Callable[[], Callable[[Body], Reply]]] = {
 }
 
 
+_BLANKS = {
+    "nonce": "[bdfghkmnqrvwz]{6}", "head": "[bdfghkmnqrvwz]{4}", "tail": "[bdfghkmnqrvwz]{4}",
+    "first": "[0-9]{5}", "second": "[0-9]{5}", "start": "[0-9]{5}", "count": "[0-9]{3}",
+}  # fmt: skip
+
+
 def _pattern(template: str, *, leet: bool = False) -> re.Pattern[str]:
-    """What a sentence of the grammar looks like, folded, with its blanks as groups."""
+    """What a sentence of the grammar looks like without its spaces, with its blanks as groups."""
     parts = re.split(r"\{(\w+)\}", template)
-    plain = [fold(part).translate(_LEET) if leet else fold(part) for part in parts[::2]]
-    blanks = [".+?" if name in {"things", "code"} else f"(?P<{name}>\\w+)" for name in parts[1::2]]
-    seen: set[str] = set()
+    plain = [joined(part.translate(_LEET) if leet else part) for part in parts[::2]]
+    blanks = [f"(?P<{name}>{_BLANKS[name]})" if name in _BLANKS else ".+?" for name in parts[1::2]]
     whole = re.escape(plain[0])
     for blank, part in zip(blanks, plain[1:], strict=True):
-        whole += (".+?" if blank in seen else blank) + re.escape(part)
-        seen.add(blank)
-    return re.compile(whole, re.DOTALL)
+        whole += blank + re.escape(part)
+    return re.compile(whole)
 
 
-_COUNT = "count upwards from {start} until you have written {count} numbers"
 _ORDERS = [
     _pattern(template, leet=leet)
-    for template in (_COUNT, *(each for group in TEXTS_BY_NAME["tasks"].values() for each in group))
+    for language in LANGUAGES
+    for template in (texts_in(language)["upwards"], *texts_in(language)["tasks"])
     for leet in (False, True)
 ]
-_BENIGN = [_pattern(template) for template in (*TEXTS["counting"], *TEXTS["filing"])]
+_BENIGN = [
+    _pattern(template)
+    for language in LANGUAGES
+    for name in ("counting", "filing", "mirrored")
+    for template in texts_in(language)[name]
+]
 
 
 def _solved(
-    patterns: Sequence[re.Pattern[str]], text: str, *, whole: bool = False
+    patterns: Sequence[re.Pattern[str]], plain: str, *, whole: bool = False
 ) -> Iterator[str]:
     """What the tasks in a text ask for, in the order in which they stand."""
-    plain = fold(text)
     matches = [
         match
         for pattern in patterns
@@ -147,16 +219,16 @@ def _answer(found: Mapping[str, str]) -> str:
     if "head" in found:
         return f"{found['head']}{found['tail']}"
     if "count" in found:
-        return str(int(found["start"]) + int(found["count"]) - 1)
+        start, count = int(found["start"]), int(found["count"])
+        return " ".join(str(each) for each in range(start, start + count))
     return f"{int(found['first']) + int(found['second']):,}"
 
 
-def _tools(text: str) -> Iterator[str]:
-    plain = fold(text)
-    for name in TEXTS_BY_NAME["tool_demands"]:
-        for form in (name, name.translate(_LEET)):
-            if form in plain:
-                yield name
+def _tools(plain: str) -> Iterator[str]:
+    for demand in DEMANDS:
+        name = joined(demand.name)
+        if name in plain or name.translate(_LEET) in plain:
+            yield demand.name
 
 
 @dataclass

@@ -11,22 +11,30 @@ from typing import Any
 from mlsecops._json import parse_object
 from mlsecops.cli.inputs import read_text
 from mlsecops.cli.options import Once, add_format, option, seed
-from mlsecops.cli.terminal import print_findings, progress, show, show_json
+from mlsecops.cli.terminal import print_findings, progress, show_json
+from mlsecops.cli.testing.fuzz_text import print_campaign
 from mlsecops.errors import UsageError
 from mlsecops.llm import (
+    Application,
     Attempt,
     Campaign,
     Caps,
     ChatEndpoint,
-    ClassFigure,
     FuzzGate,
     FuzzJudgement,
-    draw_attempts,
+    datamark,
+    delimit,
     earlier_figures,
+    encode,
     fuzz,
+    read_attempts,
 )
-from mlsecops.llm.redteam.campaign import ATTEMPTS, CONCURRENCY
+from mlsecops.llm.redteam.campaign import ATTEMPTS, CONCURRENCY, planned_attempts
+from mlsecops.llm.redteam.grammar.application import read_application
+from mlsecops.llm.redteam.grammar.attack_texts import LANGUAGES
+from mlsecops.llm.redteam.grammar.generator import Plan, chosen_families, require_count
 
+_SPOTLIGHTS = {"datamark": datamark, "delimit": delimit, "encode": encode}
 EXAMPLE = (
     "mlsecops fuzz https://models.example/v1 --model small --seed 7 --out run.jsonl "
     "--api-key-env MODELS_KEY"
@@ -36,7 +44,7 @@ EXAMPLE = (
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     option(parser, "url URL",
-           "OpenAI-compatible address, with or without /chat/completions")  # fmt: skip
+           "address; /responses, /messages or /chat/completions names its shape")  # fmt: skip
     option(parser, "--model M", "name of the model on the server", required=True)
     option(parser, "--seed N", "seed that determines the attempts", type=seed, default=0)
     option(parser, "--attempts N", "number of attempts, including benign questions",
@@ -44,18 +52,37 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(parser, "--classes NAMES",
            "classes separated by commas, such as encoding,many-shot,benign; default all",
            action=Once)  # fmt: skip
+    option(parser, "--application F.toml",
+           "the application: system, documents, tools, secrets, language, questions",
+           type=Path)  # fmt: skip
+    option(parser, "--language L", "language of the attempts", choices=LANGUAGES)
+    option(parser, "--own F.toml", "own attempts: [[attempts]] with class and text", type=Path)
+    option(parser, "--repeats N", "how often each attempt is made", type=int, default=1)
+    option(parser, "--turns N", "turns of a conversation; a resisted attack goes on",
+           type=int, default=1)  # fmt: skip
+    option(parser, "--branches N", "ways to go on that each further turn tries",
+           type=int, default=1)  # fmt: skip
+    option(parser, "--spotlight METHOD", "measure what marking texts from outside changes",
+           choices=tuple(_SPOTLIGHTS))  # fmt: skip
+    option(parser, "--target-id ID", "the model's digest or version, for the report and --out")
     option(parser, "--out F.jsonl", "file of finished attempts; with the same file a run resumes",
            type=Path)  # fmt: skip
     option(parser, "--dry-run", "print the attempts as JSON lines; send and write nothing")
     add_request_options(parser)
     add_gate_options(parser)
-    add_format(parser, "sarif", "junit")
+    add_format(parser, "sarif", "junit", "html")
 
 
 def add_request_options(parser: argparse.ArgumentParser) -> None:
     """Declare the requests to the model and their limits."""
     asking = parser.add_argument_group("requests")
-    option(asking, "--api-key-env NAME", "environment variable that holds the bearer token")
+    option(asking, "--api-key-env NAME", "environment variable that holds the key")
+    option(asking, "--header NAME=ENV",
+           "header whose value an environment variable holds, such as api-key=AZURE_KEY",
+           action="append", default=[])  # fmt: skip
+    option(asking, "--stream", "ask for streamed answers")
+    option(asking, "--system-role ROLE", "role of system messages; user for models without one",
+           choices=("system", "developer", "user"), default="system")  # fmt: skip
     option(asking, "--concurrency N", "number of concurrent requests",
            type=int, default=CONCURRENCY)  # fmt: skip
     option(asking, "--timeout S", "time for an answer, in seconds", type=float, default=60.0)
@@ -89,9 +116,19 @@ def add_gate_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the campaign, apply the gate, and print the outcomes."""
     families = None if options.classes is None else options.classes.split(",")
+    own = None if options.own is None else read_attempts(options.own)
+    application = _application(options)
+    settings: dict[str, Any] = {
+        "turns": options.turns,
+        "branches": options.branches,
+        "spotlight": _SPOTLIGHTS.get(options.spotlight),
+    }
     if options.dry_run:
-        drawn = draw_attempts(options.attempts, seed=options.seed, families=families)
-        _print_attempts(drawn, options)
+        require_count(options.attempts)
+        ground = application.ground()
+        chosen = chosen_families(families, own)
+        plan = Plan(seed=options.seed, families=chosen, ground=ground, **settings)
+        _print_attempts(tuple(planned_attempts(plan, options.attempts)), options)
         return 0
     gate, target = _gate(options), _endpoint(options)
     with progress("fuzzing", unit="samples") as bar:
@@ -100,13 +137,24 @@ def run(options: argparse.Namespace) -> int:
             seed=options.seed,
             attempts=options.attempts,
             classes=families,
+            application=application,
+            own=own,
+            repeats=options.repeats,
             concurrency=options.concurrency,
             out=options.out,
+            target_id=options.target_id,
             progress=bar,
+            **settings,
         )
     judgement = gate.judge(campaign)
     _print(campaign, judgement, options)
     return int(judgement.verdict != "pass")
+
+
+def _application(options: argparse.Namespace) -> Application:
+    if options.application is None:
+        return Application(language=options.language or "en")
+    return read_application(options.application, language=options.language)
 
 
 def _endpoint(options: argparse.Namespace) -> ChatEndpoint:
@@ -114,7 +162,10 @@ def _endpoint(options: argparse.Namespace) -> ChatEndpoint:
     return ChatEndpoint(
         options.url,
         model=options.model,
-        api_key=_key(options),
+        api_key=None if options.api_key_env is None else _key("--api-key-env", options.api_key_env),
+        headers=dict(_header(each) for each in options.header),
+        stream=options.stream,
+        system_role=options.system_role,
         caps=Caps(
             requests=options.max_requests,
             tokens=options.max_tokens,
@@ -129,15 +180,18 @@ def _endpoint(options: argparse.Namespace) -> ChatEndpoint:
     )
 
 
-def _key(options: argparse.Namespace) -> str | None:
-    if options.api_key_env is None:
-        return None
-    key = os.environ.get(options.api_key_env, "").strip()
+def _key(name: str, variable: str) -> str:
+    key = os.environ.get(variable, "").strip()
     if not key or not key.isascii() or not key.isprintable():
-        raise UsageError(
-            f"--api-key-env {options.api_key_env}: expected it to hold a key in printable ASCII"
-        )
+        raise UsageError(f"{name} {variable}: expected it to hold a key in printable ASCII")
     return key
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, equals, variable = text.partition("=")
+    if not (name and equals and variable):
+        raise UsageError(f"--header: expected NAME=ENV such as api-key=AZURE_KEY, got {text!r}")
+    return name, _key(f"--header {name}", variable)
 
 
 def _members(text: str) -> dict[str, Any]:
@@ -168,34 +222,16 @@ def _print(campaign: Campaign, judgement: FuzzJudgement, options: argparse.Names
     if options.format == "json":
         show_json({**campaign.to_dict(verdict=judgement.verdict), "gate": judgement.to_dict()})
     elif options.format == "text":
-        show(f"{campaign.target}, model {options.model}")
-        show(*_text(campaign, judgement))
+        print_campaign(campaign, judgement, model=options.model)
+    elif options.format == "html":
+        from mlsecops.reports.pages.red_team import red_team_page  # noqa: PLC0415 - for it only
+
+        value = {**campaign.to_dict(verdict=judgement.verdict), "gate": judgement.to_dict()}
+        print(red_team_page(value, target=campaign.target, model=options.model), end="")
     else:
         passed = options.format == "junit"  # JUnit lists passed tests, SARIF only findings
-        found = judgement.findings(artifact=campaign.target, held=passed)
+        found = [
+            *judgement.findings(artifact=campaign.target, held=passed),
+            *campaign.findings(),
+        ]
         print_findings(found, options.format, checked=[campaign.target])
-
-
-def _text(campaign: Campaign, judgement: FuzzJudgement) -> list[str]:
-    lines = [f"{len(campaign.results)} attempts, seed {campaign.seed}, 95 % intervals (Wilson)"]
-    lines += [f"  {_line(each)}" for each in campaign.classes]
-    if campaign.usefulness is not None:
-        lines.append(f"benign questions answered: {_counts(campaign.usefulness)}")
-    lines += [f"not checked: {name}" for name in campaign.unchecked]
-    errors = {each.reason: each.attempt.id for each in campaign.results if each.reason}
-    lines += [f"error, as in attempt {name}: {reason}" for reason, name in errors.items()]
-    lines.append(f"gate: {judgement.verdict}")
-    return [*lines, *(f"  {reason}" for reason in judgement.reasons)]
-
-
-def _line(figure: ClassFigure) -> str:
-    best = figure.at(5)
-    some = "" if best is None else f", one of 5: {best:.0%}"
-    return f"{figure.name:<22} {_counts(figure)}{some}"
-
-
-def _counts(figure: ClassFigure) -> str:
-    low, high = figure.interval
-    errors = f", {figure.errors} errors" if figure.errors else ""
-    counts = f"{figure.successes} of {figure.answered}"
-    return f"{counts:>9} ({low:.0%} to {high:.0%}){errors}"

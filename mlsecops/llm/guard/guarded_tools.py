@@ -26,6 +26,7 @@ from mlsecops._callables import (
     async_steps,
     called_first,
     name_of,
+    signature_of,
     steps,
     wrap,
 )
@@ -56,7 +57,7 @@ def guarded_tool(
     Args:
         effect: `"none"` computes; `"read"` reads what the asking user may see; the others have an
             effect: `"write"` changes something, `"send"` sends something out (a mail, or any
-            request whose address the model chooses), `"execute"` runs code.
+            request whose address the model chooses), `"pay"` moves money, `"execute"` runs code.
         returns: `"untrusted"` if the result can hold text of other people. The session is then
             tainted when the tool starts, because its errors can hold such text too.
         tainted: Rule for a tool with an effect in a tainted session: `"confirm"` asks the
@@ -79,7 +80,9 @@ def guarded_tool(
     """
 
     def hooks(function: Callable[..., Any]) -> Hooks:
-        rules = _Rules(name or name_of(function), effect, returns == "untrusted", tainted)
+        known = name or name_of(function)
+        rules = _Rules(known, effect, returns == "untrusted", tainted, _defaults(function))
+        attributes = {"guarded_effect": effect, "guarded_name": known}
         named = arguments_by_name(function)
 
         def permit(args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Permit:
@@ -95,7 +98,13 @@ def guarded_tool(
             await held.ask_async()
             return held
 
-        return replace(_STEPS, before=asked, before_async=asked_async, before_steps=permit)
+        return replace(
+            _STEPS,
+            before=asked,
+            before_async=asked_async,
+            before_steps=permit,
+            attributes=attributes,
+        )
 
     def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
         return cast("Callable[_P, _R]", wrap(function, hooks, decorator="guarded_tool"))
@@ -108,6 +117,17 @@ class _Rules(NamedTuple):
     effect: Effect
     untrusted: bool
     tainted: str
+    defaults: Mapping[str, Any]
+
+
+def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    signature = signature_of(function)
+    parameters = {} if signature is None else signature.parameters
+    return {
+        name: each.default
+        for name, each in parameters.items()
+        if each.default is not inspect.Parameter.empty
+    }
 
 
 class _Permit:
@@ -143,6 +163,9 @@ class _Permit:
         self._go()
 
     def result(self, value: Any) -> Any:
+        if self._rules.untrusted and isinstance(value, str):
+            for each in self._sessions():
+                each.remember(self._rules.name, value)
         if self._rules.untrusted and type(value) is str:
             return UntrustedText(value, source=self._rules.name)
         return value
@@ -177,15 +200,30 @@ class _Permit:
         self._seen, sources = frozenset(entered), tuple(dict.fromkeys(entered.values()))
         if self._rules.effect in _HARMLESS or not self._seen - self._known:
             return None
+        provenance = self._session.provenance(self._arguments, self._rules.defaults)
+        if self._is_the_users(provenance):
+            self._known |= self._seen
+            return None
         call = ToolCall(
             tool=self._rules.name,
             effect=self._rules.effect,
             arguments=self._arguments,
             sources=sources,
+            provenance=provenance,
         )
         if self._rules.tainted == "deny" or self._session.confirm is None:
             raise self._denied(f"untrusted text has entered the session ({', '.join(sources)})")
         return call
+
+    def _is_the_users(self, provenance: Mapping[str, str]) -> bool:
+        """Whether the user asked for this very call, or approved it before."""
+        session = self._session
+        if session is None or self._rules.tainted == "deny":
+            return False
+        authors = set(provenance.values())
+        if session.request is not None and "user" in authors and authors <= {"user", "default"}:
+            return True
+        return session.is_approved(self._rules.name, self._arguments)
 
     def _asked(self, call: ToolCall) -> Any:
         confirm = self._session.confirm if self._session is not None else None

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -128,16 +128,22 @@ def detect_injection(text: str, *, threshold: float = THRESHOLD) -> Detection:
         raise UsageError(f"text: expected str, got {type(text).__name__}")
     if not 0 < threshold <= 1:
         raise UsageError(f"threshold: expected above 0 and at most 1, got {threshold}")
-    best: dict[str, Signal] = {}
     read = _Budget()
-    for signal in _signals(text, read):
+    signals = list(_signals(text, read))
+    return joined_detection(signals, threshold=threshold, complete=read.complete)
+
+
+def joined_detection(signals: Iterable[Signal], *, threshold: float, complete: bool) -> Detection:
+    """A detection from signals, the strongest of each name, by a noisy or."""
+    best: dict[str, Signal] = {}
+    for signal in signals:
         known = best.get(signal.name)
         if known is None or signal.weight > known.weight:
             best[signal.name] = signal
-    signals = tuple(sorted(best.values(), key=lambda each: (-each.weight, each.name)))
-    score = 1.0 - math.prod(1 - each.weight for each in signals)
+    ordered = tuple(sorted(best.values(), key=lambda each: (-each.weight, each.name)))
+    score = 1.0 - math.prod(1 - each.weight for each in ordered)
     return Detection(
-        score=round(score, 4), flagged=score >= threshold, signals=signals, complete=read.complete
+        score=round(score, 4), flagged=score >= threshold, signals=ordered, complete=complete
     )
 
 

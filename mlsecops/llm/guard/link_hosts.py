@@ -19,9 +19,15 @@ from mlsecops.errors import UsageError
 
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST: Final = rf"(?:{_LABEL}\.)*{_LABEL}"
+# Letters and signs beyond ASCII that are no spaces, controls or surrogates: they cannot end a path.
+_LETTER: Final = (
+    r"[\u00a1-\u00ac\u00ae-\u167f\u1681-\u180a\u1810-\u1fff\u2010-\u2027\u2030-\u205e"
+    r"\u2070-\u2fff\u3001-\ud7ff\uf900-\ufdff\ufe10-\ufefe\uff00-\uffef\U00010000-\U000dffff]"
+)
 _URL: Final = re.compile(
     rf"https://(?P<host>{_HOST}(?::[1-9][0-9]{{0,4}})?)"
-    r"(?:[/?#](?:[A-Za-z0-9._~:?#@!$*+,;=-]|/(?!/)|%[0-9A-Fa-f]{2}|&(?!#?\w{1,32};))*)?",
+    rf"(?:[/?#](?:[A-Za-z0-9._~:?#@!$*+,;=()\[\]'-]|{_LETTER}|/(?!/)|%[0-9A-Fa-f]{{2}}"
+    r"|&(?!#?\w{1,32};))*)?",
     flags=re.IGNORECASE | re.ASCII,
 )
 _ENTRY: Final = re.compile(rf"(?:\*\.)?{_HOST}(?::[1-9][0-9]{{0,4}})?", flags=re.ASCII)

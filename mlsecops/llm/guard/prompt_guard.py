@@ -7,7 +7,7 @@ stores no text and sends none unless `record` is given. A prompt that it cannot 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeAlias
@@ -18,19 +18,19 @@ from mlsecops.errors import InputRefused
 from mlsecops.findings import Severity, Sink
 from mlsecops.llm.guard import telemetry
 from mlsecops.llm.guard.alerts import Alarm
+from mlsecops.llm.guard.detectors import Detector, detect_with
 from mlsecops.llm.guard.injection_detector import (
     THRESHOLD,
     Detection,
     detect_injection,
     signal_names,
 )
+from mlsecops.llm.guard.prompt_texts import prompt_texts
 
 Action: TypeAlias = Literal["pass", "flag", "refuse"]
 Record: TypeAlias = Callable[[str, Detection, Action], object]
 
 _LONGEST: Final = 100_000  # characters; chosen: detection takes time in proportion
-_DEEPEST: Final = 8  # levels; chosen: a conversation of messages with parts has 4
-_LABELS: Final = frozenset({"role", "type", "name", "id"})  # members that are no text of a message
 
 
 @concise_repr()
@@ -78,8 +78,16 @@ class PromptGuard:
     control: Final = "Prompt injection"
 
     def __init__(
-        self, *, policy: Policy, alarm: Alarm, record: Record | None, longest: int, name: str
+        self,
+        *,
+        policy: Policy,
+        alarm: Alarm,
+        record: Record | None,
+        longest: int,
+        name: str,
+        detectors: tuple[Detector, ...] = (),
     ) -> None:
+        self._detectors = detectors
         self._policy = policy
         self._alarm = alarm
         self._record = record
@@ -94,7 +102,10 @@ class PromptGuard:
         """
         try:
             text = self._read(inputs)
-            detection = detect_injection(text, threshold=self._policy.flag)
+            threshold = self._policy.flag
+            detection = detect_injection(text, threshold=threshold)
+            if self._detectors:
+                detection = detect_with(text, detection, self._detectors, threshold=threshold)
             action = self._policy.action(detection)
         except InputRefused:
             self._count("error")
@@ -143,7 +154,7 @@ class PromptGuard:
 
     def _read(self, inputs: Any) -> str:
         parts, size = [], 0
-        for text in _texts(inputs, _DEEPEST):
+        for text in prompt_texts(inputs):
             parts.append(text)
             size += len(text) + 1
             if size > self._longest + 1:
@@ -164,6 +175,7 @@ def prompt_guard(
     quiet: float = 60.0,
     record: Record | None = None,
     longest: int = _LONGEST,
+    detectors: Iterable[Detector] = (),
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> PromptGuard:
     """Make a guard for prompts: `monitored("chat", guards=(prompt_guard(),))`.
@@ -177,6 +189,9 @@ def prompt_guard(
         record: Called with text, detection and action of each prompt that did not pass; it thereby
             receives what users wrote.
         longest: Most characters of a prompt; longer ones are refused.
+        detectors: Further detectors: callables of the text that give a score from 0 to 1, a truth
+            value, `{"label": …, "score": …}` or a `Detection`. Each is a signal under its
+            `__name__`, with the shipped ones; one that fails refuses the prompt.
         clock: Returns the time of alerts, timezone-aware.
 
     Raises:
@@ -192,30 +207,14 @@ def prompt_guard(
     whole("longest", longest, "at least 1 character")
     alarm = Alarm(name, sinks=sinks, digest=digest, quiet=quiet, clock=clock)
     return PromptGuard(
-        policy=policy or Policy(), alarm=alarm, record=record, longest=longest, name=name
+        policy=policy or Policy(),
+        alarm=alarm,
+        record=record,
+        longest=longest,
+        name=name,
+        detectors=tuple(detectors),
     )
 
 
 def _named(detection: Detection) -> str:
     return ", ".join(signal.name for signal in detection.signals)
-
-
-def _texts(inputs: Any, deepest: int) -> Iterator[str]:
-    """All texts of a prompt in order, of every role, since a client can forge roles."""
-    if isinstance(inputs, str):
-        yield inputs
-    elif deepest <= 0:
-        raise InputRefused("prompt: its messages are nested too deeply; send a flat list")
-    elif isinstance(inputs, Mapping):
-        values = [value for key, value in inputs.items() if key not in _LABELS]
-        parts = [value for value in values if isinstance(value, (str, Mapping, list, tuple))]
-        if not parts:
-            raise InputRefused("prompt: a message has no text")
-        yield from _texts(parts, deepest)
-    elif isinstance(inputs, (list, tuple)):
-        for each in inputs:
-            yield from _texts(each, deepest - 1)
-    elif hasattr(inputs, "content"):
-        yield from _texts(inputs.content, deepest - 1)
-    else:
-        raise InputRefused(f"prompt: expected text or messages, got {type(inputs).__name__}")

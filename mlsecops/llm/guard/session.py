@@ -5,15 +5,22 @@ A tool that returns untrusted text taints as it starts. Taint is kept for the wh
 can steer everything that the model says later, and no label on a Python string survives the model.
 A nested session also taints the sessions around it.
 
-Tasks of asyncio and `asyncio.to_thread` inherit the session of the block that starts them. Other
-threads have none, and guarded tools are denied there until the thread calls `Session.join`.
+Tasks of asyncio and `asyncio.to_thread` inherit the session of the block that starts them. A block
+in a generator keeps its session in whatever task the next step runs. Other threads have none, and
+guarded tools are denied there until the thread calls `Session.join`.
+
+With the user's request, a tool whose arguments all stand in it may run even so: they are the user's
+(`provenance`). So may a call that was approved before the untrusted text entered.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
+import sys
 import threading
+import types
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
@@ -25,13 +32,17 @@ from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.llm.guard import telemetry
 from mlsecops.llm.guard.alerts import Alarm
+from mlsecops.llm.guard.provenance import Request, source_of
 from mlsecops.llm.guard.spotlight import Spotlighting, Spotlit, delimit
 from mlsecops.llm.text.canaries import Canary
 
-Effect: TypeAlias = Literal["none", "read", "write", "send", "execute"]
+Effect: TypeAlias = Literal["none", "read", "write", "send", "pay", "execute"]
 
 _LOGGER: Final = logging.getLogger("mlsecops.llm")
 _NUMBERS: Final = itertools.count()
+_REMEMBERED: Final = 1 << 20  # characters of untrusted texts for their provenance; chosen
+_holders: dict[types.FrameType, Session] = {}
+"""Frames whose `with` block holds a session open; a generator keeps its frame from step to step."""
 _current: ContextVar[Session | None] = ContextVar("mlsecops_llm_session", default=None)
 
 
@@ -45,12 +56,14 @@ class ToolCall:
         effect: Kind of its effect.
         arguments: Its arguments by name; an attacker may have written them.
         sources: Sources of the untrusted text in the session.
+        provenance: Argument → who wrote it: `"user"`, `"default"`, a source, or `"model"`.
     """
 
     tool: str
     effect: Effect
     arguments: Mapping[str, Any] = field(repr=False)
     sources: tuple[str, ...]
+    provenance: Mapping[str, str] = field(default_factory=dict)
 
 
 Confirm: TypeAlias = Callable[[ToolCall], bool | Awaitable[bool]]
@@ -86,6 +99,8 @@ class Session:
             tools that are.
         canaries: Secrets that no argument of a tool may contain, in any encoding.
         alarm: Raises an alert for each denied call.
+        request: What the user asked for. In a tainted session a call whose arguments all stand in
+            it runs without confirmation.
 
     Raises:
         UsageError: A canary is not a `Canary`.
@@ -105,14 +120,21 @@ class Session:
         confirm: Confirm | None = None,
         canaries: Iterable[Canary] = (),
         alarm: Alarm | None = None,
+        request: str | None = None,
     ) -> None:
         self.name = name
+        self.request = None if request is None else Request(request)
         self.confirm = confirm
         self.canaries = tuple(canaries)
         self.alarm = alarm
         self._entered: dict[int, str] = {}
+        self._texts: list[tuple[str, str]] = []
+        self._room = _REMEMBERED
+        self._approved: list[tuple[str, dict[str, Any]]] = []
+        self._frame: types.FrameType | None = None
         self._lock = threading.Lock()
         self._parent: Session | None = None
+        self._outer: Session | None = None
         self._token: Token[Session | None] | None = None
         self._state: Literal["new", "open", "closed"] = "new"
 
@@ -127,15 +149,25 @@ class Session:
                 f"session {self.name!r}: expected a new one, got one that was opened before; make "
                 "one for each conversation"
             )
-        self._parent = _current.get()
+        self._parent = current_session()
         self._token = _current.set(self)
+        self._frame = sys._getframe(1)  # noqa: SLF001 - the frame of the block
+        self._outer = _holders.get(self._frame)
+        _holders[self._frame] = self
         self._state = "open"
         return self
 
     def __exit__(self, *_: object) -> None:
         self._state = "closed"
+        frame, self._frame = self._frame, None
+        if frame is not None and _holders.get(frame) is self:
+            if self._outer is None:
+                del _holders[frame]
+            else:
+                _holders[frame] = self._outer
         if self._token is not None:
-            _current.reset(self._token)
+            with contextlib.suppress(ValueError):  # another task closes the generator it is in
+                _current.reset(self._token)
 
     @contextmanager
     def join(self) -> Iterator[Self]:
@@ -150,7 +182,8 @@ class Session:
         try:
             yield self
         finally:
-            _current.reset(token)
+            with contextlib.suppress(ValueError):  # another task closes the generator it is in
+                _current.reset(token)
 
     @property
     def open(self) -> bool:
@@ -181,6 +214,8 @@ class Session:
             source: Its source, which appears in messages and telemetry.
             text: The text; telemetry gets its digest alone.
         """
+        if text is not None:
+            self.remember(source, text)
         number = next(_NUMBERS)
         outermost = self._enter(number, source or "somewhere")
         facts = {} if text is None else {"text_digest": telemetry.digest_of(text)}
@@ -197,6 +232,53 @@ class Session:
         with self._lock:
             self._entered[number] = source
         return self if self._parent is None else self._parent._enter(number, source)  # noqa: SLF001 - the same class
+
+    def remember(self, source: str, text: str) -> None:
+        """Keep the start of an untrusted text, to know later who wrote an argument."""
+        with self._lock:
+            kept = text[: self._room]
+            self._room -= len(kept)
+            self._texts.append((source, kept))
+        if self._parent is not None:
+            self._parent.remember(source, text)
+
+    def approve(self, tool: str, **arguments: Any) -> None:
+        """Approve a call before untrusted text enters: it then runs once without confirmation.
+
+        Args:
+            tool: Name of the tool.
+            arguments: Its arguments by name, all of them.
+
+        Raises:
+            UsageError: Untrusted text has entered, so that nobody knows whose plan it is.
+        """
+        if self.tainted:
+            raise UsageError(
+                f"approve: expected a session without untrusted text, got {', '.join(self.sources)}"
+                "; approve the plan before anything from outside is read"
+            )
+        self._approved.append((tool, dict(arguments)))
+
+    def is_approved(self, tool: str, arguments: Mapping[str, Any]) -> bool:
+        """Whether a call was approved, once for each approval."""
+        with self._lock:
+            if (tool, dict(arguments)) in self._approved:
+                self._approved.remove((tool, dict(arguments)))
+                return True
+        return self._parent is not None and self._parent.is_approved(tool, arguments)
+
+    def provenance(
+        self, arguments: Mapping[str, Any], defaults: Mapping[str, Any]
+    ) -> dict[str, str]:
+        """Who wrote each argument: `"user"`, `"default"`, a source of the session, or `"model"`."""
+        return {name: self._author(name, value, defaults) for name, value in arguments.items()}
+
+    def _author(self, name: str, value: Any, defaults: Mapping[str, Any]) -> str:
+        if self.request is not None and self.request.holds(value):
+            return "user"
+        if name in defaults and type(defaults[name]) is type(value) and defaults[name] == value:
+            return "default"
+        return source_of(value, self._texts)
 
     def admit(self, text: str, *, source: str, spotlight: Spotlighting = delimit) -> Spotlit:
         """Taint the session with untrusted text, and return it marked by `spotlight`.
@@ -227,4 +309,16 @@ class Session:
 
 def current_session() -> Session | None:
     """The open session of the calling code, or None."""
-    return _current.get()
+    here = _current.get()
+    return here if here is not None and here.open else _holding_frame() or here
+
+
+def _holding_frame() -> Session | None:
+    """The session of the nearest calling frame whose block holds one open."""
+    frame: types.FrameType | None = sys._getframe(1)  # noqa: SLF001 - as above
+    while frame is not None:
+        found = _holders.get(frame)
+        if found is not None:
+            return found
+        frame = frame.f_back
+    return None

@@ -1,6 +1,7 @@
 """Red-team campaigns: seeded attacks on a language model, scored and gated.
 
-`scenes`, `tasks`, `attack_texts`, `mutators` → `generator` → `attempts`
-attempts → `campaign` (`budget`, `journal`) → `target` (`endpoint`) → `answers`
-answers → `scoring` → `results` → `gate` → pass, fail or inconclusive
+`grammar` (texts, scenes, application, mutators) → attempts
+attempts → `campaign` (`budget`, `journal`, `conversation`) → `target` or `endpoint` → answers
+answers (`answers`, `answer_streams`, `reasoning`) → `scoring` → outcomes
+outcomes → `abilities`, `pairs` → `results` → `gate` → pass, fail or inconclusive
 """

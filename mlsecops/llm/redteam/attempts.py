@@ -8,16 +8,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from mlsecops._repr import concise_repr
 
 Message: TypeAlias = Mapping[str, Any]
-Outcome: TypeAlias = Literal["success", "resisted", "answered", "unanswered", "error"]
-"""Of an attack: success, resisted, error; of a benign question: answered, unanswered, error."""
+Outcome: TypeAlias = Literal[
+    "success", "resisted", "answered", "unanswered", "blocked", "cut-off", "unable", "error"
+]
+"""Of an attack: success, resisted, or unable (to do it when asked plainly); of an honest question:
+answered, unanswered; of both: blocked (by a filter of the service), cut-off, error."""
 
 BENIGN: Final = "benign"
+ABILITY: Final = "ability"
+HONEST: Final = (BENIGN, ABILITY)
+"""Classes of honest questions: about the duty, and plain ones that show an ability."""
 _ID: Final = 16  # hexadecimal digits; chosen: 64 bits, so that ids of a campaign do not collide
 
 
@@ -30,10 +36,17 @@ class Expectation:
         kind: `"token"`: a text that no message contains and the model has to compute; `"canary"`:
             a secret of the system message; `"tool"`: a call of that tool.
         value: The token, the canary or the name of the tool.
+        least: Characters of an answer that are a success whatever they say; 0 looks for the value.
     """
 
     kind: Literal["token", "canary", "tool"]
     value: str
+    least: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        plain = {"kind": self.kind, "value": self.value}
+        return {**plain, "least": self.least} if self.least else plain
 
 
 @concise_repr()
@@ -49,6 +62,8 @@ class Attempt:
         messages: Messages of OpenAI's chat completions, the system message first.
         expect: Evidence of success, or of a benign question's answer.
         tools: Functions offered to the model, as in chat completions.
+        follow_ups: What is said next, a choice of texts for each further turn.
+        needs: Abilities that it takes to succeed; for an honest question, those that it shows.
     """
 
     family: str
@@ -58,6 +73,8 @@ class Attempt:
     messages: tuple[Message, ...]
     expect: Expectation
     tools: tuple[Message, ...] = ()
+    follow_ups: tuple[tuple[str, ...], ...] = ()
+    needs: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -67,8 +84,8 @@ class Attempt:
 
     @property
     def control(self) -> bool:
-        """Whether it is a benign question rather than an attack."""
-        return self.family == BENIGN
+        """Whether it is an honest question rather than an attack."""
+        return self.family in HONEST
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -81,6 +98,7 @@ class Attempt:
             "owasp": list(self.owasp),
             "atlas": list(self.atlas),
             "messages": [dict(message) for message in self.messages],
-            "expect": asdict(self.expect),
+            "expect": self.expect.to_dict(),
             **({"tools": [dict(tool) for tool in self.tools]} if self.tools else {}),
+            **({"follow_ups": [list(each) for each in self.follow_ups]} if self.follow_ups else {}),
         }

@@ -1,8 +1,9 @@
-"""Client for model endpoints with OpenAI's chat completions API.
+"""Client for model endpoints: chat completions, responses and Anthropic messages.
 
-attempt → JSON request → bounded response → `Answer`, or the reason of the failure. Transient errors
-are retried with exponential backoff and jitter. Responses are limited in bytes and in time, and a
-server's own words appear in messages only shortened, printable and without the key.
+attempt → JSON request → bounded response or stream → `Answer`, or the reason of the failure.
+Transient errors are retried with exponential backoff and jitter, permanent ones end the run, and
+what a content filter stops is blocked. Responses are limited in bytes and in time, and a server's
+own words appear in messages only shortened, printable and without the key.
 """
 
 from __future__ import annotations
@@ -10,33 +11,49 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
 
 from mlsecops._addresses import public_address, require_private, retry_after
+from mlsecops._choices import one_of
 from mlsecops._extras import require
 from mlsecops._json import parse_json, parse_object
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
-from mlsecops.llm.redteam.answers import MalformedAnswer, completion
+from mlsecops.llm.redteam.answer_streams import AnswerStream, ServiceError
+from mlsecops.llm.redteam.answers import Answer, MalformedAnswer, member, read_answer
 from mlsecops.llm.redteam.attempts import Attempt
 from mlsecops.llm.redteam.budget import Caps, Ledger, Usage
+from mlsecops.llm.redteam.endpoints.event_stream import END, events
+from mlsecops.llm.redteam.endpoints.failures import (
+    WRONG_REQUEST,
+    FailureLimit,
+    kind_of,
+    printable_start,
+)
+from mlsecops.llm.redteam.endpoints.request_shapes import (
+    RequestShape,
+    SystemRole,
+    as_system,
+    shape_of,
+)
 from mlsecops.llm.redteam.target import Asked, Channel
+from mlsecops.llm.redteam.telemetry import record_request
 
+_ROLES: Final = ("system", "developer", "user")
 _OK: Final = 200  # HTTP status; RFC 9110, section 15.3.1
-_TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
-_WRONG_REQUEST: Final = frozenset({401, 403, 404, 405})  # a wrong key, model or address
+_OK_ERROR: Final = 400  # HTTP status; of an error inside a stream that began well
 _BYTES: Final = 32 << 10  # bytes of a response around the text; chosen
 _BYTES_OF_TOKEN: Final = 64  # bytes of a token's text; chosen, all of it JSON-escaped
+_BYTES_OF_EVENT: Final = 1024  # bytes of a streamed token with its event; chosen
 _LONGEST_WAIT: Final = 60.0  # seconds; chosen: a server that asks for more fails the attempt
 _FIRST_WAIT: Final = 0.25  # seconds before the first retry; chosen, doubled for each further one
 _LATER_WAIT: Final = 8.0  # seconds before any retry at most; chosen
 _CONNECTING: Final = 10.0  # seconds to connect; chosen
 _CONNECT_TRIES: Final = 3  # tries at an address that never answered; chosen: it is then a typo
-_SHOWN: Final = 160  # characters of a server's message that are shown; chosen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,18 +64,26 @@ class _Reply:
     data: bytes = b""
     wait: float = 0.0
     reason: str = ""
+    streamed: bool = False
 
 
 @concise_repr("name", "model", "caps", "timeout", "retries")
 class ChatEndpoint:
-    """A language model behind a chat completions API.
+    """A language model behind an API of chat completions, responses or Anthropic messages.
 
     Args:
-        url: URL of the API, with or without `/chat/completions`; `http` only on this machine.
+        url: URL of the API; its end (`/chat/completions`, `/responses`, `/messages`) names the
+            shape, chat completions by default. `http` only on this machine.
         model: Name of the model on the server.
-        api_key: Sent as a bearer token; it appears in no report and no message.
+        api_key: Sent as a bearer token, or in `x-api-key` to Anthropic messages; it appears in no
+            report and no message.
+        headers: Further headers, such as `{"api-key": …}` of Azure; their values are kept as
+            secret as the key.
+        stream: Whether to ask for a stream.
+        system_role: Role of system messages; `"user"` puts them in front of the user's message,
+            for models that take none.
         caps: Budget of a campaign.
-        answer_tokens: Most tokens of an answer (`max_tokens`), ≥ 1.
+        answer_tokens: Most tokens of an answer, ≥ 1.
         body: Further members of the request, such as `{"temperature": 1}`; None removes a default.
         timeout: Seconds for a whole answer, > 0.
         retries: Further tries after a transient failure (no connection or such a status), ≥ 0.
@@ -71,7 +96,7 @@ class ChatEndpoint:
         UsageError: The URL or an option is out of range.
         MissingExtra: httpx is not installed.
 
-    Source: OpenAI API reference, "Chat Completions"; RFC 9110, section 10.2.3 (Retry-After).
+    Source: OpenAI and Anthropic API references; RFC 9110, section 10.2.3 (Retry-After).
     """
 
     takes_tools = True
@@ -82,6 +107,9 @@ class ChatEndpoint:
         *,
         model: str,
         api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        stream: bool = False,
+        system_role: SystemRole = "system",
         caps: Caps = Caps(),  # noqa: B008 - frozen
         answer_tokens: int = 512,
         body: Mapping[str, Any] | None = None,
@@ -100,24 +128,29 @@ class ChatEndpoint:
                 "expected answer_tokens >= 1, retries >= 0 and a timeout above 0, got "
                 f"{answer_tokens}, {retries} and {timeout}"
             )
-        if api_key is not None and not (api_key.isascii() and api_key.isprintable() and api_key):
-            raise UsageError("api_key: expected printable ASCII, got other characters or none")
+        self._secrets = _secrets(api_key, headers or {})
         self.httpx = require("httpx")
-        self.url, self.model, self.caps = _completions(url), model, caps
+        self.shape, self.url = shape_of(url)
+        self.model, self.caps = model, caps
         self.answer_tokens, self.timeout, self.retries = answer_tokens, timeout, retries
         # Scoring takes time in proportion to the text.
-        self.most_bytes = _BYTES + _BYTES_OF_TOKEN * answer_tokens
+        token = _BYTES_OF_EVENT if stream else _BYTES_OF_TOKEN
+        self.most_bytes = _BYTES + token * answer_tokens
         self.transport, self.sleep, self.jitter = transport, sleep, jitter
-        self._key = api_key
-        self._body = {"temperature": 0, "max_tokens": answer_tokens, **(body or {})}
-        self.identity = f"{self.url}\n{model}\n{json.dumps(self._body, sort_keys=True)}"
+        self.stream, self._role = stream, one_of("system_role", system_role, _ROLES)
+        self._headers = _headers(self.shape, api_key, headers or {})
+        asked = self.shape.streaming if stream else {}
+        limit = {"temperature": 0, self.shape.limit: answer_tokens}
+        self._body = {**limit, **asked, **(body or {})}
+        members = json.dumps(self._body, sort_keys=True)
+        self.identity = f"{self.url}\n{model}\n{members}\n{self._role}"
 
     def request(self, attempt: Attempt) -> bytes:
         """Body of the request for an attempt."""
+        messages = as_system(attempt.messages, self._role)
         value = {
             "model": self.model,
-            "messages": [dict(each) for each in attempt.messages],
-            **({"tools": [dict(each) for each in attempt.tools]} if attempt.tools else {}),
+            **self.shape.body(messages, attempt.tools),
             **{name: each for name, each in self._body.items() if each is not None},
         }
         return json.dumps(value).encode()
@@ -125,15 +158,8 @@ class ChatEndpoint:
     @asynccontextmanager
     async def channel(self, ledger: Ledger, *, concurrency: int) -> AsyncIterator[Channel]:
         """Open connections for concurrent requests."""
-        headers = {
-            "content-type": "application/json",
-            "accept": "application/json",
-            "accept-encoding": "identity",  # decompressed data could be of any size
-        }
-        if self._key is not None:
-            headers["authorization"] = f"Bearer {self._key}"
         async with self.httpx.AsyncClient(
-            headers=headers,
+            headers=self._headers,
             timeout=self.httpx.Timeout(self.timeout, connect=min(self.timeout, _CONNECTING)),
             transport=self.transport,
             follow_redirects=False,
@@ -144,14 +170,46 @@ class ChatEndpoint:
             yield _Connections(self, client, ledger)
 
     def without_key(self, text: str) -> str:
-        """Replace the key in a text that a server may have echoed."""
-        return text.replace(self._key, "[key]") if self._key else text
+        """Replace the key and secret headers in a text that a server may have echoed."""
+        for secret in self._secrets:
+            text = text.replace(secret, "[key]")
+        return text
+
+
+def _secrets(api_key: str | None, headers: Mapping[str, str]) -> tuple[str, ...]:
+    """Values to keep out of texts; raises `UsageError` for what no header can hold."""
+    named = {"api_key": api_key, **{f"headers[{name!r}]": value for name, value in headers.items()}}
+    given = {name: value for name, value in named.items() if value is not None}
+    for name, value in given.items():
+        if not (isinstance(value, str) and value.isascii() and value.isprintable() and value):
+            raise UsageError(f"{name}: expected printable ASCII, got other characters or none")
+    for name in headers:
+        if not (name.isascii() and name.replace("-", "").replace("_", "").isalnum()):
+            raise UsageError(f"headers: expected names of letters, digits and -, got {name!r}")
+    return tuple(sorted((each for each in given.values() if len(each) > 3), key=len, reverse=True))  # noqa: PLR2004 - shorter ones are no secrets
+
+
+def _headers(
+    shape: RequestShape, api_key: str | None, headers: Mapping[str, str]
+) -> dict[str, str]:
+    key = {} if api_key is None else {"x-api-key": api_key}
+    if api_key is not None and shape.bearer:
+        key = {"authorization": f"Bearer {api_key}"}
+    return {
+        "content-type": "application/json",
+        "accept": "application/json, text/event-stream",
+        "accept-encoding": "identity",  # decompressed data could be of any size
+        **shape.headers,
+        **key,
+        **{name.lower(): value for name, value in headers.items()},
+    }
 
 
 class _Connections:
     def __init__(self, endpoint: ChatEndpoint, client: Any, ledger: Ledger) -> None:
         self._endpoint, self._client, self._ledger = endpoint, client, ledger
-        self._reached = self._worked = False
+        self._reached = False
+        self._limit = FailureLimit(endpoint.name)
 
     async def ask(self, attempt: Attempt) -> Asked:
         body = self._endpoint.request(attempt)
@@ -159,14 +217,15 @@ class _Connections:
         most = Usage(requests=1, prompt=len(body), answer=self._endpoint.answer_tokens)
         used = Usage()
         for turn in range(self._endpoint.retries + 1):
+            self._limit.check()
             reply, usage = await self._once(body, most)
             used += usage
             self._reached = self._reached or reply.status != 0
             if reply.status == _OK:
                 return self._read(reply, used)
-            self._require_accepted(reply)
-            if reply.status and reply.status not in _TRANSIENT:
-                return Asked(answer=None, reason=self._failure(reply), usage=used)
+            ended = self._ended(reply, used)
+            if ended is not None:
+                return ended
             if reply.wait > _LONGEST_WAIT:
                 reason = f"{self._failure(reply)} and asks to wait {reply.wait:.0f} s"
                 return Asked(answer=None, reason=reason, usage=used)
@@ -185,13 +244,20 @@ class _Connections:
 
     async def _once(self, body: bytes, most: Usage) -> tuple[_Reply, Usage]:
         self._ledger.reserve(most)
-        used = Usage(requests=1)
+        used, start = Usage(requests=1), time.monotonic()
         try:
             reply = await self._send(body)
             if reply.status == _OK:
-                used = _usage(reply.data, most)
+                used = _usage(reply, most)
         finally:
             self._ledger.settle(most, used)
+        record_request(
+            self._endpoint.model,
+            time.monotonic() - start,
+            prompt=used.prompt,
+            answer=used.answer,
+            failure=None if reply.status == _OK else str(reply.status),
+        )
         return reply, used
 
     async def _send(self, body: bytes) -> _Reply:
@@ -209,8 +275,12 @@ class _Connections:
                     if len(data) > self._endpoint.most_bytes:
                         reason = f"answered more than {self._endpoint.most_bytes} bytes"
                         return _Reply(status=-1, reason=reason)
-                wait = retry_after(answer.headers.get("retry-after"))
-                return _Reply(status=answer.status_code, data=bytes(data), wait=wait)
+                return _Reply(
+                    status=answer.status_code,
+                    data=bytes(data),
+                    wait=retry_after(answer.headers.get("retry-after")),
+                    streamed=_is_stream(answer.headers.get("content-type", "")),
+                )
         except TimeoutError:
             return _Reply(status=0, reason=f"no answer within {self._endpoint.timeout:g} s")
         except httpx.InvalidURL as error:
@@ -218,53 +288,89 @@ class _Connections:
         except httpx.HTTPError as error:
             return _Reply(status=0, reason=type(error).__name__)
 
+    def _ended(self, reply: _Reply, used: Usage) -> Asked | None:
+        """The outcome of a failure that no further try changes; None for a transient one."""
+        if reply.status == 0:
+            return None
+        error = _error(reply.data) if reply.status > 0 else None
+        kind = kind_of(reply.status, error, retry_after=reply.wait > 0)
+        if kind == "blocked":
+            return self._blocked(used)
+        reason = self._failure(reply)
+        if kind == "permanent":
+            self._limit.failed(reason, at_once=reply.status in WRONG_REQUEST)
+        return None if kind == "transient" else Asked(answer=None, reason=reason, usage=used)
+
+    def _blocked(self, used: Usage) -> Asked:
+        self._limit.succeeded()
+        return Asked(answer=Answer(text="", blocked=True), usage=used)
+
     def _read(self, reply: _Reply, used: Usage) -> Asked:
         try:
             text = self._endpoint.without_key(reply.data.decode())
-            answer = completion(parse_json(text, what="answer", error=ValueError))
+            answer = _streamed(text).answer() if reply.streamed else _whole(text)
+        except ServiceError as error:
+            if kind_of(_OK_ERROR, error.error) == "blocked":
+                return self._blocked(used)
+            said = printable_start(self._endpoint.without_key(str(error)))
+            return Asked(answer=None, reason=f"its stream ended in an error: {said}", usage=used)
         except (ValueError, MalformedAnswer) as error:
             why = str(error) if isinstance(error, MalformedAnswer) else "it is no JSON"
             return Asked(answer=None, reason=f"cannot read the answer: {why}", usage=used)
-        self._worked = True
+        self._limit.succeeded()
         return Asked(answer=answer, usage=used)
-
-    def _require_accepted(self, reply: _Reply) -> None:
-        if reply.status in _WRONG_REQUEST and not self._worked:
-            raise UsageError(
-                f"{self._endpoint.name} {self._failure(reply)}: check the address, the model "
-                f"{self._endpoint.model!r} and the key"
-            )
 
     def _failure(self, reply: _Reply) -> str:
         """A short description of a failure; a server's words are printable and without the key."""
         if reply.reason:
             return reply.reason
-        words = self._endpoint.without_key(_message(reply.data))
-        plain = "".join(each if each.isprintable() else " " for each in words)[:_SHOWN].strip()
+        error = _error(reply.data)
+        words = str(member(error, "message") or (error if isinstance(error, str) else ""))
+        plain = printable_start(self._endpoint.without_key(words))
         return f"answered {reply.status}" + (f" ({plain})" if plain else "")
 
 
-def _completions(url: str) -> str:
-    parts = urlsplit(url)
-    path = parts.path.rstrip("/")
-    if not path.endswith("/chat/completions"):
-        path = f"{path or '/v1'}/chat/completions"
-    return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
+def _is_stream(kind: str) -> bool:
+    return kind.partition(";")[0].strip().lower() == "text/event-stream"
 
 
-def _message(data: bytes) -> str:
+def _whole(text: str) -> Answer:
+    value = parse_json(text, what="answer", error=ValueError)
+    if not isinstance(value, dict) or not {"choices", "output", "content"} & value.keys():
+        raise MalformedAnswer("it has no choices")
+    return read_answer(value)
+
+
+def _streamed(text: str) -> AnswerStream:
+    stream = AnswerStream()
+    for data in events(text.encode()):
+        if data == END:
+            stream.end()
+        else:
+            stream.add(data)
+    return stream
+
+
+def _error(data: bytes) -> Any:
+    """The description of an error: a mapping, a text, or "" for none."""
     try:
-        found = parse_object(data, what="answer", error=ValueError)["error"]
-        return str(found["message"] if isinstance(found, dict) else found)
-    except (ValueError, KeyError):
+        body = parse_object(data, what="answer", error=ValueError)
+    except ValueError:
         return ""
+    found = body.get("error", body)
+    return found if isinstance(found, dict) else str(found)
 
 
-def _usage(data: bytes, most: Usage) -> Usage:
+def _usage(reply: _Reply, most: Usage) -> Usage:
+    """Tokens by the server's word; the most where it says nothing that makes sense."""
     try:
-        used = parse_object(data, what="answer", error=ValueError)["usage"]
-        prompt, answer = used["prompt_tokens"], used["completion_tokens"]
-    except (ValueError, KeyError, TypeError):
+        if reply.streamed:
+            used: Any = _streamed(reply.data.decode("utf-8", "replace")).usage
+        else:
+            used = parse_object(reply.data, what="answer", error=ValueError)["usage"]
+        prompt = used.get("prompt_tokens", used.get("input_tokens"))
+        answer = used.get("completion_tokens", used.get("output_tokens"))
+    except (ValueError, KeyError, AttributeError, ServiceError, MalformedAnswer):
         return most
     if not all(type(each) is int and each >= 0 for each in (prompt, answer)):
         return most

@@ -1,6 +1,7 @@
 """Journal of finished attempts, from which an interrupted campaign resumes.
 
-It holds one JSON line for each answered attempt. One that ended in an error is made again.
+It holds one JSON line for each answered attempt, with the start of the answer and the evidence. One
+that ended in an error or was cut off is made again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from typing import Any, Final, get_args
 
 from mlsecops._files import append_line, read_lines
 from mlsecops.errors import UsageError
-from mlsecops.llm.redteam.answers import Answer
 from mlsecops.llm.redteam.attempts import Attempt, Outcome
 from mlsecops.llm.redteam.budget import Usage
 
@@ -24,15 +24,21 @@ try:
 except ImportError:  # Windows: the caller must keep a second writer out
     fcntl = None  # type: ignore[assignment] # as above
 
-_KEPT: Final = 4000  # characters of an answer; chosen: longer ones are cut, their score is not
+KEPT: Final = 4000
+"""Characters of an answer that are kept; chosen: longer ones are cut, their score is not."""
+UNFINISHED: Final = frozenset({"error", "cut-off", "unable"})
+"""Outcomes that a journal does not hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalEntry:
-    """Outcome of a finished attempt, never an error, and the usage that it took."""
+    """Outcome of a finished attempt, the usage that it took, and what was answered."""
 
     outcome: Outcome
-    usage: Usage
+    usage: Usage = Usage()  # noqa: RUF009 - frozen
+    reason: str = ""
+    answer: str = ""
+    turn: int = 1
 
 
 class FuzzJournal:
@@ -52,31 +58,32 @@ class FuzzJournal:
                 raise self._damaged(f"attempt {name} occurs more than once")
             self.finished[name] = entry
 
-    def require_known(self, attempts: Iterable[Attempt]) -> None:
+    def require_known(self, names: Iterable[str]) -> None:
         """Raise `UsageError` if a finished attempt does not belong to the campaign."""
-        others = sorted(self.finished.keys() - {each.id for each in attempts})
+        others = sorted(self.finished.keys() - set(names))
         if others:
             raise UsageError(
                 f"journal {self._path}: expected attempts of this campaign, got {others[0]!r}; "
                 "give the same seed and classes and no fewer attempts, or name a new file"
             )
 
-    def add(self, attempt: Attempt, outcome: Outcome, answer: Answer, usage: Usage) -> None:
-        """Record a finished attempt, with the start of its answer as evidence."""
-        self.finished[attempt.id] = JournalEntry(outcome=outcome, usage=usage)
+    def add(self, name: str, attempt: Attempt, entry: JournalEntry) -> None:
+        """Record a finished attempt under its name, with the start of its answer as evidence."""
+        self.finished[name] = entry
         if self._path is None:
             return
         line = {
-            "id": attempt.id,
+            "id": name,
             "class": attempt.family,
-            "outcome": outcome,
+            "outcome": entry.outcome,
             "target": self._target,
-            "requests": usage.requests,
-            "tokens": [usage.prompt, usage.answer],
-            "answer": answer.text[:_KEPT],
+            "requests": entry.usage.requests,
+            "tokens": [entry.usage.prompt, entry.usage.answer],
+            "needs": list(attempt.needs),
+            "turn": entry.turn,
+            "answer": entry.answer,
+            "reason": entry.reason,
         }
-        if answer.tool_calls:
-            line["tool_calls"] = [call.name[:_KEPT] for call in answer.tool_calls]
         append_line(self._path, line)
 
     def _entry(self, value: dict[str, Any]) -> tuple[str, JournalEntry]:
@@ -84,15 +91,19 @@ class FuzzJournal:
             name, outcome, target = value["id"], value["outcome"], value["target"]
             prompt, answer = (int(each) for each in value["tokens"])
             usage = Usage(requests=int(value["requests"]), prompt=prompt, answer=answer)
+            said, reason = str(value["answer"]), str(value.get("reason", ""))
+            turn = int(value.get("turn", 1))
         except (KeyError, TypeError, ValueError) as error:
             raise self._damaged(repr(error)) from error
-        if outcome not in get_args(Outcome) or outcome == "error":
+        if outcome not in get_args(Outcome) or outcome in UNFINISHED:
             raise self._damaged(f"unknown outcome {outcome!r}")
         if target != self._target:
             raise UsageError(
-                f"journal {self._path} belongs to another target, model or body: name a new file"
+                f"journal {self._path} belongs to another target, model, body, target_id or kind "
+                "of campaign: name a new file"
             )
-        return str(name), JournalEntry(outcome=outcome, usage=usage)
+        entry = JournalEntry(outcome=outcome, usage=usage, reason=reason, answer=said, turn=turn)
+        return str(name), entry
 
     def _damaged(self, why: str) -> UsageError:
         return UsageError(f"journal {self._path} is damaged: {why}")

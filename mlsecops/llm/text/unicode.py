@@ -21,6 +21,7 @@ from typing import Final
 
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
+from mlsecops.llm.text.needed_characters import RightToLeftLines, is_needed
 
 __all__ = ["Sanitised", "concealed", "fold", "joined", "sanitise"]
 
@@ -53,9 +54,7 @@ _KINDS: Final[tuple[tuple[str, str], ...]] = (
     ("surrogate", "\ud800-\udfff"),
 )
 _UNSEEN: Final = re.compile("|".join(f"([{span}])" for _, span in _KINDS))
-_JOINERS: Final = "\u200c\u200d"
-_DRAWN_SIGNS: Final = {"So", "Sk", "Sm", "Po", "Pd"}
-_KEYCAPS: Final = "0123456789#*"
+_LINES: Final = dict.fromkeys((0x0B, 0x0C, 0x85, 0x2028, 0x2029), "\n")
 # Latin letter → code points of letters that look like it in lower case (UTS #39, confusables).
 _LOOKALIKES: Final[dict[str, str]] = {
     "a": "0430 0410 03b1 0391 0251 1d00 13aa ab7a",
@@ -109,15 +108,17 @@ class Sanitised:
         return bool(self.removed)
 
 
-def sanitise(text: str) -> Sanitised:
+def sanitise(text: str, *, plain: bool = True) -> Sanitised:
     r"""Remove invisible characters; idempotent.
 
-    Emoji sequences, joiners that a script needs, and the flags of England, Scotland and Wales stay.
-    Font variants and full-width letters become plain, the rest becomes NFC. Superscripts,
-    fractions, ligatures and confusable letters stay, since they carry meaning.
+    What a script or the layout needs stays: emoji sequences and flags, joiners, one variation
+    selector behind an ideograph, soft hyphens between parts of a word, marks of direction in
+    right-to-left lines. Vertical tabs, form feeds and next lines become line feeds. Superscripts,
+    fractions, ligatures, wide punctuation and confusable letters stay, since they carry meaning.
 
     Args:
         text: Text from a user, a document or a tool.
+        plain: Whether font variants and full-width letters become plain and the rest NFC.
 
     Raises:
         UsageError: `text` is not a str.
@@ -138,25 +139,27 @@ def sanitise(text: str) -> Sanitised:
         removed["mark"] = length - len(text)
     before: str | None = None
     while text != before:  # a removal can join characters that then have to go too
-        before, text = text, _pass(text, removed)
+        before, text = text, _pass(text, removed, plain=plain)
     return Sanitised(text=text, removed=dict(removed), concealed=message)
 
 
-def _pass(text: str, removed: Counter[str]) -> str:
-    text = text.replace("\u2028", "\n").replace("\u2029", "\n")
+def _pass(text: str, removed: Counter[str], *, plain: bool) -> str:
+    text = text.translate(_LINES)
+    rightward = RightToLeftLines(text)
     flags = {place for match in _FLAGS.finditer(text) for place in range(*match.span())}
 
     def kept(match: re.Match[str]) -> str:
         kind = _KINDS[(match.lastindex or 1) - 1][0]
-        if match.start() in flags or _is_legitimate(text, match.start(), kind):
+        place = match.start()
+        if place in flags or is_needed(text, place, kind, rightward):
             return match[0]
         removed[kind] += 1
         return "\ufffd" if kind == "surrogate" else ""
 
-    plain = _UNSEEN.sub(kept, text)
-    if plain.isascii():
-        return plain
-    return unicodedata.normalize("NFC", "".join(map(_plain_form, plain)))
+    shown = _UNSEEN.sub(kept, text)
+    if shown.isascii() or not plain:
+        return shown
+    return unicodedata.normalize("NFC", "".join(map(_plain_form, shown)))
 
 
 def _stream_safe(text: str) -> str:
@@ -171,36 +174,14 @@ def _stream_safe(text: str) -> str:
     return "".join(kept)
 
 
-def _is_legitimate(text: str, place: int, kind: str) -> bool:
-    """Whether an invisible character is part of an emoji sequence or needed by its script."""
-    before = text[place - 1] if place else ""
-    after = text[place + 1] if place + 1 < len(text) else ""
-    if kind == "variation":
-        drawn = before in _KEYCAPS or unicodedata.category(before or " ") in _DRAWN_SIGNS
-        return bool(before) and text[place] in "\ufe0e\ufe0f" and drawn
-    if text[place] not in _JOINERS or not before or not after:
-        return False
-    if text[place] == "\u200d" and _is_emoji(after) and (_is_emoji(before) or before == "\ufe0f"):
-        return True
-    return _uses_joiners(before) and (_uses_joiners(after) or after.isspace())
-
-
-def _is_emoji(character: str) -> bool:
-    return unicodedata.category(character) == "So" or 0x1F3FB <= ord(character) <= 0x1F3FF  # noqa: PLR2004 - skin tones
-
-
-def _uses_joiners(character: str) -> bool:
-    """Whether its script uses joiners: blocks Arabic to Sinhala (UAX #31, section 2.3)."""
-    return 0x0600 <= ord(character) <= 0x0DFF and character.isprintable()  # noqa: PLR2004 - blocks
-
-
 @cache
 def _plain_form(character: str) -> str:
-    """The ASCII character of a font variant or full-width form, else the character itself."""
+    """The ASCII letter of a font variant or full-width form, else the character itself."""
     form = unicodedata.decomposition(character)
     if form.startswith(("<font>", "<wide>")):
         plain = unicodedata.normalize("NFKC", character)
-        return plain if plain.isascii() else character
+        letter = plain.isascii() and (plain.isalpha() or form.startswith("<font>"))
+        return plain if letter else character
     return character
 
 

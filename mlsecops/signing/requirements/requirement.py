@@ -15,11 +15,15 @@ from mlsecops.provenance.statement import SLSA_PROVENANCE
 ROBUSTNESS: Final = "urn:mlsecops:robustness:1"
 """Predicate type of a robustness report."""
 
+RED_TEAM: Final = "urn:mlsecops:red-team:1"
+"""Predicate type of a red-team campaign; it counts if its verdict is a pass."""
+
 KINDS: Final = {
     "slsa": (SLSA_PROVENANCE,),
     "cyclonedx": ("https://cyclonedx.org/bom",),
     "spdx": ("https://spdx.dev/Document",),
     "robustness": (ROBUSTNESS,),
+    "red-team": (RED_TEAM,),
     "baseline": ("urn:mlsecops:dataset-baseline:1",),
 }
 """Short names of statements → predicate types, of which `TYPE/VERSION` is accepted, too."""
@@ -63,7 +67,7 @@ class Requirement:
 
     Attributes:
         statements: Kinds that must be there: `"slsa"`, `"cyclonedx"`, `"spdx"`, `"robustness"`,
-            `"baseline"`, or predicate types.
+            `"baseline"`, `"red-team"`, or predicate types.
         clean_tree: Whether the code must be a commit without changes, by every provenance.
         datasets: Data sets, such as `"sha256:…"`, that the provenance must name among its inputs.
         builders: Patterns of builder ids, one of which every provenance must name; `*` stands for

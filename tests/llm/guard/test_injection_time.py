@@ -1,21 +1,19 @@
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from mlsecops.llm import detect_injection
 from mlsecops.llm.guard.injection_patterns import phrases, spaced_phrases
 from mlsecops.llm.text.unicode import fold, sanitise
 from tests.attackers import slow_text
+from tests.ceilings import answered
 
 PATTERNS = [each.pattern.pattern for each in (*phrases(), spaced_phrases())]
 
 
-def taken(text: str) -> float:
-    begun = time.process_time()
-    detect_injection(text)
-    return time.process_time() - begun
+def detect_all(texts: list[str]) -> None:
+    for text in texts:
+        detect_injection(text)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -24,26 +22,23 @@ def test_every_repeat_of_a_pattern_is_bounded(pattern: str) -> None:
 
 
 @pytest.mark.parametrize("number", range(2))
-def test_detection_takes_linear_time_on_beginnings_of_every_phrase(number: int) -> None:
-    for pattern in PATTERNS:
-        short, long = (
-            taken(slow_text.repeated(pattern, number=number, size=size)) for size in (4000, 8000)
-        )
-        assert long < 3 * short + 0.1, pattern  # seconds of slack for a busy machine
+def test_beginnings_of_every_phrase_are_answered(number: int) -> None:
+    answered(
+        detect_all,
+        [slow_text.repeated(pattern, number=number, size=8000) for pattern in PATTERNS],
+    )
 
 
 @pytest.mark.parametrize("start", slow_text.FIXED.values(), ids=slow_text.FIXED)
-def test_detection_takes_linear_time_on_texts_that_look_like_a_beginning(start: str) -> None:
-    short, long = (taken((start * size)[:size]) for size in (10_000, 20_000))
-    assert long < 3 * short + 0.1
+def test_texts_that_look_like_a_beginning_are_answered(start: str) -> None:
+    answered(detect_injection, (start * 50_000)[:50_000])
 
 
 @pytest.mark.parametrize(
     "start", ["![", "jailbr", "\u0315\u0300", "forget all user ", "aWdub3JlIGFsbCA"]
 )
 def test_a_long_hostile_text_is_answered(start: str) -> None:
-    # An eighth of a megabyte has the eighth of its time, which is 10 s of CPU at most.
-    assert taken((start * 125_000)[:125_000]) < 10
+    answered(detect_injection, (start * 125_000)[:125_000])
 
 
 def test_a_long_text_says_that_it_was_not_decoded_whole() -> None:

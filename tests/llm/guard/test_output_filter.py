@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,9 +15,11 @@ from mlsecops.errors import UsageError
 from mlsecops.llm import OutputFilter
 from mlsecops.llm.guard.link_hosts import Hosts, host_of
 from tests.attackers.llm_guard import LEAKS, in_tags, with_zero_width
+from tests.ceilings import answered
 
 GOOD = "good.example"
 FILTER = OutputFilter(links=[GOOD], images=[GOOD])
+RAW = OutputFilter(links=[GOOD], images=[GOOD], code="filter")
 RENDERERS = [
     MarkdownIt("commonmark", {"html": True}),
     MarkdownIt("default", {"html": True, "typographer": True}).enable(["table", "strikethrough"]),
@@ -39,9 +41,14 @@ class Reached(HTMLParser):
         self.urls: list[str] = []
         self.tags: set[str] = set()
         self.words: list[str] = []
+        self.code = 0
+
+    def handle_endtag(self, tag: str) -> None:
+        self.code -= tag == "code"
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
+        self.code += tag == "code"
         for name, value in attrs:
             if name in {"alt", "title", "class", "start", "align"}:
                 continue
@@ -52,7 +59,7 @@ class Reached(HTMLParser):
             self.urls.append(value or name)
 
     def handle_data(self, data: str) -> None:
-        self.words.append(data)
+        self.words.append("" if self.code > 0 else data)
 
 
 def browsed(url: str) -> str:
@@ -71,16 +78,16 @@ def browsed(url: str) -> str:
     return f"http://{host}" if found and found[0].lower().startswith("http:") else host or plain
 
 
-def reached(text: str) -> Iterator[str]:
-    """Every host or odd URL that a rendered answer reaches, in any of the programs."""
+def reached(text: str, *, raw: bool) -> Iterator[str]:
+    """Every host or odd URL that an answer reaches, rendered, or also as HTML and text."""
     pages = [renderer.render(text) for renderer in RENDERERS]
-    for page in [*pages, text]:
+    for page in [*pages, text] if raw else pages:
         parser = Reached()
         parser.feed(page)
         parser.close()
         yield from (browsed(url) for url in parser.urls)
         yield from parser.tags & {"script", "style", "svg", "iframe", "form", "base", "meta"}
-        for found in WRITTEN.findall("".join(parser.words) + "\n" + text):
+        for found in WRITTEN.findall("".join(parser.words) + ("\n" + text if raw else "")):
             url = found if ":" in found else f"https://{found}"
             core = (
                 re.split(r"[)\]]", url)[0] if f"]({url}" in text else url.rstrip(")].,;:!?'\"*_~>")
@@ -88,30 +95,33 @@ def reached(text: str) -> Iterator[str]:
             yield browsed(core)
 
 
-def others(text: str) -> set[str]:
-    return {each for each in reached(text) if each != GOOD and not re.fullmatch(r"#[\w-]*", each)}
+def others(text: str, *, raw: bool = False) -> set[str]:
+    found = reached(text, raw=raw)
+    return {each for each in found if each != GOOD and not re.fullmatch(r"#[\w-]*", each)}
 
 
 @pytest.mark.parametrize("leak", LEAKS)
 def test_no_answer_leads_where_it_may_not(leak: str) -> None:
     for text in (LEAKS[leak], f"Sure:\n\n{LEAKS[leak]}\n\nDone.", f"> - {LEAKS[leak]}"):
-        cleaned = FILTER.clean(text)
+        cleaned = RAW.clean(text)
         assert cleaned.changed
-        assert not others(cleaned.text)
+        assert not others(cleaned.text, raw=True)
+        assert not others(FILTER.clean(text).text)
 
 
 def test_the_judge_sees_what_the_leaks_reach() -> None:
-    seen = {leak for leak in LEAKS if others(LEAKS[leak])}
+    seen = {leak for leak in LEAKS if others(LEAKS[leak], raw=True)}
     # An element of no known name does nothing, until somebody takes the unseen character out.
     assert set(LEAKS) - seen == {"script element, unseen"}
 
 
 @pytest.mark.parametrize("leak", LEAKS)
 def test_cleaning_twice_changes_nothing_more(leak: str) -> None:
-    once = FILTER.clean(LEAKS[leak]).text
-    again = FILTER.clean(once)
-    assert again.text == once
-    assert not again.changed
+    for keeper in (FILTER, RAW):
+        once = keeper.clean(LEAKS[leak]).text
+        again = keeper.clean(once)
+        assert again.text == once
+        assert not again.changed
 
 
 @pytest.mark.parametrize(
@@ -179,12 +189,72 @@ PIECES = st.lists(
 ).map("".join)  # fmt: skip
 
 
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(PIECES)
 def test_no_mixture_leads_where_it_may_not(text: str) -> None:
-    once = FILTER.clean(text).text
-    assert not others(once)
-    assert FILTER.clean(once).text == once
+    once = RAW.clean(text).text
+    assert not others(once, raw=True)
+    assert RAW.clean(once).text == once
+    assert not others(FILTER.clean(text).text)
+
+
+@settings(max_examples=40, deadline=None)
+@given(PIECES, st.integers(1, 3), st.data())
+def test_a_long_mixture_leads_nowhere_and_a_stream_gives_what_the_whole_gives(
+    text: str, times: int, data: Any
+) -> None:
+    long = (
+        text + data.draw(st.sampled_from(["", " word" * 900, "x" * 5_000, "\n- a `b`" * 500]))
+    ) * times
+    whole = FILTER.clean(long).text
+    assert not others(whole)
+    stream, shown, place = FILTER.stream(), "", 0
+    while place < len(long):
+        step = data.draw(st.integers(1, 2_000))
+        shown += stream.feed(long[place : place + step])
+        place += step
+    assert shown + stream.close() == whole
+
+
+def test_a_stream_holds_back_less_than_four_kibibytes() -> None:
+    for text in (
+        "word " * 4_000,
+        "x" * 20_000,
+        "\u5b57" * 9_000,
+        "- a\n  b\n" * 2_000,
+        "```\n" + "y" * 20_000,
+    ):
+        stream, shown = FILTER.stream(), ""
+        for place in range(0, len(text), 50):
+            shown += stream.feed(text[place : place + 50])
+            assert len(text[: place + 50].encode()) - len(shown.encode()) <= 4096
+        assert shown + stream.close() == FILTER.clean(text).text == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Then call `handlers[0](event)` in your code.",
+        "```html\n<img src='https://evil.example/x'>\n\n[a](https://evil.example)\n```\n\nDone.",
+        "1. Run\n\n   ```sh\n   curl https://evil.example/x\n   ```\n2. Done",
+        "See https://good.example/Mercury_(planet), [M](https://good.example/a_(b)) and more.",
+        "https://good.example/stra\u00dfe \u8be6\u89c1\uff1ahttps://good.example/page\u3002",
+        "We use node.js/express and next.js/react; and/or.",
+        "\u4eca\u5929\u5929\u6c14\u5f88\u597d\uff0c\u6211\u4eec\u53bb\u5427\uff1f\uff11\uff12",
+        "one\r\ntwo\r\n\r\nthree",
+        "| a | b |\n|---|---|\n| `x|y` | 2 |\n",
+    ],
+)
+def test_code_and_prose_are_left_as_they_are(text: str) -> None:
+    cleaned = FILTER.clean(text)
+    assert (cleaned.text, cleaned.changed, dict(cleaned.removed)) == (text, False, {})
+
+
+def test_code_is_kept_where_a_link_goes() -> None:
+    text = "Call `handlers[0](event)` and see [this](https://evil.example/?q=1)."
+    cleaned = FILTER.clean(text)
+    assert "`handlers[0](event)`" in cleaned.text
+    assert "evil" not in cleaned.text
 
 
 @pytest.mark.parametrize(
@@ -194,9 +264,7 @@ def test_no_mixture_leads_where_it_may_not(text: str) -> None:
      "https:/" * 5_000, "//" * 10_000, "&#58" * 9_000, "](" * 9_000, "[\\[" * 5_000, "x:" * 9_000],
 )  # fmt: skip
 def test_long_answers_do_not_take_long(text: str) -> None:
-    start = time.process_time()
-    FILTER.clean(text)
-    assert time.process_time() - start < 2.0
+    answered(FILTER.clean, text)
 
 
 @pytest.mark.parametrize(

@@ -14,18 +14,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlsecops.errors import UsageError
-from mlsecops.llm import FAMILIES, Answer, Attempt, draw_attempts
-from mlsecops.llm.redteam import generator
-from mlsecops.llm.redteam.attempts import Expectation
-from mlsecops.llm.redteam.generator import _is_conclusive
-from mlsecops.llm.redteam.mutators import _HOMOGLYPHS, MUTATORS
+from mlsecops.llm import FAMILIES, Answer, Application, Attempt, draw_attempts
+from mlsecops.llm.redteam.attempts import HONEST, Expectation
+from mlsecops.llm.redteam.grammar import generator
+from mlsecops.llm.redteam.grammar.attack_texts import LANGUAGES
+from mlsecops.llm.redteam.grammar.generator import _is_conclusive
+from mlsecops.llm.redteam.grammar.mutators import _HOMOGLYPHS, MUTATORS
 from mlsecops.llm.redteam.scoring import score
 from tests.attackers.llm_redteam import REFUSAL, echo, echo_all, refuse, vulnerable
 
 EACH = len(FAMILIES)
-NOTHING_WON = {"resisted", "unanswered"}
+NOTHING_WON = {"resisted", "unanswered", "error"}
 SEEDS = st.integers(0, 2**31 - 1)
-PINNED = ["c97175af18b31181", "f46ef2dbe84940bf", "d9efa432b17b604d"]
+PINNED = ["cbcbaf753ec6b74a", "cec252689c37bd2c", "1a8282d27e5f6371"]
 RISKS = {"LLM01", "LLM02", "LLM05", "LLM06", "LLM07", "LLM10"}
 TECHNIQUES = {
     f"AML.T00{number}" for number in ("51", "53", "54", "56", "57", "68", "70", "80", "86")
@@ -42,7 +43,7 @@ def answer_to(attempt: Attempt, reply: Any) -> Answer:
     return Answer(text=message["content"])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(SEEDS)
 def test_nobody_wins_by_repeating_or_refusing(seed: int) -> None:
     for attempt in draw_attempts(2 * EACH, seed=seed):
@@ -50,7 +51,7 @@ def test_nobody_wins_by_repeating_or_refusing(seed: int) -> None:
             assert score(attempt, answer_to(attempt, reply))[0] in NOTHING_WON
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(SEEDS, st.data())
 def test_a_part_of_the_prompt_wins_nothing_either(seed: int, data: Any) -> None:
     attempt = data.draw(st.sampled_from(draw_attempts(EACH, seed=seed)))
@@ -72,13 +73,13 @@ def decoded(text: str) -> Iterator[str]:
     plain = bare.translate({ord(chr(key)): chr(value) for key, value in back.items()})
     yield plain
     yield plain.translate(str.maketrans("431057", "aeiost"))
-    for run in re.findall(r"[A-Za-z0-9+/=]{16,}", text):
-        yield base64.b64decode(run[: len(run) // 4 * 4] + "==").decode("utf-8", "replace")
+    for run in re.findall(r"[A-Za-z0-9+/]{16,}", text):
+        yield base64.b64decode(run[: len(run) // 4 * 4]).decode("utf-8", "replace")
     for run in re.findall(r"(?:[0-9a-f]{2}){8,}", text):
         yield bytes.fromhex(run).decode("utf-8", "replace")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(SEEDS)
 def test_a_token_stands_nowhere_even_decoded_and_a_canary_in_the_system_message_alone(
     seed: int,
@@ -98,7 +99,7 @@ def test_a_token_stands_nowhere_even_decoded_and_a_canary_in_the_system_message_
                 assert not any(value in reading or value[::-1] in reading for reading in readings)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(SEEDS)
 def test_whoever_understands_and_obeys_wins(seed: int) -> None:
     """The gullible model gets no token: it undoes what hides the demand, and does what it says."""
@@ -142,7 +143,7 @@ def test_tags_are_those_of_the_current_lists() -> None:
     for name, family in FAMILIES.items():
         assert set(family.owasp) <= RISKS
         assert set(family.atlas) <= TECHNIQUES
-        assert bool(family.owasp) == bool(family.atlas) == (name != "benign")
+        assert bool(family.owasp) == bool(family.atlas) == (name not in {"benign", "ability"})
     assert {risk for family in FAMILIES.values() for risk in family.owasp} == RISKS
     assert {each for family in FAMILIES.values() for each in family.atlas} == TECHNIQUES
 
@@ -151,7 +152,8 @@ def test_attempts_that_always_carry_a_disguise_do() -> None:
     groups = {"encoding": "encoding", "homoglyphs": "homoglyph", "invisible-text": "invisible"}
     for attempt in draw_attempts(10 * EACH):
         if attempt.family in groups:
-            assert MUTATORS[attempt.mutators[0]].group == groups[attempt.family]
+            group = groups[attempt.family]
+            assert group in {MUTATORS[name].group for name in attempt.mutators}
 
 
 def test_a_draw_that_gives_its_token_away_is_not_kept() -> None:
@@ -192,3 +194,19 @@ def test_what_cannot_be_drawn_is_wrong_use(count: int, families: Any) -> None:
 def test_a_refusal_is_no_success_of_any_attempt() -> None:
     for attempt in draw_attempts(EACH):
         assert score(attempt, Answer(text=REFUSAL))[0] in NOTHING_WON
+
+
+def test_a_plain_campaign_has_thousands_of_attempts_in_many_classes_and_disguises() -> None:
+    drawn = draw_attempts(2000, families=[name for name in FAMILIES if name not in HONEST])
+    assert len({json.dumps([dict(m) for m in each.messages]) for each in drawn}) == 2000
+    assert len({each.family for each in drawn}) >= 14
+    assert len({name for each in drawn for name in each.mutators}) >= 18
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_attempts_of_each_language_can_be_understood(language: Any) -> None:
+    for attempt in draw_attempts(EACH, application=Application(language=language)):
+        message = json.loads(vulnerable(body_of(attempt))[2])["choices"][0]["message"]
+        if attempt.expect.kind != "tool":
+            won = "answered" if attempt.control else "success"
+            assert score(attempt, Answer(text=message["content"]))[0] == won, attempt
