@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from mlsecops import errors
 from mlsecops.cli import main
 from mlsecops.signing import KeySigner, Signer, TrustPolicy, sign, sign_detached, verify
 from mlsecops.signing.checks.secret_files import secret_kind
+from tests.ceilings import answered
 
 KEYS: dict[str, Any] = {
     "ec": ec.generate_private_key(ec.SECP256R1()),
@@ -147,7 +147,5 @@ def test_the_command_refuses_and_names_the_way_out(
     ],
 )  # fmt: skip
 def test_hostile_files_take_little_time(piece: bytes) -> None:
-    begin = time.process_time()
-    for size in (1 << 16, 1 << 20):
-        secret_kind("token", (piece * size)[:size])
-    assert time.process_time() - begin < 10
+    size = 1 << 20
+    answered(secret_kind, "token", (piece * size)[:size])
