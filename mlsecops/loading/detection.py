@@ -38,8 +38,11 @@ _TORCH_ANY: Final = frozenset(
     {Format.TORCH, Format.TORCH_LEGACY, Format.TORCHSCRIPT, Format.PICKLE, Format.PT2}
 )
 _PICKLES: Final = frozenset(
-    {Format.PICKLE, Format.DISTRIBUTED_METADATA, Format.TORCH_LEGACY, Format.JOBLIB}
-)
+    {
+        Format.PICKLE, Format.DISTRIBUTED_METADATA, Format.TORCH, Format.TORCH_LEGACY,
+        Format.JOBLIB,
+    }
+)  # fmt: skip
 _COMPRESSED: Final = frozenset({Format.COMPRESSED, Format.JOBLIB})
 _OWN_EXTENSION: Final = (
     Format.SAFETENSORS, Format.PT2, Format.KERAS, Format.HDF5, Format.NPY, Format.NPZ, Format.GGUF,
@@ -64,11 +67,15 @@ _TEXTS: Final = frozenset(
 """Formats of text that a companion's extension allows, and programs, whose scanner refuses them."""
 
 COMPANION_SUFFIXES: Final = frozenset(
-    {".json", ".jsonl", ".jinja", ".md", ".rst", ".sig", ".toml", ".txt", ".yaml", ".yml"}
-)
+    {
+        ".json", ".jsonl", ".jinja", ".lock", ".md", ".metadata", ".rst", ".sig", ".toml", ".txt",
+        ".yaml", ".yml",
+    }
+)  # fmt: skip
 COMPANION_NAMES: Final = frozenset(
     {
-        "authors", "changelog", "copying", "license", "licence", "mlmodel", "notice", "readme",
+        "authors", "cachedir.tag", "changelog", "copying",
+        "license", "licence", "mlmodel", "notice", "readme",
         "use_policy",
         "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", ".gitattributes",
         ".gitignore",
