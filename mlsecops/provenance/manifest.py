@@ -19,7 +19,7 @@ from mlsecops._files import write_atomically
 from mlsecops._json import parse_object
 from mlsecops._repr import concise_repr
 from mlsecops.errors import DigestMismatch, FormatRefused, UsageError
-from mlsecops.provenance.content.rows import COLUMNS, describe_rows, part_of
+from mlsecops.provenance.content.rows import describe_rows, is_part
 from mlsecops.provenance.digest import Digest
 from mlsecops.provenance.entry import Diff, Entry
 from mlsecops.provenance.exports import croissant, read_sha256sums, sha256sums
@@ -150,16 +150,14 @@ class Manifest:
         return actual
 
     def _described(self, difference: Diff) -> str:
-        names = (entry.name for entry in self.entries)
-        of_data = all(name == COLUMNS or part_of(name) for name in names)
+        of_data = all(is_part(entry.name) for entry in self.entries)
         return describe_rows(difference) if of_data else str(difference)
 
     def _of_data(self, data: Any) -> Manifest:
         from mlsecops.provenance.content.parts import content_entries  # noqa: PLC0415 - files need none
 
-        parts = [part_of(entry.name) for entry in self.entries]
-        stops = sorted({part[2] for part in parts if part is not None})
-        entries = content_entries(data, name=self.name, algorithm=self.algorithm, stops=stops)
+        known = [entry.name for entry in self.entries]
+        entries = content_entries(data, name=self.name, algorithm=self.algorithm, known=known)
         return Manifest(name=self.name, algorithm=self.algorithm, entries=entries)
 
     def renamed(self, name: str) -> Manifest:

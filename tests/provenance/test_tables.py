@@ -242,9 +242,98 @@ def test_columns_that_are_exchanged_are_told() -> None:
         recorded().verify(data)
 
 
+def computed_nan() -> np.ndarray[Any, Any]:
+    """The NaN of 0/0, whose sign bit processors set as they like, and others with a payload."""
+    bits = np.array([0xFFF8000000000000, 0x7FF8000000000000, 0x7FF8000000000007], np.uint64)
+    return bits.view(np.float64)
+
+
+def test_every_nan_of_a_column_is_the_same() -> None:
+    for kind in ("f2", "f4", "f8", ">f8"):
+        rows = np.array([np.nan, 1.0, np.nan]).astype(kind)
+        assert root({"c": rows}) == root({"c": np.where(np.isnan(rows), -rows, rows).astype(kind)})
+        assert root({"c": rows}) != root({"c": np.array([np.nan, 2.0, np.nan]).astype(kind)})
+    parts = np.array([np.nan, 2.0])
+    assert root(parts.view("c16")) == root((parts * [-1, 1]).view("c16"))
+    assert len({root(computed_nan()[at : at + 1]) for at in range(3)}) == 1
+    nested = pa.FixedSizeListArray.from_arrays(pa.array(computed_nan()), 3)
+    assert root({"c": nested}) == root({"c": np.full((1, 3), np.nan)})
+    assert root(np.array([-0.0])) != root(np.array([0.0]))
+
+
+def test_a_series_is_a_table_of_its_column() -> None:
+    expected = root({"y": np.array([1, 2])})
+    assert root(pd.Series([1, 2], name="y")) == root(pl.Series("y", [1, 2])) == expected
+    unnamed = root(np.array([1, 2]))
+    for each in (
+        pd.Series([1, 2]),
+        pl.Series([1, 2]),
+        pa.array([1, 2]),
+        pa.chunked_array([[1, 2]]),
+    ):
+        assert root(each) == unnamed
+    assert root({"y": pd.Series([1, 2]), "z": pl.Series(["a", "b"])}) == root(
+        pl.DataFrame({"y": [1, 2], "z": ["a", "b"]})
+    )
+
+
+def test_integers_of_128_bits_have_a_digest() -> None:
+    def of(kind: Any, *values: int | None) -> Digest:
+        return root(pl.DataFrame({"c": pl.Series(values, dtype=kind)}))
+
+    assert of(pl.Int128, 2**100, -1) != of(pl.Int128, 2**100, 1)
+    assert of(pl.Int128, 1, None) != of(pl.Int128, 1, 0)
+    assert of(pl.Int128, 1) != of(pl.UInt128, 1)
+
+
+def test_splits_have_names_of_their_own() -> None:
+    train, test = pd.DataFrame({"a": [1, 2, 3]}), pd.DataFrame({"a": [4]})
+    manifest = hash_dataset({"train": train, "test": pl.from_pandas(test)}, name="d")
+    assert [entry.name for entry in manifest] == [
+        "test/[columns]",
+        "test/a[0:1]",
+        "train/[columns]",
+        "train/a[0:3]",
+    ]
+    assert manifest.verify({"train": train, "test": test}) == manifest
+    grown = pd.concat([train, test], ignore_index=True)
+    with pytest.raises(errors.DigestMismatch, match="appended rows 3:4 of train/a"):
+        manifest.verify({"train": grown, "test": test})
+    renamed = test.rename(columns={"a": "b"})
+    with pytest.raises(errors.DigestMismatch, match="changed names or order of columns"):
+        manifest.verify({"train": train, "test": renamed})
+
+
+def test_extension_types_are_hashed_as_what_they_mean() -> None:
+    flags = pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1, 0], pa.int8()))
+    assert root({"c": flags}) == root({"c": np.array([True, False])})
+    texts = pa.ExtensionArray.from_storage(pa.json_(), pa.array(["{}", "1"]))
+    assert root({"c": texts}) == root({"c": pa.array(["{}", "1"])})
+    months = pd.DataFrame({"c": pd.period_range("2026-01", periods=2, freq="M")})
+    days = pd.DataFrame({"c": pd.PeriodIndex(months["c"].array.asfreq("D"))})
+    assert len({root(months), root(days), root({"c": months["c"].array.asi8})}) == 3
+    assert root(pd.DataFrame({"c": pd.arrays.SparseArray([0, 0, 1])})) == root(
+        {"c": np.array([0, 0, 1])}
+    )
+
+
+class Failing:
+    """A table of another library, which fails as it is read."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        raise RuntimeError("connection lost")
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [
+        (Failing(), "data set 'd' cannot be read as a table: RuntimeError: connection lost"),
+        (
+            pl.DataFrame({"t": pl.Series([object()], dtype=pl.Object)}),
+            "column 't': expected Python",
+        ),
+        (pl.DataFrame({"t": [[2**70]]}, schema={"t": pl.List(pl.Int128)}), "column 't' cannot be"),
+        (pd.Series([1], index=["row"], name="y"), "'y' has an index that holds data"),
         (pd.DataFrame({"a": [1]}, index=["row"]), "reset_index"),
         (pd.DataFrame({"a": [1]}, index=pd.Index([1], name="id")), "reset_index"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "is repeated"),
@@ -272,7 +361,7 @@ def test_rows_selected_from_a_frame_have_the_digest_of_those_rows() -> None:
 
 def test_numeric_frames_and_arrays_need_no_arrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "mlsecops.provenance.content.parts.require", lambda name: pytest.fail(f"imported {name}")
+        "mlsecops.provenance.content.columns.require", lambda name: pytest.fail(f"imported {name}")
     )
     root(pd.DataFrame({"a": [1.0, 2.0], "b": [True, False]}))
     root({"s": np.array(["a", "b"])})

@@ -7,11 +7,14 @@ the column make no difference. Encoding by type:
 
 - numbers, booleans, dates, timestamps without a zone, durations: the type's numpy name
   (`<f4`, `|b1`, `<M8[D]`, `<m8[us]`), values little-endian, booleans a byte each;
-- timestamps with a zone `<M8[us] Europe/Oslo`; `decimal(p,s)` as 256-bit integers; times of
-  day (`time`) as nanoseconds, whatever their unit, in 64-bit integers;
+- timestamps with a zone `<M8[us] Europe/Oslo`; `decimal(scale)` as 256-bit integers, whatever their
+  precision, which only bounds them; times of day (`time`) as nanoseconds, whatever their unit, in
+  64-bit integers;
 - `string` and `binary`: the lengths as 64-bit integers, then the bytes;
-- `list`: the lengths, then the items; `struct`: each field; both as separate columns;
-  lists of one fixed length are further dimensions of the shape.
+- `list`: the lengths, then the items; `struct`: each field; both as separate columns; maps are
+  lists of structs; lists of one fixed length are further dimensions of the shape;
+- extension types as what they store, after a line with their name, but for those of a plain
+  meaning: `arrow.json`, `arrow.uuid`, `arrow.bool8`, tensors of one shape, arrays of `datasets`.
 
 If values are null, the header has their number, a byte for each row says whether it is valid, and
 only valid values follow. In floating-point columns null is NaN: pandas does not distinguish them,
@@ -37,6 +40,8 @@ _NUMBERS: Final = {
     "uint32": "<u4",
     "uint64": "<u8",
 }
+_STORED: Final = frozenset({"arrow.json", "arrow.uuid"})
+"""Extension types whose storage says all."""
 _DECIMAL_BYTES: Final = 32  # bytes; width of Arrow's decimal256, the widest decimal
 
 
@@ -81,6 +86,8 @@ def _unsupported(column: str, kind: object) -> UsageError:
 
 
 def _write(update: Update, values: Any, column: str, shape: list[int], arrow: Any) -> int:
+    if isinstance(values.type, arrow.BaseExtensionType):
+        values = _stored(update, values, column, arrow)
     values = _plain(values, arrow)
     kinds = arrow.types
     kind = values.type
@@ -96,6 +103,20 @@ def _write(update: Update, values: Any, column: str, shape: list[int], arrow: An
         _put(update, values.is_valid().cast(arrow.uint8()), 1)
         values = values.drop_null()
     return _write_present(update, values, column, arrow)
+
+
+def _stored(update: Update, values: Any, column: str, arrow: Any) -> Any:
+    """The storage of an extension array, or the array if `_plain` knows it."""
+    kind = values.type
+    name = str(getattr(kind, "extension_name", ""))
+    if name == "arrow.fixed_shape_tensor":
+        return values
+    if name == "arrow.bool8":
+        return values.storage.cast(arrow.bool_())
+    if name not in _STORED and not type(kind).__module__.startswith("datasets."):
+        inner = kind.__arrow_ext_serialize__() if hasattr(kind, "__arrow_ext_serialize__") else b""
+        update(header(column, f"extension {name} {inner.hex()}", [len(values)]))
+    return values.storage
 
 
 def _write_present(update: Update, values: Any, column: str, arrow: Any) -> int:
@@ -162,6 +183,12 @@ def _laid_out(kind: Any, arrow: Any) -> Any:
         return arrow.large_list(_laid_out(kind.value_type, arrow))
     if kinds.is_fixed_size_list(kind):
         return arrow.list_(_laid_out(kind.value_type, arrow), kind.list_size)
+    if kinds.is_map(kind):
+        pair = [
+            ("key", _laid_out(kind.key_type, arrow)),
+            ("value", _laid_out(kind.item_type, arrow)),
+        ]
+        return arrow.large_list(arrow.struct(pair))
     if kinds.is_struct(kind):
         return arrow.struct([(field.name, _laid_out(field.type, arrow)) for field in kind])
     return kind
@@ -198,7 +225,7 @@ def _type_name(kind: Any, column: str, kinds: Any) -> str:
     if kinds.is_timestamp(kind):
         return f"<M8[{kind.unit}]{'' if kind.tz is None else f' {kind.tz}'}"
     if kinds.is_decimal(kind):
-        return f"decimal({kind.precision},{kind.scale})"
+        return f"decimal({kind.scale})"
     if kinds.is_duration(kind):
         return f"<m8[{kind.unit}]"
     if kinds.is_fixed_size_list(kind):

@@ -11,6 +11,9 @@ from mlsecops.provenance.entry import Diff
 COLUMNS: Final = "[columns]"
 """Name of the entry that holds the names of a table's columns, in their order."""
 
+ATTRIBUTES: Final = "[attributes]"
+"""Name of the entry that holds the attributes of a stored array or group."""
+
 _PART: Final = re.compile(r"(?P<column>.*)\[(?P<start>\d+):(?P<stop>\d+)\]", re.DOTALL)
 _SHOWN: Final = 5  # names; chosen: a message stays one line
 
@@ -24,6 +27,11 @@ def part_of(name: str) -> tuple[str, int, int] | None:
     """Column, first row and end row (exclusive) of a part's name; None for another name."""
     match = _PART.fullmatch(name)
     return None if match is None else (match["column"], int(match["start"]), int(match["stop"]))
+
+
+def is_part(name: str) -> bool:
+    """Whether an entry is of data: rows of a column, or what a whole table has."""
+    return part_of(name) is not None or name.rpartition("/")[2] in {COLUMNS, ATTRIBUTES}
 
 
 def describe_rows(difference: Diff) -> str:
@@ -44,11 +52,15 @@ def describe_rows(difference: Diff) -> str:
     rest = Diff(
         added=_others(difference.added, appended.keys() | (cut.keys() & added.keys())),
         removed=_others(difference.removed, cut.keys()),
-        changed=tuple(name for name in difference.changed if name != COLUMNS),
+        changed=tuple(name for name in difference.changed if not _is_columns(name)),
     )
-    if COLUMNS in difference.changed:
+    if any(map(_is_columns, difference.changed)):
         words.append("changed names or order of columns")
     return "; ".join([str(rest), *words] if rest else words)
+
+
+def _is_columns(name: str) -> bool:
+    return name == COLUMNS or name.endswith(f"/{COLUMNS}")
 
 
 def _by_column(names: Iterable[str]) -> dict[str, tuple[int, int]]:

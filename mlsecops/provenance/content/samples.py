@@ -13,9 +13,10 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from mlsecops.errors import UsageError
-from mlsecops.provenance.content.arrays import array_of, write_array
+from mlsecops.errors import MLSecOpsError, UsageError
+from mlsecops.provenance.content.arrays import Update, array_of, header, write_array
 from mlsecops.provenance.content.rows import part_name
+from mlsecops.provenance.content.sparse import sparse_column, sparse_kind
 from mlsecops.provenance.digest import Digest, Hash, new_hash
 from mlsecops.provenance.entry import Entry
 
@@ -65,9 +66,21 @@ def sample_entries(
 
 def _samples(data: Any) -> Iterator[Any]:
     """Samples in order; iteration over a torch map-style data set would not end."""
-    if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
-        return (data[index] for index in range(len(data)))
-    return iter(data)
+    at = -1
+    try:
+        iterable = any(base.__name__ == "IterableDataset" for base in type(data).__mro__)
+        if not iterable and hasattr(data, "__getitem__") and hasattr(data, "__len__"):
+            samples: Iterator[Any] = (data[index] for index in range(len(data)))
+        else:
+            samples = iter(data)
+        for at, sample in enumerate(samples):  # noqa: B007 - for the message
+            yield sample
+    except (MLSecOpsError, MemoryError):
+        raise
+    except Exception as error:  # the data set's own code may fail in any way
+        raise UsageError(
+            f"sample {at + 1} cannot be read: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _begin(names: Mapping[str, object], algorithm: str) -> dict[str, Hash]:
@@ -97,11 +110,16 @@ def _leaves(sample: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 
 def _value_digest(key: str, value: Any, algorithm: str) -> bytes:
     running = new_hash(algorithm)
-    array: Any = _array(value)
+    array: Any = _array(value, key)
     if array is not None and array.dtype.kind == "O" and array.ndim == 0:
         array, value = None, array.item()  # TensorFlow text
+    sparse = sparse_column(key, value) if array is None else None
     if array is not None:
         write_array(running.update, array, column=key)
+    elif sparse is not None:
+        sparse.write(running.update, 0, sparse.rows)
+    elif hasattr(value, "nested_row_splits"):
+        _write_ragged(running.update, value, key)
     elif isinstance(value, bytes):
         running.update(b'{"dtype": "bytes"}\n' + value)
     elif value is None or isinstance(value, (bool, int, float, str)):
@@ -114,8 +132,16 @@ def _value_digest(key: str, value: Any, algorithm: str) -> bytes:
     return running.digest()
 
 
-def _array(value: Any) -> Any:
-    array = array_of(value)
+def _write_ragged(update: Update, value: Any, key: str) -> None:
+    """Hash a `tf.RaggedTensor`: the ends of its rows at each depth, then its values."""
+    splits = value.nested_row_splits
+    update(header(key, "ragged", [len(splits)]))
+    for each in (*splits, value.flat_values):
+        write_array(update, _array(each, key), column=key)
+
+
+def _array(value: Any, key: str) -> Any:
+    array = array_of(value, column=key) if sparse_kind(value) is None else None
     if array is None and hasattr(value, "__array_interface__"):
         return sys.modules["numpy"].asarray(value)
     return array

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.provenance.column_kinds import HOLDERS, digests
+
+ROOT = Path(__file__).parents[2]
+Found = dict[str, dict[str, list[str]]]
+
+
+@pytest.fixture(scope="module")
+def found() -> Found:
+    return digests()
+
+
+def test_each_kind_of_column_has_one_digest_whatever_holds_it(found: Found) -> None:
+    assert len(found) >= 40
+    several = {
+        kind: by_holder
+        for kind, by_holder in found.items()
+        if len({digest for digests in by_holder.values() for digest in digests}) != 1
+    }
+    assert several == {}
+    roots: dict[str, set[str]] = {}
+    for kind, by_holder in found.items():
+        roots.setdefault(min(by_holder.values())[0], set()).add(kind)
+    assert [kinds for kinds in roots.values() if len(kinds) > 1] == [
+        {"float64 with 0/0", "float64 with nulls"},  # a null is NaN
+        {"text with nulls", "large text"},  # two layouts
+        {"decimal(10, 2)", "decimal(50, 2)"},  # the same amounts
+    ]
+
+
+def test_another_process_has_the_same_digests(found: Found) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.provenance.column_kinds"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONHASHSEED": "7"},
+    )
+    assert json.loads(done.stdout) == found
+
+
+def test_the_page_lists_what_each_library_holds(found: Found) -> None:
+    page = (ROOT / "docs" / "data.md").read_text("utf-8")
+    rows = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("| `int8`")]
+    start = page.index(f"| Kinds of column | {' | '.join(HOLDERS)} |")
+    table = page[start:].split("\n\n", 1)[0].splitlines()[2:]
+    assert rows
+    listed = {}
+    for kinds, *cells in (line.split("|")[1:-1] for line in table):
+        held = {name for name, cell in zip(HOLDERS, cells, strict=True) if cell.strip() == "yes"}
+        listed |= dict.fromkeys(re.findall(r"`([^`]+)`", kinds), held)
+    assert listed == {kind: set(by_holder) for kind, by_holder in found.items()}
