@@ -3,11 +3,18 @@ from __future__ import annotations
 import getpass
 import multiprocessing
 import stat
+import sys
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 
 from mlsecops import errors
 from mlsecops.cli import main
@@ -154,3 +161,46 @@ def test_keygen_asks_twice_for_a_password(tmp_path: Path, monkeypatch: pytest.Mo
     assert not path.exists()
     assert main(words) == 0
     assert Signer.from_pem(path, "same").public_key.key_type == "p256"
+
+
+@pytest.mark.parametrize("key_type", ["p256", "p384", "p521", "ed25519", "rsa"])
+def test_openssh_keys_sign_too(tmp_path: Path, key_type: KeyType) -> None:
+    pytest.importorskip("bcrypt")
+    signer = Signer.generate(key_type)
+    for password in (None, b"hunter2"):
+        encryption = BestAvailableEncryption(password) if password else NoEncryption()
+        file = tmp_path / "id"
+        file.write_bytes(signer._key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, encryption))
+        asked: list[int] = []
+
+        def ask() -> str:
+            asked.append(1)  # noqa: B023 - called at once
+            return "hunter2"
+
+        assert Signer.from_pem(file, ask).public_key == signer.public_key
+        assert bool(asked) == bool(password)
+    for wrong in ("hunter3", None):
+        with pytest.raises(errors.UsageError, match="cannot read private key"):
+            Signer.from_pem(file, wrong)
+
+
+def test_an_encrypted_openssh_key_names_the_extra_that_reads_it(
+    tmp_path: Path, signer: KeySigner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "id"
+    key = signer._key.private_bytes(
+        Encoding.PEM, PrivateFormat.OpenSSH, BestAvailableEncryption(b"hunter2")
+    )
+    file.write_bytes(key)
+    monkeypatch.setitem(sys.modules, "bcrypt", None)
+    with pytest.raises(errors.MissingExtra, match=r"mlsecops-sdk\[ssh\]"):
+        Signer.from_pem(file, "hunter2")
+
+
+def test_one_password_variable_serves_encrypted_and_open_keys_together(
+    model: Path, tmp_path: Path, encrypted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "open.pem").write_bytes(Signer.generate("p384").to_pem())
+    monkeypatch.setenv("KEY_PASSWORD", "correct horse")
+    words = ["--key", str(encrypted), "--key", str(tmp_path / "open.pem")]
+    assert main(["sign", str(model), *words, "--password-env", "KEY_PASSWORD"]) == 0
