@@ -34,7 +34,7 @@ PAGES: Final = {
         """
         integrations.art integrations.art_attacks integrations.art_poisoning integrations.cloudwatch
         integrations.counterfit integrations.dvc integrations.garak integrations.live
-        integrations.mlflow integrations.prometheus integrations.sagemaker
+        integrations.mlflow integrations.oci integrations.prometheus integrations.sagemaker
         """,
     ),
     "errors": ("Errors", "errors", "errors"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -46,16 +47,27 @@ def ready(url: str) -> bool:
 
 
 @contextlib.contextmanager
-def serving(command: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server that listens on a port, and terminate it afterwards."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    try:
-        eventually(lambda: answers(port) or process.poll() is not None, command[0])
-        assert process.poll() is None, (process.stdout and process.stdout.read(4000)) or command
-        yield process
-    finally:
-        process.terminate()
-        process.communicate(timeout=10)
+def serving(
+    command: list[str], port: int, *, patience: float = _PATIENCE
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server that listens on a port within `patience` seconds; terminate it afterwards."""
+    with tempfile.TemporaryFile() as output:  # a pipe that nobody reads would stop the server
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            eventually(
+                lambda: answers(port) or process.poll() is not None, command[0], patience=patience
+            )
+            if process.poll() is not None:
+                output.seek(0)
+                raise AssertionError(output.read(4000) or command)
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 @contextlib.contextmanager
