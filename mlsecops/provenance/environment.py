@@ -1,4 +1,4 @@
-"""Environment of a training run: git commit, dirty tree, packages, platform, seeds, devices."""
+"""Environment of a training run: git commit, dirty tree, platform, seeds, devices."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
@@ -95,23 +93,6 @@ def _public(remote: str) -> str:
         return remote.rpartition("@")[2]
     host = parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
     return urlunsplit((parts.scheme, host, parts.path, "", ""))
-
-
-@cache
-def packages() -> tuple[Mapping[str, Any], ...]:
-    """Installed distributions as resource descriptors: purl, and SHA-256 of their RECORD."""
-    found: dict[str, dict[str, Any]] = {}
-    for distribution in metadata.distributions():
-        name = (distribution.metadata["Name"] or "").lower().replace("_", "-")
-        if not name or name in found:
-            continue
-        descriptor: dict[str, Any] = {"uri": f"pkg:pypi/{name}@{distribution.version}"}
-        record = distribution.read_text("RECORD")
-        if record:
-            descriptor["digest"] = {"sha256": hashlib.sha256(record.encode()).hexdigest()}
-            descriptor["annotations"] = {"digestOf": "RECORD"}
-        found[name] = descriptor
-    return tuple(found[name] for name in sorted(found))
 
 
 def platform_facts() -> dict[str, Any]:

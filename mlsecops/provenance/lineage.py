@@ -26,11 +26,11 @@ from mlsecops._secrets import REDACTED, redacted
 from mlsecops.errors import MLSecOpsWarning, UsageError
 from mlsecops.provenance.builder import builder_id, require_builder
 from mlsecops.provenance.digest import Digest
+from mlsecops.provenance.distributions import packages
 from mlsecops.provenance.environment import (
     code_descriptor,
     code_folder,
     framework_facts,
-    packages,
     platform_facts,
 )
 from mlsecops.provenance.manifest import Manifest, hash_path

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -13,7 +14,17 @@ from mlsecops.provenance import Manifest, Statement, hash_dataset, hash_path, tr
 from mlsecops.reports import build_bom
 from mlsecops.signing import Signer, TrustPolicy, Verified, sign, verify
 
-PACKAGES = ({"uri": "pkg:pypi/numpy@2.0.0"}, {"uri": "pkg:pypi/torch@2.13.0%2Bcpu"})
+PACKAGES = (
+    {
+        "uri": "pkg:pypi/numpy@2.0.0",
+        "digest": {"sha256": "5a" * 32},
+        "annotations": {"digestOf": "RECORD", "licenses": ["BSD-3-Clause"], "requires": []},
+    },
+    {
+        "uri": "pkg:pypi/torch@2.13.0%2Bcpu",
+        "annotations": {"licenses": ["BSD License"], "requires": ["numpy"]},
+    },
+)
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
@@ -70,9 +81,11 @@ def make_release(tmp_path: Path) -> Release:
     (folder / "config.json").write_text('{"layers": 3}')
     (folder / "weights.safetensors").write_bytes(bytes(range(64)))
     data = hash_dataset({"x": np.arange(6.0), "y": np.arange(6)}, name="train")
-    with training_run("train", datasets=[data], hyperparameters={"lr": 0.1}) as run:
+    with training_run("train", datasets=[data], hyperparameters={"lr": 0.1, "epochs": 3}) as run:
         run.add_output(folder)
-    manifest, statement, signer = hash_path(folder), run.statement(), Signer.generate("p256")
+    with patch("mlsecops.provenance.lineage.packages", lambda: PACKAGES):
+        statement = run.statement()
+    manifest, signer = hash_path(folder), Signer.generate("p256")
     sign(folder, signer, statements=[statement])
     verified = verify(folder, policy=TrustPolicy(keys=[signer.public_key]))
     return Release(

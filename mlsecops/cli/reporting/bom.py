@@ -46,6 +46,13 @@ def _configure_build(parser: argparse.ArgumentParser) -> None:
     add_datasets(parser)
     option(parser, "--out F", "bill to write", type=Path, required=True)
     option(parser, "--name NAME", "name of the model; default the last part of the path")
+    option(parser, "--description TEXT", "purpose of the model")
+    option(parser, "--license L", "licence of the model, at best an SPDX expression")
+    option(parser, "--supplier NAME", "organisation or person who supplies the model")
+    option(parser, "--task TASK", "task of the model, such as image classification")
+    option(parser, "--architecture NAME", "architecture of the model, such as ResNet-18")
+    option(parser, "--card F", "model card: README.md of a hub, or JSON of a model card toolkit",
+           type=Path)  # fmt: skip
     option(parser, "--spec-version", "CycloneDX version", choices=("1.6", "1.7"), default="1.7")
     _add_evidence(parser)
 
@@ -93,6 +100,12 @@ def _build(options: argparse.Namespace) -> int:
         robustness=_robustness(options.robustness, vouched.statements),
         signers=vouched.signers,
         version=options.spec_version,
+        description=options.description,
+        license=options.license,
+        supplier=options.supplier,
+        task=options.task,
+        architecture=options.architecture,
+        card=options.card,
     )
     write_file(options.out, bom_text(bill))
     components = plural(len(bill["components"]), "component")

@@ -12,16 +12,18 @@ import uuid
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeAlias
-from urllib.parse import quote, unquote
 
+import mlsecops
 from mlsecops._choices import checked
 from mlsecops.errors import UsageError
-from mlsecops.provenance import environment
 from mlsecops.provenance.digest import Digest
 from mlsecops.provenance.entry import Entry
 from mlsecops.provenance.manifest import Manifest
 from mlsecops.provenance.statement import SLSA_PROVENANCE, Statement
-from mlsecops.reports.bom.formulation import bom_property, formulation, resolved_dependencies
+from mlsecops.reports.bom.formulation import bom_property, formulation
+from mlsecops.reports.bom.licenses import license_choices
+from mlsecops.reports.bom.model_card import StatedCard, read_card
+from mlsecops.reports.bom.packages import library, package_dependencies, package_descriptors
 
 Bom: TypeAlias = dict[str, Any]
 SpecVersion: TypeAlias = Literal["1.6", "1.7"]
@@ -52,6 +54,12 @@ def build_bom(
     version: SpecVersion = "1.7",
     at: datetime | None = None,
     packages: Iterable[Mapping[str, Any]] | None = None,
+    description: str | None = None,
+    license: str | None = None,  # noqa: A002 - the field's name in the specification
+    supplier: str | None = None,
+    task: str | None = None,
+    architecture: str | None = None,
+    card: str | os.PathLike[str] | None = None,
 ) -> Bom:
     """Build the bill of materials of a model.
 
@@ -65,17 +73,38 @@ def build_bom(
         version: Version of the CycloneDX specification.
         at: Timestamp; by default `SOURCE_DATE_EPOCH`, or now if that is unset.
         packages: Resource descriptors with the purl as `uri`; by default those of the provenance,
-            or the installed distributions without provenance.
+            or the installed distributions without provenance. Licences and requirements that they
+            leave out are those of this environment, if it has the same version.
+        description: Purpose of the model.
+        license: Licence of the model, at best an SPDX expression.
+        supplier: Organisation or person who supplies the model.
+        task: Task of the model (`"image classification"`).
+        architecture: Name of its architecture (`"ResNet-18"`).
+        card: Model card: README.md of a hub, or JSON of a model card toolkit. The options above
+            take precedence over it.
 
     Raises:
-        UsageError: The version is unknown, or `SOURCE_DATE_EPOCH` is no number of seconds.
+        UsageError: The version is unknown, `SOURCE_DATE_EPOCH` is no number of seconds, a package
+            has no package URL, or the card cannot be read.
+        MissingExtra: The extra `bom` is not installed.
 
     Source: OWASP CycloneDX 1.6 and 1.7 (ECMA-424), machine-learning-model, modelCard, formulation.
     """
     provenance = [each for each in statements if each.predicate_type == SLSA_PROVENANCE]
-    libraries = [_library(each) for each in _packages(provenance, packages)]
+    listed = package_descriptors(provenance, packages)
+    libraries = [library(each) for each in listed]
     data = [_dataset(each, datasets[each]) for each in sorted(datasets)]
-    model = _model(name, manifest, data, robustness, tuple(signers))
+    stated = StatedCard(
+        description=description,
+        license=license,
+        supplier=supplier,
+        task=task,
+        architecture=architecture,
+    )
+    stated = stated if card is None else stated.over(read_card(card))
+    model = _model(
+        name, manifest, data, robustness=robustness, signers=tuple(signers), stated=stated
+    )
     bom: Bom = {
         "$schema": f"http://cyclonedx.org/schema/bom-{version}.schema.json",
         "bomFormat": "CycloneDX",
@@ -83,7 +112,10 @@ def build_bom(
         "version": 1,
         "metadata": _metadata(name, moment(at)),
         "components": [model, *data, *libraries],
-        "dependencies": _dependencies(name, model, data, libraries),
+        "dependencies": [
+            *_dependencies(name, model, data, libraries),
+            *package_dependencies(listed),
+        ],
     }
     if provenance:
         inputs = [each["bom-ref"] for each in data]
@@ -126,7 +158,12 @@ def hash_of(digest: Digest) -> dict[str, str]:
 
 
 def _metadata(name: str, at: datetime) -> dict[str, Any]:
-    tool = {"type": "application", "name": "mlsecops-sdk", "publisher": "mlsecops-sdk"}
+    tool = {
+        "type": "application",
+        "name": "mlsecops-sdk",
+        "publisher": "mlsecops-sdk",
+        "version": mlsecops.__version__,
+    }
     return {
         "timestamp": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "lifecycles": [{"phase": "post-build"}],
@@ -139,21 +176,30 @@ def _model(
     name: str,
     manifest: Manifest,
     data: list[dict[str, Any]],
+    *,
     robustness: Mapping[str, Any] | None,
     signers: tuple[str, ...],
+    stated: StatedCard,
 ) -> dict[str, Any]:
     reference = f"model:{name}"
+    licenses = license_choices([stated.license] if stated.license else [])
     return {
         "type": "machine-learning-model",
         "bom-ref": reference,
         "name": name,
         "version": manifest.root.short,
+        **stated.component_fields(),
+        **({"licenses": licenses} if licenses else {}),
         "hashes": [hash_of(manifest.root)],
         "components": [_file(reference, entry) for entry in manifest.entries],
         "modelCard": {
             "bom-ref": f"card:{name}",
-            "modelParameters": {"datasets": [{"ref": each["bom-ref"]} for each in data]},
+            "modelParameters": {
+                **stated.parameters(),
+                "datasets": [{"ref": each["bom-ref"]} for each in data],
+            },
             **_analysis(robustness),
+            **stated.considerations(),
         },
         "properties": [
             *_identity(manifest),
@@ -236,35 +282,6 @@ def _metric(kind: str, part: str, figure: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _packages(
-    provenance: list[Statement], packages: Iterable[Mapping[str, Any]] | None
-) -> list[Mapping[str, Any]]:
-    if packages is None:
-        packages = [each for one in provenance for each in resolved_dependencies(one)]
-        packages = packages if provenance else environment.packages()
-    by_purl = {str(each.get("uri", "")): each for each in packages}
-    return [by_purl[uri] for uri in sorted(by_purl) if uri.startswith("pkg:")]
-
-
-def _library(descriptor: Mapping[str, Any]) -> dict[str, Any]:
-    path, _, version = str(descriptor["uri"]).partition("?")[0].rpartition("@")
-    purl = f"{path}@{quote(unquote(version), safe='.-_~')}"
-    component = {
-        "type": "library",
-        "bom-ref": purl,
-        "name": unquote(path.rpartition("/")[2]),
-        "version": unquote(version),
-        "purl": purl,
-    }
-    record = descriptor.get("digest", {}).get("sha256")
-    if record is None:
-        return component
-    of = descriptor.get("annotations", {}).get("digestOf")
-    if of is None:
-        return {**component, "hashes": [{"alg": "SHA-256", "content": record}]}
-    return {**component, "properties": [bom_property(f"sha256-of:{of}", record)]}
-
-
 def _dependencies(
     name: str,
     model: dict[str, Any],
@@ -275,5 +292,5 @@ def _dependencies(
     return [
         {"ref": f"release:{name}", "dependsOn": [model["bom-ref"]]},
         {"ref": model["bom-ref"], "dependsOn": needs},
-        *({"ref": reference} for reference in needs),
+        *({"ref": each["bom-ref"]} for each in data),
     ]

@@ -1,4 +1,4 @@
-"""Lint of a CycloneDX bill of materials: JSON schema, references, digests, purls and secrets.
+"""Lint of a CycloneDX bill of materials: schema, references, digests, purls, secrets, figures.
 
 parsed bill → Findings of high severity, which name the component and print no secret
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -17,12 +16,12 @@ from mlsecops._extras import require
 from mlsecops._json import deeper_than
 from mlsecops._secrets import secrets_in
 from mlsecops.findings import Finding, Severity
+from mlsecops.reports.bom.consistency import contradictions
+from mlsecops.reports.bom.nodes import MAX_DEPTH, BomNode, called, is_component, walk
 from mlsecops.reports.redaction import shown
 
 NEED_HASHES: Final = ("machine-learning-model", "data", "file")
 """Types of component that need a digest."""
-
-MAX_DEPTH: Final = 64  # levels; chosen: a deeper bill is refused unread
 
 _LENGTHS: Final = {
     "MD5": 32,
@@ -45,14 +44,9 @@ _WEAK: Final = ("MD5", "SHA-1")
 _VERSIONS: Final = ("1.6", "1.7")
 _MOST_SCHEMA_ERRORS: Final = 20  # findings; chosen: the rest of a broken bill is not listed
 _REFERENCE_LISTS: Final = ("dependsOn", "provides", "assemblies", "dependencies", "subjects")
-
-
-@dataclass(frozen=True, slots=True)
-class BomNode:
-    """An object of the bill and its path (`components[0].modelCard`)."""
-
-    path: str
-    value: dict[str, Any]
+_DECLARED: Final = ("target", "assessor", "requirement", "claims", "counterClaims", "evidence",
+                    "counterEvidence", "mitigationStrategies")  # fmt: skip
+"""Fields that hold references, within `declarations`."""
 
 
 def lint_bom(bom: Mapping[str, Any], *, artifact: str = "bom") -> list[Finding]:
@@ -74,34 +68,6 @@ def lint_bom(bom: Mapping[str, Any], *, artifact: str = "bom") -> list[Finding]:
         for rule, message, where in (*_schema(bom), *_structure(bom))
     ]
     return sorted(findings, key=lambda each: (each.rule, each.where, each.message))
-
-
-def walk(value: Any, path: str = "") -> Iterator[BomNode]:
-    """Every object in parsed JSON with its path, down to `MAX_DEPTH`, without recursion."""
-    stack: list[tuple[str, Any, int]] = [(path, value, 0)]
-    while stack:
-        here, current, depth = stack.pop()
-        if isinstance(current, dict):
-            yield BomNode(here, current)
-            named = [(shown(key), child) for key, child in current.items()]
-            children = [(f"{here}.{key}" if here else key, child) for key, child in named]
-        elif isinstance(current, list):
-            children = [(f"{here}[{index}]", child) for index, child in enumerate(current)]
-        else:
-            continue
-        if depth < MAX_DEPTH:
-            stack.extend((place, child, depth + 1) for place, child in reversed(children))
-
-
-def is_component(node: BomNode) -> bool:
-    """Whether an object of the bill is a component, by its path."""
-    holder = node.path.rpartition("[")[0] or node.path
-    return holder.endswith("components") or node.path == "metadata.component"
-
-
-def called(value: Mapping[str, Any]) -> str:
-    """Name of a component, for a message."""
-    return shown(value.get("name") or value.get("bom-ref") or "(no name)")
 
 
 _Problem = tuple[str, str, str]
@@ -143,6 +109,7 @@ def _structure(bom: Mapping[str, Any]) -> Iterator[_Problem]:
     yield from _duplicates(nodes)
     yield from _dangling(nodes)
     yield from _secrets(nodes)
+    yield from contradictions(nodes)
     for node in components:
         yield from _model_card(node)
         yield from _hashes(node)
@@ -180,9 +147,10 @@ def _dangling(nodes: list[BomNode]) -> Iterator[_Problem]:
 def _pointers(node: BomNode) -> Iterator[tuple[str, str]]:
     if isinstance(node.value.get("ref"), str):
         yield "ref", node.value["ref"]
-    for key in _REFERENCE_LISTS:
+    declared = _DECLARED if node.path.startswith("declarations") else ()
+    for key in (*_REFERENCE_LISTS, *declared):
         listed = node.value.get(key)
-        for target in listed if isinstance(listed, list) else ():
+        for target in listed if isinstance(listed, list) else [listed]:
             if isinstance(target, str):
                 yield key, target
 
@@ -230,8 +198,9 @@ def _purl(node: BomNode) -> Iterator[_Problem]:
         message = f"{called(node.value)}: {shown(purl)!r} is not a package URL"
         yield "purl-invalid", message, f"{node.path}.purl"
         return
+    version = node.value.get("version") or None
     same = _plain(unquote(parsed.name)) == _plain(node.value.get("name"))
-    if parsed.type == "pypi" and not (same and parsed.version == node.value.get("version")):
+    if parsed.type == "pypi" and not (same and parsed.version == version):
         message = f"{called(node.value)} {shown(node.value.get('version'))}: expected its own"
         yield "purl-mismatch", f"{message} package URL, got {shown(purl)!r}", f"{node.path}.purl"
 

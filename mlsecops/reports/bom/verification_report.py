@@ -37,12 +37,14 @@ class BomField:
         state: State.
         detail: Reason for the state, in one sentence.
         counts: Whether the field can be verified and is part of the score.
+        word: Whether it is a statement of the author in words.
     """
 
     name: str
     state: FieldState
     detail: str
     counts: bool = True
+    word: bool = False
 
 
 @concise_repr()
@@ -70,9 +72,18 @@ class BomReport:
 
     @property
     def score(self) -> float:
-        """Percentage of the verifiable fields that are verified; 0 when it does not hold."""
+        """Percentage of the verifiable fields that are verified; 0 when it does not hold.
+
+        It is multiplied by the share of the stated words that have a meaning: a bill whose every
+        word is "unknown" scores 0.
+        """
         verified = [field.state is FieldState.VERIFIED for field in self.fields if field.counts]
-        return round(100 * sum(verified) / len(verified), 1) if self.holds and verified else 0.0
+        words = [field.state for field in self.fields if field.word]
+        stated = [state for state in words if state is not FieldState.ABSENT]
+        empty = stated.count(FieldState.PLACEHOLDER)
+        meaning = 1 - empty / len(stated) if stated else 1.0
+        whole = 100 * meaning * sum(verified) / len(verified) if verified else 0.0
+        return round(whole, 1) if self.holds else 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

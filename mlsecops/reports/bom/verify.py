@@ -20,10 +20,12 @@ from mlsecops.errors import FormatRefused, UsageError
 from mlsecops.findings import Finding, Severity
 from mlsecops.provenance.digest import Digest
 from mlsecops.provenance.manifest import Manifest, hash_path
-from mlsecops.provenance.statement import Statement
+from mlsecops.provenance.statement import SLSA_PROVENANCE, Statement
 from mlsecops.reports.bom.build import ALGORITHMS, performance_metrics
-from mlsecops.reports.bom.formulation import inner, resolved_dependencies
-from mlsecops.reports.bom.lint import BomNode, called, is_component, lint_bom, walk
+from mlsecops.reports.bom.claims import compared_claims
+from mlsecops.reports.bom.formulation import inner
+from mlsecops.reports.bom.lint import lint_bom
+from mlsecops.reports.bom.nodes import BomNode, called, is_component, walk
 from mlsecops.reports.bom.verification_report import BomField, BomReport, FieldState, is_placeholder
 from mlsecops.reports.redaction import shown
 
@@ -84,8 +86,12 @@ class _Check:
     def of_kind(self, kind: str) -> list[BomNode]:
         return [node for node in self.components if node.value.get("type") == kind]
 
-    def state(self, name: str, state: FieldState, detail: str, *, counts: bool = True) -> None:
-        self.fields.append(BomField(name=shown(name), state=state, detail=detail, counts=counts))
+    def state(
+        self, name: str, state: FieldState, detail: str, *, counts: bool = True, word: bool = False
+    ) -> None:
+        self.fields.append(
+            BomField(name=shown(name), state=state, detail=detail, counts=counts, word=word)
+        )
 
     def refuse(
         self, rule: str, message: str, where: str, severity: Severity = Severity.HIGH
@@ -101,9 +107,10 @@ class _Check:
         self._word("model.name", self.subject.value.get("name"), f"{self.subject.path}.name")
         for key in ("task", "architectureFamily", "modelArchitecture"):
             path = f"{self.subject.path}.modelCard.modelParameters.{key}"
-            self._word(f"model.{key}", parameters.get(key), path)
+            self._word(f"model.{key}", parameters.get(key), path, word=True)
         for key in ("description", "licenses", "supplier", "manufacturer", "authors"):
-            self._word(f"model.{key}", self.subject.value.get(key), f"{self.subject.path}.{key}")
+            path = f"{self.subject.path}.{key}"
+            self._word(f"model.{key}", self.subject.value.get(key), path, word=True)
         for node in self.components:
             for key in ("name", "version", "description", "author", "publisher"):
                 self._placeholder(node, key)
@@ -117,13 +124,13 @@ class _Check:
             detail = "equal to the report, which does not name the model's digest"
             self.state("robustness", FieldState.ASSERTED, detail)
 
-    def _word(self, name: str, value: Any, path: str) -> None:
+    def _word(self, name: str, value: Any, path: str, *, word: bool = False) -> None:
         if value is None:
-            self.state(name, FieldState.ABSENT, f"{path} is absent", counts=False)
+            self.state(name, FieldState.ABSENT, f"{path} is absent", counts=False, word=word)
         elif is_placeholder(value):
-            self.state(name, FieldState.PLACEHOLDER, f"{path} has no meaning")
+            self.state(name, FieldState.PLACEHOLDER, f"{path} has no meaning", word=word)
         else:
-            self.state(name, FieldState.ASSERTED, "cannot be verified", counts=False)
+            self.state(name, FieldState.ASSERTED, "cannot be verified", counts=False, word=word)
 
     def _placeholder(self, node: BomNode, key: str) -> None:
         value = node.value.get(key)
@@ -251,17 +258,25 @@ class _Check:
             message = "the provenance of the bill is not a signed statement of the model"
             self.refuse("provenance-mismatch", message, "formulation")
         for statement in signed.values():
-            self._dependencies(statement)
+            if statement.predicate_type == SLSA_PROVENANCE:
+                self._claims(statement)
 
-    def _dependencies(self, statement: Statement) -> None:
-        listed = {str(node.value.get("name")): node for node in self.of_kind("data")}
-        for each in resolved_dependencies(statement):
-            node = listed.get(str(each.get("name")))
-            values = {str(value) for value in inner(each, "digest").values()}
-            recorded = () if node is None else [digest.hex for digest in _digests(node.value)]
-            if node is not None and values and values.isdisjoint(recorded):
-                message = f"data set {called(node.value)}: the signed provenance has another digest"
-                self.refuse("provenance-mismatch", message, node.path)
+    def _claims(self, statement: Statement) -> None:
+        """Compare packages, data sets and training run with a signed statement."""
+        output = str(self.subject.value.get("bom-ref"))
+        for claims in compared_claims(self.components, self.bom, statement, output=output):
+            for each in claims.differences:
+                self.refuse(each.rule, each.message, each.where)
+            name = f"provenance.{claims.name}"
+            if claims.differences:
+                self.state(name, FieldState.ASSERTED, "differs from the signed provenance")
+            elif not claims.stated:
+                self.state(name, FieldState.ABSENT, "the bill does not state it", counts=False)
+            elif claims.signed:
+                self.state(name, FieldState.VERIFIED, "equal to the signed provenance")
+            else:
+                detail = "the signed provenance does not state it"
+                self.state(name, FieldState.ASSERTED, detail, counts=False)
 
     def robustness(self, report: Mapping[str, Any] | None) -> None:
         analysis = inner(self.subject.value, "modelCard", "quantitativeAnalysis")
