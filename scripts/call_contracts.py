@@ -30,6 +30,8 @@ FROM_TYPE = "torch._tensor._rebuild_from_type_v2"
 OLDER = """
 fractions.Fraction call int, int
 collections.OrderedDict call (list*)
+collections.OrderedDict call list
+torch._utils._rebuild_tensor_v2 call =persistent, int, (int*), (int*), bool, none
 builtins.bytearray call text, text
 builtins.slice call int, int, int
 sklearn.tree._tree.Tree call int, array, int

@@ -142,6 +142,29 @@ SETTINGS: dict[str, tuple[str, str, str]] = {
     "jsonpickle reduce": ("m.json", json.dumps({"a": {"py/reduce": [1]}}), "py/reduce"),
     "file of Python": ("config.json", json.dumps({"custom": "src/run.py"}), "src/run.py"),
     "any key": ("config.json", json.dumps({"hooks": ["builtins.eval"]}), "builtins.eval"),
+    "BentoML service": ("bentofile.yaml", "service: 'evil.service:Api'\n", "evil.service:Api"),
+    "fairseq user folder": ("config.yaml", "common:\n  user_dir: ./plug_in\n", "./plug_in"),
+    "OpenMMLab imports": (
+        "config.json", json.dumps({"custom_imports": {"imports": ["evil.ops"]}}), "evil.ops"),
+    "ONNX Runtime GenAI library": (
+        "genai_config.json",
+        json.dumps({"model": {"decoder": {"session_options": {"custom_ops_library": "a.so"}}}}),
+        "a.so"),
+    "TorchServe handler": (
+        "MANIFEST.json", json.dumps({"model": {"handler": "handler.py"}}), "handler.py"),
+    "Cog predictor": ("cog.yaml", "predict: predict.py:Predictor\n", "predict.py:Predictor"),
+    "YAML module tag": ("a.yaml", "a: !!python/module:antigravity\n", "antigravity"),
+    "YAML new object": (
+        "a.yaml", "a: !!python/object/new:subprocess.Popen [[true]]\n", "subprocess.Popen"),
+    "YAML of several documents": ("a.yaml", "a: 1\n---\n_target_: os.popen\n", "os.popen"),
+    "merged mapping": ("a.yaml", "b: &b {_target_: pty.spawn}\na:\n  <<: *b\n", "pty.spawn"),
+    "a key in another mapping's key": (
+        "a.yaml", "? {_target_: evil.run}\n: 1\n", "evil.run"),
+    "TOML target": ("a.toml", "[model]\n_target_ = 'evil.run'\n", "evil.run"),
+    "hidden by escapes in JSON": (
+        "config.json", '{"\\u005ftarget\\u005f": "evil.run"}', "evil.run"),
+    "list of targets": (
+        "config.json", json.dumps({"callbacks": [{"_target_": "evil.run"}]}), "evil.run"),
 }  # fmt: skip
 """Name of a file, its text, and the target that a finding names."""
 

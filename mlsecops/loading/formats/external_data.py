@@ -76,6 +76,8 @@ def _problem(folder: Path, name: str, end: int, *, plain: bool) -> str | None:
             if blob is None:
                 return "is a symlink; expected a plain file"
             status = Path(blob.path).lstat()
+    if not plain and stat.S_ISDIR(status.st_mode):
+        return None  # its files are scanned by themselves
     if not stat.S_ISREG(status.st_mode) or (plain and status.st_nlink != 1):
         return "is not a plain file (a folder, a device or a hard link)"
     if status.st_size < end:

@@ -6,8 +6,10 @@ A target is allowed by its whole name: `torch.nn.parallel.distributed.os.system`
 
 Source: the loaders that import what a key names: Hydra (`_target_`), torchtune (`_component_`),
 Lightning (`class_path`), MLflow (`loader_module`, `model_code_path`), MLServer (`implementation`),
-Sentence Transformers (`modules.json`, `activation_fn`), diffusers (`model_index.json`), PEFT
-(`parent_library`), Transformers (`auto_map`), jsonpickle (`py/…`), HyperPyYAML (`!new:`), PyYAML.
+Sentence Transformers (`modules.json`, `activation_fn`), BentoML (`service`), fairseq (`user_dir`),
+OpenMMLab (`custom_imports`), ONNX Runtime GenAI (`custom_ops_library`), diffusers
+(`model_index.json`), PEFT (`parent_library`), Transformers (`auto_map`), jsonpickle (`py/…`),
+HyperPyYAML (`!new:`), PyYAML.
 """
 
 from __future__ import annotations
@@ -30,12 +32,13 @@ _DEPTH: Final = 100  # levels; chosen: settings of models have fewer than ten; d
 _MOST_TARGETS: Final = 50_000  # targets; chosen: real settings have fewer than a thousand
 _SHOWN: Final = 200  # characters of a target; chosen: a name's length, and a line's
 _ALWAYS: Final = frozenset(
-    {"_target_", "_component_", "auto_map", "loader_module", "model_code_path"}
+    {"_target_", "_component_", "auto_map", "custom_imports", "custom_ops_library", "loader_module",
+     "model_code_path", "user_dir"}
 )
 """Keys whose value is imported, whatever it looks like."""
 _DOTTED: Final = frozenset(
-    {"target", "class_path", "implementation", "impl", "activation_fn", "activation_function",
-     "default_activation_function", "sbert_ce_default_activation_function"}
+    {"target", "class_path", "implementation", "impl", "service", "activation_fn",
+     "activation_function", "default_activation_function", "sbert_ce_default_activation_function"}
 )  # fmt: skip
 """Keys whose value is imported where it is a dotted name."""
 _PICKLED_DATA: Final = frozenset(
@@ -61,6 +64,7 @@ _DATA_TAGS: Final = ("!ref", "!copy", "!tuple", "!PLACEHOLDER")
 """HyperPyYAML's references and tuples."""
 _HINT: Final = re.compile(
     r"![\w<!]|\\[xuU\r\n]|_target_|_component_|auto_map|loader_module|model_code_path|class_path"
+    r"|custom_imports|custom_ops_library|user_dir|\bservice\b"
     r"|implementation|\bimpl\b|\btarget\b|activation_f|parent_library|py/|\.py\b|template"
     rf"|\b(?:{'|'.join(sorted(_SYSTEM))})[.:]"
 )
