@@ -6,7 +6,7 @@ TORCH := torch==2.13.0
 OUT ?= demo-out
 MINUTES ?= 10
 
-.PHONY: demo test lint bench peers fuzz docs dist release-check clean
+.PHONY: demo test lint bench peers hub fuzz docs dist release-check clean
 
 demo: .venv/.demo  ## the whole pipeline on real data, six deliverables in $(OUT)
 	$(BIN)/mlsecops demo --out $(OUT) --overwrite
@@ -36,6 +36,9 @@ benchmarks/.env-%/.made: benchmarks/peers/%.txt
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
+
+hub: benchmarks/.env-hub/.made .venv/.dev  ## layouts of transformers, diffusers, XGBoost, … held and read
+	PYTHONPATH=. benchmarks/.env-hub/bin/python -m pytest -q -p no:cacheprovider benchmarks/hub
 
 # No parser may crash, hang or take memory beyond its limits, whatever it is given.
 fuzz: .venv/.dev  ## changed files at every parser, $(MINUTES) minutes each
