@@ -26,12 +26,16 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+from mlsecops._budget import spending
 from mlsecops.access import AccessPolicy
 from mlsecops.errors import MLSecOpsError
+from mlsecops.incident import Playbook
 from mlsecops.llm import detect_injection
 from mlsecops.loading import Limits
 from mlsecops.loading.scanner import examine
 from mlsecops.loading.snapshot import Source
+from mlsecops.monitoring import load_rules
+from mlsecops.registry import Registry
 from mlsecops.signing import Bundle, Signer, TrustPolicy, read_bundle, sign
 from tests.attackers import loading as old
 from tests.attackers import model_files as files
@@ -54,13 +58,30 @@ action = "dataset:read"
 resource = "**/payments/*a*/**"
 effect = "deny"
 """
-TRUST = b"""threshold = 1
-revoked = ["sha256:00"]
+TRUST = """threshold = 1
+revoked = ["sha256:{digest}"]
 [[keys]]
-pem = "-----BEGIN PUBLIC KEY-----"
+pem = '''{pem}'''
 models = ["fraud-*"]
 not_before = 2026-01-01T00:00:00Z
 """
+RULES = b"""[[rules]]
+id = "many-refusals"
+metric = "mlsecops.guard.refusals"
+comparison = ">"
+threshold = 100
+window = 60
+cooldown = 600
+per = "monitor"
+severity = "medium"
+message = "A guard refuses many calls."
+"""
+TEMPLATES = (
+    b"{% for m in messages %}{{ '<|' ~ m['role'] + '|>' }}{{ m.content | trim }}{% endfor %}",
+    b"{% set ns = namespace(a='') %}{% if ns.a is defined %}{{ ns.a[1:] | join('_') }}{% endif %}",
+    b"{% macro a(b, c=1) %}{{ '%s' | format(b) }}{% endmacro %}{{ a(x.y)['__class__'] }}",
+    b"{% generation %}{{ [a, {'b': (1, 2.0)}] | map(attribute='c') | list }}{% endgeneration %}",
+)
 PLAIN = b"\x80\x02N."
 
 
@@ -86,11 +107,62 @@ def seeds(folder: Path) -> dict[str, list[bytes]]:
         "tflite.tflite": [folders.tflite()],
         "skops.skops": [files.skops_file(files.skops_node("ObjectNode", "os.system"))],
         "npy.npy": [files.object_array(PLAIN)],
+        "template.jinja": [*TEMPLATES],
+        "config.json": [b'{"a": [{"_target_": "b.c", "chat_template": "{{ d }}"}, 1.5, null]}'],
+        "settings.yaml": [b"a: &x [b, !!python/name:os.system c]\nd: {e: *x, f: 'g'}\n--- |\n h\n"],
+        "tables.toml": [RULES, ACCESS, b"a.b = [1.5, {c = 'd'}]\n[[e.f]]\ng = 2026-01-01\n"],
         "bundle.sig": [bundle(folder)],
+        "registry.log": [*registry_files(folder)],
+        "playbook.json": [Playbook.default().to_cacao().encode()],
+        "rules.toml": [RULES],
         "access.toml": [ACCESS],
-        "trust.toml": [TRUST],
+        "trust.toml": [
+            TRUST.format(digest="0" * 64, pem=Signer.generate("p256").public_key.pem).encode()
+        ],
         "injection.txt": [(start * 2000)[:2000].encode() for start in slow_text.FIXED.values()],
     }  # fmt: skip
+
+
+def registry_files(folder: Path) -> list[bytes]:
+    """Files of a registry with a few events, each after a byte with its number."""
+    signer, model = Signer.generate("ed25519"), folder / "model"
+    model.mkdir()
+    (model / "w.bin").write_bytes(b"weights")
+    sign(model, signer)
+    policy = TrustPolicy(keys=[signer.public_key])
+    registry = Registry(folder / "registry", signer=signer, policy=policy)
+    registry.publish("model", model)
+    registry.promote("model", 1, "serving")
+    registry.quarantine("sha256:" + "0" * 64, "a reason")
+    (folder / "key.pem").write_text(signer.public_key.pem)
+    return [
+        bytes([number]) + place.read_bytes()
+        for number, place in enumerate(files_in(folder / "registry"))
+    ]
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Files of a folder with content, sorted."""
+    return sorted(each for each in folder.rglob("*") if each.is_file() and each.stat().st_size)
+
+
+def _read_registry(place: Path) -> None:
+    """Verify and read the registry, with one of its files replaced by the input."""
+    number, data = place.read_bytes()[:1] or b"\0", place.read_bytes()[1:]
+    whole = place.with_name("registry")
+    places = files_in(whole)
+    changed = places[number[0] % len(places)]
+    honest, mode = changed.read_bytes(), changed.stat().st_mode
+    changed.chmod(0o600)
+    changed.write_bytes(data)
+    try:
+        registry = Registry(whole, policy=TrustPolicy(keys=[place.with_name("key.pem")]))
+        registry.verify_log()
+        registry.history("model")
+        registry.resolve("model", "serving")
+    finally:
+        changed.write_bytes(honest)
+        changed.chmod(mode)
 
 
 def bundle(folder: Path) -> bytes:
@@ -101,6 +173,7 @@ def bundle(folder: Path) -> bytes:
     return Path(f"{model}.sig").read_bytes()
 
 
+_AT_ONCE = 50  # inputs; chosen: some targets take 0.1 s for each
 EDGES = (0, 1, 0x7F, 0x80, 0xFF, 1 << 31, (1 << 63) - 1, 1 << 40)
 
 
@@ -145,7 +218,8 @@ def require_answer(name: str, data: bytes, folder: Path) -> None:
                 _TEXTS[name.partition(".")[0]](place)
             return
         source = Source(name=name, path=str(place), size=len(data))
-        verdict, _ = examine(source, allow_globals=(), limits=LIMITS)
+        with spending(LIMITS.budget(len(data))):
+            verdict, _ = examine(source, allow_globals=(), limits=LIMITS)
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
     failed = [f.message for f in verdict.findings if f.rule == "check-failed"]
@@ -166,6 +240,9 @@ _TEXTS: dict[str, Callable[[Path], object]] = {
     "bundle": lambda place: Bundle.from_bytes(read_bundle(place)),
     "access": _decide,
     "trust": TrustPolicy.load,
+    "rules": load_rules,
+    "playbook": lambda place: Playbook.from_cacao(place.read_text("utf-8", errors="replace")),
+    "registry": _read_registry,
     "injection": lambda place: detect_injection(place.read_text("utf-8", errors="replace")),
 }
 """Target → reader of a file that is no model."""
@@ -200,8 +277,9 @@ def endure(
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY, mapped + MEMORY))
     while time.monotonic() < end:
-        fuzz(name, honest, folder, examples=500, number=tried.value)()
-        tried.value += 500
+        # A slow target would otherwise run on long after the end.
+        fuzz(name, honest, folder, examples=_AT_ONCE, number=tried.value)()
+        tried.value += _AT_ONCE
 
 
 def keep(name: str, folder: Path) -> None:
