@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mlsecops._repr import concise_repr
 from mlsecops.provenance.digest import Digest
@@ -17,11 +17,14 @@ class Entry:
         name: Relative POSIX path, or `column[start:stop]` of a data set.
         digest: Digest of its bytes.
         size: Bytes, or None if unknown.
+        type: Type of the values of a column, as its digest covers it (`"<f8"`, `"string"`); None
+            for files and where it is unknown. It does not make entries differ: their digests do.
     """
 
     name: str
     digest: Digest
     size: int | None = None
+    type: str | None = field(default=None, compare=False)
 
 
 @concise_repr()

@@ -1,14 +1,10 @@
-"""Manifest exports: `sha256sum` text (both ways) and Croissant metadata.
-
-entries ↔ `sha256sum` text; entries → Croissant
-"""
+"""Text of `sha256sum`: entries of a manifest, both ways."""
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 from mlsecops.errors import FormatRefused, UsageError
 from mlsecops.provenance.digest import Digest
@@ -39,26 +35,6 @@ def read_sha256sums(text: str) -> tuple[Entry, ...]:
     return tuple(entries[key] for key in sorted(entries))
 
 
-def croissant(name: str, root: Digest, entries: Iterable[Entry]) -> dict[str, Any]:
-    """Croissant metadata with one FileObject per entry.
-
-    Source: MLCommons Croissant 1.0, FileObject.
-    """
-    return {
-        "@context": {
-            "@vocab": "https://schema.org/",
-            "sc": "https://schema.org/",
-            "cr": "http://mlcommons.org/croissant/",
-            "sha256": "cr:sha256",
-        },
-        "@type": "sc:Dataset",
-        "conformsTo": "http://mlcommons.org/croissant/1.0",
-        "name": name,
-        "identifier": str(root),
-        "distribution": [_file_object(entry) for entry in entries],
-    }
-
-
 def _sum_line(entry: Entry) -> str:
     if entry.digest.algorithm != "sha256":
         raise UsageError(f"sha256sums: expected sha256 digests, got {entry.digest.algorithm}")
@@ -70,16 +46,3 @@ def _sum_entry(mark: str, value: str, name: str) -> Entry:
     if mark:
         name = re.sub(r"\\[\\nr]", lambda match: _UNESCAPE[match[0]], name)
     return Entry(name, Digest("sha256", bytes.fromhex(value)))
-
-
-def _file_object(entry: Entry) -> dict[str, Any]:
-    identifier = base64.urlsafe_b64encode(entry.name.encode()).decode().rstrip("=")
-    described = {
-        "@type": "cr:FileObject",
-        "@id": f"file-{identifier}",
-        "name": entry.name,
-        "contentUrl": entry.name,
-        "encodingFormat": "application/octet-stream",
-        entry.digest.algorithm: entry.digest.hex,
-    }
-    return described if entry.size is None else {**described, "contentSize": f"{entry.size} B"}

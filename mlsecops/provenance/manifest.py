@@ -22,7 +22,7 @@ from mlsecops.errors import DigestMismatch, FormatRefused, UsageError
 from mlsecops.provenance.content.rows import describe_rows, is_part
 from mlsecops.provenance.digest import Digest
 from mlsecops.provenance.entry import Diff, Entry
-from mlsecops.provenance.exports import croissant, read_sha256sums, sha256sums
+from mlsecops.provenance.exports import read_sha256sums, sha256sums
 from mlsecops.provenance.files.hashing import Cache, Progress
 from mlsecops.provenance.files.opening import open_regular
 from mlsecops.provenance.files.paths import read_path
@@ -190,10 +190,7 @@ class Manifest:
             "single": self.single,
             "ignore": list(self.ignore),
             **self._shards(),
-            "files": [
-                {"name": entry.name, "digest": str(entry.digest), "size": entry.size}
-                for entry in self.entries
-            ],
+            "files": [_entry_dict(entry) for entry in self.entries],
         }
 
     def _shards(self) -> dict[str, Any]:
@@ -271,18 +268,42 @@ class Manifest:
             name=name, algorithm="sha256", entries=read_sha256sums(text), ignore=DEFAULT_IGNORE
         )
 
-    def to_croissant(self) -> dict[str, Any]:
-        """Croissant metadata with one FileObject per entry.
+    @checked
+    def to_croissant(
+        self, *, table: Manifest | None = None, about: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Croissant metadata: a FileObject for each file, or the parts of data as records.
 
-        Source: MLCommons Croissant 1.0, FileObject.
+        Folders of pictures have a FileSet and an ImageObject for each of their formats.
+
+        Args:
+            table: Manifest of the content of the one file (`hash_dataset`): its columns become
+                fields that are read from the file.
+            about: Further properties of the data set, such as `license`, `description`, `version`.
+
+        Raises:
+            UsageError: The digests are not SHA-256, or `table` goes with other than one file.
+
+        Source: MLCommons Croissant 1.0.
         """
-        return croissant(self.name, self.root, self.entries)
+        from mlsecops.provenance.croissant import croissant  # noqa: PLC0415 - rarely needed
+
+        columns = None if table is None else table.entries
+        return croissant(self.name, self.root, self.entries, columns=columns, about=about or {})
+
+
+def _entry_dict(entry: Entry) -> dict[str, Any]:
+    value = {"name": entry.name, "digest": str(entry.digest), "size": entry.size}
+    return value if entry.type is None else {**value, "type": entry.type}
 
 
 def _entry(item: Mapping[str, Any]) -> Entry:
-    size = item["size"]
+    size, kind = item["size"], item.get("type")
     return Entry(
-        str(item["name"]), Digest.parse(item["digest"]), None if size is None else int(size)
+        str(item["name"]),
+        Digest.parse(item["digest"]),
+        None if size is None else int(size),
+        None if kind is None else str(kind),
     )
 
 

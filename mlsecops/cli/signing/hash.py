@@ -9,6 +9,9 @@ from mlsecops._files import write_atomically
 from mlsecops._repr import printable
 from mlsecops.cli.options import add_algorithm, add_cache, add_format, option
 from mlsecops.cli.terminal import json_text, plural, progress
+from mlsecops.errors import UsageError
+from mlsecops.provenance.dataset import hash_dataset
+from mlsecops.provenance.files.paths import own_name
 from mlsecops.provenance.manifest import Manifest, hash_path
 
 EXAMPLE = "mlsecops hash data/ --format sha256sums --out SHA256SUMS"
@@ -17,6 +20,8 @@ EXAMPLE = "mlsecops hash data/ --format sha256sums --out SHA256SUMS"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     option(parser, "path PATH", "file, folder or URL (s3://bucket/model)")
+    option(parser, "--by BY", "what is hashed: files as they are, or the content of zarr, Parquet, "
+           "CSV, Arrow and Feather", choices=("files", "content"), default="files")  # fmt: skip
     add_algorithm(parser)
     add_format(parser, "sha256sums", "croissant")
     add_cache(parser)
@@ -25,11 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Compute the digest and print it."""
-    with progress("hashing", unit="bytes") as bar:
-        manifest = hash_path(
-            options.path, algorithm=options.algorithm, cache=options.cache, progress=bar
-        )
-    text = _render(manifest, options.format)
+    text = _render(_manifest(options), options)
     if options.out is None:
         print(text, end="")
     else:
@@ -37,11 +38,28 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _render(manifest: Manifest, form: str) -> str:
-    if form == "sha256sums":
+def _manifest(options: argparse.Namespace) -> Manifest:
+    if options.by == "content":
+        if options.cache is not None:
+            raise UsageError("--cache: expected --by files with it; content is read each time")
+        return hash_dataset(
+            options.path, name=own_name(options.path), algorithm=options.algorithm, by="content"
+        )
+    with progress("hashing", unit="bytes") as bar:
+        return hash_path(
+            options.path, algorithm=options.algorithm, cache=options.cache, progress=bar
+        )
+
+
+def _render(manifest: Manifest, options: argparse.Namespace) -> str:
+    content = options.by == "content"
+    if options.format == "sha256sums":
         return manifest.to_sha256sums()
-    if form == "text":
-        files = plural(len(manifest), "file")
-        return f"{manifest.root}  {printable(manifest.name)} ({files}, {manifest.size} bytes)\n"
-    value = manifest.to_dict() if form == "json" else manifest.to_croissant()
-    return f"{json_text(value)}\n"
+    if options.format == "text":
+        parts = plural(len(manifest), "part" if content else "file")
+        return f"{manifest.root}  {printable(manifest.name)} ({parts}, {manifest.size} bytes)\n"
+    if options.format == "json":
+        return f"{json_text(manifest.to_dict())}\n"
+    if content and Path(options.path).is_file():
+        return f"{json_text(hash_path(options.path).to_croissant(table=manifest))}\n"
+    return f"{json_text(manifest.to_croissant())}\n"

@@ -16,8 +16,8 @@ from mlsecops._extras import require
 from mlsecops.errors import UsageError
 from mlsecops.provenance.content.arrow import ArrowColumn
 from mlsecops.provenance.content.hub import hub_batches
-from mlsecops.provenance.content.rows import COLUMNS, part_name
-from mlsecops.provenance.digest import Digest, new_hash
+from mlsecops.provenance.content.rows import COLUMNS, row_entry
+from mlsecops.provenance.digest import Digest
 from mlsecops.provenance.entry import Entry
 
 
@@ -70,7 +70,5 @@ def batch_entries(
 
 def _entries(table: Any, start: int, algorithm: str) -> Iterator[Entry]:
     for at, name in enumerate(table.column_names):
-        running = new_hash(algorithm)
-        size = ArrowColumn(name, table.column(at)).write(running.update, 0, table.num_rows)
-        stop = start + table.num_rows
-        yield Entry(part_name(name, start, stop), Digest(algorithm, running.digest()), size)
+        column = ArrowColumn(name, table.column(at))
+        yield row_entry(column, 0, table.num_rows, algorithm=algorithm, first=start)

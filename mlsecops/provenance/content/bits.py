@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, TypeAlias
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+Numbers: TypeAlias = Any
+"""An array of numpy, which is not imported here."""
 
 _NAN: Final = {
     "bfloat16": 0x7FC0,
@@ -40,7 +40,7 @@ class BitArray:
     """
 
     kind: str
-    bits: NDArray[Any]
+    bits: Numbers
 
     def __len__(self) -> int:
         return len(self.bits)
@@ -51,12 +51,14 @@ class BitArray:
     @property
     def ndim(self) -> int:
         """Number of dimensions."""
-        return self.bits.ndim
+        dimensions: int = self.bits.ndim
+        return dimensions
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Length of each dimension."""
-        return self.bits.shape
+        shape: tuple[int, ...] = self.bits.shape
+        return shape
 
     @property
     def dtype(self) -> Any:
@@ -64,7 +66,7 @@ class BitArray:
         return self.bits.dtype
 
 
-def bits_of(array: NDArray[Any]) -> BitArray | None:
+def bits_of(array: Numbers) -> BitArray | None:
     """The bits of an array of ml_dtypes; None for another."""
     dtype = array.dtype
     if dtype.type.__module__.partition(".")[0] != "ml_dtypes":
@@ -96,7 +98,7 @@ def tensor_bits(tensor: Any, torch: Any) -> BitArray | None:
     return _canonical(kind, bits, tensor.float().isnan().numpy())
 
 
-def _canonical(kind: str, bits: NDArray[Any], missing: NDArray[Any]) -> BitArray:
+def _canonical(kind: str, bits: Numbers, missing: Numbers) -> BitArray:
     if missing.any():
         bits = bits.copy()
         bits[missing] = _NAN[kind]

@@ -8,9 +8,9 @@ Libraries are recognised by the modules that are loaded; none is imported for da
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from mlsecops._extras import require
 from mlsecops.errors import MLSecOpsError, UsageError
@@ -18,26 +18,12 @@ from mlsecops.provenance.content.arrays import ArrayColumn, array_of
 from mlsecops.provenance.content.arrow import ArrowColumn
 from mlsecops.provenance.content.hub import HubColumn
 from mlsecops.provenance.content.integers import WideIntegers
+from mlsecops.provenance.content.rows import Column
 from mlsecops.provenance.content.sparse import sparse_column
 from mlsecops.provenance.content.stored import stored_columns
 
 WHOLE_ARRAY: Final = "array"
 """Name of the column of an array or of a series without a name."""
-
-
-class Column(Protocol):
-    """Column of a data set."""
-
-    @property
-    def name(self) -> str:
-        """Name of the column."""
-
-    @property
-    def rows(self) -> int:
-        """Number of rows."""
-
-    def write(self, update: Callable[[Any], object], start: int, stop: int) -> int:
-        """Hash the content of some rows; return the number of bytes of their values."""
 
 
 @dataclass(frozen=True, slots=True)

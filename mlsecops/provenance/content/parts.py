@@ -16,10 +16,10 @@ from typing import Any, Final
 
 from mlsecops.errors import MLSecOpsError, UsageError
 from mlsecops.provenance.content.batches import batch_entries, batches_of
-from mlsecops.provenance.content.columns import Column, Columns, columns_of
-from mlsecops.provenance.content.rows import ATTRIBUTES, COLUMNS, part_name, part_of
+from mlsecops.provenance.content.columns import Columns, columns_of
+from mlsecops.provenance.content.rows import ATTRIBUTES, COLUMNS, Column, part_of, row_entry
 from mlsecops.provenance.content.samples import is_stream, sample_entries
-from mlsecops.provenance.digest import Digest, new_hash
+from mlsecops.provenance.digest import Digest
 from mlsecops.provenance.entry import Entry
 
 ROWS_PER_ENTRY: Final = 65_536  # rows; chosen: a mismatch names at most this many
@@ -126,9 +126,8 @@ def _entries(column: Column, algorithm: str, cuts: _Cuts) -> Iterator[Entry]:
     start, first = 0, True
     while first or start < column.rows:
         stop = min(cuts.after(start, column.name), column.rows)
-        running = new_hash(algorithm)
         try:
-            size = column.write(running.update, start, stop)
+            entry = row_entry(column, start, stop, algorithm=algorithm)
         except (MLSecOpsError, MemoryError):
             raise
         except Exception as error:  # each library raises errors of its own
@@ -136,7 +135,7 @@ def _entries(column: Column, algorithm: str, cuts: _Cuts) -> Iterator[Entry]:
                 f"column {column.name!r} cannot be hashed: {type(error).__name__}: {error}; "
                 "convert it to numbers, text or dates first"
             ) from error
-        yield Entry(part_name(column.name, start, stop), Digest(algorithm, running.digest()), size)
+        yield entry
         start, first = stop, False
 
 

@@ -1,12 +1,14 @@
-"""Names of runs of rows, and descriptions of differences between two data sets."""
+"""Runs of rows: their entries and names, and descriptions of differences between two data sets."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol
 
-from mlsecops.provenance.entry import Diff
+from mlsecops.provenance.digest import Digest, new_hash
+from mlsecops.provenance.entry import Diff, Entry
 
 COLUMNS: Final = "[columns]"
 """Name of the entry that holds the names of a table's columns, in their order."""
@@ -21,6 +23,36 @@ _SHOWN: Final = 5  # names; chosen: a message stays one line
 def part_name(column: str, start: int, stop: int) -> str:
     """Name of the rows of a column from `start` up to `stop`."""
     return f"{column}[{start}:{stop}]"
+
+
+class Column(Protocol):
+    """Column of a data set."""
+
+    @property
+    def name(self) -> str:
+        """Name of the column."""
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+
+    def write(self, update: Callable[[Any], object], start: int, stop: int) -> int:
+        """Hash the content of some rows; return the number of bytes of their values."""
+
+
+def row_entry(column: Column, start: int, stop: int, *, algorithm: str, first: int = 0) -> Entry:
+    """Entry of some rows of a column, of which the first is row `first` of the data set."""
+    running, header = new_hash(algorithm), b""
+
+    def update(data: Any) -> None:
+        nonlocal header
+        header = header or bytes(data)
+        running.update(data)
+
+    size = column.write(update, start, stop)
+    digest = Digest(algorithm, running.digest())
+    name = part_name(column.name, first + start, first + stop)
+    return Entry(name, digest, size, json.loads(header)["dtype"])
 
 
 def part_of(name: str) -> tuple[str, int, int] | None:

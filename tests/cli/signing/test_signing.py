@@ -48,6 +48,20 @@ def test_hash_formats(command: Command, model: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "m.json").read_text()) == plain
 
 
+def test_the_content_of_a_table_is_hashed(command: Command, tmp_path: Path) -> None:
+    place = tmp_path / "t.csv"
+    place.write_text("x,y\n0.5,a\n1.5,b\n")
+    outcome = command("hash", place, "--by", "content")
+    assert (outcome.status, outcome.out.split("  ", 1)[1]) == (0, "t.csv (3 parts, 28 bytes)\n")
+    value = json.loads(command("hash", place, "--by", "content", "--format", "croissant").out)
+    assert value["distribution"][0]["sha256"] == hashlib.sha256(place.read_bytes()).hexdigest()
+    assert [field["name"] for field in value["recordSet"][0]["field"]] == ["x", "y"]
+    assert command("hash", place, "--by", "content", "--cache", tmp_path / "c").status == 2
+    assert command("hash", tmp_path, "--by", "content", "--format", "croissant").status == 0
+    (tmp_path / "t.txt").write_text("x")
+    assert command("hash", tmp_path, "--by", "content").status == 2
+
+
 def test_other_algorithms_are_chosen(command: Command, model: Path) -> None:
     told = command("hash", model, "--algorithm", "sha512", "--format", "json").out
     assert hashlib.sha512(b"weights").hexdigest() in told
