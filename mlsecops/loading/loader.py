@@ -6,47 +6,37 @@ path → layout → snapshot, hashed while it is taken → verify → scan → d
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlsecops._budget import Budget, spending
-from mlsecops._choices import checked
+from mlsecops._budget import spending
+from mlsecops._choices import checked, several
 from mlsecops._repr import concise_repr
 from mlsecops.adapters import Adapter, adapt
-from mlsecops.errors import DigestMismatch, FormatRefused, UsageError
-from mlsecops.loading.artifact import (
-    ArtifactLayout,
-    layout,
-    require_alone,
-    require_external,
-    scanned_parts,
-    shards,
-)
-from mlsecops.loading.detection import CODE, Format
+from mlsecops.errors import UsageError
+from mlsecops.loading.artifact import ArtifactLayout
+from mlsecops.loading.detection import Format
 from mlsecops.loading.holding.scanning import held_format, require_checked, scan_held
+from mlsecops.loading.holding.signed_files import Opened, open_signed
 from mlsecops.loading.holding.taking import taken
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.loaded import HeldModel, LoadedModel
-from mlsecops.loading.readers.decode import Framework, Request, decode, fill, join_shards
+from mlsecops.loading.ranges.ranged_load import load_ranged, only
+from mlsecops.loading.readers.checked_model import ModelReader
+from mlsecops.loading.readers.decode import Framework, Request
 from mlsecops.loading.recheck import Notify, Watch, require_not_isolated
-from mlsecops.loading.scanner import examine
-from mlsecops.loading.snapshot import Snapshot, Source, Tier
+from mlsecops.loading.snapshot import Snapshot, Tier
 from mlsecops.loading.telemetry import LoadRecord, recorded
-from mlsecops.loading.verdict import Examination
 from mlsecops.provenance import Digest, Isolation
+from mlsecops.provenance.files.hashing import Progress
 from mlsecops.signing import (
     TrustPolicy,
     Verified,
-    Verifier,
     bundle_path,
     expected_name,
-    ignore_for,
-    read_bundle,
-    without_bundle,
 )
 from mlsecops.signing.naming import ExpectedName
 
@@ -72,6 +62,8 @@ class _Wanted:
     framework: Framework | None = None
     into: Any = None
     device: str = "cpu"
+    tensors: Collection[str] | None = None
+    progress: Progress | None = None
     in_folder: bool = False  # for a reader of the caller's
 
 
@@ -128,6 +120,8 @@ class SecureLoader:
         digest: Digest | None = None,
         file: str | None = None,
         name: str | None = None,
+        tensors: Collection[str] | None = None,
+        progress: Progress | None = None,
     ) -> LoadedModel:
         """Verify, scan and load a model file, or a folder with one model.
 
@@ -145,6 +139,10 @@ class SecureLoader:
             name: Name that the model must be signed under. Without it and without `digest`, a
                 policy that restricts keys or version floors by model name demands the folder's or
                 file's own name.
+            tensors: Names of the tensors that are wanted. Of safetensors that are signed in shards
+                only the shards around them are read and verified (`verified.compared`), each
+                before it is handed on; elsewhere the whole is.
+            progress: Called with the bytes verified so far, and in all.
 
         Raises:
             SignatureError: There is no bundle, or it does not hold.
@@ -158,7 +156,14 @@ class SecureLoader:
             UsageError: The path cannot be read, or an option does not fit the format.
         """
         wanted = _Wanted(
-            file=file, digest=digest, name=name, framework=framework, into=into, device=device
+            file=file,
+            digest=digest,
+            name=name,
+            framework=framework,
+            into=into,
+            device=device,
+            tensors=None if tensors is None else several("tensors", tensors, "names", str),
+            progress=progress,
         )
         with recorded(Path(path).name) as record:
             return self._load(
@@ -204,7 +209,7 @@ class SecureLoader:
         with contextlib.ExitStack() as stack:
             with recorded(Path(path).name) as record:
                 checked = stack.enter_context(self._checked(path, place, wanted, record))
-                with record.step("scan"), spending(self._budget(checked.held)):
+                with record.step("scan"), spending(self._limits.budget(checked.held.size)):
                     each = scan_held(
                         checked.held.sources,
                         allow_globals=self._allow_globals,
@@ -259,7 +264,10 @@ class SecureLoader:
     def _load(
         self, path: str | os.PathLike[str], place: Path, wanted: _Wanted, record: LoadRecord
     ) -> LoadedModel:
-        with self._checked(path, place, wanted, record) as checked:
+        opened = self._opened(path, place, wanted, record)
+        if opened.signed.sharded:
+            return self._load_ranged(path, opened, wanted, record)
+        with self._checked(path, place, wanted, record, opened) as checked:
             request = Request(
                 source=checked.held.sources[checked.files.main],
                 framework=wanted.framework,
@@ -270,7 +278,9 @@ class SecureLoader:
                 lasting=checked.held.lasting,
                 confirm=checked.held.confirm,
             )
-            found, model = self._read(checked.files, checked.held, request, record)
+            reader = ModelReader(allow_globals=self._allow_globals, limits=self._limits)
+            found, model = reader.read(checked.files, checked.held, request, record)
+            model = only(model, wanted.tensors)
         return LoadedModel(
             model=model,
             adapter=_adapter(model),
@@ -282,31 +292,64 @@ class SecureLoader:
             expected=_expected(path, wanted),
         )
 
-    @contextlib.contextmanager
-    def _checked(
+    def _opened(
         self, path: str | os.PathLike[str], place: Path, wanted: _Wanted, record: LoadRecord
-    ) -> Iterator[_Checked]:
-        """Hold the files of a model, and demand that their signature covers the held bytes."""
-        where = os.fspath(path)
-        verifier = Verifier(self._policy)
-        with record.step("verify"):
-            bundle = read_bundle(place)
-            expected = _expected(path, wanted)
-            signed = verifier.open(bundle, where=os.fspath(place), expected=expected)
-            record.note(digest=str(signed.manifest.root), signers=signed.signers)
-            _require_meant(signed.manifest.root, wanted.digest, where)
-            require_not_isolated(signed.manifest.root, self._isolation, where=where)
-        files = layout(
+    ) -> Opened:
+        return open_signed(
             path,
-            ignore=ignore_for(path, signed.ignore_paths, place),
+            place,
+            record,
+            policy=self._policy,
+            isolation=self._isolation,
+            expected=_expected(path, wanted),
+            digest=wanted.digest,
             file=wanted.file,
             whole=wanted.in_folder,
         )
+
+    def _load_ranged(
+        self, path: str | os.PathLike[str], opened: Opened, wanted: _Wanted, record: LoadRecord
+    ) -> LoadedModel:
+        """Load tensors from the ranges that they lie in, of files signed in shards."""
+        with record.step("decode"):
+            model, verified = load_ranged(
+                opened,
+                tensors=wanted.tensors,
+                limits=self._limits,
+                isolation=self._isolation,
+                framework=wanted.framework,
+                into=wanted.into,
+                device=wanted.device,
+                progress=wanted.progress,
+            )
+        record.note(format=str(Format.SAFETENSORS), tier="private-copy")
+        return LoadedModel(
+            model=model,
+            adapter=_adapter(model),
+            digest=verified.digest,
+            verified=verified,
+            tier="private-copy",
+            format=Format.SAFETENSORS,
+            bundle=opened.bundle,
+            expected=_expected(path, wanted),
+        )
+
+    @contextlib.contextmanager
+    def _checked(
+        self,
+        path: str | os.PathLike[str],
+        place: Path,
+        wanted: _Wanted,
+        record: LoadRecord,
+        given: Opened | None = None,
+    ) -> Iterator[_Checked]:
+        """Hold the files of a model, and demand that their signature covers the held bytes."""
+        opened = given or self._opened(path, place, wanted, record)
         with contextlib.ExitStack() as stack:
             with record.step("hold"):
                 holding = taken(
-                    files,
-                    signed.manifest,
+                    opened.files,
+                    opened.signed.manifest,
                     tier=self._tier,
                     limits=self._limits,
                     in_folder=wanted.in_folder,
@@ -314,93 +357,23 @@ class SecureLoader:
                 whole = stack.enter_context(holding)
                 files, held = whole.files, whole.held
                 record.note(tier=held.tier, bytes=held.size)
-            actual = files.manifest(held, algorithm=signed.manifest.algorithm)
-            hidden = without_bundle(files.hidden, Path(path), place)
-            verified = verifier.match(signed, actual, where=where, ignored=hidden)
+            actual = files.manifest(held, algorithm=opened.signed.manifest.algorithm)
+            verified = opened.verifier.match(
+                opened.signed, actual, where=opened.where, ignored=opened.hidden
+            )
             for name in held.sources:
-                require_not_isolated(held.digests[name], self._isolation, where=where)
+                require_not_isolated(held.digests[name], self._isolation, where=opened.where)
             yield _Checked(
-                files=files, held=held, verified=verified, bundle=bundle, folder=whole.folder
+                files=files,
+                held=held,
+                verified=verified,
+                bundle=opened.bundle,
+                folder=whole.folder,
             )
-
-    def _read(
-        self, files: ArtifactLayout, held: Snapshot, request: Request, record: LoadRecord
-    ) -> tuple[Format, Any]:
-        found, examined = self._examined(files, held, record)
-        if files.kind == "shards":
-            placed = shards(request.source, frozenset(examined), limits=self._limits)
-            with record.step("decode"), spending(self._budget(held)):
-                parts = {
-                    name: decode(
-                        found,
-                        dataclasses.replace(
-                            request, source=held.sources[name], globals=each.globals, into=None
-                        ),
-                    )
-                    for name, each in examined.items()
-                }
-                return found, fill(request, join_shards(parts, placed))
-        external = {name: each for name, each in held.sources.items() if name != files.main}
-        names = examined[files.main].globals
-        with record.step("decode"), spending(self._budget(held)):
-            return found, decode(
-                found, dataclasses.replace(request, globals=names, external=external)
-            )
-
-    def _examined(
-        self, files: ArtifactLayout, held: Snapshot, record: LoadRecord
-    ) -> tuple[Format, dict[str, Examination]]:
-        """Format of the model, and the scan result of each file that holds a part of it."""
-        names = [files.main]
-        if files.kind == "shards":
-            placed = shards(held.sources[files.main], files.read, limits=self._limits)
-            names = sorted(set(placed.values()))
-        with spending(self._budget(held)):
-            scanned = {name: self._scan(held.sources[name], record) for name in names}
-        formats = {found for found, _ in scanned.values()}
-        if len(formats) != 1:
-            raise FormatRefused(
-                f"{files.main}: expected shards of one format, got {', '.join(sorted(formats))}"
-            )
-        examined = {name: examination for name, (_, examination) in scanned.items()}
-        if files.kind not in {"shards", "savedmodel"}:  # TensorFlow finds its files by name
-            others = {name: each for name, each in held.sources.items() if name != files.main}
-            main = examined[files.main]
-            require_external(held.sources[files.main], main.external, others)
-            for part in scanned_parts(files.main, main.external):
-                examined[files.main] |= self._scan(others[part], record)[1]
-        require_alone(files)
-        return formats.pop(), examined
-
-    def _budget(self, held: Snapshot) -> Budget:
-        """The budget of one pass over all files of the model."""
-        return self._limits.budget(held.size)
-
-    def _scan(self, source: Source, record: LoadRecord) -> tuple[Format, Examination]:
-        with record.step("scan"):
-            verdict, examination = examine(
-                source, allow_globals=self._allow_globals, limits=self._limits
-            )
-        record.note(format=str(verdict.format))
-        record.add("exceptions", examination.exceptions)
-        verdict.require()
-        # Code of a format that the caller allows by name cannot be analysed; it is signed.
-        trusted_code = verdict.format in CODE and verdict.format in self._allow_globals
-        if verdict.unchecked and not trusted_code:
-            item = verdict.unchecked[0]
-            raise FormatRefused(f"{item.what} was not checked ({item.why}), so it is not loaded")
-        return Format(verdict.format), examination
 
 
 def _expected(path: str | os.PathLike[str], wanted: _Wanted) -> ExpectedName | None:
     return expected_name(path, wanted.name, pinned=wanted.digest is not None)
-
-
-def _require_meant(got: Digest, wanted: Digest | None, where: str) -> None:
-    if wanted is not None and got != wanted:
-        raise DigestMismatch(
-            f"{where}: expected {wanted}, got {got}: another signed model is in its place"
-        )
 
 
 def _adapter(model: Any) -> Adapter | None:

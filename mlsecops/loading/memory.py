@@ -61,15 +61,23 @@ class Memory:
             self._fault_in()
         return self._map, start
 
-    def _fault_in(self) -> None:
-        """Ask for the pages of the next stride; switch to small ones if these were costly."""
-        start = time.thread_time()
-        self._advise(_POPULATE_WRITE, self._ready, _STRIDE)
-        self._ready += _STRIDE
-        if self._huge and time.thread_time() - start > _COSTLY * _STRIDE:
+    def fault_in(self, start: int, size: int) -> None:
+        """Ask for pages at once, from any thread; only small ones if these were costly.
+
+        Args:
+            start: Offset of the first byte.
+            size: Bytes.
+        """
+        began, first = time.thread_time(), start // mmap.PAGESIZE * mmap.PAGESIZE
+        self._advise(_POPULATE_WRITE, first, start + size - first)
+        if self._huge and time.thread_time() - began > _COSTLY * size:
             self._huge = False
-            if self._ready < len(self._map):
-                self._advise(mmap.MADV_NOHUGEPAGE, self._ready, len(self._map) - self._ready)
+            self._advise(mmap.MADV_NOHUGEPAGE, 0, len(self._map))
+
+    def _fault_in(self) -> None:
+        """Ask for the pages of the next stride."""
+        self.fault_in(self._ready, _STRIDE)
+        self._ready += _STRIDE
 
     def _advise(self, advice: int, start: int, length: int) -> None:
         with contextlib.suppress(OSError):  # an older kernel: pages come when they are touched

@@ -23,7 +23,7 @@ from mlsecops.loading.formats.external_data import external_data_findings, tenso
 from mlsecops.loading.further_formats import FURTHER, examine_further
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.nested_archives import MOST_NESTED, unpacked
-from mlsecops.loading.scan_entries import FOLDER, problem, scan_entries
+from mlsecops.loading.scanning.entries import FOLDER, problem, scan_entries
 from mlsecops.loading.snapshot import Source, opened
 from mlsecops.loading.verdict import Examination, Unchecked, Verdict, join, not_checked, refusal
 from mlsecops.provenance.files.opening import followed

@@ -61,6 +61,8 @@ class Verified:
         version: Version in the signature, or None.
         detached: Whether it was a bare signature over the file's digest: then the name is that of
             the file, and it is not signed.
+        compared: Names of the signed parts whose bytes were compared, where a load read only some
+            of them (`tensors=`); None where all were.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Verified:
     proof: object
     version: int | None = None
     detached: bool = False
+    compared: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.proof is not _PROOF:
@@ -91,7 +94,13 @@ class Verified:
         }
 
 
-def prove(signed: SignedModel, *, ignored: tuple[str, ...], detached: bool = False) -> Verified:
+def prove(
+    signed: SignedModel,
+    *,
+    ignored: tuple[str, ...],
+    detached: bool = False,
+    compared: tuple[str, ...] | None = None,
+) -> Verified:
     """Make the proof; only verification may call this, after it compared the bytes."""
     return Verified(
         name=signed.manifest.name,
@@ -102,5 +111,6 @@ def prove(signed: SignedModel, *, ignored: tuple[str, ...], detached: bool = Fal
         ignored=ignored,
         version=signed.version,
         detached=detached,
+        compared=compared,
         proof=_PROOF,
     )

@@ -110,6 +110,7 @@ class Verifier:
         *,
         where: str,
         ignored: Iterable[str] = (),
+        compared: Iterable[str] | None = None,
     ) -> Verified:
         """Demand that the files are the signed ones.
 
@@ -118,6 +119,8 @@ class Verifier:
             actual: Manifest of the bytes that will be used.
             where: Path of the artifact, for messages.
             ignored: Files that are present and not covered by the signature.
+            compared: Names of the parts that were read, where `actual` has the signed digests of
+                the others; None where all were.
 
         Raises:
             DigestMismatch: Something was added, removed or changed.
@@ -132,7 +135,8 @@ class Verifier:
         if actual.single and is_single(expected):
             actual = actual.renamed(expected.name)
         expected.require(actual, where=where)
-        return prove(signed, ignored=tuple(ignored))
+        read = None if compared is None else tuple(sorted(compared))
+        return prove(signed, ignored=tuple(ignored), compared=read)
 
     def _claim(self, payload: bytes, where: str) -> ModelClaim:
         if self._legacy and is_legacy(payload, where=where):

@@ -24,8 +24,8 @@ from mlsecops.errors import (
     UntrustedSigner,
     UsageError,
 )
-from mlsecops.loading import Limits, SecureLoader, loader
-from mlsecops.loading.readers import torch_reader
+from mlsecops.loading import Limits, SecureLoader
+from mlsecops.loading.readers import checked_model, torch_reader
 from mlsecops.loading.snapshot import snapshot
 from mlsecops.provenance import Digest
 from mlsecops.signing import Signer, TrustPolicy, sign
@@ -235,7 +235,7 @@ def test_two_model_files_are_refused(folder: Path, signer: Signer, trusting: Tru
 def test_the_file_swapped_after_the_check_is_not_what_is_loaded(
     folder: Path, trusting: Trusting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = loader.examine
+    real = checked_model.examine
     file = folder / "model.safetensors"
 
     def swap(*arguments: Any, **options: Any) -> Any:
@@ -243,7 +243,7 @@ def test_the_file_swapped_after_the_check_is_not_what_is_loaded(
         file.write_bytes(b"x" * file.stat().st_size)
         return result
 
-    monkeypatch.setattr(loader, "examine", swap)
+    monkeypatch.setattr(checked_model, "examine", swap)
     loaded = trusting().load(folder)
     assert same(loaded.model, network().state_dict())
 

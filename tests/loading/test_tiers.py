@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from mlsecops.errors import ChangedDuringLoad, ContentRefused, DigestMismatch, UsageError
-from mlsecops.loading import Limits, loader, snapshot_tiers
+from mlsecops.loading import Limits, snapshot_tiers
+from mlsecops.loading.readers import checked_model
 from mlsecops.loading.snapshot import snapshot
 from mlsecops.provenance import Digest
 from mlsecops.signing import Signer, sign
@@ -163,7 +164,7 @@ def test_without_leases_and_sealed_memory_a_private_copy_is_used_and_said(
 def test_a_file_changed_while_it_is_decoded_is_not_loaded_pinned(
     file: Path, trusting: Trusting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = loader.decode
+    real = checked_model.decode
     mine = torch.nn.Module()
     mine.w, mine.b = (torch.nn.Parameter(torch.zeros(s)) for s in ((1000, 300), (3,)))
 
@@ -171,7 +172,7 @@ def test_a_file_changed_while_it_is_decoded_is_not_loaded_pinned(
         os.utime(file)
         return real(*arguments)
 
-    monkeypatch.setattr(loader, "decode", late)
+    monkeypatch.setattr(checked_model, "decode", late)
     with pytest.raises(ChangedDuringLoad):
         trusting(tier="pinned").load(file, into=mine)
     assert not mine.w.any()
