@@ -40,7 +40,7 @@ builtins.float builtins.frozenset builtins.int builtins.list builtins.object bui
 builtins.set builtins.slice builtins.str builtins.tuple collections.Counter
 collections.OrderedDict collections.defaultdict collections.deque copyreg._reconstructor
 datetime.date datetime.datetime datetime.time datetime.timedelta datetime.timezone
-decimal.Decimal fractions.Fraction pathlib.PosixPath pathlib.PurePosixPath
+decimal.Decimal fractions.Fraction functools.partial pathlib.PosixPath pathlib.PurePosixPath
 types.SimpleNamespace uuid.UUID
 """.split()  # noqa: SIM905 - a list of words to read, not a literal to parse
 NUMPY = """
@@ -78,7 +78,7 @@ joblib.numpy_pickle.NumpyArrayWrapper scipy.sparse._csr.csr_matrix scipy.sparse.
 scipy.sparse._csc.csc_matrix scipy.sparse._csc.csc_array scipy.sparse._coo.coo_matrix
 scipy.sparse._coo.coo_array scipy.sparse._bsr.bsr_matrix scipy.sparse._bsr.bsr_array
 scipy.sparse._dia.dia_matrix scipy.sparse._dia.dia_array
-scipy.interpolate._bsplines.BSpline scipy._lib.array_api_compat.numpy._aliases.asarray
+scipy.interpolate._bsplines.BSpline sklearn.utils.validation.check_array scipy._lib.array_api_compat.numpy._aliases.asarray
 """.split()  # noqa: SIM905 - a list of words to read, not a literal to parse
 SKLEARN_FAMILIES = (
     "_loss.loss", "_loss._loss", "_loss.link", "linear_model._sgd_fast",
@@ -114,6 +114,11 @@ TENSORFLOW_REFUSED = re.compile(
     "|OptimizeDataset|RewriteDataset|ModelDataset|DatasetToGraph|Barrier|Quantile|Attr$|^Int|^None$"
     "|Vocab|Infeed|Queue|DTensor|Mesh|Foo|SparseCore|^Attr|^DefaultAttrs|^.$|^Old$|Stub|StatsAgg"
 )
+# Operations that encode a summary as text, for a writer that the caller runs.
+TENSORFLOW_SUMMARIES = frozenset(
+    {"AudioSummary", "AudioSummaryV2", "HistogramSummary", "ImageSummary", "MergeSummary",
+     "ScalarSummary", "TensorSummary", "TensorSummaryV2"}
+)  # fmt: skip
 TENSORFLOW_STATEFUL = re.compile(
     "Assert|Assign(Add|Sub)?VariableOp|(Read|)Variable(Op|V2|Shape)?|VarHandleOp|VarIsInitializedOp"
     "|DestroyResourceOp|Resource(Sparse)?Apply.*|Resource(Scatter.*|Gather|GatherNd)"
@@ -211,7 +216,8 @@ def tensorflow_names() -> Iterator[str]:
     found.ParseFromString(pywrap_tf_session.TF_GetBuffer(pywrap_tf_session.TF_GetAllOpList()))
     for operation in found.op:
         pure = not operation.is_stateful and not TENSORFLOW_REFUSED.search(operation.name)
-        if pure or TENSORFLOW_STATEFUL.fullmatch(operation.name):
+        known = TENSORFLOW_STATEFUL.fullmatch(operation.name)
+        if pure or known or operation.name in TENSORFLOW_SUMMARIES:
             yield operation.name
 
 

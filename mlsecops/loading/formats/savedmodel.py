@@ -20,6 +20,7 @@ from mlsecops.errors import FormatRefused
 from mlsecops.findings import Finding, Severity
 from mlsecops.loading.allowed import listed
 from mlsecops.loading.containers.protobuf import BYTES, Field, ProtobufReader
+from mlsecops.loading.formats.checkpoints.graph_saver import SAVER_OPERATIONS, contained
 from mlsecops.loading.formats.onnx import require_relative
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.snapshot import Source
@@ -27,7 +28,9 @@ from mlsecops.loading.verdict import Examination, unlisted
 
 # Field numbers; a map is a repeated message of key 1 and value 2.
 _META_GRAPH: Final = 2  # field number in SavedModel
-_META: Final = {"graph": 2, "saver": 3, "signature": 5, "asset": 6, "objects": 7}
+_META: Final = {
+    "graph": 2, "saver": 3, "collection": 4, "signature": 5, "asset": 6, "objects": 7,
+}  # fmt: skip
 _GRAPH_NODE, _GRAPH_FUNCTIONS, _FUNCTION_NAME, _FUNCTION_NODE = 1, (2, 1), (1, 1), 3
 _NODE: Final = {"name": 1, "op": 2, "input": 3, "attribute": 5}
 _VALUE: Final = {"list": 1, "bytes": 2, "tensor": 8, "function": 10}
@@ -35,6 +38,7 @@ _CALL: Final = {"name": 1, "attribute": 2}
 _TENSOR_STRINGS, _LIST_BYTES, _LIST_FUNCTIONS, _MAP_VALUE = 8, 2, 9, 2
 _SAVER_TENSORS: Final = (2, 3)  # save_tensor_name, restore_op_name
 _OUTPUT_NAME: Final = (_MAP_VALUE, 2, _MAP_VALUE, 1)  # SignatureDef.outputs → TensorInfo.name
+_COLLECTION_NODES: Final = (_MAP_VALUE, 1, 1)  # CollectionDef.node_list.value
 _ASSET_FILE: Final = 2  # field number in AssetFileDef
 _METADATA: Final = (1, 4, 3)  # nodes → user_object → metadata
 _SAVER: Final = re.compile(r"__inference__traced_(save|restore)_\d+")
@@ -89,6 +93,7 @@ class MetaGraph:
     def __init__(self, reader: ProtobufReader, artifact: str, allowed: Collection[str]) -> None:
         self._reader, self._artifact, self._allowed = reader, artifact, allowed
         self.operations: set[str] = set()
+        self._ends: tuple[set[str], set[str], set[str]] = (set(), set(), set())
 
     def graph_findings(self, graph: Field) -> Iterator[Finding]:
         """What is refused of a graph that stands for itself."""
@@ -107,21 +112,18 @@ class MetaGraph:
             for name in self._texts(asset, _ASSET_FILE):
                 require_relative(name, artifact=self._artifact, tensor="an asset")
         for graph in graphs:
-            saving = {
-                _operation(name)
-                for saver in savers
-                for number in _SAVER_TENSORS
-                for name in self._texts(saver, number)
-            }
-            outputs = {
-                _operation(name)
-                for each in parts[_META["signature"]]
-                for name in self._texts(each, *_OUTPUT_NAME)
-            }
-            yield from self._graph(graph, saving, outputs, depth=2)
+            ends = [self._names(savers, number) for number in _SAVER_TENSORS]
+            outputs = self._names(parts[_META["signature"]], *_OUTPUT_NAME)
+            entries = outputs | self._names(parts[_META["collection"]], *_COLLECTION_NODES)
+            self._ends = ends[0], ends[1], entries
+            yield from self._graph(graph, ends[0] | ends[1], outputs, depth=2)
         for objects in parts[_META["objects"]]:
             for text in self._texts(objects, *_METADATA):
                 yield from self._metadata(text)
+
+    def _names(self, messages: list[Field], *numbers: int) -> set[str]:
+        """Operations that fields of messages name."""
+        return {_operation(name) for each in messages for name in self._texts(each, *numbers)}
 
     def _texts(self, message: Field, *numbers: int) -> Iterator[str]:
         return map(self._reader.text, self._reader.select(message, *numbers, depth=2))
@@ -134,7 +136,7 @@ class MetaGraph:
         # A name that an operation could have is not one that TensorFlow gives a function.
         names = {body.name for body in functions if body.name.startswith("__")}
         own = {name for name in names if _SAVER.fullmatch(name)}
-        yield from self._operations(top, names)
+        yield from self._operations(top, names | self._saver_in(top, savers))
         for body in functions:
             match = _SAVER.fullmatch(body.name)
             yield from self._operations(body, names | _FILES[match[1] if match else ""])
@@ -144,6 +146,21 @@ class MetaGraph:
         for body in (top, *functions):
             for inner in body.nested:
                 yield from self._graph(inner, set(), set(), depth=depth + 2)
+
+    def _saver_in(self, top: _Body, savers: set[str]) -> frozenset[str]:
+        """Operations on files that a saver in the main graph may run (TensorFlow 1)."""
+        names = {node.name for node in top.nodes}
+        if not savers or len(names) != len(top.nodes):
+            return frozenset()
+        saving, restoring, entries = self._ends
+        alone = contained(
+            {node.name: node.op for node in top.nodes},
+            {node.name: node.inputs for node in top.nodes},
+            saving=saving,
+            restoring=restoring,
+            entries=entries,
+        )
+        return SAVER_OPERATIONS if alone else frozenset()
 
     def _operations(self, body: _Body, may: Collection[str]) -> Iterator[Finding]:
         for node in body.nodes:
