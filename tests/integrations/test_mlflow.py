@@ -216,18 +216,18 @@ def test_a_floor_refuses_an_alias_that_was_moved_back(
 def test_what_is_edited_after_the_check_is_not_loaded(  # noqa: PLR0917 - fixtures
     name: str, logged: Any, signer: Signer, policy: TrustPolicy, client: Any, monkeypatch: Any
 ) -> None:
-    from mlsecops.integrations import mlflow as room  # noqa: PLC0415 - its function is replaced
+    from mlsecops.integrations.mlflow import protection as room  # noqa: PLC0415 - its function is replaced
 
     info = logged(7)
     publish(name, info.model_uri, signer=signer)
-    checked = room._require_signed
+    checked = room.require_signed
 
     def slow(*arguments: Any) -> Any:
         verified = checked(*arguments)
         edit(files(client, info))
         return verified
 
-    monkeypatch.setattr(room, "_require_signed", slow)
+    monkeypatch.setattr(room, "require_signed", slow)
     with protect(policy):
         assert answer(f"models:/{name}/1") == 7
 

@@ -30,35 +30,35 @@ def unpack(registry: OciRegistry, manifest: Mapping[str, Any], model: Path, most
     for layer in layers:
         digest, kind, notes = described_layer(layer, registry.reference)
         title = next((notes[key] for key in _NAMES if isinstance(notes.get(key), str)), None)
-        with tempfile.NamedTemporaryFile(dir=model.parent) as packed:
-            registry.fetch(digest, packed, most=most)
-            packed.flush()
+        with tempfile.NamedTemporaryFile(dir=model.parent) as archive_file:
+            registry.fetch(digest, archive_file, most=most)
+            archive_file.flush()
             if ".tar" in kind or kind.endswith("tar+gzip"):
-                left -= _extracted(Path(packed.name), model, left, registry.reference)
+                left -= _extracted(Path(archive_file.name), model, left, registry.reference)
             elif title is None:
                 raise FormatRefused(
                     f"{registry.reference}: layer {digest}: expected a file path in its "
                     f"annotations ({_NAMES[0]}), got none"
                 )
             else:
-                left -= _placed(Path(packed.name), model, title, left, registry.reference)
+                left -= _placed(Path(archive_file.name), model, title, left, registry.reference)
 
 
-def _placed(packed: Path, model: Path, name: str, most: int, where: str) -> int:
-    size = packed.stat().st_size
+def _placed(archive_file: Path, model: Path, name: str, most: int, where: str) -> int:
+    size = archive_file.stat().st_size
     _require_room(size, most, where)
     place = _inside(model, name, where)
-    with packed.open("rb") as source, place.open("xb") as target:
+    with archive_file.open("rb") as source, place.open("xb") as target:
         while chunk := source.read(_CHUNK):
             target.write(chunk)
     return size
 
 
-def _extracted(packed: Path, model: Path, most: int, where: str) -> int:
+def _extracted(archive_file: Path, model: Path, most: int, where: str) -> int:
     """Unpack regular files and folders of a tar archive; return their bytes."""
     total = 0
     try:
-        with tarfile.open(packed, "r:*") as archive:
+        with tarfile.open(archive_file, "r:*") as archive:
             for member in archive:
                 if member.isdir():
                     continue
