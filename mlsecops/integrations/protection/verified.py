@@ -15,7 +15,7 @@ from mlsecops.errors import SignatureMissing, UsageError
 from mlsecops.integrations.huggingface import local_folder, name_as_given
 from mlsecops.integrations.protection.calls import Call
 from mlsecops.loading import SecureLoader
-from mlsecops.loading.artifact import external_ends
+from mlsecops.loading.artifact import INDEX, external_ends
 from mlsecops.loading.holding.active import is_held, is_reading, reading
 from mlsecops.loading.holding.part import HoldOptions, held_part
 from mlsecops.loading.scanner import examine
@@ -92,11 +92,9 @@ def _passes(given: Any) -> bool:
 @contextlib.contextmanager
 def _held(given: Path, call: Call, options: HoldOptions) -> Iterator[str]:
     """Path of the held bytes of what a call loads."""
-    if call.needs in {"folder", "settings"}:
-        folder, file = local_folder(given), ""
-    else:
-        folder, file = _artifact(given)
-    if not file and call.needs != "settings":
+    whole = call.needs in {"folder", "settings"}
+    signed, name = _artifact(local_folder(given) if whole else given)
+    if not name and call.needs != "settings":
         loader = SecureLoader(
             options.policy,
             tier=options.tier,
@@ -104,33 +102,40 @@ def _held(given: Path, call: Call, options: HoldOptions) -> Iterator[str]:
             limits=options.limits,
             isolation=options.isolation,
         )
-        with loader.hold(folder, allow_unchecked=options.allow_unchecked) as held:
-            yield held.folder if folder.is_dir() else held.path
+        with loader.hold(signed, allow_unchecked=options.allow_unchecked) as held:
+            yield held.folder if signed.is_dir() else held.path
         return
-    with held_part(*_part(folder, file, call, options), options) as part:
-        yield f"{part}/{file}".rstrip("/")
+    with held_part(signed, _wanted(signed, name, call, options), options) as part:
+        yield f"{part}/{name}".rstrip("/")
 
 
-def _part(
-    folder: Path, file: str, call: Call, options: HoldOptions
-) -> tuple[Path, Callable[[str], bool]]:
-    """The signed folder and which of its files a call reads."""
-    if not file:
-        return _signed(folder), _is_setting
-    names = {file}
+def _wanted(signed: Path, name: str, call: Call, options: HoldOptions) -> Callable[[str], bool]:
+    """Which files of a signed folder a call reads.
+
+    Args:
+        signed: The folder.
+        name: What the call names in it: a file, a folder, or nothing for the folder itself.
+        call: The call.
+        options: Limits of a first look into a model.
+    """
+    if call.needs in {"folder", "settings"}:
+        prefix = f"{name}/" if name else ""
+        only = _is_setting if call.needs == "settings" else bool
+        return lambda each: each.startswith(prefix) and only(each)
+    names = {name}
     if call.needs == "onnx":  # a first look; what is held is scanned, and must have it all
-        with opened(readable_path(folder / file), name=file) as source:
+        with opened(readable_path(signed / name), name=name) as source:
             _, result = examine(source, allow_globals=(), limits=options.limits)
-        names |= external_ends(file, result.external).keys()
-    return folder, names.__contains__
+        names |= external_ends(name, result.external).keys()
+    return names.__contains__
 
 
 def _is_setting(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() not in _WEIGHTS
+    return PurePosixPath(name).suffix.lower() not in _WEIGHTS and not name.endswith(INDEX)
 
 
 def _artifact(given: Path) -> tuple[Path, str]:
-    """The signed file, or the signed folder and the file in it, that a path leads to.
+    """The signed file or folder that a path leads to, or a signed folder above and the name in it.
 
     Raises:
         SignatureMissing: Neither the file nor a folder above it is signed.
@@ -141,9 +146,8 @@ def _artifact(given: Path) -> tuple[Path, str]:
         place = Path(os.path.realpath(place))
     if not place.exists():
         raise UsageError(f"cannot read {given}: there is no such file or folder")
-    if place.with_name(f"{place.name}.sig").exists():
-        return place, ""
-    if (place / SIGNATURE_NAME).exists():
+    own = place / SIGNATURE_NAME if place.is_dir() else place.with_name(f"{place.name}.sig")
+    if own.exists():
         return place, ""
     for folder in place.parents:
         if (folder / SIGNATURE_NAME).exists():
@@ -152,12 +156,3 @@ def _artifact(given: Path) -> tuple[Path, str]:
         f"{given}: expected a signature, {place.name}.sig or {SIGNATURE_NAME} in a folder above, "
         "got none; sign it, or get the signed model"
     )
-
-
-def _signed(folder: Path) -> Path:
-    if not (folder / SIGNATURE_NAME).exists():
-        raise SignatureMissing(
-            f"{folder}: expected {SIGNATURE_NAME} in it, got none; sign the folder, or get the "
-            "signed model"
-        )
-    return folder
