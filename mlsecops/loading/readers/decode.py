@@ -96,6 +96,11 @@ def decode(found: Format, request: Request) -> Any:
     return value
 
 
+def loadable(found: Format) -> bool:
+    """Whether a format is loaded here, and not held for another reader."""
+    return found in _DECODERS
+
+
 def join_shards(parts: Mapping[str, Any], placed: Mapping[str, str]) -> dict[str, Any]:
     """Tensors of a model's shards, each from the shard that the index names.
 
