@@ -60,8 +60,9 @@ def _require_signable(
         raise UsageError(f"version {version!r}: expected a whole number from 1 on")
     if not manifest.entries:
         raise UsageError(f"{manifest.name!r} holds no file: there is nothing to sign")
+    known = known_digests(manifest)
     for statement in statements:
-        if not is_about(statement, manifest):
+        if known.isdisjoint(statement.subjects.values()):
             raise UsageError(
                 f"the {statement.predicate_type} statement is about "
                 f"{', '.join(map(str, statement.subjects.values()))}, not about this model "
@@ -116,10 +117,9 @@ def build_payload(
     ).payload
 
 
-def is_about(statement: Statement, manifest: Manifest) -> bool:
-    """Whether a statement names the model's root digest or one of its files'."""
-    known = {manifest.root, *(entry.digest for entry in manifest.entries)}
-    return not known.isdisjoint(statement.subjects.values())
+def known_digests(manifest: Manifest) -> frozenset[Digest]:
+    """The model's root digest and its files', one of which a statement about it names."""
+    return frozenset({manifest.root, *(entry.digest for entry in manifest.entries)})
 
 
 def read_payload(payload: bytes, *, where: str) -> ModelClaim:
@@ -148,8 +148,9 @@ def read_payload(payload: bytes, *, where: str) -> ModelClaim:
     manifest = manifest_of(name, listed, ignore=ignore, shards=size, where=where)
     _require_root(listed, subject, where)
     statements = tuple(_nested(item, where) for item in _list(predicate, "statements", where))
+    known = known_digests(manifest)  # once: a bundle may hold many statements and many files
     for nested in statements:
-        if not is_about(nested, manifest):
+        if known.isdisjoint(nested.subjects.values()):
             raise MalformedBundle(
                 f"{where}: its {nested.predicate_type} statement is about another model"
             )

@@ -20,7 +20,7 @@ from mlsecops.signing.keys import PublicKey, load_certificates
 from mlsecops.signing.naming import ExpectedName
 from mlsecops.signing.policy_file import read_policy
 from mlsecops.signing.requirements.requirement import Requirement
-from mlsecops.signing.scope import TrustedKey, TrustedRoot
+from mlsecops.signing.scope import TrustedKey, TrustedRoot, matches_pattern
 
 Source: TypeAlias = str | bytes | os.PathLike[str]
 _SOURCES: Final = (str, bytes, os.PathLike)
@@ -46,8 +46,8 @@ class TrustPolicy:
             ships it; an Identity may name its own.
         threshold: Number of different trusted signers that a model needs, at least 1.
         revoked: `"sha256:<hex>"` digests of models or files, fingerprints of keys or certificates
-            (SHA-256 of the DER, with or without colons), each an Identity, or its subject alone,
-            which has a `@` or `://`: the signatures of certificates of that name do not count.
+            (SHA-256 of the DER, with or without colons), each an Identity, or its subject (or a
+            pattern) alone, which has a `@` or `://`: signatures of that name do not count.
         timestamp_roots: Roots of time stamp authorities. Their time stamps prove when a signature
             was made, so that a certificate or key may have expired since.
         floor: Oldest version that is accepted, or a mapping of model name pattern → oldest version.
@@ -156,12 +156,13 @@ class TrustPolicy:
 
     def identity_revoked(self, subjects: Iterable[str], issuer: str | None = None) -> bool:
         """Whether one of a certificate's names is revoked, alone or with its issuer."""
-        names = tuple(subjects)
         return any(
-            each in names if isinstance(each, str) else issuer is not None
-            and any(each.matches(name, issuer) for name in names)
+            matches_pattern(name, each)
+            if isinstance(each, str)
+            else issuer is not None and each.matches(name, issuer)
+            for name in subjects
             for each in self.revoked_identities
-        )  # fmt: skip
+        )
 
     @property
     def restricts_names(self) -> bool:

@@ -22,7 +22,7 @@ from mlsecops.signing.identities.certificate import identity_of
 from mlsecops.signing.identities.transparency import split_signatures
 from mlsecops.signing.keys import PublicKey, Signer, signature_by
 from mlsecops.signing.legacy import verify_either
-from mlsecops.signing.oms import ModelClaim, is_about, read_payload
+from mlsecops.signing.oms import ModelClaim, known_digests, read_payload
 from mlsecops.signing.verifier import is_single
 
 
@@ -74,7 +74,9 @@ def require_statements(
     Raises:
         UsageError: One would be lost.
     """
-    kinds = Counter(each.predicate_type for each in held if is_about(each, manifest))
+    known = known_digests(manifest)
+    about = (each for each in held if not known.isdisjoint(each.subjects.values()))
+    kinds = Counter(each.predicate_type for each in about)
     lost = sorted((kinds - Counter(each.predicate_type for each in statements)).elements())
     if lost:
         raise refused(where, f"statements that would be lost ({', '.join(lost)})")

@@ -9,6 +9,7 @@ predicate is `robustness.json`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, TypeGuard
 
 from mlsecops.errors import PolicyError
@@ -38,11 +39,14 @@ def require_claims(requirement: Requirement, claim: ModelClaim, *, where: str) -
     """
     if not requirement:
         return
-    whole = [each for each in claim.statements if _covers(each, claim)]
+    files = frozenset(entry.digest for entry in claim.manifest)
+    roots = frozenset({claim.subject, claim.manifest.root})
+    whole = [each for each in claim.statements if _covers(each, roots, files)]
     missing = [*_absent(requirement, whole, claim)]
     missing += _provenance(requirement, [_slsa(each) for each in whole if _is(each, "slsa")])
     reports = [each.predicate for each in whole if _is(each, ROBUSTNESS)]
-    reports = [report for report in reports if _is_of(report, claim)]
+    names = {None, *map(str, roots | files)}  # a report names no other model than its statement
+    reports = [each for each in reports if _name(each.get("model_digest")) in names]
     for floor in requirement.robustness:
         missing += _robustness(floor, reports)
     if missing:
@@ -52,11 +56,10 @@ def require_claims(requirement: Requirement, claim: ModelClaim, *, where: str) -
         )
 
 
-def _covers(statement: Statement, claim: ModelClaim) -> bool:
+def _covers(statement: Statement, roots: AbstractSet[Digest], files: AbstractSet[Digest]) -> bool:
     """Whether a statement is about the model's root, or about each of its files."""
     said = set(statement.subjects.values())
-    digests = {entry.digest for entry in claim.manifest}
-    return bool(said & {claim.subject, claim.manifest.root}) or digests <= said
+    return bool(said & roots) or files <= said
 
 
 def _is(statement: Statement, kind: str) -> bool:
@@ -146,10 +149,8 @@ def _robustness(floor: RobustnessFloor, reports: Sequence[dict[str, Any]]) -> It
             yield f"{wanted} (the report says {figure.get('accuracy')}, interval {bounds})"
 
 
-def _is_of(report: dict[str, Any], claim: ModelClaim) -> bool:
-    """Whether a report names no other model than its statement does."""
-    named, known = report.get("model_digest"), [claim.subject, claim.manifest.root]
-    return named is None or named in map(str, [*known, *(each.digest for each in claim.manifest)])
+def _name(value: object) -> str | None:
+    return value if isinstance(value, str) or value is None else ""
 
 
 def _figures(report: dict[str, Any], floor: RobustnessFloor) -> Iterator[dict[str, Any]]:

@@ -169,8 +169,13 @@ def test_each_identity_may_have_its_own_instance(model: Path, instance: Instance
 
 @pytest.mark.parametrize(
     "revoked",
-    [SUBJECT, Identity(subject=SUBJECT, issuer=ISSUER), Identity(subject="anna@*", issuer=ISSUER)],
-    ids=["subject", "identity", "pattern"],
+    [
+        SUBJECT,
+        "*@corp.example",
+        Identity(subject=SUBJECT, issuer=ISSUER),
+        Identity(subject="anna@*", issuer=ISSUER),
+    ],
+    ids=["subject", "subjects", "identity", "identities"],
 )
 def test_a_revoked_identity_signs_no_more(
     model: Path, instance: Instance, revoked: str | Identity

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from mlsecops import SecureLoader, Statement, errors, hash_path, training_run
+from mlsecops.provenance import Digest, Entry, Manifest
 from mlsecops.robustness import Square, evaluate_robustness
 from mlsecops.signing import (
     KeySigner,
@@ -19,8 +21,10 @@ from mlsecops.signing import (
     RobustnessFloor,
     Signer,
     TrustPolicy,
+    Verifier,
     sign,
     sign_detached,
+    sign_manifest,
     verify,
 )
 
@@ -228,3 +232,28 @@ def test_an_unknown_requirement_in_a_policy_file_is_refused(tmp_path: Path) -> N
     floor = RobustnessFloor(attack="pgd", min_accuracy=0.5)
     assert Requirement(robustness=[floor]).robustness == (floor,)
     assert json.dumps(repr(floor))
+
+
+def test_many_statements_about_many_files_take_linear_time(signer: KeySigner) -> None:
+    def steps(count: int) -> int:
+        entries = tuple(Entry(f"{n:04}.bin", Digest.of(str(n).encode())) for n in range(count))
+        manifest = Manifest(name="model", algorithm="sha256", entries=entries)
+        claims = [
+            Statement.build(subjects={"model": manifest.root}, predicate_type=SLSA, predicate={})
+        ] * count
+        data = sign_manifest(manifest, signer, statements=claims).to_bytes()
+        policy = TrustPolicy(keys=[signer.public_key], require=Requirement(statements=["slsa"]))
+        calls = 0
+
+        def count_call(_frame: Any, _event: str, _argument: Any) -> None:
+            nonlocal calls
+            calls += 1
+
+        sys.setprofile(count_call)
+        try:
+            Verifier(policy).open(data, where="bundle")
+        finally:
+            sys.setprofile(None)
+        return calls
+
+    assert steps(400) < 5 * steps(100)
