@@ -11,7 +11,7 @@ MINUTES ?= 10
 demo: .venv/.demo  ## the whole pipeline on real data, six deliverables in $(OUT)
 	$(BIN)/mlsecops demo --out $(OUT) --overwrite
 
-test: lint  ## every check and test
+test: lint benchmarks/.env-dvc/.made  ## every check and test
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: .venv/.dev  ## style, types, floors

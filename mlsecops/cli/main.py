@@ -32,6 +32,7 @@ GROUPS: Final = {
         "keygen": "create a signing key and its public key",
         "sign": "sign a model",
         "verify": "verify the signature of a model and the digest of every file",
+        "dvc": "list, sign or verify the outputs of a DVC repository",
     },
     "loading": {
         "scan": "scan models for dangerous content without loading them",

@@ -59,7 +59,12 @@ Report: TypeAlias = Callable[[str, MLSecOpsError], object]
 
 
 def list_tree(
-    root: str | os.PathLike[str], *, ignore: Iterable[str] = (), report: Report | None = None
+    root: str | os.PathLike[str],
+    *,
+    ignore: Iterable[str] = (),
+    report: Report | None = None,
+    links: Callable[[str], Found | None] = linked_blob,
+    hide: Callable[[str, bool], bool] | None = None,
 ) -> Tree:
     """List the regular files under a folder, without ignored paths and what is in them.
 
@@ -68,6 +73,9 @@ def list_tree(
         ignore: Relative paths.
         report: Takes each entry below the folder that is an error, and the walk goes on; without
             it the first one is raised.
+        links: From the real path of a link to the file that it stands for, or None to refuse it;
+            by default only links of a hub's snapshot stand for files.
+        hide: Whether a relative name (of a folder: True) is hidden besides.
 
     Raises:
         UnsafeContent: A socket, pipe or device, a symlink other than from a hub's snapshot to its
@@ -76,7 +84,7 @@ def list_tree(
         UsageError: A folder cannot be read.
     """
     top = os.fspath(root)
-    walk = _Walk(top, os.path.realpath(top), frozenset(ignore_paths(ignore)), report)
+    walk = _Walk(top, os.path.realpath(top), frozenset(ignore_paths(ignore)), report, links, hide)
     with Below(top) as below:
         waiting = [("", False)]
         while waiting:
@@ -97,7 +105,9 @@ class _Walk:
     root: str
     real: str
     hidden: frozenset[str]
-    report: Report | None = None
+    report: Report | None
+    links: Callable[[str], Found | None]
+    hide: Callable[[str, bool], bool] | None
     files: dict[str, Found] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
     etags: dict[str, str] = field(default_factory=dict)
@@ -123,8 +133,8 @@ class _Walk:
     ) -> list[tuple[str, bool]]:
         """Add a file; a folder is returned, with whether it is hidden."""
         relative, path = f"{prefix}{entry.name}", f"{base}{entry.name}"
-        hide = hidden or relative in self.hidden
         status = _status(entry, path)
+        hide = hidden or self._hides(relative, status)
         if stat.S_ISDIR(status.st_mode):
             return [(relative, hide)]
         if hide:
@@ -136,14 +146,19 @@ class _Walk:
             self._link(_utf8(relative, path), path, status.st_mode)
         return []
 
+    def _hides(self, name: str, status: os.stat_result) -> bool:
+        if name in self.hidden:
+            return True
+        return self.hide is not None and self.hide(name, stat.S_ISDIR(status.st_mode))
+
     def _link(self, name: str, path: str, mode: int) -> None:
         """Add the blob that a link leads to."""
         link = f"{self.real.rstrip('/')}/{name}"
-        found = linked_blob(link) if stat.S_ISLNK(mode) else None
+        found = self.links(link) if stat.S_ISLNK(mode) else None
         if found is None:
             raise refused_kind(path, kind_of(mode))
         self.files[name] = found
-        if (etag := etag_of(link)) is not None:
+        if self.links is linked_blob and (etag := etag_of(link)) is not None:
             self.etags[name] = etag
 
 
