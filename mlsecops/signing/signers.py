@@ -88,7 +88,7 @@ class SignerCheck:
             raise max(refused, key=_telling)
         raise ThresholdNotMet(
             f"{self.where}: expected {needed} trusted signers, got {len(found)} "
-            f"({', '.join(name[:16] for name in found) or 'none'}); add the others' signatures "
+            f"({', '.join(map(_short, found)) or 'none'}); add the others' signatures "
             "(sign --add)" + "".join(f"; {error}" for error in refused)
         )
 
@@ -267,6 +267,11 @@ class SignerCheck:
                 f"{allowed[0].not_after or 'ever'}, not at {at:%Y-%m-%d %H:%M} UTC; sign again "
                 "with a current key"
             )
+
+
+def _short(name: str) -> str:
+    """A fingerprint's begin, or a subject or identity as it is."""
+    return name[:16] if name.isalnum() else name
 
 
 def _telling(error: VerificationError) -> int:

@@ -23,7 +23,7 @@ from mlsecops.signing.bundle import Bundle
 from mlsecops.signing.certificates import identity, issued_by
 from mlsecops.signing.envelope import Signature
 from mlsecops.signing.identities.certificate import Certified, identity_of
-from mlsecops.signing.identities.trusted_root import trusted_root_of
+from mlsecops.signing.identities.trusted_root import trusted_root_of, verifier_of
 
 
 def split_signatures(bundle: Bundle, *, where: str) -> tuple[Signature, tuple[Signature, ...]]:
@@ -67,11 +67,12 @@ def proven_time(
         MalformedBundle: It is no bundle of an identity.
         Expired: The certificate was not valid when the signature was logged.
         SignatureInvalid: Anything else does not hold.
+        UsageError: The trusted root cannot be used.
         MissingExtra: `sigstore` is not installed.
     """
     parsed = _parsed(bundle, signature, where)
+    used = verifier or verifier_of(root)
     try:
-        used = verifier or require("sigstore.verify").Verifier(trusted_root=trusted_root_of(root))
         kind, payload = used.verify_dsse(parsed, _Named(who))
     except require("sigstore.errors").Error as error:
         _require_current(bundle, parsed, where)

@@ -66,6 +66,16 @@ def trusted_root_of(data: bytes | None) -> Any:
         raise UsageError(f"trusted_root: sigstore-python cannot use it: {error}") from error
 
 
+@lru_cache(maxsize=16)
+def verifier_of(data: bytes | None) -> Any:
+    """sigstore-python's Verifier under a trusted root; otherwise as `trusted_root_of`."""
+    root = trusted_root_of(data)
+    try:
+        return require("sigstore.verify").Verifier(trusted_root=root)
+    except require("sigstore.errors").Error as error:
+        raise UsageError(f"trusted_root: sigstore-python cannot use it: {error}") from error
+
+
 def _shipped() -> bytes:
     return resources.files("sigstore._store").joinpath(_PUBLIC, "trusted_root.json").read_bytes()
 
