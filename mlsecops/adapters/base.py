@@ -114,7 +114,7 @@ def adapt(
 
     Args:
         model: A torch module, Keras model, SavedModel as TensorFlow loads it, scikit-learn
-            classifier, ONNX model or Adapter.
+            classifier, ONNX model, a LoadedModel or an Adapter.
         channels_first: Whether images are `(n, c, h, w)`; by default the framework's convention
             (torch and ONNX yes, the others no).
         device: Device of each call (`"cpu"`, `"cuda:1"`); by default the model's own. The model
@@ -129,11 +129,14 @@ def adapt(
     """
     if isinstance(model, Adapter):
         return model
+    view = getattr(model, "adapter", None)
+    if isinstance(view, Adapter):  # a LoadedModel
+        return view
     for module, base, home, name in _HOMES:
         kind = getattr(sys.modules.get(module), base, None)
         if isinstance(kind, type) and isinstance(model, kind):
-            view = getattr(import_module(home), name)
-            made = view(model, channels_first=channels_first, device=device, classes=classes)
+            kind = getattr(import_module(home), name)
+            made = kind(model, channels_first=channels_first, device=device, classes=classes)
             return cast("Adapter", made)
     raise UsageError(
         f"cannot adapt {type(model).__module__}.{type(model).__qualname__}: expected a torch "

@@ -7,6 +7,7 @@ from typing import Any
 
 from mlsecops._repr import concise_repr
 from mlsecops.adapters import Adapter
+from mlsecops.adapters.identity import remember_digest
 from mlsecops.loading.snapshot_tiers import Tier
 from mlsecops.loading.verdict import Unchecked
 from mlsecops.provenance import Digest
@@ -40,6 +41,10 @@ class LoadedModel:
     format: str
     bundle: bytes = field(repr=False)
     expected: ExpectedName | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.adapter is not None:
+            remember_digest(self.adapter, self.digest)
 
 
 @concise_repr()

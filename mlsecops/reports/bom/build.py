@@ -11,9 +11,9 @@ import os
 import uuid
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from importlib import metadata
 from typing import Any, Final, Literal, TypeAlias
 
-import mlsecops
 from mlsecops._choices import checked
 from mlsecops.errors import UsageError
 from mlsecops.provenance.digest import Digest
@@ -162,7 +162,7 @@ def _metadata(name: str, at: datetime) -> dict[str, Any]:
         "type": "application",
         "name": "mlsecops-sdk",
         "publisher": "mlsecops-sdk",
-        "version": mlsecops.__version__,
+        "version": _own_version(),
     }
     return {
         "timestamp": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -170,6 +170,14 @@ def _metadata(name: str, at: datetime) -> dict[str, Any]:
         "tools": {"components": [tool]},
         "component": {"type": "application", "bom-ref": f"release:{name}", "name": name},
     }
+
+
+def _own_version() -> str:
+    """Version of this library; "0" if it runs without being installed."""
+    try:
+        return metadata.version("mlsecops-sdk")
+    except metadata.PackageNotFoundError:
+        return "0"
 
 
 def _model(

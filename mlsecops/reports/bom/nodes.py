@@ -48,3 +48,15 @@ def is_component(node: BomNode) -> bool:
 def called(value: Mapping[str, Any]) -> str:
     """Name of a component, for a message."""
     return shown(value.get("name") or value.get("bom-ref") or "(no name)")
+
+
+def model_digests(bom: Mapping[str, Any]) -> frozenset[str]:
+    """Hex digests of the first machine-learning model of a bill; empty without one."""
+    for node in walk(bom):
+        if is_component(node) and node.value.get("type") == "machine-learning-model":
+            listed = node.value.get("hashes")
+            rows = listed if isinstance(listed, list) else []
+            return frozenset(
+                str(row.get("content")).lower() for row in rows if isinstance(row, dict)
+            )
+    return frozenset()

@@ -42,7 +42,12 @@ _ELEMENTS: Final = (
 _FLOWS: Final = (
     ("source", "training", "training data", ("Dataset digest", "Data screening", "Access control")),
     ("training", "evaluation", "candidate model", ("Poisoning detection",)),
-    ("evaluation", "signer", "model that passed", ("Robustness gate", "Provenance")),
+    (
+        "evaluation",
+        "signer",
+        "model that passed",
+        ("Robustness gate", "Injection campaign", "Provenance"),
+    ),
     ("signer", "registry", "signed model", ("Signature", "Bill of materials", "Registry log")),
     ("registry", "loader", "model folder", ("Signature check", "Content scan", "Sealed loading")),
     ("loader", "server", "verified model", ("Isolation",)),

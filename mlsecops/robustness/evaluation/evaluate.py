@@ -15,6 +15,7 @@ import numpy as np
 from mlsecops._choices import checked, of_type, one_of, shown
 from mlsecops.adapters import adapt
 from mlsecops.adapters.base import in_batches
+from mlsecops.adapters.identity import digest_of
 from mlsecops.errors import UsageError
 from mlsecops.provenance import Digest, hash_dataset
 from mlsecops.robustness.attacks.ball import Norm
@@ -57,7 +58,7 @@ def evaluate_robustness(
     """Attack a model and measure its accuracy on the returned examples.
 
     Args:
-        model_or_adapter: A framework's model, or an Adapter; unchanged.
+        model_or_adapter: A framework's model, a LoadedModel or an Adapter; unchanged.
         x: Inputs `(n, *shape)`, inside `bounds`.
         y: True labels `(n,)`, integers in `[0, k)`.
         attacks: One attack or several, each run against every sample.
@@ -68,7 +69,8 @@ def evaluate_robustness(
         table: Immutable and categorical columns, if `x` is a table `(n, d)`.
         executor: Runs the batches, each on a copy of the model (threads, processes, a cluster);
             the examples are the same with and without.
-        model_digest: Digest of the model, for the report.
+        model_digest: Digest of the model, for the report; by default that of the LoadedModel from
+            which it comes.
         data_digest: Digest of the data set; by default that of these samples and labels.
         progress: Called with (samples attacked, samples to attack over all attacks).
 
@@ -110,7 +112,7 @@ def evaluate_robustness(
         model=type(model.model).__qualname__,
         forward_passes=model.forward,
         gradient_passes=model.backward,
-        model_digest=model_digest,
+        model_digest=model_digest or digest_of(model_or_adapter),
         data_digest=data_digest or hash_dataset(arrays, name="evaluation").root,
     )
 

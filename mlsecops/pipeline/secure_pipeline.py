@@ -8,21 +8,29 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from mlsecops._choices import checked
-from mlsecops._files import write_atomically
 from mlsecops._repr import concise_repr
-from mlsecops.errors import UsageError
 from mlsecops.incident import Incident, Playbook
+from mlsecops.llm import Campaign
 from mlsecops.loading import LoadedModel
 from mlsecops.monitoring import DEFAULT_RULES, AlertRule, Monitor, MonitorState
+from mlsecops.pipeline.binding import require_bill, statement_of
+from mlsecops.pipeline.control_states import (
+    ADVISORY,
+    BOM_PREDICATE,
+    ENFORCED,
+    States,
+    count_of,
+    proven_states,
+)
+from mlsecops.pipeline.delivery import Delivery, write_delivery
 from mlsecops.poisoning import PoisoningReport
-from mlsecops.provenance import Manifest, Statement
+from mlsecops.provenance import Manifest
 from mlsecops.provenance.statement import SLSA_PROVENANCE
 from mlsecops.registry import Registry
 from mlsecops.reports import (
@@ -40,11 +48,6 @@ from mlsecops.reports.rendering.page import Tone
 from mlsecops.robustness import Gate, RobustnessReport
 from mlsecops.signing import TrustPolicy, Verified, bundle_path, verify
 
-BOM_PREDICATE: Final = "https://cyclonedx.org/bom"
-
-ENFORCED: Final = ControlState.ENFORCED
-ADVISORY: Final = ControlState.ADVISORY
-
 _TONES: Final[dict[str, Tone]] = {"pass": "good", "fail": "bad"}
 _CARDS: Final = (
     (
@@ -60,7 +63,7 @@ _CARDS: Final = (
     (
         "Adversarial results",
         "Accuracy under attack, with intervals and checks of the measurement.",
-        ("robustness.html", "robustness.json"),
+        ("robustness.html", "robustness.json", "campaign.json"),
     ),
     (
         "Monitoring dashboard",
@@ -78,9 +81,6 @@ _CARDS: Final = (
         ("bom.cdx.json",),
     ),
 )
-
-States = Mapping[str, tuple[ControlState, str]]
-Shown = tuple[str, tuple[ControlState, str]]
 
 
 @concise_repr()
@@ -110,6 +110,9 @@ class SecurePipeline:
         controls: Control → state and place, for controls outside the parts above
             (`"Access control"`, `"Rate limit"` in a gateway). They are marked as declared.
         model_name: Name that the model must be signed under, as for `verify`.
+        bom: Bill of materials of the model; by default the signed one, else one is built.
+        campaign: Campaign of prompt injections against the model; its `target_id` is the model's
+            digest as text.
     """
 
     name: str
@@ -131,31 +134,30 @@ class SecurePipeline:
     incident: Incident | None = None
     controls: States = field(default_factory=dict)
     model_name: str | None = None
+    bom: Mapping[str, Any] | None = None
+    campaign: Campaign | None = None
 
     @checked
     def deliver(self, out: str | os.PathLike[str]) -> Delivery:
         """Verify the model and write the six deliverables and `index.html`.
 
         Args:
-            out: Output folder, created if absent. Files of the same name are replaced.
+            out: Output folder, created if absent. Files of the same name are replaced, those of an
+                earlier delivery that nobody changed are removed.
 
         Raises:
-            VerificationError: The policy refuses the model; nothing is written.
+            VerificationError: The policy refuses the model, or a part is of another model
+                (`DigestMismatch`); nothing is written.
             UsageError: The folder cannot be written.
         """
         verified = verify(self.model, policy=self.policy, name=self.model_name)
-        files = dict(self._files(verified))
-        target = Path(out)
-        try:
-            (target / "signing").mkdir(parents=True, exist_ok=True)
-            for name, text in files.items():
-                write_atomically(target / name, text.encode())
-            shutil.copyfile(bundle_path(self.model), target / "signing" / "model.sig")
-        except OSError as error:
-            raise UsageError(f"cannot write into {target}: {error.strerror}") from error
-        return Delivery(
-            folder=target, digest=str(verified.digest), files=(*files, "signing/model.sig")
-        )
+        if self.bom is not None:
+            require_bill(self.bom, verified)
+        files = {name: text.encode() for name, text in self._files(verified)}
+        files["signing/model.sig"] = bundle_path(self.model).read_bytes()
+        files["index.html"] = self._index(verified, files.keys()).encode()
+        write_delivery(Path(out), files)
+        return Delivery(folder=Path(out), digest=str(verified.digest), files=tuple(files))
 
     def _files(self, verified: Verified) -> Iterator[tuple[str, str]]:
         architecture = blueprint(self.control_states(verified), title=self.name)
@@ -167,7 +169,8 @@ class SecurePipeline:
         yield "playbook.json", _json(playbook.to_dict())
         yield "playbook.md", playbook.to_markdown()
         yield "bom.cdx.json", bom_text(self._bom(verified))
-        yield "index.html", self._index(verified)
+        if self.campaign is not None:
+            yield "campaign.json", _json(self.campaign.to_dict())
 
     def _signing(self, verified: Verified) -> Iterator[tuple[str, str]]:
         known = (trusted.key for trusted in self.policy.keys)
@@ -175,7 +178,7 @@ class SecurePipeline:
         for number, pem in enumerate(signing, start=1):
             suffix = "" if number == 1 else f"-{number}"
             yield f"signing/release{suffix}.pub.pem", pem
-        provenance = _statement(verified, SLSA_PROVENANCE)
+        provenance = statement_of(verified, SLSA_PROVENANCE)
         if provenance is not None:
             yield "signing/provenance.json", _json(provenance.to_dict())
         yield "signing/verified.json", _json(verified.to_dict())
@@ -193,9 +196,10 @@ class SecurePipeline:
     def _figures(self) -> dict[str, Any]:
         if self.robustness is None:
             return {}
-        return self.robustness.to_dict(verdict=self._verdict())
+        return self.robustness.to_dict(verdict=self.verdict())
 
-    def _verdict(self) -> str | None:
+    def verdict(self) -> str | None:
+        """Verdict of the gate on the report; None without a gate or a report."""
         if self.gate is None or self.robustness is None:
             return None
         return self.gate.judge(self.robustness).verdict
@@ -205,16 +209,23 @@ class SecurePipeline:
         return dashboard_files(
             [state.to_dict() for state in self.snapshots.values()],
             name=self.name if monitor is None else monitor.name,
-            digest=str(verified.digest) if monitor is None else monitor.digest,
+            digest=monitor.digest if monitor is not None else self._unwatched(verified),
             labels=list(self.snapshots),
             references=self.references,
             rules=self.rules,
         )
 
-    def _bom(self, verified: Verified) -> dict[str, Any]:
-        signed = _statement(verified, BOM_PREDICATE)
+    def _unwatched(self, verified: Verified) -> str | None:
+        """Digest for a dashboard without a monitor: snapshots alone do not name their model."""
+        return None if self.snapshots else str(verified.digest)
+
+    def _bom(self, verified: Verified) -> Mapping[str, Any]:
+        signed = statement_of(verified, BOM_PREDICATE)
         if signed is not None:
+            require_bill(signed.predicate, verified)
             return signed.predicate
+        if self.bom is not None:
+            return self.bom
         return build_bom(
             name=self.name,
             manifest=verified.manifest,
@@ -229,63 +240,35 @@ class SecurePipeline:
 
         Args:
             verified: Proof of the model's signature.
+
+        Raises:
+            DigestMismatch: A part is of another model.
         """
         return {
             **{
                 name: (state, f"declared: {where}")
                 for name, (state, where) in self.controls.items()
             },
-            **dict(self._shown_in_training()),
-            **dict(self._shown_in_release(verified)),
-            **dict(self._shown_in_serving()),
+            **dict(proven_states(self, verified)),
         }
 
-    def _shown_in_training(self) -> Iterator[Shown]:
-        if self.datasets:
-            yield "Dataset digest", (ENFORCED, _count_of(len(self.datasets), "manifest"))
-        if self.screening is not None:
-            yield "Data screening", _suspects(self.screening)
-        if self.activations is not None:
-            yield "Poisoning detection", _suspects(self.activations)
-        verdict = self._verdict()
-        if verdict is not None:
-            yield "Robustness gate", (ENFORCED if verdict == "pass" else ADVISORY, verdict)
-
-    def _shown_in_release(self, verified: Verified) -> Iterator[Shown]:
-        yield "Signature", (ENFORCED, _count_of(len(verified.signers), "trusted signer"))
-        yield "Signature check", (ENFORCED, "verified for this page")
-        if _statement(verified, SLSA_PROVENANCE) is not None:
-            yield "Provenance", (ENFORCED, "signed with the model")
-        if _statement(verified, BOM_PREDICATE) is not None:
-            yield "Bill of materials", (ENFORCED, "signed with the model")
-        if self.registry is not None:
-            size = self.registry.verify_log().size
-            yield "Registry log", (ENFORCED, f"{size} entries verified")
-            yield "Verified rollback", (ENFORCED, "the registry verifies before it serves")
-
-    def _shown_in_serving(self) -> Iterator[Shown]:
-        if self.loaded is not None:
-            yield "Content scan", (ENFORCED, f"{self.loaded.format}, before it was read")
-            yield "Sealed loading", (ENFORCED, self.loaded.tier)
-        if self.monitor is not None:
-            for name, kind in self.monitor.controls.items():
-                state = ENFORCED if kind == "guard" else ADVISORY
-                yield name, (state, f"{kind} of {self.monitor.name}")
-        if self.incident is not None:
-            self.incident.evidence.verify(policy=self.policy)
-            yield "Evidence", (ENFORCED, "sealed and verified")
-
-    def _index(self, verified: Verified) -> str:
+    def _index(self, verified: Verified, written: Collection[str]) -> str:
         alerts = [alert for state in self.snapshots.values() for alert in state.alerts]
         return index_page(
-            self._cards(verified),
+            self._cards(verified, written),
             model=self.name,
             digest=str(verified.digest),
             signers=verified.signers,
-            gate=str(self._verdict() or "not judged"),
+            gate=str(self.verdict() or "not judged"),
             alerts=len({(alert.rule, alert.client, alert.at) for alert in alerts}),
             incident=self._incident_summary(),
         )
+
+    @property
+    def campaign_digest(self) -> str | None:
+        """Digest that the campaign names as its target, or None."""
+        named = None if self.campaign is None else self.campaign.target_id
+        return named if named is not None and named.startswith("sha256:") else None
 
     def _incident_summary(self) -> str | None:
         if self.incident is None:
@@ -293,54 +276,33 @@ class SecurePipeline:
         steps = ", ".join(f"{step.name} {step.state}" for step in self.incident.steps)
         return f"Incident {self.incident.id[:12]} is {self.incident.state}: {steps}."
 
-    def _cards(self, verified: Verified) -> list[Deliverable]:
-        states = [state for state, _ in self.control_states(verified).values()]
-        verdict = self._verdict() or "not judged"
-        signed = _statement(verified, BOM_PREDICATE) is not None
-        signing = (*(name for name, _ in self._signing(verified)), "signing/model.sig")
-        looks: tuple[tuple[str, Tone], ...] = (
-            (f"{states.count(ENFORCED)} enforced", "good"),
-            ("verified", "good"),
-            (verdict, _TONES.get(verdict, "warn")),
-            (f"{len(self.rules)} rules", "good"),
-            (self.incident.state if self.incident else "ready", "good"),
-            ("signed", "good") if signed else ("unsigned", "warn"),
-        )
+    def _cards(self, verified: Verified, written: Collection[str]) -> list[Deliverable]:
+        signing = tuple(sorted(name for name in written if name.startswith("signing/")))
         return [
             Deliverable(
-                title=title, summary=summary, status=status, tone=tone, files=files or signing
+                title=title,
+                summary=summary,
+                status=status,
+                tone=tone,
+                files=tuple(each for each in (files or signing) if each in written),
             )
-            for (title, summary, files), (status, tone) in zip(_CARDS, looks, strict=True)
+            for (title, summary, files), (status, tone) in zip(
+                _CARDS, self._looks(verified), strict=True
+            )
         ]
 
-
-@concise_repr()
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
-    """Result of `SecurePipeline.deliver`.
-
-    Attributes:
-        folder: Output folder.
-        digest: `"sha256:<hex>"` of the model.
-        files: Relative paths of the files.
-    """
-
-    folder: Path
-    digest: str
-    files: tuple[str, ...]
-
-
-def _statement(verified: Verified, predicate_type: str) -> Statement | None:
-    matching = (each for each in verified.statements if each.predicate_type == predicate_type)
-    return next(matching, None)
-
-
-def _suspects(report: PoisoningReport) -> tuple[ControlState, str]:
-    return ADVISORY, f"{_count_of(len(report.suspects), 'row')} to look at"
-
-
-def _count_of(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    def _looks(self, verified: Verified) -> Iterator[tuple[str, Tone]]:
+        states = self.control_states(verified)
+        yield f"{[state for state, _ in states.values()].count(ENFORCED)} enforced", "good"
+        yield "verified", "good"
+        gate = states.get("Robustness gate", (ADVISORY, "not judged"))
+        verdict = self.verdict() or "not judged"
+        unbound = verdict == "pass" and gate[0] is not ENFORCED
+        yield verdict, "warn" if unbound else _TONES.get(verdict, "warn")
+        yield count_of(len(self.rules), "rule"), "good"
+        yield self.incident.state if self.incident else "ready", "good"
+        signed = statement_of(verified, BOM_PREDICATE) is not None
+        yield ("signed", "good") if signed else ("unsigned", "warn")
 
 
 def _json(value: Any) -> str:

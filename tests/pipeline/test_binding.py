@@ -1,0 +1,277 @@
+"""Parts of a pipeline that are of another model than the one delivered."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from mlsecops import (
+    Gate,
+    SecureLoader,
+    SecurePipeline,
+    Signer,
+    TrustPolicy,
+    errors,
+    evaluate_robustness,
+    hash_path,
+    sign,
+    training_run,
+    verify,
+)
+from mlsecops.llm import Campaign
+from mlsecops.loading import LoadedModel
+from mlsecops.monitoring import RateLimit, monitored
+from mlsecops.provenance import Manifest
+from mlsecops.registry import Registry
+from mlsecops.reports import ControlState, build_bom
+from mlsecops.robustness import FGSM, RobustnessReport, Square
+from tests.reports.releases import PACKAGES
+
+
+@dataclass(frozen=True)
+class Made:
+    """A signed model and the parts that are about it."""
+
+    folder: Path
+    data: Manifest
+    loaded: LoadedModel
+    report: RobustnessReport
+    bom: dict[str, Any]
+    campaign: Campaign
+
+
+@dataclass(frozen=True)
+class World:
+    policy: TrustPolicy
+    signer: Any
+    models: dict[str, Made]
+
+    def pipeline(self, **parts: Any) -> SecurePipeline:
+        return SecurePipeline(name="a", model=self.models["a"].folder, policy=self.policy, **parts)
+
+
+def make(root: Path, name: str, signer: Any, policy: TrustPolicy) -> Made:
+    rng = np.random.default_rng(ord(name))
+    x = rng.random((60, 4), dtype=np.float32)
+    y = (x[:, 0] > 0.5).astype(int)
+    data, folder = root / f"data-{name}", root / f"model-{name}"
+    data.mkdir()
+    folder.mkdir()
+    np.savez(data / "t.npz", x=x, y=y)
+    with (
+        patch("mlsecops.provenance.lineage.packages", lambda: PACKAGES),
+        training_run(name, datasets=[data], hyperparameters={"C": 1}) as run,
+    ):
+        joblib.dump(LogisticRegression().fit(x, y), folder / "m.joblib")
+        run.add_output(folder)
+        statement = run.statement()
+    sign(folder, signer, statements=[statement])
+    loaded = SecureLoader(policy).load(folder)
+    report = evaluate_robustness(loaded, x, y, [Square(eps=0.01, queries=5)], checks=False)
+    bom = build_bom(
+        name=name, manifest=loaded.verified.manifest, datasets={}, packages=(),
+        statements=loaded.verified.statements,
+    )  # fmt: skip
+    campaign = Campaign(target=name, seed=0, results=(), target_id=str(loaded.digest))
+    return Made(folder, hash_path(data), loaded, report, bom, campaign)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    root, signer = tmp_path_factory.mktemp("world"), Signer.generate("p256")
+    policy = TrustPolicy(keys=[signer.public_key])
+    return World(policy, signer, {each: make(root, each, signer, policy) for each in "ab"})
+
+
+PARTS = ("datasets", "robustness", "loaded", "bom", "campaign")
+
+
+def parts_of(made: Made, names: tuple[str, ...]) -> dict[str, Any]:
+    known = {
+        "datasets": {"data": made.data},
+        "robustness": made.report,
+        "loaded": made.loaded,
+        "bom": made.bom,
+        "campaign": made.campaign,
+    }
+    return {name: known[name] for name in names}
+
+
+def mixtures() -> list[tuple[str, ...]]:
+    """Every mixture of own (a), foreign (b) and absent (-) parts with at least one foreign one."""
+    return [each for each in itertools.product("ab-", repeat=len(PARTS)) if "b" in each]
+
+
+def test_no_mixture_with_a_foreign_part_is_delivered(world: World, tmp_path: Path) -> None:
+    assert len(mixtures()) >= 60
+    accepted = []
+    for mixture in mixtures():
+        own = tuple(part for part, whose in zip(PARTS, mixture, strict=True) if whose == "a")
+        foreign = tuple(part for part, whose in zip(PARTS, mixture, strict=True) if whose == "b")
+        parts = {
+            **parts_of(world.models["a"], own), **parts_of(world.models["b"], foreign),
+        }  # fmt: skip
+        try:
+            world.pipeline(**parts).deliver(tmp_path / "out")
+        except errors.DigestMismatch:
+            continue
+        accepted.append(mixture)
+    assert accepted == []
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_foreign_part_is_named(world: World, part: str, tmp_path: Path) -> None:
+    words = {"datasets": "data set data", "robustness": "robustness report",
+             "loaded": "loaded model", "bom": "bill of materials"}  # fmt: skip
+    foreign = parts_of(world.models["b"], (part,))
+    with pytest.raises(errors.DigestMismatch, match=words.get(part, part)):
+        world.pipeline(**foreign).deliver(tmp_path / "out")
+
+
+def states(world: World, **parts: Any) -> dict[str, tuple[ControlState, str]]:
+    verified = verify(world.models["a"].folder, policy=world.policy)
+    return world.pipeline(**parts).control_states(verified)
+
+
+def test_parts_of_the_model_itself_are_enforced(world: World) -> None:
+    parts = parts_of(world.models["a"], PARTS)
+    found = states(world, gate=Gate(min_accuracy=0.01), **parts)
+    for name in ("Dataset digest", "Content scan", "Sealed loading"):
+        assert found[name][0] is ControlState.ENFORCED, name
+
+
+def test_a_report_that_names_no_model_is_never_enforced(world: World) -> None:
+    report = replace(world.models["a"].report, model_digest=None)
+    state, where = states(world, robustness=report, gate=Gate(min_accuracy=0.01))["Robustness gate"]
+    assert state is ControlState.ADVISORY
+    assert "names no model" in where
+
+
+def test_a_monitor_of_another_version_is_shown_as_that_version_s(world: World) -> None:
+    def watched(digest: str) -> dict[str, tuple[ControlState, str]]:
+        @monitored("m", digest=digest, guards=[RateLimit(5.0)])
+        def predict(x: np.ndarray) -> np.ndarray:
+            return x
+
+        try:
+            return states(world, monitor=predict.monitor)
+        finally:
+            predict.monitor.close()
+
+    own, other = (str(world.models[each].loaded.digest) for each in "ab")
+    assert watched(own)["Rate limit"][0] is ControlState.ENFORCED
+    state, where = watched(other)["Rate limit"]
+    assert state is ControlState.ADVISORY
+    assert other[:19] in where
+
+
+def test_a_registry_without_the_model_rolls_nothing_back(world: World, tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "r", signer=world.signer, policy=world.policy)
+    registry.publish("b", world.models["b"].folder)
+    assert states(world, registry=registry)["Registry log"][0] is ControlState.ADVISORY
+    registry.publish("a", world.models["a"].folder)
+    assert states(world, registry=registry)["Verified rollback"][0] is ControlState.ENFORCED
+
+
+def test_a_loaded_model_brings_its_digest_until_its_weights_change(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    signer = Signer.generate("p256")
+    model = torch.nn.Linear(4, 2)
+    torch.save(model.state_dict(), tmp_path / "m.pt")
+    sign(tmp_path / "m.pt", signer)
+    policy = TrustPolicy(keys=[signer.public_key])
+    loaded = SecureLoader(policy).load(tmp_path / "m.pt", into=torch.nn.Linear(4, 2))
+    x, y = np.random.default_rng(0).random((8, 4), dtype=np.float32), np.arange(8) % 2
+
+    def digest(given: Any) -> object:
+        report = evaluate_robustness(given, x, y, [FGSM(eps=0.1)], checks=False)
+        return report.model_digest
+
+    assert digest(loaded) == digest(loaded.adapter) == digest(loaded.model) == loaded.digest
+    with torch.no_grad():
+        loaded.model.weight += 1
+    assert digest(loaded) is None
+
+
+def links(folder: Path) -> list[str]:
+    return re.findall(r'href="([^"#:]+)"', (folder / "index.html").read_text())
+
+
+@pytest.mark.parametrize("count", range(len(PARTS) + 1))
+def test_every_link_leads_to_a_file_of_this_delivery(
+    world: World, count: int, tmp_path: Path
+) -> None:
+    for names in itertools.combinations(PARTS, count):
+        parts = parts_of(world.models["a"], names)
+        delivery = world.pipeline(**parts).deliver(tmp_path / "out")
+        assert set(links(tmp_path / "out")) <= set(delivery.files)
+
+
+def test_pages_of_an_earlier_delivery_go_and_files_of_others_stay(
+    world: World, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    world.pipeline(robustness=world.models["a"].report).deliver(tmp_path)
+    (tmp_path / "robustness.json").write_text("{}")  # somebody's own now
+    world.pipeline().deliver(tmp_path)
+    assert not (tmp_path / "robustness.html").exists()
+    assert (tmp_path / "robustness.json").read_text() == "{}"
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_a_forged_record_removes_nothing_outside_the_folder(world: World, tmp_path: Path) -> None:
+    victim = tmp_path / "victim.txt"
+    victim.write_text("x")
+    digest = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "link").symlink_to(tmp_path)
+    names = ["../victim.txt", str(victim), "link/victim.txt", "..", "", "a\x00b"]
+    record = {"schema": "mlsecops.delivery/1", "files": dict.fromkeys(names, digest)}
+    (out / ".deliverables.json").write_text(json.dumps(record))
+    world.pipeline().deliver(out)
+    assert victim.read_text() == "x"
+
+
+@pytest.mark.parametrize("record", ["", "[]", '{"files": 1}', '{"files": {"a": 1}}', "\x00"])
+def test_a_record_of_another_shape_is_not_ours(world: World, tmp_path: Path, record: str) -> None:
+    (tmp_path / ".deliverables.json").write_text(record)
+    assert world.pipeline().deliver(tmp_path).files
+
+
+def test_a_delivery_that_fails_leaves_the_earlier_one_whole(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.pipeline().deliver(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(errors.UsageError, match="No space"):
+        world.pipeline(robustness=world.models["a"].report).deliver(tmp_path)
+    monkeypatch.undo()
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_equal_parts_and_time_give_equal_bytes(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    for each in ("one", "two"):
+        parts = parts_of(world.models["a"], ("datasets", "robustness", "loaded"))
+        delivery = world.pipeline(**parts).deliver(tmp_path / each)
+    for name in delivery.files:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
