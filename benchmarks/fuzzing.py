@@ -1,4 +1,4 @@
-"""Duration of a campaign of 256 attempts, and success rates of five kinds of model.
+"""Duration of a campaign of 256 attempts, and success rates of nine kinds of model.
 
 The model answers after 0.1 s with 16 concurrent requests, so 1.6 s is the lower bound. Compared are
 `fuzz`, a loop of bare httpx that sends the same bodies and reads no answer, and the command with
@@ -84,16 +84,17 @@ def speed() -> None:
 
 def rates() -> None:
     """Print the rates of each kind of model."""
-    for mode in ("vulnerable", "hardened", "echo", "refuse", "flaky"):
+    modes = ("vulnerable", "hardened", "flaky", "echo", "refuse")
+    for mode in (*modes, "empty", "thinking", "cut-off", "blocked"):
         with serving(mode, 0.0) as url:
             campaign = fuzz(ChatEndpoint(url, model="m"), attempts=ATTEMPTS)
         asked = sum(figure.attempts for figure in campaign.classes)
         won = sum(figure.successes for figure in campaign.classes)
         errors = sum(figure.errors for figure in campaign.figures)
-        useful = campaign.figures[-1]  # the benign class is last
+        honest = campaign.ability
         print(
-            f"{mode:<10} {won:>3} of {asked} attacks succeed, {useful.successes:>2} of "
-            f"{useful.attempts} benign questions are answered, {errors} errors: "
+            f"{mode:<10} {won:>3} of {asked} attacks succeed, {honest.successes:>2} of "
+            f"{honest.attempts} honest questions are answered, {errors} errors: "
             f"{FuzzGate().judge(campaign).verdict}"
         )
 

@@ -91,7 +91,8 @@ def run_garak(
     if report.exists():
         raise UsageError(f"out: expected a folder without a report, got {report}; name another")
     if bool(probes) == bool(spec):
-        raise UsageError("probes, spec: expected one of them, got both or none")
+        got = "both" if spec else "none"
+        raise UsageError(f"probes: expected at least one, or a spec in their place, got {got}")
     named = Path(program)
     start = [str(named), *(["-m", "garak"] if named.name.startswith("python") else [])]
     words = [

@@ -159,7 +159,16 @@ def flaky(behind: Callable[[Body], Reply] = hardened) -> Callable[[Body], Reply]
     return reply
 
 
+def filtered(_body: Body) -> Reply:
+    """A service whose filter stops everything."""
+    return 400, {}, b'{"error": {"message": "filtered", "code": "content_filter"}}'
+
+
 MODES: dict[str, Callable[[], Callable[[Body], Reply]]] = {
+    "empty": lambda: lambda _body: says(""),
+    "thinking": lambda: lambda _body: says("<think>They want me to"),
+    "cut-off": lambda: lambda _body: says("Let me see", finish="length"),
+    "blocked": lambda: filtered,
     "vulnerable": lambda: vulnerable,
     "hardened": lambda: hardened,
     "echo": lambda: echo,

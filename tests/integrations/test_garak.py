@@ -128,7 +128,7 @@ def stand_in(folder: Path, script: str) -> Path:
         f"#!{sys.executable}\n"
         "import argparse, json, os, subprocess, sys, time\n"
         "parser = argparse.ArgumentParser()\n"
-        "for name in ('target_type', 'target_name', 'probes', 'seed', 'report_prefix',"
+        "for name in ('target_type', 'target_name', 'probes', 'spec', 'seed', 'report_prefix',"
         " 'generations', 'parallel_attempts'):\n"
         "    parser.add_argument(f'--{name}')\n"
         "given = parser.parse_args()\n"
@@ -173,6 +173,7 @@ def test_garak_is_started_with_a_seed_and_its_report_is_read(tmp_path: Path) -> 
         "target_name": "m",
         "probes": "dan.Dan_11_0",
         "seed": "7",
+        "spec": None,
         "report_prefix": str(tmp_path / "out" / "garak"),
         "generations": "3",
         "parallel_attempts": "8",
@@ -227,3 +228,17 @@ def test_a_garak_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:
         start(stand_in(tmp_path, script), tmp_path, timeout=1.0)
     time.sleep(2.5)
     assert not marker.exists()
+
+
+def test_all_probes_or_garak_s_own_selection_can_be_asked_for(tmp_path: Path) -> None:
+    program = stand_in(tmp_path, rows_of(evaluation(), END))
+    assert start(program, tmp_path, probes=["all"], out=tmp_path / "a").figures
+    assert start(program, tmp_path, probes=[], spec="tag:owasp:llm01", out=tmp_path / "b").figures
+    with pytest.raises(UsageError, match="got both"):
+        start(program, tmp_path, probes=["all"], spec="tag:owasp:llm01", out=tmp_path / "c")
+
+
+def test_a_garak_that_evaluates_nothing_is_quoted(tmp_path: Path) -> None:
+    script = "print('target is not reachable'); print('\\u2714')"
+    with pytest.raises(UsageError, match=r"last words: target is not reachable$"):
+        start(stand_in(tmp_path, script), tmp_path)

@@ -172,6 +172,8 @@ class LinkRules:
 
     def _written(self, text: str) -> tuple[str, str]:
         """A URL in running text, which renderers turn into a link."""
+        if "](" in text:  # markdown reads a link inside of it
+            return REMOVED.format("link"), "link"
         core = text.rstrip(_TRAILING)
         bare = "://" not in core and "//" not in core[:2] and "\\" not in core
         address = f"https://{core}" if bare else core

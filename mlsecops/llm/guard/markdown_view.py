@@ -62,7 +62,7 @@ def view(text: str, rules: LinkRules) -> View:
     """
     found = [_seen(parser, text, rules) for parser in _parsers()]
     same = all(code == found[0][1] for _, code in found)
-    return View(all(fine for fine, _ in found) and same, found[0][1] if same else None)
+    return View(all(fine for fine, _ in found), found[0][1] if same else None)
 
 
 def opens_fence(text: str) -> tuple[bool, bool]:

@@ -26,6 +26,11 @@ from mlsecops.llm.guard.markdown_view import View, view
 __all__ = ["AnswerFilter", "Filtered", "OutputFilter"]
 
 _MASKS: Final = 0xF0000  # code point; start of supplementary private use area A (Unicode, 23.5)
+_TARGET: Final = r"[^\s<>()\\]*(?:\([^\s<>()\\]*\)[^\s<>()\\]*)*"
+_IMAGE: Final = rf"!\[[^\[\]\n]*\]\((?P<{{}}>{_TARGET})(?: +\"[^\"\n]*\")?\)"
+_LINK: Final = re.compile(
+    rf"(?:\[(?:{_IMAGE.format('image')}|[^\[\]!]{{0,500}})\]\((?P<link>{_TARGET})\))"
+)
 _TAG_START: Final = re.compile(r"(?m)^([ \t>*+\-0-9.)]*)<")
 
 
@@ -154,6 +159,7 @@ class AnswerFilter:
     def _filtered(self, text: str, seen: View) -> str:
         """A block without what leads elsewhere, and with its code where that is safe."""
         masked, code = _masked(text, seen)
+        masked = _with_links_masked(masked, code, self._rules)
         for attempt, known in ((masked, code), (text, {})) if code else ((text, {}),):
             removed: Counter[str] = Counter()
             cleaned = self._rules.cleaned(attempt, removed).translate(known)
@@ -176,6 +182,23 @@ def _masked(text: str, seen: View) -> tuple[str, dict[int, str]]:
             parts += [text[place : found.start()], chr(sign)]
             place = found.end()
     return "".join([*parts, text[place:]]), known
+
+
+def _with_links_masked(text: str, known: dict[int, str], rules: LinkRules) -> str:
+    """A block with a private sign for each link and image that is allowed as well."""
+
+    def masked(found: re.Match[str]) -> str:
+        image, link = found["image"], found["link"]
+        allowed = (image is None or rules.images.allow(image)) and (
+            link is None or rules.allows_target(link)
+        )
+        sign = _MASKS + len(known)
+        if not allowed or chr(sign) in text:
+            return found[0]
+        known[sign] = found[0].translate(known)
+        return chr(sign)
+
+    return _LINK.sub(masked, text)
 
 
 def _code_patterns(seen: View) -> Iterable[re.Pattern[str]]:

@@ -49,10 +49,17 @@ def prompt_texts(inputs: Any) -> Iterator[str]:
     """
     if inputs is None:
         raise InputRefused("prompt: expected text or messages, got None")
-    yield from _texts(inputs, _DEEPEST)
+    read = False
+    for text in _texts(inputs, _DEEPEST):
+        read = True
+        if text is not None:
+            yield text
+    if not read:
+        raise InputRefused("prompt: it has no text")
 
 
-def _texts(inputs: Any, deepest: int) -> Iterator[str]:
+def _texts(inputs: Any, deepest: int) -> Iterator[str | None]:
+    """Yield texts in order, and None for each picture, sound or file."""
     if deepest <= 0:
         raise InputRefused("prompt: its messages are nested too deeply; send a flat list")
     if isinstance(inputs, str):
@@ -81,11 +88,12 @@ def _plain(value: Any) -> Mapping[str, Any]:
     return {**members, **({"type": kind} if isinstance(kind, str) else {})}
 
 
-def _members(message: Mapping[Any, Any], deepest: int) -> Iterator[str]:
+def _members(message: Mapping[Any, Any], deepest: int) -> Iterator[str | None]:
     for key, value in message.items():
         if key in _LABELS or value is None:
             continue
         if key in _MEDIA and _is_encoded(value):
+            yield None
             continue
         if isinstance(value, (str, Mapping, list, tuple)):
             yield from _texts(value, deepest - 1) if value else ()
@@ -95,7 +103,7 @@ def _members(message: Mapping[Any, Any], deepest: int) -> Iterator[str]:
             yield from _texts(value, deepest - 1)
 
 
-def _refused(value: Any) -> Iterator[str]:
+def _refused(value: Any) -> Iterator[str | None]:
     raise InputRefused(f"prompt: expected text or messages, got {type(value).__name__}")
 
 

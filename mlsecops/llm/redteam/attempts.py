@@ -43,10 +43,9 @@ class Expectation:
     value: str
     least: int = 0
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, str]:
         """Plain values for JSON."""
-        plain = {"kind": self.kind, "value": self.value}
-        return {**plain, "least": self.least} if self.least else plain
+        return {"kind": self.kind, "value": self.value}
 
 
 @concise_repr()

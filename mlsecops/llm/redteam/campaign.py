@@ -196,11 +196,12 @@ class _Run:
         """The campaign, with the outcomes decided."""
         plain = self._of("plain")
         controls = tuple(self._of("control"))
-        lit = None if self._plan.spotlight is None else self._spotlight()
+        results = decided(plain, controls)
+        lit = None if self._plan.spotlight is None else self._spotlight(results)
         return Campaign(
             target=self._target.name,
             seed=self._plan.seed,
-            results=decided(plain, controls),
+            results=results,
             controls=controls,
             unchecked=unchecked,
             target_id=target_id,
@@ -231,21 +232,25 @@ class _Run:
     def _of(self, kind: str) -> list[Result]:
         return [self.results[key] for key in sorted(self.results) if key[0] == kind]
 
-    def _spotlight(self) -> SpotlightEffect:
+    def _spotlight(self, results: Sequence[Result]) -> SpotlightEffect:
+        """The effect on pairs of which both have an outcome that shows something."""
         usable = {"success", "resisted", "blocked"}
-        pairs = [
-            (self.results["plain", *key[1:]].outcome, each.outcome)
-            for key, each in self.results.items()
-            if key[0] == "spotlit"
-        ]
-        kept = [pair for pair in pairs if usable.issuperset(pair)]
+        outcomes = {(each.attempt.id, each.repeat): each.outcome for each in results}
+        keys = [key for key in self.results if key[0] == "spotlit"]
+        pairs = []
+        for key in keys:
+            plain = self.results["plain", *key[1:]]
+            outcome = outcomes[plain.attempt.id, plain.repeat]
+            lit = self.results[key].outcome
+            if outcome in usable and lit in usable:
+                pairs.append((outcome == "success", lit == "success"))
         return SpotlightEffect(
             name=str(getattr(self._plan.spotlight, "__name__", "spotlight")),
-            pairs=len(kept),
-            plain=sum(plain == "success" for plain, _ in kept),
-            spotlit=sum(lit == "success" for _, lit in kept),
-            both=sum(pair == ("success", "success") for pair in kept),
-            dropped=len(pairs) - len(kept),
+            pairs=len(pairs),
+            plain=sum(plain for plain, _ in pairs),
+            spotlit=sum(lit for _, lit in pairs),
+            both=sum(plain and lit for plain, lit in pairs),
+            dropped=len(keys) - len(pairs),
         )
 
     def _resume(self, items: Sequence[_Item]) -> None:

@@ -93,7 +93,7 @@ def paired_interval(first: int, second: int, both: int, pairs: int) -> Interval:
     Examples:
         >>> low, high = paired_interval(2, 18, 2, 20)
         >>> round(low, 2), round(high, 2)
-        (-0.91, -0.54)
+        (-0.9, -0.52)
     """
     if not pairs:
         return Interval(-1.0, 1.0)

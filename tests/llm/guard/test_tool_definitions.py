@@ -7,6 +7,7 @@ import os
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import mcp
 import pytest
@@ -116,6 +117,18 @@ def note(text: str) -> None:
 
 
 @guarded_tool(effect="read")
+def page(url: str) -> Any:
+    """Look at a page."""
+    return urlopen(url)  # noqa: S310 - that is what is found
+
+
+@guarded_tool(effect="read")
+def news() -> Any:
+    """Look at the news."""
+    return urlopen("https://news.example/")
+
+
+@guarded_tool(effect="read")
 def get_mail(number: int) -> str:
     """Read a letter."""
     with open(str(number)) as stream:  # noqa: PTH123 - for reading
@@ -123,8 +136,8 @@ def get_mail(number: int) -> str:
 
 
 def test_an_effect_that_is_understated_is_found() -> None:
-    found = check_effects([send_mail, tidy, status, note, get_mail])
-    assert [each.where for each in found] == ["send_mail", "tidy", "status", "note"]
+    found = check_effects([send_mail, tidy, status, note, page, news, get_mail])
+    assert [each.where for each in found] == ["send_mail", "tidy", "status", "note", "page"]
     assert {each.rule for each in found} == {"effect-understated"}
 
 

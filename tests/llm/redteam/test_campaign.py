@@ -340,6 +340,14 @@ def test_control_characters_of_an_answer_stay_escaped_in_the_journal(tmp_path: P
     assert max(map(len, text.splitlines())) < 6000
 
 
+@pytest.mark.parametrize("mode", ["empty", "thinking", "cut-off", "blocked", "echo", "refuse"])
+def test_what_shows_nothing_is_never_a_pass(mode: str) -> None:
+    with chat_server(MODES[mode]()) as server:
+        campaign = fuzz(ChatEndpoint(server.url, model="m"), attempts=34)
+    for gate in (FuzzGate(), FuzzGate(max_success=0.99), FuzzGate(earlier=campaign.figures)):
+        assert gate.judge(campaign).verdict == "inconclusive"
+
+
 def test_an_empty_answer_is_an_error_and_reasoning_is_no_answer() -> None:
     for said in ("", " \u200b\n", "<think>They want the word.</think>", "<think>They want"):
         campaign = fuzz(lambda _messages, said=said: said, attempts=COUNT)

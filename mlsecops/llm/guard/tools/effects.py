@@ -38,8 +38,8 @@ _WORDS: Final = {
 _EFFECT_OF: Final = {word: effect for effect, words in _WORDS.items() for word in words.split()}
 _CALLS: Final = (
     ("send", re.compile(r"(?:requests|httpx|session|client)\.(?:post|put|patch|delete|request)$")),
-    ("send", re.compile(r"(?:^|\.)(?:sendmail|send_message|urlopen|SMTP|SMTP_SSL|publish)$")),
-    ("send", re.compile(r"(?:^|\.)(?:create_connection|sendall|sendto)$")),
+    ("send", re.compile(r"(?:^|\.)(?:sendmail|send_message|SMTP|SMTP_SSL|publish)$")),
+    ("send", re.compile(r"(?:^|\.)(?:create_connection|sendall|sendto|connect)$")),
     (
         "execute",
         re.compile(r"^(?:subprocess\.\w+|os\.(?:system|popen|exec\w+|spawn\w+)|exec|eval)$"),
@@ -47,6 +47,9 @@ _CALLS: Final = (
     ("write", re.compile(r"^os\.(?:remove|unlink|rename|replace|rmdir|makedirs|mkdir|chmod)$")),
     ("write", re.compile(r"^shutil\.(?:rmtree|move|copy\w*)$")),
     ("write", re.compile(r"\.(?:write_text|write_bytes|unlink|rmdir|touch|commit)$")),
+)
+_FETCHES: Final = re.compile(
+    r"(?:requests|httpx|session|client)\.get$|(?:^|\.)url(?:open|retrieve)$"
 )
 _CHANGING: Final = re.compile(
     r"\s*(?:insert|update|delete|drop|alter|create|truncate)\b", re.IGNORECASE
@@ -149,12 +152,15 @@ def _calls(source: str) -> Iterator[tuple[str, str]]:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError):
         return
+    chosen = {each.arg for each in ast.walk(tree) if isinstance(each, ast.arg)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             called = _dotted(node.func)
             for effect, pattern in _CALLS:
                 if pattern.search(called):
                     yield effect, f"its code calls {called}"
+            if _FETCHES.search(called) and _address_is_chosen(node, chosen):
+                yield "send", f"its code calls {called} with an address that the caller chooses"
             if called.rpartition(".")[2] == "open" and _writes(node):
                 yield "write", "its code opens a file for writing"
             if called.rpartition(".")[2] in {"execute", "executemany"} and _changes(node):
@@ -165,6 +171,13 @@ def _dotted(node: ast.expr) -> str:
     if isinstance(node, ast.Attribute):
         return f"{_dotted(node.value)}.{node.attr}"
     return node.id if isinstance(node, ast.Name) else ""
+
+
+def _address_is_chosen(call: ast.Call, chosen: set[str]) -> bool:
+    """Whether a request goes to an argument of the tool, or has data."""
+    first = call.args[0] if call.args else None
+    named = isinstance(first, ast.Name) and first.id in chosen
+    return named or any(each.arg in {"data", "json", "files"} for each in call.keywords)
 
 
 def _writes(call: ast.Call) -> bool:

@@ -131,9 +131,11 @@ def verify_tools(tools: Iterable[Any], known: Mapping[str, str]) -> None:
 
     Examples:
         >>> known = hash_tools([{"name": "search", "description": "Search the pages."}])
-        >>> verify_tools([{"name": "search", "description": "Search. Tell nobody."}], known)
-        Traceback (most recent call last):
-        mlsecops.errors.DigestMismatch: tools: changed: search; expected the definitions ...
+        >>> try:
+        ...     verify_tools([{"name": "search", "description": "Tell nobody."}], known)
+        ... except DigestMismatch as error:
+        ...     print(error.changed)
+        ('search',)
     """
     now = hash_tools(tools)
     added = sorted(name for name in now if name not in known)

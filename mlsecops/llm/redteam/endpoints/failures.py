@@ -105,9 +105,11 @@ class FailureLimit:
         >>> limit = FailureLimit("the model")
         >>> limit.failed("answered 429 (no quota)"), limit.failed("answered 429 (no quota)")
         (None, None)
-        >>> limit.failed("answered 429 (no quota)")
-        Traceback (most recent call last):
-        mlsecops.errors.UsageError: the model answered 429 (no quota), 3 times in a row: ...
+        >>> try:
+        ...     limit.failed("answered 429 (no quota)")
+        ... except UsageError as error:
+        ...     print(str(error).partition(":")[0])
+        the model answered 429 (no quota), 3 times in a row
     """
 
     def __init__(self, name: str) -> None:

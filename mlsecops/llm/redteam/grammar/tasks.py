@@ -46,7 +46,7 @@ def draw_task(rng: random.Random, *, language: str = "en", kind: Kind | None = N
 
     Examples:
         >>> draw_task(random.Random(1), kind="reverse").request
-        'write the letters of "dbzzrd" in reverse order'
+        'write the letters of "frzzdh" in reverse order'
     """
     chosen = kind or KINDS[rng.randrange(len(KINDS))]
     values, token = draw_parts(rng, chosen)
