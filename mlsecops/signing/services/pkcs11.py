@@ -196,12 +196,14 @@ def _found(module: str, folder: str | None) -> str | None:
 
 def _token(library: Any, wanted: Mapping[str, bytes], name: str) -> Any:
     slot = wanted.get("slot-id")
-    found = []
+    found, initialized = [], require("pkcs11").TokenFlag.TOKEN_INITIALIZED
     for each in library.get_slots(token_present=True):
         if slot is not None and str(each.slot_id).encode() != slot:
             continue
         token = each.get_token()
-        if all(_of(token, key) == wanted[uri] for uri, key in _TOKEN.items() if uri in wanted):
+        if initialized in token.flags and all(
+            _of(token, key) == wanted[uri] for uri, key in _TOKEN.items() if uri in wanted
+        ):
             found.append(token)
     if len(found) != 1:
         raise UsageError(

@@ -143,10 +143,16 @@ def _sent(
 
 
 def _token() -> str:
-    if token := os.environ.get("VAULT_TOKEN"):
-        return token
+    token = os.environ.get("VAULT_TOKEN") or _stored_token()
+    if not token or not (token.isascii() and token.isprintable()):  # no header could carry it
+        raise UsageError("vault: expected a token of printable ASCII, got none or another")
+    return token
+
+
+def _stored_token() -> str:
+    """The token that Vault's own command keeps."""
     try:
-        return (Path.home() / ".vault-token").read_text(encoding="utf-8").strip()
+        return (Path.home() / ".vault-token").read_text(encoding="ascii", errors="replace").strip()
     except OSError as error:
         raise UsageError(
             "vault: expected a token in VAULT_TOKEN or ~/.vault-token, got none; log in first"

@@ -217,6 +217,13 @@ def test_the_command_signs_through_vault(
     assert main(["sign", str(model), "--key", "vault://release"]) == 2
 
 
+def test_a_damaged_token_is_in_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VAULT_TOKEN", "hvs.tok\nen")
+    with pytest.raises(errors.UsageError, match="printable ASCII") as caught:
+        Signer.from_uri("vault://transit/release")
+    assert "hvs" not in str(caught.value)
+
+
 def test_without_a_token_nobody_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VAULT_TOKEN")
     monkeypatch.setenv("HOME", str(tmp_path))

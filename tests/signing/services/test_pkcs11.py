@@ -90,6 +90,15 @@ def test_what_names_no_key_is_refused(hsm: Path, uri: str, message: str) -> None
     assert URI_PIN not in str(caught.value)
 
 
+def test_slots_without_a_token_of_anybody_s_do_not_count(
+    hsm: Path, import_key: Callable[..., KeySigner]
+) -> None:
+    assert import_key("p256", "alone", "41")
+    uri = f"pkcs11:object=alone?module-path={hsm}&pin-value={URI_PIN}"
+    with pytest.raises(errors.UsageError, match="got 2; name it with token="):
+        Signer.from_uri(uri)  # two tokens; the empty slot is the third
+
+
 def test_a_module_is_found_by_its_name(
     hsm: Path, import_key: Callable[..., KeySigner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
