@@ -13,12 +13,12 @@ where training reads them (`tracked`). Outputs outside the repository are refuse
 Source: DVC 3, `.dvc` files, `dvc.lock` of schema 2.0, `.dvcignore` and templating of `dvc.yaml`.
 """
 
+from mlsecops.integrations.dvc.listing import outputs
 from mlsecops.integrations.dvc.manifests import (
     BUNDLE,
     outputs_manifest,
     sign_outputs,
     verify_outputs,
 )
-from mlsecops.integrations.dvc.outputs import outputs
 
 __all__ = ["BUNDLE", "outputs", "outputs_manifest", "sign_outputs", "verify_outputs"]

@@ -16,7 +16,7 @@ from mlsecops._choices import checked, several
 from mlsecops.errors import DigestMismatch, UsageError
 from mlsecops.integrations.dvc.cache_links import cache_links
 from mlsecops.integrations.dvc.ignored import IgnoreRules, read_rules, signed_rules
-from mlsecops.integrations.dvc.outputs import LOCK, Output, list_outputs
+from mlsecops.integrations.dvc.listing import LOCK, Output, list_outputs
 from mlsecops.provenance import Entry, Manifest
 from mlsecops.provenance.files.hashing import hash_pieces
 from mlsecops.provenance.files.opening import kind_of, open_regular, refused_kind
