@@ -1,8 +1,10 @@
 """Detection, false alarms, formats and time of `scan` and of four peers, on the same files.
 
-Each peer runs in an environment of its own (``make peers``). Four sets of files: the hostile corpus
-and the real models of our own tests, which our lists were made with; and two that nothing was tuned
-on, callables of the standard library drawn at random, and models that the tests do not hold.
+Each peer runs in an environment of its own (``make peers``). Sets of files: the hostile corpus and
+the real models of our own tests, which our lists were made with; two that nothing was tuned on,
+callables of the standard library drawn at random, and models that the tests do not hold; hostile
+files of other engines' formats, and settings that name code; and real files of such formats, which
+``peers/formats.txt`` brings the libraries for. ``--sets formats settings`` chooses by a word.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ import numpy as np
 
 from mlsecops.loading import scan
 from mlsecops.robustness import clopper_pearson
-from tests.attackers import model_files, model_folders
+from tests.attackers import companions, engine_files, model_files, model_folders
 from tests.loading.formats import real_models
 
 HERE = Path(__file__).parent
@@ -205,6 +207,36 @@ def sets(root: Path) -> dict[str, list[Path]]:
     }
 
 
+def format_sets(root: Path) -> dict[str, list[Path]]:
+    """Files of other engines' formats, and settings that name code."""
+    hostile = [placed(root / "f", files) for files in engine_files.hostile().values()]
+    settings = [
+        placed(root / "s", {Path(name).name: text.encode()})
+        for name, text, _ in companions.SETTINGS.values()
+    ]
+    found = {"hostile (formats)": hostile, "hostile (settings)": settings}
+    python = HERE / ".env-formats" / "bin" / "python"
+    if not python.exists():
+        print(f"{python}: run 'make peers' for real files of other formats", file=sys.stderr)
+        return found
+    made(root / "formats")
+    subprocess.run(
+        [python, HERE / "peers" / "make_formats.py", root / "formats"],
+        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    files = [p for p in sorted((root / "formats").rglob("*")) if p.is_file()]
+    return found | {"real (formats)": [p for p in files if p.with_suffix(".xml") not in files]}
+
+
+def placed(folder: Path, files: dict[str, bytes]) -> Path:
+    """Write files into a new folder below a folder; the first of them."""
+    place = folder / f"{len(list(folder.glob('*'))):03}"
+    place.mkdir(parents=True)
+    for name, data in files.items():
+        (place / name).write_bytes(data)
+    return place / next(iter(files))
+
+
 def made(folder: Path) -> Path:
     """A new folder."""
     folder.mkdir()
@@ -250,21 +282,33 @@ def gibibyte(root: Path) -> None:
     file.unlink()
 
 
+def chosen_sets(root: Path, words: Iterable[str]) -> dict[str, list[Path]]:
+    """The sets whose names have one of some words, or all; the others are not made."""
+    words = tuple(words)
+    own = any(word in {"formats", "settings"} for word in words)
+    found = format_sets(root) if own or not words else {}
+    if not words or any(word not in {"formats", "settings"} for word in words):
+        found |= sets(root)
+    return {n: p for n, p in found.items() if not words or any(word in n for word in words)}
+
+
 def main() -> None:
     """Scan everything with everyone and print one table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("peers", nargs="*", default=PEERS, help=f"by default {', '.join(PEERS)}")
+    parser.add_argument("peers", nargs="*", help=f"by default {', '.join(PEERS)}")
+    parser.add_argument("--sets", nargs="*", default=(), help="sets whose name has such a word")
+    options = parser.parse_args()
     contestants: dict[str, Callable[[Iterable[Path]], dict[Path, tuple[str, float]]]] = {
         "mlsecops": ours
     }
-    for name in parser.parse_args().peers:
+    for name in options.peers or PEERS:
         try:
             contestants[name] = peer(name)
         except FileNotFoundError as error:
             print(error, file=sys.stderr)
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
-        chosen = sets(root)
+        chosen = chosen_sets(root, options.sets)
         print(f"{'scanner':<18} {'files':<16} {'n':>4}  refused  passed  unchecked   right "
               f"[interval]      CPU ms")  # fmt: skip
         covered = {}
@@ -281,7 +325,8 @@ def main() -> None:
         print("formats of which it refuses a hostile file and passes a real one:")
         for name, suffixes in covered.items():
             print(f"  {name:<18} {suffixes}")
-        gibibyte(root)
+        if not options.sets:
+            gibibyte(root)
         print(f"payloads that ran: {int((root / 'ran').exists())}")
 
 

@@ -349,7 +349,11 @@ def hostile_trees() -> dict[str, Files]:
         "negative child": {"right_children": [-5, -1, -1]},
         "loop": {"left_children": [0, -1, -1]},
         "loop behind": {"left_children": [1, 0, -1], "right_children": [2, 2, -1]},
-        "one child": {"left_children": [-1, -1, -1]},
+        "weights outside": {
+            "left_children": [-1, -1, -1],
+            "right_children": [7, -1, -1],
+            "leaf_weights": [0.5],
+        },
         "feature outside": {"split_indices": [9, 0, 0]},
         "negative feature": {"split_indices": [-1, 0, 0]},
         "short array": {"split_conditions": [0.5]},

@@ -77,12 +77,17 @@ def _problem(tree: Any, features: int) -> str | None:
     if any(not isinstance(each, Sequence) or len(each) != nodes for each in arrays.values()):
         return f"expected {nodes} nodes in each of its arrays"
     left, right = (arrays[key] for key in _CHILDREN)
+    weights, targets = tree.get("leaf_weights"), int(tree["tree_param"].get("size_leaf_vector", 1))
     for at, children in enumerate(zip(left, right, strict=True)):
-        leaf = children == (_NO_CHILD, _NO_CHILD)
+        if children[0] == _NO_CHILD:  # a leaf; of several targets, its weights' number follows
+            vector = children[1] != _NO_CHILD and weights is not None
+            if vector and not 0 <= children[1] * targets <= len(weights) - targets:
+                return f"leaf {at} has weights {children[1]!r}, of {len(weights)}"
+            continue
         # A child behind its parent: every walk ends.
-        if not leaf and not all(type(each) is int and at < each < nodes for each in children):
+        if not all(type(each) is int and at < each < nodes for each in children):
             return f"node {at} leads to {children!r}, of {nodes} nodes"
         feature = arrays["split_indices"][at]
-        if not leaf and (type(feature) is not int or not 0 <= feature < features):
+        if type(feature) is not int or not 0 <= feature < features:
             return f"node {at} splits by feature {feature!r}, of {features}"
     return None
