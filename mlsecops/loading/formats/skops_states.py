@@ -11,18 +11,27 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
 from mlsecops._budget import spend
 from mlsecops._json import parse_json
+from mlsecops.loading.allowed.contracts import NEW, contracts
 from mlsecops.loading.containers.zip_archive import Archive, archive
 from mlsecops.loading.formats.numpy import PlainArray, require_plain_arrays
 from mlsecops.loading.limits import PIECE, Limits
 from mlsecops.loading.pickle_vm.arrays import ArrayReader, RawBytes, array
+from mlsecops.loading.pickle_vm.call_rules import Objection, objection, state_objection
 from mlsecops.loading.pickle_vm.dtypes import NUMPY_DTYPE
-from mlsecops.loading.pickle_vm.stack import OPAQUE, CallResult, Container, extend, fill
+from mlsecops.loading.pickle_vm.stack import (
+    OPAQUE,
+    CallResult,
+    Container,
+    Global,
+    extend,
+    fill,
+)
 from mlsecops.loading.pickle_vm.state_values import demand
 from mlsecops.loading.pickle_vm.states import require_state_inside
 from mlsecops.loading.pickle_vm.tree_states import TREE
@@ -99,15 +108,24 @@ class SkopsStates:
         arrays: Headers of its `.npy` entries.
         source: The archive's file.
         limits: Limits of the archives of sparse matrices.
+        audited: Names that the caller allows whatever their state.
 
     Attributes:
-        problems: Identity of a node → what is wrong with its state.
+        problems: Identity of a node → what is wrong with its call or state.
+        unusual: What is only unusual about calls and states, without repetition.
     """
 
     def __init__(
-        self, opened: Archive, arrays: dict[str, PlainArray], source: Source, limits: Limits
+        self,
+        opened: Archive,
+        arrays: dict[str, PlainArray],
+        source: Source,
+        limits: Limits,
+        audited: Collection[str] = (),
     ) -> None:
         self.problems: dict[int, str] = {}
+        self.unusual: dict[str, None] = {}
+        self._audited = audited
         self._opened, self._arrays, self._source, self._limits = opened, arrays, source, limits
         self._known: dict[Any, Any] = {}
         self._matrices: dict[str, CallResult] = {}
@@ -122,6 +140,9 @@ class SkopsStates:
             "ListNode": self._list,
             "SetNode": self._list,
             "TupleNode": lambda _, inner: tuple(inner[0]),
+            "TypeNode": lambda node, _: Global(_name(node)),
+            "FunctionNode": lambda node, _: Global(_name(node)),
+            "PartialNode": self._partial,
             "ObjectNode": self._object,
             "TreeNode": lambda node, inner: self._checked(node, TREE, inner[0], inner[1]),
             "LossNode": self._loss,
@@ -191,7 +212,26 @@ class SkopsStates:
 
     def _object(self, node: dict[str, Any], inner: list[Any]) -> CallResult:
         name = _name(node)
-        return self._checked(node, _RANDOM if name.startswith("numpy.random.") else name, inner[0])
+        if name.startswith("numpy.random."):
+            return self._checked(node, _RANDOM, inner[0])
+        if inner[0] is None:
+            self._object_to(node, objection(name, NEW, (), audited=self._audited))
+        elif not (isinstance(inner[0], tuple) and _has_tuple(name)):
+            self._object_to(node, state_objection(name, inner[0], audited=self._audited))
+        return self._checked(node, name, inner[0])
+
+    def _partial(self, node: dict[str, Any], inner: list[Any]) -> CallResult:
+        name, function = _name(node), inner[0]
+        self._object_to(node, objection(name, "call", (function,), audited=self._audited))
+        state = (function, inner[1], inner[2], None)
+        self._object_to(node, state_objection(name, state, audited=self._audited))
+        return CallResult(name, (function,), state)
+
+    def _object_to(self, node: dict[str, Any], found: Objection | None) -> None:
+        if found is not None and found.refuses:
+            self.problems.setdefault(id(node), found.reason)
+        elif found is not None:
+            self.unusual[found.reason] = None
 
     def _loss(self, node: dict[str, Any], inner: list[Any]) -> CallResult:
         demand(_name(node).startswith(_LOSSES), "a loss that calls something else")
@@ -271,6 +311,15 @@ _SPARSE: Final = frozenset({"csr", "csc", "bsr", "coo", "dia"})
 
 def _name(node: dict[str, Any]) -> str:
     return f"{node['__module__']}.{node['__class__']}"
+
+
+def _has_tuple(name: str) -> bool:
+    """Whether a class has a tuple for its state, whose items are looked into by themselves.
+
+    Pickles make the trees of neighbors by a function next to the class.
+    """
+    made = (name, f"{name.rpartition('.')[0]}.newObj")
+    return any(use.startswith("state (") for each in made for use in contracts().get(each, ()))
 
 
 def _stored(opened: Archive, headers: dict[str, PlainArray], name: str) -> CallResult:

@@ -155,12 +155,12 @@ def examine_metadata(source: Source, limits: Limits, audited: Collection[str]) -
     external, stored = _ranges(walker.ranges, source.name)
     for size in walker.shapes:
         _require_stored(size, stored, source.name)
-    packed = any(each.get("transform_descriptors") is not None for each in walker.ranges)
+    changed = any(each.get("transform_descriptors") is not None for each in walker.ranges)
     why = "chunks that an extension compressed or changed"
     unchecked = [*walker.walk.unchecked.values()]
     return Examination(
         findings=tuple(walker.walk.findings),
-        unchecked=(*unchecked, *((Unchecked(what=source.name, why=why),) if packed else ())),
+        unchecked=(*unchecked, *((Unchecked(what=source.name, why=why),) if changed else ())),
         globals=frozenset(walker.walk.globals),
         external=external,
     )

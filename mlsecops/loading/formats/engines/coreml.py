@@ -21,7 +21,7 @@ from mlsecops.loading.verdict import Examination, refused_reference, unlisted
 _CUSTOM_MODEL, _LINKED_MODEL, _CUSTOM_LAYER, _PROGRAM = 555, 556, 500, 502
 _PIPELINES: Final = {200: 1, 201: 1}
 """Kind of a pipeline with an output → number of the pipeline inside."""
-_PIPELINE: Final = 202
+_PIPELINE: Final = 202  # field number; Model.proto, `pipeline`
 _NETWORKS: Final = (303, 403, 500)
 _CLASS: Final = 10  # field number; `className` of a custom model or layer
 _BLOB_PATH: Final = re.compile(rb"@model_path/[^\x00-\x1f\"]{0,400}")

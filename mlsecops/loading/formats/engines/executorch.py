@@ -19,7 +19,7 @@ _LIBRARIES: Final = frozenset(
      "torchao", "quantized"}
 )  # fmt: skip
 """Namespaces of the operators that ExecuTorch and its own kernel libraries register."""
-_PLANS: Final = 1
+_PLANS: Final = 1  # field number; program.fbs, `execution_plan`
 _PLAN_OPERATORS, _PLAN_DELEGATES = 6, 7
 
 
