@@ -38,30 +38,43 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mib", type=int, default=512, help="size of the model")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--one", nargs=2, metavar=("FILE", "WAY"), help=argparse.SUPPRESS)
+    parser.add_argument("--files", nargs="*", default=list(FILES), choices=FILES)
+    parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=WAYS)
+    parser.add_argument("--one", nargs=3, metavar=("FILE", "WAY", "MEMORY"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(measured(Path(options.one[0]), options.one[1])))
+        file, way, memory = options.one
+        print(json.dumps(measured(Path(file), way, touched=memory == "touched")))
         return 0
     with tempfile.TemporaryDirectory() as folder:
         make(Path(folder), options.mib)
-        for kind, name in FILES.items():
-            file = Path(folder, name)
-            rounds = [dict(turn(file, number)) for number in range(options.rounds)]
-            print(f"{kind}, {options.mib} MiB, {options.rounds} rounds, medians per GiB\n")
-            print(f"{'way':22} {'cpu s':>6} {'over s':>7} {'wall s':>7} {'cpu ×':>6} {'wall ×':>7} "
-                  f"{'peak ×':>7}")  # fmt: skip
-            for way in WAYS:
-                print(line(way, rounds, gib=options.mib / 1024))
-            print(flush=True)
+        for kind in options.files:
+            for memory in ("touched", "untouched"):
+                report(Path(folder, FILES[kind]), kind, memory, options)
     return 0
 
 
-def turn(file: Path, number: int) -> Iterator[tuple[str, Mapping[str, float]]]:
+def report(file: Path, kind: str, memory: str, options: argparse.Namespace) -> None:
+    """Measure each way of loading one file, in turns, and print the medians."""
+    ways = [PLAIN, *(way for way in options.ways if way != PLAIN)]
+    rounds = [dict(turn(file, number, ways, memory)) for number in range(options.rounds)]
+    load = os.getloadavg()[0]
+    print(f"{kind}, {options.mib} MiB, {memory} memory, {options.rounds} rounds, medians per GiB, "
+          f"load {load:.1f}\n")  # fmt: skip
+    print(f"{'way':22} {'cpu s':>6} {'over s':>7} {'wall s':>7} {'cpu ×':>6} {'wall ×':>7} "
+          f"{'peak ×':>7}")  # fmt: skip
+    for way in ways:
+        print(line(way, rounds, gib=options.mib / 1024))
+    print(flush=True)
+
+
+def turn(
+    file: Path, number: int, ways: list[str], memory: str
+) -> Iterator[tuple[str, Mapping[str, float]]]:
     """One round: every way once, starting with another one each time."""
-    first = number % len(WAYS)
-    for way in WAYS[first:] + WAYS[:first]:
-        command = [sys.executable, "-m", "benchmarks.loading", "--one", str(file), way]
+    first = number % len(ways)
+    for way in ways[first:] + ways[:first]:
+        command = [sys.executable, "-m", "benchmarks.loading", "--one", str(file), way, memory]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         yield way, json.loads(done.stdout.splitlines()[-1])
 
@@ -82,7 +95,7 @@ def line(way: str, rounds: list[dict[str, Mapping[str, float]]], *, gib: float) 
     )
 
 
-def measured(file: Path, way: str) -> dict[str, float]:
+def measured(file: Path, way: str, *, touched: bool) -> dict[str, float]:
     """One load in this process: seconds of CPU and wall, and the peak as a share of the file."""
     import torch  # noqa: PLC0415 - the parent needs no framework
 
@@ -90,7 +103,7 @@ def measured(file: Path, way: str) -> dict[str, float]:
     load = loading(way)
     touch(load(file.with_name(f"small{file.suffix}")))  # imports, compiled regular expressions, …
     size = file.stat().st_size
-    warm(file, size)
+    warm(file, size if touched else 0)
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     cpu, wall = time.process_time(), time.perf_counter()
@@ -149,11 +162,13 @@ def make(folder: Path, mib: int) -> None:
 
 
 def warm(file: Path, size: int) -> None:
-    """Bring the file into the page cache, and touch the memory that a copy will take."""
+    """Bring the file into the page cache, and touch the memory that a copy of a size will take."""
     with file.open("rb", buffering=0) as stream:
         while stream.read(1 << 24):
             pass
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # shared memory may have no huge pages
+    if not size:
+        return
     with mmap.mmap(-1, 2 * size, flags=flags) as memory:
         memory.madvise(mmap.MADV_HUGEPAGE)
         for page in range(0, len(memory), mmap.PAGESIZE):

@@ -5,6 +5,7 @@ path → `detection` (format) → scanner of the format → Verdict
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -23,10 +24,11 @@ from mlsecops.loading.formats.external_data import external_data_findings, tenso
 from mlsecops.loading.further_formats import FURTHER, examine_further
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.nested_archives import MOST_NESTED, unpacked
-from mlsecops.loading.scanning.entries import FOLDER, problem, scan_entries
+from mlsecops.loading.scanning.entries import FOLDER, ScanEntries, problem, scan_entries
 from mlsecops.loading.snapshot import Source, opened
 from mlsecops.loading.verdict import Examination, Unchecked, Verdict, join, not_checked, refusal
 from mlsecops.provenance.files.opening import followed
+from mlsecops.provenance.files.urls import is_url
 
 _FORMATS: Final = "mlsecops.loading.formats"
 _DATA: Final = {
@@ -72,7 +74,8 @@ def scan(
     r"""Look for what could run code, reach outside or exhaust memory when a file is loaded.
 
     Args:
-        path: A regular file or a folder; a folder is scanned with everything in it.
+        path: A regular file or a folder, which is scanned with everything in it, or the URL of an
+            object, prefix or hub repository (`hf://org/name`, `s3://bucket/model`).
         allow_globals: Audited names that pickles, settings and Keras configurations may use in
             addition to the built-in lists: `"module.Class"`.
         limits: Resource limits; the defaults otherwise.
@@ -93,7 +96,8 @@ def scan(
         True
     """
     each = scan_each(path, allow_globals=allow_globals, limits=limits, exclude=exclude)
-    return join(os.fspath(path), each) if Path(followed(path)).is_dir() else each[0]
+    alone = len(each) == 1 and each[0].path == os.fspath(path)
+    return each[0] if alone else join(os.fspath(path), each)
 
 
 def scan_each(
@@ -146,29 +150,41 @@ def scan_stream(
     Raises:
         UsageError: The path cannot be opened.
     """
-    real, shown = followed(path), os.fspath(path)
     of_type("limits", limits, (Limits, NoneType), "Limits")
     allowed = several("allow_globals", allow_globals, "names", str)
     left_out = several("exclude", exclude, "patterns", str)
-    ceilings = limits or Limits()
+    ceilings, shown = limits or Limits(), os.fspath(path)
     options = allowed, ceilings, nested
-    if not Path(real).is_dir():
+    if not is_url(path) and not Path(real := followed(path)).is_dir():
         yield _scan_file(real, shown, *options)[0]
         return
-    entries = scan_entries(real, shown=shown, exclude=left_out)
-    yield from entries.verdicts
-    whole = ceilings.budget(sum(max(each.size, FILE_BYTES) for each in entries.files.values()))
-    each: dict[str, tuple[Verdict, Examination]] = {}
-    for name, found in entries.files.items():
-        place = f"{shown.rstrip('/')}/{name}"  # as the caller wrote it
-        each[name] = _scan_entry(found.path, place, *options, whole=whole)
-        if each[name][0].format != Format.UNKNOWN:
-            yield each[name][0]
-        if progress is not None:
-            progress(len(each), len(entries.files))
-    yield from _of_unknown_format(each)
+    with _listed(path, shown, left_out) as entries:
+        yield from entries.verdicts
+        whole = ceilings.budget(sum(max(each.size, FILE_BYTES) for each in entries.files.values()))
+        each: dict[str, tuple[Verdict, Examination]] = {}
+        for name in entries.files:
+            place = shown if entries.single else f"{shown.rstrip('/')}/{name}"
+            each[name] = _scan_entry(entries, name, place, *options, whole=whole)
+            if each[name][0].format != Format.UNKNOWN:
+                yield each[name][0]
+            if progress is not None:
+                progress(len(each), len(entries.files))
+        yield from _of_unknown_format(each)
     if not each and not entries.verdicts:
         yield Verdict(path=shown, format=FOLDER, findings=(), unchecked=())
+
+
+@contextlib.contextmanager
+def _listed(
+    path: str | os.PathLike[str], shown: str, exclude: Collection[str]
+) -> Iterator[ScanEntries]:
+    if is_url(path):
+        from mlsecops.loading.scanning.remote import remote_entries  # noqa: PLC0415 - URLs only
+
+        with remote_entries(shown, exclude=exclude) as entries:
+            yield entries
+    else:
+        yield scan_entries(followed(path), shown=shown, exclude=exclude)
 
 
 def _of_unknown_format(each: Mapping[str, tuple[Verdict, Examination]]) -> Iterator[Verdict]:
@@ -183,12 +199,15 @@ def _of_unknown_format(each: Mapping[str, tuple[Verdict, Examination]]) -> Itera
         yield verdict
 
 
-def _scan_entry(path: str, name: str, *options: Any, whole: Budget) -> tuple[Verdict, Examination]:
+def _scan_entry(
+    entries: ScanEntries, name: str, place: str, *options: Any, whole: Budget
+) -> tuple[Verdict, Examination]:
     """Scan a file of a folder; where it cannot be read, that is the verdict on it."""
     try:
-        return _scan_file(path, name, *options, whole=whole)
-    except UsageError as error:
-        return problem(name, error), Examination()
+        with entries.filled(name):
+            return _scan_file(entries.files[name].path, place, *options, whole=whole)
+    except (UsageError, ContentRefused) as error:
+        return problem(place, error), Examination()
 
 
 def _scan_file(

@@ -169,6 +169,9 @@ def _streamed(
     spans: dict[str, list[Span]] = {}
     for each in placed.values():
         spans.setdefault(each.file, []).append(each.span)
+    for file, wanted in spans.items():
+        if not held.covers(file, wanted):
+            held.drop(file)  # the header's shard may hold tensors too: it is read with them
     if device == "cpu":
         held.read(spans)
         for name, each in placed.items():

@@ -148,6 +148,11 @@ class ShardedFiles:
                     pieces[key] = Piece(found, start, end, descriptor=self._descriptor(name))
         self._compare(pieces)
 
+    def covers(self, name: str, spans: Iterable[Span]) -> bool:
+        """Whether all spans of a file were read."""
+        runs = self._runs.get(name, ())
+        return all(any(run.covers(*span) for run in runs) for span in spans)
+
     def drop(self, name: str) -> None:
         """Forget the bytes of a file; what was made of them keeps them."""
         self._runs.pop(name, None)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,10 +34,14 @@ class ScanEntries:
     Attributes:
         files: Relative name → file.
         verdicts: On entries that are no files, or cannot be read, or were left out.
+        single: Whether it is one file, which has the name of the whole.
+        filled: Context in which a file has its bytes, by its name.
     """
 
     files: Mapping[str, Found]
     verdicts: tuple[Verdict, ...]
+    single: bool = False
+    filled: Callable[[str], AbstractContextManager[None]] = nullcontext
 
 
 class Exclusion:
@@ -86,7 +91,7 @@ def scan_entries(root: str, *, shown: str, exclude: Collection[str] = ()) -> Sca
     tree = list_tree(root, ignore=(_VERSION_CONTROL,), report=report)
     files = {name: found for name, found in tree.files.items() if not left_out(name)}
     if hidden := len(tree.files) - len(files):
-        verdicts.append(_excluded(shown, hidden))
+        verdicts.append(excluded(shown, hidden))
     if tree.ignored and not left_out(_VERSION_CONTROL):
         verdicts.append(_history(f"{shown.rstrip('/')}/{_VERSION_CONTROL}"))
     return ScanEntries(files=files, verdicts=tuple(verdicts))
@@ -112,7 +117,13 @@ def problem(path: str, error: MLSecOpsError) -> Verdict:
     return Verdict(path=path, format=UNREADABLE, findings=(finding,), unchecked=())
 
 
-def _excluded(path: str, count: int) -> Verdict:
+def excluded(path: str, count: int) -> Verdict:
+    """Verdict on a folder that says how many of its files were left out.
+
+    Args:
+        path: The folder, as it is shown.
+        count: Number of files.
+    """
     finding = Finding(
         rule=EXCLUDED,
         severity=Severity.INFO,

@@ -10,7 +10,8 @@ Source: fsspec, "Built-in implementations" and `AbstractFileSystem`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import contextlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
@@ -119,6 +120,22 @@ def read_object(url: str, *, most: int) -> bytes:
                 parts.append(part)
                 most -= len(part)
         return b"".join(parts)
+    except Exception as error:  # stores raise errors of their own kinds
+        raise _unreadable(url, error) from error
+
+
+@contextlib.contextmanager
+def opened_object(url: str) -> Iterator[Any]:
+    """Stream of an object's bytes, read a request at a time.
+
+    Raises:
+        UsageError: It cannot be read; also where a read in the block fails.
+    """
+    system, path = _system(url)
+    try:
+        system.invalidate_cache(path)
+        with system.open(path, "rb", cache_type="readahead", block_size=CHUNK) as stream:
+            yield stream
     except Exception as error:  # stores raise errors of their own kinds
         raise _unreadable(url, error) from error
 
