@@ -10,7 +10,6 @@ import base64
 import json
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
-from types import SimpleNamespace
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from google.cloud import kms_v1
 
 from mlsecops.signing import KeySigner, Signer
 from mlsecops.signing.services.google import crc32c
@@ -95,6 +95,43 @@ class AwsKms(Held):
         return {"Signature": self.signer.sign(Message)}
 
 
+def aws_handler(kms: AwsKms) -> type[BaseHTTPRequestHandler]:
+    """The service's JSON protocol, for its real client."""
+
+    def answer(action: str, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        if "Message" in asked:
+            asked["Message"] = base64.b64decode(asked["Message"], validate=True)
+        try:
+            call = kms.get_public_key if action == "GetPublicKey" else kms.sign
+            value = call(**asked)
+        except ClientError as error:
+            said = error.response["Error"]
+            return 400, {"__type": said["Code"], "message": said["Message"]}
+        return 200, {
+            name: base64.b64encode(item).decode() if isinstance(item, bytes) else item
+            for name, item in value.items()
+        }
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            action = self.headers["X-Amz-Target"].removeprefix("TrentService.")
+            status, value = answer(action, json.loads(body))
+            reply(self, status, value)
+
+        def log_message(self, *_: Any) -> None: ...
+
+    return Handler
+
+
+def reply(handler: BaseHTTPRequestHandler, status: int, value: dict[str, Any]) -> None:
+    answer = json.dumps(value).encode()
+    handler.send_response(status)
+    handler.send_header("Content-Length", str(len(answer)))
+    handler.end_headers()
+    handler.wfile.write(answer)
+
+
 def refused(code: str, message: str, operation: str) -> ClientError:
     return ClientError({"Error": {"Code": code, "Message": message}}, operation)
 
@@ -108,7 +145,7 @@ class GoogleKms(Held):
         from google.api_core.exceptions import NotFound  # noqa: PLC0415 - of this stand-in alone
 
         assert timeout > 0
-        if not request["name"].endswith("/cryptoKeyVersions/1"):
+        if not kms_v1.GetPublicKeyRequest(request).name.endswith("/cryptoKeyVersions/1"):
             raise NotFound("CryptoKeyVersion is not found")
         pem = self.signer.public_key.pem
         name = {
@@ -119,25 +156,21 @@ class GoogleKms(Held):
             "p521": "EC_SIGN_SECP256K1_SHA256",  # the service has no P-521
         }[self.kind]
         total = crc32c(pem.encode()) + (self.damaged == "pem")
-        return SimpleNamespace(pem=pem, pem_crc32c=total, algorithm=SimpleNamespace(name=name))
+        return kms_v1.PublicKey(pem=pem, pem_crc32c=total, algorithm=name)
 
     def asymmetric_sign(self, *, request: dict[str, Any], timeout: float) -> Any:
         from google.api_core.exceptions import InvalidArgument  # noqa: PLC0415 - as above
 
         assert timeout > 0
         whole = isinstance(self.key, ed25519.Ed25519PrivateKey)
-        sent = request.get("data") if whole else request.get("digest", {}).get(self._hash())
-        if (
-            sent is None
-            or (whole and len(sent) > 65_536)
-            or (not whole and len(sent) != self.size())
-        ):
+        asked = kms_v1.AsymmetricSignRequest(request)
+        sent = asked.data if whole else getattr(asked.digest, self._hash())
+        if not sent or (whole and len(sent) > 65_536) or (not whole and len(sent) != self.size()):
             raise InvalidArgument("data or digest is of another kind or length")
-        total = request["data_crc32c" if whole else "digest_crc32c"]
-        right = total == crc32c(sent)
+        right = (asked.data_crc32c if whole else asked.digest_crc32c) == crc32c(sent)
         signature = self.key.sign(sent) if whole else self.digest(sent)
-        return SimpleNamespace(
-            name=request["name"],
+        return kms_v1.AsymmetricSignResponse(
+            name=asked.name,
             signature=signature,
             signature_crc32c=crc32c(signature) + (self.damaged == "signature"),
             verified_digest_crc32c=right and not whole and self.damaged != "request",
@@ -254,11 +287,7 @@ class Vault(Held):
             def do_GET(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 status, value = vault.handle(self.command, self.path, dict(self.headers), body)
-                answer = json.dumps(value).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
+                reply(self, status, value)
 
             do_POST = do_GET  # noqa: N815 - the handler's name
 

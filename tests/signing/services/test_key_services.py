@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from http.server import ThreadingHTTPServer
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 from threading import Thread
@@ -28,7 +29,14 @@ from mlsecops.cli import main
 from mlsecops.provenance import Digest, Manifest
 from mlsecops.provenance.entry import Entry
 from mlsecops.signing import Signer, TrustPolicy, Verifier, sign, sign_manifest, verify
-from tests.signing.services.standins import AwsKms, AzureVault, GoogleKms, Held, Vault
+from tests.signing.services.standins import (
+    AwsKms,
+    AzureVault,
+    GoogleKms,
+    Held,
+    Vault,
+    aws_handler,
+)
 
 VERSION = "projects/p/locations/global/keyRings/r/cryptoKeys/k/cryptoKeyVersions"
 
@@ -190,14 +198,38 @@ def test_a_service_with_another_key_than_it_says_signs_nothing(model: Path) -> N
     assert not (model / "model.sig").exists()
 
 
+@contextmanager
+def served(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    Thread(target=http.serve_forever, daemon=True).start()
+    yield f"127.0.0.1:{http.server_port}"
+    http.shutdown()
+    http.server_close()
+
+
 @pytest.fixture
 def server() -> Iterator[tuple[Vault, str]]:
     held = Vault("p384")
-    http = ThreadingHTTPServer(("127.0.0.1", 0), held.handler())
-    Thread(target=http.serve_forever, daemon=True).start()
-    yield held, f"127.0.0.1:{http.server_port}"
-    http.shutdown()
-    http.server_close()
+    with served(held.handler()) as host:
+        yield held, host
+
+
+def test_the_command_signs_through_the_real_client_of_aws(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = AwsKms("p384")
+    (tmp_path / "key.pub.pem").write_text(held.signer.public_key.pem)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    with served(aws_handler(held)) as host:
+        assert main(["sign", str(model), "--key", f"awskms://{host}/alias/release"]) == 0
+        monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", f"http://{host}")
+        assert main(["sign", str(model), "--key", "awskms:///alias/release"]) == 0
+        assert main(["sign", str(model), "--key", "awskms:///alias/other"]) == 2
+    assert "NotFoundException" in capsys.readouterr().err
+    assert held.requests == [48, 48]
+    assert main(["verify", str(model), "--key", str(tmp_path / "key.pub.pem")]) == 0
 
 
 def test_the_command_signs_through_vault(
