@@ -62,10 +62,14 @@ CLAIMS: Final[dict[str, frozenset[Format]]] = {
 """Extension → formats that it allows; other extensions allow any. Tools of all kinds call their
 weights `.bin`."""
 _TEXTS: Final = frozenset(
-    {Format.COMPANION, Format.XGBOOST, Format.LIGHTGBM, Format.MXNET, Format.PROGRAM}
-)
-"""Formats of text that a companion's extension allows, and programs, whose scanner refuses them."""
+    {Format.COMPANION, Format.XGBOOST, Format.LIGHTGBM, Format.MXNET, Format.PARQUET,
+     Format.PROGRAM}
+)  # fmt: skip
+"""Formats that a companion's name allows: texts, `_metadata` of Parquet, and programs, which their
+scanner refuses."""
 
+_ORBAX_ARRAYS: Final = "array_metadatas"
+"""Folder of a checkpoint of Orbax, whose files are JSON."""
 COMPANION_SUFFIXES: Final = frozenset(
     {
         ".json", ".jsonl", ".jinja", ".lock", ".md", ".metadata", ".rst", ".sig", ".toml", ".txt",
@@ -77,6 +81,7 @@ COMPANION_NAMES: Final = frozenset(
         "authors", "cachedir.tag", "changelog", "copying",
         "license", "licence", "mlmodel", "notice", "readme",
         "use_policy",
+        "_checkpoint_metadata", "_metadata", "_sharding",
         "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", ".gitattributes",
         ".gitignore",
     }
@@ -161,7 +166,8 @@ def is_companion(name: str) -> bool:
         (True, False)
     """
     path = PurePosixPath(name.lower())
-    return path.suffix in COMPANION_SUFFIXES or path.name in COMPANION_NAMES
+    named = path.suffix in COMPANION_SUFFIXES or path.name in COMPANION_NAMES
+    return named or path.parent.name == _ORBAX_ARRAYS
 
 
 def require_agreement(source: Source, found: Format) -> None:

@@ -25,6 +25,7 @@ _SCANNERS: Final = {
     Format.WORD2VEC: "tables.vectors:examine_word2vec",
     Format.CTRANSLATE2: "tables.ctranslate2:examine_ctranslate2",
     Format.MSGPACK: "tables.msgpack:examine_msgpack",
+    Format.OCDBT: "tables.ocdbt:examine_ocdbt",
     Format.RDS: "tables.rds:examine_rds",
     Format.PADDLE_WEIGHTS: "tables.weights:examine_paddle_weights",
     Format.MXNET_WEIGHTS: "tables.weights:examine_mxnet_weights",

@@ -82,7 +82,6 @@ RECOGNISED: Final = {
     Format.RKNN: "an RKNN model: compiled code for an accelerator",
     Format.NCNN: "an ncnn network, whose custom layers a library outside implements",
     Format.MATLAB: "a MAT-file, which may hold objects and function handles",
-    Format.OCDBT: "a database of TensorStore (Orbax); its tensors are in compressed chunks",
     Format.SEVEN_ZIP: "a 7z archive; unpack it and scan its files",
     Format.RAR: "a RAR archive; unpack it and scan its files",
     Format.ZSTANDARD: "compressed with zstandard; unpack it and scan its file",

@@ -28,7 +28,7 @@ _AT_START: Final = (
     (b"RKNN", Format.RKNN),
     (b"7767517\n", Format.NCNN),
     (b"MATLAB 5.0 MAT-file", Format.MATLAB),
-    (b"\x0c\xdb\x3a\x2a", Format.OCDBT),
+    *((b"\x0c\xdb" + kind, Format.OCDBT) for kind in (b"\x3a\x2a", b"\x20\xde", b"\x12\x34")),
     (b"7z\xbc\xaf\x27\x1c", Format.SEVEN_ZIP),
     (b"Rar!\x1a\x07", Format.RAR),
     (b"\x28\xb5\x2f\xfd", Format.ZSTANDARD),

@@ -63,6 +63,8 @@ def examine_companion(source: Source, limits: Limits, allowed: Collection[str] =
     if found.findings or found.unchecked:
         return found
     suffix = PurePosixPath(source.name).suffix.lower()
+    if not suffix and data[:1] in {b"{", b"["}:
+        suffix = ".json"  # Orbax
     if b"\0" not in data:
         try:
             text = data.decode("utf-8")

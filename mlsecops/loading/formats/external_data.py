@@ -7,15 +7,19 @@ tensor data without a format.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 from mlsecops.errors import MLSecOpsError
 from mlsecops.findings import Finding, Severity
 from mlsecops.loading.detection import Format
 from mlsecops.loading.verdict import Examination, Verdict
 from mlsecops.provenance.files.hub_cache import linked_blob
+
+_VALUE: Final = re.compile(r"((?:.*/)?)d/[0-9a-f]{32}")
 
 
 def external_data_findings(path: str, name: str, result: Examination) -> tuple[Finding, ...]:
@@ -48,7 +52,7 @@ def tensor_data(results: Mapping[str, tuple[Verdict, Examination]]) -> set[str]:
         for wanted in result.external
         if not wanted.scanned
     }
-    return found | set(_shards(results))
+    return found | set(_shards(results)) | set(_values(results))
 
 
 def _shards(results: Mapping[str, tuple[Verdict, Examination]]) -> Iterator[str]:
@@ -57,6 +61,15 @@ def _shards(results: Mapping[str, tuple[Verdict, Examination]]) -> Iterator[str]
         stem, dot, _ = name.rpartition(".data-")
         index = results.get(f"{stem}.index") if dot else None
         if index is not None and index[0].format == Format.TENSOR_INDEX:
+            yield name
+
+
+def _values(results: Mapping[str, tuple[Verdict, Examination]]) -> Iterator[str]:
+    """Values of a TensorStore database: `d/` and a number, next to a manifest."""
+    for name in results:
+        match = _VALUE.fullmatch(name)
+        manifest = results.get(f"{match[1]}manifest.ocdbt") if match else None
+        if manifest is not None and manifest[0].format == Format.OCDBT:
             yield name
 
 

@@ -50,9 +50,7 @@ def test_what_is_not_looked_into_is_named_and_never_clean(tmp_path: Path, kind: 
 
 
 def test_every_recognised_format_has_a_file_here() -> None:
-    assert set(RECOGNISED) <= {
-        Format(kind) for kind in NAMED if kind in list(Format)
-    }
+    assert set(RECOGNISED) <= {Format(kind) for kind in NAMED if kind in list(Format)}
 
 
 @pytest.mark.parametrize("trick", sorted(HOSTILE))
@@ -112,3 +110,22 @@ def test_a_shard_that_an_index_names_is_still_scanned(tmp_path: Path) -> None:
     (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
     (tmp_path / "odd.bin").write_bytes(b"?" * 20)
     assert any(each.unchecked for each in scan_each(tmp_path))
+
+
+def test_a_checkpoint_of_orbax_passes_and_its_values_are_numbers(tmp_path: Path) -> None:
+    for name, data in {
+        "manifest.ocdbt": next(iter(HONEST["ocdbt"].values())),
+        "d/" + "0" * 32: b"\x0c\xdb\x20\xde" + (72).to_bytes(8, "little") + bytes(60),
+        "d/" + "a" * 32: b"?" * 50,
+        "_METADATA": b'{"tree_metadata": {}}',
+        "_CHECKPOINT_METADATA": b'{"item_handlers": "orbax.checkpoint.StandardCheckpointHandler"}',
+        "array_metadatas/process_0": b'{"array_metadatas": []}',
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    assert all(not each.findings and not each.unchecked for each in scan_each(tmp_path))
+    (tmp_path / "_METADATA").write_bytes(b'{"handler": "os.system"}')
+    (tmp_path / "manifest.ocdbt").unlink()
+    verdicts = {each.path: each for each in scan_each(tmp_path)}
+    assert verdicts[str(tmp_path / "_METADATA")].refused
+    assert verdicts[str(tmp_path / "d" / ("a" * 32))].unchecked
