@@ -15,6 +15,7 @@ EXTRA_OF: Final[dict[str, str]] = {
     "h5py": "tensorflow",
     "sklearn": "sklearn",
     "joblib": "sklearn",
+    "threadpoolctl": "sklearn",
     "art": "art",
     "blake3": "blake3",
     "datasketches": "sketches",

@@ -9,6 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
+# Each worker of a run has one core: threads that wait for a core that another worker uses spin,
+# which made small fits of trees twenty times as costly. Read when a library is loaded.
+for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_threads, "1")
+
 
 def program(name: str) -> str:
     """Path of an installed program; without it, the test is skipped, and in CI it fails."""

@@ -13,6 +13,7 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -167,6 +168,14 @@ def _subset(mine: NDArray[np.bool_], *, seed: int) -> NDArray[np.int64]:
     return np.sort(np.concatenate([np.flatnonzero(mine), others]))
 
 
+def _one_thread() -> AbstractContextManager[Any]:
+    """One OpenMP thread: on busy cores, the threads of a small fit wait by spinning."""
+    limits: AbstractContextManager[Any] = require("threadpoolctl").threadpool_limits(
+        limits=1, user_api="openmp"
+    )
+    return limits
+
+
 def _tree_scores(
     views: NDArray[Any],
     wide: NDArray[Any],
@@ -174,13 +183,24 @@ def _tree_scores(
     *negatives: NDArray[np.bool_],
     seed: int,
 ) -> NDArray[np.float64]:
-    ensemble = require("sklearn.ensemble")
     rng = np.random.default_rng([seed, 2])
     half = rng.integers(0, 2, len(views))
     sides = [rng.permutation(np.flatnonzero(rows))[:_SAMPLE] for rows in (positive, *negatives)]
     chosen = np.concatenate(sides)
     truth = np.arange(len(chosen)) < len(sides[0])
     features = np.hstack([views, membership_scores(wide, chosen, truth, seed=seed)[:, None]])
+    with _one_thread():
+        return _fitted_scores(features, half, chosen, truth)
+
+
+def _fitted_scores(
+    features: NDArray[Any],
+    half: NDArray[np.int64],
+    chosen: NDArray[np.int64],
+    truth: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    """Score each half by trees that learnt on the other."""
+    ensemble = require("sklearn.ensemble")
     scores = np.empty(len(features))
     for i in (0, 1):
         learn = half[chosen] != i
