@@ -12,7 +12,7 @@ from typing import Final
 
 from mlsecops.cli.terminal import plural, show
 from mlsecops.loading import Verdict
-from mlsecops.loading.scan_entries import EXCLUDED
+from mlsecops.loading.scanning.entries import EXCLUDED
 
 _EVERY: Final = 0.1  # seconds; chosen: a reader of a pipe sees lines without delay, few writes
 _NO_FILES: Final = frozenset({"folder", "unreadable"})
