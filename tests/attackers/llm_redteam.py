@@ -159,6 +159,12 @@ def flaky(behind: Callable[[Body], Reply] = hardened) -> Callable[[Body], Reply]
     return reply
 
 
+def planned_failures(behind: Callable[[Body], Reply], *statuses: int) -> Callable[[Body], Reply]:
+    """Fails with these statuses, one after another, before it works."""
+    waiting = list(statuses)
+    return lambda body: (waiting.pop(0), {}, b"oops") if waiting else behind(body)
+
+
 def filtered(_body: Body) -> Reply:
     """A service whose filter stops everything."""
     return 400, {}, b'{"error": {"message": "filtered", "code": "content_filter"}}'

@@ -1,6 +1,6 @@
 """Blocks of an answer that comes in pieces: each is judged once it is complete.
 
-pieces → `Blocks` → code of a fence, whole blocks, or parts of a block that is too long to wait for
+pieces → `AnswerBlocks` → code of a fence, whole blocks, or parts of a block that is too long
 
 Where a block ends depends on the text alone and never on how it was split, so that a stream gives
 what the whole gives. A block ends in front of a line without indentation behind a blank one, where
@@ -18,7 +18,7 @@ from typing import Final, Literal
 from mlsecops.llm.guard.markdown_view import opens_fence
 from mlsecops.llm.text.unicode import sanitise
 
-__all__ = ["HELD", "Block", "Blocks"]
+__all__ = ["HELD", "AnswerBlock", "AnswerBlocks"]
 
 HELD: Final = 4000
 """Most bytes that are held back, below the contract's 4 KiB."""
@@ -34,7 +34,7 @@ _WORD: Final = re.compile(r"[A-Za-z0-9]{2}")
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class AnswerBlock:
     """A part of an answer.
 
     Attributes:
@@ -48,7 +48,7 @@ class Block:
     escape: bool = False
 
 
-class Blocks:
+class AnswerBlocks:
     """The blocks of an answer.
 
     Attributes:
@@ -63,17 +63,17 @@ class Blocks:
         self._fence: tuple[str, int] | None = None
         self._loose = self._dropping = False
 
-    def feed(self, text: str) -> Iterator[Block]:
+    def feed(self, text: str) -> Iterator[AnswerBlock]:
         """Take a piece; yield what is complete."""
         self._rest += text
         yield from self._advance(end=False)
 
-    def close(self) -> Iterator[Block]:
+    def close(self) -> Iterator[AnswerBlock]:
         """Yield the rest."""
         yield from self._advance(end=True)
         yield from self._flushed()
 
-    def _advance(self, *, end: bool) -> Iterator[Block]:
+    def _advance(self, *, end: bool) -> Iterator[AnswerBlock]:
         while self._rest:
             if self._dropping:
                 left = re.search(r"\s", self._rest)
@@ -106,7 +106,7 @@ class Blocks:
         self._rest = self._rest[len(line) :]
         return line, True
 
-    def _taken(self, line: str) -> Iterator[Block]:
+    def _taken(self, line: str) -> Iterator[AnswerBlock]:
         for each in self._clean(line):
             yield from self._placed(each)
 
@@ -115,7 +115,7 @@ class Blocks:
         self.removed += sum(seen.removed.values())
         return re.findall(r"[^\n]*\n|[^\n]+", seen.text)
 
-    def _placed(self, line: str) -> Iterator[Block]:
+    def _placed(self, line: str) -> Iterator[AnswerBlock]:
         if self._fence is not None:
             yield self._coded(line)
             return
@@ -132,7 +132,7 @@ class Blocks:
             if opens:
                 yield from self._flushed(escape=not agreed)
                 self._fence = fence[1][0], len(fence[1])
-                yield Block("code", line)
+                yield AnswerBlock("code", line)
                 return
         self._lines.append(line)
         self._size += _bytes(line)
@@ -144,22 +144,22 @@ class Blocks:
         numbered = _NUMBERED.match(line) and _NUMBERED.match(self._lines[0])
         return bool(_ITEM.match(line) or numbered)
 
-    def _coded(self, line: str) -> Block:
+    def _coded(self, line: str) -> AnswerBlock:
         plain = _PADDED.sub(r"\1 ", line) if line.strip()[:1] in {"`", "~"} else line
         sign, least = self._fence or ("`", 3)
         found = re.fullmatch(rf" {{0,3}}({re.escape(sign)}{{{least},}})[ \t\r]*\n?", plain)
         if found:
             self._fence = None
-        return Block("code", plain)
+        return AnswerBlock("code", plain)
 
-    def _flushed(self, *, escape: bool = False) -> Iterator[Block]:
+    def _flushed(self, *, escape: bool = False) -> Iterator[AnswerBlock]:
         if self._lines:
             text = "".join(self._lines)
             self._lines.clear()
             self._size = 0
-            yield Block("loose" if self._loose else "block", text, escape=escape)
+            yield AnswerBlock("loose" if self._loose else "block", text, escape=escape)
 
-    def _cut(self, line: str) -> Iterator[Block]:
+    def _cut(self, line: str) -> Iterator[AnswerBlock]:
         """Yield a part of a block, or of a line of code, that is too long to be held back."""
         if self._fence is not None:
             yield from self._cut_code(line)
@@ -173,16 +173,16 @@ class Blocks:
         place = _place(whole)
         if place is None:  # one endless word: what it leads to cannot be known
             self._dropping = True
-            yield Block("loose", "\u2039text removed\u203a ")
+            yield AnswerBlock("loose", "\u2039text removed\u203a ")
             return
         self._rest = whole[place:] + self._rest
-        yield Block("loose", whole[:place])
+        yield AnswerBlock("loose", whole[:place])
 
-    def _cut_code(self, line: str) -> Iterator[Block]:
+    def _cut_code(self, line: str) -> Iterator[AnswerBlock]:
         start = _start(line, HELD)
         self._rest = self._rest[len(start) :]
         for each in self._clean(start):
-            yield Block("code", each)
+            yield AnswerBlock("code", each)
 
 
 def _bytes(text: str) -> int:

@@ -18,7 +18,7 @@ from typing import Final, Literal
 from mlsecops._choices import checked, one_of
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
-from mlsecops.llm.guard.answer_blocks import Block, Blocks
+from mlsecops.llm.guard.answer_blocks import AnswerBlock, AnswerBlocks
 from mlsecops.llm.guard.link_hosts import Hosts
 from mlsecops.llm.guard.link_patterns import REMOVED, LinkRules
 from mlsecops.llm.guard.markdown_view import View, view
@@ -116,7 +116,7 @@ class AnswerFilter:
 
     def __init__(self, rules: LinkRules, *, keeps_code: bool) -> None:
         self._rules, self._keeps_code = rules, keeps_code
-        self._blocks = Blocks()
+        self._blocks = AnswerBlocks()
         self._removed: Counter[str] = Counter()
         self._closed = False
 
@@ -143,7 +143,7 @@ class AnswerFilter:
         self._closed = True
         return "".join(map(self._shown, self._blocks.close()))
 
-    def _shown(self, block: Block) -> str:
+    def _shown(self, block: AnswerBlock) -> str:
         text = block.text
         if block.kind == "code" and self._keeps_code:
             return text

@@ -17,7 +17,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-__all__ = ["Request", "source_of", "texts_of"]
+__all__ = ["UserRequest", "source_of", "texts_of"]
 
 _NUMBER: Final = re.compile(r"(?<![\w.,])[+-]?\d[\d,]*(?:\.\d+)?(?![\w])")
 _INSIDE: Final = r"[\w@/:+\-_]"
@@ -25,11 +25,11 @@ _SHORTEST: Final = 3  # characters of a text whose source is looked for; chosen
 _DEEPEST: Final = 12  # levels; arguments nested deeper are nobody's
 
 
-class Request:
+class UserRequest:
     """The user's request.
 
     Examples:
-        >>> request = Request("Send 20 euros to bob@example.com.")
+        >>> request = UserRequest("Send 20 euros to bob@example.com.")
         >>> request.holds("bob@example.com"), request.holds("example.com"), request.holds(20)
         (True, False, True)
     """

@@ -32,7 +32,7 @@ from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.llm.guard import telemetry
 from mlsecops.llm.guard.alerts import Alarm
-from mlsecops.llm.guard.provenance import Request, source_of
+from mlsecops.llm.guard.provenance import UserRequest, source_of
 from mlsecops.llm.guard.spotlight import Spotlighting, Spotlit, delimit
 from mlsecops.llm.text.canaries import Canary
 
@@ -123,7 +123,7 @@ class Session:
         request: str | None = None,
     ) -> None:
         self.name = name
-        self.request = None if request is None else Request(request)
+        self.request = None if request is None else UserRequest(request)
         self.confirm = confirm
         self.canaries = tuple(canaries)
         self.alarm = alarm

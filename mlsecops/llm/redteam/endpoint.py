@@ -13,9 +13,9 @@ import json
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from mlsecops._addresses import public_address, require_private, retry_after
 from mlsecops._choices import one_of
@@ -42,6 +42,8 @@ from mlsecops.llm.redteam.endpoints.request_shapes import (
 )
 from mlsecops.llm.redteam.target import Asked, Channel
 from mlsecops.llm.redteam.telemetry import record_request
+
+Clients: TypeAlias = "asyncio.LifoQueue[Any]"
 
 _ROLES: Final = ("system", "developer", "user")
 _OK: Final = 200  # HTTP status; RFC 9110, section 15.3.1
@@ -158,18 +160,27 @@ class ChatEndpoint:
     @asynccontextmanager
     async def channel(self, ledger: Ledger, *, concurrency: int) -> AsyncIterator[Channel]:
         """Open connections for concurrent requests."""
-        async with self.httpx.AsyncClient(
+        # A client with one connection each: a pool of many looks through all of them each time.
+        free: Clients = asyncio.LifoQueue()
+        plain = self.url.startswith("http://")  # certificates take a quarter of a second to load
+        verify = False if plain else self.httpx.create_ssl_context()
+        async with AsyncExitStack() as stack:
+            client = await stack.enter_async_context(self._client(verify))
+            free.put_nowait(client)
+            for _ in range(concurrency - 1):
+                if self.transport is None:
+                    client = await stack.enter_async_context(self._client(verify))
+                free.put_nowait(client)
+            yield _Connections(self, free, ledger)
+
+    def _client(self, verify: Any) -> Any:
+        return self.httpx.AsyncClient(
             headers=self._headers,
             timeout=self.httpx.Timeout(self.timeout, connect=min(self.timeout, _CONNECTING)),
             transport=self.transport,
             follow_redirects=False,
-            # Certificates take a quarter of a second to load, and plain HTTP has none.
-            verify=not self.url.startswith("http://"),
-            limits=self.httpx.Limits(
-                max_connections=concurrency, max_keepalive_connections=concurrency
-            ),
-        ) as client:
-            yield _Connections(self, client, ledger)
+            verify=verify,
+        )
 
     def without_key(self, text: str) -> str:
         """Replace the key and secret headers in a text that a server may have echoed."""
@@ -208,8 +219,8 @@ def _headers(
 
 
 class _Connections:
-    def __init__(self, endpoint: ChatEndpoint, client: Any, ledger: Ledger) -> None:
-        self._endpoint, self._client, self._ledger = endpoint, client, ledger
+    def __init__(self, endpoint: ChatEndpoint, free: Clients, ledger: Ledger) -> None:
+        self._endpoint, self._free, self._ledger = endpoint, free, ledger
         self._reached = False
         self._limit = FailureLimit(endpoint.name)
 
@@ -263,11 +274,18 @@ class _Connections:
         return reply, used
 
     async def _send(self, body: bytes) -> _Reply:
+        client = await self._free.get()
+        try:
+            return await self._sent(client, body)
+        finally:
+            self._free.put_nowait(client)
+
+    async def _sent(self, client: Any, body: bytes) -> _Reply:
         httpx = self._endpoint.httpx
         try:
             async with (
                 asyncio.timeout(self._endpoint.timeout),  # httpx's own restarts with each part
-                self._client.stream("POST", self._endpoint.url, content=body) as answer,
+                client.stream("POST", self._endpoint.url, content=body) as answer,
             ):
                 if answer.headers.get("content-encoding", "identity") != "identity":
                     return _Reply(status=-1, reason="compressed its answer unasked")

@@ -10,7 +10,7 @@ import pytest
 
 from mlsecops.errors import AccessDenied, UsageError
 from mlsecops.llm import Session, ToolCall, guarded_tool
-from mlsecops.llm.guard.provenance import Request
+from mlsecops.llm.guard.provenance import UserRequest
 
 REQUEST = "Read my mail, then send 20 euros to bob@example.com, subject Rent May."
 
@@ -88,7 +88,7 @@ def test_a_plan_that_was_approved_before_runs_once() -> None:
 
 
 def test_numbers_and_words_are_compared_as_a_whole() -> None:
-    request = Request("Book room 12 for 1,250.50 with Anna-Lena M\u00fcller, file /tmp/a.txt")
+    request = UserRequest("Book room 12 for 1,250.50 with Anna-Lena M\u00fcller, file /tmp/a.txt")
     for value in (12, "room 12", 1250.5, "anna-lena  m\u00fcller", "/tmp/a.txt", ["room 12", 12]):
         assert request.holds(value), value
     for value in (1, 250, "Anna", "tmp", "a.txt", "", None, False, [], b"\xff", {"x": 12}):
