@@ -131,6 +131,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], ...]] = {
         {"loss": "quantile", "quantile": 0.5, "max_iter": 2},
         {"categorical_features": [0], "max_iter": 2},
     ),
+    "HistGradientBoostingClassifier": ({"categorical_features": [0], "max_iter": 2},),
     "SGDClassifier": tuple(
         {"loss": loss}
         for loss in ("log_loss", "modified_huber", "squared_hinge", "perceptron", "huber",

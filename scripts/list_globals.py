@@ -78,7 +78,8 @@ joblib.numpy_pickle.NumpyArrayWrapper scipy.sparse._csr.csr_matrix scipy.sparse.
 scipy.sparse._csc.csc_matrix scipy.sparse._csc.csc_array scipy.sparse._coo.coo_matrix
 scipy.sparse._coo.coo_array scipy.sparse._bsr.bsr_matrix scipy.sparse._bsr.bsr_array
 scipy.sparse._dia.dia_matrix scipy.sparse._dia.dia_array
-scipy.interpolate._bsplines.BSpline sklearn.utils.validation.check_array scipy._lib.array_api_compat.numpy._aliases.asarray
+scipy.interpolate._bsplines.BSpline scipy._lib.array_api_compat.numpy._aliases.asarray
+sklearn.utils.validation.check_array
 """.split()  # noqa: SIM905 - a list of words to read, not a literal to parse
 SKLEARN_FAMILIES = (
     "_loss.loss", "_loss._loss", "_loss.link", "linear_model._sgd_fast",

@@ -19,7 +19,7 @@ from mlsecops.loading.formats.numpy import require_plain_arrays
 from mlsecops.loading.formats.skops_states import SkopsStates
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.snapshot import Source
-from mlsecops.loading.verdict import Examination, unlisted
+from mlsecops.loading.verdict import Examination, Unchecked, unlisted
 
 SCHEMA: Final = "schema.json"
 LOADERS: Final = frozenset(
@@ -44,7 +44,7 @@ def examine_skops(source: Source, limits: Limits, audited: Collection[str]) -> E
         schema = parse_json(text, what=what, error=FormatRefused, constants=True)
         arrays = [name for name in opened.entries if name.endswith(".npy")]
         headers = require_plain_arrays(opened, arrays, source.name)
-        states = SkopsStates(opened, headers, source, limits)
+        states = SkopsStates(opened, headers, source, limits, audited)
         nodes = list(objects(schema, "", depth=limits.depth, artifact=source.name))
         states.check(schema)
     found: dict[str, Finding] = {}
@@ -58,7 +58,8 @@ def examine_skops(source: Source, limits: Limits, audited: Collection[str]) -> E
                 found[_class(node)] = unlisted(
                     "skops-object", problem, name, where=where, artifact=source.name
                 )
-    return Examination(findings=tuple(found.values()))
+    unchecked = tuple(Unchecked(what=source.name, why=each) for each in states.unusual)
+    return Examination(findings=tuple(found.values()), unchecked=unchecked)
 
 
 def _state(problem: str, *, where: str, artifact: str) -> Finding:

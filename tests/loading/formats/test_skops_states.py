@@ -16,6 +16,7 @@ pytest.importorskip("sklearn")
 from scipy import sparse
 from sklearn.ensemble import (
     GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
     RandomForestClassifier,
 )
@@ -37,6 +38,9 @@ HONEST = {
     "forest": RandomForestClassifier(3).fit(X, Y),
     "boosting": GradientBoostingClassifier(n_estimators=3).fit(X, Y),
     "histogram": HistGradientBoostingRegressor(max_iter=3, min_samples_leaf=2).fit(X, Y),
+    "categories": HistGradientBoostingClassifier(max_iter=3, categorical_features=[0]).fit(
+        np.round(X), Y
+    ),
     "kd": KNeighborsClassifier(algorithm="kd_tree").fit(X, Y),
     "ball": KNeighborsClassifier(algorithm="ball_tree").fit(X, Y),
     "svc": SVC().fit(X, Y),
@@ -243,3 +247,42 @@ def test_schemas_that_lie_are_refused(tmp_path: Path, archives: dict[str, bytes]
     found = verdict(tmp_path, attack.with_schema(archives[name], change))
     assert "skops-state" in {each.rule for each in found.findings}
     assert found.refused
+
+
+def test_an_object_with_a_state_that_no_library_writes_is_refused(
+    tmp_path: Path, archives: dict[str, bytes]
+) -> None:
+    def listed(schema: Any) -> None:
+        schema["content"] = {
+            "__class__": "list", "__module__": "builtins", "__loader__": "ListNode",
+            "content": [], "__id__": 1,
+        }  # fmt: skip
+
+    (found,) = verdict(tmp_path, attack.with_schema(archives["line"], listed)).findings
+    assert found.rule == "skops-state"
+    assert "a state of kind list" in found.message
+
+
+def test_an_object_that_no_library_makes_empty_is_refused(
+    tmp_path: Path, archives: dict[str, bytes]
+) -> None:
+    def empty(schema: Any) -> None:
+        schema |= {
+            "__module__": "sklearn.utils.validation", "__class__": "check_array", "content": None,
+        }  # fmt: skip
+
+    (found,) = verdict(tmp_path, attack.with_schema(archives["line"], empty)).findings
+    assert "makes an empty sklearn.utils.validation.check_array" in found.message
+
+
+@pytest.mark.parametrize("loader", ["FunctionNode", "TypeNode"])
+def test_a_partial_of_another_function_is_refused(
+    tmp_path: Path, archives: dict[str, bytes], loader: str
+) -> None:
+    def another(schema: Any) -> None:
+        attack.found(attack.found(schema, "func"), "func").update(
+            {"__module__": "numpy", "__class__": "mean", "__loader__": loader}
+        )
+
+    found = verdict(tmp_path, attack.with_schema(archives["categories"], another)).findings
+    assert any("calls functools.partial with (@numpy.mean)" in each.message for each in found)
