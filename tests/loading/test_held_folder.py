@@ -15,12 +15,13 @@ import pytest
 
 from mlsecops.errors import (
     ChangedDuringLoad,
+    ContentRefused,
     DigestMismatch,
     FormatRefused,
     MLSecOpsError,
     UnsafeContent,
 )
-from mlsecops.loading import SecureLoader
+from mlsecops.loading import SecureLoader, scan
 from mlsecops.loading.holding import held_folder as holding
 from mlsecops.loading.holding import mounts
 from mlsecops.loading.snapshot import TIERS
@@ -322,3 +323,25 @@ def test_a_held_file_that_is_raced_is_true_or_refused(
             assert got == true
     with loader.hold(file) as held:
         assert Path(held.path).read_bytes() == true
+
+
+def test_a_folder_is_held_if_and_only_if_its_scan_passes(
+    model: Path, trusting: Trusting, signer: Signer, tmp_path: Path
+) -> None:
+    pytest.importorskip("h5py")
+    pytest.importorskip("flatbuffers")
+    from tests.attackers import model_folders  # noqa: PLC0415 - it needs both
+
+    hostile = model_folders.corpus(tmp_path / "corpus", tmp_path / "ran")[::25]
+    assert len(hostile) >= 20
+    with trusting().hold(model):
+        assert not scan(model).refused
+    for file in hostile:
+        place = model / "vae" / file.name
+        place.write_bytes(file.read_bytes())
+        sign(model, signer)
+        assert scan(model).refused
+        with pytest.raises(ContentRefused), trusting().hold(model, allow_unchecked=True):
+            pass
+        place.unlink()
+    assert not (tmp_path / "ran").exists()
