@@ -11,6 +11,7 @@ from typing import Any
 
 from mlsecops.cli.options import option
 from mlsecops.cli.signing.verify import add_bundle, add_name, add_trust, trust_from
+from mlsecops.cli.terminal import progress
 from mlsecops.errors import MLSecOpsError, UsageError
 from mlsecops.loading import LoadedModel, SecureLoader
 from mlsecops.loading.readers.decode import FRAMEWORKS
@@ -47,15 +48,18 @@ def load_model(path: Path, options: argparse.Namespace) -> LoadedModel:
     quiet_frameworks()
     loader = SecureLoader(policy, tier=options.tier, allow_globals=options.allow_global)
     into = None if options.arch is None else build_architecture(options.arch)
-    return loader.load(
-        path,
-        framework=options.framework,
-        into=into,
-        bundle=options.bundle,
-        device=options.device,
-        file=options.file,
-        name=options.name,
-    )
+    with progress("verifying", unit="bytes") as bar:
+        return loader.load(
+            path,
+            framework=options.framework,
+            into=into,
+            bundle=options.bundle,
+            device=options.device,
+            file=options.file,
+            name=options.name,
+            tensors=getattr(options, "tensor", None) or None,
+            progress=bar,
+        )
 
 
 def require_path(path: Path) -> None:

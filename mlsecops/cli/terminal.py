@@ -43,10 +43,15 @@ def progress(label: str, *, unit: Unit) -> Iterator[Bar | None]:
         MofNCompleteColumn,
         Progress,
         TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
     )
 
     count = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
-    columns = (TextColumn("{task.description}"), BarColumn(), count)
+    rate = (TransferSpeedColumn(),) if unit == "bytes" else ()
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), count, *rate, TimeRemainingColumn()
+    )  # fmt: skip
     shown = sys.stdout.isatty()  # what goes to a pipe must not be drawn above the bar instead
     with Progress(
         *columns, console=Console(stderr=True), transient=True, redirect_stdout=shown

@@ -353,6 +353,7 @@ class SecureLoader:
                     tier=self._tier,
                     limits=self._limits,
                     in_folder=wanted.in_folder,
+                    progress=wanted.progress,
                 )
                 whole = stack.enter_context(holding)
                 files, held = whole.files, whole.held

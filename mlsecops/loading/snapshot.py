@@ -10,7 +10,7 @@ import functools
 import io
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -19,7 +19,7 @@ from mlsecops.errors import ChangedDuringLoad, UsageError
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.snapshot_tiers import TIERS, Held, Tier, hold
 from mlsecops.provenance import Digest
-from mlsecops.provenance.files.hashing import hash_pieces
+from mlsecops.provenance.files.hashing import Progress, hash_pieces
 from mlsecops.provenance.files.opening import open_regular
 from mlsecops.provenance.files.pieces import Found, Piece
 
@@ -145,6 +145,7 @@ def snapshot(
     limits: Limits,
     keep: bool = False,
     companions: Mapping[str, Found] | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[Snapshot]:
     """Hold files so that nobody changes them, and hash what is held.
 
@@ -156,6 +157,7 @@ def snapshot(
         limits: Ceiling of each size.
         keep: Whether this process makes tensors of the bytes, which may stay where they were read.
         companions: Name → file that is hashed in the same pass and not held.
+        progress: Called with the bytes hashed so far, and in all, as parts are read.
 
     Yields:
         The snapshot; its bytes go when the block ends, mappings of lasting ones stay.
@@ -180,7 +182,11 @@ def snapshot(
             except OSError as error:
                 raise UsageError(f"cannot hold {name} {tier}: {error.strerror}") from error
         pieces = [each.piece for each in held.values()] + [Piece(each) for each in others.values()]
+        if progress is not None:
+            pieces = _watched(pieces, progress)
         digests = hash_pieces(pieces, algorithm=algorithm)
+        if progress is not None:
+            progress(*[sum(piece.size for piece in pieces)] * 2)
         for each in held.values():
             each.seal()
         whole = Snapshot(
@@ -190,6 +196,32 @@ def snapshot(
         )
         yield whole
         whole.confirm()
+
+
+def _watched(pieces: list[Piece], progress: Progress) -> list[Piece]:
+    """Pieces whose targets also report how far all of them are.
+
+    A piece without a target stays so: that it did not change is checked in another way.
+    """
+    total, done = sum(piece.size for piece in pieces), [0] * len(pieces)
+
+    def seen(number: int, at: int) -> None:
+        done[number] = at
+        progress(sum(done), total)
+
+    def watched(number: int, piece: Piece) -> Piece:
+        target = piece.target
+        if target is None:
+            return piece
+
+        def write(part: memoryview, at: int) -> None:
+            if target.write is not None:
+                target.write(part, at)
+            seen(number, at + len(part))
+
+        return replace(piece, target=replace(target, write=write))
+
+    return [watched(number, piece) for number, piece in enumerate(pieces)]
 
 
 def _whole(descriptor: int, size: int, name: str) -> bytes:

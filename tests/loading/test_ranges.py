@@ -222,3 +222,25 @@ def test_a_signature_of_whole_files_loads_the_whole_and_picks(
     sign(tmp_path / "m.npy", SIGNER)
     with pytest.raises(UsageError, match="ndarray"):
         loader().load(tmp_path / "m.npy", tensors=["b"])
+
+
+@pytest.mark.parametrize("tier", ["sealed", "pinned", "private-copy"])
+def test_progress_rises_to_the_whole_of_a_signature_of_files(
+    tmp_path: Path, weights: dict[str, Any], tier: Any
+) -> None:
+    safetensors_torch.save_file(weights, tmp_path / "m.safetensors")
+    sign(tmp_path / "m.safetensors", SIGNER)
+    seen: list[tuple[int, int]] = []
+    loader(tier=tier).load(
+        tmp_path / "m.safetensors", progress=lambda done, total: seen.append((done, total))
+    )
+    size = (tmp_path / "m.safetensors").stat().st_size
+    assert seen == sorted(seen)
+    assert seen[-1] == (size, size)
+
+
+def test_progress_of_ranges_is_of_what_is_read(file: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    loader().load(file, tensors=["a"], progress=lambda done, total: seen.append((done, total)))
+    assert seen == sorted(seen)
+    assert 0 < seen[-1][0] <= file.stat().st_size + SHARD

@@ -19,6 +19,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     option(parser, "path PATH", "model folder or file", type=Path)
     add_model_options(parser)
+    option(parser, "--tensor NAME",
+           "tensor to load alone; of a model signed in shards only its part is read; repeatable",
+           action="append", default=[])  # fmt: skip
     add_format(parser)
 
 

@@ -19,6 +19,7 @@ from mlsecops.loading.limits import Limits
 from mlsecops.loading.scanner import examine
 from mlsecops.loading.snapshot import Snapshot, Source, Tier, snapshot
 from mlsecops.provenance import Manifest
+from mlsecops.provenance.files.hashing import Progress
 from mlsecops.provenance.files.pieces import Found
 
 __all__ = ["Taken", "taken"]
@@ -41,7 +42,13 @@ class Taken:
 
 @contextlib.contextmanager
 def taken(
-    files: ArtifactLayout, signed: Manifest, *, tier: Tier, limits: Limits, in_folder: bool
+    files: ArtifactLayout,
+    signed: Manifest,
+    *,
+    tier: Tier,
+    limits: Limits,
+    in_folder: bool,
+    progress: Progress | None = None,
 ) -> Iterator[Taken]:
     """Hold the files of a layout, and hash all that the signature covers.
 
@@ -51,6 +58,7 @@ def taken(
         tier: Wanted tier.
         limits: Ceilings of sizes.
         in_folder: Whether a reader of the caller's gets them in a folder.
+        progress: Called with the bytes hashed so far, and in all.
 
     Raises:
         MLSecOpsError: As `snapshot` and `held_folder` raise.
@@ -72,6 +80,7 @@ def taken(
                     limits=limits,
                     keep=True,
                     companions=others,
+                    progress=progress,
                 )
             )
 

@@ -85,6 +85,7 @@ class ShardedFiles:
     compared: dict[str, Digest] = field(default_factory=dict)
     _open: dict[str, int] = field(default_factory=dict)
     _runs: dict[str, list[Run]] = field(default_factory=dict)
+    _done: int = 0
     _stack: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> Self:
@@ -182,9 +183,13 @@ class ShardedFiles:
         )
 
     def _compare(self, pieces: Mapping[str, Piece]) -> None:
+        before, progress = self._done, self.progress
         digests = hash_pieces(
-            list(pieces.values()), algorithm=self.signed.algorithm, progress=self.progress
+            list(pieces.values()),
+            algorithm=self.signed.algorithm,
+            progress=progress and (lambda done, total: progress(before + done, before + total)),
         )
+        self._done += sum(piece.size for piece in pieces.values())
         found = dict(zip(pieces, digests, strict=True))
         changed = [key for key, digest in found.items() if self._signed_digest(key) != digest]
         if changed:

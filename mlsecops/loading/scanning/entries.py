@@ -41,7 +41,7 @@ class ScanEntries:
     files: Mapping[str, Found]
     verdicts: tuple[Verdict, ...]
     single: bool = False
-    filled: Callable[[str], AbstractContextManager[None]] = nullcontext
+    filled: Callable[[str], AbstractContextManager[None]] = lambda _name: nullcontext()
 
 
 class Exclusion:
