@@ -37,10 +37,10 @@ from mlsecops.loading.snapshot import Source
 from mlsecops.monitoring import load_rules
 from mlsecops.registry import Registry
 from mlsecops.signing import Bundle, Signer, TrustPolicy, read_bundle, sign
+from tests.attackers import engine_files, slow_text, unpickling, zip_reading
 from tests.attackers import loading as old
 from tests.attackers import model_files as files
 from tests.attackers import model_folders as folders
-from tests.attackers import slow_text, unpickling, zip_reading
 
 LIMITS = Limits(
     file_bytes=64 << 20,
@@ -85,6 +85,15 @@ TEMPLATES = (
 PLAIN = b"\x80\x02N."
 
 
+def engine_seeds() -> dict[str, list[bytes]]:
+    """Kind and name → an honest file of another engine."""
+    found = {}
+    for kind, each in engine_files.honest().items():
+        name, data = next(iter(each.items()))
+        found[f"{kind}/{name}"] = [data]
+    return found
+
+
 def seeds(folder: Path) -> dict[str, list[bytes]]:
     """Parser → honest and hostile inputs; the suffix of the name is that of its files."""
     trace = Path("/nowhere/ran")
@@ -107,6 +116,8 @@ def seeds(folder: Path) -> dict[str, list[bytes]]:
         "tflite.tflite": [folders.tflite()],
         "skops.skops": [files.skops_file(files.skops_node("ObjectNode", "os.system"))],
         "npy.npy": [files.object_array(PLAIN)],
+        "distributed.distcp": [files.torch_zip(PLAIN) * 2],
+        **engine_seeds(),
         "template.jinja": [*TEMPLATES],
         "config.json": [b'{"a": [{"_target_": "b.c", "chat_template": "{{ d }}"}, 1.5, null]}'],
         "settings.yaml": [b"a: &x [b, !!python/name:os.system c]\nd: {e: *x, f: 'g'}\n--- |\n h\n"],

@@ -27,7 +27,8 @@ def honest(folder: Path) -> Any:
      "safetensors.safetensors", "hdf5.h5", "keras.keras", "gguf.gguf", "onnx.onnx",
      "savedmodel/saved_model.pb", "tflite.tflite", "skops.skops", "npy.npy", "bundle.sig",
      "template.jinja", "config.json", "settings.yaml", "tables.toml", "registry.log",
-     "playbook.json", "rules.toml", "access.toml", "trust.toml"],
+     "playbook.json", "rules.toml", "access.toml", "trust.toml", "distributed.distcp",
+     *sorted(fuzzing.engine_seeds())],
 )  # fmt: skip
 def test_a_parser_answers_whatever_it_is_given(folder: Path, honest: Any, name: str) -> None:
     fuzzing.fuzz(name, honest[name], folder, examples=80, number=1)()
