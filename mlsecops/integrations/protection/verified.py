@@ -85,8 +85,10 @@ def _passes(given: Any) -> bool:
         descriptor = given.fileno()
     except (AttributeError, OSError, ValueError):
         return False
-    place = f"/proc/self/fd/{descriptor}"
-    return os.path.lexists(place) and is_held(place)
+    try:  # what is open stays the same file
+        return is_held(Path(f"/proc/self/fd/{descriptor}").readlink())
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager

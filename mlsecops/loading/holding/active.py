@@ -33,7 +33,7 @@ def registered(folder: str) -> Iterator[None]:
 
 
 def is_held(path: str | os.PathLike[str]) -> bool:
-    """Whether a path leads into a held folder.
+    """Whether a path lies in a held folder, as it is written: a link to it could be swapped later.
 
     Examples:
         >>> is_held("/model.safetensors")
@@ -41,8 +41,8 @@ def is_held(path: str | os.PathLike[str]) -> bool:
     """
     if not _folders:
         return False
-    real = os.path.realpath(path)
-    return any(real == folder or real.startswith(f"{folder}/") for folder in tuple(_folders))
+    place = os.path.abspath(path)  # noqa: PTH100 - must not follow links
+    return any(place == folder or place.startswith(f"{folder}/") for folder in tuple(_folders))
 
 
 @contextlib.contextmanager

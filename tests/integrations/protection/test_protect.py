@@ -165,6 +165,20 @@ def test_streams_and_bytes_are_refused_as_nobody_can_verify_them(model: Path) ->
                 call()
 
 
+def test_a_link_into_a_held_folder_is_no_held_path(model: Path, tmp_path: Path) -> None:
+    """The link could lead elsewhere when the library opens it."""
+    with mlsecops.protect(POLICY), SecureLoader(POLICY).hold(model) as held:
+        inside = Path(held.folder, "a.pt")
+        assert torch.load(inside)["w"].tolist() == [0.0, 1.0, 2.0]
+        with inside.open("rb") as stream:
+            assert torch.load(stream)["w"].tolist() == [0.0, 1.0, 2.0]
+        (tmp_path / "link.pt").symlink_to(inside)
+        with pytest.raises(SignatureMissing):
+            torch.load(tmp_path / "link.pt")
+        with pytest.raises((SignatureMissing, UsageError)):
+            torch.load(f"{held.folder}/../{tmp_path.name}")
+
+
 def test_external_data_that_was_changed_is_refused(model: Path, tmp_path: Path) -> None:
     for name in ("f.onnx", "f.onnx_data"):
         (tmp_path / name).write_bytes((model / "sub" / name).read_bytes())
