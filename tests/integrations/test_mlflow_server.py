@@ -1,4 +1,4 @@
-"""A real MLflow server with its artifact proxy: flows of MLflow's tutorials, honest and attacked."""
+"""A real MLflow server with its artifact proxy: MLflow's tutorials, honest and attacked."""
 
 from __future__ import annotations
 
