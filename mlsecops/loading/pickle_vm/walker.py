@@ -13,7 +13,7 @@ import pickletools
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, BinaryIO, Final
 
-from mlsecops._budget import Pace
+from mlsecops._budget import tick
 from mlsecops.errors import FormatRefused, LimitExceeded
 from mlsecops.findings import Severity
 from mlsecops.loading.limits import Limits
@@ -49,6 +49,7 @@ LISTS: Final = frozenset({"builtins.list", "collections.deque"})
 SETS: Final = frozenset({"builtins.set"})
 NEWEST_PROTOCOL: Final = 5  # protocol; pickle.HIGHEST_PROTOCOL since Python 3.8, PEP 574
 _PY3_IMPORTS: Final = 3  # protocol; `_pickle.c`, lower ones have Python 2's module names
+_LOOK: Final = 256  # opcodes between two looks at the budget; chosen: about a millisecond
 _FRAME_HEAD: Final = 9  # bytes; pickletools, FRAME is an opcode and an 8-byte length
 
 
@@ -88,7 +89,6 @@ class Walker(Judge):
         self._storages = storages
         self._allowed, self._limits = allowed, limits
         self._persistent, self._skip_arrays = persistent == "allow", skip_arrays
-        self._pace = Pace(artifact)
         self._reset()
 
     def _reset(self) -> None:
@@ -129,7 +129,8 @@ class Walker(Judge):
 
     def _step(self, name: str, argument: Any, *, first: bool) -> None:
         self.walk.opcodes += 1
-        self._pace.step()
+        if not self.walk.opcodes % _LOOK:
+            tick(where=self._artifact)
         if self.walk.opcodes > self._limits.opcodes:
             raise LimitExceeded(
                 f"{self._artifact}: {self._where}: over {self._limits.opcodes} pickle opcodes; "
