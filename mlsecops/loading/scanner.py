@@ -225,6 +225,8 @@ def _scan_file(
             verdict, result = examine(source, allow_globals=allow, limits=limits, nested=nested)
     except ContentRefused as error:
         return _refused(name, "unknown", error), Examination()
+    if not result.external:
+        return verdict, result
     findings = verdict.findings + external_data_findings(path, name, result)
     return dataclasses.replace(verdict, findings=findings), result
 
