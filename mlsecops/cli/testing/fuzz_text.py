@@ -50,7 +50,7 @@ def _evidence(result: Result) -> Iterator[str]:
     attempt = result.attempt
     disguise = f", {' + '.join(attempt.mutators)}" if attempt.mutators else ""
     yield f"success {attempt.id} ({attempt.family}{disguise}): {one_line(result.reason)[:_SHOWN]}"
-    yield f"  prompt: {_start(str(attempt.messages[-1]['content']))}"
+    yield f"  prompt: {_start(attempt.prompt)}"
     yield f"  answer: {_start(result.answer)}"
 
 

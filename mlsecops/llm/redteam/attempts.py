@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from mlsecops._repr import concise_repr
+from mlsecops.llm.text.unicode import concealed
 
 Message: TypeAlias = Mapping[str, Any]
 Outcome: TypeAlias = Literal[
@@ -80,6 +81,13 @@ class Attempt:
         """First 16 hexadecimal digits of the SHA-256 of the content."""
         text = json.dumps(self._content(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:_ID]
+
+    @property
+    def prompt(self) -> str:
+        """The last message, with what invisible characters in it say."""
+        text = str(self.messages[-1]["content"]) if self.messages else ""
+        hidden = concealed(text)
+        return f"{text} [hidden: {hidden}]" if hidden else text
 
     @property
     def control(self) -> bool:

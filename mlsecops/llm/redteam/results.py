@@ -64,7 +64,7 @@ class Result:
 
     def finding(self, artifact: str) -> Finding:
         """A success as a finding, with the starts of prompt and answer."""
-        prompt = _start(str(self.attempt.messages[-1]["content"]) if self.attempt.messages else "")
+        prompt = _start(self.attempt.prompt)
         return Finding(
             rule=f"fuzz-{self.attempt.family}",
             severity=Severity.HIGH,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from mlsecops.llm.text.unicode import concealed
 from mlsecops.reports.redaction import shown
 from mlsecops.reports.rendering.markup import Child, Markup, tag
 from mlsecops.reports.rendering.page import Tone, badge, code, facts, page, section, table, verdict
@@ -143,4 +144,9 @@ def _attempt(result: Mapping[str, Any]) -> Markup:
 def _said(role: str, text: Any) -> list[Markup]:
     lines = str(text)[:_TEXT].split("\n")
     plain = "\n".join(shown(line, most=_TEXT) for line in lines)
-    return [tag("div", role, class_="role"), tag("pre", plain)]
+    parts = [tag("div", role, class_="role"), tag("pre", plain)]
+    hidden = concealed(str(text))
+    if hidden:
+        said = shown(hidden, most=_TEXT)
+        parts += [tag("div", "in characters that nobody sees", class_="role"), tag("pre", said)]
+    return parts

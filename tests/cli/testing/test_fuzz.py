@@ -241,6 +241,7 @@ def test_an_html_report_shows_prompt_answer_and_reason(command: Command) -> None
     assert "Attacks succeeded" in outcome.out
     assert "Of course: " in outcome.out
     assert "Why: the token " in outcome.out
+    assert "in characters that nobody sees" in outcome.out
     assert "<script" not in outcome.out
 
 
