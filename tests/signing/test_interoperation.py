@@ -241,7 +241,9 @@ def test_a_shard_appended_to_a_signed_file_is_no_unsigned_file(tmp_path: Path) -
             verify(model, policy=policy, ignore_unsigned=choice)  # type: ignore[arg-type]
 
 
-def test_a_sharded_bundle_of_a_format_without_ranges_is_verified_but_not_loaded(tmp_path: Path) -> None:
+def test_a_sharded_bundle_of_a_format_without_ranges_is_verified_but_not_loaded(
+    tmp_path: Path,
+) -> None:
     numpy = pytest.importorskip("numpy")
     path = tmp_path / "weights.npz"
     numpy.savez(path, w=numpy.ones(3))
