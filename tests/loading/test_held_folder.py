@@ -23,30 +23,12 @@ from mlsecops.errors import (
 )
 from mlsecops.loading import SecureLoader, scan
 from mlsecops.loading.holding import held_folder as holding
-from mlsecops.loading.holding import mounts
 from mlsecops.loading.snapshot import TIERS
 from mlsecops.signing import Signer, sign
 from tests.attackers.racing import racing
-from tests.loading.conftest import Trusting
+from tests.loading.conftest import MOUNTS, Trusting
 
 save_file = pytest.importorskip("safetensors.numpy").save_file
-
-
-def can_mount() -> bool:
-    folder = Path("/tmp").joinpath(f"mlsecops-test-{os.getpid()}")
-    folder.mkdir()
-    try:
-        mounts.mount_memory(str(folder))
-    except OSError:
-        return False
-    else:
-        mounts.unmount(str(folder))
-        return True
-    finally:
-        folder.rmdir()
-
-
-MOUNTS = can_mount()
 
 
 @pytest.fixture

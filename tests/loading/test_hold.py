@@ -11,7 +11,7 @@ import pytest
 from mlsecops.errors import ChangedDuringLoad, DigestMismatch, FormatRefused, UnsafeContent
 from mlsecops.loading.snapshot import TIERS
 from mlsecops.signing import Signer, sign
-from tests.loading.conftest import Trusting
+from tests.loading.conftest import MOUNTS, Trusting
 
 pytest.importorskip("h5py")
 safetensors_numpy = pytest.importorskip("safetensors.numpy")
@@ -40,10 +40,11 @@ def test_a_reader_gets_the_very_bytes_whatever_becomes_of_the_path(
         (moved / "other").rename(gguf)
         assert Path(held.path).name == "model.gguf"
         assert Path(held.path).read_bytes() == honest
-        assert (held.format, held.tier) == ("gguf", tier)
+        assert (held.format, held.tier) == ("gguf", tier if MOUNTS else "private-copy")
     assert not Path(held.path).exists()
 
 
+@pytest.mark.skipif(not MOUNTS, reason="nothing can be mounted here")
 def test_a_pinned_file_that_is_changed_meanwhile_is_told(gguf: Path, trusting: Trusting) -> None:
     with pytest.raises(ChangedDuringLoad), trusting(tier="pinned").hold(gguf):
         os.utime(gguf)
