@@ -146,3 +146,11 @@ def test_an_object_that_grows_between_listing_and_fetch_is_refused(
 def test_a_url_where_nothing_is_cannot_be_opened() -> None:
     with pytest.raises(UsageError, match="cannot read"):
         scan("memory://nothing/here")
+
+
+def test_a_message_names_a_format_as_the_option_takes_it(tmp_path: Path) -> None:
+    (tmp_path / "tool.so").write_bytes(b"\x7fELF" + bytes(200))
+    (finding,) = scan(tmp_path / "tool.so").findings
+    assert "<" not in finding.message
+    name = finding.message.partition("allow_globals=['")[2].partition("'")[0]
+    assert not scan(tmp_path / "tool.so", allow_globals=[name]).refused
