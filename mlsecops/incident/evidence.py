@@ -93,7 +93,8 @@ class Evidence:
         """Verify the signature, every document against the manifest, and both logs.
 
         Args:
-            policy: Trust policy; by default the registry's.
+            policy: Trust policy; by default the operators of the registry's log vouch for it, one
+                of whom is enough, and not the signers of models.
 
         Returns:
             The verified signature.
@@ -102,7 +103,7 @@ class Evidence:
             EvidenceError: Something was changed or is missing.
         """
         try:
-            verified = verify(self.path, policy=policy or self.registry.policy)
+            verified = verify(self.path, policy=policy or self._operators())
             data = self.path.read_bytes()
             self.custody.verify()
             sealed = self.sealed
@@ -115,6 +116,13 @@ class Evidence:
             )
         _check_contents(data, self.path)
         return verified
+
+    def _operators(self) -> TrustPolicy:
+        """Policy that trusts the operators of the registry's log; without any, the models'."""
+        signer = self.registry.signer
+        known = [*self.registry.log_keys, *([] if signer is None else [signer.public_key])]
+        keys = [key.pem for key in known]
+        return TrustPolicy(keys=keys) if keys else self.registry.policy
 
     def read(self, name: str, *, policy: TrustPolicy | None = None) -> bytes:
         """Verify the evidence and return one document.

@@ -313,10 +313,10 @@ def _describe(subject: Alert | Finding) -> dict[str, Any]:
 
 
 def _identity(subject: Alert | Finding, digest: str | None) -> str:
-    """Id that depends on the alert or finding alone."""
+    """Id that depends on the alert's rule, digest, client and time, or on the finding alone."""
     if isinstance(subject, Alert):
         at = subject.at.astimezone(UTC).isoformat()
-        parts = ["alert", subject.rule, subject.monitor, digest, at]
+        parts = ["alert", subject.rule, subject.monitor, digest, subject.client, at]
     else:
         parts = ["finding", subject.rule, subject.artifact, subject.where, digest]
     return f"inc-{Digest.of(json.dumps(parts).encode()).hex[:20]}"

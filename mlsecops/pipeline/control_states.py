@@ -20,7 +20,7 @@ from mlsecops.provenance.statement import SLSA_PROVENANCE
 from mlsecops.registry import Registry
 from mlsecops.reports import ControlState
 from mlsecops.robustness import RobustnessReport
-from mlsecops.signing import TrustPolicy, Verified
+from mlsecops.signing import Verified
 
 BOM_PREDICATE: Final = "https://cyclonedx.org/bom"
 
@@ -33,10 +33,6 @@ Shown = tuple[str, tuple[ControlState, str]]
 
 class Parts(Protocol):
     """Parts of a pipeline, as `SecurePipeline` has them."""
-
-    @property
-    def policy(self) -> TrustPolicy:
-        """Trust policy."""
 
     @property
     def datasets(self) -> Mapping[str, Manifest]:
@@ -155,7 +151,7 @@ def _serving(pipeline: Parts, verified: Verified) -> Iterator[Shown]:
         yield "Sealed loading", (ENFORCED, loaded.tier)
     yield from _watching(pipeline, verified)
     if pipeline.incident is not None:
-        pipeline.incident.evidence.verify(policy=pipeline.policy)
+        pipeline.incident.evidence.verify()
         of = pipeline.incident.digest
         if of == verified.digest:
             yield "Evidence", (ENFORCED, "sealed and verified")
