@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Final, Never
 
-from mlsecops._budget import require_text, tick
+from mlsecops._bounded.budget import require_text, tick
 
 MAX_DEPTH: Final = 500  # levels; chosen: half of Python's recursion limit, for readers that recurse
 _SHOWN: Final = 80  # characters; chosen: enough of a key or literal to find it, on one line

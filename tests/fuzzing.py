@@ -26,7 +26,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from mlsecops._budget import spending
+from mlsecops._bounded.budget import spending
 from mlsecops.access import AccessPolicy
 from mlsecops.errors import MLSecOpsError
 from mlsecops.incident import Playbook

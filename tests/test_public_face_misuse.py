@@ -123,6 +123,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Calls:
         "scan": of(m.scan, path=folder),
         "screen_dataset": of(m.screen_dataset, x=ROWS, y=LABELS),
         "sign": of(m.sign, path=folder, signer=signer),
+        "protect": of(m.protect, policy=policy),
         "tracked": of(m.tracked, name="n"),
         "training_run": of(m.training_run, name="n"),
         "verify": of(m.verify, path=folder, policy=policy),

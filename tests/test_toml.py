@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mlsecops._toml import parse_toml
+from mlsecops._bounded.toml import parse_toml
 from mlsecops.access import AccessPolicy
 from mlsecops.errors import UsageError
 from mlsecops.loading import scan

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
 
+from mlsecops._bounded.toml import parse_toml
 from mlsecops._choices import of_type, one_of, path_of, several
 from mlsecops._repr import concise_repr
-from mlsecops._toml import parse_toml
 from mlsecops.access.names import LONGEST_NAME, compiled, normal_name, segments
 from mlsecops.errors import AccessDenied, UsageError
 

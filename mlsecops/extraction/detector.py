@@ -23,7 +23,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mlsecops._bounded_map import BoundedMap
+from mlsecops._bounded.mapping import BoundedMap
 from mlsecops._choices import checked, shown, whole
 from mlsecops._repr import concise_repr
 from mlsecops.drift.baseline import Baseline

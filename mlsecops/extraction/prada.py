@@ -21,7 +21,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mlsecops._bounded_map import BoundedMap
+from mlsecops._bounded.mapping import BoundedMap
 from mlsecops._repr import concise_repr
 from mlsecops.drift.inputs import Floats
 from mlsecops.errors import UsageError

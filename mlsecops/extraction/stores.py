@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol, TypeVar
 
-from mlsecops._bounded_map import BoundedMap
+from mlsecops._bounded.mapping import BoundedMap
 from mlsecops._extras import require
 from mlsecops._repr import concise_repr
 from mlsecops.errors import FormatRefused, LimitExceeded, UsageError

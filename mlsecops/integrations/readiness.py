@@ -153,7 +153,7 @@ class Readiness:
         """
         readiness = self
 
-        class Probe(BaseHTTPRequestHandler):
+        class ProbeServer(BaseHTTPRequestHandler):
             timeout = _REQUEST
 
             def do_GET(self) -> None:
@@ -171,7 +171,7 @@ class Readiness:
                 """Print nothing: a probe asks every few seconds."""
 
         try:
-            server = ThreadingHTTPServer((host, port), Probe)
+            server = ThreadingHTTPServer((host, port), ProbeServer)
         except OSError as error:
             raise UsageError(f"cannot listen on {host}:{port}: {error.strerror}") from error
         with server:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from mlsecops._budget import ANY_RATIO, MIB, SECONDS, Budget
+from mlsecops._bounded.budget import ANY_RATIO, MIB, SECONDS, Budget
 from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
 from mlsecops.errors import LimitExceeded

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlsecops._budget import spending
+from mlsecops._bounded.budget import spending
 from mlsecops._choices import checked, several
 from mlsecops._repr import concise_repr
 from mlsecops.adapters import Adapter, adapt

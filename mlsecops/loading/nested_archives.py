@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final, cast
 
-from mlsecops._budget import Pace, spend, spending
+from mlsecops._bounded.budget import Pace, spend, spending
 from mlsecops.errors import FormatRefused
 from mlsecops.loading.containers.compression import expanded
 from mlsecops.loading.containers.zip_archive import archive, require_plain_entry

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Final
 
-from mlsecops._budget import FILE_BYTES, Budget, spending, tick
+from mlsecops._bounded.budget import FILE_BYTES, Budget, spending, tick
 from mlsecops._choices import checked, of_type, several
 from mlsecops.errors import ContentRefused, MissingExtra, UsageError
 from mlsecops.findings import Finding, Severity

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from mlsecops._bounded_map import BoundedMap
+from mlsecops._bounded.mapping import BoundedMap
 from mlsecops.drift.baseline import Baseline
 from mlsecops.drift.rolling_window import Window
 from mlsecops.findings import Alert

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mlsecops._bounded_map import BoundedMap
+from mlsecops._bounded.mapping import BoundedMap
 from mlsecops.monitoring.accuracy import AccuracyTracker
 from mlsecops.monitoring.telemetry.metrics import ACCURACY, ACCURACY_SLIDE
 from mlsecops.readings import Reading

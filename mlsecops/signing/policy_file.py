@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from mlsecops._toml import parse_toml
+from mlsecops._bounded.toml import parse_toml
 from mlsecops.errors import UsageError
 from mlsecops.signing.identities.identity import Identity
 from mlsecops.signing.identities.trusted_root import TrustedRootSource

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlsecops import _budget
+from mlsecops._bounded import budget as _budget
 from mlsecops.errors import LimitExceeded, UnsafeContent
 from mlsecops.loading import Limits, SecureLoader, scan
 from mlsecops.signing import Signer, TrustPolicy, sign

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from mlsecops._bounded_map import BoundedMap
+from mlsecops._bounded.mapping import BoundedMap
 from mlsecops.errors import UsageError
 from mlsecops.findings import Alert, Severity
 from mlsecops.monitoring import (

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from mlsecops.cli.loading.scan_baseline import Baseline
+from mlsecops.cli.loading.scan_baseline import ScanBaseline
 from mlsecops.cli.loading.scan_text import TextOutput, is_refused
 from mlsecops.cli.options import add_format, option
 from mlsecops.cli.terminal import note, print_findings, progress, show_json
@@ -42,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Scan everything, print verdicts as they come, and say what was refused."""
     strict = bool(os.environ.get("CI")) if options.strict is None else options.strict
-    baseline = Baseline() if options.baseline is None else Baseline.load(options.baseline)
+    baseline = ScanBaseline() if options.baseline is None else ScanBaseline.load(options.baseline)
     text = TextOutput(strict=strict) if options.format == "text" else None
     verdicts: list[Verdict] = []
     unopened: list[str] = []

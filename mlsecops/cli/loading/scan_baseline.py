@@ -1,6 +1,6 @@
 """Baseline of a scan: findings that are known already, from an earlier scan's JSON or SARIF.
 
-file of an earlier scan → Baseline → verdicts whose known findings are information
+file of an earlier scan → ScanBaseline → verdicts whose known findings are information
 
 A finding is known by its file, rule, place and message. A known finding passes, a new one is
 judged as ever; what a baseline holds and a scan no longer finds is reported as gone.
@@ -26,7 +26,7 @@ _NOT_CHECKED: Final = "not checked: "
 Key = tuple[str, str, str, str]
 
 
-class Baseline:
+class ScanBaseline:
     """Findings and unchecked parts of an earlier scan.
 
     Args:

@@ -1,6 +1,6 @@
 """Outputs of a DVC repository, by DVC's own API or from its pointer files.
 
-repository → Output: its path, the stage that makes it, whether DVC has recorded its content
+repository → DvcOutput: its path, the stage that makes it, whether DVC has recorded its content
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _DIGESTS: Final = ("md5", "etag", "checksum", "files")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
+class DvcOutput:
     """An output of a repository.
 
     Attributes:
@@ -63,7 +63,7 @@ def outputs(repository: str | os.PathLike[str]) -> tuple[str, ...]:
     return tuple(output.path for output in list_outputs(Path(repository)))
 
 
-def list_outputs(root: Path) -> list[Output]:
+def list_outputs(root: Path) -> list[DvcOutput]:
     """Outputs of a repository, sorted by path; the errors are those of `outputs`."""
     if not root.is_dir():
         raise UsageError(f"cannot read {root}: expected the folder of a DVC repository")
@@ -72,10 +72,10 @@ def list_outputs(root: Path) -> list[Output]:
     return [found[path] for path in sorted(found)]
 
 
-def _asked(root: Path) -> dict[str, Output]:
+def _asked(root: Path) -> dict[str, DvcOutput]:
     """Outputs as DVC lists them."""
     repo_module, exceptions = require("dvc.repo"), require("dvc.exceptions")
-    found: dict[str, Output] = {}
+    found: dict[str, DvcOutput] = {}
     try:
         with repo_module.Repo(os.fspath(root)) as repo:
             top = Path(repo.root_dir)
@@ -85,9 +85,11 @@ def _asked(root: Path) -> dict[str, Output]:
                 inside = os.path.relpath(out.fs_path, top).replace(os.sep, "/")
                 path = _inside(PurePosixPath(), Path(out.stage.path_in_repo), inside)
                 if path in found or not _known(out):
-                    found.setdefault(path, Output(path=path, source=_source(out), recorded=False))
+                    found.setdefault(
+                        path, DvcOutput(path=path, source=_source(out), recorded=False)
+                    )
                 else:
-                    found[path] = Output(path=path, source=_source(out))
+                    found[path] = DvcOutput(path=path, source=_source(out))
     except exceptions.DvcException as error:
         raise FormatRefused(f"{root}: DVC: {error}") from error
     return {path: each for path, each in found.items() if each.recorded or _imported(each)}
@@ -97,7 +99,7 @@ def _known(out: Any) -> bool:
     return bool(out.hash_info or getattr(out, "files", None))
 
 
-def _imported(output: Output) -> bool:
+def _imported(output: DvcOutput) -> bool:
     return output.source.endswith(DVC)
 
 
@@ -107,16 +109,16 @@ def _source(out: Any) -> str:
     return f"{path}:{name}" if name else path
 
 
-def _read(root: Path) -> dict[str, Output]:
+def _read(root: Path) -> dict[str, DvcOutput]:
     """Outputs as `.dvc` files and `dvc.lock` list them."""
-    found: dict[str, Output] = {}
+    found: dict[str, DvcOutput] = {}
     for place in _pointers(root):
         for path, stage, recorded in _listed(place):
             below = PurePosixPath(place.parent.relative_to(root).as_posix())
             name = _inside(below, place, path)
             own = (below / (PIPELINE if stage else place.name)).as_posix()
             source = f"{own}:{stage}" if stage else own
-            found[name] = Output(path=name, source=source, recorded=recorded)
+            found[name] = DvcOutput(path=name, source=source, recorded=recorded)
     return found
 
 

@@ -16,7 +16,7 @@ from mlsecops._choices import checked, several
 from mlsecops.errors import DigestMismatch, UsageError
 from mlsecops.integrations.dvc.cache_links import cache_links
 from mlsecops.integrations.dvc.ignored import IgnoreRules, read_rules, signed_rules
-from mlsecops.integrations.dvc.listing import LOCK, Output, list_outputs
+from mlsecops.integrations.dvc.listing import LOCK, DvcOutput, list_outputs
 from mlsecops.provenance import Entry, Manifest
 from mlsecops.provenance.files.hashing import hash_pieces
 from mlsecops.provenance.files.opening import kind_of, open_regular, refused_kind
@@ -173,12 +173,12 @@ def verify_outputs(
 
 
 def _selected(
-    known: list[Output], signed: Manifest, targets: Sequence[str]
-) -> tuple[list[Output], tuple[str, ...]]:
+    known: list[DvcOutput], signed: Manifest, targets: Sequence[str]
+) -> tuple[list[DvcOutput], tuple[str, ...]]:
     """The outputs that targets name or are in, and the paths to compare."""
     if not targets:
         return known, ()
-    chosen: dict[str, Output] = {}
+    chosen: dict[str, DvcOutput] = {}
     paths: list[str] = []
     for target in targets:
         name = target.removeprefix("./").rstrip("/")
@@ -201,7 +201,7 @@ def _within(name: str, paths: Iterable[str]) -> bool:
 
 
 def _content(
-    root: Path, known: Iterable[Output], rules: IgnoreRules, *, only: Sequence[str] | None = None
+    root: Path, known: Iterable[DvcOutput], rules: IgnoreRules, *, only: Sequence[str] | None = None
 ) -> _Content:
     """Hash the files of outputs, or those of them that are wanted."""
     files: dict[str, Found] = {}

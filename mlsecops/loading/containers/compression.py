@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from mlsecops._budget import spend
+from mlsecops._bounded.budget import spend
 from mlsecops._extras import require
 from mlsecops.errors import FormatRefused
 from mlsecops.loading.limits import MIB, PIECE, Limits

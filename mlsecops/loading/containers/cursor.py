@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import BinaryIO
 
-from mlsecops._budget import Pace
+from mlsecops._bounded.budget import Pace
 from mlsecops.errors import FormatRefused
 from mlsecops.loading.limits import Limits
 

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from mlsecops._budget import Pace
+from mlsecops._bounded.budget import Pace
 from mlsecops.errors import FormatRefused, LimitExceeded
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.snapshot import Source

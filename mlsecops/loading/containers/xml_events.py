@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 from xml.parsers import expat
 
-from mlsecops._budget import Pace
+from mlsecops._bounded.budget import Pace
 from mlsecops.errors import FormatRefused, UnsafeContent
 from mlsecops.loading.limits import PIECE, Limits
 from mlsecops.loading.snapshot import Source

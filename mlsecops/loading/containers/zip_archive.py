@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import BinaryIO, Final, cast
 
-from mlsecops._budget import Pace, require_text
+from mlsecops._bounded.budget import Pace, require_text
 from mlsecops.errors import FormatRefused, LimitExceeded, UnsafeContent
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.snapshot import Source

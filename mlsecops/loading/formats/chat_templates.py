@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from mlsecops._budget import tick
+from mlsecops._bounded.budget import tick
 from mlsecops._extras import require
 from mlsecops.errors import LimitExceeded, MissingExtra
 from mlsecops.findings import Finding, Severity

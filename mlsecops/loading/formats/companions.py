@@ -17,9 +17,9 @@ from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from mlsecops._budget import require_text
+from mlsecops._bounded.budget import require_text
+from mlsecops._bounded.toml import parse_toml
 from mlsecops._json import parse_json
-from mlsecops._toml import parse_toml
 from mlsecops.errors import ContentRefused, FormatRefused, LimitExceeded, MissingExtra
 from mlsecops.findings import Finding, Severity
 from mlsecops.loading.allowed import pickle_globals

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
-from mlsecops._budget import Pace
+from mlsecops._bounded.budget import Pace
 from mlsecops.errors import FormatRefused, LimitExceeded
 from mlsecops.loading.allowed.tensor_types import GGML_TYPES
 from mlsecops.loading.formats.chat_templates import ChatTemplates

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mlsecops._budget import Pace
+from mlsecops._bounded.budget import Pace
 from mlsecops.errors import LimitExceeded
 
 _SHOWN: Final = 80  # characters of a key; chosen: enough to find it, whatever its length

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tokenize import TokenError
 from typing import Any, BinaryIO, Final
 
-from mlsecops._budget import Pace
+from mlsecops._bounded.budget import Pace
 from mlsecops.errors import FormatRefused, LimitExceeded, UnsafeContent
 from mlsecops.loading.containers.zip_archive import Archive, archive
 from mlsecops.loading.limits import Limits

@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from mlsecops._budget import Pace
+from mlsecops._bounded.budget import Pace
 from mlsecops.errors import LimitExceeded
 from mlsecops.findings import Finding, Severity
 from mlsecops.loading.allowed import settings_names
@@ -32,8 +32,16 @@ _DEPTH: Final = 100  # levels; chosen: settings of models have fewer than ten; d
 _MOST_TARGETS: Final = 50_000  # targets; chosen: real settings have fewer than a thousand
 _SHOWN: Final = 200  # characters of a target; chosen: a name's length, and a line's
 _ALWAYS: Final = frozenset(
-    {"_target_", "_component_", "auto_map", "custom_imports", "custom_ops_library", "loader_module",
-     "model_code_path", "user_dir"}
+    {
+        "_target_",
+        "_component_",
+        "auto_map",
+        "custom_imports",
+        "custom_ops_library",
+        "loader_module",
+        "model_code_path",
+        "user_dir",
+    }
 )
 """Keys whose value is imported, whatever it looks like."""
 _DOTTED: Final = frozenset(

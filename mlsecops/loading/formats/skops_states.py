@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mlsecops._budget import spend
+from mlsecops._bounded.budget import spend
 from mlsecops._json import parse_json
 from mlsecops.loading.allowed.contracts import NEW, contracts
 from mlsecops.loading.containers.zip_archive import Archive, archive

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mlsecops._budget import spending
+from mlsecops._bounded.budget import spending
 from mlsecops.errors import DigestMismatch, UsageError
 from mlsecops.loading.holding.held_folder import held_folder
 from mlsecops.loading.holding.scanning import require_checked, scan_held

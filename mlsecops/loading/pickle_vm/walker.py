@@ -13,7 +13,7 @@ import pickletools
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, BinaryIO, Final
 
-from mlsecops._budget import tick
+from mlsecops._bounded.budget import tick
 from mlsecops.errors import FormatRefused, LimitExceeded
 from mlsecops.findings import Severity
 from mlsecops.loading.limits import Limits

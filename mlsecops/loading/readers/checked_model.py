@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from mlsecops._budget import Budget, spending
+from mlsecops._bounded.budget import Budget, spending
 from mlsecops.errors import FormatRefused
 from mlsecops.loading.artifact import (
     ArtifactLayout,

@@ -252,8 +252,12 @@ _DECODERS: Final[dict[Format, tuple[tuple[str, ...], Callable[[Request], Any]]]]
 }
 _FILLS: Final = frozenset(
     {
-        Format.SAFETENSORS, Format.TORCH, Format.TORCH_LEGACY, Format.DISTRIBUTED_METADATA,
-        Format.KERAS, Format.HDF5,
+        Format.SAFETENSORS,
+        Format.TORCH,
+        Format.TORCH_LEGACY,
+        Format.DISTRIBUTED_METADATA,
+        Format.KERAS,
+        Format.HDF5,
     }
 )
 """Formats of weights, which `into=` can fill a model with."""

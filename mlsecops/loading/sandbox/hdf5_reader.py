@@ -15,7 +15,7 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-from mlsecops._budget import current
+from mlsecops._bounded.budget import current
 from mlsecops.errors import (
     FormatRefused,
     LimitExceeded,

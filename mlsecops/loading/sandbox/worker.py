@@ -20,7 +20,7 @@ import threading
 from multiprocessing import spawn
 from typing import Any, Final
 
-from mlsecops._budget import current
+from mlsecops._bounded.budget import current
 from mlsecops._json import parse_object
 from mlsecops.errors import FormatRefused
 

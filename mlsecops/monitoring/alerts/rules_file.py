@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from mlsecops._bounded.toml import parse_toml
 from mlsecops._choices import checked
-from mlsecops._toml import parse_toml
 from mlsecops.errors import UsageError
 from mlsecops.findings import Severity
 from mlsecops.monitoring.alerts.rules import AlertRule

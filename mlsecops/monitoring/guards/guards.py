@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 
-from mlsecops._bounded_map import BoundedMap
+from mlsecops._bounded.mapping import BoundedMap
 from mlsecops._choices import checked, number, whole
 from mlsecops._repr import concise_repr
 from mlsecops.drift.baseline import Baseline

@@ -1,4 +1,4 @@
-"""Numbers that numpy has no type for, as their bits: bfloat16, 8-bit floats, packed integers.
+"""Numbers that numpy has no type for, as their bits: bfloat16, 8-bit floats, 4-bit integers.
 
 array of ml_dtypes, tensor of torch → BitArray: unsigned integers and the type's name
 

@@ -19,9 +19,7 @@ from mlsecops.provenance.files.leases import end_lease, has_lease, take_lease
 WINDOW: Final = (
     16 << 20
 )  # bytes; measured: smaller ones cost more, and a writer waits for one (10 ms)
-_POPULATE_READ: Final = (
-    22  # MADV_POPULATE_READ of Linux 5.14, include/uapi/asm-generic/mman-common.h
-)
+_POPULATE_READ: Final = 22  # MADV_POPULATE_READ; Linux 5.14, asm-generic/mman-common.h
 _NATIVE: Final = frozenset({"_hashlib", "_sha2", "_sha256", "_sha512", "_blake2", "blake3"})
 """Modules of hashes that run no Python code, which could wait for a writer that waits for us."""
 

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
+from mlsecops._repr import concise_repr
 from mlsecops.llm.redteam.grammar.attack_texts import Texts, filled, texts_in
 from mlsecops.llm.redteam.grammar.tasks import KINDS, Kind, Task, draw_letters, draw_parts
 
 __all__ = ["SEARCH", "Ground", "Scene", "ToolDemand", "built_in_scenes"]
 
 
+@concise_repr("duty", "wish", "documents")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
     """A scene.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Final
 
-from mlsecops._budget import Pace
+from mlsecops._bounded.budget import Pace
 from mlsecops.errors import FormatRefused, UnsafeContent
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.snapshot import Source

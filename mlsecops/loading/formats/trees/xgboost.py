@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
-from mlsecops._budget import require_text
+from mlsecops._bounded.budget import require_text
 from mlsecops._json import parse_object
 from mlsecops.errors import FormatRefused, UnsafeContent
 from mlsecops.loading.containers.cursor import Cursor

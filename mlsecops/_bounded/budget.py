@@ -24,9 +24,7 @@ SMALL_SECONDS: Final = 2.0  # CPU seconds; chosen: an honest file of a few bytes
 SECONDS_A_BYTE: Final = 4.0 / MIB
 """CPU seconds; measured: pickled empty lists, the slowest honest content, take 3 a MiB. With
 `SMALL_SECONDS`, an input of 1 MB has six of the ten seconds that any may take."""
-FILE_BYTES: Final = (
-    4096  # bytes; chosen: least size that a file of a folder counts with, a disk block
-)
+FILE_BYTES: Final = 4096  # bytes; a disk block: least size that a file of a folder counts with
 TEXT: Final = 4 * MIB  # bytes; measured: 1 MiB of JSON becomes 60 MiB of objects in 0.4 s at worst
 TEXT_RATIO: Final = 4  # bytes of text for each stored byte; chosen: vocabularies compress 4:1
 

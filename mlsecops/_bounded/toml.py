@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Callable
 from typing import Any, Final
 
-from mlsecops._budget import tick
+from mlsecops._bounded.budget import tick
 
 _MOST: Final = 1_000_000  # characters; measured: 6 s and 100 MiB at worst, keys of 48 parts
 _MOST_DOTS: Final = 24  # dots in a line besides those of numbers; chosen: keys have fewer than ten
