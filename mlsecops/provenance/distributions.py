@@ -32,7 +32,7 @@ def packages() -> tuple[Mapping[str, Any], ...]:
     """
     found: dict[str, metadata.Distribution] = {}
     for distribution in metadata.distributions():
-        name = normalized(distribution.metadata["Name"] or "")
+        name = normalized(_field(distribution, "Name"))
         if name:
             found.setdefault(name, distribution)
     return tuple(_descriptor(name, found[name], found.keys()) for name in sorted(found))
@@ -69,17 +69,22 @@ def _descriptor(
 
 def declared_licenses(distribution: metadata.Distribution) -> tuple[str, ...]:
     """Licences that a distribution declares: its expression, its licence field, or classifiers."""
-    about = distribution.metadata
     for field in ("License-Expression", "License"):
-        text = " ".join(str(about[field] or "").split())
+        text = " ".join(_field(distribution, field).split())
         if text and text.upper() not in _NO_LICENSE and len(text) <= _LONGEST:
             return (text,)
-    classifiers = [str(each) for each in about.get_all("Classifier") or ()]
+    classifiers = [str(each) for each in distribution.metadata.get_all("Classifier") or ()]
     return tuple(
         each.rpartition(" :: ")[2]
         for each in classifiers
         if each.startswith(_CLASSIFIER) and each not in _GENERIC
     )
+
+
+def _field(distribution: metadata.Distribution, name: str) -> str:
+    """The first value of a field, or nothing: some backports raise KeyError for an absent one."""
+    values = distribution.metadata.get_all(name) or [""]
+    return str(values[0] or "")
 
 
 def _required(requirement: str) -> str:

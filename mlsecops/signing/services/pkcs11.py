@@ -7,6 +7,7 @@ Source: RFC 7512 (URI); PKCS #11 v3.0, 2.3 (ECDSA: r‖s) and 2.1 (RSA-PSS).
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -38,6 +39,9 @@ _FOLDERS: Final = (
     "/usr/lib64/pkcs11", "/usr/local/lib/softhsm", "/usr/local/lib",
 )  # fmt: skip
 _PIN_BYTES: Final = 4096  # bytes; chosen: a longer file holds no PIN
+_OWN_SYMBOLS: Final = os.RTLD_NOW | getattr(os, "RTLD_DEEPBIND", 0)
+"""Flags that bind a module to its own libraries: TensorFlow exports an OpenSSL of another kind to
+the whole process, and a module that called into it would crash."""
 _USE: Final = threading.Lock()  # a module's log-in is one for the whole process (PKCS #11, 5.6)
 
 
@@ -178,6 +182,7 @@ def _library(how: Mapping[str, bytes], name: str) -> Any:
             f"module-name=, or {_MODULE}"
         )
     try:
+        ctypes.CDLL(path, mode=_OWN_SYMBOLS)
         return api.lib(path)
     except (RuntimeError, OSError, api.exceptions.PKCS11Error) as error:
         raise UsageError(f"{name}: cannot load the module {path}: {error}") from error

@@ -57,7 +57,7 @@ def test_sarif_names_the_file(command: Command, poisoned: Path) -> None:
         result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
         for result in value["runs"][0]["results"]
     }
-    assert places == {str(poisoned)}
+    assert places == {poisoned.as_uri()}
 
 
 def test_unreadable_data_is_wrong_use(command: Command, tmp_path: Path) -> None:
