@@ -271,7 +271,7 @@ def as_target(target: Target | Function, *, timeout: float | None = None) -> Tar
     if not callable(target):
         raise UsageError(
             f"target: expected a ChatEndpoint or a callable, got {type(target).__name__}; for a "
-            "URL, give ChatEndpoint(url, model=...); for a client of openai or anthropic, "
-            "ClientTarget(client, model=...)"
+            "URL, give ChatEndpoint(url, model=...); for a client of openai or anthropic, a "
+            "function that calls it with the messages and returns its answer"
         )
     return CallableTarget(target, timeout=TIMEOUT if timeout is None else timeout)
