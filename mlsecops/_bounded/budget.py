@@ -39,7 +39,7 @@ class Budget:
         ratio: Unpacked bytes for each stored byte.
 
     Examples:
-        >>> Budget(1000, unpacked=10).spend(11, where="a.zip")
+        >>> Budget(1000, unpacked=10).spend(11, where="a.zip")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         mlsecops.errors.LimitExceeded: a.zip: more than 10 bytes unpacked in all: expected fewer ...
     """

@@ -14,6 +14,7 @@ from mlsecops.errors import UsageError
 from mlsecops.loading import scan, scan_each
 from mlsecops.loading.scanning import remote
 from tests.attackers.loading import malicious_pickle
+from tests.buckets import s3_bucket
 from tests.hub import hub
 
 fsspec = pytest.importorskip("fsspec")
@@ -25,20 +26,8 @@ FILES = {"config.json": b"{}", "deep/model.safetensors": WEIGHTS, "x.pkl": b"cos
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[Any]:
-    boto3 = pytest.importorskip("boto3")
-    pytest.importorskip("s3fs")
-    server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        client = boto3.client("s3")
-        client.create_bucket(Bucket="scanned")
+    with s3_bucket("scanned") as client:
         yield client
-    server.stop()
 
 
 @pytest.fixture(params=["memory", "hf", "s3"])

@@ -13,6 +13,7 @@ import pytest
 from mlsecops import errors, hash_dataset
 from mlsecops.provenance import hash_path
 from mlsecops.provenance.files.remote import RemoteFile, hash_remote
+from tests.buckets import s3_bucket
 
 FILES = {"a.bin": b"one", "sub/b.bin": b"two" * 1_000_000, "sub/é ü": b"", "model.sig": b"{}"}
 
@@ -125,21 +126,10 @@ def test_a_cache_and_shards_are_refused_for_a_url(memory: str, tmp_path: Path) -
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
-    boto3 = pytest.importorskip("boto3")
-    server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        client = boto3.client("s3")
-        client.create_bucket(Bucket="models")
+    with s3_bucket("models") as client:
         for name, data in FILES.items():
             client.put_object(Bucket="models", Key=f"m/{name}", Body=data)
         yield "s3://models"
-    server.stop()
 
 
 @pytest.mark.filterwarnings("ignore:Your installed version of s3fs:UserWarning")

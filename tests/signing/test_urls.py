@@ -11,6 +11,7 @@ import pytest
 
 from mlsecops import SecureLoader, Signer, TrustPolicy, errors, hash_path, sign, verify
 from mlsecops.cli import main
+from tests.buckets import s3_bucket
 from tests.gcs import cloud_storage
 from tests.hub import hub
 
@@ -30,19 +31,8 @@ class Store:
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[Any]:
-    boto3 = pytest.importorskip("boto3")
-    server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        client = boto3.client("s3")
-        client.create_bucket(Bucket="signed")
+    with s3_bucket("signed") as client:
         yield client
-    server.stop()
 
 
 @pytest.fixture(params=STORES)

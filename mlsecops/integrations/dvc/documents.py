@@ -5,13 +5,13 @@ path → mapping, or FormatRefused
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from mlsecops._bounded.toml import parse_toml
 from mlsecops._extras import require
+from mlsecops._json import parse_json
 from mlsecops.errors import FormatRefused, UsageError
 
 MAX_BYTES: Final = 64 << 20  # bytes of a pointer file; chosen: some 500,000 outputs
@@ -34,9 +34,9 @@ def read_document(place: Path) -> Mapping[str, Any]:
         raise UsageError(f"cannot read {place}: {error.strerror}") from error
     try:
         if place.suffix == ".toml":
-            value = tomllib.loads(data.decode())
+            value = parse_toml(data.decode(), what=str(place), error=FormatRefused)
         elif place.suffix == ".json":
-            value = json.loads(data)
+            value = parse_json(data, what=str(place), error=FormatRefused)
         else:
             value = yaml.safe_load(data)
     except (yaml.YAMLError, RecursionError, ValueError) as error:

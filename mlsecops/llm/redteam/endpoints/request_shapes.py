@@ -8,13 +8,13 @@ Source: OpenAI API reference, "Chat Completions" and "Responses"; Anthropic API 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
-from mlsecops.errors import UsageError
+from mlsecops._json import parse_object
+from mlsecops.errors import FormatRefused, UsageError
 
 __all__ = ["RequestShape", "SystemRole", "as_system", "shape_of"]
 
@@ -92,6 +92,14 @@ def _messages(messages: Messages, tools: Messages) -> dict[str, Any]:
     }
 
 
+def _arguments(text: str) -> dict[str, Any]:
+    """Arguments of a tool call; none where the model wrote no JSON object."""
+    try:
+        return parse_object(text or "{}", what="arguments", error=FormatRefused)
+    except FormatRefused:
+        return {}
+
+
 def _turn(message: Mapping[str, Any]) -> dict[str, Any]:
     if message["role"] == "tool":
         result = {
@@ -104,7 +112,7 @@ def _turn(message: Mapping[str, Any]) -> dict[str, Any]:
     blocks: list[dict[str, Any]] = [
         {
             "type": "tool_use", "id": call["id"], "name": call["function"]["name"],
-            "input": json.loads(call["function"]["arguments"] or "{}"),
+            "input": _arguments(call["function"]["arguments"]),
         }
         for call in message["tool_calls"]
     ]  # fmt: skip
