@@ -235,8 +235,9 @@ def memory(tmp_path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.mark.parametrize("first", [1, 2, 3, 4])
 def test_a_run_that_is_killed_at_any_write_ends_the_same(
-    registry: Registry, alert: Alert, memory: Path
+    registry: Registry, alert: Alert, memory: Path, first: int
 ) -> None:
     template = memory / "template"
     shutil.copytree(registry.location, template)
@@ -255,7 +256,7 @@ def test_a_run_that_is_killed_at_any_write_ends_the_same(
     whole = fresh(memory / "whole")
     expected = _end_state(whole())
     killed = 0
-    for number in range(1, 500):
+    for number in range(first, 500, 4):
         place = memory / f"killed-{number}"
         run = fresh(place)
         died = attack.kill_at_write(number, run)
@@ -264,7 +265,7 @@ def test_a_run_that_is_killed_at_any_write_ends_the_same(
         killed += 1
         assert _end_state(run()) == expected, f"killed before write {number}"
         remove_folder(place)
-    assert killed > 20  # as many places to die as there are writes
+    assert killed > 5  # as many places to die as there are writes, in four parts
 
 
 def _end_state(incident: Incident) -> dict[str, Any]:
