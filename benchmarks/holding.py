@@ -1,4 +1,4 @@
-"""What it costs to hold a signed folder and read it with safetensors, instead of loading it.
+"""Cost of holding a signed folder and reading it with safetensors, against loading it.
 
 One process for each measurement: a folder of shards with its index, in the page cache, signed with
 SHA-256. `load` gives tensors; `hold` gives a folder that safetensors' own reader then reads. Each

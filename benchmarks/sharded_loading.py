@@ -1,4 +1,4 @@
-"""What it costs to verify a model of several shards while it is loaded.
+"""Cost of verifying a model of several shards while it is loaded.
 
 Eight shards of safetensors with their index, in the page cache. One load in a process of its own:
 plainly (each tensor copied out of its mapping), plainly without the copies, hashed only (on all

@@ -1,4 +1,4 @@
-"""What a hub library reads of a signed folder: all of it, a subfolder, or its settings."""
+"""Reads of a signed folder by hub libraries: all of it, a subfolder, or its settings."""
 
 import json
 from pathlib import Path

@@ -9,6 +9,7 @@ import struct
 import tarfile
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -134,3 +135,21 @@ def test_a_checkpoint_in_the_old_layout_keeps_its_numpy_values(
     torch.save(value, file, _use_new_zipfile_serialization=False)
     sign(file, signer)
     assert trusting().load(file).model["best"]["a"] == 1
+
+
+def test_a_program_of_torchscript_is_never_handed_to_its_reader(tmp_path: Path) -> None:
+    """`torch.load` without `weights_only` gives such an archive to `torch.jit.load`."""
+
+    class Doubling(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + x
+
+    place = tmp_path / "m.pt"
+    torch.jit.script(Doubling()).save(str(place))
+    names = {"torch.nn.modules.module.Module", "collections.OrderedDict"}
+    with patch("torch.jit.load") as jit_load:
+        with pytest.raises(FormatRefused):
+            torch_reader.read_torch(str(place), device="cpu", legacy=False, names=names)
+        with place.open("rb") as stream, pytest.raises(FormatRefused):
+            torch_reader.read_torch_bytes(stream, names=names, device="cpu")
+    jit_load.assert_not_called()
