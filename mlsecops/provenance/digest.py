@@ -54,6 +54,9 @@ class Digest:
     value: bytes
 
     def __post_init__(self) -> None:
+        plain = type(self.value) is bytes and type(self.algorithm) is str
+        if plain and SIZES.get(self.algorithm) == len(self.value):
+            return  # the usual case, thousands of times for a folder
         expected = SIZES[one_of("algorithm", self.algorithm, SIZES)]
         if not isinstance(self.value, bytes) or len(self.value) != expected:
             got = len(self.value) if isinstance(self.value, bytes) else shown(self.value)

@@ -16,7 +16,7 @@ from mlsecops.provenance import Digest, StatCache, hash_path
 from mlsecops.provenance.files.pieces import Span
 from tests.attackers.provenance import flip_byte_and_put_the_time_back
 
-FILES = 40
+FILES = 80  # over the number from which a whole list has a row of its own
 
 
 class Later(StatCache):
@@ -49,18 +49,41 @@ def cache(tmp_path: Path) -> Later:
 def test_an_unchanged_folder_is_not_read_again(folder: Path, cache: Later) -> None:
     first = hash_path(folder, cache=cache)
     assert cache.hits == 0
-    assert hash_path(folder, cache=cache) == first == hash_path(folder)
-    assert cache.hits == FILES
+    for turn in range(1, 4):  # the first finds each file, the others the whole list
+        assert hash_path(folder, cache=cache) == first == hash_path(folder)
+        assert cache.hits == turn * FILES
 
 
+@pytest.mark.parametrize("turns", [1, 3])
 def test_an_edit_of_the_same_size_with_its_time_put_back_is_seen(
-    folder: Path, cache: Later
+    folder: Path, cache: Later, turns: int
 ) -> None:
-    manifest = hash_path(folder, cache=cache)
+    for _ in range(turns):
+        manifest = hash_path(folder, cache=cache)
+    cache.hits = 0
     flip_byte_and_put_the_time_back(folder / "07")
     with pytest.raises(errors.DigestMismatch, match="'07'"):
         manifest.verify(folder, cache=cache)
     assert cache.hits == FILES - 1
+
+
+def test_files_that_change_places_are_seen(folder: Path, cache: Later) -> None:
+    for _ in range(3):
+        manifest = hash_path(folder, cache=cache)
+    (folder / "07").rename(folder / "x")
+    (folder / "08").rename(folder / "07")
+    (folder / "x").rename(folder / "08")
+    assert manifest.diff(hash_path(folder, cache=cache)).changed == ("07", "08")
+
+
+def test_a_cache_keeps_a_bounded_number_of_lists(tmp_path: Path) -> None:
+    cache = StatCache(tmp_path / "cache.db")
+    for turn in range(70):
+        spans: list[Span] = [((1, turn * 100 + at, 3, 5, 5), 0, 3) for at in range(64)]
+        cache.store(dict.fromkeys(spans, Digest.of(b"abc")), began=10**18)
+        assert len(cache.lookup(spans, algorithm="sha256")) == len(spans)
+    with sqlite3.connect(cache.path) as connection:
+        assert connection.execute("SELECT count(*) FROM list").fetchone() == (64,)
 
 
 def test_an_edit_right_after_hashing_is_seen_without_waiting(folder: Path, tmp_path: Path) -> None:
@@ -126,6 +149,11 @@ def shorten_values(path: Path) -> None:
         connection.execute("UPDATE digest SET value = x'00'")
 
 
+def shorten_lists(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE list SET value = substr(value, 33)")
+
+
 def remove(path: Path) -> None:
     path.unlink()
 
@@ -146,6 +174,13 @@ def test_a_cache_that_is_damaged_while_in_use_is_rebuilt(
 ) -> None:
     hash_path(folder, cache=cache)
     attack(Path(cache.path))
+    require_rebuilt(folder, cache)
+
+
+def test_a_damaged_list_is_rebuilt(folder: Path, cache: Later) -> None:
+    for _ in range(2):
+        hash_path(folder, cache=cache)
+    shorten_lists(Path(cache.path))
     require_rebuilt(folder, cache)
 
 

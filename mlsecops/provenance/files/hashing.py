@@ -96,9 +96,9 @@ def hash_pieces(
     spans = [_span(piece) for piece in pieces]
     known = cache.lookup([span for span in spans if span is not None], algorithm=algorithm)
     began = cache.now()
-    missing = [at for at, span in enumerate(spans) if span is None or span not in known]
-    read = _read([pieces[at] for at in missing], algorithm, executor, progress)
     digests = [None if span is None else known.get(span) for span in spans]
+    missing = [at for at, digest in enumerate(digests) if digest is None]
+    read = _read([pieces[at] for at in missing], algorithm, executor, progress)
     for at, digest in zip(missing, read, strict=True):
         digests[at] = digest
     fresh = {span: read[at] for at, span in enumerate(spans[at] for at in missing) if span}

@@ -9,15 +9,16 @@ carry the same times, a cache that cannot be read.
 
 from __future__ import annotations
 
+import hashlib
+import marshal
 import os
 import sqlite3
 import stat
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from collections.abc import Set as AbstractSet
 from contextlib import closing
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from mlsecops._repr import concise_repr
 from mlsecops.errors import MLSecOpsWarning, UsageError
@@ -29,6 +30,8 @@ FINE_GRAIN_NS: Final = 50_000_000  # ns; chosen: over the longest tick of a Linu
 COARSE_GRAIN_NS: Final = 2_000_000_000  # ns; the granularity of FAT's times, the coarsest in use
 
 T = TypeVar("T")
+_Row: TypeAlias = tuple[int, ...]
+"""Inode, size, mtime_ns, ctime_ns, first byte and the byte after the last, as in the table."""
 
 _LAYOUT: Final = 1  # version of the table, in `PRAGMA user_version`
 _TURNS: Final = 500  # tries within BUSY_SECONDS, 20 ms from one to the next; chosen
@@ -42,6 +45,9 @@ _PASSING: Final = {
 }
 """Errors that pass: no reason to delete a cache."""
 _ASKED_AT_ONCE: Final = 500  # variables of a query; chosen: below SQLite's lowest limit of 999
+_LISTED: Final = 64  # spans; chosen: from here one row for a whole list saves more than it costs
+_LISTS: Final = 64  # lists; chosen: as many folders keep a row of their own, the oldest goes
+_PLAIN: Final = 2  # version of marshal that refers to no object twice: equal lists, equal bytes
 _UNSIGNED: Final = 1 << 64  # one more than the largest unsigned 64-bit number
 _SCHEMA: Final = """
     CREATE TABLE IF NOT EXISTS digest (
@@ -51,6 +57,9 @@ _SCHEMA: Final = """
         value BLOB NOT NULL,
         PRIMARY KEY (device, algorithm, inode, start, stop)
     ) WITHOUT ROWID
+"""
+_LIST_SCHEMA: Final = """
+    CREATE TABLE IF NOT EXISTS list (number INTEGER PRIMARY KEY, key BLOB UNIQUE, value BLOB)
 """
 
 
@@ -83,16 +92,30 @@ class StatCache:
         return self._clock()
 
     def lookup(self, spans: Iterable[Span], *, algorithm: str) -> dict[Span, Digest]:
-        """Digests of the spans whose stamps are as they were when they were stored."""
-        wanted = set(spans)
-        by_device: dict[int, set[int]] = {}
-        for stamp, _, _ in wanted:
-            by_device.setdefault(stamp[0], set()).add(stamp[1])
+        """Digests of the spans whose stamps are as they were when they were stored.
+
+        A long list of spans that were all found is kept as one row, and found by it the next time.
+        """
+        asked = list(spans)
+        key = hashlib.sha256(algorithm.encode() + marshal.dumps(asked, _PLAIN)).digest()
+        if len(asked) >= _LISTED:
+            whole = self._attempt(
+                lambda each: _listed(each, key, algorithm, len(asked)), otherwise=None
+            )
+            if whole is not None:
+                return dict(zip(asked, whole, strict=True))
+        by_device: dict[int, dict[_Row, Span]] = {}
+        for span in asked:
+            (device, inode, *rest), start, stop = span
+            row = (_signed(inode), *rest, start, stop)
+            by_device.setdefault(device, {})[row] = span
 
         def select(connection: sqlite3.Connection) -> dict[Span, Digest]:
             found: dict[Span, Digest] = {}
-            for device, inodes in by_device.items():
-                found.update(_select(connection, device, inodes, algorithm, wanted))
+            for device, wanted in by_device.items():
+                found.update(_select(connection, device, algorithm, wanted))
+            if len(asked) >= _LISTED and all(span in found for span in asked):
+                _keep(connection, key, b"".join(found[span].value for span in asked))
             return found
 
         return self._attempt(select, otherwise={})
@@ -222,29 +245,46 @@ def _lay_out(connection: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError(f"layout {version}: expected {_LAYOUT}")
     with connection:
         connection.execute(_SCHEMA)
+        connection.execute(_LIST_SCHEMA)
         if version != _LAYOUT:
             connection.execute(f"PRAGMA user_version = {_LAYOUT}")
 
 
 def _select(
-    connection: sqlite3.Connection,
-    device: int,
-    inodes: Iterable[int],
-    algorithm: str,
-    wanted: AbstractSet[Span],
+    connection: sqlite3.Connection, device: int, algorithm: str, wanted: Mapping[_Row, Span]
 ) -> Iterator[tuple[Span, Digest]]:
-    numbers = sorted(map(_signed, inodes))
+    numbers = sorted({row[0] for row in wanted})
     for at in range(0, len(numbers), _ASKED_AT_ONCE):
         asked = numbers[at : at + _ASKED_AT_ONCE]
         rows = connection.execute(
-            "SELECT inode, size, modified, changed, start, stop, value FROM digest "  # noqa: S608 - marks only
+            "SELECT value, inode, size, modified, changed, start, stop FROM digest "  # noqa: S608 - marks only
             f"WHERE device = ? AND algorithm = ? AND inode IN ({','.join('?' * len(asked))})",
             (_signed(device), algorithm, *asked),
         )
-        for inode, size, modified, changed, start, stop, value in rows:
-            span = (device, inode % _UNSIGNED, size, modified, changed), start, stop
-            if span in wanted:
+        for value, *row in rows:
+            span = wanted.get(tuple(row))
+            if span is not None:
                 yield span, _digest(algorithm, value)
+
+
+def _listed(
+    connection: sqlite3.Connection, key: bytes, algorithm: str, count: int
+) -> list[Digest] | None:
+    """Digests of a whole list that was kept before, in its order."""
+    row = connection.execute("SELECT value FROM list WHERE key = ?", (key,)).fetchone()
+    if row is None:
+        return None
+    values, size = row[0], SIZES[algorithm]
+    if not isinstance(values, bytes) or len(values) != size * count:
+        raise sqlite3.DatabaseError(f"a list of {algorithm} values has the wrong length")
+    return [Digest(algorithm, values[at : at + size]) for at in range(0, len(values), size)]
+
+
+def _keep(connection: sqlite3.Connection, key: bytes, value: bytes) -> None:
+    connection.execute("REPLACE INTO list (key, value) VALUES (?, ?)", (key, value))
+    connection.execute(
+        "DELETE FROM list WHERE number <= (SELECT max(number) FROM list) - ?", (_LISTS,)
+    )
 
 
 def _signed(number: int) -> int:

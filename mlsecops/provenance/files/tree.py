@@ -116,10 +116,19 @@ class _Walk:
         """Add a folder's files; return its folders, each with whether it is hidden."""
         prefix = f"{name}/" if name else ""
         base = f"{self.root.rstrip('/')}/{prefix}"
+        plain = not hidden and self.hide is None
         folders = []
         for entry in _entries(folder, base):
             try:
-                below = self._add(entry, prefix, base, hidden=hidden)
+                status = _status(entry, base)
+                relative = f"{prefix}{entry.name}"
+                regular = plain and stat.S_ISREG(status.st_mode) and relative.isascii()
+                if regular and relative not in self.hidden:  # the usual case, thousands of times
+                    stamp = stamp_of(status)
+                    found = Found(f"{base}{entry.name}", status.st_size, self.root, stamp)
+                    self.files[relative] = found
+                    continue
+                below = self._add(status, relative, f"{base}{entry.name}", hidden=hidden)
             except MLSecOpsError as error:
                 if self.report is None:
                     raise
@@ -129,11 +138,9 @@ class _Walk:
         return folders
 
     def _add(
-        self, entry: os.DirEntry[str], prefix: str, base: str, *, hidden: bool
+        self, status: os.stat_result, relative: str, path: str, *, hidden: bool
     ) -> list[tuple[str, bool]]:
         """Add a file; a folder is returned, with whether it is hidden."""
-        relative, path = f"{prefix}{entry.name}", f"{base}{entry.name}"
-        status = _status(entry, path)
         hide = hidden or self._hides(relative, status)
         if stat.S_ISDIR(status.st_mode):
             return [(relative, hide)]
@@ -170,12 +177,13 @@ def _entries(folder: int, path: str) -> list[os.DirEntry[str]]:
         raise UsageError(f"cannot read folder {printable(path)}: {error.strerror}") from error
 
 
-def _status(entry: os.DirEntry[str], path: str) -> os.stat_result:
+def _status(entry: os.DirEntry[str], folder: str) -> os.stat_result:
     try:
         return entry.stat(follow_symlinks=False)
     except OSError as error:
+        path = printable(f"{folder}{entry.name}")
         raise ChangedDuringLoad(
-            f"{printable(path)} disappeared while its folder was being listed ({error.strerror}): "
+            f"{path} disappeared while its folder was being listed ({error.strerror}): "
             "stop the writer and retry"
         ) from error
 
