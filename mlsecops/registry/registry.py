@@ -24,6 +24,7 @@ from mlsecops.errors import (
 )
 from mlsecops.provenance import Digest
 from mlsecops.registry.event_log import EventLog, require_order
+from mlsecops.registry.records import RegistryRecords, revoking
 from mlsecops.registry.state import Event, Record, State, Version, require_name
 from mlsecops.registry.store import Store
 from mlsecops.signing import Signer, TrustPolicy, Verified
@@ -39,7 +40,7 @@ _LOG: Final = "log.sqlite"
 
 
 @concise_repr("location", "policy", "signer.public_key.fingerprint")
-class Registry:
+class Registry(RegistryRecords):
     """A folder of signed models with their versions, for many processes on one machine.
 
     Every decision is an event of a signed log, and only the log defines the state of a version.
@@ -84,7 +85,7 @@ class Registry:
         self.location = Path(location)
         self.signer = signer
         self.policy = policy
-        self._store = Store(self.location, policy=policy)
+        self._store = Store(self.location, policy=self._current_policy)
         self.log_keys = _operators(policy) if log_keys is None else tuple(log_keys)
         self._log = AuditLog(
             self.location / _LOG, signer=signer, keys=self.log_keys, origin=origin, pinned=pinned
@@ -342,26 +343,8 @@ class Registry:
         except (MLSecOpsError, OSError) as error:
             return f"the registry cannot be trusted now: {error}"
 
-    def record_once(self, kind: str, detail: Mapping[str, Any]) -> None:
-        """Add an event that changes no state, unless the log has it already.
-
-        Args:
-            kind: `incident.…`.
-            detail: JSON values.
-
-        Raises:
-            UsageError: The kind is another one, or there is no signer.
-        """
-        if not kind.startswith("incident."):
-            raise UsageError(f"record: expected a kind that begins with 'incident.', got {kind!r}")
-        event = {"type": kind, **detail}
-        self._events.record(
-            lambda state: None if any(known.says(event) for known in state.history) else event
-        )
-
-    def recorded(self, kind: str) -> tuple[Event, ...]:
-        """Events of one kind, of all models, oldest first."""
-        return tuple(event for event in self._events.state().history if event.kind == kind)
+    def _current_policy(self) -> TrustPolicy:
+        return revoking(self.policy, self._events.state())
 
     def _commit(self, decide: Callable[[State], tuple[Record, dict[str, Any] | None]]) -> Version:
         """As `_record`, for a decision about one version."""

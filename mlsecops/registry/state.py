@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -30,7 +30,7 @@ class Event:
     Attributes:
         index: Place in the log, from 0.
         at: Time of the writer's clock, ISO 8601 in UTC.
-        kind: `created`, `published`, `approved`, `serving`, `rolled-back`,
+        kind: `created`, `published`, `signed-again`, `approved`, `serving`, `rolled-back`,
             `quarantined`, `quarantine-extended` (to the same files' digests under other
             algorithms), `floor-raised` or `incident.…`.
         name: Model, or None.
@@ -237,6 +237,10 @@ class State:
             self._publish(event)
         elif event.kind in {"approved", "serving", "rolled-back"}:
             self._move(event)
+        elif event.kind == "signed-again":
+            known = self.record(str(event.name), int(event.version or 0))
+            listing = Digest.parse(event.detail["listing"])
+            self.records[known.name][known.version - 1] = replace(known, listing=listing)
         elif event.kind in {"quarantined", "quarantine-extended"}:
             for text in (event.digest, *event.detail.get("also", ())):
                 digest = Digest.parse(str(text))

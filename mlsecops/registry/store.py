@@ -5,7 +5,7 @@ folder → blobs and listing → verified copy → `open` → folder whose bytes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from mlsecops.registry.blobs import Blobs
 from mlsecops.registry.listing import Listing, remove_folder
 from mlsecops.registry.state import Record, State
 from mlsecops.registry.storage_errors import storage_errors
-from mlsecops.signing import TrustPolicy, Verified, verify
+from mlsecops.signing import SignedModel, TrustPolicy, Verified, Verifier, expected_name, verify
 
 __all__ = ["Store"]
 
@@ -33,10 +33,10 @@ class Store:
 
     Args:
         location: The registry's folder.
-        policy: Trust policy for models.
+        policy: Returns the current trust policy for models.
     """
 
-    def __init__(self, location: Path, *, policy: TrustPolicy) -> None:
+    def __init__(self, location: Path, *, policy: Callable[[], TrustPolicy]) -> None:
         self._location = location
         self._cache = location / "cache"
         self._blobs = Blobs(location / "blobs")
@@ -96,6 +96,37 @@ class Store:
             remove_folder(path)
         return path, self._verified(record, listing.build(path, self._blobs))
 
+    def claim(self, record: Record) -> SignedModel:
+        """What trusted signers say about a version; only its signature is read.
+
+        Raises:
+            RegistryError: It cannot be read, or is of another model.
+            VerificationError: It is not accepted now.
+        """
+        where, policy = f"{record.name} version {record.version}", self._policy()
+        with storage_errors(self._location):
+            files = dict(Listing.load(self._blobs.read(record.listing)).files)
+            bundle = self._blobs.read(files[SIGNATURE_NAME])
+        name = record.name if policy.restricts_names else None
+        expected = expected_name(record.name, name, pinned=True)
+        signed = Verifier(policy).open(bundle, where=where, expected=expected)
+        if signed.manifest.root != record.digest:
+            raise DigestMismatch(
+                f"{where}: expected {record.digest.short}, its signature says "
+                f"{signed.manifest.root.short}; restore it from a copy"
+            )
+        return signed
+
+    def keep(self, data: bytes) -> Digest:
+        """Store a document; see `RegistryRecords.keep`."""
+        with storage_errors(self._location):
+            return self._blobs.put(data)
+
+    def kept(self, digest: Digest) -> bytes:
+        """A document; see `RegistryRecords.kept`."""
+        with storage_errors(self._location):
+            return self._blobs.read(digest)
+
     def roots(self, record: Record) -> tuple[Digest, ...]:
         """Root digests of a version's files under every installed digest algorithm.
 
@@ -142,8 +173,8 @@ class Store:
 
     def _verify(self, path: Path, name: str) -> Verified:
         """Verify a folder, under the registry's name where the policy restricts by name."""
-        expected = name if self._policy.restricts_names else None
-        return verify(path, policy=self._policy, name=expected)
+        policy = self._policy()
+        return verify(path, policy=policy, name=name if policy.restricts_names else None)
 
     def _verified(self, record: Record, path: Path) -> Verified:
         verified = self._verify(path, record.name)
