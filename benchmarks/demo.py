@@ -1,4 +1,4 @@
-"""How long the demo takes and how much memory it needs, as a newcomer starts it.
+"""Time and memory of the demo, as a newcomer starts it.
 
 Wall time and the peak resident memory of ``mlsecops demo`` and of the second server it starts,
 measured by the kernel over the whole subprocess tree (the largest process, not their sum).

@@ -1,4 +1,4 @@
-"""Who is caught, who is wrongly accused, and what a thief with natural data pays.
+"""Extraction benchmark: thieves found, honest clients accused, the price of natural data.
 
 On scikit-learn's digits and on Fashion-MNIST. Three splits of each; in each split the detector is
 calibrated for 1 % on 204 benign clients, from rows that no measured client sends. The detector's

@@ -1,4 +1,4 @@
-"""What verifying a signature costs beside reading the bytes at all, and beside model_signing.
+"""Verification of a signature, beside reading the bytes alone and beside model_signing.
 
 One file of 256 MiB, and a folder of 2,000 files of 64 KiB, all in the page cache. The floor is
 ``hashlib.file_digest`` over the same files on one thread, which checks no signature.

@@ -1,4 +1,4 @@
-"""What importing each room costs: CPU seconds of a fresh interpreter, with the budget.
+"""Import cost of each room: CPU seconds of a fresh interpreter, with the budget.
 
 The first column imports the face, which is lazy; the second uses every public name of it.
 

@@ -1,4 +1,4 @@
-"""What it costs to load a signed model through SecureLoader instead of trusting the path.
+"""Cost of loading a signed model through SecureLoader instead of trusting the path.
 
 One load in a process of its own, as a server does when it starts: a state dict in safetensors and
 in torch's format, in the page cache, every tensor read once. The peers read the path and check

@@ -1,4 +1,4 @@
-"""Whether a writer that changes a model file without rest gets a byte of it past SecureLoader.
+"""Race of SecureLoader against a writer that changes a model file without rest.
 
 The writer swaps, overwrites, truncates, appends to, renames and relinks the file, and puts the true
 bytes back after each, while it is loaded 1,000 times in each tier. A load may be refused; one that

@@ -1,4 +1,4 @@
-"""What hashing costs: threads against one, the stat cache against reading, the command's start.
+"""Hashing costs: threads against one, the stat cache against reading, the command's start.
 
 Contestants run interleaved; medians are compared. Files are read from the page cache. Figures of
 signatures against ``model_signing`` are in ``benchmarks/signing.py``.

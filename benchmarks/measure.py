@@ -1,4 +1,4 @@
-"""How two ways of doing one thing are compared: in turns, in one run, by the median.
+"""Comparison of two ways of doing one thing: in turns, in one run, by the median.
 
 Functions come in, a :class:`Comparison` goes out. The contestants take turns, so that a slow
 moment of the machine hits all of them, and each round starts with another one.

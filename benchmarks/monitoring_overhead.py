@@ -1,4 +1,4 @@
-"""What monitoring costs the caller: ratios of one run against OpenTelemetry used directly.
+"""Monitoring's cost to the caller: ratios of one run against OpenTelemetry used directly.
 
 The peer is "a span and three instruments through the OpenTelemetry SDK". Each contestant wraps the
 same function. Rounds are interleaved and start with another contestant each, so that a slow moment

@@ -1,4 +1,4 @@
-"""What verification costs: ratios of one run against ``model_signing`` 1.1.1, and hashlib.
+"""Verification costs: ratios of one run against ``model_signing`` 1.1.1, and hashlib.
 
 Both sides run interleaved in one process (the library) or as one process each (the commands);
 medians are compared. Files are read from the page cache. The big file is measured twice: as the

@@ -1,4 +1,4 @@
-"""What a missing optional package is told as."""
+"""Errors for missing optional packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a notebook shows of public objects: one short line without secrets or addresses."""
+"""Public objects in a notebook: one short line without secrets or addresses."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Who queries a model: data and victims (``tasks``), honest clients, thieves."""
+"""Clients of a model: data and victims (``tasks``), honest clients, thieves."""

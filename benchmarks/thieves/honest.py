@@ -1,4 +1,4 @@
-"""How honest clients query: the traffic that must not raise an alarm."""
+"""Honest clients: the traffic that must not raise an alarm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is stolen: a model of scikit-learn's digits, and one of Fashion-MNIST.
+"""Victims of theft: a model of scikit-learn's digits, and one of Fashion-MNIST.
 
 The rows are split into four parts that share nothing: one trains the model, one is the baseline's
 and the calibration clients', one the measured clients', one judges what a thief has learnt.

@@ -1,4 +1,4 @@
-"""How thieves query: the first queries of known attacks, by ART where it has them.
+"""Thieves: the first queries of known attacks, by ART where it has them.
 
 A thief sees the victim's answers only, and stops at its budget of queries. Attacks that need an
 input to start from have natural ones, as the stronger thief would.

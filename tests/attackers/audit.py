@@ -1,4 +1,4 @@
-"""What somebody with write access to an audit log's file can do to it."""
+"""Attacks on an audit log by somebody with write access to its file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What somebody can do to incidents: to their evidence, their log, and to a run by killing it."""
+"""Attacks on incidents: on their evidence, their log, and on a run by killing it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who attacks a guarded language model: each trick in a line or two."""
+"""Attacks on a guarded language model: each trick in a line or two."""
 
 from __future__ import annotations
 

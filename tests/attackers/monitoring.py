@@ -1,4 +1,4 @@
-"""Who attacks a monitored model, or its monitoring: each attack in a line or two."""
+"""Attacks on a monitored model, or its monitoring: each in a line or two."""
 
 from __future__ import annotations
 

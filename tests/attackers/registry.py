@@ -1,4 +1,4 @@
-"""What somebody with write access to a registry's folder can do to it."""
+"""Attacks on a registry by somebody with write access to its folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a bill of materials, an alert or a finding is made to lie: each attack in a line or two."""
+"""Lies in a bill of materials, an alert or a finding: each attack in a line or two."""
 
 from __future__ import annotations
 

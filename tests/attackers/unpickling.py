@@ -1,4 +1,4 @@
-"""Which names Python's own unpicklers reach for in a file; what they get is a stand-in."""
+"""Names that Python's own unpicklers reach for in a file; what they get is a stand-in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What torch's own reader takes out of an archive, beside what ours does."""
+"""Contents that torch's own reader takes out of an archive, beside what ours does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the detector was tuned on is not what it is measured on."""
+"""Separation of the texts that the detector was tuned on from those it is measured on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What users rely on: the contract's sentences on Baseline, Profile and a monitor's state."""
+"""The contract's sentences on Baseline, Profile and a monitor's state."""
 
 from __future__ import annotations
 

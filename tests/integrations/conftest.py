@@ -1,4 +1,4 @@
-"""Who signs, and who is trusted, where a model goes through somebody else's registry."""
+"""Signers and trust where a model goes through somebody else's registry."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What CloudWatch gets, by moto's CloudWatch and by the format's specification."""
+"""Metrics for CloudWatch, by moto's CloudWatch and by the format's specification."""
 
 from __future__ import annotations
 

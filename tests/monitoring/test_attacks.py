@@ -1,4 +1,4 @@
-"""What somebody who wants to blind, fill or confuse the monitoring tries."""
+"""Attempts to blind, fill or confuse the monitoring."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept of a call, what is traced, and what a refused one answers."""
+"""Kept parts of a call, its trace, and the answer to a refused one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What users rely on: each sentence of the monitoring contract, through public names only."""
+"""The monitoring contract: each sentence of it, through public names only."""
 
 from __future__ import annotations
 

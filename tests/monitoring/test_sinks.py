@@ -1,4 +1,4 @@
-"""Who is told of alerts, and what a slow, dead or lying receiver cannot do."""
+"""Receivers of alerts, and the harm that a slow, dead or lying one cannot do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which model a signature is of: the signed name against the expected one."""
+"""Name of a signed model against the expected one."""
 
 from __future__ import annotations
 

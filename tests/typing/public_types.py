@@ -1,4 +1,4 @@
-"""What a type checker knows of the public names; mypy reads this file, nobody runs it.
+"""Types of the public names as a checker sees them; mypy reads this file, nobody runs it.
 
 Lines with an ignore are errors on purpose: with --strict an ignore that nothing needs is one too.
 """

@@ -1,4 +1,4 @@
-"""What a confined child may do with a hostile pickle: compute, and hand tensors back."""
+"""A confined child with a hostile pickle: it may compute, and hand tensors back."""
 
 import fcntl
 import mmap

@@ -1,4 +1,4 @@
-"""What every attack owes, whichever way it searches."""
+"""Duties of every attack, whichever way it searches."""
 
 from __future__ import annotations
 
