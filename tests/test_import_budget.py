@@ -1,4 +1,4 @@
-"""Modules that an import brings with it in a fresh interpreter (times: `python -m benchmarks imports`)."""
+"""Modules that an import brings along in a fresh interpreter (times: `benchmarks imports`)."""
 
 from __future__ import annotations
 
