@@ -32,6 +32,7 @@ from mlsecops.loading.snapshot import Snapshot, Tier
 from mlsecops.loading.telemetry import LoadRecord, recorded
 from mlsecops.provenance import Digest, Isolation
 from mlsecops.provenance.files.hashing import Progress
+from mlsecops.provenance.isolation import IsolationWatch
 from mlsecops.signing import (
     TrustPolicy,
     Verified,
@@ -81,10 +82,12 @@ class SecureLoader:
         allow_globals: Audited names that pickles and Keras configurations may use besides the
             built-in lists.
         limits: Ceilings of sizes and counts; the defaults otherwise.
-        isolation: Source of isolated digests (a registry).
+        isolation: Source of isolated digests (a registry), which every load asks.
+        stale_after: Seconds for which its last answer counts while it does not answer, ≥ 0; then
+            loads are refused until it answers again.
 
     Raises:
-        UsageError: The tier is unknown.
+        UsageError: The tier is unknown, or a number is out of its range.
 
     Examples:
         >>> from mlsecops.signing import Signer
@@ -101,12 +104,17 @@ class SecureLoader:
         allow_globals: Collection[str] = (),
         limits: Limits | None = None,
         isolation: Isolation | None = None,
+        stale_after: float = 0.0,
     ) -> None:
         self._policy = policy
         self._tier: Tier = tier
         self._allow_globals = tuple(allow_globals)
         self._limits = limits or Limits()
-        self._isolation = isolation
+        self._isolation = (
+            None
+            if isolation is None
+            else IsolationWatch(isolation, refresh=0.0, stale_after=stale_after)
+        )
 
     @checked
     def load(
@@ -362,8 +370,8 @@ class SecureLoader:
             verified = opened.verifier.match(
                 opened.signed, actual, where=opened.where, ignored=opened.hidden
             )
-            for name in held.sources:
-                require_not_isolated(held.digests[name], self._isolation, where=opened.where)
+            digests = [held.digests[name] for name in held.sources]
+            require_not_isolated(digests, self._isolation, where=opened.where)
             yield _Checked(
                 files=files,
                 held=held,

@@ -7,17 +7,23 @@ The bytes are in memory and are not checked again.
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Final, Protocol, Self
 
 from mlsecops._repr import concise_repr
-from mlsecops.errors import Isolated, PolicyError, VerificationError
+from mlsecops.errors import Isolated, MLSecOpsError, PolicyError, VerificationError
 from mlsecops.loading.telemetry import record_recheck
 from mlsecops.provenance import Digest, Isolation
+from mlsecops.provenance.isolation import first_isolated
 from mlsecops.signing import TrustPolicy, Verified, Verifier
 from mlsecops.signing.naming import ExpectedName
+
+_FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
+_LOOK: Final = 1.0  # seconds; chosen: isolation reaches a model in use within two
 
 Notify = Callable[[VerificationError], object]
 
@@ -52,23 +58,63 @@ def require_usable(loaded: Loaded, policy: TrustPolicy, isolation: Isolation | N
     """
     manifest = loaded.verified.manifest
     name = loaded.verified.name
-    Verifier(policy).open(loaded.bundle, where=name, expected=loaded.expected)
-    for digest in (manifest.root, *(entry.digest for entry in manifest)):
-        require_not_isolated(digest, isolation, where=loaded.verified.name)
+    signed = Verifier(policy).open(loaded.bundle, where=name, expected=loaded.expected)
+    digests = (manifest.root, *(entry.digest for entry in manifest))
+    require_not_isolated(digests, isolation, where=name)
+    require_signers(signed.signers, policy, isolation, where=name)
 
 
-def require_not_isolated(digest: Digest, isolation: Isolation | None, *, where: str) -> None:
-    """Demand that no incident isolated a digest.
+def require_not_isolated(
+    digests: Digest | Iterable[Digest], isolation: Isolation | None, *, where: str
+) -> None:
+    """Demand that no incident isolated one of some digests.
 
     Raises:
-        Isolated: One did.
+        Isolated: One did, or the source of isolations does not answer.
     """
-    reason = None if isolation is None else isolation.isolated(digest)
+    if isolation is None:
+        return
+    asked = (digests,) if isinstance(digests, Digest) else digests
+    try:
+        digest, reason = first_isolated(isolation, asked)
+    except (MLSecOpsError, OSError) as error:
+        raise Isolated(
+            f"{where}: cannot check whether it is isolated, because the source of isolations "
+            f"cannot be trusted now: {error}"
+        ) from error
     if reason is not None:
         raise Isolated(
             f"{where}: {digest} is isolated: {reason}; load another version, "
             "or close the incident first"
         )
+
+
+def require_signers(
+    signers: Iterable[str], policy: TrustPolicy, isolation: Isolation | None, *, where: str
+) -> None:
+    """Demand that enough signers are left whose keys no incident isolated.
+
+    Args:
+        signers: Fingerprints of keys; certificate subjects are left to the policy's `revoked`.
+        policy: The policy, for its threshold.
+        isolation: Source of isolated digests, or None.
+        where: Path of the model, for messages.
+
+    Raises:
+        Isolated: Too few are left, or the source does not answer.
+    """
+    refused: list[str] = []
+    left = 0
+    for signer in signers:
+        try:
+            if _FINGERPRINT.fullmatch(signer):
+                require_not_isolated(Digest.parse(f"sha256:{signer}"), isolation, where=where)
+        except Isolated as error:
+            refused.append(str(error))
+        else:
+            left += 1
+    if refused and left < policy.threshold:
+        raise Isolated(f"{where}: the key of a signer leaked or is isolated: {refused[0]}")
 
 
 @concise_repr("_loaded.digest", "_interval", "_refused")
@@ -82,7 +128,7 @@ class Watch:
         loaded: The model.
         policy: Returns the current policy, such as `lambda: TrustPolicy.load("trust.toml")`.
         isolation: Source of isolated digests (a registry), or None.
-        interval: Seconds between checks, > 0.
+        interval: Seconds between checks, > 0; isolation is looked at every second besides.
         notify: Called with the error when the model becomes unusable; what it raises is ignored.
     """
 
@@ -155,8 +201,24 @@ class Watch:
         return None
 
     def _run(self) -> None:
-        while not self._closed.wait(self._interval):
-            self.check()
+        """Check at the interval, and in between when the answer about isolation changes."""
+        known = self._isolated()
+        due = time.monotonic() + self._interval
+        while not self._closed.wait(min(_LOOK, max(0.0, due - time.monotonic()))):
+            found = self._isolated() if self._interval > _LOOK else known
+            if found != known or time.monotonic() >= due:
+                self.check()
+                known, due = found, time.monotonic() + self._interval
+
+    def _isolated(self) -> str | None:
+        """What the source of isolations says about the model now."""
+        manifest = self._loaded.verified.manifest
+        digests = (manifest.root, *(entry.digest for entry in manifest))
+        try:
+            require_not_isolated(digests, self._isolation, where="")
+        except Isolated as error:
+            return str(error)
+        return None
 
     @staticmethod
     def _call(notify: Notify, error: VerificationError) -> None:

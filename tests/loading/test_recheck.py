@@ -7,6 +7,7 @@ import pytest
 
 from mlsecops.errors import Isolated, PolicyError, Revoked, UntrustedSigner, UsageError
 from mlsecops.loading import SecureLoader
+from mlsecops.provenance import Digest
 from mlsecops.registry import Registry
 from mlsecops.signing import Scope, Signer, TrustedKey, TrustPolicy, sign
 
@@ -150,3 +151,47 @@ def test_a_name_that_a_later_policy_restricts_is_compared(tmp_path: Path, signer
     pinned = loader.load(tmp_path / "model.npy", digest=loaded.digest)
     with loader.watch(pinned, interval=NEVER, policy=lambda: scoped) as watch:
         assert watch.check()
+
+
+def test_a_leaked_key_reaches_loads_and_models_in_use(file: Path, signer: Signer) -> None:
+    deny = Deny()
+    loader = SecureLoader(TrustPolicy(keys=[signer.public_key]), isolation=deny)
+    with loader.watch(loader.load(file), interval=NEVER) as watch:
+        deny.digests = {Digest.parse(f"sha256:{signer.public_key.fingerprint}")}
+        assert not watch.check()
+    with pytest.raises(Isolated, match="leaked"):
+        loader.load(file)
+    other = Signer.generate("ed25519")
+    both = TrustPolicy(keys=[signer.public_key, other.public_key])
+    sign(file, other, add=True)
+    assert SecureLoader(both, isolation=deny).load(file).digest
+
+
+def test_isolation_is_looked_at_between_the_checks(
+    file: Path, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlsecops.loading.recheck._LOOK", 0.02)
+    deny, told = Deny(), threading.Event()
+    loader = SecureLoader(TrustPolicy(keys=[signer.public_key]), isolation=deny)
+    loaded = loader.load(file)
+    with loader.watch(loaded, interval=NEVER, notify=lambda _: told.set()) as watch:
+        deny.digests = {loaded.digest}
+        assert told.wait(20)
+        with pytest.raises(Isolated):
+            watch.require()
+
+
+def test_a_loader_uses_the_last_answer_for_as_long_as_it_is_told(
+    file: Path, signer: Signer
+) -> None:
+    deny = Deny()
+    policy = TrustPolicy(keys=[signer.public_key])
+    strict, patient = (
+        SecureLoader(policy, isolation=deny, stale_after=seconds) for seconds in (0.0, 1e6)
+    )
+    for loader in (strict, patient):
+        loader.load(file)
+    deny.down = True
+    patient.load(file)
+    with pytest.raises(Isolated, match=r"cannot check.*registry unreachable"):
+        strict.load(file)

@@ -17,10 +17,12 @@ DIGEST = Digest.of(b"model")
 class DenyList:
     def __init__(self) -> None:
         self.reasons: dict[Digest, str] = {}
-        self.asked = 0
+        self.asked, self.down = 0, False
 
     def isolated(self, digest: Digest) -> str | None:
         self.asked += 1
+        if self.down:
+            raise OSError("no route")
         return self.reasons.get(digest)
 
 
@@ -134,6 +136,21 @@ def test_isolated_model_is_refused_after_the_refresh_and_released_again() -> Non
 def test_model_is_refused_when_nobody_can_say_whether_it_is_isolated() -> None:
     with pytest.raises(ModelIsolated, match="restore access"):
         IsolationGuard(DIGEST, Unreachable()).check(None, None)
+
+
+def test_isolation_guard_outlives_a_short_loss_of_contact() -> None:
+    now, registry = [0.0], DenyList()
+    guard = IsolationGuard(DIGEST, registry, stale_after=3.0, clock=lambda: now[0])
+    guard.check(None, None)
+    registry.down = True
+    now[0] = 2.9
+    guard.check(None, None)
+    now[0] = 4.0
+    with pytest.raises(ModelIsolated, match="at most 3 s"):
+        guard.check(None, None)
+    registry.down = False
+    now[0] = 5.0
+    guard.check(None, None)
 
 
 def test_guard_that_fails_refuses_the_call() -> None:

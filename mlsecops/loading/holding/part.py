@@ -17,7 +17,7 @@ from mlsecops.errors import DigestMismatch, UsageError
 from mlsecops.loading.holding.held_folder import held_folder
 from mlsecops.loading.holding.scanning import require_checked, scan_held
 from mlsecops.loading.limits import Limits
-from mlsecops.loading.recheck import require_not_isolated
+from mlsecops.loading.recheck import require_not_isolated, require_signers
 from mlsecops.loading.snapshot import Tier
 from mlsecops.loading.telemetry import recorded
 from mlsecops.provenance import Digest, Isolation, Manifest
@@ -82,6 +82,9 @@ def held_part(folder: Path, wanted: Callable[[str], bool], options: HoldOptions)
                     read_bundle(place), where=str(place), expected=expected
                 )
                 record.note(digest=str(signed.manifest.root), signers=signed.signers)
+                require_signers(
+                    signed.signers, options.policy, options.isolation, where=str(folder)
+                )
                 require_not_isolated(signed.manifest.root, options.isolation, where=str(folder))
             ignore = ignore_for(folder, signed.ignore_paths, place)
             tree = list_tree(followed(folder), ignore=ignore)
@@ -97,8 +100,7 @@ def held_part(folder: Path, wanted: Callable[[str], bool], options: HoldOptions)
                 )
                 record.note(tier=options.tier, bytes=held.size)
             _require_signed(signed.manifest, held.digests, files, wanted, where=str(folder))
-            for digest in held.digests.values():
-                require_not_isolated(digest, options.isolation, where=str(folder))
+            require_not_isolated(held.digests.values(), options.isolation, where=str(folder))
             with record.step("scan"), spending(options.limits.budget(held.size)):
                 each = scan_held(
                     held.sources, allow_globals=options.allow_globals, limits=options.limits

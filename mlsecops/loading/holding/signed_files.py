@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mlsecops.errors import DigestMismatch
 from mlsecops.loading.artifact import ArtifactLayout, layout
-from mlsecops.loading.recheck import require_not_isolated
+from mlsecops.loading.recheck import require_not_isolated, require_signers
 from mlsecops.loading.telemetry import LoadRecord
 from mlsecops.provenance import Digest, Isolation
 from mlsecops.signing import TrustPolicy, Verifier, ignore_for, read_bundle, without_bundle
@@ -81,6 +81,7 @@ def open_signed(
                 f"{where}: expected {digest}, got {root}: another signed model is in its place"
             )
         require_not_isolated(root, isolation, where=where)
+        require_signers(signed.signers, policy, isolation, where=where)
     files = layout(
         path, ignore=ignore_for(path, signed.ignore_paths, place), file=file, whole=whole
     )

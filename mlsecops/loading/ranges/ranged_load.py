@@ -71,8 +71,7 @@ def load_ranged(
             framework="torch" if into is not None else framework,
             device=device,
         )
-        for digest in held.compared.values():
-            require_not_isolated(digest, isolation, where=opened.where)
+        require_not_isolated(held.compared.values(), isolation, where=opened.where)
         verified = opened.verifier.match(
             opened.signed,
             held.manifest(),

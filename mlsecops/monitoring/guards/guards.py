@@ -20,6 +20,7 @@ from mlsecops._repr import concise_repr
 from mlsecops.drift.baseline import Baseline
 from mlsecops.errors import InputRefused, ModelIsolated, RateLimited, UsageError
 from mlsecops.provenance.digest import Digest, Isolation
+from mlsecops.provenance.isolation import IsolationWatch
 
 _KINDS: Final = "biuf"
 
@@ -168,17 +169,20 @@ class InputGuard:
         return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
 
 
-@concise_repr("_digest", "_refresh")
+@concise_repr("_digest", "_watch")
 @checked
 class IsolationGuard:
     """Isolation check: refuses calls of a model that an incident isolated while it was served.
 
-    An answer is kept for the refresh period. Without an answer the call is refused.
+    The source is asked at most once a refresh period, by one request for all guards of it in this
+    process. While it does not answer, its last answer counts until it is `stale_after` seconds old;
+    then every call is refused until it answers again. A log that does not verify refuses at once.
 
     Args:
         digest: Digest of the model.
         isolation: Source of isolations, such as a registry.
-        refresh: Seconds for which an answer is kept, ≥ 0.
+        refresh: Seconds for which an answer is kept, ≥ 0; with 0 every call asks.
+        stale_after: Seconds without contact until calls are refused, ≥ 0.
         clock: Monotonic time in seconds.
 
     Raises:
@@ -193,27 +197,23 @@ class IsolationGuard:
         isolation: Isolation,
         *,
         refresh: float = 1.0,
+        stale_after: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._digest = digest
-        self._isolation = isolation
-        self._refresh = number("refresh", refresh, "seconds from 0 on", lambda each: each >= 0)
-        self._clock = clock
-        self._answer: tuple[float, str | None] = (-math.inf, None)
+        self._watch = IsolationWatch(
+            isolation, refresh=refresh, stale_after=stale_after, clock=clock
+        )
 
     def check(self, client: str | None, inputs: Any) -> None:  # noqa: ARG002 - every client is refused
-        """Ask at most once per refresh period; raise `ModelIsolated` unless the answer is no."""
-        now = self._clock()
-        asked, reason = self._answer
-        if now - asked >= self._refresh:
-            try:
-                reason = self._isolation.isolated(self._digest)
-            except Exception as error:
-                raise ModelIsolated(
-                    f"model {self._digest.short}: cannot ask whether it is isolated: {error}; "
-                    "restore access to the registry"
-                ) from error
-            self._answer = (now, reason)
+        """Raise `ModelIsolated` unless the source said lately that the model is not isolated."""
+        try:
+            reason = self._watch.isolated(self._digest)
+        except Exception as error:
+            raise ModelIsolated(
+                f"model {self._digest.short}: cannot check whether it is isolated, because the "
+                f"source of isolations cannot be trusted now: {error}; restore access to it"
+            ) from error
         if reason is not None:
             raise ModelIsolated(f"model {self._digest.short} is isolated: {reason}")
 
