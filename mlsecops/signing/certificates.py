@@ -121,7 +121,7 @@ def path_to(
         ) from error
     for certificate in chain:
         if certificate not in path and not any(
-            issued_by(certificate, by) for by in (*chain, *path)
+            issued_by(certificate, by) for by in (*chain, *path) if by != certificate
         ):
             raise UntrustedSigner(
                 f"certificate {identity(certificate)!r} of the signature was issued by none "

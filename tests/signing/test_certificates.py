@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -191,6 +192,34 @@ def test_a_swapped_certificate_is_refused(model: Path, authority: Authority) -> 
     material = json.loads(other.to_bytes())["verificationMaterial"]
     edit_bundle(model / "model.sig", lambda value: value.update(verificationMaterial=material))
     with pytest.raises(errors.SignatureInvalid, match="CN=release"):
+        verify(model, policy=TrustPolicy(roots=[authority.pem()]))
+
+
+@pytest.mark.parametrize("issuer", ["itself", "another"])
+def test_a_certificate_that_does_not_belong_to_the_chain_is_refused(
+    model: Path, authority: Authority, issuer: str
+) -> None:
+    stranger = Authority.root("stranger")
+    extra = stranger if issuer == "itself" else stranger.intermediate()
+    sign(model, authority.signer(extra.certificate))
+    with pytest.raises(errors.UntrustedSigner, match="does not belong there"):
+        verify(model, policy=TrustPolicy(roots=[authority.pem()]))
+
+
+def test_a_certificate_with_an_extension_twice_is_malformed(
+    model: Path, authority: Authority
+) -> None:
+    sign(model, authority.signer())
+
+    def repeat(value: dict[str, Any]) -> None:
+        [held] = value["verificationMaterial"]["x509CertificateChain"]["certificates"]
+        der = base64.b64decode(held["rawBytes"])
+        issuer_key, subject_key = b"\x06\x03\x55\x1d\x23", b"\x06\x03\x55\x1d\x0e"
+        assert der.count(issuer_key) == der.count(subject_key) == 1
+        held["rawBytes"] = base64.b64encode(der.replace(issuer_key, subject_key)).decode()
+
+    edit_bundle(model / "model.sig", repeat)
+    with pytest.raises(errors.MalformedBundle, match=r"not a certificate: .*[Dd]uplicate"):
         verify(model, policy=TrustPolicy(roots=[authority.pem()]))
 
 
