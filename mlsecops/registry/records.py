@@ -5,7 +5,7 @@ event → log, once; document → blob, by its digest; quarantined key → polic
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -33,12 +33,19 @@ class RegistryRecords:
     _events: EventLog
     _store: Store
 
-    def record_once(self, kind: str, detail: Mapping[str, Any]) -> None:
+    def record_once(
+        self, kind: str, detail: Mapping[str, Any], *, unique: Collection[str] = ()
+    ) -> bool:
         """Add an event that changes no state, unless the log has it already.
 
         Args:
             kind: `incident.…`.
             detail: JSON values.
+            unique: Keys of `detail` whose values only one event of an incident may have, such as
+                a number; by default the whole event is compared.
+
+        Returns:
+            Whether the log has the event; False where another one took its place.
 
         Raises:
             UsageError: The kind is another one, or there is no signer.
@@ -46,9 +53,16 @@ class RegistryRecords:
         if not kind.startswith(_INCIDENT):
             raise UsageError(f"record: expected a kind that begins with 'incident.', got {kind!r}")
         event = {"type": kind, **detail}
-        self._events.record(
-            lambda state: None if any(known.says(event) for known in state.history) else event
-        )
+        kept = True
+
+        def decide(state: State) -> dict[str, Any] | None:
+            nonlocal kept
+            known = _taken(state, event, unique)
+            kept = known is None or known.says(event)
+            return event if known is None else None
+
+        self._events.record(decide)
+        return kept
 
     def recorded(self, kind: str) -> tuple[Event, ...]:
         """Events of one kind, or of all that begin with a text that ends in a dot, oldest first."""
@@ -78,6 +92,31 @@ class RegistryRecords:
             DigestMismatch: It was changed.
         """
         return self._store.kept(of_type("digest", digest, Digest, "a Digest"))
+
+    def files(self, name: str, version: int) -> Mapping[str, Digest]:
+        """SHA-256 of each file of a version, as the log records them; no file is read.
+
+        Raises:
+            RegistryError: There is no such version, or its listing cannot be read.
+        """
+        return self._store.files(self._events.state().record(name, version))
+
+    def checkout(self, name: str, version: int, target: str | os.PathLike[str]) -> Path:
+        """Write a version's files to a new folder, as the log records them.
+
+        The bytes are compared with the digests of the log, and no signature is verified: this is
+        for investigating a version, and for signing it again after its key leaked.
+
+        Args:
+            name: The model's name.
+            version: Its number.
+            target: The folder; it does not exist.
+
+        Raises:
+            RegistryError: There is no such version, or a blob is missing.
+            DigestMismatch: A blob was changed.
+        """
+        return self._store.checkout(self._events.state().record(name, version), Path(target))
 
     def isolations(self) -> Mapping[str, str]:
         """Every quarantined digest with its reason, in one reading of the log.
@@ -126,6 +165,18 @@ class RegistryRecords:
         self._events.record(decide)
         state = self._events.state()
         return state.view(state.record(name, version))
+
+
+def _taken(state: State, event: Mapping[str, Any], unique: Collection[str]) -> Event | None:
+    """The event that says the same, or that has the same values under the unique keys."""
+    for known in state.history:
+        if not known.kind.startswith(_INCIDENT):
+            continue
+        if unique and all(known.detail.get(key) == event[key] for key in unique):
+            return known
+        if known.kind == event["type"] and known.says(event):
+            return known
+    return None
 
 
 def revoking(policy: TrustPolicy, state: State) -> TrustPolicy:

@@ -5,6 +5,7 @@ folder → blobs and listing → verified copy → `open` → folder whose bytes
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -116,6 +117,20 @@ class Store:
                 f"{signed.manifest.root.short}; restore it from a copy"
             )
         return signed
+
+    def files(self, record: Record) -> dict[str, Digest]:
+        """SHA-256 of each file of a version, its signature left out; see `RegistryRecords.files`."""
+        with storage_errors(self._location):
+            listed = Listing.load(self._blobs.read(record.listing)).files
+        return {name: digest for name, digest in listed if name != SIGNATURE_NAME}
+
+    def checkout(self, record: Record, target: Path) -> Path:
+        """Write a version's files to a new folder; see `RegistryRecords.checkout`."""
+        with storage_errors(self._location):
+            folder = Listing.load(self._blobs.read(record.listing)).build(target, self._blobs)
+            for inner, _, _ in os.walk(folder):
+                Path(inner).chmod(0o700)
+        return folder
 
     def keep(self, data: bytes) -> Digest:
         """Store a document; see `RegistryRecords.keep`."""

@@ -76,3 +76,26 @@ def test_isolations_are_read_at_once(registry: Registry) -> None:
     assert registry.isolations() == {}
     digest = registry.quarantine("fraud", "poisoned")
     assert registry.isolations()[str(digest)] == "poisoned"
+
+
+def test_files_are_written_and_listed_as_the_log_records_them(
+    registry: Registry, keys: dict[str, Signer], tmp_path: Path
+) -> None:
+    registry.quarantine(f"sha256:{keys['leaked'].public_key.fingerprint}", "leaked")
+    assert registry.files("fraud", 1) == {"weights.bin": Digest.of(b"fraud")}
+    folder = registry.checkout("fraud", 1, tmp_path / "out")
+    assert (folder / "weights.bin").read_text() == "fraud"
+    sign(folder, keys["new"], replace=True)
+    assert registry.replace_signature("fraud", 1, folder).version == 1
+
+
+def test_one_event_has_a_number(registry: Registry) -> None:
+    first = {"incident": "inc-1", "number": 0, "record": "a"}
+    for _ in range(2):
+        assert registry.record_once("incident.step", first, unique=("incident", "number"))
+    second = {**first, "record": "b"}
+    assert not registry.record_once("incident.step", second, unique=("incident", "number"))
+    assert len(registry.recorded("incident.")) == len(registry.recorded("incident.step")) == 1
+    assert registry.record_once("incident.step", {**second, "number": 1}, unique=("number",))
+    with pytest.raises(UsageError, match="incident"):
+        registry.record_once("published", {})
