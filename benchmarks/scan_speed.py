@@ -67,14 +67,6 @@ def main() -> None:
     if not PEER.exists():
         raise SystemExit("picklescan is not installed: run 'make peers' first")
     heads = ("first line s", "wall s", "CPU s", "their wall", "their CPU", "wall ratio", "CPU")
-        "first line s",
-        "wall s",
-        "CPU s",
-        "their wall",
-        "their CPU",
-        "wall ratio",
-        "CPU ratio",
-    )
     print(f"{'':18}" + "".join(f"{head:>13}" for head in heads))
     with tempfile.TemporaryDirectory() as place:
         for name, folder in folders(Path(place)).items():

@@ -8,13 +8,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlsecops._files import write_atomically
 from mlsecops._json import parse_json
 from mlsecops.cli.options import option, pair
 from mlsecops.errors import UsageError
-from mlsecops.provenance import Manifest, hash_dataset
+
+if TYPE_CHECKING:
+    from mlsecops.provenance import Manifest
 
 MOST_JSON_BYTES = 64 << 20  # bytes; chosen: larger files are refused before they are parsed
 
@@ -31,6 +33,8 @@ def read_datasets(pairs: Iterable[tuple[str, Path]]) -> dict[str, Manifest]:
     Raises:
         UsageError: A name is repeated, or a path cannot be opened.
     """
+    from mlsecops.provenance import hash_dataset  # noqa: PLC0415 - `scan` reads no data
+
     manifests: dict[str, Manifest] = {}
     for name, path in pairs:
         if name in manifests:
