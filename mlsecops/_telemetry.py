@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -22,11 +22,15 @@ Kind: TypeAlias = Literal["counter", "histogram", "observable counter", "observa
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
-    """One row of a room's table; the unit is in UCUM (`"s"`, `"By"`, `"{call}"`)."""
+    """One row of a room's table; the unit is in UCUM (`"s"`, `"By"`, `"{call}"`).
+
+    `bounds` are the upper bounds of a histogram's buckets; the SDK's own by default.
+    """
 
     kind: Kind
     unit: str
     description: str
+    bounds: tuple[float, ...] = ()
 
 
 class Telemetry:
@@ -73,6 +77,18 @@ class Telemetry:
             record = instrument.add if self._table[name].kind == "counter" else instrument.record
             record(value, dict(attributes))
 
+    def record(self, name: str, values: Iterable[float], attributes: Mapping[str, str]) -> None:
+        """Record many values in a histogram; without an SDK nothing is done for each of them."""
+        with self.swallowed:
+            from opentelemetry import metrics  # noqa: PLC0415 - imported at the first use
+
+            provider = metrics.get_meter_provider()
+            if type(provider).__module__.startswith(metrics.__name__):
+                return  # the API's own, which discards values
+            record = self._instrument(name).record
+            for value in values:
+                record(value, attributes)
+
     def observe(self, name: str, callback: Callable[[Any], Any]) -> None:
         """Create an observable instrument; `callback` gives its observations."""
         with self.swallowed:
@@ -116,6 +132,8 @@ class Telemetry:
                 row = self._table[name]
                 meter = metrics.get_meter(*self._scope)
                 create = getattr(meter, f"create_{row.kind.replace(' ', '_')}")
+                if row.bounds:
+                    options["explicit_bucket_boundaries_advisory"] = list(row.bounds)
                 self._instruments[name] = create(
                     name, unit=row.unit, description=row.description, **options
                 )

@@ -24,17 +24,19 @@ class Metric:
 
     Attributes:
         name: Name in OpenTelemetry (`"mlsecops.inference.calls"`).
-        kind: `"counter"` (only grows) or `"gauge"` (latest reading).
+        kind: `"counter"` (only grows), `"gauge"` (latest reading) or `"histogram"`.
         unit: UCUM unit (`"s"`, `"1"`, or an annotation such as `"{call}"`).
         description: One sentence, the help text in Prometheus.
         attributes: Attribute names of its points, `monitor` first.
+        bounds: Upper bounds of a histogram's buckets, ascending, in the metric's unit.
     """
 
     name: str
-    kind: Literal["counter", "gauge"]
+    kind: Literal["counter", "gauge", "histogram"]
     unit: str
     description: str
     attributes: tuple[str, ...] = ("monitor",)
+    bounds: tuple[float, ...] = ()
 
     @property
     def prometheus(self) -> str:

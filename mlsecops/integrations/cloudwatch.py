@@ -11,12 +11,12 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 from mlsecops._repr import concise_repr
 from mlsecops.errors import MLSecOpsError
-from mlsecops.monitoring.telemetry import metrics as telemetry
-from mlsecops.monitoring.telemetry.exporter import collected
+from mlsecops.monitoring.instruments import collected
 from mlsecops.readings import Metric
 
 __all__ = ["CloudWatch"]
@@ -31,8 +31,9 @@ Dimensions: TypeAlias = tuple[tuple[str, str], ...]
 _UNITS: Final = {"s": "Seconds", "1": "None", "/s": "Count/Second"}
 _ANNOTATION: Final = re.compile(r"\{.*\}")
 _MAX_DATA: Final = 1000  # data in a request; PutMetricData, MetricData
+_BUCKET: Final = ".bucket"
+_DISTRIBUTION: Final = ".distribution"
 _LONGEST: Final = 1024  # characters of a value; CloudWatch API, Dimension
-_BUCKETS: Final = {telemetry.DURATION_BUCKET.name, telemetry.CONFIDENCE_BUCKET.name}
 
 
 @concise_repr("_namespace")
@@ -60,7 +61,7 @@ class CloudWatch:
         """
         at = int(self._clock() * 1000)
         grouped: dict[Dimensions, dict[str, tuple[float, str]]] = {}
-        now = list(collected())
+        now = list(_counters())
         for metric, attributes, value in self._fresh(now):
             place = grouped.setdefault(_dimensions(metric, attributes), {})
             place[metric.name] = (value, _unit(metric))
@@ -81,7 +82,7 @@ class CloudWatch:
 
         Source: Amazon CloudWatch API, PutMetricData (1,000 data a request; values with counts).
         """
-        now = list(collected())
+        now = list(_counters())
         totals = _totals(now)
         data = [*self._plain(now), *self._distributions(now)]
         for start in range(0, len(data), _MAX_DATA):
@@ -100,7 +101,7 @@ class CloudWatch:
 
     def _fresh(self, now: Sequence[Collected]) -> Iterator[tuple[Metric, Attributes, float]]:
         for metric, points in now:
-            for attributes, value in () if metric.name in _BUCKETS else points:
+            for attributes, value in () if metric.name.endswith(_BUCKET) else points:
                 fresh = value if metric.kind == "gauge" else self._grown(metric, attributes, value)
                 if math.isfinite(fresh) and (fresh or metric.kind == "gauge"):
                     yield metric, attributes, fresh
@@ -117,7 +118,7 @@ class CloudWatch:
     def _distributions(self, now: Sequence[Collected]) -> Iterator[tuple[list[Key], Datum]]:
         """Buckets as values with counts; the value is the upper bound of the bucket."""
         for metric, points in now:
-            if metric.name not in _BUCKETS:
+            if not metric.name.endswith(_BUCKET):
                 continue
             for monitor in dict.fromkeys(attributes[0] for attributes, _ in points):
                 own = {a: value for a, value in points if a[0] == monitor}
@@ -125,7 +126,8 @@ class CloudWatch:
                 bounds = _bounds([le for _, le in own])
                 kept = [(b, c) for b, c in zip(bounds, counts, strict=True) if c > 0]
                 if kept:
-                    name = metric.name.replace(".bucket", ".distribution")
+                    base = metric.name.removesuffix(_BUCKET).removesuffix(_DISTRIBUTION)
+                    name = base + _DISTRIBUTION
                     values, numbers = zip(*kept, strict=True)
                     datum = self._datum(name, metric, (monitor,))
                     keys = [(metric.name, attributes) for attributes in own]
@@ -133,12 +135,11 @@ class CloudWatch:
 
     def _datum(self, name: str, metric: Metric, attributes: Attributes) -> Datum:
         pairs = _dimensions(metric, attributes)
-        seconds = metric.name == telemetry.DURATION_BUCKET.name
         return {
             "MetricName": name,
             "Dimensions": [{"Name": key, "Value": value} for key, value in pairs],
             "Timestamp": self._clock(),
-            "Unit": "Seconds" if seconds else _unit(metric),
+            "Unit": _unit(metric),
         }
 
     def _line(self, at: int, dimensions: Dimensions, values: dict[str, tuple[float, str]]) -> str:
@@ -154,6 +155,27 @@ class CloudWatch:
                 **{name: value for name, (value, _) in values.items()},
             }
         )
+
+
+def _counters() -> Iterator[Collected]:
+    """All metrics, with a histogram as counters: its cumulative buckets, its count and its sum."""
+    for metric, points in collected():
+        if metric.kind != "histogram":
+            yield metric, points
+            continue
+        names = (*(f"{bound:g}" for bound in metric.bounds), "+Inf")
+        yield (
+            replace(metric, name=metric.name + _BUCKET, attributes=(*metric.attributes, "le")),
+            [
+                ((*attributes, name), float(upto))
+                for attributes, known in points
+                for name, upto in zip(names, known.counts.cumsum().tolist(), strict=True)
+            ],
+        )
+        count = replace(metric, name=f"{metric.name}.count", kind="counter", unit="{value}")
+        yield count, [(attributes, float(known.count)) for attributes, known in points]
+        total = replace(metric, name=f"{metric.name}.sum", kind="counter")
+        yield total, [(attributes, known.total) for attributes, known in points]
 
 
 def _totals(now: Sequence[Collected]) -> Totals:

@@ -15,7 +15,8 @@ from mlsecops._choices import checked
 from mlsecops._extras import require
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
-from mlsecops.monitoring.telemetry.exporter import collected
+from mlsecops.monitoring.instruments import collected
+from mlsecops.readings import Metric
 
 __all__ = ["Exporter", "collector", "serve"]
 
@@ -29,8 +30,25 @@ class _Collector:
             family = core.Metric(name, metric.description, metric.kind)
             for attributes, value in points:
                 present = zip(metric.labels, attributes, strict=True)
-                family.add_sample(metric.prometheus, {k: v for k, v in present if v}, value)
+                labels = {k: v for k, v in present if v}
+                for suffix, more, sample in _samples(metric, value):
+                    family.add_sample(metric.prometheus + suffix, labels | more, sample)
             yield family
+
+
+def _samples(metric: Metric, value: Any) -> Iterator[tuple[str, dict[str, str], float]]:
+    """Samples of a point: suffix of the name, further labels, value.
+
+    Source: Prometheus, Exposition formats, "Histograms and summaries" (cumulative buckets).
+    """
+    if metric.kind != "histogram":
+        yield "", {}, value
+        return
+    bounds = (*(f"{float(bound)!r}" for bound in metric.bounds), "+Inf")
+    for bound, upto in zip(bounds, value.counts.cumsum().tolist(), strict=True):
+        yield "_bucket", {"le": bound}, float(upto)
+    yield "_count", {}, float(value.count)
+    yield "_sum", {}, value.total
 
 
 @concise_repr("url")

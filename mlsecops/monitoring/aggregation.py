@@ -5,9 +5,10 @@ calls, labels → tables of up to 4,096 rows → BaselineDetector, detectors →
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +16,9 @@ from mlsecops._bounded.mapping import BoundedMap
 from mlsecops.drift.baseline import Baseline
 from mlsecops.drift.rolling_window import Window
 from mlsecops.findings import Alert
+from mlsecops.monitoring.alerts.alerting import Alerting
 from mlsecops.monitoring.alerts.metric_rules import MetricRules
-from mlsecops.monitoring.alerts.rules import Alerting
-from mlsecops.monitoring.baseline_detector import BaselineDetector, add_histogram
+from mlsecops.monitoring.baseline_detector import BaselineDetector
 from mlsecops.monitoring.batches import TABLE_ROWS, CallTable, RowBuffer, stack, uniform_runs
 from mlsecops.monitoring.call_reader import CallReader, CallRows
 from mlsecops.monitoring.capture import Captures
@@ -25,11 +26,10 @@ from mlsecops.monitoring.clients import ClientState, ClientTraffic
 from mlsecops.monitoring.identifier_length import bounded
 from mlsecops.monitoring.label_matching import LabelMatcher
 from mlsecops.monitoring.queue import CallRecord, Label
+from mlsecops.monitoring.suspicion import Suspicion
 from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.monitoring.telemetry.exporter import Series
 from mlsecops.readings import Detector, Observed, Reading
-
-_DURATION: Final = (telemetry.DURATION_BUCKET, telemetry.DURATION_COUNT, telemetry.DURATION_SUM)
 
 
 class Aggregation:
@@ -64,6 +64,19 @@ class Aggregation:
         self._metric_rules = metric_rules
         self._failed = failed
         self._clients: BoundedMap[str, ClientTraffic] = BoundedMap(ClientTraffic)
+        self._suspicion = Suspicion(series)
+        self._seconds = (window or Window()).seconds
+        self._newest = -math.inf
+        self._start()
+
+    def _start(self) -> None:
+        """Create the points of counters: Prometheus sees no increase to one that did not exist."""
+        for outcome in ("ok", "error", "refused"):
+            self._series.add(telemetry.CALLS, 0, outcome, "")
+        for outcome in ("matched", "unknown"):
+            self._series.add(telemetry.LABELS, 0, outcome)
+        for rule in self.alerting.rules:
+            self._series.add(telemetry.ALERTS, 0, rule.id, rule.severity.label)
 
     @property
     def clients(self) -> dict[str, ClientState]:
@@ -97,6 +110,16 @@ class Aggregation:
         rates = [each.current(now) for each in known if each is not None]
         self._series.replace(telemetry.CLIENT_RATE, {(): max(rates)} if rates else {})
 
+    def tick(self, now: float) -> None:
+        """Let readings grow old at a Unix time in seconds, and alerts end or be renewed."""
+        gone: tuple[str, ...] = ()
+        if now - self._newest > self._seconds:
+            self._newest = -math.inf
+            gone = self.recent.expire()
+        self._suspicion.forget(now)
+        self.judge()
+        self.alerting.tick(gone)
+
     def judge(self) -> None:
         """Apply the rules about exported metrics."""
         self._raised(self.alerting.judge(self._metric_rules.readings()))
@@ -108,7 +131,7 @@ class Aggregation:
                 self._series.add(telemetry.REFUSALS, count, error)
         if calls:
             seconds = np.array([event.seconds for event in calls if event.outcome != "refused"])
-            add_histogram(self._series, seconds, telemetry.DURATION_BOUNDS, _DURATION)
+            self._series.record(telemetry.DURATION, seconds)
 
     def _stack(self, run: Sequence[CallRecord | Label]) -> CallTable | None:
         return stack(run, self._baseline) if self._reader.plain else None
@@ -166,6 +189,8 @@ class Aggregation:
             self._show(traffic)
 
     def _show(self, traffic: Observed) -> None:
+        if len(traffic.at):
+            self._newest = max(self._newest, float(traffic.at[-1]))
         self._attempt(lambda each: self._consider(self.recent.observe(each)), traffic)
         self._attempt(self._rates, traffic.clients, traffic.at.tolist())
         for detector in self._detectors:
@@ -173,10 +198,7 @@ class Aggregation:
 
     def _ask(self, detector: Detector, traffic: Observed) -> None:
         readings = list(detector.observe(traffic))
-        for metric in (telemetry.EXTRACTION, telemetry.COVERAGE):
-            values = [each.value for each in readings if each.metric is metric]
-            if values:
-                self._series.replace(metric, {(): max(values)})
+        self._suspicion.take(id(detector), readings, float(traffic.at[-1]))
         self._consider(readings)
 
     def _rates(self, clients: Sequence[str | None], at: Sequence[float]) -> None:

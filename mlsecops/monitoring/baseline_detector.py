@@ -5,7 +5,7 @@ Observed → BaselineDetector.observe → readings, and the metrics behind them
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -18,31 +18,13 @@ from mlsecops.drift.rolling_window import FEWEST_ROWS, Recent, Window
 from mlsecops.drift.tests import DriftReport
 from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.monitoring.telemetry.exporter import Series
-from mlsecops.readings import Metric, Observed, Reading
+from mlsecops.readings import Observed, Reading
 
 _ALPHA: Final = 1e-4  # family-wise error rate; chosen: rare although every window is tested
 _EFFECT: Final = 0.1  # KS distance; chosen: smaller drift rarely costs accuracy
 _MOST_FEATURES: Final = 32  # exported features; chosen: bounds the number of time series
 _RANK_SPREAD: Final = 12**-0.5  # standard deviation of a uniform distribution on [0, 1]
 _EVIDENCE: Final = 25.0  # standard deviations; chosen: a false alarm in about 1e10 rows
-_CONFIDENCE: Final = (
-    telemetry.CONFIDENCE_BUCKET,
-    telemetry.CONFIDENCE_COUNT,
-    telemetry.CONFIDENCE_SUM,
-)
-
-
-def add_histogram(
-    series: Series, values: Floats, bounds: Sequence[float], metrics: tuple[Metric, Metric, Metric]
-) -> None:
-    """Add values to a histogram: the counters of its cumulative buckets, of its count and sum."""
-    bucket, count, total = metrics
-    slots = np.bincount(np.searchsorted(bounds, values), minlength=len(bounds) + 1)
-    names = (*(f"{bound:g}" for bound in bounds), "+Inf")
-    for name, upto in zip(names, slots.cumsum().tolist(), strict=True):
-        series.add(bucket, upto, name)
-    series.add(count, len(values))
-    series.add(total, float(values.sum()))
 
 
 class BaselineDetector:
@@ -57,7 +39,7 @@ class BaselineDetector:
     ) -> None:
         self._baseline = baseline
         self._series = series
-        window = window or Window()
+        self._window = window = window or Window()
         self._size = window.rows
         self._recent = Recent(None if baseline is None else baseline.layout, window)
         self._cusum = Cusum(0.5, _RANK_SPREAD, threshold=_EVIDENCE)
@@ -81,6 +63,16 @@ class BaselineDetector:
         """Share of the recent rows that are anomalous, or None without a baseline."""
         rows = self._recent.rows
         return self._recent.flagged / rows if self._baseline is not None and rows else None
+
+    def expire(self) -> tuple[str, ...]:
+        """Forget the recent rows, which are older than the window; returns the metrics' names."""
+        self._recent = Recent(
+            None if self._baseline is None else self._baseline.layout, self._window
+        )
+        self.drift = None
+        for metric in telemetry.OF_THE_WINDOW:
+            self._series.replace(metric, {})
+        return tuple(metric.name for metric in telemetry.OF_THE_WINDOW)
 
     def observe(self, traffic: Observed) -> list[Reading]:
         """Add a batch, and compare the recent window with the baseline.
@@ -144,7 +136,7 @@ class BaselineDetector:
         for each, count in enumerate(np.bincount(answers[:, 1].astype(np.int64)).tolist()):
             if count:
                 self._series.add(telemetry.CLASSES, count, str(each))
-        add_histogram(self._series, answers[:, 0], telemetry.CONFIDENCE_BOUNDS, _CONFIDENCE)
+        self._series.record(telemetry.CONFIDENCE_DISTRIBUTION, answers[:, 0])
 
     def _inputs(self, traffic: Observed, confidence: Floats) -> tuple[Profile | None, Bools]:
         rows, baseline = traffic.rows, self._baseline

@@ -9,6 +9,7 @@ import contextlib
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
@@ -21,8 +22,9 @@ from mlsecops.drift.tests import DriftReport
 from mlsecops.findings import Alert, Sink
 from mlsecops.monitoring.accuracy import AccuracyChange, AccuracyPoint
 from mlsecops.monitoring.aggregation import Aggregation
+from mlsecops.monitoring.alerts.alerting import Alerting
 from mlsecops.monitoring.alerts.metric_rules import MetricRules
-from mlsecops.monitoring.alerts.rules import Alerting, AlertRule
+from mlsecops.monitoring.alerts.rules import AlertRule
 from mlsecops.monitoring.batches import BatchSize
 from mlsecops.monitoring.call_reader import CallReader
 from mlsecops.monitoring.capture import Captured, Captures
@@ -31,12 +33,11 @@ from mlsecops.monitoring.controls import ControlKind
 from mlsecops.monitoring.identifier_length import bounded
 from mlsecops.monitoring.queue import CallQueue, CallRecord, Label
 from mlsecops.monitoring.telemetry import metrics as telemetry
-from mlsecops.monitoring.telemetry.exporter import series_of
+from mlsecops.monitoring.telemetry.exporter import Series, series_of
 from mlsecops.monitoring.worker import Drained, worker
-from mlsecops.readings import Detector, Metric
+from mlsecops.readings import Detector
 
 _MOST_BATCHES: Final = 8  # batches of a drain; chosen: other monitors wait no longer than that
-_OWN_COUNTERS: Final = (telemetry.CONFIDENCE_BUCKET, telemetry.ANOMALY)
 _TRIES: Final = 100  # reads of a state that the worker changes meanwhile; chosen
 _FRESH: Final = 1.0  # seconds between two refreshes of the rates; chosen: no scrape is faster
 _HOLD: Final = 2.0  # seconds to wait before a fork, or for sinks at the close; chosen
@@ -135,7 +136,7 @@ class Monitor:
         # Monitors of one name share their counters: earlier counts are of other monitors.
         self._start()
         self._closed = False
-        self._refreshed = -math.inf
+        self._refreshed = self._ticked = -math.inf
         alerting = Alerting(
             rules, sinks, monitor=name, digest=digest, clock=clock, failed=self.failed
         )
@@ -154,7 +155,7 @@ class Monitor:
         worker.add(self)
 
     def _start(self) -> None:
-        self._before = {each: self._series.counts(each) for each in _OWN_COUNTERS}
+        self._before = self._series.counts(telemetry.ANOMALY), _confidences(self._series)
         self._lock, self._counting = threading.Lock(), threading.Lock()
         self._owner: int | None = None
         self._processed = self._failures = self._reported_drops = 0
@@ -184,8 +185,8 @@ class Monitor:
             accuracy=labels.accuracy,
             alerts=aggregation.alerting.alerts,
             profile=None if recent.profile is None else recent.profile.copy(),
-            confidences=_per_bucket(self._own(telemetry.CONFIDENCE_BUCKET)),
-            anomalies=self._own(telemetry.ANOMALY),
+            confidences=_since(self._before[1], _confidences(self._series)),
+            anomalies=_since(self._before[0], self._series.counts(telemetry.ANOMALY)),
             expected_accuracy=recent.expected_accuracy,
             accuracy_change=labels.course.change,
             accuracy_points=labels.course.points,
@@ -196,11 +197,10 @@ class Monitor:
         """The captured calls, oldest first; empty unless `capture` was set."""
         return self._captures.kept
 
-    def _own(self, metric: Metric) -> dict[str, int]:
-        """A counter since this monitor started, by its one attribute."""
-        counts = self._series.counts(metric)
-        counts.subtract(self._before[metric])
-        return dict(counts)
+    @property
+    def firing(self) -> bool:
+        """Whether any alert fires, so that time alone can change something."""
+        return self._aggregation.alerting.firing
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Aggregate the queue on this thread, and wait until its alerts are delivered.
@@ -300,6 +300,7 @@ class Monitor:
                 self._aggregation.take(events)
             if events or fresh:
                 self._aggregation.judge()
+            self._tick()
         except Exception:  # noqa: BLE001 - monitoring never takes the served model down
             self.failed()
         count = sum(1 for event in events if isinstance(event, CallRecord))
@@ -308,6 +309,13 @@ class Monitor:
         self._series.add(telemetry.PROCESSED, count)
         self._batch.learn(len(events), time.thread_time() - start)
         return len(events)
+
+    def _tick(self) -> None:
+        """Let time pass for readings and alerts, once a second."""
+        now = self._clock()
+        if abs(now - self._ticked) >= _FRESH:
+            self._ticked = now
+            self._aggregation.tick(now)
 
     def _refresh(self) -> None:
         self._settle(0.5)
@@ -336,12 +344,20 @@ class Monitor:
         """Start from zero in a forked child: the counts and the queue are the parent's."""
         self._queue.reset()
         self._series.clear()
+        self._aggregation.alerting.reset()
         self._start()
 
 
-def _per_bucket(cumulative: Mapping[str, int]) -> dict[str, int]:
-    below = [0, *cumulative.values()]
-    return {
-        bound: count - before
-        for (bound, count), before in zip(cumulative.items(), below, strict=False)
-    }
+def _confidences(series: Series) -> Counter[str]:
+    """Upper bound → predictions with a confidence between it and the bound before."""
+    metric = telemetry.CONFIDENCE_DISTRIBUTION
+    ((_, known),) = series.points(metric)
+    bounds = (*(f"{bound:g}" for bound in metric.bounds), "+Inf")
+    return Counter(dict(zip(bounds, known.counts.tolist(), strict=True)))
+
+
+def _since(before: Counter[str], now: Counter[str]) -> dict[str, int]:
+    """Counts of one monitor: monitors of one name share theirs, and earlier ones are not its."""
+    grown = now.copy()
+    grown.subtract(before)
+    return dict(grown)

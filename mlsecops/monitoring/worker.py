@@ -15,6 +15,7 @@ from typing import Final, Literal, Protocol, TypeAlias
 
 _INTERVAL: Final = 0.1  # seconds between two drains; chosen: the delay of an alert
 _IDLE_ROUNDS: Final = 50  # empty drains, 5 seconds, before the thread sleeps; chosen
+_LOOK: Final = 5.0  # seconds between two looks at firing alerts; chosen
 _LAST_DRAIN: Final = 2.0  # seconds at exit; chosen: an exit is not delayed noticeably
 
 Drained: TypeAlias = Literal["nothing", "some", "more"]
@@ -25,6 +26,10 @@ class Drainable(Protocol):
 
     def drain(self) -> Drained:
         """Aggregate some of the queue; returns whether there is more."""
+
+    @property
+    def firing(self) -> bool:
+        """Whether an alert fires, which time alone can end."""
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Aggregate the whole queue, within that many seconds."""
@@ -86,9 +91,15 @@ class Worker:
             self.asleep = True
             # A call that saw the thread awake did not wake it: drain once more.
             if {monitor.drain() for monitor in self._all()} <= {"nothing"}:
-                self._wake.wait()
+                self._sleep()
             self.asleep = False
             idle = 0
+
+    def _sleep(self) -> None:
+        """Wait for the next call; while alerts fire, look now and then whether they are over."""
+        while not self._wake.wait(_LOOK if any(each.firing for each in self._all()) else None):
+            for monitor in self._all():
+                monitor.drain()
 
     def _all(self) -> list[Drainable]:
         with self._lock:

@@ -62,8 +62,9 @@ def _rate(metric: Metric, *by: str) -> str:
     return f"sum by ({', '.join(('monitor', *by))}) (rate({_now(metric)}[{_RATE}]))"
 
 
-def _quantile(share: float, buckets: Metric) -> str:
-    return f"histogram_quantile({share:g}, {_rate(buckets, 'le')})"
+def _quantile(share: float, metric: Metric) -> str:
+    buckets = f"{metric.prometheus}_bucket{{{_HERE}}}"
+    return f"histogram_quantile({share:g}, sum by (monitor, le) (rate({buckets}[{_RATE}])))"
 
 
 PANELS: Final[tuple[Panel, ...]] = (
@@ -71,7 +72,7 @@ PANELS: Final[tuple[Panel, ...]] = (
           "Mean and 10th percentile of the highest class probability, and the baseline mean.",
           (Query(_now(telemetry.CONFIDENCE), "{{monitor}} mean"),
            Query(_now(telemetry.CONFIDENCE_BASELINE), "{{monitor}} baseline"),
-           Query(_quantile(0.1, telemetry.CONFIDENCE_BUCKET), "{{monitor}} 10th percentile")),
+           Query(_quantile(0.1, telemetry.CONFIDENCE_DISTRIBUTION), "{{monitor}} 10th percentile")),
           unit="percentunit", top=1.0),
     Panel("query-rate", "Query rate by client",
           "Rows per second of the busiest client, and calls per second of all clients. Clients are "
@@ -109,7 +110,7 @@ PANELS: Final[tuple[Panel, ...]] = (
           unit="ops", metric=telemetry.DROPPED),
     Panel("duration", "Duration of calls",
           "Median, 95th and 99th percentile of the duration of a call, in seconds.",
-          tuple(Query(_quantile(share, telemetry.DURATION_BUCKET),
+          tuple(Query(_quantile(share, telemetry.DURATION),
                       f"{{{{monitor}}}} p{100 * share:g}") for share in (0.5, 0.95, 0.99)),
           unit="s"),
     Panel("classes", "Predicted classes",

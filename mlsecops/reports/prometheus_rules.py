@@ -2,7 +2,8 @@
 
 alert rules → PromQL expressions with labels and annotations → `alerts.yml`
 
-No rule has `for`, since each reading already covers a time window.
+`for` is the rule's pending time, `keep_firing_for` (Prometheus 2.42) its cooldown, so that an alert
+neither begins nor ends sooner than the monitor's own.
 """
 
 from __future__ import annotations
@@ -47,21 +48,32 @@ def alert_rules(rules: Iterable[AlertRule] = DEFAULT_RULES, *, window: str | Non
 
 
 def _rule(rule: AlertRule, window: str | None) -> list[str]:
-    labels = {"severity": rule.severity.label, "rule": rule.id}
+    labels = {**rule.labels, "severity": rule.severity.label, "rule": rule.id}
     if rule.atlas is not None:
         labels["atlas"] = rule.atlas
     annotations = {
-        "summary": rule.message.replace("{{", _BRACES),
+        "summary": _plain(rule.message),
         "description": "Monitor {{ $labels.monitor }} reads {{ $value }}.",
     }
     return [
         f"      - alert: {_text(alert_name(rule.id))}",
         f"        expr: {_text(rule.expression(window))}",
+        f"        for: {_duration(rule.pending)}",
+        f"        keep_firing_for: {_duration(rule.cooldown)}",
         "        labels:",
-        *(f"          {key}: {_text(value)}" for key, value in labels.items()),
+        *(f"          {key}: {_text(_plain(value))}" for key, value in labels.items()),
         "        annotations:",
         *(f"          {key}: {_text(value)}" for key, value in annotations.items()),
     ]
+
+
+def _plain(text: str) -> str:
+    """A text that Prometheus does not read as a template."""
+    return text.replace("{{", _BRACES)
+
+
+def _duration(seconds: float) -> str:
+    return f"{1000 * seconds:.0f}ms" if seconds % 1 else f"{seconds:.0f}s"
 
 
 def _text(value: str) -> str:

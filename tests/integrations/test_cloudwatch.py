@@ -16,6 +16,7 @@ from mlsecops.errors import MLSecOpsError
 from mlsecops.integrations import cloudwatch
 from mlsecops.integrations.cloudwatch import CloudWatch
 from mlsecops.monitoring import Baseline, RateLimit, monitored
+from mlsecops.monitoring.instruments import collected
 from mlsecops.monitoring.telemetry import exporter
 from tests.attackers.monitoring import flood
 
@@ -37,7 +38,7 @@ def _own_monitors(monkeypatch: pytest.MonkeyPatch) -> None:
     before = set(exporter._series)
 
     def fresh() -> Iterator[Any]:
-        for metric, points in exporter.collected():
+        for metric, points in collected():
             own = [point for point in points if point[0][0] not in before]
             if own:
                 yield metric, own

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +19,7 @@ from mlsecops.monitoring import (
     Reading,
     monitored,
 )
-from mlsecops.monitoring.alerts.rules import Alerting
+from mlsecops.monitoring.alerts.alerting import Alerting
 from mlsecops.monitoring.label_matching import LabelMatcher
 from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.provenance.digest import Digest
@@ -212,17 +215,84 @@ RULE = AlertRule(
 )
 
 
-def test_rule_is_silent_while_it_cools_down_per_client() -> None:
+def read(value, client=None):  # noqa: ANN001, ANN201 - a shorthand of this file
+    return [Reading(metric=telemetry.CLIENT_RATE, value=value, window="w", client=client)]
+
+
+def test_alert_fires_once_however_long_it_lasts_and_resolves_after_its_cooldown() -> None:
     now, told = [0.0], []
     engine, _ = alerting([RULE], [told.append], now)
-    readings = [
-        Reading(metric=telemetry.CLIENT_RATE, value=2, window="w", client=name) for name in "ab"
+    # It lasts, and its reading crosses the threshold back and forth: no flapping.
+    for now[0], value in ((0, 2), (30, 0), (59, 2), (110, 2), (140, 0), (150, 2), (160, 0)):
+        engine.consider(read(value))
+        engine.tick()
+    assert [(each.state, each.at.timestamp()) for each in told] == [("firing", 0)]
+    for now[0] in (209.0, 210.0, 400.0):
+        engine.tick()
+    assert [(each.state, each.at.timestamp()) for each in told] == [
+        ("firing", 0),
+        ("resolved", 210),
     ]
-    for now[0] in (0.0, 30.0, 59.0, 60.0):
-        engine.consider(readings)
-    assert [(alert.client, alert.at.timestamp()) for alert in told] == [
-        ("a", 0), ("b", 0), ("a", 60), ("b", 60)
+    now[0] = 500.0
+    engine.consider(read(2))
+    assert [each.state for each in told] == ["firing", "resolved", "firing"]
+    assert len({each.id for each in told}) == 1
+    assert told[1].started_at == told[0].at
+
+
+def test_alert_without_a_newer_reading_lasts_and_that_of_a_silent_client_ends() -> None:
+    now, told = [0.0], []
+    engine, _ = alerting([RULE], [told.append], now)
+    engine.consider([*read(2), *read(2, "bot")])
+    now[0] = 1000.0
+    engine.tick()
+    assert [(each.client, each.state) for each in told] == [
+        (None, "firing"), ("bot", "firing"), ("bot", "resolved"),
     ]  # fmt: skip
+    engine.tick(gone=[telemetry.CLIENT_RATE.name])
+    assert (told[-1].client, told[-1].state, engine.firing) == (None, "resolved", False)
+
+
+def test_pending_rule_fires_only_if_the_breach_lasts() -> None:
+    now, told = [0.0], []
+    engine, _ = alerting([dataclasses.replace(RULE, pending=30)], [told.append], now)
+    for now[0], value in ((0, 2), (20, 0), (40, 2), (69, 2)):
+        engine.consider(read(value))
+    assert told == []
+    now[0] = 70.0
+    engine.consider(read(2))
+    assert [each.state for each in told] == ["firing"]
+
+
+def test_id_is_that_of_the_rule_its_client_and_the_model_in_every_process() -> None:
+    def fired(client: str, **rule: Any) -> list[Alert]:
+        told: list[Alert] = []
+        engine, _ = alerting([dataclasses.replace(RULE, **rule)], [told.append], [0.0])
+        engine.consider(read(2, client))
+        return told
+
+    ((a,), (again,), (b,)) = (fired(client) for client in ("a", "a", "b"))
+    assert a.id == again.id != b.id
+    assert fired("a", per="monitor")[0].id == fired("b", per="monitor")[0].id
+    assert fired("a", labels={"team": "fraud"})[0].labels == {"team": "fraud"}
+
+
+def test_sink_that_renews_hears_again_before_an_alert_would_end() -> None:
+    class Renewing(list[Alert]):
+        renews = True
+
+        def __call__(self, alert: Alert) -> None:
+            self.append(alert)
+
+    now, once, renewed = [0.0], [], Renewing()
+    engine, _ = alerting([RULE], [once.append, renewed], now)
+    engine.consider(read(2))
+    for now[0] in range(0, 301, 10):
+        engine.tick()
+    assert len(once) == 1
+    assert len(renewed) > 5
+    for earlier, later in itertools.pairwise(renewed):
+        assert later.at < earlier.ends_at
 
 
 def test_sink_that_fails_is_counted_and_does_not_silence_the_others() -> None:

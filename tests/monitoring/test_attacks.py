@@ -14,8 +14,8 @@ import pytest
 from mlsecops.monitoring import Baseline, Quota, monitored
 from mlsecops.monitoring.baseline_detector import BaselineDetector
 from mlsecops.monitoring.identifier_length import bounded
+from mlsecops.monitoring.instruments import collected
 from mlsecops.monitoring.telemetry import metrics as telemetry
-from mlsecops.monitoring.telemetry.exporter import collected
 from tests.attackers.monitoring import endless_names, flood
 
 ANSWER = np.array([0.9, 0.1])

@@ -22,7 +22,7 @@ from mlsecops.monitoring import (
     rule_from_dict,
     rule_to_dict,
 )
-from mlsecops.monitoring.alerts.rules import Alerting
+from mlsecops.monitoring.alerts.alerting import Alerting
 from mlsecops.monitoring.telemetry import metrics as telemetry
 from tests.attackers.monitoring import flood
 
@@ -35,6 +35,7 @@ REFUSALS = {
     "cooldown": 60,
     "severity": "medium",
     "message": "A guard refuses many calls.",
+    "labels": {"team": "fraud"},
 }
 
 
@@ -57,6 +58,12 @@ def test_default_rules_survive_being_written_as_data() -> None:
         {"threshold": float("nan")},
         {"window": 0},
         {"cooldown": -1},
+        {"pending": -1},
+        {"labels": {"severity": "low"}},
+        {"labels": {"no-name": "x"}},
+        {"labels": {"team": 3}},
+        {"labels": "team"},
+        {"metric": "mlsecops.inference.duration"},
         {"severity": "terrible"},
         {"per": "planet"},
         {"message": None},
@@ -70,7 +77,9 @@ def test_rule_that_would_never_fire_is_refused(change: dict[str, Any]) -> None:
 
 def test_rules_are_read_from_toml_and_mistakes_name_the_file(tmp_path: Path) -> None:
     path = tmp_path / "rules.toml"
-    lines = [f"{key} = {value!r}" for key, value in REFUSALS.items()]
+    plain = {key: value for key, value in REFUSALS.items() if key != "labels"}
+    lines = [f"{key} = {value!r}" for key, value in plain.items()]
+    lines += ["[rules.labels]", "team = 'fraud'"]
     path.write_text("\n".join(["[[rules]]", *lines]))
     assert load_rules(path) == (rule_from_dict(REFUSALS),)
     for wrong in ("rules = 3", "[[rules]]\nid = 'x'", "[[rule]]", "]", "[[rules]]\n[[more]]"):
@@ -95,16 +104,17 @@ def test_rule_about_a_counter_compares_its_increase_over_the_window() -> None:
         alerts.clear()
         flood(predict, times, 1)
         assert predict.monitor.flush(5)
-        return [alert.reading for alert in alerts]
+        return [(alert.state, alert.reading) for alert in alerts]
 
     predict(1)
     assert refuse(6) == []
     now[0] = 1030.0
-    assert refuse(5) == [11]  # together more than ten in the last minute
+    assert refuse(5) == [("firing", 11)]  # together more than ten in the last minute
     now[0] = 1060.0
-    assert refuse(1) == []  # cooling down, and the first six are a minute ago
-    now[0] = 1095.0
-    assert refuse(10) == [11]
+    assert refuse(1) == []
+    now[0] = 1300.0
+    assert refuse(0) == [("resolved", 12)]  # time alone ends it
+    assert refuse(11) == [("firing", 11)]
     predict.monitor.close()
 
 

@@ -26,7 +26,14 @@ from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogR
 
 from mlsecops.errors import UsageError
 from mlsecops.findings import Alert, Severity
-from mlsecops.monitoring import AlertmanagerSink, EventSink, LogSink, WebhookSink, monitored
+from mlsecops.monitoring import (
+    DEFAULT_RULES,
+    AlertmanagerSink,
+    EventSink,
+    LogSink,
+    WebhookSink,
+    monitored,
+)
 from mlsecops.monitoring.alerts.delivery import QueuedSink
 from tests.conftest import program
 from tests.services import alertmanager, eventually, free_port
@@ -137,6 +144,8 @@ def test_event_sink_emits_a_log_event_by_the_names_of_the_table(
         "mlsecops.alert.window": "last minute",
         "mlsecops.model.digest": raised.digest,
         "mlsecops.alert.atlas": "AML.T0034",
+        "mlsecops.alert.state": "firing",
+        "mlsecops.alert.id": raised.id,
     }
 
 
@@ -162,6 +171,39 @@ def test_webhook_tries_again_and_counts_what_it_gives_up(receiver: Receiver) -> 
     sink(alert())
     assert sink.flush(10)
     assert sink.undelivered == 1
+
+
+def test_webhook_posts_no_alert_again_that_was_taken(receiver: Receiver) -> None:
+    receiver.statuses = [200, 200, 503, 200]
+    sink = WebhookSink(receiver.url, labels={"env": "prod"})
+    sink._pauses = (0.01, 0.01)
+    for rule in ("one", "two", "three"):
+        sink(alert(rule=rule, labels={"team": "fraud"}))
+    assert sink.flush(10)
+    bodies = [json.loads(body) for _, _, body in receiver.posted]
+    assert [body["rule"] for body in bodies] == ["one", "two", "three", "three"]
+    assert bodies[0]["labels"] == {"team": "fraud", "env": "prod"}
+    assert (bodies[0]["state"], bodies[2]["id"]) == ("firing", bodies[3]["id"])
+    with pytest.raises(UsageError, match="labels"):
+        WebhookSink(receiver.url, labels={"monitor": "x"})
+
+
+def test_alertmanager_holds_an_alert_beyond_its_cooldown_and_ends_a_resolved_one(
+    receiver: Receiver,
+) -> None:
+    sink = AlertmanagerSink(receiver.url, labels={"cluster": "eu"})
+    raised = alert(rule="extraction")
+    over = alert(rule="extraction", state="resolved", started_at=raised.at)
+    for each in (raised, over):
+        sink(each)
+        assert sink.flush(10)
+    first, second = (json.loads(body)[0] for _, _, body in receiver.posted)
+    cooldown = next(rule.cooldown for rule in DEFAULT_RULES if rule.id == "extraction")
+    lasts = datetime.fromisoformat(first["endsAt"]) - raised.at
+    assert lasts.total_seconds() >= cooldown
+    assert datetime.fromisoformat(second["endsAt"]) == over.at
+    assert (first["labels"], first["startsAt"]) == (second["labels"], second["startsAt"])
+    assert first["labels"]["cluster"] == "eu"
 
 
 def test_alert_follows_no_redirection(receiver: Receiver) -> None:

@@ -7,6 +7,7 @@ import sys
 import textwrap
 
 from mlsecops.monitoring import METRICS
+from mlsecops.monitoring.telemetry.metrics import metric
 
 # OpenTelemetry takes one meter provider per process, so exports are read in a fresh one.
 EXPORT = """
@@ -43,7 +44,11 @@ for resource in memory.get_metrics_data().resource_metrics:
         for metric in scope.metrics:
             assert metric.description
             points[metric.name] = [
-                [dict(point.attributes), point.value] for point in metric.data.data_points
+                [
+                    dict(point.attributes),
+                    list(point.bucket_counts) if hasattr(point, "bucket_counts") else point.value,
+                ]
+                for point in metric.data.data_points
             ]
 from mlsecops.integrations.prometheus import collector
 own = CollectorRegistry()
@@ -54,7 +59,7 @@ read = lambda registry: sorted({
     if line.startswith("mlsecops")
 })
 samples = read(registry)
-assert samples == read(own), "our page and OpenTelemetry's have the same names"
+assert samples == read(own), (samples, read(own))
 print(json.dumps({"points": points, "samples": samples}))
 """
 
@@ -82,16 +87,22 @@ def test_what_is_exported_is_what_happened_under_the_names_of_the_table() -> Non
     }
     calls = {row[0]["outcome"]: row[1] for row in points["mlsecops.inference.calls"]}
     # Two monitors of one name add up: no same-named instruments that overwrite each other.
-    assert calls == {"ok": 400, "refused": 1}
+    assert calls == {"ok": 400, "refused": 1, "error": 0}
     assert points["mlsecops.guard.refusals"] == [[{"monitor": "m", "guard": "RateLimit"}, 1]]
-    buckets = {row[0]["le"]: row[1] for row in points["mlsecops.inference.duration.bucket"]}
-    assert buckets["+Inf"] == points["mlsecops.inference.duration.count"][0][1] == 400
-    assert list(buckets.values()) == sorted(buckets.values())
+    for name in ("mlsecops.inference.duration", "mlsecops.prediction.confidence.distribution"):
+        ((_, buckets),) = points[name]
+        assert sum(buckets) == 400
+        assert len(buckets) == len(metric(name).bounds) + 1
     assert points["mlsecops.model.accuracy"] == [[{"monitor": "m"}, 1.0]]
     known = {metric.name for metric in METRICS}
     assert set(points) <= known
     # Every Prometheus name is the one that dashboards and rules are made from.
-    expected = {metric.prometheus for metric in METRICS if metric.name in points}
+    expected = {
+        metric.prometheus + suffix
+        for metric in METRICS
+        if metric.name in points
+        for suffix in (("_bucket", "_count", "_sum") if metric.kind == "histogram" else ("",))
+    }
     assert set(result["samples"]) == expected
     silent = known - set(points)
     assert points["mlsecops.monitor.dropped"] == [[{"monitor": "m"}, 0]]

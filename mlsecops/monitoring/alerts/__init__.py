@@ -1,5 +1,5 @@
 """Alerts: rules over readings, and delivery to sinks.
 
-readings → `rules` (from TOML: `rules_file`; of exported metrics: `metric_rules`) → Alert
-Alert → `sinks` (over `delivery`, if the receiver may be slow)
+readings → `alerting` → `rules` (from TOML: `rules_file`; of exported metrics: `metric_rules`)
+→ `life` of each alert → Alert → `sinks` (over `delivery`, if the receiver may be slow)
 """

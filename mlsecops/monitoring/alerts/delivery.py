@@ -16,7 +16,6 @@ from typing import Final
 from mlsecops.findings import Alert
 
 _LOG: Final = logging.getLogger("mlsecops.monitoring")
-_AT_ONCE: Final = 64  # alerts of a delivery; chosen: bounds the size of a request
 
 
 class QueuedSink:
@@ -29,6 +28,8 @@ class QueuedSink:
         deliver: Takes a few alerts; an exception is a failed attempt.
         capacity: Most alerts in the queue.
         pauses: Seconds to wait before each further attempt.
+        at_once: Most alerts of a delivery, ≥ 1. With more than one, a failed attempt that
+            delivered some of them is repeated with all.
     """
 
     def __init__(
@@ -37,7 +38,9 @@ class QueuedSink:
         *,
         capacity: int = 1000,
         pauses: Sequence[float] = (0.5, 2.0),
+        at_once: int = 1,
     ) -> None:
+        self._at_once = at_once
         self._deliver = deliver
         self._capacity = capacity
         self._pauses = tuple(pauses)
@@ -79,7 +82,9 @@ class QueuedSink:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: bool(self._waiting))
-                some = [self._waiting.popleft() for _ in range(min(_AT_ONCE, len(self._waiting)))]
+                some = [
+                    self._waiting.popleft() for _ in range(min(self._at_once, len(self._waiting)))
+                ]
                 self._busy = len(some)
             delivered = self._attempt(some)
             with self._changed:

@@ -1,6 +1,6 @@
-"""Alert rules as data, and the evaluation of readings against them.
+"""Alert rules as data.
 
-    readings → AlertRule.breached → cooldown per rule and client → Alert → sinks
+    reading → AlertRule.breached; `alerting` turns breaches into alerts
 
 The same rules become Prometheus alerts through `AlertRule.expression`.
 """
@@ -9,24 +9,20 @@ from __future__ import annotations
 
 import math
 import re
-import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from mlsecops._choices import one_of
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
-from mlsecops.findings import Alert, Severity, Sink
-from mlsecops.monitoring.alerts.delivery import QueuedSink
+from mlsecops.findings import Severity
 from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.readings import Reading
 
-_REMEMBERED: Final = 10_000  # cooldowns; chosen: as many as clients are remembered
-_KEPT: Final = 256  # alerts in a state; chosen: bounds its memory
 _ID: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_TAKEN: Final = {"alertname", "monitor", "rule", "severity", "atlas", "client"}
 
 
 @concise_repr()
@@ -45,8 +41,12 @@ class AlertRule:
         severity: Severity of its alerts.
         atlas: MITRE ATLAS technique id, or None.
         message: One sentence for the person on call.
-        cooldown: Seconds without further alerts after the rule fired.
-        per: Scope of the cooldown: `"client"` or `"monitor"`, for all its clients.
+        cooldown: Seconds for which the reading must keep to the threshold before the alert is
+            resolved; until then the rule does not fire again.
+        per: Scope of an alert: `"client"` or `"monitor"`, for all its clients.
+        pending: Seconds for which the threshold must be exceeded before the rule fires (`for:` in
+            Prometheus); 0 by default, since a reading covers a window already.
+        labels: Further labels of its alerts, such as those of the team on call.
     """
 
     id: str
@@ -60,20 +60,29 @@ class AlertRule:
     atlas: str | None = None
     cooldown: float = 300.0
     per: Literal["client", "monitor"] = "client"
+    pending: float = 0.0
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if _ID.fullmatch(self.id) is None:
             raise UsageError(f"rule {self.id[:40]!r}: expected an id in kebab-case")
         one_of(f"rule {self.id}: comparison", self.comparison, (">", "<"))
         one_of(f"rule {self.id}: per", self.per, ("client", "monitor"))
-        if not (math.isfinite(self.threshold) and self.window > 0 and self.cooldown >= 0):
+        times = (self.window > 0, self.cooldown >= 0, self.pending >= 0)
+        if not (math.isfinite(self.threshold) and all(times)):
             raise UsageError(
-                f"rule {self.id}: expected a number as threshold, a window above 0 and a "
-                f"cooldown of at least 0, got {self.threshold}, {self.window}, {self.cooldown}"
+                f"rule {self.id}: expected a number as threshold, a window above 0 and a cooldown "
+                f"and pending time of at least 0, got {self.threshold}, {self.window}, "
+                f"{self.cooldown}, {self.pending}"
             )
+        checked_labels(f"rule {self.id}: labels", self.labels)
+        known = {each.name for each in telemetry.METRICS if each.kind != "histogram"}
         for name in (self.metric, self.relative_to):
-            if name is not None and all(name != each.name for each in telemetry.METRICS):
-                raise UsageError(f"rule {self.id}: expected a metric of METRICS, got {name!r}")
+            if name is not None and name not in known:
+                raise UsageError(
+                    f"rule {self.id}: expected a metric of METRICS that is no histogram, "
+                    f"got {name!r}"
+                )
 
     def limit(self, reading: Reading) -> float | None:
         """The threshold for a reading, or None if its reference is unknown."""
@@ -89,16 +98,45 @@ class AlertRule:
         return reading.value > limit if self.comparison == ">" else reading.value < limit
 
     def expression(self, window: str | None = None) -> str:
-        """The rule in PromQL, with another window (`"15s"`) than the rule's if one is given."""
+        """The rule in PromQL, with another window (`"15s"`) than the rule's if one is given.
+
+        The replica that is furthest beyond the threshold decides, in the rule's own direction.
+        Increases of counters add up over replicas, unless the rule looks for too small ones.
+        """
         read = telemetry.metric(self.metric)
+        limit = f"{self.comparison} {self.threshold:g}"
+        worst = f"{'max' if self.comparison == '>' else 'min'} by ({', '.join(self._labels)})"
         if read.kind == "counter":
             increase = f"increase({read.prometheus}[{window or f'{self.window:.0f}s'}])"
-            return f"sum by (monitor) ({increase}) {self.comparison} {self.threshold:g}"
-        value = f"max by (monitor) ({read.prometheus})"
+            if self.comparison == ">":
+                return f"sum by (monitor) ({increase}) {limit}"
+            own = ", ".join(read.labels[1:])
+            return f"{worst} (sum without ({own}) ({increase})) {limit}"
         if self.relative_to is None:
-            return f"{value} {self.comparison} {self.threshold:g}"
-        reference = f"max by (monitor) ({telemetry.metric(self.relative_to).prometheus})"
-        return f"{value} {self.comparison} {self.threshold:g} * {reference}"
+            return f"{worst} ({read.prometheus}) {limit}"
+        # Compared replica by replica: each may have a baseline of its own.
+        reference = telemetry.metric(self.relative_to).prometheus
+        return f"{worst} ({read.prometheus} {limit} * {reference})"
+
+    @property
+    def _labels(self) -> tuple[str, ...]:
+        """Labels of its alerts: of a gauge all of its own, so that they say what it is about."""
+        read = telemetry.metric(self.metric)
+        return read.labels if read.kind == "gauge" else read.labels[:1]
+
+
+def checked_labels(name: str, labels: Mapping[str, str]) -> dict[str, str]:
+    """Labels of alerts, as Prometheus and Alertmanager accept them.
+
+    Raises:
+        UsageError: A name is malformed or one that alerts have already, or a value is no text.
+    """
+    for label, value in labels.items():
+        if not isinstance(label, str) or _LABEL.fullmatch(label) is None or label in _TAKEN:
+            raise UsageError(f"{name}: expected names such as team, got {str(label)[:40]!r}")
+        if not isinstance(value, str):
+            raise UsageError(f"{name}: expected text as {label}, got {type(value).__name__}")
+    return dict(labels)
 
 
 def alert_name(rule: str) -> str:
@@ -144,97 +182,3 @@ DEFAULT_RULES: Final[tuple[AlertRule, ...]] = (
         "who floods the model to blind its monitoring."),
 )
 # fmt: on
-
-
-class Alerting:
-    """Evaluates rules on the worker thread, and passes alerts to the sinks.
-
-    Exceptions of sinks are swallowed, and reported by `failed`. `clock` is Unix time in seconds.
-    """
-
-    def __init__(
-        self,
-        rules: Iterable[AlertRule],
-        sinks: Iterable[Sink],
-        *,
-        monitor: str,
-        digest: str | None,
-        clock: Callable[[], float],
-        failed: Callable[[], None],
-    ) -> None:
-        self._rules: dict[str, list[AlertRule]] = {}
-        for rule in rules:
-            self._rules.setdefault(rule.metric, []).append(rule)
-        self._sinks = tuple(sinks)
-        self._monitor = monitor
-        self._digest = digest
-        self._clock = clock
-        self._failed = failed
-        self._fired: OrderedDict[tuple[str, str | None], float] = OrderedDict()
-        self._alerts: deque[Alert] = deque(maxlen=_KEPT)
-
-    @property
-    def alerts(self) -> tuple[Alert, ...]:
-        """The newest alerts, oldest first."""
-        return tuple(self._alerts)
-
-    def consider(self, readings: Iterable[Reading]) -> list[Alert]:
-        """Evaluate readings against the rules about their metrics; returns the new alerts."""
-        return self.judge(
-            (rule, reading)
-            for reading in readings
-            for rule in self._rules.get(reading.metric.name, ())
-        )
-
-    def judge(self, pairs: Iterable[tuple[AlertRule, Reading]]) -> list[Alert]:
-        """Evaluate each reading against its rule; returns the new alerts."""
-        raised = [
-            self._alert(rule, reading)
-            for rule, reading in pairs
-            if rule.breached(reading) and not self._cooling(rule, reading.client)
-        ]
-        for alert in raised:
-            self._alerts.append(alert)
-            self._notify(alert)
-        return raised
-
-    def _cooling(self, rule: AlertRule, client: str | None) -> bool:
-        """Whether the rule fired recently for this client; if not, the cooldown begins."""
-        key, now = (rule.id, client if rule.per == "client" else None), self._clock()
-        last = self._fired.get(key)
-        if last is not None and 0 <= now - last < rule.cooldown:
-            return True
-        self._fired[key] = now
-        self._fired.move_to_end(key)
-        if len(self._fired) > _REMEMBERED:
-            self._fired.popitem(last=False)
-        return False
-
-    def _alert(self, rule: AlertRule, reading: Reading) -> Alert:
-        return Alert(
-            rule=rule.id,
-            monitor=self._monitor,
-            client=reading.client,
-            digest=self._digest,
-            reading=reading.value,
-            threshold=rule.limit(reading) or 0.0,
-            window=reading.window,
-            severity=rule.severity,
-            atlas=rule.atlas,
-            message=rule.message,
-            at=datetime.fromtimestamp(self._clock(), UTC),
-        )
-
-    def deliver(self, timeout: float) -> bool:
-        """Wait for at most `timeout` seconds; returns whether all sinks have delivered."""
-        deadline = time.monotonic() + timeout
-        couriers = [sink for sink in self._sinks if isinstance(sink, QueuedSink)]
-        done = [each.flush(max(0.0, deadline - time.monotonic())) for each in couriers]
-        return all(done)
-
-    def _notify(self, alert: Alert) -> None:
-        for sink in self._sinks:
-            try:
-                sink(alert)
-            except Exception:  # noqa: BLE001 - a sink's failure must not stop the others
-                self._failed()

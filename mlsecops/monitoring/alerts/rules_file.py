@@ -18,8 +18,12 @@ from mlsecops.findings import Severity
 from mlsecops.monitoring.alerts.rules import AlertRule
 
 _FIELDS: Final = {each.name: each for each in dataclasses.fields(AlertRule)}
-_REQUIRED: Final = {name for name, each in _FIELDS.items() if each.default is dataclasses.MISSING}
-_NUMBERS: Final = {"threshold", "window", "cooldown"}
+_REQUIRED: Final = {
+    name
+    for name, each in _FIELDS.items()
+    if each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
+}
+_NUMBERS: Final = {"threshold", "window", "cooldown", "pending"}
 
 
 @checked
@@ -62,17 +66,22 @@ def rule_from_dict(values: Mapping[str, Any]) -> AlertRule:
     if missing := _REQUIRED - set(values):
         raise UsageError(f"rule {name}: expected {', '.join(sorted(missing))}; add them")
     for field, value in values.items():
-        expected = (int, float) if field in _NUMBERS else str
+        kind, expected = _expected(field)
         if isinstance(value, bool) or not isinstance(value, expected):
-            kind = "a number" if field in _NUMBERS else "text"
             raise UsageError(f"rule {name}: {field}: expected {kind}, got {value!r}")
     return AlertRule(**{**values, "severity": _severity(name, values["severity"])})
 
 
 def rule_to_dict(rule: AlertRule) -> dict[str, Any]:
-    """Plain values of a rule, without those that are None."""
+    """Plain values of a rule, without those that are None, and without labels if it has none."""
     values = {**dataclasses.asdict(rule), "severity": rule.severity.label}
-    return {field: value for field, value in values.items() if value is not None}
+    return {field: value for field, value in values.items() if value not in (None, {})}
+
+
+def _expected(field: str) -> tuple[str, Any]:
+    if field == "labels":
+        return "a table of texts", Mapping
+    return ("a number", (int, float)) if field in _NUMBERS else ("text", str)
 
 
 def _severity(rule: str, word: str) -> Severity:

@@ -12,6 +12,7 @@ import json
 import logging
 import urllib.request
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -23,7 +24,7 @@ from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.findings import Alert, Severity
 from mlsecops.monitoring.alerts.delivery import QueuedSink
-from mlsecops.monitoring.alerts.rules import alert_name
+from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, alert_name, checked_labels
 from mlsecops.monitoring.telemetry import metrics as telemetry
 
 _LEVELS: Final = {
@@ -33,7 +34,10 @@ _LEVELS: Final = {
     Severity.HIGH: (logging.ERROR, SeverityNumber.ERROR),
     Severity.CRITICAL: (logging.CRITICAL, SeverityNumber.FATAL),
 }
+_MOST: Final = 64  # alerts of a request; chosen: bounds its size
 _NANO: Final = 10**9  # nanoseconds in a second
+_LASTS: Final = 3600.0  # seconds that an alert of an unknown rule lasts; as the longest cooldown
+_SLACK: Final = 300.0  # seconds; as Alertmanager's resolve_timeout
 
 
 @concise_repr("_logger.name")
@@ -67,6 +71,8 @@ class EventSink:
             telemetry.CLIENT: alert.client,
             telemetry.DIGEST: alert.digest,
             telemetry.ATLAS: alert.atlas,
+            telemetry.STATE: alert.state,
+            telemetry.ALERT_ID: alert.id,
         }
         _logs.get_logger(telemetry.SCOPE, telemetry.VERSION).emit(
             LogRecord(
@@ -88,12 +94,20 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 class _HttpSink(QueuedSink):
-    def __init__(self, url: str, headers: Mapping[str, str] | None, timeout: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str] | None,
+        timeout: float,
+        labels: Mapping[str, str] | None,
+        at_once: int,
+    ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise UsageError(f"url: expected http://… or https://…, got scheme {parts.scheme!r}")
         self._url, self._headers, self._timeout = url, dict(headers or {}), timeout
-        super().__init__(self._send)
+        self._labels = checked_labels("labels", labels or {})
+        super().__init__(self._send, at_once=at_once)
 
     def _send(self, alerts: Sequence[Alert]) -> None:
         raise NotImplementedError
@@ -107,16 +121,17 @@ class _HttpSink(QueuedSink):
 
 @concise_repr("_url", "_timeout")
 class WebhookSink(_HttpSink):
-    """Posts each alert as JSON to an address.
+    """Posts each alert as JSON to an address, once unless no answer comes.
 
     Args:
         url: `https://…` or `http://…`.
         headers: Further headers, for authentication.
         secret: Key of an HMAC-SHA256 over the body, sent as `X-Mlsecops-Signature: sha256=<hex>`.
         timeout: Seconds to wait for an answer.
+        labels: Labels added to those of each alert, such as the environment.
 
     Raises:
-        UsageError: The address is not one of these.
+        UsageError: The address is not one of these, or a label is malformed.
 
     Examples:
         >>> WebhookSink("https://pager.example.org/alerts", secret=b"shared").undelivered
@@ -130,49 +145,64 @@ class WebhookSink(_HttpSink):
         headers: Mapping[str, str] | None = None,
         secret: bytes | None = None,
         timeout: float = 5.0,
+        labels: Mapping[str, str] | None = None,
     ) -> None:
         self._secret = secret
-        super().__init__(url, headers, timeout)
+        super().__init__(url, headers, timeout, labels, 1)
 
     def _send(self, alerts: Sequence[Alert]) -> None:
         for alert in alerts:
-            body = json.dumps(alert.to_dict()).encode()
-            if self._secret is None:
-                self._post(body)
-            else:
+            plain = alert.to_dict()
+            body = json.dumps({**plain, "labels": {**plain["labels"], **self._labels}}).encode()
+            extra = {"X-Mlsecops-Alert": f"{alert.id}; {alert.state}; {alert.at.isoformat()}"}
+            if self._secret is not None:
                 mac = hmac.new(self._secret, body, hashlib.sha256).hexdigest()
-                self._post(body, {"X-Mlsecops-Signature": f"sha256={mac}"})
+                extra["X-Mlsecops-Signature"] = f"sha256={mac}"
+            self._post(body, extra)
 
 
 @concise_repr("_url", "_timeout")
 class AlertmanagerSink(_HttpSink):
     """Posts alerts to Alertmanager, with the same labels as `alerts.yml`.
 
-    Alertmanager merges it with Prometheus' alert of the same rule, unless it names a client.
+    Alertmanager merges it with Prometheus' alert of the same rule, unless it names a client. A
+    firing alert has an `endsAt` beyond its rule's cooldown and is posted again before that; a
+    resolved one ends at once.
 
     Args:
         url: Address of Alertmanager (`"http://alertmanager:9093"`).
         headers: Further headers, for authentication.
         timeout: Seconds to wait for an answer.
+        labels: Labels added to each alert: those of Prometheus' `external_labels`, or both alerts
+            count.
 
     Raises:
-        UsageError: The address is malformed.
+        UsageError: The address or a label is malformed.
 
-    Source: Alertmanager, API v2 (`POST /api/v2/alerts`).
+    Source: Alertmanager, API v2 (`POST /api/v2/alerts`); "Client behavior" (resending, endsAt).
     """
 
+    renews: Final = True
+
     def __init__(
-        self, url: str, *, headers: Mapping[str, str] | None = None, timeout: float = 5.0
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 5.0,
+        labels: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(f"{url.rstrip('/')}/api/v2/alerts", headers, timeout)
+        super().__init__(f"{url.rstrip('/')}/api/v2/alerts", headers, timeout, labels, _MOST)
 
     def _send(self, alerts: Sequence[Alert]) -> None:
-        body = json.dumps([_for_alertmanager(alert) for alert in alerts]).encode()
+        body = json.dumps([_for_alertmanager(alert, self._labels) for alert in alerts]).encode()
         self._post(body)
 
 
-def _for_alertmanager(alert: Alert) -> dict[str, Any]:
+def _for_alertmanager(alert: Alert, more: Mapping[str, str]) -> dict[str, Any]:
     labels = {
+        **alert.labels,
+        **more,
         "alertname": alert_name(alert.rule),
         "monitor": alert.monitor,
         "rule": alert.rule,
@@ -184,9 +214,19 @@ def _for_alertmanager(alert: Alert) -> dict[str, Any]:
         "summary": alert.message,
         "description": f"{alert.reading:g} against {alert.threshold:g}, {alert.window}.",
         "digest": alert.digest,
+        "id": alert.id,
     }
     return {
         "labels": {name: each for name, each in labels.items() if each},
         "annotations": {name: each for name, each in annotations.items() if each},
-        "startsAt": alert.at.isoformat(),
+        "startsAt": (alert.started_at or alert.at).isoformat(),
+        "endsAt": _end(alert).isoformat(),
     }
+
+
+def _end(alert: Alert) -> datetime:
+    """When Alertmanager is to resolve an alert, if it hears no more of it."""
+    if alert.state == "resolved" or alert.ends_at is not None:
+        return alert.ends_at or alert.at
+    lasts = {rule.id: rule.cooldown for rule in DEFAULT_RULES}.get(alert.rule, _LASTS)
+    return alert.at + timedelta(seconds=lasts + _SLACK)

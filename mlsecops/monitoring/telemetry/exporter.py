@@ -1,6 +1,7 @@
 """OpenTelemetry exporter of all monitors' aggregates.
 
 worker → Series of a monitor's name → observable counters and gauges → metric readers
+values of a batch → Series.record → Distribution, and the SDK's histogram
 
 Monitors of the same name share one Series: their counters add up, and the counts of a closed or
 collected monitor stay, so that no counter decreases. Of their gauges the newest is exported.
@@ -10,9 +11,12 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
 from opentelemetry.metrics import CallbackOptions, Observation
 
 from mlsecops.monitoring.telemetry.metrics import METRICS, TELEMETRY
@@ -21,26 +25,68 @@ from mlsecops.readings import Metric
 _MOST_SERIES: Final = 256  # points of a metric; chosen: further attribute values become "other"
 _OTHER: Final = "other"
 
-Attributes = tuple[str, ...]
+Attributes: TypeAlias = tuple[str, ...]
+Points: TypeAlias = dict[Attributes, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Distribution:
+    """One point of a histogram.
+
+    Attributes:
+        counts: Values in each bucket `(b + 1,)`, not cumulative; the last has no upper bound.
+        total: Sum of the values.
+    """
+
+    counts: NDArray[np.int64]
+    total: float
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64], bounds: tuple[float, ...]) -> Distribution:
+        """Values by bucket; NaN is left out, as it has no bucket."""
+        known = values[~np.isnan(values)]
+        slots = np.bincount(np.searchsorted(bounds, known), minlength=len(bounds) + 1)
+        return cls(slots.astype(np.int64), float(known.sum()))
+
+    def __add__(self, other: Distribution) -> Distribution:
+        return Distribution(self.counts + other.counts, self.total + other.total)
+
+    @property
+    def count(self) -> int:
+        """Number of values."""
+        return int(self.counts.sum())
 
 
 class Series:
-    """Values of all metrics of one monitor name, by their attributes after `monitor`."""
+    """Values of all metrics of one monitor name, by their attributes after `monitor`.
+
+    Attributes:
+        monitor: The name.
+        refreshers: One for each monitor of the name: aggregates what waits in its queue.
+    """
 
     def __init__(self, monitor: str) -> None:
-        self._monitor = monitor
+        self.monitor = monitor
         self._lock = threading.Lock()
-        self._values = {each.name: _start(each) for each in METRICS}
+        self._values: dict[str, dict[Attributes, Any]] = {
+            each.name: start(each) for each in METRICS
+        }
         self.refreshers: list[Callable[[], object]] = []
 
     def add(self, metric: Metric, amount: float, *attributes: str) -> None:
         """Increase a counter; an amount of 0 creates the point."""
         with self._lock:
-            values = self._values[metric.name]
-            key = attributes
-            if key not in values and len(values) >= _MOST_SERIES:
-                key = (_OTHER,) * len(attributes)
+            values, key = self._place(metric, attributes)
             values[key] = values.get(key, 0.0) + amount
+
+    def record(self, metric: Metric, values: NDArray[np.float64], *attributes: str) -> None:
+        """Add values `(n,)` to a histogram, here and in OpenTelemetry's; none creates the point."""
+        grown = Distribution.of(values, metric.bounds)
+        with self._lock:
+            points, key = self._place(metric, attributes)
+            points[key] = points[key] + grown if key in points else grown
+        if len(values):
+            TELEMETRY.record(metric.name, values.tolist(), self._named(metric, key))
 
     def replace(self, metric: Metric, values: dict[Attributes, float]) -> None:
         """Set all points of a gauge."""
@@ -48,17 +94,20 @@ class Series:
             self._values[metric.name] = dict(list(values.items())[:_MOST_SERIES])
 
     def total(self, metric: Metric) -> float:
-        """Sum of a metric's points."""
+        """Sum of a counter's points."""
         with self._lock:
-            return sum(self._values[metric.name].values())
+            return float(sum(self._values[metric.name].values()))
 
     def largest(self, metric: Metric) -> float | None:
-        """Largest of a metric's points, or None if it has none."""
+        """Largest of a gauge's points, or None if it has none."""
         with self._lock:
             return max(self._values[metric.name].values(), default=None)
 
-    def points(self, metric: Metric) -> list[tuple[Attributes, float]]:
-        """A metric's points: values of its attributes after `monitor`, and the value."""
+    def points(self, metric: Metric) -> list[tuple[Attributes, Any]]:
+        """A metric's points: values of its attributes after `monitor`, and the value.
+
+        The value is a number, or a `Distribution` of a histogram.
+        """
         with self._lock:
             return list(self._values[metric.name].items())
 
@@ -72,27 +121,36 @@ class Series:
             each()
 
     def clear(self) -> None:
-        """Reset counters and lock, as a forked child must; gauges stay."""
+        """Reset counters, histograms and the lock, as a forked child must; gauges stay."""
         self._lock = threading.Lock()
         for each in METRICS:
-            if each.kind == "counter":
-                self._values[each.name] = _start(each)
+            if each.kind != "gauge":
+                self._values[each.name] = dict.fromkeys(self._values[each.name], 0.0)
+            if each.kind == "histogram":
+                self._values[each.name] = start(each)
 
     def observations(self, metric: Metric) -> list[Observation]:
         """Points of a metric for OpenTelemetry."""
-        names = metric.attributes
-        return [
-            Observation(
-                value,
-                {k: v for k, v in zip(names, (self._monitor, *key), strict=True) if v},
-            )
-            for key, value in self.points(metric)
-        ]
+        return [Observation(value, self._named(metric, key)) for key, value in self.points(metric)]
+
+    def _place(
+        self, metric: Metric, attributes: Attributes
+    ) -> tuple[dict[Attributes, Any], Attributes]:
+        """The points of a metric, and the key of the one with these attributes."""
+        values = self._values[metric.name]
+        full = attributes not in values and len(values) >= _MOST_SERIES
+        return values, (_OTHER,) * len(attributes) if full else attributes
+
+    def _named(self, metric: Metric, attributes: Attributes) -> dict[str, str]:
+        pairs = zip(metric.attributes, (self.monitor, *attributes), strict=True)
+        return {name: value for name, value in pairs if value}
 
 
-def _start(metric: Metric) -> dict[Attributes, float]:
-    """First points of a counter: Prometheus sees no increase to a point that did not exist."""
-    return {(): 0.0} if metric.kind == "counter" and len(metric.attributes) == 1 else {}
+def start(metric: Metric) -> Points:
+    """First points of a metric: Prometheus sees no increase to a point that did not exist."""
+    if metric.kind == "gauge" or len(metric.attributes) > 1:
+        return {}
+    return {(): 0.0 if metric.kind == "counter" else Distribution.of(np.empty(0), metric.bounds)}
 
 
 _series: Final[dict[str, Series]] = {}
@@ -104,28 +162,19 @@ def series_of(monitor: str) -> Series:
     with _lock:
         if not _series:
             for each in METRICS:
-                TELEMETRY.observe(each.name, _callback(each))
+                if each.kind != "histogram":
+                    TELEMETRY.observe(each.name, _callback(each))
         return _series.setdefault(monitor, Series(monitor))
 
 
-def collected() -> Iterator[tuple[Metric, list[tuple[Attributes, float]]]]:
-    """Every metric with points, and its points: values of all attributes, and the value."""
-    known = list(_series.items())
-    for _, series in known:
-        series.refresh()
-    for metric in METRICS:
-        points = [
-            ((name, *attributes), value)
-            for name, series in known
-            for attributes, value in series.points(metric)
-        ]
-        if points:
-            yield metric, points
+def all_series() -> list[Series]:
+    """The Series of every monitor name of this process."""
+    return list(_series.values())
 
 
 def _callback(metric: Metric) -> Callable[[CallbackOptions], Iterable[Observation]]:
     def observe(_: CallbackOptions) -> Iterable[Observation]:
-        for series in list(_series.values()):
+        for series in all_series():
             series.refresh()
             yield from series.observations(metric)
 

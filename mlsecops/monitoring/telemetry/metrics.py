@@ -1,8 +1,8 @@
 """Table of exported metrics and attributes, read by monitors, rules and dashboards.
 
 Instruments, default rules, Grafana panels and Prometheus rules take their names from this table.
-OpenTelemetry has no observable histogram: a distribution is exported as three counters, `.bucket`
-(cumulative, attribute `le`), `.count` and `.sum`, which Prometheus' `histogram_quantile` reads.
+Durations and confidences are histograms: the worker records them in the SDK's instruments, and the
+Prometheus page has their `_bucket`, `_count` and `_sum`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from mlsecops import readings
-from mlsecops._telemetry import Instrument, Telemetry
+from mlsecops._telemetry import Instrument, Kind, Telemetry
 from mlsecops.readings import Metric
 
 SCOPE: Final = "mlsecops.monitoring"
@@ -31,6 +31,8 @@ THRESHOLD: Final = "mlsecops.alert.threshold"
 WINDOW: Final = "mlsecops.alert.window"
 CLIENT: Final = "mlsecops.client"
 ATLAS: Final = "mlsecops.alert.atlas"
+STATE: Final = "mlsecops.alert.state"
+ALERT_ID: Final = "mlsecops.alert.id"
 
 DURATION_BOUNDS: Final[tuple[float, ...]] = (
     0.00001, 0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0
@@ -45,6 +47,10 @@ def _counter(name: str, unit: str, description: str, *attributes: str) -> Metric
     return Metric(name=name, kind="counter", unit=unit, description=description, attributes=points)
 
 
+def _histogram(name: str, unit: str, description: str, bounds: tuple[float, ...]) -> Metric:
+    return Metric(name=name, kind="histogram", unit=unit, description=description, bounds=bounds)
+
+
 def _gauge(name: str, unit: str, description: str, *attributes: str) -> Metric:
     points = ("monitor", *attributes)
     return Metric(name=name, kind="gauge", unit=unit, description=description, attributes=points)
@@ -55,18 +61,10 @@ CALLS: Final = _counter(
     "Calls of the model that ended, by outcome (ok, error, refused).",
     "outcome", "error.type",
 )  # fmt: skip
-DURATION_BUCKET: Final = _counter(
-    "mlsecops.inference.duration.bucket", "{call}",
-    "Calls that took at most le seconds (cumulative).",
-    "le",
-)  # fmt: skip
-DURATION_COUNT: Final = _counter(
-    "mlsecops.inference.duration.count", "{call}",
-    "Calls whose duration was recorded.",
-)  # fmt: skip
-DURATION_SUM: Final = _counter(
-    "mlsecops.inference.duration.sum", "s",
-    "Total duration of the recorded calls.",
+DURATION: Final = _histogram(
+    "mlsecops.inference.duration", "s",
+    "Duration of the calls that were not refused.",
+    DURATION_BOUNDS,
 )  # fmt: skip
 REFUSALS: Final = _counter(
     "mlsecops.guard.refusals", "{call}",
@@ -103,18 +101,10 @@ CONFIDENCE_BASELINE: Final = _gauge(
     "mlsecops.prediction.confidence.baseline", "1",
     "Mean confidence of the baseline's predictions.",
 )  # fmt: skip
-CONFIDENCE_BUCKET: Final = _counter(
-    "mlsecops.prediction.confidence.bucket", "{prediction}",
-    "Predictions with a confidence of at most le (cumulative).",
-    "le",
-)  # fmt: skip
-CONFIDENCE_COUNT: Final = _counter(
-    "mlsecops.prediction.confidence.count", "{prediction}",
-    "Predictions whose confidence was recorded.",
-)  # fmt: skip
-CONFIDENCE_SUM: Final = _counter(
-    "mlsecops.prediction.confidence.sum", "1",
-    "Sum of the confidences of all predictions.",
+CONFIDENCE_DISTRIBUTION: Final = _histogram(
+    "mlsecops.prediction.confidence.distribution", "1",
+    "Confidence (largest probability) of all predictions.",
+    CONFIDENCE_BOUNDS,
 )  # fmt: skip
 CONFIDENCE_CHANGES: Final = _counter(
     "mlsecops.prediction.confidence.changes", "{change}",
@@ -171,23 +161,34 @@ LABELS: Final = _counter(
 )  # fmt: skip
 ALERTS: Final = _counter(
     "mlsecops.alerts", "{alert}",
-    "Alerts raised in this process, by rule and severity.",
+    "Alerts that began to fire, by rule and severity.",
     "rule", "severity",
 )  # fmt: skip
+
+# Readings of the recent rows, which go when these rows are older than the window.
+OF_THE_WINDOW: Final = (
+    CONFIDENCE,
+    EXPECTED_ACCURACY,
+    ANOMALY_RATIO,
+    DRIFT,
+    DRIFTED_FEATURES,
+    DRIFTED_PREDICTIONS,
+)
 
 # All of the above, in this order.
 METRICS: Final = tuple(each for each in globals().values() if isinstance(each, Metric))
 _BY_NAME: Final = {each.name: each for each in METRICS}
 
+_INSTRUMENTS: Final[dict[str, Kind]] = {
+    "counter": "observable counter",
+    "gauge": "observable gauge",
+    "histogram": "histogram",
+}
 TELEMETRY: Final = Telemetry(
     SCOPE,
     VERSION,
     {
-        each.name: Instrument(
-            "observable counter" if each.kind == "counter" else "observable gauge",
-            each.unit,
-            each.description,
-        )
+        each.name: Instrument(_INSTRUMENTS[each.kind], each.unit, each.description, each.bounds)
         for each in METRICS
     },
 )

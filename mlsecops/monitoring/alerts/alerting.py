@@ -1,0 +1,145 @@
+"""Evaluation of readings against alert rules, on the worker thread.
+
+readings → AlertRule.breached → `life` of the alert → Alert → sinks
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+from mlsecops.findings import Alert, Sink, alert_id
+from mlsecops.monitoring.alerts.delivery import QueuedSink
+from mlsecops.monitoring.alerts.life import AlertLife, AlertLives
+from mlsecops.monitoring.alerts.rules import AlertRule
+from mlsecops.readings import Reading
+
+_KEPT: Final = 256  # alerts in a state; chosen: bounds its memory
+_RENEWAL: Final = 0.5  # of a cooldown; chosen: one lost renewal does not end an alert
+_SLACK: Final = 300.0  # seconds; chosen: as Alertmanager's resolve_timeout
+
+
+class Alerting:
+    """Evaluates rules on the worker thread, and passes alerts to the sinks.
+
+    Exceptions of sinks are swallowed, and reported by `failed`. `clock` is Unix time in seconds.
+    """
+
+    def __init__(
+        self,
+        rules: Iterable[AlertRule],
+        sinks: Iterable[Sink],
+        *,
+        monitor: str,
+        digest: str | None,
+        clock: Callable[[], float],
+        failed: Callable[[], None],
+    ) -> None:
+        self.rules = tuple(rules)
+        self._by_metric: dict[str, list[AlertRule]] = {}
+        for rule in self.rules:
+            self._by_metric.setdefault(rule.metric, []).append(rule)
+        self._sinks = tuple(sinks)
+        self._monitor = monitor
+        self._digest = digest
+        self._clock = clock
+        self._failed = failed
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all alerts, as a forked child must: they are its parent's to resolve."""
+        self._lives = AlertLives()
+        self._alerts: deque[Alert] = deque(maxlen=_KEPT)
+
+    @property
+    def alerts(self) -> tuple[Alert, ...]:
+        """The newest alerts, firing and resolved, oldest first."""
+        return tuple(self._alerts)
+
+    @property
+    def firing(self) -> bool:
+        """Whether any alert fires."""
+        return self._lives.firing
+
+    def consider(self, readings: Iterable[Reading]) -> list[Alert]:
+        """Evaluate readings against the rules about their metrics; returns the new alerts."""
+        return self.judge(
+            (rule, reading)
+            for reading in readings
+            for rule in self._by_metric.get(reading.metric.name, ())
+        )
+
+    def judge(self, pairs: Iterable[tuple[AlertRule, Reading]]) -> list[Alert]:
+        """Evaluate each reading against its rule; returns the alerts that begin to fire."""
+        now, raised = self._clock(), []
+        for rule, reading in pairs:
+            for step, life in self._lives.take(rule, reading, now):
+                if step == "resolves":
+                    self._resolve(life, now)
+                else:
+                    raised.append(self._fire(life, now))
+        return raised
+
+    def tick(self, gone: Iterable[str] = ()) -> None:
+        """Resolve what is over and renew what lasts; `gone` are metrics without a reading now."""
+        now = self._clock()
+        self._lives.expire(set(gone))
+        for life in self._lives.ended(now):
+            self._resolve(life, now)
+        for life in self._lives.due(now, share=_RENEWAL):
+            self._pass(self._alert(life, now), renewal=True)
+
+    def deliver(self, timeout: float) -> bool:
+        """Wait for at most `timeout` seconds; returns whether all sinks have delivered."""
+        deadline = time.monotonic() + timeout
+        queued = [sink for sink in self._sinks if isinstance(sink, QueuedSink)]
+        done = [each.flush(max(0.0, deadline - time.monotonic())) for each in queued]
+        return all(done)
+
+    def _fire(self, life: AlertLife, now: float) -> Alert:
+        alert = self._alert(life, now)
+        self._alerts.append(alert)
+        self._pass(alert)
+        return alert
+
+    def _resolve(self, life: AlertLife, now: float) -> None:
+        alert = self._alert(life, now, state="resolved")
+        self._alerts.append(alert)
+        self._pass(alert)
+
+    def _alert(
+        self, life: AlertLife, now: float, *, state: Literal["firing", "resolved"] = "firing"
+    ) -> Alert:
+        rule, reading = life.rule, life.reading
+        ends = now if state == "resolved" else now + rule.cooldown + _SLACK
+        whose = reading.client if rule.per == "client" else None
+        return Alert(
+            rule=rule.id,
+            monitor=self._monitor,
+            client=reading.client,
+            digest=self._digest,
+            reading=reading.value,
+            threshold=rule.limit(reading) or 0.0,
+            window=reading.window,
+            severity=rule.severity,
+            atlas=rule.atlas,
+            message=rule.message,
+            at=datetime.fromtimestamp(now, UTC),
+            state=state,
+            id=alert_id(rule.id, self._monitor, whose, self._digest),
+            labels=dict(rule.labels),
+            started_at=datetime.fromtimestamp(life.since, UTC),
+            ends_at=datetime.fromtimestamp(ends, UTC),
+        )
+
+    def _pass(self, alert: Alert, *, renewal: bool = False) -> None:
+        for sink in self._sinks:
+            if renewal and not getattr(sink, "renews", False):
+                continue
+            try:
+                sink(alert)
+            except Exception:  # noqa: BLE001 - a sink's failure must not stop the others
+                self._failed()
