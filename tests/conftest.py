@@ -26,6 +26,15 @@ def program(name: str) -> str:
     return found
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what readers cache out of the home of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("CACHE", "STATE"):
+            patch.setenv(f"XDG_{name}_HOME", str(tmp_path_factory.mktemp(name.lower())))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _own_modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Remove modules that a test imported from its own folder (`nets.py`) before the next test."""

@@ -18,10 +18,24 @@ from typing import Final, Protocol
 from mlsecops._repr import concise_repr
 from mlsecops.errors import MalformedBundle, SignatureInvalid, UntrustedSigner, UsageError
 
-__all__ = ["Checkpoint", "LogKey", "LogSigner", "authenticate", "key_id", "seal"]
+__all__ = [
+    "Checkpoint",
+    "LogKey",
+    "LogSigner",
+    "authenticate",
+    "fingerprint_of",
+    "key_id",
+    "seal",
+    "signature_line",
+    "signatures_of",
+    "signing_keys",
+    "typed_key_id",
+    "vkey",
+]
 
 _ED25519_SPKI: Final = bytes.fromhex("302a300506032b6570032100")
 _ED25519: Final = b"\x01"
+_P256_SPKI: Final = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200")
 _PRIVATE: Final = b"\xffmlsecops-sdk/spki-signature/v1"
 _DASH: Final = "\N{EM DASH}"
 _MAX_NOTE: Final = 65_536  # characters; chosen: hundreds of signature lines
@@ -94,10 +108,11 @@ class Checkpoint:
 def key_id(name: str, key: LogKey) -> bytes:
     """First four bytes that name a key in a signature line.
 
-    An Ed25519 key has the C2SP type `0x01`. C2SP assigns no type to the other kinds of keys, so
-    they use its range for private types: `0xff`, `mlsecops-sdk/spki-signature/v1`, then the
-    SubjectPublicKeyInfo in DER. Their signature is that of the key's scheme over the note text
-    (ECDSA in DER with the curve's hash, or RSA). Other C2SP tools read Ed25519 checkpoints only.
+    An Ed25519 key has the C2SP type `0x01`, a P-256 key `0x02`, whose key id is the hash of its
+    SubjectPublicKeyInfo. C2SP assigns no type to the other kinds of keys, so they use its range for
+    private types: `0xff`, `mlsecops-sdk/spki-signature/v1`, then the SubjectPublicKeyInfo in DER.
+    Their signature is that of the key's scheme over the note text (ECDSA in DER with the curve's
+    hash, or RSA).
 
     Args:
         name: Key name (here always the log's origin).
@@ -107,10 +122,43 @@ def key_id(name: str, key: LogKey) -> bytes:
         C2SP signed-note, "Signatures" and "Signature types".
     """
     der = _der(key.pem)
-    typed = (
-        _ED25519 + der[len(_ED25519_SPKI) :] if der.startswith(_ED25519_SPKI) else _PRIVATE + der
-    )
+    if der.startswith(_P256_SPKI):
+        return hashlib.sha256(der).digest()[:4]
+    if der.startswith(_ED25519_SPKI):
+        return typed_key_id(name, _ED25519 + der[len(_ED25519_SPKI) :])
+    return typed_key_id(name, _PRIVATE + der)
+
+
+def typed_key_id(name: str, typed: bytes) -> bytes:
+    """Key id of a name and the signature type's byte with the key material.
+
+    Source:
+        C2SP signed-note, "Signatures".
+    """
     return hashlib.sha256(name.encode() + b"\n" + typed).digest()[:4]
+
+
+def vkey(name: str, key: LogKey) -> str | None:
+    """Verifier key of an Ed25519 key, for other C2SP clients; None for a key of another kind.
+
+    Source:
+        C2SP signed-note, "Verifier keys".
+    """
+    der = _der(key.pem)
+    if not der.startswith(_ED25519_SPKI):
+        return None
+    typed = _ED25519 + der[len(_ED25519_SPKI) :]
+    return f"{name}+{typed_key_id(name, typed).hex()}+{base64.b64encode(typed).decode()}"
+
+
+def fingerprint_of(key: LogKey) -> str:
+    """SHA-256 of a key's SubjectPublicKeyInfo, in hex (as `signing.PublicKey.fingerprint`)."""
+    return hashlib.sha256(_der(key.pem)).hexdigest()
+
+
+def _known_ids(name: str, key: LogKey) -> tuple[bytes, ...]:
+    """Key ids of a key; a P-256 key had a private type before it had C2SP's."""
+    return key_id(name, key), typed_key_id(name, _PRIVATE + _der(key.pem))
 
 
 def require_origin(origin: str) -> str:
@@ -126,7 +174,9 @@ def require_origin(origin: str) -> str:
     return origin
 
 
-def seal(*, origin: str, size: int, root: bytes, signer: LogSigner) -> Checkpoint:
+def seal(
+    *, origin: str, size: int, root: bytes, signer: LogSigner, more: Sequence[LogSigner] = ()
+) -> Checkpoint:
     """Sign a size and root.
 
     Args:
@@ -134,18 +184,39 @@ def seal(*, origin: str, size: int, root: bytes, signer: LogSigner) -> Checkpoin
         size: Number of entries.
         root: Merkle root, 32 bytes.
         signer: The operator's key.
+        more: Further keys that sign the same text.
 
     Raises:
         SignatureInvalid: What the signer returned is no signature of its public key: nobody could
             verify the log any more.
     """
     text = f"{origin}\n{size}\n{base64.b64encode(root).decode()}\n"
-    signed = signer.sign(text.encode())
-    signature = key_id(origin, signer.public_key) + signed
-    note = f"{text}\n{_DASH} {origin} {base64.b64encode(signature).decode()}\n"
-    sealed = Checkpoint(origin=origin, size=size, root=root, note=note)
-    _check(signer.public_key, signed, text, sealed)
-    return sealed
+    bare = Checkpoint(origin=origin, size=size, root=root, note=f"{text}\n")
+    lines: list[str] = []
+    for each in (signer, *more):
+        signed = each.sign(text.encode())
+        _check(each.public_key, signed, text, bare)
+        lines.append(signature_line(origin, key_id(origin, each.public_key), signed))
+    return Checkpoint(origin=origin, size=size, root=root, note=bare.note + "".join(lines))
+
+
+def signature_line(name: str, identifier: bytes, signature: bytes) -> str:
+    """One signature of a note, with its line break.
+
+    Source:
+        C2SP signed-note, "Signatures".
+    """
+    return f"{_DASH} {name} {base64.b64encode(identifier + signature).decode()}\n"
+
+
+def signatures_of(note: str) -> tuple[str, tuple[tuple[str, bytes, bytes], ...]]:
+    """Text of a note, and name, key id and signature of each line, unchecked.
+
+    Raises:
+        MalformedBundle: It is no signed note.
+    """
+    text, lines = _split_note(note)
+    return text, tuple(map(_split_line, lines))
 
 
 def authenticate(note: str, keys: Sequence[LogKey]) -> Checkpoint:
@@ -164,22 +235,30 @@ def authenticate(note: str, keys: Sequence[LogKey]) -> Checkpoint:
         SignatureInvalid: A line names one of the keys and its signature does not match.
     """
     checkpoint = Checkpoint.parse(note)
-    text, lines = _split_note(note)
-    known = {key_id(checkpoint.origin, key): key for key in keys}
-    # C2SP: lines of unknown keys are ignored, a bad signature of a known key refuses the note
-    signed = [
-        (known[identifier], signature)
-        for name, identifier, signature in map(_split_line, lines)
-        if name == checkpoint.origin and identifier in known
-    ]
-    if not signed:
+    if not signing_keys(checkpoint, keys):
         raise UntrustedSigner(
             f"checkpoint of log {checkpoint.origin}: expected a signature by one of {len(keys)} "
             "trusted keys, found none; pass the operator's public key"
         )
+    return checkpoint
+
+
+def signing_keys(checkpoint: Checkpoint, keys: Sequence[LogKey]) -> tuple[LogKey, ...]:
+    """Those of the keys that signed a checkpoint.
+
+    Raises:
+        SignatureInvalid: A line names one of the keys and its signature does not match.
+    """
+    text, lines = signatures_of(checkpoint.note)
+    origin = checkpoint.origin
+    known = {identifier: key for key in keys for identifier in _known_ids(origin, key)}
+    # C2SP: lines of unknown keys are ignored, a bad signature of a known key refuses the note
+    signed = [
+        (known[each], value) for name, each, value in lines if name == origin and each in known
+    ]
     for key, signature in signed:
         _check(key, signature, text, checkpoint)
-    return checkpoint
+    return tuple(dict.fromkeys(key for key, _ in signed))
 
 
 def _check(key: LogKey, signature: bytes, text: str, checkpoint: Checkpoint) -> None:

@@ -1,11 +1,11 @@
 """Model registry over a signed event log.
 
     signed folder → `store` → `listing` → `blobs` (write-once, by digest)
-    publish, promote, quarantine, rollback → `registry` → `event_log` → signed log
+    publish, promote, quarantine, rollback → `registry` → `event_log` → transparency log
     verified log → `state`: versions, serving version, quarantined digests
-    resolve → folder rebuilt from blobs under `cache/`, verified each time
+    resolve → folder rebuilt from blobs in the reader's cache, verified each time
 
-The verified log (`mlsecops.audit`) alone decides what is published, approved, serving or
+The verified log (`mlsecops.audit.tlog`) alone decides what is published, approved, serving or
 quarantined.
 """
 

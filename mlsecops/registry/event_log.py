@@ -1,70 +1,98 @@
 """Event log of a registry: newest state, and events decided on it.
 
-signed log → verified events → State; decision on the newest State → event, or a new decision
+log → verified events → State; decision on the newest State → event, or a new decision
 """
 
 from __future__ import annotations
 
-import os
+import itertools
+import json
+import random
 import threading
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mlsecops._files import private_folder
-from mlsecops.errors import MLSecOpsWarning, RegistryError, UsageError
-from mlsecops.provenance.merkle import Peaks
+from mlsecops._json import parse_object
+from mlsecops.audit.checkpoint import Checkpoint, fingerprint_of, signing_keys
+from mlsecops.audit.objects import FolderStore, ObjectStore
+from mlsecops.audit.tlog import TileLog
+from mlsecops.audit.tlog.operator_keys import log_vkey
+from mlsecops.errors import (
+    MLSecOpsError,
+    MLSecOpsWarning,
+    RegistryError,
+    ThresholdNotMet,
+    UntrustedSigner,
+    UsageError,
+)
+from mlsecops.provenance.merkle import Peaks, leaf_hash
 from mlsecops.registry.state import Event, State
 from mlsecops.registry.storage_errors import storage_errors
 
 if TYPE_CHECKING:
-    from mlsecops.audit import AuditLog, Checkpoint
+    from mlsecops.signing import Signer
 
-__all__ = ["EventLog", "require_order"]
+__all__ = ["HEAD", "OLD_LOG", "PREFIX", "EventLog", "require_order"]
 
+PREFIX: Final = "log/"
+HEAD: Final = "head"
+OLD_LOG: Final = "log.sqlite"
 _SKEW: Final = timedelta(minutes=1)  # chosen: clocks kept by NTP differ by less than a second
+_PATIENCE: Final = 120.0  # seconds of contention; chosen: hundreds of appends to a bucket
+_LOOK: Final = 1_000  # keys; chosen: one page of a bucket's listing
+_PAUSE: Final = 0.01  # seconds before the first repetition; chosen: an append to a folder
 
 
 class EventLog:
     """The events of a registry, and the state after them.
 
     Args:
-        log: The signed log, in the registry's folder.
+        log: The log, at `PREFIX` of the store.
+        store: The registry's store.
+        signer: The operator's key, or None for a reader.
         clock: Returns the time of an event, timezone-aware.
     """
 
-    def __init__(self, log: AuditLog, *, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        log: TileLog,
+        store: ObjectStore,
+        *,
+        signer: Signer | None,
+        clock: Callable[[], datetime],
+    ) -> None:
         self._log = log
+        self._store = store
+        self._signer = signer
         self._clock = clock
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
         self._seen = State()
         self._peaks = Peaks.EMPTY
 
-    def begin(self, *, writable: bool) -> None:
-        """Create the log of a new registry; a folder with content and no log is not new.
-
-        Args:
-            writable: Whether there is a signer, which a new log needs.
+    def begin(self) -> None:
+        """Create the log of a new registry; a location with content and no log is not new.
 
         Raises:
-            RegistryError: There is no registry, or its log is missing.
+            RegistryError: There is no registry, its log is missing, or it is of an older kind.
+            UsageError: The folder cannot be made.
         """
-        folder = self._log.path.parent
-        with storage_errors(folder):
-            if not self._is_new(folder):
+        with storage_errors(self._store.where):
+            if self._log.exists():
                 return
-            if not writable or (folder.is_dir() and set(folder.iterdir()) - {self._log.path}):
-                raise RegistryError(
-                    f"{folder}: expected a registry, found no {self._log.path.name}; give an empty "
-                    "folder and a signer to begin one, or restore the log"
-                )
-            try:
-                private_folder(folder)
-            except OSError as error:
-                raise UsageError(f"location: cannot make {folder}: {error.strerror}") from error
-            self._log.try_append({"type": "created", "at": self._clock().isoformat()}, size=0)
+            self._require_new()
+            if isinstance(self._store, FolderStore):
+                _make(self._store)
+            origin = self._log.settle()
+            if self._log.exists():  # a process that was killed had begun it
+                return
+            vkey = None if self._signer is None else log_vkey(self._signer, origin)
+            created = {"type": "created"} if vkey is None else {"type": "created", "vkey": vkey}
+            self._log.append([self._stamped(created)], size=0)
 
     def state(self) -> State:
         """The state after every event of the log.
@@ -73,31 +101,95 @@ class EventLog:
             RegistryError: The log cannot be read, or its events contradict each other.
             VerificationError: It was changed, or is not the pinned one.
         """
-        with self._lock, storage_errors(self._log.path.parent):
-            tail = self._log.tail(self._peaks)
-            if tail.events:
-                self._seen = self._seen.after(tail.events)
-                self._peaks = tail.peaks
-            return self._seen
+        with self._lock, storage_errors(self._store.where):
+            return self._read()
 
-    def append(self, state: State, event: Mapping[str, Any]) -> bool:
-        """Add an event that was decided on a state; False if another event came first."""
-        stamped = {"at": self._clock().isoformat(), **event}
-        with storage_errors(self._log.path.parent):
-            appended = self._log.try_append(stamped, size=state.size) is not None
-        if appended:
-            self.state()  # a later rollback of the log is noticed
-        return appended
+    def append(
+        self, state: State, *events: Mapping[str, Any], more: Sequence[Signer] = ()
+    ) -> State | None:
+        """Add events that were decided on a state; None if others came first.
 
-    def record(self, decide: Callable[[State], Mapping[str, Any] | None]) -> None:
-        """Record the decision on the newest state; decide again if another event came first."""
-        while (event := decide(state := self.state())) is not None:
-            if self.append(state, event):
-                return
+        Args:
+            state: The state.
+            events: The events, which appear together.
+            more: Further keys that sign the checkpoint.
+
+        Returns:
+            The state after them.
+
+        Raises:
+            UsageError: There is no signer, or an event is too long or no JSON.
+            RegistryError: The log cannot be written.
+            VerificationError: It was tampered with, or too few witnesses answered.
+        """
+        self._require_operator(state)
+        bodies = [self._stamped(event) for event in events]
+        with self._turn, storage_errors(self._store.where):
+            checkpoint = self._log.append(bodies, size=state.size, more=more)
+        if checkpoint is None:
+            return None
+        with self._lock:
+            grown = self._peaks.extend(map(leaf_hash, bodies))
+            known = grown.root == checkpoint.root and self._log.trust.pin is None
+            if known:  # else somebody appended meanwhile, or the pin is to be moved
+                self._seen, self._peaks = self._seen.after(map(_parsed, bodies)), grown
+                return self._seen
+        return self.state()
+
+    def record(
+        self,
+        decide: Callable[[State], Mapping[str, Any] | None],
+        *,
+        more: Sequence[Signer] = (),
+    ) -> State:
+        """Record the decision on the newest state; decide again if another event came first.
+
+        A process that appended last decides on what it knows, which saves a reading: a decision
+        that records nothing, and a refusal, are made on the newest state.
+
+        Args:
+            decide: Returns an event, or None where there is nothing to record; it may raise.
+            more: Further keys that sign the checkpoint.
+
+        Returns:
+            The state after the event.
+
+        Raises:
+            RegistryError: Others were faster for two minutes.
+        """
+        newest = self._log.written != self._seen.size or self._log.trust.pin is not None
+        state = self.state() if newest else self._seen
+        limit = time.monotonic() + _PATIENCE
+        pause = _PAUSE
+        while time.monotonic() < limit:
+            try:
+                event = decide(state)
+            except MLSecOpsError:
+                if newest:
+                    raise
+                event = None
+            if event is None and newest:
+                return state
+            if event is not None:
+                done = self.append(state, event, more=more)
+                if done is not None:
+                    return done
+                time.sleep(random.uniform(0, pause))  # noqa: S311 - no secret
+                pause = min(2 * pause, 1.0)
+            state, newest = self.state(), True
+        raise RegistryError(
+            f"registry {self._store.where}: other writers were faster for {_PATIENCE:.0f} seconds; "
+            "try again"
+        )
 
     def verify(self, pinned: Checkpoint | str | None) -> Checkpoint:
-        """Verify every event, and warn where times go back."""
-        checkpoint = self._log.verify(pinned)
+        """Verify every event and tile, and warn where times go back."""
+        given = Checkpoint.parse(pinned) if isinstance(pinned, str) else pinned
+        try:
+            checkpoint = self._log.verify(given)
+        except OSError as error:
+            with storage_errors(self._store.where):
+                raise error from None
         try:
             history = self.state().history
         except RegistryError:  # the log is authentic; events of a newer program are not understood
@@ -105,13 +197,83 @@ class EventLog:
         require_order(history)
         return checkpoint
 
-    def _is_new(self, folder: Path) -> bool:
-        """Whether there is no log, or the empty file of a process killed while it began one."""
-        log = self._log.path
-        if not os.path.lexists(log):
-            return True
-        empty = log.is_file() and log.stat().st_size == 0
-        return empty and set(folder.iterdir()) == {log}
+    def _read(self) -> State:
+        try:
+            tail = self._log.tail(self._peaks)
+        except ThresholdNotMet:
+            if self._signer is None:
+                raise
+            self._log.cosign()  # whoever published it did not know the witnesses
+            tail = self._log.tail(self._peaks)
+        seen = self._seen.after(map(_parsed, tail.entries)) if tail.entries else self._seen
+        if seen.retired:
+            self._require_current(tail.checkpoint, seen)
+        self._seen, self._peaks = seen, tail.peaks
+        return seen
+
+    def _require_current(self, checkpoint: Checkpoint, state: State) -> None:
+        """Demand a signature by a key that was not rotated out."""
+        keys = signing_keys(checkpoint, self._log.trust.keys)
+        if all(fingerprint_of(key) in state.retired for key in keys):
+            raise UntrustedSigner(
+                f"registry {self._store.where}: its log is signed by a key that was rotated out; "
+                "whoever has the old key writes it: restore the log"
+            )
+
+    def _require_operator(self, state: State) -> None:
+        """Demand a signer that was not rotated out."""
+        signer = self._signer
+        if signer is not None and signer.public_key.fingerprint in state.retired:
+            raise RegistryError(
+                f"registry {self._store.where}: the signer's key "
+                f"{signer.public_key.fingerprint[:16]} was rotated out; use key "
+                f"{state.retired[signer.public_key.fingerprint][:16]}"
+            )
+
+    def sign_with(self, signer: Signer) -> None:
+        """Sign with another key from now on."""
+        self._signer = signer
+        self._log.sign_with(signer)
+
+    def _require_new(self) -> None:
+        """Demand a signer and an empty location, or one that a killed process began."""
+        where = self._store.where
+        found = itertools.islice(self._store.keys(""), _LOOK)
+        names = {key.partition("/")[0] for key in found} - {HEAD}
+        if OLD_LOG in names:
+            raise RegistryError(
+                f"{where}: its log is of an earlier release ({OLD_LOG}); read it once with "
+                f"mlsecops registry --location {where} migrate"
+            )
+        if self._signer is None or names - {PREFIX.rstrip("/")}:
+            raise RegistryError(
+                f"{where}: expected a registry, found no {PREFIX}checkpoint; give an empty "
+                "folder or prefix and a signer to begin one, or restore the log"
+            )
+
+    def _stamped(self, event: Mapping[str, Any]) -> bytes:
+        return _canonical({"at": self._clock().isoformat(), **event})
+
+
+def _make(store: FolderStore) -> None:
+    try:
+        private_folder(store.root)
+    except OSError as error:
+        raise UsageError(f"location: cannot make {store.root}: {error.strerror}") from error
+
+
+def _canonical(event: Mapping[str, Any]) -> bytes:
+    try:
+        text = json.dumps(
+            event, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        )
+        return text.encode()
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"event: expected JSON values, got {error}") from error
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
+    return parse_object(body, what="registry log: entry", error=RegistryError)
 
 
 def require_order(history: Sequence[Event]) -> None:

@@ -1,6 +1,7 @@
 """Folder listing: the blobs that make up a folder.
 
-folder → `capture` → Listing, stored as canonical JSON → `build` → read-only folder
+folder → `capture` → private copy and Listing, stored as canonical JSON
+Listing → `build` → read-only folder
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -18,9 +20,9 @@ from mlsecops._files import private_folder
 from mlsecops._json import parse_object
 from mlsecops.errors import RegistryError, UnsafeContent, UsageError
 from mlsecops.provenance import Digest
-from mlsecops.registry.blobs import Blobs
+from mlsecops.registry.blobs import Blobs, copy_hashed
 
-__all__ = ["Listing", "remove_folder"]
+__all__ = ["Listing", "remove_folder", "seal_folder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +36,34 @@ class Listing:
     files: tuple[tuple[str, Digest], ...]
 
     @classmethod
-    def capture(cls, folder: Path, blobs: Blobs) -> Listing:
-        """Copy every file of a folder into the blobs.
+    def capture(cls, folder: Path, copy: Path) -> Listing:
+        """Copy every file of a folder, each read once.
 
         Args:
             folder: An existing folder.
-            blobs: Store of the bytes.
+            copy: Where the copy goes; it does not exist.
 
         Raises:
             UsageError: It is no folder, or a file cannot be read.
             UnsafeContent: It holds a link, socket, pipe or device.
+            OSError: The copy cannot be written.
         """
         if not folder.is_dir():
             raise UsageError(f"{folder}: expected a folder with a signed model, found none")
+        private_folder(copy, shared=True)
         try:
-            files = [(name, blobs.put_file(folder / name)[0]) for name in _names(folder)]
+            names = _names(folder)
         except OSError as error:
             raise UsageError(f"{folder}: cannot be copied: {error}") from error
+        files = []
+        for name in names:
+            private_folder((copy / name).parent, shared=True)
+            try:
+                files.append((name, copy_hashed(folder / name, copy / name)))
+            except OSError as error:
+                if error.filename is not None and not Path(error.filename).is_relative_to(copy):
+                    raise UsageError(f"{folder}: cannot be copied: {error}") from error
+                raise
         return cls(tuple(files))
 
     @classmethod
@@ -108,12 +121,18 @@ class Listing:
 
     def _fill(self, draft: Path, blobs: Blobs) -> None:
         private_folder(draft, shared=True)
-        for name, digest in self.files:
-            place = draft / name
+        places = [(digest, draft / name) for name, digest in self.files]
+        for _, place in places:
             private_folder(place.parent, shared=True)
-            blobs.copy(digest, place)
-        for folder, _, _ in os.walk(draft, topdown=False):
-            Path(folder).chmod(stat.S_IMODE(Path(folder).stat().st_mode) & ~0o222)
+        with ThreadPoolExecutor(blobs.streams) as pool:
+            list(pool.map(lambda each: blobs.copy(*each), places))
+        seal_folder(draft)
+
+
+def seal_folder(folder: Path) -> None:
+    """Take the right to write from every folder of a tree."""
+    for inner, _, _ in os.walk(folder, topdown=False):
+        Path(inner).chmod(stat.S_IMODE(Path(inner).stat().st_mode) & ~0o222)
 
 
 def remove_folder(folder: Path) -> None:

@@ -101,6 +101,14 @@ class RegistryRecords:
         """
         return self._store.files(self._events.state().record(name, version))
 
+    def damaged(self, name: str, version: int) -> tuple[str, ...]:
+        """Names of a version's files whose bytes are missing or not those that the log records.
+
+        Raises:
+            RegistryError: There is no such version, or its listing cannot be read.
+        """
+        return self._store.damaged(self._events.state().record(name, version))
+
     def checkout(self, name: str, version: int, target: str | os.PathLike[str]) -> Path:
         """Write a version's files to a new folder, as the log records them.
 

@@ -9,11 +9,11 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
-from mlsecops.audit import AuditLog, Checkpoint, LogKey
+from mlsecops.audit import Checkpoint, LogKey
 from mlsecops.errors import (
     Isolated,
     MLSecOpsError,
@@ -23,10 +23,11 @@ from mlsecops.errors import (
     VerificationError,
 )
 from mlsecops.provenance import Digest
-from mlsecops.registry.event_log import EventLog, require_order
+from mlsecops.registry.event_log import require_order
+from mlsecops.registry.log_access import RegistryLog
 from mlsecops.registry.records import RegistryRecords, revoking
 from mlsecops.registry.state import Event, Record, State, Version, require_name
-from mlsecops.registry.store import Store
+from mlsecops.registry.store import Store, cache_folder
 from mlsecops.signing import Signer, TrustPolicy, Verified
 
 if TYPE_CHECKING:
@@ -36,25 +37,24 @@ __all__ = ["Registry"]
 
 Stage = Literal["approved", "serving"]
 
-_LOG: Final = "log.sqlite"
-
 
 @concise_repr("location", "policy", "signer.public_key.fingerprint")
-class Registry(RegistryRecords):
-    """A folder of signed models with their versions, for many processes on one machine.
+class Registry(RegistryRecords, RegistryLog):
+    """Signed models with their versions, in a folder or a bucket, for many processes and machines.
 
     Every decision is an event of a signed log, and only the log defines the state of a version.
-    The registry is tamper-evident, not tamper-proof: whoever can write its folder can restore an
-    older copy, unless `pinned` names a checkpoint kept elsewhere. A damaged log stops the registry:
-    what cannot be verified is refused.
+    The registry is tamper-evident, not tamper-proof: whoever can write its location can restore an
+    older copy, unless `pinned` names a checkpoint kept elsewhere, or `quorum` witnesses must have
+    cosigned. A damaged log stops the registry: what cannot be verified is refused.
 
     It is also an `Isolation`: loaders and running servers ask `isolated`.
 
     Args:
-        location: The registry's folder; created if it is absent or empty and a signer is given.
-            It is private to its owner, unless it is a folder that its group may enter and that has
-            the set-group-id bit (mode 2770): then what is written is the group's too.
-        signer: Signs the log; without it the registry is read-only.
+        location: A folder, or `s3://bucket/prefix`, `gs://`, `az://`, `file://` or `memory://`;
+            a registry is created where it is absent or empty and a signer is given. A folder is
+            private to its owner, unless its group may enter it and it has the set-group-id bit
+            (mode 2770): then what is written is the group's too.
+        signer: Signs the log; without it nothing is written to the location.
         policy: Trust policy for models.
         log_keys: Public keys of the log's operators, besides the signer's. By default the policy's
             keys that are trusted for every model and not revoked.
@@ -62,11 +62,17 @@ class Registry(RegistryRecords):
             or the path of a file outside the registry, which every call moves forward. An absent
             file is made by the first call.
         origin: Name of the log that is expected, or that a new registry's log gets.
+        witnesses: URL and verifier key of each witness of the log (C2SP tlog-witness).
+        quorum: Number of witnesses that must have cosigned the log.
+        storage_options: obstore's options for a bucket; AWS_* variables and the like otherwise.
+        cache: Folder for resolved versions, the reader's own and outside the location; by default
+            `$XDG_CACHE_HOME/mlsecops/registry`, or that in `~/.cache`.
         clock: Returns the time of an event, timezone-aware.
 
     Raises:
-        RegistryError: There is no registry, or its log is missing.
-        UsageError: The pinned file cannot be read, or the origin is no log's name.
+        RegistryError: There is no registry, its log is missing, or it cannot be reached.
+        UsageError: The pinned file cannot be read, or an argument is wrong.
+        MissingExtra: A bucket needs the extra `store`.
         RollbackRefused: A pinned log is missing.
     """
 
@@ -80,18 +86,25 @@ class Registry(RegistryRecords):
         log_keys: Iterable[LogKey] | None = None,
         pinned: Checkpoint | str | os.PathLike[str] | None = None,
         origin: str | None = None,
+        witnesses: Iterable[tuple[str, str]] = (),
+        quorum: int = 0,
+        storage_options: Mapping[str, Any] | None = None,
+        cache: str | os.PathLike[str] | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self.location = Path(location)
         self.signer = signer
         self.policy = policy
-        self._store = Store(self.location, policy=self._current_policy)
-        self.log_keys = _operators(policy) if log_keys is None else tuple(log_keys)
-        self._log = AuditLog(
-            self.location / _LOG, signer=signer, keys=self.log_keys, origin=origin, pinned=pinned
+        self._open_log(
+            location,
+            log_keys=log_keys,
+            pinned=pinned,
+            origin=origin,
+            witnesses=witnesses,
+            quorum=quorum,
+            storage_options=storage_options,
+            clock=clock,
         )
-        self._events = EventLog(self._log, clock=clock)
-        self._events.begin(writable=signer is not None)
+        self._store = Store(self._objects, cache=cache_folder(cache), policy=self._current_policy)
 
     @checked
     def publish(self, name: str, folder: str | os.PathLike[str]) -> Version:
@@ -112,7 +125,7 @@ class Registry(RegistryRecords):
             UnsafeContent: It holds links or devices.
         """
         require_name(name)
-        self._require_writable()
+        self._require_signer()
         verified, kept = self._store.take_in(Path(folder), name)
 
         def decide(state: State) -> tuple[Record, dict[str, Any] | None]:
@@ -174,7 +187,7 @@ class Registry(RegistryRecords):
             version: Its number, or `"serving"`.
 
         Returns:
-            The version; its `path` is under `cache/`. Load it with
+            The version; its `path` is in the cache. Load it with
             `SecureLoader.load(path, digest=version.digest)`, which verifies the bytes it reads,
             and that they are this version.
 
@@ -213,15 +226,22 @@ class Registry(RegistryRecords):
             raise UsageError("quarantine: expected a reason, got none")
         text = str(name_or_digest)
         known = Digest.parse(text) if ":" in text else None
-        while True:
-            state = self._events.state()
-            digest = known or state.named(require_name(text)).digest
-            event = {"type": "quarantined", "digest": str(digest), "reason": reason}
-            if str(digest) in state.quarantined or self._events.append(state, event):
-                self._quarantine_twins(digest, event)
-                return digest
+        target: list[Digest] = []
 
-    def _quarantine_twins(self, digest: Digest, event: Mapping[str, Any]) -> None:
+        def decide(state: State) -> dict[str, Any] | None:
+            digest = known or state.named(require_name(text)).digest
+            target[:] = [digest]
+            done = str(digest) in state.quarantined
+            return (
+                None if done else {"type": "quarantined", "digest": str(digest), "reason": reason}
+            )
+
+        self._events.record(decide)
+        [digest] = target
+        self._quarantine_twins(digest, reason)
+        return digest
+
+    def _quarantine_twins(self, digest: Digest, reason: str) -> None:
         """Quarantine the digests of the same files under other algorithms."""
         try:
             record = self._events.state().holding(digest)
@@ -231,8 +251,12 @@ class Registry(RegistryRecords):
             warnings.warn(f"{digest.short} is quarantined, {rest}", MLSecOpsWarning, stacklevel=3)
             return
         twins = [str(root) for root in roots if root != digest]
-        wider = {**event, "type": "quarantine-extended", "also": twins}
-        self._events.record(lambda state: None if state.quarantined.keys() >= set(twins) else wider)
+        wider = {"type": "quarantine-extended", "digest": str(digest), "reason": reason}
+        self._events.record(
+            lambda state: (
+                None if state.quarantined.keys() >= set(twins) else {**wider, "also": twins}
+            )
+        )
 
     @checked
     def rollback(self, name: str) -> Version:
@@ -248,13 +272,13 @@ class Registry(RegistryRecords):
             RegistryError: Nothing serves, or no older version may.
         """
         require_name(name)
-        while True:
-            state = self._events.state()
+
+        def decide(state: State) -> tuple[Record, dict[str, Any] | None]:
             current = self._find(state, name, "serving")
             record = self._store.newest_below(current, state)
-            event = {**record.event("rolled-back"), "previous": current.version}
-            if self._events.append(state, event):
-                return self._events.state().view(record)
+            return record, {**record.event("rolled-back"), "previous": current.version}
+
+        return self._commit(decide)
 
     @checked
     def raise_floor(self, name: str, version: int) -> None:
@@ -311,25 +335,6 @@ class Registry(RegistryRecords):
         """
         return self._store.open(self._events.state().record(require_name(name), version))[1]
 
-    @checked
-    def verify_log(self, pinned: Checkpoint | str | None = None) -> Checkpoint:
-        """Verify every event of the log, against a pinned checkpoint too.
-
-        Args:
-            pinned: A checkpoint of an earlier call, kept outside the registry.
-
-        Returns:
-            The current checkpoint, to be pinned.
-
-        Raises:
-            VerificationError: The log was changed, shortened or rewritten.
-            EvidenceError: The log cannot be read.
-
-        Warns:
-            MLSecOpsWarning: An event says an earlier time than one before it.
-        """
-        return self._events.verify(pinned)
-
     def isolated(self, digest: Digest) -> str | None:
         """Reason why a digest must not be used, or None; sees other processes' quarantines.
 
@@ -347,12 +352,16 @@ class Registry(RegistryRecords):
         return revoking(self.policy, self._events.state())
 
     def _commit(self, decide: Callable[[State], tuple[Record, dict[str, Any] | None]]) -> Version:
-        """As `_record`, for a decision about one version."""
-        while True:
-            state = self._events.state()
-            record, event = decide(state)
-            if event is None or self._events.append(state, event):
-                return self._events.state().view(record)
+        """Record a decision about one version."""
+        chosen: list[Record] = []
+
+        def event(state: State) -> dict[str, Any] | None:
+            record, decided = decide(state)
+            chosen[:] = [record]
+            return decided
+
+        state = self._events.record(event)
+        return state.view(chosen[0])
 
     def _find(self, state: State, name: str, version: Literal["serving"] | int) -> Record:
         if version != "serving":
@@ -362,17 +371,3 @@ class Registry(RegistryRecords):
         if name not in state.serving:
             raise RegistryError(f"no version of {name!r} serves; promote one to 'serving' first")
         return state.record(name, state.serving[name])
-
-    def _require_writable(self) -> None:
-        if self.signer is None:
-            raise UsageError(
-                f"registry {self.location} was opened without a signer, read-only; pass signer="
-            )
-
-
-def _operators(policy: TrustPolicy) -> tuple[LogKey, ...]:
-    return tuple(
-        trusted.key
-        for trusted in policy.keys
-        if not trusted.scope.models and not policy.key_revoked(trusted.key.fingerprint)
-    )

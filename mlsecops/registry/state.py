@@ -32,7 +32,7 @@ class Event:
         at: Time of the writer's clock, ISO 8601 in UTC.
         kind: `created`, `published`, `signed-again`, `approved`, `serving`, `rolled-back`,
             `quarantined`, `quarantine-extended` (to the same files' digests under other
-            algorithms), `floor-raised` or `incident.…`.
+            algorithms), `floor-raised`, `key-rotated` or `incident.…`.
         name: Model, or None.
         version: Version, or None.
         digest: `"sha256:<hex>"`, or None.
@@ -138,7 +138,18 @@ class Record:
 
 @dataclass(slots=True)
 class State:
-    """The registry after the first `size` events of its log."""
+    """The registry after the first `size` events of its log.
+
+    Attributes:
+        size: Number of events.
+        history: The events.
+        records: Versions by the model's name, in order.
+        approved: Name and version of each that was approved.
+        serving: Version that serves, by name.
+        quarantined: Reason, by digest.
+        floors: Lowest version that may be used, by name.
+        retired: Fingerprint of the key that took over, by that of the log's key before.
+    """
 
     size: int = 0
     history: list[Event] = field(default_factory=list)
@@ -147,6 +158,7 @@ class State:
     serving: dict[str, int] = field(default_factory=dict)
     quarantined: dict[str, str] = field(default_factory=dict)
     floors: dict[str, int] = field(default_factory=dict)
+    retired: dict[str, str] = field(default_factory=dict)
 
     def after(self, events: Iterable[Mapping[str, Any]]) -> State:
         """The state after further verified events; this one is unchanged.
@@ -162,6 +174,7 @@ class State:
             serving={**self.serving},
             quarantined={**self.quarantined},
             floors={**self.floors},
+            retired={**self.retired},
         )
         for raw in events:
             grown._take(Event.read(grown.size, raw))
@@ -248,6 +261,9 @@ class State:
         elif event.kind == "floor-raised":
             record = self.record(str(event.name), int(event.version or 0))
             self.floors[record.name] = max(record.version, self.floors.get(record.name, 1))
+        elif event.kind == "key-rotated":
+            self.retired[str(event.detail["retired"])] = str(event.detail["key"])
+            self.retired.pop(str(event.detail["key"]), None)
         elif event.kind != "created" and not event.kind.startswith("incident."):
             raise RegistryError(  # an event of a newer program may restrict usage
                 f"registry log, entry {event.index}: unknown kind {event.kind!r}; update mlsecops"

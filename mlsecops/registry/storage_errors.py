@@ -1,14 +1,12 @@
 """Storage errors as errors of the registry.
 
-OSError, SQLite error or unreadable log → `RegistryError` with the place, and what to do
+OSError or unreadable log → `RegistryError` with the place, and what to do
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from mlsecops.errors import EvidenceError, RegistryError
 
@@ -16,11 +14,11 @@ __all__ = ["storage_errors"]
 
 
 @contextmanager
-def storage_errors(folder: Path) -> Iterator[None]:
+def storage_errors(location: str) -> Iterator[None]:
     """Turn what storage raises into an error of the registry.
 
     Args:
-        folder: The registry's folder.
+        location: The registry's location.
 
     Raises:
         RegistryError: Something could not be read or written.
@@ -28,12 +26,10 @@ def storage_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except EvidenceError as error:
-        raise RegistryError(f"registry {folder}: {error}") from error
-    except sqlite3.Error as error:
-        raise RegistryError(f"registry {folder}: {error}; restore it from a copy") from error
+        raise RegistryError(f"registry {location}: {error}") from error
     except OSError as error:
         place = f"{error.filename}: " if error.filename is not None else ""
         raise RegistryError(
-            f"registry {folder}: {place}{error.strerror or error}; restore access to its files "
-            "and write permission for its cache/, or restore them from a copy"
+            f"registry {location}: {place}{error.strerror or error}; restore access to it, "
+            "or write permission for the cache (cache=, XDG_CACHE_HOME), or restore it from a copy"
         ) from error

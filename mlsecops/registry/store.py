@@ -5,11 +5,16 @@ folder → blobs and listing → verified copy → `open` → folder whose bytes
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
+from mlsecops._files import private_folder
+from mlsecops.audit.objects import ObjectStore
 from mlsecops.errors import (
     ContentRefused,
     DigestMismatch,
@@ -21,26 +26,29 @@ from mlsecops.errors import (
 from mlsecops.provenance import SIGNATURE_NAME, Digest, Entry, Manifest
 from mlsecops.provenance.digest import SIZES
 from mlsecops.registry.blobs import Blobs
-from mlsecops.registry.listing import Listing, remove_folder
+from mlsecops.registry.listing import Listing, remove_folder, seal_folder
 from mlsecops.registry.state import Record, State
 from mlsecops.registry.storage_errors import storage_errors
 from mlsecops.signing import SignedModel, TrustPolicy, Verified, Verifier, expected_name, verify
 
-__all__ = ["Store"]
+__all__ = ["Store", "cache_folder"]
 
 
 class Store:
-    """The bytes of a registry: permanent blobs, and folders under `cache/` built from them.
+    """The bytes of a registry: permanent blobs, and the reader's own folders built from them.
 
     Args:
-        location: The registry's folder.
+        objects: Store of the blobs.
+        cache: Folder of the built folders, on this machine and outside the registry.
         policy: Returns the current trust policy for models.
     """
 
-    def __init__(self, location: Path, *, policy: Callable[[], TrustPolicy]) -> None:
-        self._location = location
-        self._cache = location / "cache"
-        self._blobs = Blobs(location / "blobs")
+    def __init__(
+        self, objects: ObjectStore, *, cache: Path, policy: Callable[[], TrustPolicy]
+    ) -> None:
+        self._location = objects.where
+        self._cache = cache
+        self._blobs = Blobs(objects)
         self._policy = policy
 
     def take_in(self, folder: Path, name: str) -> tuple[Verified, Digest]:
@@ -63,18 +71,37 @@ class Store:
             return self._take_in(folder, name)
 
     def _take_in(self, folder: Path, name: str) -> tuple[Verified, Digest]:
-        captured = Listing.capture(folder, self._blobs)
-        draft = self._place(captured)
-        remove_folder(draft)
+        with self._draft() as draft:
+            captured = Listing.capture(folder, draft)
+            verified = self._verify(draft, name)
+            kept = captured.only({*(entry.name for entry in verified.manifest), SIGNATURE_NAME})
+            with ThreadPoolExecutor(self._blobs.streams) as pool:
+                list(
+                    pool.map(
+                        lambda each: self._blobs.put_file(draft / each[0], each[1]), kept.files
+                    )
+                )
+            digest = self._blobs.put(kept.to_bytes())
+            if kept == captured:
+                self._adopt(draft, self._place(kept))
+        return verified, digest
+
+    @contextlib.contextmanager
+    def _draft(self) -> Iterator[Path]:
+        """A name for a private folder, which goes when the block ends."""
+        private_folder(self._cache)
+        draft = self._cache / f".draft-{secrets.token_hex(8)}"
         try:
-            verified = self._verify(captured.build(draft, self._blobs), name)
-        except BaseException:
+            yield draft
+        finally:
             remove_folder(draft)
-            raise
-        listing = captured.only({*(entry.name for entry in verified.manifest), SIGNATURE_NAME})
-        if listing != captured:
-            remove_folder(draft)
-        return verified, self._blobs.put(listing.to_bytes())
+
+    def _adopt(self, draft: Path, place: Path) -> None:
+        """Keep a verified copy as the folder of its version, unless there is one."""
+        if not place.exists():
+            seal_folder(draft)
+            with contextlib.suppress(OSError):  # another process was faster
+                draft.rename(place)
 
     def open(self, record: Record) -> tuple[Path, Verified]:
         """A version's folder, verified; a damaged one is rebuilt from the blobs, once.
@@ -119,10 +146,21 @@ class Store:
         return signed
 
     def files(self, record: Record) -> dict[str, Digest]:
-        """SHA-256 of each file of a version, its signature left out; see `RegistryRecords.files`."""
+        """SHA-256 of each file but the signature; see `RegistryRecords.files`."""
         with storage_errors(self._location):
             listed = Listing.load(self._blobs.read(record.listing)).files
         return {name: digest for name, digest in listed if name != SIGNATURE_NAME}
+
+    def damaged(self, record: Record) -> tuple[str, ...]:
+        """Files whose bytes are missing or changed; see `RegistryRecords.damaged`."""
+        found = []
+        with storage_errors(self._location):
+            for name, digest in Listing.load(self._blobs.read(record.listing)).files:
+                try:
+                    self._blobs.hash(digest, algorithm="sha256")
+                except (RegistryError, DigestMismatch):
+                    found.append(name)
+        return tuple(found)
 
     def checkout(self, record: Record, target: Path) -> Path:
         """Write a version's files to a new folder; see `RegistryRecords.checkout`."""
@@ -202,3 +240,14 @@ class Store:
 
     def _place(self, listing: Listing) -> Path:
         return self._cache / Digest.of(listing.to_bytes()).hex
+
+
+def cache_folder(given: str | os.PathLike[str] | None) -> Path:
+    """Folder of resolved versions: as given, or the user's own.
+
+    Source: XDG Base Directory Specification 0.8, "Environment variables", XDG_CACHE_HOME.
+    """
+    if given is not None:
+        return Path(given)
+    home = os.environ.get("XDG_CACHE_HOME")
+    return Path(home or Path.home() / ".cache", "mlsecops", "registry")

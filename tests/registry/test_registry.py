@@ -28,7 +28,6 @@ from mlsecops.provenance import Digest, hash_path
 from mlsecops.registry import Registry
 from mlsecops.signing import Signer, TrustPolicy, sign
 from tests.attackers import registry as attack
-from tests.attackers.audit import restore_older
 
 Model = Callable[[bytes], Path]
 
@@ -198,11 +197,10 @@ def test_rollback_takes_the_newest_older_version(serving: Registry) -> None:
 
 
 def test_rollback_skips_what_does_not_verify_now(serving: Registry) -> None:
+    path = serving.resolve("fraud", 2).path
     attack.change_blob(serving.location, b"two", b"TWO")
-    path = serving.location / "cache"
-    for folder in path.iterdir():
-        if (folder / "weights.bin").read_bytes() == b"two":
-            attack.change_materialised(folder, "weights.bin", b"TWO")
+    assert path is not None
+    attack.change_materialised(path, "weights.bin", b"TWO")
     assert serving.rollback("fraud").version == 1
 
 
@@ -316,11 +314,10 @@ def test_an_unsigned_event_changes_no_state(serving: Registry, signer: Signer) -
 
 
 def test_an_older_log_does_not_lift_a_quarantine(serving: Registry) -> None:
-    log = serving.location / "log.sqlite"
-    older = log.read_bytes()
+    older = attack.copy_log(serving.location)
     digest = serving.quarantine("fraud", "poisoned")
     pinned = serving.verify_log()
-    restore_older(log, older)
+    attack.restore_log(serving.location, older)
     assert serving.isolated(digest) is not None
     with pytest.raises(RollbackRefused):
         serving.verify_log(pinned)
@@ -340,7 +337,7 @@ def test_a_log_signed_by_a_stranger_is_refused(
     strangers = Registry(tmp_path / "theirs", signer=Signer.generate("p256"), policy=policy)
     strangers.publish("fraud", model(b"old and weak"))
     strangers.promote("fraud", 1, "serving")
-    restore_older(serving.location / "log.sqlite", (strangers.location / "log.sqlite").read_bytes())
+    attack.restore_log(serving.location, attack.copy_log(strangers.location))
     reader = Registry(serving.location, policy=policy)
     with pytest.raises(UntrustedSigner):
         reader.resolve("fraud", "serving")
@@ -376,7 +373,7 @@ def test_a_folder_that_is_no_registry_is_refused(
         Registry(tmp_path / "none", policy=policy)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_bytes(b"x")
-    with pytest.raises(RegistryError, match="empty folder"):
+    with pytest.raises(RegistryError, match="empty"):
         Registry(tmp_path / "full", signer=signer, policy=policy)
 
 
@@ -390,7 +387,8 @@ def test_a_quarantine_needs_a_reason_and_a_target(serving: Registry) -> None:
 
 
 def test_an_event_of_an_unknown_kind_stops_the_registry(serving: Registry) -> None:
-    serving._log.append({"type": "embargoed", "at": "2027-01-01T00:00:00+00:00"})
+    body = b'{"type": "embargoed", "at": "2027-01-01T00:00:00+00:00"}'
+    serving._log.append([body], size=serving.verify_log().size)
     with pytest.raises(RegistryError, match="update"):
         serving.resolve("fraud", "serving")
 
