@@ -86,6 +86,7 @@ class Observed:
     Attributes:
         rows: Inputs `(n, d)`, float64.
         probabilities: `(n, k)`, float64 in [0, 1], or None if the results are no probabilities.
+        answers: Features `(n, a)` of other answers, as the baseline reads them, or None.
         clients: Names of the n clients.
         at: Unix times `(n,)` in seconds, float64.
     """
@@ -94,6 +95,7 @@ class Observed:
     probabilities: NDArray[np.float64] | None
     clients: tuple[str | None, ...]
     at: NDArray[np.float64]
+    answers: NDArray[np.float64] | None = None
 
 
 @concise_repr()
@@ -107,6 +109,8 @@ class Reading:
         window: Period covered, for people (`"last 256 rows"`).
         client: Client concerned, or None for the whole model.
         reference: Value of the baseline, for relative rules.
+        chance: Value that traffic like the reference reaches by chance, at the declared rate of
+            false alarms: a rule fires only beyond it. None if chance plays no part.
     """
 
     metric: Metric
@@ -114,6 +118,7 @@ class Reading:
     window: str
     client: str | None = None
     reference: float | None = None
+    chance: float | None = None
 
 
 class Detector(Protocol):

@@ -1,11 +1,10 @@
 """Baseline: frozen distributions of a model's inputs and answers, to compare new data with.
 
-x (n, …), probabilities (n, k), labels (n,) → Baseline.fit → drift, outliers, expected accuracy
+x (n, …), answers (n, …), labels (n, …) → Baseline.fit → drift, outliers, expected loss
 """
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -13,39 +12,33 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from mlsecops import signing
-from mlsecops._choices import checked, whole
+from mlsecops._choices import checked, one_of, whole
 from mlsecops._files import write_atomically
 from mlsecops._repr import concise_repr
+from mlsecops.drift import baseline_file
+from mlsecops.drift.alarms.alarm_rate import AlarmRate
+from mlsecops.drift.alarms.row_times import order_of, timed
+from mlsecops.drift.alarms.sensitivity import BaselineReport, sensitivity
+from mlsecops.drift.alarms.sequential_test import Order
+from mlsecops.drift.answers.answer_schema import AnswerSchema
+from mlsecops.drift.answers.expected_loss import ExpectedLoss
+from mlsecops.drift.answers.reference_answers import reference_answers
 from mlsecops.drift.array_files import decode, pack, read
 from mlsecops.drift.histograms import Layout, Profile
-from mlsecops.drift.inputs import (
-    Floats,
-    accuracy_of,
-    as_answers,
-    as_names,
-    as_numbers,
-    as_predictions,
-    as_rate,
-    as_table,
-    which,
-)
+from mlsecops.drift.inputs import Floats, as_rate, within_range
 from mlsecops.drift.joint_drift import Embedding, JointDrift
 from mlsecops.drift.outliers import Anomalies
 from mlsecops.drift.performance_estimation import Calibration, Estimate
 from mlsecops.drift.quantile_sketch import Sketch
 from mlsecops.drift.reference import Reference
+from mlsecops.drift.tables.dates import Dates
+from mlsecops.drift.tables.schema import InputSchema
 from mlsecops.drift.tests import DriftReport
-from mlsecops.errors import FormatRefused, UsageError
+from mlsecops.errors import UsageError
 
-_KIND: Final = "baseline"
 _KEEP: Final = 100_000  # rows; a quantile errs by 0.5 % at 99 % (DKW inequality)
-_ANSWERS: Final = ("prediction.confidence", "prediction.class")
-_PREFIX: Final = "predictions."
-_JOINT: Final = "joint."
-_MOST_CLASSES: Final = 1_000_000  # classes; chosen: bounds what an untrusted file can ask for
 
 
 @concise_repr("rows", "names", "shape", "labels", "predictions")
@@ -56,15 +49,19 @@ class Baseline:
     It holds the sorted values of each feature separately, so that nobody can recover a row.
 
     Attributes:
-        shape: Shape of one input (`(8, 8)`), d numbers in all.
+        schema: How a table of inputs becomes the d features.
         rows: Number of rows it was fitted on.
         inputs: Distributions of the d features.
-        predictions: Distributions of confidence and predicted class; None without probabilities.
-        labels: Number of classes k; 0 without probabilities.
+        order: What the order of the rows tells about dependence and rhythm.
+        answers: How answers become features; None without answers.
+        predictions: Distributions of the answers' features (of probabilities: confidence and
+            predicted class); None without answers.
+        answer_order: As `order`, for the answers.
         anomalies: Outlier scores of single inputs.
         embedding: Joint distribution of the features.
-        accuracy: Accuracy on the labels; None without labels.
-        calibration: Probability that an answer is correct; None without labels.
+        accuracy: Accuracy on the labels; None without labels of classes.
+        calibration: Probability that an answer is correct; None without labels of classes.
+        expected_loss: Loss of other answers; None without labels of them.
 
     Examples:
         >>> x = np.arange(200.0).reshape(100, 2)
@@ -72,71 +69,117 @@ class Baseline:
         ('age', 'income')
     """
 
-    shape: tuple[int, ...]
+    schema: InputSchema
     rows: int
     inputs: Reference = field(repr=False)  # a log line must not carry the values of training data
+    order: Order = field(repr=False)
+    answers: AnswerSchema | None
     predictions: Reference | None = field(repr=False)
-    labels: int
+    answer_order: Order | None = field(repr=False)
     anomalies: Anomalies = field(repr=False)
     embedding: Embedding = field(repr=False)
     accuracy: float | None
     calibration: Calibration | None = field(repr=False)
+    expected_loss: ExpectedLoss | None = field(repr=False)
 
     @classmethod
     @checked
     def fit(
         cls,
-        x: ArrayLike,
-        probabilities: ArrayLike | None,
-        labels: ArrayLike | None = None,
+        x: Any,
+        probabilities: Any = None,
+        labels: Any = None,
         *,
+        predictions: Any = None,
+        time: Any = None,
         names: Sequence[str] | None = None,
         categorical: Iterable[str | int] = (),
+        dates: Dates = "refuse",
         false_positive_rate: float = 0.01,
         keep: int = _KEEP,
         seed: int = 0,
     ) -> Baseline:
-        """Fit a baseline to normal inputs and answers.
+        """Fit a baseline to normal inputs and answers, in the order in which they came.
 
         Args:
-            x: `(n, …)` numbers, one row an input, n ≥ 2; NaN is a missing value.
-            probabilities: `(n, k)` answers to x, best on data that the model was not trained on; or
-                None.
-            labels: `(n,)` true classes, for the reference accuracy and for `estimate`.
-            names: d feature names; `f0`, `f1`, … by default.
+            x: `(n, …)` numbers, pictures or sparse rows, texts, or a table: a pandas, polars or
+                Arrow frame, a dict of columns, or records; one row an input, n ≥ 2. NaN, None and
+                NA are missing values. Text columns become categories, or length, letters, digits,
+                script and surprise (bits a character) if few of them repeat.
+            probabilities: `(n, k)` answers to x, or `(n,)` of the positive class, best on data that
+                the model was not trained on. Rows that do not sum to one are of several labels.
+            labels: True classes `(n,)`, labels `(n, k)` or values, for the reference accuracy and
+                the expected loss.
+            predictions: Other answers than probabilities, one a row: numbers `(n,)` or `(n, m)`,
+                texts, rankings, records, or texts of JSON objects.
+            time: `(n,)` times of the rows (dates, ISO texts or Unix seconds), or the name of their
+                column in x: traffic is then compared by hour of the day or week.
+            names: d feature names; by default the table's, or `f0`, `f1`, ….
             categorical: Names or indices of features whose numbers are codes without order.
+            dates: `"refuse"` columns of dates, or `"split"` them into hour, weekday and month.
             false_positive_rate: Share of normal inputs that each outlier score may flag, in (0, 1).
             keep: Most rows to keep, at 8 bytes a value and 64 MiB in all; more are sampled.
             seed: Seeds the sample and the calibration split.
 
         Raises:
-            UsageError: The shapes do not match, or x is not a table of numbers.
+            UsageError: The shapes do not match, or x is not a table.
+            MissingExtra: Labels of numbers or records need scikit-learn.
         """
-        values, shape = as_table(x)
-        chosen = as_names(names, values.shape[1])
-        codes = which(categorical, chosen)
+        one_of("dates", dates, ("refuse", "split"))
         rng = np.random.default_rng(whole("seed", seed, "a number from 0 on", least=0))
-        answers = as_answers(probabilities, len(values))
-        table = as_predictions(answers)
-        accuracy = accuracy_of(table[:, 1], labels)
-        inputs = Reference.fit(values, names=chosen, categorical=codes, keep=keep, rng=rng)
-        predictions = _reference(table, keep=keep, rng=rng) if answers.size else None
+        x, seconds = timed(x, time)
+        schema, rows = InputSchema.fit(x, names=names, categorical=categorical, dates=dates)
+        if seconds is not None and len(seconds) != len(rows):
+            raise UsageError(f"time: expected {len(rows)} times, one a row, got {len(seconds)}")
+        inputs = Reference.fit(
+            rows, names=schema.names, categorical=schema.categorical, keep=keep, rng=rng
+        )
+        facts = reference_answers(rows, probabilities, predictions, labels, seed)
+        answered = facts.pop("answered")
+        predicted = None
+        if answered is not None:
+            kinds = facts["answers"]
+            predicted = Reference.fit(
+                answered.table, names=kinds.names, categorical=kinds.categorical, keep=keep, rng=rng
+            )
+        confidence = np.empty(0)
+        if answered is not None and answered.probabilities is not None:
+            confidence = answered.table[:, 0]
+        bounded = within_range(rows)
         anomalies = Anomalies.fit(
-            values, table[:, 0], false_positive_rate=as_rate(false_positive_rate), rng=rng
+            bounded, confidence, false_positive_rate=as_rate(false_positive_rate), rng=rng
         )
         return cls(
-            shape=shape,
-            rows=len(values),
+            schema=schema,
+            rows=len(rows),
             inputs=inputs,
-            predictions=predictions,
-            labels=answers.shape[1],
-            anomalies=anomalies,
-            embedding=Embedding.fit(values, center=anomalies.mean, spread=anomalies.scale, rng=rng),
-            accuracy=accuracy,
-            calibration=(
-                None if accuracy is None else Calibration.fit(answers, np.asarray(labels))
+            order=order_of(rows, inputs, seconds),
+            predictions=predicted,
+            answer_order=(
+                None if predicted is None else order_of(answered.table, predicted, seconds)
             ),
+            anomalies=anomalies,
+            embedding=Embedding.fit(
+                bounded, center=anomalies.mean, spread=anomalies.scale, rng=rng
+            ),
+            **facts,
         )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one input: `(8, 8)`, or the number of columns of a table."""
+        return self.schema.shape
+
+    @property
+    def labels(self) -> int:
+        """Number of classes k; 0 without probabilities of classes."""
+        known = self.answers
+        return known.labels if known is not None and known.kind == "classes" else 0
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Columns that only number the rows, which are not watched."""
+        return self.schema.ignored
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -151,12 +194,13 @@ class Baseline:
     @property
     def confidences(self) -> Floats:
         """Sorted confidences `(m,)`; empty without probabilities."""
-        return np.empty(0) if self.predictions is None else self.predictions.sample[0]
+        known = self.predictions
+        return known.sample[0] if known is not None and self.labels else np.empty(0)
 
     @property
     def classes(self) -> Floats:
         """Share of each predicted class `(k,)`; empty without probabilities."""
-        if self.predictions is None:
+        if self.predictions is None or not self.labels:
             return np.empty(0)
         predicted = self.predictions.sample[1].astype(np.int64)
         return np.bincount(predicted, minlength=self.labels) / len(predicted)
@@ -168,7 +212,7 @@ class Baseline:
 
     def profile(self) -> Profile:
         """An empty profile with this baseline's bins."""
-        return Profile(self.layout)
+        return Profile(self.layout, read=self.table)
 
     def sketch(self, *, k: int = 200) -> Sketch:
         """An empty sketch of this baseline's features; its error falls with k, 8 to 65,535.
@@ -176,12 +220,12 @@ class Baseline:
         Raises:
             MissingExtra: Apache DataSketches is not installed.
         """
-        return Sketch(self.names, k=k)
+        return Sketch(self.names, k=k, read=self.table)
 
     @checked
     def drift(
         self,
-        rows_or_profile: ArrayLike | Profile | Sketch,
+        rows_or_profile: Any,
         *,
         alpha: float = 0.01,
         effect: float = 0.05,
@@ -192,7 +236,7 @@ class Baseline:
         Rows are compared exactly, a profile or a sketch within the `error_bound` of each distance.
 
         Args:
-            rows_or_profile: `(n, …)` inputs, or a profile or a sketch of them.
+            rows_or_profile: `(n, …)` inputs or a table, or a profile or a sketch of them.
             alpha: Family-wise error rate over all features, in (0, 1).
             effect: Smallest distance that matters, in [0, 1].
             wasserstein: Whether to compute the Wasserstein distance of rows, which takes longer.
@@ -206,7 +250,7 @@ class Baseline:
         return self.inputs.drift(data, alpha=as_rate(alpha), effect=effect, wasserstein=wasserstein)
 
     @checked
-    def joint_drift(self, x: ArrayLike, *, alpha: float = 0.01, seed: int = 0) -> JointDrift:
+    def joint_drift(self, x: Any, *, alpha: float = 0.01, seed: int = 0) -> JointDrift:
         """Compare the joint distribution of all features with the baseline (MMD).
 
         Args:
@@ -217,79 +261,120 @@ class Baseline:
         Raises:
             UsageError: There are no inputs, or they do not have the baseline's shape.
         """
-        rows = self.table(x)
+        rows = within_range(self.table(x))
         if not len(rows):
             raise UsageError("inputs: expected at least one row")
         rng = np.random.default_rng(whole("seed", seed, "a number from 0 on", least=0))
         return self.embedding.compare(rows, alpha=as_rate(alpha), rng=rng)
 
     def prediction_profile(self) -> Profile:
-        """An empty profile of confidence and class, for `prediction_table`.
+        """An empty profile of the answers' features, for answers or `prediction_table`.
 
         Raises:
-            UsageError: The baseline was fitted without probabilities.
+            UsageError: The baseline was fitted without answers.
         """
-        return Profile(self._answers().layout)
+        return Profile(self._answers()[1].layout)
 
     @checked
     def prediction_drift(
-        self,
-        probabilities_or_profile: ArrayLike | Profile,
-        *,
-        alpha: float = 0.01,
-        effect: float = 0.05,
+        self, answers_or_profile: Any, *, alpha: float = 0.01, effect: float = 0.05
     ) -> DriftReport:
-        """Compare answers with the baseline: `prediction.confidence` and `prediction.class`.
+        """Compare answers with the baseline, feature by feature.
+
+        Of probabilities these are `prediction.confidence` and `prediction.class`.
 
         Args:
-            probabilities_or_profile: `(n, k)` answers, or a profile of `prediction_table`.
-            alpha: Family-wise error rate over both, in (0, 1).
+            answers_or_profile: Answers as they were fitted, or a profile of `prediction_table`.
+            alpha: Family-wise error rate over all features, in (0, 1).
             effect: Smallest distance that matters, in [0, 1].
 
         Raises:
-            UsageError: The baseline was fitted without probabilities, or the answers are malformed.
+            UsageError: The baseline was fitted without answers, or they are of another kind.
         """
-        known, answers = self._answers(), probabilities_or_profile
-        if not isinstance(answers, Profile):
-            answers = self.prediction_table(answers)
-        return known.drift(answers, alpha=as_rate(alpha), effect=effect)
+        _, known = self._answers()
+        found = answers_or_profile
+        if not isinstance(found, Profile):
+            found = self.prediction_table(found)
+        return known.drift(found, alpha=as_rate(alpha), effect=effect)
 
-    def prediction_table(self, probabilities: ArrayLike) -> Floats:
-        """Confidence and predicted class `(n, 2)` of finite answers `(n, k)`.
+    def prediction_table(self, answers: Any) -> Floats:
+        """Features of answers `(n, a)`; of probabilities: confidence and predicted class.
 
         Raises:
-            UsageError: They do not have the baseline's k classes.
+            UsageError: They are not of the baseline's kind, or not of its k classes.
         """
-        values = np.atleast_2d(as_numbers(probabilities))
-        if values.shape[1:] != (self.labels,) or not np.isfinite(values).all():
-            raise UsageError(
-                f"probabilities: expected finite (n, {self.labels}), got shape {values.shape}"
-            )
-        return as_predictions(values)
+        return self._answers()[0].read(answers).table
 
-    def estimate(self, probabilities: ArrayLike) -> Estimate:
+    def estimate(self, probabilities: Any) -> Estimate:
         """Estimate the accuracy of answers `(n, k)`, n ≥ 1, without labels (CBPE).
 
         Raises:
             UsageError: The baseline was fitted without labels, or the answers are malformed.
         """
-        if self.calibration is None:
+        if self.calibration is None or self.answers is None:
             raise UsageError("this baseline knows no labels: fit it with probabilities and labels")
-        return self.calibration.estimate(np.atleast_2d(as_numbers(probabilities)))
+        found = self.answers.read(probabilities).probabilities
+        return self.calibration.estimate(np.empty((0, 0)) if found is None else found)
 
-    def table(self, x: ArrayLike) -> Floats:
-        """Inputs as rows `(n, d)`; one input alone is one row.
+    @property
+    def loss(self) -> float | None:
+        """Mean loss on the labels, as `estimate_loss`; None without labels."""
+        if self.accuracy is not None:
+            return 1.0 - self.accuracy
+        return None if self.expected_loss is None else self.expected_loss.reference
+
+    def estimate_loss(self, x: Any, answers: Any) -> float:
+        """Estimate the mean loss of answers to inputs, n ≥ 1, without labels.
+
+        It is the error rate for classes, the share of wrong labels for several labels, the mean
+        absolute error for numbers, and the share of wrong answers of another kind.
 
         Raises:
-            UsageError: The inputs do not have this baseline's shape.
+            UsageError: The baseline was fitted without labels, or the shapes do not fit.
         """
-        values = as_numbers(x)
-        features = len(self.names)
-        if values.shape in {self.shape, (features,)}:
-            return values.reshape(1, features)
-        if values.ndim > 1 and math.prod(values.shape[1:]) == features:
-            return values.reshape(len(values), features)
-        raise UsageError(f"inputs: expected shape (n, {self.shape}), got {values.shape}")
+        if self.calibration is not None:
+            return 1.0 - self.estimate(answers).accuracy
+        if self.expected_loss is None or self.answers is None:
+            raise UsageError("this baseline knows no loss: fit it with answers and labels")
+        rows = self.table(x)
+        if not len(rows):
+            raise UsageError("x: expected at least one row")
+        table = self.answers.read(answers, len(rows)).table
+        return float(self.expected_loss.estimate(rows, table).mean())
+
+    @checked
+    def report(
+        self,
+        false_alarms: str = "1/week",
+        *,
+        rows: int = 1000,
+        rows_per_second: float | None = None,
+    ) -> BaselineReport:
+        """The smallest shift of each feature that a monitor still finds, at a rate of false alarms.
+
+        Args:
+            false_alarms: The declared rate, such as `"1/week"`.
+            rows: Rows after the shift within which nine of ten such shifts are found, ≥ 64.
+            rows_per_second: Rate of the traffic; by default that of `time`, or 10.
+
+        Raises:
+            UsageError: A number is out of range.
+        """
+        return sensitivity(
+            self.inputs,
+            self.order,
+            AlarmRate.parse(false_alarms),
+            rows=whole("rows", rows, "a number of rows from 64 on", least=64),
+            rows_per_second=rows_per_second,
+        )
+
+    def table(self, x: Any) -> Floats:
+        """Inputs as rows `(n, d)` of the features; one input alone is one row.
+
+        Raises:
+            UsageError: The inputs do not have this baseline's columns or shape.
+        """
+        return self.schema.rows(x)
 
     @checked
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -298,20 +383,7 @@ class Baseline:
         Raises:
             OSError: The file cannot be written.
         """
-        facts = {
-            "names": list(self.names),
-            "shape": list(self.shape),
-            "rows": self.rows,
-            "labels": self.labels,
-            "accuracy": self.accuracy,
-        }
-        arrays = self.inputs.arrays() | self.anomalies.arrays()
-        arrays |= {_JOINT + name: each for name, each in self.embedding.arrays().items()}
-        if self.predictions is not None:
-            arrays |= {_PREFIX + name: each for name, each in self.predictions.arrays().items()}
-        if self.calibration is not None:
-            arrays["calibration"] = self.calibration.curves
-        return write_atomically(path, pack(_KIND, facts, arrays))
+        return write_atomically(path, pack(baseline_file.KIND, *baseline_file.content(self)))
 
     @classmethod
     @checked
@@ -330,54 +402,12 @@ class Baseline:
             VerificationError: The signature does not satisfy the policy.
             OSError: The file cannot be read.
         """
-        return decode(read(path, policy=policy), _KIND, cls._parse, where=str(path))
+        data = read(path, policy=policy)
+        return cls(**decode(data, baseline_file.KIND, baseline_file.parse, where=str(path)))
 
-    @classmethod
-    def _parse(cls, facts: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Baseline:
-        names = tuple(str(name) for name in facts["names"])
-        shape = tuple(int(size) for size in facts["shape"])
-        if math.prod(shape) != len(names):
-            raise FormatRefused("baseline: names and shape do not fit together")
-        accuracy, labels = facts["accuracy"], int(facts["labels"])
-        curves = arrays.get("calibration")
-        answers = _under(_PREFIX, arrays)
-        anomalies = Anomalies.from_arrays(arrays, len(names))
-        predictions = Reference.from_arrays(_ANSWERS, answers) if labels else None
-        if predictions is not None:
-            _check_answers(predictions.sample, labels)
-        return cls(
-            shape=shape,
-            rows=int(facts["rows"]),
-            inputs=Reference.from_arrays(names, arrays),
-            predictions=predictions,
-            labels=labels,
-            anomalies=anomalies,
-            embedding=Embedding.from_arrays(
-                _under(_JOINT, arrays), center=anomalies.mean, spread=anomalies.scale
-            ),
-            accuracy=None if accuracy is None else float(accuracy),
-            calibration=None if curves is None else Calibration.from_arrays(curves, labels),
-        )
-
-    def _answers(self) -> Reference:
-        if self.predictions is None:
-            raise UsageError("baseline: expected answers; fit it with the model's probabilities")
-        return self.predictions
-
-
-def _reference(table: Floats, *, keep: int, rng: np.random.Generator) -> Reference:
-    codes = np.array([False, True])
-    return Reference.fit(table, names=_ANSWERS, categorical=codes, keep=keep, rng=rng)
-
-
-def _under(prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    return {
-        name.removeprefix(prefix): each for name, each in arrays.items() if name.startswith(prefix)
-    }
-
-
-def _check_answers(sample: Floats, labels: int) -> None:
-    confidence, predicted = sample
-    classes = np.isin(predicted, np.arange(labels)) if labels <= _MOST_CLASSES else False
-    if not sample.size or not np.isfinite(confidence).all() or not np.all(classes):
-        raise FormatRefused(f"baseline: the answers are not of {labels} classes")
+    def _answers(self) -> tuple[AnswerSchema, Reference]:
+        if self.answers is None or self.predictions is None:
+            raise UsageError(
+                "baseline: expected answers; fit it with the model's probabilities or predictions"
+            )
+        return self.answers, self.predictions

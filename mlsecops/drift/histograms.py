@@ -11,6 +11,7 @@ exactly: their counts add up.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -104,9 +105,10 @@ class Profile:
         array([[1, 1, 0]])
     """
 
-    __slots__ = ("count", "counts", "layout", "missing")
+    __slots__ = ("_read", "count", "counts", "layout", "missing")
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, *, read: Callable[[Any], Floats] | None = None) -> None:
+        self._read = read
         self.layout = of_type("layout", layout, Layout, "a Layout")
         self.counts: Counts = np.zeros((len(layout.names), layout.bins), dtype=np.int64)
         self.missing: Counts = np.zeros(len(layout.names), dtype=np.int64)
@@ -115,10 +117,12 @@ class Profile:
     def update(self, rows: Any) -> Profile:
         """Count more rows `(n, d)`, or one `(d,)`, and return this profile.
 
+        A profile that a baseline made takes tables as the baseline does.
+
         Raises:
             UsageError: The rows do not have the profile's features.
         """
-        values = as_rows(rows, len(self.layout.names))
+        values = as_rows(rows if self._read is None else self._read(rows), len(self.layout.names))
         counts, missing = self.layout.bin(values)
         self.counts += counts
         self.missing += missing
@@ -143,7 +147,7 @@ class Profile:
 
     def copy(self) -> Profile:
         """An independent copy."""
-        return Profile(self.layout).merge(self)
+        return Profile(self.layout, read=self._read).merge(self)
 
     def to_bytes(self) -> bytes:
         """Serialise counts and edges, which contain no rows."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from numbers import Integral
-from typing import TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mlsecops._choices import several
 from mlsecops.errors import UsageError
+
+_SQUARABLE: Final = 1e150  # chosen: the square is within float64
 
 Floats: TypeAlias = NDArray[np.float64]
 Counts: TypeAlias = NDArray[np.int64]
@@ -25,16 +27,6 @@ def as_numbers(x: ArrayLike, argument: str = "x") -> Floats:
         raise UsageError(
             f"{argument}: expected numbers, got {type(x).__name__}: {error}"
         ) from error
-
-
-def as_table(x: ArrayLike) -> tuple[Floats, tuple[int, ...]]:
-    """Rows `(n, d)` and the shape of one input."""
-    values = as_numbers(x)
-    if values.ndim == 1:
-        values = values[:, None]
-    if not values.ndim or len(values) < 2 or not values[0].size:  # noqa: PLR2004 - a distribution needs two rows
-        raise UsageError(f"x: expected at least two rows of numbers, got shape {values.shape}")
-    return values.reshape(len(values), -1), values.shape[1:]
 
 
 def as_rows(rows: ArrayLike, columns: int) -> Floats:
@@ -69,23 +61,6 @@ def which(categorical: Iterable[str | int], names: tuple[str, ...]) -> Bools:
     return mask
 
 
-def as_answers(probabilities: ArrayLike | None, rows: int) -> Floats:
-    """Probabilities `(n, k)`, or an empty table."""
-    if probabilities is None:
-        return np.empty((0, 0))
-    values = as_numbers(probabilities, "probabilities")
-    if values.ndim != 2 or len(values) != rows or not np.isfinite(values).all():  # noqa: PLR2004 - rows by classes
-        raise UsageError(f"probabilities: expected finite ({rows}, k), got shape {values.shape}")
-    return values
-
-
-def as_predictions(answers: Floats) -> Floats:
-    """Confidence and predicted class `(n, 2)`; no rows without probabilities."""
-    if not answers.size:
-        return np.empty((0, 2))
-    return np.column_stack([answers.max(axis=1), answers.argmax(axis=1)])
-
-
 def accuracy_of(predicted: Floats, labels: ArrayLike | None) -> float | None:
     """Share of correct predictions, or None without labels or predictions."""
     if labels is None or not len(predicted):
@@ -94,6 +69,25 @@ def accuracy_of(predicted: Floats, labels: ArrayLike | None) -> float | None:
     if truth.shape != predicted.shape:
         raise UsageError(f"labels: expected shape {predicted.shape}, got {truth.shape}")
     return float((truth == predicted).mean())
+
+
+def as_classes(labels: Any, classes: int) -> NDArray[Any]:
+    """Labels `(n,)` as indices of k classes; texts are numbered in alphabetical order."""
+    truth = np.asarray(labels)
+    if truth.dtype.kind in "OUS":
+        found, places = np.unique(truth.astype(str), return_inverse=True)
+        if len(found) > classes:
+            raise UsageError(f"labels: expected at most {classes} classes, got {len(found)}")
+        return np.asarray(places)
+    return truth
+
+
+def within_range(rows: Floats) -> Floats:
+    """Rows whose finite values can be squared without overflow."""
+    finite = np.isfinite(rows)
+    if not finite.any() or np.abs(np.where(finite, rows, 0.0)).max() < _SQUARABLE:
+        return rows
+    return np.where(finite, np.clip(rows, -_SQUARABLE, _SQUARABLE), rows)
 
 
 def as_rate(rate: float) -> float:

@@ -42,10 +42,10 @@ class LossEstimator:
     Made by `fit` or `load`; only fitting needs scikit-learn.
     """
 
-    __slots__ = ("_features", "_trees", "loss")
+    __slots__ = ("_features", "loss", "trees")
 
     def __init__(self, trees: Trees, *, features: int, loss: str) -> None:
-        self._trees = trees
+        self.trees = trees
         self._features = features
         self.loss = loss
 
@@ -96,12 +96,17 @@ class LossEstimator:
             raise UsageError(
                 f"x: expected rows of {self._features - 1} numbers, got {table.shape[1] - 1}"
             )
-        return float(np.maximum(self._trees.predict(table), 0.0).mean())
+        return float(self.losses(x, predictions).mean())
+
+    def losses(self, x: ArrayLike, predictions: ArrayLike) -> Floats:
+        """Estimate the loss of each of the predictions `(n,)`, as `estimate` does their mean."""
+        table, _ = _table(x, predictions)
+        return np.asarray(np.maximum(self.trees.predict(table), 0.0), dtype=np.float64)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the estimator to a file, as `Baseline.save` does."""
         facts = {"features": self._features, "loss": self.loss}
-        return write_atomically(path, pack(_KIND, facts, self._trees.arrays()))
+        return write_atomically(path, pack(_KIND, facts, self.trees.arrays()))
 
     @classmethod
     def load(

@@ -12,6 +12,7 @@ serial version 1.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -48,13 +49,20 @@ class Sketch:
         UsageError: k is out of range.
     """
 
-    __slots__ = ("_columns", "count", "k", "missing", "names")
+    __slots__ = ("_columns", "_read", "count", "k", "missing", "names")
 
-    def __init__(self, names: tuple[str, ...], *, k: int = 200) -> None:
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        *,
+        k: int = 200,
+        read: Callable[[Any], Floats] | None = None,
+    ) -> None:
         if k not in _SIZES:
             raise UsageError(f"k: expected {_SIZES.start} to {_SIZES.stop - 1}, got {k}")
         self.names = names
         self.k = k
+        self._read = read
         self.count = 0
         self.missing: Counts = np.zeros(len(names), dtype=np.int64)
         self._columns = require("datasketches").vector_of_kll_floats_sketches(k, len(names))
@@ -71,7 +79,7 @@ class Sketch:
         Raises:
             UsageError: The rows do not have the sketch's columns.
         """
-        values = as_rows(rows, len(self.names))
+        values = as_rows(rows if self._read is None else self._read(rows), len(self.names))
         self._columns.update(_single(values))
         self.missing += np.isnan(values).sum(axis=0)
         self.count += len(values)

@@ -76,7 +76,7 @@ class Reference:
             window, distances = self._from_rows(data, transport=wasserstein)
         return report(
             self.names,
-            self._counts,
+            self.sides,
             window,
             distances=distances,
             categorical=self.categorical,
@@ -104,7 +104,8 @@ class Reference:
         return cls(names=names, categorical=codes, sample=sample, layout=layout)
 
     @cached_property
-    def _counts(self) -> Sample:
+    def sides(self) -> Sample:
+        """The reference's side of a comparison: rows per bin, and missing values."""
         return Sample(*self.layout.count(self.sample))
 
     @cached_property
@@ -127,14 +128,14 @@ class Reference:
                 "sketch: expected this baseline's columns; make it by baseline.sketch()"
             )
         bound = np.full(len(self.names), sketch.error_bound)
-        columns = [row[:n] for row, n in zip(self.sample, self._counts.present, strict=True)]
+        columns = [row[:n] for row, n in zip(self.sample, self.sides.present, strict=True)]
         window = Sample(sketch.counts(self.layout.edges), sketch.missing)
         return window, Distances(sketch.distances(columns), bound)
 
     def _from_rows(self, rows: Floats, *, transport: bool) -> tuple[Sample, Distances]:
         ordered = np.sort(rows.T, axis=1)
         window = Sample(*self.layout.count(ordered))
-        sides = zip(self.sample, self._counts.present, ordered, window.present, strict=True)
+        sides = zip(self.sample, self.sides.present, ordered, window.present, strict=True)
         ks = np.array([exact_ks(known[:n], fresh[:m]) for known, n, fresh, m in sides])
         moved = None
         if transport:

@@ -45,6 +45,7 @@ class FeatureDrift:
         wasserstein: Mean distance that a finite value moved, in units of the feature, or None.
         p_value: Probability of a distance this large without drift, before correction.
         missing: Share of missing values in the compared rows.
+        unseen: Share of categories that the reference does not have; 0 for features with an order.
         error_bound: Largest error of `ks`, which is too small (of a sketch: either way, at 99 %).
         drifted: Whether the distance is significant after correction and at least the effect size.
     """
@@ -57,6 +58,7 @@ class FeatureDrift:
     missing: float
     error_bound: float
     drifted: bool
+    unseen: float = 0.0
 
 
 @concise_repr()
@@ -189,6 +191,8 @@ def report(
         "missing": window.missing / max(window.rows, 1),
         "error_bound": bound,
         "drifted": verdicts,
+        # Values between the categories, which are the edges, are none of them.
+        "unseen": categorical * window.counts[:, ::2].sum(axis=1) / max(window.rows, 1),
     }
     rows = zip(*(np.asarray(each).tolist() for each in columns.values()), strict=True)
     readings = (FeatureDrift(**dict(zip(columns, row, strict=True))) for row in rows)

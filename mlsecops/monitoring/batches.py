@@ -17,7 +17,10 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from mlsecops.drift.answers.answer_schema import Answered
 from mlsecops.drift.baseline import Baseline
+from mlsecops.drift.inputs import Floats
+from mlsecops.errors import UsageError
 from mlsecops.monitoring.call_reader import CallRows, as_probabilities, join
 from mlsecops.monitoring.queue import CallRecord, Label
 from mlsecops.readings import Observed
@@ -53,10 +56,10 @@ class BatchSize:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CallTable:
-    """Calls of one input each as detectors get them, and their predicted classes `(n,)`."""
+    """Calls of one input each as detectors get them, and predicted classes `(n,)` or None."""
 
     traffic: Observed
-    classes: NDArray[np.int64]
+    classes: NDArray[np.int64] | None
 
 
 def uniform_runs(events: Sequence[CallRecord | Label]) -> Iterator[Sequence[CallRecord | Label]]:
@@ -91,20 +94,41 @@ def stack(run: Sequence[CallRecord | Label], baseline: Baseline | None) -> CallT
     shape = events[0].inputs.shape
     if events[0].inputs.dtype.kind not in _NUMBERS or (baseline and shape != baseline.shape):
         return None
-    probabilities = as_probabilities(np.array([event.result for event in events]))
-    if probabilities is None:
-        return None
+    answered = _answered(np.array([event.result for event in events]), baseline)
     inputs = np.array([event.inputs for event in events], dtype=np.float64)
-    clients = [event.client for event in events]
+    rows = inputs.reshape(len(events), -1) if baseline is None else _table(inputs, baseline)
+    if answered is None or rows is None:
+        return None
+    known, clients = answered.probabilities, [event.client for event in events]
     return CallTable(
         traffic=Observed(
-            rows=inputs.reshape(len(events), -1) if baseline is None else baseline.table(inputs),
-            probabilities=probabilities,
+            rows=rows,
+            probabilities=known,
             clients=tuple(each if each is None else str(each) for each in clients),
             at=np.array([event.at for event in events]),
+            answers=answered.table if known is None else None,
         ),
-        classes=probabilities.argmax(axis=1).astype(np.int64),
+        classes=None if known is None else known.argmax(axis=1).astype(np.int64),
     )
+
+
+def _table(inputs: Floats, baseline: Baseline) -> Floats | None:
+    """Inputs `(n, …)` as the baseline reads them, or None."""
+    try:
+        return baseline.table(inputs)
+    except UsageError:
+        return None
+
+
+def _answered(results: Floats, baseline: Baseline | None) -> Answered | None:
+    """Results `(n, k)` as answers, one each, or None if they must be read one by one."""
+    if baseline is None or baseline.answers is None:
+        known = as_probabilities(results)
+        return None if known is None else Answered(table=known, probabilities=known)
+    try:
+        return baseline.answers.read(results, len(results))
+    except (UsageError, TypeError, ValueError):
+        return None
 
 
 class RowBuffer:
@@ -130,7 +154,7 @@ class RowBuffer:
         return join(answers) if answers else None
 
 
-def _kind(answer: CallRows) -> tuple[int, int]:
-    """Numbers of features and classes; calls of one kind make one table."""
-    known = answer.probabilities
-    return answer.rows.shape[1], -1 if known is None else known.shape[1]
+def _kind(answer: CallRows) -> tuple[int, ...]:
+    """Numbers of features, classes and answers; calls of one kind make one table."""
+    known = (answer.probabilities, answer.answers)
+    return answer.rows.shape[1], *(-1 if each is None else each.shape[1] for each in known)

@@ -1,4 +1,4 @@
-"""Call reader: inputs and results of queued calls as rows and probabilities.
+"""Call reader: inputs and results of queued calls as rows, probabilities and other answers.
 
 CallRecord → CallReader.read → CallRows → join → Observed
 """
@@ -11,8 +11,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from mlsecops.drift.answers.answer_schema import Answered, AnswerSchema
 from mlsecops.drift.baseline import Baseline
 from mlsecops.drift.inputs import Counts, Floats
+from mlsecops.drift.tables.containers import as_dense
 from mlsecops.errors import UsageError
 from mlsecops.monitoring.queue import CallRecord
 from mlsecops.readings import Observed
@@ -31,6 +33,9 @@ class CallRows:
         classes: `(n,)` predicted classes, or None if unknown.
         client: Name of the caller.
         at: Unix time in seconds.
+        answers: Features `(n, a)` of other answers than probabilities, or None.
+        unread_inputs: Whether the inputs are not such as the baseline's.
+        unread_answers: Whether the answers are neither probabilities nor such as the baseline's.
     """
 
     rows: Floats
@@ -38,13 +43,17 @@ class CallRows:
     classes: Counts | None
     client: str | None
     at: float
+    answers: Floats | None = None
+    unread_inputs: bool = False
+    unread_answers: bool = False
 
 
 class CallReader:
     """Reads inputs and results as tables.
 
-    The baseline defines the shape of one input; without it, the number of answers does.
-    `probabilities` extracts them from a result; by default the result itself has them.
+    The baseline defines the columns of one input and the kind of the answers; without it, the
+    number of answers defines the number of inputs. `probabilities` extracts the answers from a
+    result; by default the result itself has them.
     """
 
     def __init__(
@@ -55,43 +64,66 @@ class CallReader:
 
     @property
     def plain(self) -> bool:
-        """Whether results are the probabilities."""
+        """Whether results are the answers."""
         return self._probabilities is None
 
     def read(self, event: CallRecord) -> CallRows:
-        """One call as rows; raises `UsageError` if its inputs match no answers or baseline."""
+        """One call as rows; what is of another form than the baseline's is marked as unread."""
         result = event.result
         if result is not None and self._probabilities is not None:
             result = self._probabilities(result)
-        probabilities = as_probabilities(result)
-        rows = self._rows(event.inputs, probabilities)
-        if probabilities is not None and len(rows) != len(probabilities):
-            raise UsageError(f"answers: expected {len(rows)}, got {len(probabilities)}")
+        rows = self._rows(event.inputs)
+        found = self._answers(result, None if rows is None else len(rows))
+        answers = None if found is None or found.probabilities is not None else found.table
+        probabilities = None if found is None else found.probabilities
+        count = len(probabilities) if probabilities is not None else 1
+        if self._baseline is None:
+            rows = _shaped(event.inputs, count)
         return CallRows(
-            rows=rows,
+            rows=np.empty((count if answers is None else len(answers), 0))
+            if rows is None
+            else rows,
             probabilities=probabilities,
             classes=_classes(result, probabilities),
             client=None if event.client is None else str(event.client),
             at=event.at,
+            answers=answers,
+            unread_inputs=self._baseline is not None and rows is None,
+            unread_answers=self._baseline is not None and found is None and result is not None,
         )
 
-    def _rows(self, inputs: Any, probabilities: Floats | None) -> Floats:
-        count = 1 if probabilities is None else len(probabilities)
-        values = _numbers(inputs)
-        if values is None:
-            return np.empty((count, 0))
-        if self._baseline is not None:
-            return self._baseline.table(values)
-        if values.ndim and len(values) == count and values.ndim >= _TABLE:
-            return values.reshape(count, -1)
-        return values.reshape(1, -1) if count == 1 else np.empty((count, 0))
+    def _rows(self, inputs: Any) -> Floats | None:
+        """Inputs as the baseline reads them, or None."""
+        if self._baseline is None or inputs is None:
+            return None
+        try:
+            rows = self._baseline.table(inputs)
+        except (UsageError, TypeError, ValueError):
+            return None
+        return rows if len(rows) else None
+
+    def _answers(self, result: Any, rows: int | None) -> Answered | None:
+        """Answers as the baseline reads them, or as probabilities; None if they are neither."""
+        if result is None:
+            return None
+        known: AnswerSchema | None = None if self._baseline is None else self._baseline.answers
+        if known is not None:
+            try:
+                return known.read(result, rows)
+            except (UsageError, TypeError, ValueError):
+                return None
+        probabilities = as_probabilities(result)
+        if probabilities is None or (rows is not None and len(probabilities) != rows):
+            return None
+        return Answered(table=np.empty((len(probabilities), 0)), probabilities=probabilities)
 
 
 def as_probabilities(result: Any) -> Floats | None:
     """A result as `(n, k)` probabilities, or None if it is none."""
-    if not hasattr(result, "__array__") and not isinstance(result, (list, tuple)):
+    dense = as_dense(result)
+    if not hasattr(dense, "__array__") and not isinstance(dense, (list, tuple)):
         return None
-    values = _numbers(result)
+    values = _numbers(dense)
     if values is None or values.ndim not in {1, _TABLE} or not values.size:
         return None
     table = np.atleast_2d(values)
@@ -103,14 +135,26 @@ def as_probabilities(result: Any) -> Floats | None:
 
 
 def join(answers: list[CallRows]) -> Observed:
-    """Several calls as one batch; they have equally many features and classes."""
+    """Several calls as one batch; they have equally many features and answers of one kind."""
     known = [each.probabilities for each in answers if each.probabilities is not None]
+    other = [each.answers for each in answers if each.answers is not None]
     return Observed(
         rows=np.concatenate([each.rows for each in answers]),
         probabilities=np.concatenate(known) if known else None,
         clients=tuple(each.client for each in answers for _ in range(len(each.rows))),
         at=np.repeat([each.at for each in answers], [len(each.rows) for each in answers]),
+        answers=np.concatenate(other) if other else None,
     )
+
+
+def _shaped(inputs: Any, count: int) -> Floats:
+    """Inputs without a baseline, by the number of answers."""
+    values = _numbers(as_dense(inputs))
+    if values is None:
+        return np.empty((count, 0))
+    if values.ndim >= _TABLE and len(values) == count:
+        return values.reshape(count, -1)
+    return values.reshape(1, -1) if count == 1 else np.empty((count, 0))
 
 
 def _numbers(value: Any) -> Floats | None:

@@ -12,6 +12,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeAlias, TypeV
 from mlsecops._callables import Hooks, called_first, signature_of, wrap
 from mlsecops._choices import checked, number, whole
 from mlsecops._repr import concise_repr
+from mlsecops.drift.alarms.alarm_rate import AlarmRate
 from mlsecops.drift.baseline import Baseline
 from mlsecops.drift.rolling_window import Window
 from mlsecops.errors import CallRefused, UsageError
@@ -83,6 +84,7 @@ def monitored(
     sinks: Iterable[Sink] = (),
     capacity: int = 65_536,
     window: Window | None = None,
+    false_alarms: str = "1/week",
     content: bool = True,
     capture: int = 0,
     redact: Callable[[Captured], Captured | None] | None = None,
@@ -115,6 +117,8 @@ def monitored(
         sinks: Callables that receive each alert, off the caller's thread.
         capacity: Largest number of waiting calls, ≥ 1; others are dropped, with an alert.
         window: Rows that are recent, by number and by age; the last 256 by default.
+        false_alarms: Most alerts of each rule that traffic like the baseline's rows, in their
+            order, may raise: a number a hour, day, week, month or year.
         content: Whether inputs and answers are read; if not, nothing of a call is copied, and only
             counts, durations, refusals and client rates are known.
         capture: Number of newest calls that are kept whole in `monitor.captured`.
@@ -146,6 +150,7 @@ def monitored(
     known = Digest.parse(digest) if isinstance(digest, str) else digest
     if redact is not None and not capture:
         raise UsageError("redact: expected capture= with the number of calls to keep, got none")
+    rate = AlarmRate.parse(false_alarms)
     checks, observers = tuple(guards), tuple(detectors or ())
 
     def recorder(first: Callable[..., Any]) -> Recorder:
@@ -164,6 +169,7 @@ def monitored(
             ),
             captures=Captures(capture, redact),
             window=window,
+            rate=rate,
         )
         return Recorder(
             monitor,

@@ -15,9 +15,9 @@ ANSWERS = RNG.dirichlet([5, 1], 2000)
 
 def test_fit_has_the_promised_arguments_and_default_names() -> None:
     parameters = inspect.signature(Baseline.fit).parameters
-    assert list(parameters)[:5] == ["x", "probabilities", "labels", "names", "categorical"]
-    assert parameters["labels"].default is None
-    for name in ("names", "categorical"):
+    assert list(parameters)[:3] == ["x", "probabilities", "labels"]
+    assert parameters["probabilities"].default is parameters["labels"].default is None
+    for name in ("predictions", "time", "names", "categorical"):
         assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
     assert Baseline.fit(X, ANSWERS).names == ("f0", "f1", "f2")
     named = Baseline.fit(X, None, names=["a", "b", "c"], categorical=["c"])

@@ -85,10 +85,18 @@ class AlertRule:
                 )
 
     def limit(self, reading: Reading) -> float | None:
-        """The threshold for a reading, or None if its reference is unknown."""
-        if self.relative_to is None:
-            return self.threshold
-        return None if reading.reference is None else self.threshold * reading.reference
+        """The threshold for a reading, or None if its reference is unknown.
+
+        It is never closer than what chance explains at the declared rate of false alarms.
+        """
+        limit = self.threshold
+        if self.relative_to is not None:
+            if reading.reference is None:
+                return None
+            limit *= reading.reference
+        if reading.chance is None:
+            return limit
+        return (max if self.comparison == ">" else min)(limit, reading.chance)
 
     def breached(self, reading: Reading) -> bool:
         """Whether the rule fires on a reading."""
@@ -176,6 +184,11 @@ DEFAULT_RULES: Final[tuple[AlertRule, ...]] = (
     AlertRule(id="query-rate", metric=telemetry.CLIENT_RATE.name, comparison=">", threshold=100.0,
         window=60.0, severity=Severity.MEDIUM, atlas="AML.T0034",
         message="A client sends more than a hundred rows a second: limit its rate."),
+    AlertRule(id="unread", metric=telemetry.UNREAD.name, comparison=">", threshold=0.05,
+        severity=Severity.MEDIUM,
+        message="Inputs or answers of another form than the baseline's arrive, and nothing watches "
+        "them: fit the baseline to what the model gets and gives (predictions= for answers that "
+        "are no probabilities), or pass inputs= and probabilities= to monitored."),
     AlertRule(id="dropped", metric=telemetry.DROPPED.name, comparison=">", threshold=0,
         severity=Severity.HIGH,
         message="Calls went unobserved because the queue was full: raise its capacity, or find out "

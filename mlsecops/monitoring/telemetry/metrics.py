@@ -87,6 +87,18 @@ ROWS: Final = _counter(
     "mlsecops.input.rows", "{row}",
     "Input rows that were observed.",
 )  # fmt: skip
+INPUT_UNREAD: Final = _counter(
+    "mlsecops.input.unread", "{call}",
+    "Calls whose inputs the baseline could not read, so that nothing watched them.",
+)  # fmt: skip
+ANSWERS_UNREAD: Final = _counter(
+    "mlsecops.answers.unread", "{call}",
+    "Calls whose answers could not be read or compared, so that nothing watched them.",
+)  # fmt: skip
+UNREAD: Final = _gauge(
+    "mlsecops.monitor.unread", "1",
+    "Share of the recent calls whose inputs, or whose answers, nothing watched.",
+)  # fmt: skip
 ANOMALY: Final = _counter(
     "mlsecops.input.anomaly", "{row}",
     "Input rows over a detector's calibrated threshold.",
@@ -126,7 +138,7 @@ DRIFTED_FEATURES: Final = _gauge(
 )  # fmt: skip
 DRIFTED_PREDICTIONS: Final = _gauge(
     "mlsecops.drift.predictions", "1",
-    "How many of confidence and predicted class differ from the baseline's, 0 to 2.",
+    "Features of the answers, such as confidence and class, that differ from the baseline's.",
 )  # fmt: skip
 EXTRACTION: Final = readings.EXTRACTION
 COVERAGE: Final = readings.COVERAGE
@@ -150,6 +162,14 @@ EXPECTED_ACCURACY: Final = _gauge(
     "mlsecops.model.accuracy.expected", "1",
     "Accuracy to expect of the recent predictions, by their confidence (no labels).",
 )  # fmt: skip
+EXPECTED_LOSS: Final = _gauge(
+    "mlsecops.model.loss.expected", "1",
+    "Loss to expect of the recent answers that are no classes (no labels).",
+)  # fmt: skip
+REFERENCE_LOSS: Final = _gauge(
+    "mlsecops.model.loss.baseline", "1",
+    "Loss on the baseline's labels.",
+)  # fmt: skip
 ACCURACY_SLIDE: Final = _gauge(
     "mlsecops.model.accuracy.slide", "1",
     "Accuracy lost in the latest slow change, by the labels that arrived.",
@@ -169,6 +189,7 @@ ALERTS: Final = _counter(
 OF_THE_WINDOW: Final = (
     CONFIDENCE,
     EXPECTED_ACCURACY,
+    EXPECTED_LOSS,
     ANOMALY_RATIO,
     DRIFT,
     DRIFTED_FEATURES,

@@ -1,0 +1,200 @@
+"""Dependence of neighbouring rows, measured as design effects of block means.
+
+    rows in order → scores → means of blocks of 16 … 4,096 rows → design effect a block size
+
+The design effect is the variance of a mean over that of as many independent rows: rows that come in
+sessions of alike rows count for fewer. Variance that stays as blocks grow (seasons, a rhythm that
+no time explains) never averages out: no window, however long, has more rows than it allows.
+
+Sources: Kish 1965 (design effect); Künsch 1989 (blocks of dependent data); von Neumann 1941
+(differences of neighbours, which a single jump does not inflate).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlsecops.drift.inputs import Floats
+from mlsecops.errors import FormatRefused
+
+SIZES: Final = (16, 64, 256, 1024, 4096)  # rows of a block; chosen: windows are of such lengths
+_FEWEST_BLOCKS: Final = 8  # blocks; chosen: a variance of fewer says little
+_CERTAIN: Final = 4.0  # standard errors; chosen: independent rows of 50 features stay below
+_LASTING: Final = (
+    0.5  # of the variance of blocks a quarter as long; independent ones keep a quarter
+)
+_LONGEST: Final = 256  # rows; from this size on variance that stays is lasting
+_LIVE: Final = 3  # sizes that traffic is measured at: 16, 64 and 256 rows
+_KEPT: Final = 64  # differences of each size; chosen: an hour of usual traffic at 256 rows
+_FEWEST_DIFFERENCES: Final = 3  # chosen: the median of three survives one jump
+_POOLED, _KNOWN = 16.0, 8.0  # differences that all features, and the reference, count for; chosen
+_NORMAL_MEDIAN: Final = 0.6745  # median of the absolute value of a standard normal variable
+_TINY: Final = 1e-12  # variance of a constant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scores:
+    """Bounded scores of rows, by which dependence is measured.
+
+    Attributes:
+        low: Value with score 0 `(d,)`: the lowest tenth of the reference.
+        span: Distance to the value with score 1 `(d,)`, 0 for a constant.
+    """
+
+    low: Floats
+    span: Floats
+
+    @classmethod
+    def of(cls, sample: Floats) -> Scores:
+        """Scores for sorted columns `(d, m)`, NaN last."""
+        low, span = np.zeros(len(sample)), np.zeros(len(sample))
+        for feature, column in enumerate(sample):
+            finite = column[np.isfinite(column)]
+            if len(finite):
+                tenth, rest = finite[len(finite) // 10], finite[-1 - len(finite) // 10]
+                # Of a rare value the tenths are equal: then the extremes tell rows apart.
+                ends = (tenth, rest) if rest > tenth else (finite[0], finite[-1])
+                low[feature], span[feature] = ends[0], min(ends[1] - ends[0], 1e300)
+        return cls(low=low, span=span)
+
+    def __call__(self, rows: Floats) -> Floats:
+        """Scores in [0, 1] of rows `(n, d)`; missing values are in the middle."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            scores = (rows - self.low) / np.where(self.span > 0, self.span, 1.0)
+        scores = np.where(np.isnan(scores), 0.5, np.clip(scores, 0.0, 1.0))
+        return np.asarray(scores * (self.span > 0), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Dependence:
+    """Design effects of a reference.
+
+    Attributes:
+        effects: Design effect of blocks of each of `SIZES`, ≥ 1, `(5, d)`.
+        lasting: Variance that never averages out, in variances of a row, ≥ 0, `(d,)`.
+        blocks: Blocks of each size that the reference has `(5,)`.
+    """
+
+    effects: Floats
+    lasting: Floats
+    blocks: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, scores: Floats) -> Dependence:
+        """The dependence of scores `(n, d)`, oldest first."""
+        count, features = scores.shape
+        spread = np.maximum(scores.var(axis=0), _TINY)
+        effects, lasting = np.ones((len(SIZES), features)), np.zeros(features)
+        before, seen = np.full(features, np.inf), np.zeros(len(SIZES), dtype=np.int64)
+        for place, size in enumerate(SIZES):
+            seen[place] = blocks = count // size
+            effects[place] = effects[max(place - 1, 0)]
+            if blocks < _FEWEST_BLOCKS:
+                continue
+            variance = _means(scores, size).var(axis=0, ddof=1) / spread
+            doubt = math.sqrt(2 / (blocks - 1))
+            sure = variance * size > _chance(blocks - 1)
+            effects[place] = np.where(sure, variance * size * (1 + doubt), effects[place])
+            stays = sure & (variance > _LASTING * before) & (size >= _LONGEST)
+            lasting = np.where(stays, np.maximum(lasting, variance * (1 + doubt)), lasting)
+            before = variance
+        return cls(effects=np.maximum(effects, 1.0), lasting=lasting, blocks=seen)
+
+    def effect(self, rows: int) -> Floats:
+        """Design effect of a window of so many rows `(d,)`."""
+        place = next((i for i, size in enumerate(SIZES) if size >= rows), len(SIZES) - 1)
+        return np.asarray(self.effects[place], dtype=np.float64)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Arrays to write to a file."""
+        return {"effects": self.effects, "lasting": self.lasting, "blocks": self.blocks}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray[Any]], features: int) -> Dependence:
+        """Rebuild from untrusted `arrays`; raises `FormatRefused` or `KeyError`."""
+        shapes = {
+            "effects": (len(SIZES), features),
+            "lasting": (features,),
+            "blocks": (len(SIZES),),
+        }
+        if any(arrays[name].shape != shape for name, shape in shapes.items()):
+            raise FormatRefused("baseline: the design effects do not fit the features")
+        made = cls(**{name: arrays[name] for name in shapes})
+        finite = np.isfinite(made.effects).all() and np.isfinite(made.lasting).all()
+        if not finite or (made.effects < 1).any() or (made.lasting < 0).any():
+            raise FormatRefused("baseline: a design effect is out of range")
+        return made
+
+
+class LiveDependence:
+    """Design effects of traffic, which may be more dependent than the reference."""
+
+    def __init__(self, scores: Scores, known: Dependence) -> None:
+        self._scores = scores
+        self._known = known
+        self._pending = [np.empty((0, len(scores.low))) for _ in range(_LIVE + 1)]
+        self._newest: list[Floats | None] = [None] * _LIVE
+        self._gaps: list[deque[Floats]] = [deque(maxlen=_KEPT) for _ in range(_LIVE)]
+        self._moments: deque[tuple[int, Floats, Floats]] = deque(maxlen=_KEPT)
+
+    def update(self, rows: Floats) -> None:
+        """Add rows `(n, d)`, oldest first."""
+        means = self._scores(rows)
+        if not len(means):
+            return
+        self._moments.append((len(means), means.sum(axis=0), np.square(means).sum(axis=0)))
+        for level in range(_LIVE):
+            fresh = np.concatenate([self._pending[level], means])
+            size = SIZES[0] if not level else SIZES[level] // SIZES[level - 1]
+            whole = len(fresh) // size * size
+            self._pending[level], means = fresh[whole:], _means(fresh[:whole], size)
+            for mean in means[-_KEPT - 1 :]:
+                before = self._newest[level]
+                if before is not None:
+                    self._gaps[level].append(np.abs(mean - before))
+                self._newest[level] = mean
+
+    def effect(self, rows: int) -> Floats:
+        """Design effect of a window of so many rows: of the reference or the traffic `(d,)`."""
+        known = self._known.effect(rows)
+        if not self._moments:
+            return known
+        count = sum(each[0] for each in self._moments)
+        mean = sum(each[1] for each in self._moments) / count
+        spread = sum(each[2] for each in self._moments) / count - np.square(mean)
+        found = [known]
+        for level in range(_LIVE):
+            gaps = self._gaps[level]
+            if len(gaps) >= _FEWEST_DIFFERENCES:
+                deviation = np.median(np.stack(gaps), axis=0) / _NORMAL_MEDIAN
+                variance = np.square(deviation) / 2
+                effects = np.where(
+                    spread > _TINY, SIZES[level] * variance / np.maximum(spread, _TINY), 1
+                )
+                found.append(self._shrunk(effects, len(gaps), level))
+        return np.asarray(np.max(found, axis=0), dtype=np.float64)
+
+    def _shrunk(self, effects: Floats, count: int, level: int) -> Floats:
+        """Noisy effects of few blocks, drawn towards those of all features and of the reference."""
+        pooled = float(np.median(effects))
+        known = self._known.effects[level]
+        total = count * effects + _POOLED * pooled + _KNOWN * known
+        return np.asarray(total / (count + _POOLED + _KNOWN), dtype=np.float64)
+
+
+def _chance(degrees: int) -> float:
+    """Largest design effect that independent rows show by chance (Wilson and Hilferty 1931)."""
+    spread = 2 / (9 * degrees)
+    return float((1 - spread + _CERTAIN * math.sqrt(spread)) ** 3)
+
+
+def _means(values: Floats, size: int) -> Floats:
+    """Means of blocks of `size` rows `(n // size, d)`."""
+    blocks = len(values) // size
+    return np.asarray(values[: blocks * size].reshape(blocks, size, values.shape[1]).mean(axis=1))

@@ -1,0 +1,203 @@
+"""Sequential drift test: windows of three lengths, at a declared rate of false alarms.
+
+    rows, times → SequentialTest.add → DriftReport when a quarter of the window is complete
+
+A short window finds a large change quickly, and windows of 4 and 16 times its length find small
+ones. A long window's verdict stands only while the short one supports it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlsecops.drift.alarms.alarm_rate import AN_HOUR, USUAL_ROWS, AlarmRate
+from mlsecops.drift.alarms.dependence import Dependence, LiveDependence, Scores
+from mlsecops.drift.alarms.evidence import Evidence, weigh
+from mlsecops.drift.alarms.rhythm import Rhythm
+from mlsecops.drift.alarms.sliding_windows import SlidingHistogram, Tally, no_hours
+from mlsecops.drift.histograms import Profile
+from mlsecops.drift.inputs import Bools, Floats
+from mlsecops.drift.reference import Reference
+from mlsecops.drift.rolling_window import FEWEST_ROWS, Window
+from mlsecops.drift.tests import DriftReport
+
+LENGTHS: Final = (
+    1,
+    4,
+    16,
+)  # lengths of the windows, in windows; chosen: see benchmarks.drift_alarms
+EFFECT: Final = 0.05  # distance; chosen: as `Baseline.drift`, smaller drift rarely costs accuracy
+_SUPPORT: Final = 0.5  # of a long window's distance that the short one must show; chosen
+OVERLAP: Final = 1.5  # looks at overlapping windows, in independent ones; measured by simulation
+QUARTERS: Final = 4  # looks a window
+_HINT: Final = 0.2  # p-value that the short window must show; chosen: drift that ended is none
+_MOST_ROWS: Final = 1_000_000  # rows of the longest window, as `Window`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Order:
+    """What the order of a reference's rows tells.
+
+    Attributes:
+        dependence: Design effects of its windows.
+        rhythm: Distributions by hour; None without times or without a rhythm.
+        rows_per_second: Rate of its rows; None without times.
+    """
+
+    dependence: Dependence
+    rhythm: Rhythm | None = None
+    rows_per_second: float | None = None
+
+    @classmethod
+    def of(cls, rows: Floats, reference: Reference, seconds: Floats | None) -> Order:
+        """The order of rows `(n, d)`, oldest first, at Unix times `(n,)` or None."""
+        scores = Scores.of(reference.sample)(rows)
+        rhythm, rate = None, None
+        if seconds is not None and len(seconds):
+            rhythm = Rhythm.fit(rows, scores, seconds, reference.layout)
+            span = float(np.ptp(seconds))
+            rate = len(rows) / span if span > 0 else None
+        left = scores if rhythm is None or seconds is None else rhythm.without(scores, seconds)
+        return cls(dependence=Dependence.of(left), rhythm=rhythm, rows_per_second=rate)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Arrays to write to a file."""
+        found: dict[str, NDArray[Any]] = dict(self.dependence.arrays())
+        found["rate"] = np.array([self.rows_per_second or 0.0])
+        if self.rhythm is not None:
+            found |= {f"rhythm.{name}": each for name, each in self.rhythm.arrays().items()}
+        return found
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray[Any]], reference: Reference) -> Order:
+        """Rebuild from untrusted `arrays`; raises `FormatRefused` or `KeyError`."""
+        rate = float(arrays["rate"][0])
+        hours = {k.removeprefix("rhythm."): v for k, v in arrays.items() if k.startswith("rhythm.")}
+        return cls(
+            dependence=Dependence.from_arrays(arrays, len(reference.names)),
+            rhythm=Rhythm.from_arrays(hours, reference.layout) if hours else None,
+            rows_per_second=rate if 0 < rate < 1e12 else None,  # noqa: PLR2004 - any finite rate
+        )
+
+
+class SequentialTest:
+    """Drift of a stream from a reference, tested again and again."""
+
+    def __init__(
+        self, reference: Reference, order: Order, *, rate: AlarmRate, window: Window
+    ) -> None:
+        self._reference = reference
+        self._order = order
+        self._rate = rate
+        self._size = window.rows
+        self._live = LiveDependence(Scores.of(reference.sample), order.dependence)
+        self._windows = [
+            SlidingHistogram(Window(rows=size, seconds=window.seconds))
+            for size in sorted({min(window.rows * each, _MOST_ROWS) for each in LENGTHS})
+        ]
+        self._began: float | None = None
+        self._rows = 0
+        self._speed = USUAL_ROWS
+
+    def add(self, rows: Floats, seconds: Floats) -> Profile:
+        """Add rows `(n, d)` at Unix times `(n,)`, oldest first; returns their profile."""
+        profile = Profile(self._reference.layout)
+        self._live.update(rows)
+        for part in self._parts(len(rows)):
+            counted = Profile(self._reference.layout).update(rows[part])
+            profile.merge(counted)
+            self._add(counted, seconds[part])
+        return profile
+
+    def _parts(self, rows: int) -> Iterator[slice]:
+        """The newest window of a batch in quarters, what came before in windows, oldest first."""
+        step, size, start = max(self._size // QUARTERS, 1), self._size, 0
+        while start < rows:
+            end = min(start + (size if rows - start >= 2 * size else step), rows)
+            yield slice(start, end)
+            start = end
+
+    def _add(self, counted: Profile, seconds: Floats) -> None:
+        began, ended = float(seconds[0]), float(seconds[-1])
+        self._began = began if self._began is None else self._began
+        self._rows += counted.count
+        if ended - self._began >= AN_HOUR:
+            self._speed = self._rows / (ended - self._began)
+        rhythm = self._order.rhythm
+        hours = no_hours() if rhythm is None else rhythm.weights(seconds)
+        part = Tally(counted.counts, counted.missing, hours, counted.count, began, ended)
+        for each in self._windows:
+            each.add(part)
+
+    def noise(self, rows: int) -> Floats:
+        """Variance of a mean of so many rows, in variances of a row `(d,)`."""
+        known = np.maximum(self._reference.sides.present, 1)
+        dependence = self._order.dependence
+        return np.asarray(
+            dependence.effects[-1] / known + self._live.effect(rows) / rows + dependence.lasting
+        )
+
+    def typical_effect(self, rows: int) -> float:
+        """Median over the features of the design effect of so many rows."""
+        return float(np.median(self._live.effect(rows)))
+
+    @property
+    def risk(self) -> float:
+        """Probability of a false alarm that one look at the shortest window may have."""
+        return self._risk(self._size)
+
+    def _risk(self, rows: int) -> float:
+        step = max(rows // QUARTERS, 1)
+        return self._rate.risk(self._speed, step) / (OVERLAP * len(self._windows))
+
+    def compare(self, newest: Profile) -> DriftReport:
+        """Compare the newest rows, and the longer windows, with the reference.
+
+        A feature that drifted in a longer window counts if the newest rows support it.
+        """
+        report = self._reference.drift(newest, alpha=0.5, effect=EFFECT)
+        windows = [each.total for each in self._windows]
+        hours = no_hours() if windows[0] is None else windows[0].hours
+        short = self._evidence(Tally(newest.counts, newest.missing, hours, newest.count, 0.0, 0.0))
+        drifted = np.zeros(len(report.features), dtype=bool)
+        if newest.count >= FEWEST_ROWS:
+            drifted |= self._alarmed(short, self._size, short)
+            for total, each in zip(windows[1:], self._windows[1:], strict=True):
+                if total is not None:
+                    drifted |= self._alarmed(self._evidence(total), each.window.rows, short)
+        marks = zip(report.features.items(), drifted.tolist(), short.p_value.tolist(), strict=True)
+        features = {
+            name: dataclasses.replace(feature, drifted=mark, p_value=p_value)
+            for (name, feature), mark, p_value in marks
+        }
+        return dataclasses.replace(report, features=MappingProxyType(features), alpha=self.risk)
+
+    def _alarmed(self, found: Evidence, rows: int, short: Evidence) -> Bools:
+        certain = found.p_value <= self._risk(rows) / len(self._reference.names)
+        matters = found.distance >= EFFECT
+        supported = (short.distance >= _SUPPORT * found.distance) & (short.p_value <= _HINT)
+        return np.asarray(certain & matters & supported, dtype=bool)
+
+    def _evidence(self, total: Tally) -> Evidence:
+        reference, rhythm = self._reference.sides, self._order.rhythm
+        known = reference.counts.astype(np.float64)
+        if rhythm is not None and total.hours.any():
+            known[rhythm.features] = rhythm.expected(total.hours)
+        dependence = self._order.dependence
+        return weigh(
+            known,
+            reference.missing.astype(np.float64),
+            total.counts.astype(np.float64),
+            total.missing.astype(np.float64),
+            categorical=self._reference.categorical,
+            window_effect=self._live.effect(total.rows),
+            known_effect=dependence.effects[-1],
+            lasting=dependence.lasting,
+        )
