@@ -4,6 +4,7 @@ model, x, y → `evaluation` (`attacks`) → `report`: RobustnessReport with exa
 report → `gate` → pass, fail or inconclusive
 report → `curve`, `per_class` → figures for pages
 model → `adversarial_training` → hardened model
+tree ensemble → `trees` → an attack and a lower bound, exact for one tree
 model → `randomized_smoothing` → certified radius
 """
 
@@ -43,5 +44,6 @@ if TYPE_CHECKING:
     from mlsecops.robustness.report import Check as Check
     from mlsecops.robustness.report import Figure as Figure
     from mlsecops.robustness.report import RobustnessReport as RobustnessReport
+    from mlsecops.robustness.trees.attack import TreeAttack as TreeAttack
 else:
     __all__, __getattr__, __dir__ = lazy_face()

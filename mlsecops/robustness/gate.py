@@ -15,6 +15,7 @@ from mlsecops._intervals import Interval
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.robustness.evaluation.comparison import changes, incomparable
+from mlsecops.robustness.report import is_tree_proof
 
 if TYPE_CHECKING:
     from mlsecops.robustness.evaluation.comparison import Change
@@ -127,7 +128,11 @@ class Gate:
         strongest = report.strongest
         settings = ", ".join(f"{k}={v}" for k, v in strongest.params.items() if k != "norm")
         worst_case = f"worst case, most by {strongest.name}({settings})"
-        readings = [_read(worst_case, report.worst, self.min_accuracy)]
+        interval, proven = report.worst.interval, report.certified
+        if proven is not None and is_tree_proof(proven):
+            worst_case += f", proven for {proven.accuracy:.3f}"
+            interval = Interval(proven.interval.low, interval.high)
+        readings = [_reading(worst_case, report.worst.accuracy, interval, self.min_accuracy)]
         if self.min_clean is not None:
             readings.append(_read("clean", report.clean, self.min_clean))
         for name, floor in (self.per_attack or {}).items():

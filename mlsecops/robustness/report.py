@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from mlsecops.adapters.base import Array
 
 SCHEMA: Final = "mlsecops.robustness/1"
+TREE_PROOF: Final = "tree-verification"
 ROBUSTNESS_PREDICATE: Final = "urn:mlsecops:robustness:1"
 _ROUNDING: Final = 1e-6  # share; chosen: tolerance for numbers that went through text
-Outcome: TypeAlias = Literal["pass", "fail"]
+Outcome: TypeAlias = Literal["pass", "fail", "inconclusive"]
 
 
 @concise_repr()
@@ -38,7 +39,8 @@ class Check:
 
     Attributes:
         name: Which test.
-        outcome: `"pass"` or `"fail"`; after a fail the true accuracy may be lower.
+        outcome: `"pass"`, `"fail"` or `"inconclusive"`; after the last two the true accuracy may
+            be lower, and no Gate passes.
         reason: The measured numbers.
     """
 
@@ -139,7 +141,7 @@ class RobustnessReport:
     """Result of a robustness evaluation.
 
     Attributes:
-        n: Samples.
+        n: Distinct samples.
         seed: Seed of the evaluation.
         bounds: Smallest and largest value of an input.
         clean: Accuracy on the unperturbed inputs.
@@ -152,6 +154,9 @@ class RobustnessReport:
         model_digest: Digest of the model, or None if the caller gave none.
         data_digest: Digest of the samples and labels.
         certified: Accuracy proven by a certificate, or None.
+        output: Form of the model's answers and how it is known, or None.
+        rows: Row of each sample among those given `(n,)`, or None if all were distinct.
+        given: Samples given, repeats included; 0 if unknown.
     """
 
     n: int
@@ -167,6 +172,9 @@ class RobustnessReport:
     model_digest: Digest | None
     data_digest: Digest | None
     certified: Figure | None = None
+    output: str | None = None
+    rows: NDArray[np.intp] | None = None
+    given: int = 0
 
     def __repr__(self) -> str:
         figures = {"clean": self.clean, **self.attacks, "worst": self.worst}
@@ -203,6 +211,8 @@ class RobustnessReport:
             **({} if self.certified is None else {"certified": _with_params(self.certified)}),
             "checks": [check.to_dict() for check in self.checks],
             "model": self.model,
+            "output": self.output,
+            "given": self.given or self.n,
             "forward_passes": self.forward_passes,
             "gradient_passes": self.gradient_passes,
             "model_digest": None if self.model_digest is None else str(self.model_digest),
@@ -250,6 +260,11 @@ class RobustnessReport:
             raise UsageError(f"not a robustness report ({SCHEMA}): {error!r}") from error
 
 
+def is_tree_proof(certified: Figure) -> bool:
+    """Whether a certified figure bounds the worst case of its own report from below."""
+    return certified.params.get("method") == TREE_PROOF
+
+
 def _brief(figure: Figure) -> str:
     low, high = figure.interval
     return f"{figure.accuracy:.3f} [{low:.3f}, {high:.3f}]"
@@ -278,6 +293,8 @@ def _parsed(data: Mapping[str, Any]) -> RobustnessReport:
         model_digest=_digest(data["model_digest"]),
         data_digest=_digest(data["data_digest"]),
         certified=_figure("certified", certified, n) if certified is not None else None,
+        output=data.get("output"),
+        given=int(data.get("given", n)),
     )
 
 

@@ -1,0 +1,73 @@
+"""Reading of a model's trees, whatever library it is of.
+
+model of scikit-learn, XGBoost, LightGBM or CatBoost → `read_trees` → Ensemble, or None
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from mlsecops.adapters.trees.ensemble import Ensemble
+from mlsecops.errors import UsageError
+
+
+def read_trees(model: Any) -> Ensemble | None:
+    """The trees of a fitted model; None if it is no tree ensemble.
+
+    Raises:
+        UsageError: It is a tree ensemble that cannot be read, with the reason.
+    """
+    if isinstance(model, Ensemble):
+        return model
+    for library, reader in (
+        ("xgboost", _xgboost), ("lightgbm", _lightgbm), ("catboost", _catboost),
+        ("sklearn", _sklearn),
+    ):  # fmt: skip
+        if library in sys.modules and type(model).__module__.split(".")[0] == library:
+            return reader(model)
+    return None
+
+
+def _xgboost(model: Any) -> Ensemble | None:
+    from mlsecops.adapters.trees import xgboost as own  # noqa: PLC0415 - only for its models
+
+    booster = model
+    if hasattr(model, "get_booster"):
+        missing = getattr(model, "missing", None)
+        if missing is not None and missing == missing:  # noqa: PLR0124 - no NaN
+            raise UsageError(f"{type(model).__name__}: missing={missing} is an ordinary number too")
+        booster = model.get_booster()
+        if (best := _best(model, booster)) is not None:
+            booster = booster[: best + 1]
+    if not hasattr(booster, "save_raw"):
+        return None
+    return own.read_xgboost(own.booster_document(booster))
+
+
+def _best(model: Any, booster: Any) -> int | None:
+    """Last round that the model's `predict` uses; a Booster of its own uses all."""
+    if getattr(model, "early_stopping_rounds", None) is None:
+        return None
+    best = booster.attr("best_iteration")
+    return None if best is None else int(best)
+
+
+def _lightgbm(model: Any) -> Ensemble | None:
+    from mlsecops.adapters.trees.lightgbm import read_lightgbm  # noqa: PLC0415 - as above
+
+    booster = getattr(model, "booster_", model)
+    text = getattr(booster, "model_to_string", None)
+    return None if text is None else read_lightgbm(text())
+
+
+def _catboost(model: Any) -> Ensemble | None:
+    from mlsecops.adapters.trees import catboost as own  # noqa: PLC0415 - as above
+
+    return own.read_catboost(own.model_document(model)) if hasattr(model, "save_model") else None
+
+
+def _sklearn(model: Any) -> Ensemble | None:
+    from mlsecops.adapters.trees.scikit import read_sklearn  # noqa: PLC0415 - as above
+
+    return read_sklearn(model)

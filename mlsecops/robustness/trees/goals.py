@@ -1,0 +1,61 @@
+"""Goals of an attacker against a tree ensemble: another class, or an error beyond a tolerance.
+
+labels or values, ensemble → `Targets` of each input
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from mlsecops.robustness.trees.boxes import Targets
+
+if TYPE_CHECKING:
+    from mlsecops.adapters.trees.ensemble import Ensemble
+
+_MARGIN: Final = 1e-6  # logits; chosen: float32 probabilities of two classes differ from there on
+_SHARE: Final = 2e-7  # probability; chosen: likewise, for probabilities that trees average
+_VALUE: Final = 1e-6  # of the largest value; chosen: float32 answers of regressions
+
+
+def another_class(ensemble: Ensemble, y: Any) -> Targets:
+    """Any class but the label has the highest score; of equal scores the first class wins.
+
+    Args:
+        ensemble: A classifier of `k` classes.
+        y: Labels `(n,)`, columns of the scores.
+    """
+    labels, classes = np.asarray(y, dtype=np.int64), ensemble.classes
+    rivals = np.array([np.delete(np.arange(classes), label) for label in range(classes)])[labels]
+    rows, groups = np.arange(len(labels))[:, None], np.arange(classes - 1)
+    weights = np.zeros((len(labels), classes - 1, classes))
+    weights[rows, groups, rivals] = 1
+    weights[rows, groups, labels[:, None]] = -1
+    averaged = ensemble.scale == "probabilities"
+    slack = _SHARE * ensemble.divisor if averaged else _MARGIN
+    return Targets(
+        weights=weights,
+        offset=np.zeros(rivals.shape),
+        strict=rivals > labels[:, None],
+        slack=max(slack, ensemble.rounding),
+    )
+
+
+def beyond_tolerance(ensemble: Ensemble, y: Any, tolerance: float) -> Targets:
+    """The answer is further from the value than a tolerance.
+
+    Args:
+        ensemble: A regression.
+        y: Values `(n,)`.
+        tolerance: Largest error that is still right, at least 0.
+    """
+    values = np.asarray(y, dtype=np.float64)
+    count, divisor = len(values), ensemble.divisor
+    weights = np.broadcast_to(np.array([[1.0], [-1.0]]), (count, 2, 1))
+    offset = divisor * np.stack([-(values + tolerance), values - tolerance], axis=1)
+    slack = _VALUE * divisor * (float(np.abs(values).max(initial=0)) + tolerance)
+    return Targets(
+        weights=weights, offset=offset, strict=np.ones((count, 2), bool),
+        slack=max(slack, ensemble.rounding),
+    )  # fmt: skip

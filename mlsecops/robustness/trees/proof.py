@@ -1,0 +1,195 @@
+"""Proof beside the attacks: certified accuracy of a tree ensemble, and its own attack's examples.
+
+evaluation of a tree model → trees read → one search for each norm → `TreeProof`: figures, a lower
+bound, and checks that the trees read are those that answer
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import numpy as np
+
+from mlsecops.adapters.sklearn import SklearnAdapter
+from mlsecops.adapters.trees.boosters import BoosterAdapter, EnsembleAdapter
+from mlsecops.adapters.trees.reader import read_trees
+from mlsecops.errors import UsageError
+from mlsecops.robustness.report import TREE_PROOF, Check, Figure
+from mlsecops.robustness.trees.attack import TreeAttack, searched
+from mlsecops.robustness.trees.goals import another_class
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mlsecops.adapters.base import Adapter, Labels
+    from mlsecops.adapters.trees.ensemble import Ensemble
+    from mlsecops.robustness.attacks.ball import Norm
+    from mlsecops.robustness.attacks.base import Attack, Progress
+    from mlsecops.robustness.trees.boxes import Targets
+    from mlsecops.robustness.trees.space import Space
+    from mlsecops.robustness.trees.verification import Verdicts
+
+    Judged: TypeAlias = Callable[[Attack, Any, Figure], Figure]
+
+_ADAPTERS: Final = (SklearnAdapter, BoosterAdapter, EnsembleAdapter)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TreeProof:
+    """What the trees themselves say about an evaluation.
+
+    Attributes:
+        figures: Accuracy under the tree attack, by name.
+        proven: Whether each sample is proven right in every ball `(n,)`, or None without a proof.
+        balls: Radius of the proof for each norm.
+        undecided: Samples neither proven nor beaten.
+        checks: Checks of the proof.
+    """
+
+    figures: Mapping[str, Figure]
+    proven: NDArray[np.bool_] | None
+    balls: Mapping[str, float]
+    undecided: int
+    checks: tuple[Check, ...] = ()
+
+    def certified(self, worst: Figure) -> Figure | None:
+        """Lower bound of the worst case, or None without a proof."""
+        if self.proven is None:
+            return None
+        params = {"method": TREE_PROOF, "balls": dict(self.balls), "undecided": self.undecided}
+        return Figure.of("certified", self.proven & worst.correct, params=params)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Prover:
+    """A tree model of an evaluation, whose trees could be read or not.
+
+    Attributes:
+        ensemble: The trees, or None with the `reason`.
+        reason: Why they could not be read.
+        targets: Goals of an attacker, from the trees and the labels.
+    """
+
+    ensemble: Ensemble | None
+    reason: str = ""
+    targets: Callable[[Ensemble, Any], Targets] = field(default=another_class)
+
+    def prove(
+        self,
+        space: Space,
+        y: Labels,
+        attacks: Sequence[Attack],
+        clean: Figure,
+        judged: Judged,
+        *,
+        answers: NDArray[np.int64],
+        progress: Progress | None = None,
+    ) -> TreeProof:
+        """Search the balls of the attacks on the samples that are right.
+
+        Args:
+            space: The samples, as the trees take them.
+            y: Labels `(n,)`.
+            attacks: Attacks of the evaluation.
+            clean: Accuracy without an attack.
+            judged: Asks the model itself: (attack, examples, clean) → figure.
+            answers: The model's own answers to the samples `(n,)`.
+            progress: Called with (samples decided, samples).
+        """
+        balls = _balls(attacks)
+        if self.ensemble is None:
+            return _without(f"the trees cannot be read: {self.reason}")
+        if not balls:
+            return TreeProof(figures={}, proven=None, balls={}, undecided=0)
+        differ = self._differ(space, answers)
+        if differ:
+            return _without(f"{differ} samples are answered otherwise than the trees read say")
+        rows, count = np.flatnonzero(clean.correct), len(clean.correct)
+        proven, undecided = clean.correct.copy(), np.zeros(count, bool)
+        figures: dict[str, Figure] = {}
+        contradicted = 0
+        for norm, eps in balls.items():
+            attack = TreeAttack(eps, norm)
+            found = self._search(_Rows(space, rows), y[rows], attack, progress)
+            examples = space.x.copy()
+            examples[rows] = found.examples
+            figure = judged(attack, space.examples(examples), clean)
+            figures[attack.name] = figure
+            held = figure.correct[rows]
+            contradicted += int((found.proven & ~held).sum())
+            proven[rows] &= found.proven
+            undecided[rows] |= ~found.proven & held
+        if contradicted:
+            return _without(f"{contradicted} proven samples are beaten all the same")
+        reason = f"{int(undecided.sum())} of {count} samples are neither proven nor beaten"
+        return TreeProof(
+            figures=figures, proven=proven, undecided=int(undecided.sum()),
+            balls={str(norm): eps for norm, eps in balls.items()},
+            checks=(Check(name="trees-read", outcome="pass", reason=reason),),
+        )  # fmt: skip
+
+    def _search(
+        self, space: Space, y: Labels, attack: TreeAttack, progress: Progress | None
+    ) -> Verdicts:
+        ensemble = self.ensemble
+        assert ensemble is not None  # noqa: S101 - for type checkers
+        return searched(ensemble, space, self.targets(ensemble, y), attack, progress)
+
+    def _differ(self, space: Space, answers: NDArray[np.int64]) -> int:
+        """Samples that the model answers otherwise than its trees, beyond a tie."""
+        ensemble = self.ensemble
+        assert ensemble is not None  # noqa: S101 - for type checkers
+        scores = ensemble.scores(space.x) * ensemble.divisor
+        if ensemble.classes == 1:
+            return 0
+        targets = self.targets(ensemble, answers)
+        margin = np.einsum("ngk,nk->ng", targets.weights, scores) + targets.offset
+        return int((margin > targets.slack).any(axis=1).sum())
+
+
+class _Rows:
+    """Some rows of a space."""
+
+    def __init__(self, space: Space, rows: NDArray[np.int64]) -> None:
+        self._space, self._rows = space, rows
+
+    @property
+    def x(self) -> Any:
+        return self._space.x[self._rows]
+
+    def ball(self, norm: Norm, eps: float) -> Any:
+        return self._space.ball(norm, eps).rows(self._rows)
+
+    def choices(self) -> Any:
+        return self._space.choices()
+
+    def examples(self, rows: Any) -> Any:
+        return self._space.examples(rows)
+
+
+def prover_of(adapter: Adapter) -> Prover | None:
+    """The prover of a tree model; None if the model is no tree ensemble, or is wrapped."""
+    if type(adapter) not in _ADAPTERS:
+        return None
+    try:
+        ensemble = read_trees(adapter.model)
+    except UsageError as error:
+        return Prover(ensemble=None, reason=str(error))
+    return None if ensemble is None else Prover(ensemble=ensemble)
+
+
+def _balls(attacks: Sequence[Attack]) -> dict[Norm, float]:
+    """Largest radius of each norm among the attacks that keep to a ball."""
+    found: dict[Norm, float] = {}
+    for attack in attacks:
+        if math.isfinite(attack.eps):
+            found[attack.norm] = max(found.get(attack.norm, 0.0), float(attack.eps))
+    return found
+
+
+def _without(reason: str) -> TreeProof:
+    check = Check(name="trees-read", outcome="fail", reason=reason)
+    return TreeProof(figures={}, proven=None, balls={}, undecided=0, checks=(check,))

@@ -1,0 +1,127 @@
+"""Space of inputs that an attack may reach: boxes in the units of the trees, and categories.
+
+inputs, bounds, Table, attack → `boxes` → one set of boxes for each choice of categories
+
+A missing value stays missing, and a category changes only where the Table lets it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+
+import numpy as np
+
+from mlsecops.robustness.attacks.ball import Ball, spread
+from mlsecops.robustness.trees.boxes import Boxes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mlsecops.adapters.base import Array
+    from mlsecops.adapters.trees.ensemble import Ensemble
+    from mlsecops.robustness.attacks.ball import Bounds, Norm
+    from mlsecops.robustness.attacks.tabular import Table
+
+    Floats: TypeAlias = NDArray[np.float64]
+
+MOST_CHOICES: Final = 2048  # combinations of categories; chosen: some minutes of work at most
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Columns that change together, and the values that they may take.
+
+    Attributes:
+        columns: Columns of the trees' input.
+        values: One row for each possibility.
+    """
+
+    columns: tuple[int, ...]
+    values: tuple[tuple[float, ...], ...]
+
+
+class Space(Protocol):
+    """Inputs in the units of the trees, and what an attack may do to them."""
+
+    @property
+    def x(self) -> Floats:
+        """Inputs `(n, d)`, NaN where a value is missing."""
+
+    def ball(self, norm: Norm, eps: float) -> Boxes:
+        """The numbers that an attack reaches, with the inputs' own categories."""
+
+    def choices(self) -> Sequence[Choice]:
+        """Categories that an attack may exchange."""
+
+    def examples(self, rows: Floats) -> Array:
+        """Inputs of the evaluation, from those of the trees."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ArraySpace:
+    """Inputs `(n, *shape)` as the evaluation has them, flattened for the trees."""
+
+    inputs: Array
+    bounds: Bounds
+    table: Table | None = None
+
+    @property
+    def x(self) -> Floats:
+        """Inputs `(n, d)`."""
+        return self.inputs.reshape(len(self.inputs), -1).astype(np.float64)
+
+    def ball(self, norm: Norm, eps: float) -> Boxes:
+        """The ball in exact arithmetic and the one that attacks reach in float32, together."""
+        x = self.x
+        bounds = self.bounds
+        if self.table is not None:
+            bounds = self.table.fixed(self.inputs, bounds)
+        low, high = (
+            np.broadcast_to(b, self.inputs.shape).reshape(x.shape).astype(np.float64)
+            for b in spread(bounds, self.inputs.shape)
+        )
+        rounded = Ball.around(self.inputs, norm="linf", eps=eps, bounds=bounds)
+        below, above = (b.reshape(x.shape) for b in (rounded.lower, rounded.upper))
+        return Boxes(
+            x=x,
+            low=np.minimum(np.maximum(x - eps, low), below),
+            high=np.maximum(np.minimum(x + eps, high), above),
+            radius=eps if norm == "l2" else None,
+        )
+
+    def choices(self) -> Sequence[Choice]:
+        """The Table's groups, of which one column is 1."""
+        groups = () if self.table is None else self.table.choices
+        return [
+            Choice(columns=group, values=tuple(map(tuple, np.eye(len(group)).tolist())))
+            for group in groups
+        ]
+
+    def examples(self, rows: Floats) -> Array:
+        """The trees' inputs in the shape of the evaluation's."""
+        return rows.reshape(self.inputs.shape).astype(np.float32)
+
+
+def relevant(choices: Sequence[Choice], ensemble: Ensemble) -> list[Choice]:
+    """The choices that a split of the ensemble depends on."""
+    asked = set(ensemble.feature.tolist())
+    return [choice for choice in choices if asked & set(choice.columns)]
+
+
+def variants(boxes: Boxes, choices: Sequence[Choice]) -> Iterator[Boxes]:
+    """The boxes with each combination of the choices; as they are where there is none."""
+    if not choices:
+        yield boxes
+        return
+    columns = [column for choice in choices for column in choice.columns]
+    for combination in itertools.product(*(choice.values for choice in choices)):
+        yield boxes.fixed(columns, [value for each in combination for value in each])
+
+
+def combinations(choices: Sequence[Choice]) -> int:
+    """Number of combinations of the choices."""
+    return math.prod(len(choice.values) for choice in choices)
