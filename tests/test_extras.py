@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import tomllib
+from importlib.metadata import requires, version
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from mlsecops._extras import EXTRA_OF, require
 from mlsecops.errors import MissingExtra
@@ -30,3 +33,15 @@ def test_a_missing_module_names_the_command_that_brings_it(module: str, command:
     with pytest.raises(MissingExtra, match=r"is not installed; install it with: ") as caught:
         require(module)
     assert str(caught.value).endswith(command)
+
+
+def test_versions_in_all_fit_each_other() -> None:
+    """A resolver that searches, as pip 23 does, finds no end among versions of boto3."""
+    project = tomllib.loads(PROJECT.read_text("utf-8"))["project"]
+    [bound] = [each for each in project["optional-dependencies"]["all"] if "boto3" in each]
+    assert Requirement(bound).specifier.contains(version("boto3"))
+    needs = [Requirement(each) for each in requires("aiobotocore") or ()]
+    [botocore] = [each for each in needs if each.name == "botocore"]
+    newest = Version(str(Requirement(bound).specifier).partition("<")[2].partition(",")[0])
+    assert botocore.specifier.contains(version("botocore"))
+    assert not botocore.specifier.contains(newest), "widen the bound of boto3 in 'all'"

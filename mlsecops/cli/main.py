@@ -16,7 +16,14 @@ from typing import Any, Final, NoReturn, Protocol, cast
 
 from mlsecops import __version__
 from mlsecops.cli.terminal import note
-from mlsecops.errors import MissingExtra, MLSecOpsError, MLSecOpsWarning, UsageError
+from mlsecops.errors import (
+    ContentRefused,
+    MissingExtra,
+    MLSecOpsError,
+    MLSecOpsWarning,
+    UsageError,
+    VerificationError,
+)
 
 HOLDS: Final = 0  # exit status; it holds
 REFUSED: Final = 1  # exit status; refused, failed or inconclusive
@@ -199,7 +206,13 @@ def _dispatch(words: list[str]) -> int:
         options = parser.parse_args(words[1:])
     except SystemExit:  # --help was printed; a wrong command line raises UsageError
         return HOLDS
-    return command.run(options)
+    try:
+        return command.run(options)
+    except (VerificationError, ContentRefused) as error:
+        from mlsecops.cli.refusals import print_refusal  # noqa: PLC0415 - a refusal pays for it
+
+        print_refusal(error, options)
+        raise
 
 
 def _overview() -> str:

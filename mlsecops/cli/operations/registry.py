@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from mlsecops._files import write_privately
-from mlsecops.cli.options import add_action, add_format, key_source, option
+from mlsecops.cli.operations import witness
+from mlsecops.cli.options import add_action, add_format, key_source, option, pair
 from mlsecops.cli.signing.keygen import add_password
 from mlsecops.cli.signing.sign import read_signer
 from mlsecops.cli.signing.verify import add_trust, trust_from
 from mlsecops.cli.terminal import show, show_json
 from mlsecops.errors import UsageError
 from mlsecops.registry import Registry, Version
+from mlsecops.registry.migration import migrate_log
 from mlsecops.signing import PublicKey, Signer
 
 _COMMAND: Final = "mlsecops registry --location reg"
@@ -24,8 +26,11 @@ EXAMPLE = f"{_COMMAND} publish digits model/ {_SIGNED}"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    option(parser, "--location DIR", "registry folder", type=Path)
-    actions = parser.add_subparsers(dest="action", required=True, metavar="|".join(_ACTIONS))
+    option(parser, "--location DIR|URL", "registry folder or bucket", type=location)
+    actions = parser.add_subparsers(
+        dest="action", required=True, metavar="|".join([*_ACTIONS, "witness"])
+    )
+    witness.configure(add_action(actions, "witness", witness.ABOUT, witness.EXAMPLE))
     for name, (_, about, words, arguments) in _ACTIONS.items():
         writes = name in _WRITES
         trust = _SIGNED if writes else "--key pub.pem"
@@ -37,8 +42,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def add_registry_options(parser: argparse.ArgumentParser, *, writes: bool) -> None:
     """Declare the registry's location and trust and, if it is written, the signer of its log."""
-    option(parser, "--location DIR", "registry folder; also accepted before the action",
-           type=Path, default=argparse.SUPPRESS)  # fmt: skip
+    option(parser, "--location DIR|URL", "registry folder or bucket (s3://BUCKET/PREFIX, gs://, "
+           "az://); also accepted before the action", type=location, default=argparse.SUPPRESS)  # fmt: skip
+    option(parser, "--storage NAME=VALUE", "options of a bucket, such as endpoint=URL; default "
+           "AWS_* variables and the like", type=pair("NAME=VALUE", str), several=True)  # fmt: skip
     add_trust(parser)
     option(parser, "--log-key PUB", "public keys that may sign the log; default those of --key",
            several=True)  # fmt: skip
@@ -50,21 +57,35 @@ def add_registry_options(parser: argparse.ArgumentParser, *, writes: bool) -> No
         add_password(parser)
 
 
+def location(text: str) -> Path | str:
+    """A folder, or the URL of a bucket as it is.
+
+    Examples:
+        >>> location("s3://models/prod"), location("registry").name
+        ('s3://models/prod', 'registry')
+    """
+    return text if "://" in text else Path(text)
+
+
 def add_pin(parser: argparse.ArgumentParser) -> None:
     """Declare what the registry's log must extend, and its name."""
     option(parser, "--pinned F",
            "file of a checkpoint that the log must extend, which is moved forward; keep it "
            "elsewhere, and begin it with verify-log --out F", type=Path)  # fmt: skip
     option(parser, "--origin NAME", "name of the log that is expected, or that a new log gets")
+    option(parser, "--witness URL,VKEY", "address and verifier key of a witness of the log",
+           type=_witness, several=True)  # fmt: skip
+    option(parser, "--quorum N", "number of witnesses that must have cosigned the log", type=int,
+           default=0)  # fmt: skip
 
 
-def require_pin(pinned: Path | None, location: Path) -> None:
+def require_pin(pinned: Path | None, place: Path | str) -> None:
     """Demand that the pinned file of an existing registry is there.
 
     Raises:
         UsageError: It is not: a misspelt name would accept any log.
     """
-    known = location.is_dir() and any(location.iterdir())
+    known = not isinstance(place, Path) or (place.is_dir() and any(place.iterdir()))
     if known and pinned is not None and not pinned.exists():
         raise UsageError(
             f"--pinned {pinned}: there is no such file; begin it with verify-log --out"
@@ -84,7 +105,8 @@ def open_registry(options: argparse.Namespace, *, create: bool = False) -> Regis
     """
     if options.location is None:
         raise UsageError("--location: expected the registry's folder, got nothing")
-    if not create and not options.location.is_dir():
+    local = isinstance(options.location, Path)
+    if not create and local and not options.location.is_dir():
         raise UsageError(f"cannot open registry {options.location}: no such folder")
     policy = trust_from(options)
     keys = [PublicKey.load(Path(key)) for key in options.log_key]
@@ -96,6 +118,9 @@ def open_registry(options: argparse.Namespace, *, create: bool = False) -> Regis
         log_keys=keys or None,
         pinned=options.pinned,
         origin=options.origin,
+        witnesses=options.witness,
+        quorum=options.quorum,
+        storage_options=dict(options.storage),
     )
 
 
@@ -108,10 +133,15 @@ def _signer(options: argparse.Namespace) -> Signer | None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the action and print its result."""
+    if options.action == "witness":
+        return witness.run(options)
     if options.action in _WRITES and options.signer is None:
         raise UsageError(f"{options.action}: expected --signer KEY.pem, which signs the log")
-    registry = open_registry(options, create=options.action == "publish")
-    value, lines = _ACTIONS[options.action][0](registry, options)
+    if options.action == "migrate":
+        value, lines = _migrate(options)
+    else:
+        registry = open_registry(options, create=options.action == "publish")
+        value, lines = _ACTIONS[options.action][0](registry, options)
     if options.format == "json":
         show_json(value)
     else:
@@ -136,6 +166,7 @@ def _history(registry: Registry, options: argparse.Namespace) -> Outcome:
 
 def _verify_log(registry: Registry, options: argparse.Namespace) -> Outcome:
     checkpoint = registry.verify_log()
+    vkeys = registry.log_vkeys()
     if options.out is not None:
         try:
             write_privately(options.out, str(checkpoint).encode())
@@ -146,8 +177,76 @@ def _verify_log(registry: Registry, options: argparse.Namespace) -> Outcome:
         "size": checkpoint.size,
         "root": f"sha256:{checkpoint.root.hex()}",
         "checkpoint": str(checkpoint),
+        "vkeys": list(vkeys),
     }
-    return value, str(checkpoint).rstrip("\n").split("\n")
+    return value, [*str(checkpoint).rstrip("\n").split("\n"), *vkeys]
+
+
+def _list(registry: Registry, _: argparse.Namespace) -> Outcome:
+    models: dict[str, list[Version]] = {}
+    for version in registry.versions():
+        models.setdefault(version.name, []).append(version)
+    value = [
+        {
+            "name": name,
+            "versions": len(versions),
+            "serving": next((each.version for each in versions if registry.serves(each)), None),
+            "floor": registry.floor(name),
+            "quarantined": [each.version for each in versions if each.state == "quarantined"],
+        }
+        for name, versions in models.items()
+    ]
+    lines = [
+        f"{each['name']}: versions {each['versions']}, serving {each['serving']}, "
+        f"floor {each['floor']}"
+        for each in value
+    ]
+    return value, lines
+
+
+def _show(registry: Registry, options: argparse.Namespace) -> Outcome:
+    registry.history(options.name)  # an unknown model is an error
+    versions = registry.versions(options.name)
+    value = {
+        "name": options.name,
+        "serving": next((each.version for each in versions if registry.serves(each)), None),
+        "floor": registry.floor(options.name),
+        "versions": [each.to_dict() for each in versions],
+    }
+    lines = [f"{each.version} {each.digest} {each.state}" for each in versions]
+    return value, [f"{options.name}: floor {value['floor']}, serving {value['serving']}", *lines]
+
+
+def _raise_floor(registry: Registry, options: argparse.Namespace) -> Outcome:
+    registry.raise_floor(options.name, options.version)
+    floor = registry.floor(options.name)
+    return {"name": options.name, "floor": floor}, [f"{options.name}: floor {floor}"]
+
+
+def _rotate_key(registry: Registry, options: argparse.Namespace) -> Outcome:
+    old = registry.signer.public_key.fingerprint if registry.signer is not None else ""
+    alone = argparse.Namespace(password_env=options.new_password_env, cert=None, chain=[])
+    registry.rotate_key(new := read_signer(options.new_signer, alone))
+    value = {"retired": old, "key": new.public_key.fingerprint, "vkeys": list(registry.log_vkeys())}
+    return value, [f"key {value['key']} signs the log now", *registry.log_vkeys()]
+
+
+def _migrate(options: argparse.Namespace) -> Outcome:
+    if not isinstance(options.location, Path):
+        raise UsageError("--location: expected the folder of the older registry")
+    signer = _signer(options)
+    if signer is None:
+        raise UsageError("migrate: expected --signer KEY.pem, which signs the log")
+    keys = [PublicKey.load(Path(key)) for key in options.log_key]
+    checkpoint = migrate_log(
+        options.location,
+        signer=signer,
+        policy=trust_from(options),
+        log_keys=keys or None,
+        pinned=options.pinned,
+    )
+    value = {"origin": checkpoint.origin, "size": checkpoint.size, "checkpoint": str(checkpoint)}
+    return value, [f"{checkpoint.origin}: migrated, size {checkpoint.size}"]
 
 
 def _version(version: Version) -> Outcome:
@@ -168,7 +267,16 @@ def _number_or_serving(text: str) -> int | Literal["serving"]:
     return "serving" if text == "serving" else _number(text)
 
 
-_WRITES: Final = frozenset({"publish", "promote", "quarantine", "rollback"})
+def _witness(text: str) -> tuple[str, str]:
+    url, _, key = text.rpartition(",")
+    if not url or not key:
+        raise argparse.ArgumentTypeError(f"expected URL,VKEY, got {text!r}")
+    return url, key
+
+
+_WRITES: Final = frozenset(
+    {"publish", "promote", "quarantine", "rollback", "raise-floor", "rotate-key", "migrate"}
+)
 _Argument = tuple[str, str, dict[str, Any]]
 _Action = Callable[[Registry, argparse.Namespace], Outcome]
 _NAME: Final[_Argument] = ("name NAME", "name of the model", {})
@@ -200,6 +308,22 @@ _ACTIONS: Final[dict[str, tuple[_Action, str, str, tuple[_Argument, ...]]]] = {
         "serve the newest earlier version that verifies", "digits", (_NAME,),
     ),
     "history": (_history, "print the events of a model", "digits", (_NAME,)),
+    "list": (_list, "print the models", "", ()),
+    "show": (_show, "print a model's versions with their states", "digits", (_NAME,)),
+    "raise-floor": (
+        _raise_floor, "refuse every version below one, for good", "digits 2",
+        (_NAME, ("version VERSION", "lowest version that may be used", {"type": _number})),
+    ),
+    "rotate-key": (
+        _rotate_key, "let another key sign the log", "--new-signer new.pem",
+        (("--new-signer NEW.pem", "private key, or URI of one in a key service, that signs the "
+          "log from now on", {"type": key_source, "required": True}),
+         ("--new-password-env NAME", "environment variable with the new key's password", {})),
+    ),
+    "migrate": (
+        lambda _, options: _migrate(options),
+        "read the SQLite log of an earlier release once", "", (),
+    ),
     "verify-log": (
         _verify_log, "verify every event of the log", "--pinned checkpoint.txt",
         (("--out F", "file for the checkpoint, readable by you alone", {"type": Path}),),

@@ -12,9 +12,10 @@ from mlsecops._json import parse_object
 from mlsecops.cli.inputs import add_datasets, read_datasets, read_json, read_text, write_file
 from mlsecops.cli.models import require_path
 from mlsecops.cli.options import add_action, add_format, option
+from mlsecops.cli.refusals import refusals
 from mlsecops.cli.signing.verify import add_bundle, add_name, add_trust, trust_from
-from mlsecops.cli.terminal import note, plural, show, show_json
-from mlsecops.errors import DigestMismatch, FormatRefused, UsageError, VerificationError
+from mlsecops.cli.terminal import note, plural, print_findings, show, show_json
+from mlsecops.errors import FormatRefused, UsageError, VerificationError
 from mlsecops.findings import Finding, Severity
 from mlsecops.provenance import Manifest, Statement, hash_path
 from mlsecops.reports import BomReport, bom_text, build_bom, verify_bom
@@ -35,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_build(add_action(actions, "build", "write the bill of materials of a model", _BUILD))
     lint = add_action(actions, "lint", "check whether a bill is well formed", _LINT)
     option(lint, "bill F", "CycloneDX bill (JSON)", type=Path)
-    add_format(lint)
+    add_format(lint, "sarif", "junit")
     _configure_verify(
         add_action(actions, "verify", "verify a bill against the model and its data", _VERIFY)
     )
@@ -63,7 +64,7 @@ def _configure_verify(parser: argparse.ArgumentParser) -> None:
     add_name(parser)
     add_datasets(parser)
     _add_evidence(parser)
-    add_format(parser)
+    add_format(parser, "sarif", "junit")
 
 
 def _add_evidence(parser: argparse.ArgumentParser) -> None:
@@ -194,8 +195,7 @@ def _signature(options: argparse.Namespace) -> tuple[Verified | None, tuple[Find
         policy = trust_from(options)
         return verify(options.model, options.bundle, policy=policy, name=options.name), ()
     except VerificationError as error:
-        rule = "digest-mismatch" if isinstance(error, DigestMismatch) else "signature"
-        return None, (_refusal(rule, str(error), options.bill),)
+        return None, tuple(refusals(error, options.model))
 
 
 def _read_bill(path: Path) -> dict[str, Any] | BomReport:
@@ -217,6 +217,8 @@ def _names_somebody(options: argparse.Namespace) -> bool:
 def _conclude(options: argparse.Namespace, report: BomReport) -> int:
     if options.format == "json":
         show_json(report.to_dict())
+    elif options.format in {"sarif", "junit"}:
+        print_findings(report.findings, options.format, checked=[str(options.bill)])
     else:
         for finding in report.findings:
             show(f"{finding.severity.label} {finding.rule}: {finding.message}")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mlsecops.cli.options import add_cache, add_format, location, option
-from mlsecops.cli.terminal import plural, show, show_json
+from mlsecops.cli.terminal import plural, print_findings, show, show_json
 from mlsecops.errors import UsageError
 from mlsecops.signing.identities.identity import Identity
 from mlsecops.signing.policy import TrustPolicy
@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(parser, "--wait SECONDS", "wait so long for a model that is still being downloaded",
            type=float, default=0.0)  # fmt: skip
     add_cache(parser)
-    add_format(parser)
+    add_format(parser, "sarif", "junit")
 
 
 def moment(text: str) -> datetime:
@@ -131,7 +131,9 @@ def run(options: argparse.Namespace) -> int:
         )
 
     verified = _awaited(check, options.wait) if options.wait else check()
-    if options.format == "json":
+    if options.format in {"sarif", "junit"}:
+        print_findings([], options.format, checked=[str(options.path)])
+    elif options.format == "json":
         show_json({"verified": True, **verified.to_dict()})
     else:
         show(*_text(verified))

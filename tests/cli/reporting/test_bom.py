@@ -186,3 +186,13 @@ def test_wrong_use_is_told_apart(command: Command, release: Release, bill: Path)
         assert outcome.status == 2, words
         assert told in outcome.err.splitlines()[-1]
         assert "Traceback" not in outcome.err
+
+
+@pytest.mark.parametrize("form", ["sarif", "junit"])
+def test_findings_of_a_bill_reach_code_scanning(command: Command, bill: Path, form: str) -> None:
+    honest = command("bom", "lint", bill, "--format", form)
+    edit(bill, lambda value: {**value, "specVersion": "9.9"})
+    refused = command("bom", "lint", bill, "--format", form)
+    assert (honest.status, refused.status) == (0, 1)
+    assert "bom-version" not in honest.out
+    assert "bom-version" in refused.out
