@@ -5,16 +5,20 @@ model → `adapt` → Adapter → float32 scores, gradients and activations
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeAlias, cast, runtime_checkable
 
-from mlsecops.errors import UsageError
+from mlsecops.adapters.answers.output_form import OutputForm, OutputRequest
+from mlsecops.errors import MLSecOpsError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from mlsecops.adapters.answers.output_form import Output
 
     Array: TypeAlias = NDArray[np.float32]
     Labels: TypeAlias = NDArray[np.int64]
@@ -89,12 +93,18 @@ class Portable(Protocol):
         """
 
 
+_REASON: Final = 500  # characters of a framework's own message; chosen
 BATCH: Final = 256  # samples per call of a model; chosen: bounds the memory of one call
 _HOMES: Final = (
     # Keras before torch: on Keras' torch backend a Keras model is also a torch module.
     ("keras", "Model", "mlsecops.adapters.tensorflow", "KerasAdapter"),
     ("torch.nn", "Module", "mlsecops.adapters.pytorch", "TorchAdapter"),
     ("sklearn.base", "BaseEstimator", "mlsecops.adapters.sklearn", "SklearnAdapter"),
+    ("xgboost.core", "Booster", "mlsecops.adapters.trees.boosters", "BoosterAdapter"),
+    ("lightgbm.basic", "Booster", "mlsecops.adapters.trees.boosters", "BoosterAdapter"),
+    ("catboost.core", "CatBoost", "mlsecops.adapters.trees.boosters", "BoosterAdapter"),
+    ("mlsecops.adapters.trees.ensemble", "Ensemble",
+     "mlsecops.adapters.trees.boosters", "EnsembleAdapter"),
     ("onnx", "ModelProto", "mlsecops.adapters.onnx", "OnnxAdapter"),
     ("onnxruntime", "InferenceSession", "mlsecops.adapters.onnx", "OnnxAdapter"),
     # Last: Keras models are trackable too.
@@ -109,6 +119,8 @@ def adapt(
     channels_first: bool | None = None,
     device: str | None = None,
     classes: int | None = None,
+    output: Output | None = None,
+    reject: Any = None,
 ) -> Adapter:
     """Wrap a model in an Adapter, without importing a framework that is not in use.
 
@@ -120,6 +132,13 @@ def adapt(
         device: Device of each call (`"cpu"`, `"cuda:1"`); by default the model's own. The model
             is moved there and back on every call. torch only.
         classes: Required number of classes `k`; an output of another width is an error.
+        output: What the model returns: `"logits"`, `"probabilities"` or `"log-probabilities"`, a
+            column for each class; `"logit"`, `"probability"` or `"log-probability"`, one column of
+            the second of two classes; a callable that picks the scores out of a tuple, dict or
+            object; or a pair (form, callable). By default the form is found out on the first batch.
+        reject: Class (its name or column) whose answer means abstention, or a callable from
+            probabilities `(n, k)` to bool `(n,)`. A rejected adversarial input counts as defended,
+            a rejected clean one as wrong.
 
     Returns:
         The Adapter; the model has not run yet.
@@ -127,17 +146,35 @@ def adapt(
     Raises:
         UsageError: The model is of no known framework, or an option does not fit it.
     """
-    if isinstance(model, Adapter):
-        return model
-    view = getattr(model, "adapter", None)
-    if isinstance(view, Adapter):  # a LoadedModel
-        return view
+    request = OutputRequest.of(output)
+    options = {
+        "channels_first": channels_first, "device": device, "classes": classes, "output": output,
+    }  # fmt: skip
+    made = _adapter(model, {name: each for name, each in options.items() if each is not None})
+    if isinstance(made, FrameworkAdapter):
+        made.require_output(request)
+    if reject is None:
+        return made
+    abstention = import_module("mlsecops.adapters.abstention")
+    return cast("Adapter", abstention.Abstaining.of(made, reject))
+
+
+def _adapter(model: Any, options: dict[str, Any]) -> Adapter:
+    view = model if isinstance(model, Adapter) else getattr(model, "adapter", None)
+    if isinstance(view, Adapter):  # a LoadedModel has one
+        if not options:
+            return view
+        if isinstance(view, FrameworkAdapter):
+            return type(view)(view.model, **{**view.options, **options})
+        raise UsageError(
+            f"{', '.join(options)}: expected a model, got an Adapter of type "
+            f"{type(view).__name__}, whose answers have a form already"
+        )
     for module, base, home, name in _HOMES:
         kind = getattr(sys.modules.get(module), base, None)
         if isinstance(kind, type) and isinstance(model, kind):
             kind = getattr(import_module(home), name)
-            made = kind(model, channels_first=channels_first, device=device, classes=classes)
-            return cast("Adapter", made)
+            return cast("Adapter", kind(model, **options))
     raise UsageError(
         f"cannot adapt {type(model).__module__}.{type(model).__qualname__}: expected a torch "
         "module, a Keras model, a SavedModel, a scikit-learn classifier, an ONNX model, or an "
@@ -182,15 +219,46 @@ class FrameworkAdapter:
         channels_first: bool | None = None,
         device: str | None = None,
         classes: int | None = None,
+        output: Output | None = None,
     ) -> None:
         self.model: Any = model
         self.channels_first = self._channels_first if channels_first is None else channels_first
+        self.options: dict[str, Any] = {
+            "channels_first": self.channels_first, "device": device, "classes": classes,
+            "output": output,
+        }  # fmt: skip
         self._classes = classes
+        self._request = OutputRequest.of(output)
+        self._form: OutputForm | None = None
         self._inputs: dict[str, Any] = {}
         self._prepare(device)
 
     def _prepare(self, device: str | None) -> None:
         raise NotImplementedError
+
+    @property
+    def output(self) -> str | None:
+        """Form of the model's answers and how it is known; None before the first call."""
+        return None if self._form is None else str(self._form)
+
+    def require_output(self, request: OutputRequest) -> None:
+        """Refuse what `output=` says if this kind of model has no such answers."""
+
+    @contextlib.contextmanager
+    def _answering(self, x: Any) -> Iterator[None]:
+        """Turn an exception of the framework, raised by the model, into a UsageError."""
+        try:
+            yield
+        except (MLSecOpsError, MemoryError, NotImplementedError):
+            raise
+        except Exception as error:  # models raise what they like
+            if type(error).__name__ == "OutOfMemoryError":
+                raise
+            raise UsageError(
+                f"{type(self.model).__name__} refuses inputs shaped {tuple(x.shape)} of {x.dtype}: "
+                f"{type(error).__name__}: {str(error)[:_REASON]}; expected inputs as it was "
+                "trained on (order of axes, number of features, integers for token ids)"
+            ) from error
 
     def predict(self, x: Array) -> Array:
         """Class probabilities `(n, k)`, rows summing to 1."""

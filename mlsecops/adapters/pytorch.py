@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 from mlsecops._extras import require
 from mlsecops._repr import concise_repr
+from mlsecops.adapters.answers.output_form import found_form, require_values, width_of
 from mlsecops.adapters.base import (
     FrameworkAdapter,
-    are_probabilities,
     batches,
     class_labels,
     cotangent_rows,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from mlsecops.adapters.answers.output_form import OutputForm
     from mlsecops.adapters.base import Array, Cotangent, Labels
 
 
@@ -33,8 +35,9 @@ if TYPE_CHECKING:
 class TorchAdapter(FrameworkAdapter):
     """A torch module as a classifier.
 
-    The module may return logits, probabilities (of a final `Softmax`, or seen on the first batch),
-    one column for two classes, a mapping or object with `logits`, or a tuple that begins with them.
+    The module may return logits, probabilities or their logarithms, or one column of either for
+    two classes, alone or in a tuple, mapping or object; see the option `output` of `adapt`. Before
+    a final softmax or sigmoid, a function's too, the logits are read.
     """
 
     framework = "torch"
@@ -44,22 +47,15 @@ class TorchAdapter(FrameworkAdapter):
     def _prepare(self, device: str | None) -> None:
         self._torch: Any = require("torch")
         self._device = None if device is None else self._torch.device(device)
-        self._gives_probabilities: bool | None = None
+        self._tail = import_module("mlsecops.adapters.answers.torch_tail").Tail
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle by the module and the options."""
-        constructor = partial(
-            type(self),
-            channels_first=self.channels_first,
-            device=None if self._device is None else str(self._device),
-            classes=self._classes,
-        )
-        state = {"_gives_probabilities": self._gives_probabilities}
-        return constructor, (self.model,), state
+        return partial(type(self), **self.options), (self.model,), {"_form": self._form}
 
     def logits(self, x: Array) -> Array:
         """Scores before the softmax `(n, k)`."""
-        return self._each_batch(self._forward, x)
+        return self._each_batch(self.forward, x)
 
     def features(self, x: Array) -> Array:
         """Input of the last `Linear` that runs, flattened to `(n, d)`."""
@@ -78,7 +74,7 @@ class TorchAdapter(FrameworkAdapter):
         rows = self._float_rows(x)
         with _undisturbed(self.model, self._device), self._torch.enable_grad():
             leaf = self._tensor(rows).requires_grad_()
-            scores = self._forward(leaf.clone())
+            scores = self.forward(leaf.clone())
             logits = _numpy(scores)
             along = self._torch.from_numpy(cotangent_rows(cotangent, logits)).to(scores)
             gradient = slope(scores, leaf, along)
@@ -118,7 +114,7 @@ class TorchAdapter(FrameworkAdapter):
 
     def _gradient(self, x: Array, y: Labels) -> tuple[Array, Array]:
         leaf = self._tensor(x).requires_grad_()
-        scores = self._forward(leaf.clone())
+        scores = self.forward(leaf.clone())
         labels = self._torch.from_numpy(y).to(scores.device)
         loss = self._torch.nn.functional.cross_entropy(scores, labels, reduction="sum")
         # Only the input's gradient: the parameters are frozen, and their .grad is unchanged.
@@ -136,28 +132,69 @@ class TorchAdapter(FrameworkAdapter):
             return cast("Tensor", tensor.to(device=like.device))
         return cast("Tensor", tensor.to(device=like.device, dtype=like.dtype))
 
-    def _forward(self, x: Tensor) -> Tensor:
-        seen: list[tuple[Any, Any, Any]] = []
-        tails = (self._torch.nn.Softmax, self._torch.nn.Sigmoid)
-        with _watching(self.model, tails, lambda *call: seen.append(call)):
-            output = _scores(self.model(x))
-        before = next((inputs[0] for _, inputs, out in seen if out is output), None)
-        return self._finish(output, before=before)
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits `(n, k)` of a batch, with the module in the mode in which it is.
 
-    def _finish(self, output: Tensor, *, before: Tensor | None) -> Tensor:
-        scores = output if before is None else before
-        scores = scores.reshape(-1, 1) if scores.ndim == 1 else scores
-        if scores.ndim == 2 and scores.shape[1] == 1:  # noqa: PLR2004 - one column for two classes
-            scores = self._torch.cat([self._torch.zeros_like(scores), scores], dim=1)
-        elif before is None and self._probabilities(scores):
-            scores = self._torch.log(scores.clamp_min(self._torch.finfo(scores.dtype).tiny))
+        Raises:
+            UsageError: The module refuses the batch, or its answer cannot be read.
+        """
+        if self._form is None:
+            return self._settled(x)
+        if not self._form.reads_before:
+            output = self._request.take(self._answer(x), self._form.member)
+            return self._logits(output, None, form=self._form, rows=len(x))
+        with self._tail(affine=False) as tail:
+            output = self._request.take(self._answer(x), self._form.member)
+        return self._logits(output, tail.end(output)[1], form=self._form, rows=len(x))
+
+    def _answer(self, x: Tensor) -> Any:
+        with self._answering(x):
+            return self.model(x)
+
+    def _settled(self, x: Tensor) -> Tensor:
+        """Logits of a first batch, on which the form of the answers is found out."""
+        with self._tail() as tail, self._torch.enable_grad():
+            traced = (
+                x if x.requires_grad or not x.is_floating_point() else x.requires_grad_().clone()
+            )
+            answer = self._answer(traced)
+            member = self._request.member(answer, rows=len(x))
+            output = self._request.take(answer, member)
+        last, before = tail.end(output)
+        rows = _numpy(output).reshape(len(x), width_of(output.shape, rows=len(x)))
+        form = found_form(rows, self._request, last=last, member=member)
+        if len(x):
+            self._form = form
+        return self._logits(output, before, form=form, rows=len(x))
+
+    def _logits(
+        self, output: Tensor, before: Tensor | None, *, form: OutputForm, rows: int
+    ) -> Tensor:
+        width = width_of(output.shape, rows=rows)
+        if width != form.width:
+            raise UsageError(f"model output: expected {form.width} columns as before, got {width}")
+        kind: str = form.form
+        if before is not None and form.reads_before:
+            kind, output = ("logit" if width == 1 else "logits"), before
+        elif kind not in {"logit", "logits"}:
+            require_values(_numpy(output), form)
+        scores = self._as_logits(output.reshape(rows, width), kind)
         require_width(scores.shape, self._classes)
         return scores
 
-    def _probabilities(self, scores: Tensor) -> bool:
-        if self._gives_probabilities is None and len(scores):
-            self._gives_probabilities = are_probabilities(_numpy(scores))
-        return bool(self._gives_probabilities)
+    def _as_logits(self, scores: Tensor, kind: str) -> Tensor:
+        torch = self._torch
+        tiny = torch.finfo(scores.dtype).tiny
+        if kind == "probabilities":
+            scores = scores.clamp_min(tiny).log()
+        elif kind == "probability":
+            both = torch.cat([1 - scores, scores], dim=1)
+            scores = both.clamp_min(tiny).log()
+        elif kind == "log-probability":
+            scores = torch.cat([(-torch.expm1(scores)).clamp_min(tiny).log(), scores], dim=1)
+        elif kind == "logit":
+            scores = torch.cat([torch.zeros_like(scores), scores], dim=1)
+        return scores
 
     def _penultimate(self, x: Tensor) -> Tensor:
         found: list[Tensor] = []
@@ -165,7 +202,7 @@ class TorchAdapter(FrameworkAdapter):
         def keep(_: Any, inputs: tuple[Any, ...], __: Any) -> None:
             found[:] = [inputs[0].detach()]
 
-        with _watching(self.model, (self._torch.nn.Linear,), keep):
+        with _watching(self.model, (self._torch.nn.Linear,), keep), self._answering(x):
             self.model(x)
         if not found:
             raise UsageError(
@@ -182,14 +219,6 @@ def slope(output: Tensor, leaf: Tensor, along: Tensor | None = None) -> Tensor:
     if output.requires_grad:
         (gradient,) = torch.autograd.grad(output, leaf, grad_outputs=along, allow_unused=True)
     return cast("Tensor", torch.zeros_like(leaf) if gradient is None else gradient)
-
-
-def _scores(output: Any) -> Tensor:
-    if isinstance(output, Mapping):
-        output = output["logits"] if "logits" in output else next(iter(output.values()))
-    elif isinstance(output, tuple):
-        output = output[0]
-    return cast("Tensor", getattr(output, "logits", output))
 
 
 def _numpy(tensor: Tensor) -> Array:

@@ -11,11 +11,12 @@ import numpy as np
 
 from mlsecops._extras import require
 from mlsecops._repr import concise_repr
+from mlsecops.adapters.answers.output_form import found_form, require_values, width_of
 from mlsecops.adapters.base import (
     FrameworkAdapter,
-    are_probabilities,
     batches,
     class_labels,
+    cotangent_rows,
     float_rows,
     in_batches,
     joined,
@@ -25,7 +26,7 @@ from mlsecops.adapters.base import (
 from mlsecops.errors import UsageError
 
 if TYPE_CHECKING:
-    from mlsecops.adapters.base import Array, Labels
+    from mlsecops.adapters.base import Array, Cotangent, Labels
 
 SERVING: Final = "serving_default"
 """Source: TensorFlow, `saved_model/signature_constants.py`, `DEFAULT_SERVING_SIGNATURE_DEF_KEY`."""
@@ -58,7 +59,6 @@ class SavedModelAdapter(FrameworkAdapter):
             got = ", ".join(f"{name} {each.dtype.name}" for name, each in inputs.items())
             raise UsageError(f"SavedModel: expected one input of numbers, got {got or 'none'}")
         self._name, self._spec = next(iter(inputs.items()))
-        self._gives_probabilities: bool | None = None
 
     def logits(self, x: Array) -> Array:
         """Scores `(n, k)`, or log-probabilities if the model returns probabilities."""
@@ -73,6 +73,17 @@ class SavedModelAdapter(FrameworkAdapter):
         rows = self._float_rows(x)
         labels = class_labels(y, rows=len(rows))
         return joined([self._slope(rows[part], labels[part]) for part in batches(len(rows))])
+
+    def pullback(self, x: Array, cotangent: Cotangent) -> tuple[Array, Array]:
+        """Logits and the gradient of any loss; see `mlsecops.adapters.Pullback`."""
+        tf = self._tf
+        leaf = tf.constant(self._float_rows(x))
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(leaf)
+            scores = self._scores(leaf)
+        logits = scores.numpy()
+        along = tf.constant(cotangent_rows(cotangent, logits))
+        return logits, self._gradient(tape, scores, leaf, along)
 
     def features(self, x: Array) -> Array:
         """Not available: a graph has no layers."""
@@ -108,52 +119,48 @@ class SavedModelAdapter(FrameworkAdapter):
             loss = tf.reduce_sum(
                 tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=scores)
             )
+        return scores.numpy(), self._gradient(tape, loss, leaf, None)
+
+    def _gradient(self, tape: Any, value: Any, leaf: Any, along: Any) -> Array:
         try:
-            found = tape.gradient(loss, leaf, unconnected_gradients="zero")
+            found = tape.gradient(value, leaf, output_gradients=along, unconnected_gradients="zero")
         except LookupError as error:  # saved with experimental_custom_gradients=False
             raise UsageError(
                 f"the SavedModel has no gradients ({error}): use an attack that needs only scores "
                 "or labels (Square, HopSkipJump)"
             ) from error
-        return scores.numpy(), tf.cast(found, tf.float32).numpy()
+        return cast("Array", self._tf.cast(found, self._tf.float32).numpy())
 
     def _scores(self, x: Any) -> Any:
+        tf, rows = self._tf, len(x)
+        with self._answering(x):
+            answer = self._run(**{self._name: x})
+        member = self._form.member if self._form else self._request.member(answer, rows=rows)
+        output = tf.cast(self._request.take(answer, member), tf.float32)
+        width = width_of(output.shape, rows=rows)
+        scores = tf.reshape(output, (rows, width))
+        form = self._form or found_form(scores.numpy(), self._request, member=member)
+        self._form = form if rows else None
+        if width != form.width:
+            raise UsageError(f"SavedModel: expected {form.width} columns as before, got {width}")
+        require_values(scores.numpy(), form)
+        logits = self._as_logits(scores, form.form)
+        require_width(tuple(logits.shape), self._classes)
+        return logits
+
+    def _as_logits(self, scores: Any, kind: str) -> Any:
         tf = self._tf
-        try:
-            outputs = self._run(**{self._name: x})
-        except (tf.errors.OpError, ValueError, TypeError) as error:
-            raise UsageError(
-                f"the SavedModel refuses inputs shaped {tuple(x.shape)}: {error}"
-            ) from error
-        found = [value for _, value in sorted(outputs.items()) if _is_scores(value)]
-        if not found:
-            raise UsageError("SavedModel: expected an output of floats shaped (n, k), got none")
-        scores = tf.cast(found[0], tf.float32)
-        if scores.shape[1] == 1:
-            scores = self._two_columns(scores)
-        elif self._probabilities(scores):
-            scores = tf.math.log(tf.maximum(scores, _TINY))
-        require_width(tuple(scores.shape), self._classes)
+        if kind == "probabilities":
+            return tf.math.log(tf.maximum(scores, _TINY))
+        if kind == "probability":
+            return tf.math.log(tf.maximum(tf.concat([1 - scores, scores], axis=1), _TINY))
+        if kind == "log-probability":
+            other = tf.math.log(tf.maximum(-tf.math.expm1(scores), _TINY))
+            return tf.concat([other, scores], axis=1)
+        if kind == "logit":
+            return tf.concat([tf.zeros_like(scores), scores], axis=1)
         return scores
-
-    def _two_columns(self, one: Any) -> Any:
-        """Logits of two classes from one column: of a probability, if all are within 0 and 1."""
-        tf = self._tf
-        if self._gives_probabilities is None and len(one):
-            self._gives_probabilities = bool(tf.reduce_all((one >= 0) & (one <= 1)))
-        if self._gives_probabilities:
-            one = tf.math.log(tf.maximum(one, _TINY)) - tf.math.log(tf.maximum(1 - one, _TINY))
-        return tf.concat([tf.zeros_like(one), one], axis=1)
-
-    def _probabilities(self, scores: Any) -> bool:
-        if self._gives_probabilities is None and len(scores):
-            self._gives_probabilities = are_probabilities(scores.numpy())
-        return bool(self._gives_probabilities)
 
 
 def _numeric(spec: Any) -> bool:
     return bool(spec.dtype.is_floating or spec.dtype.is_integer)
-
-
-def _is_scores(value: Any) -> bool:
-    return bool(value.dtype.is_floating) and value.shape.rank == 2  # noqa: PLR2004 - (n, k)

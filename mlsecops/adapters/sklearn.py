@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from mlsecops._extras import require
 from mlsecops._repr import concise_repr
+from mlsecops.adapters.answers.output_form import as_logits, found_form, width_of
 from mlsecops.adapters.base import (
     BlackBox,
     FrameworkAdapter,
     float_rows,
     in_batches,
-    log_probabilities,
     require_cpu,
     require_width,
     softmax,
@@ -19,7 +19,13 @@ from mlsecops.adapters.base import (
 from mlsecops.errors import FormatRefused, UsageError
 
 if TYPE_CHECKING:
+    from mlsecops.adapters.answers.output_form import OutputForm
     from mlsecops.adapters.base import Array
+
+_SOURCES: Final = {
+    "probabilities": {"probabilities"}, "logits": {"decisions"}, "logit": {"decisions"},
+}  # fmt: skip
+"""What `output=` asks of the classifier: predict_proba or decision_function."""
 
 
 @concise_repr("model", "scores")
@@ -32,6 +38,7 @@ class SklearnAdapter(FrameworkAdapter, BlackBox):
         scores: What the answers are made of: `"probabilities"`; `"decisions"`, the distances of a
             classifier without probabilities (SVC, RidgeClassifier), whose softmax is no
             calibrated probability; or `"labels"` (hard voting), which give one class all of it.
+        classes_: The classifier's own labels `(k,)`, in the order of the scores.
     """
 
     framework = "sklearn"
@@ -44,7 +51,9 @@ class SklearnAdapter(FrameworkAdapter, BlackBox):
             ("decision_function", "decisions"),
             ("predict", "labels"),
         )
-        found = [scores for method, scores in kinds if hasattr(self.model, method)]
+        wanted = _SOURCES.get(str(self._request.form), {scores for _, scores in kinds})
+        found = [scores for method, scores in kinds
+                 if hasattr(self.model, method) and scores in wanted]  # fmt: skip
         if not found or (found[0] != "probabilities" and _classes(self.model) is None):
             raise UsageError(
                 f"{self.name}: expected a fitted classifier with predict_proba, "
@@ -54,21 +63,39 @@ class SklearnAdapter(FrameworkAdapter, BlackBox):
         self.scores = found[0]
         require_cpu(device, what="scikit-learn models")
 
+    @property
+    def classes_(self) -> Any:
+        """The labels behind the columns, or None."""
+        return _classes(self.model)
+
     def predict(self, x: Array) -> Array:
         """Class probabilities `(n, k)`, rows summing to 1."""
-        if self.scores == "decisions":
-            return softmax(self.logits(x))
-        rows = in_batches(self._probabilities, self._rows(x))
+        answers = in_batches(self._answers, self._rows(x))
+        form = cast("OutputForm", self._form)
+        rows = answers if form.form == "probabilities" else softmax(as_logits(answers, form))
         require_width(rows.shape, self._classes)
         return rows
 
     def logits(self, x: Array) -> Array:
         """Decisions `(n, k)` where the classifier has no probabilities, else their logarithms."""
-        if self.scores != "decisions":
-            return log_probabilities(self.predict(x))
-        rows = in_batches(self._decisions, self._rows(x))
+        answers = in_batches(self._answers, self._rows(x))
+        rows = as_logits(answers, cast("OutputForm", self._form))
         require_width(rows.shape, self._classes)
         return rows
+
+    def _answers(self, batch: Array) -> Array:
+        """The classifier's scores `(n, k)`, of a form that is found out on the first batch."""
+        import numpy as np  # noqa: PLC0415 - only where arrays are converted
+
+        with self._answering(batch):
+            answer = self._decisions(batch) if self.scores == "decisions" else self._given(batch)
+        member = self._form.member if self._form else self._request.member(answer, rows=len(batch))
+        output: Any = np.asarray(self._request.take(answer, member), np.float32)
+        scores = cast("Array", output.reshape(len(batch), width_of(output.shape, rows=len(batch))))
+        if self._form is None and len(batch):
+            last = "affine" if self.scores == "decisions" else None
+            self._form = found_form(scores, self._request, last=last, member=member)
+        return scores
 
     def _rows(self, x: Any) -> Array:
         import numpy as np  # noqa: PLC0415 - only where arrays are converted
@@ -76,11 +103,11 @@ class SklearnAdapter(FrameworkAdapter, BlackBox):
         given = np.asarray(x)
         return cast("Array", given) if given.dtype.kind in "iu" else float_rows(given)
 
-    def _probabilities(self, batch: Array) -> Array:
+    def _given(self, batch: Array) -> Any:
         import numpy as np  # noqa: PLC0415 - as above
 
         if self.scores == "probabilities":
-            return cast("Array", np.asarray(self.model.predict_proba(_flat(batch)), np.float32))
+            return self.model.predict_proba(_flat(batch))
         classes = _classes(self.model)
         labels = np.asarray(self.model.predict(_flat(batch)))
         return cast("Array", (labels[:, None] == classes).astype(np.float32))

@@ -53,12 +53,13 @@ class _TorchTrainer:
         like = next(model.parameters())
         inputs = torch.from_numpy(x).to(like.device, like.dtype)
         labels = torch.from_numpy(y).to(like.device)
+        functional = torch.nn.functional
         modes = [(module, module.training) for module in model.modules()]
         try:
             model.train()
             with torch.enable_grad():
                 self._optimizer.zero_grad()
-                loss = self._loss(_output(model(inputs)), labels)
+                loss = functional.cross_entropy(self._scores(inputs), labels)
                 loss.backward()
             self._optimizer.step()
         finally:
@@ -67,12 +68,9 @@ class _TorchTrainer:
             self._optimizer.zero_grad()
         return float(loss.detach())
 
-    def _loss(self, scores: Any, labels: Any) -> Any:
-        functional = self._torch.nn.functional
-        if are_probabilities(scores.detach().float().cpu().numpy()):
-            tiny = self._torch.finfo(scores.dtype).tiny
-            return functional.nll_loss(scores.clamp_min(tiny).log(), labels)
-        return functional.cross_entropy(scores, labels)
+    def _scores(self, inputs: Any) -> Any:
+        adapter: Any = self.adapter
+        return adapter.forward(inputs)
 
 
 class _KerasTrainer:
@@ -105,14 +103,6 @@ class _KerasTrainer:
             ),
         )
         return twin
-
-
-def _output(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        value = value["logits"]
-    value = value[0] if isinstance(value, tuple) else getattr(value, "logits", value)
-    _require_scores(value)
-    return value
 
 
 def _require_scores(value: Any) -> None:

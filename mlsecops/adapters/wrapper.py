@@ -30,6 +30,18 @@ class Wrapped:
         self.channels_first = self.inner.channels_first
         self.differentiable = self.inner.differentiable
 
+    @property
+    def abstention(self) -> int | None:
+        """Column of the scores that means abstention, or None."""
+        found: int | None = getattr(self.inner, "abstention", None)
+        return found
+
+    @property
+    def output(self) -> str | None:
+        """Form of the inner Adapter's answers, if it is known."""
+        found: str | None = getattr(self.inner, "output", None)
+        return found
+
     def _forwarded(self, x: Array) -> Array:
         """Inputs of the wrapped Adapter for inputs of this one."""
         return x

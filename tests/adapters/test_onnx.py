@@ -111,7 +111,7 @@ def test_models_that_are_no_classifiers_are_refused() -> None:
         adapt(two)
     labels = linear(label=True)
     del labels.graph.output[1]
-    with pytest.raises(UsageError, match="no output shaped"):
+    with pytest.raises(UsageError, match="expected scores of classes"):
         adapt(labels).logits(X)
     broken = linear()
     broken.graph.node[0].op_type = "NoSuchThing"

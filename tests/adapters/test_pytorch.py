@@ -130,7 +130,7 @@ def test_the_model_is_left_exactly_as_it_was(x: NDArray[np.float32], y: NDArray[
     view.pullback(x, lambda logits: logits)
     with pytest.raises(UsageError):
         view.loss_gradient(x, y[:-1])
-    with pytest.raises(RuntimeError):
+    with pytest.raises(UsageError, match="refuses inputs shaped"):
         view.predict(x[:, :, :2])
     assert model.latest is replaced
     assert [module.training for module in model.modules()] == modes
