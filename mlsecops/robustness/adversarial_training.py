@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlsecops._repr import concise_repr
+from mlsecops.adapters.answers.class_names import label_columns
 from mlsecops.adapters.training import trainer
 from mlsecops.errors import UsageError
 from mlsecops.robustness.attacks.base import require_samples
@@ -75,8 +76,8 @@ def harden(
     inputs, labels = require_samples(np.asarray(x, dtype=np.float32), y)
     if epochs < 1 or batch_size < 1:
         raise UsageError(f"expected epochs and batch_size >= 1, got {epochs} and {batch_size}")
-    labels = labels.astype(np.int64)
     steps = trainer(model, learning_rate=learning_rate)
+    labels = label_columns(steps.adapter, labels)
     losses = []
     for epoch in range(epochs):
         order = np.random.default_rng([seed, 5, epoch]).permutation(len(inputs))

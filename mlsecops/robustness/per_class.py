@@ -13,6 +13,7 @@ import numpy as np
 
 from mlsecops._repr import concise_repr
 from mlsecops.adapters import adapt
+from mlsecops.adapters.answers.class_names import label_columns
 from mlsecops.errors import UsageError
 from mlsecops.robustness.report import Figure
 
@@ -33,7 +34,7 @@ class Breakdown:
         rows: Figures of every class for `"clean"`, each attack and `"worst"`.
     """
 
-    classes: tuple[int, ...]
+    classes: tuple[int | str, ...]
     rows: Mapping[str, tuple[Figure, ...]]
 
 
@@ -72,7 +73,7 @@ def by_class(report: RobustnessReport, y: Any) -> Breakdown:
         UsageError: The labels are not those of the report, or it has no outcomes.
     """
     labels = _labels(report, y)
-    classes = tuple(int(each) for each in np.unique(labels))
+    classes = tuple(each.item() for each in np.unique(labels))
     figures = {"clean": report.clean, **report.attacks, "worst": report.worst}
     return Breakdown(
         classes=classes,
@@ -100,7 +101,10 @@ def worst_cases(
     Raises:
         UsageError: The samples are not those of the report, or it has no examples.
     """
-    labels, originals = _labels(report, y), np.asarray(x, dtype=np.float32)
+    names, originals = _labels(report, y), np.asarray(x, dtype=np.float32)
+    labels = label_columns(adapter := adapt(model_or_adapter), names)
+    if report.rows is not None and len(originals) == report.given:
+        originals = originals[report.rows]
     rows = np.flatnonzero(report.clean.correct & ~report.worst.correct)
     if originals.shape != report.worst.examples.shape:
         raise UsageError(
@@ -110,7 +114,7 @@ def worst_cases(
     if not len(rows) or count < 1:
         return ()
     examples = report.worst.examples[rows]
-    chances = adapt(model_or_adapter).predict(examples)
+    chances = adapter.predict(examples)
     chances[np.arange(len(rows)), labels[rows]] = -1.0  # the model chose another class
     order = np.argsort(-chances.max(axis=1), kind="stable")[:count]
     return tuple(
@@ -129,6 +133,8 @@ def worst_cases(
 
 def _labels(report: RobustnessReport, y: Any) -> NDArray[Any]:
     labels = np.asarray(y)
+    if report.rows is not None and labels.shape == (report.given,):
+        labels = labels[report.rows]
     if labels.shape != (report.n,):
         raise UsageError(f"y: expected the {report.n} labels of the report, got {labels.shape}")
     return labels

@@ -19,6 +19,7 @@ from mlsecops._choices import checked
 from mlsecops._intervals import clopper_pearson
 from mlsecops._repr import concise_repr
 from mlsecops.adapters import adapt
+from mlsecops.adapters.answers.class_names import label_columns
 from mlsecops.errors import UsageError
 from mlsecops.robustness.attacks.base import require_samples
 from mlsecops.robustness.report import Figure
@@ -121,13 +122,14 @@ def certify(
     Source: Cohen, Rosenfeld and Kolter, "Certified adversarial robustness via randomized smoothing"
     (2019), section 3.2.2, CERTIFY.
     """
-    inputs, labels = require_samples(np.asarray(x, dtype=np.float32), y)
+    inputs, names = require_samples(np.asarray(x, dtype=np.float32), y)
     if not sigma > 0 or not 0 < alpha < 1 or draws < 1 or batch_size < 1 or seed < 0:
         raise UsageError(
             "expected sigma > 0, alpha in (0, 1), draws and batch_size >= 1 and seed >= 0, got "
             f"{sigma}, {alpha}, {draws}, {batch_size} and {seed}"
         )
     adapter = adapt(model_or_adapter)
+    labels = label_columns(adapter, names)
     votes = partial(_votes, adapter, sigma=sigma, size=batch_size)
     answers = np.full(len(inputs), ABSTAINED, dtype=np.int64)
     radii = np.zeros(len(inputs))

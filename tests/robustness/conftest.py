@@ -20,8 +20,11 @@ def two_class() -> SoftmaxRegression:
 
 @pytest.fixture
 def samples() -> Samples:
-    """Ten inputs per margin: 0.5 ± d in every element, so that Linf eps > d flips, and only it."""
+    """Twenty inputs per margin, 0.5 ± d on average, so that Linf eps > d flips, and only it."""
     offsets = np.repeat(np.linspace(0.02, 0.2, 10), 20)
     signs = np.tile([1.0, -1.0], 100)
     x = (0.5 + (offsets * signs)[:, None] * np.ones(10)).astype(np.float32)
+    apart = (np.arange(200) / 4096).astype(np.float32)  # no input occurs twice
+    x[:, 8] += apart
+    x[:, 9] -= apart
     return x, (signs > 0).astype(np.int64)

@@ -109,8 +109,8 @@ def test_the_same_seed_trains_the_same_model(split: Any) -> None:
         (lambda a: a.update(epochs=0), "epochs"),
         (lambda a: a.update(batch_size=0), "batch_size"),
         (lambda a: a.update(learning_rate=0), "rate"),
-        (lambda a: a.update(y=a["y"][:-1]), "of n integers"),
-        (lambda a: a.update(y=a["y"].astype(float)), "of n integers"),
+        (lambda a: a.update(y=a["y"][:-1]), "of n labels"),
+        (lambda a: a.update(y=a["y"].astype(float)), "integers"),
     ],
 )
 def test_what_cannot_be_trained_is_wrong_use(split: Any, change: Any, message: str) -> None:
@@ -129,5 +129,6 @@ def test_a_model_that_cannot_learn_or_gives_no_scores_is_wrong_use(
     x, y = split[0][0][:20], split[0][1][:20]
     with pytest.raises(UsageError, match="cannot train a numpy model"):
         harden(two_class, x, y, FINDS)
-    with pytest.raises(UsageError, match="score for each class"):
-        harden(torch.nn.Linear(64, 1), x, y % 2, FINDS)
+    squares = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.Unflatten(1, (8, 8)))
+    with pytest.raises(UsageError, match=r"expected shape \(n, k\)"):
+        harden(squares, x, y % 2, FINDS)

@@ -100,7 +100,7 @@ def test_what_cannot_be_certified_is_wrong_use(
 def test_data_or_radius_that_cannot_work_are_wrong_use(
     two_class: SoftmaxRegression, samples: Samples
 ) -> None:
-    with pytest.raises(UsageError, match="of n integers"):
+    with pytest.raises(UsageError, match="of n labels"):
         certify(two_class, samples[0], samples[1][:3], sigma=1)
     with pytest.raises(UsageError, match="radius"):
         certify(two_class, *samples, sigma=1, draws=10).figure(-1)

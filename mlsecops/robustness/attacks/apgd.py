@@ -15,7 +15,7 @@ from mlsecops._choices import one_of, whole
 from mlsecops._repr import concise_repr
 from mlsecops.robustness.attacks.ball import columns
 from mlsecops.robustness.attacks.base import Searching, require_ball
-from mlsecops.robustness.attacks.losses import cross_entropy, dlr, margins, pullback, targeted_dlr
+from mlsecops.robustness.attacks.losses import cross_entropy, dlr, margins, targeted_dlr
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,7 +87,7 @@ class APGD(Searching):
     def search(self, batch: Batch) -> Array:
         """For each sample the point with the smallest margin over all restarts and targets."""
         examples = batch.ball.x.copy()
-        logits = batch.adapter.logits(examples)
+        logits = batch.scores(examples, batch.y)
         closest = margins(logits, batch.y)
         for turn, targets in enumerate(self._targets(logits, batch.y)):
             for restart in range(self.restarts):
@@ -216,7 +216,7 @@ def _evaluate(
         seen.append(value)
         return by_logits.astype(np.float32)
 
-    logits, gradient = pullback(batch.adapter, z, slope)
+    logits, gradient = batch.pullback(z, batch.y, slope)
     margin = margins(logits, batch.y)
     # NaN scores are a wrong answer, and a loss that nothing exceeds.
     broken = np.isnan(logits).any(axis=1)

@@ -15,11 +15,12 @@ import numpy as np
 from mlsecops._choices import number, one_of
 from mlsecops.errors import UsageError
 from mlsecops.robustness.attacks.ball import Ball, Norm, spread
+from mlsecops.robustness.attacks.losses import pullback, with_abstention, without_abstention
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mlsecops.adapters.base import Adapter, Array, Labels
+    from mlsecops.adapters.base import Adapter, Array, Cotangent, Labels
     from mlsecops.robustness.attacks.ball import Bounds
 
 Progress: TypeAlias = Callable[[int, int], object]
@@ -76,7 +77,10 @@ class Attack(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Batch:
-    """Samples under attack; each array has one row per sample."""
+    """Samples under attack; each array has one row per sample.
+
+    Where the Adapter has a column for abstention, `y` counts the columns without it.
+    """
 
     adapter: Adapter
     ball: Ball
@@ -96,6 +100,28 @@ class Batch:
             name: getattr(self, name)[which] for name in ("low", "high", "y", "keys")
         }
         return replace(self, ball=self.ball.rows(which), **arrays)
+
+    @property
+    def abstention(self) -> int | None:
+        """Column of the Adapter's scores that means abstention, or None."""
+        found: int | None = getattr(self.adapter, "abstention", None)
+        return found
+
+    def scores(self, points: Array, y: Labels) -> Array:
+        """Scores `(m, k)` of points of samples with labels `(m,)`, without abstention."""
+        return without_abstention(self.adapter.logits(points), y, self.abstention)[0]
+
+    def pullback(self, points: Array, y: Labels, cotangent: Cotangent) -> tuple[Array, Array]:
+        """Scores as of `scores`, and each point's gradient of a loss of them."""
+        if self.abstention is None:
+            return pullback(self.adapter, points, cotangent)
+
+        def behind(logits: Array) -> Array:
+            kept, lent = without_abstention(logits, y, self.abstention)
+            return with_abstention(cotangent(kept), y, self.abstention, lent)
+
+        logits, gradient = pullback(self.adapter, points, behind)
+        return without_abstention(logits, y, self.abstention)[0], gradient
 
     def seeds(self, *turn: int) -> list[list[int]]:
         """Seed of each sample's draws in one turn of the attack, whatever batch it is in."""
@@ -163,8 +189,10 @@ class Searching(ABC):
         ball = Ball.around(x, norm=self.norm, eps=self.eps, bounds=bounds)
         low, high = spread(bounds, ball.x.shape)
         keys = np.arange(len(ball)) if index is None else np.asarray(index)
+        column = getattr(adapter, "abstention", None)
+        labels = y if column is None else y - (y > column)
         whole = Batch(
-            adapter=adapter, ball=ball, low=low, high=high, y=y, keys=keys, seed=seed,
+            adapter=adapter, ball=ball, low=low, high=high, y=labels, keys=keys, seed=seed,
             size=batch_size,
         )  # fmt: skip
         examples, step = ball.x.copy(), batch_size * self.pool
@@ -183,12 +211,12 @@ def require_ball(attack: str, eps: float, norm: str = "linf") -> None:
 
 
 def require_samples(x: Any, y: Any) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Inputs `(n, *shape)` and integer labels `(n,)` as arrays, at least one."""
+    """Inputs `(n, *shape)` and labels `(n,)` as arrays, at least one."""
     inputs, labels = np.asarray(x), np.asarray(y)
     samples = inputs.shape[:1]
-    if samples in {(), (0,)} or labels.shape != samples or labels.dtype.kind not in "iu":
+    if samples in {(), (0,)} or labels.shape != samples:
         raise UsageError(
-            "expected x of shape (n, *shape), n >= 1, and y of n integers; "
-            f"got x {inputs.shape} and y {labels.shape} of {labels.dtype}"
+            "expected x of shape (n, *shape), n >= 1, and y of n labels, integers or the model's "
+            f"class names; got x {inputs.shape} and y {labels.shape} of {labels.dtype}"
         )
     return inputs, labels

@@ -63,7 +63,7 @@ class Noise(Searching):
         for turn in range(self.draws):
             remaining = batch.rows(left)
             examples[left] = remaining.ball.scatter(remaining.seeds(turn))
-            left = left[is_correct(batch.adapter.logits(examples[left]), remaining.y)]
+            left = left[is_correct(remaining.scores(examples[left], remaining.y), remaining.y)]
             if not len(left):
                 break
         return examples

@@ -16,7 +16,7 @@ from mlsecops._repr import concise_repr
 from mlsecops.robustness.attacks.apgd import APGD
 from mlsecops.robustness.attacks.ball import Norm
 from mlsecops.robustness.attacks.base import Attack, Searching, require_ball
-from mlsecops.robustness.attacks.losses import cross_entropy, is_correct, pullback
+from mlsecops.robustness.attacks.losses import cross_entropy, is_correct
 from mlsecops.robustness.attacks.square import Square
 
 if TYPE_CHECKING:
@@ -140,9 +140,7 @@ class PGD(Searching):
 
 def _cross_entropy_gradient(batch: Batch, z: Array, y: Labels) -> tuple[Array, Array]:
     """Logits, and the cross-entropy's gradient without its saturation."""
-    return pullback(
-        batch.adapter, z, lambda logits: cross_entropy(logits, y, y)[1].astype(np.float32)
-    )
+    return batch.pullback(z, y, lambda logits: cross_entropy(logits, y, y)[1].astype(np.float32))
 
 
 @checked

@@ -188,7 +188,6 @@ class _Walk:
 
     def _wrong(self, rows: NDArray[Any], points: Array) -> NDArray[np.bool_]:
         np.add.at(self.queries, rows, 1)
-        wrong: NDArray[np.bool_] = ~is_correct(
-            self.batch.adapter.logits(points), self.batch.y[rows]
-        )
+        y = self.batch.y[rows]
+        wrong: NDArray[np.bool_] = ~is_correct(self.batch.scores(points, y), y)
         return wrong

@@ -1,7 +1,8 @@
 """Margins and attack losses on the logits, and their gradients with respect to the inputs.
 
 logits, labels, targets → value per sample and derivative by the logits, of arbitrary scale. A shift
-of a sample's logits changes no loss, so every derivative sums to zero.
+of a sample's logits changes no loss, so every derivative sums to zero; a positive factor changes no
+direction and no order of values, so that a temperature neither helps nor hinders an attack.
 """
 
 from __future__ import annotations
@@ -22,27 +23,37 @@ if TYPE_CHECKING:
     Values: TypeAlias = NDArray[np.float64]
     Loss: TypeAlias = Callable[[Array, Labels, Labels], tuple[Values, Values]]
 
-_TINY: Final = 1e-12  # logits; chosen: keeps the division by a vanishing gap finite
+_TINY: Final = 1e-30  # logits; chosen: keeps the division by a vanishing gap finite
+_RANGE: Final = 20.0  # nats between the best and the worst class; chosen: as of trained networks
 _NEGLIGIBLE: Final = 1e-4  # of the largest weight; chosen: below what float32 sums resolve
 
 
 def cross_entropy(logits: Array, y: Labels, _: Labels) -> tuple[Values, Values]:
-    """Cross-entropy without its saturation.
+    """Cross-entropy at one temperature for all models, without its saturation.
 
-    With q the softmax over the other classes the derivative is `(1 - p_y) * (q - e_y)`; the factor,
-    which float32 rounds to zero for a confident model, is omitted. The value is
-    `logsumexp(others) - z_y`, monotone in the cross-entropy.
+    The value is `s * logsumexp(others / s) - z_y`, with s a fixed share of the range of the
+    sample's scores; for two classes it is the margin. The derivative is, but for the change of s,
+    that of the cross-entropy of `logits / s` without the factor `1 - p_y`, which float32 rounds to
+    zero for a confident model.
     """
     rows = np.arange(len(y))
-    others = np.array(logits, dtype=np.float64)
-    label = others[rows, y]
+    scores = np.array(logits, dtype=np.float64)
+    known = np.isfinite(scores)
+    top, bottom = (np.where(known, scores, sign * np.inf) for sign in (-1, 1))
+    reach = top.max(axis=1) - bottom.min(axis=1)
+    unit = np.maximum(reach / _RANGE, np.finfo(np.float64).tiny)
+    others = scores.copy()
     others[rows, y] = -np.inf
     peak = others.max(axis=1)
-    weights = np.exp(others - peak[:, None])
+    weights = np.exp((others - peak[:, None]) / unit[:, None])
     total = weights.sum(axis=1)
     slope = weights / total[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        entropy = -np.nansum(slope * np.log(slope), axis=1)
     slope[rows, y] = -1.0
-    return np.log(total) + peak - label, slope
+    slope[rows, top.argmax(axis=1)] += entropy / _RANGE  # s grows with the range
+    slope[rows, bottom.argmin(axis=1)] -= entropy / _RANGE
+    return unit * np.log(total) + peak - scores[rows, y], slope
 
 
 def dlr(logits: Array, y: Labels, _: Labels) -> tuple[Values, Values]:
@@ -110,6 +121,42 @@ def pullback(adapter: Adapter, x: Array, cotangent: Cotangent) -> tuple[Array, A
         _, part = adapter.loss_gradient(x[left], label[left])
         gradient[left] -= columns(weight[left], x.ndim) * part
     return logits, gradient.astype(np.float32)
+
+
+def without_abstention(
+    logits: Array, y: Labels, abstention: int | None
+) -> tuple[Array, NDArray[np.bool_] | None]:
+    """Scores without the column of abstention, whose score is lent to the label where it is higher.
+
+    So an answer of the label or an abstention is right, and any other is wrong.
+
+    Args:
+        logits: Scores `(n, k)`.
+        y: Labels `(n,)` among the columns without that of abstention.
+        abstention: The column, or None.
+
+    Returns:
+        Scores `(n, k - 1)`, and in which rows the label's score is that of abstention.
+    """
+    if abstention is None:
+        return logits, None
+    rows, kept = np.arange(len(y)), np.delete(logits, abstention, axis=1)
+    lent: NDArray[np.bool_] = logits[:, abstention] > kept[rows, y]
+    kept[rows, y] = np.maximum(kept[rows, y], logits[:, abstention])
+    return kept, lent
+
+
+def with_abstention(
+    slope: Array, y: Labels, abstention: int | None, lent: NDArray[np.bool_] | None
+) -> Array:
+    """Derivative `(n, k)` by all scores, from that by the scores of `without_abstention`."""
+    if abstention is None or lent is None:
+        return slope
+    rows, full = np.arange(len(y)), np.insert(slope, abstention, 0.0, axis=1)
+    column = y + (y >= abstention)
+    full[rows[lent], abstention] = slope[rows[lent], y[lent]]
+    full[rows[lent], column[lent]] = 0.0
+    return full.astype(np.float32)
 
 
 def is_correct(logits: Array, y: Labels) -> NDArray[np.bool_]:

@@ -73,14 +73,14 @@ class Square(Searching):
         generators = [np.random.default_rng(seed) for seed in batch.seeds()]
         stripes = np.stack([g.random((lower.shape[1], 1, lower.shape[3])) for g in generators])
         best = np.where(stripes < 0.5, upper, lower)  # noqa: PLR2004 - a coin
-        margin = margins(batch.adapter.logits(samples(best)), batch.y)
+        margin = margins(batch.scores(samples(best), batch.y), batch.y)
         for query in range(1, self.queries):
             left = np.flatnonzero(margin >= 0)
             if not len(left):
                 break
             window, sign = self._square([generators[i] for i in left], lower.shape[1:], query)
             tried = np.where(window, np.where(sign, upper[left], lower[left]), best[left])
-            found = margins(batch.adapter.logits(samples(tried)), batch.y[left])
+            found = margins(batch.scores(samples(tried), batch.y[left]), batch.y[left])
             better = ~(found >= margin[left])  # NaN scores are a wrong answer
             best[left[better]], margin[left[better]] = tried[better], found[better]
         return samples(best)

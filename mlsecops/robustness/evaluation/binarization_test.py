@@ -10,7 +10,7 @@ on the original model.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
@@ -120,6 +120,7 @@ def _points(ball: Ball, *, key: list[int], count: int = _POINTS) -> Array:
 class Altered(Wrapped):
     """Two-class Adapter: whether a readout of the inner scores exceeds a threshold."""
 
+    abstention: ClassVar[None] = None
     weights: NDArray[np.float64]
     threshold: float
 

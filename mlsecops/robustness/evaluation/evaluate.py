@@ -8,34 +8,41 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlsecops._choices import checked, of_type, one_of, shown
+from mlsecops._choices import checked, of_type
 from mlsecops.adapters import adapt
+from mlsecops.adapters.answers.class_names import label_columns
 from mlsecops.adapters.base import in_batches
 from mlsecops.adapters.identity import digest_of
 from mlsecops.errors import UsageError
 from mlsecops.provenance import Digest, hash_dataset
-from mlsecops.robustness.attacks.ball import Norm
 from mlsecops.robustness.attacks.base import require_samples
-from mlsecops.robustness.attacks.losses import is_correct
+from mlsecops.robustness.attacks.losses import is_correct, without_abstention
+from mlsecops.robustness.evaluation.black_box import black_box_stronger
+from mlsecops.robustness.evaluation.distinct import distinct_rows
 from mlsecops.robustness.evaluation.executor import Shard, spread_out
+from mlsecops.robustness.evaluation.inputs import checked_inputs, require_inside
 from mlsecops.robustness.evaluation.probe import PROBE, Probe
 from mlsecops.robustness.evaluation.query_count import QueryCount
-from mlsecops.robustness.evaluation.self_checks import run_checks
+from mlsecops.robustness.evaluation.self_checks import deterministic, output_range, run_checks
+from mlsecops.robustness.evaluation.state_check import fresh_copy, stateless
+from mlsecops.robustness.evaluation.units import eps_unit
 from mlsecops.robustness.report import Check, Figure, RobustnessReport
+from mlsecops.robustness.trees.proof import TreeProof, prover_of
+from mlsecops.robustness.trees.space import ArraySpace
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from mlsecops.adapters.base import Array, Labels
+    from numpy.typing import NDArray
+
+    from mlsecops.adapters.base import Adapter, Array, Labels
     from mlsecops.robustness.attacks.ball import Bounds
     from mlsecops.robustness.attacks.base import Attack, Progress
     from mlsecops.robustness.attacks.tabular import Table
-
-_SLACK: Final = 1e-5  # relative; chosen: above float32 rounding of a projection
 
 
 @checked
@@ -59,13 +66,15 @@ def evaluate_robustness(
 
     Args:
         model_or_adapter: A framework's model, a LoadedModel or an Adapter; unchanged.
-        x: Inputs `(n, *shape)`, inside `bounds`.
-        y: True labels `(n,)`, integers in `[0, k)`.
+        x: Inputs `(n, *shape)`, inside `bounds`; integers (token ids, bytes) stay integers. A
+            repeated input with the same label counts once.
+        y: True labels `(n,)`: the model's class names (`classes_`), else integers in `[0, k)`.
         attacks: One attack or several, each run against every sample.
         seed: Seed of all randomness, at least 0; each sample's draws depend only on its row.
         batch_size: Samples per call of the model.
         checks: Whether to test the measurement itself; without the tests no Gate passes.
-        bounds: Smallest and largest value of an input: numbers, or arrays per feature `(*shape)`.
+        bounds: Smallest and largest value of an input: numbers, or arrays that broadcast to
+            `(*shape)`.
         table: Immutable and categorical columns, if `x` is a table `(n, d)`.
         executor: Runs the batches, each on a copy of the model (threads, processes, a cluster);
             the examples are the same with and without.
@@ -85,22 +94,34 @@ def evaluate_robustness(
         of_type("executor", executor, "submit", "an Executor")
     if progress is not None:
         of_type("progress", progress, "__call__", "a function")
-    model = QueryCount.over(adapt(model_or_adapter))
-    inputs, labels = _checked(x, y, attacks, seed=seed, batch_size=batch_size, bounds=bounds)
+    adapter = adapt(model_or_adapter)
+    given, names = require_samples(x, y)
+    inputs, bounds = checked_inputs(given, attacks, seed=seed, batch_size=batch_size, bounds=bounds)
+    labels = label_columns(adapter, names)
+    rows = distinct_rows(inputs, labels)
+    inputs, labels = inputs[rows], labels[rows]
     if table is not None:
+        inputs = inputs.astype(np.float32)
         table.require_fits(inputs)
+    fresh, model = fresh_copy(adapter) if checks else None, QueryCount.over(adapter)
     run = _Run(
         adapter=model, x=inputs, y=labels, seed=seed, batch_size=batch_size, bounds=bounds,
-        table=table, executor=executor,
+        table=table, executor=executor, fresh=fresh,
     )  # fmt: skip
-    clean = run.figure("clean", run.x, {})
+    clean = run.clean()
     figures: dict[str, Figure] = {}
     for turn, attack in enumerate(attacks):
         done = _shifted(progress, turn * len(run.x), len(attacks) * len(run.x))
         name = _unused(attack.name, figures)
         figures[name] = replace(run.attacked(attack, clean, done), name=name)
+    measured = list(figures.values())
+    proof = run.proof(attacks, clean)
+    if proof is not None:
+        for name, figure in proof.figures.items():
+            free = _unused(name, figures)
+            figures[free] = replace(figure, name=free)
     worst = _worst(clean, list(figures.values()))
-    arrays = {"x": np.asarray(x), "y": np.asarray(y)}
+    arrays = {"x": given, "y": names}
     return RobustnessReport(
         n=len(run.x),
         seed=seed,
@@ -108,12 +129,16 @@ def evaluate_robustness(
         clean=clean,
         attacks=figures,
         worst=worst,
-        checks=run.checked(attacks, list(figures.values()), worst) if checks else (),
+        checks=run.checked(attacks, measured, clean, worst, proof) if checks else (),
         model=type(model.model).__qualname__,
         forward_passes=model.forward,
         gradient_passes=model.backward,
         model_digest=model_digest or digest_of(model_or_adapter),
         data_digest=data_digest or hash_dataset(arrays, name="evaluation").root,
+        output=model.output,
+        rows=rows if len(rows) < len(given) else None,
+        given=len(given),
+        certified=None if proof is None else proof.certified(worst),
     )
 
 
@@ -124,31 +149,46 @@ class _Run:
     y: Labels
     seed: int
     batch_size: int
-    bounds: Bounds
+    bounds: tuple[Array, Array]
     table: Table | None
     executor: Executor | None
+    fresh: Adapter | None
 
-    def figure(self, name: str, examples: Array, params: dict[str, Any]) -> Figure:
-        logits = in_batches(self.adapter.logits, examples, size=self.batch_size)
+    def clean(self) -> Figure:
+        """Accuracy without an attack; an abstention is wrong."""
+        logits = self._logits(self.x)
+        return Figure.of("clean", is_correct(logits, self.y), self.x.astype(np.float32))
+
+    def figure(self, attack: Attack, examples: Array, clean: Figure) -> Figure:
+        """Accuracy on examples of samples that are right without an attack."""
+        logits, column = self._logits(examples), self.adapter.abstention
+        y = self.y if column is None else self.y - (self.y > column)
+        held = is_correct(without_abstention(logits, y, column)[0], y)
+        return Figure.of(attack.name, clean.correct & held, examples, dict(attack.params))
+
+    def _logits(self, x: Array) -> Array:
+        logits = in_batches(self.adapter.logits, x, size=self.batch_size)
         if logits.ndim != 2 or self.y.max() >= logits.shape[1]:  # noqa: PLR2004 - (n, k)
             raise UsageError(
                 f"y: expected labels under the model's number of classes, got {self.y.max()} "
                 f"for scores shaped {logits.shape}"
             )
-        return Figure.of(name, is_correct(logits, self.y), examples, params)
+        return logits
 
     def attacked(self, attack: Attack, clean: Figure, progress: Progress | None) -> Figure:
         """Accuracy under an attack, which skips the samples that are already misclassified."""
         index = np.flatnonzero(clean.correct)
-        examples = self.x.copy()
+        examples = self.x.astype(np.float32)
         if len(index):
-            examples[index] = self._examples(attack, index, progress)
-        kept = examples
+            found = self._examples(attack, index, progress)
+            examples = self.x.astype(found.dtype)
+            examples[index] = found
+        kept, origin, bounds = examples, self.x, self.bounds
         if self.table is not None:
             self.table.require_kept(attack.name, examples, self.x)
-            kept = self.table.numbers(examples, self.x)
-        _require_inside(attack, kept, self.x, self.bounds)
-        return self.figure(attack.name, examples, dict(attack.params))
+            kept, origin, bounds = self.table.compared(examples, self.x, bounds, eps=attack.eps)
+        require_inside(attack, kept, origin, bounds)
+        return self.figure(attack, examples, clean)
 
     def _examples(self, attack: Attack, index: Labels, progress: Progress | None) -> Array:
         shard = Shard(
@@ -159,20 +199,50 @@ class _Run:
             return shard.run(self.adapter, progress)
         return spread_out(shard, self.adapter, self.executor, progress)
 
+    def proof(self, attacks: Sequence[Attack], clean: Figure) -> TreeProof | None:
+        """What the trees of a tree ensemble prove; None for any other model."""
+        prover = prover_of(self.adapter.inner)
+        if prover is None:
+            return None
+        space = ArraySpace(inputs=self.x.astype(np.float32), bounds=self.bounds, table=self.table)
+        return prover.prove(
+            space, self.y, attacks, clean, self.figure, answers=self._logits(self.x).argmax(axis=1)
+        )
+
     def checked(
-        self, attacks: Sequence[Attack], figures: list[Figure], worst: Figure
+        self,
+        attacks: Sequence[Attack],
+        figures: list[Figure],
+        clean: Figure,
+        worst: Figure,
+        proof: TreeProof | None = None,
     ) -> tuple[Check, ...]:
-        in_ball = [i for i, attack in enumerate(attacks) if math.isfinite(attack.eps)]
-        strongest = min(in_ball or range(len(figures)), key=lambda i: figures[i].accuracy)
         rng = np.random.default_rng([self.seed, 3])
         rows = np.sort(rng.permutation(np.flatnonzero(worst.correct))[:PROBE])
-        table, bounds = self.table, self.bounds
-        probe = Probe(
-            adapter=self.adapter, attack=attacks[strongest], x=self.x[rows], y=self.y[rows],
-            examples=figures[strongest].examples[rows], seed=self.seed, batch_size=self.batch_size,
-            bounds=bounds if table is None else table.fixed(self.x[rows], bounds),
+        probes = [self._probe(*each, rows) for each in zip(attacks, figures, strict=True)]
+        order = sorted(range(len(attacks)), key=lambda i: figures[i].accuracy)
+        in_ball = [i for i in order if math.isfinite(attacks[i].eps)] or order
+        white = [i for i in in_ball if probes[i].by_gradient]
+        probe = probes[(white or in_ball)[0]]
+        by_gradient = [probes[i] for i in white]
+        if proof is None or proof.proven is None:
+            checks = [*run_checks(probe, by_gradient), stateless(probe, self.fresh)]
+        else:  # the bound takes the place of the search: flat scores are no fault of trees
+            checks = [deterministic(probe), output_range(probe), stateless(probe, self.fresh)]
+        checks += () if proof is None else proof.checks
+        checks.append(eps_unit(self.x, attacks))
+        search = probe if white and self.table is None else None
+        stronger = black_box_stronger(attacks, figures, clean, search)
+        return (*checks, *(() if stronger is None else (stronger,)))
+
+    def _probe(self, attack: Attack, figure: Figure, rows: NDArray[np.intp]) -> Probe:
+        """An attack's examples of samples that every attack left."""
+        table, examples, x = self.table, figure.examples[rows], self.x[rows]
+        bounds = self.bounds if table is None else table.fixed(x, self.bounds)
+        return Probe(
+            adapter=self.adapter, attack=attack, x=x.astype(examples.dtype), y=self.y[rows],
+            examples=examples, seed=self.seed, batch_size=self.batch_size, bounds=bounds,
         )  # fmt: skip
-        return run_checks(probe)
 
 
 def _worst(clean: Figure, figures: list[Figure]) -> Figure:
@@ -195,52 +265,6 @@ def _several(attacks: Attack | Sequence[Attack]) -> Sequence[Attack]:
                 f"attacks: expected attacks such as PGD(eps=0.1), one or a list, got {each!r}"
             )
     return several
-
-
-def _checked(
-    x: Any, y: Any, attacks: Sequence[Attack], *, seed: int, batch_size: int, bounds: Bounds
-) -> tuple[Array, Labels]:
-    if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:  # noqa: PLR2004 - low and high
-        raise UsageError(f"bounds: expected (low, high), got {shown(bounds)}")
-    low, high = (np.asarray(bound) for bound in bounds)
-    if not attacks:
-        raise UsageError("attacks: expected at least one, got none")
-    if seed < 0 or batch_size < 1 or not (low < high).all():
-        raise UsageError(
-            f"expected seed >= 0, batch_size >= 1 and bounds (low, high) with low < high, "
-            f"got seed={seed}, batch_size={batch_size}, bounds={bounds}"
-        )
-    inputs, labels = require_samples(x, y)
-    if inputs.dtype.kind not in "iuf" or labels.min() < 0:
-        raise UsageError(
-            f"expected numeric x and labels of at least 0, got {inputs.dtype}, {labels.min()}"
-        )
-    if any(b.shape not in {(), inputs.shape[1:]} for b in (low, high)):
-        raise UsageError(
-            f"bounds: expected numbers or arrays of one input's shape {inputs.shape[1:]}, "
-            f"got {low.shape} and {high.shape}"
-        )
-    if not ((inputs >= low) & (inputs <= high)).all():
-        raise UsageError(
-            f"x: expected values inside bounds {bounds}, got {inputs.min()} to {inputs.max()}; "
-            "scale the inputs, or pass their bounds"
-        )
-    return inputs.astype(np.float32), labels.astype(np.int64)
-
-
-def _require_inside(attack: Attack, examples: Array, x: Array, bounds: Bounds) -> None:
-    low, high = (np.asarray(bound, dtype=np.float32) for bound in bounds)
-    one_of(f"{attack.name}: norm", attack.norm, get_args(Norm))
-    offset = (examples.astype(np.float64) - x).reshape(len(x), -1)
-    order = np.inf if attack.norm == "linf" else 2
-    furthest = float(np.linalg.norm(offset, ord=order, axis=1).max())
-    reach = attack.eps + _SLACK * max(attack.eps, float(np.abs(x).max()))
-    if not (furthest <= reach and ((examples >= low) & (examples <= high)).all()):
-        raise UsageError(
-            f"{attack.name} returned examples at a {attack.norm} distance of {furthest:.6g} with "
-            f"values from {examples.min():.6g} to {examples.max():.6g}: expected at most "
-            f"{attack.eps:.6g} inside {bounds}; correct the attack"
-        )
 
 
 def _unused(name: str, taken: dict[str, Figure]) -> str:

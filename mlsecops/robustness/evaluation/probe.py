@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from mlsecops.adapters.base import batches, in_batches, joined
 from mlsecops.robustness.attacks.ball import Ball
-from mlsecops.robustness.attacks.losses import margin_gradient
+from mlsecops.robustness.attacks.losses import margin_gradient, without_abstention
 
 if TYPE_CHECKING:
     from mlsecops.adapters.base import Adapter, Array, Labels
@@ -49,6 +49,21 @@ class Probe:
         """Runner-up classes and margin gradients of inputs shaped as `x`."""
         parts = batches(len(x), size=self.batch_size)
         return joined([margin_gradient(self.adapter, x[part], self.y[part]) for part in parts])
+
+    @property
+    def abstention(self) -> int | None:
+        """Column of the Adapter's scores that means abstention, or None."""
+        found: int | None = getattr(self.adapter, "abstention", None)
+        return found
+
+    def judged(self, x: Array) -> tuple[Array, Labels]:
+        """Scores without abstention of inputs shaped as `x`, and their labels there."""
+        return self.without_abstention(self.logits(x), self.y)
+
+    def without_abstention(self, logits: Array, y: Labels) -> tuple[Array, Labels]:
+        """Scores without the column of abstention, and labels among the other columns."""
+        labels = y if self.abstention is None else y - (y > self.abstention)
+        return without_abstention(logits, labels, self.abstention)[0], labels
 
     def logits(self, x: Array) -> Array:
         """Scores of any number of inputs."""

@@ -1,7 +1,8 @@
 """Self-checks of a robustness measurement: gradient masking, randomness, weak attacks.
 
-Probe → `run_checks` → Checks. Each check tests for a known reason why a gradient attack is too
-weak. A failed check means that this attack could not have shown whether the model is weak.
+Probe, and one for each gradient attack → `run_checks` → Checks. Each check tests for a known reason
+why a gradient attack is too weak. A failed check means that this attack could not have shown
+whether the model is weak.
 
 Source: Athalye, Carlini and Wagner, "Obfuscated gradients give a false sense of security" (2018);
 Croce et al., RobustBench and AutoAttack's checks (2021); Zimmermann et al., "Increasing confidence
@@ -11,6 +12,8 @@ in adversarial robustness evaluations" (2022), whose test is `altered_model`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -33,21 +36,37 @@ _BLIND: Final = 0.02  # share of samples that may lack a gradient; chosen
 _AGREEMENT: Final = 0.5  # correlation; chosen: smooth networks reach more than 0.9
 _EXPLAINED: Final = 0.2  # share of the real change that the gradient must predict; chosen
 _MISSED: Final = 0.05  # share of samples on which a random point may beat the attack; chosen
-_RANGE: Final = 1e3  # nats; chosen: trained networks stay under about 100
+_RESOLVED: Final = 1e-4  # of a sample's range of scores; chosen: a fine step of an attack
+_IGNORED: Final = 1e-6  # of the scores' range; below float32 rounding: the model ignores elements
 _SMALL_STEP: Final = 0.1  # of eps; chosen: short enough for a linear prediction
 
 
-def run_checks(probe: Probe) -> tuple[Check, ...]:
+def run_checks(probe: Probe, by_gradient: Sequence[Probe] = ()) -> tuple[Check, ...]:
     """All checks that apply: the gradient checks to gradient attacks, the search checks to balls.
 
     Without a correctly classified sample only repetition and range matter.
+
+    Args:
+        probe: The strongest attack; of those that follow gradients, if there are any.
+        by_gradient: Each attack that follows gradients.
     """
     checks = [deterministic(probe), output_range(probe)]
     if not len(probe.x) or not math.isfinite(probe.attack.eps):
         return tuple(checks)
-    if probe.by_gradient:
-        checks += [gradient_present(probe), gradient_agrees(probe)]
+    if by_gradient:
+        balls = {(each.attack.norm, each.attack.eps): each for each in by_gradient}
+        checks.append(_merged([(each, gradient_present(each)) for each in by_gradient]))
+        checks.append(_merged([(each, gradient_agrees(each)) for each in balls.values()]))
     return (*checks, random_search(probe), altered_model(probe))
+
+
+def _merged(found: Sequence[tuple[Probe, Check]]) -> Check:
+    """One check of several attacks: the first that fails, or the first."""
+    failed = [(probe, check) for probe, check in found if check.outcome != "pass"]
+    if not failed:
+        return found[0][1]
+    probe, check = failed[0]
+    return replace(check, reason=f"{probe.attack.name}: {check.reason}")
 
 
 def deterministic(probe: Probe) -> Check:
@@ -59,24 +78,28 @@ def deterministic(probe: Probe) -> Check:
     others = [probe.logits(x), probe.logits(x)]
     if probe.by_gradient:
         others.append(probe.gradients(x, np.concatenate([probe.y, probe.y]))[0])
-    scale = max(float(np.nanmax(np.abs(first))), 1e-12)
+    scale = max(float(np.nanmax(np.abs(first))), 1e-30)
     difference = max(float(np.nanmax(np.abs(other - first))) for other in others)
     reason = f"scores of the same inputs differ by {difference / scale:.1e} of their scale"
     return _check("deterministic", "pass" if difference <= _NOISE * scale else "fail", reason)
 
 
 def output_range(probe: Probe) -> Check:
-    """NaN scores and margins of thousands of nats mask the gradient."""
+    """Scores that are NaN, or so large that float32 shows no differences, mask the gradient."""
     x = np.concatenate([probe.x, probe.examples])
     if not len(x):
         return _check("output-range", "pass", "no sample was classified correctly")
     logits = probe.logits(x)
     if np.isnan(logits).any():
         return _check("output-range", "fail", "the scores contain NaN")
-    typical = float(np.median(margins(logits, np.concatenate([probe.y, probe.y]))))
-    verdict: Outcome = "pass" if typical <= _RANGE else "fail"
-    reason = f"the median margin is {typical:.3g} nats (limit {_RANGE:g})"
-    return _check("output-range", verdict, reason)
+    spread = np.ptp(logits.astype(np.float64), axis=1)
+    coarse = np.spacing(np.abs(logits).max(axis=1).astype(np.float32)) > _RESOLVED * spread
+    share = float(coarse.mean())
+    reason = (
+        f"float32 resolves the scores of {1 - share:.1%} of the samples to {_RESOLVED:g} of their "
+        f"range (at least {1 - _BLIND:.0%})"
+    )
+    return _check("output-range", "pass" if share <= _BLIND else "fail", reason)
 
 
 def gradient_present(probe: Probe) -> Check:
@@ -92,35 +115,42 @@ def gradient_present(probe: Probe) -> Check:
 
 
 def gradient_agrees(probe: Probe) -> Check:
-    """The gradient has to predict small changes; a clamp often breaks that at the bounds alone."""
-    rng = np.random.default_rng([probe.seed, 1])
+    """The gradient has to predict small changes, at the inputs and elsewhere in their balls.
+
+    A clamp often breaks that at the bounds alone, and a gradient may be honest at the inputs alone.
+    """
     low, high = spread(probe.bounds, probe.x.shape)
-    free, edge = low < high, (probe.x <= low) | (probe.x >= high)
-    rival, gradient = probe.margin_gradients(probe.x)
-    measured = []
-    for name, mask in (("at the bounds", edge & free), ("inside the bounds", ~edge & free)):
-        if mask.mean() < 0.01:  # noqa: PLR2004 - too few elements to measure
-            continue
-        for length in (_SMALL_STEP, 1.0):
-            real, predicted = _changes(probe, mask, rival, gradient, length=length, rng=rng)
-            fault = _disagreement(real, predicted, linear=length == _SMALL_STEP)
-            if fault:
-                return _check("gradient-agrees", "fail", f"{name}, at {length:g} eps, {fault}")
-        measured.append(name)
+    inside = probe.ball.scatter([[probe.seed, 7, row] for row in range(len(probe.x))])
+    measured: list[str] = []
+    for at, place in ((probe.x, ""), (inside, "inside the ball, ")):
+        free, edge = low < high, (at <= low) | (at >= high)
+        rival, gradient = probe.margin_gradients(at)
+        for name, mask in (("at the bounds", edge & free), ("inside the bounds", ~edge & free)):
+            if mask.mean() < 0.01:  # noqa: PLR2004 - too few elements to measure
+                continue
+            for length in (_SMALL_STEP, 1.0):
+                rng = np.random.default_rng([probe.seed, 1, len(measured)])
+                changes = _changes(probe, at, mask, rival, gradient, length=length, rng=rng)
+                fault = _disagreement(*changes, linear=length == _SMALL_STEP)
+                if fault:
+                    return _check(
+                        "gradient-agrees", "fail", f"{place}{name}, at {length:g} eps, {fault}"
+                    )
+            measured.append(place + name)
     reason = f"the gradient predicts changes {' and '.join(measured)}"
     return _check("gradient-agrees", "pass", reason)
 
 
 def random_search(probe: Probe) -> Check:
     """No random point of the ball may have a smaller margin than the attack's example."""
-    reached = margins(probe.logits(probe.examples), probe.y)
+    reached = margins(*probe.judged(probe.examples))
     ball = probe.ball
     best = np.full(len(probe.x), np.inf)
     for turn in range(_RANDOM_POINTS):
         points = ball.scatter([[probe.seed, 2, turn, row] for row in range(len(ball))])
         if ball.norm == "linf":  # corners are the furthest points
             points = ball.project(np.where(points > ball.x, ball.upper, ball.lower))
-        best = np.minimum(best, margins(probe.logits(points), probe.y))
+        best = np.minimum(best, margins(*probe.judged(points)))
     beaten = float((best < reached).mean())
     fooled = int((best < 0).sum())
     reason = (
@@ -132,43 +162,45 @@ def random_search(probe: Probe) -> Check:
 
 def _changes(
     probe: Probe,
+    at: Array,
     mask: NDArray[np.bool_],
     rival: Labels,
     gradient: Array,
     *,
     length: float,
     rng: np.random.Generator,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Real and predicted margin changes along random directions, each `(m, directions)`."""
-    rows = np.arange(len(probe.x))
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Real and predicted margin changes along random directions, and the range of the scores."""
+    rows = np.arange(len(at))
 
     def margin(x: Array) -> NDArray[np.float64]:
         logits = probe.logits(x).astype(np.float64)
         return logits[rows, probe.y] - logits[rows, rival]
 
-    here = margin(probe.x)
+    here = margin(at)
     real, predicted = [], []
     for _ in range(_DIRECTIONS):
-        noise = rng.standard_normal(probe.x.shape) * mask
+        noise = rng.standard_normal(at.shape) * mask
         if probe.attack.norm == "linf":
             noise = np.sign(noise)
         else:
             noise /= np.maximum(lengths(noise), 1e-12)
         step = length * probe.attack.eps * noise
-        moved = np.clip(probe.x + step, *probe.bounds).astype(np.float32)
+        moved = np.clip(at + step, *probe.bounds).astype(np.float32)
         real.append(margin(moved) - here)
-        product = gradient.astype(np.float64) * (moved.astype(np.float64) - probe.x)
+        product = gradient.astype(np.float64) * (moved.astype(np.float64) - at)
         predicted.append(product.reshape(len(rows), -1).sum(axis=1))
-    return np.stack(real, axis=1), np.stack(predicted, axis=1)
+    unit = float(np.median(np.ptp(probe.logits(at).astype(np.float64), axis=1)))
+    return np.stack(real, axis=1), np.stack(predicted, axis=1), unit
 
 
 def _disagreement(
-    real: NDArray[np.float64], predicted: NDArray[np.float64], *, linear: bool
+    real: NDArray[np.float64], predicted: NDArray[np.float64], unit: float, *, linear: bool
 ) -> str | None:
     size, guess = (float(np.sqrt((each**2).mean())) for each in (real, predicted))
     if not np.isfinite(guess) or not np.isfinite(size):
         return "the scores or their gradient are not finite"
-    if size <= 1e-6:  # noqa: PLR2004 - nats; below float32 rounding: the model ignores these elements
+    if size <= _IGNORED * unit:
         return None
     if guess < _EXPLAINED * size:
         return f"the gradient predicts {guess / size:.0%} of the change (at least {_EXPLAINED:.0%})"

@@ -192,7 +192,7 @@ def test_passes_are_counted(two_class: SoftmaxRegression, samples: Samples) -> N
         (lambda a: a.update(x=a["x"] + 1), "inside bounds"),
         (lambda a: a["x"].__setitem__((0, 0), np.nan), "inside bounds"),
         (lambda a: a.update(y=a["y"].astype(float)), "integers"),
-        (lambda a: a.update(y=a["y"][:-1]), "of n integers"),
+        (lambda a: a.update(y=a["y"][:-1]), "of n labels"),
         (lambda a: a.update(y=a["y"] - 1), "at least 0"),
         (lambda a: a.update(y=a["y"] + 1), "number of classes"),
         (lambda a: a.update(attacks=[]), "at least one"),
@@ -252,14 +252,22 @@ def test_attack_weaker_than_random_points_is_seen(
     assert outcome(report, "random-search") == "fail"
 
 
-def test_scores_of_thousands_of_nats_are_seen(
+def test_scores_of_any_scale_give_the_same_figures(
     two_class: SoftmaxRegression, samples: Samples
 ) -> None:
-    two_class.weights *= 10_000
-    two_class.bias *= 10_000
-    report = evaluate_robustness(two_class, *samples, ATTACKS)
-    assert report.worst.accuracy == 0.5
-    assert outcome(report, "output-range") == "fail"
+    for scale in (1e-4, 1e4):
+        by = np.float32(scale)
+        scaled = SoftmaxRegression(weights=two_class.weights * by, bias=two_class.bias * by)
+        report = evaluate_robustness(scaled, *samples, ATTACKS)
+        assert report.worst.accuracy == 0.5
+        assert {check.outcome for check in report.checks} == {"pass"}, report.checks
+
+
+def test_scores_that_float32_cannot_tell_apart_are_seen(
+    two_class: SoftmaxRegression, samples: Samples
+) -> None:
+    far = Disguised(two_class, on_scores=lambda scores: scores + np.float32(1e6))
+    assert outcome(evaluate_robustness(far, *samples, ATTACKS), "output-range") == "fail"
 
 
 def test_scores_that_are_not_numbers_count_as_wrong(

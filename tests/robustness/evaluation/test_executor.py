@@ -105,5 +105,5 @@ def test_adapter_is_copied_with_its_options(net: Any, data: Any) -> None:
     for copied in (copy.deepcopy(view), pickle.loads(pickle.dumps(view))):
         assert copied.model is not net
         assert (copied.channels_first, copied._classes) == (False, 3)
-        assert copied._gives_probabilities is False
+        assert copied.output == view.output
         assert np.array_equal(copied.logits(data[0]), view.logits(data[0]))
