@@ -35,6 +35,7 @@ EXTRA_OF: Final[dict[str, str]] = {
     "cyclonedx": "bom",
     "packageurl": "bom",
     "license_expression": "bom",
+    "spdx_python_model": "bom",
     "opentelemetry.sdk": "otel",
     "limits": "limits",
     "redis": "limits",

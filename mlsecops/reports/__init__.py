@@ -17,7 +17,10 @@ from mlsecops._lazy import lazy_face
 if TYPE_CHECKING:
     from mlsecops.reports.bom.build import bom_text as bom_text
     from mlsecops.reports.bom.build import build_bom as build_bom
+    from mlsecops.reports.bom.diff import BomChange as BomChange
+    from mlsecops.reports.bom.diff import diff_boms as diff_boms
     from mlsecops.reports.bom.lint import lint_bom as lint_bom
+    from mlsecops.reports.bom.spdx import spdx_document as spdx_document
     from mlsecops.reports.bom.verification_report import BomField as BomField
     from mlsecops.reports.bom.verification_report import BomReport as BomReport
     from mlsecops.reports.bom.verification_report import FieldState as FieldState

@@ -18,7 +18,15 @@ from mlsecops.cli.terminal import note, plural, print_findings, show, show_json
 from mlsecops.errors import FormatRefused, UsageError, VerificationError
 from mlsecops.findings import Finding, Severity
 from mlsecops.provenance import Manifest, Statement, hash_path
-from mlsecops.reports import BomReport, bom_text, build_bom, verify_bom
+from mlsecops.reports import (
+    BomReport,
+    bom_text,
+    build_bom,
+    diff_boms,
+    spdx_document,
+    verify_bom,
+)
+from mlsecops.reports.bom.spdx import SPEC_VERSION
 from mlsecops.robustness import ROBUSTNESS_PREDICATE
 from mlsecops.signing import Bundle, Verified, bundle_path, ignore_for, verify
 from mlsecops.signing.certificates import identity
@@ -26,17 +34,22 @@ from mlsecops.signing.oms import read_payload
 
 _BUILD = "mlsecops bom build model/ --dataset train=data/ --out bom.cdx.json"
 _LINT = "mlsecops bom lint bom.cdx.json"
+_DIFF = "mlsecops bom diff old.cdx.json new.cdx.json"
 _VERIFY = "mlsecops bom verify bom.cdx.json --model model/ --dataset train=data/ --key pub.pem"
 EXAMPLE = f"{_BUILD}\n         {_VERIFY}"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="build|lint|verify")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="build|lint|diff|verify")
     _configure_build(add_action(actions, "build", "write the bill of materials of a model", _BUILD))
     lint = add_action(actions, "lint", "check whether a bill is well formed", _LINT)
     option(lint, "bill F", "CycloneDX bill (JSON)", type=Path)
     add_format(lint, "sarif", "junit")
+    diff = add_action(actions, "diff", "list what changed from one bill to another", _DIFF)
+    option(diff, "old OLD", "earlier CycloneDX bill (JSON)", type=Path)
+    option(diff, "new NEW", "later CycloneDX bill (JSON)", type=Path)
+    add_format(diff)
     _configure_verify(
         add_action(actions, "verify", "verify a bill against the model and its data", _VERIFY)
     )
@@ -54,6 +67,8 @@ def _configure_build(parser: argparse.ArgumentParser) -> None:
     option(parser, "--architecture NAME", "architecture of the model, such as ResNet-18")
     option(parser, "--card F", "model card: README.md of a hub, or JSON of a model card toolkit",
            type=Path)  # fmt: skip
+    option(parser, "--format", "format of the bill", choices=("cyclonedx", "spdx3"),
+           default="cyclonedx")  # fmt: skip
     option(parser, "--spec-version", "CycloneDX version", choices=("1.6", "1.7"), default="1.7")
     _add_evidence(parser)
 
@@ -76,8 +91,8 @@ def _add_evidence(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Build, lint or verify."""
-    actions = {"build": _build, "lint": _lint, "verify": _verify}
+    """Build, lint, compare or verify."""
+    actions = {"build": _build, "lint": _lint, "diff": _diff, "verify": _verify}
     return actions[options.action](options)
 
 
@@ -108,9 +123,11 @@ def _build(options: argparse.Namespace) -> int:
         architecture=options.architecture,
         card=options.card,
     )
-    write_file(options.out, bom_text(bill))
+    spdx = options.format == "spdx3"
+    write_file(options.out, bom_text(spdx_document(bill) if spdx else bill))
     components = plural(len(bill["components"]), "component")
-    show(f"{options.out}: {components}, CycloneDX {bill['specVersion']}")
+    form = f"SPDX {SPEC_VERSION}" if spdx else f"CycloneDX {bill['specVersion']}"
+    show(f"{options.out}: {components}, {form}")
     return 0
 
 
@@ -158,6 +175,19 @@ def _robustness(path: Path | None, statements: Sequence[Statement]) -> dict[str,
         return value
     signed = (each for each in statements if each.predicate_type == ROBUSTNESS_PREDICATE)
     return next((each.predicate for each in signed), None)
+
+
+def _diff(options: argparse.Namespace) -> int:
+    bills = [
+        parse_object(read_text(each), what=str(each), error=FormatRefused)
+        for each in (options.old, options.new)
+    ]
+    changes = diff_boms(*bills)
+    if options.format == "json":
+        show_json({"changes": [each.to_dict() for each in changes]})
+    else:
+        show(*map(str, changes), plural(len(changes), "change"))
+    return int(bool(changes))
 
 
 def _lint(options: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ Source: CycloneDX 1.6 and 1.7, licenses; SPDX specification 2.3, annex D (licenc
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, Final
 
@@ -70,6 +70,15 @@ def license_choices(declared: Iterable[str]) -> list[dict[str, Any]]:
 def is_expression(text: str) -> bool:
     """Whether a text is an SPDX licence expression, of known licences or `LicenseRef-` ones."""
     return _parsed(text) is not None
+
+
+def license_names(component: Mapping[str, Any]) -> list[str]:
+    """Licences of a component as texts: expressions, SPDX identifiers or plain names."""
+    return [
+        str(each.get("expression") or chosen.get("id") or chosen.get("name", ""))
+        for each in component.get("licenses", ())
+        for chosen in [each.get("license", {})]
+    ]
 
 
 def _license(text: str) -> dict[str, str]:

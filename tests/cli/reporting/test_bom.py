@@ -196,3 +196,24 @@ def test_findings_of_a_bill_reach_code_scanning(command: Command, bill: Path, fo
     assert (honest.status, refused.status) == (0, 1)
     assert "bom-version" not in honest.out
     assert "bom-version" in refused.out
+
+
+def test_a_bill_is_written_as_spdx(command: Command, release: Release) -> None:
+    out = release.folder / "bom.spdx.json"
+    words = ("--dataset", f"data.npz={release.data}", "--key", release.public, "--out", out)
+    outcome = command("bom", "build", release.model, *words, "--format", "spdx3")
+    assert outcome.status == 0, outcome.err
+    kinds = {each["type"] for each in json.loads(out.read_text())["@graph"]}
+    assert {"ai_AIPackage", "dataset_DatasetPackage", "SpdxDocument"} <= kinds
+
+
+def test_bills_are_compared(command: Command, bill: Path) -> None:
+    other = bill.with_name("other.json")
+    other.write_text(bill.read_text())
+    same = command("bom", "diff", bill, other)
+    edit(other, lambda value: {**value, "components": value["components"][1:]})
+    different = command("bom", "diff", bill, other, "--format", "json")
+    assert (same.status, different.status) == (0, 1)
+    changes = json.loads(different.out)["changes"]
+    assert {"what", "name", "old", "new"} == changes[0].keys()
+    assert "machine-learning-model model" in {each["name"] for each in changes}
