@@ -7,7 +7,8 @@
                      → readings → `alerts`: rules → Alert → sinks
     labels:          `label_matching` → `accuracy` → readings
 
-`monitor` holds the state of one monitored function (`clients`, `controls`); `telemetry` exports it.
+`monitor` holds the state of one monitored function (`clients`, `controls`); `telemetry` exports it;
+`service` joins the processes of one service; `process_end` (`lifespan`, `finish`) ends them well.
 """
 
 from typing import TYPE_CHECKING
@@ -68,6 +69,9 @@ if TYPE_CHECKING:
     from mlsecops.monitoring.guards.quotas import Quota as Quota
     from mlsecops.monitoring.monitor import Monitor as Monitor
     from mlsecops.monitoring.monitor import MonitorState as MonitorState
+    from mlsecops.monitoring.process_end import Lifespan as Lifespan
+    from mlsecops.monitoring.process_end import finish as finish
+    from mlsecops.monitoring.process_end import lifespan as lifespan
     from mlsecops.monitoring.telemetry.metrics import METRICS as METRICS
     from mlsecops.readings import Detector as Detector
     from mlsecops.readings import Metric as Metric

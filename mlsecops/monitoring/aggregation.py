@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from mlsecops._bounded.mapping import BoundedMap
+from mlsecops.drift.alarms.alarm_rate import WEEKLY, AlarmRate
 from mlsecops.drift.baseline import Baseline
 from mlsecops.drift.rolling_window import Window
 from mlsecops.findings import Alert
@@ -22,14 +23,19 @@ from mlsecops.monitoring.baseline_detector import BaselineDetector
 from mlsecops.monitoring.batches import TABLE_ROWS, CallTable, RowBuffer, stack, uniform_runs
 from mlsecops.monitoring.call_reader import CallReader, CallRows
 from mlsecops.monitoring.capture import Captures
-from mlsecops.monitoring.clients import ClientState, ClientTraffic
+from mlsecops.monitoring.clients import ClientState, ClientTraffic, numbered
 from mlsecops.monitoring.identifier_length import bounded
 from mlsecops.monitoring.label_matching import LabelMatcher
 from mlsecops.monitoring.queue import CallRecord, Label
+from mlsecops.monitoring.service.merge import is_recent, joined
+from mlsecops.monitoring.service.state import WindowState
 from mlsecops.monitoring.suspicion import Suspicion
 from mlsecops.monitoring.telemetry import metrics as telemetry
-from mlsecops.monitoring.telemetry.exporter import Series
+from mlsecops.monitoring.telemetry.exporter import Points, Series
+from mlsecops.monitoring.unread import UnreadCalls
 from mlsecops.readings import Detector, Observed, Reading
+
+_MOST_SHARED: Final = 64  # rates; chosen: the busiest client of all is among each process's
 
 
 class Aggregation:
@@ -50,10 +56,12 @@ class Aggregation:
         metric_rules: MetricRules,
         failed: Callable[[], None],
         window: Window | None = None,
+        rate: AlarmRate = WEEKLY,
     ) -> None:
         reference = None if baseline is None else baseline.accuracy
         self.labels = LabelMatcher(reference, rows=0 if baseline is None else baseline.rows)
-        self.recent = BaselineDetector(baseline, series, window=window)
+        self.recent = BaselineDetector(baseline, series, window=window, rate=rate)
+        self.unread = UnreadCalls(series)
         self.alerting = alerting
         self._baseline = baseline
         self._reader = reader
@@ -98,6 +106,7 @@ class Aggregation:
                 self._observe()
                 self._table(table, run)
         self._observe()
+        self._attempt(lambda: self._consider(self.unread.readings()))
         self._attempt(self._accuracy)
         unread = [event for event in calls if event.client is not None and not _readable(event)]
         self._attempt(
@@ -120,6 +129,27 @@ class Aggregation:
         self.judge()
         self.alerting.tick(gone)
 
+    def shared(self, now: float) -> WindowState:
+        """The recent traffic, for the other processes of the service."""
+        facts, arrays = self.recent.shared()
+        known = [(name, self._clients.get(name)) for name in self._clients]
+        traffic = {numbered(name, each): each.current(now) for name, each in known if each}
+        return WindowState(
+            facts
+            | self.labels.shared()
+            | {
+                "newest": self._newest if math.isfinite(self._newest) else None,
+                "suspects": self._suspicion.shared(now),
+                "busiest": sorted(traffic.items(), key=lambda each: -each[1])[:_MOST_SHARED],
+            },
+            {**arrays, "clients": np.array(list(traffic), dtype=np.int64)},
+        )
+
+    def joined(self, others: Sequence[WindowState], now: float) -> dict[str, Points]:
+        """Readings over the recent traffic of all processes, by the metric's name."""
+        recent = [each for each in others if is_recent(each, now, self._seconds)]
+        return joined([self.shared(now), *others], now) | self.recent.joined(recent)
+
     def judge(self) -> None:
         """Apply the rules about exported metrics."""
         self._raised(self.alerting.judge(self._metric_rules.readings()))
@@ -137,9 +167,15 @@ class Aggregation:
         return stack(run, self._baseline) if self._reader.plain else None
 
     def _table(self, table: CallTable, run: Sequence[CallRecord | Label]) -> None:
-        for place, event in enumerate(run):
-            if isinstance(event, CallRecord) and event.request_id is not None:
-                self._attempt(self._remember, event, table.classes[place : place + 1])
+        self.unread.add(calls=len(run))
+        classes = table.classes
+        for place, event in enumerate(run if classes is not None else ()):
+            if (
+                classes is not None
+                and isinstance(event, CallRecord)
+                and event.request_id is not None
+            ):
+                self._attempt(self._remember, event, classes[place : place + 1])
         self._show(table.traffic)
 
     def _singly(self, run: Sequence[CallRecord | Label]) -> None:
@@ -161,6 +197,7 @@ class Aggregation:
         if not _readable(event):
             return None
         answer = self._reader.read(event)
+        self.unread.add(inputs=answer.unread_inputs, answers=answer.unread_answers)
         if event.request_id is not None and answer.classes is not None:
             self._remember(event, answer.classes)
         return answer

@@ -5,23 +5,31 @@ Observed → BaselineDetector.observe → readings, and the metrics behind them
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+import copy
+import functools
+import math
+from collections.abc import Iterable, Iterator
+from statistics import NormalDist
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from mlsecops.drift.alarms.alarm_rate import WEEKLY, AlarmRate
+from mlsecops.drift.alarms.sequential_test import SequentialTest
 from mlsecops.drift.baseline import Baseline
 from mlsecops.drift.change_detection import Cusum
 from mlsecops.drift.histograms import Profile
 from mlsecops.drift.inputs import Bools, Floats
 from mlsecops.drift.rolling_window import FEWEST_ROWS, Recent, Window
 from mlsecops.drift.tests import DriftReport
+from mlsecops.monitoring.recent_losses import RecentLosses
+from mlsecops.monitoring.service.state import WindowState
 from mlsecops.monitoring.telemetry import metrics as telemetry
-from mlsecops.monitoring.telemetry.exporter import Series
-from mlsecops.readings import Observed, Reading
+from mlsecops.monitoring.telemetry.exporter import Points, Series
+from mlsecops.readings import Metric, Observed, Reading
 
-_ALPHA: Final = 1e-4  # family-wise error rate; chosen: rare although every window is tested
-_EFFECT: Final = 0.1  # KS distance; chosen: smaller drift rarely costs accuracy
+_SCORES: Final = 3  # outlier scores, each with the declared false-positive rate
 _MOST_FEATURES: Final = 32  # exported features; chosen: bounds the number of time series
 _RANK_SPREAD: Final = 12**-0.5  # standard deviation of a uniform distribution on [0, 1]
 _EVIDENCE: Final = 25.0  # standard deviations; chosen: a false alarm in about 1e10 rows
@@ -30,23 +38,55 @@ _EVIDENCE: Final = 25.0  # standard deviations; chosen: a false alarm in about 1
 class BaselineDetector:
     """Rolling comparison with a baseline; without one, only the confidence.
 
-    Each window is tested, so the evidence must be stronger (alpha 0.0001, distance of at least 0.1)
-    than for one call of `Baseline.drift`.
+    Each window is tested, at a declared `rate` of false alarms (`mlsecops.drift.alarms`).
     """
 
     def __init__(
-        self, baseline: Baseline | None, series: Series, *, window: Window | None = None
+        self,
+        baseline: Baseline | None,
+        series: Series,
+        *,
+        window: Window | None = None,
+        rate: AlarmRate = WEEKLY,
     ) -> None:
         self._baseline = baseline
+        self._rate = rate
         self._series = series
         self._window = window = window or Window()
         self._size = window.rows
-        self._recent = Recent(None if baseline is None else baseline.layout, window)
+        self._losses = RecentLosses(baseline, window)
+        self._start()
         self._cusum = Cusum(0.5, _RANK_SPREAD, threshold=_EVIDENCE)
         self.profile: Profile | None = None if baseline is None else baseline.profile()
         self.drift: DriftReport | None = None
+        self.prediction_drift: DriftReport | None = None
         if baseline is not None and baseline.confidence is not None:
             series.replace(telemetry.CONFIDENCE_BASELINE, {(): baseline.confidence})
+        if (
+            baseline is not None
+            and baseline.expected_loss is not None
+            and baseline.loss is not None
+        ):
+            series.replace(telemetry.REFERENCE_LOSS, {(): baseline.loss})
+
+    def _start(self) -> None:
+        """Empty windows."""
+        known, self._inputs_test, self._answers_test = self._baseline, None, None
+        self._recent = self._empty()
+        if known is not None:
+            facts: Any = {"rate": self._rate, "window": self._window}
+            self._inputs_test = SequentialTest(known.inputs, known.order, **facts)
+            self._held = self._inputs_test.no_alarm()
+            if known.predictions is not None and known.answer_order is not None:
+                self._answers_test = SequentialTest(known.predictions, known.answer_order, **facts)
+                self._held_answers = self._answers_test.no_alarm()
+
+    def _empty(self) -> Recent:
+        known = self._baseline
+        if known is None:
+            return Recent(None, self._window)
+        answers = None if known.predictions is None else known.predictions.layout
+        return Recent(known.layout, self._window, answers)
 
     @property
     def confidence(self) -> float | None:
@@ -59,20 +99,53 @@ class BaselineDetector:
         return self._recent.right
 
     @property
+    def expected_loss(self) -> float | None:
+        """Estimated loss of the recent answers that are no classes, or None if not known."""
+        return self._losses.mean
+
+    @property
     def anomaly(self) -> float | None:
-        """Share of the recent rows that are anomalous, or None without a baseline."""
-        rows = self._recent.rows
+        """Share of the recent rows that are anomalous; None if none of them could be read."""
+        rows = self._recent.read
         return self._recent.flagged / rows if self._baseline is not None and rows else None
 
     def expire(self) -> tuple[str, ...]:
         """Forget the recent rows, which are older than the window; returns the metrics' names."""
-        self._recent = Recent(
-            None if self._baseline is None else self._baseline.layout, self._window
-        )
-        self.drift = None
+        self._start()
+        self._losses.clear()
+        self.drift = self.prediction_drift = None
         for metric in telemetry.OF_THE_WINDOW:
             self._series.replace(metric, {})
         return tuple(metric.name for metric in telemetry.OF_THE_WINDOW)
+
+    def shared(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """The recent rows as plain numbers and arrays, for `joined` in another process."""
+        facts, arrays = self._recent.shared()
+        return facts | {"layout": self._identity}, arrays
+
+    @functools.cached_property
+    def _identity(self) -> str | None:
+        return None if self._baseline is None else self._baseline.layout.identity
+
+    def joined(self, others: Iterable[WindowState]) -> dict[str, Points]:
+        """Readings of the recent rows of this and of other processes, by the metric's name.
+
+        Windows that were compared with another baseline are left out.
+        """
+        own, arrays = self.shared()
+        series, recent = Series(self._series.monitor), self._empty()
+        recent.absorb(own, arrays)
+        for other in others:
+            if other.facts.get("layout") == own["layout"]:
+                recent.absorb(other.facts, other.arrays)
+        whole = copy.copy(self)
+        vars(whole).update(_series=series, _recent=recent)
+        whole.measure()
+        return {metric.name: dict(series.points(metric)) for metric in telemetry.OF_THE_WINDOW}
+
+    def measure(self) -> list[Reading]:
+        """Readings of the recent rows, which are exported as well."""
+        return [*self._confidence(), *self._anomalies(), *self._drift()]
 
     def observe(self, traffic: Observed) -> list[Reading]:
         """Add a batch, and compare the recent window with the baseline.
@@ -83,6 +156,7 @@ class BaselineDetector:
         confidence = answers[:, 0]
         self._count(answers)
         profile, flagged = self._inputs(traffic, confidence)
+        answer_rows, answered = self._answers(traffic)
         readings = self._shift(confidence)
         complete = False
         for part in self._parts(len(traffic.clients)):
@@ -90,9 +164,11 @@ class BaselineDetector:
             complete = self._recent.add(
                 part.stop - part.start,
                 now=float(traffic.at[part.stop - 1]),
-                profile=self._last(profile, traffic.rows[part]) if last else None,
+                profile=_newest(profile, traffic.rows[part]) if last else None,
                 flagged=int(flagged[part].sum()),
                 answers=answers[part],
+                answer_profile=_newest(answered, answer_rows[part]) if last else None,
+                read=0 if profile is None else part.stop - part.start,
             )
             readings += [*self._confidence(), *self._anomalies()]
         return [*readings, *(self._drift() if complete else ())]
@@ -101,12 +177,6 @@ class BaselineDetector:
         """A batch in windows, oldest first: a short one, then whole ones."""
         ends = range(rows, 0, -self._size)
         return (slice(max(0, end - self._size), end) for end in reversed(ends))
-
-    @staticmethod
-    def _last(profile: Profile | None, rows: Floats) -> Profile | None:
-        if profile is None or profile.count == len(rows):
-            return profile
-        return Profile(profile.layout).update(rows)
 
     def _table(self, probabilities: Floats | None) -> Floats:
         """Confidence, predicted class, and probability of being correct (NaN if unknown)."""
@@ -141,14 +211,29 @@ class BaselineDetector:
     def _inputs(self, traffic: Observed, confidence: Floats) -> tuple[Profile | None, Bools]:
         rows, baseline = traffic.rows, self._baseline
         self._series.add(telemetry.ROWS, len(traffic.clients))
-        if baseline is None or self.profile is None or rows.shape[1] != len(baseline.names):
+        test = self._inputs_test
+        if baseline is None or self.profile is None or test is None or not rows.shape[1]:
             return None, np.zeros(len(traffic.clients), dtype=bool)
-        profile = baseline.profile().update(rows)
+        profile = test.add(rows, traffic.at)
         self.profile.merge(profile)
         flags = baseline.anomalies.flags(rows, confidence if len(confidence) else None)
         for name, marks in flags.items():
             self._series.add(telemetry.ANOMALY, int(marks.sum()), name)
         return profile, np.any(list(flags.values()), axis=0)
+
+    def _answers(self, traffic: Observed) -> tuple[Floats, Profile | None]:
+        """Features of the answers `(n, a)`, and their profile; None if they are not watched."""
+        test, known = self._answers_test, None if self._baseline is None else self._baseline.answers
+        table = traffic.answers
+        if test is None or known is None:
+            return np.empty((len(traffic.clients), 0)), None
+        if table is None and traffic.probabilities is not None:
+            table = known.of_table(traffic.probabilities).table
+        if table is None:
+            return np.empty((len(traffic.clients), 0)), None
+        if self._losses.add(traffic.rows, table) and self._losses.mean is not None:
+            self._series.replace(telemetry.EXPECTED_LOSS, {(): self._losses.mean})
+        return table, test.add(table, traffic.at)
 
     def _confidence(self) -> list[Reading]:
         value, count = self.confidence, self._recent.answered
@@ -160,46 +245,86 @@ class BaselineDetector:
         if count < FEWEST_ROWS:
             return []
         reference = None if self._baseline is None else self._baseline.confidence
-        window = f"last {count} predictions"
         return [
-            Reading(metric=telemetry.CONFIDENCE, value=value, window=window, reference=reference)
+            Reading(
+                metric=telemetry.CONFIDENCE,
+                value=value,
+                window=f"last {count} predictions",
+                reference=reference,
+                chance=self._lowest_by_chance(count),
+            )
         ]
 
+    def _lowest_by_chance(self, count: int) -> float | None:
+        """Mean confidence below which chance does not bring so many normal answers."""
+        test, known = self._answers_test, None if self._baseline is None else self._baseline
+        if test is None or known is None or known.confidence is None:
+            return None
+        spread = float(known.confidences.std()) * math.sqrt(test.noise(count)[0])
+        return known.confidence + NormalDist().inv_cdf(test.risk) * spread
+
+    def _highest_by_chance(self, count: int) -> float | None:
+        """Share of anomalous rows above which chance does not bring so many normal rows."""
+        test, known = self._inputs_test, self._baseline
+        if test is None or known is None:
+            return None
+        usual = min(known.anomalies.false_positive_rate * _SCORES, 1.0)
+        spread = math.sqrt(usual * (1 - usual) * test.typical_effect(count) / count)
+        return usual - NormalDist().inv_cdf(test.risk) * spread
+
     def _anomalies(self) -> list[Reading]:
-        rows, value = self._recent.rows, self.anomaly
+        rows, value = self._recent.read, self.anomaly
         if value is None:
             return []
         self._series.replace(telemetry.ANOMALY_RATIO, {(): value})
         if rows < FEWEST_ROWS:
             return []
-        return [Reading(metric=telemetry.ANOMALY_RATIO, value=value, window=f"last {rows} rows")]
+        return [
+            Reading(
+                metric=telemetry.ANOMALY_RATIO,
+                value=value,
+                window=f"last {rows} rows",
+                chance=self._highest_by_chance(rows),
+            )
+        ]
 
     def _drift(self) -> list[Reading]:
-        profile = self._recent.profile()
-        if self._baseline is None or profile is None or not profile.count:
-            return []
-        self.drift = self._baseline.drift(profile, alpha=_ALPHA, effect=_EFFECT)
-        furthest = sorted(self.drift.features.items(), key=lambda item: -item[1].ks)
         points: dict[tuple[str, ...], float] = {}
-        for name, each in furthest[:_MOST_FEATURES]:
-            points[name, "ks"], points[name, "psi"] = each.ks, each.psi
-        answers = self._prediction_drift(points)
-        count = float(len(self.drift.drifted))
-        self._series.replace(telemetry.DRIFT, points)
-        self._series.replace(telemetry.DRIFTED_FEATURES, {(): count})
-        window = f"last {profile.count} rows"
-        inputs = Reading(metric=telemetry.DRIFTED_FEATURES, value=count, window=window)
-        return [inputs, *answers]
+        readings = [*self._input_drift(points), *self._prediction_drift(points)]
+        if readings:
+            self._series.replace(telemetry.DRIFT, points)
+        return readings
+
+    def _input_drift(self, points: dict[tuple[str, ...], float]) -> list[Reading]:
+        profile, test = self._recent.profile(), self._inputs_test
+        if test is None or profile is None or not profile.count:
+            return []
+        self.drift, self._held = test.compare(profile, self._held)
+        return self._drifted(self.drift, telemetry.DRIFTED_FEATURES, points, "rows")
 
     def _prediction_drift(self, points: dict[tuple[str, ...], float]) -> list[Reading]:
-        answers = self._recent.answers
-        known = None if self._baseline is None else self._baseline.predictions
-        if known is None or len(answers) < FEWEST_ROWS:
+        profile, test = self._recent.answer_profile(), self._answers_test
+        if test is None or profile is None or profile.count < FEWEST_ROWS:
             return []
-        moved = known.drift(answers, alpha=_ALPHA, effect=_EFFECT)
-        for name, each in moved.features.items():
+        self.prediction_drift, self._held_answers = test.compare(profile, self._held_answers)
+        return self._drifted(
+            self.prediction_drift, telemetry.DRIFTED_PREDICTIONS, points, "predictions"
+        )
+
+    def _drifted(
+        self, report: DriftReport, metric: Metric, points: dict[tuple[str, ...], float], what: str
+    ) -> list[Reading]:
+        """The number of drifted features, and the distances of those furthest away."""
+        furthest = sorted(report.features.items(), key=lambda item: -item[1].ks)
+        for name, each in furthest[:_MOST_FEATURES]:
             points[name, "ks"], points[name, "psi"] = each.ks, each.psi
-        count = float(len(moved.drifted))
-        self._series.replace(telemetry.DRIFTED_PREDICTIONS, {(): count})
-        window = f"last {len(answers)} predictions"
-        return [Reading(metric=telemetry.DRIFTED_PREDICTIONS, value=count, window=window)]
+        count = float(len(report.drifted))
+        self._series.replace(metric, {(): count})
+        return [Reading(metric=metric, value=count, window=f"last {report.rows} {what}")]
+
+
+def _newest(profile: Profile | None, rows: Floats) -> Profile | None:
+    """The profile of the newest rows of a batch, of which `profile` counts all."""
+    if profile is None or profile.count == len(rows):
+        return profile
+    return Profile(profile.layout).update(rows)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from mlsecops._repr import concise_repr
+from mlsecops.monitoring.service.state import hashed
 
 _SLOTS: Final = 12  # slots in the window of a rate
 _SLOT: Final = 5.0  # seconds; chosen: a minute in 12 slots
@@ -27,11 +28,12 @@ class ClientState:
 
 @dataclass(slots=True)
 class ClientTraffic:
-    """Counter of one client's rows, in slots of five seconds."""
+    """Counter of one client's rows, in slots of five seconds; `number` is made of its name."""
 
     rows: int = 0
     rate: float = 0.0
     slots: dict[int, int] = field(default_factory=dict)
+    number: int | None = None
 
     def add(self, rows: int, now: float) -> float:
         """Add rows at a Unix time in seconds; returns the rate."""
@@ -46,3 +48,10 @@ class ClientTraffic:
         for old in [each for each in self.slots if each <= int(now // _SLOT) - _SLOTS]:
             del self.slots[old]
         return sum(self.slots.values()) / (_SLOTS * _SLOT)
+
+
+def numbered(name: str, client: ClientTraffic) -> int:
+    """The number that stands for a client among processes; it is computed once."""
+    if client.number is None:
+        client.number = hashed(name)
+    return client.number

@@ -60,6 +60,15 @@ class LabelMatcher:
             return self._given
         return sum(self._first) / _REFERENCE if len(self._first) >= _REFERENCE else None
 
+    def shared(self) -> dict[str, Any]:
+        """The recent labels as plain numbers, for another process."""
+        return {
+            "hits": sum(self._hits),
+            "labels": len(self._hits),
+            "reference": self.reference,
+            "slide": self.slow_loss,
+        }
+
     def predicted(self, request_id: str, classes: NDArray[np.int64], now: float) -> None:
         """Store a prediction until its label arrives."""
         waiting = self._labels.pop(request_id)

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
 from mlsecops._repr import concise_repr
+from mlsecops.drift.alarms.alarm_rate import WEEKLY, AlarmRate
 from mlsecops.drift.baseline import Baseline
 from mlsecops.drift.histograms import Profile
 from mlsecops.drift.rolling_window import Window
@@ -31,9 +33,13 @@ from mlsecops.monitoring.capture import Captured, Captures
 from mlsecops.monitoring.clients import ClientState
 from mlsecops.monitoring.controls import ControlKind
 from mlsecops.monitoring.identifier_length import bounded
+from mlsecops.monitoring.process_end import termination
 from mlsecops.monitoring.queue import CallQueue, CallRecord, Label
+from mlsecops.monitoring.service.folder import VARIABLE, service_folder
+from mlsecops.monitoring.service.state import WindowState
+from mlsecops.monitoring.service.tally import OUTCOMES, open_tally
 from mlsecops.monitoring.telemetry import metrics as telemetry
-from mlsecops.monitoring.telemetry.exporter import Series, series_of
+from mlsecops.monitoring.telemetry.exporter import Points, Series, series_of
 from mlsecops.monitoring.worker import Drained, worker
 from mlsecops.readings import Detector
 
@@ -66,6 +72,10 @@ class MonitorState:
         expected_accuracy: Estimate from confidence, or None without labels in the baseline.
         accuracy_change: The latest change of accuracy, or None.
         accuracy_points: Accuracy over time, one point for fifty labels, oldest first.
+        expected_loss: Estimated loss of recent answers that are no classes, or None.
+        prediction_drift: Latest comparison of the answers with the baseline, or None.
+        unread_inputs: Calls whose inputs the baseline could not read.
+        unread_answers: Calls whose answers could not be read or compared.
     """
 
     calls: int
@@ -84,13 +94,18 @@ class MonitorState:
     expected_accuracy: float | None = None
     accuracy_change: AccuracyChange | None = None
     accuracy_points: tuple[AccuracyPoint, ...] = ()
+    expected_loss: float | None = None
+    prediction_drift: DriftReport | None = None
+    unread_inputs: int = 0
+    unread_answers: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         plain = {each.name: getattr(self, each.name) for each in fields(self)}
-        change, profile = self.accuracy_change, self.profile
+        change, profile, moved = self.accuracy_change, self.profile, self.prediction_drift
         return plain | {
             "drift": None if self.drift is None else self.drift.to_dict(),
+            "prediction_drift": None if moved is None else moved.to_dict(),
             "clients": {name: asdict(each) for name, each in self.clients.items()},
             "accuracy_change": None if change is None else asdict(change),
             "accuracy_points": [asdict(each) for each in self.accuracy_points],
@@ -124,12 +139,13 @@ class Monitor:
         controls: Mapping[str, ControlKind],
         captures: Captures,
         window: Window | None,
+        rate: AlarmRate = WEEKLY,
     ) -> None:
         self.name = name
         self.digest = digest
         self.controls = dict(controls)
         self._captures = captures
-        self._queue = CallQueue(capacity)
+        self._queue = CallQueue(capacity, tally=self._tally)
         self._batch = BatchSize()
         self._clock = clock
         self._series = series_of(name)
@@ -150,9 +166,12 @@ class Monitor:
             metric_rules=MetricRules(rules, self._series, clock),
             failed=self.failed,
             window=window,
+            rate=rate,
         )
-        self._series.refreshers.append(self._refresh)
+        self._series.sources.append(self)
         worker.add(self)
+        if sinks or VARIABLE in os.environ:
+            termination.watch()
 
     def _start(self) -> None:
         self._before = self._series.counts(telemetry.ANOMALY), _confidences(self._series)
@@ -188,6 +207,10 @@ class Monitor:
             confidences=_since(self._before[1], _confidences(self._series)),
             anomalies=_since(self._before[0], self._series.counts(telemetry.ANOMALY)),
             expected_accuracy=recent.expected_accuracy,
+            expected_loss=recent.expected_loss,
+            prediction_drift=recent.prediction_drift,
+            unread_inputs=aggregation.unread.inputs,
+            unread_answers=aggregation.unread.answers,
             accuracy_change=labels.course.change,
             accuracy_points=labels.course.points,
         )
@@ -207,11 +230,19 @@ class Monitor:
 
         It tries for `timeout` seconds, and returns whether the queue is empty.
         """
+        settled, _ = self._finish(timeout)
+        return settled
+
+    def finish(self, timeout: float) -> bool:
+        """As `flush`; returns whether the alerts were delivered as well."""
+        return all(self._finish(timeout))
+
+    def _finish(self, timeout: float) -> tuple[bool, bool]:
         deadline = time.monotonic() + timeout
         settled = self._settle(timeout)
-        if self._owner != threading.get_ident():
-            self._aggregation.alerting.deliver(deadline - time.monotonic())
-        return settled
+        if self._owner == threading.get_ident():
+            return settled, False
+        return settled, self._aggregation.alerting.deliver(deadline - time.monotonic())
 
     def _settle(self, timeout: float) -> bool:
         deadline = time.monotonic() + timeout
@@ -247,8 +278,9 @@ class Monitor:
             self._settle(_CLOSING)
             self._aggregation.alerting.deliver(_HOLD)
             worker.remove(self)
-            if self._refresh in self._series.refreshers:
-                self._series.refreshers.remove(self._refresh)
+            if self in self._series.sources:
+                self._series.sources.remove(self)
+            worker.publication.publish(now=True)
 
     def record(self, event: CallRecord, size: int) -> None:
         """Queue a call whose arrays have `size` bytes; this runs on the caller's thread."""
@@ -256,6 +288,7 @@ class Monitor:
             self._queue.drop()
             self._reported_drops += 1
             self._series.add(telemetry.DROPPED, 1)
+            self._series.add(telemetry.CALLS, 1, event.outcome, event.error)
             return
         self._queue.append(event, size)
         if worker.asleep:
@@ -296,6 +329,8 @@ class Monitor:
         try:
             if fresh:
                 self._series.add(telemetry.DROPPED, fresh)
+                for outcome, count in self._queue.take_lost().items():
+                    self._series.add(telemetry.CALLS, count, outcome, "")
             if events:
                 self._aggregation.take(events)
             if events or fresh:
@@ -307,6 +342,8 @@ class Monitor:
         with self._counting:
             self._processed += count
         self._series.add(telemetry.PROCESSED, count)
+        if events or fresh:
+            worker.publication.dirty = True
         self._batch.learn(len(events), time.thread_time() - start)
         return len(events)
 
@@ -317,7 +354,24 @@ class Monitor:
             self._ticked = now
             self._aggregation.tick(now)
 
-    def _refresh(self) -> None:
+    def _tally(self) -> MutableSequence[int] | memoryview:
+        """Numbers of calls by outcome: in the service's folder, if there is one."""
+        folder = service_folder()
+        if folder is not None:
+            with contextlib.suppress(OSError):
+                return open_tally(folder.next_tally(), self.name)
+        return [0] * len(OUTCOMES)
+
+    def shared(self) -> WindowState:
+        """The recent traffic, for the other processes of the service."""
+        return self._aggregation.shared(self._clock())
+
+    def joined(self, others: Sequence[WindowState]) -> dict[str, Points]:
+        """Readings over the recent traffic of this and of other processes, by metric."""
+        return self._aggregation.joined(others, self._clock())
+
+    def refresh(self) -> None:
+        """Aggregate what waits in the queue, and let the rates of clients fall."""
         self._settle(0.5)
         now = self._clock()
         if abs(now - self._refreshed) >= _FRESH and self._lock.acquire(blocking=False):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Callable, MutableSequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
+
+from mlsecops.monitoring.service.tally import PLACES
 
 MAX_BYTES: Final = 256 * 2**20  # bytes of arrays and lists; chosen: bounds the cost of a flood
 _POINTER: Final = 8  # bytes of a list item; CPython on 64 bits
@@ -60,13 +63,32 @@ class CallQueue:
     """Calls and labels that wait for the worker.
 
     It holds at most `capacity` calls, whose arrays and lists have at most `max_bytes` in all.
+    `tally` makes the numbers of calls by outcome, which may be in memory that outlives the process.
     """
 
-    __slots__ = ("_bytes", "_capacity", "_events", "_lock", "_max_bytes", "calls", "dropped")
+    __slots__ = (
+        "_bytes",
+        "_capacity",
+        "_events",
+        "_lock",
+        "_max_bytes",
+        "_new_tally",
+        "_tally",
+        "calls",
+        "dropped",
+        "lost",
+    )
 
-    def __init__(self, capacity: int, *, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        *,
+        max_bytes: int = MAX_BYTES,
+        tally: Callable[[], MutableSequence[int] | memoryview] = lambda: [0] * len(PLACES),
+    ) -> None:
         self._capacity = capacity
         self._max_bytes = max_bytes
+        self._new_tally = tally
         self.reset()
 
     def __len__(self) -> int:
@@ -78,15 +100,21 @@ class CallQueue:
         self._lock = threading.RLock()
         self._events: deque[tuple[int, CallRecord | Label]] = deque()
         self._bytes = 0
+        self._tally: MutableSequence[int] | memoryview | None = None
         self.calls = 0
         self.dropped = 0
+        self.lost: Counter[str] = Counter()
 
     def append(self, event: CallRecord, size: int) -> None:
         """Add a call that holds so many bytes (`held_bytes`), or drop it if there is no room."""
         with self._lock:
             self.calls += 1
+            if self._tally is None:
+                self._tally = self._new_tally()
+            self._tally[PLACES[event.outcome]] += 1
             if len(self._events) >= self._capacity or self._bytes + size > self._max_bytes:
                 self.dropped += 1
+                self.lost[event.outcome] += 1
                 return
             self._bytes += size
             self._events.append((size, event))
@@ -104,6 +132,12 @@ class CallQueue:
         with self._lock:
             self.calls += 1
             self.dropped += 1
+
+    def take_lost(self) -> Counter[str]:
+        """Remove and return the dropped calls, by outcome."""
+        with self._lock:
+            taken, self.lost = self.lost, Counter()
+        return taken
 
     def take(self, limit: int) -> list[CallRecord | Label]:
         """Remove and return the oldest calls and labels, at most `limit` of them."""

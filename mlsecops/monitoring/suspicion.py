@@ -8,13 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from mlsecops._bounded.mapping import BoundedMap
+from mlsecops.monitoring.service.state import hashed
 from mlsecops.monitoring.telemetry.exporter import Series
 from mlsecops.readings import COVERAGE, EXTRACTION, Reading
 
 _TTL: Final = 3600.0  # seconds that a silent client is remembered; as the detectors' own
+_MOST_SHARED: Final = 16  # clients; chosen: more than the one that counts
 _METRICS: Final = (EXTRACTION, COVERAGE)
 
 SuspectKey: TypeAlias = tuple[int, str | None]
@@ -47,6 +49,16 @@ class Suspicion:
         """Leave out the clients that were silent for an hour before a Unix time in seconds."""
         if len(self._known):
             self._export(now)
+
+    def shared(self, now: float) -> list[list[Any]]:
+        """The largest scores for another process: a client's number, its scores, their time."""
+        found = [(client, self._known.get((own, client))) for own, client in self._known]
+        plain: list[list[Any]] = [
+            [hashed(client), dict(each.scores), each.at]
+            for client, each in found
+            if each is not None and now - each.at <= _TTL
+        ]
+        return sorted(plain, key=lambda each: -max(each[1].values()))[:_MOST_SHARED]
 
     def _export(self, now: float) -> None:
         suspects = [self._known.get(key) for key in self._known]

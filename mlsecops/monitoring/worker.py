@@ -13,6 +13,8 @@ import threading
 import time
 from typing import Final, Literal, Protocol, TypeAlias
 
+from mlsecops.monitoring.service.publication import Publication
+
 _INTERVAL: Final = 0.1  # seconds between two drains; chosen: the delay of an alert
 _IDLE_ROUNDS: Final = 50  # empty drains, 5 seconds, before the thread sleeps; chosen
 _LOOK: Final = 5.0  # seconds between two looks at firing alerts; chosen
@@ -31,8 +33,8 @@ class Drainable(Protocol):
     def firing(self) -> bool:
         """Whether an alert fires, which time alone can end."""
 
-    def flush(self, timeout: float = 5.0) -> bool:
-        """Aggregate the whole queue, within that many seconds."""
+    def finish(self, timeout: float) -> bool:
+        """Aggregate the whole queue and deliver, within that many seconds."""
 
     def hold(self) -> None:
         """Acquire all locks before a fork."""
@@ -54,6 +56,8 @@ class Worker:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self.asleep = True
+        self._ending = False
+        self.publication = Publication()
 
     def add(self, monitor: Drainable) -> None:
         """Drain a monitor from now on."""
@@ -67,8 +71,11 @@ class Worker:
 
     def wake(self) -> None:
         """Start or wake the thread; callers do this when they see `asleep`."""
+        if self._ending:
+            self.finish(_LAST_DRAIN)
+            return
         with self._lock:
-            self.asleep = False
+            self.asleep = self._ending
             self._wake.set()
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(
@@ -81,10 +88,11 @@ class Worker:
         idle = 0
         while True:
             drained = {monitor.drain() for monitor in self._all()}
+            self.publication.publish()
             if "more" in drained:
                 continue
             idle = 0 if "some" in drained else idle + 1
-            if idle < _IDLE_ROUNDS:
+            if idle < _IDLE_ROUNDS or self.publication.dirty:
                 time.sleep(_INTERVAL)
                 continue
             self._wake.clear()
@@ -92,7 +100,7 @@ class Worker:
             # A call that saw the thread awake did not wake it: drain once more.
             if {monitor.drain() for monitor in self._all()} <= {"nothing"}:
                 self._sleep()
-            self.asleep = False
+            self.asleep = self._ending
             idle = 0
 
     def _sleep(self) -> None:
@@ -105,11 +113,17 @@ class Worker:
         with self._lock:
             return list(self._monitors)
 
-    def finish(self) -> None:
-        """Drain all monitors a last time, for two seconds at most."""
-        deadline = time.monotonic() + _LAST_DRAIN
-        for monitor in self._all():
-            monitor.flush(max(0.0, deadline - time.monotonic()))
+    def finish(self, timeout: float = _LAST_DRAIN) -> bool:
+        """Drain all monitors, for `timeout` seconds at most; returns whether nothing waits."""
+        deadline = time.monotonic() + timeout
+        done = [monitor.finish(max(0.0, deadline - time.monotonic())) for monitor in self._all()]
+        self.publication.publish(now=True)
+        return all(done)
+
+    def end(self) -> None:
+        """Drain at once after each further call: the process ends when its server is done."""
+        with self._lock:
+            self._ending = self.asleep = True
 
     def before_fork(self) -> None:
         """Hold every monitor, so that the child inherits no half-done work."""
@@ -131,6 +145,8 @@ class Worker:
         self._wake = threading.Event()
         self._thread = None
         self.asleep = True
+        self._ending = False
+        self.publication = Publication()
         for monitor in self._held:
             monitor.reset()
         self._held = []

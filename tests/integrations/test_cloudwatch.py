@@ -37,7 +37,7 @@ def _own_monitors(monkeypatch: pytest.MonkeyPatch) -> None:
     """Monitors of a test alone: other tests of the process left hundreds."""
     before = set(exporter._series)
 
-    def fresh() -> Iterator[Any]:
+    def fresh(**_: bool) -> Iterator[Any]:
         for metric, points in collected():
             own = [point for point in points if point[0][0] not in before]
             if own:

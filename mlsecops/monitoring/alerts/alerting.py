@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from mlsecops.findings import Alert, Sink, alert_id
+from mlsecops.findings import Alert, Severity, Sink, alert_id
 from mlsecops.monitoring.alerts.delivery import QueuedSink
 from mlsecops.monitoring.alerts.life import AlertLife, AlertLives
 from mlsecops.monitoring.alerts.rules import AlertRule
+from mlsecops.monitoring.service.alert_table import AlertTable
+from mlsecops.monitoring.service.folder import service_folder
 from mlsecops.readings import Reading
 
 _KEPT: Final = 256  # alerts in a state; chosen: bounds its memory
@@ -73,14 +75,17 @@ class Alerting:
         )
 
     def judge(self, pairs: Iterable[tuple[AlertRule, Reading]]) -> list[Alert]:
-        """Evaluate each reading against its rule; returns the alerts that begin to fire."""
+        """Evaluate each reading against its rule; returns the alerts that begin to fire.
+
+        What fires in another process of the service already is not among them.
+        """
         now, raised = self._clock(), []
         for rule, reading in pairs:
             for step, life in self._lives.take(rule, reading, now):
                 if step == "resolves":
                     self._resolve(life, now)
                 else:
-                    raised.append(self._fire(life, now))
+                    raised += self._fire(life, now)
         return raised
 
     def tick(self, gone: Iterable[str] = ()) -> None:
@@ -89,8 +94,14 @@ class Alerting:
         self._lives.expire(set(gone))
         for life in self._lives.ended(now):
             self._resolve(life, now)
+        table = _table()
         for life in self._lives.due(now, share=_RENEWAL):
-            self._pass(self._alert(life, now), renewal=True)
+            alert = self._alert(life, now)
+            if table is not None:
+                table.begin(alert.id, self._monitor, alert.to_dict(), _until(life, now))
+            self._pass(alert, renewal=True)
+        for plain in () if table is None else table.orphans(self._monitor, now):
+            self._report(_resolved(plain, now))
 
     def deliver(self, timeout: float) -> bool:
         """Wait for at most `timeout` seconds; returns whether all sinks have delivered."""
@@ -99,14 +110,24 @@ class Alerting:
         done = [each.flush(max(0.0, deadline - time.monotonic())) for each in queued]
         return all(done)
 
-    def _fire(self, life: AlertLife, now: float) -> Alert:
-        alert = self._alert(life, now)
-        self._alerts.append(alert)
-        self._pass(alert)
-        return alert
+    def _fire(self, life: AlertLife, now: float) -> list[Alert]:
+        alert, table = self._alert(life, now), _table()
+        if table is not None and not table.begin(
+            alert.id, self._monitor, alert.to_dict(), _until(life, now)
+        ):
+            self._alerts.append(alert)
+            return []
+        self._report(alert)
+        return [alert]
 
     def _resolve(self, life: AlertLife, now: float) -> None:
-        alert = self._alert(life, now, state="resolved")
+        alert, table = self._alert(life, now, state="resolved"), _table()
+        if table is None or table.end(alert.id):
+            self._report(alert)
+        else:
+            self._alerts.append(alert)
+
+    def _report(self, alert: Alert) -> None:
         self._alerts.append(alert)
         self._pass(alert)
 
@@ -114,7 +135,7 @@ class Alerting:
         self, life: AlertLife, now: float, *, state: Literal["firing", "resolved"] = "firing"
     ) -> Alert:
         rule, reading = life.rule, life.reading
-        ends = now if state == "resolved" else now + rule.cooldown + _SLACK
+        ends = now if state == "resolved" else _until(life, now)
         whose = reading.client if rule.per == "client" else None
         return Alert(
             rule=rule.id,
@@ -143,3 +164,28 @@ class Alerting:
                 sink(alert)
             except Exception:  # noqa: BLE001 - a sink's failure must not stop the others
                 self._failed()
+
+
+def _until(life: AlertLife, now: float) -> float:
+    """Until when a firing alert holds without being renewed, as Unix time in seconds."""
+    return now + life.rule.cooldown + _SLACK
+
+
+def _table() -> AlertTable | None:
+    folder = service_folder()
+    return None if folder is None else AlertTable(folder)
+
+
+def _resolved(plain: Mapping[str, Any], now: float) -> Alert:
+    """The end of an alert whose process ended before it."""
+    at = datetime.fromtimestamp(now, UTC)
+    return Alert(
+        **{
+            **plain,
+            "severity": Severity[str(plain["severity"]).upper()],
+            "at": at,
+            "ends_at": at,
+            "started_at": datetime.fromisoformat(plain["started_at"]),
+            "state": "resolved",
+        }
+    )

@@ -33,7 +33,6 @@ class AlertLife:
         clear: Whether a later reading kept to the threshold.
         firing: Whether the alert was raised; if not, it is pending.
         renewed: Unix time in seconds when the sinks last heard of it.
-        counted: Whether this process reports it, and no other one.
     """
 
     rule: AlertRule
@@ -43,7 +42,6 @@ class AlertLife:
     clear: bool = False
     firing: bool = False
     renewed: float = 0.0
-    counted: bool = True
 
     def over(self, now: float) -> bool:
         """Whether it has kept to the threshold for long enough; a silent client counts as that."""

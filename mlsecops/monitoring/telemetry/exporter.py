@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,12 +57,25 @@ class Distribution:
         return int(self.counts.sum())
 
 
+class SeriesSource(Protocol):
+    """A monitor, as its Series uses it."""
+
+    def refresh(self) -> None:
+        """Aggregate what waits in the queue."""
+
+    def shared(self) -> Any:
+        """The recent traffic, for the other processes of the service."""
+
+    def joined(self, others: Sequence[Any]) -> dict[str, Points]:
+        """Readings over the recent traffic of all processes, by the metric's name."""
+
+
 class Series:
     """Values of all metrics of one monitor name, by their attributes after `monitor`.
 
     Attributes:
         monitor: The name.
-        refreshers: One for each monitor of the name: aggregates what waits in its queue.
+        sources: The monitors of the name, which aggregate what waits in their queues.
     """
 
     def __init__(self, monitor: str) -> None:
@@ -71,7 +84,7 @@ class Series:
         self._values: dict[str, dict[Attributes, Any]] = {
             each.name: start(each) for each in METRICS
         }
-        self.refreshers: list[Callable[[], object]] = []
+        self.sources: list[SeriesSource] = []
 
     def add(self, metric: Metric, amount: float, *attributes: str) -> None:
         """Increase a counter; an amount of 0 creates the point."""
@@ -117,8 +130,8 @@ class Series:
 
     def refresh(self) -> None:
         """Aggregate what waits in the queues of its monitors."""
-        for each in list(self.refreshers):
-            each()
+        for each in list(self.sources):
+            each.refresh()
 
     def clear(self) -> None:
         """Reset counters, histograms and the lock, as a forked child must; gauges stay."""
