@@ -66,8 +66,12 @@ class Reference:
         alpha: float,
         effect: float,
         wasserstein: bool = False,
+        verdict: tuple[Bools, Floats] | None = None,
     ) -> DriftReport:
-        """Compare rows `(n, d)`, a profile or a sketch with this reference, as `Baseline.drift`."""
+        """Compare rows `(n, d)`, a profile or a sketch with this reference, as `Baseline.drift`.
+
+        A `verdict` that another test reached stands instead: drifted features and p-values `(d,)`.
+        """
         if isinstance(data, Profile):
             window, distances = self._from_profile(data), None
         elif isinstance(data, Sketch):
@@ -82,6 +86,7 @@ class Reference:
             categorical=self.categorical,
             alpha=alpha,
             effect=effect,
+            verdict=verdict,
         )
 
     def arrays(self) -> dict[str, NDArray[Any]]:

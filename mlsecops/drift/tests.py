@@ -161,26 +161,23 @@ def report(
     categorical: Bools,
     alpha: float,
     effect: float,
+    verdict: tuple[Bools, Floats] | None = None,
 ) -> DriftReport:
     """Compare two samples feature by feature, as `Baseline.drift`.
 
     `distances` are more exact than those of the counts, for features with an order; `categorical`
-    marks the features without one `(d,)`.
+    marks the features without one `(d,)`; `verdict` has drifted features and p-values of another
+    test.
     """
     known = distances or Distances(*ks_from_counts(reference.counts, window.counts))
     ks, bound = known.ks.copy(), known.bound.copy()
-    p_value = ks_p_value(ks, reference.present, window.present)
     chosen = np.flatnonzero(categorical)
     if len(chosen):
-        sides = reference.counts[chosen], window.counts[chosen]
-        ks[chosen], p_value[chosen] = total_variation(*sides), _chi_square(*sides)
+        ks[chosen] = total_variation(reference.counts[chosen], window.counts[chosen])
         bound[chosen] = 0.0
-    gone = np.zeros_like(ks)
-    either = (reference.missing > 0) | (window.missing > 0)
-    if either.any():
-        gone, gone_p = _missing(reference, window)
-        p_value = np.where(either, np.minimum(1.0, 2 * np.minimum(p_value, gone_p)), p_value)
-    verdicts = (_holm(p_value) <= alpha) & (np.maximum(ks, gone) >= effect)
+    verdicts, p_value = verdict or _verdict(
+        reference, window, ks, chosen, alpha=alpha, effect=effect
+    )
     shares = reference.shares, window.shares_in(reference)
     columns = {
         "ks": ks,
@@ -198,6 +195,21 @@ def report(
     readings = (FeatureDrift(**dict(zip(columns, row, strict=True))) for row in rows)
     features = MappingProxyType(dict(zip(names, readings, strict=True)))
     return DriftReport(rows=window.rows, features=features, alpha=alpha)
+
+
+def _verdict(
+    reference: Sample, window: Sample, ks: Floats, codes: Counts, *, alpha: float, effect: float
+) -> tuple[Bools, Floats]:
+    """Drifted features and their p-values before Holm's correction, by distances `(d,)`."""
+    p_value = ks_p_value(ks, reference.present, window.present)
+    if len(codes):
+        p_value[codes] = _chi_square(reference.counts[codes], window.counts[codes])
+    gone = np.zeros_like(ks)
+    either = (reference.missing > 0) | (window.missing > 0)
+    if either.any():
+        gone, gone_p = _missing(reference, window)
+        p_value = np.where(either, np.minimum(1.0, 2 * np.minimum(p_value, gone_p)), p_value)
+    return (_holm(p_value) <= alpha) & (np.maximum(ks, gone) >= effect), p_value
 
 
 def _chi_square(reference: Counts, window: Counts) -> Floats:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any, Final
 
 import numpy as np
@@ -32,9 +33,10 @@ _LASTING: Final = (
 _LONGEST: Final = 256  # rows; from this size on variance that stays is lasting
 _LIVE: Final = 3  # sizes that traffic is measured at: 16, 64 and 256 rows
 _KEPT: Final = 64  # differences of each size; chosen: an hour of usual traffic at 256 rows
-_FEWEST_DIFFERENCES: Final = 3  # chosen: the median of three survives one jump
+_FEWEST_DIFFERENCES: Final = 4  # chosen: without the largest, three are left
 _POOLED, _KNOWN = 16.0, 8.0  # differences that all features, and the reference, count for; chosen
-_NORMAL_MEDIAN: Final = 0.6745  # median of the absolute value of a standard normal variable
+_EVERY: Final = 192  # rows between two measurements; chosen: they take longer than a comparison
+_TRIMMED: Final = 0.1  # share of the differences, at least one; chosen: jumps are no dependence
 _TINY: Final = 1e-12  # variance of a constant
 
 
@@ -141,6 +143,8 @@ class LiveDependence:
         self._pending = [np.empty((0, len(scores.low))) for _ in range(_LIVE + 1)]
         self._newest: list[Floats | None] = [None] * _LIVE
         self._gaps: list[deque[Floats]] = [deque(maxlen=_KEPT) for _ in range(_LIVE)]
+        self._effect: Floats | None = None
+        self._fresh = 0
         self._moments: deque[tuple[int, Floats, Floats]] = deque(maxlen=_KEPT)
 
     def update(self, rows: Floats) -> None:
@@ -148,6 +152,7 @@ class LiveDependence:
         means = self._scores(rows)
         if not len(means):
             return
+        self._fresh += len(means)
         self._moments.append((len(means), means.sum(axis=0), np.square(means).sum(axis=0)))
         for level in range(_LIVE):
             fresh = np.concatenate([self._pending[level], means])
@@ -162,30 +167,44 @@ class LiveDependence:
 
     def effect(self, rows: int) -> Floats:
         """Design effect of a window of so many rows: of the reference or the traffic `(d,)`."""
-        known = self._known.effect(rows)
-        if not self._moments:
-            return known
+        if self._effect is None or self._fresh >= _EVERY:
+            self._effect, self._fresh = self._measured(), 0
+        return np.maximum(self._known.effect(rows), self._effect)
+
+    def _measured(self) -> Floats:
+        """Largest design effect of the traffic at any size, 1 while it is not known `(d,)`."""
+        found = np.ones(len(self._scores.low))
         count = sum(each[0] for each in self._moments)
-        mean = sum(each[1] for each in self._moments) / count
-        spread = sum(each[2] for each in self._moments) / count - np.square(mean)
-        found = [known]
-        for level in range(_LIVE):
-            gaps = self._gaps[level]
+        if not count:
+            return found
+        mean = np.sum([each[1] for each in self._moments], axis=0) / count
+        spread = np.sum([each[2] for each in self._moments], axis=0) / count - np.square(mean)
+        for level, gaps in enumerate(self._gaps):
             if len(gaps) >= _FEWEST_DIFFERENCES:
-                deviation = np.median(np.stack(gaps), axis=0) / _NORMAL_MEDIAN
-                variance = np.square(deviation) / 2
-                effects = np.where(
-                    spread > _TINY, SIZES[level] * variance / np.maximum(spread, _TINY), 1
-                )
-                found.append(self._shrunk(effects, len(gaps), level))
-        return np.asarray(np.max(found, axis=0), dtype=np.float64)
+                ratio = SIZES[level] * _trimmed(np.stack(gaps)) / 2 / np.maximum(spread, _TINY)
+                effects = np.where(spread > _TINY, ratio, 1.0)
+                found = np.maximum(found, self._shrunk(effects, len(gaps), level))
+        return found
 
     def _shrunk(self, effects: Floats, count: int, level: int) -> Floats:
         """Noisy effects of few blocks, drawn towards those of all features and of the reference."""
         pooled = float(np.median(effects))
         known = self._known.effects[level]
-        total = count * effects + _POOLED * pooled + _KNOWN * known
-        return np.asarray(total / (count + _POOLED + _KNOWN), dtype=np.float64)
+        weight = count + _POOLED + _KNOWN
+        mean = (count * effects + _POOLED * pooled + _KNOWN * known) / weight
+        # Only what is larger than the standard error is more than noise.
+        return np.asarray(mean - math.sqrt(2 / weight) * mean, dtype=np.float64)
+
+
+def _trimmed(gaps: Floats) -> Floats:
+    """Mean square of differences `(k, d)` without the largest, as if they were normal `(d,)`."""
+    count = len(gaps)
+    kept = count - max(1, round(count * _TRIMMED))
+    share = kept / count
+    edge = NormalDist().inv_cdf((1 + share) / 2)
+    usual = (share - 2 * edge * NormalDist().pdf(edge)) / share
+    least = np.partition(gaps, kept - 1, axis=0)[:kept]
+    return np.asarray(np.square(least).mean(axis=0) / usual, dtype=np.float64)
 
 
 def _chance(degrees: int) -> float:

@@ -24,6 +24,7 @@ _FEWEST_TURNS: Final = 2  # days or weeks; chosen: once is no rhythm
 _FEWEST_ROWS: Final = 32  # rows of an hour; chosen: fewer make no distribution
 _CERTAIN: Final = 4.0  # standard errors; chosen: few features without a rhythm pass
 _MOST_NUMBERS: Final = 2**22  # counts, 32 MiB; chosen: bounds a baseline's memory
+_TINY: Final = 1e-12  # variance of a constant
 _EPOCH: Final = 3 * _DAY * _HOUR  # seconds from Monday to the Unix epoch, a Thursday
 
 
@@ -44,21 +45,16 @@ class Rhythm:
     @classmethod
     def fit(cls, rows: Floats, scores: Floats, seconds: Floats, layout: Layout) -> Rhythm | None:
         """The rhythm of rows `(n, d)` with scores, at Unix times; None if there is none."""
-        slots = _turn(seconds)
-        if slots is None:
+        for slots in _turns(seconds):
+            ratio = _ratio(scores, seconds, slots)
+            follows = np.flatnonzero(ratio > 1 + _CERTAIN * math.sqrt(2 / (slots - 1)))
+            if len(follows):
+                break
+        else:
             return None
         hours = _hours(seconds, slots).astype(np.int64) % slots
-        sizes = np.bincount(hours, minlength=slots)
-        sums = np.stack([np.bincount(hours, scores[:, i], slots) for i in range(scores.shape[1])])
-        means = sums / np.maximum(sizes, 1)
-        spread = np.maximum(scores.var(axis=0), 1e-12)
-        between = (sizes * np.square(means - scores.mean(axis=0)[:, None])).sum(axis=1)
-        ratio = between / spread / (slots - 1)
-        follows = np.flatnonzero(ratio > 1 + _CERTAIN * math.sqrt(2 / (slots - 1)))
         width = max(_MOST_NUMBERS // (slots * layout.bins), 1)
         follows = follows[np.argsort(-ratio[follows])][:width]
-        if not len(follows):
-            return None
         chosen = np.sort(follows)
         part = Layout(names=tuple(layout.names[i] for i in chosen), edges=layout.edges[chosen])
         counts = np.stack([part.bin(rows[hours == slot][:, chosen])[0] for slot in range(slots)])
@@ -116,15 +112,34 @@ class Rhythm:
         return cls(slots=len(flat), features=features, counts=flat.reshape(shape))
 
 
-def _turn(seconds: Floats) -> int | None:
-    """Hours of a turn that the times cover twice with enough rows an hour."""
-    span = float(np.ptp(seconds)) / _HOUR if len(seconds) else 0.0
+def _turns(seconds: Floats) -> list[int]:
+    """Hours of the turns that the times cover twice with enough rows an hour, longest first."""
+    span, found = float(np.ptp(seconds)) / _HOUR, []
     for slots in (_WEEK, _DAY):
-        if span >= _FEWEST_TURNS * slots * 0.95:  # the last hour is not over at the last row
+        # The last hour is not over at the last row.
+        if span >= _FEWEST_TURNS * slots - 1:
             sizes = np.bincount(_hours(seconds, slots).astype(np.int64) % slots, minlength=slots)
-            if sizes.min() >= _FEWEST_ROWS:
-                return slots
-    return None
+            found += [slots] if sizes.min() >= _FEWEST_ROWS else []
+    return found
+
+
+def _ratio(scores: Floats, seconds: Floats, slots: int) -> Floats:
+    """Variance between hours over that by chance `(d,)`; of a week, beyond what its days show."""
+    left = scores - scores.mean(axis=0)
+    if slots == _WEEK:
+        left = left - _hourly(left, seconds, _DAY)[0][_hours(seconds, _DAY).astype(np.int64)]
+    means, sizes = _hourly(left, seconds, slots)
+    between = (sizes[:, None] * np.square(means)).sum(axis=0)
+    freedom = slots - (_DAY if slots == _WEEK else 1)
+    return np.asarray(between / np.maximum(scores.var(axis=0), _TINY) / freedom)
+
+
+def _hourly(scores: Floats, seconds: Floats, slots: int) -> tuple[Floats, Floats]:
+    """Mean score `(slots, d)` and rows `(slots,)` of each hour."""
+    hours = _hours(seconds, slots).astype(np.int64) % slots
+    sizes = np.bincount(hours, minlength=slots).astype(np.float64)
+    sums = [np.bincount(hours, column, slots) for column in scores.T]
+    return np.stack(sums, axis=1) / np.maximum(sizes, 1)[:, None], sizes
 
 
 def _hours(seconds: Floats, slots: int) -> Floats:

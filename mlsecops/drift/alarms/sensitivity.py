@@ -19,15 +19,16 @@ import numpy as np
 
 from mlsecops._repr import concise_repr
 from mlsecops.drift.alarms.alarm_rate import USUAL_ROWS, AlarmRate
+from mlsecops.drift.alarms.evidence import TESTS
 from mlsecops.drift.alarms.sequential_test import LENGTHS, OVERLAP, QUARTERS, Order
 from mlsecops.drift.inputs import Floats
 from mlsecops.drift.reference import Reference
 from mlsecops.drift.rolling_window import Window
 
 _POWER: Final = NormalDist().inv_cdf(0.9)  # standard errors: nine of ten shifts are found
-_TESTS: Final = 3  # tests of a feature, as `evidence`
 _UNIFORM: Final = 12.0  # one over the variance of a rank in [0, 1]
 _GROSS: Final = 0.5  # distance that a test must be able to find; chosen: half of all rows moved
+_NO_RISK: Final = 0.01  # of a look and feature; chosen: alarms of a larger one tell nothing
 _WORST: Final = 5  # features in the text; chosen: what a person reads
 
 
@@ -57,8 +58,8 @@ class BaselineReport:
         rows: Rows after a shift within which it is found.
         rows_per_second: Assumed rate of the traffic.
         features: Sensitivity by feature.
-        allowed: The rarest rate at which a shift of half of the rows is found in every feature;
-            the declared one where the reference allows it.
+        allowed: The rarest rate at which a shift of half of the rows is found in every feature:
+            the declared one where the reference allows it, and `"none"` where it allows no rate.
         unwatched: Features in which even such a shift is not found at the declared rate.
         rhythm: Hours of the turn that the times show (24 or 168), or None.
     """
@@ -144,8 +145,8 @@ def _best(
         size = Window().rows * length
         risk = rate.risk(speed, size // QUARTERS) / (OVERLAP * len(LENGTHS) * len(reference.names))
         noise = _noise(reference, order, min(size, rows))
-        distances = np.sqrt(np.log(2 * _TESTS / risk) * noise / 2)
-        normal = -NormalDist().inv_cdf(risk / _TESTS / 2) + _POWER
+        distances = np.sqrt(np.log(2 * TESTS / risk) * noise / 2)
+        normal = -NormalDist().inv_cdf(risk / TESTS / 2) + _POWER
         found.append((distances, normal * np.sqrt(noise / _UNIFORM), noise))
     best = np.argmin([distances for distances, _, _ in found], axis=0)
     columns = np.arange(len(best))
@@ -173,6 +174,8 @@ def _shift(rank: float) -> float | None:
 def _allowed(rate: AlarmRate, noise: Floats, speed: float) -> str:
     """The rate at which the noisiest feature still shows a gross shift."""
     step = Window().rows * LENGTHS[-1] // QUARTERS
-    risk = 2 * _TESTS * math.exp(-2 * _GROSS**2 / float(noise.max()))
+    risk = 2 * TESTS * math.exp(-2 * _GROSS**2 / float(noise.max()))
+    if risk > _NO_RISK:
+        return "none"
     alarms = rate.alarms_at(risk * OVERLAP * len(LENGTHS) * len(noise), speed, step)
     return f"{max(alarms, rate.alarms):.3g}/{rate.unit}"

@@ -8,10 +8,8 @@ ones. A long window's verdict stands only while the short one supports it.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -19,11 +17,11 @@ from numpy.typing import NDArray
 
 from mlsecops.drift.alarms.alarm_rate import AN_HOUR, USUAL_ROWS, AlarmRate
 from mlsecops.drift.alarms.dependence import Dependence, LiveDependence, Scores
-from mlsecops.drift.alarms.evidence import Evidence, weigh
+from mlsecops.drift.alarms.evidence import Evidence, Known, weigh
 from mlsecops.drift.alarms.rhythm import Rhythm
-from mlsecops.drift.alarms.sliding_windows import SlidingHistogram, Tally, no_hours
+from mlsecops.drift.alarms.sliding_windows import SlidingHistogram, Tally
 from mlsecops.drift.histograms import Profile
-from mlsecops.drift.inputs import Bools, Floats
+from mlsecops.drift.inputs import Bools, Counts, Floats
 from mlsecops.drift.reference import Reference
 from mlsecops.drift.rolling_window import FEWEST_ROWS, Window
 from mlsecops.drift.tests import DriftReport
@@ -38,6 +36,10 @@ _SUPPORT: Final = 0.5  # of a long window's distance that the short one must sho
 OVERLAP: Final = 1.5  # looks at overlapping windows, in independent ones; measured by simulation
 QUARTERS: Final = 4  # looks a window
 _HINT: Final = 0.2  # p-value that the short window must show; chosen: drift that ended is none
+_NORMAL: Final = 0.05  # p-value over all features from which rows look normal again; as usual
+_HELD: Final = 2  # looks; chosen: half of a window must look normal before an alarm ends
+_FINE_PARTS: Final = 16  # parts of a long window; chosen: it holds at most 6 % more
+_WIDE: Final = 2**17  # bin edges of all windows; chosen: more features get windows of four parts
 _MOST_ROWS: Final = 1_000_000  # rows of the longest window, as `Window`
 
 
@@ -98,10 +100,16 @@ class SequentialTest:
         self._rate = rate
         self._size = window.rows
         self._live = LiveDependence(Scores.of(reference.sample), order.dependence)
+        sizes = sorted({min(window.rows * each, _MOST_ROWS) for each in LENGTHS})
+        narrow = reference.layout.edges.size * len(sizes) < _WIDE
         self._windows = [
-            SlidingHistogram(Window(rows=size, seconds=window.seconds))
-            for size in sorted({min(window.rows * each, _MOST_ROWS) for each in LENGTHS})
+            SlidingHistogram(
+                Window(rows=size, seconds=window.seconds),
+                _FINE_PARTS if place and narrow else QUARTERS,
+            )
+            for place, size in enumerate(sizes)
         ]
+        self._known = self._side(None)
         self._began: float | None = None
         self._rows = 0
         self._speed = USUAL_ROWS
@@ -131,7 +139,7 @@ class SequentialTest:
         if ended - self._began >= AN_HOUR:
             self._speed = self._rows / (ended - self._began)
         rhythm = self._order.rhythm
-        hours = no_hours() if rhythm is None else rhythm.weights(seconds)
+        hours = np.empty(0) if rhythm is None else rhythm.weights(seconds)
         part = Tally(counted.counts, counted.missing, hours, counted.count, began, ended)
         for each in self._windows:
             each.add(part)
@@ -157,27 +165,32 @@ class SequentialTest:
         step = max(rows // QUARTERS, 1)
         return self._rate.risk(self._speed, step) / (OVERLAP * len(self._windows))
 
-    def compare(self, newest: Profile) -> DriftReport:
+    def compare(self, newest: Profile, held: Counts) -> tuple[DriftReport, Counts]:
         """Compare the newest rows, and the longer windows, with the reference.
 
-        A feature that drifted in a longer window counts if the newest rows support it.
+        A feature that drifted in a longer window counts if the newest rows support it. Once
+        drifted, it stays so until the newest rows look normal twice: `held` are the looks that are
+        left of it `(d,)`, 0 at first; the next ones are returned.
         """
-        report = self._reference.drift(newest, alpha=0.5, effect=EFFECT)
         windows = [each.total for each in self._windows]
-        hours = no_hours() if windows[0] is None else windows[0].hours
-        short = self._evidence(Tally(newest.counts, newest.missing, hours, newest.count, 0.0, 0.0))
-        drifted = np.zeros(len(report.features), dtype=bool)
+        hours = np.empty(0) if windows[0] is None else windows[0].hours
+        short = self._evidence(Tally(newest.counts, newest.missing, hours, newest.count))
+        drifted = np.zeros(len(self._reference.names), dtype=bool)
         if newest.count >= FEWEST_ROWS:
             drifted |= self._alarmed(short, self._size, short)
             for total, each in zip(windows[1:], self._windows[1:], strict=True):
-                if total is not None:
+                if total is not None and total.rows > newest.count:
                     drifted |= self._alarmed(self._evidence(total), each.window.rows, short)
-        marks = zip(report.features.items(), drifted.tolist(), short.p_value.tolist(), strict=True)
-        features = {
-            name: dataclasses.replace(feature, drifted=mark, p_value=p_value)
-            for (name, feature), mark, p_value in marks
-        }
-        return dataclasses.replace(report, features=MappingProxyType(features), alpha=self.risk)
+        still = (held > 0) & (short.p_value <= _NORMAL / len(drifted))
+        left = np.where(drifted | still, _HELD, np.maximum(held - 1, 0))
+        report = self._reference.drift(
+            newest, alpha=self.risk, effect=EFFECT, verdict=(left > 0, short.p_value)
+        )
+        return report, left
+
+    def no_alarm(self) -> Counts:
+        """`held` before the first comparison."""
+        return np.zeros(len(self._reference.names), dtype=np.int64)
 
     def _alarmed(self, found: Evidence, rows: int, short: Evidence) -> Bools:
         certain = found.p_value <= self._risk(rows) / len(self._reference.names)
@@ -186,18 +199,27 @@ class SequentialTest:
         return np.asarray(certain & matters & supported, dtype=bool)
 
     def _evidence(self, total: Tally) -> Evidence:
-        reference, rhythm = self._reference.sides, self._order.rhythm
-        known = reference.counts.astype(np.float64)
-        if rhythm is not None and total.hours.any():
-            known[rhythm.features] = rhythm.expected(total.hours)
-        dependence = self._order.dependence
+        known = self._known
+        if self._order.rhythm is not None and total.hours.any():
+            known = self._side(total.hours)
         return weigh(
             known,
-            reference.missing.astype(np.float64),
             total.counts.astype(np.float64),
             total.missing.astype(np.float64),
+            effect=self._live.effect(total.rows),
             categorical=self._reference.categorical,
-            window_effect=self._live.effect(total.rows),
-            known_effect=dependence.effects[-1],
+        )
+
+    def _side(self, hours: Floats | None) -> Known:
+        """The reference, of its rows at hours with such weights where a feature follows them."""
+        reference, rhythm = self._reference.sides, self._order.rhythm
+        counts = reference.counts.astype(np.float64)
+        if rhythm is not None and hours is not None:
+            counts[rhythm.features] = rhythm.expected(hours)
+        dependence = self._order.dependence
+        return Known.of(
+            counts,
+            reference.missing.astype(np.float64),
+            effect=dependence.effects[-1],
             lasting=dependence.lasting,
         )

@@ -1,20 +1,15 @@
 """Sliding windows of several lengths over a stream of histograms.
 
-batch → SlidingHistogram.add → counts of the newest n rows, in quarters
+batch → SlidingHistogram.add → counts of the newest n rows, which it drops part by part
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Final
-
-import numpy as np
 
 from mlsecops.drift.inputs import Counts, Floats
 from mlsecops.drift.rolling_window import Window
-
-_QUARTERS: Final = 4  # of a window; as `rolling_window`
 
 
 @dataclass(slots=True, eq=False)
@@ -34,16 +29,16 @@ class Tally:
     missing: Counts
     hours: Floats
     rows: int
-    began: float
-    ended: float
+    began: float = 0.0
+    ended: float = 0.0
 
-    def add(self, other: Tally) -> None:
-        """Add later rows."""
-        self.counts = self.counts + other.counts
-        self.missing = self.missing + other.missing
-        self.hours = self.hours + other.hours
-        self.rows += other.rows
-        self.ended = other.ended
+    def add(self, other: Tally, sign: int = 1) -> None:
+        """Add later rows, or with sign -1 take earlier ones away."""
+        self.counts = self.counts + sign * other.counts
+        self.missing = self.missing + sign * other.missing
+        self.hours = self.hours + sign * other.hours
+        self.rows += sign * other.rows
+        self.ended = max(self.ended, other.ended)
 
     def copy(self) -> Tally:
         """An independent copy."""
@@ -51,44 +46,41 @@ class Tally:
 
 
 class SlidingHistogram:
-    """Histogram of the newest rows of a window, which it drops by quarters."""
+    """Histogram of the newest rows of a window.
 
-    def __init__(self, window: Window) -> None:
+    Args:
+        window: Its length.
+        parts: Parts by which it is dropped, so that it may hold one part more.
+    """
+
+    def __init__(self, window: Window, parts: int) -> None:
         self.window = window
+        self.total: Tally | None = None
+        self._count = parts
         self._parts: deque[Tally] = deque()
         self._open = False
 
-    @property
-    def total(self) -> Tally | None:
-        """The rows of the window, or None before the first."""
-        if not self._parts:
-            return None
-        whole = self._parts[0].copy()
-        for part in list(self._parts)[1:]:
-            whole.add(part)
-        return whole
-
     def add(self, part: Tally) -> bool:
-        """Add a batch; returns whether a quarter of the window is complete."""
+        """Add a batch; returns whether a part of the window is complete."""
         if self._open:
             self._parts[-1].add(part)
         else:
             self._parts.append(part.copy())
-        last, window = self._parts[-1], self.window
+        if self.total is None:
+            self.total = part.copy()
+        else:
+            self.total.add(part)
         self._forget(part.ended)
-        full = last.rows * _QUARTERS >= window.rows
-        self._open = not (full or (last.ended - last.began) * _QUARTERS >= window.seconds)
+        last, window = self._parts[-1], self.window
+        full = last.rows * self._count >= window.rows
+        self._open = not (full or (last.ended - last.began) * self._count >= window.seconds)
         return not self._open
 
     def _forget(self, now: float) -> None:
-        rows = sum(part.rows for part in self._parts)
-        while len(self._parts) > 1 and (
-            rows - self._parts[0].rows >= self.window.rows
-            or now - self._parts[0].ended > self.window.seconds
-        ):
-            rows -= self._parts.popleft().rows
-
-
-def no_hours() -> Floats:
-    """Hours of a window without a rhythm."""
-    return np.empty(0)
+        whole = self.total
+        while whole is not None and len(self._parts) > 1:
+            first = self._parts[0]
+            many = whole.rows - first.rows >= self.window.rows
+            if not many and now - first.ended <= self.window.seconds:
+                return
+            whole.add(self._parts.popleft(), -1)

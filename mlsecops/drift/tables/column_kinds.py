@@ -86,7 +86,7 @@ def _list_encoder(name: str, present: list[Any]) -> Encoder:
 
 
 def _counts_up(array: NDArray[Any]) -> bool:
-    """Whether whole numbers only number the rows: each is one more than the one before."""
+    """Whether whole numbers only number the rows: each is larger than the one before."""
     if array.dtype.kind not in "iu" or len(array) < _FEWEST_ORDINALS:
         return False
-    return bool((np.diff(array.astype(np.int64)) == 1).all())
+    return bool((np.diff(array.astype(np.int64)) > 0).all())

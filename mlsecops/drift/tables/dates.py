@@ -22,7 +22,7 @@ Dates = Literal["refuse", "split"]
 
 _LOOKED_AT: Final = 200  # values; chosen: enough to see that a column holds dates
 _ISO: Final = re.compile(
-    r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?"
+    r"\d{4}[-/]\d\d[-/]\d\d([T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?"
 )
 _DATE_PARTS: Final = ("hour", "weekday", "month")
 
@@ -70,7 +70,7 @@ def date_encoder(name: str, dates: Dates) -> DateEncoder:
 
 
 def are_dates(present: Sequence[Any]) -> bool:
-    """Whether values are dates, or texts in ISO 8601."""
+    """Whether values are dates, or texts in ISO 8601 (or with slashes)."""
     few = present[:_LOOKED_AT]
     if not few:
         return False
@@ -98,7 +98,7 @@ def _date(value: Any) -> np.datetime64:
             return np.datetime64(value.astype("datetime64[s]"), "s")
         if isinstance(value, (int, float)):
             return np.datetime64(int(value), "s")
-        moment = datetime.fromisoformat(str(value))
+        moment = datetime.fromisoformat(str(value).replace("/", "-"))
         offset = moment.utcoffset() or timedelta()
         return np.datetime64(moment.replace(tzinfo=None) - offset, "s")
     except (ValueError, OverflowError):
