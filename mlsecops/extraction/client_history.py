@@ -1,12 +1,10 @@
-"""Client history: the last queries of one client, and how each new query relates to them.
+"""Client history: the last queries of one client, and the evidence that it has collected.
 
     projections, scores, classes of new queries → ClientHistory.extend → Steps
 
 A projection is a query after a rotation seeded with a secret salt. Distances between projections
-are distances between queries, but nobody can recover a query without the salt. A query near an
-earlier one of the same client is a *step*: honest clients take steps when they scan an object
-again, attackers when they follow a gradient, a line or the decision boundary. An exact repeat
-carries no information, so it is neither evidence nor stored.
+are distances between queries, but nobody can recover a query without the salt. An exact repeat
+carries no information, so it is neither evidence nor stored; `steps` relates the others.
 
 Source: Blacklight (Li et al., USENIX Security 2022) compares a client's queries under a salt by
 hashes of quantised windows; rotated projections also keep the direction of each step.
@@ -21,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlsecops.drift.array_files import decode, pack
-from mlsecops.drift.inputs import Bools, Counts, Floats
-from mlsecops.drift.matmul import squared_distances
+from mlsecops.drift.inputs import Counts, Floats
 from mlsecops.errors import FormatRefused
+from mlsecops.extraction.steps import SAME, Path, Steps, relate, squares_to_earlier
 
 REMEMBERED: Final = 200  # queries; chosen: 40 kB a client, attacks in `benchmarks extraction` fit
 DIMENSIONS: Final = 32  # of a projection; chosen: keeps distances within about 30 %
@@ -31,34 +29,6 @@ CHANNELS: Final = 10  # kinds of evidence, named by `scores.CHANNEL_NAMES`
 
 _KIND: Final = "client-history"
 _SCORES: Final = 3  # distance, residual, margin
-_STEP: Final = 0.6  # of the usual spacing of inputs; chosen: further away is an unrelated query
-_NEAR: Final = 0.4  # of the usual spacing; chosen: closer is a near repeat
-_SAME: Final = 1e-3  # of the usual spacing; chosen: above what float32 rounds off
-_STRAIGHT: Final = 0.9  # cosine of the angle between two steps; chosen: at most 26 degrees
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Steps:
-    """Relation of new queries of one client to its earlier ones.
-
-    Attributes:
-        kept: `(n,)` which queries are no exact repeats; all else is of these `m` only.
-        classes: `(m,)` predicted classes.
-        scores: `(m, 3)` distance, residual and smallness of the margin; distance and residual of
-            a step are differences from the first query of its neighbourhood.
-        stepped: `(m,)` which are near an earlier query.
-        repeats: `(m,)` number of stored queries that are nearly the same.
-        flipped: `(m,)` which are steps to another class than that of the nearest earlier query.
-        straight: `(m,)` which continue the direction of the step before.
-    """
-
-    kept: Bools
-    classes: Counts
-    scores: Floats
-    stepped: Bools
-    repeats: Counts
-    flipped: Bools
-    straight: Bools
 
 
 @dataclass(slots=True)
@@ -100,20 +70,21 @@ class ClientHistory:
         # Rounded as they are stored; otherwise a repeat would differ by the rounding error.
         points = projections.astype(np.float32).astype(np.float64)
         known = self.projections.astype(np.float64)
-        gaps = _squares_to_earlier(points, known)
-        kept = gaps.min(axis=1, initial=np.inf) > (_SAME * spacing) ** 2
+        gaps = squares_to_earlier(points, known)
+        kept = gaps.min(axis=1, initial=np.inf) > (SAME * spacing) ** 2
         if not kept.all():
             points, scores, classes = points[kept], scores[kept], classes[kept]
-            gaps = _squares_to_earlier(points, known)
-        path = np.concatenate([self.projections, points])
-        values = np.concatenate([self.scores, scores])
-        named = np.concatenate([self.classes, classes])
-        steps = _steps(gaps, path, values, named, kept=kept, known=len(known), spacing=spacing)
-        self.projections = path[-REMEMBERED:].astype(np.float32)
-        self.scores = values[-REMEMBERED:].astype(np.float32)
-        self.classes = named[-REMEMBERED:]
+            gaps = squares_to_earlier(points, known)
+        path = Path(
+            points=np.concatenate([known, points]),
+            scores=np.concatenate([self.scores, scores]),
+            classes=np.concatenate([self.classes, classes]),
+        )
+        self.projections = path.points[-REMEMBERED:].astype(np.float32)
+        self.scores = path.scores[-REMEMBERED:].astype(np.float32)
+        self.classes = path.classes[-REMEMBERED:]
         self.queries += len(projections)
-        return steps
+        return relate(path, gaps, kept=kept, known=len(known), spacing=spacing)
 
     def cover(self, regions: Counts, *, of: int) -> float:
         """Mark the regions of queries, each in `[0, of)`; returns the covered share of all."""
@@ -151,52 +122,3 @@ class ClientHistory:
         ):
             raise FormatRefused("client history: the shapes or values cannot be of a history")
         return history
-
-
-def _squares_to_earlier(points: Floats, known: Floats) -> Floats:
-    """Squared distances to earlier points `(n, known + n)`, infinite for later ones."""
-    gaps = squared_distances(points, np.concatenate([known, points]))
-    later = np.arange(gaps.shape[1]) >= len(known) + np.arange(len(points))[:, None]
-    gaps[later] = np.inf
-    return np.asarray(gaps, dtype=np.float64)
-
-
-def _steps(
-    gaps: Floats,
-    path: Floats,
-    values: Floats,
-    classes: Counts,
-    *,
-    kept: Bools,
-    known: int,
-    spacing: float,
-) -> Steps:
-    """Relate the queries of a path after the first `known` to those before them."""
-    if not gaps.size:
-        gaps = np.full((len(path) - known, 1), np.inf)
-    near = gaps < (_STEP * spacing) ** 2
-    stepped = np.asarray(near.any(axis=1))
-    scores = values[known:].copy()
-    # A strange object stays strange when it is scanned again: only the growth since the first
-    # scan is evidence.
-    scores[stepped, :2] -= values[near.argmax(axis=1)[stepped], :2]
-    nearest = gaps.argmin(axis=1)
-    return Steps(
-        kept=kept,
-        classes=classes[known:],
-        scores=scores,
-        stepped=stepped,
-        repeats=(gaps < (_NEAR * spacing) ** 2).sum(axis=1),
-        flipped=stepped & (classes[known:] != classes[nearest]),
-        straight=_straight(path[max(known - 2, 0) :])[min(known, 2) :],
-    )
-
-
-def _straight(path: Floats) -> Bools:
-    """Points that continue the direction of the step before."""
-    result = np.zeros(len(path), dtype=bool)
-    ways = np.diff(path, axis=0)
-    lengths = np.sqrt(np.square(ways).sum(axis=1))
-    turns = (ways[1:] * ways[:-1]).sum(axis=1)
-    result[2:] = turns > _STRAIGHT * np.maximum(lengths[1:] * lengths[:-1], 1e-300)
-    return result

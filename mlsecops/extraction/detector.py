@@ -30,15 +30,18 @@ from mlsecops.drift.baseline import Baseline
 from mlsecops.drift.inputs import Floats
 from mlsecops.drift.outliers import conformal_threshold
 from mlsecops.errors import UsageError
-from mlsecops.extraction.client_history import ClientHistory, Steps
+from mlsecops.extraction.client_history import ClientHistory
 from mlsecops.extraction.linkage import Linkage, Resemblance
+from mlsecops.extraction.orders import ordered_rows
 from mlsecops.extraction.scores import CHANNEL_NAMES, BenignReference, QueryScorer, QueryScores
+from mlsecops.extraction.steps import Steps
 from mlsecops.extraction.stores import SALT_BYTES, HistoryStore, LocalHistoryStore, checked_salt
 from mlsecops.readings import COVERAGE, EXTRACTION, Observed, Reading
 
 _MARGIN: Final = 1.5  # factor; chosen: benign clients of unseen kinds pass, attacks take longer
 _LEAST_PEAK: Final = 0.8  # of the scale; chosen: a level from few clients is not too low
-_LEAST_SCALE: Final = np.array([20.0, 20.0, 20.0, 12.0, 20.0, 20.0, 20.0, 10.0, 10.0, 10.0])  # nats
+_LEAST_SCALE: Final = np.array([30.0, 30.0, 50.0, 18.0, 40.0, 30.0, 10.0, 12.0, 30.0, 14.0])  # nats
+_ORDERED: Final = 8  # clients for one of each order; chosen: three of eleven clients are in order
 _FEWEST_CLIENTS: Final = 4  # clients; two halves of two, the least that has a spread
 
 
@@ -130,7 +133,7 @@ class ExtractionDetector:
             rng=rng,
         )
         steps, others = (
-            [_steps(scorer, ClientHistory(), scorer.score(*each)) for each in half]
+            [_steps(scorer, ClientHistory(), each) for each in _scored(scorer, half, rng)]
             for half in (reference, held)
         )
         detector = cls(
@@ -152,14 +155,26 @@ class ExtractionDetector:
         for place, client in enumerate(traffic.clients):
             places.setdefault(client, []).append(place)
         scores = self._scorer.score(traffic.rows, traffic.probabilities)
+        due: dict[str | None, tuple[float, QueryScores]] = {}
         for client, chosen in places.items():
             now = float(traffic.at[chosen[-1]])
             waiting = self._waiting.use(client, now)
             waiting.append(scores.of(chosen))
             if sum(len(each.classes) for each in waiting) >= self._every:
-                change = functools.partial(self._readings, client, QueryScores.join(waiting))
-                yield from self._histories.use(client, now, change)
+                due[client] = now, QueryScores.join(waiting)
                 self._waiting.pop(client)
+        yield from self._due(due)
+
+    def _due(self, due: dict[str | None, tuple[float, QueryScores]]) -> Iterator[Reading]:
+        """Readings of clients with enough queries: all at once, if their histories are here."""
+        if isinstance(self._histories, LocalHistoryStore):
+            use = self._histories.use
+            histories = [use(client, now, _itself) for client, (now, _) in due.items()]
+            yield from self._readings(list(due), [each for _, each in due.values()], histories)
+            return
+        for client, (now, scores) in due.items():
+            change = functools.partial(self._alone, client, scores)
+            yield from self._histories.use(client, now, change)
 
     def score(self, x: ArrayLike, probabilities: ArrayLike) -> Floats:
         """Evidence after each query of one new client, as shares of the threshold `(n,)`.
@@ -170,7 +185,7 @@ class ExtractionDetector:
             UsageError: They do not fit together, or not the baseline.
         """
         rows, answers = _rows(x, probabilities, self._features)
-        levels = self._levels(ClientHistory(), self._scorer.score(rows, answers))
+        (levels,) = self._levels([ClientHistory()], [self._scorer.score(rows, answers)])
         return np.asarray(levels.max(axis=1, initial=0.0), dtype=np.float64)
 
     def resembling(self, *, chance: float = 0.001) -> tuple[Resemblance, ...]:
@@ -182,45 +197,69 @@ class ExtractionDetector:
         local = self._histories if isinstance(self._histories, LocalHistoryStore) else ()
         return self._linkage.find(local, chance=chance)
 
-    def _readings(
+    def _alone(
         self, client: str | None, scores: QueryScores, history: ClientHistory
-    ) -> tuple[Reading, Reading]:
-        peaks = self._levels(history, scores).max(axis=0, initial=0.0)
-        covered = history.cover(scores.regions, of=self._scorer.regions)
-        window = f"its last {history.queries} queries"
-        strongest = f"{window}, by their {CHANNEL_NAMES[peaks.argmax()]}"
-        return (
-            Reading(metric=EXTRACTION, value=float(peaks.max()), window=strongest, client=client),
-            Reading(metric=COVERAGE, value=covered, window=window, client=client),
-        )
+    ) -> list[Reading]:
+        return list(self._readings([client], [scores], [history]))
 
-    def _levels(self, history: ClientHistory, scores: QueryScores) -> Floats:
-        """CUSUM after each query, as shares of the thresholds `(n, 10)`."""
-        steps = _steps(self._scorer, history, scores)
-        evidence = self._benign.evidence(steps)
-        levels = np.repeat(history.sums[None], len(steps.kept), axis=0)
-        after = _cusum(history.sums, evidence)
-        if len(after):
-            last = np.cumsum(steps.kept) - 1
-            levels[last >= 0] = after[last[last >= 0]]
-            history.sums = after[-1]
-            history.totals = history.totals + evidence.sum(axis=0)
-        return levels / self.thresholds
+    def _readings(
+        self,
+        clients: Sequence[str | None],
+        scores: Sequence[QueryScores],
+        histories: Sequence[ClientHistory],
+    ) -> Iterator[Reading]:
+        every = self._levels(histories, scores)
+        for client, own, history, levels in zip(clients, scores, histories, every, strict=True):
+            peaks = levels.max(axis=0, initial=0.0)
+            covered = history.cover(own.regions, of=self._scorer.regions)
+            window = f"its last {history.queries} queries"
+            strongest = f"{window}, by their {CHANNEL_NAMES[peaks.argmax()]}"
+            value = float(peaks.max())
+            yield Reading(metric=EXTRACTION, value=value, window=strongest, client=client)
+            yield Reading(metric=COVERAGE, value=covered, window=window, client=client)
+
+    def _levels(
+        self, histories: Sequence[ClientHistory], scores: Sequence[QueryScores]
+    ) -> list[Floats]:
+        """CUSUM after each query, as shares of the thresholds: `(n, 10)` of each client."""
+        if not histories:
+            return []
+        steps = [_steps(self._scorer, *each) for each in zip(histories, scores, strict=True)]
+        found = zip(histories, steps, self._benign.evidence(steps), strict=True)
+        return [_added(*each) / self.thresholds for each in found]
 
     def _set_thresholds(self, reference: Sequence[Steps], held: Sequence[Steps]) -> None:
         """Set alarm levels from clients that no rank, allowance or scale was fitted on."""
         scale = np.maximum(np.max([self._peaks(each) for each in reference], axis=0), _LEAST_SCALE)
-        highest = np.array([(self._peaks(each) / scale).max() for each in held])
-        level = min(conformal_threshold(highest, self.false_positive_rate), float(highest.max()))
-        self.thresholds = scale * _MARGIN * max(level, _LEAST_PEAK)
+        peaks = np.array([self._peaks(each) / scale for each in held]).T
+        rate = self.false_positive_rate / len(CHANNEL_NAMES)  # Bonferroni: any channel may alarm
+        levels = [min(conformal_threshold(each, rate), float(each.max())) for each in peaks]
+        self.thresholds = scale * _MARGIN * np.maximum(levels, _LEAST_PEAK)
         self.resolution = 1 / (len(held) + 1)
-        evidence = [self._benign.evidence(each) for each in held]
+        evidence = self._benign.evidence(held)
         self._linkage = Linkage(evidence, channels=CHANNEL_NAMES)
 
     def _peaks(self, steps: Steps) -> Floats:
         start = np.zeros(len(CHANNEL_NAMES))
-        peaks = _cusum(start, self._benign.evidence(steps)).max(axis=0, initial=0.0)
+        (evidence,) = self._benign.evidence([steps])
+        peaks = _cusum(start, evidence).max(axis=0, initial=0.0)
         return np.asarray(peaks, dtype=np.float64)
+
+
+def _added(history: ClientHistory, steps: Steps, evidence: Floats) -> Floats:
+    """Add evidence to a history; returns the CUSUM after each query `(n, 10)`."""
+    levels = np.repeat(history.sums[None], len(steps.kept), axis=0)
+    if len(evidence):
+        after = _cusum(history.sums, evidence)
+        last = np.cumsum(steps.kept) - 1
+        levels[last >= 0] = after[last[last >= 0]]
+        history.sums = after[-1]
+        history.totals = history.totals + evidence.sum(axis=0)
+    return levels
+
+
+def _itself(history: ClientHistory) -> ClientHistory:
+    return history
 
 
 def _cusum(start: Floats, evidence: Floats) -> Floats:
@@ -232,6 +271,21 @@ def _cusum(start: Floats, evidence: Floats) -> Floats:
 
 def _steps(scorer: QueryScorer, history: ClientHistory, new: QueryScores) -> Steps:
     return history.extend(new.projections, new.scores, new.classes, spacing=scorer.spacing)
+
+
+def _scored(
+    scorer: QueryScorer, clients: Sequence[tuple[Floats, Floats]], rng: np.random.Generator
+) -> list[QueryScores]:
+    """Scores of benign clients, and of as many rows in the orders that others might send."""
+    scores = [scorer.score(*each) for each in clients]
+    together = QueryScores.join(scores)
+    places = ordered_rows(
+        together.projections,
+        length=int(np.median([len(rows) for rows, _ in clients])),
+        clients=len(clients) // _ORDERED,
+        rng=rng,
+    )
+    return scores + [together.of(each) for each in places]
 
 
 def _pair(client: Any) -> tuple[Any, Any]:

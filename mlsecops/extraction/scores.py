@@ -4,11 +4,13 @@
 
 Ten channels of evidence. Of single queries: distance to known queries, residual of the baseline's
 principal components, smallness of the margin, and the mean of the three. Of steps: growth of
-distance and of residual since the first query of the neighbourhood, and smallness of the margin.
-Of all queries: near repeats, flips of the class, steps in a straight line.
+distance and of residual since the first query of the neighbourhood. Of all queries: repeated
+movements, flips of the class where the margin shrank, steps in a straight line, and outliers of a
+client whose other queries are ordinary.
 
 A score becomes a surprise: -log of its rank among benign scores of the same kind and predicted
-class, with an exponential tail beyond their 95 % quantile.
+class, with an exponential tail beyond their 95 % quantile. Growth and straight steps count by the
+ground that they cover, so that evidence does not depend on how often a slow process is sampled.
 
 Sources: Juuti et al. 2019 (PRADA) for distances per class; Vovk et al. 2005 for ranks as p-values
 and for ranks within kinds.
@@ -26,7 +28,8 @@ from numpy.typing import NDArray
 from mlsecops.drift.baseline import Baseline
 from mlsecops.drift.inputs import Bools, Counts, Floats
 from mlsecops.drift.matmul import product, squared_distances
-from mlsecops.extraction.client_history import DIMENSIONS, Steps
+from mlsecops.extraction.client_history import DIMENSIONS
+from mlsecops.extraction.steps import Steps, join
 
 CHANNEL_NAMES: Final = (
     "distance",
@@ -35,17 +38,20 @@ CHANNEL_NAMES: Final = (
     "distance, residual and margin",
     "growing distance",
     "growing residual",
-    "margin of near repeats",
-    "near repeats",
+    "repeated movements",
     "flips of the class",
     "steps in a line",
+    "outliers among ordinary queries",
 )
 
 _SINGLE: Final = slice(0, 4)
-_STEPS: Final = slice(4, 7)
+_STEPS: Final = slice(4, 6)
 _CAP: Final = 7.0  # nats; chosen: a single query is at most as surprising as 1 in 1,100
 _FLAG: Final = 3.0  # nats for a flip or a straight step; chosen: as surprising as 1 in 20
-_REPEAT: Final = 0.1  # nats for each near repeat; chosen: rescans of one object stay benign
+_SOUGHT: Final = 0.2  # of the usual margin; chosen: noise on a doubtful object changes less
+_OUTLIER: Final = 6.0  # nats; chosen: a query as surprising as 1 in 400
+_ORDINARY: Final = 2.0  # nats; chosen: the median of a client whose queries are ordinary
+_LOOK_BACK: Final = 50  # queries whose median is compared; chosen: a camera's drift is slower
 _NEAR: Final = 0.4  # of the usual spacing; as in `client_history`
 _TAIL: Final = 0.95  # quantile where the exponential tail begins; chosen: leaves 5 % to fit it
 _NEIGHBOUR: Final = 5  # rank of the neighbour; chosen: distances to it vary less than to the first
@@ -56,7 +62,7 @@ _LIMIT: Final = 1e3  # standard deviations; chosen: clips infinities and absurd 
 _FEWEST_MEAN: Final = 10  # queries; chosen: a mean of fewer varies too much for an allowance
 _HIGH_MEAN: Final = 0.95  # quantile of benign clients' means that an allowance covers; chosen
 _SLACK: Final = (1.1, 0.1)  # factor and nats above that quantile; chosen for unseen benign clients
-_LEAST_ALLOWANCE: Final = np.array([1.5, 1.5, 1.5, 1.3, 1.5, 1.5, 1.5, 0.1, 0.1, 0.1])  # nats
+_LEAST_ALLOWANCE: Final = np.array([1.5] * 3 + [1.3] + [1.5] * 2 + [0.1] * 4)  # nats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -72,7 +78,7 @@ class QueryScores:
     classes: Counts
     regions: Counts
 
-    def of(self, chosen: Sequence[int]) -> QueryScores:
+    def of(self, chosen: Sequence[int] | Counts) -> QueryScores:
         """Scores of some of the queries."""
         return QueryScores(**{name: getattr(self, name)[chosen] for name in self.__slots__})
 
@@ -146,6 +152,9 @@ class BenignReference:
         classes = np.concatenate([each.classes for each in clients])
         stepped = np.concatenate([each.stepped for each in clients])
         self._ranks = _Ranks(scores, classes, stepped)
+        self._margin = -float(
+            np.median(np.concatenate([each.path.scores for each in clients])[:, 2])
+        )
         self._allowance = np.zeros(len(CHANNEL_NAMES))
         means = np.array([self._means(each) for each in clients])
         factor, slack = _SLACK
@@ -154,25 +163,51 @@ class BenignReference:
             high = float(np.quantile(known, _HIGH_MEAN)) if len(known) else 0.0
             self._allowance[channel] = max(factor * high + slack, _LEAST_ALLOWANCE[channel])
 
-    def evidence(self, steps: Steps) -> Floats:
-        """Surprise of each query beyond the benign allowance `(m, 10)`, in nats."""
-        surprise = self._ranks.surprise(steps.scores, steps.classes, steps.stepped)
+    def evidence(self, clients: Sequence[Steps]) -> list[Floats]:
+        """Surprise of each query beyond the benign allowance, in nats: `(m, 10)` of each client."""
+        scores, classes, stepped = (join(clients, n) for n in ("scores", "classes", "stepped"))
+        surprise = self._ranks.surprise(scores, classes, stepped)
         table = np.empty((len(surprise), len(CHANNEL_NAMES)))
         table[:, :3], table[:, 3] = surprise, surprise.mean(axis=1)
-        table[:, _STEPS] = surprise
-        table[:, 7] = _REPEAT * steps.repeats
-        table[:, 8] = _FLAG * steps.flipped
-        table[:, 9] = _FLAG * steps.straight
+        novelty = join(clients, "novelty")[:, None]
+        table[:, 4:6] = surprise[:, :2] * novelty
+        table[:, 6] = _FLAG * join(clients, "repeated")
+        # A doubtful object flips too; a search for the boundary starts where there is no doubt.
+        sought = join(clients, "contested") & (scores[:, 2] >= _SOUGHT * self._margin)
+        table[:, 7] = _FLAG * (join(clients, "flipped") & sought)
+        table[:, 8] = _FLAG * join(clients, "straight") * novelty[:, 0]
+        outlying = ~stepped & (surprise[:, :2].max(axis=1, initial=0.0) >= _OUTLIER)
+        ends = np.cumsum([len(each.classes) for each in clients])[:-1]
+        table[:, 9] = _FLAG * np.concatenate(
+            [
+                self._isolated(each, hits)
+                for each, hits in zip(clients, np.split(outlying, ends), strict=True)
+            ]
+        )
         table -= self._allowance
-        table[steps.stepped, _SINGLE] = 0.0
-        table[~steps.stepped, _STEPS] = 0.0
-        return table
+        table[stepped, _SINGLE] = 0.0
+        table[~stepped, _STEPS] = 0.0
+        return np.split(table, ends)
+
+    def _isolated(self, steps: Steps, outlying: Bools) -> Bools:
+        """Outliers `(m,)` of a client whose queries before were ordinary in the median."""
+        places = np.flatnonzero(outlying)
+        if not len(places):
+            return outlying
+        path, known = steps.path, len(steps.path.classes) - len(outlying)
+        singles = np.zeros(len(path.classes), dtype=bool)
+        before = self._ranks.surprise(path.scores, path.classes, singles)[:, :2].max(axis=1)
+        result = np.zeros_like(outlying)
+        for place in places:
+            recent = before[max(0, known + place - _LOOK_BACK) : known + place]
+            result[place] = len(recent) >= _FEWEST_MEAN and np.median(recent) < _ORDINARY
+        return result
 
     def _means(self, steps: Steps) -> Floats:
         """Mean of a client in each channel `(10,)`; NaN where it has too few queries."""
-        table = self.evidence(steps)
+        (table,) = self.evidence([steps])
         single, stepped = int((~steps.stepped).sum()), int(steps.stepped.sum())
-        counts = np.array([single] * 4 + [stepped] * 3 + [len(table)] * 3)
+        counts = np.array([single] * 4 + [stepped] * 2 + [len(table)] * 4)
         return np.where(counts >= _FEWEST_MEAN, table.sum(axis=0) / np.maximum(counts, 1), np.nan)
 
 

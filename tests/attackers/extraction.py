@@ -47,3 +47,23 @@ def stepping_thief(seed: int, pool: Floats, slopes: Floats, *, queries: int, ste
     while len(rows) < queries:
         rows = np.concatenate([rows, rows + step * np.sign(slopes)])
     return rows[:queries]
+
+
+def shifted_thief(seed: int, pool: Floats, *, queries: int) -> Floats:
+    """A boundary attack: a cloud of points around one row, moved together towards another row."""
+    rng = np.random.default_rng(seed)
+    one, other = pool[rng.choice(len(pool), 2, replace=False)]
+    sent: list[Floats] = []
+    while len(sent) * 20 < queries:
+        cloud = one + rng.normal(scale=0.05, size=(20, len(one)))
+        one = one + 0.02 * (other - one)
+        sent += [cloud, cloud + 0.02 * (other - one)]
+    return np.concatenate(sent)[:queries]
+
+
+def mixed_thief(seed: int, pool: Floats, *, queries: int) -> Floats:
+    """One uniform query among ten natural rows."""
+    rng = np.random.default_rng(seed)
+    rows = pool[rng.choice(len(pool), queries)].copy()
+    rows[9::10] = uniform_thief(seed, queries=len(rows[9::10]))
+    return rows

@@ -5,10 +5,18 @@ import numpy as np
 import pytest
 
 from mlsecops.errors import UsageError
+from mlsecops.extraction.client_history import ClientHistory
 from mlsecops.findings import Severity
 from mlsecops.monitoring import AlertRule, ExtractionDetector, Observed, monitored
-from tests.attackers.extraction import boundary_thief, line_thief, stepping_thief, uniform_thief
-from tests.extraction.queries import KINDS, SALT, N, benign, peak, readings
+from tests.attackers.extraction import (
+    boundary_thief,
+    line_thief,
+    mixed_thief,
+    shifted_thief,
+    stepping_thief,
+    uniform_thief,
+)
+from tests.extraction.queries import KINDS, RUNS, SALT, N, benign, peak, readings, still
 
 
 def test_each_way_of_stealing_is_found(digits, detector) -> None:
@@ -19,6 +27,8 @@ def test_each_way_of_stealing_is_found(digits, detector) -> None:
             line_thief(seed, digits.fresh, queries=N),
             boundary_thief(seed, digits.fresh, digits.predict, queries=N),
             stepping_thief(seed, digits.fresh, slopes, queries=N, step=2.0),
+            shifted_thief(seed, digits.fresh, queries=N),
+            mixed_thief(seed, digits.fresh, queries=N),
         ):
             assert peak(detector, digits, queries) > 1
 
@@ -28,9 +38,10 @@ def test_each_way_of_stealing_is_found(digits, detector) -> None:
     [
         ("distance, residual and margin", lambda _: uniform_thief(0, queries=N)),
         ("steps in a line", lambda d: line_thief(0, d.fresh, queries=N)),
+        ("repeated movements", lambda d: shifted_thief(0, d.fresh, queries=N)),
         (
-            "near repeats",
-            lambda d: d.fresh[0] + 0.2 * np.random.default_rng(0).normal(size=(N, 64)),
+            "flips of the class",
+            lambda d: boundary_thief(0, d.fresh, d.predict, queries=N),
         ),
         (
             "growing residual",
@@ -55,6 +66,60 @@ def test_benign_kinds_are_spared(digits, detector, kind) -> None:
         peak(detector, digits, benign(digits.fresh, digits.labels, kind, rng)) for _ in range(10)
     ]
     assert sum(each > 1 for each in peaks) <= 1
+
+
+@pytest.mark.parametrize("kind", RUNS, ids=lambda kind: kind.__name__)
+def test_runs_of_like_inputs_are_spared(digits, detector, kind) -> None:
+    rng = np.random.default_rng(11)
+    assert sum(peak(detector, digits, kind(digits.fresh, rng)) > 1 for _ in range(12)) <= 1
+
+
+def test_evidence_does_not_grow_with_the_rate_at_which_a_slow_process_is_read(
+    digits, detector
+) -> None:
+    rng = np.random.default_rng(12)
+    seldom = still(digits.fresh, rng)[:1] + np.linspace(0, 8, 30)[:, None] * rng.normal(size=64)
+    places = np.linspace(0, len(seldom) - 1, 10 * len(seldom))
+    often = np.stack([np.interp(places, np.arange(len(seldom)), each) for each in seldom.T], axis=1)
+    levels = []
+    for queries in (seldom, often):
+        traced = detector._scorer.score(queries, digits.predict(queries))
+        history = ClientHistory()
+        detector._levels([history], [traced])
+        levels.append(history.totals[[4, 5, 8]])
+    assert (levels[1] <= np.maximum(levels[0], 0) + 1).all()
+
+
+def test_outliers_count_among_ordinary_queries_only(digits, detector) -> None:
+    drifting = digits.fresh[:N] + np.linspace(0, 8, N)[:, None]
+    shares = []
+    for queries in (mixed_thief(0, digits.fresh, queries=N), uniform_thief(0, queries=N), drifting):
+        traced = detector._scorer.score(queries, digits.predict(queries))
+        (levels,) = detector._levels([ClientHistory()], [traced])
+        shares.append(levels[:, 9].max())
+    assert shares[0] > 1 > max(shares[1:])
+
+
+def test_clients_in_one_table_are_judged_as_one_by_one(digits, clients) -> None:
+    options = {"false_positive_rate": 0.01, "salt": SALT, "every": 4}
+    together, alone = (
+        ExtractionDetector.calibrate(digits.baseline, clients, **options) for _ in range(2)
+    )
+    sent = {
+        "line": line_thief(2, digits.fresh, queries=N),
+        "noise": uniform_thief(2, queries=N),
+        "honest": digits.fresh[:N],
+    }
+    mixed = np.stack(list(sent.values()), axis=1).reshape(-1, 64)
+    traffic = Observed(
+        rows=mixed,
+        probabilities=digits.predict(mixed),
+        clients=tuple(sent) * N,
+        at=np.zeros(len(mixed)),
+    )
+    found = {each.client: each.value for each in together.observe(traffic) if "by" in each.window}
+    expected = {name: readings(alone, digits, rows, name)[0].value for name, rows in sent.items()}
+    assert found == pytest.approx(expected)
 
 
 def test_exact_retries_are_no_evidence_whatever_is_retried(digits, detector) -> None:
