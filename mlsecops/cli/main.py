@@ -55,7 +55,8 @@ GROUPS: Final = {
     },
     "operations": {
         "registry": "publish, promote, resolve, quarantine and roll back models",
-        "incident": "open an incident and run its playbook",
+        "incident": "open or report an incident, run its playbook, export it",
+        "drill": "play an incident of each kind against a copy of a registry, with times",
         "lineage": "find what was made from a digest, or what it was made from",
     },
     "reporting": {

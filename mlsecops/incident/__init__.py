@@ -1,11 +1,15 @@
 """Incident response with a signed record of each step.
 
-    Alert or Finding → `incident`: Incident → `playbook`: Playbook → `actions` on the registry
+    Alert, Finding or report → `subject` → `incident`: Incident → events in the registry's log
+                                                                  (`custody`) → `steps`
+    Incident → `playbook`: Playbook → `actions` and `assessment` on the registry
     Incident → `evidence`: sealed Evidence; `guidance`: the steps that people take
+    Incident → `exports`: OCSF, STIX, ATLAS Navigator, TheHive, HTML
     Playbook ↔ OASIS CACAO 2.0 (`cacao`); dry run → `plan`
+    leaked key → `sign_again`; registry, in a copy → `drill`
 
-The same alert opens the same incident. Each step is an event of the incident's signed log, so that
-an interrupted run resumes and the log is the chain of custody.
+The same cause opens the same incident. Each step is an event of the registry's signed log, so that
+an interrupted run resumes, on any machine, and the log is the chain of custody.
 """
 
 from typing import TYPE_CHECKING
@@ -13,11 +17,16 @@ from typing import TYPE_CHECKING
 from mlsecops._lazy import lazy_face
 
 if TYPE_CHECKING:
+    from mlsecops.incident.drill import Drill as Drill
+    from mlsecops.incident.drill import run_drill as run_drill
     from mlsecops.incident.evidence import Evidence as Evidence
     from mlsecops.incident.guidance import kind_of as kind_of
     from mlsecops.incident.incident import Incident as Incident
-    from mlsecops.incident.incident import Step as Step
     from mlsecops.incident.playbook import Playbook as Playbook
     from mlsecops.incident.playbook import PlaybookStep as PlaybookStep
+    from mlsecops.incident.sign_again import sign_again as sign_again
+    from mlsecops.incident.steps import Deadline as Deadline
+    from mlsecops.incident.steps import Step as Step
+    from mlsecops.incident.subject import IncidentReport as IncidentReport
 else:
     __all__, __getattr__, __dir__ = lazy_face()

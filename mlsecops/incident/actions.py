@@ -6,16 +6,18 @@ incident → action on registry and evidence, unless it is done already → stat
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 from mlsecops.errors import IncidentError, MLSecOpsError, RegistryError
-from mlsecops.incident.incident import Incident, Step
-from mlsecops.provenance import Statement
+from mlsecops.incident import assessment
+from mlsecops.incident.incident import Incident
+from mlsecops.incident.steps import Step
 from mlsecops.registry import Version
 
 __all__ = ["ACTIONS", "Remediation", "Validation", "affected", "by_user", "validate_serving"]
 
+_NOBODY: Final = "no model of the registry served this digest"
 _NOTE: Final = 500  # characters of a result in a note; chosen: notes are shown on one screen
 
 Remediation = Callable[[Incident], object]
@@ -23,48 +25,58 @@ Validation = Callable[[Incident, Version | None], object]
 
 
 def isolate(incident: Incident, instructions: str) -> Step:
-    """Quarantine the digest; done once the registry's log has it."""
+    """Quarantine the digest, or the fingerprint of the key; done once the registry's log has it."""
     if incident.digest is None:
         return Step(name="isolate", state="manual", note=instructions)
     subject = incident.subject
     incident.registry.quarantine(incident.digest, f"incident {incident.id}: {subject['message']}")
-    return Step(name="isolate", state="done", note=f"{incident.digest} is quarantined")
-
-
-def evidence(incident: Incident, _instructions: str) -> Step:
-    """Seal the evidence; done once the registry's log has its digest and it verifies."""
-    digest = incident.evidence.sealed or incident.evidence.seal(_documents(incident))
-    incident.evidence.verify()
-    return Step(name="evidence", state="done", note=f"evidence.tar is sealed with {digest}")
+    if incident.kind == "leaked-key":
+        note = f"signatures of key {incident.digest.short} count no more; put it into `revoked` too"
+    else:
+        note = f"{incident.digest} is quarantined"
+    return Step(name="isolate", state="done", note=note)
 
 
 def assess(incident: Incident, _instructions: str) -> Step:
-    """Find versions that share the digest or its data; done once they are recorded."""
+    """Find what the incident touches; done once it is recorded."""
     known = incident.step("assess")
     if known.state == "done":
         return known
-    result = _blast_radius(incident)
-    note = (
-        f"{len(result['versions'])} versions have this digest, "
-        f"{len(result['related'])} more share its data"
-    )
-    return Step(name="assess", state="done", note=note, result=result)
+    found = assessment.assess(incident)
+    note = assessment.summary(incident.kind, found)
+    return Step(name="assess", state="done", note=note, result=found)
 
 
 def rollback(incident: Incident, instructions: str) -> Step:
-    """Roll back to an older version; done once no version with the digest serves."""
+    """Roll back to an older version; done once nothing that is touched serves.
+
+    After a leaked key, a model without a version that another key signed waits for a new signature.
+    """
+    waiting: list[str] = []
     notes: list[str] = []
     for version in affected(incident):
         try:
             restored = incident.registry.rollback(version.name)
         except RegistryError as error:
-            return Step(name="rollback", state="manual", note=f"{error}. {instructions}")
-        notes.append(f"{restored.name} serves version {restored.version}")
+            if incident.kind != "leaked-key":
+                return Step(name="rollback", state="manual", note=f"{error}. {instructions}")
+            waiting.append(f"{version.name} waits for a new signature of version {version.version}")
+        else:
+            notes.append(f"{restored.name} serves version {restored.version}")
     known = incident.step("rollback")
     if not notes and known.state == "done":
         return known
     # The note comes from the log, so that a run killed after the rollback gives the same one.
-    return Step(name="rollback", state="done", note=_now_serving(incident))
+    serving = _now_serving(incident)
+    return Step(name="rollback", state="done", note="; ".join([*serving, *waiting] or [_NOBODY]))
+
+
+def forensics(incident: Incident, _instructions: str) -> Step:
+    """Seal the evidence; done once the registry's log has its digest and it verifies."""
+    incident.copy_custody()
+    digest = incident.evidence.sealed or incident.evidence.seal(_documents(incident))
+    incident.evidence.verify()
+    return Step(name="forensics", state="done", note=f"evidence.tar is sealed with {digest}")
 
 
 def by_user(
@@ -102,28 +114,23 @@ def close(incident: Incident, instructions: str) -> Step:
     if unfinished:
         note = f"waits for {', '.join(unfinished)}. {instructions}"
         return Step(name="close", state="pending", note=note)
+    incident.copy_custody()
     incident.evidence.verify()
     return Step(name="close", state="done", note="closed")
 
 
 def affected(incident: Incident) -> list[Version]:
-    """Serving versions with the incident's digest."""
-    return [each for each in _same_digest(incident) if incident.registry.serves(each)]
+    """Serving versions that must not serve: with the digest, or refused since the key leaked."""
+    registry = incident.registry
+    serving = [each for each in assessment.touched(incident) if registry.serves(each)]
+    if incident.kind != "leaked-key":
+        return serving
+    return [each for each in serving if _refused(incident, each)]
 
 
 ACTIONS: Final[dict[str, Callable[[Incident, str], Step]]] = {
-    action.__name__: action for action in (isolate, evidence, assess, rollback, close)
+    action.__name__: action for action in (isolate, assess, rollback, forensics, close)
 }
-
-
-def _now_serving(incident: Incident) -> str:
-    named = sorted({version.name for version in _same_digest(incident)})
-    lines = [
-        f"{version.name} serves version {version.version}"
-        for version in incident.registry.versions()
-        if version.name in named and incident.registry.serves(version)
-    ]
-    return "; ".join(lines) or "no model of the registry served this digest"
 
 
 def validate_serving(incident: Incident, action: Validation) -> object:
@@ -131,64 +138,38 @@ def validate_serving(incident: Incident, action: Validation) -> object:
     return action(incident, _serving(incident))
 
 
+def _refused(incident: Incident, version: Version) -> bool:
+    try:
+        incident.registry.claim(version.name, version.version)
+    except MLSecOpsError:
+        return True
+    return False
+
+
+def _now_serving(incident: Incident) -> list[str]:
+    """What the touched models serve, but for what is refused since a key leaked."""
+    named = {version.name for version in assessment.touched(incident)}
+    refused = {(version.name, version.version) for version in affected(incident)}
+    return [
+        f"{version.name} serves version {version.version}"
+        for version in incident.registry.versions()
+        if version.name in named
+        and incident.registry.serves(version)
+        and (version.name, version.version) not in refused
+    ]
+
+
 def _serving(incident: Incident) -> Version | None:
-    for name in sorted({version.name for version in _same_digest(incident)}):
+    found = None
+    for name in sorted({version.name for version in assessment.touched(incident)}):
+        if not any(map(incident.registry.serves, incident.registry.versions(name))):
+            continue
         try:
-            return incident.registry.resolve(name, "serving")
+            serving = incident.registry.resolve(name, "serving")
         except MLSecOpsError as error:
             raise IncidentError(f"{name}: no version can be validated: {error}") from error
-    return None
-
-
-def _same_digest(incident: Incident) -> list[Version]:
-    return [each for each in incident.registry.versions() if each.digest == incident.digest]
-
-
-def _blast_radius(incident: Incident) -> dict[str, Any]:
-    own = _same_digest(incident)
-    used: dict[tuple[str, int], dict[str, str]] = {}
-    unverified: list[str] = []
-    for version in incident.registry.versions():
-        try:
-            verified = incident.registry.verify(version.name, version.version)
-        except MLSecOpsError:
-            unverified.append(f"{version.name} {version.version}")
-            continue
-        used[version.name, version.version] = _datasets(verified.statements)
-    data: dict[str, str] = {}
-    for version in own:
-        data.update(used.get((version.name, version.version), {}))
-    suspect = {*data, str(incident.digest)}
-    return {
-        "versions": [f"{version.name} {version.version}" for version in own],
-        "datasets": data,
-        "related": [
-            f"{name} {number}"
-            for (name, number), digests in sorted(used.items())
-            if not suspect.isdisjoint(digests)
-            and (name, number) not in {(version.name, version.version) for version in own}
-        ],
-        "unverified": unverified,
-    }
-
-
-def _datasets(statements: tuple[Statement, ...]) -> dict[str, str]:
-    """Digest → name of each data set in signed provenance."""
-    return {
-        f"{algorithm}:{value}": str(item.get("name", ""))
-        for statement in statements
-        for item in _dependencies(statement)
-        for algorithm, value in item.get("digest", {}).items()
-    }
-
-
-def _dependencies(statement: Statement) -> Iterator[dict[str, Any]]:
-    definition = statement.predicate.get("buildDefinition", {})
-    items = definition.get("resolvedDependencies", []) if isinstance(definition, dict) else []
-    for item in items if isinstance(items, list) else []:
-        notes = item.get("annotations") if isinstance(item, dict) else None
-        if isinstance(notes, dict) and notes.get("kind") == "dataset":
-            yield item
+        found = found or serving
+    return found
 
 
 def _documents(incident: Incident) -> dict[str, bytes]:
@@ -198,10 +179,11 @@ def _documents(incident: Incident) -> dict[str, bytes]:
         "incident.json": _json({"id": incident.id, "digest": str(incident.digest)}),
         "subject.json": _json(incident.subject),
         "checkpoint.txt": str(registry.verify_log()).encode(),
+        "custody.json": _json(list(incident.events())),
     }
     if incident.snapshot is not None:
         documents["monitor.json"] = _json(incident.snapshot)
-    for version in _same_digest(incident):
+    for version in assessment.touched(incident):
         events = [event.to_dict() for event in registry.history(version.name)]
         documents[f"history-{version.name}.json"] = _json(events)
         documents.update(_statements(incident, version))
@@ -211,7 +193,7 @@ def _documents(incident: Incident) -> dict[str, bytes]:
 def _statements(incident: Incident, version: Version) -> dict[str, bytes]:
     where = f"{version.name}-{version.version}"
     try:
-        verified = incident.registry.verify(version.name, version.version)
+        verified = incident.registry.claim(version.name, version.version)
     except MLSecOpsError as error:
         return {f"verification-{where}.txt": str(error).encode()}
     return {

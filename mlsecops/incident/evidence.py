@@ -1,7 +1,7 @@
 """Signed evidence of an incident.
 
 alert, registry history, log checkpoint, monitor snapshot, lineage → deterministic tar with a
-manifest → signature of the registry's signer → digest in the incident's and the registry's log
+manifest → signature of the registry's signer → document of the registry, digest in its log
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mlsecops._files import private_mode, write_privately
+from mlsecops._files import private_folder, private_mode, write_privately
 from mlsecops._json import parse_object
 from mlsecops._repr import concise_repr
-from mlsecops.audit import AuditLog
 from mlsecops.errors import EvidenceError, MLSecOpsError, UsageError
+from mlsecops.incident.custody import Custody, is_local
 from mlsecops.provenance import Digest
-from mlsecops.registry import Registry
+from mlsecops.registry import Event, Registry
 from mlsecops.signing import TrustPolicy, bundle_path, sign, verify
 
 if TYPE_CHECKING:
@@ -33,30 +33,29 @@ _MANIFEST: Final = "manifest.json"
 _EVENT: Final = "incident.evidence"
 
 
-@concise_repr()
+@concise_repr("incident", "path")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """The sealed evidence of an incident.
 
     Attributes:
         incident: Id of the incident.
-        path: The tar; its signature is the file `evidence.tar.sig` in the same folder.
+        path: The tar on this machine; its signature is the file `evidence.tar.sig` beside it. The
+            registry keeps both too, for other machines.
         registry: The registry whose signer signs it and whose log has its digest.
-        custody: The incident's log.
+        custody: The incident's chain of custody.
     """
 
     incident: str
     path: Path
     registry: Registry
-    custody: AuditLog
+    custody: Custody
 
     @property
     def sealed(self) -> Digest | None:
         """Digest of the tar in the registry's log, or None before it is sealed."""
-        for event in self.registry.recorded(_EVENT):
-            if event.detail.get("incident") == self.incident:
-                return Digest.parse(str(event.digest))
-        return None
+        found = self._recorded()
+        return None if found is None else Digest.parse(str(found.digest))
 
     def seal(self, contents: Mapping[str, bytes]) -> Digest:
         """Archive, sign and record the evidence; if it is sealed already, verify it.
@@ -77,20 +76,45 @@ class Evidence:
             )
         data = pack(contents)
         try:
+            private_folder(self.path.parent, shared=True)
             write_privately(self.path, data, sealed=True, shared=True)
+            self.bundle.unlink(missing_ok=True)
             sign(self.path, self.registry.signer)
             self.bundle.chmod(private_mode(self.path.parent, sealed=True, shared=True))
+            bundle = self.registry.keep(self.bundle.read_bytes())
         except OSError as error:
             raise EvidenceError(
                 f"evidence {self.path}: cannot be written: {error.strerror}; give write "
                 "permission for the incident's folder"
             ) from error
-        digest = Digest.of(data)
-        self.registry.record_once(_EVENT, {"incident": self.incident, "digest": str(digest)})
-        return digest
+        named = {"incident": self.incident, "digest": str(self.registry.keep(data))}
+        self.registry.record_once(_EVENT, {**named, "bundle": str(bundle)})
+        return Digest.of(data)
+
+    def fetch(self) -> Path:
+        """Bring the sealed tar and its signature onto this machine, if they are not there.
+
+        Returns:
+            `path`.
+
+        Raises:
+            EvidenceError: It is not sealed yet, or cannot be read or written.
+        """
+        found = self._recorded()
+        if found is None:
+            raise EvidenceError(f"evidence {self.path}: it is not sealed yet; run the playbook")
+        try:
+            private_folder(self.path.parent, shared=True)
+            for place, digest in ((self.path, found.digest), (self.bundle, found.detail["bundle"])):
+                if not place.exists():
+                    data = self.registry.kept(Digest.parse(str(digest)))
+                    write_privately(place, data, sealed=True, shared=True)
+        except (MLSecOpsError, OSError) as error:
+            raise EvidenceError(f"evidence {self.path}: cannot be fetched: {error}") from error
+        return self.path
 
     def verify(self, *, policy: TrustPolicy | None = None) -> Verified:
-        """Verify the signature, every document against the manifest, and both logs.
+        """Verify the signature, every document against the manifest, and the chain of custody.
 
         Args:
             policy: Trust policy; by default the operators of the registry's log vouch for it, one
@@ -102,10 +126,12 @@ class Evidence:
         Raises:
             EvidenceError: Something was changed or is missing.
         """
+        if not is_local(self.registry):
+            self.fetch()  # it may have been sealed on another machine
         try:
             verified = verify(self.path, policy=policy or self._operators())
             data = self.path.read_bytes()
-            self.custody.verify()
+            self.custody.require_copy()
             sealed = self.sealed
         except (MLSecOpsError, OSError) as error:
             raise EvidenceError(f"evidence {self.path} does not verify: {error}") from error
@@ -116,13 +142,6 @@ class Evidence:
             )
         _check_contents(data, self.path)
         return verified
-
-    def _operators(self) -> TrustPolicy:
-        """Policy that trusts the operators of the registry's log; without any, the models'."""
-        signer = self.registry.signer
-        known = [*self.registry.log_keys, *([] if signer is None else [signer.public_key])]
-        keys = [key.pem for key in known]
-        return TrustPolicy(keys=keys) if keys else self.registry.policy
 
     def read(self, name: str, *, policy: TrustPolicy | None = None) -> bytes:
         """Verify the evidence and return one document.
@@ -142,6 +161,17 @@ class Evidence:
     def bundle(self) -> Path:
         """Path of the signature."""
         return bundle_path(self.path)
+
+    def _recorded(self) -> Event | None:
+        entries = self.registry.recorded(_EVENT)
+        return next((e for e in entries if e.detail.get("incident") == self.incident), None)
+
+    def _operators(self) -> TrustPolicy:
+        """Policy that trusts the operators of the registry's log; without any, the models'."""
+        signer = self.registry.signer
+        known = [*self.registry.log_keys, *([] if signer is None else [signer.public_key])]
+        keys = [key.pem for key in known]
+        return TrustPolicy(keys=keys) if keys else self.registry.policy
 
 
 def pack(contents: Mapping[str, bytes]) -> bytes:

@@ -1,4 +1,4 @@
-"""Instructions for each step of an incident, by kind of incident.
+"""Kinds of incidents, with instructions, ATLAS techniques and deadlines of each step.
 
 alert or finding → kind (ATLAS technique, else rule) → instructions of a step in `guidance.toml`
 
@@ -11,31 +11,47 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
-__all__ = ["DEFAULT_STEPS", "KINDS", "TITLES", "Kind", "instructions", "kind_of"]
+__all__ = [
+    "DEADLINES", "DEFAULT_STEPS", "KINDS", "NAMES", "TECHNIQUES", "TITLES", "Kind", "instructions",
+    "kind_of",
+]  # fmt: skip
 
-Kind = Literal["poisoning", "extraction", "adversarial", "prompt-injection"]
-KINDS: Final[tuple[Kind, ...]] = ("poisoning", "extraction", "adversarial", "prompt-injection")
+Kind = Literal[
+    "poisoned-model",
+    "extraction",
+    "adversarial",
+    "prompt-injection",
+    "tampered-artifact",
+    "leaked-key",
+]
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 _TABLE: Final[dict[str, Any]] = tomllib.loads(
     files("mlsecops.incident").joinpath("guidance.toml").read_text("utf-8")
 )
 TITLES: Final[Mapping[str, str]] = _TABLE["titles"]
+TECHNIQUES: Final[Mapping[str, list[str]]] = _TABLE["techniques"]
+NAMES: Final[Mapping[str, str]] = _TABLE["names"]
+DEADLINES: Final[Mapping[str, float]] = _TABLE["deadlines"]  # hours after the opening
 DEFAULT_STEPS: Final = tuple(TITLES)
 
 
 def kind_of(subject: Mapping[str, Any]) -> Kind | None:
-    """Kind of incident of an alert or finding, by its ATLAS technique, else by its rule.
+    """Kind of incident of an alert, finding or report: its own, its ATLAS technique or its rule.
 
     Args:
-        subject: The alert or finding, as plain values.
+        subject: The alert, finding or report, as plain values.
 
     Examples:
         >>> kind_of({"atlas": "AML.T0051.000", "rule": "custom"})
         'prompt-injection'
     """
     technique = ".".join(str(subject.get("atlas") or "").split(".")[:2])
+    for kind in KINDS:
+        if subject.get("kind") == kind:
+            return kind
     for table, name in (("techniques", technique), ("rules", str(subject.get("rule")))):
         for kind in KINDS:
             if name in _TABLE[table][kind]:

@@ -19,7 +19,7 @@ class PlaybookStep:
 
     Attributes:
         name: Name, unique in the playbook.
-        action: `isolate`, `evidence`, `assess`, `rollback`, `remediate`, `validate`, `close`, or
+        action: `isolate`, `assess`, `rollback`, `forensics`, `remediate`, `validate`, `close`, or
             `manual` for people.
         title: Title for people.
         instructions: What the step does, or what people have to do.

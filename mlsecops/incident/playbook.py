@@ -18,7 +18,7 @@ from types import NoneType
 from typing import Any, Final, get_args
 
 from mlsecops._choices import checked, of_type, one_of
-from mlsecops._files import open_private
+from mlsecops._files import open_private, private_folder
 from mlsecops._repr import concise_repr, printable
 from mlsecops.errors import IncidentError, MLSecOpsError
 from mlsecops.incident import cacao
@@ -30,9 +30,10 @@ from mlsecops.incident.actions import (
     by_user,
     validate_serving,
 )
-from mlsecops.incident.guidance import DEFAULT_STEPS, KINDS, TITLES, Kind, instructions, kind_of
-from mlsecops.incident.incident import Incident, Step
+from mlsecops.incident.guidance import DEFAULT_STEPS, KINDS, TITLES, Kind, instructions
+from mlsecops.incident.incident import Incident
 from mlsecops.incident.plan import Approval, PlaybookStep
+from mlsecops.incident.steps import Step
 
 __all__ = ["Playbook", "PlaybookStep"]
 
@@ -83,11 +84,11 @@ class Playbook:
         validate: Validation | None = None,
         approvals: dict[str, Approval] | None = None,
     ) -> Playbook:
-        """The seven steps: isolate, evidence, assess, rollback, remediate, validate, close.
+        """The seven steps: isolate, assess, rollback, forensics, remediate, validate, close.
 
         Args:
-            kind: `poisoning`, `extraction`, `adversarial` or `prompt-injection`; by default `run`
-                chooses by the incident's ATLAS technique or rule.
+            kind: `poisoned-model`, `extraction`, `adversarial`, `prompt-injection`,
+                `tampered-artifact` or `leaked-key`; by default `run` chooses by the incident.
             remediate: Removes the origin; without it the step is left to people.
             validate: Validates the serving version; without it the step is left to people.
             approvals: Name of a step → `none`, `automatic` (needed if `run` has an `approve`) or
@@ -137,6 +138,7 @@ class Playbook:
             return tuple(_forecast(step, incident) for step in chosen.steps)
         with _exclusive_lock(incident.folder):
             if incident.state == "closed":
+                incident.copy_custody()
                 incident.evidence.verify()
                 return incident.steps
             incident.adopt(tuple(step.name for step in chosen.steps))
@@ -145,6 +147,7 @@ class Playbook:
                 incident.mark(outcome)
                 if outcome.state in {"waiting", "failed"}:
                     break
+            incident.copy_custody()
         return incident.steps
 
     def to_cacao(self) -> str:
@@ -195,7 +198,7 @@ class Playbook:
 
     def _for(self, incident: Incident) -> Playbook:
         """This playbook with the instructions for the incident's kind."""
-        kind = self.kind or kind_of(incident.subject)
+        kind = self.kind or incident.kind
         steps = tuple(
             replace(step, instructions=instructions(step.name, kind))
             if step.action != "manual" and step.instructions == instructions(step.name, None)
@@ -253,8 +256,9 @@ def _forecast(step: PlaybookStep, incident: Incident) -> Step:
 
 @contextmanager
 def _exclusive_lock(folder: Path) -> Iterator[None]:
-    """Allow one run of an incident at a time; the lock ends with the process."""
+    """Allow one run of an incident at a time on this machine; the lock ends with the process."""
     try:
+        private_folder(folder, shared=True)
         descriptor = open_private(folder / "lock", os.O_RDWR, shared=True)
     except OSError as error:
         raise IncidentError(f"{folder}/lock: cannot be opened: {error.strerror}") from error

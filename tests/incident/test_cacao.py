@@ -12,7 +12,7 @@ from mlsecops.errors import IncidentError
 from mlsecops.incident import Incident, Playbook
 from tests.attackers.incident import edit_cacao
 
-TEXT = Playbook.default("poisoning").to_cacao()
+TEXT = Playbook.default("poisoned-model").to_cacao()
 
 
 def action(playbook: dict[str, Any], place: int = 0) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def action(playbook: dict[str, Any], place: int = 0) -> dict[str, Any]:
 
 
 def test_a_playbook_survives_the_way_there_and_back() -> None:
-    for kind in (None, "poisoning", "extraction", "adversarial", "prompt-injection"):
+    for kind in (None, "poisoned-model", "extraction", "adversarial", "prompt-injection"):
         playbook = Playbook.default(kind)  # type: ignore[arg-type] # a loop over the literals
         back = Playbook.from_cacao(playbook.to_cacao())
         assert back == playbook

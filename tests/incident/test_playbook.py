@@ -2,23 +2,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from mlsecops.errors import GateFailed, IncidentError, Isolated, UsageError, VerificationError
+from mlsecops.errors import GateFailed, IncidentError, Isolated, UsageError
 from mlsecops.findings import Alert, Finding, Severity
 from mlsecops.incident import Incident, Playbook, PlaybookStep
 from mlsecops.provenance import Digest
 from mlsecops.registry import Registry, Version
-from mlsecops.registry.listing import remove_folder
-from tests.attackers import incident as attack
-from tests.attackers.audit import edit_entry
 from tests.incident.conftest import AT, alert_about
 
 
@@ -48,9 +41,9 @@ def test_an_alert_runs_to_an_isolated_digest_and_an_older_version(
     Playbook.default().run(incident)
     assert states(incident) == {
         "isolate": "done",
-        "evidence": "done",
         "assess": "done",
         "rollback": "done",
+        "forensics": "done",
         "remediate": "manual",
         "validate": "manual",
         "close": "pending",
@@ -224,96 +217,30 @@ def test_a_poisoned_data_set_names_the_models_that_came_from_it(
     assert result["related"] == ["fraud 1", "fraud 2"]
 
 
-@pytest.fixture
-def memory(tmp_path: Path) -> Iterator[Path]:
-    """A folder whose writes need no disk: processes are killed here, not the machine."""
-    shared = Path("/dev/shm")
-    if not os.access(shared, os.W_OK):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir=shared, ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
-
-
-@pytest.mark.parametrize("first", [1, 2, 3, 4])
-def test_a_run_that_is_killed_at_any_write_ends_the_same(
-    registry: Registry, alert: Alert, memory: Path, first: int
-) -> None:
-    template = memory / "template"
-    shutil.copytree(registry.location, template)
-
-    def fresh(place: Path) -> Callable[[], Incident]:
-        shutil.copytree(template, place)
-
-        def run() -> Incident:
-            own = Registry(place, signer=registry.signer, policy=registry.policy, clock=lambda: AT)
-            incident = Incident.open(alert, registry=own, clock=lambda: AT)
-            complete_playbook().run(incident, approve=agree)
-            return incident
-
-        return run
-
-    whole = fresh(memory / "whole")
-    expected = _end_state(whole())
-    killed = 0
-    for number in range(first, 500, 4):
-        place = memory / f"killed-{number}"
-        run = fresh(place)
-        died = attack.kill_at_write(number, run)
-        if not died:
-            break
-        killed += 1
-        assert _end_state(run()) == expected, f"killed before write {number}"
-        remove_folder(place)
-    assert killed > 5  # as many places to die as there are writes, in four parts
-
-
-def _end_state(incident: Incident) -> dict[str, Any]:
-    incident.evidence.verify()
-    return {
-        **incident.to_dict(),
-        "history": [event.to_dict() for event in incident.registry.history("fraud")],
-        "recorded": [event.to_dict() for event in incident.registry.recorded("incident.opened")],
-        "serving": incident.registry.resolve("fraud", "serving").version,
-        "steps": [(step.name, step.state) for step in incident.steps],
-    }
-
-
-def test_an_edited_incident_log_stops_the_run(incident: Incident) -> None:
-    Playbook.default().run(incident)
-    edit_entry(incident.folder / "custody.sqlite", 1, b"{}")
-    with pytest.raises(VerificationError):
-        Playbook.default().run(incident)
-
-
-def test_another_incidents_log_is_noticed(incident: Incident, registry: Registry) -> None:
-    other = Incident.open(alert_about(None), registry=registry, clock=lambda: AT)
-    shutil.copy(other.folder / "custody.sqlite", incident.folder / "custody.sqlite")
-    with pytest.raises(VerificationError, match="another log"):
-        incident.events()
-
-
 def test_a_reader_sees_the_incident_and_opens_none(incident: Incident, alert: Alert) -> None:
     Playbook.default().run(incident)
     reader = Registry(incident.registry.location, policy=incident.registry.policy)
-    assert Incident.open(alert, registry=reader).to_dict() == incident.to_dict()
+    again = Incident.open(alert, registry=reader, clock=lambda: AT)
+    assert again.to_dict() == incident.to_dict()
 
 
 def test_kinds_differ_in_what_people_are_told() -> None:
-    texts = {kind: Playbook.default(kind).to_markdown() for kind in ("poisoning", "extraction")}
-    assert "screen_dataset" in texts["poisoning"]
+    texts = {
+        kind: Playbook.default(kind).to_markdown() for kind in ("poisoned-model", "extraction")
+    }
+    assert "screen_dataset" in texts["poisoned-model"]
     assert "query rate" in texts["extraction"]
     with pytest.raises(UsageError):
         Playbook.default("flood")  # type: ignore[arg-type] # the attack
 
 
 def test_the_deliverable_names_its_steps() -> None:
-    document = json.loads(json.dumps(Playbook.default("poisoning").to_dict()))
+    document = json.loads(json.dumps(Playbook.default("poisoned-model").to_dict()))
     assert [step["name"] for step in document["steps"]] == [
         "isolate",
-        "evidence",
         "assess",
         "rollback",
+        "forensics",
         "remediate",
         "validate",
         "close",

@@ -79,7 +79,7 @@ def test_a_run_isolates_the_digest_and_rolls_back(
     outcome = incident("run", opened)
     assert outcome.status == 0
     done = [name for name, state in states(outcome).items() if state == "done"]
-    assert done == ["isolate", "evidence", "assess", "rollback"]
+    assert done == ["isolate", "assess", "rollback", "forensics"]
     here = ("registry", "--location", location, "resolve", "digits")
     assert "version 1" in command(*here, "--key", release.public).out
     assert command(*here, "2", "--key", release.public).status == 1
