@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mlsecops._lazy import lazy_face
 
 if TYPE_CHECKING:
-    from mlsecops.pipeline.control_states import BOM_PREDICATE as BOM_PREDICATE
+    from mlsecops.pipeline.binding import BOM_PREDICATE as BOM_PREDICATE
     from mlsecops.pipeline.delivery import Delivery as Delivery
     from mlsecops.pipeline.secure_pipeline import SecurePipeline as SecurePipeline
 else:

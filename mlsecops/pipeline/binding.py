@@ -5,6 +5,7 @@ part, Verified → DigestMismatch if it bears another digest, else whether it be
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -12,8 +13,10 @@ from mlsecops.errors import DigestMismatch
 from mlsecops.provenance import Digest, Manifest, Statement
 from mlsecops.provenance.statement import SLSA_PROVENANCE
 from mlsecops.reports.bom.nodes import model_digests
+from mlsecops.robustness import ROBUSTNESS_PREDICATE
 from mlsecops.signing import Verified
 
+BOM_PREDICATE: Final = "https://cyclonedx.org/bom"
 _NO_DATA: Final = ("code",)
 """Names of resolved dependencies that are neither data sets nor packages."""
 
@@ -22,6 +25,24 @@ def statement_of(verified: Verified, predicate_type: str) -> Statement | None:
     """The signed statement of a type, or None."""
     matching = (each for each in verified.statements if each.predicate_type == predicate_type)
     return next(matching, None)
+
+
+def signed_files(verified: Verified, files: Mapping[str, bytes]) -> frozenset[str]:
+    """Names of delivered files whose content lies under the model's signature."""
+    statements = {
+        "signing/provenance.json": SLSA_PROVENANCE,
+        "robustness.json": ROBUSTNESS_PREDICATE,
+        "bom.cdx.json": BOM_PREDICATE,
+    }
+    signed = {"signing/verified.json"}
+    for name, predicate_type in statements.items():
+        statement = statement_of(verified, predicate_type)
+        if statement is not None and name in files:
+            stated = (statement.to_dict(), statement.predicate)
+            found = json.loads(files[name])
+            found.pop("verdict", None)  # of this delivery's gate
+            signed |= {name} if found in stated else set()
+    return frozenset(signed)
 
 
 def require_model(what: str, digest: Digest | str | None, verified: Verified) -> bool:

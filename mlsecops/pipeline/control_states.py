@@ -13,7 +13,7 @@ from mlsecops.incident import Incident
 from mlsecops.llm import Campaign
 from mlsecops.loading import LoadedModel
 from mlsecops.monitoring import Monitor
-from mlsecops.pipeline.binding import require_datasets, require_model, statement_of
+from mlsecops.pipeline.binding import BOM_PREDICATE, require_datasets, require_model, statement_of
 from mlsecops.poisoning import PoisoningReport
 from mlsecops.provenance import Manifest
 from mlsecops.provenance.statement import SLSA_PROVENANCE
@@ -21,8 +21,6 @@ from mlsecops.registry import Registry
 from mlsecops.reports import ControlState
 from mlsecops.robustness import RobustnessReport
 from mlsecops.signing import Verified
-
-BOM_PREDICATE: Final = "https://cyclonedx.org/bom"
 
 ENFORCED: Final = ControlState.ENFORCED
 ADVISORY: Final = ControlState.ADVISORY

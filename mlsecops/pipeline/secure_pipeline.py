@@ -13,16 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from mlsecops._choices import checked
+from mlsecops._choices import checked, one_of
 from mlsecops._repr import concise_repr
 from mlsecops.incident import Incident, Playbook
 from mlsecops.llm import Campaign
 from mlsecops.loading import LoadedModel
 from mlsecops.monitoring import DEFAULT_RULES, AlertRule, Monitor, MonitorState
-from mlsecops.pipeline.binding import require_bill, statement_of
+from mlsecops.pipeline.binding import BOM_PREDICATE, require_bill, signed_files, statement_of
 from mlsecops.pipeline.control_states import (
     ADVISORY,
-    BOM_PREDICATE,
     ENFORCED,
     States,
     count_of,
@@ -34,6 +33,7 @@ from mlsecops.provenance import Manifest
 from mlsecops.provenance.statement import SLSA_PROVENANCE
 from mlsecops.registry import Registry
 from mlsecops.reports import (
+    FRAMEWORKS,
     ControlState,
     Deliverable,
     architecture_files,
@@ -41,9 +41,13 @@ from mlsecops.reports import (
     bom_text,
     build_bom,
     dashboard_files,
+    evidence_map,
+    evidence_page,
+    evidence_template,
     index_page,
     robustness_page,
 )
+from mlsecops.reports.evidence.evidence_page import TEMPLATE
 from mlsecops.reports.rendering.page import Tone
 from mlsecops.robustness import Gate, RobustnessReport
 from mlsecops.signing import TrustPolicy, Verified, bundle_path, verify
@@ -80,6 +84,14 @@ _CARDS: Final = (
         "CycloneDX ML-BOM: the model, its data and packages, and how it was made.",
         ("bom.cdx.json",),
     ),
+)
+
+_EVIDENCE: Final = Deliverable(
+    title="Evidence map",
+    summary="Requirements of a framework, each with the file and field that answers it.",
+    status="mapped",
+    tone="good",
+    files=("evidence.html", "evidence.json", TEMPLATE),
 )
 
 
@@ -138,23 +150,34 @@ class SecurePipeline:
     campaign: Campaign | None = None
 
     @checked
-    def deliver(self, out: str | os.PathLike[str]) -> Delivery:
+    def deliver(self, out: str | os.PathLike[str], *, framework: str | None = None) -> Delivery:
         """Verify the model and write the six deliverables and `index.html`.
 
         Args:
             out: Output folder, created if absent. Files of the same name are replaced, those of an
                 earlier delivery that nobody changed are removed.
+            framework: One of `FRAMEWORKS` (`"eu-ai-act"`): its requirements are mapped to the
+                evidence among the files, in `evidence.html` and `evidence.json`.
 
         Raises:
             VerificationError: The policy refuses the model, or a part is of another model
                 (`DigestMismatch`); nothing is written.
-            UsageError: The folder cannot be written.
+            UsageError: The folder cannot be written, or the framework is unknown.
         """
+        if framework is not None:
+            one_of("framework", framework, FRAMEWORKS)
         verified = verify(self.model, policy=self.policy, name=self.model_name)
         if self.bom is not None:
             require_bill(self.bom, verified)
         files = {name: text.encode() for name, text in self._files(verified)}
         files["signing/model.sig"] = bundle_path(self.model).read_bytes()
+        if framework is not None:
+            evidence = evidence_map(
+                framework, files, digest=str(verified.digest), signed=signed_files(verified, files)
+            )
+            files["evidence.json"] = _json(evidence).encode()
+            files["evidence.html"] = evidence_page(evidence, model=self.name).encode()
+            files[TEMPLATE] = evidence_template(evidence).encode()
         files["index.html"] = self._index(verified, files.keys()).encode()
         write_delivery(Path(out), files)
         return Delivery(folder=Path(out), digest=str(verified.digest), files=tuple(files))
@@ -278,7 +301,8 @@ class SecurePipeline:
 
     def _cards(self, verified: Verified, written: Collection[str]) -> list[Deliverable]:
         signing = tuple(sorted(name for name in written if name.startswith("signing/")))
-        return [
+        mapped = [_EVIDENCE] if "evidence.json" in written else []
+        return mapped + [
             Deliverable(
                 title=title,
                 summary=summary,

@@ -3,6 +3,7 @@
     Findings → `sarif`, `junit`, `report` (Markdown)
     manifests, statements, figures → `bom`: bill of materials, linted and verified
     monitor states, rules → `grafana`, `prometheus_rules`, `pages`
+    delivered files → `evidence`: requirements of a framework with their evidence
     pipeline → `diagram`: architecture with controls and threats
     all of them → `pages` (`rendering`) → HTML with an index
 
@@ -41,6 +42,10 @@ if TYPE_CHECKING:
     from mlsecops.reports.diagram.threats import Threat as Threat
     from mlsecops.reports.diagram.threats import ThreatStatus as ThreatStatus
     from mlsecops.reports.diagram.threats import threat_statuses as threat_statuses
+    from mlsecops.reports.evidence.evidence_map import evidence_map as evidence_map
+    from mlsecops.reports.evidence.evidence_page import evidence_page as evidence_page
+    from mlsecops.reports.evidence.evidence_page import evidence_template as evidence_template
+    from mlsecops.reports.evidence.frameworks import FRAMEWORKS as FRAMEWORKS
     from mlsecops.reports.grafana import grafana_dashboard as grafana_dashboard
     from mlsecops.reports.junit import junit_xml as junit_xml
     from mlsecops.reports.pages.architecture import architecture_files as architecture_files

@@ -21,6 +21,7 @@ from mlsecops.readings import Metric
 _SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 _HERE: Final = 'monitor=~"$monitor"'
 _RATE: Final = "$__rate_interval"
+_REPLICAS: Final = 3  # lines of a monitor; chosen: a service of many replicas stays readable
 _SCHEMA: Final = 39  # version of the dashboard schema; Grafana 10.4 and later
 _COLUMNS: Final = 24  # grid columns of a dashboard; Grafana, Dashboard JSON model, gridPos
 _HEIGHT: Final = 8  # grid rows of 30 pixels; chosen: as Grafana's own default
@@ -58,68 +59,99 @@ def _now(metric: Metric, *more: str) -> str:
     return f"{metric.prometheus}{{{','.join((_HERE, *more))}}}"
 
 
+def _or_none(expression: str) -> str:
+    """A query with a line without values for each monitor that has no such reading.
+
+    "Nothing was measured" then looks different from "nobody is monitored here".
+    """
+    return f"{expression} or on (monitor) max by (monitor) ({_now(telemetry.CALLS)}) * NaN"
+
+
+def _worst(metric: Metric, *, lowest: bool = False) -> str:
+    """The replicas that are worst off, with their own labels."""
+    worst = "bottomk" if lowest else "topk"
+    return _or_none(f"{worst} by (monitor) ({_REPLICAS}, {_now(metric)})")
+
+
 def _rate(metric: Metric, *by: str) -> str:
-    return f"sum by ({', '.join(('monitor', *by))}) (rate({_now(metric)}[{_RATE}]))"
+    rate = f"sum by ({', '.join(('monitor', *by))}) (rate({_now(metric)}[{_RATE}]))"
+    return _or_none(rate) if by else rate
 
 
-def _quantile(share: float, metric: Metric) -> str:
+def _quantile(share: float, metric: Metric, *, lowest: bool = False) -> str:
+    """The worst replica's quantile: the mean over replicas would hide it."""
     buckets = f"{metric.prometheus}_bucket{{{_HERE}}}"
-    return f"histogram_quantile({share:g}, sum by (monitor, le) (rate({buckets}[{_RATE}])))"
+    rates = f"sum by (monitor, instance, le) (rate({buckets}[{_RATE}]))"
+    worst = "min" if lowest else "max"
+    return f"{worst} by (monitor) (histogram_quantile({share:g}, {rates}))"
 
+
+def _drifted() -> str:
+    """Distances of the features that drifted: two of them are comparable, two measures are not."""
+    distance = _now(telemetry.DRIFT, 'statistic="ks"')
+    drifted = f"{_now(telemetry.DRIFTED)} == 1"
+    return _or_none(f"{distance} and ignoring (statistic) ({drifted})")
+
+
+_REPLICA: Final = "{{monitor}} {{instance}}"
 
 PANELS: Final[tuple[Panel, ...]] = (
     Panel("confidence", "Prediction confidence",
-          "Mean and 10th percentile of the highest class probability, and the baseline mean.",
-          (Query(_now(telemetry.CONFIDENCE), "{{monitor}} mean"),
-           Query(_now(telemetry.CONFIDENCE_BASELINE), "{{monitor}} baseline"),
-           Query(_quantile(0.1, telemetry.CONFIDENCE_DISTRIBUTION), "{{monitor}} 10th percentile")),
+          "Mean confidence of the three least confident replicas, 10th percentile of the least "
+          "confident one, and the baseline mean.",
+          (Query(_worst(telemetry.CONFIDENCE, lowest=True), f"{_REPLICA} mean"),
+           Query(_worst(telemetry.CONFIDENCE_BASELINE), f"{_REPLICA} baseline"),
+           Query(_quantile(0.1, telemetry.CONFIDENCE_DISTRIBUTION, lowest=True),
+                 "{{monitor}} 10th percentile")),
           unit="percentunit", top=1.0),
     Panel("query-rate", "Query rate by client",
           "Rows per second of the busiest client, and calls per second of all clients. Clients are "
           "not labels, so their number cannot exhaust the metrics store.",
-          (Query(_now(telemetry.CLIENT_RATE), "{{monitor}} busiest client"),
+          (Query(_worst(telemetry.CLIENT_RATE), f"{_REPLICA} busiest client"),
            Query(_rate(telemetry.CALLS, "outcome"), "{{monitor}} all clients, {{outcome}}"),
            Query(_rate(telemetry.REFUSALS, "guard"), "{{monitor}} refused by {{guard}}")),
           unit="ops", metric=telemetry.CLIENT_RATE),
     Panel("accuracy", "Accuracy over time",
-          "Share of correct predictions among those with labels.",
-          (Query(_now(telemetry.ACCURACY), "{{monitor}}"),
-           Query(_now(telemetry.REFERENCE_ACCURACY), "{{monitor}} baseline")),
+          "Share of correct predictions among those with labels, of the three worst replicas.",
+          (Query(_worst(telemetry.ACCURACY, lowest=True), _REPLICA),
+           Query(_worst(telemetry.REFERENCE_ACCURACY), f"{_REPLICA} baseline")),
           unit="percentunit", top=1.0),
     Panel("anomaly", "Input anomaly",
-          "Share of recent rows that at least one detector flagged.",
-          (Query(_now(telemetry.ANOMALY_RATIO), "{{monitor}}"),),
+          "Share of recent rows that at least one detector flagged, of the three worst replicas.",
+          (Query(_worst(telemetry.ANOMALY_RATIO), _REPLICA),),
           unit="percentunit", metric=telemetry.ANOMALY_RATIO),
     Panel("drift", "Drift",
-          "Largest distances of recent inputs from the baseline, by feature and statistic.",
-          (Query(f"topk(5, {_now(telemetry.DRIFT)})", "{{feature}} {{statistic}}"),)),
+          "Kolmogorov-Smirnov distance of the features that drifted from the baseline.",
+          (Query(_drifted(), f"{_REPLICA} {{{{feature}}}}"),), top=1.0),
     Panel("drifted-features", "Drifted features",
           "Number of features whose recent distribution differs from the baseline.",
-          (Query(_now(telemetry.DRIFTED_FEATURES), "{{monitor}}"),),
+          (Query(_worst(telemetry.DRIFTED_FEATURES), _REPLICA),),
           metric=telemetry.DRIFTED_FEATURES),
     Panel("detectors", "Anomalous rows by detector",
           "Rows per second above the threshold of each detector.",
           (Query(_rate(telemetry.ANOMALY, "detector"), "{{monitor}} {{detector}}"),), unit="ops"),
     Panel("extraction", "Model extraction",
           "Highest extraction score of a client, as a share of the calibrated threshold.",
-          (Query(_now(telemetry.EXTRACTION), "{{monitor}}"),), metric=telemetry.EXTRACTION),
+          (Query(_worst(telemetry.EXTRACTION), _REPLICA),), metric=telemetry.EXTRACTION),
     Panel("dropped", "Dropped observations",
           "Calls per second that were not monitored. Every value above zero is a blind spot.",
           (Query(_rate(telemetry.DROPPED), "{{monitor}} dropped"),
            Query(_rate(telemetry.FAILURES), "{{monitor}} monitoring failures")),
           unit="ops", metric=telemetry.DROPPED),
     Panel("duration", "Duration of calls",
-          "Median, 95th and 99th percentile of the duration of a call, in seconds.",
+          "Median, 95th and 99th percentile of a call's duration in the slowest replica, in "
+          "seconds.",
           tuple(Query(_quantile(share, telemetry.DURATION),
                       f"{{{{monitor}}}} p{100 * share:g}") for share in (0.5, 0.95, 0.99)),
           unit="s"),
     Panel("classes", "Predicted classes",
           "Predictions per second by class. A class that replaces the others may be an attack.",
-          (Query(_rate(telemetry.CLASSES, "class"), "{{class}}"),), unit="ops"),
+          (Query(_rate(telemetry.CLASSES, "class"), "{{monitor}} {{class}}"),), unit="ops"),
     Panel("alerts", "Alerts",
-          "Alerts raised in the last hour, by rule and severity.",
-          (Query(f"sum by (rule, severity) (increase({_now(telemetry.ALERTS)}[1h]))",
-                 "{{rule}} ({{severity}})"),)),
+          "Alerts that began to fire in the last hour, by rule and severity.",
+          (Query("sum by (monitor, rule, severity) "
+                 f"(increase({_now(telemetry.ALERTS)}[1h]))",
+                 "{{monitor}} {{rule}} ({{severity}})"),)),
 )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -275,3 +276,36 @@ def test_equal_parts_and_time_give_equal_bytes(
         delivery = world.pipeline(**parts).deliver(tmp_path / each)
     for name in delivery.files:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def evidence(world: World, folder: Path, **parts: Any) -> dict[str, str]:
+    """Number → status of the map of a delivery."""
+    world.pipeline(**parts).deliver(folder, framework="eu-ai-act")
+    value = json.loads((folder / "evidence.json").read_text())
+    assert value["digest"] == str(world.models["a"].loaded.digest)
+    return {row["number"]: row["status"] for row in value["rows"]}
+
+
+def test_a_report_beside_the_signature_is_asserted_and_a_signed_one_verified(
+    world: World, tmp_path: Path
+) -> None:
+    own = world.models["a"]
+    assert evidence(world, tmp_path / "out")["Annex IV 2(g)"] == "absent"
+    stated = evidence(world, tmp_path / "out", robustness=own.report)
+    assert stated["Annex IV 2(g)"] == "asserted"
+    assert stated["Annex IV 2(d)"] == stated["Annex IV 2(b)"] == "verified"
+    folder = tmp_path / "model-a"
+    shutil.copytree(own.folder, folder)
+    kept = verify(folder, policy=world.policy).statements
+    sign(folder, world.signer, statements=[*kept, own.report.statement()],
+         replace=True, name="model-a")  # fmt: skip
+    signed = SecurePipeline(name="a", model=folder, policy=world.policy, robustness=own.report)
+    signed.deliver(tmp_path / "signed", framework="eu-ai-act")
+    rows = json.loads((tmp_path / "signed" / "evidence.json").read_text())["rows"]
+    assert {row["number"]: row["status"] for row in rows}["Annex IV 2(g)"] == "verified"
+
+
+def test_a_map_goes_with_the_delivery_that_has_none(world: World, tmp_path: Path) -> None:
+    evidence(world, tmp_path / "out")
+    world.pipeline().deliver(tmp_path / "out")
+    assert not list((tmp_path / "out").glob("evidence*"))

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
 from numpy.typing import NDArray
 
 from mlsecops.errors import UsageError
@@ -20,7 +22,10 @@ from mlsecops.reports import alert_rules, dashboard_files, grafana_dashboard
 from tests.attackers.reports import MARKUP
 from tests.conftest import program
 
-NAMES = {metric.prometheus for metric in metrics.METRICS}
+NAMES = {
+    metric.prometheus + ("_bucket" if metric.kind == "histogram" else "")
+    for metric in metrics.METRICS
+}
 
 
 def expressions() -> list[str]:
@@ -41,12 +46,42 @@ def test_every_metric_in_a_panel_stands_in_the_one_table() -> None:
     assert used <= NAMES
 
 
-def test_every_label_in_a_panel_is_an_attribute_of_its_metric() -> None:
-    by_name = {metric.prometheus: metric for metric in metrics.METRICS}
+def test_every_label_in_a_panel_is_an_attribute_of_its_metric_or_names_a_replica() -> None:
+    labels = {metric.prometheus.removesuffix("_total"): metric.labels for metric in metrics.METRICS}
     for expression in expressions():
         name = re.findall(r"\bmlsecops_\w+", expression)[0]
-        for labels in re.findall(r"by \(([^)]*)\)", expression):
-            assert set(labels.split(", ")) <= {*by_name[name].labels}
+        own = labels[re.sub(r"_(bucket|total)$", "", name)]
+        for names in re.findall(r"by \(([^)]*)\)", expression):
+            assert set(names.split(", ")) <= {*own, "instance", "le"}
+
+
+def test_panels_take_the_worst_replica_in_their_own_direction_and_tell_replicas_apart() -> None:
+    for panel in grafana_dashboard()["panels"]:
+        lowest = panel["title"] in {"Prediction confidence", "Accuracy over time"}
+        first = panel["targets"][0]
+        if "topk" in first["expr"] or "bottomk" in first["expr"]:
+            assert first["expr"].startswith("bottomk" if lowest else "topk")
+            assert "{{instance}}" in first["legendFormat"]
+
+
+def test_dashboard_is_one_of_grafanas_own_types_and_nothing_of_it_is_lost() -> None:
+    made = grafana_dashboard()
+    read = json.loads(json.dumps(Dashboard.from_json(made), cls=JSONEncoder))
+
+    def kept(value: Any, other: Any, where: str) -> None:
+        if isinstance(value, dict):
+            for key, each in value.items():
+                if each is not None:
+                    assert key in other, f"{where}.{key}"
+                    kept(each, other[key], f"{where}.{key}")
+        elif isinstance(value, list):
+            assert len(value) == len(other), where
+            for place, (one, two) in enumerate(zip(value, other, strict=True)):
+                kept(one, two, f"{where}[{place}]")
+        else:
+            assert value == other, where
+
+    kept(made, read, "dashboard")
 
 
 def test_panels_do_not_overlap() -> None:

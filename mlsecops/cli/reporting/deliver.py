@@ -15,6 +15,7 @@ from mlsecops.cli.terminal import note, show
 from mlsecops.errors import DigestMismatch, UsageError
 from mlsecops.pipeline import SecurePipeline
 from mlsecops.registry import Registry
+from mlsecops.reports import FRAMEWORKS
 from mlsecops.robustness import ROBUSTNESS_PREDICATE, Gate, RobustnessReport
 from mlsecops.signing import TrustPolicy, Verified, verify
 
@@ -37,6 +38,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
            "report of mlsecops attack --format json; default the one signed with the model",
            type=Path)  # fmt: skip
     option(parser, "--min-accuracy SHARE", "lowest accuracy of the gate, 0 to 1", type=float)
+    option(parser, "--framework F", "map requirements of a framework to the evidence",
+           choices=FRAMEWORKS)  # fmt: skip
     option(parser, "--registry DIR", "registry of the model", type=Path)
     add_pin(parser)
     add_controls(parser)
@@ -62,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
         registry=_registry(options, policy),
         controls=read_controls(options.controls),
     )
-    delivery = pipeline.deliver(options.out)
+    delivery = pipeline.deliver(options.out, framework=options.framework)
     for name in delivery.files:
         show(str(options.out / name))
     return int(gate is not None and _judged(gate, report) != "pass")
