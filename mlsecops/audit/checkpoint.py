@@ -152,8 +152,8 @@ def vkey(name: str, key: LogKey) -> str | None:
 
 
 def fingerprint_of(key: LogKey) -> str:
-    """SHA-256 of a key's SubjectPublicKeyInfo, in hex (as `signing.PublicKey.fingerprint`)."""
-    return hashlib.sha256(_der(key.pem)).hexdigest()
+    """SHA-256 of a key's PEM text, in hex (as `signing.PublicKey.fingerprint`)."""
+    return hashlib.sha256(key.pem.encode()).hexdigest()
 
 
 def _known_ids(name: str, key: LogKey) -> tuple[bytes, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import random
 import threading
 import time
@@ -25,6 +26,7 @@ from mlsecops.errors import (
     MLSecOpsError,
     MLSecOpsWarning,
     RegistryError,
+    Revoked,
     ThresholdNotMet,
     UntrustedSigner,
     UsageError,
@@ -213,21 +215,28 @@ class EventLog:
 
     def _require_current(self, checkpoint: Checkpoint, state: State) -> None:
         """Demand a signature by a key that was not rotated out."""
-        keys = signing_keys(checkpoint, self._log.trust.keys)
-        if all(fingerprint_of(key) in state.retired for key in keys):
+        keys = map(fingerprint_of, signing_keys(checkpoint, self._log.trust.keys))
+        ends = [state.retired[key].index + 1 if key in state.retired else math.inf for key in keys]
+        if checkpoint.size > max(ends):  # both keys sign the rotation itself
             raise UntrustedSigner(
                 f"registry {self._store.where}: its log is signed by a key that was rotated out; "
                 "whoever has the old key writes it: restore the log"
             )
 
     def _require_operator(self, state: State) -> None:
-        """Demand a signer that was not rotated out."""
-        signer = self._signer
-        if signer is not None and signer.public_key.fingerprint in state.retired:
+        """Demand a signer that was neither rotated out nor revoked."""
+        if self._signer is None:
+            return
+        fingerprint = self._signer.public_key.fingerprint
+        if fingerprint in state.retired:
             raise RegistryError(
-                f"registry {self._store.where}: the signer's key "
-                f"{signer.public_key.fingerprint[:16]} was rotated out; use key "
-                f"{state.retired[signer.public_key.fingerprint][:16]}"
+                f"registry {self._store.where}: the signer's key {fingerprint[:16]} was rotated "
+                f"out; use key {state.retired[fingerprint].detail['key'][:16]}"
+            )
+        if fingerprint in map(fingerprint_of, self._log.trust.revoked):
+            raise Revoked(
+                f"registry {self._store.where}: the policy revokes the signer's key "
+                f"{fingerprint[:16]}; let another take over: registry rotate-key --new-signer NEW"
             )
 
     def sign_with(self, signer: Signer) -> None:

@@ -25,7 +25,7 @@ from mlsecops.signing import Signer, TrustPolicy
 if TYPE_CHECKING:
     import os
 
-__all__ = ["RegistryLog"]
+__all__ = ["RegistryLog", "operators"]
 
 
 class RegistryLog:
@@ -83,12 +83,13 @@ class RegistryLog:
         origin = self._log.newest().origin
 
         def decide(state: State) -> dict[str, Any] | None:
-            taken = state.retired.get(before)
+            event = state.retired.get(before)
+            taken = None if event is None else str(event.detail["key"])
             if taken is not None and taken != after:
                 raise RegistryError(f"key {before[:16]} was rotated out for key {taken[:16]}")
-            event = {"type": "key-rotated", "retired": before, "key": after}
             named = log_vkey(new, origin)
-            return None if taken else {**event, **({} if named is None else {"vkey": named})}
+            rotated = {"type": "key-rotated", "retired": before, "key": after}
+            return None if taken else {**rotated, **({} if named is None else {"vkey": named})}
 
         self._events.sign_with(new)
         try:
@@ -128,7 +129,7 @@ class RegistryLog:
         self.location = (
             self._objects.root if isinstance(self._objects, FolderStore) else str(location)
         )
-        self.log_keys = _operators(self.policy) if log_keys is None else tuple(log_keys)
+        self.log_keys = operators(self.policy) if log_keys is None else tuple(log_keys)
         self._log = TileLog(
             self._objects,
             prefix=PREFIX,
@@ -136,6 +137,11 @@ class RegistryLog:
             signer=self.signer,
             keys=self.log_keys,
             origin=origin,
+            revoked=[
+                trusted.key
+                for trusted in self.policy.keys
+                if self.policy.key_revoked(trusted.key.fingerprint)
+            ],
             pin=pin,
             witnesses=witnesses,
             quorum=quorum,
@@ -151,7 +157,8 @@ class RegistryLog:
         return self.signer
 
 
-def _operators(policy: TrustPolicy) -> tuple[LogKey, ...]:
+def operators(policy: TrustPolicy) -> tuple[LogKey, ...]:
+    """Keys that may sign the log by default: trusted for every model, and not revoked."""
     return tuple(
         trusted.key
         for trusted in policy.keys

@@ -263,7 +263,8 @@ class Registry(RegistryRecords, RegistryLog):
         """Let the newest older version serve that may be used and verifies now.
 
         Skipped are versions that are quarantined, revoked, below the floor, or do not verify. An
-        older version need not be approved, and a rollback does not approve it.
+        older version need not be approved, and a rollback does not approve it. Calls at once, and
+        one that follows a call that was killed, go back by one version together.
 
         Args:
             name: The model's name.
@@ -273,8 +274,12 @@ class Registry(RegistryRecords, RegistryLog):
         """
         require_name(name)
 
+        seen = self._find(self._events.state(), name, "serving")
+
         def decide(state: State) -> tuple[Record, dict[str, Any] | None]:
             current = self._find(state, name, "serving")
+            if current.version != seen.version:
+                return current, None
             record = self._store.newest_below(current, state)
             return record, {**record.event("rolled-back"), "previous": current.version}
 
@@ -298,6 +303,10 @@ class Registry(RegistryRecords, RegistryLog):
             return record, None if done else record.event("floor-raised")
 
         self._commit(decide)
+
+    def floor(self, name: str) -> int:
+        """Lowest version of a model that may be used, 1 where no floor was raised."""
+        return self._events.state().floors.get(require_name(name), 1)
 
     @checked
     def history(self, name: str) -> tuple[Event, ...]:

@@ -148,7 +148,7 @@ class State:
         serving: Version that serves, by name.
         quarantined: Reason, by digest.
         floors: Lowest version that may be used, by name.
-        retired: Fingerprint of the key that took over, by that of the log's key before.
+        retired: Event in which another key took over, by the fingerprint of the log's key before.
     """
 
     size: int = 0
@@ -158,7 +158,7 @@ class State:
     serving: dict[str, int] = field(default_factory=dict)
     quarantined: dict[str, str] = field(default_factory=dict)
     floors: dict[str, int] = field(default_factory=dict)
-    retired: dict[str, str] = field(default_factory=dict)
+    retired: dict[str, Event] = field(default_factory=dict)
 
     def after(self, events: Iterable[Mapping[str, Any]]) -> State:
         """The state after further verified events; this one is unchanged.
@@ -262,7 +262,7 @@ class State:
             record = self.record(str(event.name), int(event.version or 0))
             self.floors[record.name] = max(record.version, self.floors.get(record.name, 1))
         elif event.kind == "key-rotated":
-            self.retired[str(event.detail["retired"])] = str(event.detail["key"])
+            self.retired[str(event.detail["retired"])] = event
             self.retired.pop(str(event.detail["key"]), None)
         elif event.kind != "created" and not event.kind.startswith("incident."):
             raise RegistryError(  # an event of a newer program may restrict usage

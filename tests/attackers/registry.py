@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from mlsecops.audit import Checkpoint
+from mlsecops.audit import AuditLog, Checkpoint
 from mlsecops.audit.objects import FolderStore
 from mlsecops.audit.tlog import TileLog
 from mlsecops.provenance import Digest
@@ -101,6 +101,16 @@ def forge_event(location: Path, **event: object) -> None:
     rewrite_log(location, Signer.generate("ed25519"), entries)
     forged = (location / "log" / "checkpoint").read_text().partition("\n\n")[0]
     replace_checkpoint(location, f"{forged}\n\n{note.partition(chr(10) * 2)[2]}")
+
+
+def as_earlier_release(location: Path, signer: Signer) -> AuditLog:
+    """Put the log in the form of an earlier release, in which the attacker has no hand."""
+    entries = entries_of(location)
+    remove_log(location)
+    log = AuditLog(location / "log.sqlite", signer=signer)
+    for entry in entries:
+        log.append(json.loads(entry))
+    return log
 
 
 def replace_checkpoint(location: Path, note: str) -> None:

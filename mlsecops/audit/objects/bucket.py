@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from mlsecops._choices import of_type
 from mlsecops._extras import require
 from mlsecops._repr import concise_repr
 from mlsecops.audit.objects.protocol import UNCHANGED, Stored, require_key
@@ -52,7 +53,9 @@ class BucketStore:
         settings = _settings(url, options)
         try:
             self._store = require("obstore.store").from_url(url, **settings)
-        except (errors.BaseError, ValueError, TypeError) as error:
+        except BaseException as error:
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise  # obstore panics at an option of another kind of bucket
             raise UsageError(f"storage_options: cannot open {url}: {_first(error)}") from error
         self._errors = errors
         self._process = os.getpid()
@@ -115,6 +118,8 @@ class BucketStore:
         except (self._errors.AlreadyExistsError, self._errors.PreconditionError):
             return None
         except FileNotFoundError:  # S3 answers 404 to If-Match where there is no object
+            if mode == "create":
+                raise
             return None
         return str(done["e_tag"])
 
@@ -144,18 +149,20 @@ class BucketStore:
 def _settings(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Obstore's options with ours as defaults."""
     settings = {"retry_config": {"max_retries": _RETRIES}, **options}
-    client = {"timeout": _TIMEOUT, **settings.get("client_options", {})}
+    given = of_type("storage_options client_options", settings.get("client_options", {}), dict,
+                    "options of its HTTP client")  # fmt: skip
+    client = {"timeout": _TIMEOUT, **given}
     if urlsplit(url).scheme in {"s3", "s3a"}:
         names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
         endpoint = next((os.environ[name] for name in names if os.environ.get(name)), None)
-        if endpoint is not None and "endpoint" not in settings:
-            settings["endpoint"] = endpoint
-            if endpoint.startswith("http://"):  # as boto3: the operator wrote it
-                client.setdefault("allow_http", True)
+        if endpoint is not None:
+            settings.setdefault("endpoint", endpoint)
+        if str(settings.get("endpoint")).startswith("http://"):  # as boto3: the operator wrote it
+            client.setdefault("allow_http", True)
     settings["client_options"] = client
     return settings
 
 
-def _first(error: Exception) -> str:
+def _first(error: BaseException) -> str:
     """First line of a message; obstore adds a debug form that can hold a whole response."""
     return str(error).partition("\n")[0][:300]

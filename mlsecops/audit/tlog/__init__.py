@@ -4,7 +4,7 @@ entry → `edge` → entry bundles and tiles → `writer` → signed, witnessed 
 checkpoint → `reader` (keys, pin, quorum) → new entries → compact range → the signed root
 tiles → `tree` → proofs; checkpoint and proof → `witness` → cosignature
 
-Source: C2SP tlog-tiles, tlog-checkpoint, tlog-cosignature and tlog-witness.
+Source: c2sp.org: tlog-tiles, tlog-checkpoint, tlog-cosignature and tlog-witness.
 """
 
 from typing import TYPE_CHECKING

@@ -38,6 +38,7 @@ class TileLog:
         head: Key of the writers' head, outside the prefix.
         signer: The operator's key; without it the log is read-only.
         keys: Public keys trusted for checkpoints, besides the signer's.
+        revoked: Keys that do not count any more, which an error about them names.
         origin: Name of the log that is expected, or that a new log gets.
         pin: Checkpoint that the log must extend.
         witnesses: Submission URL and verifier key of each witness.
@@ -55,6 +56,7 @@ class TileLog:
         head: str,
         signer: LogSigner | None = None,
         keys: Iterable[LogKey] = (),
+        revoked: Iterable[LogKey] = (),
         origin: str | None = None,
         pin: Pin | None = None,
         witnesses: Iterable[tuple[str, str]] = (),
@@ -69,6 +71,7 @@ class TileLog:
         own = () if signer is None else (signer.public_key,)
         trust = Trust(
             keys=(*own, *keys),
+            revoked=tuple(revoked),
             origin=None if origin is None else require_origin(origin),
             pin=pin,
             witnesses=tuple(client.key for client in clients),
@@ -111,6 +114,10 @@ class TileLog:
     ) -> Checkpoint | None:
         """Add entries in one checkpoint; see `LogWriter.append`."""
         return self._require_writer().append(entries, size=size, more=more)
+
+    def begin_with(self, entries: Iterable[bytes]) -> Checkpoint:
+        """Write a whole log, where there is none; see `LogWriter.begin_with`."""
+        return self._require_writer().begin_with(_groups(entries))
 
     def settle(self) -> str:
         """Publish what a killed writer committed, and return the log's origin."""

@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from mlsecops._repr import concise_repr
-from mlsecops.audit.checkpoint import Checkpoint, LogKey, authenticate
+from mlsecops.audit.checkpoint import (
+    Checkpoint,
+    LogKey,
+    authenticate,
+    fingerprint_of,
+    signing_keys,
+)
 from mlsecops.audit.objects import UNCHANGED, ObjectStore
 from mlsecops.audit.pin import Pin, require_extends, require_root
 from mlsecops.audit.tlog.cosignature import WitnessKey, require_quorum
@@ -23,7 +29,14 @@ from mlsecops.audit.tlog.tiles import (
     tile_width,
 )
 from mlsecops.audit.tlog.tree import TileTree
-from mlsecops.errors import DigestMismatch, EvidenceError, RollbackRefused, UsageError
+from mlsecops.errors import (
+    DigestMismatch,
+    EvidenceError,
+    Revoked,
+    RollbackRefused,
+    UntrustedSigner,
+    UsageError,
+)
 from mlsecops.provenance.merkle import Peaks, leaf_hash
 
 __all__ = ["CHECKPOINT", "LogReader", "LogTail", "Trust"]
@@ -59,6 +72,7 @@ class Trust:
         pin: Checkpoint that the log must extend, or None.
         witnesses: Keys of witnesses.
         quorum: Number of them that must have cosigned.
+        revoked: Keys that do not count any more, which an error about them names.
     """
 
     keys: tuple[LogKey, ...]
@@ -66,6 +80,7 @@ class Trust:
     pin: Pin | None
     witnesses: tuple[WitnessKey, ...] = ()
     quorum: int = 0
+    revoked: tuple[LogKey, ...] = ()
 
     def accept(self, note: str, *, where: str, cosigned: bool = True) -> Checkpoint:
         """The authentic checkpoint of the log that is expected.
@@ -73,15 +88,12 @@ class Trust:
         Raises:
             UsageError: There is no key.
             UntrustedSigner: No trusted key signed it.
+            Revoked: The key that signed it is revoked.
             SignatureInvalid: A signature does not match.
             DigestMismatch: It is of another log.
             ThresholdNotMet: Too few witnesses cosigned it.
         """
-        if not self.keys:
-            raise UsageError(
-                f"{where}: no key to check its checkpoint with; pass the operator's public key"
-            )
-        checkpoint = authenticate(note, self.keys)
+        checkpoint = self._authentic(note, where)
         if self.origin is not None and checkpoint.origin != self.origin:
             raise DigestMismatch(
                 f"{where}: expected log {self.origin}, got {checkpoint.origin}; another log "
@@ -90,6 +102,28 @@ class Trust:
         if cosigned:
             require_quorum(checkpoint, self.witnesses, self.quorum)
         return checkpoint
+
+    def _authentic(self, note: str, where: str) -> Checkpoint:
+        try:
+            if self.keys:
+                return authenticate(note, self.keys)
+        except UntrustedSigner as error:
+            self._require_not_revoked(note, where)
+            raise UntrustedSigner(f"{where}: {error}") from error
+        self._require_not_revoked(note, where)
+        raise UsageError(
+            f"{where}: no key to check its checkpoint with; pass the operator's public key"
+        )
+
+    def _require_not_revoked(self, note: str, where: str) -> None:
+        """Say how to go on where the log's key was revoked, as after it leaked."""
+        signed = signing_keys(Checkpoint.parse(note), self.revoked) if self.revoked else ()
+        if signed:
+            raise Revoked(
+                f"{where}: it is signed by key {fingerprint_of(signed[0])[:16]}, which the policy "
+                "revokes; let another key take over, and trust that one: mlsecops registry "
+                "rotate-key --signer OLD --new-signer NEW"
+            )
 
 
 @concise_repr("where")

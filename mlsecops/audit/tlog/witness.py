@@ -175,9 +175,7 @@ def _parsed(body: bytes) -> tuple[int, tuple[bytes, ...], str]:
     first, *lines = head.split("\n")
     stated = _OLD.fullmatch(first)
     if len(body) > MOST_REQUEST_BYTES or not blank or stated is None:
-        raise MalformedBundle(
-            "request: expected old size, proof, empty line and checkpoint"
-        )
+        raise MalformedBundle("request: expected old size, proof, empty line and checkpoint")
     try:
         proof = tuple(base64.b64decode(line, validate=True) for line in lines)
     except (binascii.Error, ValueError) as error:

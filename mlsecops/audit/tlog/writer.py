@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -139,6 +139,29 @@ class LogWriter:
             f"{head.checkpoint.size} entries, as {self._head} says, got {size}; an older copy was "
             "restored: restore both from one copy"
         )
+
+    def begin_with(self, groups: Iterable[Sequence[bytes]]) -> Checkpoint:
+        """Write a whole log, which appears with its checkpoint; it can be repeated after a crash.
+
+        Args:
+            groups: The entries, by full bundles.
+
+        Raises:
+            UsageError: An entry is too long.
+            RollbackRefused: There is a log.
+            OSError: The store cannot be written.
+        """
+        place = self._settled()
+        if place.edge.size:
+            raise RollbackRefused(f"{self._reader.where}: expected none, found one")
+        edge = place.edge
+        for entries in groups:
+            edge, writes = edge.extended(entries)
+            self._write([write for write in writes if ".p/" not in write[0]])
+        checkpoint = self._sealed(edge, place.origin, ())
+        published = self._publish(place, checkpoint, list(edge.partial()))
+        self._place = None  # the next append makes the head
+        return published
 
     def cosign(self) -> Checkpoint:
         """Publish the newest checkpoint again with the cosignatures that it lacks.

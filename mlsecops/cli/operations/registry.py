@@ -43,7 +43,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def add_registry_options(parser: argparse.ArgumentParser, *, writes: bool) -> None:
     """Declare the registry's location and trust and, if it is written, the signer of its log."""
     option(parser, "--location DIR|URL", "registry folder or bucket (s3://BUCKET/PREFIX, gs://, "
-           "az://); also accepted before the action", type=location, default=argparse.SUPPRESS)  # fmt: skip
+           "az://); also accepted before the action", type=location,
+           default=argparse.SUPPRESS)  # fmt: skip
     option(parser, "--storage NAME=VALUE", "options of a bucket, such as endpoint=URL; default "
            "AWS_* variables and the like", type=pair("NAME=VALUE", str), several=True)  # fmt: skip
     add_trust(parser)
@@ -316,8 +317,8 @@ _ACTIONS: Final[dict[str, tuple[_Action, str, str, tuple[_Argument, ...]]]] = {
     ),
     "rotate-key": (
         _rotate_key, "let another key sign the log", "--new-signer new.pem",
-        (("--new-signer NEW.pem", "private key, or URI of one in a key service, that signs the "
-          "log from now on", {"type": key_source, "required": True}),
+        (("--new-signer NEW.pem", "private key, or its URI, that signs the log from now on",
+          {"type": key_source, "required": True}),
          ("--new-password-env NAME", "environment variable with the new key's password", {})),
     ),
     "migrate": (

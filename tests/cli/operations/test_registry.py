@@ -1,13 +1,21 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from pathlib import Path
 
 import pytest
 
 from mlsecops.signing import Signer, sign
-from tests.attackers.registry import copy_log, forge_event, remove_log, restore_log
+from tests.attackers.registry import (
+    as_earlier_release,
+    copy_log,
+    forge_event,
+    remove_log,
+    restore_log,
+)
+from tests.buckets import s3_bucket
 from tests.cli.conftest import Command, Outcome, Release
 
 _WRITES = {"promote", "quarantine", "rollback"}
@@ -179,3 +187,75 @@ def test_wrong_use_is_told_apart(command: Command, release: Release, two: Path) 
         outcome = command(*words)
         assert outcome.status == 2, words
         assert told in outcome.said
+
+
+def test_models_are_listed_and_shown(registry: Command, two: Path) -> None:
+    assert two.is_dir()
+    [listed] = json.loads(registry("list").out)
+    assert (listed["name"], listed["versions"], listed["serving"]) == ("digits", 2, 2)
+    shown = json.loads(registry("show", "digits").out)
+    assert [each["state"] for each in shown["versions"]] == ["published", "serving"]
+    assert json.loads(registry("raise-floor", "digits", "2", signer=True).out)["floor"] == 2
+    assert json.loads(registry("list").out)[0]["floor"] == 2
+    assert registry("resolve", "digits", "1").status == 1
+    assert registry("show", "absent").status == 1
+
+
+def test_another_key_takes_over_the_log(registry: Command, release: Release, two: Path) -> None:
+    new = two.parent / "new.pem"
+    new.write_bytes((taking := Signer.generate("ed25519")).to_pem())
+    value = json.loads(registry("rotate-key", "--new-signer", new, signer=True).out)
+    assert value["key"] == taking.public_key.fingerprint
+    assert value["retired"] == Signer.from_pem(release.key).public_key.fingerprint
+    assert value["vkeys"] == json.loads(registry("verify-log").out)["vkeys"]
+    refused = registry("rollback", "digits", signer=True)
+    assert refused.status == 1
+    assert "rotated out" in refused.said
+
+
+def test_a_log_of_an_earlier_release_is_migrated(
+    registry: Command, release: Release, two: Path
+) -> None:
+    assert registry("migrate", signer=True).status == 1  # there is none
+    as_earlier_release(two, Signer.from_pem(release.key))
+    outcome = registry("resolve", "digits")
+    assert outcome.status == 1
+    assert "migrate" in outcome.said
+    assert registry("migrate").status == 2
+    assert json.loads(registry("migrate", signer=True).out)["size"] == 4
+    assert json.loads(registry("resolve", "digits").out)["version"] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("list", "--witness", "http://127.0.0.1:1"), "URL,VKEY"),
+        (("list", "--quorum", "1"), "quorum"),
+        (("list", "--storage", "endpoint"), "NAME=VALUE"),
+        (("list", "--witness", "http://127.0.0.1:1,nonsense"), "witnesses"),
+        (("witness", "--name", "w"), "--signer"),
+    ],
+)
+def test_wrong_options_of_a_fleet_are_wrong_use(
+    registry: Command, two: Path, words: tuple[str, ...], said: str
+) -> None:
+    assert two.is_dir()
+    outcome = registry(*words)
+    assert outcome.status == 2
+    assert said in outcome.said
+
+
+def test_a_registry_lies_in_a_bucket(
+    command: Command, release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with s3_bucket("fleet"):
+        place = ("registry", "--location", "s3://fleet/models")
+        trust = ("--key", release.public, "--format", "json")
+        write = (*trust, "--signer", release.key)
+        assert command(*place, "publish", "digits", release.model, *write).status == 0
+        assert command(*place, "promote", "digits", "1", "serving", *write).status == 0
+        assert json.loads(command(*place, "resolve", "digits", *trust).out)["version"] == 1
+        url = os.environ["AWS_ENDPOINT_URL"]
+        monkeypatch.delenv("AWS_ENDPOINT_URL")
+        named = ("--storage", f"endpoint={url}")
+        assert command(*place, "resolve", "digits", *trust, *named).status == 0

@@ -1,0 +1,167 @@
+"""One suite for every object store."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mlsecops.audit.objects import UNCHANGED, FolderStore, ObjectStore, open_store
+from mlsecops.errors import UsageError
+from tests.buckets import s3_bucket
+
+MOST = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    with s3_bucket("objects"):
+        yield "s3://objects"
+
+
+@pytest.fixture(params=["folder", "memory", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    name = tmp_path.name
+    if request.param == "s3":
+        return open_store(f"{request.getfixturevalue('bucket')}/{name}")
+    return open_store(tmp_path / "objects" if request.param == "folder" else f"memory://{name}")
+
+
+def test_an_object_is_put_once(store: ObjectStore) -> None:
+    assert store.get("a/b", most=MOST) is None
+    tag = store.put_if_absent("a/b", b"one")
+    assert tag is not None
+    assert store.put_if_absent("a/b", b"two") is None
+    found = store.get("a/b", most=MOST)
+    assert found is not None
+    assert (found.data, found.tag) == (b"one", tag)
+
+
+def test_an_object_is_replaced_only_if_it_is_unchanged(store: ObjectStore) -> None:
+    assert store.put_if_unchanged("a", b"two", "tag") is None
+    first = store.put_if_absent("a", b"one")
+    assert first is not None
+    second = store.put_if_unchanged("a", b"two", first)
+    assert second not in {None, first}
+    assert store.put_if_unchanged("a", b"three", first) is None
+    assert store.get("a", most=MOST).data == b"two"  # type: ignore[union-attr] # it is there
+
+
+def test_what_is_unchanged_is_not_read_again(store: ObjectStore) -> None:
+    assert store.get_if_changed("a", "tag", most=MOST) is None
+    tag = store.put_if_absent("a", b"one")
+    assert tag is not None
+    assert store.get_if_changed("a", tag, most=MOST) is UNCHANGED
+    store.put_if_unchanged("a", b"two", tag)
+    assert store.get_if_changed("a", tag, most=MOST).data == b"two"  # type: ignore[union-attr] # it is there
+
+
+def test_keys_are_listed_by_prefix(store: ObjectStore) -> None:
+    for key in ("a/1", "a/2/3", "b"):
+        store.put_if_absent(key, b"")
+    assert sorted(store.keys("")) == ["a/1", "a/2/3", "b"]
+    assert sorted(store.keys("a/")) == ["a/1", "a/2/3"]
+
+
+def test_files_are_uploaded_and_streamed(store: ObjectStore, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    data = bytes(range(256)) * 40_000  # more than one part
+    for content in (data, b"replaced"):
+        source.write_bytes(content)
+        store.upload("deep/key", source)
+        assert b"".join(store.stream("deep/key")) == content
+    with pytest.raises(FileNotFoundError):
+        list(store.stream("absent"))
+
+
+def test_a_large_object_is_not_read(store: ObjectStore) -> None:
+    store.put_if_absent("a", b"x" * 100)
+    with pytest.raises(OSError, match="at most 99"):
+        store.get("a", most=99)
+
+
+@pytest.mark.parametrize("key", ["", "/a", "a/", "a//b", "../a", "a/../b", "./a", "a\0"])
+def test_no_key_leaves_the_location(store: ObjectStore, key: str) -> None:
+    for put in (
+        lambda: store.put_if_absent(key, b""),
+        lambda: store.put_if_unchanged(key, b"", "tag"),
+    ):
+        with pytest.raises(UsageError, match="key"):
+            put()
+
+
+def test_one_of_many_writers_wins_each_round(store: ObjectStore) -> None:
+    tag = store.put_if_absent("count", b"0")
+    wins: list[int] = []
+
+    def add() -> None:
+        while len(wins) < 12:
+            known = store.get("count", most=MOST)
+            assert known is not None
+            number = int(known.data) + 1
+            if store.put_if_unchanged("count", b"%d" % number, known.tag) is not None:
+                wins.append(number)
+
+    threads = [threading.Thread(target=add) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert tag is not None
+    assert sorted(wins) == list(range(1, len(wins) + 1))
+
+
+def _add(root: Path, times: int) -> None:
+    store = FolderStore(root)
+    while times:
+        known = store.get("count", most=MOST)
+        assert known is not None
+        if store.put_if_unchanged("count", b"%d" % (int(known.data) + 1), known.tag) is not None:
+            times -= 1
+
+
+def test_many_processes_write_one_folder(tmp_path: Path) -> None:
+    FolderStore(tmp_path).put_if_absent("count", b"0")
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=_add, args=(tmp_path, 5)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert (tmp_path / "count").read_bytes() == b"15"
+
+
+def test_a_link_in_a_folder_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+    (tmp_path / "objects").mkdir()
+    (tmp_path / "objects" / "a").symlink_to("../secret")
+    with pytest.raises(OSError, match="symbolic"):
+        FolderStore(tmp_path / "objects").get("a", most=MOST)
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["ftp://host/x", "s3://", "s3://key:secret@bucket/x", "file://host/x", 7, "s3://b?x"],
+)
+def test_a_location_that_names_no_store_is_wrong_use(location: str) -> None:
+    with pytest.raises(UsageError, match="location"):
+        open_store(location)
+
+
+def test_file_urls_name_folders(tmp_path: Path) -> None:
+    store = open_store(f"file://{tmp_path}/a%20b")
+    assert isinstance(store, FolderStore)
+    assert store.root == tmp_path / "a b"
+
+
+def test_a_wrong_option_of_a_bucket_is_wrong_use() -> None:
+    with pytest.raises(UsageError, match="storage_options"):
+        open_store("s3://bucket/x", options={"no_such_option": "1"})
+
+
+def test_a_bucket_that_is_not_there_is_an_os_error(bucket: str) -> None:
+    with pytest.raises(OSError, match="absent-bucket"):
+        open_store(bucket.replace("objects", "absent-bucket")).put_if_absent("a", b"")
