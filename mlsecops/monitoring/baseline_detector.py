@@ -30,6 +30,7 @@ from mlsecops.monitoring.telemetry.exporter import Points, Series
 from mlsecops.readings import Metric, Observed, Reading
 
 _SCORES: Final = 3  # outlier scores, each with the declared false-positive rate
+_DRIFTED: Final = "drifted"
 _MOST_FEATURES: Final = 32  # exported features; chosen: bounds the number of time series
 _RANK_SPREAD: Final = 12**-0.5  # standard deviation of a uniform distribution on [0, 1]
 _EVIDENCE: Final = 25.0  # standard deviations; chosen: a false alarm in about 1e10 rows
@@ -292,7 +293,10 @@ class BaselineDetector:
         points: dict[tuple[str, ...], float] = {}
         readings = [*self._input_drift(points), *self._prediction_drift(points)]
         if readings:
-            self._series.replace(telemetry.DRIFT, points)
+            drifted = {key[:1]: value for key, value in points.items() if key[1] == _DRIFTED}
+            self._series.replace(telemetry.DRIFTED, drifted)
+            distances = {key: value for key, value in points.items() if key[1] != _DRIFTED}
+            self._series.replace(telemetry.DRIFT, distances)
         return readings
 
     def _input_drift(self, points: dict[tuple[str, ...], float]) -> list[Reading]:
@@ -315,9 +319,12 @@ class BaselineDetector:
         self, report: DriftReport, metric: Metric, points: dict[tuple[str, ...], float], what: str
     ) -> list[Reading]:
         """The number of drifted features, and the distances of those furthest away."""
-        furthest = sorted(report.features.items(), key=lambda item: -item[1].ks)
+        furthest = sorted(
+            report.features.items(), key=lambda item: (not item[1].drifted, -item[1].ks)
+        )
         for name, each in furthest[:_MOST_FEATURES]:
             points[name, "ks"], points[name, "psi"] = each.ks, each.psi
+            points[name, _DRIFTED] = float(each.drifted)
         count = float(len(report.drifted))
         self._series.replace(metric, {(): count})
         return [Reading(metric=metric, value=count, window=f"last {report.rows} {what}")]

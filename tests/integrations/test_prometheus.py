@@ -22,6 +22,7 @@ from mlsecops.errors import UsageError
 from mlsecops.integrations.prometheus import collector, serve
 from mlsecops.monitoring import METRICS, monitored
 from mlsecops.reports import alert_rules
+from mlsecops.reports.grafana import PANELS
 from tests.conftest import program
 from tests.services import alertmanager, eventually, prometheus
 
@@ -114,7 +115,6 @@ def test_prometheus_reads_a_running_service_and_its_rules_reach_alertmanager(
         config.write_text(PROMETHEUS.format(target=hosts[0], alertmanager=hosts[1]))
         checked = [program("promtool"), "check", "config", str(config)]
         assert subprocess.run(checked, capture_output=True, check=False).returncode == 0
-        send("normal")
         with prometheus(config, tmp_path / "series") as server:
 
             def value(query: str) -> float | None:
@@ -122,10 +122,21 @@ def test_prometheus_reads_a_running_service_and_its_rules_reach_alertmanager(
                 rows = found["data"]["result"]
                 return float(rows[0]["value"][1]) if rows else None
 
+            def series(query: str) -> list[dict[str, str]]:
+                for name, text in (("$monitor", ".+"), ("$__rate_interval", "1m")):
+                    query = query.replace(name, text)
+                found = json.loads(get(f"{server}/api/v1/query?query={quote(query)}"))
+                return [row["metric"] for row in found["data"]["result"]]
+
             def firing() -> set[tuple[str, str]]:
                 alerts = json.loads(get(f"{pager}/api/v2/alerts"))
                 return {(each["labels"]["monitor"], each["labels"]["rule"]) for each in alerts}
 
+            queries = {query.expression: panel.id for panel in PANELS for query in panel.queries}
+            for query, panel in queries.items():
+                # Before anything has happened each panel knows of the monitors.
+                eventually(lambda query=query: series(query), f"series of the panel {panel}")
+            send("normal")
             calls = 'mlsecops_inference_calls_total{monitor="digits",outcome="ok"}'
             eventually(lambda: value(calls) == 300, "300 calls in Prometheus")
             assert value('mlsecops_monitor_dropped_total{monitor="flooded"}') == 0
@@ -143,6 +154,9 @@ def test_prometheus_reads_a_running_service_and_its_rules_reach_alertmanager(
             }
             eventually(lambda: firing() >= expected, "five alerts in Alertmanager")
             assert firing() == expected
+            (drifted,) = (query for query, panel in queries.items() if panel == "drift")
+            features = {each.get("feature") for each in series(drifted)} - {None}
+            assert 5 < len(features) < 64
             alerts = json.loads(get(f"{pager}/api/v2/alerts"))
             labels = [each["labels"] for each in alerts if each["labels"]["rule"] == "dropped"]
             # AlertmanagerSink gives the same, so that both count as one.

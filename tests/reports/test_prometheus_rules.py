@@ -2,39 +2,51 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mlsecops.findings import Severity
 from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, AlertRule, alert_name
 from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.reports import alert_rules
 from tests.conftest import program
 
+REPLICAS = {"bad": (-1, 1, -1), "good": (-1, -1, -1)}
+"""Monitor → on which side of the threshold each of its replicas is."""
+
 
 def series(rule: AlertRule) -> list[dict[str, str]]:
-    """Two monitors, of which one breaks the rule."""
+    """Two monitors of three replicas, of which one replica of one monitor breaks the rule."""
     metric = telemetry.metric(rule.metric)
     step = 0.05 if rule.comparison == ">" else -0.05
+    own = "".join(f',{name}="x"' for name in metric.labels[1:])
     made = []
-    for name, sign in (("bad", 1), ("good", -1)):
-        labels = f'{{monitor="{name}"}}'
-        if metric.kind == "counter":
-            growth = rule.threshold + 1 if name == "bad" else 0
-            values = f"0+{growth:g}x40"
-        else:
-            values = f"{rule.threshold + sign * step:g}x40"
-        made.append({"series": metric.prometheus + labels, "values": values})
-        if rule.relative_to is not None:
-            reference = telemetry.metric(rule.relative_to).prometheus
-            made.append({"series": reference + labels, "values": "1x40"})
+    for name, sides in REPLICAS.items():
+        for replica, side in enumerate(sides):
+            at = f'{{monitor="{name}",instance="{replica}"'
+            if metric.kind == "counter":
+                values = f"0+{rule.threshold + 1 if side > 0 else 0:g}x80"
+            else:
+                values = f"{rule.threshold + side * step:g}x80"
+            made.append({"series": f"{metric.prometheus}{at}{own}}}", "values": values})
+            if rule.relative_to is not None:
+                reference = telemetry.metric(rule.relative_to).prometheus
+                made.append({"series": f"{reference}{at}}}", "values": "1x80"})
     return made
 
 
 def expected(rule: AlertRule) -> dict[str, Any]:
     labels = {"severity": rule.severity.label, "rule": rule.id, "atlas": rule.atlas}
-    pairs = {"alertname": alert_name(rule.id), "alertstate": "firing", "monitor": "bad", **labels}
+    metric = telemetry.metric(rule.metric)
+    own = dict.fromkeys(metric.labels[1:] if metric.kind == "gauge" else (), "x")
+    pairs = {
+        "alertname": alert_name(rule.id), "alertstate": "firing", "monitor": "bad", **own, **labels,
+        **rule.labels,
+    }  # fmt: skip
     text = ", ".join(f'{key}="{value}"' for key, value in pairs.items() if value is not None)
     return {
         "expr": f'ALERTS{{alertname="{alert_name(rule.id)}"}}',
@@ -43,8 +55,10 @@ def expected(rule: AlertRule) -> dict[str, Any]:
     }
 
 
-def judged(folder: Path, tests: list[dict[str, Any]]) -> subprocess.CompletedProcess[str]:
-    (folder / "alerts.yml").write_text(alert_rules())
+def judged(
+    folder: Path, tests: list[dict[str, Any]], rules: Sequence[AlertRule] = DEFAULT_RULES
+) -> subprocess.CompletedProcess[str]:
+    (folder / "alerts.yml").write_text(alert_rules(rules))
     suite = {"rule_files": ["alerts.yml"], "evaluation_interval": "15s", "tests": tests}
     (folder / "tests.yml").write_text(json.dumps(suite))
     command = [program("promtool"), "test", "rules", str(folder / "tests.yml")]
@@ -65,8 +79,61 @@ def test_each_rule_fires_on_the_monitor_that_breaks_it_and_on_no_other(tmp_path:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+OWN = (
+    AlertRule(
+        id="far-feature", metric=telemetry.DRIFT.name, comparison=">", threshold=0.3,
+        severity=Severity.LOW, message="m", labels={"team": "fraud"},
+    ),
+    AlertRule(
+        id="too-few-calls", metric=telemetry.CALLS.name, comparison="<", threshold=5, window=60,
+        severity=Severity.LOW, message="m",
+    ),
+)  # fmt: skip
+
+
+def test_own_rules_keep_their_labels_and_look_for_the_worst_replica(tmp_path: Path) -> None:
+    far, few = OWN
+    calls = telemetry.CALLS.prometheus
+    counted = [
+        {"series": f'{calls}{{monitor="{name}",instance="{place}",outcome="ok"}}', "values": each}
+        for name, values in (("bad", ("0+9x80", "0+1x80")), ("good", ("0+9x80", "0+9x80")))
+        for place, each in enumerate(values)
+    ]
+    tests = [
+        {"interval": "15s", "input_series": series(far), "promql_expr_test": [expected(far)]},
+        {"interval": "15s", "input_series": counted, "promql_expr_test": [expected(few)]},
+    ]
+    done = judged(tmp_path, tests, OWN)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_alert_is_pending_first_and_outlasts_a_gap_of_its_cooldown(tmp_path: Path) -> None:
+    rule = dataclasses.replace(DEFAULT_RULES[1], pending=60, cooldown=120)
+    name = telemetry.metric(rule.metric).prometheus
+    # Broken from minute 1 to 4, then well.
+    values = [{"series": f'{name}{{monitor="m"}}', "values": "0x3 1x11 0x40"}]
+    at = {"1m45s": [], "2m15s": [1], "5m30s": [1], "6m15s": []}
+    firing = f'ALERTS{{alertname="{alert_name(rule.id)}",alertstate="firing"}}'
+    tests = [
+        {
+            "interval": "15s",
+            "input_series": values,
+            "promql_expr_test": [
+                {
+                    "expr": f"count({firing})",
+                    "eval_time": time,
+                    "exp_samples": [{"labels": "{}", "value": value} for value in expected],
+                }
+                for time, expected in at.items()
+            ],
+        }
+    ]
+    done = judged(tmp_path, tests, [rule])
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_a_rule_that_does_not_fire_would_be_noticed(tmp_path: Path) -> None:
     rule = DEFAULT_RULES[0]
-    quiet = [each for each in series(rule) if "bad" not in each["series"]]
+    quiet = [each for each in series(rule) if 'instance="1"' not in each["series"]]
     test = {"interval": "15s", "input_series": quiet, "promql_expr_test": [expected(rule)]}
     assert judged(tmp_path, [test]).returncode != 0

@@ -132,6 +132,11 @@ DRIFT: Final = _gauge(
     "Distance of the recent inputs from the baseline, for the features furthest away.",
     "feature", "statistic",
 )  # fmt: skip
+DRIFTED: Final = _gauge(
+    "mlsecops.drift.drifted", "1",
+    "Whether a feature's recent distribution differs from the baseline's, 1 or 0.",
+    "feature",
+)  # fmt: skip
 DRIFTED_FEATURES: Final = _gauge(
     "mlsecops.drift.features", "{feature}",
     "Features whose recent distribution differs from the baseline's.",
@@ -192,6 +197,7 @@ OF_THE_WINDOW: Final = (
     EXPECTED_LOSS,
     ANOMALY_RATIO,
     DRIFT,
+    DRIFTED,
     DRIFTED_FEATURES,
     DRIFTED_PREDICTIONS,
 )
