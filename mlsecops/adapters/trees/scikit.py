@@ -143,10 +143,8 @@ def _histogram_columns(model: Any) -> tuple[Any, dict[int, list[float]]]:
     for number, names in enumerate(encoder.categories_):
         try:
             codes[number] = [float(name) for name in names]
-        except (TypeError, ValueError) as error:
-            raise UsageError(
-                f"{type(model).__name__}: categories that are text need a data frame: {names[:3]}"
-            ) from error
+        except (TypeError, ValueError):  # text, which only a data frame holds: by its place
+            codes[number] = [float(code) for code in range(len(names))]
     return columns, codes
 
 

@@ -31,6 +31,7 @@ from mlsecops.robustness.evaluation.self_checks import deterministic, output_ran
 from mlsecops.robustness.evaluation.state_check import fresh_copy, stateless
 from mlsecops.robustness.evaluation.units import eps_unit
 from mlsecops.robustness.report import Check, Figure, RobustnessReport
+from mlsecops.robustness.tables.problem import FrameProblem, frame_problem
 from mlsecops.robustness.trees.proof import TreeProof, prover_of
 from mlsecops.robustness.trees.space import ArraySpace
 
@@ -66,16 +67,18 @@ def evaluate_robustness(
 
     Args:
         model_or_adapter: A framework's model, a LoadedModel or an Adapter; unchanged.
-        x: Inputs `(n, *shape)`, inside `bounds`; integers (token ids, bytes) stay integers. A
-            repeated input with the same label counts once.
+        x: Inputs `(n, *shape)`, inside `bounds`; integers (token ids, bytes) stay integers; a data
+            frame `(n, d)`, or an array with missing values, whose model takes the like. A repeated
+            input with the same label counts once.
         y: True labels `(n,)`: the model's class names (`classes_`), else integers in `[0, k)`.
         attacks: One attack or several, each run against every sample.
         seed: Seed of all randomness, at least 0; each sample's draws depend only on its row.
         batch_size: Samples per call of the model.
         checks: Whether to test the measurement itself; without the tests no Gate passes.
         bounds: Smallest and largest value of an input: numbers, or arrays that broadcast to
-            `(*shape)`.
-        table: Immutable and categorical columns, if `x` is a table `(n, d)`.
+            `(*shape)`; of a data frame a mapping from column to both (by default none).
+        table: What an attacker may change, if `x` is a table `(n, d)`: an eps for each column,
+            categories, immutable columns.
         executor: Runs the batches, each on a copy of the model (threads, processes, a cluster);
             the examples are the same with and without.
         model_digest: Digest of the model, for the report; by default that of the LoadedModel from
@@ -94,11 +97,16 @@ def evaluate_robustness(
         of_type("executor", executor, "submit", "an Executor")
     if progress is not None:
         of_type("progress", progress, "__call__", "a function")
-    adapter = adapt(model_or_adapter)
+    problem = frame_problem(model_or_adapter, x, y, table, bounds)
+    if problem is None:
+        adapter = adapt(model_or_adapter)
+    else:
+        adapter, table, bounds = problem.adapter(), problem.table, problem.bounds
+        x, y, data_digest = problem.x, problem.y, data_digest or problem.digest
     given, names = require_samples(x, y)
     inputs, bounds = checked_inputs(given, attacks, seed=seed, batch_size=batch_size, bounds=bounds)
     labels = label_columns(adapter, names)
-    rows = distinct_rows(inputs, labels)
+    rows = distinct_rows(inputs, labels) if problem is None else np.arange(len(inputs))
     inputs, labels = inputs[rows], labels[rows]
     if table is not None:
         inputs = inputs.astype(np.float32)
@@ -106,7 +114,7 @@ def evaluate_robustness(
     fresh, model = fresh_copy(adapter) if checks else None, QueryCount.over(adapter)
     run = _Run(
         adapter=model, x=inputs, y=labels, seed=seed, batch_size=batch_size, bounds=bounds,
-        table=table, executor=executor, fresh=fresh,
+        table=table, executor=executor, fresh=fresh, problem=problem,
     )  # fmt: skip
     clean = run.clean()
     figures: dict[str, Figure] = {}
@@ -122,7 +130,7 @@ def evaluate_robustness(
             figures[free] = replace(figure, name=free)
     worst = _worst(clean, list(figures.values()))
     arrays = {"x": given, "y": names}
-    return RobustnessReport(
+    report = RobustnessReport(
         n=len(run.x),
         seed=seed,
         bounds=(float(np.min(bounds[0])), float(np.max(bounds[1]))),
@@ -140,6 +148,7 @@ def evaluate_robustness(
         given=len(given),
         certified=None if proof is None else proof.certified(worst),
     )
+    return report if problem is None else problem.restored(report)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -153,6 +162,7 @@ class _Run:
     table: Table | None
     executor: Executor | None
     fresh: Adapter | None
+    problem: FrameProblem | None = None
 
     def clean(self) -> Figure:
         """Accuracy without an attack; an abstention is wrong."""
@@ -201,13 +211,17 @@ class _Run:
 
     def proof(self, attacks: Sequence[Attack], clean: Figure) -> TreeProof | None:
         """What the trees of a tree ensemble prove; None for any other model."""
-        prover = prover_of(self.adapter.inner)
-        if prover is None:
+        if self.problem is not None:
+            found = self.problem.prover()
+        else:
+            prover = prover_of(self.adapter.inner)
+            inputs = self.x.astype(np.float32)
+            space = ArraySpace(inputs=inputs, bounds=self.bounds, table=self.table)
+            found = None if prover is None else (prover, space)
+        if found is None:
             return None
-        space = ArraySpace(inputs=self.x.astype(np.float32), bounds=self.bounds, table=self.table)
-        return prover.prove(
-            space, self.y, attacks, clean, self.figure, answers=self._logits(self.x).argmax(axis=1)
-        )
+        answers = self._logits(self.x).argmax(axis=1)
+        return found[0].prove(found[1], self.y, attacks, clean, self.figure, answers=answers)
 
     def checked(
         self,
@@ -230,7 +244,8 @@ class _Run:
         else:  # the bound takes the place of the search: flat scores are no fault of trees
             checks = [deterministic(probe), output_range(probe), stateless(probe, self.fresh)]
         checks += () if proof is None else proof.checks
-        checks.append(eps_unit(self.x, attacks))
+        if self.problem is None:
+            checks.append(eps_unit(self.x, attacks))
         search = probe if white and self.table is None else None
         stronger = black_box_stronger(attacks, figures, clean, search)
         return (*checks, *(() if stronger is None else (stronger,)))

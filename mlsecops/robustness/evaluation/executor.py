@@ -47,7 +47,9 @@ class Shard:
             model, z, self.y, seed=self.seed, bounds=bounds, batch_size=self.batch_size,
             index=self.index, progress=progress,
         )  # fmt: skip
-        return examples if self.table is None else self.table.rows(examples)
+        if self.table is None:
+            return examples
+        return self.table.examples(examples, self.x, self.bounds, eps=self.attack.eps)
 
 
 def spread_out(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import numpy as np
 
-from mlsecops.robustness.attacks.ball import Ball, spread
+from mlsecops.robustness.attacks.ball import spread
 from mlsecops.robustness.trees.boxes import Boxes
 
 if TYPE_CHECKING:
@@ -37,11 +37,11 @@ class Choice:
 
     Attributes:
         columns: Columns of the trees' input.
-        values: One row for each possibility.
+        values: One row for each possibility; None leaves an input's own value.
     """
 
     columns: tuple[int, ...]
-    values: tuple[tuple[float, ...], ...]
+    values: tuple[tuple[float | None, ...], ...]
 
 
 class Space(Protocol):
@@ -76,21 +76,21 @@ class ArraySpace:
 
     def ball(self, norm: Norm, eps: float) -> Boxes:
         """The ball in exact arithmetic and the one that attacks reach in float32, together."""
-        x = self.x
-        bounds = self.bounds
+        x, shape = self.x, self.inputs.shape
+        bounds = self.bounds if self.table is None else self.table.fixed(self.inputs, self.bounds)
+        low, high = (b.reshape(x.shape).astype(np.float64) for b in spread(bounds, shape))
+        radii = np.full(x.shape[1], float(eps))
         if self.table is not None:
-            bounds = self.table.fixed(self.inputs, bounds)
-        low, high = (
-            np.broadcast_to(b, self.inputs.shape).reshape(x.shape).astype(np.float64)
-            for b in spread(bounds, self.inputs.shape)
-        )
-        rounded = Ball.around(self.inputs, norm="linf", eps=eps, bounds=bounds)
-        below, above = (b.reshape(x.shape) for b in (rounded.lower, rounded.upper))
+            radii = self.table.radii(x.shape[1], eps)
+        single, reach = self.inputs.reshape(x.shape), radii.astype(np.float32)
+        below = np.maximum((single - reach).astype(np.float64), low)
+        above = np.minimum((single + reach).astype(np.float64), high)
         return Boxes(
             x=x,
-            low=np.minimum(np.maximum(x - eps, low), below),
-            high=np.maximum(np.minimum(x + eps, high), above),
+            low=np.minimum(np.maximum(x - radii, low), below),
+            high=np.maximum(np.minimum(x + radii, high), above),
             radius=eps if norm == "l2" else None,
+            unit=radii / eps,
         )
 
     def choices(self) -> Sequence[Choice]:
@@ -119,7 +119,9 @@ def variants(boxes: Boxes, choices: Sequence[Choice]) -> Iterator[Boxes]:
         return
     columns = [column for choice in choices for column in choice.columns]
     for combination in itertools.product(*(choice.values for choice in choices)):
-        yield boxes.fixed(columns, [value for each in combination for value in each])
+        values = [value for each in combination for value in each]
+        chosen = [(c, v) for c, v in zip(columns, values, strict=True) if v is not None]
+        yield boxes.fixed([c for c, _ in chosen], [v for _, v in chosen])
 
 
 def combinations(choices: Sequence[Choice]) -> int:

@@ -1,0 +1,54 @@
+"""The caller's model, asked about encoded rows.
+
+encoded rows → `Encoding.decoded` → frame → `predict_proba`, `decision_function`, `predict`, or an
+Adapter of the frame's numbers
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlsecops.adapters import adapt
+from mlsecops.adapters.sklearn import SklearnAdapter
+from mlsecops.adapters.wrapper import Wrapped
+
+if TYPE_CHECKING:
+    from mlsecops.adapters.base import Adapter, Array
+    from mlsecops.robustness.tables.encoding import Encoding
+
+_METHODS = ("predict_proba", "decision_function", "predict")
+
+
+class FrameModel:
+    """A model of data frames that takes encoded rows; it has the methods that the model has."""
+
+    def __init__(self, model: Any, encoding: Encoding) -> None:
+        self.inner, self._encoding = model, encoding
+        self.classes_ = getattr(model, "classes_", None)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _METHODS or "inner" not in self.__dict__:
+            raise AttributeError(name)
+        method = getattr(self.inner, name)
+        return lambda x: np.asarray(method(self._encoding.decoded(x)))
+
+
+class NumbersAdapter(Wrapped):
+    """An Adapter of arrays, asked about encoded rows of a frame of numbers; no gradients."""
+
+    __slots__ = ("encoding",)
+    encoding: Encoding
+
+    def _forwarded(self, x: Array) -> Array:
+        return np.asarray(self.encoding.decoded(x), dtype=np.float32)
+
+
+def frame_adapter(model: Any, encoding: Encoding) -> Adapter:
+    """The Adapter of a model of frames (scikit-learn's methods) or of the frame's numbers."""
+    if any(hasattr(model, name) for name in _METHODS) and not hasattr(model, "logits"):
+        return SklearnAdapter(FrameModel(model, encoding))
+    made = NumbersAdapter(inner=adapt(model))
+    made.encoding, made.differentiable = encoding, False
+    return made
