@@ -134,34 +134,21 @@ class Baseline:
         inputs = Reference.fit(
             rows, names=schema.names, categorical=schema.categorical, keep=keep, rng=rng
         )
-        facts = reference_answers(rows, probabilities, predictions, labels, seed)
-        answered = facts.pop("answered")
-        predicted = None
-        if answered is not None:
-            kinds = facts["answers"]
-            predicted = Reference.fit(
-                answered.table, names=kinds.names, categorical=kinds.categorical, keep=keep, rng=rng
-            )
-        confidence = np.empty(0)
-        if answered is not None and answered.probabilities is not None:
-            confidence = answered.table[:, 0]
+        facts, confidence = reference_answers(
+            rows, probabilities, predictions, labels, seconds=seconds, keep=keep, rng=rng, seed=seed
+        )
         bounded = within_range(rows)
         anomalies = Anomalies.fit(
             bounded, confidence, false_positive_rate=as_rate(false_positive_rate), rng=rng
         )
+        joint = Embedding.fit(bounded, center=anomalies.mean, spread=anomalies.scale, rng=rng)
         return cls(
             schema=schema,
             rows=len(rows),
             inputs=inputs,
             order=order_of(rows, inputs, seconds),
-            predictions=predicted,
-            answer_order=(
-                None if predicted is None else order_of(answered.table, predicted, seconds)
-            ),
             anomalies=anomalies,
-            embedding=Embedding.fit(
-                bounded, center=anomalies.mean, spread=anomalies.scale, rng=rng
-            ),
+            embedding=joint,
             **facts,
         )
 

@@ -1,8 +1,8 @@
 """Monitoring of a model in production.
 
-    caller's thread: `decorator` (`call_reader`, `capture`) → `guards` → model
+    caller's thread: `decorator` (`calls`) → `guards` → model
                      → `recorder` → `queue`
-    worker thread:   `queue` → `worker` → `batches` → `aggregation`
+    worker thread:   `queue` → `worker` → `calls` → `aggregation`
                      → detectors (`baseline_detector`, `mlsecops.drift`, `mlsecops.extraction`)
                      → readings → `alerts`: rules → Alert → sinks
     labels:          `label_matching` → `accuracy` → readings
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from mlsecops.monitoring.alerts.sinks import EventSink as EventSink
     from mlsecops.monitoring.alerts.sinks import LogSink as LogSink
     from mlsecops.monitoring.alerts.sinks import WebhookSink as WebhookSink
-    from mlsecops.monitoring.capture import Captured as Captured
+    from mlsecops.monitoring.calls.capture import Captured as Captured
     from mlsecops.monitoring.clients import ClientState as ClientState
     from mlsecops.monitoring.decorator import MonitorDecorator as MonitorDecorator
     from mlsecops.monitoring.decorator import Monitored as Monitored
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from mlsecops.monitoring.guards.guards import RateLimit as RateLimit
     from mlsecops.monitoring.guards.quotas import Quota as Quota
     from mlsecops.monitoring.monitor import Monitor as Monitor
-    from mlsecops.monitoring.monitor import MonitorState as MonitorState
+    from mlsecops.monitoring.monitor_state import MonitorState as MonitorState
     from mlsecops.monitoring.process_end import Lifespan as Lifespan
     from mlsecops.monitoring.process_end import finish as finish
     from mlsecops.monitoring.process_end import lifespan as lifespan

@@ -20,9 +20,10 @@ from mlsecops.findings import Alert
 from mlsecops.monitoring.alerts.alerting import Alerting
 from mlsecops.monitoring.alerts.metric_rules import MetricRules
 from mlsecops.monitoring.baseline_detector import BaselineDetector
-from mlsecops.monitoring.batches import TABLE_ROWS, CallTable, RowBuffer, stack, uniform_runs
-from mlsecops.monitoring.call_reader import CallReader, CallRows
-from mlsecops.monitoring.capture import Captures
+from mlsecops.monitoring.calls.batches import TABLE_ROWS, CallTable, RowBuffer, stack, uniform_runs
+from mlsecops.monitoring.calls.call_reader import CallReader, CallRows
+from mlsecops.monitoring.calls.capture import Captures
+from mlsecops.monitoring.calls.unread import UnreadCalls
 from mlsecops.monitoring.clients import ClientState, ClientTraffic, numbered
 from mlsecops.monitoring.identifier_length import bounded
 from mlsecops.monitoring.label_matching import LabelMatcher
@@ -32,7 +33,6 @@ from mlsecops.monitoring.service.state import WindowState
 from mlsecops.monitoring.suspicion import Suspicion
 from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.monitoring.telemetry.exporter import Points, Series
-from mlsecops.monitoring.unread import UnreadCalls
 from mlsecops.readings import Detector, Observed, Reading
 
 _MOST_SHARED: Final = 64  # rates; chosen: the busiest client of all is among each process's

@@ -18,8 +18,8 @@ from mlsecops.drift.rolling_window import Window
 from mlsecops.errors import CallRefused, UsageError
 from mlsecops.findings import Sink
 from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, AlertRule
-from mlsecops.monitoring.call_reader import CallReader
-from mlsecops.monitoring.capture import Captured, Captures
+from mlsecops.monitoring.calls.call_reader import CallReader
+from mlsecops.monitoring.calls.capture import Captured, Captures
 from mlsecops.monitoring.controls import controls_of
 from mlsecops.monitoring.guards.guards import Guard
 from mlsecops.monitoring.monitor import Monitor

@@ -12,27 +12,23 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, MutableSequence, Sequence
-from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
 from mlsecops._repr import concise_repr
 from mlsecops.drift.alarms.alarm_rate import WEEKLY, AlarmRate
 from mlsecops.drift.baseline import Baseline
-from mlsecops.drift.histograms import Profile
 from mlsecops.drift.rolling_window import Window
-from mlsecops.drift.tests import DriftReport
-from mlsecops.findings import Alert, Sink
-from mlsecops.monitoring.accuracy import AccuracyChange, AccuracyPoint
+from mlsecops.findings import Sink
 from mlsecops.monitoring.aggregation import Aggregation
 from mlsecops.monitoring.alerts.alerting import Alerting
 from mlsecops.monitoring.alerts.metric_rules import MetricRules
 from mlsecops.monitoring.alerts.rules import AlertRule
-from mlsecops.monitoring.batches import BatchSize
-from mlsecops.monitoring.call_reader import CallReader
-from mlsecops.monitoring.capture import Captured, Captures
-from mlsecops.monitoring.clients import ClientState
+from mlsecops.monitoring.calls.batches import BatchSize
+from mlsecops.monitoring.calls.call_reader import CallReader
+from mlsecops.monitoring.calls.capture import Captured, Captures
 from mlsecops.monitoring.controls import ControlKind
 from mlsecops.monitoring.identifier_length import bounded
+from mlsecops.monitoring.monitor_state import MonitorState
 from mlsecops.monitoring.process_end import termination
 from mlsecops.monitoring.queue import CallQueue, CallRecord, Label
 from mlsecops.monitoring.service.folder import VARIABLE, service_folder
@@ -48,72 +44,6 @@ _TRIES: Final = 100  # reads of a state that the worker changes meanwhile; chose
 _FRESH: Final = 1.0  # seconds between two refreshes of the rates; chosen: no scrape is faster
 _HOLD: Final = 2.0  # seconds to wait before a fork, or for sinks at the close; chosen
 _CLOSING: Final = 5.0  # seconds to aggregate the queue at the close; chosen
-
-
-@concise_repr()
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MonitorState:
-    """State of a monitor at one moment.
-
-    Attributes:
-        calls: Calls that ended, refused ones included.
-        processed: Calls that were aggregated.
-        dropped: Calls that were not, because the queue was full or the monitor closed.
-        failures: Failures of the monitoring, which were swallowed.
-        confidence: Mean confidence of the recent predictions, or None without probabilities.
-        anomaly: Share of the recent rows that are anomalous, or None without a baseline.
-        drift: Latest comparison with the baseline, or None before the first.
-        clients: Traffic of each client that is remembered.
-        accuracy: Accuracy over the recent labels, or None without labels.
-        alerts: The newest alerts, oldest first.
-        profile: Distribution of all inputs so far, or None without a baseline.
-        confidences: Upper bound → predictions with a confidence between it and the bound before.
-        anomalies: Detector → rows over its threshold.
-        expected_accuracy: Estimate from confidence, or None without labels in the baseline.
-        accuracy_change: The latest change of accuracy, or None.
-        accuracy_points: Accuracy over time, one point for fifty labels, oldest first.
-        expected_loss: Estimated loss of recent answers that are no classes, or None.
-        prediction_drift: Latest comparison of the answers with the baseline, or None.
-        unread_inputs: Calls whose inputs the baseline could not read.
-        unread_answers: Calls whose answers could not be read or compared.
-    """
-
-    calls: int
-    processed: int
-    dropped: int
-    failures: int
-    confidence: float | None
-    anomaly: float | None
-    drift: DriftReport | None
-    clients: Mapping[str, ClientState]
-    accuracy: float | None
-    alerts: tuple[Alert, ...]
-    profile: Profile | None
-    confidences: Mapping[str, int] = field(default_factory=dict)
-    anomalies: Mapping[str, int] = field(default_factory=dict)
-    expected_accuracy: float | None = None
-    accuracy_change: AccuracyChange | None = None
-    accuracy_points: tuple[AccuracyPoint, ...] = ()
-    expected_loss: float | None = None
-    prediction_drift: DriftReport | None = None
-    unread_inputs: int = 0
-    unread_answers: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        plain = {each.name: getattr(self, each.name) for each in fields(self)}
-        change, profile, moved = self.accuracy_change, self.profile, self.prediction_drift
-        return plain | {
-            "drift": None if self.drift is None else self.drift.to_dict(),
-            "prediction_drift": None if moved is None else moved.to_dict(),
-            "clients": {name: asdict(each) for name, each in self.clients.items()},
-            "accuracy_change": None if change is None else asdict(change),
-            "accuracy_points": [asdict(each) for each in self.accuracy_points],
-            "alerts": [alert.to_dict() for alert in self.alerts],
-            "profile": None if profile is None else {"rows": profile.count},
-            "confidences": dict(self.confidences),
-            "anomalies": dict(self.anomalies),
-        }
 
 
 @concise_repr("name", "digest", "_processed", "_failures", "controls")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlsecops.monitoring.batches import TABLE_ROWS, BatchSize, uniform_runs
+from mlsecops.monitoring.calls.batches import TABLE_ROWS, BatchSize, uniform_runs
 from mlsecops.monitoring.queue import CallRecord
 
 

@@ -27,9 +27,7 @@ from mlsecops.errors import FormatRefused
 SIZES: Final = (16, 64, 256, 1024, 4096)  # rows of a block; chosen: windows are of such lengths
 _FEWEST_BLOCKS: Final = 8  # blocks; chosen: a variance of fewer says little
 _CERTAIN: Final = 4.0  # standard errors; chosen: independent rows of 50 features stay below
-_LASTING: Final = (
-    0.5  # of the variance of blocks a quarter as long; independent ones keep a quarter
-)
+_LASTING: Final = 0.5  # of the variance of blocks a quarter as long; independent rows: 0.25
 _LONGEST: Final = 256  # rows; from this size on variance that stays is lasting
 _LIVE: Final = 3  # sizes that traffic is measured at: 16, 64 and 256 rows
 _KEPT: Final = 64  # differences of each size; chosen: an hour of usual traffic at 256 rows
@@ -60,7 +58,7 @@ class Scores:
             finite = column[np.isfinite(column)]
             if len(finite):
                 tenth, rest = finite[len(finite) // 10], finite[-1 - len(finite) // 10]
-                # Of a rare value the tenths are equal: then the extremes tell rows apart.
+                # Of a rare value the tenths are equal: then the extremes distinguish rows.
                 ends = (tenth, rest) if rest > tenth else (finite[0], finite[-1])
                 low[feature], span[feature] = ends[0], min(ends[1] - ends[0], 1e300)
         return cls(low=low, span=span)

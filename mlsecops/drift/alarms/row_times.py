@@ -24,7 +24,7 @@ def timed(x: Any, time: Any) -> tuple[Any, Floats | None]:
     if isinstance(time, str):
         table = named_columns(x)
         if table is None or time not in table or len(table) < 2:  # noqa: PLR2004 - time and one more
-            raise UsageError(f"time: expected a column of x beside others, got {time!r}"[:200])
+            raise UsageError(f"time: expected one of several columns of x, got {time!r}"[:200])
         time = table.pop(time)
         x = table
     when = as_dates(time)

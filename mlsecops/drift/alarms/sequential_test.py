@@ -119,9 +119,9 @@ class SequentialTest:
         profile = Profile(self._reference.layout)
         self._live.update(rows)
         for part in self._parts(len(rows)):
-            counted = Profile(self._reference.layout).update(rows[part])
-            profile.merge(counted)
-            self._add(counted, seconds[part])
+            tallied = Profile(self._reference.layout).update(rows[part])
+            profile.merge(tallied)
+            self._add(tallied, seconds[part])
         return profile
 
     def _parts(self, rows: int) -> Iterator[slice]:
@@ -132,15 +132,15 @@ class SequentialTest:
             yield slice(start, end)
             start = end
 
-    def _add(self, counted: Profile, seconds: Floats) -> None:
+    def _add(self, tallied: Profile, seconds: Floats) -> None:
         began, ended = float(seconds[0]), float(seconds[-1])
         self._began = began if self._began is None else self._began
-        self._rows += counted.count
+        self._rows += tallied.count
         if ended - self._began >= AN_HOUR:
             self._speed = self._rows / (ended - self._began)
         rhythm = self._order.rhythm
         hours = np.empty(0) if rhythm is None else rhythm.weights(seconds)
-        part = Tally(counted.counts, counted.missing, hours, counted.count, began, ended)
+        part = Tally(tallied.counts, tallied.missing, hours, tallied.count, began, ended)
         for each in self._windows:
             each.add(part)
 

@@ -133,8 +133,8 @@ class AnswerSchema:
     def of_table(self, values: Floats) -> Answered:
         """Features of checked probabilities `(n, k)`."""
         if self.kind == "labels":
-            counted = (values >= _CHOSEN).sum(axis=1)
-            return Answered(table=np.column_stack([values, counted]))
+            predicted = (values >= _CHOSEN).sum(axis=1)
+            return Answered(table=np.column_stack([values, predicted]))
         confidence = np.column_stack([values.max(axis=1), values.argmax(axis=1)])
         return Answered(table=confidence, probabilities=values)
 

@@ -29,7 +29,7 @@ _FOR_SCRIPT: Final = 40  # letters; chosen: enough to see which script prevails
 
 
 def _class_table() -> NDArray[np.uint8]:
-    """Class of each character of the basic multilingual plane `(65536,)`."""
+    """Class of each character with a 16-bit code `(65536,)`."""
     codes = np.arange(0x10000)
     table = (_OTHER + (codes >> 5) % (CLASSES - _OTHER)).astype(np.uint8)
     for code in range(128):

@@ -21,7 +21,7 @@ from mlsecops.drift.answers.answer_schema import Answered
 from mlsecops.drift.baseline import Baseline
 from mlsecops.drift.inputs import Floats
 from mlsecops.errors import UsageError
-from mlsecops.monitoring.call_reader import CallRows, as_probabilities, join
+from mlsecops.monitoring.calls.call_reader import CallRows, as_probabilities, join
 from mlsecops.monitoring.queue import CallRecord, Label
 from mlsecops.readings import Observed
 
