@@ -20,6 +20,7 @@ from mlsecops.errors import UsageError
 from mlsecops.loading.artifact import ArtifactLayout
 from mlsecops.loading.detection import Format
 from mlsecops.loading.holding.scanning import held_format, require_checked, scan_held
+from mlsecops.loading.holding.sharded_manifest import sharded_manifest
 from mlsecops.loading.holding.signed_files import Opened, open_signed
 from mlsecops.loading.holding.taking import taken
 from mlsecops.loading.limits import Limits
@@ -353,11 +354,12 @@ class SecureLoader:
     ) -> Iterator[_Checked]:
         """Hold the files of a model, and demand that their signature covers the held bytes."""
         opened = given or self._opened(path, place, wanted, record)
+        signed = opened.signed.manifest
         with contextlib.ExitStack() as stack:
             with record.step("hold"):
                 holding = taken(
                     opened.files,
-                    opened.signed.manifest,
+                    signed,
                     tier=self._tier,
                     limits=self._limits,
                     in_folder=wanted.in_folder,
@@ -366,7 +368,11 @@ class SecureLoader:
                 whole = stack.enter_context(holding)
                 files, held = whole.files, whole.held
                 record.note(tier=held.tier, bytes=held.size)
-            actual = files.manifest(held, algorithm=opened.signed.manifest.algorithm)
+            algorithm, shard_size = signed.algorithm, signed.shard_size
+            if shard_size is None:
+                actual = files.manifest(held, algorithm=algorithm)
+            else:
+                actual = sharded_manifest(files, held, algorithm=algorithm, shard_size=shard_size)
             verified = opened.verifier.match(
                 opened.signed, actual, where=opened.where, ignored=opened.hidden
             )

@@ -244,3 +244,36 @@ def test_progress_of_ranges_is_of_what_is_read(file: Path) -> None:
     loader().load(file, tensors=["a"], progress=lambda done, total: seen.append((done, total)))
     assert seen == sorted(seen)
     assert 0 < seen[-1][0] <= file.stat().st_size + SHARD
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+@pytest.mark.parametrize("tier", ["sealed", "pinned", "private-copy"])
+def test_a_model_that_is_signed_in_shards_is_held(
+    request: pytest.FixtureRequest, kind: str, tier: str
+) -> None:
+    path: Path = request.getfixturevalue(kind)
+    with loader(tier=tier).hold(path) as held:
+        files = (
+            [path] if kind == "file" else [each for each in path.iterdir() if each.suffix != ".sig"]
+        )
+        for each in files:
+            assert (Path(held.folder) / each.name).read_bytes() == each.read_bytes()
+        assert held.verified.compared is None
+
+
+@pytest.mark.parametrize("attack", ["flip", "grow", "shorten", "add", "add empty", "remove"])
+def test_a_changed_model_that_is_signed_in_shards_is_not_held(folder: Path, attack: str) -> None:
+    weights = folder / "two.safetensors"
+    data = weights.read_bytes()
+    if attack == "flip":
+        weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    elif attack == "grow":
+        weights.write_bytes(data + b"x")
+    elif attack == "shorten":
+        weights.write_bytes(data[:-1])
+    elif attack == "remove":
+        (folder / "README.md").unlink()
+    else:
+        (folder / "more.txt").write_bytes(b"" if "empty" in attack else b"x")
+    with pytest.raises(DigestMismatch), loader().hold(folder):
+        pytest.fail("it was held")
