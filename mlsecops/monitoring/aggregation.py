@@ -55,6 +55,7 @@ class Aggregation:
         captures: Captures,
         metric_rules: MetricRules,
         failed: Callable[[], None],
+        pass_on: Callable[[Label], bool] = lambda _: False,
         window: Window | None = None,
         rate: AlarmRate = WEEKLY,
     ) -> None:
@@ -71,6 +72,7 @@ class Aggregation:
         self._captures = captures
         self._metric_rules = metric_rules
         self._failed = failed
+        self._pass_on = pass_on
         self._clients: BoundedMap[str, ClientTraffic] = BoundedMap(ClientTraffic)
         self._suspicion = Suspicion(series)
         self._seconds = (window or Window()).seconds
@@ -81,7 +83,7 @@ class Aggregation:
         """Create the points of counters: Prometheus sees no increase to one that did not exist."""
         for outcome in ("ok", "error", "refused"):
             self._series.add(telemetry.CALLS, 0, outcome, "")
-        for outcome in ("matched", "unknown"):
+        for outcome in ("matched", "unknown", "forwarded"):
             self._series.add(telemetry.LABELS, 0, outcome)
         for rule in self.alerting.rules:
             self._series.add(telemetry.ALERTS, 0, rule.id, rule.severity.label)
@@ -191,8 +193,7 @@ class Aggregation:
     def _label(self, event: CallRecord | Label) -> CallRows | None:
         """Match a label, or read a call and store its prediction for a later label."""
         if isinstance(event, Label):
-            known = self.labels.labelled(event.request_id, event.label, event.at)
-            self._series.add(telemetry.LABELS, 1, "matched" if known else "unknown")
+            self._match(event)
             return None
         if not _readable(event):
             return None
@@ -201,6 +202,14 @@ class Aggregation:
         if event.request_id is not None and answer.classes is not None:
             self._remember(event, answer.classes)
         return answer
+
+    def _match(self, label: Label) -> None:
+        """Match a label here, or pass it on to the other processes of the service."""
+        if label.foreign and not self.labels.knows(label.request_id):
+            return  # another process predicted
+        known = self.labels.labelled(label.request_id, label.label, label.at)
+        outcome = "matched" if known else "forwarded" if self._pass_on(label) else "unknown"
+        self._series.add(telemetry.LABELS, 1, outcome)
 
     def _remember(self, event: CallRecord, classes: Any) -> None:
         ids = event.request_id

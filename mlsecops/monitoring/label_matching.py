@@ -60,6 +60,11 @@ class LabelMatcher:
             return self._given
         return sum(self._first) / _REFERENCE if len(self._first) >= _REFERENCE else None
 
+    @property
+    def waiting(self) -> bool:
+        """Whether any prediction waits for its label."""
+        return len(self._predictions) > 0
+
     def shared(self) -> dict[str, Any]:
         """The recent labels as plain numbers, for another process."""
         return {
@@ -76,6 +81,10 @@ class LabelMatcher:
             self._match(classes, waiting[0], now)
         else:
             self._predictions.use(request_id, now)[:] = [classes]
+
+    def knows(self, request_id: str) -> bool:
+        """Whether a prediction waits for its label."""
+        return self._predictions.get(request_id) is not None
 
     def labelled(self, request_id: str, label: Any, now: float) -> bool:
         """Compare a label with its prediction, or store it; returns whether there was one."""

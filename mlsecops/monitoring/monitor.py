@@ -32,6 +32,7 @@ from mlsecops.monitoring.monitor_state import MonitorState
 from mlsecops.monitoring.process_end import termination
 from mlsecops.monitoring.queue import CallQueue, CallRecord, Label
 from mlsecops.monitoring.service.folder import VARIABLE, service_folder
+from mlsecops.monitoring.service.label_exchange import LabelExchange
 from mlsecops.monitoring.service.state import WindowState
 from mlsecops.monitoring.service.tally import OUTCOMES, open_tally
 from mlsecops.monitoring.telemetry import metrics as telemetry
@@ -95,6 +96,7 @@ class Monitor:
             captures=self._captures,
             metric_rules=MetricRules(rules, self._series, clock),
             failed=self.failed,
+            pass_on=self._pass_on,
             window=window,
             rate=rate,
         )
@@ -107,6 +109,7 @@ class Monitor:
         self._before = self._series.counts(telemetry.ANOMALY), _confidences(self._series)
         self._lock, self._counting = threading.Lock(), threading.Lock()
         self._owner: int | None = None
+        self._exchange: LabelExchange | None = None
         self._processed = self._failures = self._reported_drops = 0
 
     def snapshot(self) -> MonitorState:
@@ -151,9 +154,10 @@ class Monitor:
         return self._captures.kept
 
     @property
-    def firing(self) -> bool:
-        """Whether any alert fires, so that time alone can change something."""
-        return self._aggregation.alerting.firing
+    def expectant(self) -> bool:
+        """Whether time or another process can change something: an alert ends, a label comes."""
+        labels = self._exchange is not None and self._aggregation.labels.waiting
+        return labels or self._aggregation.alerting.firing
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Aggregate the queue on this thread, and wait until its alerts are delivered.
@@ -253,7 +257,9 @@ class Monitor:
             self._lock.release()
 
     def _drain(self) -> int:
-        events, start = self._queue.take(self._batch.events), time.thread_time()
+        start = time.thread_time()
+        self._take_labels()
+        events = self._queue.take(self._batch.events)
         dropped = self._queue.dropped
         fresh, self._reported_drops = dropped - self._reported_drops, dropped
         try:
@@ -284,11 +290,35 @@ class Monitor:
             self._ticked = now
             self._aggregation.tick(now)
 
+    def _labels(self) -> LabelExchange | None:
+        """The exchange of labels with the service's other processes, if there are any."""
+        folder = service_folder()
+        if folder is not None and (self._exchange is None or self._exchange.folder is not folder):
+            self._exchange = LabelExchange(folder)
+        return None if folder is None else self._exchange
+
+    def _pass_on(self, label: Label) -> bool:
+        exchange = self._labels()
+        return exchange is not None and exchange.offer(
+            self.name, label.request_id, label.label, label.at
+        )
+
+    def _take_labels(self) -> None:
+        """Queue the labels that other processes got for predictions of this one."""
+        try:
+            exchange = self._labels() if self._aggregation.labels.waiting else None
+            for monitor, request_id, label, at in () if exchange is None else exchange.news():
+                if monitor == self.name:
+                    self._queue.append_label(Label(request_id, label, at, foreign=True))
+        except OSError:
+            self.failed()
+
     def _tally(self) -> MutableSequence[int] | memoryview:
         """Numbers of calls by outcome: in the service's folder, if there is one."""
         folder = service_folder()
         if folder is not None:
             with contextlib.suppress(OSError):
+                self._labels()  # what is passed on from now on may be about this call
                 return open_tally(folder.next_tally(), self.name)
         return [0] * len(OUTCOMES)
 

@@ -40,11 +40,15 @@ class CallRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A late label of a request, or one for each of its rows; `at` is Unix time in seconds."""
+    """A late label of a request, or one for each of its rows; `at` is Unix time in seconds.
+
+    `foreign` labels came through another process, which has no prediction for them.
+    """
 
     request_id: str
     label: Any
     at: float
+    foreign: bool = False
 
 
 def held_bytes(value: Any) -> int:

@@ -17,7 +17,7 @@ from mlsecops.monitoring.service.publication import Publication
 
 _INTERVAL: Final = 0.1  # seconds between two drains; chosen: the delay of an alert
 _IDLE_ROUNDS: Final = 50  # empty drains, 5 seconds, before the thread sleeps; chosen
-_LOOK: Final = 5.0  # seconds between two looks at firing alerts; chosen
+_LOOK: Final = 5.0  # seconds between two looks without calls; chosen
 _LAST_DRAIN: Final = 2.0  # seconds at exit; chosen: an exit is not delayed noticeably
 
 Drained: TypeAlias = Literal["nothing", "some", "more"]
@@ -30,8 +30,8 @@ class Drainable(Protocol):
         """Aggregate some of the queue; returns whether there is more."""
 
     @property
-    def firing(self) -> bool:
-        """Whether an alert fires, which time alone can end."""
+    def expectant(self) -> bool:
+        """Whether time or another process can change something without a call."""
 
     def finish(self, timeout: float) -> bool:
         """Aggregate the whole queue and deliver, within that many seconds."""
@@ -104,10 +104,11 @@ class Worker:
             idle = 0
 
     def _sleep(self) -> None:
-        """Wait for the next call; while alerts fire, look now and then whether they are over."""
-        while not self._wake.wait(_LOOK if any(each.firing for each in self._all()) else None):
+        """Wait for the next call; look now and then whether an alert ended or a label came."""
+        while not self._wake.wait(_LOOK if any(each.expectant for each in self._all()) else None):
             for monitor in self._all():
                 monitor.drain()
+            self.publication.publish()
 
     def _all(self) -> list[Drainable]:
         with self._lock:

@@ -4,6 +4,7 @@
     mlsecops-PID-ID.lock       held by a process for as long as it lives
     mlsecops-PID-ID.state      what its worker aggregated, written whole or not at all
     mlsecops-PID-ID-N.calls    its calls, counted as they end (`tally`)
+    mlsecops-PID-ID-N.labels   labels of predictions that it did not make (`label_exchange`)
     mlsecops-ended.state       counts of processes that ended, with the names of those in it
 
 The kernel releases a lock with its process, however that ends; a number of a process is used again,
@@ -78,11 +79,9 @@ class ServiceFolder:
 
     def remove(self, name: str) -> None:
         """Remove the files of a process; the lock goes last, since it names the others."""
-        for path in (
-            *self.tallies(name),
-            self.file(".state", of=name),
-            self.file(".lock", of=name),
-        ):
+        labels = self.path.glob(f"{name}-*.labels")
+        last = (self.file(".state", of=name), self.file(".lock", of=name))
+        for path in (*self.tallies(name), *labels, *last):
             path.unlink(missing_ok=True)
 
     @contextlib.contextmanager

@@ -34,7 +34,10 @@ class Publication:
     def publish(self, *, now: bool = False) -> None:
         """Publish what changed, if it is time, or at once; a failure is logged."""
         folder = service_folder()
-        if folder is None or (not now and (not self.dirty or time.monotonic() < self._next)):
+        if folder is None:
+            self.dirty = False
+            return
+        if not now and (not self.dirty or time.monotonic() < self._next):
             return
         with self._lock:  # what another thread is publishing is published when this returns
             if not self.dirty:

@@ -181,7 +181,7 @@ ACCURACY_SLIDE: Final = _gauge(
 )  # fmt: skip
 LABELS: Final = _counter(
     "mlsecops.model.labels", "{label}",
-    "Labels that arrived, by whether a prediction matched (matched, unknown).",
+    "Labels that arrived: matched, unknown, or forwarded to the service's other processes.",
     "outcome",
 )  # fmt: skip
 ALERTS: Final = _counter(

@@ -42,6 +42,12 @@ for line in sys.stdin:
         seed, shift, count = (float(each) for each in rest)
         more = np.random.default_rng(int(seed)).normal(shift, 1, size=(int(count), 3))
         predict(name)(more, "c")
+    elif what in ("predict", "label"):
+        if name not in made:
+            made[name] = monitored(name, request_id=str)(lambda _: np.array([0.1, 0.9]))
+        for each in range(int(rest[0]), int(rest[1])):
+            if what == "predict": made[name](each)
+            else: made[name].monitor.record_label(each, each % 5 > 0)
     elif what == "settle":
         predict(name).monitor.flush(10)
         from mlsecops.monitoring.worker import worker

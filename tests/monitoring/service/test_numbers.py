@@ -21,6 +21,7 @@ from mlsecops.monitoring.service.processes import archive_ended, read_others
 from mlsecops.monitoring.service.state import ProcessState
 from mlsecops.monitoring.service.tally import open_tally, read_tally
 from tests.monitoring.service.conftest import Member
+from tests.services import eventually
 
 ROWS = np.random.default_rng(0).normal(size=(600, 3))
 
@@ -127,6 +128,27 @@ def test_drift_is_that_of_the_joined_traffic(member: Callable[[], Member]) -> No
     )
     for each in (predict, whole):
         each.monitor.close()
+
+
+def test_label_finds_its_prediction_in_whichever_process_it_arrives(
+    member: Callable[[], Member],
+) -> None:
+    first, second, third = member(), member(), member()
+    first.do("predict", "late", 0, 60)
+    second.do("predict", "late", 60, 100)
+    third.do("label", "late", 0, 80)
+    first.do("label", "late", 80, 110)
+
+    def outcomes() -> dict[str, float]:
+        for each in (third, first, second, first):
+            each.do("settle", "late")
+        known = page("late")
+        return {key[0]: value for key, value in known["mlsecops.model.labels"].items()}
+
+    eventually(lambda: outcomes()["matched"] == 100, "every label with its prediction")
+    # Ten labels have no prediction anywhere; 80 + 20 came to a process that had not predicted.
+    assert outcomes() == {"matched": 100, "unknown": 0, "forwarded": 110}
+    assert page("late")["mlsecops.model.accuracy"] == {(): pytest.approx(0.8)}
 
 
 def test_monitor_that_only_another_process_has_is_on_the_page(member: Callable[[], Member]) -> None:
