@@ -3,11 +3,13 @@
 Two nets, with standard and with adversarial training (`benchmarks/fashion.py`), one thread, CPU
 seconds. Every contestant measures the accuracy of the same images under Linf 0.1; ours is
 `evaluate_robustness` with its checks off. auto-attack is the package `pyautoattack`, a port of
-its authors' code without changes to the attacks. The last table shows whether broken models pass.
+its authors' code without changes to the attacks. `broken` shows whether broken models pass, `masks`
+whether masked small nets do (`benchmarks/masks.py`), and `forms` the figures of each form of output
+(`benchmarks/forms.py`).
 
 `make peers` installs the peers; missing ones are skipped.
 
-Run: `python -m benchmarks attacks [--part pgd|tensorflow|standard|broken …]`
+Run: `python -m benchmarks.attacks [--part pgd|tensorflow|standard|broken|masks|forms …]`
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ import torch
 from art.attacks.evasion import ProjectedGradientDescent
 from art.estimators.classification import PyTorchClassifier
 
-from benchmarks import fashion
+from benchmarks import fashion, forms, masks
 from benchmarks.measure import Comparison, compare, table
 from mlsecops import PGD, Gate, adapt, evaluate_robustness
 from mlsecops.robustness import suite
@@ -37,7 +39,7 @@ WIDE: Final = 0.13  # radius; about three in five images of the robust net stay 
 BATCH: Final = 250
 PEERS: Final = Path(__file__).parent / ".env-attacks"
 KINDS: Final = ("standard", "robust")
-PARTS: Final = ("pgd", "tensorflow", "standard", "broken")
+PARTS: Final = ("pgd", "tensorflow", "standard", "broken", "masks", "forms")
 
 
 def main() -> None:
@@ -47,10 +49,18 @@ def main() -> None:
     parser.add_argument("--count", type=int, help="images (default: 1000; 200 for standard)")
     parser.add_argument("--first", type=int, default=0, help="the first of them in the test set")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--suite", action="append", choices=tuple(masks.SUITES))
+    parser.add_argument("--seeds", type=int, default=3, help="of the nets behind masks")
     options = parser.parse_args()
     torch.set_num_threads(1)
     sys.path.append(str(PEERS))
     for part in options.part or PARTS:
+        if part == "masks":
+            masks.show(options.suite or masks.SUITES, options.seeds)
+            continue
+        if part == "forms":
+            forms.show()
+            continue
         run = {"pgd": pgd, "tensorflow": tensorflow, "standard": standard}.get(part)
         count = options.count or {"standard": 200, "broken": 500}.get(part, 1000)
         x, y = sample(count, options.first)

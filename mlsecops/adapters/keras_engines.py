@@ -247,7 +247,8 @@ class _Torch(KerasEngine):
 
 
 _TINY: Final = 1e-37  # probability; the smallest that float32 holds with all its digits
-_ENDS: Final = {"Softmax": "softmax", "LogSoftmax": "log-softmax", "Sigmoid": "sigmoid"}
+_ENDS: Final = {"Softmax": "softmax", "LogSoftmax": "log-softmax", "Sigmoid": "sigmoid",
+               "Tanh": "tanh"}  # fmt: skip
 _MOVES: Final = frozenset({"Identity", "Reshape", "Squeeze", "ExpandDims", "Cast"})
 _ADDITIONS: Final = frozenset({"AddV2", "Add", "BiasAdd"})
 _AFFINE: Final = frozenset({"MatMul", "BatchMatMulV2", "Conv2D", "Einsum"})

@@ -35,6 +35,7 @@ _ADVICE: Final = (
 )
 _OF_LAST: Final[Mapping[str, tuple[Form, Form]]] = {
     "affine": ("logit", "logits"),
+    "tanh": ("logit", "logits"),
     "softmax": ("probability", "probabilities"),
     "sigmoid": ("probability", "probabilities"),
     "log-softmax": ("log-probability", "log-probabilities"),
@@ -73,6 +74,8 @@ class OutputForm:
             ("softmax", "probabilities"),
             ("sigmoid", "probability"),
             ("log-sigmoid", "log-probability"),
+            ("tanh", "logit"),
+            ("tanh", "logits"),
         }
 
 
@@ -270,9 +273,9 @@ def _of_last(scores: Array, last: str | None) -> Form | None:
 
 def _one_column(scores: Array) -> Form:
     low, high = _range(scores)
-    if low < 0 < high or high > 1:
+    if low < 0 < high:
         return "logit"
-    if 0 <= low < _HALF < high:
+    if 0 <= low < _HALF < high <= 1 + _SUM:
         return "probability"
     raise UsageError(
         f"model output: one column with values from {low:.4g} to {high:.4g} may be a logit, a "
@@ -286,6 +289,12 @@ def _columns(scores: Array) -> Form:
         return "probabilities"
     if _logs_of_probabilities(scores):
         return "log-probabilities"
+    if _same_sums(scores):
+        raise UsageError(
+            f"model output: {scores.shape[1]} columns that sum to {float(scores[0].sum()):.4g} in "
+            "every row may be probabilities in another unit: expected a sum of 1; "
+            "output=callable that divides them"
+        )
     if low < 0 < high or high > 1:
         return "logits"
     raise UsageError(
@@ -318,6 +327,13 @@ def _sum_to_one(scores: Array) -> bool:
     low, _ = _range(scores)
     totals = scores.sum(axis=1)
     return len(scores) > 0 and low >= -_SUM and bool((abs(totals - 1) < _SUM).all())
+
+
+def _same_sums(scores: Array) -> bool:
+    """Whether rows of values of at least 0 sum to one number, as percentages and votes do."""
+    low, _ = _range(scores)
+    totals = scores.sum(axis=1, dtype=float)
+    return len(scores) > 1 and low >= 0 and bool((abs(totals - totals[0]) < _SUM * totals[0]).all())
 
 
 def _logs_of_probabilities(scores: Array) -> bool:

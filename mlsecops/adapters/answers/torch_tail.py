@@ -19,7 +19,7 @@ _ENDS: Final = {
     "softmax": "softmax", "log_softmax": "log-softmax", "sigmoid": "sigmoid",
     "sigmoid_": "sigmoid", "special_expit": "sigmoid", "special_softmax": "softmax",
     "special_log_softmax": "log-softmax", "log_sigmoid": "log-sigmoid",
-    "logsigmoid": "log-sigmoid", "linear": "affine", "addmm": "affine", "mm": "affine",
+    "logsigmoid": "log-sigmoid", "tanh": "tanh", "tanh_": "tanh", "linear": "affine", "addmm": "affine", "mm": "affine",
     "matmul": "affine", "bmm": "affine", "einsum": "affine", "bilinear": "affine",
     "conv1d": "affine", "conv2d": "affine", "conv3d": "affine",
 }  # fmt: skip
@@ -32,7 +32,7 @@ _SHAPES: Final = frozenset({
 """torch functions that move values and change none."""
 _NODES: Final = {
     "SoftmaxBackward": "softmax", "LogSoftmaxBackward": "log-softmax",
-    "SigmoidBackward": "sigmoid", "LogSigmoidBackward": "log-sigmoid",
+    "SigmoidBackward": "sigmoid", "TanhBackward": "tanh", "LogSigmoidBackward": "log-sigmoid",
     "AddmmBackward": "affine", "MmBackward": "affine", "BmmBackward": "affine",
     "ConvolutionBackward": "affine",
 }  # fmt: skip

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from mlsecops._addresses import public_address
+from mlsecops.adapters import adapt
+from mlsecops.adapters.answers.output_form import Form
 from mlsecops.adapters.endpoint import Scores
 from mlsecops.cli.inputs import read_json, write_files
 from mlsecops.cli.models import add_model_options, load_model, require_callable
@@ -57,14 +60,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(parser, "--attack NAMES",
            "attacks separated by commas, such as fgsm,pgd; default those of the profile",
            action=Once)  # fmt: skip
-    option(parser, "--eps EPS", "radius of the ball, in units of the input",
-           type=float, required=True)  # fmt: skip
+    option(parser, "--eps EPS", "radius of the ball, in units of the input, such as 0.1 or 8/255",
+           type=radius, required=True)  # fmt: skip
     option(parser, "--profile", "attacks and their effort",
            choices=tuple(_EFFORT), default="standard")  # fmt: skip
     option(parser, "--steps N", "gradient steps; default those of the profile", type=int)
     option(parser, "--queries N", "queries per sample of square and hopskipjump", type=int)
     option(parser, "--bounds LOW HIGH", "smallest and largest input value",
            type=float, nargs=2, default=(0.0, 1.0))  # fmt: skip
+    option(parser, "--output FORM",
+           "what the model returns; default by its last operation or values",
+           choices=get_args(Form))  # fmt: skip
+    option(parser, "--reject CLASS", "class whose answer means that the model rejects the input")
     add_endpoint_options(parser)
     add_gate_options(parser)
     option(parser, "--out DIR",
@@ -108,6 +115,25 @@ def add_gate_options(parser: argparse.ArgumentParser) -> None:
            type=float, default=0.02)  # fmt: skip
 
 
+def radius(text: str) -> float:
+    """A number or a fraction above 0.
+
+    Examples:
+        >>> radius("51/255"), radius("0.1")
+        (0.2, 0.1)
+    """
+    above, _, below = text.partition("/")
+    try:
+        value = float(above) / float(below or 1)
+    except (ValueError, ZeroDivisionError):
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(
+            f"expected a number or a fraction above 0, such as 0.1 or 8/255, got {text[:20]!r}"
+        )
+    return value
+
+
 def run(options: argparse.Namespace) -> int:
     """Attack the model, apply the gate if one is given, and print the figures."""
     attacks = chosen_attacks(options)
@@ -139,7 +165,12 @@ def chosen_model(options: argparse.Namespace) -> tuple[Adapter, Digest | None]:
     """The model to attack, and its digest where it is known."""
     if options.endpoint is None:
         loaded = load_model(options.model, options)
-        return require_callable(loaded), loaded.digest
+        model = adapt(
+            require_callable(loaded), output=options.output, reject=chosen_class(options.reject)
+        )
+        return model, loaded.digest
+    if options.output is not None:
+        raise UsageError("--output: expected a model in --model; of an endpoint say --scores")
     headers = {}
     for header, variable in options.header_env:
         if variable not in os.environ:
@@ -154,7 +185,12 @@ def chosen_model(options: argparse.Namespace) -> tuple[Adapter, Digest | None]:
         journal=options.journal,
         headers=headers,
     )
-    return endpoint, None
+    return adapt(endpoint, reject=chosen_class(options.reject)), None
+
+
+def chosen_class(text: str | None) -> int | str | None:
+    """A class by its number or its name."""
+    return int(text) if text is not None and text.isdecimal() else text
 
 
 def chosen_attacks(options: argparse.Namespace) -> list[Attack]:
@@ -250,7 +286,12 @@ def _target(options: argparse.Namespace) -> str:
 
 
 def _text(report: RobustnessReport, judgement: Judgement | None) -> list[str]:
-    lines = [f"{report.n} samples, seed {report.seed}, one-sided 95 % bounds"]
+    repeats = f" of {report.given}, repeats left out" if report.given > report.n else ""
+    low, high = report.bounds
+    lines = [
+        f"{report.n} samples{repeats}, seed {report.seed}, one-sided 95 % bounds",
+        f"inputs from {low:g} to {high:g}, output {report.output or 'unknown'}",
+    ]
     figures = [report.clean, *report.attacks.values(), report.worst]
     rows = (f"  {figure.name:<10} {_accuracy(figure)} {_settings(figure)}" for figure in figures)
     lines += [row.rstrip() for row in rows]

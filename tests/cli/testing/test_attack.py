@@ -38,6 +38,21 @@ def test_json_is_the_robustness_report_of_this_model(attack: Command, release: R
     assert RobustnessReport.from_dict(value).n == 100
 
 
+def test_eps_may_be_a_fraction_and_the_form_of_the_output_is_shown(attack: Command) -> None:
+    words = ("--attack", "fgsm", "--eps", "8/255", "--output", "logits", "--format", "json")
+    value = json.loads(attack(*words).out)
+    assert value["attacks"][0]["params"]["eps"] == pytest.approx(8 / 255)
+    assert value["output"] == "logits (given)"
+    assert "output logits (last operation affine)" in attack("--attack", "fgsm").out
+
+
+def test_a_class_can_mean_rejection(attack: Command) -> None:
+    words = ("--attack", "fgsm", "--format", "json")
+    plain, rejecting = (json.loads(attack(*words, *more).out) for more in ((), ("--reject", "3")))
+    assert rejecting["worst"]["accuracy"] != plain["worst"]["accuracy"]
+    assert attack(*words, "--reject", "no-such-class").status == 2
+
+
 def test_a_model_above_the_floor_passes(attack: Command) -> None:
     outcome = attack("--attack", "fgsm", "--min-accuracy", "0.30", "--format", "json")
     assert (outcome.status, json.loads(outcome.out)["verdict"]) == (0, "pass")
@@ -240,6 +255,9 @@ def test_wrong_use_is_told_apart(attack: Command, release: Release) -> None:
         (("--data", release.folder / "wide.npz"), "65"),
         (("--model", release.folder / "absent"), "absent"),
         (("--eps", "-1"), "eps"),
+        (("--eps", "8/0"), "8/255"),
+        (("--eps", "1e999/2"), "8/255"),
+        (("--output", "probability"), "one column"),
         (("--steps", "0"), "steps"),
         (("--min-accuracy", "70"), "share"),
         (("--bounds", "1", "0"), "bounds"),
