@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from mlsecops._lazy import lazy_face
 
 if TYPE_CHECKING:
+    from mlsecops.drift.alarms.sensitivity import BaselineReport as BaselineReport
+    from mlsecops.drift.alarms.sensitivity import FeatureSensitivity as FeatureSensitivity
     from mlsecops.drift.baseline import Baseline as Baseline
     from mlsecops.drift.change_detection import Adwin as Adwin
     from mlsecops.drift.change_detection import ChangeDetector as ChangeDetector
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from mlsecops.drift.tests import DriftReport as DriftReport
     from mlsecops.drift.tests import FeatureDrift as FeatureDrift
     from mlsecops.extraction.detector import ExtractionDetector as ExtractionDetector
+    from mlsecops.extraction.folder_store import FolderHistoryStore as FolderHistoryStore
     from mlsecops.extraction.linkage import Resemblance as Resemblance
     from mlsecops.extraction.output_perturbation import LabelOnly as LabelOnly
     from mlsecops.extraction.output_perturbation import Output as Output

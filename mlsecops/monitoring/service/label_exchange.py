@@ -91,4 +91,4 @@ class LabelExchange:
         return whole
 
     def _own(self, segment: int) -> Path:
-        return self.folder.file(f"-{segment}.labels")
+        return self.folder.file(f"-{segment:06d}.labels")

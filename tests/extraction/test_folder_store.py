@@ -1,0 +1,91 @@
+# ruff: noqa: ANN001 - the fixtures' classes live in conftest
+"""Histories in a folder: workers of one service judge a client together."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlsecops.errors import UsageError
+from mlsecops.extraction import folder_store
+from mlsecops.monitoring import FolderHistoryStore
+from tests.attackers.extraction import uniform_thief
+from tests.extraction.queries import SALT, readings
+from tests.extraction.test_stores import sharing
+
+COUNT = """
+import sys
+from mlsecops.monitoring import FolderHistoryStore
+store = FolderHistoryStore(sys.argv[1], salt=bytes(16))
+def change(history):
+    history.queries += 1
+for _ in range(100):
+    store.use("ann", 0.0, change)
+"""
+
+
+def queries(store: FolderHistoryStore, client: str | None) -> int:
+    def change(history) -> int:
+        history.queries += 1
+        return int(history.queries)
+
+    return store.use(client, 0.0, change)
+
+
+def test_thief_who_spreads_over_workers_is_found_as_if_there_were_one(
+    digits, detector, tmp_path: Path
+) -> None:
+    thief = uniform_thief(11, queries=12)
+    alone = readings(detector, digits, thief, "alone")[0].value
+    workers = [sharing(detector, FolderHistoryStore(tmp_path, salt=SALT)) for _ in range(3)]
+    for number, query in enumerate(thief):
+        last = readings(workers[number % 3], digits, query[None], "ann@example.org")[0]
+    assert last.value == pytest.approx(alone)
+    assert alone > 1
+    (file,) = tmp_path.iterdir()
+    assert b"ann" not in file.name.encode() + file.read_bytes()
+    assert file.stat().st_mode & 0o077 == 0
+
+
+def test_processes_that_write_at_once_lose_no_query(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", COUNT, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": "."}
+    running = [subprocess.Popen(command, env=environment) for _ in range(3)]
+    assert [each.wait(30) for each in running] == [0, 0, 0]
+    assert queries(FolderHistoryStore(tmp_path, salt=bytes(16)), "ann") == 301
+
+
+def test_silent_damaged_and_surplus_clients_are_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FolderHistoryStore(tmp_path, salt=SALT, ttl=60, capacity=4)
+    assert [queries(store, None), queries(store, None), queries(store, "")] == [1, 2, 1]
+    for path in tmp_path.iterdir():
+        os.utime(path, (0, 0))
+    assert queries(store, None) == 1
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"damage")
+    assert queries(store, None) == 1
+    assert store.discarded == 1
+    for client in range(40):
+        queries(store, str(client))
+    assert len(list(tmp_path.iterdir())) <= 8
+    assert queries(store, "39") == 2
+    monkeypatch.setattr(folder_store.os, "open", lambda *_: (_ for _ in ()).throw(OSError()))
+    assert [queries(store, "39"), queries(store, "39"), store.unreachable] == [1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"salt": b"short"}, {"salt": SALT, "ttl": 0}, {"salt": SALT, "capacity": 0}],
+)
+def test_store_that_could_not_hold_evidence_is_refused(tmp_path: Path, options) -> None:
+    with pytest.raises(UsageError):
+        FolderHistoryStore(tmp_path, **options)
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="cannot make"):
+        FolderHistoryStore(tmp_path / "file", salt=SALT)
