@@ -56,6 +56,7 @@ GROUPS: Final = {
     "operations": {
         "registry": "publish, promote, resolve, quarantine and roll back models",
         "incident": "open or report an incident, run its playbook, export it",
+        "access": "decide a request by an access policy, and say why; look for loose permissions",
         "drill": "play an incident of each kind against a copy of a registry, with times",
         "lineage": "find what was made from a digest, or what it was made from",
     },
@@ -63,6 +64,7 @@ GROUPS: Final = {
         "bom": "build, lint or verify a machine-learning bill of materials",
         "dashboard": "write the monitoring dashboard and the alert rules",
         "diagram": "draw the data flow of a pipeline with its controls and threats",
+        "init": "write settings, keys and a script that secure one's own model",
         "deliver": "verify a model and write its six deliverables",
         "demo": "run the whole pipeline on real data and write its six deliverables",
     },

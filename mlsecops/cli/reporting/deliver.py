@@ -9,6 +9,7 @@ from mlsecops.cli.inputs import add_datasets, read_datasets, read_json
 from mlsecops.cli.models import require_path
 from mlsecops.cli.operations.registry import add_pin, require_pin
 from mlsecops.cli.options import option
+from mlsecops.cli.project import SETTINGS, read_project
 from mlsecops.cli.reporting.diagram import add_controls, read_controls
 from mlsecops.cli.signing.verify import add_trust, trust_from
 from mlsecops.cli.terminal import note, show
@@ -27,8 +28,10 @@ EXAMPLE = (
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    option(parser, "--model M", "model folder or file", type=Path, required=True)
-    option(parser, "--out DIR", "folder for the deliverables", type=Path, required=True)
+    option(parser, "--model M", "model folder or file; default that of mlsecops.toml here",
+           type=Path)  # fmt: skip
+    option(parser, "--out DIR", "folder for the deliverables; default that of mlsecops.toml here",
+           type=Path)  # fmt: skip
     option(parser, "--name NAME", "name of the pipeline; default the model's path")
     option(parser, "--model-name NAME",
            "name that the model must be signed under; default that of its folder, where the policy "
@@ -48,6 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the deliverables; 1 when a gate is given and does not pass."""
+    _complete(options)
     require_path(options.model)
     policy = trust_from(options)
     gate = None if options.min_accuracy is None else Gate(min_accuracy=options.min_accuracy)
@@ -69,6 +73,29 @@ def run(options: argparse.Namespace) -> int:
     for name in delivery.files:
         show(str(options.out / name))
     return int(gate is not None and _judged(gate, report) != "pass")
+
+
+def _complete(options: argparse.Namespace) -> None:
+    """Take what was left out from the settings of the working folder, if it has any."""
+    project = read_project(Path())
+    if project is None or options.model is not None:
+        if options.model is None or options.out is None:
+            raise UsageError(
+                f"--model, --out: expected both, or a {SETTINGS} here; 'mlsecops init' writes one"
+            )
+        return
+    options.model = Path(project.model)
+    options.out = options.out or Path(project.out)
+    options.name = options.name or project.name
+    options.framework = options.framework or project.framework or None
+    if options.min_accuracy is None:
+        options.min_accuracy = project.min_accuracy
+    if not (options.key or options.root or options.identity or options.policy):
+        options.policy = Path(project.policy)
+    if not options.dataset:
+        options.dataset = [(name, Path(path)) for name, path in project.datasets.items()]
+    if options.robustness is None and Path("robustness.json").is_file():
+        options.robustness = Path("robustness.json")
 
 
 def _judged(gate: Gate, report: RobustnessReport) -> str:

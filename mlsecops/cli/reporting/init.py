@@ -1,0 +1,177 @@
+"""Command `mlsecops init`: a folder with a model → settings, keys and a script to keep."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from mlsecops._files import write_atomically
+from mlsecops.cli.inputs import write_file
+from mlsecops.cli.options import option
+from mlsecops.cli.project import (
+    SETTINGS,
+    Project,
+    find_evaluation,
+    find_model,
+    is_weights_alone,
+    scanned,
+)
+from mlsecops.cli.terminal import note, show
+from mlsecops.errors import UsageError
+from mlsecops.signing import Signer
+
+EXAMPLE = "mlsecops init --model model/ --evaluation eval.npz --dataset train=data/"
+SCRIPT: Final = "secure.py"
+"""Name of the script."""
+_SHARE_OF_RANGE: Final = 0.05  # of the inputs' range; chosen: a radius to begin with
+_PROGRAM: Final = '''"""Signs, loads and attacks a model, and writes its deliverables."""
+import json, tomllib
+from pathlib import Path
+import numpy as np
+from mlsecops import (FGSM, PGD, Gate, SecureLoader, SecurePipeline, Signer, TrustPolicy,
+                      evaluate_robustness, hash_path, robustness, sign, training_run)
+project = tomllib.loads(Path("mlsecops.toml").read_text("utf-8"))
+policy, model, eps = TrustPolicy.load(project["policy"]), Path(project["model"]), project["eps"]
+data = {name: hash_path(path) for name, path in project["datasets"].items()}
+with training_run(project["name"], datasets=list(data.values())) as run:
+    run.add_output(model)  # train here, so that the provenance names what was done
+sign(model, Signer.from_pem(project["key"]), statements=[run.statement()], replace=True)
+loaded, report = SecureLoader(policy).load(model{into}), None
+if project["evaluation"]:
+    test = np.load(project["evaluation"])
+    gradients = loaded.adapter is not None and loaded.adapter.differentiable
+    attacks = [FGSM(eps), PGD(eps)] if gradients else [robustness.Square(eps)]
+    report = evaluate_robustness(loaded, test["x"], test["y"], attacks, bounds=project["bounds"])
+    Path("robustness.json").write_text(json.dumps(report.to_dict()), "utf-8")
+pipeline = SecurePipeline(name=project["name"], model=model, policy=policy, datasets=data,
+    robustness=report, gate=Gate(min_accuracy=project["min_accuracy"]), loaded=loaded)
+delivery = pipeline.deliver(project["out"], framework=project["framework"] or None)
+print(f"{len(delivery.files)} files in {delivery.folder}; gate: {pipeline.verdict()}")
+'''
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    option(parser, "--folder DIR", "folder of the project", type=Path, default=Path())
+    option(parser, "--model M", "model folder or file; default the one that is found", type=Path)
+    option(parser, "--evaluation D.npz", "file with x and y for the attacks; default the one that "
+           "is found", type=Path)  # fmt: skip
+    option(parser, "--dataset NAME=PATH", "training data; may be repeated", several=True)
+    option(parser, "--arch MODULE:CALLABLE", "callable that builds the model, where its file holds "
+           "weights alone")  # fmt: skip
+    option(parser, "--name NAME", "name of the pipeline; default that of the model")
+    option(parser, "--min-accuracy SHARE", "lowest accuracy of the gate, 0 to 1", type=float,
+           default=0.7)  # fmt: skip
+    option(parser, "--overwrite", "replace settings and script; keys are kept")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write what is missing, and say what to run next."""
+    folder: Path = options.folder
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder; make it, with the model in it")
+    for name in (SETTINGS, SCRIPT):
+        if (folder / name).exists() and not options.overwrite:
+            raise UsageError(f"{folder / name} exists: name --overwrite to replace it")
+    datasets = _datasets(options.dataset, folder)
+    evaluation = (
+        _inside(folder, options.evaluation) if options.evaluation else find_evaluation(folder)
+    )
+    data = [folder / each for each in datasets.values()] + ([evaluation] if evaluation else [])
+    model = _inside(folder, options.model) if options.model else find_model(folder, data=data)
+    verdict = scanned(model)
+    if verdict.refused:
+        raise UsageError(f"{model}: refused by the scan; see 'mlsecops scan {model}'")
+    project = Project(
+        name=options.name or model.stem,
+        model=_relative(model, folder),
+        evaluation=_relative(evaluation, folder) if evaluation else "",
+        architecture=_architecture(options, model),
+        datasets=datasets,
+        min_accuracy=options.min_accuracy,
+        **(_ranges(evaluation) if evaluation else {}),
+    )
+    write_file(folder / SETTINGS, project.to_toml())
+    write_file(folder / SCRIPT, program(project))
+    _keys(folder, project)
+    show(f"{folder / SETTINGS}", f"{folder / SCRIPT}")
+    if not evaluation:
+        note("no file with arrays x and y was found: the model will not be attacked")
+    show(f"next: cd {folder} && python {SCRIPT}")
+    return 0
+
+
+def program(project: Project) -> str:
+    """The script of a project: at most 25 lines, which its user keeps and changes."""
+    if not project.architecture:
+        return _PROGRAM.replace("{into}", "")
+    module, _, name = project.architecture.partition(":")
+    text = _PROGRAM.replace("{into}", f", into={name}()")
+    return text.replace(
+        "import numpy as np\n", f"import numpy as np\nfrom {module} import {name}\n"
+    )
+
+
+def _architecture(options: argparse.Namespace, model: Path) -> str:
+    given, alone = options.arch or "", is_weights_alone(model)
+    if not given and alone and sys.stdin.isatty():
+        given = input(f"{model} holds weights alone; callable that builds it (MODULE:CALLABLE): ")
+    module, _, name = given.partition(":")
+    if given and not all(each.isidentifier() for each in (*module.split("."), name)):
+        raise UsageError(f"--arch: expected MODULE:CALLABLE such as nets:build, got {given!r}")
+    if alone and not given:
+        raise UsageError(
+            f"--arch: expected MODULE:CALLABLE that builds the model, since {model} holds weights "
+            "alone; write it into a module of the folder and name it"
+        )
+    return given
+
+
+def _inside(folder: Path, path: Path) -> Path:
+    place = path if path.exists() else folder / path
+    if not place.exists():
+        raise UsageError(f"cannot open {path}: no such file or folder")
+    return place
+
+
+def _relative(path: Path, folder: Path) -> str:
+    try:
+        return path.resolve().relative_to(folder.resolve()).as_posix()
+    except ValueError:
+        return path.resolve().as_posix()
+
+
+def _datasets(given: list[str], folder: Path) -> dict[str, str]:
+    found = {}
+    for text in given:
+        name, separator, path = text.partition("=")
+        if not (name and separator and path):
+            raise UsageError(f"--dataset: expected NAME=PATH, got {text!r}")
+        found[name] = _relative(_inside(folder, Path(path)), folder)
+    return found
+
+
+def _ranges(evaluation: Path) -> dict[str, Any]:
+    """Bounds of the inputs, and a radius of a twentieth of them."""
+    import numpy as np  # noqa: PLC0415 - other commands need none
+
+    with np.load(evaluation, allow_pickle=False) as data:
+        low, high = float(data["x"].min()), float(data["x"].max())
+    bounds = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
+    return {"bounds": bounds, "eps": round(_SHARE_OF_RANGE * (bounds[1] - bounds[0]), 6)}
+
+
+def _keys(folder: Path, project: Project) -> None:
+    """Make a key and a policy that trusts it, unless they are there."""
+    private, policy = folder / project.key, folder / project.policy
+    public = private.with_suffix(".pub.pem")
+    if not private.exists():
+        signer = Signer.generate("p256")
+        write_atomically(private, signer.to_pem(), mode=0o600)
+        write_atomically(public, signer.public_key.pem.encode())
+        show(f"{private} (private: keep it off servers and out of version control)")
+    if not policy.exists():
+        write_file(policy, f'[[keys]]\npath = "{public.name}"\n')
+        show(str(policy))

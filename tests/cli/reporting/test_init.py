@@ -1,0 +1,145 @@
+"""Quickstart of a user's own model: from a folder with a model to six deliverables."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.datasets import load_wine
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+
+from mlsecops.cli.project import Project, read_project
+from tests.attackers.poisoning import digits
+from tests.cli.conftest import Command
+
+FOUND = ("index.html", "architecture.svg", "signing/verified.json", "robustness.json",
+         "dashboard.json", "playbook.json", "bom.cdx.json", "evidence.json")  # fmt: skip
+NETS = "import torch\ndef build():\n    return torch.nn.Linear(64, 10)\n"
+
+
+def torch_weights(folder: Path) -> None:
+    from safetensors.numpy import save_file  # noqa: PLC0415 - this one needs it
+
+    x, y = digits()
+    flat = x.reshape(len(x), -1)[:500]
+    weight = 5 * np.linalg.solve(flat.T @ flat + np.eye(64), flat.T @ np.eye(10)[y[:500]])
+    tensors = {
+        "weight": np.ascontiguousarray(weight.T, np.float32),
+        "bias": np.zeros(10, np.float32),
+    }
+    save_file(tensors, folder / "digits.safetensors")
+    (folder.parent / "nets.py").write_text(NETS)
+    np.savez(folder.parent / "eval.npz", x=x.reshape(len(x), -1)[500:540], y=y[500:540])
+
+
+def pipeline(folder: Path) -> None:
+    x, y = load_wine(return_X_y=True)
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(x[::2], y[::2])
+    joblib.dump(model, folder / "wine.joblib")
+    np.savez(folder.parent / "eval.npz", x=x[1::4].astype(np.float32), y=y[1::4])
+
+
+def tree(folder: Path) -> None:
+    x, y = load_wine(return_X_y=True)
+    joblib.dump(DecisionTreeClassifier(max_depth=3).fit(x[::2], y[::2]), folder / "tree.joblib")
+
+
+MODELS: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
+    "weights": (torch_weights, ["--arch", "nets:build"], "pgd"),
+    "pipeline": (pipeline, [], "square"),
+    "no data": (tree, [], ""),
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.csv").write_text("a,b\n1,2\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_user_s_own_model_gets_its_six_deliverables(
+    command: Command, project: Path, name: str
+) -> None:
+    make, words, attack = MODELS[name]
+    make(project / "model")
+    outcome = command("init", "--dataset", "train=data", *words)
+    assert outcome.status == 0, outcome.err
+    script = (project / "secure.py").read_text()
+    assert script.count("\n") <= 25
+    assert (project / "release.pem").stat().st_mode & 0o077 == 0
+    done = subprocess.run(
+        [sys.executable, "secure.py"], cwd=project, check=False, capture_output=True, text=True,
+        timeout=600, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    wanted = {each for each in FOUND if attack or each != "robustness.json"}
+    assert wanted <= {
+        str(each.relative_to(project / "deliverables"))
+        for each in (project / "deliverables").rglob("*")
+    }
+    if attack:
+        report = json.loads((project / "deliverables" / "robustness.json").read_text())
+        assert attack in {each["name"] for each in report["attacks"]}
+        assert command("deliver").status in {0, 1}  # whatever the gate says
+
+
+def test_weights_alone_need_the_program_that_builds_the_model(
+    command: Command, project: Path
+) -> None:
+    torch_weights(project / "model")
+    outcome = command("init")
+    assert outcome.status == 2
+    assert "--arch: expected MODULE:CALLABLE" in outcome.said
+    assert "nets:build" in command("init", "--arch", "nets build; import os").said
+
+
+def test_several_models_or_none_are_named(command: Command, project: Path) -> None:
+    assert "expected one model, got none" in command("init").said
+    for each in ("model", "other"):
+        (project / each).mkdir(exist_ok=True)
+        tree(project / each)
+    assert "got model, other" in command("init").said
+    assert command("init", "--model", "other").status == 0
+    assert "exists: name --overwrite" in command("init", "--model", "other").said
+    key = (project / "release.pem").read_bytes()
+    assert command("init", "--model", "model", "--overwrite").status == 0
+    assert (project / "release.pem").read_bytes() == key
+
+
+def test_a_refused_model_gets_no_script(command: Command, project: Path) -> None:
+    (project / "model" / "m.pkl").write_bytes(b"cos\nsystem\n(S'id'\ntR.")
+    assert "refused by the scan" in command("init").said
+    assert not (project / "secure.py").exists()
+
+
+def test_settings_are_read_as_they_were_written(tmp_path: Path) -> None:
+    project = Project(name='a "b" ü', model="m", datasets={"x y": "d\\e"}, bounds=(-1.5, 2.0))
+    (tmp_path / "mlsecops.toml").write_text(project.to_toml())
+    assert read_project(tmp_path) == project
+
+
+@pytest.mark.parametrize("text", ["name = ", "name = 1\nmodle = 2", "bounds = [1]", "bounds = 3"])
+def test_malformed_settings_are_wrong_use(command: Command, project: Path, text: str) -> None:
+    (project / "mlsecops.toml").write_text(text)
+    outcome = command("deliver")
+    assert outcome.status == 2
+    assert "mlsecops.toml" in outcome.said
+
+
+@pytest.mark.usefixtures("project")
+def test_without_settings_a_delivery_needs_a_model(command: Command) -> None:
+    assert "'mlsecops init' writes one" in command("deliver").said
