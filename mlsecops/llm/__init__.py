@@ -3,6 +3,7 @@
     redteam:  attempts → target or endpoint → answers → scoring → results → gate
     guard:    prompt → prompt_guard → model → guarded tools, output filter → answer
               document → session → spotlight ↗      attacks → alerts, telemetry
+    serving:  call → instrument_chat → answer or stream → metrics of `gen_ai.*`, span
     text:     unicode → encodings → canaries, used by both
 
 Testing: `draw_attempts` generates attacks and benign questions, `fuzz` sends them to a `Target`,
@@ -68,6 +69,8 @@ if TYPE_CHECKING:
     from mlsecops.llm.redteam.results import earlier_figures as earlier_figures
     from mlsecops.llm.redteam.target import CallableTarget as CallableTarget
     from mlsecops.llm.redteam.target import Target as Target
+    from mlsecops.llm.serving.instrument import instrument_chat as instrument_chat
+    from mlsecops.llm.serving.usage import TokenPrice as TokenPrice
     from mlsecops.llm.text.canaries import Canary as Canary
     from mlsecops.llm.text.canaries import Sighting as Sighting
     from mlsecops.llm.text.encodings import DecodedText as DecodedText

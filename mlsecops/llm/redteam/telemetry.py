@@ -12,16 +12,19 @@ from typing import Final
 
 from mlsecops._telemetry import Instrument, Telemetry
 
-__all__ = ["DURATION", "TOKENS", "record_request"]
+__all__ = ["DURATION", "SECONDS", "TOKENS", "TOKEN_COUNTS", "record_request"]
 
 DURATION: Final = "gen_ai.client.operation.duration"
 TOKENS: Final = "gen_ai.client.token.usage"
+SECONDS: Final = tuple(0.01 * 2**power for power in range(14))
+"""Bounds of buckets in seconds; of the conventions, as are those of tokens."""
+TOKEN_COUNTS: Final = tuple(4.0**power for power in range(14))
 _telemetry: Final = Telemetry(
     "mlsecops.llm.redteam",
     "1",
     {
-        DURATION: Instrument("histogram", "s", "Duration of requests to a model."),
-        TOKENS: Instrument("histogram", "{token}", "Tokens of prompts and answers."),
+        DURATION: Instrument("histogram", "s", "Duration of requests to a model.", SECONDS),
+        TOKENS: Instrument("histogram", "{token}", "Tokens of prompts and answers.", TOKEN_COUNTS),
     },
 )
 
