@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.monitoring.monitor import Monitor
+from mlsecops.monitoring.service_view import service_snapshot
 from mlsecops.reports import dashboard_page
 
 __all__ = ["LiveDashboard"]
@@ -27,6 +28,9 @@ _LOOPBACK: Final = {"127.0.0.1", "localhost", "[::1]"}
 @concise_repr("url")
 class LiveDashboard:
     """Serves a monitor's page from a thread until it is closed.
+
+    With `PROMETHEUS_MULTIPROC_DIR` the page of each worker is about all processes of the service;
+    give each worker a port of its own (`port=0`), or open it in one.
 
     The page names clients and has no password, so by default it listens on this machine alone, and
     there it answers requests by a loopback name only.
@@ -107,7 +111,7 @@ class LiveDashboard:
         return self._states[-1][1]
 
     def _take(self) -> None:
-        state = self._monitor.snapshot().to_dict()
+        state = service_snapshot(self._monitor)
         self._states.append((f"{self._now():%H:%M:%S}", state))
 
     def _watch(self) -> None:

@@ -84,6 +84,15 @@ class AlertTable:
             return []
         return self._use(change, failed=[])
 
+    def firing(self, monitor: str) -> list[Plain]:
+        """A monitor's alerts that fire in any process."""
+        path = self._folder.path / _FILE
+        try:
+            rows = _parse(path.read_bytes())
+        except OSError:
+            return []
+        return [row.alert for row in rows.values() if row.monitor == monitor]
+
     def _use(self, change: Callable[[Rows], R], *, failed: R) -> R:
         """Change the table, alone, and write it; `failed` if the folder cannot be used."""
         path = self._folder.path / _FILE

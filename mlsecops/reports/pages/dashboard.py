@@ -97,8 +97,9 @@ def dashboard_page(
         tag("div", panels, class_="grid wide"),
         _alerts(last),
         kicker="mlsecops · monitoring",
-        lead=f"{len(snapshots)} snapshot{'' if len(snapshots) == 1 else 's'} of one process. "
-        "dashboard.json has the same panels for several processes, alerts.yml the alert rules.",
+        lead=f"{len(snapshots)} snapshot{'' if len(snapshots) == 1 else 's'} of "
+        f"{_processes(last)}. dashboard.json has the same panels for several replicas, "
+        "alerts.yml the alert rules.",
         facts=_counts(last, digest),
     )
 
@@ -133,6 +134,11 @@ def dashboard_files(
     }
 
 
+def _processes(last: Snapshot) -> str:
+    count = last.get("processes")
+    return f"{count} processes" if isinstance(count, int) and count > 1 else "one process"
+
+
 def _counts(last: Snapshot, digest: str | None) -> Markup:
     return facts(
         *((("Model digest", code(digest)),) if digest else ()),
@@ -144,7 +150,7 @@ def _counts(last: Snapshot, digest: str | None) -> Markup:
 
 
 def _conclusion(last: Snapshot) -> Markup:
-    alerts = _listed(last.get("alerts"))
+    alerts = [each for each in _listed(last.get("alerts")) if each.get("state") != "resolved"]
     severities = {str(alert.get("severity")) for alert in alerts}
     worst = next((each for each in SEVERITY_TONES if each in severities), None)
     if worst is None:
@@ -278,6 +284,7 @@ def _alerts(last: Snapshot) -> Markup:
             tag("span", str(alert.get("at", ""))[:19].replace("T", "\u00a0"), class_="num"),
             badge(severity := str(alert.get("severity")), SEVERITY_TONES.get(severity, "none")),
             shown(alert.get("rule")),
+            shown(alert.get("state", "firing")),
             shown(alert.get("client") or NONE),
             _reading(alert.get("reading")),
             _reading(alert.get("threshold")),
@@ -286,8 +293,9 @@ def _alerts(last: Snapshot) -> Markup:
         ]
         for alert in reversed(alerts[-_MOST_ALERTS:])
     ]
-    head = ["At (UTC)", "Severity", "Rule", "Client", "Reading", "Threshold", "ATLAS", "Message"]
-    return section("Alerts", table(head, rows, numeric=(4, 5)))
+    head = ["At (UTC)", "Severity", "Rule", "State", "Client", "Reading", "Threshold", "ATLAS",
+            "Message"]  # fmt: skip
+    return section("Alerts", table(head, rows, numeric=(5, 6)))
 
 
 def _listed(value: Any) -> list[Mapping[str, Any]]:

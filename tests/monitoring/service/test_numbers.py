@@ -13,6 +13,7 @@ import pytest
 
 from mlsecops import monitored
 from mlsecops.errors import FormatRefused
+from mlsecops.integrations.live import LiveDashboard
 from mlsecops.monitoring import Baseline
 from mlsecops.monitoring.instruments import collected
 from mlsecops.monitoring.service import processes
@@ -20,6 +21,7 @@ from mlsecops.monitoring.service.folder import ServiceFolder, service_folder
 from mlsecops.monitoring.service.processes import archive_ended, read_others
 from mlsecops.monitoring.service.state import ProcessState
 from mlsecops.monitoring.service.tally import open_tally, read_tally
+from mlsecops.monitoring.service_view import service_snapshot
 from tests.monitoring.service.conftest import Member
 from tests.services import eventually
 
@@ -107,27 +109,25 @@ def test_process_that_dies_while_it_archives_counts_nothing_twice(
 def test_drift_is_that_of_the_joined_traffic(member: Callable[[], Member]) -> None:
     baseline = Baseline.fit(ROWS)
     predict = monitored("joined", baseline=baseline, client=lambda _: "here")(lambda _: None)
-    parts = [np.random.default_rng(each).normal(2 * each, 1, (128, 3)) for each in range(2)]
+    parts = [np.random.default_rng(each).normal(2 * each, 1, (256, 3)) for each in range(2)]
     predict(parts[0])
+    assert page("joined")["mlsecops.drift.features"] == {(): 0}
     other = member()
-    other.do("rows", "joined", 1, 2, 128)
+    other.do("rows", "joined", 1, 2, 256)
     other.do("settle", "joined")
     known = page("joined")
-    whole = monitored("alone", baseline=baseline)(lambda _: None)
-    whole(np.concatenate(parts))
-    expected = page("alone")
-    for name in ("mlsecops.drift", "mlsecops.drift.features", "mlsecops.input.anomaly.ratio"):
-        assert known[name] == pytest.approx(expected[name]), name
+    whole = baseline.drift(baseline.profile().update(np.concatenate(parts)))
+    for name, each in whole.features.items():
+        assert known["mlsecops.drift"][name, "ks"] == pytest.approx(each.ks)
+    assert known["mlsecops.drift.features"] == {(): 3}
+    flags = np.any(list(baseline.anomalies.flags(np.concatenate(parts), None).values()), axis=0)
+    assert known["mlsecops.input.anomaly.ratio"] == {(): pytest.approx(flags.mean())}
     assert known["mlsecops.monitor.clients"] == {(): 2}
     # A process that died has no recent traffic, but its rows were rows.
     other.kill()
-    assert page("joined")["mlsecops.input.rows"] == {(): 256}
-    assert (
-        page("joined")["mlsecops.input.anomaly.ratio"][()]
-        < known["mlsecops.input.anomaly.ratio"][()]
-    )
-    for each in (predict, whole):
-        each.monitor.close()
+    assert page("joined")["mlsecops.input.rows"] == {(): 512}
+    assert page("joined")["mlsecops.drift.features"] == {(): 0}
+    predict.monitor.close()
 
 
 def test_label_finds_its_prediction_in_whichever_process_it_arrives(
@@ -149,6 +149,24 @@ def test_label_finds_its_prediction_in_whichever_process_it_arrives(
     # Ten labels have no prediction anywhere; 80 + 20 came to a process that had not predicted.
     assert outcomes() == {"matched": 100, "unknown": 0, "forwarded": 110}
     assert page("late")["mlsecops.model.accuracy"] == {(): pytest.approx(0.8)}
+
+
+def test_live_page_is_about_all_processes(member: Callable[[], Member]) -> None:
+    predict = monitored("live", baseline=Baseline.fit(ROWS), client=lambda _: "here")(
+        lambda _: None
+    )
+    predict(ROWS[:64])
+    other = member()
+    other.do("rows", "live", 1, 3, 512)
+    other.do("settle", "live")
+    state = service_snapshot(predict.monitor)
+    assert (state["calls"], state["processed"], state["processes"]) == (2, 2, 2)
+    assert set(state["drift"]["drifted"]) == {"f0", "f1", "f2"}
+    assert "drift" in {alert["rule"] for alert in state["alerts"]}
+    with LiveDashboard(predict.monitor) as page:
+        assert "of 2 processes" in page.page()
+        assert page.newest()["calls"] == 2
+    predict.monitor.close()
 
 
 def test_monitor_that_only_another_process_has_is_on_the_page(member: Callable[[], Member]) -> None:
