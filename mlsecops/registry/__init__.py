@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from mlsecops._lazy import lazy_face
 
 if TYPE_CHECKING:
+    from mlsecops.registry.events import Event as Event
+    from mlsecops.registry.events import Version as Version
     from mlsecops.registry.registry import Registry as Registry
-    from mlsecops.registry.state import Event as Event
-    from mlsecops.registry.state import Version as Version
 else:
     __all__, __getattr__, __dir__ = lazy_face()

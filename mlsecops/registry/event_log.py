@@ -5,6 +5,8 @@ log → verified events → State; decision on the newest State → event, or a 
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import itertools
 import json
 import math
@@ -14,6 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from mlsecops._files import private_folder
@@ -22,7 +25,9 @@ from mlsecops.audit.checkpoint import Checkpoint, fingerprint_of, signing_keys
 from mlsecops.audit.objects import FolderStore, ObjectStore
 from mlsecops.audit.tlog import TileLog
 from mlsecops.audit.tlog.operator_keys import log_vkey
+from mlsecops.audit.tlog.tiles import TILE_WIDTH
 from mlsecops.errors import (
+    DigestMismatch,
     MLSecOpsError,
     MLSecOpsWarning,
     RegistryError,
@@ -31,8 +36,11 @@ from mlsecops.errors import (
     UntrustedSigner,
     UsageError,
 )
+from mlsecops.provenance import Digest
 from mlsecops.provenance.merkle import Peaks, leaf_hash
-from mlsecops.registry.state import Event, State
+from mlsecops.registry.blobs import Blobs
+from mlsecops.registry.events import Event
+from mlsecops.registry.state import SUMMARY_FORM, State
 from mlsecops.registry.storage_errors import storage_errors
 
 if TYPE_CHECKING:
@@ -43,6 +51,8 @@ __all__ = ["HEAD", "OLD_LOG", "PREFIX", "EventLog", "require_order"]
 PREFIX: Final = "log/"
 HEAD: Final = "head"
 OLD_LOG: Final = "log.sqlite"
+_EVERY: Final = 4_096  # events; chosen: read and verified in about 0.1 s
+_WINDOW: Final = _EVERY + 1_024  # events; chosen: writers that were killed left the summary out
 _SKEW: Final = timedelta(minutes=1)  # chosen: clocks kept by NTP differ by less than a second
 _PATIENCE: Final = 120.0  # seconds of contention; chosen: hundreds of appends to a bucket
 _LOOK: Final = 1_000  # keys; chosen: one page of a bucket's listing
@@ -73,6 +83,7 @@ class EventLog:
         self._clock = clock
         self._lock = threading.Lock()
         self._turn = threading.Lock()
+        self._blobs = Blobs(store)
         self._seen = State()
         self._peaks = Peaks.EMPTY
 
@@ -105,6 +116,10 @@ class EventLog:
         """
         with self._lock, storage_errors(self._store.where):
             return self._read()
+
+    def known(self) -> State:
+        """The state that this process saw last, or now if it saw none."""
+        return self._seen if self._seen.size else self.state()
 
     def append(
         self, state: State, *events: Mapping[str, Any], more: Sequence[Signer] = ()
@@ -175,7 +190,7 @@ class EventLog:
             if event is not None:
                 done = self.append(state, event, more=more)
                 if done is not None:
-                    return done
+                    return self._summarised(done)
                 time.sleep(random.uniform(0, pause))  # noqa: S311 - no secret
                 pause = min(2 * pause, 1.0)
             state, newest = self.state(), True
@@ -194,12 +209,60 @@ class EventLog:
                 raise error from None
         try:
             history = self.state().history
+            State().replayed(history)
         except RegistryError:  # the log is authentic; events of a newer program are not understood
             return checkpoint
         require_order(history)
         return checkpoint
 
+    def _summarised(self, state: State) -> State:
+        """Keep a summary of the state once there are many events since the last."""
+        if state.size - state.summarised < _EVERY:
+            return state
+        try:
+            digest = self._blobs.put(state.summary())
+            event = {"type": "summarised", "summary": str(digest), "form": SUMMARY_FORM}
+            return self.append(state, event) or state
+        except (MLSecOpsError, OSError):  # nobody asked for it, and the next event tries again
+            return state
+
+    def _from_summary(self) -> None:
+        """Begin at the last summary of a long log instead of at its first entry."""
+        checkpoint = self._log.newest()
+        start = (checkpoint.size - _WINDOW) // TILE_WIDTH * TILE_WIDTH
+        if start <= 0:
+            return
+        before = self._log.tree(checkpoint).peaks(start)  # proven by the root that they lead to
+        tail = self._log.tail(before)
+        for place in reversed(range(len(tail.entries))):
+            if b'"summarised"' not in tail.entries[place]:
+                continue
+            event = _parsed(tail.entries[place])
+            if event["type"] != "summarised" or event.get("form") != SUMMARY_FORM:
+                continue
+            peaks = before.extend(map(leaf_hash, tail.entries[:place]))
+            data = self._blobs.read(Digest.parse(event["summary"]))
+            state = State.from_summary(data, past=functools.cache(partial(self._past, peaks)))
+            if state.size == peaks.size:
+                self._seen = state.after(map(_parsed, tail.entries[place:]))
+                self._peaks = tail.peaks
+            return
+
+    def _past(self, peaks: Peaks) -> list[Event]:
+        """The events of a prefix of the log, verified."""
+        with storage_errors(self._store.where):
+            bodies = list(itertools.islice(self._log.entries(0, self._log.newest()), peaks.size))
+        if Peaks.EMPTY.extend(map(leaf_hash, bodies)) != peaks:
+            raise DigestMismatch(
+                f"registry {self._store.where}: its first {peaks.size} events are not those of the "
+                "log; restore it, and find out who wrote it"
+            )
+        return [Event.read(index, _parsed(body)) for index, body in enumerate(bodies)]
+
     def _read(self) -> State:
+        if not self._seen.size:
+            with contextlib.suppress(MLSecOpsError, OSError):  # else from the first entry
+                self._from_summary()
         try:
             tail = self._log.tail(self._peaks)
         except ThresholdNotMet:

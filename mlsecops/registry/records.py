@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import os
 
     from mlsecops.registry.event_log import EventLog
-    from mlsecops.registry.state import Event, State, Version
+    from mlsecops.registry.events import Event, Version
+    from mlsecops.registry.state import State
     from mlsecops.registry.store import Store
     from mlsecops.signing import SignedModel, TrustPolicy
 

@@ -24,9 +24,10 @@ from mlsecops.errors import (
 )
 from mlsecops.provenance import Digest
 from mlsecops.registry.event_log import require_order
+from mlsecops.registry.events import Event, Record, Version, require_name
 from mlsecops.registry.log_access import RegistryLog
 from mlsecops.registry.records import RegistryRecords, revoking
-from mlsecops.registry.state import Event, Record, State, Version, require_name
+from mlsecops.registry.state import State
 from mlsecops.registry.store import Store, cache_folder
 from mlsecops.signing import Signer, TrustPolicy, Verified
 
@@ -126,6 +127,7 @@ class Registry(RegistryRecords, RegistryLog):
         """
         require_name(name)
         self._require_signer()
+        self._events.state()  # a key that was quarantined meanwhile signs nothing more
         verified, kept = self._store.take_in(Path(folder), name)
 
         def decide(state: State) -> tuple[Record, dict[str, Any] | None]:
@@ -236,16 +238,16 @@ class Registry(RegistryRecords, RegistryLog):
                 None if done else {"type": "quarantined", "digest": str(digest), "reason": reason}
             )
 
-        self._events.record(decide)
-        [digest] = target
-        self._quarantine_twins(digest, reason)
-        return digest
+        record = self._events.record(decide).holding(target[0])
+        if record is not None:
+            self._quarantine_twins(record, reason)
+        return target[0]
 
-    def _quarantine_twins(self, digest: Digest, reason: str) -> None:
+    def _quarantine_twins(self, record: Record, reason: str) -> None:
         """Quarantine the digests of the same files under other algorithms."""
+        digest = record.digest
         try:
-            record = self._events.state().holding(digest)
-            roots = () if record is None else self._store.roots(record)
+            roots = self._store.roots(record)
         except (RegistryError, VerificationError, OSError) as error:
             rest = f"but not its files' digests under other algorithms: {error}; revoke the key"
             warnings.warn(f"{digest.short} is quarantined, {rest}", MLSecOpsWarning, stacklevel=3)
@@ -358,7 +360,7 @@ class Registry(RegistryRecords, RegistryLog):
             return f"the registry cannot be trusted now: {error}"
 
     def _current_policy(self) -> TrustPolicy:
-        return revoking(self.policy, self._events.state())
+        return revoking(self.policy, self._events.known())
 
     def _commit(self, decide: Callable[[State], tuple[Record, dict[str, Any] | None]]) -> Version:
         """Record a decision about one version."""

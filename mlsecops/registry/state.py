@@ -5,135 +5,20 @@ verified events, in order → State → answers for the registry; nothing else o
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from mlsecops._repr import concise_repr
-from mlsecops.errors import Isolated, RegistryError, RollbackRefused, UsageError
+from mlsecops._json import parse_object
+from mlsecops.errors import Isolated, RegistryError, RollbackRefused
 from mlsecops.provenance import Digest
+from mlsecops.registry.events import Event, Record, Version, VersionState, require_name
 
-__all__ = ["Event", "Record", "State", "Version", "require_name"]
+__all__ = ["SUMMARY_FORM", "State"]
 
-VersionState = Literal["published", "approved", "serving", "quarantined"]
-
-_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-
-
-@concise_repr()
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """One entry of a registry's history.
-
-    Attributes:
-        index: Place in the log, from 0.
-        at: Time of the writer's clock, ISO 8601 in UTC.
-        kind: `created`, `published`, `signed-again`, `approved`, `serving`, `rolled-back`,
-            `quarantined`, `quarantine-extended` (to the same files' digests under other
-            algorithms), `floor-raised`, `key-rotated` or `incident.…`.
-        name: Model, or None.
-        version: Version, or None.
-        digest: `"sha256:<hex>"`, or None.
-        detail: All other recorded values (`reason`, `previous`, …).
-    """
-
-    index: int
-    at: str
-    kind: str
-    name: str | None
-    version: int | None
-    digest: str | None
-    detail: Mapping[str, Any]
-
-    @classmethod
-    def read(cls, index: int, raw: Mapping[str, Any]) -> Event:
-        """Read an event of the log.
-
-        Raises:
-            RegistryError: It lacks its kind or time.
-        """
-        rest = dict(raw)
-        kind, at = rest.pop("type", None), rest.pop("at", None)
-        if not isinstance(kind, str) or not isinstance(at, str):
-            raise RegistryError(f"registry log, entry {index}: it has no type or no time")
-        return cls(
-            index=index,
-            at=at,
-            kind=kind,
-            name=rest.pop("name", None),
-            version=rest.pop("version", None),
-            digest=rest.pop("digest", None),
-            detail=rest,
-        )
-
-    def says(self, raw: Mapping[str, Any]) -> bool:
-        """Whether it records the same as another event, index and time left out."""
-        own = self.to_dict()
-        return {key: own[key] for key in own if key not in {"index", "at"}} == raw
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        named = {"name": self.name, "version": self.version, "digest": self.digest}
-        return {
-            "index": self.index,
-            "at": self.at,
-            "type": self.kind,
-            **{key: value for key, value in named.items() if value is not None},
-            **self.detail,
-        }
-
-
-@concise_repr()
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Version:
-    """One version of a model.
-
-    Attributes:
-        name: The model's name.
-        version: 1, 2, 3…
-        digest: Root digest of the signed model.
-        state: `published`, `approved`, `serving` or `quarantined`.
-        path: A read-only folder whose bytes verified, from `Registry.resolve`; otherwise None.
-    """
-
-    name: str
-    version: int
-    digest: Digest
-    state: VersionState
-    path: Path | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "name": self.name,
-            "version": self.version,
-            "digest": str(self.digest),
-            "state": self.state,
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """A published version.
-
-    Attributes:
-        name: The model's name.
-        version: Its number.
-        digest: Root digest of the signed model.
-        listing: Digest of the blob that lists its files.
-    """
-
-    name: str
-    version: int
-    digest: Digest
-    listing: Digest
-
-    def event(self, kind: str) -> dict[str, Any]:
-        """An event about this version."""
-        named = {"name": self.name, "version": self.version, "digest": str(self.digest)}
-        return {"type": kind, **named}
+SUMMARY_FORM: Final = 1  # of `State.summary`; a program skips a form that it does not know
 
 
 @dataclass(slots=True)
@@ -142,8 +27,11 @@ class State:
 
     Attributes:
         size: Number of events.
-        history: The events.
+        recent: The events that were read, the last ones.
+        past: Reads the events before those, where there are any.
+        summarised: Number of events up to the last summary.
         records: Versions by the model's name, in order.
+        holders: Name and version of the first that has a digest.
         approved: Name and version of each that was approved.
         serving: Version that serves, by name.
         quarantined: Reason, by digest.
@@ -152,13 +40,26 @@ class State:
     """
 
     size: int = 0
-    history: list[Event] = field(default_factory=list)
+    recent: list[Event] = field(default_factory=list)
+    past: Callable[[], Sequence[Event]] | None = None
+    summarised: int = 0
     records: dict[str, list[Record]] = field(default_factory=dict)
+    holders: dict[str, tuple[str, int]] = field(default_factory=dict)
     approved: set[tuple[str, int]] = field(default_factory=set)
     serving: dict[str, int] = field(default_factory=dict)
     quarantined: dict[str, str] = field(default_factory=dict)
     floors: dict[str, int] = field(default_factory=dict)
     retired: dict[str, Event] = field(default_factory=dict)
+
+    @property
+    def history(self) -> list[Event]:
+        """All events; those before a summary are read when they are first asked for.
+
+        Raises:
+            RegistryError: They cannot be read.
+            DigestMismatch: They are not those of the log.
+        """
+        return [*(self.past() if self.past is not None else ()), *self.recent]
 
     def after(self, events: Iterable[Mapping[str, Any]]) -> State:
         """The state after further verified events; this one is unchanged.
@@ -168,8 +69,11 @@ class State:
         """
         grown = State(
             size=self.size,
-            history=[*self.history],
+            recent=[*self.recent],
+            past=self.past,
+            summarised=self.summarised,
             records={name: [*records] for name, records in self.records.items()},
+            holders={**self.holders},
             approved={*self.approved},
             serving={**self.serving},
             quarantined={**self.quarantined},
@@ -179,6 +83,16 @@ class State:
         for raw in events:
             grown._take(Event.read(grown.size, raw))
         return grown
+
+    def replayed(self, history: Iterable[Event]) -> State:
+        """This state after events that were read before, which may contradict each other.
+
+        Raises:
+            RegistryError: They do.
+        """
+        for event in history:
+            self._take(event)
+        return self
 
     def record(self, name: str, version: int) -> Record:
         """A published version.
@@ -197,8 +111,8 @@ class State:
 
     def holding(self, digest: Digest) -> Record | None:
         """A version with this root digest, or None."""
-        records = (record for records in self.records.values() for record in records)
-        return next((record for record in records if record.digest == digest), None)
+        holder = self.holders.get(str(digest))
+        return None if holder is None else self.record(*holder)
 
     def named(self, name: str) -> Record:
         """The version that serves, or the newest when none does."""
@@ -242,7 +156,7 @@ class State:
             raise RegistryError(
                 f"registry log, entry {event.index} ({event.kind}): malformed: {error!r}"
             ) from error
-        self.history.append(event)
+        self.recent.append(event)
         self.size += 1
 
     def _apply(self, event: Event) -> None:
@@ -261,6 +175,8 @@ class State:
         elif event.kind == "floor-raised":
             record = self.record(str(event.name), int(event.version or 0))
             self.floors[record.name] = max(record.version, self.floors.get(record.name, 1))
+        elif event.kind == "summarised":
+            self._require_summary(event)
         elif event.kind == "key-rotated":
             self.retired[str(event.detail["retired"])] = event
             self.retired.pop(str(event.detail["key"]), None)
@@ -268,6 +184,79 @@ class State:
             raise RegistryError(  # an event of a newer program may restrict usage
                 f"registry log, entry {event.index}: unknown kind {event.kind!r}; update mlsecops"
             )
+
+    def _require_summary(self, event: Event) -> None:
+        """Demand that a summary says what the events before it add up to."""
+        own = Digest.of(self.summary())
+        if event.detail.get("form") == SUMMARY_FORM and event.detail["summary"] != str(own):
+            raise RegistryError(
+                f"registry log, entry {event.index}: expected the summary {own.short}, got "
+                f"{str(event.detail['summary'])[:19]}: a holder of the log's key wrote a wrong one; "
+                "restore the log"
+            )
+        self.summarised = event.index + 1
+
+    def summary(self) -> bytes:
+        """Everything but the events, as canonical JSON."""
+        records = {
+            name: [[str(each.digest), str(each.listing)] for each in known]
+            for name, known in self.records.items()
+        }
+        value = {
+            "size": self.size,
+            "records": records,
+            "approved": sorted(self.approved),
+            "serving": self.serving,
+            "quarantined": self.quarantined,
+            "floors": self.floors,
+            "retired": {key: event.to_dict() for key, event in self.retired.items()},
+        }
+        return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_summary(cls, data: bytes, *, past: Callable[[], Sequence[Event]]) -> State:
+        """The state that a summary says; its digest stands in a verified event.
+
+        Args:
+            data: The summary.
+            past: Reads the events that it covers.
+
+        Raises:
+            RegistryError: It is malformed.
+        """
+        value = parse_object(data, what="summary of a registry", error=RegistryError)
+        try:
+            state = cls(
+                size=value["size"],
+                past=past,
+                records={
+                    name: [
+                        Record(
+                            name=name,
+                            version=number,
+                            digest=Digest.parse(digest),
+                            listing=Digest.parse(listing),
+                        )
+                        for number, (digest, listing) in enumerate(known, start=1)
+                    ]
+                    for name, known in value["records"].items()
+                },
+                approved={(name, version) for name, version in value["approved"]},
+                serving=value["serving"],
+                quarantined=value["quarantined"],
+                floors=value["floors"],
+                retired={
+                    key: Event.read(
+                        event["index"], {name: event[name] for name in event if name != "index"}
+                    )
+                    for key, event in value["retired"].items()
+                },
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RegistryError(f"summary of a registry: malformed: {error!r}") from error
+        for record in (each for known in state.records.values() for each in known):
+            state.holders.setdefault(str(record.digest), (record.name, record.version))
+        return state
 
     def _publish(self, event: Event) -> None:
         name = require_name(str(event.name))
@@ -285,6 +274,7 @@ class State:
                 listing=Digest.parse(event.detail["listing"]),
             )
         )
+        self.holders.setdefault(str(records[-1].digest), (name, event.version))
 
     def _move(self, event: Event) -> None:
         record = self.record(str(event.name), int(event.version or 0))
@@ -294,17 +284,3 @@ class State:
         self.serving[record.name] = record.version
         if event.kind == "serving":
             self.approved.add((record.name, record.version))
-
-
-def require_name(name: str) -> str:
-    """Check a model's name.
-
-    Raises:
-        UsageError: It is no lower-case DNS label.
-    """
-    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
-        raise UsageError(
-            f"model name {str(name)[:80]!r}: expected 1 to 63 characters of a-z, 0-9 and '-', "
-            "beginning and ending with a letter or digit"
-        )
-    return name

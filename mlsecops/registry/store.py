@@ -26,8 +26,9 @@ from mlsecops.errors import (
 from mlsecops.provenance import SIGNATURE_NAME, Digest, Entry, Manifest
 from mlsecops.provenance.digest import SIZES
 from mlsecops.registry.blobs import Blobs
+from mlsecops.registry.events import Record
 from mlsecops.registry.listing import Listing, remove_folder, seal_folder
-from mlsecops.registry.state import Record, State
+from mlsecops.registry.state import State
 from mlsecops.registry.storage_errors import storage_errors
 from mlsecops.signing import SignedModel, TrustPolicy, Verified, Verifier, expected_name, verify
 

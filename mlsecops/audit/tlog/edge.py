@@ -60,8 +60,8 @@ class Edge:
                 grown.clear()
                 writes.extend(_full(levels, size))
         edge = Edge(size, tuple(grown), tuple(tuple(level) for level in levels))
-        if entries:
-            writes.extend(edge.partial())
+        before = dict(self.partial())
+        writes.extend(write for write in edge.partial() if write[0] not in before)
         return edge, writes
 
     def partial(self) -> Iterator[Write]:

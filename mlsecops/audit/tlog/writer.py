@@ -36,7 +36,7 @@ from mlsecops.errors import DigestMismatch, EvidenceError, RollbackRefused, Usag
 
 __all__ = ["LogWriter"]
 
-_TRIES: Final = 30  # readings of head and checkpoint; chosen: over ten writers publish meanwhile
+_TRIES: Final = 15  # readings of head and checkpoint; chosen: about a second, a slow publication
 _PAUSE: Final = 0.01  # seconds before the second reading; chosen: an append to a folder
 
 
@@ -133,7 +133,7 @@ class LogWriter:
             size = 0 if published is None else published[0].size
             if head.start <= size <= head.checkpoint.size:
                 return self._resume(head, tag, published)
-            time.sleep(random.uniform(0, _PAUSE * 2 ** min(attempt, 6)))  # noqa: S311 - no secret
+            time.sleep(random.uniform(0, _PAUSE * 2 ** min(attempt, 4)))  # noqa: S311 - no secret
         raise RollbackRefused(
             f"{self._reader.where}: expected a checkpoint of {head.start} to "
             f"{head.checkpoint.size} entries, as {self._head} says, got {size}; an older copy was "
