@@ -66,6 +66,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Calls:
         "Baseline.fit": of(m.Baseline.fit, x=ROWS, probabilities=ANSWERS),
         "Baseline.load": of(m.Baseline.load, path="x"),
         "Baseline.save": of(baseline.save, path=folder.parent / "b.npz"),
+        "Baseline.report": of(baseline.report),
         "Baseline.drift": of(baseline.drift, rows_or_profile=ROWS),
         "Digest": of(m.Digest, algorithm="sha256", value=bytes(32)),
         "Digest.parse": of(m.Digest.parse, text=str(manifest.root)),
@@ -81,6 +82,9 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Calls:
         "Gate": of(m.Gate, min_accuracy=0.5),
         "Gate.judge": of(m.Gate(min_accuracy=0.5).judge, report=None),
         "Incident.open": of(m.Incident.open, subject=finding, registry=registry),
+        "Incident.report": of(
+            m.Incident.report, kind="extraction", message="m", registry=registry
+        ),
         "Limits": of(m.Limits),
         "Manifest.diff": of(manifest.diff, other=manifest),
         "Manifest.from_sha256sums": of(m.Manifest.from_sha256sums, text=""),

@@ -31,8 +31,11 @@ _LASTING: Final = 0.5  # of the variance of blocks a quarter as long; independen
 _LONGEST: Final = 256  # rows; from this size on variance that stays is lasting
 _LIVE: Final = 3  # sizes that traffic is measured at: 16, 64 and 256 rows
 _KEPT: Final = 64  # differences of each size; chosen: an hour of usual traffic at 256 rows
-_FEWEST_DIFFERENCES: Final = 4  # chosen: without the largest, three are left
+_FEWEST_DIFFERENCES: Final = 8  # chosen: without the largest, seven are left
 _POOLED, _KNOWN = 16.0, 8.0  # differences that all features, and the reference, count for; chosen
+_UNKNOWN: Final = 8.0  # design effect until 144 rows were seen; chosen: sessions of 16 alike rows
+_GROWTH: Final = 4.0  # of the design effect from one size to the next; chosen: it cannot grow more
+_SURE: Final = 1.2  # design effect; chosen: of independent rows, noise exceeds it rarely
 _EVERY: Final = 192  # rows between two measurements; chosen: they take longer than a comparison
 _TRIMMED: Final = 0.1  # share of the differences, at least one; chosen: jumps are no dependence
 _TINY: Final = 1e-12  # variance of a constant
@@ -177,11 +180,18 @@ class LiveDependence:
             return found
         mean = np.sum([each[1] for each in self._moments], axis=0) / count
         spread = np.sum([each[2] for each in self._moments], axis=0) / count - np.square(mean)
+        before = last = found
         for level, gaps in enumerate(self._gaps):
             if len(gaps) >= _FEWEST_DIFFERENCES:
                 ratio = SIZES[level] * _trimmed(np.stack(gaps)) / 2 / np.maximum(spread, _TINY)
                 effects = np.where(spread > _TINY, ratio, 1.0)
-                found = np.maximum(found, self._shrunk(effects, len(gaps), level))
+                before, last = last, self._shrunk(effects, len(gaps), level)
+            elif level:
+                # Longer blocks are not known yet: dependence may grow with them as it did so far.
+                before, last = last, last * np.clip(last / before, 1.0, _GROWTH)
+            else:
+                return np.full(len(found), _UNKNOWN)
+            found = np.maximum(found, last)
         return found
 
     def _shrunk(self, effects: Floats, count: int, level: int) -> Floats:
@@ -190,8 +200,10 @@ class LiveDependence:
         known = self._known.effects[level]
         weight = count + _POOLED + _KNOWN
         mean = (count * effects + _POOLED * pooled + _KNOWN * known) / weight
-        # Only what is larger than the standard error is more than noise.
-        return np.asarray(mean - math.sqrt(2 / weight) * mean, dtype=np.float64)
+        error = math.sqrt(2 / weight) * mean
+        # What noise explains is no dependence; what it does not is taken for its upper bound.
+        sure = mean - error > _SURE
+        return np.asarray(np.where(sure, mean + error, 1.0), dtype=np.float64)
 
 
 def _trimmed(gaps: Floats) -> Floats:

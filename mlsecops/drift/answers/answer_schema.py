@@ -9,22 +9,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
 
+from mlsecops._json import parse_object
 from mlsecops.drift.inputs import Bools, Floats
 from mlsecops.drift.tables.containers import as_dense, named_columns, numbers
+from mlsecops.drift.tables.encoders import ListEncoder
 from mlsecops.drift.tables.schema import InputSchema
 from mlsecops.errors import FormatRefused, UsageError
 
+Parse = Literal["no", "mostly", "always"]
 AnswerKind = Literal["classes", "labels", "values"]
 
 CLASS_NAMES: Final = ("prediction.confidence", "prediction.class")
 _NAME: Final = "prediction"
+_VALID: Final = "prediction.valid"  # whether a text is a JSON object
 _TOLERANCE: Final = 1e-2  # of a sum of probabilities; chosen: above the rounding of bfloat16
 _TABLE: Final = 2  # dimensions
 _MOST_LABELS: Final = 1_000_000  # classes; chosen: bounds what an untrusted file can ask for
@@ -95,7 +98,7 @@ class AnswerSchema:
         Raises:
             UsageError: They cannot be read, or there is not one for each row.
         """
-        found = answer_columns(predictions, parse=True)
+        found = answer_columns(predictions, parse="mostly")
         schema, table = InputSchema.fit(found, argument="predictions")
         if len(table) != rows:
             raise UsageError(f"predictions: expected {rows}, one for each row, got {len(table)}")
@@ -142,11 +145,10 @@ class AnswerSchema:
         schema = self.values
         if schema is None:
             raise UsageError("answers: expected a schema of values")
-        found = answer_columns(answers, parse=schema.shape[0] > 1 or schema.names[0] != _NAME)
-        width = schema.shape[0] if schema.columns else len(schema.names)
-        if isinstance(found, np.ndarray) and found.ndim == 1 and width > 1:
-            found = found[None]
-        table = schema.rows(found)
+        if _is_one(answers, schema):
+            answers = [answers]
+        parse: Parse = "always" if _VALID in schema.names else "no"
+        table = schema.rows(answer_columns(answers, parse=parse))
         if rows is not None and len(table) != rows:
             raise UsageError(f"answers: expected {rows}, one for each row, got {len(table)}")
         return table
@@ -177,20 +179,36 @@ class AnswerSchema:
         return made
 
 
-def answer_columns(answers: Any, *, parse: bool) -> Any:
-    """Answers as a table of columns `prediction…`, or as an array of numbers."""
+def _is_one(answers: Any, schema: InputSchema) -> bool:
+    """Whether a list or array is the answer to one input: a ranking, or several numbers."""
+    if not isinstance(answers, (list, tuple, np.ndarray)) or not all(map(_is_item, answers)):
+        return False
+    if any(isinstance(encoder, ListEncoder) for _, encoder in schema.columns[:1]):
+        return True
+    return len(schema.columns) > 1 and len(answers) == len(schema.columns)
+
+
+def _is_item(value: Any) -> bool:
+    return isinstance(value, (str, int, float, np.generic))
+
+
+def answer_columns(answers: Any, *, parse: Parse) -> Any:
+    """Answers as a table of columns `prediction…`.
+
+    Texts of JSON objects are parsed never, if most of them are objects, or always.
+    """
     dense = as_dense(answers)
     if isinstance(dense, (bool, int, float, np.number)):
         dense = np.array([float(dense)])
     table = named_columns(dense)
     if table is None and isinstance(dense, (list, tuple)) and _of_lists(dense):
-        table = {_NAME: list(dense)}
+        return {_NAME: list(dense)}
     if table is None:
         return _numbered(np.asarray(dense))
     if list(table) != ["text"]:
         return {f"{_NAME}.{name}": values for name, values in table.items()}
     texts = list(table["text"])
-    records = _parsed(texts) if parse else None
+    records = None if parse == "no" else _parsed(texts, always=parse == "always")
     if records is None:
         return {_NAME: texts}
     inner = named_columns(records) or {}
@@ -216,12 +234,11 @@ def _of_lists(answers: Any) -> bool:
     return len(sizes) > 1 or any(isinstance(item, str) for each in answers for item in each)
 
 
-def _parsed(texts: list[Any]) -> list[Any] | None:
+def _parsed(texts: list[Any], *, always: bool) -> list[Any] | None:
     """Records of texts that are JSON objects; an answer that is none becomes an empty record."""
     records = [_object(each) for each in texts]
     known = [each for each in records[:_LOOKED_AT] if each is not None]
-    few = min(len(records), _LOOKED_AT)
-    if not known or len(known) * 2 < few:
+    if not always and len(known) * 2 <= min(len(records), _LOOKED_AT):
         return None
     return [{"valid": each is not None, **(each or {})} for each in records]
 
@@ -230,10 +247,9 @@ def _object(text: Any) -> Mapping[str, Any] | None:
     if not isinstance(text, str) or len(text) > _LONGEST_JSON or not text.lstrip().startswith("{"):
         return None
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
+        return parse_object(text.encode(), what="answer", error=FormatRefused)
+    except (FormatRefused, UnicodeEncodeError):
         return None
-    return found if isinstance(found, dict) else None
 
 
 def _classes(labels: int) -> AnswerSchema:

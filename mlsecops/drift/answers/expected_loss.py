@@ -112,7 +112,7 @@ class ExpectedLoss:
 
 def _losses(schema: AnswerSchema, table: Floats, labels: Any) -> Floats:
     """Absolute error of numbers, else 1 for an answer that is not the label."""
-    found = answer_columns(labels, parse=True)
+    found = answer_columns(labels, parse="mostly")
     try:
         truth = schema.read(labels).table
     except UsageError:

@@ -139,7 +139,7 @@ class TextEncoder:
         """Plain values for JSON."""
         return {
             "kind": "text",
-            "bits": np.round(self.bits, 3).ravel().tolist(),
+            "bits": self.bits.ravel().tolist(),
             "scripts": list(self.scripts.vocabulary),
         }
 

@@ -22,6 +22,7 @@ CLASSES: Final = 64  # classes of characters; chosen: a table of pairs takes 32 
 NUMBERS: Final = ("length", "letters", "digits", "surprise")
 _MOST_CHARACTERS: Final = 2_000  # characters read of a text; chosen: bounds the time of a row
 _SMOOTHING: Final = 0.5  # of a pair; Jeffreys' prior
+_DECIMALS: Final = 3  # of bits; chosen: far below the noise of a text
 _LETTERS: Final = 26  # of the Latin alphabet
 _DIGIT, _SPACE, _POINT = 26, 27, 28  # classes of digits, white space, punctuation
 _OTHER: Final = 32  # first of the classes of other characters, by their block
@@ -60,7 +61,8 @@ def bigrams(texts: Sequence[str]) -> Floats:
         found = classes_of(text)
         np.add.at(counts, found[:-1] * CLASSES + found[1:], 1.0)
     table = counts.reshape(CLASSES, CLASSES)
-    return np.asarray(-np.log2(table / table.sum(axis=1, keepdims=True)), dtype=np.float64)
+    bits = -np.log2(table / table.sum(axis=1, keepdims=True))
+    return np.asarray(np.round(bits, _DECIMALS), dtype=np.float64)  # as a file keeps them
 
 
 def features(text: str, bits: Floats) -> tuple[float, float, float, float]:
