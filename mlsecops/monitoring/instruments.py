@@ -40,7 +40,7 @@ def collected(*, service: bool = True) -> Iterator[tuple[Metric, list[tuple[Attr
 
 
 def _join(state: ProcessState, known: Sequence[Series], folder: ServiceFolder) -> None:
-    """Add what the other processes counted, and the readings over all of them."""
+    """Add the counts of the other processes, and the readings over all of them."""
     count_calls(state, folder.tallies(folder.name), alive=True)
     others = read_others(folder)
     for other in others:

@@ -3,7 +3,7 @@
     mlsecops.lock              held while files are read or archived
     mlsecops-PID-ID.lock       held by a process for as long as it lives
     mlsecops-PID-ID.state      what its worker aggregated, written whole or not at all
-    mlsecops-PID-ID-N.calls    its calls, counted as they end (`tally`)
+    mlsecops-PID-ID-N.calls    its calls by outcome, as they end (`tally`)
     mlsecops-PID-ID-N.labels   labels of predictions that it did not make (`label_exchange`)
     mlsecops-ended.state       counts of processes that ended, with the names of those in it
 

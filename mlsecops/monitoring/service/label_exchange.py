@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
+from mlsecops._json import parse_json
 from mlsecops.monitoring.service.folder import ServiceFolder
 
 _SEGMENT: Final = 2**20  # bytes of a file; chosen: about 10,000 labels
@@ -64,7 +65,8 @@ class LabelExchange:
         for path in paths:
             for line in self._fresh(path).splitlines():
                 try:
-                    monitor, request_id, label, at = json.loads(line)
+                    found = parse_json(line, what="label", error=ValueError)
+                    monitor, request_id, label, at = found
                     yield str(monitor), str(request_id), label, float(at)
                 except (TypeError, ValueError):
                     continue

@@ -84,15 +84,15 @@ def _processes(folder: ServiceFolder, archive: ProcessState) -> Iterator[Service
 
 
 def count_calls(state: ProcessState, tallies: list[Path], *, alive: bool) -> None:
-    """Add the calls that a process has counted but not published."""
+    """Add the calls in the tallies of a process that it has not published."""
     ended: dict[str, list[int]] = {}
     for monitor, calls in filter(None, map(read_tally, tallies)):
         known = ended.setdefault(monitor, [0] * len(OUTCOMES))
         ended[monitor] = [before + more for before, more in zip(known, calls, strict=True)]
-    for monitor, counted in ended.items():
+    for monitor, tallied in ended.items():
         metrics = state.points.setdefault(monitor, {})
         points = metrics.setdefault(telemetry.CALLS.name, {})
-        missing = missing_calls(points, counted)
+        missing = missing_calls(points, tallied)
         for outcome, count in missing.items():
             # A live process will publish errors under their types: a point must not fall again.
             if count and (outcome == "ok" or not alive):
@@ -117,5 +117,5 @@ def _read(path: Path) -> ProcessState:
     except FileNotFoundError:
         return ProcessState()
     except (OSError, MLSecOpsError) as error:
-        _LOG.warning("%s: not counted: %s", path.name, error)
+        _LOG.warning("%s: left out of the numbers: %s", path.name, error)
         return ProcessState()

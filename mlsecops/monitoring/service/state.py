@@ -2,7 +2,7 @@
 
 Series, windows of their monitors → ProcessState → bytes → ProcessState of another process
 
-It holds no input, answer or name of a client; clients are told apart by a digest of their name.
+It holds no input, answer or name of a client; a digest of the name stands for each.
 """
 
 from __future__ import annotations
