@@ -11,6 +11,7 @@ Run: `python -m benchmarks.attacks --part masks [--suite NAME …] [--seeds N]`
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -89,6 +90,7 @@ def judged(mask: Mask, x: Any, y: Any, attacks: list[Any], seed: int) -> tuple[s
 
 def known(mask: Mask, model: Any, x: Any, y: Any) -> float:
     """An accuracy that the masked model does not hold."""
+    model = copy.deepcopy(model)  # what is asked here is not remembered there
     clean = model.logits(x).argmax(axis=1) == y
     rejected = -1 if mask.reject is None else mask.reject
     shares = []

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -39,6 +41,43 @@ def test_a_target_has_everything_that_counterfit_asks_for(model: Any) -> None:
     assert np.allclose(answers, model.predict(X))
     assert np.allclose(shaped.predict(X[0]), model.predict(X[:1]))
     assert shaped.queries == 7
+
+
+MEMBERS = (
+    "load", "predict", "predict_wrapper", "get_samples", "get_sample_labels", "outputs_to_labels",
+    "get_results_folder", "fullpath", "get_data_type_obj", "target_id", "active_attack", "attacks",
+    "logger",
+)  # fmt: skip
+"""Public members of `CFTarget` in Counterfit 1.1.0, `counterfit/core/targets.py`."""
+
+
+def test_a_target_has_every_member_of_counterfits_own_class(model: Any, tmp_path: Any) -> None:
+    shaped = made(model)
+    assert not [name for name in MEMBERS if not hasattr(shaped, name)]
+    assert shaped.get_samples(2).shape == (1, 10)
+    assert shaped.get_samples(range(3)).shape == (3, 10)
+    output, labels = shaped.get_sample_labels(X)
+    assert np.allclose(output, model.predict(X))
+    assert labels == ["low", "low", "low", "high", "high", "high"]
+    assert shaped.get_results_folder(str(tmp_path / "results")).endswith("results")
+
+
+def test_the_logger_that_an_attack_sets_sees_every_query(model: Any) -> None:
+    seen: list[Any] = []
+    shaped = made(model)
+    shaped.logger = SimpleNamespace(log=seen.append)
+    shaped.predict_wrapper(X)
+    assert len(seen) == 6
+    assert seen[0]["input"] == X[0].tolist()
+
+
+def test_a_target_is_of_counterfits_class_where_that_is_imported(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = ModuleType("counterfit.core.targets")
+    own.CFTarget = type("CFTarget", (), {})  # type: ignore[attr-defined] # a stand-in for it
+    monkeypatch.setitem(sys.modules, "counterfit.core.targets", own)
+    assert isinstance(made(model), own.CFTarget)
 
 
 def test_inputs_with_two_or_three_axes_are_images(model: Any) -> None:

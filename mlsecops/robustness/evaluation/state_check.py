@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from mlsecops.adapters.base import in_batches
+from mlsecops.robustness.attacks.ball import spread
 from mlsecops.robustness.attacks.losses import is_correct
 from mlsecops.robustness.report import Check
 
 if TYPE_CHECKING:
-    from mlsecops.adapters.base import Adapter
+    from mlsecops.adapters.base import Adapter, Array
     from mlsecops.robustness.evaluation.probe import Probe
 
 _SAME: Final = 1e-3  # of the scores' scale; chosen: kernels differ between batch sizes by 1e-5
+_NEAR: Final = 0.5  # of eps; chosen: well inside what a memory of near-duplicates covers
 _BATCH: Final = 7  # inputs per call; chosen: odd, so that batches hold other neighbours
 
 
@@ -35,16 +37,15 @@ def fresh_copy(adapter: Adapter) -> Adapter | None:
 
 
 def stateless(probe: Probe, fresh: Adapter | None) -> Check:
-    """A copy that was asked nothing yet must answer the examples as the attacked model does."""
+    """A copy that was asked nothing yet must answer as the attacked model does, in any order."""
     count = len(probe.x)
     if not count:
         return Check(name="stateless", outcome="pass", reason="no sample was classified correctly")
+    swapped = 0.0 if fresh is None else _swapped(probe, fresh)
     order = np.random.default_rng([probe.seed, 6]).permutation(count)
-    asked = probe.examples[order]
     known = probe.logits(probe.examples)[order]
-    again = in_batches((fresh or probe.adapter).logits, asked, size=_BATCH)
-    scale = max(float(np.nanmax(np.abs(known))), 1e-30)
-    difference = float(np.nanmax(np.abs(again - known))) / scale
+    again = _asked(fresh or probe.adapter, probe.examples[order])
+    difference = max(_difference(known, again), swapped)
     fooled = int((~is_correct(*probe.without_abstention(again, probe.y[order]))).sum())
     who = "a fresh copy" if fresh is not None else "the model (which cannot be copied)"
     reason = (
@@ -53,3 +54,34 @@ def stateless(probe: Probe, fresh: Adapter | None) -> Check:
     )
     passes = difference <= _SAME and not fooled
     return Check(name="stateless", outcome="pass" if passes else "fail", reason=reason)
+
+
+def _swapped(probe: Probe, fresh: Adapter) -> float:
+    """Difference of the answers of two copies, asked for points and neighbours in turn.
+
+    The points lie between two samples, where a model that was asked for the samples before has
+    nothing to remember yet; a memory answers whichever of two neighbours comes second by the first.
+    """
+    low, high = spread(probe.bounds, probe.x.shape)
+    points = ((probe.x + np.roll(probe.x, 1, axis=0)) / 2).astype(np.float32)
+    rng = np.random.default_rng([probe.seed, 8])
+    reach = probe.attack.eps if np.isfinite(probe.attack.eps) else 0.0
+    side = rng.choice([-1.0, 1.0], size=points.shape)
+    scale = 1.0 if probe.attack.norm == "linf" else 1 / np.sqrt(points[0].size)
+    near = np.clip(points + _NEAR * reach * scale * side, low, high).astype(np.float32)
+    other = fresh_copy(fresh)
+    if other is None or not np.isfinite(points).all():
+        return 0.0
+    first = [_asked(fresh, points), _asked(fresh, near)]
+    second = [_asked(other, near), _asked(other, points)]
+    return max(_difference(first[0], second[1]), _difference(first[1], second[0]))
+
+
+def _asked(adapter: Adapter, x: Array) -> Array:
+    return in_batches(adapter.logits, x, size=_BATCH)
+
+
+def _difference(known: Array, again: Array) -> float:
+    """Largest difference of scores, of their scale."""
+    scale = max(float(np.nanmax(np.abs(known), initial=0.0)), 1e-30)
+    return float(np.nanmax(np.abs(again - known), initial=0.0)) / scale
