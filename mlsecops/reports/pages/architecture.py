@@ -12,10 +12,10 @@ from mlsecops.reports.diagram.model import Architecture, ControlState, mermaid
 from mlsecops.reports.diagram.svg import DIAGRAM_STYLE, architecture_svg, svg_element
 from mlsecops.reports.diagram.threats import ThreatStatus, threat_statuses
 from mlsecops.reports.rendering.markup import Child, Markup, tag
-from mlsecops.reports.rendering.page import NONE, badge, code, facts, page, section, table
+from mlsecops.reports.rendering.page import NONE, badge, code, facts, link, page, section, table
 
 _STYLE: Final = DIAGRAM_STYLE + (
-    "main,header>div{max-width:1480px}section .scroll svg{min-width:1080px;margin:0 auto}"
+    "main,header>div{max-width:1480px}section figure svg{margin:0 auto}"
     ".where{color:var(--muted)}.pair{display:flex;flex-direction:column;gap:5px;"
     "align-items:flex-start}"
 )
@@ -29,7 +29,8 @@ _WORDS: Final = {
 def architecture_page(architecture: Architecture) -> str:
     """The HTML page of an architecture: diagram, threats and controls."""
     found = threat_statuses(architecture)
-    drawing = tag("figure", tag("div", svg_element(architecture), class_="scroll"))
+    alone = tag("figcaption", "The drawing alone, to enlarge: ", link("architecture.svg"))
+    drawing = tag("figure", svg_element(architecture), alone)
     return page(
         architecture.title,
         section("Data flow", drawing),

@@ -128,8 +128,13 @@ figcaption{margin-top:10px;color:var(--muted);font-size:13px;max-width:96ch}
 svg{display:block;max-width:100%;height:auto}
 @media (max-width:560px){dl.facts div:has(code){grid-column:auto}
 .grid.wide,.grid{grid-template-columns:1fr}main,header>div{padding-inline:16px}
-section{padding:18px 16px}}
-@media print{body{background:#fff}section{break-inside:avoid}}
+section{padding:18px 16px}
+.scroll table,.scroll tbody,.scroll tr,.scroll td{display:block}
+.scroll thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
+.scroll tr{padding:10px 0;border-bottom:1px solid var(--grid)}.scroll td{padding:2px 0;border:0}
+.scroll td code{white-space:normal}.scroll .num{text-align:left}
+.scroll td::before{content:attr(data-label);display:block;font-size:12px;color:var(--muted)}}
+@media print{body{background:#fff}section{break-inside:avoid}.scroll{overflow:visible}}
 """
 )
 
@@ -194,11 +199,19 @@ def code(text: object) -> Markup:
 def table(
     head: Sequence[str], rows: Sequence[Sequence[Child]], *, numeric: tuple[int, ...] = ()
 ) -> Markup:
-    """A table; the columns in `numeric` are aligned to the right."""
+    """A table; the columns in `numeric` are aligned to the right.
+
+    On a narrow screen a row becomes a block, and each cell bears the heading of its column.
+    """
 
     def cells(kind: str, values: Sequence[Child]) -> list[Markup]:
         return [
-            tag(kind, value, class_="num" if index in numeric else None)
+            tag(
+                kind,
+                value,
+                class_="num" if index in numeric else None,
+                data_label=head[index] if kind == "td" else None,
+            )
             for index, value in enumerate(values)
         ]
 
