@@ -189,7 +189,7 @@ def _phase(served: Served, label: str, queries: Sequence[Query]) -> list[Alert]:
             served.monitor.record_label(number, digit)
     served.monitor.flush(timeout=30.0)
     served.snapshots[label] = served.monitor.snapshot()
-    return served.alerts[before:]
+    return [alert for alert in served.alerts[before:] if alert.state == "firing"]
 
 
 def _sent(context: DemoContext, rng: np.random.Generator) -> list[Query]:

@@ -163,6 +163,8 @@ def _alert(value: Mapping[str, Any]) -> Alert:
         atlas=_optional(value.get("atlas")),
         message=_text(value["message"]),
         at=at,
+        state="resolved" if value.get("state") == "resolved" else "firing",
+        id=_optional(value.get("id")) or "",
     )
 
 
