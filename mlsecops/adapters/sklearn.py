@@ -57,8 +57,8 @@ class SklearnAdapter(FrameworkAdapter, BlackBox):
         if not found or (found[0] != "probabilities" and _classes(self.model) is None):
             raise UsageError(
                 f"{self.name}: expected a fitted classifier with predict_proba, "
-                "decision_function or predict, and its classes_; regressors and detectors of "
-                "outliers have no classes"
+                "decision_function or predict, and its classes_; detectors of outliers have none, "
+                "and for a regression give evaluate_robustness a tolerance"
             )
         self.scores = found[0]
         require_cpu(device, what="scikit-learn models")

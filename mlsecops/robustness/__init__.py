@@ -4,6 +4,7 @@ model, x, y → `evaluation` (`attacks`) → `report`: RobustnessReport with exa
 report → `gate` → pass, fail or inconclusive
 report → `curve`, `per_class` → figures for pages
 model → `adversarial_training` → hardened model
+data frame → `tables`; regression, several labels, texts → `tasks` → the same evaluation
 tree ensemble → `trees` → an attack and a lower bound, exact for one tree
 model → `randomized_smoothing` → certified radius
 """
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from mlsecops.robustness.attacks.hopskipjump import HopSkipJump as HopSkipJump
     from mlsecops.robustness.attacks.square import Square as Square
     from mlsecops.robustness.attacks.tabular import Table as Table
+    from mlsecops.robustness.attacks.words import WordSubstitution as WordSubstitution
     from mlsecops.robustness.curve import Curve as Curve
     from mlsecops.robustness.curve import accuracy_curve as accuracy_curve
     from mlsecops.robustness.evaluation.evaluate import evaluate_robustness as evaluate_robustness

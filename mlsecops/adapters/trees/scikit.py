@@ -59,15 +59,30 @@ def _forest(model: Any) -> Ensemble:
 
 
 def _many(trees: Any, model: Any) -> Ensemble:
-    if getattr(model, "n_outputs_", 1) != 1:
-        raise UsageError(f"{type(model).__name__}: expected one output, got {model.n_outputs_}")
-    classifier = hasattr(model, "classes_")
+    outputs, classifier = getattr(model, "n_outputs_", 1), hasattr(model, "classes_")
+    if outputs > 1:
+        return _several_outputs(trees, model, outputs, classifier=classifier)
     width = len(model.classes_) if classifier else 1
     nodes = [_nodes(tree.tree_, _shares(tree.tree_, classifier=classifier)) for tree in trees]
     found = joined(
         nodes, base=np.zeros(width), features=model.n_features_in_,
         scale="probabilities" if classifier else "values",
     )  # fmt: skip
+    return found.averaged(len(nodes))
+
+
+def _several_outputs(trees: Any, model: Any, outputs: int, *, classifier: bool) -> Ensemble:
+    """One score an output: a value, or the share of the second of two classes less the first's."""
+    if classifier and any(len(classes) != 2 for classes in model.classes_):  # noqa: PLR2004 - yes and no
+        raise UsageError(f"{type(model).__name__}: expected two classes of each of several outputs")
+    nodes = []
+    for tree in trees:
+        value = tree.tree_.value
+        if classifier:
+            total = value.sum(axis=2)
+            value = (value[:, :, 1] - value[:, :, 0]) / np.where(total == 0, 1, total)
+        nodes.append(_nodes(tree.tree_, value.reshape(len(value), outputs)))
+    found = joined(nodes, base=np.zeros(outputs), features=model.n_features_in_, scale="values")
     return found.averaged(len(nodes))
 
 

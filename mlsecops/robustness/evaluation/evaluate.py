@@ -32,6 +32,8 @@ from mlsecops.robustness.evaluation.state_check import fresh_copy, stateless
 from mlsecops.robustness.evaluation.units import eps_unit
 from mlsecops.robustness.report import Check, Figure, RobustnessReport
 from mlsecops.robustness.tables.problem import FrameProblem, frame_problem
+from mlsecops.robustness.tasks.problem import TaskProblem, task_problem
+from mlsecops.robustness.tasks.texts import TextProblem, text_problem
 from mlsecops.robustness.trees.proof import TreeProof, prover_of
 from mlsecops.robustness.trees.space import ArraySpace
 
@@ -58,6 +60,7 @@ def evaluate_robustness(
     checks: bool = True,
     bounds: Bounds = (0, 1),
     table: Table | None = None,
+    tolerance: float | None = None,
     executor: Executor | None = None,
     model_digest: Digest | None = None,
     data_digest: Digest | None = None,
@@ -68,9 +71,11 @@ def evaluate_robustness(
     Args:
         model_or_adapter: A framework's model, a LoadedModel or an Adapter; unchanged.
         x: Inputs `(n, *shape)`, inside `bounds`; integers (token ids, bytes) stay integers; a data
-            frame `(n, d)`, or an array with missing values, whose model takes the like. A repeated
-            input with the same label counts once.
-        y: True labels `(n,)`: the model's class names (`classes_`), else integers in `[0, k)`.
+            frame `(n, d)`, or an array with missing values, whose model takes the like; texts, with
+            `WordSubstitution`. A repeated input with the same label counts once.
+        y: True labels `(n,)`: the model's class names (`classes_`), else integers in `[0, k)`; 0 or
+            1 for each of several labels `(n, m)`, all of which must be right; or, with a tolerance,
+            values `(n,)` or `(n, m)` of a regression.
         attacks: One attack or several, each run against every sample.
         seed: Seed of all randomness, at least 0; each sample's draws depend only on its row.
         batch_size: Samples per call of the model.
@@ -79,6 +84,7 @@ def evaluate_robustness(
             `(*shape)`; of a data frame a mapping from column to both (by default none).
         table: What an attacker may change, if `x` is a table `(n, d)`: an eps for each column,
             categories, immutable columns.
+        tolerance: Largest error of a regression that is right, in the unit of `y`.
         executor: Runs the batches, each on a copy of the model (threads, processes, a cluster);
             the examples are the same with and without.
         model_digest: Digest of the model, for the report; by default that of the LoadedModel from
@@ -97,12 +103,17 @@ def evaluate_robustness(
         of_type("executor", executor, "submit", "an Executor")
     if progress is not None:
         of_type("progress", progress, "__call__", "a function")
-    problem = frame_problem(model_or_adapter, x, y, table, bounds)
+    problem = (
+        text_problem(model_or_adapter, x, y, attacks)
+        or task_problem(model_or_adapter, x, y, table, bounds, tolerance=tolerance)
+        or frame_problem(model_or_adapter, x, y, table, bounds)
+    )
     if problem is None:
         adapter = adapt(model_or_adapter)
     else:
         adapter, table, bounds = problem.adapter(), problem.table, problem.bounds
         x, y, data_digest = problem.x, problem.y, data_digest or problem.digest
+        attacks = problem.attacks(attacks)
     given, names = require_samples(x, y)
     inputs, bounds = checked_inputs(given, attacks, seed=seed, batch_size=batch_size, bounds=bounds)
     labels = label_columns(adapter, names)
@@ -162,7 +173,7 @@ class _Run:
     table: Table | None
     executor: Executor | None
     fresh: Adapter | None
-    problem: FrameProblem | None = None
+    problem: FrameProblem | TaskProblem | TextProblem | None = None
 
     def clean(self) -> Figure:
         """Accuracy without an attack; an abstention is wrong."""

@@ -6,6 +6,7 @@ report on encoded rows → `restored` → report whose examples are rows of the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from mlsecops.adapters.base import Adapter, Array
     from mlsecops.robustness.attacks.ball import Bounds
+    from mlsecops.robustness.attacks.base import Attack
     from mlsecops.robustness.attacks.tabular import Table
     from mlsecops.robustness.trees.space import Space
 
@@ -80,6 +82,10 @@ class FrameProblem:
         if found is None:
             return None
         return Prover(ensemble=found[0]), FrameSpace(encoding=self.encoding, codes=found[1])
+
+    def attacks(self, attacks: Sequence[Attack]) -> Sequence[Attack]:
+        """The attacks as they are."""
+        return attacks
 
     def restored(self, report: RobustnessReport) -> RobustnessReport:
         """The report with examples as rows of the frame, and counts of all rows given."""

@@ -1,4 +1,4 @@
-"""Goals of an attacker against a tree ensemble: another class, or an error beyond a tolerance.
+"""Goals of an attacker against a tree ensemble: another class or label, too large an error.
 
 labels or values, ensemble → `Targets` of each input
 """
@@ -47,15 +47,33 @@ def beyond_tolerance(ensemble: Ensemble, y: Any, tolerance: float) -> Targets:
 
     Args:
         ensemble: A regression.
-        y: Values `(n,)`.
+        y: Values `(n,)`, or `(n, k)` of several outputs.
         tolerance: Largest error that is still right, at least 0.
     """
-    values = np.asarray(y, dtype=np.float64)
-    count, divisor = len(values), ensemble.divisor
-    weights = np.broadcast_to(np.array([[1.0], [-1.0]]), (count, 2, 1))
-    offset = divisor * np.stack([-(values + tolerance), values - tolerance], axis=1)
+    values = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+    (count, outputs), divisor = values.shape, ensemble.divisor
+    above = np.eye(outputs)
+    weights = np.broadcast_to(np.concatenate([above, -above]), (count, 2 * outputs, outputs))
+    offset = divisor * np.concatenate([-(values + tolerance), values - tolerance], axis=1)
     slack = _VALUE * divisor * (float(np.abs(values).max(initial=0)) + tolerance)
     return Targets(
-        weights=weights, offset=offset, strict=np.ones((count, 2), bool),
+        weights=weights, offset=offset, strict=np.ones(offset.shape, bool),
         slack=max(slack, ensemble.rounding),
     )  # fmt: skip
+
+
+def another_label(ensemble: Ensemble, y: Any) -> Targets:
+    """Any of several labels is wrong; one applies where its score is above 0.
+
+    Args:
+        ensemble: One score for each of `k` labels.
+        y: 0 or 1 for each label `(n, k)`.
+    """
+    labels = np.asarray(y) > 0
+    sign = np.where(labels, -1.0, 1.0)
+    return Targets(
+        weights=sign[:, :, None] * np.eye(labels.shape[1]),
+        offset=np.zeros(labels.shape),
+        strict=~labels,
+        slack=max(_SHARE * ensemble.divisor, ensemble.rounding),
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from mlsecops.robustness.attacks.base import Attack, Progress
     from mlsecops.robustness.trees.boxes import Targets
     from mlsecops.robustness.trees.space import Space
-    from mlsecops.robustness.trees.verification import Verdicts
 
     Judged: TypeAlias = Callable[[Attack, Any, Figure], Figure]
 
@@ -70,12 +69,12 @@ class Prover:
     Attributes:
         ensemble: The trees, or None with the `reason`.
         reason: Why they could not be read.
-        targets: Goals of an attacker, from the trees and the labels.
+        targets: Goals of an attacker for rows of the samples; by default another class.
     """
 
     ensemble: Ensemble | None
     reason: str = ""
-    targets: Callable[[Ensemble, Any], Targets] = field(default=another_class)
+    targets: Callable[[Ensemble, NDArray[np.int64]], Targets] | None = None
 
     def prove(
         self,
@@ -113,7 +112,8 @@ class Prover:
         contradicted = 0
         for norm, eps in balls.items():
             attack = TreeAttack(eps, norm)
-            found = self._search(_Rows(space, rows), y[rows], attack, progress)
+            wanted = self._targets(y, rows)
+            found = searched(self.ensemble, _Rows(space, rows), wanted, attack, progress)
             examples = space.x.copy()
             examples[rows] = found.examples
             figure = judged(attack, space.examples(examples), clean)
@@ -131,21 +131,20 @@ class Prover:
             checks=(Check(name="trees-read", outcome="pass", reason=reason),),
         )  # fmt: skip
 
-    def _search(
-        self, space: Space, y: Labels, attack: TreeAttack, progress: Progress | None
-    ) -> Verdicts:
-        ensemble = self.ensemble
-        assert ensemble is not None  # noqa: S101 - for type checkers
-        return searched(ensemble, space, self.targets(ensemble, y), attack, progress)
+    def _targets(self, y: Labels, rows: NDArray[np.int64]) -> Targets:
+        assert self.ensemble is not None  # noqa: S101 - for type checkers
+        if self.targets is not None:
+            return self.targets(self.ensemble, rows)
+        return another_class(self.ensemble, y[rows])
 
     def _differ(self, space: Space, answers: NDArray[np.int64]) -> int:
         """Samples that the model answers otherwise than its trees, beyond a tie."""
         ensemble = self.ensemble
         assert ensemble is not None  # noqa: S101 - for type checkers
+        if self.targets is not None:
+            return 0  # whoever gave them has compared the answers
         scores = ensemble.scores(space.x) * ensemble.divisor
-        if ensemble.classes == 1:
-            return 0
-        targets = self.targets(ensemble, answers)
+        targets = another_class(ensemble, answers)
         margin = np.einsum("ngk,nk->ng", targets.weights, scores) + targets.offset
         return int((margin > targets.slack).any(axis=1).sum())
 
