@@ -9,9 +9,9 @@ import contextlib
 import types
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from mlsecops._choices import checked, whole
+from mlsecops._choices import checked, one_of, whole
 from mlsecops._extras import require
 from mlsecops.adapters import adapt
 from mlsecops.errors import UsageError
@@ -30,16 +30,18 @@ def estimator(
     input_shape: Sequence[int],
     classes: int,
     bounds: tuple[float, float] | None = (0.0, 1.0),
+    predicts: Literal["logits", "probabilities"] = "logits",
 ) -> Any:
     """Make an ART classifier from a model or Adapter.
 
-    Its predictions are log-probabilities, which ART's attacks accept as logits.
+    Its predictions are log-probabilities, which ART's attacks accept as logits, or probabilities.
 
     Args:
         model: A model for `mlsecops.adapters.adapt`, or an Adapter.
         input_shape: Shape of one input.
         classes: Number of classes `k`, ≥ 2.
         bounds: Smallest and largest value of an input, or None.
+        predicts: `"probabilities"` for attacks that demand them (SimBA, NewtonFool).
 
     Returns:
         An estimator with gradients if the Adapter has them, else one for black-box attacks.
@@ -56,6 +58,7 @@ def estimator(
         **({"channels_first": adapter.channels_first} if adapter.differentiable else {}),
     )
     made.adapter, made.nb_classes, made.shape = adapter, classes, tuple(input_shape)
+    made.predicts = one_of("predicts", predicts, ("logits", "probabilities"))
     return made
 
 
@@ -64,12 +67,15 @@ class _Classifier:
     adapter: Adapter
     nb_classes: int
     shape: tuple[int, ...]
+    predicts: str
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         return self.shape
 
     def predict(self, x: Any, **_: Any) -> Array:
+        if self.predicts == "probabilities":
+            return self.adapter.predict(x)
         return _log_softmax(self.adapter.logits(x))
 
     def get_activations(self, x: Any, layer: int | str, **_: Any) -> Array:
@@ -104,7 +110,7 @@ class _Network(_Classifier):
         return np.stack(each, axis=1)
 
     def compute_loss(self, x: Any, y: Any, reduction: str = "none", **_: Any) -> Any:
-        losses = -self.predict(x)[range(len(x)), _labels(y)]
+        losses = -_log_softmax(self.adapter.logits(x))[range(len(x)), _labels(y)]
         return losses if reduction == "none" else getattr(losses, reduction)()
 
 
