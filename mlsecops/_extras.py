@@ -24,6 +24,7 @@ EXTRA_OF: Final[dict[str, str]] = {
     "onnxruntime": "onnx",
     "fsspec": "remote",
     "obstore": "store",
+    "cedarpy": "policy",
     "starlette": "witness",
     "uvicorn": "witness",
     "s3fs": "s3",

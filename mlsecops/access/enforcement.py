@@ -5,19 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 from mlsecops._callables import Hooks, called_first, wrap
 from mlsecops._choices import checked, of_type
-from mlsecops.access.policy import AccessPolicy
+from mlsecops.access.decision import AccessDecider, DecisionSink, require_allowed
 from mlsecops.errors import AccessDenied, UsageError
-
-if TYPE_CHECKING:
-    from mlsecops.audit import AuditLog
 
 __all__ = ["acting_as", "current_subject", "requires"]
 
@@ -25,7 +22,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 _subject: ContextVar[str] = ContextVar("mlsecops_subject", default="")
-_in_force: ContextVar[AccessPolicy | None] = ContextVar("mlsecops_access_policy", default=None)
+_in_force: ContextVar[AccessDecider | None] = ContextVar("mlsecops_access_policy", default=None)
 
 
 def current_subject() -> str:
@@ -35,12 +32,13 @@ def current_subject() -> str:
 
 @checked
 @contextmanager
-def acting_as(subject: str, *, policy: AccessPolicy | None = None) -> Iterator[str]:
+def acting_as(subject: str, *, policy: AccessDecider | None = None) -> Iterator[str]:
     """Set the subject for the block; tasks that start inside inherit it.
 
     Args:
         subject: The authenticated subject.
-        policy: Policy for functions in the block that name none; by default the current one.
+        policy: Policy for functions in the block that name none, such as an `AccessPolicy` or a
+            `CedarPolicy`; by default the current one.
 
     Raises:
         UsageError: The subject is no text.
@@ -65,9 +63,10 @@ def requires(
     action: str,
     *,
     resource: str | Callable[..., str],
-    policy: AccessPolicy | Callable[[], AccessPolicy] | None = None,
+    policy: AccessDecider | Callable[[], AccessDecider] | None = None,
     subject: str | Callable[..., str] | None = None,
-    audit: AuditLog | None = None,
+    attributes: Mapping[str, Any] | Callable[..., Mapping[str, Any]] | None = None,
+    audit: DecisionSink | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
     """Let a function run only if the policy allows it.
@@ -83,7 +82,9 @@ def requires(
             `acting_as`. Without a policy everything is denied.
         subject: The subject, or a callable of the call's arguments that returns it; by default
             that of `acting_as`.
-        audit: Log that receives each decision.
+        attributes: What conditions are compared with, or a callable of the call's arguments that
+            returns it.
+        audit: Log that receives each decision: an `AuditLog`, or a `DecisionLog` for many.
         clock: Time of a decision, timezone-aware.
 
     Returns:
@@ -107,17 +108,17 @@ def requires(
         try:
             rules = _rules(policy)
             who = current_subject() if subject is None else _named(subject, args, kwargs)
-            decision = rules.decide(who, action, _named(resource, args, kwargs))
+            known = attributes(*args, **kwargs) if callable(attributes) else attributes
+            now = clock()
+            where = _named(resource, args, kwargs)
+            decision = rules.decide(who, action, where, attributes=known, at=now)
             if audit is not None:
-                event = {"type": "access", "at": clock().isoformat(), **decision.to_dict()}
-                audit.append(event)
+                audit.append({"type": "access", "at": now.isoformat(), **decision.to_dict()})
         except Exception as error:
             raise AccessDenied(
                 f"{action}: denied, because the decision failed ({type(error).__name__}: {error})"
             ) from error
-        if not decision.allowed:
-            rules.require(decision.subject, action, decision.resource)
-            raise AccessDenied(f"{action} on {decision.resource}: {decision.reason}")
+        require_allowed(decision)
 
     hooks = Hooks(before=judge, at_call=True)
 
@@ -127,7 +128,7 @@ def requires(
     return decorate
 
 
-def _rules(policy: AccessPolicy | Callable[[], AccessPolicy] | None) -> AccessPolicy:
+def _rules(policy: AccessDecider | Callable[[], AccessDecider] | None) -> AccessDecider:
     named = policy() if callable(policy) else policy
     known = _in_force.get() if named is None else named
     if known is None:

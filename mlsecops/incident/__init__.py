@@ -6,7 +6,7 @@
     Incident → `evidence`: sealed Evidence; `guidance`: the steps that people take
     Incident → `exports`: OCSF, STIX, ATLAS Navigator, TheHive, HTML
     Playbook ↔ OASIS CACAO 2.0 (`cacao`); dry run → `plan`
-    leaked key → `sign_again`; registry, in a copy → `drill`
+    leaked key → `new_signatures`; registry, in a copy → `drill`
 
 The same cause opens the same incident. Each step is an event of the registry's signed log, so that
 an interrupted run resumes, on any machine, and the log is the chain of custody.
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from mlsecops.incident.evidence import Evidence as Evidence
     from mlsecops.incident.guidance import kind_of as kind_of
     from mlsecops.incident.incident import Incident as Incident
+    from mlsecops.incident.new_signatures import sign_again as sign_again
     from mlsecops.incident.playbook import Playbook as Playbook
     from mlsecops.incident.playbook import PlaybookStep as PlaybookStep
-    from mlsecops.incident.sign_again import sign_again as sign_again
     from mlsecops.incident.steps import Deadline as Deadline
     from mlsecops.incident.steps import Step as Step
     from mlsecops.incident.subject import IncidentReport as IncidentReport

@@ -27,8 +27,8 @@ from mlsecops._repr import concise_repr
 from mlsecops.errors import IncidentError, MLSecOpsError
 from mlsecops.incident.guidance import KINDS, Kind
 from mlsecops.incident.incident import Incident
+from mlsecops.incident.new_signatures import sign_again
 from mlsecops.incident.playbook import Playbook
-from mlsecops.incident.sign_again import sign_again
 from mlsecops.provenance import Digest
 from mlsecops.registry import Registry
 from mlsecops.signing import Signer, TrustedKey, TrustPolicy

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from mlsecops._callables import Hooks, arguments_by_name, called_first, wrap
-from mlsecops._choices import checked, several, shown
+from mlsecops._choices import checked, of_type, several, shown
 from mlsecops._repr import concise_repr
 from mlsecops._secrets import REDACTED, redacted
 from mlsecops.errors import MLSecOpsWarning, UsageError
@@ -109,6 +109,16 @@ class TrainingRun:
         self._facts: dict[str, Any] | None = None
         parent = _current.get()
         self._parent = None if parent is None else parent.id
+
+    def add_dataset(self, data: Manifest) -> None:
+        """Record input data that was read while the run went on; the same data once.
+
+        Args:
+            data: Its manifest.
+        """
+        of_type("data", data, Manifest, "a manifest of hash_path or hash_dataset")
+        if all((data.name, data.root) != (known.name, known.root) for known in self.datasets):
+            self.datasets = (*self.datasets, data)
 
     def add_output(self, path: str | os.PathLike[str]) -> Manifest:
         """Hash a file or folder and record it as an output.
