@@ -1,6 +1,7 @@
 """Backdoor detection in the activations of a trained model.
 
 model, rows, labels → penultimate activations → `pattern_search`, spectral signatures → Suspects
+images → also answers to changed copies, local texture and patches at any place → `pattern_search`
 
 Rows whose content contradicts their label and that share one pattern of activations have the
 trigger, even if they are half of their class. Rows far out along the first principal component of
@@ -20,18 +21,20 @@ import numpy as np
 
 from mlsecops._choices import checked, of_type, whole
 from mlsecops.adapters import adapt
-from mlsecops.adapters.base import in_batches
+from mlsecops.adapters.base import Adapter, in_batches
 from mlsecops.poisoning.flat_rows import robust_sigmas
+from mlsecops.poisoning.images.perturbed_answers import perturbed_answers
 from mlsecops.poisoning.linear_model import out_of_fold_scores
 from mlsecops.poisoning.neighbour_labels import AGREED, agreement
-from mlsecops.poisoning.pattern_search import find_patterns
+from mlsecops.poisoning.pattern_search import STRONG, Focus, Search, find_patterns
 from mlsecops.poisoning.report import PoisoningReport, Suspect, ranked
 from mlsecops.poisoning.screening import as_samples, summaries
-from mlsecops.poisoning.triggers import suspects_of, trigger_of
+from mlsecops.poisoning.triggers import image_searches, suspects_of, trigger_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_ANSWERED: Final = 0.65  # strength of a pattern of answers; chosen: untouched data reached 0.59
 _LEAST: Final = 16  # rows of a class for an estimate of its first component; chosen
 _SIGNATURE: Final = 8.0  # robust standard deviations along the first component; chosen
 _ISOLATED: Final = 0.2  # largest share of agreeing neighbours of a spectral suspect; chosen
@@ -62,13 +65,23 @@ def detect_poisoning(
     if executor is not None:
         of_type("executor", executor, "submit", "an Executor")
     flat, labels, shape = as_samples(x, y)
-    features = _features(model_or_adapter, x)
+    adapter, inputs = adapt(model_or_adapter), np.asarray(x)
+    features = _features(adapter, inputs)
     agree = agreement(flat, labels, seed=seed, executor=executor)
     contradicted = agree < AGREED
-    scores = out_of_fold_scores(features, labels, contradicted, seed=seed, executor=executor)
-    patterns = find_patterns(
-        scores, labels, contradicted, focus=lambda _f, _o, rows: (features[rows],) * 2, seed=seed
+    views = [(features, STRONG)]
+    answers = perturbed_answers(adapter, inputs)
+    if answers is not None:
+        views.append((np.hstack([features, answers]), _ANSWERED))
+    searches = [
+        Search(scores=scores, focus=_columns_of(view), bar=bar, turn=turn)
+        for turn, (view, bar) in enumerate(views)
+        for scores in out_of_fold_scores(view, labels, contradicted, seed=seed, executor=executor)
+    ]
+    searches += image_searches(
+        flat, labels, contradicted, shape=shape, seed=seed, executor=executor
     )
+    patterns = find_patterns(searches, labels, contradicted, seed=seed)
     suspects = [s for each in patterns for s in suspects_of(each, kind="activation-cluster")]
     found = ranked([*suspects, *spectral_suspects(features, labels, agree)])
     return PoisoningReport(
@@ -78,16 +91,19 @@ def detect_poisoning(
         findings=summaries(found),
         detectors=("activation-cluster", "spectral"),
         skipped={},
-        triggers=tuple(trigger_of(flat, labels, each, shape) for each in patterns),
+        triggers=tuple(trigger_of(flat, labels, p.label, p.rows, shape) for p in patterns),
     )
 
 
-def _features(model_or_adapter: Any, x: Any) -> NDArray[np.float32]:
-    adapter = adapt(model_or_adapter)
-    raw = in_batches(lambda part: adapter.features(np.asarray(part, np.float32)), np.asarray(x))
+def _features(adapter: Adapter, x: NDArray[Any]) -> NDArray[np.float32]:
+    raw = in_batches(lambda part: adapter.features(part.astype(np.float32)), x)
     flat = raw.reshape(len(raw), -1)
     centred: NDArray[np.float32] = flat - flat.mean(axis=0)
     return centred / max(float(centred.std()), 1e-9)
+
+
+def _columns_of(view: NDArray[np.float32]) -> Focus:
+    return lambda _found, _others, rows: (view[rows],) * 2
 
 
 def spectral_suspects(

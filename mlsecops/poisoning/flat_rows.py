@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 
 from mlsecops.errors import UsageError
-from mlsecops.poisoning.image_layout import image_axes
+from mlsecops.poisoning.image_layout import square_side
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BLOCK: Final = 4096  # rows; chosen: bounds memory, and sums depend on it in the last bits
 _SAMPLE: Final = 8192  # rows; chosen: enough for a median
+_FOR_STRUCTURE: Final = 2048  # rows; chosen: enough for correlations of columns
 _TO_SIGMA: Final = 1.4826  # median absolute deviation to standard deviation of a normal law
 
 
@@ -56,18 +57,27 @@ class _Stored:
         return part
 
 
-def scaled(inputs: NDArray[Any], *, stored: bool) -> Rows:
+def shape_of(inputs: NDArray[Any]) -> tuple[int, ...]:
+    """Shape of one input; `(side, side)` for flat rows that are square images by structure."""
+    if inputs.ndim != 2 or inputs.dtype.kind not in "iufb":  # noqa: PLR2004 - rows and columns
+        return inputs.shape[1:]
+    side = square_side(_flat(inputs[some(np.arange(len(inputs)), most=_FOR_STRUCTURE)]))
+    return inputs.shape[1:] if side is None else (side, side)
+
+
+def scaled(inputs: NDArray[Any], *, stored: bool, image: bool = False) -> Rows:
     """Rows scaled to `[0, 1]`: images on one common scale, tables column by column.
 
     Args:
         inputs: Inputs `(n, *shape)`, finite numbers.
         stored: Whether to convert rows on access, instead of all at once.
+        image: Whether inputs are images.
 
     Examples:
         >>> scaled(np.array([[0.0, 10.0, 5.0], [4.0, 30.0, 7.0]]), stored=False).tolist()
         [[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]
     """
-    axis = None if image_axes(inputs.shape[1:]) is not None else 0
+    axis = None if image else 0
     ends = []
     for block in every(len(inputs)):
         if inputs.dtype.kind not in "iufb" or not np.isfinite(inputs[block]).all():

@@ -82,3 +82,24 @@ def _shares(
         near = np.argpartition(distances, count - 1, axis=1)[:, :count]
         shares[part] = bank.agrees[near].mean(axis=1)
     return shares
+
+
+def neighbour_votes(
+    points: NDArray[np.float32], bank: NDArray[np.float32], y: NDArray[np.int64], classes: int
+) -> NDArray[np.float64]:
+    """Votes of the nearest rows of a bank `(n, classes)`, weighted by inverse distance.
+
+    Source: Dudani, "The distance-weighted k-nearest-neighbor rule" (1976), weights 1 / distance.
+    """
+    count = min(_NEIGHBOURS, len(bank))
+    lengths = (bank**2).sum(axis=1)
+    votes = np.zeros((len(points), classes))
+    for start in range(0, len(points), _AT_ONCE):
+        part = points[start : start + _AT_ONCE]
+        squared = lengths - 2 * part @ bank.T + (part**2).sum(axis=1)[:, None]
+        near = np.argpartition(squared, count - 1, axis=1)[:, :count]
+        weights = 1 / np.sqrt(np.maximum(np.take_along_axis(squared, near, axis=1), 1e-6))
+        rows = np.arange(start, start + len(part))[:, None]
+        np.add.at(votes, (np.broadcast_to(rows, near.shape), y[near]), weights)
+    votes /= votes.sum(axis=1, keepdims=True)
+    return votes

@@ -12,7 +12,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -42,8 +42,26 @@ _MEMBER: Final = 0.97  # the same quantile after the last round; chosen
 _RECOVERED: Final = 0.25  # share of the seeds found in a round; chosen: below, the search ends
 _CERTAIN: Final = 0.25  # quantile of the found rows' scores for certain members; chosen
 _AGREEING: Final = 0.05  # the same quantile for members that agree with their label; chosen
-_STRONG: Final = 0.55  # strength of a reported pattern; honest data reached 0.52
+STRONG: Final = 0.55  # strength of a reported pattern; honest data reached 0.52
 _CONCLUSIVE: Final = 0.85  # strength at which no other scores are tried; chosen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Search:
+    """One view of the rows, in which a pattern may show.
+
+    Attributes:
+        scores: Scores of contradicted rows, one per label `(n, k)`.
+        focus: Features for the trees, from the seeds.
+        bar: Strength from which a pattern is reported.
+        turn: After a conclusive pattern, only searches of turn 1 run, and only if they start from
+            rows that it does not explain.
+    """
+
+    scores: NDArray[np.float32]
+    focus: Focus
+    bar: float = STRONG
+    turn: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,45 +88,56 @@ class Pattern:
 
 
 def find_patterns(
-    scores: Sequence[NDArray[np.float32]],
+    searches: Sequence[Search],
     y: NDArray[np.int64],
     contradicted: NDArray[np.bool_],
     *,
-    focus: Focus,
     seed: int,
 ) -> list[Pattern]:
     """Patterns of contradicted labels, at most one per label.
 
     Args:
-        scores: Alternative scores of contradicted rows, each with one per label `(n, k)`.
+        searches: Alternative views of the rows.
         y: Labels `(n,)`, in `[0, k)`.
         contradicted: Whether a row's content contradicts its label `(n,)`.
-        focus: Features for the trees, from the seeds.
         seed: Seed of folds and samples.
     """
     patterns = []
     for label in np.unique(y).tolist():
-        mine = y == label
-        bars = [np.quantile(each[~mine, label], _RARE) for each in scores]
-        marked = zip(scores, bars, strict=True)
-        seeds = [mine & contradicted & (each[:, label] > bar) for each, bar in marked]
-        strong = _strong(
-            _grow(label, rows, mine, contradicted, focus=focus, seed=seed)
-            for rows in sorted(seeds, key=lambda rows: -int(rows.sum()))
-        )
+        strong = list(_strong(searches, label, y == label, contradicted, seed=seed))
         if strong:
             patterns.append(_merged(strong))
     return patterns
 
 
-def _strong(patterns: Iterable[Pattern | None]) -> list[Pattern]:
-    strong: list[Pattern] = []
-    for pattern in patterns:
-        if pattern is not None and pattern.strength >= _STRONG:
-            strong.append(pattern)
-            if pattern.strength >= _CONCLUSIVE:
-                break
-    return strong
+def _strong(
+    searches: Sequence[Search],
+    label: int,
+    mine: NDArray[np.bool_],
+    contradicted: NDArray[np.bool_],
+    *,
+    seed: int,
+) -> Iterator[Pattern]:
+    """Patterns to report; most searches are left out once one leaves no doubt."""
+    bars = [np.quantile(each.scores[~mine, label], _RARE) for each in searches]
+    seeds = [
+        mine & contradicted & (each.scores[:, label] > bar)
+        for each, bar in zip(searches, bars, strict=True)
+    ]
+    order = sorted(range(len(searches)), key=lambda i: (searches[i].turn, -int(seeds[i].sum())))
+    known: Pattern | None = None
+    for each, start in ((searches[i], seeds[i]) for i in order):
+        if known is not None and not _adds(each, start, known):
+            continue
+        found = _grow(label, start, mine, contradicted, focus=each.focus, seed=seed)
+        if found is not None and found.strength >= each.bar:
+            yield found
+            known = found if found.strength >= _CONCLUSIVE else known
+
+
+def _adds(search: Search, seeds: NDArray[np.bool_], known: Pattern) -> bool:
+    """Whether a later search starts from rows that a conclusive pattern does not explain."""
+    return search.turn > 0 and int(seeds.sum() - seeds[known.rows].sum()) >= _LEAST
 
 
 def _merged(patterns: list[Pattern]) -> Pattern:

@@ -38,7 +38,7 @@ def shared_values(
         if len(rows) < _LEAST:
             continue
         others = everywhere - _counts(x, np.flatnonzero(mine))
-        found[label] = _weights(_counts(x, rows), len(rows), others, int((~mine).sum()))
+        found[label] = log_lifts(_counts(x, rows), len(rows), others, int((~mine).sum()))
     scores = np.zeros((len(y), int(y.max()) + 1), dtype=np.float32)
     for block in every(len(y)) if found else []:
         levels = _levels(x[block])
@@ -62,10 +62,17 @@ def _counts(x: Rows, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     return total.reshape(width, _LEVELS)
 
 
-def _weights(
+def log_lifts(
     ours: NDArray[np.int64], count: int, theirs: NDArray[np.int64], others: int
 ) -> NDArray[Any]:
-    """Log lift of each value that is shared by more rows than chance explains, else 0."""
+    """Log lift of each value that is shared by more rows than chance explains, else 0.
+
+    Args:
+        ours: Rows with each value, among those in question.
+        count: Rows in question.
+        theirs: Rows with each value, among the others.
+        others: Other rows.
+    """
     rate = (theirs + 1) / (others + _LEVELS)
     sigmas = (ours - count * rate) / np.sqrt(count * rate)
     lift = ours / (count * rate)

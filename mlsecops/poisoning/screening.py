@@ -15,13 +15,14 @@ from mlsecops._choices import checked, of_type, whole
 from mlsecops.errors import UsageError
 from mlsecops.findings import Finding, Severity
 from mlsecops.poisoning.baseline import DatasetBaseline
-from mlsecops.poisoning.duplicates import conflicts, equal_rows, near_rows
-from mlsecops.poisoning.flat_rows import Rows, scaled
+from mlsecops.poisoning.duplicates import conflicts, crowds, equal_rows, near_rows
+from mlsecops.poisoning.flat_rows import Rows, scaled, shape_of
+from mlsecops.poisoning.image_layout import image_axes
 from mlsecops.poisoning.label_noise import label_suspects, outlier_suspects
-from mlsecops.poisoning.label_rule import label_rule
-from mlsecops.poisoning.neighbour_labels import AGREED, agreement
 from mlsecops.poisoning.report import PoisoningReport, Suspect, Trigger, ranked
-from mlsecops.poisoning.triggers import find_triggers
+from mlsecops.poisoning.tables.label_rule import label_rule
+from mlsecops.poisoning.tables.table_triggers import table_triggers
+from mlsecops.poisoning.triggers import image_triggers
 from mlsecops.signing.verified import Verified
 
 if TYPE_CHECKING:
@@ -70,21 +71,20 @@ def screen_dataset(
         of_type("executor", executor, "submit", "an Executor")
     flat, labels, shape = as_samples(x, y)
     skipped = _unsuited(flat)
-    groups, pairs = equal_rows(flat), near_rows(flat, seed=seed)
-    suspects = conflicts(groups, pairs, labels)
+    groups, near = equal_rows(flat), near_rows(flat, seed=seed)
+    suspects = [*conflicts(groups, near, labels), *crowds(groups, near, labels)]
     triggers: list[Trigger] = []
     notes: list[Finding] = []
     if not skipped:
-        agree = agreement(flat, labels, seed=seed, executor=executor)
-        rule = label_rule(flat, labels, seed=seed) if len(shape) == 1 else None
-        if rule is not None:
-            agree = rule.follows.astype(np.float32)
-            notes.append(rule.finding())
-        noisy = label_suspects(flat, labels, agree, seed=seed)
-        marked, triggers = find_triggers(
-            flat, labels, agree < AGREED, shape=shape, seed=seed, executor=executor
-        )
-        suspects += [*noisy, *outlier_suspects(flat, labels), *marked]
+        table = image_axes(shape) is None
+        rule = label_rule(flat, labels, seed=seed) if table else None
+        follows = None if rule is None else rule.follows
+        notes += [] if rule is None else [rule.finding()]
+        suspects += label_suspects(flat, labels, table=table, follows=follows, seed=seed)
+        suspects += outlier_suspects(flat, labels)
+        search = table_triggers if table else image_triggers
+        marked, triggers = search(flat, labels, shape=shape, seed=seed, executor=executor)
+        suspects += marked
     found = ranked(suspects)
     now = DatasetBaseline.of(
         x,
@@ -106,7 +106,10 @@ def screen_dataset(
 
 
 def as_samples(x: Any, y: Any) -> tuple[Rows, NDArray[np.int64], tuple[int, ...]]:
-    """Flattened inputs on `[0, 1]`, labels, and the shape of one input."""
+    """Flattened inputs on `[0, 1]`, labels, and the shape of one input.
+
+    Flat rows that hold square images have their shape.
+    """
     inputs, labels = np.asarray(x), np.asarray(y)
     if inputs.ndim < 2 or labels.shape != inputs.shape[:1] or labels.dtype.kind not in "iu":  # noqa: PLR2004 - rows and columns
         raise UsageError(
@@ -118,8 +121,10 @@ def as_samples(x: Any, y: Any) -> tuple[Rows, NDArray[np.int64], tuple[int, ...]
             f"expected at least {_FEWEST} rows of two classes or more with labels of at least 0, "
             f"got {len(labels)} rows with labels {np.unique(labels)[:10].tolist()}"
         )
-    flat = scaled(inputs, stored=isinstance(x, np.memmap))
-    return flat, labels.astype(np.int64), inputs.shape[1:]
+    shape = shape_of(inputs)
+    image = image_axes(shape) is not None
+    flat = scaled(inputs, stored=isinstance(x, np.memmap), image=image)
+    return flat, labels.astype(np.int64), shape
 
 
 def summaries(suspects: tuple[Suspect, ...]) -> tuple[Finding, ...]:

@@ -1,6 +1,6 @@
 """Backdoor triggers in the inputs.
 
-rows, labels, contradicted labels → scores → `pattern_search` → Suspects and Triggers
+rows, labels → contradicted labels → scores of several views → `pattern_search` → Suspects, Triggers
 
 A dirty-label backdoor adds one pattern to inputs of many classes and gives them one label: their
 content contradicts the label (`neighbour_labels`) and only the pattern predicts it. The pattern
@@ -18,8 +18,11 @@ import numpy as np
 
 from mlsecops.poisoning.flat_rows import Rows, cut, mean_of, some
 from mlsecops.poisoning.image_layout import around, contrast, steps, windows
+from mlsecops.poisoning.images.local_texture import TextureRows
+from mlsecops.poisoning.images.patch_words import patch_words
 from mlsecops.poisoning.linear_model import out_of_fold_scores
-from mlsecops.poisoning.pattern_search import Pattern, find_patterns
+from mlsecops.poisoning.neighbour_labels import AGREED, agreement
+from mlsecops.poisoning.pattern_search import Pattern, Search, find_patterns
 from mlsecops.poisoning.rare_values import shared_values
 from mlsecops.poisoning.report import Suspect, Trigger
 
@@ -29,10 +32,30 @@ if TYPE_CHECKING:
 _COLUMNS: Final = 24  # most different columns, for the trees; chosen
 _WIDE: Final = 128  # most different columns, for the linear model; chosen
 _SEEN: Final = 2048  # rows of each side for the selection of columns; chosen
+_DIFFUSE: Final = 0.45  # strength of a reported texture; chosen: untouched data sets reached 0.40
 _FLOOR: Final = 1e-3  # variance; chosen: keeps the contrast of constant columns finite
 
 
-def find_triggers(
+def image_triggers(
+    x: Rows,
+    y: NDArray[np.int64],
+    *,
+    shape: tuple[int, ...],
+    seed: int,
+    executor: Executor | None = None,
+) -> tuple[list[Suspect], list[Trigger]]:
+    """Rows of images with a trigger, and the triggers."""
+    contradicted = agreement(x, y, seed=seed, executor=executor) < AGREED
+    searches = [
+        *value_searches(x, y, contradicted, shape=shape, seed=seed, executor=executor),
+        *image_searches(x, y, contradicted, shape=shape, seed=seed, executor=executor),
+    ]
+    patterns = find_patterns(searches, y, contradicted, seed=seed)
+    suspects = [each for found in patterns for each in suspects_of(found, kind="trigger")]
+    return suspects, [trigger_of(x, y, found.label, found.rows, shape) for found in patterns]
+
+
+def value_searches(
     x: Rows,
     y: NDArray[np.int64],
     contradicted: NDArray[np.bool_],
@@ -40,8 +63,8 @@ def find_triggers(
     shape: tuple[int, ...],
     seed: int,
     executor: Executor | None = None,
-) -> tuple[list[Suspect], list[Trigger]]:
-    """Rows with a trigger, and the triggers."""
+) -> list[Search]:
+    """Searches in the values, and in images in the steps between them."""
     near = around(shape)
     linear = partial(
         out_of_fold_scores, y=y, contradicted=contradicted, seed=seed, windows=windows(shape),
@@ -50,9 +73,33 @@ def find_triggers(
     scores = [*linear(x), shared_values(x, y, contradicted)]
     if near is not None:
         scores += linear(_Steps(x=x, near=near))
-    patterns = find_patterns(scores, y, contradicted, focus=partial(_focused, x, near), seed=seed)
-    suspects = [each for found in patterns for each in suspects_of(found, kind="trigger")]
-    return suspects, [trigger_of(x, y, found, shape) for found in patterns]
+    return [Search(scores=each, focus=partial(_focused, x, near)) for each in scores]
+
+
+def image_searches(
+    x: Rows,
+    y: NDArray[np.int64],
+    contradicted: NDArray[np.bool_],
+    *,
+    shape: tuple[int, ...],
+    seed: int,
+    executor: Executor | None = None,
+) -> list[Search]:
+    """Searches in local texture and in patches at any place; none if inputs are no images."""
+    searches = []
+    texture = TextureRows.of(x, shape)
+    if texture is not None:
+        scores = out_of_fold_scores(texture, y, contradicted, seed=seed, executor=executor)
+        focus = partial(_textured, texture)
+        searches += [Search(scores=s, focus=focus, bar=_DIFFUSE, turn=1) for s in scores]
+    words = patch_words(x, y, contradicted, shape=shape)
+    if words is not None:
+
+        def held(found: NDArray[np.int64], _others: object, rows: NDArray[np.int64]) -> Any:
+            return (words.focus(int(y[found[0]]), rows),) * 2
+
+        searches.append(Search(scores=words.scores, focus=held, turn=1))
+    return searches
 
 
 def _focused(
@@ -71,6 +118,17 @@ def _focused(
     views, wide = (np.concatenate(each) for each in zip(*parts, strict=True))
     middle = np.median(views[np.isin(rows, found)], axis=0)
     return np.hstack([views, np.abs(views - middle)]), wide
+
+
+def _textured(
+    texture: TextureRows,
+    found: NDArray[np.int64],
+    others: NDArray[np.int64],
+    rows: NDArray[np.int64],
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """As `_focused`, but a linear model sees all places: a warp is faint and everywhere."""
+    views, _ = _focused(texture, None, found, others, rows)
+    return views, np.concatenate([texture[block] for block in cut(rows)])
 
 
 def _views(
@@ -149,16 +207,26 @@ def _mean_distance(ours: NDArray[Any], theirs: NDArray[Any]) -> NDArray[Any]:
     return distance
 
 
-def trigger_of(x: Rows, y: NDArray[np.int64], pattern: Pattern, shape: tuple[int, ...]) -> Trigger:
-    """Median and change of the pattern's rows, and the columns that differ most."""
-    others = np.flatnonzero(y != pattern.label)
+def trigger_of(
+    x: Rows,
+    y: NDArray[np.int64],
+    label: int,
+    rows: NDArray[np.int64],
+    shape: tuple[int, ...],
+    *,
+    columns: NDArray[np.int64] | None = None,
+) -> Trigger:
+    """Median and change of a trigger's rows, and its columns: by default those that differ most."""
+    others = np.flatnonzero(y != label)
     shown = np.zeros(x.shape[1], dtype=bool)
-    shown[_different(x, pattern.rows, others, around(shape))[:_COLUMNS]] = True
-    change = mean_of(x, pattern.rows) - mean_of(x, others)
+    if columns is None:
+        columns = _different(x, rows, others, around(shape))[:_COLUMNS]
+    shown[columns] = True
+    change = mean_of(x, rows) - mean_of(x, others)
     return Trigger(
-        label=pattern.label,
-        rows=len(pattern.rows),
-        pattern=np.median(x[some(pattern.rows)], axis=0).reshape(shape),
+        label=label,
+        rows=len(rows),
+        pattern=np.median(x[some(rows)], axis=0).reshape(shape),
         change=change.reshape(shape),
         mask=shown.reshape(shape),
     )

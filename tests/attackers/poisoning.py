@@ -40,7 +40,10 @@ def with_patch(
 
 
 class Backdoored:
-    """An Adapter whose activations separate patched rows of the target class."""
+    """An Adapter whose activations separate patched rows of the target class.
+
+    It answers by the rows' order, whatever they hold: each pass over the data starts again.
+    """
 
     framework = "numpy"
     model = "backdoored"
@@ -59,10 +62,13 @@ class Backdoored:
         self._at = (self._at + len(x)) % len(self._features)
         return rows.astype(np.float32)
 
-    def logits(self, x: Rows) -> NoReturn:
-        pytest.fail(f"the search looks at features alone, and asked for {len(x)} answers")
+    def predict(self, x: Rows) -> Rows:
+        return np.full((len(x), 10), 0.1, dtype=np.float32)
 
-    predict = loss_gradient = logits
+    def logits(self, x: Rows) -> NoReturn:
+        pytest.fail(f"the search asks for probabilities, and asked for {len(x)} scores")
+
+    loss_gradient = logits
 
 
 def hidden_among_values(*, rate: float) -> tuple[Rows, Labels, set[int]]:

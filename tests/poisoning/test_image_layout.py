@@ -9,7 +9,7 @@ from mlsecops.poisoning.image_layout import around, contrast, image_axes, window
 @pytest.mark.parametrize(
     ("shape", "axes"),
     [
-        ((64,), (8, 8, 1)),
+        ((64,), None),
         ((10,), None),
         ((8, 9), (8, 9, 1)),
         ((3, 8, 9), (8, 9, 3)),
@@ -24,10 +24,10 @@ def test_axes_of_an_image_are_recognised(
     assert image_axes(shape) == axes
 
 
-@pytest.mark.parametrize("shape", [(5, 6), (5, 6, 3), (3, 5, 6), (25,)])
+@pytest.mark.parametrize("shape", [(5, 6), (5, 6, 3), (3, 5, 6)])
 def test_a_lone_value_stands_out_by_itself_and_not_across_channels(shape: tuple[int, ...]) -> None:
     image = np.zeros(shape, dtype=np.float32)
-    middle = {(5, 6): (2, 3), (5, 6, 3): (2, 3, 1), (3, 5, 6): (1, 2, 3), (25,): (12,)}[shape]
+    middle = {(5, 6): (2, 3), (5, 6, 3): (2, 3, 1), (3, 5, 6): (1, 2, 3)}[shape]
     image[middle] = 1
     near = around(shape)
     assert near is not None
@@ -49,7 +49,6 @@ def test_a_border_is_continued_outwards() -> None:
         ((9, 8), [0, 1, 8, 9]),
         ((9, 8, 2), [0, 1, 2, 3, 16, 17, 18, 19]),
         ((2, 9, 8), [0, 1, 8, 9, 72, 73, 80, 81]),
-        ((81,), [0, 1, 9, 10]),
     ],
 )
 def test_windows_are_in_every_place_and_take_all_channels(

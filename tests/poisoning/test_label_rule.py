@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mlsecops import screen_dataset
 from mlsecops.poisoning.flat_rows import scaled
-from mlsecops.poisoning.label_rule import label_rule
+from mlsecops.poisoning.tables.label_rule import label_rule
 
 Table = tuple[NDArray[np.float32], NDArray[np.int64]]
 

@@ -11,6 +11,7 @@ from mlsecops.poisoning.linear_model import out_of_fold_scores
 from mlsecops.poisoning.neighbour_labels import AGREED, agreement
 from mlsecops.poisoning.pattern_search import (
     Pattern,
+    Search,
     _lower_bound,
     _merged,
     _tree_scores,
@@ -160,4 +161,5 @@ def test_contradicted_labels_without_a_pattern_have_none(seed: int) -> None:
     def focus(_found: object, _others: object, rows: Any) -> Any:
         return x[rows], x[rows]
 
-    assert find_patterns(scores, y, contradicted, focus=focus, seed=0) == []
+    searches = [Search(scores=each, focus=focus) for each in scores]
+    assert find_patterns(searches, y, contradicted, seed=0) == []
