@@ -40,7 +40,7 @@ from mlsecops.readings import COVERAGE, EXTRACTION, Observed, Reading
 
 _MARGIN: Final = 1.5  # factor; chosen: benign clients of unseen kinds pass, attacks take longer
 _LEAST_PEAK: Final = 0.8  # of the scale; chosen: a level from few clients is not too low
-_LEAST_SCALE: Final = np.array([30.0, 30.0, 50.0, 18.0, 40.0, 30.0, 10.0, 12.0, 30.0, 14.0])  # nats
+_LEAST_SCALE: Final = np.array([40.0, 40.0, 50.0, 24.0, 80.0, 45.0, 10.0, 20.0, 30.0, 14.0])  # nats
 _ORDERED: Final = 8  # clients for one of each order; chosen: three of eleven clients are in order
 _FEWEST_CLIENTS: Final = 4  # clients; two halves of two, the least that has a spread
 
