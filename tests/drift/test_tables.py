@@ -41,7 +41,8 @@ def frame(seed: int = 0) -> pd.DataFrame:
 
 
 TABLE = frame()
-SCHEMA, ROWS = InputSchema.fit(TABLE)
+SCHEMA, _ = InputSchema.fit(TABLE)
+ROWS = SCHEMA.rows(TABLE)
 
 
 def same(left: Any, right: Any) -> bool:

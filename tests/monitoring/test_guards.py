@@ -116,6 +116,22 @@ def test_columns_in_another_order_are_refused() -> None:
     InputGuard(Baseline.fit(rows, None)).check(None, table)
 
 
+def test_tables_are_checked_by_name_with_their_texts() -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"city": rng.choice(["Rome", "Oslo"], 200), "age": rng.random(200)})
+    guard = InputGuard(Baseline.fit(table))
+    guard.check(None, table[["age", "city"]])
+    guard.check(None, {"city": "Rome", "age": 0.5})
+    for wrong, why in (
+        (table[["age"]], "expected column 'city'"),
+        ({"city": "Bern", "age": 0.5}, "city far outside"),
+        ({"city": "Rome", "age": 90.0}, "age far outside"),
+        ({"city": None, "age": 0.5}, "city must not be missing"),
+    ):
+        with pytest.raises(InputRefused, match=why):
+            guard.check(None, wrong)
+
+
 def test_isolated_model_is_refused_after_the_refresh_and_released_again() -> None:
     now, registry = [0.0], DenyList()
     guard = IsolationGuard(DIGEST, registry, refresh=1.0, clock=lambda: now[0])

@@ -30,12 +30,13 @@ _CERTAIN: Final = 4.0  # standard errors; chosen: independent rows of 50 feature
 _LASTING: Final = 0.5  # of the variance of blocks a quarter as long; independent rows: 0.25
 _LONGEST: Final = 256  # rows; from this size on variance that stays is lasting
 _LIVE: Final = 3  # sizes that traffic is measured at: 16, 64 and 256 rows
-_KEPT: Final = 64  # differences of each size; chosen: an hour of usual traffic at 256 rows
+_KEPT: Final = 128  # differences of each size; chosen: an hour of usual traffic at 256 rows
 _FEWEST_DIFFERENCES: Final = 8  # chosen: without the largest, seven are left
 _POOLED, _KNOWN = 16.0, 8.0  # differences that all features, and the reference, count for; chosen
 _UNKNOWN: Final = 8.0  # design effect until 144 rows were seen; chosen: sessions of 16 alike rows
 _GROWTH: Final = 4.0  # of the design effect from one size to the next; chosen: it cannot grow more
-_SURE: Final = 1.2  # design effect; chosen: of independent rows, noise exceeds it rarely
+_VARIANCE: Final = 4.0  # of a trimmed mean square of differences, times their number; measured
+_ERRORS: Final = 2.0  # standard errors that are noise; chosen: as usual
 _EVERY: Final = 192  # rows between two measurements; chosen: they take longer than a comparison
 _TRIMMED: Final = 0.1  # share of the differences, at least one; chosen: jumps are no dependence
 _TINY: Final = 1e-12  # variance of a constant
@@ -200,10 +201,12 @@ class LiveDependence:
         known = self._known.effects[level]
         weight = count + _POOLED + _KNOWN
         mean = (count * effects + _POOLED * pooled + _KNOWN * known) / weight
-        error = math.sqrt(2 / weight) * mean
-        # What noise explains is no dependence; what it does not is taken for its upper bound.
-        sure = mean - error > _SURE
-        return np.asarray(np.where(sure, mean + error, 1.0), dtype=np.float64)
+        error = math.sqrt(_VARIANCE / weight) * mean
+        # Within noise the lower bound is taken, so that independent rows stay so; else the upper.
+        sure = mean - _ERRORS * error > 1
+        return np.asarray(
+            np.where(sure, mean + error, np.maximum(mean - error, 1.0)), dtype=np.float64
+        )
 
 
 def _trimmed(gaps: Floats) -> Floats:

@@ -135,6 +135,14 @@ class TextEncoder:
         numbers = np.array(table, dtype=np.float64).reshape(-1, len(texts.NUMBERS))
         return np.column_stack([numbers, self.scripts.encode(scripts)])
 
+    def encode_reference(self, values: Any) -> Floats:
+        """As `encode`, for the reference: its texts must not seem more usual than later ones."""
+        table = self.encode(values)
+        present = [place for place, each in enumerate(values) if not is_absent(each)]
+        place = texts.NUMBERS.index("surprise")
+        table[present, place] = texts.held_out([str(values[each]) for each in present])
+        return table
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {

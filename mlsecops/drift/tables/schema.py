@@ -21,7 +21,12 @@ from mlsecops.drift.inputs import Bools, Floats, as_names, which
 from mlsecops.drift.tables.column_kinds import encoder_for
 from mlsecops.drift.tables.containers import Table, as_dense, named_columns, numbers
 from mlsecops.drift.tables.dates import Dates
-from mlsecops.drift.tables.encoders import Encoder, NumberEncoder, encoder_from_dict
+from mlsecops.drift.tables.encoders import (
+    Encoder,
+    NumberEncoder,
+    TextEncoder,
+    encoder_from_dict,
+)
 from mlsecops.drift.tables.pictures import is_picture, picture_features, picture_names
 from mlsecops.errors import FormatRefused, UsageError
 
@@ -90,7 +95,7 @@ class InputSchema:
             named=named,
             ignored=tuple(ignored),
         )
-        rows = schema._by_name(table)
+        rows = schema._by_name(table, reference=True)
         _check_size(rows, argument)
         return schema, rows
 
@@ -154,7 +159,7 @@ class InputSchema:
             )
         return dict(zip(self.names, table.values(), strict=True))
 
-    def _by_name(self, table: Table) -> Floats:
+    def _by_name(self, table: Table, *, reference: bool = False) -> Floats:
         count = max((len(each) for each in table.values()), default=0)
         parts = []
         for name, encoder in self.columns or [(name, NumberEncoder()) for name in self.names]:
@@ -162,7 +167,10 @@ class InputSchema:
                 parts.append(np.full((count, len(encoder.parts)), np.nan))
                 continue
             try:
-                parts.append(encoder.encode(table[name]))
+                if reference and isinstance(encoder, TextEncoder):
+                    parts.append(encoder.encode_reference(table[name]))
+                else:
+                    parts.append(encoder.encode(table[name]))
             except UsageError as error:
                 raise UsageError(f"column {name!r}: {error}") from error
             except (TypeError, ValueError, OverflowError) as error:

@@ -58,11 +58,31 @@ def bigrams(texts: Sequence[str]) -> Floats:
     """Bits of each pair of neighbouring characters in the reference `(64, 64)`."""
     counts = np.full(CLASSES * CLASSES, _SMOOTHING)
     for text in texts:
-        found = classes_of(text)
-        np.add.at(counts, found[:-1] * CLASSES + found[1:], 1.0)
+        np.add.at(counts, _pairs(text), 1.0)
     table = counts.reshape(CLASSES, CLASSES)
     bits = -np.log2(table / table.sum(axis=1, keepdims=True))
     return np.asarray(np.round(bits, _DECIMALS), dtype=np.float64)  # as a file keeps them
+
+
+def held_out(texts: Sequence[str]) -> list[float]:
+    """Bits a character of each text of the reference, by the pairs of the other texts."""
+    pairs = [_pairs(text) for text in texts]
+    counts = np.full(CLASSES * CLASSES, _SMOOTHING)
+    for each in pairs:
+        np.add.at(counts, each, 1.0)
+    rows, found = counts.reshape(CLASSES, CLASSES).sum(axis=1), []
+    for each in pairs:
+        own, first = np.bincount(each, minlength=len(counts)), each // CLASSES
+        before = np.bincount(first, minlength=CLASSES)
+        shares = (counts - own)[each] / (rows - before)[first]
+        found.append(float(-np.log2(shares).mean()) if len(each) else 0.0)
+    return found
+
+
+def _pairs(text: str) -> NDArray[np.int64]:
+    """Number of each pair of neighbouring characters."""
+    found = classes_of(text)
+    return np.asarray(found[:-1] * CLASSES + found[1:], dtype=np.int64)
 
 
 def features(text: str, bits: Floats) -> tuple[float, float, float, float]:

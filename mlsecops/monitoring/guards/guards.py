@@ -136,13 +136,15 @@ class InputGuard:
     def check(self, client: str | None, inputs: Any) -> None:  # noqa: ARG002 - the protocol passes the client
         """Compare an input with the baseline; raise `InputRefused` if it does not fit."""
         self._columns(inputs)
-        values = np.asarray(inputs)
-        if values.dtype.kind not in _KINDS:
-            raise InputRefused(f"input: expected numbers, got {values.dtype}")
-        if values.ndim and len(values) > self._max_rows and values.shape != self._baseline.shape:
-            raise InputRefused(f"input: at most {self._max_rows} rows, got {len(values)}")
+        if not self._baseline.schema.columns:
+            inputs = np.asarray(inputs)
+            if inputs.dtype.kind not in _KINDS:
+                raise InputRefused(f"input: expected numbers, got {inputs.dtype}")
+        size = len(inputs) if hasattr(inputs, "__len__") and np.ndim(inputs) else 1
+        if size > self._max_rows and np.shape(inputs) != self._baseline.shape:
+            raise InputRefused(f"input: at most {self._max_rows} rows, got {size}")
         try:
-            rows = self._baseline.table(values)
+            rows = self._baseline.table(inputs)
         except UsageError as error:
             raise InputRefused(str(error)) from error
         missing = np.isnan(rows)
@@ -159,6 +161,13 @@ class InputGuard:
         if columns is None or self._baseline.names[0] == "f0":
             return
         got = [str(each) for each in columns]
+        if self._baseline.schema.named:  # a table is read by its names, in any order
+            gone = next(
+                (name for name, _ in self._baseline.schema.columns if name not in got), None
+            )
+            if gone is not None:
+                raise InputRefused(f"input: expected column {gone!r}, got {', '.join(got)[:80]}")
+            return
         for place, expected in enumerate(self._baseline.names):
             found = got[place] if place < len(got) else "nothing"
             if found != expected:
