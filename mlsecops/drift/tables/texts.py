@@ -75,8 +75,13 @@ def held_out(texts: Sequence[str]) -> list[float]:
         own, first = np.bincount(each, minlength=len(counts)), each // CLASSES
         before = np.bincount(first, minlength=CLASSES)
         shares = (counts - own)[each] / (rows - before)[first]
-        found.append(float(-np.log2(shares).mean()) if len(each) else 0.0)
+        found.append(_surprise(-np.log2(shares)))
     return found
+
+
+def _surprise(bits: Floats) -> float:
+    """Mean of bits, rounded: texts of one pattern must not differ by the text that is left out."""
+    return round(float(bits.mean()), 1) if len(bits) else 0.0
 
 
 def _pairs(text: str) -> NDArray[np.int64]:
@@ -92,7 +97,7 @@ def features(text: str, bits: Floats) -> tuple[float, float, float, float]:
     letters = np.count_nonzero((found < _LETTERS) | (found >= _OTHER)) / size
     digits = np.count_nonzero(found == _DIGIT) / size
     pairs = bits[found[:-1], found[1:]]
-    return float(len(text)), letters, digits, float(pairs.mean()) if len(pairs) else 0.0
+    return float(len(text)), letters, digits, _surprise(pairs)
 
 
 def script(text: str) -> str:

@@ -162,11 +162,10 @@ class InputGuard:
             return
         got = [str(each) for each in columns]
         if self._baseline.schema.named:  # a table is read by its names, in any order
-            gone = next(
-                (name for name, _ in self._baseline.schema.columns if name not in got), None
-            )
-            if gone is not None:
-                raise InputRefused(f"input: expected column {gone!r}, got {', '.join(got)[:80]}")
+            gone = [name for name, _ in self._baseline.schema.columns if name not in got]
+            if gone:
+                found = ", ".join(got)[:80]
+                raise InputRefused(f"input: expected column {gone[0]!r}, got {found}")
             return
         for place, expected in enumerate(self._baseline.names):
             found = got[place] if place < len(got) else "nothing"
