@@ -101,11 +101,11 @@ def find_model(folder: Path, *, data: Iterable[Path] = ()) -> Path:
     Raises:
         UsageError: There is none, or several.
     """
-    apart = [each.resolve() for each in data]
+    excluded = [each.resolve() for each in data]
     kinds = {
         path: kind
         for path in _files(folder)
-        if not any(path.resolve().is_relative_to(each) for each in apart)
+        if not any(path.resolve().is_relative_to(each) for each in excluded)
         and (kind := _format(path))
     }
     sure = [path for path, kind in kinds.items() if kind is not Format.NPZ]

@@ -24,7 +24,7 @@ from mlsecops.reports.rendering.page import (
 )
 
 TEMPLATE: Final = "evidence-to-write.md"
-"""Name of the template, beside which the page lies."""
+"""Name of the template, in the folder of the page."""
 _TONES: Final[dict[str, Tone]] = {"verified": "good", "asserted": "warn", "absent": "none"}
 
 
