@@ -20,8 +20,8 @@ lint: .venv/.dev  ## style, types, floors
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/.dev  ## ratios against peers, both sides in one run
-	$(BIN)/python -m benchmarks
+bench: .venv/.dev  ## ratios against peers, both sides in one run, into benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks --results benchmarks/RESULTS.md
 
 # Peers that cannot share an environment with us; a benchmark says so where one is missing.
 peers: $(patsubst benchmarks/peers/%.txt,benchmarks/.env-%/.made,$(wildcard benchmarks/peers/*.txt))

@@ -1,5 +1,8 @@
 """Run benchmarks and print one table of ratios: ``python -m benchmarks [name …]``.
 
+With ``--results FILE`` each runs in a process of its own, and what it printed is written there as
+Markdown, one section after the other; a benchmark that fails or lasts too long says so.
+
 A benchmark is a module of this folder with ``comparisons()`` or ``main()``; the others help them.
 Comparisons share one table; what measures something else (detection rates, memory) prints its own.
 """
@@ -10,15 +13,20 @@ import argparse
 import ast
 import os
 import platform
+import subprocess
 import sys
+import time
 from datetime import UTC, datetime
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 
 from benchmarks.measure import Comparison, table
 
 HOME = Path(__file__).parent
 STARTS = {"comparisons", "main"}
+COMPARED = ("numpy", "torch", "tensorflow-cpu", "scikit-learn", "cryptography", "model-signing",
+            "adversarial-robustness-toolbox", "opentelemetry-sdk")  # fmt: skip
+"""Distributions whose versions belong to the results."""
 
 
 def names(home: Path = HOME) -> list[str]:
@@ -69,13 +77,68 @@ def _one(name: str) -> list[Comparison]:
     return []
 
 
+def section(name: str, limit: float) -> tuple[str, bool]:
+    """Markdown section of one benchmark, run in a process of its own, and whether it succeeded."""
+    began = time.monotonic()
+    words = [sys.executable, "-m", "benchmarks", name]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=limit)
+        output, failed = done.stdout, done.stderr if done.returncode else ""
+    except subprocess.TimeoutExpired as error:
+        printed = error.stdout or b""
+        output = printed.decode("utf-8", "replace") if isinstance(printed, bytes) else printed
+        failed = f"not finished after {limit / 60:.0f} minutes"
+    minutes = (time.monotonic() - began) / 60
+    about = (ast.get_docstring(ast.parse((HOME / f"{name}.py").read_text("utf-8"))) or "").split(
+        "\n"
+    )
+    parts = [f"## {name}", about[0], f"`python -m benchmarks {name}`, {minutes:.1f} minutes."]
+    if failed:
+        reason = [line for line in failed.splitlines() if line.strip()][-1:]
+        parts.append(f"**Not reached:** {' '.join(reason)}")
+    if output.strip():
+        parts.append(f"```text\n{output.strip()}\n```")
+    return "\n\n".join(parts) + "\n", not failed
+
+
+def write_results(chosen: list[str], place: Path, limit: float) -> int:
+    """Write the results of benchmarks, each as soon as it is there."""
+    head = f"# Results\n\n{machine()}\n\n{versions()}\n"
+    place.write_text(head, "utf-8")
+    failed = 0
+    for name in chosen:
+        print(f"… {name}", file=sys.stderr, flush=True)
+        text, succeeded = section(name, limit)
+        failed += not succeeded
+        with place.open("a", encoding="utf-8") as stream:
+            stream.write(f"\n{text}")
+    print(f"{place}: {len(chosen)} benchmarks, {failed} not reached")
+    return int(failed > 0)
+
+
+def versions() -> str:
+    """Versions of this library and of what it is measured with."""
+    found = []
+    for name in ("mlsecops-sdk", *COMPARED):
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            found.append(f"{name} absent")
+    return ", ".join(found)
+
+
 def main() -> int:
     """Run the named benchmarks, or all."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=", ".join(names()))
-    chosen = parser.parse_args().names or names()
+    parser.add_argument("--results", type=Path, metavar="FILE", help="Markdown file to write")
+    parser.add_argument("--minutes", type=float, default=30, help="limit of each; default 30")
+    options = parser.parse_args()
+    chosen = options.names or names()
     if unknown := sorted(set(chosen) - set(names())):
         parser.error(f"no benchmark named {', '.join(unknown)}: expected {', '.join(names())}")
+    if options.results is not None:
+        return write_results(chosen, options.results, 60 * options.minutes)
     found, gave_up = run(chosen)
     print(f"\n{machine()}")
     if found:

@@ -1,0 +1,36 @@
+"""Results page of the benchmarks: a section for each, and a reason where one was not reached."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import benchmarks.__main__ as runner
+
+
+def test_a_benchmark_that_lasts_too_long_says_so(tmp_path: Path) -> None:
+    assert runner.write_results(["imports"], tmp_path / "R.md", 0.01) == 1
+    text = (tmp_path / "R.md").read_text()
+    assert "## imports" in text
+    assert "**Not reached:** not finished after" in text
+    assert "mlsecops-sdk " in text
+
+
+def test_one_that_fails_does_not_end_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, body in {"bad": "raise SystemExit('no data')", "good": "print('a figure')"}.items():
+        script = f'"""{name.title()} benchmark."""\ndef main():\n    {body}\n'
+        (tmp_path / f"{name}.py").write_text(script)
+    monkeypatch.setattr(runner, "HOME", tmp_path)
+    starter = tmp_path / "start"
+    starter.write_text('#!/bin/sh\nexec python3 -c "import $3 as m; m.main()"\n')
+    starter.chmod(0o755)
+    monkeypatch.setattr(runner.sys, "executable", str(starter))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert runner.write_results(["bad", "good"], tmp_path / "R.md", 60) == 1
+    bad, good = (tmp_path / "R.md").read_text().split("## ")[1:]
+    assert "**Not reached:** no data" in bad
+    assert "a figure" in good
+    assert "Not reached" not in good
