@@ -34,7 +34,8 @@ PAGES: Final = {
         """
         integrations.art integrations.art_attacks integrations.art_poisoning integrations.cloudwatch
         integrations.counterfit integrations.dvc integrations.garak integrations.live
-        integrations.mlflow integrations.oci integrations.prometheus integrations.sagemaker
+        integrations.mlflow integrations.oci integrations.prometheus integrations.pyrit
+        integrations.sagemaker
         """,
     ),
     "errors": ("Errors", "errors", "errors"),

@@ -28,7 +28,7 @@ from mlsecops.llm.redteam.grammar.families import FAMILIES, Draft, Family, Mark,
 from mlsecops.llm.redteam.grammar.scenes import Ground, Scene, tool
 from mlsecops.llm.redteam.grammar.tasks import draw_letters, draw_task
 
-__all__ = ["read_attempts"]
+__all__ = ["own_families", "read_attempts"]
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,63}")
 _MEMBERS: Final = frozenset({"class", "text", "document", "expect", "owasp", "atlas", "mutated"})
@@ -59,6 +59,11 @@ def read_attempts(path: str | os.PathLike[str]) -> dict[str, Family]:
         raise UsageError(f"attempts: {path}: expected [[attempts]] in TOML: {error}") from error
     if not isinstance(rows, list) or not rows:
         raise UsageError(f"attempts: {path}: expected [[attempts]], got none")
+    return own_families(rows, str(path))
+
+
+def own_families(rows: Sequence[Any], path: str) -> dict[str, Family]:
+    """Own classes of rows as a file has them; raises `UsageError` as `read_attempts` does."""
     classes: dict[str, list[Mapping[str, Any]]] = {}
     for number, row in enumerate(rows, start=1):
         where = f"attempts: {path}: attempt {number}"
