@@ -204,6 +204,7 @@ def test_alertmanager_holds_an_alert_beyond_its_cooldown_and_ends_a_resolved_one
     assert datetime.fromisoformat(second["endsAt"]) == over.at
     assert (first["labels"], first["startsAt"]) == (second["labels"], second["startsAt"])
     assert first["labels"]["cluster"] == "eu"
+    assert sink.renews  # so that a lasting alert is posted again before it ends
 
 
 def test_alert_follows_no_redirection(receiver: Receiver) -> None:

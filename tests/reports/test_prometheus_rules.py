@@ -13,6 +13,7 @@ from mlsecops.findings import Severity
 from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, AlertRule, alert_name
 from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.reports import alert_rules
+from mlsecops.reports.grafana import PANELS
 from tests.conftest import program
 
 REPLICAS = {"bad": (-1, 1, -1), "good": (-1, -1, -1)}
@@ -137,3 +138,45 @@ def test_a_rule_that_does_not_fire_would_be_noticed(tmp_path: Path) -> None:
     quiet = [each for each in series(rule) if 'instance="1"' not in each["series"]]
     test = {"interval": "15s", "input_series": quiet, "promql_expr_test": [expected(rule)]}
     assert judged(tmp_path, [test]).returncode != 0
+
+
+def test_panel_of_drift_shows_the_features_that_drifted_and_says_so_if_none_did(
+    tmp_path: Path,
+) -> None:
+    (drift,) = (panel for panel in PANELS if panel.id == "drift")
+    (query,) = (each.expression.replace("$monitor", ".+") for each in drift.queries)
+    distance, drifted = telemetry.DRIFT.prometheus, telemetry.DRIFTED.prometheus
+    values = [
+        {"series": f'{distance}{{{at},statistic="{statistic}"}}', "values": f"{value}x40"}
+        for at, ks in (
+            ('monitor="m",instance="a",feature="x"', 0.4),
+            ('monitor="m",instance="a",feature="y"', 0.6),
+            ('monitor="m",instance="b",feature="x"', 0.1),
+        )
+        for statistic, value in (("ks", ks), ("psi", 9))
+    ]
+    values += [
+        {"series": f'{drifted}{{monitor="m",instance="a",feature="x"}}', "values": "1x40"},
+        {"series": f'{drifted}{{monitor="m",instance="a",feature="y"}}', "values": "0x40"},
+        {"series": f'{drifted}{{monitor="m",instance="b",feature="x"}}', "values": "0x40"},
+        *(
+            {"series": f'{telemetry.CALLS.prometheus}{{monitor="{name}"}}', "values": "0x40"}
+            for name in ("m", "quiet")
+        ),
+    ]
+    test = {
+        "interval": "15s",
+        "input_series": values,
+        "promql_expr_test": [
+            {
+                "expr": f"count by (monitor, feature) ({query})",  # NaN equals nothing
+                "eval_time": "5m",
+                "exp_samples": [
+                    {"labels": '{monitor="m",feature="x"}', "value": 1},
+                    {"labels": '{monitor="quiet"}', "value": 1},
+                ],
+            }
+        ],
+    }
+    done = judged(tmp_path, [test])
+    assert done.returncode == 0, done.stdout + done.stderr
