@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mlsecops._notebook import NotebookView, notebook_view
 from mlsecops._repr import concise_repr
 from mlsecops.errors import (
     ChangedDuringLoad,
@@ -79,6 +80,17 @@ class Examination:
         )
 
 
+def _view(verdict: Verdict) -> NotebookView:
+    outcome = "refused" if verdict.refused else "unchecked" if verdict.unchecked else "passed"
+    found = [
+        (each.severity.label, each.rule, each.message, each.where) for each in verdict.findings
+    ]
+    rows = [*found, *(("unchecked", each.what, each.why, "") for each in verdict.unchecked)]
+    head = ("severity", "rule", "message", "where")
+    return NotebookView(f"{verdict.path}: {outcome}", [("format", verdict.format)], head, rows)
+
+
+@notebook_view(_view)
 @concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from mlsecops._notebook import NotebookView, notebook_view
 from mlsecops._repr import concise_repr, one_line
 
 if TYPE_CHECKING:
@@ -86,6 +87,16 @@ class Trigger:
         return {"label": self.label, "rows": self.rows, "places": places, "values": values}
 
 
+def _view(report: PoisoningReport) -> NotebookView:
+    kinds = Counter(suspect.kind for suspect in report.suspects)
+    skipped = [("skipped", f"{name}: {why}") for name, why in report.skipped.items()]
+    counts = [("rows", report.n), ("suspects", len(report.suspects)), *kinds.most_common()]
+    facts = [*counts, *skipped]
+    rows = ((each.index, each.kind, each.score, each.label) for each in report.suspects)
+    return NotebookView("Screening", facts, ("row", "kind", "score", "label"), rows)
+
+
+@notebook_view(_view)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoisoningReport:
     """Result of poisoning detectors; an empty one only means that they found nothing.

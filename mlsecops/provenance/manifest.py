@@ -17,6 +17,7 @@ from typing import Any, Final
 from mlsecops._choices import checked, several
 from mlsecops._files import write_atomically
 from mlsecops._json import parse_object
+from mlsecops._notebook import NotebookView, notebook_view
 from mlsecops._repr import concise_repr
 from mlsecops.errors import DigestMismatch, FormatRefused, UsageError
 from mlsecops.provenance.content.rows import describe_rows, is_part
@@ -33,6 +34,13 @@ SCHEMA: Final = "mlsecops.manifest/1"
 MAX_MANIFEST_BYTES: Final = 256 << 20  # bytes; chosen: holds the names of a million files
 
 
+def _view(manifest: Manifest) -> NotebookView:
+    facts = [("root", manifest.root), ("parts", len(manifest)), ("bytes", manifest.size)]
+    rows = ((entry.name, entry.digest.short, entry.size) for entry in manifest)
+    return NotebookView(f"Manifest of {manifest.name}", facts, ("name", "digest", "bytes"), rows)
+
+
+@notebook_view(_view)
 @concise_repr("name", "root", "entries", "ignore")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:

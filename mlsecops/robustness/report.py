@@ -16,6 +16,7 @@ import numpy as np
 
 from mlsecops._choices import one_of
 from mlsecops._intervals import CONFIDENCE, Interval, clopper_pearson
+from mlsecops._notebook import NotebookView, notebook_view
 from mlsecops._repr import concise_repr, one_line
 from mlsecops.errors import UsageError
 from mlsecops.provenance import Digest, Statement
@@ -136,6 +137,26 @@ class Figure:
         return plain
 
 
+def _view(report: RobustnessReport) -> NotebookView:
+    failed = [each.name for each in report.checks if each.outcome != "pass"]
+    facts = [
+        ("samples", report.n),
+        ("output", report.output),
+        ("checks", f"{len(report.checks) - len(failed)} of {len(report.checks)} passed"),
+        *(("not passed", each) for each in failed),
+    ]
+    figures = {"clean": report.clean, **report.attacks, "worst": report.worst}
+    if report.certified is not None:
+        figures["certified"] = report.certified
+    rows = (
+        (name, f"{each.accuracy:.3f}", f"{each.interval.low:.3f} to {each.interval.high:.3f}")
+        for name, each in figures.items()
+    )
+    head = ("attack", "accuracy", "interval")
+    return NotebookView(f"Robustness of {report.model}", facts, head, rows)
+
+
+@notebook_view(_view)
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RobustnessReport:
     """Result of a robustness evaluation.

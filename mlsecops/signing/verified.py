@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mlsecops._notebook import NotebookView, notebook_view
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.provenance.digest import Digest
@@ -46,6 +47,20 @@ class SignedModel:
         return self.manifest.shard_size is not None
 
 
+def _view(verified: Verified) -> NotebookView:
+    facts = [
+        ("digest", verified.digest),
+        ("version", verified.version),
+        ("files", len(verified.manifest)),
+        ("not covered", len(verified.ignored)),
+    ]
+    signers = [("signer", each) for each in verified.signers]
+    statements = [("statement", each.predicate_type) for each in verified.statements]
+    rows = [*signers, *statements, *(("not covered", each) for each in verified.ignored)]
+    return NotebookView(f"Verified {verified.name}", facts, ("what", "value"), rows)
+
+
+@notebook_view(_view)
 @concise_repr("name", "digest", "signers", "version", "manifest.entries", "statements", "ignored")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:

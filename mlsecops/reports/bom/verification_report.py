@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mlsecops._notebook import NotebookView, notebook_view
 from mlsecops._repr import concise_repr
 from mlsecops.findings import Finding, Severity
 
@@ -47,6 +48,14 @@ class BomField:
     word: bool = False
 
 
+def _view(report: BomReport) -> NotebookView:
+    findings = [(each.severity.label, each.rule, each.message) for each in report.findings]
+    rows = [*findings, *((each.state.value, each.name, each.detail) for each in report.fields)]
+    title = f"Bill of materials: {'holds' if report.holds else 'refused'}"
+    return NotebookView(title, [("score", report.score)], ("state", "field", "detail"), rows)
+
+
+@notebook_view(_view)
 @concise_repr()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BomReport:
