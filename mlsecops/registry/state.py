@@ -191,7 +191,7 @@ class State:
         if event.detail.get("form") == SUMMARY_FORM and event.detail["summary"] != str(own):
             raise RegistryError(
                 f"registry log, entry {event.index}: expected the summary {own.short}, got "
-                f"{str(event.detail['summary'])[:19]}: a holder of the log's key wrote a wrong one; "
+                f"{str(event.detail['summary'])[:19]}: who has the log's key wrote a wrong one; "
                 "restore the log"
             )
         self.summarised = event.index + 1

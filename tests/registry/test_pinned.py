@@ -181,6 +181,31 @@ def test_a_listing_as_large_as_a_disk_is_not_read(
         registry.resolve("fraud", 1)
 
 
+@pytest.mark.parametrize("part", ["head", "log/checkpoint", "log/tile/0/000.p/3", "entries"])
+def test_an_object_as_large_as_a_disk_is_not_read(
+    registry: Registry, policy: TrustPolicy, model: Model, part: str
+) -> None:
+    """Whoever can write the folder offers readers more than memory holds."""
+    registry.publish("fraud", model(b"one"))
+    registry.promote("fraud", 1, "serving")
+    names = {"entries": "log/tile/entries/000.p/3"}
+    place = Path(registry.location, names.get(part, part))
+    place.chmod(0o600)
+    os.truncate(place, 1 << 40)
+    writer = registry.signer if part == "head" else None  # nobody else reads it
+
+    def use() -> None:
+        fresh = Registry(registry.location, signer=writer, policy=policy)
+        fresh.verify_log()
+        if writer is not None:
+            fresh.quarantine(Digest.of(b"x"), "reason")
+
+    with pytest.raises(MLSecOpsError):
+        use()
+    if part == "log/checkpoint":
+        assert "cannot be trusted" in str(registry.isolated(Digest.of(b"x")))
+
+
 def test_times_that_go_back_are_a_warning(
     registry: Registry, policy: TrustPolicy, signer: Signer, model: Model
 ) -> None:

@@ -159,6 +159,9 @@ def _settings(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
             settings.setdefault("endpoint", endpoint)
         if str(settings.get("endpoint")).startswith("http://"):  # as boto3: the operator wrote it
             client.setdefault("allow_http", True)
+        # AWS: "Content-MD5 OR x-amz-checksum- HTTP header is required" under a default retention
+        if not any("checksum_algorithm" in name.lower() for name in settings):
+            settings["checksum_algorithm"] = "SHA256"
     settings["client_options"] = client
     return settings
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import multiprocessing
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -160,6 +163,33 @@ def test_file_urls_name_folders(tmp_path: Path) -> None:
 def test_a_wrong_option_of_a_bucket_is_wrong_use() -> None:
     with pytest.raises(UsageError, match="storage_options"):
         open_store("s3://bucket/x", options={"no_such_option": "1"})
+
+
+def test_a_request_bears_its_condition_and_the_checksum_that_object_lock_asks_for() -> None:
+    seen: list[dict[str, str]] = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            seen.append({name.lower(): value for name, value in self.headers.items()})
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(200)
+            self.send_header("ETag", '"tag"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Print nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        options = {"endpoint": f"http://127.0.0.1:{server.server_port}", "skip_signature": True}
+        store = open_store("s3://locked/x", options=options)
+        assert store.put_if_absent("a", b"data") == '"tag"'
+        assert store.put_if_unchanged("a", b"more", '"tag"') == '"tag"'
+        server.shutdown()
+    sums = [base64.b64encode(hashlib.sha256(data).digest()).decode() for data in (b"data", b"more")]
+    assert [each["x-amz-checksum-sha256"] for each in seen] == sums
+    assert (seen[0]["if-none-match"], seen[1]["if-match"]) == ("*", '"tag"')
 
 
 def test_a_bucket_that_is_not_there_is_an_os_error(bucket: str) -> None:
