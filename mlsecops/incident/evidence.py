@@ -22,7 +22,7 @@ from mlsecops.errors import EvidenceError, MLSecOpsError, UsageError
 from mlsecops.incident.custody import Custody, is_local
 from mlsecops.provenance import Digest
 from mlsecops.registry import Event, Registry
-from mlsecops.signing import TrustPolicy, bundle_path, sign, verify
+from mlsecops.signing import TrustPolicy, sign, verify
 
 if TYPE_CHECKING:
     from mlsecops.signing import Verified
@@ -160,7 +160,7 @@ class Evidence:
     @property
     def bundle(self) -> Path:
         """Path of the signature."""
-        return bundle_path(self.path)
+        return self.path.with_name(f"{self.path.name}.sig")
 
     def _recorded(self) -> Event | None:
         entries = self.registry.recorded(_EVENT)

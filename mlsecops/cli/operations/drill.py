@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from mlsecops.cli.operations.registry import add_registry_options, open_registry
@@ -35,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
         registry,
         signer=read_signer(signer_source, alone),
         kinds=options.kind or KINDS,
-        progress=lambda kind: note(f"drill: {kind}"),
+        progress=(lambda kind: note(f"drill: {kind}")) if sys.stderr.isatty() else None,
     )
     value = {
         "schema": "mlsecops.drill/1",
