@@ -16,7 +16,7 @@ Sources: Page 1954 (CUSUM); Papadopoulos et al. 2002 (conformal level).
 from __future__ import annotations
 
 import functools
-import secrets
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
@@ -31,11 +31,12 @@ from mlsecops.drift.inputs import Floats
 from mlsecops.drift.outliers import conformal_threshold
 from mlsecops.errors import UsageError
 from mlsecops.extraction.client_history import ClientHistory
+from mlsecops.extraction.folder_store import fresh_salt, usual_store
 from mlsecops.extraction.linkage import Linkage, Resemblance
 from mlsecops.extraction.orders import ordered_rows
 from mlsecops.extraction.scores import CHANNEL_NAMES, BenignReference, QueryScorer, QueryScores
 from mlsecops.extraction.steps import Steps
-from mlsecops.extraction.stores import SALT_BYTES, HistoryStore, LocalHistoryStore, checked_salt
+from mlsecops.extraction.stores import HistoryStore, LocalHistoryStore, checked_salt
 from mlsecops.readings import COVERAGE, EXTRACTION, Observed, Reading
 
 _MARGIN: Final = 1.5  # factor; chosen: benign clients of unseen kinds pass, attacks take longer
@@ -103,8 +104,9 @@ class ExtractionDetector:
             clients: (x `(n, …)`, probabilities `(n, k)`) of each benign client, at least 4. Take
                 rows that the baseline was not fitted on: it fits its own rows too well.
             false_positive_rate: Share of benign clients that may raise an alarm, in (0, 1).
-            histories: Store of the clients' histories; in this process by default. Replicas that
-                share one calibrate on the same clients with the same salt and seed.
+            histories: Store of the clients' histories; by default in this process, or in the
+                folder of the service's workers (`PROMETHEUS_MULTIPROC_DIR`). Replicas that share
+                one calibrate on the same clients with the same salt and seed.
             every: Queries of one client judged together, ≥ 1; more save time and delay an alarm.
             salt: Secret of at least 16 bytes that keeps stored histories from being read as
                 inputs; a fresh one by default, which serves one process only.
@@ -115,7 +117,7 @@ class ExtractionDetector:
         """
         if not 0 < false_positive_rate < 1:
             raise UsageError(f"false_positive_rate: expected (0, 1), got {false_positive_rate}")
-        salt = checked_salt(secrets.token_bytes(SALT_BYTES) if salt is None else salt)
+        salt = checked_salt(fresh_salt() if salt is None else salt)
         if every < 1:
             raise UsageError(f"every: expected at least 1, got {every}")
         whole("seed", seed, "a number from 0 on", least=0)
@@ -139,7 +141,9 @@ class ExtractionDetector:
         detector = cls(
             scorer,
             BenignReference(steps),
-            histories=LocalHistoryStore() if histories is None else histories,
+            histories=usual_store(salt, _identity(tables, seed))
+            if histories is None
+            else histories,
             features=len(baseline.names),
             rate=false_positive_rate,
             every=every,
@@ -194,7 +198,7 @@ class ExtractionDetector:
         Only histories in this process are compared, not those in Redis. `chance` is the probability
         that benign clients form any group, in (0, 1).
         """
-        local = self._histories if isinstance(self._histories, LocalHistoryStore) else ()
+        local = self._histories if isinstance(self._histories, Iterable) else ()
         return self._linkage.find(local, chance=chance)
 
     def _alone(
@@ -286,6 +290,15 @@ def _scored(
         rng=rng,
     )
     return scores + [together.of(each) for each in places]
+
+
+def _identity(tables: Sequence[tuple[Floats, Floats]], seed: int) -> bytes:
+    """Digest of what a detector was calibrated on."""
+    found = hashlib.sha256(str(seed).encode())
+    for table in tables:
+        for part in table:
+            found.update(repr(part.shape).encode() + np.ascontiguousarray(part).tobytes())
+    return found.digest()
 
 
 def _pair(client: Any) -> tuple[Any, Any]:

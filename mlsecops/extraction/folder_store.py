@@ -11,8 +11,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -21,14 +22,17 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+from mlsecops._bounded.mapping import BoundedMap
 from mlsecops._choices import checked, number, whole
 from mlsecops._repr import concise_repr
 from mlsecops.errors import FormatRefused, LimitExceeded, UsageError
 from mlsecops.extraction.client_history import ClientHistory
-from mlsecops.extraction.stores import LocalHistoryStore, checked_salt
+from mlsecops.extraction.stores import SALT_BYTES, LocalHistoryStore, checked_salt
 
 R = TypeVar("R")
 
+VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's: the folder of a service
+_SALT: Final = "mlsecops-extraction.salt"
 _LARGEST: Final = 2**20  # bytes of a history; chosen: sixteen times the largest one
 _TIDY: Final = 256  # new clients between two looks for forgotten ones; chosen
 
@@ -83,13 +87,18 @@ class FolderHistoryStore:
         except OSError as error:
             raise UsageError(f"folder of histories: cannot make {path}: {error}") from error
         self._local = LocalHistoryStore(capacity=capacity, ttl=ttl)
+        self._clients: BoundedMap[str, list[str | None]] = BoundedMap(
+            list, capacity=capacity, ttl=ttl
+        )
         self._new = 0
         self.unreachable = self.discarded = 0
 
     def use(self, client: str | None, now: float, change: Callable[[ClientHistory], R]) -> R:
         """Change a client's history, while no other process does."""
+        name = self._name(client)
+        self._clients.use(name, now)[:] = [client]
         try:
-            descriptor = self._locked(self.path / self._name(client))
+            descriptor = self._locked(self.path / name)
         except OSError:
             self.unreachable += 1
             return self._local.use(client, now, change)
@@ -100,6 +109,16 @@ class FolderHistoryStore:
             stream.write(history.to_bytes())
             stream.truncate()
         return result
+
+    def __iter__(self) -> Iterator[tuple[str | None, ClientHistory]]:
+        """The clients that this process saw, with what all processes know of them."""
+        for name in self._clients:
+            path, (client,) = self.path / name, self._clients.get(name) or [None]
+            try:
+                data, written = path.read_bytes(), path.stat().st_mtime
+            except OSError:
+                continue
+            yield client, self._read(data, written)
 
     def _locked(self, path: Path) -> int:
         """A file that this process holds alone, and that has not been removed meanwhile."""
@@ -139,3 +158,41 @@ class FolderHistoryStore:
     def _name(self, client: str | None) -> str:
         who = b"\x00" if client is None else b"\x01" + client.encode("utf-8", "surrogatepass")
         return hmac.new(self._salt, who, hashlib.sha256).hexdigest()
+
+
+def fresh_salt() -> bytes:
+    """A random salt: that of the service's folder, if there is one, so that workers share it."""
+    place = os.environ.get(VARIABLE)
+    made = secrets.token_bytes(SALT_BYTES)
+    if not place or fcntl is None:
+        return made
+    path = Path(place, _SALT)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        hidden = path.with_name(f".{path.name}.{os.getpid()}")
+        hidden.unlink(missing_ok=True)
+        with os.fdopen(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as new:
+            new.write(made)
+        try:
+            os.link(hidden, path)  # whole, and only if no other worker was first
+        except FileExistsError:
+            made = path.read_bytes()
+        hidden.unlink()
+    except OSError:
+        return made
+    return made if len(made) >= SALT_BYTES else secrets.token_bytes(SALT_BYTES)
+
+
+def usual_store(salt: bytes, calibration: bytes) -> LocalHistoryStore | FolderHistoryStore:
+    """Histories of this process, or of all workers of the service if it has a folder.
+
+    Only detectors of the same salt and calibration share them: others measure other evidence.
+    """
+    place = os.environ.get(VARIABLE)
+    if not place or fcntl is None:
+        return LocalHistoryStore()
+    name = hmac.new(salt, calibration, hashlib.sha256).hexdigest()[:32]
+    try:
+        return FolderHistoryStore(Path(place, f"mlsecops-clients-{name}"), salt=salt)
+    except UsageError:
+        return LocalHistoryStore()

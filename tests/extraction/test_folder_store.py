@@ -7,19 +7,21 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from mlsecops.errors import UsageError
 from mlsecops.extraction import folder_store
-from mlsecops.monitoring import FolderHistoryStore
+from mlsecops.monitoring import ExtractionDetector, FolderHistoryStore, LocalHistoryStore
 from tests.attackers.extraction import uniform_thief
 from tests.extraction.queries import SALT, readings
 from tests.extraction.test_stores import sharing
 
 COUNT = """
 import sys
-from mlsecops.monitoring import FolderHistoryStore
+from mlsecops.monitoring import ExtractionDetector, FolderHistoryStore, LocalHistoryStore
 store = FolderHistoryStore(sys.argv[1], salt=bytes(16))
 def change(history):
     history.queries += 1
@@ -89,3 +91,33 @@ def test_store_that_could_not_hold_evidence_is_refused(tmp_path: Path, options) 
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="cannot make"):
         FolderHistoryStore(tmp_path / "file", salt=SALT)
+
+
+def test_detectors_of_one_service_share_their_histories_unasked(
+    digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    rng = np.random.default_rng(3)
+    rows = [digits.known[rng.choice(len(digits.known), 60)] for _ in range(12)]
+    clients = [(each, digits.predict(each)) for each in rows]
+
+    def made(benign=clients, **options: Any) -> ExtractionDetector:
+        return ExtractionDetector.calibrate(
+            digits.baseline, benign, false_positive_rate=0.01, **options
+        )
+
+    (one, two), other = (made() for _ in range(2)), made(clients[1:])
+    salt = (tmp_path / "mlsecops-extraction.salt").read_bytes()
+    alone = made(histories=LocalHistoryStore(), salt=salt)
+    thief = uniform_thief(11, queries=48)
+    expected = [readings(alone, digits, thief[i : i + 8], "t")[0].value for i in range(0, 48, 8)]
+    found = [
+        readings((one, two)[i // 8 % 2], digits, thief[i : i + 8], "t")[0].value
+        for i in range(0, 48, 8)
+    ]
+    assert found == pytest.approx(expected)
+    assert found[-1] > 1
+    assert {client for client, _ in two._histories} == {"t"}
+    # Another calibration measures other evidence, and begins anew.
+    assert readings(other, digits, thief[:8], "t")[0].value < found[-1]
+    assert len(list(tmp_path.glob("mlsecops-clients-*"))) == 2
