@@ -56,6 +56,8 @@ class BoosterAdapter(_TreeModel):
     A model of one score answers two classes, the second where the score is above 0.
     """
 
+    framework = "trees"  # of the class; an instance has its library's
+
     def _prepare(self, device: str | None) -> None:
         super()._prepare(device)
         self.framework = type(self.model).__module__.split(".")[0]

@@ -218,6 +218,7 @@ def joined(
         np.where(leaf, own, np.concatenate([getattr(t, side) + r for t, r in pairs(trees, roots)]))
         for side in ("left", "right")
     )
+    _require_trees(np.concatenate([left[~leaf], right[~leaf]]), roots, len(feature))
     value = np.concatenate([tree.value for tree in trees]).astype(np.float64)
     value[~leaf] = 0
     start = np.asarray(base, dtype=np.float64)
@@ -243,6 +244,13 @@ def joined(
         },
         rounding=float(largest) * (len(trees) + 1) * step,
     )
+
+
+def _require_trees(children: Indexes, roots: Indexes, nodes: int) -> None:
+    """Refuse nodes with two parents, which could form a circle, and nodes that are not there."""
+    inside = len(children) == 0 or (children.min() >= 0 and children.max() < nodes)
+    if not inside or len(np.unique(np.concatenate([children, roots]))) < len(children) + len(roots):
+        raise UsageError("tree ensemble: expected trees, got a node without one parent of its own")
 
 
 def pairs(trees: Sequence[Nodes], roots: Indexes) -> Sequence[tuple[Nodes, int]]:

@@ -24,7 +24,7 @@ from mlsecops.loading.readers import (
 )
 from mlsecops.loading.snapshot import Source
 
-Framework: TypeAlias = Literal["torch", "numpy", "keras", "tensorflow", "sklearn", "onnx"]
+Framework: TypeAlias = Literal["torch", "numpy", "keras", "tensorflow", "sklearn", "onnx", "trees"]
 FRAMEWORKS: Final[tuple[Framework, ...]] = get_args(Framework)
 
 
@@ -223,6 +223,14 @@ def _onnx(request: Request) -> Any:
     return onnx_reader.read_onnx(request.source.path, external=external)
 
 
+def _trees(request: Request, *, kind: str) -> Any:
+    from mlsecops.loading.readers.tree_reader import (  # noqa: PLC0415 - other formats need no numpy
+        read_tree_model,
+    )
+
+    return read_tree_model(request.source, request.limits, kind=kind)
+
+
 def _numpy(request: Request) -> Any:
     import numpy as np  # noqa: PLC0415 - loading other formats needs no numpy
 
@@ -247,6 +255,9 @@ _DECODERS: Final[dict[Format, tuple[tuple[str, ...], Callable[[Request], Any]]]]
     Format.JOBLIB: (("sklearn",), _joblib),
     Format.SKOPS: (("sklearn",), _skops),
     Format.ONNX: (("onnx",), _onnx),
+    Format.XGBOOST: (("trees",), lambda request: _trees(request, kind="json")),
+    Format.XGBOOST_UBJ: (("trees",), lambda request: _trees(request, kind="ubjson")),
+    Format.LIGHTGBM: (("trees",), lambda request: _trees(request, kind="text")),
     Format.NPZ: (("numpy",), _numpy),
     Format.NPY: (("numpy",), _numpy),
 }

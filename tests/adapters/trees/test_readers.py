@@ -154,6 +154,11 @@ def test_a_document_that_is_none_is_refused(tmp_path: Path) -> None:
     model.save_model(tmp_path / "model.json")
     document = json.loads((tmp_path / "model.json").read_text("utf-8"))
     assert read_xgboost(document).trees == 4
+    first = document["learner"]["gradient_booster"]["model"]["trees"][0]
+    kept, first["left_children"][0] = first["left_children"][0], first["right_children"][0]
+    with pytest.raises(UsageError, match="parent of its own"):
+        read_xgboost(document)
+    first["left_children"][0] = kept
     document["learner"]["learner_model_param"]["num_feature"] = "1"
     with pytest.raises(UsageError, match="asks for another"):
         read_xgboost(document)
