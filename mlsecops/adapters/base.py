@@ -1,15 +1,23 @@
 """Adapter protocol: one numpy view of every framework's classifier.
 
-model → `adapt` → Adapter → float32 scores, gradients and activations
+model → `adaptation.adapt` → Adapter → float32 scores, gradients and activations
 """
 
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeAlias, cast, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Final,
+    Literal,
+    Protocol,
+    TypeAlias,
+    cast,
+    runtime_checkable,
+)
 
 from mlsecops.adapters.answers.output_form import OutputForm, OutputRequest
 from mlsecops.errors import MLSecOpsError, UsageError
@@ -93,92 +101,18 @@ class Portable(Protocol):
         """
 
 
+Precision: TypeAlias = Literal["bfloat16", "float16"]
 _REASON: Final = 500  # characters of a framework's own message; chosen
 BATCH: Final = 256  # samples per call of a model; chosen: bounds the memory of one call
-_HOMES: Final = (
-    # Keras before torch: on Keras' torch backend a Keras model is also a torch module.
-    ("keras", "Model", "mlsecops.adapters.tensorflow", "KerasAdapter"),
-    ("torch.nn", "Module", "mlsecops.adapters.pytorch", "TorchAdapter"),
-    ("sklearn.base", "BaseEstimator", "mlsecops.adapters.sklearn", "SklearnAdapter"),
-    ("xgboost.core", "Booster", "mlsecops.adapters.trees.boosters", "BoosterAdapter"),
-    ("lightgbm.basic", "Booster", "mlsecops.adapters.trees.boosters", "BoosterAdapter"),
-    ("catboost.core", "CatBoost", "mlsecops.adapters.trees.boosters", "BoosterAdapter"),
-    ("mlsecops.adapters.trees.ensemble", "Ensemble",
-     "mlsecops.adapters.trees.boosters", "EnsembleAdapter"),
-    ("onnx", "ModelProto", "mlsecops.adapters.onnx", "OnnxAdapter"),
-    ("onnxruntime", "InferenceSession", "mlsecops.adapters.onnx", "OnnxAdapter"),
-    # Last: Keras models are trackable too.
-    ("tensorflow.python.trackable.autotrackable", "AutoTrackable",
-     "mlsecops.adapters.savedmodel", "SavedModelAdapter"),
-)  # fmt: skip
 
 
-def adapt(
-    model: Any,
-    *,
-    channels_first: bool | None = None,
-    device: str | None = None,
-    classes: int | None = None,
-    output: Output | None = None,
-    reject: Any = None,
-) -> Adapter:
-    """Wrap a model in an Adapter, without importing a framework that is not in use.
-
-    Args:
-        model: A torch module, Keras model, SavedModel as TensorFlow loads it, scikit-learn
-            classifier, ONNX model, a LoadedModel or an Adapter.
-        channels_first: Whether images are `(n, c, h, w)`; by default the framework's convention
-            (torch and ONNX yes, the others no).
-        device: Device of each call (`"cpu"`, `"cuda:1"`); by default the model's own. The model
-            is moved there and back on every call. torch only.
-        classes: Required number of classes `k`; an output of another width is an error.
-        output: What the model returns: `"logits"`, `"probabilities"` or `"log-probabilities"`, a
-            column for each class; `"logit"`, `"probability"` or `"log-probability"`, one column of
-            the second of two classes; a callable that picks the scores out of a tuple, dict or
-            object; or a pair (form, callable). By default the form is found out on the first batch.
-        reject: Class (its name or column) whose answer means abstention, or a callable from
-            probabilities `(n, k)` to bool `(n,)`. A rejected adversarial input counts as defended,
-            a rejected clean one as wrong.
-
-    Returns:
-        The Adapter; the model has not run yet.
-
-    Raises:
-        UsageError: The model is of no known framework, or an option does not fit it.
-    """
-    request = OutputRequest.of(output)
-    options = {
-        "channels_first": channels_first, "device": device, "classes": classes, "output": output,
-    }  # fmt: skip
-    made = _adapter(model, {name: each for name, each in options.items() if each is not None})
-    if isinstance(made, FrameworkAdapter):
-        made.require_output(request)
-    if reject is None:
-        return made
-    abstention = import_module("mlsecops.adapters.abstention")
-    return cast("Adapter", abstention.Abstaining.of(made, reject))
-
-
-def _adapter(model: Any, options: dict[str, Any]) -> Adapter:
-    view = model if isinstance(model, Adapter) else getattr(model, "adapter", None)
-    if isinstance(view, Adapter):  # a LoadedModel has one
-        if not options:
-            return view
-        if isinstance(view, FrameworkAdapter):
-            return type(view)(view.model, **{**view.options, **options})
-        raise UsageError(
-            f"{', '.join(options)}: expected a model, got an Adapter of type "
-            f"{type(view).__name__}, whose answers have a form already"
-        )
-    for module, base, home, name in _HOMES:
-        kind = getattr(sys.modules.get(module), base, None)
-        if isinstance(kind, type) and isinstance(model, kind):
-            kind = getattr(import_module(home), name)
-            return cast("Adapter", kind(model, **options))
-    raise UsageError(
-        f"cannot adapt {type(model).__module__}.{type(model).__qualname__}: expected a torch "
-        "module, a Keras model, a SavedModel, a scikit-learn classifier, an ONNX model, or an "
-        "object with the Adapter's methods"
+def held(adapter: Any) -> contextlib.AbstractContextManager[None]:
+    """Context in which a model stays on its device and in evaluation mode between calls."""
+    while not hasattr(adapter, "held") and hasattr(adapter, "inner"):
+        adapter = adapter.inner
+    return cast(
+        "contextlib.AbstractContextManager[None]",
+        adapter.held() if hasattr(adapter, "held") else contextlib.nullcontext(),
     )
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
+from mlsecops._choices import one_of
 from mlsecops._extras import require
 from mlsecops._repr import concise_repr
 from mlsecops.adapters.answers.output_form import found_form, require_values, width_of
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from mlsecops.adapters.answers.output_form import OutputForm
-    from mlsecops.adapters.base import Array, Cotangent, Labels
+    from mlsecops.adapters.base import Array, Cotangent, Labels, Precision
 
 
 @concise_repr("model", "_device")
@@ -44,6 +45,21 @@ class TorchAdapter(FrameworkAdapter):
     differentiable = True
     _channels_first = True
 
+    def __init__(
+        self,
+        model: Any,
+        *,
+        precision: Precision | None = None,
+        channels_last: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(model, **options)
+        self.options |= {"precision": precision, "channels_last": channels_last}
+        names = ("bfloat16", "float16")
+        self._precision = None if precision is None else one_of("precision", precision, names)
+        self._channels_last = channels_last
+        self._holding = False
+
     def _prepare(self, device: str | None) -> None:
         self._torch: Any = require("torch")
         self._device = None if device is None else self._torch.device(device)
@@ -52,6 +68,31 @@ class TorchAdapter(FrameworkAdapter):
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle by the module and the options."""
         return partial(type(self), **self.options), (self.model,), {"_form": self._form}
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the module on its device and in evaluation mode between the calls inside."""
+        with _buffers(self.model), _settings(self.model, self._device):
+            self._holding = True
+            try:
+                yield
+            finally:
+                self._holding = False
+
+    @contextlib.contextmanager
+    def _undisturbed(self) -> Iterator[None]:
+        """Settings and buffers of the module as they were, after each call."""
+        kept = contextlib.nullcontext() if self._holding else _settings(self.model, self._device)
+        with _buffers(self.model), kept:
+            yield
+
+    def _traced(self, x: Tensor) -> Tensor:
+        """Logits with a gradient, in the precision that was chosen for it."""
+        if self._precision is None:
+            return self.forward(x)
+        kind = getattr(self._torch, self._precision)
+        with self._torch.autocast(x.device.type, dtype=kind):
+            return self.forward(x).float()
 
     def logits(self, x: Array) -> Array:
         """Scores before the softmax `(n, k)`."""
@@ -65,16 +106,16 @@ class TorchAdapter(FrameworkAdapter):
         """Logits `(n, k)` and the gradient of each sample's own cross-entropy `(n, *shape)`."""
         rows = self._float_rows(x)
         labels = class_labels(y, rows=len(rows))
-        with _undisturbed(self.model, self._device), self._torch.enable_grad():
+        with self._undisturbed(), self._torch.enable_grad():
             parts = [self._gradient(rows[part], labels[part]) for part in batches(len(rows))]
         return joined(parts)
 
     def pullback(self, x: Array, cotangent: Cotangent) -> tuple[Array, Array]:
         """Logits and the gradient of any loss, of all of `x` in one batch; see `Pullback`."""
         rows = self._float_rows(x)
-        with _undisturbed(self.model, self._device), self._torch.enable_grad():
+        with self._undisturbed(), self._torch.enable_grad():
             leaf = self._tensor(rows).requires_grad_()
-            scores = self.forward(leaf.clone())
+            scores = self._traced(leaf.clone())
             logits = _numpy(scores)
             along = self._torch.from_numpy(cotangent_rows(cotangent, logits)).to(scores)
             gradient = slope(scores, leaf, along)
@@ -105,16 +146,16 @@ class TorchAdapter(FrameworkAdapter):
             return _numpy(function(self._tensor(batch).clone()))
 
         rows = self._rows(x)
-        with _undisturbed(self.model, self._device), self._torch.no_grad():
+        with self._undisturbed(), self._torch.no_grad():
             return in_batches(run, rows)
 
     def _call(self, batch: Array) -> object:
-        with _undisturbed(self.model, self._device), self._torch.no_grad():
+        with self._undisturbed(), self._torch.no_grad():
             return self.model(self._tensor(batch))
 
     def _gradient(self, x: Array, y: Labels) -> tuple[Array, Array]:
         leaf = self._tensor(x).requires_grad_()
-        scores = self.forward(leaf.clone())
+        scores = self._traced(leaf.clone())
         labels = self._torch.from_numpy(y).to(scores.device)
         loss = self._torch.nn.functional.cross_entropy(scores, labels, reduction="sum")
         # Only the input's gradient: the parameters are frozen, and their .grad is unchanged.
@@ -130,7 +171,10 @@ class TorchAdapter(FrameworkAdapter):
             return cast("Tensor", tensor.to(self._device) if self._device else tensor)
         if not tensor.is_floating_point():  # token ids, bytes
             return cast("Tensor", tensor.to(device=like.device))
-        return cast("Tensor", tensor.to(device=like.device, dtype=like.dtype))
+        tensor = tensor.to(device=like.device, dtype=like.dtype)
+        if self._channels_last and tensor.ndim == 4:  # noqa: PLR2004 - (n, c, h, w)
+            tensor = tensor.to(memory_format=self._torch.channels_last)
+        return cast("Tensor", tensor)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits `(n, k)` of a batch, with the module in the mode in which it is.
@@ -239,15 +283,10 @@ def _watching(
 
 
 @contextlib.contextmanager
-def _undisturbed(model: nn.Module, device: torch.device | None) -> Iterator[None]:
-    """Evaluation mode with frozen parameters; restores mode, flags, buffers and device exactly."""
+def _settings(model: nn.Module, device: torch.device | None) -> Iterator[None]:
+    """Evaluation mode with frozen parameters on a device; restores mode, flags and device."""
     modes = [(module, module.training) for module in model.modules()]
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    buffers = [
-        (module, name, buffer, None if buffer is None else buffer.clone())
-        for module, _ in modes
-        for name, buffer in module._buffers.items()  # noqa: SLF001 - torch has no public per-module view
-    ]
     home = next((parameter.device for parameter in model.parameters()), None)
     try:
         if any(training for _, training in modes):
@@ -265,6 +304,19 @@ def _undisturbed(model: nn.Module, device: torch.device | None) -> Iterator[None
                 module.training = training
         for parameter in trainable:
             parameter.requires_grad_(True)  # noqa: FBT003 - torch's own signature
+
+
+@contextlib.contextmanager
+def _buffers(model: nn.Module) -> Iterator[None]:
+    """Restores the buffers of all modules exactly."""
+    buffers = [
+        (module, name, buffer, None if buffer is None else buffer.clone())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()  # noqa: SLF001 - torch has no public per-module view
+    ]
+    try:
+        yield
+    finally:
         for module, name, buffer, saved in buffers:
             if buffer is not None and saved is not None:
                 buffer.detach().copy_(saved)

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mlsecops._extras import require
-from mlsecops.adapters.base import adapt, are_probabilities
+from mlsecops.adapters.adaptation import adapt
+from mlsecops.adapters.base import are_probabilities
 from mlsecops.errors import UsageError
 
 if TYPE_CHECKING:

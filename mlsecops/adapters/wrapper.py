@@ -42,6 +42,11 @@ class Wrapped:
         found: str | None = getattr(self.inner, "output", None)
         return found
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the inner Adapter, if it has any."""
+        return dict(getattr(self.inner, "options", {}))
+
     def _forwarded(self, x: Array) -> Array:
         """Inputs of the wrapped Adapter for inputs of this one."""
         return x

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from mlsecops.adapters import Adapter, Portable, Pullback, adapt
 from mlsecops.errors import FormatRefused, UsageError
+from mlsecops.robustness import PGD, evaluate_robustness
 
 torch = pytest.importorskip("torch")
 
@@ -326,3 +327,62 @@ def test_large_token_ids_are_not_rounded() -> None:
 
     view = adapt(Last())
     assert view.predict(np.array([[1, 2**24 + 1]]))[0].argmax() == 1
+
+
+def test_a_module_is_held_on_its_device_for_an_evaluation(x: NDArray[np.float32]) -> None:
+    moves: list[Any] = []
+
+    class Moved(torch.nn.Sequential):
+        def to(self, *where: Any, **options: Any) -> Any:
+            moves.append(where)
+            return super().to(*where, **options)
+
+    net = Moved(*network()).train()
+    view = adapt(net, device="cpu")
+    y = adapt(net).logits(x).argmax(axis=1)
+    evaluate_robustness(view, x, y, PGD(0.1, steps=5), checks=False)
+    assert len(moves) == 2  # there and back
+    assert net.training
+    view.logits(x)
+    assert len(moves) == 4  # outside of an evaluation with each call
+
+
+def test_gradients_may_be_those_of_autocast_and_scores_are_exact(
+    x: NDArray[np.float32], y: NDArray[np.int64]
+) -> None:
+    net = network()
+    exact, fast = adapt(net), adapt(net, precision="bfloat16")
+    np.testing.assert_array_equal(exact.logits(x), fast.logits(x))
+    one, other = exact.loss_gradient(x, y)[1].ravel(), fast.loss_gradient(x, y)[1].ravel()
+    assert (one != other).any()
+    assert np.corrcoef(one, other)[0, 1] > 0.99
+    with pytest.raises(UsageError, match="precision"):
+        adapt(net, precision="float8")
+
+
+def test_channels_last_changes_the_memory_and_no_number(
+    x: NDArray[np.float32], y: NDArray[np.int64]
+) -> None:
+    seen: list[bool] = []
+    net = network()
+    net[0].register_forward_pre_hook(
+        lambda _, given: seen.append(given[0].is_contiguous(memory_format=torch.channels_last))
+    )
+    wide = np.repeat(x, 1, axis=1)
+    found = adapt(net, channels_last=True).loss_gradient(wide, y)
+    assert all(seen)
+    for one, other in zip(found, adapt(net).loss_gradient(wide, y), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_an_evaluation_on_a_gpu_gives_the_same_figures(
+    x: NDArray[np.float32], y: NDArray[np.int64]
+) -> None:
+    net = network()
+    here, there = (
+        evaluate_robustness(adapt(net, device=device), x, y, PGD(0.1, steps=5), checks=False)
+        for device in ("cpu", "cuda")
+    )
+    assert here.worst.hits == there.worst.hits
+    assert next(net.parameters()).device.type == "cpu"

@@ -15,7 +15,7 @@ import numpy as np
 from mlsecops._choices import checked, of_type
 from mlsecops.adapters import adapt
 from mlsecops.adapters.answers.class_names import label_columns
-from mlsecops.adapters.base import in_batches
+from mlsecops.adapters.base import held, in_batches
 from mlsecops.adapters.identity import digest_of
 from mlsecops.errors import UsageError
 from mlsecops.provenance import Digest, hash_dataset
@@ -127,19 +127,21 @@ def evaluate_robustness(
         adapter=model, x=inputs, y=labels, seed=seed, batch_size=batch_size, bounds=bounds,
         table=table, executor=executor, fresh=fresh, problem=problem,
     )  # fmt: skip
-    clean = run.clean()
-    figures: dict[str, Figure] = {}
-    for turn, attack in enumerate(attacks):
-        done = _shifted(progress, turn * len(run.x), len(attacks) * len(run.x))
-        name = _unused(attack.name, figures)
-        figures[name] = replace(run.attacked(attack, clean, done), name=name)
-    measured = list(figures.values())
-    proof = run.proof(attacks, clean)
-    if proof is not None:
-        for name, figure in proof.figures.items():
-            free = _unused(name, figures)
-            figures[free] = replace(figure, name=free)
-    worst = _worst(clean, list(figures.values()))
+    with held(adapter):
+        clean = run.clean()
+        figures: dict[str, Figure] = {}
+        for turn, attack in enumerate(attacks):
+            done = _shifted(progress, turn * len(run.x), len(attacks) * len(run.x))
+            name = _unused(attack.name, figures)
+            figures[name] = replace(run.attacked(attack, clean, done), name=name)
+        measured = list(figures.values())
+        proof = run.proof(attacks, clean)
+        if proof is not None:
+            for name, figure in proof.figures.items():
+                free = _unused(name, figures)
+                figures[free] = replace(figure, name=free)
+        worst = _worst(clean, list(figures.values()))
+        found = run.checked(attacks, measured, clean, worst, proof) if checks else ()
     arrays = {"x": given, "y": names}
     report = RobustnessReport(
         n=len(run.x),
@@ -148,7 +150,7 @@ def evaluate_robustness(
         clean=clean,
         attacks=figures,
         worst=worst,
-        checks=run.checked(attacks, measured, clean, worst, proof) if checks else (),
+        checks=found,
         model=type(model.model).__qualname__,
         forward_passes=model.forward,
         gradient_passes=model.backward,
@@ -178,7 +180,10 @@ class _Run:
     def clean(self) -> Figure:
         """Accuracy without an attack; an abstention is wrong."""
         logits = self._logits(self.x)
-        return Figure.of("clean", is_correct(logits, self.y), self.x.astype(np.float32))
+        column = self.adapter.abstention
+        rejected = logits.argmax(axis=1) == (-1 if column is None else column)
+        right = is_correct(logits, self.y) & ~rejected
+        return Figure.of("clean", right, self.x.astype(np.float32))
 
     def figure(self, attack: Attack, examples: Array, clean: Figure) -> Figure:
         """Accuracy on examples of samples that are right without an attack."""
