@@ -2,7 +2,7 @@
 
 CPU of `ExtractionDetector.observe` for tables of 2,048 rows of 50 features, when each client sends
 a hundred calls in a row and when 64 clients take turns. Memory is the growth of the process while
-100,000 clients send 16 calls each, and while as many as are remembered send 200 calls each.
+100,000 clients send 8 calls each, and while as many as are remembered send 200 calls each.
 
 Run: python -m benchmarks extraction_cost
 """
@@ -18,7 +18,7 @@ import numpy as np
 from mlsecops.monitoring import Baseline, ExtractionDetector, Observed
 
 TABLE, FEATURES, TABLES = 2048, 50, 40
-CLIENTS, CALLS = 100_000, 16
+CLIENTS, CALLS = 100_000, 8
 REMEMBERED, FULL = 10_000, 200
 
 

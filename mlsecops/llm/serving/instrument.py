@@ -8,6 +8,7 @@ either kind, or return a stream: an iterator, or an object of a client that is i
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import time
@@ -29,6 +30,7 @@ __all__ = ["instrument_chat"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_SNAPSHOTS: Final = ("current_message_snapshot", "current_completion_snapshot")
 _PROMPTS: Final = ("messages", "input", "prompt", "contents")  # arguments of the usual clients
 
 
@@ -192,6 +194,8 @@ def _ended(call: _Call, result: Any) -> Any:
         return _Stream(call, result)
     if inspect.isawaitable(result):
         return _awaited(call, result)
+    if _is_manager(result):
+        return _Manager(call, result)
     if result is not None and not call.answer.pieces:
         call.answer.whole(result)
     if not call.waits:
@@ -215,19 +219,66 @@ def _is_stream(value: Any) -> bool:
         return False
     if not (hasattr(value, "__iter__") or hasattr(value, "__aiter__")):
         return False
+    return _is_plain(value)
+
+
+def _is_manager(value: Any) -> bool:
+    """Whether an answer is a context whose value is the stream, as clients' helpers give."""
+    entered = hasattr(type(value), "__enter__") or hasattr(type(value), "__aenter__")
+    return entered and not isinstance(value, (str, bytes, Mapping)) and _is_plain(value)
+
+
+def _is_plain(value: Any) -> bool:
     return all(member(value, name) is None for name in ("choices", "content", "output"))
+
+
+@concise_repr()
+class _Manager:
+    """A client's context around a stream, which is observed once it is entered."""
+
+    def __init__(self, call: _Call, manager: Any) -> None:
+        self._call, self._manager = call, manager
+        self._entered: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._manager, name)
+
+    def __enter__(self) -> Any:
+        self._entered = self._manager.__enter__()
+        return _Stream(self._call, self._entered, ends=False)
+
+    def __exit__(self, *error: object) -> Any:
+        self._close()
+        return self._manager.__exit__(*error)
+
+    async def __aenter__(self) -> Any:
+        self._entered = await self._manager.__aenter__()
+        return _Stream(self._call, self._entered, ends=False)
+
+    async def __aexit__(self, *error: object) -> Any:
+        self._close()
+        return await self._manager.__aexit__(*error)
+
+    def _close(self) -> None:
+        for name in _SNAPSHOTS:
+            with contextlib.suppress(Exception):  # a stream that was not read has none
+                if (state := getattr(self._entered, name, None)) is not None:
+                    self._call.answer.snapshot(state)
+                    break
+        _leave(self._call)
 
 
 @concise_repr()
 class _Stream:
     """A client's stream with its pieces observed; its other attributes are the client's."""
 
-    def __init__(self, call: _Call, stream: Any) -> None:
-        self._call, self._stream = call, stream
+    def __init__(self, call: _Call, stream: Any, *, ends: bool = True) -> None:
+        self._call, self._stream, self._ends = call, stream, ends
         self._steps: Any = None
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        found = getattr(self._stream, name)
+        return _Stream(self._call, found, ends=False) if name == "text_stream" else found
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -237,7 +288,7 @@ class _Stream:
         try:
             item = next(self._steps)
         except StopIteration:
-            self._call.end()
+            self._end()
             raise
         except BaseException as error:
             self._call.end(error)
@@ -252,7 +303,7 @@ class _Stream:
         try:
             item = await anext(self._steps)
         except StopAsyncIteration:
-            self._call.end()
+            self._end()
             raise
         except BaseException as error:
             self._call.end(error)
@@ -264,7 +315,7 @@ class _Stream:
         return self
 
     def __exit__(self, *error: object) -> Any:
-        self._leave()
+        _leave(self._call)
         return self._stream.__exit__(*error)
 
     async def __aenter__(self) -> Any:
@@ -272,21 +323,27 @@ class _Stream:
         return self
 
     async def __aexit__(self, *error: object) -> Any:
-        self._leave()
+        _leave(self._call)
         return await self._stream.__aexit__(*error)
 
     def close(self) -> Any:
         """Close the stream, as its client does."""
-        self._leave()
+        _leave(self._call)
         return self._stream.close()
 
-    def _leave(self) -> None:
-        """Note that the consumer is done, before the end or after it."""
-        self._call.answer.finish = self._call.answer.finish or ABANDONED
-        self._call.end()
+    def _end(self) -> None:
+        if self._ends:
+            self._call.end()
 
     def __del__(self) -> None:
-        self._leave()
+        if self._ends:
+            _leave(self._call)
+
+
+def _leave(call: _Call) -> None:
+    """Note that the consumer is done, before the end or after it."""
+    call.answer.finish = call.answer.finish or ABANDONED
+    call.end()
 
 
 def _prompt_of(function: Callable[..., Any]) -> Callable[..., Any]:

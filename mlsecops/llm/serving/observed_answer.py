@@ -77,6 +77,16 @@ class ObservedAnswer:
         if answer.blocked and not self.finish:
             self.finish = "content_filter"
 
+    def snapshot(self, value: Any) -> None:
+        """Take the state of a client's stream at its end; its text only if no piece was seen."""
+        if not self.pieces:
+            self.whole(value)
+            return
+        try:
+            self._facts(value)
+        except Exception:  # noqa: BLE001 - as above
+            self.unread += 1
+
     def piece(self, value: Any) -> None:
         """Take the next piece of a stream."""
         try:
@@ -98,6 +108,8 @@ class ObservedAnswer:
         elif member(value, "choices") is not None:
             self._facts(value)
             self._chunk(value)
+        elif kind == "chunk":  # of the helper of OpenAI's client
+            self._piece(member(value, "chunk"))
         elif member(value, "content") is not None:
             self._facts(value)
             self._said(read_answer(value).text)

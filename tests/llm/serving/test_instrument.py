@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -214,6 +214,50 @@ def test_whole_answers_of_the_clients_have_no_time_to_first_token(seen: Seen) ->
     cost = seen.one("mlsecops.llm.cost")
     assert cost.value == pytest.approx(4 * 2e-6 + 3 * 1e-6 + 10e-6)
     assert cost.attributes["mlsecops.llm.currency"] == "EUR"
+
+
+class Helper:
+    """A client's context whose stream has texts and, at its end, the message."""
+
+    def __init__(self) -> None:
+        self.text_stream = iter(SAID)
+        self.current_message_snapshot = {
+            "id": "c1", "model": "m-1", "stop_reason": "end_turn",
+            "content": [{"type": "text", "text": "Paris."}],
+            "usage": {"input_tokens": 7, "output_tokens": 2},
+        }  # fmt: skip
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None: ...
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None: ...
+
+
+@pytest.mark.parametrize("read", [True, False])
+@pytest.mark.parametrize("awaited", [True, False])
+def test_a_helpers_context_is_seen_whole(seen: Seen, *, read: bool, awaited: bool) -> None:
+    ask = instrument_chat(model="m")(lambda _: Helper())
+
+    async def asked() -> list[str]:
+        async with ask(QUESTION) as stream:
+            return list(stream.text_stream) if read else []
+
+    if awaited:
+        said = asyncio.run(asked())
+    else:
+        with ask(QUESTION) as stream:
+            said = list(stream.text_stream) if read else []
+    assert said == (list(SAID) if read else [])
+    assert len(seen.points("gen_ai.server.time_to_first_token")) == read
+    answers = dict(seen.one("mlsecops.llm.answers").attributes)
+    assert answers["mlsecops.llm.finish_reason"] == "end_turn"
+    assert answers["mlsecops.llm.measured"] == "tokens"
+    assert seen.span().attributes["mlsecops.llm.answer.digest"] == digest_of("Paris.")
 
 
 def test_content_is_kept_only_where_it_is_asked_for(seen: Seen) -> None:
