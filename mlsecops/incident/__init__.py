@@ -8,8 +8,8 @@
     Playbook ↔ OASIS CACAO 2.0 (`cacao`); dry run → `plan`
     leaked key → `new_signatures`; registry, in a copy → `drill`
 
-The same cause opens the same incident. Each step is an event of the registry's signed log, so that
-an interrupted run resumes, on any machine, and the log is the chain of custody.
+Alerts of one rule, digest and client open one incident. Each step is an event of the registry's
+signed log, so that an interrupted run resumes, on any machine, and the log is the chain of custody.
 """
 
 from typing import TYPE_CHECKING

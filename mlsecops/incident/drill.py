@@ -271,7 +271,7 @@ def _remediation(
 ) -> Callable[[Incident], object]:
     def remediate(incident: Incident) -> object:
         if kind != "leaked-key":
-            return None  # what removes the cause is the user's
+            return None  # the real remediation is the user's
         if (incident.step("assess").result or {}).get("log_key"):
             registry.rotate_key(Signer.generate("ed25519"))
         return sign_again(new)(incident)

@@ -40,7 +40,7 @@ class Evidence:
 
     Attributes:
         incident: Id of the incident.
-        path: The tar on this machine; its signature is the file `evidence.tar.sig` beside it. The
+        path: The tar on this machine; its signature is `evidence.tar.sig` in the same folder. The
             registry keeps both too, for other machines.
         registry: The registry whose signer signs it and whose log has its digest.
         custody: The incident's chain of custody.

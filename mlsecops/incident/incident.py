@@ -287,7 +287,7 @@ class Incident:
         snapshot: object,
         clock: Callable[[], datetime],
     ) -> Incident:
-        """The incident that a subject belongs to: the last of its cause, or its successor."""
+        """The incident that a subject belongs to: the last of its id, or its successor."""
         closed = 0
         while True:
             incident = cls(identity(subject, digest, closed), registry=registry, clock=clock)
@@ -323,19 +323,19 @@ class Incident:
             raise UsageError(
                 f"snapshot: expected a mapping or to_dict(), got {type(snapshot).__name__}"
             )
-        described, told = describe(subject), occurrence(subject)
+        described, when = describe(subject), occurrence(subject)
         opened = {
             "type": "opened", "subject": described, "digest": digest, "snapshot": taken,
-            "occurrence": told,
+            "occurrence": when,
         }  # fmt: skip
         if not self._custody.events():
             self._write(opened, unless=bool, digest=digest, rule=described["rule"])
 
         def recorded(events: tuple[dict[str, Any], ...]) -> bool:
             heard = [event["occurrence"] for event in events if "occurrence" in event]
-            return told in heard or len(heard) > _MOST_ALERTS
+            return when in heard or len(heard) > _MOST_ALERTS
 
-        self._write({"type": "alert", "subject": described, "occurrence": told}, unless=recorded)
+        self._write({"type": "alert", "subject": described, "occurrence": when}, unless=recorded)
         self.copy_custody()
 
     def _write(

@@ -1,7 +1,7 @@
 """Subject of an incident: alert, finding or report, and the incident that it belongs to.
 
 alert, finding, report → plain values and id. The id depends on rule or kind, digest and client, so
-that alerts of one cause open one incident; what belongs to a closed incident opens its successor.
+that further alerts join an open incident; one after a closed incident opens its successor.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def identity(subject: Subject, digest: str | None, number: int) -> str:
     Args:
         subject: The subject.
         digest: Digest of the affected model, or None: then the monitor or artifact is its place.
-        number: How many incidents of the same cause were closed before.
+        number: How many incidents of the same three were closed before.
     """
     rule = subject.kind if isinstance(subject, IncidentReport) else subject.rule
     client = None if isinstance(subject, Finding) else subject.client
@@ -81,7 +81,7 @@ def identity(subject: Subject, digest: str | None, number: int) -> str:
 
 
 def occurrence(subject: Subject) -> str:
-    """What tells one alert of a cause from the next: its time, or what was found or reported."""
+    """Mark of one alert of an incident: its time, or what was found or reported."""
     if isinstance(subject, Alert):
         return f"{subject.at.astimezone(UTC).isoformat()} {subject.state}"
     return f"{subject.where} {subject.message}" if isinstance(subject, Finding) else subject.message
