@@ -54,13 +54,17 @@ class Lifespan:
     """ASGI lifespan that finishes the monitors when the server shuts down.
 
     Args:
-        timeout: Seconds that this may take at the shutdown.
+        timeout: Seconds that this may take at the shutdown, ≥ 0.
+
+    Raises:
+        UsageError: The time is below 0 or no number.
 
     Source: ASGI specification, "Lifespan Protocol"; Starlette, "Lifespan".
     """
 
+    @checked
     def __init__(self, *, timeout: float = _GRACE) -> None:
-        self.timeout = timeout
+        self.timeout = number("timeout", timeout, "seconds from 0 on", lambda seconds: seconds >= 0)
 
     def __call__(self, _app: Any) -> AbstractAsyncContextManager[None]:
         """The context of an application's life."""
@@ -108,10 +112,13 @@ class _Termination:
         if threading.current_thread() is not threading.main_thread():
             return
         present = signal.getsignal(signal.SIGTERM)
-        if present in {None, signal.SIG_IGN, self._handle}:
+        if present in (None, signal.SIG_IGN, self._handle):
             return
-        self._before = present
-        signal.signal(signal.SIGTERM, self._handle)
+        before, self._before = self._before, present
+        try:
+            signal.signal(signal.SIGTERM, self._handle)
+        except ValueError:  # in a subinterpreter
+            self._before = before
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         # In a thread, because this one may have been interrupted while it held a lock.

@@ -18,7 +18,7 @@ import pytest
 from mlsecops import monitored
 from mlsecops.errors import UsageError
 from mlsecops.findings import Alert, Severity
-from mlsecops.monitoring import AlertRule, finish, lifespan
+from mlsecops.monitoring import AlertRule, Lifespan, finish, lifespan
 from tests.services import eventually
 
 RULES = [
@@ -196,6 +196,8 @@ def test_finish_says_whether_something_waits_and_monitors_go_on() -> None:
     for wrong in (-1, "1", None):
         with pytest.raises(UsageError, match="timeout"):
             finish(wrong)  # type: ignore[arg-type] # wrong on purpose
+        with pytest.raises(UsageError, match="timeout"):
+            Lifespan(timeout=wrong)  # type: ignore[arg-type] # as above
 
 
 def test_worker_that_sleeps_resolves_what_time_alone_ends() -> None:

@@ -184,8 +184,9 @@ def test_webhook_posts_no_alert_again_that_was_taken(receiver: Receiver) -> None
     assert [body["rule"] for body in bodies] == ["one", "two", "three", "three"]
     assert bodies[0]["labels"] == {"team": "fraud", "env": "prod"}
     assert (bodies[0]["state"], bodies[2]["id"]) == ("firing", bodies[3]["id"])
-    with pytest.raises(UsageError, match="labels"):
-        WebhookSink(receiver.url, labels={"monitor": "x"})
+    for wrong in ({"monitor": "x"}, {"a-b": "x"}, {"a": 1}, "team"):
+        with pytest.raises(UsageError, match="labels"):
+            WebhookSink(receiver.url, labels=wrong)  # type: ignore[arg-type] # wrong on purpose
 
 
 def test_alertmanager_holds_an_alert_beyond_its_cooldown_and_ends_a_resolved_one(

@@ -137,8 +137,11 @@ def checked_labels(name: str, labels: Mapping[str, str]) -> dict[str, str]:
     """Labels of alerts, as Prometheus and Alertmanager accept them.
 
     Raises:
-        UsageError: A name is malformed or one that alerts have already, or a value is no text.
+        UsageError: They are no mapping, a name is malformed or one that alerts have already, or a
+            value is no text.
     """
+    if not isinstance(labels, Mapping):
+        raise UsageError(f"{name}: expected names and texts, got {type(labels).__name__}")
     for label, value in labels.items():
         if not isinstance(label, str) or _LABEL.fullmatch(label) is None or label in _TAKEN:
             raise UsageError(f"{name}: expected names such as team, got {str(label)[:40]!r}")
