@@ -68,11 +68,24 @@ class BucketStore:
         """An object, unless it has the tag: one request, answered 304 without a body."""
         return self._get(key, most, {"if_none_match": tag})
 
-    def put_if_absent(self, key: str, data: bytes) -> str | None:
+    def put_if_absent(
+        self,
+        key: str,
+        data: bytes,
+        *,
+        lasting: bool = True,  # noqa: ARG002 - as the protocol
+    ) -> str | None:
         """Store an object with `If-None-Match: *`."""
         return self._put(key, data, "create")
 
-    def put_if_unchanged(self, key: str, data: bytes, tag: str) -> str | None:
+    def put_if_unchanged(
+        self,
+        key: str,
+        data: bytes,
+        tag: str,
+        *,
+        lasting: bool = True,  # noqa: ARG002 - as the protocol
+    ) -> str | None:
         """Replace an object with `If-Match`."""
         return self._put(key, data, {"e_tag": tag})
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import functools
 import hashlib
 import os
 import secrets
@@ -28,6 +29,7 @@ __all__ = ["FolderStore"]
 
 _CHUNK: Final = 1 << 20  # bytes; chosen: a copy of any file takes little memory
 _LOCK: Final = ".lock"
+_ORDERED: Final = frozenset({"ext4", "xfs", "tmpfs"})  # tmpfs lasts over no power failure at all
 
 
 @concise_repr("root")
@@ -64,7 +66,7 @@ class FolderStore:
         stored = self.get(key, most=most)
         return UNCHANGED if stored is not None and stored.tag == tag else stored
 
-    def put_if_absent(self, key: str, data: bytes) -> str | None:
+    def put_if_absent(self, key: str, data: bytes, *, lasting: bool = True) -> str | None:
         """Link a new file to its name."""
         target = self._path(key)
         with self._draft(target, data) as draft:
@@ -72,10 +74,12 @@ class FolderStore:
                 os.link(draft, target)
             except FileExistsError:
                 return None
-            sync_folder(target.parent)
+            self._settle(target.parent, lasting=lasting)
         return _tag(data)
 
-    def put_if_unchanged(self, key: str, data: bytes, tag: str) -> str | None:
+    def put_if_unchanged(
+        self, key: str, data: bytes, tag: str, *, lasting: bool = True
+    ) -> str | None:
         """Rename a new file over one whose bytes have the tag."""
         target = self._path(key)
         with self._exclusive(), self._draft(target, data) as draft:
@@ -87,7 +91,7 @@ class FolderStore:
             if known != tag:
                 return None
             draft.replace(target)
-            sync_folder(target.parent)
+            self._settle(target.parent, lasting=lasting)
         return _tag(data)
 
     def keys(self, prefix: str) -> Iterator[str]:
@@ -111,6 +115,26 @@ class FolderStore:
         with reading(source) as stream, self._draft(target, stream) as draft:
             draft.replace(target)
             sync_folder(target.parent)
+
+    def _settle(self, folder: Path, *, lasting: bool) -> None:
+        """Sync a folder, unless a later sync of another file makes its names last too."""
+        if lasting or not self._ordered:
+            sync_folder(folder)
+
+    @functools.cached_property
+    def _ordered(self) -> bool:
+        """Whether the file system's journal keeps the order of names, as those of ext4 and XFS do.
+
+        There, `fsync` of any file writes all earlier changes of names.
+        """
+        device = self.root.stat().st_dev
+        number = f"{os.major(device)}:{os.minor(device)}"
+        try:
+            mounts = Path("/proc/self/mountinfo").read_text("utf-8").splitlines()
+        except OSError:
+            return False
+        kinds = {line.partition(" - ")[2].split(" ")[0] for line in mounts if f" {number} " in line}
+        return bool(kinds) and kinds <= _ORDERED
 
     def _path(self, key: str) -> Path:
         return self.root / require_key(key)

@@ -47,7 +47,13 @@ class MemoryStore:
         stored = self.get(key, most=most)
         return UNCHANGED if stored is not None and stored.tag == tag else stored
 
-    def put_if_absent(self, key: str, data: bytes) -> str | None:
+    def put_if_absent(
+        self,
+        key: str,
+        data: bytes,
+        *,
+        lasting: bool = True,  # noqa: ARG002 - as the protocol
+    ) -> str | None:
         """Store an object under a free key."""
         with _LOCK:
             if require_key(key) in self._objects:
@@ -55,7 +61,14 @@ class MemoryStore:
             self._objects[key] = bytes(data)
         return _tag(data)
 
-    def put_if_unchanged(self, key: str, data: bytes, tag: str) -> str | None:
+    def put_if_unchanged(
+        self,
+        key: str,
+        data: bytes,
+        tag: str,
+        *,
+        lasting: bool = True,  # noqa: ARG002 - as the protocol
+    ) -> str | None:
         """Replace an object that has the tag."""
         with _LOCK:
             known = self._objects.get(require_key(key))

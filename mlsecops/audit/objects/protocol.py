@@ -52,10 +52,15 @@ class ObjectStore(Protocol):
     def get_if_changed(self, key: str, tag: str, *, most: int) -> Stored | None:
         """As `get`, or `UNCHANGED` where the object still has the tag."""
 
-    def put_if_absent(self, key: str, data: bytes) -> str | None:
-        """Store an object, and return its tag; None where the key is taken."""
+    def put_if_absent(self, key: str, data: bytes, *, lasting: bool = True) -> str | None:
+        """Store an object, and return its tag; None where the key is taken.
 
-    def put_if_unchanged(self, key: str, data: bytes, tag: str) -> str | None:
+        What is not `lasting` survives a power failure if an object that is put later does.
+        """
+
+    def put_if_unchanged(
+        self, key: str, data: bytes, tag: str, *, lasting: bool = True
+    ) -> str | None:
         """Replace an object that has the tag, and return the new one; None where it has not."""
 
     def keys(self, prefix: str) -> Iterator[str]:

@@ -196,9 +196,9 @@ class LogWriter:
                 "append them in several calls"
             )
         if tag is None:
-            done = self._store.put_if_absent(self._head, data)
+            done = self._store.put_if_absent(self._head, data, lasting=False)
         else:
-            done = self._store.put_if_unchanged(self._head, data, tag)
+            done = self._store.put_if_unchanged(self._head, data, tag, lasting=False)
         if done is None:
             stored = self._store.get(self._head, most=MOST_HEAD_BYTES)
             done = stored.tag if stored is not None and stored.data == data else None
@@ -240,7 +240,7 @@ class LogWriter:
     def _write_once(self, write: Write) -> None:
         """Store a bundle or tile; it may be there already, with these bytes."""
         key, data = self._reader.prefix + write[0], write[1]
-        if self._store.put_if_absent(key, data) is not None:
+        if self._store.put_if_absent(key, data, lasting=False) is not None:
             return
         stored = self._store.get(key, most=MOST_BUNDLE_BYTES)
         if stored is None or stored.data != data:

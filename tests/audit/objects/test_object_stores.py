@@ -195,3 +195,20 @@ def test_a_request_bears_its_condition_and_the_checksum_that_object_lock_asks_fo
 def test_a_bucket_that_is_not_there_is_an_os_error(bucket: str) -> None:
     with pytest.raises(OSError, match="absent-bucket"):
         open_store(bucket.replace("objects", "absent-bucket")).put_if_absent("a", b"")
+
+
+@pytest.mark.parametrize(("journal", "synced"), [("ordered", ["b"]), ("other", ["a", "a", "b"])])
+def test_names_are_synced_unless_a_later_sync_makes_them_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, journal: str, synced: list[str]
+) -> None:
+    folders: list[str] = []
+    monkeypatch.setattr(
+        "mlsecops.audit.objects.folder.sync_folder", lambda folder: folders.append(folder.name)
+    )
+    store = FolderStore(tmp_path)
+    store.__dict__["_ordered"] = journal == "ordered"
+    tag = store.put_if_absent("a/1", b"one", lasting=False)
+    assert tag is not None
+    store.put_if_unchanged("a/1", b"two", tag, lasting=False)
+    store.put_if_absent("b/1", b"three")
+    assert folders == synced
