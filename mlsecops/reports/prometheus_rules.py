@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from mlsecops._choices import checked
 from mlsecops.errors import UsageError
-from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, AlertRule, alert_name
+from mlsecops.monitoring.alerts.rules import (
+    DEFAULT_RULES,
+    AlertRule,
+    alert_name,
+    checked_names,
+)
 
 _WINDOW: Final = re.compile(r"[1-9][0-9]*(?:ms|s|m|h|d)")
 _BRACES: Final = '{{ "{{" }}'
@@ -23,15 +28,22 @@ _BRACES: Final = '{{ "{{" }}'
 
 
 @checked
-def alert_rules(rules: Iterable[AlertRule] = DEFAULT_RULES, *, window: str | None = None) -> str:
+def alert_rules(
+    rules: Iterable[AlertRule] = DEFAULT_RULES,
+    *,
+    window: str | None = None,
+    keep: Iterable[str] = (),
+) -> str:
     """The text of a Prometheus rule file.
 
     Args:
         rules: Alert rules; by default those of every monitor.
         window: Time window of counters (`"15s"`); by default that of each rule.
+        keep: Labels of the scrape that distinguish services with one monitor name, such as
+            `namespace`; `AlertmanagerSink` needs them in its `labels`.
 
     Raises:
-        UsageError: The window is not a duration.
+        UsageError: The window is not a duration, or a label is malformed.
 
     Source: Prometheus, Alerting rules. Strings are written as JSON, a subset of YAML 1.2.
 
@@ -41,13 +53,14 @@ def alert_rules(rules: Iterable[AlertRule] = DEFAULT_RULES, *, window: str | Non
     """
     if window is not None and _WINDOW.fullmatch(window) is None:
         raise UsageError(f"window: expected a duration such as 15s or 5m, got {window[:40]!r}")
+    labels = checked_names("keep", keep)
     lines = ["groups:", "  - name: mlsecops", "    rules:"]
     for rule in rules:
-        lines += _rule(rule, window)
+        lines += _rule(rule, window, labels)
     return "\n".join(lines) + "\n"
 
 
-def _rule(rule: AlertRule, window: str | None) -> list[str]:
+def _rule(rule: AlertRule, window: str | None, keep: Sequence[str]) -> list[str]:
     labels = {**rule.labels, "severity": rule.severity.label, "rule": rule.id}
     if rule.atlas is not None:
         labels["atlas"] = rule.atlas
@@ -57,7 +70,7 @@ def _rule(rule: AlertRule, window: str | None) -> list[str]:
     }
     return [
         f"      - alert: {_text(alert_name(rule.id))}",
-        f"        expr: {_text(rule.expression(window))}",
+        f"        expr: {_text(rule.expression(window, keep=keep))}",
         f"        for: {_duration(rule.pending)}",
         f"        keep_firing_for: {_duration(rule.cooldown)}",
         "        labels:",

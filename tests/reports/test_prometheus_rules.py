@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from mlsecops.errors import UsageError
 from mlsecops.findings import Severity
 from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, AlertRule, alert_name
 from mlsecops.monitoring.telemetry import metrics as telemetry
@@ -57,9 +60,12 @@ def expected(rule: AlertRule) -> dict[str, Any]:
 
 
 def judged(
-    folder: Path, tests: list[dict[str, Any]], rules: Sequence[AlertRule] = DEFAULT_RULES
+    folder: Path,
+    tests: list[dict[str, Any]],
+    rules: Sequence[AlertRule] = DEFAULT_RULES,
+    keep: Sequence[str] = (),
 ) -> subprocess.CompletedProcess[str]:
-    (folder / "alerts.yml").write_text(alert_rules(rules))
+    (folder / "alerts.yml").write_text(alert_rules(rules, keep=keep))
     suite = {"rule_files": ["alerts.yml"], "evaluation_interval": "15s", "tests": tests}
     (folder / "tests.yml").write_text(json.dumps(suite))
     command = [program("promtool"), "test", "rules", str(folder / "tests.yml")]
@@ -106,6 +112,34 @@ def test_own_rules_keep_their_labels_and_look_for_the_worst_replica(tmp_path: Pa
     ]
     done = judged(tmp_path, tests, OWN)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_services_with_one_monitor_name_keep_the_label_that_distinguishes_them(
+    tmp_path: Path,
+) -> None:
+    rule = DEFAULT_RULES[0]
+    metric, reference = (
+        telemetry.metric(name or "").prometheus for name in (rule.metric, rule.relative_to)
+    )
+    values = [
+        {
+            "series": f'{name}{{monitor="m",namespace="{space}",pod="{pod}"}}',
+            "values": f"{value}x40",
+        }
+        for space, pod, value in (("prod", 1, 0.9), ("staging", 1, 0.9), ("staging", 2, 0.2))
+        for name, value in ((metric, value), (reference, 0.9))
+    ]
+    check = {
+        "expr": f'count by (namespace) (ALERTS{{alertname="{alert_name(rule.id)}"}})',
+        "eval_time": "9m",
+        "exp_samples": [{"labels": '{namespace="staging"}', "value": 1}],
+    }
+    test = {"interval": "15s", "input_series": values, "promql_expr_test": [check]}
+    done = judged(tmp_path, [test], [rule], keep=["namespace"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    for wrong in ("namespace", ["a-b"], ["monitor"], [3]):
+        with pytest.raises(UsageError, match="keep"):
+            alert_rules(keep=wrong)  # type: ignore[arg-type] # wrong on purpose
 
 
 def test_alert_is_pending_first_and_outlasts_a_gap_of_its_cooldown(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from mlsecops._choices import one_of
+from mlsecops._choices import one_of, several
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.findings import Severity
@@ -105,19 +105,26 @@ class AlertRule:
             return False
         return reading.value > limit if self.comparison == ">" else reading.value < limit
 
-    def expression(self, window: str | None = None) -> str:
+    def expression(self, window: str | None = None, *, keep: Sequence[str] = ()) -> str:
         """The rule in PromQL, with another window (`"15s"`) than the rule's if one is given.
 
         The replica that is furthest beyond the threshold decides, in the rule's own direction.
         Increases of counters add up over replicas, unless the rule looks for too small ones.
+
+        Args:
+            window: Time window of a counter.
+            keep: Labels of the scrape that distinguish services with one monitor name, such as
+                `namespace`.
         """
         read = telemetry.metric(self.metric)
         limit = f"{self.comparison} {self.threshold:g}"
-        worst = f"{'max' if self.comparison == '>' else 'min'} by ({', '.join(self._labels)})"
+        worst = (
+            f"{'max' if self.comparison == '>' else 'min'} by ({', '.join((*self._labels, *keep))})"
+        )
         if read.kind == "counter":
             increase = f"increase({read.prometheus}[{window or f'{self.window:.0f}s'}])"
             if self.comparison == ">":
-                return f"sum by (monitor) ({increase}) {limit}"
+                return f"sum by ({', '.join(('monitor', *keep))}) ({increase}) {limit}"
             own = ", ".join(read.labels[1:])
             return f"{worst} (sum without ({own}) ({increase})) {limit}"
         if self.relative_to is None:
@@ -133,6 +140,19 @@ class AlertRule:
         return read.labels if read.kind == "gauge" else read.labels[:1]
 
 
+def checked_names(name: str, labels: Iterable[str]) -> tuple[str, ...]:
+    """Names of labels, as Prometheus accepts them.
+
+    Raises:
+        UsageError: They are a single text, or one is malformed or one that alerts have already.
+    """
+    names = several(name, labels, "names", str)
+    for label in names:
+        if _LABEL.fullmatch(label) is None or label in _TAKEN:
+            raise UsageError(f"{name}: expected names such as team, got {label[:40]!r}")
+    return names
+
+
 def checked_labels(name: str, labels: Mapping[str, str]) -> dict[str, str]:
     """Labels of alerts, as Prometheus and Alertmanager accept them.
 
@@ -142,9 +162,8 @@ def checked_labels(name: str, labels: Mapping[str, str]) -> dict[str, str]:
     """
     if not isinstance(labels, Mapping):
         raise UsageError(f"{name}: expected names and texts, got {type(labels).__name__}")
+    checked_names(name, tuple(labels))
     for label, value in labels.items():
-        if not isinstance(label, str) or _LABEL.fullmatch(label) is None or label in _TAKEN:
-            raise UsageError(f"{name}: expected names such as team, got {str(label)[:40]!r}")
         if not isinstance(value, str):
             raise UsageError(f"{name}: expected text as {label}, got {type(value).__name__}")
     return dict(labels)
