@@ -159,7 +159,7 @@ class Recent:
             last.sums += (len(answers), answers[:, 0].sum(), len(known), known.sum())
         for own, new in ((last.profile, profile), (last.answers, answer_profile)):
             if own is not None and new is not None:
-                own.merge(new)
+                own.add(new)
         self._forget(now)
         window = self._window
         if last.rows * _SLICES < window.rows and (now - last.began) * _SLICES < window.seconds:
@@ -221,5 +221,5 @@ def _merged(layout: Layout, parts: Iterable[Profile | None]) -> Profile:
     merged = Profile(layout)
     for part in parts:
         if part is not None:
-            merged.merge(part)
+            merged.add(part)
     return merged

@@ -125,6 +125,10 @@ class BaselineDetector:
         return facts | {"layout": self._identity}, arrays
 
     @functools.cached_property
+    def _confidence_spread(self) -> float:
+        return 0.0 if self._baseline is None else float(self._baseline.confidences.std())
+
+    @functools.cached_property
     def _identity(self) -> str | None:
         return None if self._baseline is None else self._baseline.layout.identity
 
@@ -216,7 +220,7 @@ class BaselineDetector:
         if baseline is None or self.profile is None or test is None or not rows.shape[1]:
             return None, np.zeros(len(traffic.clients), dtype=bool)
         profile = test.add(rows, traffic.at)
-        self.profile.merge(profile)
+        self.profile.add(profile)
         flags = baseline.anomalies.flags(rows, confidence if len(confidence) else None)
         for name, marks in flags.items():
             self._series.add(telemetry.ANOMALY, int(marks.sum()), name)
@@ -252,24 +256,31 @@ class BaselineDetector:
                 value=value,
                 window=f"last {count} predictions",
                 reference=reference,
-                chance=self._lowest_by_chance(count),
+                chance=self._lowest_by_chance(value, count),
             )
         ]
 
-    def _lowest_by_chance(self, count: int) -> float | None:
-        """Mean confidence below which chance does not bring so many normal answers."""
+    def _lowest_by_chance(self, value: float, count: int) -> float | None:
+        """Mean confidence below which chance does not bring so many normal answers.
+
+        For a value on the usual side it is the usual confidence, which takes no computation.
+        """
         test, known = self._answers_test, None if self._baseline is None else self._baseline
         if test is None or known is None or known.confidence is None:
             return None
-        spread = float(known.confidences.std()) * math.sqrt(test.noise(count)[0])
+        if value >= known.confidence:
+            return known.confidence
+        spread = self._confidence_spread * math.sqrt(test.noise(count)[0])
         return known.confidence + NormalDist().inv_cdf(test.risk) * spread
 
-    def _highest_by_chance(self, count: int) -> float | None:
+    def _highest_by_chance(self, value: float, count: int) -> float | None:
         """Share of anomalous rows above which chance does not bring so many normal rows."""
         test, known = self._inputs_test, self._baseline
         if test is None or known is None:
             return None
         usual = min(known.anomalies.false_positive_rate * _SCORES, 1.0)
+        if value <= usual:
+            return usual
         spread = math.sqrt(usual * (1 - usual) * test.typical_effect(count) / count)
         return usual - NormalDist().inv_cdf(test.risk) * spread
 
@@ -285,7 +296,7 @@ class BaselineDetector:
                 metric=telemetry.ANOMALY_RATIO,
                 value=value,
                 window=f"last {rows} rows",
-                chance=self._highest_by_chance(rows),
+                chance=self._highest_by_chance(value, rows),
             )
         ]
 

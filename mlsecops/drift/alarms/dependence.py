@@ -37,7 +37,8 @@ _UNKNOWN: Final = 8.0  # design effect until 144 rows were seen; chosen: session
 _GROWTH: Final = 4.0  # of the design effect from one size to the next; chosen: it cannot grow more
 _VARIANCE: Final = 4.0  # of a trimmed mean square of differences, times their number; measured
 _ERRORS: Final = 2.0  # standard errors that are noise; chosen: as usual
-_EVERY: Final = 192  # rows between two measurements; chosen: they take longer than a comparison
+_OFTEN: Final = 192  # rows between two measurements at first; chosen: they take a millisecond
+_SELDOM: Final = 1024  # rows between two later ones; chosen: they change slowly
 _TRIMMED: Final = 0.1  # share of the differences, at least one; chosen: jumps are no dependence
 _TINY: Final = 1e-12  # variance of a constant
 
@@ -69,10 +70,14 @@ class Scores:
 
     def __call__(self, rows: Floats) -> Floats:
         """Scores in [0, 1] of rows `(n, d)`; missing values are in the middle."""
+        moving = self.span > 0
+        factor = np.divide(1.0, self.span, out=np.zeros_like(self.span), where=moving)
         with np.errstate(over="ignore", invalid="ignore"):
-            scores = (rows - self.low) / np.where(self.span > 0, self.span, 1.0)
-        scores = np.where(np.isnan(scores), 0.5, np.clip(scores, 0.0, 1.0))
-        return np.asarray(scores * (self.span > 0), dtype=np.float64)
+            scores = rows - self.low
+            scores *= factor
+        np.clip(scores, 0.0, 1.0, out=scores)
+        scores[np.isnan(scores)] = 0.5
+        return np.asarray(scores, dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -161,15 +166,15 @@ class LiveDependence:
             size = SIZES[0] if not level else SIZES[level] // SIZES[level - 1]
             whole = len(fresh) // size * size
             self._pending[level], means = fresh[whole:], _means(fresh[:whole], size)
-            for mean in means[-_KEPT - 1 :]:
-                before = self._newest[level]
-                if before is not None:
-                    self._gaps[level].append(np.abs(mean - before))
-                self._newest[level] = mean
+            before = self._newest[level]
+            chain = means if before is None else np.concatenate([before[None], means])
+            self._gaps[level].extend(np.abs(np.diff(chain, axis=0)))
+            self._newest[level] = means[-1] if len(means) else before
 
     def effect(self, rows: int) -> Floats:
         """Design effect of a window of so many rows: of the reference or the traffic `(d,)`."""
-        if self._effect is None or self._fresh >= _EVERY:
+        often = len(self._gaps[0]) < _KEPT
+        if self._effect is None or self._fresh >= (_OFTEN if often else _SELDOM):
             self._effect, self._fresh = self._measured(), 0
         return np.maximum(self._known.effect(rows), self._effect)
 

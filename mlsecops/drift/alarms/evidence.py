@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from mlsecops.drift.inputs import Bools, Floats
+from mlsecops.drift.inputs import Bools, Counts, Floats
 
 _USUAL: Final = 5.0  # expected rows of a category; Cochran 1954: χ² of fewer is no χ²
 TESTS: Final = 2  # location and shape; missing values are a third where there are any
@@ -40,6 +40,10 @@ class Evidence:
     distance: Floats
     p_value: Floats
 
+    def take(self, features: Counts) -> Evidence:
+        """The evidence of some features."""
+        return Evidence(distance=self.distance[features], p_value=self.p_value[features])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Known:
@@ -62,6 +66,10 @@ class Known:
     spread: Floats
     effect: Floats
     lasting: Floats
+
+    def take(self, features: Counts) -> Known:
+        """The side of some features."""
+        return Known(**{name: getattr(self, name)[features] for name in self.__slots__})
 
     @classmethod
     def of(cls, counts: Floats, gone: Floats, *, effect: Floats, lasting: Floats) -> Known:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -35,11 +36,13 @@ EFFECT: Final = 0.05  # distance; chosen: as `Baseline.drift`, smaller drift rar
 _SUPPORT: Final = 0.5  # of a long window's distance that the short one must show; chosen
 OVERLAP: Final = 1.5  # looks at overlapping windows, in independent ones; measured by simulation
 QUARTERS: Final = 4  # looks a window
-_HINT: Final = 0.2  # p-value that the short window must show; chosen: drift that ended is none
+_HINT: Final = 0.2  # p-value of the short window; chosen: drift that ended shows none
 _NORMAL: Final = 0.05  # p-value over all features from which rows look normal again; as usual
 _HELD: Final = 2  # looks; chosen: half of a window must look normal before an alarm ends
+_MOST_LIVE: Final = 1024  # rows of a batch; chosen: enough to measure dependence, at little cost
 _FINE_PARTS: Final = 16  # parts of a long window; chosen: it holds at most 6 % more
 _WIDE: Final = 2**17  # bin edges of all windows; chosen: more features get windows of four parts
+_NOTHING: Final = np.empty(0, dtype=np.int64)  # counts of a window whose hours alone are read
 _MOST_ROWS: Final = 1_000_000  # rows of the longest window, as `Window`
 
 
@@ -100,14 +103,14 @@ class SequentialTest:
         self._rate = rate
         self._size = window.rows
         self._live = LiveDependence(Scores.of(reference.sample), order.dependence)
-        sizes = sorted({min(window.rows * each, _MOST_ROWS) for each in LENGTHS})
-        narrow = reference.layout.edges.size * len(sizes) < _WIDE
+        self._newest = SlidingHistogram(window, QUARTERS)  # only its hours are read
+        sizes = sorted({min(window.rows * each, _MOST_ROWS) for each in LENGTHS[1:]})
+        narrow = reference.layout.edges.size * len(LENGTHS) < _WIDE
         self._windows = [
             SlidingHistogram(
-                Window(rows=size, seconds=window.seconds),
-                _FINE_PARTS if place and narrow else QUARTERS,
+                Window(rows=size, seconds=window.seconds), _FINE_PARTS if narrow else QUARTERS
             )
-            for place, size in enumerate(sizes)
+            for size in sizes
         ]
         self._known = self._side(None)
         self._began: float | None = None
@@ -116,21 +119,18 @@ class SequentialTest:
 
     def add(self, rows: Floats, seconds: Floats) -> Profile:
         """Add rows `(n, d)` at Unix times `(n,)`, oldest first; returns their profile."""
-        profile = Profile(self._reference.layout)
-        self._live.update(rows)
+        whole: Profile | None = None
+        self._live.update(rows[-_MOST_LIVE:])
         for part in self._parts(len(rows)):
             tallied = Profile(self._reference.layout).update(rows[part])
-            profile.merge(tallied)
             self._add(tallied, seconds[part])
-        return profile
+            whole = tallied if whole is None else whole.copy().add(tallied)
+        return Profile(self._reference.layout) if whole is None else whole
 
     def _parts(self, rows: int) -> Iterator[slice]:
-        """The newest window of a batch in quarters, what came before in windows, oldest first."""
-        step, size, start = max(self._size // QUARTERS, 1), self._size, 0
-        while start < rows:
-            end = min(start + (size if rows - start >= 2 * size else step), rows)
-            yield slice(start, end)
-            start = end
+        """A batch in parts, oldest first: the newest window, three more, and what came before."""
+        cuts = {0, max(0, rows - 4 * self._size), max(0, rows - self._size), rows}
+        yield from (slice(start, end) for start, end in pairwise(sorted(cuts)))
 
     def _add(self, tallied: Profile, seconds: Floats) -> None:
         began, ended = float(seconds[0]), float(seconds[-1])
@@ -140,9 +140,10 @@ class SequentialTest:
             self._speed = self._rows / (ended - self._began)
         rhythm = self._order.rhythm
         hours = np.empty(0) if rhythm is None else rhythm.weights(seconds)
-        part = Tally(tallied.counts, tallied.missing, hours, tallied.count, began, ended)
+        facts = (hours, tallied.count, began, ended)
+        self._newest.add(Tally(_NOTHING, _NOTHING, *facts))
         for each in self._windows:
-            each.add(part)
+            each.add(Tally(tallied.counts, tallied.missing, *facts))
 
     def noise(self, rows: int) -> Floats:
         """Variance of a mean of so many rows, in variances of a row `(d,)`."""
@@ -163,7 +164,7 @@ class SequentialTest:
 
     def _risk(self, rows: int) -> float:
         step = max(rows // QUARTERS, 1)
-        return self._rate.risk(self._speed, step) / (OVERLAP * len(self._windows))
+        return self._rate.risk(self._speed, step) / (OVERLAP * len(LENGTHS))
 
     def compare(self, newest: Profile, held: Counts) -> tuple[DriftReport, Counts]:
         """Compare the newest rows, and the longer windows, with the reference.
@@ -172,15 +173,17 @@ class SequentialTest:
         drifted, it stays so until the newest rows look normal twice: `held` are the looks that are
         left of it `(d,)`, 0 at first; the next ones are returned.
         """
-        windows = [each.total for each in self._windows]
-        hours = np.empty(0) if windows[0] is None else windows[0].hours
+        hours = np.empty(0) if self._newest.total is None else self._newest.total.hours
         short = self._evidence(Tally(newest.counts, newest.missing, hours, newest.count))
         drifted = np.zeros(len(self._reference.names), dtype=bool)
         if newest.count >= FEWEST_ROWS:
             drifted |= self._alarmed(short, self._size, short)
-            for total, each in zip(windows[1:], self._windows[1:], strict=True):
-                if total is not None and total.rows > newest.count:
-                    drifted |= self._alarmed(self._evidence(total), each.window.rows, short)
+            hinted = np.flatnonzero(short.p_value <= _HINT)
+            for each in self._windows:
+                total = each.total
+                if total is not None and total.rows > newest.count and len(hinted):
+                    found = self._evidence(total, hinted)
+                    drifted[hinted] |= self._alarmed(found, each.window.rows, short.take(hinted))
         still = (held > 0) & (short.p_value <= _NORMAL / len(drifted))
         left = np.where(drifted | still, _HELD, np.maximum(held - 1, 0))
         report = self._reference.drift(
@@ -195,19 +198,21 @@ class SequentialTest:
     def _alarmed(self, found: Evidence, rows: int, short: Evidence) -> Bools:
         certain = found.p_value <= self._risk(rows) / len(self._reference.names)
         matters = found.distance >= EFFECT
-        supported = (short.distance >= _SUPPORT * found.distance) & (short.p_value <= _HINT)
+        supported = short.distance >= _SUPPORT * found.distance
         return np.asarray(certain & matters & supported, dtype=bool)
 
-    def _evidence(self, total: Tally) -> Evidence:
+    def _evidence(self, total: Tally, features: Counts | None = None) -> Evidence:
+        """Evidence of a window, in all features or in some."""
         known = self._known
         if self._order.rhythm is not None and total.hours.any():
             known = self._side(total.hours)
+        chosen = slice(None) if features is None else features
         return weigh(
-            known,
-            total.counts.astype(np.float64),
-            total.missing.astype(np.float64),
-            effect=self._live.effect(total.rows),
-            categorical=self._reference.categorical,
+            known if features is None else known.take(features),
+            total.counts[chosen].astype(np.float64),
+            total.missing[chosen].astype(np.float64),
+            effect=self._live.effect(total.rows)[chosen],
+            categorical=self._reference.categorical[chosen],
         )
 
     def _side(self, hours: Floats | None) -> Known:

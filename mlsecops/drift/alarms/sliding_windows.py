@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+import numpy as np
+
 from mlsecops.drift.inputs import Counts, Floats
 from mlsecops.drift.rolling_window import Window
 
@@ -34,15 +36,20 @@ class Tally:
 
     def add(self, other: Tally, sign: int = 1) -> None:
         """Add later rows, or with sign -1 take earlier ones away."""
-        self.counts = self.counts + sign * other.counts
-        self.missing = self.missing + sign * other.missing
-        self.hours = self.hours + sign * other.hours
+        join = np.add if sign > 0 else np.subtract
+        for own, new in zip(self._arrays, other._arrays, strict=True):
+            join(own, new, out=own)
         self.rows += sign * other.rows
         self.ended = max(self.ended, other.ended)
 
     def copy(self) -> Tally:
         """An independent copy."""
-        return Tally(self.counts, self.missing, self.hours, self.rows, self.began, self.ended)
+        counts, missing, hours = (each.copy() for each in self._arrays)
+        return Tally(counts, missing, hours, self.rows, self.began, self.ended)
+
+    @property
+    def _arrays(self) -> tuple[Counts, Counts, Floats]:
+        return self.counts, self.missing, self.hours
 
 
 class SlidingHistogram:
