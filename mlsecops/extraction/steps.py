@@ -35,7 +35,7 @@ _STRAIGHT: Final = 0.9  # cosine of the angle between two steps; chosen: at most
 _ALIKE: Final = 0.1  # of a movement's length; chosen: above float32's rounding, below noise
 _MOVED: Final = 0.3  # of a movement's length; chosen: nearer is the same place sent once more
 _MATCHES: Final = 2  # earlier movements; chosen: more of them are a scale of few values
-_SIDES: Final = 0.2  # share of the other classes, or of the own; chosen: not a rare flip
+_SIDES: Final = 0.1  # share of the other classes, or of the own; chosen: not a rare flip
 _FEWEST_NEAR: Final = 5  # queries; chosen: shares of fewer say little
 
 
