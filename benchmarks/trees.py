@@ -107,11 +107,13 @@ def by_art(model: Any, x: Any, y: Any, eps: float) -> tuple[str, str]:
     """ART's certified accuracy at eps and its seconds, or why there is none."""
     from art.metrics import RobustnessVerificationTreeModelsCliqueMethod as Clique  # noqa: PLC0415 - as above
 
-    view = art_view(model)
-    if view is None or not len(x):
+    if not len(x):
         return "–", "–"
     begin = time.perf_counter()
     try:
+        view = art_view(model)
+        if view is None:
+            return "–", "–"
         _, error = Clique(classifier=view, verbose=False).verify(
             x, y, eps_init=eps, nb_search_steps=1, max_clique=2, max_level=2
         )

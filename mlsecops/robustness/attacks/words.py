@@ -107,7 +107,7 @@ class WordSubstitution:
         return examples
 
     def _combinations(self, choices: list[list[int]]) -> int:
-        """Ways to replace at most `most` words, counted as far as they matter."""
+        """Number of ways to replace at most `most` words, as far as it matters."""
         ways = [1] + [0] * self.most
         for each in choices:
             for used in range(self.most, 0, -1):

@@ -59,7 +59,7 @@ class FreeCategory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Rows:
+class FrameRows:
     """A data frame, or an array with missing values, by position of its columns.
 
     Attributes:
@@ -71,7 +71,7 @@ class Rows:
     names: tuple[Column, ...]
 
     @classmethod
-    def of(cls, x: Any) -> Rows | None:
+    def of(cls, x: Any) -> FrameRows | None:
         """The rows of a data frame or of an array with missing values; None for other inputs."""
         if hasattr(x, "to_pandas") and not isinstance(x, np.ndarray):
             x = x.to_pandas()  # polars, pyarrow
@@ -91,10 +91,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.data)
 
-    def take(self, rows: Any) -> Rows:
+    def take(self, rows: Any) -> FrameRows:
         """Selected rows."""
         data = self.data.iloc[rows] if self.is_frame else self.data[rows]
-        return Rows(data=data, names=self.names)
+        return FrameRows(data=data, names=self.names)
 
     def column(self, place: int) -> Any:
         """One column as it is."""
@@ -150,7 +150,7 @@ class Rows:
 
 
 def free_columns(
-    rows: Rows, table: Table | None, bounds: Any
+    rows: FrameRows, table: Table | None, bounds: Any
 ) -> tuple[list[FreeNumber], list[FreeCategory]]:
     """What an attacker changes of a frame.
 
@@ -181,7 +181,9 @@ def free_columns(
     return numbers, categories
 
 
-def _number(rows: Rows, name: Column, place: int, eps: float | None, bounds: Any) -> FreeNumber:
+def _number(
+    rows: FrameRows, name: Column, place: int, eps: float | None, bounds: Any
+) -> FreeNumber:
     if not rows.is_number(place):
         raise UsageError(
             f"table: eps of column {name!r}: expected numbers, got {rows.column(place).dtype}; "
@@ -221,7 +223,7 @@ def _is_default(bounds: Any) -> bool:
     return isinstance(bounds, (tuple, list)) and tuple(map(str, bounds)) == ("0", "1")
 
 
-def _category(rows: Rows, name: Column, place: int, table: Table) -> FreeCategory:
+def _category(rows: FrameRows, name: Column, place: int, table: Table) -> FreeCategory:
     given = table.categories.get(name) if isinstance(table.categories, Mapping) else None
     values: Sequence[Any] = given or sorted(
         {each for each in rows.values(place) if each is not None}, key=str

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from mlsecops.adapters.base import Array
     from mlsecops.robustness.attacks.ball import Bounds
-    from mlsecops.robustness.tables.columns import FreeCategory, FreeNumber, Rows
+    from mlsecops.robustness.tables.columns import FrameRows, FreeCategory, FreeNumber
 
     Floats: TypeAlias = NDArray[np.float64]
 
@@ -61,7 +61,7 @@ class Encoding:
         origin: Those numbers as they are `(n, len(numbers))`, NaN where one is missing.
     """
 
-    rows: Rows
+    rows: FrameRows
     numbers: Sequence[FreeNumber]
     categories: Sequence[FreeCategory]
     origin: Floats = field(init=False)

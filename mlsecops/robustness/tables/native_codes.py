@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from mlsecops.errors import UsageError
 
 if TYPE_CHECKING:
-    from mlsecops.robustness.tables.columns import Rows
+    from mlsecops.robustness.tables.columns import FrameRows
 
 
-def native_codes(model: Any, rows: Rows) -> dict[int, dict[Any, float]]:
+def native_codes(model: Any, rows: FrameRows) -> dict[int, dict[Any, float]]:
     """Codes of each column of categories, for a model that takes the frame without a pipeline.
 
     Raises:

@@ -23,7 +23,7 @@ from mlsecops.robustness.tables.native_codes import native_codes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mlsecops.robustness.tables.columns import Rows
+    from mlsecops.robustness.tables.columns import FrameRows
 
     Floats: TypeAlias = NDArray[np.float64]
 
@@ -49,7 +49,7 @@ class FrameCodes:
 
     categories: dict[int, list[Any]]
 
-    def matrix(self, rows: Rows) -> Floats:
+    def matrix(self, rows: FrameRows) -> Floats:
         """The frame `(n, d)` in float64."""
         columns = [
             self.codes(place, rows.values(place)) if place in self.categories
@@ -73,7 +73,7 @@ class _Output:
 
 
 def read_pipeline(
-    model: Any, rows: Rows, extra: Mapping[int, Sequence[Any]]
+    model: Any, rows: FrameRows, extra: Mapping[int, Sequence[Any]]
 ) -> tuple[Ensemble, FrameCodes] | None:
     """The trees of a model of frames, on the frame's columns; None if there are none.
 
@@ -111,7 +111,7 @@ def _steps(model: Any) -> tuple[list[Any], Any]:
     return [*before, *inner], last
 
 
-def _outputs(steps: Sequence[Any], rows: Rows) -> list[_Output]:
+def _outputs(steps: Sequence[Any], rows: FrameRows) -> list[_Output]:
     """The frame's column behind each column that the trees see."""
     found = [_Output(place=p, ordered=rows.is_number(p)) for p in range(len(rows.names))]
     names: list[Any] = list(rows.names)
@@ -201,7 +201,10 @@ def _picked(columns: Any, names: list[Any], count: int) -> list[int]:
 
 
 def _categories(
-    rows: Rows, extra: Mapping[int, Sequence[Any]], outputs: list[_Output], native: dict[int, Any]
+    rows: FrameRows,
+    extra: Mapping[int, Sequence[Any]],
+    outputs: list[_Output],
+    native: dict[int, Any],
 ) -> dict[int, list[Any]]:
     """Categories of each column that the trees see as one."""
     coded = {each.place for each in outputs if not each.ordered}
@@ -260,7 +263,7 @@ class _Steps:
     """What the trees see of the frame's columns, as numbers."""
 
     def __init__(
-        self, steps: Sequence[Any], rows: Rows, codes: FrameCodes, native: dict[int, Any]
+        self, steps: Sequence[Any], rows: FrameRows, codes: FrameCodes, native: dict[int, Any]
     ) -> None:
         self._steps, self._rows, self._codes, self._native = steps, rows, codes, native
         self.width = len(rows.names)

@@ -15,7 +15,7 @@ import numpy as np
 from mlsecops.errors import UsageError
 from mlsecops.provenance import Digest, hash_dataset
 from mlsecops.robustness.report import Figure, RobustnessReport
-from mlsecops.robustness.tables.columns import Rows, free_columns
+from mlsecops.robustness.tables.columns import FrameRows, free_columns
 from mlsecops.robustness.tables.encoding import EncodedTable, Encoding
 from mlsecops.robustness.tables.frame_model import frame_adapter
 from mlsecops.robustness.tables.frame_space import FrameSpace
@@ -139,7 +139,7 @@ def frame_problem(
     Raises:
         UsageError: A column is not there or of another kind, or labels and rows differ in number.
     """
-    rows = Rows.of(x)
+    rows = FrameRows.of(x)
     if rows is None:
         return None
     labels = np.asarray(y)
@@ -156,7 +156,7 @@ def frame_problem(
     )  # fmt: skip
 
 
-def _distinct(rows: Rows, y: NDArray[Any]) -> NDArray[np.int64]:
+def _distinct(rows: FrameRows, y: NDArray[Any]) -> NDArray[np.int64]:
     """First occurrence of each row with its label."""
     seen: dict[Any, int] = {}
     columns = [rows.values(place) for place in range(len(rows.names))]
@@ -170,7 +170,7 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, (int, float, str, type(None))) else str(value)
 
 
-def _digest(rows: Rows, y: NDArray[Any]) -> Digest:
+def _digest(rows: FrameRows, y: NDArray[Any]) -> Digest:
     if not rows.is_frame:
         return hash_dataset({"x": rows.data, "y": y}, name="evaluation").root
     name = "label"

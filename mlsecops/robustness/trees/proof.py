@@ -1,4 +1,4 @@
-"""Proof beside the attacks: certified accuracy of a tree ensemble, and its own attack's examples.
+"""Proof besides the attacks: certified accuracy of a tree ensemble, and its own attack's examples.
 
 evaluation of a tree model → trees read → one search for each norm → `TreeProof`: figures, a lower
 bound, and checks that the trees read are those that answer

@@ -43,7 +43,7 @@ class Outcome:
     work: int
 
 
-class Search:
+class CellSearch:
     """One target in one box: what each leaf adds, and the sum's limits.
 
     Args:
@@ -184,7 +184,7 @@ class _Part:
 class _Parts:
     """Parts of the box that may still pass the limit, best bound first."""
 
-    def __init__(self, search: Search) -> None:
+    def __init__(self, search: CellSearch) -> None:
         self.search = search
         grid = search.grid
         self.column_of = np.repeat(np.arange(len(grid.cells)), grid.cells)

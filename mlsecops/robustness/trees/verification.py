@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import numpy as np
 
 from mlsecops.robustness.trees.cells import grid_of
-from mlsecops.robustness.trees.search import Search
+from mlsecops.robustness.trees.search import CellSearch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,7 +112,7 @@ class _Task:
             for group in groups[may[row, groups]].tolist():
                 weights, offset = targets.weights[row, group], targets.offset[row, group]
                 searches.append(
-                    Search(
+                    CellSearch(
                         grid, grid.values @ weights, base=float(grid.base @ weights + offset),
                         proven=float(proven[row, group]), beaten=float(beaten[row, group]),
                     )
@@ -120,7 +120,7 @@ class _Task:
             spent += self._row(int(rows[row]), grid, searches, given, boxes.rows([row]))
         return spent
 
-    def _row(self, row: int, grid: Grid, searches: list[Search], given: int, box: Boxes) -> int:
+    def _row(self, row: int, grid: Grid, searches: list[CellSearch], given: int, box: Boxes) -> int:
         """Decide one box: it is beaten by any target, and proven by all."""
         spent, proven = 0, True
         for search in searches:
