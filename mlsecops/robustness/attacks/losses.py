@@ -38,22 +38,26 @@ def cross_entropy(logits: Array, y: Labels, _: Labels) -> tuple[Values, Values]:
     """
     rows = np.arange(len(y))
     scores = np.array(logits, dtype=np.float64)
-    known = np.isfinite(scores)
-    top, bottom = (np.where(known, scores, sign * np.inf) for sign in (-1, 1))
-    reach = top.max(axis=1) - bottom.min(axis=1)
-    unit = np.maximum(reach / _RANGE, np.finfo(np.float64).tiny)
-    others = scores.copy()
-    others[rows, y] = -np.inf
-    peak = others.max(axis=1)
-    weights = np.exp((others - peak[:, None]) / unit[:, None])
-    total = weights.sum(axis=1)
-    slope = weights / total[:, None]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        entropy = -np.nansum(slope * np.log(slope), axis=1)
+    top, bottom = scores, scores
+    if not (known := np.isfinite(scores)).all():
+        top, bottom = (np.where(known, scores, sign * np.inf) for sign in (-1, 1))
+    best, least = top.argmax(axis=1), bottom.argmin(axis=1)
+    unit = (top[rows, best] - bottom[rows, least]) / _RANGE
+    np.maximum(unit, np.finfo(np.float64).tiny, out=unit)
+    label = scores[rows, y]
+    scores[rows, y] = -np.inf
+    peak = scores.max(axis=1)
+    scores -= peak[:, None]
+    scores /= unit[:, None]
+    slope = np.exp(scores)
+    total = slope.sum(axis=1)
+    slope /= total[:, None]
+    scores[slope == 0] = 0.0  # 0 * log(0) is 0
+    growth = (np.log(total) - (slope * scores).sum(axis=1)) / _RANGE  # of s, with the range
     slope[rows, y] = -1.0
-    slope[rows, top.argmax(axis=1)] += entropy / _RANGE  # s grows with the range
-    slope[rows, bottom.argmin(axis=1)] -= entropy / _RANGE
-    return unit * np.log(total) + peak - scores[rows, y], slope
+    slope[rows, best] += growth
+    slope[rows, least] -= growth
+    return unit * np.log(total) + peak - label, slope
 
 
 def dlr(logits: Array, y: Labels, _: Labels) -> tuple[Values, Values]:
