@@ -27,8 +27,8 @@ _BY_CHANCE: Final = 0.001  # share of honest rows that may be nearer to another;
 _MEASURED: Final = 1024  # rows whose nearest rows are looked for; chosen
 _AMONG: Final = 8192  # rows among which they are looked for; chosen, as in `neighbour_labels`
 _CROWDED: Final = 10  # copies of a row that are listed; chosen
-_FEW: Final = 5  # rows with so many copies; chosen: where more have them, copies are usual
-_EQUAL: Final = 1e-6  # squared distance, of the squared length; float32 rounding
+_SHARE: Final = 0.2  # share of all rows; chosen: where more are such copies, they are usual
+_EQUAL: Final = 1e-12  # squared distance, of the squared length; rounding of float64
 _TABLES: Final = 4  # grids; chosen: each may miss a pair
 _DIRECTIONS: Final = 12  # random directions of a grid; chosen
 _WIDTH: Final = 8.0  # width of a cell, in the largest near distance; chosen
@@ -85,10 +85,10 @@ def near_distance(flat: Rows, *, seed: int) -> float:
     """
     rows = np.random.default_rng([seed, 7]).permutation(len(flat))
     bank, asked = np.sort(rows[:_AMONG]), np.sort(rows[:_MEASURED])
-    points, near = flat[bank], []
+    points, near = flat[bank].astype(np.float64), []  # differences of squares cancel in float32
     lengths = (points**2).sum(axis=1)
     for block in cut(asked, 128):
-        part = flat[block]
+        part = flat[block].astype(np.float64)
         squared = lengths - 2 * part @ points.T + (part**2).sum(axis=1)[:, None]
         squared[block[:, None] == bank] = np.inf
         squared[squared <= _EQUAL * (1 + lengths)] = np.inf  # equal rows are counted elsewhere
@@ -168,7 +168,7 @@ def crowds(
     sizes = np.bincount(member)
     crowded = np.flatnonzero(sizes >= _CROWDED)
     repeated, listed = sizes[sizes > 1].sum(), sizes[crowded].sum()
-    if len(crowded) > _FEW or listed < repeated / 2:
+    if listed > _SHARE * len(labels) or listed < repeated / 2:
         return []
     return [
         Suspect(

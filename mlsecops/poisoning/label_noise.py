@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _FOLDS: Final = 3  # cross-validation folds; chosen
 _COMPONENTS: Final = 50  # most principal components; chosen
-_GAP: Final = 0.25  # relative probability by which another class exceeds the label; chosen
+_GAP: Final = 0.38  # relative probability by which another class exceeds the label; chosen
 _TABLE_GAP: Final = 0.5  # the same in tables, whose classes overlap; chosen
 _LOWEST: Final = 0.05  # probability; chosen: a class of which the model knows nothing
 _FAR: Final = 6.0  # robust standard deviations of the log residual; chosen

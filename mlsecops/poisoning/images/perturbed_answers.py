@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 
 _DIMMED: Final = 0.8  # of the distance from the darkest value; chosen
 _BRIGHT: Final = 1.2  # of the same, cut at the brightest value; chosen
-_LEAST: Final = 1e-3  # probability; chosen: below, a logarithm says little more
+_LEAST: Final = 1e-3  # probability, and spread of its logarithm; chosen: less says little more
 
 
 def perturbed_answers(adapter: Adapter, x: NDArray[Any]) -> NDArray[np.float32] | None:
-    """Log-probabilities of seven changed copies of each image `(n, 7 k)`, or None for tables.
+    """Log-probabilities of seven changed copies of each image `(n, 7 k)`.
+
+    None for tables, and for a model whose answers do not vary.
 
     Args:
         adapter: The model.
@@ -46,7 +48,10 @@ def perturbed_answers(adapter: Adapter, x: NDArray[Any]) -> NDArray[np.float32] 
 
     logs = np.log(in_batches(answers, x) + _LEAST)
     logs -= logs.mean(axis=0)
-    scaled: NDArray[np.float32] = (logs / max(float(logs.std()), 1e-9)).astype(np.float32)
+    spread = float(logs.std())
+    if spread < _LEAST:
+        return None
+    scaled: NDArray[np.float32] = (logs / spread).astype(np.float32)
     return scaled
 
 

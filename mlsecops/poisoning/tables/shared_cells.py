@@ -89,6 +89,7 @@ class _Item:
     """First and last code of the values next to it, on either side."""
     votes: NDArray[np.int64]
     """Rows with the value, per label."""
+    word: bool = False
 
     @property
     def rows(self) -> NDArray[np.bool_]:
@@ -180,13 +181,21 @@ def _words(table: NDArray[np.float32]) -> bool:
 
 
 def _present(table: NDArray[np.float32], y: NDArray[np.int64]) -> Iterator[_Item]:
-    """Words, whose crowd is all rows that have them."""
+    """Words that enough rows have."""
     for column in range(table.shape[1]):
         codes = (table[:, column] > 0).astype(np.int8)
         votes = np.bincount(y[codes == 1], minlength=int(y.max()) + 1)
         if votes.max() >= LEAST:
-            sides = {"below": (-1, -1), "above": (2, 2)}
-            yield _Item(column=column, codes=codes, code=1, ordered=True, votes=votes, **sides)
+            yield _Item(
+                column=column,
+                codes=codes,
+                code=1,
+                ordered=False,
+                below=(-1, -1),
+                above=(2, 2),
+                votes=votes,
+                word=True,
+            )
 
 
 def _every_item(table: NDArray[np.float32], y: NDArray[np.int64]) -> Iterator[_Item]:
@@ -253,8 +262,8 @@ def _crowd(item: _Item, y: NDArray[np.int64], label: int) -> float:
 
     It counts what exceeds the crowd of other labels; a value of a rule has none.
     """
-    if not item.ordered:
-        return 0.0
+    if item.word or not item.ordered:
+        return np.inf if item.word else 0.0  # a word has no values next to it
     mine, rows, sides = y == label, item.rows, item.beside()
     near = sides[0] | sides[1]
     width = max(1, len(np.unique(item.codes[near])))
