@@ -105,7 +105,8 @@ class EventLog:
                 return
             vkey = None if self._signer is None else log_vkey(self._signer, origin)
             created = {"type": "created"} if vkey is None else {"type": "created", "vkey": vkey}
-            self._log.append([self._stamped(created)], size=0)
+            if self._log.append([self._stamped(created)], size=0) is None:
+                self._log.settle()  # another process was faster
 
     def state(self) -> State:
         """The state after every event of the log.

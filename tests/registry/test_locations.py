@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import multiprocessing
 import os
@@ -179,7 +180,6 @@ def publishing(location: str, signer: Signer, policy: TrustPolicy, folders: list
 def test_publishers_race_without_a_gap(
     location: str, signer: Signer, policy: TrustPolicy, model: Model
 ) -> None:
-    Registry(location, signer=signer, policy=policy)
     work = [[model(bytes([each, number])) for number in range(3)] for each in range(4)]
     arguments = [(location, signer, policy, folders) for folders in work]
     workers: list[threading.Thread | multiprocessing.process.BaseProcess]
@@ -196,6 +196,21 @@ def test_publishers_race_without_a_gap(
     assert [version.version for version in registry.versions("fraud")] == list(range(1, 13))
     assert len({version.digest for version in registry.versions("fraud")}) == 12
     assert registry.verify_log().size == 13
+
+
+def test_a_registry_whose_beginning_was_killed_is_begun_again(
+    signer: Signer, policy: TrustPolicy
+) -> None:
+    for limit in itertools.count():
+        place = f"memory://begun-{next(NUMBERS)}"
+        finished = run_until(
+            limit, functools.partial(Registry, place, signer=signer, policy=policy)
+        )
+        assert Registry(place, signer=signer, policy=policy).verify_log().size == 1
+        assert Registry(place, policy=policy).versions() == ()
+        if finished:
+            break
+    assert limit >= 4
 
 
 OPERATIONS: dict[str, Callable[[Registry, Path], object]] = {

@@ -126,10 +126,17 @@ def _report(path: Path | None, verified: Verified) -> RobustnessReport:
 def _registry(options: argparse.Namespace, policy: TrustPolicy) -> Registry | None:
     location: Path | None = options.registry
     if location is None:
-        if options.pinned or options.origin:
-            raise UsageError("--pinned, --origin: expected --registry with them")
+        if options.pinned or options.origin or options.witness:
+            raise UsageError("--pinned, --origin, --witness: expected --registry with them")
         return None
     if not location.is_dir():
         raise UsageError(f"cannot open registry {location}: no such folder")
     require_pin(options.pinned, location)
-    return Registry(location, policy=policy, pinned=options.pinned, origin=options.origin)
+    return Registry(
+        location,
+        policy=policy,
+        pinned=options.pinned,
+        origin=options.origin,
+        witnesses=options.witness,
+        quorum=options.quorum,
+    )
