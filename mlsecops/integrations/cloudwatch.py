@@ -159,7 +159,7 @@ class CloudWatch:
 
 def _counters() -> Iterator[Collected]:
     """All metrics, with a histogram as counters: its cumulative buckets, its count and its sum."""
-    for metric, points in collected(service=False):  # each process sends what it counted
+    for metric, points in collected(service=False):  # each process sends its own
         if metric.kind != "histogram":
             yield metric, points
             continue

@@ -11,7 +11,8 @@ import pytest
 
 import mlsecops
 from mlsecops import Alert, Baseline, monitored
-from mlsecops.monitoring import DEFAULT_RULES, METRICS
+from mlsecops.monitoring import DEFAULT_RULES, METRICS, AlertmanagerSink
+from mlsecops.reports import alert_rules
 
 RNG = np.random.default_rng(0)
 ROWS, ANSWERS = RNG.normal(size=(400, 3)), RNG.dirichlet([5, 1], 400)
@@ -95,9 +96,20 @@ def test_alert_has_what_was_promised_and_a_sink_is_any_callable() -> None:
         "prediction-drift",
     }
     for name in ("rule", "monitor", "client", "digest", "reading", "threshold", "window",
-                 "severity", "atlas", "message", "at"):  # fmt: skip
+                 "severity", "atlas", "message", "at", "state", "id", "labels"):  # fmt: skip
         assert all(hasattr(alert, name) for alert in told)
     predict.monitor.close()
+
+
+def test_ends_of_a_service_have_the_names_that_were_promised() -> None:
+    from mlsecops.integrations import gunicorn  # noqa: PLC0415 - the hooks, by their names
+    from mlsecops.monitoring import lifespan  # noqa: PLC0415 - as above
+
+    assert callable(lifespan)
+    assert callable(lifespan.around(lifespan))
+    assert {"worker_exit", "child_exit"} <= set(gunicorn.__all__)
+    assert inspect.signature(AlertmanagerSink).parameters["labels"].default is None
+    assert all(f"for: {rule.pending:.0f}s" in alert_rules([rule]) for rule in DEFAULT_RULES)
 
 
 def test_default_rules_have_the_ids_that_were_promised() -> None:
