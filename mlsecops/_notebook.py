@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from mlsecops._repr import printable
 
-_ROWS: Final = 50  # rows; chosen: two screens of a notebook, the rest is counted
+_ROWS: Final = 50  # rows; chosen: two screens of a notebook, the rest is a number
 _TEXT: Final = 300  # characters of a cell; chosen: a message, not a file
 
 C = TypeVar("C", bound=type)

@@ -5,10 +5,10 @@ part, Verified → DigestMismatch if it bears another digest, else whether it be
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from mlsecops._json import parse_json
 from mlsecops.errors import DigestMismatch
 from mlsecops.provenance import Digest, Manifest, Statement
 from mlsecops.provenance.statement import SLSA_PROVENANCE
@@ -39,7 +39,7 @@ def signed_files(verified: Verified, files: Mapping[str, bytes]) -> frozenset[st
         statement = statement_of(verified, predicate_type)
         if statement is not None and name in files:
             stated = (statement.to_dict(), statement.predicate)
-            found = json.loads(files[name])
+            found = parse_json(files[name], what=name, error=ValueError)
             found.pop("verdict", None)  # of this delivery's gate
             signed |= {name} if found in stated else set()
     return frozenset(signed)

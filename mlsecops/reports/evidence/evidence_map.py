@@ -9,19 +9,19 @@ signature is verified; any other is asserted by somebody.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from mlsecops._choices import checked
-from mlsecops.reports.evidence.frameworks import Requirement, read_framework
+from mlsecops._json import parse_json
+from mlsecops.reports.evidence.frameworks import FrameworkRow, read_framework
 
 Status: TypeAlias = Literal["verified", "asserted", "absent"]
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class EvidenceField:
     """A field of a delivered file.
 
     Attributes:
@@ -37,51 +37,51 @@ class Evidence:
 _CARD: Final = "{model}/modelCard"
 _BUILD: Final = "/predicate/buildDefinition"
 EVIDENCE: Final = {
-    "name": Evidence("signing/verified.json", "/name"),
-    "version": Evidence("signing/verified.json", "/version"),
-    "files": Evidence("signing/verified.json", "/digest"),
-    "signers": Evidence("signing/verified.json", "/signers"),
-    "builder": Evidence("signing/provenance.json", "/predicate/runDetails/builder/id"),
-    "training": Evidence("signing/provenance.json", "/predicate/runDetails"),
-    "platform": Evidence("signing/provenance.json", f"{_BUILD}/internalParameters"),
-    "packages": Evidence("signing/provenance.json", f"{_BUILD}/resolvedDependencies"),
-    "datasets": Evidence(
+    "name": EvidenceField("signing/verified.json", "/name"),
+    "version": EvidenceField("signing/verified.json", "/version"),
+    "files": EvidenceField("signing/verified.json", "/digest"),
+    "signers": EvidenceField("signing/verified.json", "/signers"),
+    "builder": EvidenceField("signing/provenance.json", "/predicate/runDetails/builder/id"),
+    "training": EvidenceField("signing/provenance.json", "/predicate/runDetails"),
+    "platform": EvidenceField("signing/provenance.json", f"{_BUILD}/internalParameters"),
+    "packages": EvidenceField("signing/provenance.json", f"{_BUILD}/resolvedDependencies"),
+    "datasets": EvidenceField(
         "signing/provenance.json",
         f"{_BUILD}/resolvedDependencies/{{dataset}}",
     ),
-    "hyperparameters": Evidence(
+    "hyperparameters": EvidenceField(
         "signing/provenance.json",
         f"{_BUILD}/externalParameters/hyperparameters",
     ),
-    "clean": Evidence("robustness.json", "/clean"),
-    "worst": Evidence("robustness.json", "/worst"),
-    "attacks": Evidence("robustness.json", "/attacks"),
-    "checks": Evidence("robustness.json", "/checks"),
-    "verdict": Evidence("robustness.json", "/verdict"),
-    "test_data": Evidence("robustness.json", "/data_digest"),
-    "campaign": Evidence("campaign.json", "/classes"),
-    "components": Evidence("bom.cdx.json", "/components"),
-    "dependencies": Evidence("bom.cdx.json", "/dependencies"),
-    "description": Evidence("bom.cdx.json", "{model}/description"),
-    "licences": Evidence("bom.cdx.json", "{model}/licenses"),
-    "task": Evidence("bom.cdx.json", f"{_CARD}/modelParameters/task"),
-    "architecture": Evidence(
+    "clean": EvidenceField("robustness.json", "/clean"),
+    "worst": EvidenceField("robustness.json", "/worst"),
+    "attacks": EvidenceField("robustness.json", "/attacks"),
+    "checks": EvidenceField("robustness.json", "/checks"),
+    "verdict": EvidenceField("robustness.json", "/verdict"),
+    "test_data": EvidenceField("robustness.json", "/data_digest"),
+    "campaign": EvidenceField("campaign.json", "/classes"),
+    "components": EvidenceField("bom.cdx.json", "/components"),
+    "dependencies": EvidenceField("bom.cdx.json", "/dependencies"),
+    "description": EvidenceField("bom.cdx.json", "{model}/description"),
+    "licences": EvidenceField("bom.cdx.json", "{model}/licenses"),
+    "task": EvidenceField("bom.cdx.json", f"{_CARD}/modelParameters/task"),
+    "architecture": EvidenceField(
         "bom.cdx.json",
         f"{_CARD}/modelParameters/modelArchitecture",
     ),
-    "use_cases": Evidence("bom.cdx.json", f"{_CARD}/considerations/useCases"),
-    "limitations": Evidence(
+    "use_cases": EvidenceField("bom.cdx.json", f"{_CARD}/considerations/useCases"),
+    "limitations": EvidenceField(
         "bom.cdx.json",
         f"{_CARD}/considerations/technicalLimitations",
     ),
-    "ethics": Evidence("bom.cdx.json", f"{_CARD}/considerations/ethicalConsiderations"),
-    "fairness": Evidence("bom.cdx.json", f"{_CARD}/considerations/fairnessAssessments"),
-    "energy": Evidence(
+    "ethics": EvidenceField("bom.cdx.json", f"{_CARD}/considerations/ethicalConsiderations"),
+    "fairness": EvidenceField("bom.cdx.json", f"{_CARD}/considerations/fairnessAssessments"),
+    "energy": EvidenceField(
         "bom.cdx.json",
         f"{_CARD}/considerations/environmentalConsiderations",
     ),
-    "panels": Evidence("dashboard.json", "/panels"),
-    "playbook": Evidence("playbook.json", "/steps"),
+    "panels": EvidenceField("dashboard.json", "/panels"),
+    "playbook": EvidenceField("playbook.json", "/steps"),
 }
 """Name → field that answers requirements."""
 
@@ -119,7 +119,7 @@ def evidence_map(
 
 
 def _row(
-    requirement: Requirement,
+    requirement: FrameworkRow,
     delivered: Mapping[str, bytes],
     values: Mapping[str, Any],
     signed: Collection[str],
@@ -181,6 +181,6 @@ def _dataset_index(provenance: Any) -> str:
 
 def _parsed(content: bytes) -> Any:
     try:
-        return json.loads(content)
+        return parse_json(content, what="delivered file", error=ValueError)
     except ValueError:  # a page, a picture, a bundle of another form
         return None

@@ -18,7 +18,7 @@ FRAMEWORKS: Final = ("eu-ai-act", "nist-ai-rmf", "iso-42001")
 
 
 @dataclass(frozen=True, slots=True)
-class Requirement:
+class FrameworkRow:
     """A requirement of a framework.
 
     Attributes:
@@ -46,7 +46,7 @@ class Framework:
     name: str
     title: str
     source: str
-    requirements: tuple[Requirement, ...]
+    requirements: tuple[FrameworkRow, ...]
 
 
 @cache
@@ -64,7 +64,7 @@ def read_framework(name: str) -> Framework:
     text = files("mlsecops.reports.evidence").joinpath(place).read_text("utf-8")
     value = tomllib.loads(text)
     rows = tuple(
-        Requirement(row["number"], row["requirement"], tuple(row["evidence"]))
+        FrameworkRow(row["number"], row["requirement"], tuple(row["evidence"]))
         for row in value["rows"]
     )
     return Framework(name, value["title"], value["source"], rows)
