@@ -2,7 +2,8 @@
 
     rules (Python, TOML) → `policy`: AccessPolicy → Decision; Cedar text → `cedar`: CedarPolicy
     `acting_as` (subject), `requires` (action, resource) → `enforcement` → call, or AccessDenied
-    fsspec → `filesystem`, obstore → `objects`: each read decided, audited, recorded in the run
+    fsspec → `filesystem`, obstore → `objects`, Feast → `feature_store`: each read decided, audited,
+                                                                recorded in the training run
     decisions → `decision_log`: batches in a tile log
     files' modes and owners → `permissions` → Findings; S3 policies → `bucket_policy` → Findings
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from mlsecops.access.enforcement import acting_as as acting_as
     from mlsecops.access.enforcement import current_subject as current_subject
     from mlsecops.access.enforcement import requires as requires
+    from mlsecops.access.feature_store import GuardedFeatureStore as GuardedFeatureStore
     from mlsecops.access.filesystem import guard_filesystem as guard_filesystem
     from mlsecops.access.objects import GuardedStore as GuardedStore
     from mlsecops.access.permissions import audit_permissions as audit_permissions

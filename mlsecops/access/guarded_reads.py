@@ -73,7 +73,7 @@ class DataAccess:
             with copy.open("wb") as stream:
                 for chunk in chunks:
                     stream.write(chunk)
-            self._note(path, hash_path(copy).renamed(path))
+            self.note(path, hash_path(copy).renamed(path))
             yield copy
 
     @property
@@ -81,7 +81,16 @@ class DataAccess:
         """The training run that reads are recorded in, or None outside of one."""
         return current_run()
 
-    def _note(self, path: str, data: Manifest) -> None:
+    def note(self, path: str, data: Manifest) -> None:
+        """Record what was read, in the current training run and the audit log.
+
+        Args:
+            path: Its path.
+            data: Its manifest.
+
+        Raises:
+            AccessDenied: It cannot be recorded.
+        """
         if (run := self.run) is not None:
             run.add_dataset(data)
         digest: Digest = data.root
