@@ -31,6 +31,7 @@ from mlsecops.robustness.evaluation.self_checks import deterministic, output_ran
 from mlsecops.robustness.evaluation.state_check import fresh_copy, stateless
 from mlsecops.robustness.evaluation.units import eps_unit
 from mlsecops.robustness.report import Check, Figure, RobustnessReport
+from mlsecops.robustness.tables.pipelines import array_trees
 from mlsecops.robustness.tables.problem import FrameProblem, frame_problem
 from mlsecops.robustness.tasks.problem import TaskProblem, task_problem
 from mlsecops.robustness.tasks.texts import TextProblem, text_problem
@@ -230,8 +231,8 @@ class _Run:
         if self.problem is not None:
             found = self.problem.prover()
         else:
-            prover = prover_of(self.adapter.inner)
             inputs = self.x.astype(np.float32)
+            prover = prover_of(self.adapter.inner, lambda model: array_trees(model, inputs))
             space = ArraySpace(inputs=inputs, bounds=self.bounds, table=self.table)
             found = None if prover is None else (prover, space)
         if found is None:

@@ -80,7 +80,7 @@ class FrameRows:
                 raise UsageError("x: expected a data frame with a name of its own for each column")
             return cls(data=x, names=tuple(x.columns))
         if isinstance(x, np.ndarray) and x.ndim == 2 and x.dtype.kind == "f" and np.isnan(x).any():  # noqa: PLR2004 - rows
-            return cls(data=x, names=tuple(range(x.shape[1])))
+            return cls(data=x.astype(np.float64), names=tuple(range(x.shape[1])))
         return None
 
     @property

@@ -18,12 +18,11 @@ import numpy as np
 from mlsecops.adapters.trees.ensemble import CategorySplit, Ensemble
 from mlsecops.adapters.trees.reader import read_trees
 from mlsecops.errors import UsageError
+from mlsecops.robustness.tables.columns import FrameRows
 from mlsecops.robustness.tables.native_codes import native_codes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from mlsecops.robustness.tables.columns import FrameRows
 
     Floats: TypeAlias = NDArray[np.float64]
 
@@ -98,6 +97,24 @@ def read_pipeline(
             f"pipeline: the trees take {trees.features} columns, the steps give {width}"
         )
     return _moved(trees, outputs, codes, _Steps(steps, rows, codes, native)), codes
+
+
+def array_trees(model: Any, inputs: NDArray[np.float32]) -> Ensemble | None:
+    """The trees of a model of float32 arrays, behind a pipeline too; None if there are none.
+
+    Raises:
+        UsageError: There are trees, and they or a step before them cannot be read.
+    """
+    trees = read_trees(model)
+    if trees is not None or _steps(model)[1] is model:
+        return trees
+    flat = np.asarray(inputs, dtype=np.float32).reshape(len(inputs), -1)
+    found = read_pipeline(model, FrameRows(data=flat, names=tuple(range(flat.shape[1]))), {})
+    if found is None:
+        return None
+    if found[1].categories:
+        raise UsageError("pipeline: a step that encodes categories needs a data frame")
+    return found[0]
 
 
 def _steps(model: Any) -> tuple[list[Any], Any]:
@@ -275,8 +292,11 @@ class _Steps:
             return np.stack(
                 [self._number(place, each) for place, each in enumerate(values)], axis=1
             )
-        template = self._rows.take(np.zeros(len(matrix), dtype=np.int64))
-        value = template.replaced(dict(enumerate(values)))
+        if self._rows.is_frame:
+            template = self._rows.take(np.zeros(len(matrix), dtype=np.int64))
+            value = template.replaced(dict(enumerate(values)))
+        else:  # of an evaluation's own type: a step rounds float32 otherwise than float64
+            value = np.stack(values, axis=1).astype(self._rows.data.dtype)
         for step in self._steps:
             value = step.transform(value)
         return np.asarray(value.toarray() if hasattr(value, "toarray") else value, np.float64)

@@ -14,12 +14,12 @@ import numpy as np
 
 from mlsecops._choices import shown
 from mlsecops.adapters.answers.class_names import class_names
-from mlsecops.adapters.trees.reader import read_trees
 from mlsecops.errors import UsageError
 from mlsecops.provenance import Digest, hash_dataset
 from mlsecops.robustness.attacks.tabular import Table
 from mlsecops.robustness.report import Figure, RobustnessReport
 from mlsecops.robustness.tables.encoding import EncodedTable
+from mlsecops.robustness.tables.pipelines import array_trees
 from mlsecops.robustness.tables.problem import FrameProblem, frame_problem
 from mlsecops.robustness.tasks.answers import Answers, label_scores_of, values_of
 from mlsecops.robustness.tasks.each_way import EachWay
@@ -149,7 +149,7 @@ class TaskProblem:
             return self.base.prover() or (None, None)
         space = ArraySpace(inputs=self.inputs, bounds=self.own_bounds, table=self.own_table)
         try:
-            trees = read_trees(self.model)
+            trees = array_trees(self.model, self.inputs)
         except UsageError as error:
             return Prover(ensemble=None, reason=str(error)), space
         return None if trees is None else Prover(ensemble=trees), space

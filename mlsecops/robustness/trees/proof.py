@@ -169,12 +169,14 @@ class _Rows:
         return self._space.examples(rows)
 
 
-def prover_of(adapter: Adapter) -> Prover | None:
+def prover_of(
+    adapter: Adapter, read: Callable[[Any], Ensemble | None] = read_trees
+) -> Prover | None:
     """The prover of a tree model; None if the model is no tree ensemble, or is wrapped."""
     if type(adapter) not in _ADAPTERS:
         return None
     try:
-        ensemble = read_trees(adapter.model)
+        ensemble = read(adapter.model)
     except UsageError as error:
         return Prover(ensemble=None, reason=str(error))
     return None if ensemble is None else Prover(ensemble=ensemble)

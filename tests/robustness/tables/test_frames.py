@@ -181,6 +181,21 @@ def test_missing_values_of_an_array_stay_missing() -> None:
     np.testing.assert_array_equal(np.isnan(examples), np.isnan(x[HALF:]))
 
 
+def test_a_pipeline_of_arrays_is_followed_too() -> None:
+    rng = np.random.default_rng(0)
+    x = (rng.random((300, 3)) * [1, 0.5, 0.2]).astype(np.float32)
+    y = (x[:, 0] > 0.5).astype(int)
+    model = make_pipeline(StandardScaler(), MinMaxScaler(), DecisionTreeClassifier(max_depth=4))
+    model.fit(x[:HALF], y[:HALF])
+    report = evaluate_robustness(model, x[HALF:], y[HALF:], Square(0.05, queries=8))
+    assert report.certified is not None
+    assert report.certified.hits == report.worst.hits < report.clean.hits
+    mixed = make_pipeline(PolynomialFeatures(2), DecisionTreeClassifier()).fit(x[:HALF], y[:HALF])
+    other = evaluate_robustness(mixed, x[HALF:], y[HALF:], FEW)
+    assert other.certified is None
+    assert "trees-read" in [check.name for check in other.checks if check.outcome == "fail"]
+
+
 def test_repeated_rows_count_once_and_polars_is_a_frame_too(people: Any) -> None:
     frame, y = people
     model = fit(PIPELINES["one-hot, one tree"], frame, y)
