@@ -213,7 +213,7 @@ class _Torch(KerasEngine):
 
     @staticmethod
     def _tail() -> Any:
-        return import_module("mlsecops.adapters.answers.torch_tail").Tail
+        return import_module("mlsecops.adapters.answers.torch_tail").LastOperation
 
     def logits(self, x: Array) -> Array:
         with require("torch").no_grad():

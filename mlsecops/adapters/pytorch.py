@@ -63,7 +63,7 @@ class TorchAdapter(FrameworkAdapter):
     def _prepare(self, device: str | None) -> None:
         self._torch: Any = require("torch")
         self._device = None if device is None else self._torch.device(device)
-        self._tail = import_module("mlsecops.adapters.answers.torch_tail").Tail
+        self._tail = import_module("mlsecops.adapters.answers.torch_tail").LastOperation
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle by the module and the options."""

@@ -1,6 +1,6 @@
 """Last operation of a torch module (softmax, sigmoid, linear …) and the tensor before it.
 
-`Tail` watches one forward pass; output → name of the operation that made it, and its input
+`LastOperation` watches one forward pass; output → name of the operation that made it, and its input
 
 An attack that reads the logits before a softmax or sigmoid loses nothing to its saturation.
 """
@@ -19,7 +19,8 @@ _ENDS: Final = {
     "softmax": "softmax", "log_softmax": "log-softmax", "sigmoid": "sigmoid",
     "sigmoid_": "sigmoid", "special_expit": "sigmoid", "special_softmax": "softmax",
     "special_log_softmax": "log-softmax", "log_sigmoid": "log-sigmoid",
-    "logsigmoid": "log-sigmoid", "tanh": "tanh", "tanh_": "tanh", "linear": "affine", "addmm": "affine", "mm": "affine",
+    "logsigmoid": "log-sigmoid", "tanh": "tanh", "tanh_": "tanh", "linear": "affine",
+    "addmm": "affine", "mm": "affine",
     "matmul": "affine", "bmm": "affine", "einsum": "affine", "bilinear": "affine",
     "conv1d": "affine", "conv2d": "affine", "conv3d": "affine",
 }  # fmt: skip
@@ -42,7 +43,7 @@ _MOVES: Final = ("View", "UnsafeView", "Reshape", "Squeeze", "Unsqueeze", "Clone
 _FURTHEST: Final = 8  # autograd nodes; chosen: more than any chain of reshapes
 
 
-class Tail(TorchFunctionMode):
+class LastOperation(TorchFunctionMode):
     """Record of the operations that a forward pass may end in."""
 
     def __init__(self, *, affine: bool = True) -> None:
