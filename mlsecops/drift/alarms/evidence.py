@@ -1,6 +1,6 @@
 """Evidence of drift in one window: distances, and p-values that know how many rows count.
 
-    Known of the reference, counts of a window, variance of a mean → Evidence of each feature
+    Known of the reference, counts of a window, variance of a mean → WindowEvidence of each feature
 
 Sources: Smirnov 1948 (asymptotic p-value); Mann and Whitney 1947 (a shift in location, which the
 rank sum finds with fewer rows); Pearson 1900, with Rao and Scott's 1981 correction (χ² divided by
@@ -28,7 +28,7 @@ _ERROR_FUNCTION: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Evidence:
+class WindowEvidence:
     """Evidence against a window, by feature.
 
     Attributes:
@@ -40,9 +40,9 @@ class Evidence:
     distance: Floats
     p_value: Floats
 
-    def take(self, features: Counts) -> Evidence:
+    def take(self, features: Counts) -> WindowEvidence:
         """The evidence of some features."""
-        return Evidence(distance=self.distance[features], p_value=self.p_value[features])
+        return WindowEvidence(distance=self.distance[features], p_value=self.p_value[features])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -91,7 +91,7 @@ class Known:
 
 def weigh(
     known: Known, counts: Floats, missing: Floats, *, effect: Floats, categorical: Bools
-) -> Evidence:
+) -> WindowEvidence:
     """Compare a window with a reference.
 
     Args:
@@ -125,7 +125,7 @@ def weigh(
         absent, p_absent = _absence(known, rows, missing, effect)
         distance, p_value = np.maximum(distance, absent), np.minimum(p_value, p_absent)
         tests += 1
-    return Evidence(distance=distance, p_value=np.clip(p_value * tests, _LEAST, 1.0))
+    return WindowEvidence(distance=distance, p_value=np.clip(p_value * tests, _LEAST, 1.0))
 
 
 def _rank_sum(known: Known, fresh: Floats, noise: Floats) -> Floats:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mlsecops.drift.alarms.alarm_rate import AN_HOUR, USUAL_ROWS, AlarmRate
 from mlsecops.drift.alarms.dependence import Dependence, LiveDependence, Scores
-from mlsecops.drift.alarms.evidence import Evidence, Known, weigh
+from mlsecops.drift.alarms.evidence import Known, WindowEvidence, weigh
 from mlsecops.drift.alarms.rhythm import Rhythm
 from mlsecops.drift.alarms.sliding_windows import SlidingHistogram, Tally
 from mlsecops.drift.histograms import Profile
@@ -195,13 +195,13 @@ class SequentialTest:
         """`held` before the first comparison."""
         return np.zeros(len(self._reference.names), dtype=np.int64)
 
-    def _alarmed(self, found: Evidence, rows: int, short: Evidence) -> Bools:
+    def _alarmed(self, found: WindowEvidence, rows: int, short: WindowEvidence) -> Bools:
         certain = found.p_value <= self._risk(rows) / len(self._reference.names)
         matters = found.distance >= EFFECT
         supported = short.distance >= _SUPPORT * found.distance
         return np.asarray(certain & matters & supported, dtype=bool)
 
-    def _evidence(self, total: Tally, features: Counts | None = None) -> Evidence:
+    def _evidence(self, total: Tally, features: Counts | None = None) -> WindowEvidence:
         """Evidence of a window, in all features or in some."""
         known = self._known
         if self._order.rhythm is not None and total.hours.any():

@@ -44,8 +44,8 @@ class Tally:
 
     def copy(self) -> Tally:
         """An independent copy."""
-        counts, missing, hours = (each.copy() for each in self._arrays)
-        return Tally(counts, missing, hours, self.rows, self.began, self.ended)
+        counts, missing = self.counts.copy(), self.missing.copy()
+        return Tally(counts, missing, self.hours.copy(), self.rows, self.began, self.ended)
 
     @property
     def _arrays(self) -> tuple[Counts, Counts, Floats]:
