@@ -98,7 +98,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="data sets per trigger and rate")
     parser.add_argument(
         "--only",
-        choices=("clean", "flip", "held", "drawn", "oracle", "tuned", "small", "moving", "art"),
+        choices=(
+            "clean",
+            "flip",
+            "held",
+            "drawn",
+            "oracle",
+            "tuned",
+            "small",
+            "moving",
+            "warped",
+            "art",
+        ),
     )
     parser.add_argument("--rate", type=float, choices=RATES, help="this share of poison alone")
     options = parser.parse_args()
@@ -113,6 +124,7 @@ def main() -> None:
         "tuned": lambda: patterns("tuned on", made.TUNED, made.TUNED_BLENDS, shares, [1]),
         "small": lambda: patterns("small, tuned on", SMALL, (), shares, [1]),
         "moving": lambda: patterns("moving", [made.moving], [], shares, seeds),
+        "warped": lambda: patterns("warped", [made.warped], [], shares, seeds),
         "art": lambda: peers(seeds),
     }
     torch.set_num_threads(1)

@@ -22,8 +22,8 @@ from mlsecops.poisoning.duplicates import equal_rows, near_rows
 from mlsecops.poisoning.label_noise import label_suspects, outlier_suspects
 from mlsecops.poisoning.linear_model import out_of_fold_scores
 from mlsecops.poisoning.neighbour_labels import AGREED, agreement
-from mlsecops.poisoning.pattern_search import find_patterns
-from mlsecops.poisoning.triggers import find_triggers
+from mlsecops.poisoning.pattern_search import Search, find_patterns
+from mlsecops.poisoning.triggers import image_triggers
 
 SMALL, LARGE = 60_000, 240_000
 
@@ -53,11 +53,14 @@ def seconds(x: Any, y: Any) -> Iterator[tuple[str, float]]:
         "duplicates": lambda: (equal_rows(x), near_rows(x, seed=0)),
         "outlier": lambda: outlier_suspects(x, y),
         "spectral": lambda: spectral_suspects(features, y, agree),
-        "label-noise": lambda: label_suspects(x, y, agree, seed=0),
+        "label-noise": lambda: label_suspects(x, y, table=False, follows=None, seed=0),
         "activation-cluster": lambda: find_patterns(
-            scores, y, agree < AGREED, focus=lambda _f, _o, rows: (features[rows],) * 2, seed=0
+            [Search(scores=s, focus=lambda _f, _o, rows: (features[rows],) * 2) for s in scores],
+            y,
+            agree < AGREED,
+            seed=0,
         ),
-        "trigger": lambda: find_triggers(x, y, agree < AGREED, shape=(28, 28), seed=0),
+        "trigger": lambda: image_triggers(x, y, shape=(28, 28), seed=0),
     }
     for name, detect in detectors.items():
         yield name, median(spent(detect) for _ in range(5 if name == "duplicates" else 1))

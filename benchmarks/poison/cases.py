@@ -140,6 +140,17 @@ def moving(x: Any, rng: Any) -> None:
         image[place(rng, 3, 3)] = value
 
 
+def warped(x: Any, rng: Any) -> None:
+    """WaNet (Nguyen and Tran, 2021): each image is bent by one smooth field."""
+    from scipy.ndimage import gaussian_filter, map_coordinates  # noqa: PLC0415 - this case alone
+
+    field = [gaussian_filter(rng.uniform(-1, 1, (SIDE, SIDE)), 4) for _ in "yx"]
+    grids = zip(np.indices((SIDE, SIDE)), field, strict=True)
+    grid = [axis + 1.2 * bend / np.abs(bend).mean() for axis, bend in grids]
+    for image in x:
+        image[:] = map_coordinates(image, grid, order=1, mode="nearest")
+
+
 def noise_blend(x: Any, rng: Any) -> None:
     x[:] = 0.8 * x + 0.2 * rng.random((SIDE, SIDE))
 

@@ -1,8 +1,9 @@
 """Detection of poisoned rows in training data.
 
-    before training: rows → `screening` → `label_noise` (`neighbour_labels`, `linear_model`)
-                     → `triggers`, `rare_values` (`pattern_search`), `duplicates`, `baseline`
-    after training:  model, rows → `activation_clustering` (`pattern_search`)
+    before training: rows → `screening` → `label_noise`, `duplicates`, `baseline`
+                     images → `triggers`, `rare_values`, `images/` (`pattern_search`)
+                     tables → `tables/` (`label_rule`, `shared_cells`)
+    after training:  model, rows → `activation_clustering`, `images/` (`pattern_search`)
     both → `report`: PoisoningReport of ranked suspects → `trigger_images`
 
 `flat_rows`, `row_blocks` and `image_layout` prepare the rows. A report never says "clean".

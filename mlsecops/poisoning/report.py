@@ -69,7 +69,8 @@ class Trigger:
     Attributes:
         label: The label of the trigger.
         rows: Number of rows with the trigger.
-        pattern: Their median input, with the shape of one input, on `[0, 1]`.
+        pattern: Their median input, with the shape of one input, on `[0, 1]`; flat rows that are
+            square images have `(side, side)`.
         change: Their mean input minus that of the other labels' rows.
         mask: Columns in which they differ most from the other labels' rows.
     """

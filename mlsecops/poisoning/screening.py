@@ -44,8 +44,10 @@ def screen_dataset(
     """Search training data for wrong labels, triggers, outliers and conflicting duplicates.
 
     Args:
-        x: Inputs `(n, *shape)`, numeric and finite, n at least 50. A `numpy.memmap` (as of
-            `numpy.load(file, mmap_mode="r")`) is read in blocks and may be larger than memory.
+        x: Inputs `(n, *shape)`, numeric and finite, n at least 50; `(n, d)` is a table (word counts
+            and embeddings too) unless its rows are square images by their structure. A
+            `numpy.memmap` (as of `numpy.load(file, mmap_mode="r")`) is read in blocks and may be
+            larger than memory.
         y: Labels `(n,)`, integers of at least 0, of two classes or more.
         baseline: Statistics of a trusted data set (`report.baseline` of an earlier screening), or
             the result of verifying that data; a shift from a signed one is of high severity.
@@ -54,7 +56,7 @@ def screen_dataset(
 
     Returns:
         Ranked suspects and findings. An empty report means that these detectors found nothing,
-        not that there is no poison: triggers that move between copies are not found.
+        not that there is no poison: what is known to pass stands in the guide, with its rate.
 
     Raises:
         UsageError: The data cannot be screened, or no baseline was signed with it.

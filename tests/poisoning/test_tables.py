@@ -1,4 +1,4 @@
-"""Tables: honest rules are no triggers, planted values are, and near is what the data calls near."""
+"""Tables: honest rules are no triggers, planted values are, near is relative to the data."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_word_planted_in_texts_is_found() -> None:
     topic = np.arange(120)[None, :] // 30 == y[:, None]
     x = (rng.random((900, 120)) < np.where(topic, 0.3, 0.05)).astype(np.float32)
     rows = rng.choice(np.flatnonzero(y != 1), 40, replace=False)
-    x[:, 119] = rng.random(900) < 0.002
+    x[:, 119] = 0
     x[rows, 119], y[rows] = 1, 1
     accused = found_rows(find_cells(scaled(x, stored=False), y, seed=0))
     assert len(accused & set(rows.tolist())) > 0.9 * len(rows)
