@@ -45,6 +45,7 @@ _EXPORTS: Final[dict[str, Callable[[Incident], Any]]] = {
     "thehive": to_thehive,
     "html": to_html,
 }
+_FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
 _ID: Final = re.compile(r"inc-[0-9a-f]{20}")
 
 
@@ -240,8 +241,9 @@ def _show_all(registry: Registry, form: str) -> int:
 
 
 def _digest(text: str) -> str:
+    bare = _FINGERPRINT.fullmatch(text) is not None  # as `PublicKey.fingerprint` shows it
     try:
-        return str(Digest.parse(text))
+        return str(Digest.parse(f"sha256:{text}" if bare else text))
     except UsageError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

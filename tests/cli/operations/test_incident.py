@@ -155,3 +155,49 @@ def test_wrong_use_is_told_apart(
         assert told in outcome.said
     assert "--signer" in incident("run", opened, signer=False).said
     assert command("incident", "show", opened).status == 2
+
+
+def test_a_report_opens_an_incident_that_is_exported(
+    incident: Command, release: Release, tmp_path: Path
+) -> None:
+    key = PublicKey.load(release.public).fingerprint
+    report = ("report", "--kind", "leaked-key", "--digest", key, "--message", "in a repository")
+    value = json.loads(incident(*report).out)
+    assert (value["kind"], value["digest"], value["state"]) == (
+        "leaked-key",
+        f"sha256:{key}",
+        "open",
+    )
+    assert json.loads(incident(*report).out)["id"] == value["id"]
+    assert {deadline["step"] for deadline in value["deadlines"]} >= {"isolate", "close"}
+    ran = json.loads(incident("run", value["id"]).out)
+    [assessed] = [step for step in ran["steps"] if step["name"] == "assess"]
+    assert assessed["result"]["versions"] == ["digits 1", "digits 2"]
+    for form, says in (("ocsf", '"class_uid": 2005'), ("stix", '"bundle"'), ("thehive", "sourceRef"),
+                       ("navigator", "AML.T0055"), ("html", "<!doctype html>")):  # fmt: skip
+        outcome = incident("export", value["id"], "--as", form, signer=False)
+        assert (outcome.status, says in outcome.out) == (0, True), form
+    out = tmp_path / "incident.html"
+    assert incident("export", value["id"], "--as", "html", "--out", out, signer=False).status == 0
+    assert out.stat().st_mode & 0o077 == 0
+    for wrong in (("--kind", "flood"), ("--digest", "sha256:12"), ("--message", " ")):
+        assert incident(*report, *wrong).status == 2, wrong
+
+
+def test_what_a_leaked_key_signed_is_signed_again(
+    command: Command, incident: Command, release: Release, location: Path, tmp_path: Path
+) -> None:
+    new = Signer.generate("p256")
+    (tmp_path / "new.pem").write_bytes(new.to_pem())
+    (tmp_path / "new.pub.pem").write_text(new.public_key.pem)
+    key = PublicKey.load(release.public).fingerprint
+    opened = json.loads(
+        incident("report", "--kind", "leaked-key", "--digest", key, "--message", "m").out
+    )["id"]
+    both = ("--key", tmp_path / "new.pub.pem", "--log-key", release.public)
+    here = ("registry", "--location", location, "resolve", "digits")
+    incident("run", opened)
+    assert command(*here, "--key", release.public, *both).status == 1
+    again = incident("run", opened, "--sign-again", tmp_path / "new.pem", *both)
+    assert states(again)["remediate"] == "done", again.out
+    assert command(*here, "--key", release.public, *both).status == 0
