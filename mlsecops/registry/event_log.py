@@ -203,11 +203,8 @@ class EventLog:
     def verify(self, pinned: Checkpoint | str | None) -> Checkpoint:
         """Verify every event and tile, and warn where times go back."""
         given = Checkpoint.parse(pinned) if isinstance(pinned, str) else pinned
-        try:
+        with storage_errors(self._store.where):
             checkpoint = self._log.verify(given)
-        except OSError as error:
-            with storage_errors(self._store.where):
-                raise error from None
         try:
             history = self.state().history
             State().replayed(history)
