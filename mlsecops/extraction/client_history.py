@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mlsecops.drift.array_files import decode, pack
 from mlsecops.drift.inputs import Counts, Floats
 from mlsecops.errors import FormatRefused
-from mlsecops.extraction.steps import SAME, Path, Steps, relate, squares_to_earlier
+from mlsecops.extraction.steps import SAME, QueryPath, Steps, relate, squares_to_earlier
 
 REMEMBERED: Final = 200  # queries; chosen: 40 kB a client, attacks in `benchmarks extraction` fit
 DIMENSIONS: Final = 32  # of a projection; chosen: keeps distances within about 30 %
@@ -75,7 +75,7 @@ class ClientHistory:
         if not kept.all():
             points, scores, classes = points[kept], scores[kept], classes[kept]
             gaps = squares_to_earlier(points, known)
-        path = Path(
+        path = QueryPath(
             points=np.concatenate([known, points]),
             scores=np.concatenate([self.scores, scores]),
             classes=np.concatenate([self.classes, classes]),

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from mlsecops.drift.inputs import Bools, Counts, Floats
 from mlsecops.drift.matmul import squared_distances
 
-__all__ = ["SAME", "Path", "Steps", "join", "relate", "squares_to_earlier"]
+__all__ = ["SAME", "QueryPath", "Steps", "join", "relate", "squares_to_earlier"]
 
 SAME: Final = 1e-3  # of the usual spacing of inputs; chosen: above what float32 rounds off
 
@@ -40,7 +40,7 @@ _FEWEST_NEAR: Final = 5  # queries; chosen: shares of fewer say little
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Path:
+class QueryPath:
     """Queries of a client, oldest first: projections `(n, p)`, scores `(n, 3)`, classes `(n,)`."""
 
     points: Floats
@@ -75,7 +75,7 @@ class Steps:
     flipped: Bools
     straight: Bools
     repeated: Bools
-    path: Path
+    path: QueryPath
 
 
 def squares_to_earlier(points: Floats, known: Floats) -> Floats:
@@ -86,7 +86,7 @@ def squares_to_earlier(points: Floats, known: Floats) -> Floats:
     return np.asarray(gaps, dtype=np.float64)
 
 
-def relate(path: Path, gaps: Floats, *, kept: Bools, known: int, spacing: float) -> Steps:
+def relate(path: QueryPath, gaps: Floats, *, kept: Bools, known: int, spacing: float) -> Steps:
     """Relate the queries of a path after the first `known` to those before them.
 
     `gaps` `(m, known + m)` are their squared distances to earlier queries; `spacing` is the usual
@@ -149,8 +149,8 @@ def _repeated(path: Floats, *, known: int, farthest: float) -> Bools:
     ways = np.diff(path, axis=0)
     squares = np.square(ways).sum(axis=1)
     lengths = squares[first - 1 :]
-    apart = squares_to_earlier(ways[first - 1 :], ways[: first - 1])
-    alike = apart < _ALIKE**2 * lengths[:, None]
+    gaps = squares_to_earlier(ways[first - 1 :], ways[: first - 1])
+    alike = gaps < _ALIKE**2 * lengths[:, None]
     count = alike.sum(axis=1)
     partner = alike.argmax(axis=1)  # a movement, which ends at the next point
     small = (lengths < farthest**2) & (count > 0) & (count <= _MATCHES)

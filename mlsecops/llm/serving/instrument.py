@@ -22,7 +22,7 @@ from mlsecops.errors import UsageError
 from mlsecops.llm.guard.prompt_texts import prompt_texts
 from mlsecops.llm.guard.telemetry import digest_of
 from mlsecops.llm.redteam.answers import member
-from mlsecops.llm.serving.metrics import Request, Role, record, start_span
+from mlsecops.llm.serving.metrics import MeasuredRequest, Role, record, start_span
 from mlsecops.llm.serving.observed_answer import ABANDONED, ObservedAnswer
 from mlsecops.llm.serving.usage import TokenPrice
 
@@ -61,7 +61,8 @@ def instrument_chat(
     Recorded are the duration, the time to the first token and for each further one, tokens, cost,
     reasons of ends and refusals. A refusal is what the model or the service marks as one; wording
     is not judged. Tokens are those that the service reports: a stream of OpenAI's does so with
-    `stream_options={"include_usage": True}`. Answers without tokens or price are counted as such.
+    `stream_options={"include_usage": True}`. Answers without tokens or price have a count of
+    their own.
 
     Args:
         model: `gen_ai.request.model`.
@@ -134,7 +135,7 @@ class _Meter:
         began = self._clock()
         prompt = self._inputs(*args, **kwargs) if self._guard or self._spans else None
         span = self._span(prompt) if self._spans else None
-        request = Request(began=began, span=span, **self._facts)
+        request = MeasuredRequest(began=began, span=span, **self._facts)
         call = _Call(request, ObservedAnswer(self._clock, content=self._content), self._clock)
         if self._guard is not None:
             try:
@@ -160,7 +161,7 @@ class _Call:
     """One call, from its start to the end of its answer; it ends once."""
 
     def __init__(
-        self, request: Request, answer: ObservedAnswer, clock: Callable[[], float]
+        self, request: MeasuredRequest, answer: ObservedAnswer, clock: Callable[[], float]
     ) -> None:
         self._request, self.answer, self._clock = request, answer, clock
         self._open = True
@@ -194,8 +195,8 @@ def _ended(call: _Call, result: Any) -> Any:
         return _Stream(call, result)
     if inspect.isawaitable(result):
         return _awaited(call, result)
-    if _is_manager(result):
-        return _Manager(call, result)
+    if _is_context(result):
+        return _Context(call, result)
     if result is not None and not call.answer.pieces:
         call.answer.whole(result)
     if not call.waits:
@@ -222,7 +223,7 @@ def _is_stream(value: Any) -> bool:
     return _is_plain(value)
 
 
-def _is_manager(value: Any) -> bool:
+def _is_context(value: Any) -> bool:
     """Whether an answer is a context whose value is the stream, as clients' helpers give."""
     entered = hasattr(type(value), "__enter__") or hasattr(type(value), "__aenter__")
     return entered and not isinstance(value, (str, bytes, Mapping)) and _is_plain(value)
@@ -233,7 +234,7 @@ def _is_plain(value: Any) -> bool:
 
 
 @concise_repr()
-class _Manager:
+class _Context:
     """A client's context around a stream, which is observed once it is entered."""
 
     def __init__(self, call: _Call, manager: Any) -> None:

@@ -21,7 +21,7 @@ from mlsecops.llm.redteam.telemetry import SECONDS, TOKEN_COUNTS, TOKENS
 from mlsecops.llm.serving.observed_answer import UNREAD, ObservedAnswer
 from mlsecops.llm.serving.usage import TokenPrice
 
-__all__ = ["INSTRUMENTS", "Request", "Role", "record", "start_span"]
+__all__ = ["INSTRUMENTS", "MeasuredRequest", "Role", "record", "start_span"]
 
 Role: TypeAlias = Literal["server", "client"]
 
@@ -76,7 +76,7 @@ _telemetry: Final = Telemetry("mlsecops.llm.serving", "1", INSTRUMENTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class MeasuredRequest:
     """What is known of a request before its answer; `labels` are of the conventions."""
 
     name: str
@@ -93,14 +93,14 @@ def start_span(name: str, labels: Mapping[str, str], facts: Mapping[str, str]) -
         from opentelemetry.trace import SpanKind  # noqa: PLC0415 - imported at the first use
 
         model = labels["gen_ai.request.model"]
-        told = {**labels, **facts, "mlsecops.monitor": name}
+        given = {**labels, **facts, "mlsecops.monitor": name}
         return _telemetry.tracer().start_span(
-            f"chat {model}", kind=SpanKind.CLIENT, attributes=told
+            f"chat {model}", kind=SpanKind.CLIENT, attributes=given
         )
     return None
 
 
-def record(request: Request, answer: ObservedAnswer, *, ended: float, error: str) -> None:
+def record(request: MeasuredRequest, answer: ObservedAnswer, *, ended: float, error: str) -> None:
     """Record a request that ended; `error` is the kind of exception, or `""`."""
     labels = dict(request.labels)
     if answer.model:
@@ -116,7 +116,7 @@ def record(request: Request, answer: ObservedAnswer, *, ended: float, error: str
     _end(request, answer, failed)
 
 
-def _pace(request: Request, answer: ObservedAnswer, labels: Mapping[str, str]) -> None:
+def _pace(request: MeasuredRequest, answer: ObservedAnswer, labels: Mapping[str, str]) -> None:
     """Mean time for each further token of a server, or piece of a client."""
     steps = answer.pieces - 1
     if request.role == "server" and answer.usage.output is not None:
@@ -125,8 +125,8 @@ def _pace(request: Request, answer: ObservedAnswer, labels: Mapping[str, str]) -
         _telemetry.measure(EACH[request.role], (answer.last - answer.first) / steps, labels)
 
 
-def _tokens(request: Request, answer: ObservedAnswer, labels: Mapping[str, str]) -> None:
-    """Tokens, cost, and an answer counted by whether these are known."""
+def _tokens(request: MeasuredRequest, answer: ObservedAnswer, labels: Mapping[str, str]) -> None:
+    """Tokens, cost, and an answer by whether these are known."""
     used = answer.usage
     for kind, count in (("input", used.input), ("output", used.output)):
         if count is not None:
@@ -135,8 +135,8 @@ def _tokens(request: Request, answer: ObservedAnswer, labels: Mapping[str, str])
     cost = None if price is None else price.cost(used)
     if price is not None and cost is not None:
         _telemetry.measure(COST, cost, {**labels, "mlsecops.llm.currency": price.currency})
-    counted = used.input is not None and used.output is not None
-    known = "cost" if cost is not None else "tokens" if counted else "none"
+    reported = used.input is not None and used.output is not None
+    known = "cost" if cost is not None else "tokens" if reported else "none"
     reason = answer.finish[:_LONGEST] or (UNREAD if answer.unread else "unknown")
     ended = {"mlsecops.llm.finish_reason": reason, "mlsecops.llm.measured": known}
     _telemetry.measure(ANSWERS, 1, {**labels, **ended})
@@ -144,7 +144,7 @@ def _tokens(request: Request, answer: ObservedAnswer, labels: Mapping[str, str])
         _telemetry.measure(REFUSALS, 1, labels)
 
 
-def _end(request: Request, answer: ObservedAnswer, failed: Mapping[str, str]) -> None:
+def _end(request: MeasuredRequest, answer: ObservedAnswer, failed: Mapping[str, str]) -> None:
     if request.span is None:
         return
     with _telemetry.swallowed:

@@ -2,7 +2,7 @@
 
 text, chat completion, response, Anthropic message, or pieces of these → `ObservedAnswer`
 
-Reading never fails towards the caller: what cannot be read is told as `unread`. At most a million
+Reading never fails towards the caller: what cannot be read is `unread`. At most a million
 characters are kept of an answer, until its end.
 """
 
@@ -195,5 +195,5 @@ def _refuses(value: Any) -> bool:
 
 
 def _usage(value: Any) -> Any:
-    """The usage of an answer; some clients put it beside the message."""
+    """The usage of an answer; some clients have it next to the message."""
     return member(value, "usage") or member(value, "usage_metadata")
