@@ -20,7 +20,7 @@ import numpy as np
 from mlsecops._repr import concise_repr
 from mlsecops.drift.alarms.alarm_rate import USUAL_ROWS, AlarmRate
 from mlsecops.drift.alarms.evidence import TESTS
-from mlsecops.drift.alarms.sequential_test import LENGTHS, OVERLAP, QUARTERS, Order
+from mlsecops.drift.alarms.sequential_test import LENGTHS, OVERLAPS, QUARTERS, Order, look_risk
 from mlsecops.drift.inputs import Floats
 from mlsecops.drift.reference import Reference
 from mlsecops.drift.rolling_window import Window
@@ -143,7 +143,7 @@ def _best(
     found: list[tuple[Floats, Floats, Floats]] = []
     for length in LENGTHS:
         size = Window().rows * length
-        risk = rate.risk(speed, size // QUARTERS) / (OVERLAP * len(LENGTHS) * len(reference.names))
+        risk = look_risk(rate, speed, size, Window().rows) / len(reference.names)
         noise = _noise(reference, order, min(size, rows))
         distances = np.sqrt(np.log(2 * TESTS / risk) * noise / 2)
         normal = -NormalDist().inv_cdf(risk / TESTS / 2) + _POWER
@@ -177,5 +177,5 @@ def _allowed(rate: AlarmRate, noise: Floats, speed: float) -> str:
     risk = 2 * TESTS * math.exp(-2 * _GROSS**2 / float(noise.max()))
     if risk > _NO_RISK:
         return "none"
-    alarms = rate.alarms_at(risk * OVERLAP * len(LENGTHS) * len(noise), speed, step)
+    alarms = rate.alarms_at(risk * OVERLAPS[-1] * len(LENGTHS) * len(noise), speed, step)
     return f"{max(alarms, rate.alarms):.3g}/{rate.unit}"

@@ -34,7 +34,9 @@ LENGTHS: Final = (
 )  # lengths of the windows, in windows; chosen: see benchmarks.drift_alarms
 EFFECT: Final = 0.05  # distance; chosen: as `Baseline.drift`, smaller drift rarely costs accuracy
 _SUPPORT: Final = 0.5  # of a long window's distance that the short one must show; chosen
-OVERLAP: Final = 1.5  # looks at overlapping windows, in independent ones; measured by simulation
+OVERLAPS: Final = (1.0, 3.0, 8.0)
+"""Independent looks that the looks during a quarter of each window are worth: a long window is
+looked at with every quarter of the shortest, and exceedances 5 deviations out follow each other."""
 QUARTERS: Final = 4  # looks a window
 _HINT: Final = 0.2  # p-value of the short window; chosen: drift that ended shows none
 _NORMAL: Final = 0.05  # p-value over all features from which rows look normal again; as usual
@@ -90,6 +92,13 @@ class Order:
             rhythm=Rhythm.from_arrays(hours, reference.layout) if hours else None,
             rows_per_second=rate if 0 < rate < 1e12 else None,  # noqa: PLR2004 - any finite rate
         )
+
+
+def look_risk(rate: AlarmRate, rows_per_second: float, rows: int, shortest: int) -> float:
+    """Probability of a false alarm that a look at a window of so many rows may have."""
+    place = min(range(len(LENGTHS)), key=lambda i: abs(LENGTHS[i] * shortest - rows))
+    risk = rate.risk(rows_per_second, max(rows // QUARTERS, 1))
+    return risk / (OVERLAPS[place] * len(LENGTHS))
 
 
 class SequentialTest:
@@ -163,8 +172,7 @@ class SequentialTest:
         return self._risk(self._size)
 
     def _risk(self, rows: int) -> float:
-        step = max(rows // QUARTERS, 1)
-        return self._rate.risk(self._speed, step) / (OVERLAP * len(LENGTHS))
+        return look_risk(self._rate, self._speed, rows, self._size)
 
     def compare(self, newest: Profile, held: Counts) -> tuple[DriftReport, Counts]:
         """Compare the newest rows, and the longer windows, with the reference.
