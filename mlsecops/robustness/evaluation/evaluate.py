@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from mlsecops.robustness.tables.pipelines import array_trees
 from mlsecops.robustness.tables.problem import FrameProblem, frame_problem
 from mlsecops.robustness.tasks.problem import TaskProblem, task_problem
 from mlsecops.robustness.tasks.texts import TextProblem, text_problem
+from mlsecops.robustness.trees.attack import TreeAttack
 from mlsecops.robustness.trees.proof import TreeProof, prover_of
 from mlsecops.robustness.trees.space import ArraySpace
 
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from mlsecops.robustness.attacks.ball import Bounds
     from mlsecops.robustness.attacks.base import Attack, Progress
     from mlsecops.robustness.attacks.tabular import Table
+
+    _Problem: TypeAlias = FrameProblem | TaskProblem | TextProblem
 
 
 @checked
@@ -98,12 +101,7 @@ def evaluate_robustness(
             example outside its ball or the bounds.
     """
     attacks = _several(attacks)
-    if table is not None:
-        of_type("table", table, "require_fits", "a Table")
-    if executor is not None:
-        of_type("executor", executor, "submit", "an Executor")
-    if progress is not None:
-        of_type("progress", progress, "__call__", "a function")
+    _require_types(table, executor, progress)
     problem = (
         text_problem(model_or_adapter, x, y, attacks)
         or task_problem(model_or_adapter, x, y, table, bounds, tolerance=tolerance)
@@ -114,9 +112,9 @@ def evaluate_robustness(
     else:
         adapter, table, bounds = problem.adapter(), problem.table, problem.bounds
         x, y, data_digest = problem.x, problem.y, data_digest or problem.digest
-        attacks = problem.attacks(attacks)
+    attacks, wanted = _parted(attacks, problem)
     given, names = require_samples(x, y)
-    inputs, bounds = checked_inputs(given, attacks, seed=seed, batch_size=batch_size, bounds=bounds)
+    inputs, bounds = checked_inputs(given, wanted, seed=seed, batch_size=batch_size, bounds=bounds)
     labels = label_columns(adapter, names)
     rows = distinct_rows(inputs, labels) if problem is None else np.arange(len(inputs))
     inputs, labels = inputs[rows], labels[rows]
@@ -136,11 +134,14 @@ def evaluate_robustness(
             name = _unused(attack.name, figures)
             figures[name] = replace(run.attacked(attack, clean, done), name=name)
         measured = list(figures.values())
-        proof = run.proof(attacks, clean)
+        proof = run.proof(wanted, clean)
+        if len(wanted) > len(attacks):
+            _require_proof(proof)
         if proof is not None:
-            for name, figure in proof.figures.items():
-                free = _unused(name, figures)
-                figures[free] = replace(figure, name=free)
+            free = {_unused(name, figures): each for name, each in proof.figures.items()}
+            figures |= {name: replace(each, name=name) for name, each in free.items()}
+        if not attacks:
+            attacks, measured = wanted, [figures[each.name] for each in wanted]
         worst = _worst(clean, list(figures.values()))
         found = run.checked(attacks, measured, clean, worst, proof) if checks else ()
     arrays = {"x": given, "y": names}
@@ -176,7 +177,7 @@ class _Run:
     table: Table | None
     executor: Executor | None
     fresh: Adapter | None
-    problem: FrameProblem | TaskProblem | TextProblem | None = None
+    problem: _Problem | None = None
 
     def clean(self) -> Figure:
         """Accuracy without an attack; an abstention is wrong."""
@@ -287,6 +288,37 @@ def _worst(clean: Figure, figures: list[Figure]) -> Figure:
         correct &= figure.correct
     examples[correct] = figures[-1].examples[correct]
     return Figure.of("worst", correct, examples)
+
+
+def _require_types(table: Any, executor: Any, progress: Any) -> None:
+    """Refuse options of another type; None is left out."""
+    if table is not None:
+        of_type("table", table, "require_fits", "a Table")
+    if executor is not None:
+        of_type("executor", executor, "submit", "an Executor")
+    if progress is not None:
+        of_type("progress", progress, "__call__", "a function")
+
+
+def _parted(
+    attacks: Sequence[Attack], problem: _Problem | None
+) -> tuple[Sequence[Attack], Sequence[Attack]]:
+    """The attacks that are run, and these with tree attacks, which the proof runs: one a norm."""
+    trees = {each.norm: each for each in attacks if isinstance(each, TreeAttack)}
+    others = [each for each in attacks if not isinstance(each, TreeAttack)]
+    searches = others if problem is None else problem.attacks(others)
+    return searches, [*searches, *trees.values()]
+
+
+def _require_proof(proof: TreeProof | None) -> None:
+    """Refuse a tree attack on a model whose trees cannot be read."""
+    if proof is None:
+        raise UsageError(
+            "attacks: trees: expected a tree ensemble of scikit-learn, XGBoost, LightGBM or "
+            "CatBoost"
+        )
+    if proof.proven is None:
+        raise UsageError(f"attacks: trees: {'; '.join(each.reason for each in proof.checks)}")
 
 
 def _several(attacks: Attack | Sequence[Attack]) -> Sequence[Attack]:

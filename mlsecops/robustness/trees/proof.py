@@ -20,6 +20,7 @@ from mlsecops.errors import UsageError
 from mlsecops.robustness.report import TREE_PROOF, Check, Figure
 from mlsecops.robustness.trees.attack import TreeAttack, searched
 from mlsecops.robustness.trees.goals import another_class
+from mlsecops.robustness.trees.verification import WORK
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -111,7 +112,7 @@ class Prover:
         figures: dict[str, Figure] = {}
         contradicted = 0
         for norm, eps in balls.items():
-            attack = TreeAttack(eps, norm)
+            attack = TreeAttack(eps, norm, work=_work(attacks, norm))
             wanted = self._targets(y, rows)
             found = searched(self.ensemble, _Rows(space, rows), wanted, attack, progress)
             examples = space.x.copy()
@@ -189,6 +190,12 @@ def _balls(attacks: Sequence[Attack]) -> dict[Norm, float]:
         if math.isfinite(attack.eps):
             found[attack.norm] = max(found.get(attack.norm, 0.0), float(attack.eps))
     return found
+
+
+def _work(attacks: Sequence[Attack], norm: Norm) -> int:
+    """Work that a tree attack among the attacks asks for; the usual without one."""
+    asked = [a.work for a in attacks if isinstance(a, TreeAttack) and a.norm == norm]
+    return max(asked, default=WORK)
 
 
 def _without(reason: str) -> TreeProof:

@@ -28,7 +28,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from mlsecops import Gate, evaluate_robustness
 from mlsecops.errors import UsageError
-from mlsecops.robustness import HopSkipJump, Square, Table
+from mlsecops.robustness import HopSkipJump, Square, Table, TreeAttack
 
 FEW = Square(0.1, queries=8)
 HALF = 150
@@ -179,6 +179,19 @@ def test_missing_values_of_an_array_stay_missing() -> None:
     assert report.certified.hits == report.worst.hits < report.clean.hits
     examples = report.worst.examples
     np.testing.assert_array_equal(np.isnan(examples), np.isnan(x[HALF:]))
+
+
+def test_the_tree_attack_may_be_asked_for_where_it_runs_anyway(people: Any) -> None:
+    frame, y = people
+    model = fit(PIPELINES["one-hot, one tree"], frame, y)
+    alone = evaluate_robustness(model, frame[HALF:], y[HALF:], TreeAttack(0.1), table=TABLE)
+    both = evaluate_robustness(model, frame[HALF:], y[HALF:], [FEW, TreeAttack(0.1)], table=TABLE)
+    assert list(alone.attacks) == ["trees"]
+    assert list(both.attacks) == ["square", "trees"]
+    assert alone.worst.hits == both.attacks["trees"].hits
+    other = fit(lambda: make_pipeline(steps(), LogisticRegression()), frame, y)
+    with pytest.raises(UsageError, match="expected a tree ensemble"):
+        evaluate_robustness(other, frame[HALF:], y[HALF:], TreeAttack(0.1), table=TABLE)
 
 
 def test_a_pipeline_of_arrays_is_followed_too() -> None:
