@@ -173,8 +173,14 @@ def test_a_report_opens_an_incident_that_is_exported(
     ran = json.loads(incident("run", value["id"]).out)
     [assessed] = [step for step in ran["steps"] if step["name"] == "assess"]
     assert assessed["result"]["versions"] == ["digits 1", "digits 2"]
-    for form, says in (("ocsf", '"class_uid": 2005'), ("stix", '"bundle"'), ("thehive", "sourceRef"),
-                       ("navigator", "AML.T0055"), ("html", "<!doctype html>")):  # fmt: skip
+    shows = {
+        "ocsf": '"class_uid": 2005',
+        "stix": '"bundle"',
+        "thehive": "sourceRef",
+        "navigator": "AML.T0055",
+        "html": "<!doctype html>",
+    }
+    for form, says in shows.items():
         outcome = incident("export", value["id"], "--as", form, signer=False)
         assert (outcome.status, says in outcome.out) == (0, True), form
     out = tmp_path / "incident.html"
