@@ -145,6 +145,20 @@ def test_what_was_changed_is_refused(
         Registry(location, policy=policy, cache=tmp_path / "fresh").resolve("fraud", 2)
 
 
+def test_an_entry_that_was_edited_changes_no_state(
+    serving: Registry, location: str, policy: TrustPolicy
+) -> None:
+    """The forged entry is a good event; only the signed root says that it is another one."""
+    digest = serving.quarantine("fraud", "poisoned")
+    store, key = open_store(location), f"log/tile/entries/000.p/{serving.verify_log().size}"
+    replace(store, key, b"".join(store.stream(key)).replace(b'"poisoned"', b'"harmless"'))
+    fresh = Registry(location, policy=policy)
+    assert "cannot be trusted" in str(fresh.isolated(digest))
+    for call in (fresh.versions, lambda: fresh.resolve("fraud", 1), fresh.verify_log):
+        with pytest.raises(DigestMismatch):
+            call()
+
+
 def test_a_restored_log_is_refused_by_a_pin_and_by_whoever_ran(
     serving: Registry, location: str, policy: TrustPolicy, tmp_path: Path
 ) -> None:
