@@ -25,6 +25,7 @@ from mlsecops.errors import (
     EvidenceError,
     MLSecOpsError,
     MLSecOpsWarning,
+    SignatureInvalid,
     ThresholdNotMet,
     UsageError,
 )
@@ -301,6 +302,39 @@ def _listens(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+@pytest.mark.parametrize("fault", ["another checkpoint's", "another time", "cut off", "old type"])
+def test_a_cosignature_that_does_not_match_is_refused(
+    operator: Signer, tmp_path: Path, fault: str
+) -> None:
+    """A fork with a line that looks like the witness's."""
+    witness = new_witness(operator)
+    policy, witnesses = TrustPolicy(keys=[operator.public_key]), [("http://w", witness.vkey)]
+    Registry(tmp_path / "r", signer=operator, policy=policy, origin=ORIGIN)
+    place = tmp_path / "r" / "log" / "checkpoint"
+    honest = place.read_text()
+    of = checkpoint(operator, 5) if fault == "another checkpoint's" else Checkpoint.parse(honest)
+    line = witness.add_checkpoint(request_body(0, (), of)).body
+    dash, name, encoded = line.split(" ")
+    raw = bytearray(base64.b64decode(encoded))
+    if fault == "another time":
+        raw[11] ^= 1
+    elif fault == "cut off":
+        del raw[-1]
+    elif fault == "old type":  # the key's id as a log's key
+        raw[:4] = b"\0\0\0\0"
+    place.unlink()
+    place.write_text(f"{honest}{dash} {name} {base64.b64encode(raw).decode()}\n")
+    reader = Registry(tmp_path / "r", policy=policy, witnesses=witnesses, quorum=1)
+    with pytest.raises((SignatureInvalid, ThresholdNotMet)):
+        reader.versions()
+    place.unlink()
+    good = witness if fault != "another checkpoint's" else new_witness(operator)
+    answer = good.add_checkpoint(request_body(0, (), Checkpoint.parse(honest)))
+    place.write_text(honest + (answer.body if answer.status == 200 else line))
+    keys = [("http://w", good.vkey)]
+    assert Registry(tmp_path / "r", policy=policy, witnesses=keys, quorum=1).versions() == ()
 
 
 def test_an_answer_of_another_witness_does_not_count(
