@@ -62,7 +62,7 @@ class TorchAdapter(FrameworkAdapter):
 
     def _prepare(self, device: str | None) -> None:
         self._torch: Any = require("torch")
-        self._device = None if device is None else self._torch.device(device)
+        self._device = None if device is None else _present(self._torch, device)
         self._tail = import_module("mlsecops.adapters.answers.torch_tail").LastOperation
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -280,6 +280,19 @@ def _watching(
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _present(library: Any, name: str) -> torch.device:
+    """The device of a name, which torch has on this machine."""
+    try:
+        found = library.device(name)
+        library.empty(0, device=found)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UsageError(
+            f"device: expected one that torch has here, got {name!r}: {reason}"
+        ) from error
+    return cast("torch.device", found)
 
 
 @contextlib.contextmanager

@@ -375,11 +375,14 @@ def test_channels_last_changes_the_memory_and_no_number(
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_an_evaluation_on_a_gpu_gives_the_same_figures(
+def test_an_evaluation_on_a_gpu_gives_the_same_figures_or_is_refused_without_one(
     x: NDArray[np.float32], y: NDArray[np.int64]
 ) -> None:
     net = network()
+    if not torch.cuda.is_available():
+        with pytest.raises(UsageError, match="cuda"):
+            adapt(net, device="cuda").logits(x)
+        return
     here, there = (
         evaluate_robustness(adapt(net, device=device), x, y, PGD(0.1, steps=5), checks=False)
         for device in ("cpu", "cuda")

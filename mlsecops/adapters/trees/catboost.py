@@ -8,7 +8,6 @@ Source: CatBoost, `catboost/libs/model/model_export/json_model_helpers.cpp`, and
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from mlsecops._json import parse_json
 from mlsecops.adapters.trees.ensemble import Ensemble, Nodes, joined, last_of_float32
 from mlsecops.errors import UsageError
 
@@ -41,7 +41,8 @@ def model_document(model: Any) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.json"
         model.save_model(str(path), format="json")
-        return json.loads(path.read_text("utf-8"))
+        text = path.read_bytes()
+    return parse_json(text, what="CatBoost model", error=UsageError, constants=True)
 
 
 def _read(document: Mapping[str, Any]) -> Ensemble:

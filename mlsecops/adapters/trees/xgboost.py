@@ -8,13 +8,13 @@ Source: XGBoost "Introduction to Model IO", JSON schema; `include/xgboost/tree_m
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 
+from mlsecops._json import parse_json
 from mlsecops.adapters.trees.ensemble import (
     CategorySplit,
     Ensemble,
@@ -45,7 +45,8 @@ def read_xgboost(document: Mapping[str, Any]) -> Ensemble:
 
 def booster_document(booster: Any) -> Any:
     """The document of an `xgboost.Booster`."""
-    return json.loads(bytes(booster.save_raw(raw_format="json")))
+    text = bytes(booster.save_raw(raw_format="json"))
+    return parse_json(text, what="XGBoost model", error=UsageError, constants=True)
 
 
 def _read(learner: Mapping[str, Any]) -> Ensemble:
@@ -74,7 +75,9 @@ def _read(learner: Mapping[str, Any]) -> Ensemble:
 
 def _base(written: Any, objective: str, count: int, width: int) -> Any:
     """Scores before any tree, from numbers in the unit of the answers."""
-    listed = json.loads(written) if str(written).startswith("[") else [written]
+    text = str(written)
+    is_list = text.startswith("[")
+    listed = parse_json(text, what="XGBoost base_score", error=UsageError) if is_list else [written]
     given = [float(each) for each in listed]
     if objective.startswith(_PROBABILITY_BASE):
         given = [math.log(p / (1 - p)) if 0 < p < 1 else p for p in given]

@@ -6,9 +6,9 @@ fitted model, frame → `native_codes` → column → category → number in the
 from __future__ import annotations
 
 import itertools
-import json
 from typing import TYPE_CHECKING, Any
 
+from mlsecops._json import parse_json
 from mlsecops.errors import UsageError
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def _histogram(model: Any) -> dict[int, dict[Any, float]]:
 
 
 def _xgboost(booster: Any, places: list[int]) -> dict[int, dict[Any, float]]:
-    document = json.loads(bytes(booster.save_raw(raw_format="json")))
+    text = bytes(booster.save_raw(raw_format="json"))
+    document = parse_json(text, what="XGBoost model", error=UsageError, constants=True)
     listed = document["learner"]["gradient_booster"].get("model", {}).get("cats", {}).get("enc", [])
     found: dict[int, dict[Any, float]] = {}
     for place in places:
