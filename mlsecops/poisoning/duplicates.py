@@ -91,7 +91,7 @@ def near_distance(flat: Rows, *, seed: int) -> float:
         part = flat[block].astype(np.float64)
         squared = lengths - 2 * part @ points.T + (part**2).sum(axis=1)[:, None]
         squared[block[:, None] == bank] = np.inf
-        squared[squared <= _EQUAL * (1 + lengths)] = np.inf  # equal rows are counted elsewhere
+        squared[squared <= _EQUAL * (1 + lengths)] = np.inf  # equal rows are another detector's
         near.append(np.sqrt(np.partition(squared, 1, axis=1)[:, :2]))
     distances = np.concatenate(near)
     distances = distances[np.isfinite(distances).all(axis=1)]

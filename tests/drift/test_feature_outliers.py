@@ -167,7 +167,7 @@ def test_a_saved_detector_takes_no_other_model(
     narrow = torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
     for wrong, message in (
         (other, "not those"),
-        (narrow, "expected one for inputs"),
+        (narrow, "model: its features are not those"),
         (None, "needs the model"),
     ):
         with pytest.raises(UsageError, match=message):

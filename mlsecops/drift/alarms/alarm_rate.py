@@ -36,7 +36,7 @@ class AlarmRate:
 
     Examples:
         >>> AlarmRate.parse("1/week")
-        AlarmRate(alarms=1.0, unit='week')
+        AlarmRate(alarms=1, unit='week')
     """
 
     alarms: float

@@ -5,10 +5,12 @@ x, times → timed → x without its times, Unix seconds → order_of → Order
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+from mlsecops._choices import shown
 from mlsecops.drift.alarms.sequential_test import Order
 from mlsecops.drift.inputs import Floats
 from mlsecops.drift.reference import Reference
@@ -27,6 +29,8 @@ def timed(x: Any, time: Any) -> tuple[Any, Floats | None]:
             raise UsageError(f"time: expected one of several columns of x, got {time!r}"[:200])
         time = table.pop(time)
         x = table
+    if not isinstance(time, Iterable):
+        raise UsageError(f"time: expected (n,) dates, ISO texts or Unix seconds, got {shown(time)}")
     when = as_dates(time)
     if when.ndim != 1 or np.isnat(when).any():
         raise UsageError("time: expected (n,) dates, ISO texts or Unix seconds, got gaps or others")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SIDES: Final = (2, 3)  # values; chosen: any stamped patch holds a word of this size
-_BUCKETS: Final = 2**20  # counts; chosen: 8 MB per label, most words of an image apart
+_BUCKETS: Final = 2**20  # counts; chosen: 8 MB per label, few words of an image share one
 _LEVELS: Final = 255  # of [0, 1]; a byte's
 _AT_ONCE: Final = 512  # images; chosen: bounds the memory of their words
 _LEAST: Final = 8  # contradicted rows of a label; chosen, as in `rare_values`

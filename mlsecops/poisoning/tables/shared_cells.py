@@ -29,7 +29,7 @@ from mlsecops.poisoning.flat_rows import Rows, every
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LEAST: Final = 12  # rows of a cell; chosen: fewer cannot be told from chance
+LEAST: Final = 12  # rows of a cell; chosen: fewer are no more than chance
 _SIGMAS: Final = 4.0  # standard deviations above the rate of other labels; chosen
 _LIFT: Final = 1.5  # times the rate among other labels; chosen
 _STARTS: Final = 48  # most significant values that a cell may start from; chosen
@@ -96,7 +96,7 @@ class _Item:
         found: NDArray[np.bool_] = self.codes == self.code
         return found
 
-    def beside(self) -> list[NDArray[np.bool_]]:
+    def neighbours(self) -> list[NDArray[np.bool_]]:
         """Rows with the few values below, and above."""
         sides = (self.below, self.above)
         return [(self.codes >= first) & (self.codes <= last) for first, last in sides]
@@ -200,18 +200,18 @@ def _present(table: NDArray[np.float32], y: NDArray[np.int64]) -> Iterator[_Item
 
 def _every_item(table: NDArray[np.float32], y: NDArray[np.int64]) -> Iterator[_Item]:
     for column, values in enumerate(table.T):
-        yield from _frequent(column, values, y, apart=1)
+        yield from _frequent(column, values, y, step=1)
         low, high = np.quantile(values, [0.05, 0.95])
         if table.shape[1] <= WIDE and high > low and len(np.unique(values)) > _BINS:
             for offset in (0.0, 0.5):
                 bins = np.floor((values - low) / (high - low) * _BINS + offset)
-                yield from _frequent(column, bins, y, apart=2)
+                yield from _frequent(column, bins, y, step=2)
 
 
 def _frequent(
-    column: int, values: NDArray[np.float32], y: NDArray[np.int64], *, apart: int
+    column: int, values: NDArray[np.float32], y: NDArray[np.int64], *, step: int
 ) -> Iterator[_Item]:
-    """Items of values with enough rows; those next to it start `apart` values away."""
+    """Items of values with enough rows; those next to it start `step` values away."""
     distinct, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
     frequent = np.flatnonzero(counts >= LEAST)
     if len(distinct) == 1 or not len(frequent):
@@ -227,8 +227,8 @@ def _frequent(
             codes=codes,
             code=code,
             ordered=len(distinct) >= _FEW,
-            below=(max(int(first), code - _NEXT), code - apart),
-            above=(code + apart, min(int(last) - 1, code + _NEXT)),
+            below=(max(int(first), code - _NEXT), code - step),
+            above=(code + step, min(int(last) - 1, code + _NEXT)),
             votes=votes[code],
         )
 
@@ -264,7 +264,7 @@ def _crowd(item: _Item, y: NDArray[np.int64], label: int) -> float:
     """
     if item.word or not item.ordered:
         return np.inf if item.word else 0.0  # a word has no values next to it
-    mine, rows, sides = y == label, item.rows, item.beside()
+    mine, rows, sides = y == label, item.rows, item.neighbours()
     near = sides[0] | sides[1]
     width = max(1, len(np.unique(item.codes[near])))
     ours, theirs = (
