@@ -162,9 +162,7 @@ def scale(location: str, work: Path, options: argparse.Namespace) -> None:
         requests = len(opened_stores[0].requests) / REPEATED
     synced = synced_write_ms(work)
     print(f"  append: p50 {appended:.1f} ms, {requests:.2f} requests")
-    print(
-        f"  (one synced write of 4 KiB: {synced:.1f} ms; an append waits for four)"
-    )
+    print(f"  (one synced write of 4 KiB: {synced:.1f} ms; an append waits for four)")
     follow = median_ms(
         lambda: (
             counting.quarantine(Digest.of(b"r%d" % next(numbers)), "a benchmark"),

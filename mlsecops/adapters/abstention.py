@@ -50,7 +50,7 @@ class Abstaining(Wrapped):
         return softmax(self.logits(x))
 
     def logits(self, x: Array) -> Array:
-        """Scores; an added column is the highest where the model abstains, and the lowest elsewhere."""
+        """Scores; an added column is the highest where the model abstains, else the lowest."""
         return self._widened(self.inner.logits(x))
 
     def loss_gradient(self, x: Array, y: Labels) -> tuple[Array, Array]:
