@@ -27,7 +27,7 @@ def model():
 
 @pytest.fixture
 def data():
-    offsets = np.repeat(np.linspace(0.02, 0.2, 10), 20)
+    offsets = np.repeat(np.linspace(0.02, 0.2, 10), 20) + np.arange(200) * 1e-5  # all distinct
     signs = np.tile([1.0, -1.0], 100)
     x = 0.5 + (offsets * signs)[:, None] * np.ones(10)
     return x.astype(np.float32), (signs > 0).astype(int)

@@ -95,8 +95,10 @@ def xgboost(**change: Any) -> dict[str, Any]:
         "split_indices": [0, 0, 0], "split_conditions": [0.5, 1.0, 2.0], "default_left": [0, 0, 0],
         "tree_param": {"num_nodes": "3"},
     } | change  # fmt: skip
-    booster = {"name": "gbtree", "model": {"trees": [tree]}}
-    learner = {"learner_model_param": {"num_feature": "2"}, "gradient_booster": booster}
+    booster = {"name": "gbtree", "model": {"trees": [tree], "tree_info": [0]}}
+    settings = {"num_feature": "2", "num_class": "0", "num_target": "1", "base_score": "5E-1"}
+    learner = {"learner_model_param": settings, "gradient_booster": booster,
+               "objective": {"name": "reg:squarederror"}}  # fmt: skip
     return {"learner": learner, "version": [3, 2, 0]}
 
 
@@ -121,10 +123,11 @@ def lightgbm(**change: str) -> bytes:
     """A LightGBM model of one tree with two splits."""
     tree = {
         "num_leaves": "3", "split_feature": "0 1", "threshold": "0.5 0.7", "left_child": "1 -1",
-        "right_child": "-2 -3", "leaf_value": "1 2 3",
+        "right_child": "-2 -3", "leaf_value": "1 2 3", "decision_type": "2 2",
     } | change  # fmt: skip
     lines = "\n".join(f"{key}={value}" for key, value in tree.items())
-    return f"tree\nversion=v4\nmax_feature_idx=1\n\nTree=0\n{lines}\n\nend of trees\n".encode()
+    head = "tree\nversion=v4\nnum_tree_per_iteration=1\nmax_feature_idx=1\nobjective=regression"
+    return f"{head}\n\nTree=0\n{lines}\n\nend of trees\n".encode()
 
 
 def catboost(sizes: list[int], splits: int, tail: bytes = b"") -> bytes:

@@ -245,9 +245,7 @@ def test_wrong_options_of_a_fleet_are_wrong_use(
     assert said in outcome.said
 
 
-def test_a_registry_lies_in_a_bucket(
-    command: Command, release: Release, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_registry_lies_in_a_bucket(command: Command, release: Release) -> None:
     with s3_bucket("fleet"):
         place = ("registry", "--location", "s3://fleet/models")
         trust = ("--key", release.public, "--format", "json")
@@ -256,6 +254,7 @@ def test_a_registry_lies_in_a_bucket(
         assert command(*place, "promote", "digits", "1", "serving", *write).status == 0
         assert json.loads(command(*place, "resolve", "digits", *trust).out)["version"] == 1
         url = os.environ["AWS_ENDPOINT_URL"]
-        monkeypatch.delenv("AWS_ENDPOINT_URL")
         named = ("--storage", f"endpoint={url}")
-        assert command(*place, "resolve", "digits", *trust, *named).status == 0
+        with pytest.MonkeyPatch.context() as patch:  # undone before the server's own settings
+            patch.delenv("AWS_ENDPOINT_URL")
+            assert command(*place, "resolve", "digits", *trust, *named).status == 0
