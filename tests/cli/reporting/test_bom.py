@@ -180,7 +180,7 @@ def test_wrong_use_is_told_apart(command: Command, release: Release, bill: Path)
         (("verify", bill, "--model", release.folder / "absent"), "absent"),
         (("verify", bill), "--model"),
         (("mend", bill), "mend"),
-        ((), "build|lint|verify"),
+        ((), "build|lint|diff|verify"),
     ):
         outcome = command("bom", *words)
         assert outcome.status == 2, words
