@@ -16,6 +16,7 @@ from mlsecops.signing import (
     Signer,
     TrustPolicy,
     Verified,
+    Verifier,
     sign,
     verify,
 )
@@ -304,3 +305,12 @@ def test_nobody_else_makes_a_proof(model: Path) -> None:
 def test_a_path_where_nothing_is_is_the_callers_fault(tmp_path: Path, policy: TrustPolicy) -> None:
     with pytest.raises(errors.UsageError, match="nowhere"):
         verify(tmp_path / "nowhere", policy=policy)
+
+
+def test_shards_are_never_compared_with_whole_files(
+    model: Path, signer: KeySigner, policy: TrustPolicy
+) -> None:
+    bundle = sign(model, signer, shard_size=1 << 20)
+    signed = Verifier(policy).open(bundle.to_bytes(), where="model.sig")
+    with pytest.raises(errors.DigestMismatch, match="nothing can be compared"):
+        Verifier(policy).match(signed, hash_path(model), where="model")
