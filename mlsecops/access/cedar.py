@@ -19,7 +19,7 @@ from typing import Any, Final
 from mlsecops._choices import checked
 from mlsecops._extras import require
 from mlsecops._repr import concise_repr
-from mlsecops.access.decision import Decision, require_allowed
+from mlsecops.access.decision import Decision, DemandingDecider
 from mlsecops.access.names import normal_name
 from mlsecops.errors import UsageError
 
@@ -30,7 +30,7 @@ _DEEPEST: Final = 64  # folders above a resource; chosen: what lies deeper is de
 
 
 @concise_repr("_types")
-class CedarPolicy:
+class CedarPolicy(DemandingDecider):
     """Policies in the Cedar language, which decide like an `AccessPolicy`.
 
     Subjects, actions and resources are entities whose ids are the names in normal form. A resource
@@ -107,22 +107,6 @@ class CedarPolicy:
         except Exception as error:  # noqa: BLE001 - any error while deciding is a denial
             allowed, reason = False, f"error while deciding: {type(error).__name__}: {error}"[:300]
         return Decision(allowed=allowed, subject=who, action=what, resource=where, reason=reason)
-
-    def require(
-        self,
-        subject: str,
-        action: str,
-        resource: str,
-        *,
-        attributes: Mapping[str, Any] | None = None,
-        at: datetime | None = None,
-    ) -> Decision:
-        """Decide one request and raise unless it is allowed.
-
-        Raises:
-            AccessDenied: Cedar does not allow it.
-        """
-        return require_allowed(self.decide(subject, action, resource, attributes=attributes, at=at))
 
     def _judge(
         self, names: Sequence[str | None], context: dict[str, Any], at: datetime | None

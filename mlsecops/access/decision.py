@@ -5,6 +5,7 @@ subject, action, resource, attributes, time → `AccessDecider` → AccessDecisi
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 from mlsecops._repr import concise_repr
 from mlsecops.errors import AccessDenied
 
-__all__ = ["AccessDecider", "Decision", "DecisionSink", "require_allowed"]
+__all__ = ["AccessDecider", "Decision", "DecisionSink", "DemandingDecider", "require_allowed"]
 
 
 @concise_repr()
@@ -59,6 +60,38 @@ class AccessDecider(Protocol):
         at: datetime | None = None,
     ) -> Decision:
         """Decide one request; never raises, and any error is a denial."""
+
+
+class DemandingDecider(abc.ABC):
+    """Base of policies: `require` raises where `decide` denies."""
+
+    @abc.abstractmethod
+    def decide(
+        self,
+        subject: str,
+        action: str,
+        resource: str,
+        *,
+        attributes: Mapping[str, Any] | None = None,
+        at: datetime | None = None,
+    ) -> Decision:
+        """Decide one request; never raises, and any error is a denial."""
+
+    def require(
+        self,
+        subject: str,
+        action: str,
+        resource: str,
+        *,
+        attributes: Mapping[str, Any] | None = None,
+        at: datetime | None = None,
+    ) -> Decision:
+        """Decide one request, as `decide` does, and raise unless it is allowed.
+
+        Raises:
+            AccessDenied: No rule allows the action, or a rule denies it.
+        """
+        return require_allowed(self.decide(subject, action, resource, attributes=attributes, at=at))
 
 
 class DecisionSink(Protocol):

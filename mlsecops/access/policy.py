@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from mlsecops._bounded.toml import parse_toml
 from mlsecops._choices import checked, of_type, path_of, several
 from mlsecops._repr import concise_repr
-from mlsecops.access.decision import Decision, require_allowed
+from mlsecops.access.decision import Decision, DemandingDecider
 from mlsecops.access.names import (
     LONGEST_NAME,
     AskedName,
@@ -86,7 +86,7 @@ _Asked = tuple[AskedName, AskedName, AskedName]
 
 
 @concise_repr("rules")
-class AccessPolicy:
+class AccessPolicy(DemandingDecider):
     """A set of rules, deny by default.
 
     Args:
@@ -191,22 +191,6 @@ class AccessPolicy:
             allowed, reason = False, f"error while deciding: {type(error).__name__}"
         who, what, where = names
         return Decision(allowed=allowed, subject=who, action=what, resource=where, reason=reason)
-
-    def require(
-        self,
-        subject: str,
-        action: str,
-        resource: str,
-        *,
-        attributes: Mapping[str, Any] | None = None,
-        at: datetime | None = None,
-    ) -> Decision:
-        """Decide one request and raise unless it is allowed.
-
-        Raises:
-            AccessDenied: No rule allows the action, or a rule denies it.
-        """
-        return require_allowed(self.decide(subject, action, resource, attributes=attributes, at=at))
 
     def explain(
         self,

@@ -5,6 +5,7 @@ model → `adaptation.adapt` → Adapter → float32 scores, gradients and activ
 
 from __future__ import annotations
 
+import abc
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import (
@@ -140,7 +141,7 @@ def joined(parts: Sequence[tuple[Any, Array]]) -> tuple[Any, Array]:
     return np.concatenate(first), np.concatenate(second)
 
 
-class FrameworkAdapter:
+class FrameworkAdapter(abc.ABC):
     """Base of the Adapters of framework models; the arguments are those of `adapt`."""
 
     framework: str
@@ -167,15 +168,16 @@ class FrameworkAdapter:
         self._inputs: dict[str, Any] = {}
         self._prepare(device)
 
+    @abc.abstractmethod
     def _prepare(self, device: str | None) -> None:
-        raise NotImplementedError
+        """Get ready for calls on a device."""
 
     @property
     def output(self) -> str | None:
         """Form of the model's answers and how it is known; None before the first call."""
         return None if self._form is None else str(self._form)
 
-    def require_output(self, request: OutputRequest) -> None:
+    def require_output(self, request: OutputRequest) -> None:  # noqa: B027 - most refuse none
         """Refuse what `output=` says if this kind of model has no such answers."""
 
     @contextlib.contextmanager
@@ -198,13 +200,17 @@ class FrameworkAdapter:
         """Class probabilities `(n, k)`, rows summing to 1."""
         return softmax(self.logits(x))
 
+    @abc.abstractmethod
     def logits(self, x: Array) -> Array:
         """Scores `(n, k)` before the softmax."""
-        raise NotImplementedError
 
+
+class TriedInputs(FrameworkAdapter):
+    """Base of Adapters whose models do not say which type of numbers they take: it is tried."""
+
+    @abc.abstractmethod
     def _call(self, batch: Any) -> object:
-        """Run the model on a batch as it is, to see whether it takes inputs of that type."""
-        raise NotImplementedError
+        """Run the model on a batch as it is."""
 
     def _rows(self, x: Any) -> Array:
         """Inputs for the model: integers as they are where it takes them, else float32."""

@@ -13,7 +13,7 @@ from mlsecops._extras import require
 from mlsecops._repr import concise_repr
 from mlsecops.adapters.answers.output_form import found_form, require_values, width_of
 from mlsecops.adapters.base import (
-    FrameworkAdapter,
+    TriedInputs,
     batches,
     class_labels,
     cotangent_rows,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @concise_repr("model", "_device")
-class TorchAdapter(FrameworkAdapter):
+class TorchAdapter(TriedInputs):
     """A torch module as a classifier.
 
     The module may return logits, probabilities or their logarithms, or one column of either for

@@ -15,7 +15,7 @@ from mlsecops._extras import require
 from mlsecops._repr import concise_repr
 from mlsecops.adapters.base import (
     BATCH,
-    FrameworkAdapter,
+    TriedInputs,
     batches,
     class_labels,
     in_batches,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @concise_repr("model", "_backend")
-class KerasAdapter(FrameworkAdapter):
+class KerasAdapter(TriedInputs):
     """A Keras model as a classifier.
 
     The form of the answers is found out on the first batch (option `output` of `adapt`). On

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
@@ -262,6 +262,42 @@ class RobustnessReport:
             subjects={name: self.model_digest},
             predicate_type=ROBUSTNESS_PREDICATE,
             predicate=json.loads(json.dumps(self.to_dict(verdict=verdict))),
+        )
+
+    def of_caller(
+        self,
+        model: object,
+        shown: Callable[[Array], Any],
+        *,
+        kept: NDArray[np.intp],
+        given: int,
+        bounds: tuple[float, float] | None = None,
+    ) -> RobustnessReport:
+        """The report on encoded inputs as one on the inputs that the caller gave.
+
+        Args:
+            model: The caller's model.
+            shown: From encoded examples to the caller's form of them.
+            kept: Place of each distinct sample among those given.
+            given: Samples given.
+            bounds: Bounds of the caller's inputs; by default those of the report.
+        """
+
+        def figure(found: Figure) -> Figure:
+            if found.outcomes is None or found.outcomes.examples is None:
+                return found
+            examples = shown(found.outcomes.examples)
+            return replace(found, outcomes=replace(found.outcomes, examples=examples))
+
+        return replace(
+            self,
+            bounds=self.bounds if bounds is None else bounds,
+            clean=figure(self.clean),
+            worst=figure(self.worst),
+            attacks={name: figure(each) for name, each in self.attacks.items()},
+            model=type(model).__qualname__,
+            rows=kept if len(kept) < given else None,
+            given=given,
         )
 
     def with_certified(self, figure: Figure) -> RobustnessReport:

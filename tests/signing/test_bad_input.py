@@ -1,4 +1,4 @@
-"""Whatever lies where a bundle should lie, the answer is one of our refusals, and soon."""
+"""Bad input in the place of a bundle: the answer is one of our refusals, and soon."""
 
 from __future__ import annotations
 

@@ -6,13 +6,14 @@ Ensemble → EnsembleAdapter → the same, without the library
 
 from __future__ import annotations
 
+import abc
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from mlsecops._extras import require
 from mlsecops._repr import concise_repr
-from mlsecops.adapters.base import BlackBox, FrameworkAdapter, in_batches, require_cpu, softmax
+from mlsecops.adapters.base import BlackBox, TriedInputs, in_batches, require_cpu, softmax
 from mlsecops.adapters.trees.ensemble import Ensemble
 from mlsecops.adapters.trees.reader import read_trees
 from mlsecops.errors import UsageError
@@ -21,15 +22,16 @@ if TYPE_CHECKING:
     from mlsecops.adapters.base import Array
 
 
-class _TreeModel(FrameworkAdapter, BlackBox):
+class _TreeModel(TriedInputs, BlackBox):
     """Base: one call that returns sums of leaves, a column for each class or one for two."""
 
     def _prepare(self, device: str | None) -> None:
         require_cpu(device, what="tree ensembles")
         self.name = type(self.model).__name__
 
+    @abc.abstractmethod
     def _sums(self, x: Array) -> Any:
-        raise NotImplementedError
+        """Sums of leaves of each row, as the library gives them."""
 
     def logits(self, x: Array) -> Array:
         """Scores `(n, k)`; of two classes the first has 0."""

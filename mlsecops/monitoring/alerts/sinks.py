@@ -6,6 +6,7 @@ thread (`delivery`), so that a slow receiver does not delay monitoring.
 
 from __future__ import annotations
 
+import abc
 import hashlib
 import hmac
 import json
@@ -93,7 +94,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         """Refuse."""
 
 
-class _HttpSink(QueuedSink):
+class _HttpSink(QueuedSink, abc.ABC):
     def __init__(
         self,
         url: str,
@@ -109,8 +110,9 @@ class _HttpSink(QueuedSink):
         self._labels = checked_labels("labels", labels or {})
         super().__init__(self._send, at_once=at_once)
 
+    @abc.abstractmethod
     def _send(self, alerts: Sequence[Alert]) -> None:
-        raise NotImplementedError
+        """Send alerts; an exception is a failed attempt."""
 
     def _post(self, body: bytes, extra: Mapping[str, str] = MappingProxyType({})) -> None:
         headers = {"Content-Type": "application/json", **self._headers, **extra}

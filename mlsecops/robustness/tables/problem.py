@@ -7,14 +7,14 @@ report on encoded rows → `restored` → report whose examples are rows of the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlsecops.errors import UsageError
 from mlsecops.provenance import Digest, hash_dataset
-from mlsecops.robustness.report import Figure, RobustnessReport
+from mlsecops.robustness.report import RobustnessReport
 from mlsecops.robustness.tables.columns import FrameRows, free_columns
 from mlsecops.robustness.tables.encoding import EncodedTable, Encoding
 from mlsecops.robustness.tables.frame_model import frame_adapter
@@ -68,7 +68,7 @@ class FrameProblem:
         """The model as an Adapter of encoded rows."""
         return frame_adapter(self.model, self.encoding)
 
-    def prover(self) -> tuple[Prover, Space] | None:
+    def prover(self) -> tuple[Prover, Space | None] | None:
         """The trees of the model on the frame's columns; None if it is no tree ensemble."""
         extra = {
             each.place: [value for value in each.values if value is not None]
@@ -78,7 +78,7 @@ class FrameProblem:
             found = read_pipeline(self.model, self.encoding.rows, extra)
         except Exception as error:  # noqa: BLE001 - steps raise what they like; nothing is proven
             reason = str(error) if isinstance(error, UsageError) else repr(error)
-            return Prover(ensemble=None, reason=reason), _NoSpace()
+            return Prover(ensemble=None, reason=reason), None
         if found is None:
             return None
         return Prover(ensemble=found[0]), FrameSpace(encoding=self.encoding, codes=found[1])
@@ -89,39 +89,10 @@ class FrameProblem:
 
     def restored(self, report: RobustnessReport) -> RobustnessReport:
         """The report with examples as rows of the frame, and counts of all rows given."""
-
-        def shown(figure: Figure) -> Figure:
-            if figure.outcomes is None or figure.outcomes.examples is None:
-                return figure
-            frame = self.encoding.decoded(figure.outcomes.examples)
-            return replace(figure, outcomes=replace(figure.outcomes, examples=frame))
-
-        low, high = _range(self.encoding)
-        return replace(
-            report,
-            bounds=(low, high),
-            clean=shown(report.clean),
-            worst=shown(report.worst),
-            attacks={name: shown(figure) for name, figure in report.attacks.items()},
-            model=type(self.model).__qualname__,
-            rows=self.kept if len(self.kept) < self.given else None,
-            given=self.given,
-        )
-
-
-class _NoSpace:
-    """Space of trees that could not be read."""
-
-    x = np.zeros((0, 0))
-
-    def ball(self, *_: object) -> Any:
-        raise NotImplementedError
-
-    def choices(self) -> Any:
-        raise NotImplementedError
-
-    def examples(self, _: Any) -> Any:
-        raise NotImplementedError
+        return report.of_caller(
+            self.model, self.encoding.decoded, kept=self.kept, given=self.given,
+            bounds=_range(self.encoding),
+        )  # fmt: skip
 
 
 def frame_problem(

@@ -17,7 +17,7 @@ from mlsecops.adapters.answers.class_names import class_names
 from mlsecops.errors import UsageError
 from mlsecops.provenance import Digest, hash_dataset
 from mlsecops.robustness.attacks.tabular import Table
-from mlsecops.robustness.report import Figure, RobustnessReport
+from mlsecops.robustness.report import RobustnessReport
 from mlsecops.robustness.tables.encoding import EncodedTable
 from mlsecops.robustness.tables.pipelines import array_trees
 from mlsecops.robustness.tables.problem import FrameProblem, frame_problem
@@ -163,23 +163,12 @@ class TaskProblem:
     def restored(self, report: RobustnessReport) -> RobustnessReport:
         """The report with the inputs alone as examples."""
 
-        def shown_figure(figure: Figure) -> Figure:
-            if figure.outcomes is None or figure.outcomes.examples is None:
-                return figure
-            kept = figure.outcomes.examples[:, : -self.truth.shape[1]]
-            inputs = kept.reshape(self.inputs.shape)
-            return replace(figure, outcomes=replace(figure.outcomes, examples=inputs))
+        def shown(examples: Array) -> Array:
+            return examples[:, : -self.truth.shape[1]].reshape(self.inputs.shape)
 
-        low, high = (float(np.min(self.own_bounds[0])), float(np.max(self.own_bounds[1])))
-        found = replace(
-            report,
-            bounds=(low, high),
-            clean=shown_figure(report.clean),
-            worst=shown_figure(report.worst),
-            attacks={name: shown_figure(figure) for name, figure in report.attacks.items()},
-            model=type(self.model).__qualname__,
-            rows=self.kept if len(self.kept) < self.given else None,
-            given=self.given,
+        low, high = float(np.min(self.own_bounds[0])), float(np.max(self.own_bounds[1]))
+        found = report.of_caller(
+            self.model, shown, kept=self.kept, given=self.given, bounds=(low, high)
         )
         return found if self.base is None else self.base.restored(found)
 

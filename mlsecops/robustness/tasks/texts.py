@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -19,7 +19,7 @@ from mlsecops.adapters.wrapper import Wrapped
 from mlsecops.errors import UsageError
 from mlsecops.provenance import Digest, hash_dataset
 from mlsecops.robustness.attacks.words import WordSubstitution
-from mlsecops.robustness.report import Figure, RobustnessReport
+from mlsecops.robustness.report import RobustnessReport
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -186,22 +186,11 @@ class TextProblem:
     def restored(self, report: RobustnessReport) -> RobustnessReport:
         """The report with texts as examples."""
 
-        def shown(figure: Figure) -> Figure:
-            if figure.outcomes is None or figure.outcomes.examples is None:
-                return figure
-            texts = self.texts.decoded(figure.outcomes.examples)
-            examples: Any = np.array(texts, dtype=object) if isinstance(texts, list) else texts
-            return replace(figure, outcomes=replace(figure.outcomes, examples=examples))
+        def shown(examples: Array) -> Any:
+            texts = self.texts.decoded(examples)
+            return np.array(texts, dtype=object) if isinstance(texts, list) else texts
 
-        return replace(
-            report,
-            clean=shown(report.clean),
-            worst=shown(report.worst),
-            attacks={name: shown(figure) for name, figure in report.attacks.items()},
-            model=type(self.model).__qualname__,
-            rows=self.kept if len(self.kept) < self.given else None,
-            given=self.given,
-        )
+        return report.of_caller(self.model, shown, kept=self.kept, given=self.given)
 
 
 def text_problem(model: Any, x: Any, y: Any, attacks: Sequence[Any]) -> TextProblem | None:

@@ -79,7 +79,7 @@ class Prover:
 
     def prove(
         self,
-        space: Space,
+        space: Space | None,
         y: Labels,
         attacks: Sequence[Attack],
         clean: Figure,
@@ -91,7 +91,7 @@ class Prover:
         """Search the balls of the attacks on the samples that are right.
 
         Args:
-            space: The samples, as the trees take them.
+            space: The samples, as the trees take them; None where they could not be read.
             y: Labels `(n,)`.
             attacks: Attacks of the evaluation.
             clean: Accuracy without an attack.
@@ -100,7 +100,7 @@ class Prover:
             progress: Called with (samples decided, samples).
         """
         balls = _balls(attacks)
-        if self.ensemble is None:
+        if self.ensemble is None or space is None:
             return _without(f"the trees cannot be read: {self.reason}")
         if not balls:
             return TreeProof(figures={}, proven=None, balls={}, undecided=0)

@@ -1,4 +1,4 @@
-"""Whatever a server sends is an answer, or is said not to be one."""
+"""Answers of servers, whole, malformed and hostile: each is read, or said not to be one."""
 
 from __future__ import annotations
 

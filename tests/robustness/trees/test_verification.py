@@ -1,4 +1,4 @@
-"""What is proven on trees holds at every input, and the model itself falls for what beats it."""
+"""Verification of trees: proofs hold at every input, and the model itself falls for its attacks."""
 
 from __future__ import annotations
 
