@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -96,3 +97,34 @@ def test_an_event_that_is_none_is_refused(
 ) -> None:
     with DecisionLog(tmp_path / "log", signer=signer) as log, pytest.raises(UsageError):
         log.append(event)
+
+
+def test_a_forked_process_writes_to_no_log_of_its_parent(tmp_path: Path, signer: Signer) -> None:
+    log = DecisionLog(tmp_path / "log", signer=signer)
+    log.append({"number": 1})
+    child = os.fork()
+    if child == 0:
+        try:
+            log.append({"number": 2})
+        except EvidenceError as error:
+            os._exit(0 if "before a fork" in str(error) else 1)
+        os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    log.close()
+    assert [each["number"] for each in log.events()] == [1]
+
+
+@pytest.mark.parametrize("call", ["events", "verify"])
+def test_a_store_that_fails_is_named(
+    tmp_path: Path, signer: Signer, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    with DecisionLog(tmp_path / "log", signer=signer) as log:
+        log.append({"number": 1})
+
+    def failing(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    for name in ("tail", "verify"):
+        monkeypatch.setattr(log._log, name, failing)
+    with pytest.raises(EvidenceError, match="Input/output error"):
+        list(log.events()) if call == "events" else log.verify()

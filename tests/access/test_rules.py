@@ -146,3 +146,10 @@ def test_a_rule_is_shown_in_json_with_all_it_has() -> None:
     assert rule["conditions"]["purpose"] == ["training", "audit"]
     assert rule["not_before"] == "2026-01-01T00:00:00+00:00"
     assert not Rule(subject="group:x", action="*", resource="*").covers("x", "a", "b")
+
+
+def test_rules_are_tables_and_conditions_are_attributes_with_values() -> None:
+    with pytest.raises(UsageError, match=r"expected \[\[rules\]\] tables"):
+        AccessPolicy.parse("rules = [1]")
+    with pytest.raises(UsageError, match="expected attributes and values"):
+        Rule(subject="a", action="b", resource="c", conditions=["purpose"])  # type: ignore[arg-type]

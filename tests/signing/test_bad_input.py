@@ -88,6 +88,7 @@ def test_every_truncation_is_refused(model: Path, signer: KeySigner, policy: Tru
         (lambda b: b["dsseEnvelope"].update(signatures=[]), "1 to 64 signatures"),
         (lambda b: b["dsseEnvelope"].update(signatures=[{}] * 65), "1 to 64 signatures"),
         (lambda b: b["dsseEnvelope"]["signatures"][0].update(keyid=3), "keyid"),
+        (lambda b: b["dsseEnvelope"].update(signatures=["sig keyid"]), "signature to be an object"),
         (lambda b: b["verificationMaterial"].update(tlogEntries=[{}]), "tlogEntries"),
         (lambda b: b["verificationMaterial"].update(publicKey={"hint": 3}), "hint"),
         (lambda b: b["verificationMaterial"].update(x509CertificateChain={}), "got both"),

@@ -317,3 +317,18 @@ def test_a_certificate_that_may_issue_nothing_is_a_signer_s_although_it_says_ca(
     for about in ({"issues": True, "purpose": code}, {"issues": False}):
         with pytest.raises(errors.UntrustedSigner, match="CA:TRUE"):
             check(**about)
+
+
+@pytest.mark.parametrize("count", [0, 17])
+def test_a_chain_has_a_bounded_number_of_certificates(
+    model: Path, authority: Authority, count: int
+) -> None:
+    sign(model, authority.signer())
+
+    def repeat(value: dict[str, Any]) -> None:
+        chain = value["verificationMaterial"]["x509CertificateChain"]
+        chain["certificates"] = (chain["certificates"] * count)[:count]
+
+    edit_bundle(model / "model.sig", repeat)
+    with pytest.raises(errors.MalformedBundle, match="expected 1 to 16 certificates"):
+        verify(model, policy=TrustPolicy(roots=[authority.pem()]))

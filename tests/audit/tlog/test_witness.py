@@ -347,3 +347,43 @@ def test_an_answer_of_another_witness_does_not_count(
         Registry(
             tmp_path / "r", signer=operator, policy=policy, witnesses=other, quorum=1, origin=ORIGIN
         )
+
+
+def _edited(key: str, part: str) -> str:
+    """A verifier key with one part changed."""
+    name, identifier, encoded = key.split("+", 2)
+    typed = base64.b64decode(encoded)
+    made = {
+        "no base64": f"{name}+{identifier}+???",
+        "no id": f"{name}+xyz+{encoded}",
+        "another id": f"{name}+{int(identifier, 16) ^ 1:08x}+{encoded}",
+        "another name": f"{name}x+{identifier}+{encoded}",
+        "no name": f"+{identifier}+{encoded}",
+        "another type": f"{name}+{identifier}+{base64.b64encode(b'?' + typed[1:]).decode()}",
+        "another length": f"{name}+{identifier}+{base64.b64encode(typed[:-1]).decode()}",
+    }
+    return made[part]
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("no base64", "not a verifier key"),
+        ("no id", "not a verifier key"),
+        ("another id", "key id of .* is not that of its key"),
+        ("another name", "key id of .* is not that of its key"),
+        ("no name", "expected the verifier key of an Ed25519 witness"),
+        ("another type", "expected the verifier key of an Ed25519 witness"),
+        ("another length", "expected the verifier key of an Ed25519 witness"),
+    ],
+)
+def test_a_verifier_key_is_read_strictly(witness: Witness, part: str, said: str) -> None:
+    assert WitnessKey.parse(witness.vkey).name == "example.org/w1"
+    with pytest.raises(UsageError, match=said):
+        WitnessKey.parse(_edited(witness.vkey, part))
+
+
+@pytest.mark.parametrize("length", [0, 8, 71, 73])
+def test_a_cosignature_has_one_length(witness: Witness, length: int) -> None:
+    with pytest.raises(SignatureInvalid, match="another length"):
+        WitnessKey.parse(witness.vkey).time_of("text", bytes(length))
