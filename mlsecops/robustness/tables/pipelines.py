@@ -164,6 +164,11 @@ def _after(step: Any, given: list[_Output], names: list[Any]) -> tuple[list[_Out
 def _kept(step: Any, given: list[_Output]) -> list[_Output]:
     """Columns after a step that keeps order; an imputer drops those without any value."""
     if type(step).__name__ == "SimpleImputer":
+        if isinstance(step.missing_values, (int, float)) and not np.isnan(step.missing_values):
+            raise UsageError(
+                f"pipeline: SimpleImputer(missing_values={step.missing_values}) reorders values, "
+                "and cannot be followed"
+            )
         if getattr(step, "indicator_", None) is not None:
             raise UsageError("pipeline: SimpleImputer(add_indicator=True) cannot be followed")
         empty = [v is None or v != v for v in step.statistics_]  # noqa: PLR0124 - NaN
@@ -250,7 +255,9 @@ def _moved(
     threshold[inner[~coded]] = steps.last_below(
         place[~coded], output[~coded], trees.threshold[inner[~coded]]
     )
-    categories: dict[int, CategorySplit] = {}
+    categories = {n: trees.categories[n] for n in inner[~coded].tolist() if n in trees.categories}
+    if categories and not steps.empty:
+        raise UsageError("pipeline: categories that are numbers behind a step cannot be followed")
     for column in np.unique(place).tolist():
         empty = steps.of_missing(column)
         for each in np.unique(output[place == column]).tolist():
@@ -284,6 +291,11 @@ class _Steps:
     ) -> None:
         self._steps, self._rows, self._codes, self._native = steps, rows, codes, native
         self.width = len(rows.names)
+
+    @property
+    def empty(self) -> bool:
+        """Whether the trees see the frame's columns as they are."""
+        return not self._steps
 
     def seen(self, matrix: Floats) -> Floats:
         """What the trees see of coded rows `(n, d)`."""

@@ -107,7 +107,7 @@ def _of_logits(logits: Array, *, single: bool) -> Floats:
 
 def _predicted(model: Any, x: Any, width: int) -> Floats:
     if type(model).__module__.startswith("xgboost") and hasattr(model, "save_raw"):
-        x = require("xgboost").DMatrix(x)
+        x = require("xgboost").DMatrix(x, feature_names=model.feature_names)
     return np.asarray(model.predict(x), dtype=np.float64).reshape(-1, width)
 
 
@@ -115,7 +115,9 @@ def _label_scores(model: Any, x: Any) -> Floats:
     if hasattr(model, "predict_proba"):
         given = model.predict_proba(x)
         if isinstance(given, list):  # one array `(n, classes)` for each label
-            return np.stack([np.asarray(each)[:, -1] - _HALF for each in given], axis=1)
+            seen = [len(known) > 1 or known[0] == 1 for known in model.classes_]  # else never 1
+            pairs = zip(given, seen, strict=True)
+            return np.stack([np.asarray(p)[:, -1] * one - _HALF for p, one in pairs], axis=1)
         return np.asarray(given, dtype=np.float64) - _HALF
     if hasattr(model, "decision_function"):
         return np.asarray(model.decision_function(x), dtype=np.float64)

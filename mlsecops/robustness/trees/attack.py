@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mlsecops.adapters.trees.ensemble import Ensemble
     from mlsecops.robustness.attacks.ball import Bounds, Norm
     from mlsecops.robustness.attacks.base import Progress
-    from mlsecops.robustness.trees.boxes import Boxes, Targets
+    from mlsecops.robustness.trees.boxes import Boxes, Flags, Targets
     from mlsecops.robustness.trees.space import Space
 
 _LABEL: Final = "trees"
@@ -112,8 +112,8 @@ def searched(
 ) -> Verdicts:
     """Decide every input of a space, over all categories that an attack may choose.
 
-    Where there are too many combinations of categories, nothing is proven, and only the inputs' own
-    are attacked.
+    Where there are too many combinations of categories, or where a category changes as if it were a
+    number, nothing is proven, and only the inputs' own are attacked.
     """
     boxes = space.ball(attack.norm, attack.eps)
     forest = Forest(_on_whole_numbers(ensemble, boxes))
@@ -123,8 +123,8 @@ def searched(
     if not feasible:
         choices, count = [], 1
     result = Verdicts(
-        proven=np.full(len(boxes), feasible), beaten=np.zeros(len(boxes), bool),
-        examples=boxes.x.copy(),
+        proven=feasible & ~_with_moving_categories(ensemble, boxes),
+        beaten=np.zeros(len(boxes), bool), examples=boxes.x.copy(),
     )  # fmt: skip
     for variant in variants(boxes, choices):
         left = np.flatnonzero(~result.beaten)
@@ -139,6 +139,13 @@ def searched(
         moved = ~found.proven
         result.examples[left[moved]] = found.examples[moved]
     return result
+
+
+def _with_moving_categories(ensemble: Ensemble, boxes: Boxes) -> Flags:
+    """Boxes `(n,)` with a range of numbers in a column that a split takes for categories."""
+    asked = ensemble.feature[np.array(list(ensemble.categories), dtype=np.int64)]
+    found: Flags = (boxes.low[:, asked] < boxes.high[:, asked]).any(axis=1)
+    return found
 
 
 def _on_whole_numbers(ensemble: Ensemble, boxes: Boxes) -> Ensemble:

@@ -131,10 +131,10 @@ class Forest:
 
     def exact(self, reach: Flags) -> Flags:
         """Whether the library adds without rounding in each box `(n,)`, so that a tie is one."""
+        if self.ensemble.scale == "logits":  # of two classes, some libraries answer 0 by the second
+            return np.zeros(len(reach), dtype=bool)
         if self.ensemble.trees == 1:
             return np.ones(len(reach), dtype=bool)
-        if self.ensemble.scale == "logits":
-            return np.zeros(len(reach), dtype=bool)
         met = reach[:, self.leaves] & self._rounded
         found: Flags = np.logical_not(met.any(axis=1))
         return found

@@ -168,6 +168,50 @@ def test_a_library_s_own_categories_and_missing_values_are_proven(
         assert (model.predict(moved) == labels[HALF:])[proven].all()
 
 
+@pytest.mark.parametrize("kind", ["array", "frame", "one-hot"])
+def test_a_category_that_changes_as_a_number_is_attacked_but_not_proven(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    x = np.column_stack([rng.integers(0, 6, 300), rng.integers(0, 40, 300)])
+    labels = np.isin(x[:, 0], [1, 4]).astype(int)
+    booster = lightgbm.LGBMClassifier(
+        n_estimators=5, min_child_samples=5, verbose=-1, min_data_per_group=5, cat_smooth=1
+    )
+    data: Any = x.astype(float)
+    if kind != "array":
+        data = pd.DataFrame({"job": x[:, 0], "age": x[:, 1]})
+    column: Any = 0 if kind == "array" else "job"
+    model: Any = booster
+    if kind in {"array", "frame"}:
+        model.fit(data[:HALF], labels[:HALF], categorical_feature=[column])
+    else:
+        step = ColumnTransformer([("job", OneHotEncoder(), ["job"])], remainder="passthrough")
+        model = make_pipeline(step, DecisionTreeClassifier()).fit(data[:HALF], labels[:HALF])
+    report = evaluate_robustness(model, data[HALF:], labels[HALF:], TreeAttack(1.0), bounds=(0, 60))
+    moved = x[HALF:] + np.where(x[HALF:, :1] == 5, -1, 1) * [1, 0]
+    moved[x[HALF:, 0] == 2] = [1, 0]
+    assert report.clean.accuracy == 1
+    assert (np.isin(moved[:, 0], [1, 4]) != labels[HALF:]).mean() > 0.5
+    assert report.certified is not None
+    assert report.certified.accuracy == 0
+    assert Gate(min_accuracy=0.1).judge(report).verdict == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("step", "categories", "message"),
+    [(SimpleImputer(missing_values=0), None, r"SimpleImputer\(missing_values=0\) reorders"),
+     (StandardScaler(with_mean=False, with_std=False), [0], "categories that are numbers behind")],
+)  # fmt: skip
+def test_steps_that_move_a_number_elsewhere_are_not_followed(
+    step: Any, categories: Any, message: str
+) -> None:
+    x = np.random.default_rng(0).integers(0, 6, (300, 2)).astype(float)
+    labels = ((x[:, 0] > 3) | (x[:, 0] == 0)).astype(int)
+    last = HistGradientBoostingClassifier(max_iter=3, categorical_features=categories)
+    model = make_pipeline(step, last).fit(x[:HALF], labels[:HALF])
+    with pytest.raises(UsageError, match=message):
+        evaluate_robustness(model, x[HALF:], labels[HALF:], TreeAttack(1.0), bounds=(0, 40))
+
+
 def test_missing_values_of_an_array_stay_missing() -> None:
     rng = np.random.default_rng(0)
     x = rng.random((300, 3))

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import xgboost
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.multioutput import MultiOutputClassifier
@@ -128,6 +129,24 @@ def test_several_labels_of_scikit_learn_are_measured(build: Callable[[], Any], d
     if isinstance(model, RandomForestClassifier):
         assert report.certified is not None
         assert 0 <= report.worst.hits - report.certified.hits <= 3
+
+
+@pytest.mark.parametrize("always", [0, 1])
+def test_a_label_of_which_training_met_one_value_has_that_one(always: int, data: Any) -> None:
+    x, _ = data
+    y = np.column_stack([labels_of(x), np.full(len(x), always)])
+    model = RandomForestClassifier(5, max_depth=4, random_state=0).fit(x[:160], y[:160])
+    report = evaluate_robustness(model, x[160:], y[160:], FEW)
+    assert report.clean.hits == (model.predict(x[160:]) == y[160:]).all(axis=1).sum() > 0
+
+
+def test_a_booster_with_names_of_columns_is_a_regression_of_arrays_too(data: Any) -> None:
+    x, y = data
+    named = xgboost.DMatrix(x[:160], y[:160], feature_names=["a", "b", "c"])
+    model = xgboost.train({"max_depth": 3}, named, 5)
+    report = evaluate_robustness(model, x[160:], y[160:], FEW, tolerance=0.8)
+    assert report.certified is not None
+    assert report.certified.hits == report.worst.hits < report.clean.hits
 
 
 def test_repeated_samples_count_once_and_an_adapter_says_what_its_column_is(data: Any) -> None:

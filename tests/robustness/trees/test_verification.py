@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.ensemble import GradientBoostingClassifier
 
 from mlsecops.adapters.trees.ensemble import Ensemble
 from mlsecops.adapters.trees.reader import read_trees
@@ -127,3 +128,18 @@ def test_a_missing_value_goes_its_way_and_stays_missing() -> None:
         moved = model.predict(x + rng.uniform(-0.1, 0.1, x.shape))
         assert (moved == labels)[found.proven].all()
     assert (model.predict(found.examples) != labels)[found.beaten].all()
+
+
+def test_a_tie_of_boosted_trees_is_not_proven_for_it_goes_to_either_class() -> None:
+    """scikit-learn's `predict` answers a score of 0 by the second class, its probabilities not."""
+    x = np.repeat([[0.0], [1.0]], 4, axis=0)
+    y = np.array([0, 0, 0, 0, 0, 0, 1, 1])
+    model = GradientBoostingClassifier(n_estimators=1, max_depth=1, init="zero").fit(x, y)
+    trees = read_trees(model)
+    assert trees is not None
+    assert trees.scores([[1.0]]).tolist() == [[0, 0]]
+    found = verify(
+        Forest(trees), boxes(np.array([[0.4], [0.4]]), "linf", 0.2), another_class(trees, [0, 1])
+    )
+    assert model.predict([[0.6]]) == 1
+    assert not found.proven.any()
