@@ -15,7 +15,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import BinaryIO, Final, TypeVar
 
 try:
     import fcntl
@@ -102,12 +102,14 @@ class FolderHistoryStore:
         except OSError:
             self.unreachable += 1
             return self._local.use(client, now, change)
-        with os.fdopen(descriptor, "r+b") as stream:
-            history = self._read(stream.read(_LARGEST + 1), os.fstat(stream.fileno()).st_mtime)
-            result = change(history)
-            stream.seek(0)
-            stream.write(history.to_bytes())
-            stream.truncate()
+        with os.fdopen(descriptor, "r+b", buffering=0) as stream:
+            try:
+                history = self._read(stream.read(_LARGEST + 1), os.fstat(descriptor).st_mtime)
+                result = change(history)
+                self._write(stream, history.to_bytes())
+            finally:
+                # Closing is not enough: a child that was forked meanwhile holds a copy.
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
         return result
 
     def __iter__(self) -> Iterator[tuple[str | None, ClientHistory]]:
@@ -124,13 +126,26 @@ class FolderHistoryStore:
         """A file that this process holds alone, and that has not been removed meanwhile."""
         while True:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            state = os.fstat(descriptor)
-            if state.st_nlink:
-                if not state.st_size:
-                    self._tidy()
-                return descriptor
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                state = os.fstat(descriptor)
+                if state.st_nlink:
+                    if not state.st_size:
+                        self._tidy()
+                    return descriptor
+            except OSError:
+                os.close(descriptor)  # or nobody could use the client's file any more
+                raise
             os.close(descriptor)
+
+    def _write(self, stream: BinaryIO, data: bytes) -> None:
+        """Write a history; if there is no room for it, its client was judged none the less."""
+        try:
+            stream.seek(0)
+            stream.write(data)
+            stream.truncate()
+        except OSError:
+            self.unreachable += 1
 
     def _read(self, data: bytes, written: float) -> ClientHistory:
         """A stored history; a damaged one is replaced, so that its client is judged."""
@@ -148,7 +163,7 @@ class FolderHistoryStore:
         if self._new % min(_TIDY, self._capacity):
             return
         with os.scandir(self.path) as entries:
-            known = sorted((entry.stat().st_mtime, entry.path) for entry in entries)
+            known = sorted(filter(None, map(_age, entries)))
         oldest = time.time() - self._ttl
         surplus = len(known) - self._capacity
         for place, (written, path) in enumerate(known):
@@ -158,6 +173,14 @@ class FolderHistoryStore:
     def _name(self, client: str | None) -> str:
         who = b"\x00" if client is None else b"\x01" + client.encode("utf-8", "surrogatepass")
         return hmac.new(self._salt, who, hashlib.sha256).hexdigest()
+
+
+def _age(entry: os.DirEntry[str]) -> tuple[float, str] | None:
+    """When a file was written, and its path; None if another process removed it meanwhile."""
+    try:
+        return entry.stat().st_mtime, entry.path
+    except FileNotFoundError:
+        return None
 
 
 def fresh_salt() -> bytes:

@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +40,16 @@ def queries(store: FolderHistoryStore, client: str | None) -> int:
         return int(history.queries)
 
     return store.use(client, 0.0, change)
+
+
+def free(file: Path) -> bool:
+    """Whether no process holds a file."""
+    with file.open("rb") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def test_thief_who_spreads_over_workers_is_found_as_if_there_were_one(
@@ -121,3 +135,51 @@ def test_detectors_of_one_service_share_their_histories_unasked(
     # Another calibration measures other evidence, and begins anew.
     assert readings(other, digits, thief[:8], "t")[0].value < found[-1]
     assert len(list(tmp_path.glob("mlsecops-clients-*"))) == 2
+
+
+def test_client_is_judged_though_the_folder_cannot_be_tidied_or_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FolderHistoryStore(tmp_path, salt=SALT, capacity=1)
+
+    def fails(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(folder_store.os, "scandir", fails)
+        assert queries(store, "ann") == 1
+    assert store.unreachable == 1
+    (file,) = tmp_path.iterdir()
+    assert free(file)  # or every process would wait for it for ever
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, usual[1]))  # as on a full disk
+    try:
+        assert queries(store, "bob") == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert store.unreachable == 2
+    assert [queries(store, "bob"), queries(store, "bob")] == [1, 2]
+
+
+def test_file_that_another_process_removes_meanwhile_is_no_failure(tmp_path: Path) -> None:
+    store = FolderHistoryStore(tmp_path, salt=SALT, capacity=1)
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")  # its stat fails as that of a removed one
+    assert queries(store, "ann") == 1
+    assert store.unreachable == 0
+
+
+def test_forked_child_holds_no_history(tmp_path: Path) -> None:
+    children: list[int] = []
+
+    def change(_: Any) -> None:
+        children.append(os.fork())
+        if not children[0]:
+            signal.pause()
+
+    FolderHistoryStore(tmp_path, salt=SALT).use("ann", 0.0, change)
+    try:
+        (file,) = tmp_path.iterdir()
+        assert free(file)
+    finally:
+        os.kill(children[0], signal.SIGKILL)
+        os.waitpid(children[0], 0)
