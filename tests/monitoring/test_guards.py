@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 
 from mlsecops.errors import CallRefused, InputRefused, ModelIsolated, RateLimited, UsageError
 from mlsecops.monitoring import Baseline, InputGuard, IsolationGuard, Quota, RateLimit, monitored
@@ -224,3 +225,17 @@ def test_an_iterator_of_sinks_serves_every_function() -> None:
     for each in (first, second):
         with pytest.raises(RateLimited):
             each(2)
+
+
+def test_rows_are_limited_in_any_container_and_sparse_rows_and_tensors_pass() -> None:
+    x = np.random.default_rng(0).normal(size=(200, 3))
+    columns = {name: x[:, place] for place, name in enumerate("abc")}
+    guard = InputGuard(Baseline.fit(columns), max_rows=10)
+    guard.check(None, {name: each[:10] for name, each in columns.items()})
+    with pytest.raises(InputRefused, match="at most 10 rows, got 200"):
+        guard.check(None, columns)
+    guard = InputGuard(Baseline.fit(csr_matrix(x)), max_rows=10)
+    guard.check(None, csr_matrix(x[:10]))
+    for wrong in (csr_matrix(x[:11]), csr_matrix(100 * x[:1])):
+        with pytest.raises(InputRefused):
+            guard.check(None, wrong)

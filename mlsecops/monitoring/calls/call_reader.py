@@ -89,7 +89,9 @@ class CallReader:
             at=event.at,
             answers=answers,
             unread_inputs=self._baseline is not None and rows is None,
-            unread_answers=self._baseline is not None and found is None and result is not None,
+            unread_answers=self._baseline is not None
+            and found is None
+            and event.result is not None,
         )
 
     def _rows(self, inputs: Any) -> Floats | None:

@@ -18,6 +18,7 @@ from mlsecops._bounded.mapping import BoundedMap
 from mlsecops._choices import checked, number, whole
 from mlsecops._repr import concise_repr
 from mlsecops.drift.baseline import Baseline
+from mlsecops.drift.tables.containers import as_dense
 from mlsecops.errors import InputRefused, ModelIsolated, RateLimited, UsageError
 from mlsecops.provenance.digest import Digest, Isolation
 from mlsecops.provenance.isolation import IsolationWatch
@@ -137,16 +138,20 @@ class InputGuard:
         """Compare an input with the baseline; raise `InputRefused` if it does not fit."""
         self._columns(inputs)
         if not self._baseline.schema.columns:
-            inputs = np.asarray(inputs)
+            try:
+                inputs = np.asarray(as_dense(inputs))
+            except UsageError as error:
+                raise InputRefused(str(error)) from error
             if inputs.dtype.kind not in _KINDS:
                 raise InputRefused(f"input: expected numbers, got {inputs.dtype}")
         size = len(inputs) if hasattr(inputs, "__len__") and np.ndim(inputs) else 1
-        if size > self._max_rows and np.shape(inputs) != self._baseline.shape:
-            raise InputRefused(f"input: at most {self._max_rows} rows, got {size}")
+        if np.shape(inputs) != self._baseline.shape:
+            self._limit(size)
         try:
             rows = self._baseline.table(inputs)
         except UsageError as error:
             raise InputRefused(str(error)) from error
+        self._limit(len(rows))  # a dict of columns has no length of its own
         missing = np.isnan(rows)
         if (missing & self._complete).any():
             raise InputRefused(
@@ -155,6 +160,10 @@ class InputGuard:
         outside = ~missing & ~((rows >= self._low) & (rows <= self._high))
         if outside.any():
             raise InputRefused(f"input: {self._names(outside)} far outside the baseline's range")
+
+    def _limit(self, rows: int) -> None:
+        if rows > self._max_rows:
+            raise InputRefused(f"input: at most {self._max_rows} rows, got {rows}")
 
     def _columns(self, inputs: Any) -> None:
         columns = getattr(inputs, "columns", None)
