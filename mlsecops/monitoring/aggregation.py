@@ -140,6 +140,7 @@ class Aggregation:
             facts
             | self.labels.shared()
             | {
+                "at": now,
                 "newest": self._newest if math.isfinite(self._newest) else None,
                 "suspects": self._suspicion.shared(now),
                 "busiest": sorted(traffic.items(), key=lambda each: -each[1])[:_MOST_SHARED],

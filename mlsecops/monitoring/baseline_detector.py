@@ -122,7 +122,7 @@ class BaselineDetector:
     def shared(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """The recent rows as plain numbers and arrays, for `joined` in another process."""
         facts, arrays = self._recent.shared()
-        return facts | {"layout": self._identity}, arrays
+        return facts | {"layout": self._identity, "losses": self._losses.shared()}, arrays
 
     @functools.cached_property
     def _confidence_spread(self) -> float:
@@ -139,10 +139,14 @@ class BaselineDetector:
         """
         own, arrays = self.shared()
         series, recent = Series(self._series.monitor), self._empty()
+        alike = [each for each in others if each.facts.get("layout") == own["layout"]]
         recent.absorb(own, arrays)
-        for other in others:
-            if other.facts.get("layout") == own["layout"]:
-                recent.absorb(other.facts, other.arrays)
+        for other in alike:
+            recent.absorb(other.facts, other.arrays)
+        losses = [own["losses"], *(each.facts.get("losses", (0, 0.0)) for each in alike)]
+        if count := sum(int(each[0]) for each in losses):
+            mean = sum(float(each[1]) for each in losses) / count
+            series.replace(telemetry.EXPECTED_LOSS, {(): mean})
         whole = copy.copy(self)
         vars(whole).update(_series=series, _recent=recent)
         whole.measure()

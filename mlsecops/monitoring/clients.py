@@ -45,9 +45,9 @@ class ClientTraffic:
 
     def current(self, now: float) -> float:
         """Rows a second over the minute before a Unix time in seconds."""
-        for old in [each for each in self.slots if each <= int(now // _SLOT) - _SLOTS]:
-            del self.slots[old]
-        return sum(self.slots.values()) / (_SLOTS * _SLOT)
+        for old in [each for each in list(self.slots) if each <= int(now // _SLOT) - _SLOTS]:
+            self.slots.pop(old, None)  # a reader on another thread may have been faster
+        return sum(list(self.slots.values())) / (_SLOTS * _SLOT)
 
 
 def numbered(name: str, client: ClientTraffic) -> int:

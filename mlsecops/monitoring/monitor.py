@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, MutableSequence, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from mlsecops._repr import concise_repr
 from mlsecops.drift.alarms.alarm_rate import WEEKLY, AlarmRate
@@ -39,6 +39,8 @@ from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.monitoring.telemetry.exporter import Points, Series, series_of
 from mlsecops.monitoring.worker import Drained, worker
 from mlsecops.readings import Detector
+
+R = TypeVar("R")
 
 _MOST_BATCHES: Final = 8  # batches of a drain; chosen: other monitors wait no longer than that
 _TRIES: Final = 100  # reads of a state that the worker changes meanwhile; chosen
@@ -114,11 +116,7 @@ class Monitor:
 
     def snapshot(self) -> MonitorState:
         """The state now; queued calls are among `calls`, but not among `processed`."""
-        for _ in range(_TRIES):
-            # The worker does not wait for readers, and may change what is being read.
-            with contextlib.suppress(RuntimeError):
-                return self._state()
-        return self._state()
+        return _unchanged(self._state)
 
     def _state(self) -> MonitorState:
         with self._counting:
@@ -324,11 +322,11 @@ class Monitor:
 
     def shared(self) -> WindowState:
         """The recent traffic, for the other processes of the service."""
-        return self._aggregation.shared(self._clock())
+        return _unchanged(lambda: self._aggregation.shared(self._clock()))
 
     def joined(self, others: Sequence[WindowState]) -> dict[str, Points]:
         """Readings over the recent traffic of this and of other processes, by metric."""
-        return self._aggregation.joined(others, self._clock())
+        return _unchanged(lambda: self._aggregation.joined(others, self._clock()))
 
     def refresh(self) -> None:
         """Aggregate what waits in the queue, and let the rates of clients fall."""
@@ -359,7 +357,16 @@ class Monitor:
         self._queue.reset()
         self._series.clear()
         self._aggregation.alerting.reset()
+        self._aggregation.unread.reset()
         self._start()
+
+
+def _unchanged(read: Callable[[], R]) -> R:
+    """What is read while the worker, which does not wait for readers, changes nothing of it."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(RuntimeError):
+            return read()
+    return read()
 
 
 def _confidences(series: Series) -> Counter[str]:

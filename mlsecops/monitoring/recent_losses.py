@@ -31,6 +31,10 @@ class RecentLosses:
         """Mean of the estimates, or None before the first."""
         return float(np.mean(self._losses)) if self._losses else None
 
+    def shared(self) -> tuple[int, float]:
+        """Number and sum of the estimates, for another process."""
+        return len(self._losses), sum(self._losses)
+
     def clear(self) -> None:
         """Forget the window."""
         self._losses.clear()

@@ -21,12 +21,15 @@ _SUMS: Final = {
     "processed": telemetry.PROCESSED,
     "dropped": telemetry.DROPPED,
     "failures": telemetry.FAILURES,
+    "unread_inputs": telemetry.INPUT_UNREAD,
+    "unread_answers": telemetry.ANSWERS_UNREAD,
 }
 _READINGS: Final = {
     "confidence": telemetry.CONFIDENCE,
     "anomaly": telemetry.ANOMALY_RATIO,
     "accuracy": telemetry.ACCURACY,
     "expected_accuracy": telemetry.EXPECTED_ACCURACY,
+    "expected_loss": telemetry.EXPECTED_LOSS,
 }
 
 

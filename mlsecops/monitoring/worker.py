@@ -53,7 +53,8 @@ class Worker:
         self._monitors: set[Drainable] = set()
         self._held: list[Drainable] = []
         self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
+        # Reentrant: a signal's handler may end the process while this thread wakes the worker.
+        self._lock = threading.RLock()
         self._wake = threading.Event()
         self.asleep = True
         self._ending = False
@@ -142,7 +143,7 @@ class Worker:
 
     def after_fork_in_child(self) -> None:
         """Start anew: the thread is gone, and the queued calls are the parent's."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._wake = threading.Event()
         self._thread = None
         self.asleep = True

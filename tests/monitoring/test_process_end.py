@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 from mlsecops import monitored
 from mlsecops.errors import UsageError
 from mlsecops.findings import Alert, Severity
-from mlsecops.monitoring import AlertRule, Lifespan, finish, lifespan
+from mlsecops.monitoring import AlertRule, Lifespan, finish, lifespan, worker
 from tests.services import eventually
 
 RULES = [
@@ -215,3 +216,15 @@ def test_worker_that_sleeps_resolves_what_time_alone_ends() -> None:
     predict("a")
     eventually(lambda: [each.state for each in told] == ["firing", "resolved"], "a resolved alert")
     predict.monitor.close()
+
+
+def test_signal_while_a_call_wakes_the_worker_does_not_wait_for_that_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = worker.Worker()
+    # A handler runs between any two steps of the main thread, and inside the lock too.
+    monkeypatch.setattr(worker, "_finish_with_the_process", lambda _: own.end())
+    caller = threading.Thread(target=own.wake, daemon=True)
+    caller.start()
+    caller.join(10)
+    assert not caller.is_alive()

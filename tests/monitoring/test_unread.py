@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -98,3 +99,28 @@ def test_a_regression_has_drift_and_a_loss_to_expect() -> None:
     assert moved.prediction_drift is not None
     assert moved.prediction_drift.drifted == ("prediction",)
     assert moved.to_dict()["prediction_drift"]["drifted"] == ["prediction"]
+
+
+def test_answers_out_of_which_nothing_is_taken_are_unread() -> None:
+    predict = monitored(
+        "taken", baseline=Baseline.fit(X, ANSWERS), probabilities=lambda found: found.get("p")
+    )(lambda _: {"probabilities": ANSWERS[0]})
+    for row in X[:100]:
+        predict(row)
+    predict.monitor.flush()
+    state = predict.monitor.snapshot()
+    predict.monitor.close()
+    assert (state.unread_answers, state.confidence, rules(state)) == (100, None, ["unread"])
+
+
+def test_forked_child_has_none_of_the_unread_calls_of_its_parent() -> None:
+    predict = monitored("fork-unread", baseline=Baseline.fit(X))(lambda _: None)
+    for _ in range(3):
+        predict("text")
+    predict.monitor.flush()
+    assert predict.monitor.snapshot().unread_inputs == 3
+    child = os.fork()
+    if child == 0:
+        os._exit(predict.monitor.snapshot().unread_inputs)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    predict.monitor.close()

@@ -21,10 +21,14 @@ class UnreadCalls:
 
     def __init__(self, series: Series) -> None:
         self._series = series
-        self._recent: deque[tuple[bool, bool]] = deque(maxlen=_RECENT)
-        self.inputs = self.answers = 0
+        self.reset()
         for metric in (telemetry.INPUT_UNREAD, telemetry.ANSWERS_UNREAD):
             series.add(metric, 0)
+
+    def reset(self) -> None:
+        """Start from zero, as a forked child must."""
+        self._recent: deque[tuple[bool, bool]] = deque(maxlen=_RECENT)
+        self.inputs = self.answers = 0
 
     def add(self, *, inputs: bool = False, answers: bool = False, calls: int = 1) -> None:
         """Add calls, and say which of inputs and answers could not be read."""

@@ -92,6 +92,8 @@ class ServiceFolder:
             fcntl.flock(descriptor, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
             yield
         finally:
+            # Closing is not enough: a child that was forked meanwhile holds a copy.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
     def leave(self) -> None:

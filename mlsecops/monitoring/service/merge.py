@@ -7,6 +7,7 @@ Drift, confidence and outliers need the baseline: `baseline_detector` joins thos
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from mlsecops.monitoring.telemetry import metrics as telemetry
 from mlsecops.monitoring.telemetry.exporter import Points
 from mlsecops.readings import COVERAGE, EXTRACTION, Metric
 
+_MINUTE: Final = 60.0  # seconds that a client's rate is measured over; as in each process
 _TTL: Final = 3600.0  # seconds that a silent client is remembered; as in each process
 
 
@@ -31,7 +33,9 @@ def joined(windows: Sequence[WindowState], now: float) -> dict[str, Points]:
     hits = sum(int(each.get("hits", 0)) for each in facts)
     rates: dict[int, float] = {}
     for each in facts:
-        for client, rate in each.get("busiest", ()):
+        # A process that is idle publishes nothing, and its clients' last minute is over.
+        current = now - float(each.get("at", -math.inf)) < _MINUTE
+        for client, rate in each.get("busiest", ()) if current else ():
             rates[int(client)] = rates.get(int(client), 0.0) + float(rate)
     clients = {int(each) for window in windows for each in window.arrays.get("clients", ())}
     return {

@@ -10,7 +10,7 @@ import threading
 import time
 from typing import Final
 
-from mlsecops.monitoring.service.folder import service_folder
+from mlsecops.monitoring.service.folder import ServiceFolder, service_folder
 from mlsecops.monitoring.service.processes import publish
 from mlsecops.monitoring.service.state import ProcessState, WindowState
 from mlsecops.monitoring.telemetry.exporter import Series, all_series
@@ -29,6 +29,7 @@ class Publication:
     def __init__(self) -> None:
         self.dirty = False
         self._next = 0.0
+        self._failure = ""
         self._lock = threading.Lock()
 
     def publish(self, *, now: bool = False) -> None:
@@ -44,15 +45,23 @@ class Publication:
                 return
             began = time.monotonic()
             self.dirty = False
+            self._report(folder)
+            ended = time.monotonic()
+            self._next = ended + _REST * (ended - began)
+
+    def _report(self, folder: ServiceFolder) -> None:
+        """Write the state; a failure is logged once, until it is another one or is over."""
+        failure = ""
+        try:
             series = all_series()
             state = ProcessState.of(series)
             state.windows = {each.monitor: window for each in series if (window := newest(each))}
-            try:
-                publish(folder, state)
-            except OSError as error:
-                _LOG.warning("%s: not published: %s", folder.path, error)
-            ended = time.monotonic()
-            self._next = ended + _REST * (ended - began)
+            publish(folder, state)
+        except Exception as error:  # noqa: BLE001 - the worker's thread must not end by it
+            failure = f"{type(error).__name__}: {error}"
+            if failure != self._failure:
+                _LOG.warning("%s: not published: %s", folder.path, failure)
+        self._failure = failure
 
 
 def newest(series: Series) -> WindowState | None:

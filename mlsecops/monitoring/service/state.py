@@ -8,6 +8,7 @@ It holds no input, answer or name of a client; a digest of the name stands for e
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
@@ -76,7 +77,7 @@ class ProcessState:
                 for name, points in metrics.items()
                 if points
             ],
-            "windows": [[name, dict(each.facts)] for name, each in self.windows.items()],
+            "windows": [[name, _plain(each.facts)] for name, each in self.windows.items()],
             "ended": list(self.ended),
         }
         arrays = {
@@ -110,9 +111,16 @@ def hashed(client: str | None) -> int:
 
 
 def _plain(value: Any) -> Any:
+    """A value as JSON has it: of infinity and NaN the text, which `float` reads."""
     if isinstance(value, Distribution):
-        return [value.total, value.counts.tolist()]
-    return float(value)
+        return [_plain(value.total), value.counts.tolist()]
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    if isinstance(value, (int, str)) or value is None:
+        return value
+    return float(value) if math.isfinite(value) else str(float(value))
 
 
 def _parse(facts: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> ProcessState:
