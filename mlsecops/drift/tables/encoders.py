@@ -223,10 +223,6 @@ class ListEncoder:
         return {"kind": "list"} | ends
 
 
-def _item(items: Any, place: int) -> Any:
-    return items[place] if items is not None and len(items) else None
-
-
 def _number(value: Any) -> float:
     if is_absent(value):
         return float("nan")
