@@ -144,7 +144,8 @@ def searched(
 def _with_moving_categories(ensemble: Ensemble, boxes: Boxes) -> Flags:
     """Boxes `(n,)` with a range of numbers in a column that a split takes for categories."""
     asked = ensemble.feature[np.array(list(ensemble.categories), dtype=np.int64)]
-    found: Flags = (boxes.low[:, asked] < boxes.high[:, asked]).any(axis=1)
+    ranges: Flags = boxes.low[:, asked] < boxes.high[:, asked]
+    found: Flags = np.logical_or.reduce(ranges, axis=1)
     return found
 
 
