@@ -21,6 +21,8 @@ from mlsecops.errors import UsageError
 
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _SHARED: Final = stat.S_ISGID | stat.S_IRGRP | stat.S_IXGRP
+_UNSETTLED: Final = stat.S_ISVTX | stat.S_IRWXU  # of a new folder, until it has its mode
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 @contextlib.contextmanager
@@ -114,20 +116,25 @@ def private_folder(path: str | os.PathLike[str], *, shared: bool = False) -> Pat
         OSError: It cannot be made, or is no folder.
     """
     folder = Path(path)
-    if folder.is_dir():
-        return folder
-    if folder.parent != folder:
-        private_folder(folder.parent, shared=shared)
-    group = shared and _is_shared(folder.parent)
-    try:
-        folder.mkdir(mode=0o700)
-    except FileExistsError:
-        if not folder.is_dir():
-            raise
-    else:
+    if not folder.is_dir():
+        if folder.parent != folder:
+            private_folder(folder.parent, shared=shared)
+        try:
+            folder.mkdir(mode=_UNSETTLED)
+        except FileExistsError:
+            if not folder.is_dir():
+                raise
+    _settle(folder, shared=shared)
+    return folder
+
+
+def _settle(folder: Path, *, shared: bool) -> None:
+    """Give a new folder its mode, whoever made it: its maker may not have come so far."""
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if mode & stat.S_ISVTX and not mode & _OTHERS:
+        group = shared and _is_shared(folder.parent)
         with contextlib.suppress(PermissionError):  # the file system keeps no modes
             folder.chmod(0o2770 if group else 0o700)
-    return folder
 
 
 def private_mode(folder: Path, *, sealed: bool = False, shared: bool = False) -> int:
