@@ -80,7 +80,7 @@ def test_gauge_keeps_the_most_suspicious_client_until_it_is_forgotten() -> None:
 def test_readings_of_several_processes_are_joined_by_client_and_by_label() -> None:
     def window(**facts: Any) -> WindowState:
         clients = np.array([client for client, _ in facts.get("busiest", ())], dtype=np.int64)
-        return WindowState(facts, {"clients": clients})
+        return WindowState({"at": 4000.0, **facts}, {"clients": clients})
 
     ann, bob = hashed("ann"), hashed("bob")
     points = joined(
@@ -97,6 +97,8 @@ def test_readings_of_several_processes_are_joined_by_client_and_by_label() -> No
         4000.0,
     )
     assert points[telemetry.CLIENT_RATE.name] == {(): 130}
+    idle = window(busiest=[(ann, 60.0)], at=3940.0)  # its clients' last minute is over
+    assert joined([idle], 4000.0)[telemetry.CLIENT_RATE.name] == {}
     assert points[telemetry.CLIENTS.name] == {(): 2}
     assert points[telemetry.ACCURACY.name] == {(): pytest.approx(195 / 210)}
     assert points[telemetry.REFERENCE_ACCURACY.name] == {(): 0.9}
