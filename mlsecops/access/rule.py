@@ -2,8 +2,8 @@
 
 table (Python, TOML) → Rule → `RuleMatch` of one request: what of it fits
 
-What a condition asks for and the request does not say counts against the request: an allow rule
-does not apply then, and a deny rule does.
+What a condition asks for and the request does not say, or says in another type, counts against the
+request: an allow rule does not apply then, and a deny rule does.
 """
 
 from __future__ import annotations
@@ -90,7 +90,10 @@ class Rule:
         return self.subject[len(GROUP) :] if self.subject.startswith(GROUP) else None
 
     def covers(self, subject: str, action: str, resource: str) -> bool:
-        """Whether all three patterns match the names' normal forms; groups are a policy's."""
+        """Whether all three patterns match the names' normal forms; groups are a policy's.
+
+        Where the names are too long to compare, an allow rule does not and a deny rule does.
+        """
         budget = MatchBudget()
         pairs = ((self.subject, subject), (self.action, action), (self.resource, resource))
         try:
@@ -101,7 +104,7 @@ class Rule:
                 for pattern, name in pairs
             )
         except LimitExceeded:
-            return False
+            return self.effect == "deny"  # what cannot be compared counts against the request
 
     def in_time(self, at: datetime) -> bool:
         """Whether it applies at a time."""
@@ -110,12 +113,19 @@ class Rule:
         )
 
     def unmet(self, attributes: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Names of conditions that attributes break, and of those that they say nothing about."""
-        missing = tuple(name for name in self.conditions if name not in attributes)
+        """Names of conditions that attributes break, and of those that they say nothing about.
+
+        A value of another type than the condition's says nothing.
+        """
+        missing = tuple(
+            name
+            for name, wanted in self.conditions.items()
+            if name not in attributes or not _comparable(attributes[name], wanted)
+        )
         broken = tuple(
             name
             for name, wanted in self.conditions.items()
-            if name in attributes and not _meets(attributes[name], wanted)
+            if name not in missing and not _meets(attributes[name], wanted)
         )
         return broken, missing
 
@@ -199,16 +209,25 @@ def _wanted(name: str, value: object) -> Any:
     values = value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
     if not values or not all(isinstance(each, Scalar) for each in values):
         raise UsageError(f"conditions: {name}: expected a value or several, got {value!r}")
-    return tuple(normal_name(v) or v if isinstance(v, str) else v for v in values)
+    return tuple(map(_normal, values))
+
+
+def _normal(value: Any) -> Any:
+    """A value as it is compared: texts in the normal form of names, where they have one."""
+    return normal_name(value) or value if isinstance(value, str) else value
+
+
+def _comparable(given: object, wanted: Any) -> bool:
+    if isinstance(wanted, Mapping):
+        return _number(given)
+    return any(type(given) is type(each) for each in wanted)
 
 
 def _meets(given: object, wanted: Any) -> bool:
     if isinstance(wanted, Mapping):
-        if not _number(given):
-            return False
         value = cast("float", given)
         return bool(wanted.get("min", value) <= value <= wanted.get("max", value))
-    return any(type(given) is type(each) and given == each for each in wanted)
+    return any(type(given) is type(each) and _normal(given) == each for each in wanted)
 
 
 def _number(value: object) -> bool:
