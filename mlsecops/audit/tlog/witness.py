@@ -30,6 +30,7 @@ __all__ = ["Witness", "WitnessAnswer"]
 _OLD: Final = re.compile(r"old (0|[1-9][0-9]{0,18})")
 _MOST_PROOF_LINES: Final = 63  # tlog-witness: the client must not send more
 _MOST_STATE_BYTES: Final = 262_144  # bytes; chosen: the longest signed note
+_MOST_NOTE: Final = 32_768  # characters; chosen: half of the longest, so that our own line fits
 _TRIES: Final = 5  # of one request; chosen: as many requests for one log at once
 MOST_REQUEST_BYTES: Final = 70_000  # bytes; the longest note, and 63 lines of base64
 
@@ -103,6 +104,8 @@ class Witness:
             checkpoint = authenticate(note, keys)
         except SignatureError as error:
             return WitnessAnswer(403, f"{error}\n")
+        if len(note) > _MOST_NOTE:  # anybody can add lines that no key is known of
+            return WitnessAnswer(400, f"the checkpoint is longer than {_MOST_NOTE} characters\n")
         if old > checkpoint.size:
             return WitnessAnswer(400, "the old size is above the checkpoint's\n")
         for _ in range(_TRIES):

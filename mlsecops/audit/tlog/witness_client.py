@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import base64
 import http.client
+import threading
+import time
 import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -19,11 +20,12 @@ from mlsecops._addresses import public_address
 from mlsecops.audit.checkpoint import Checkpoint
 from mlsecops.audit.tlog.cosignature import WitnessKey, cosigners, require_quorum, with_lines
 from mlsecops.audit.tlog.reader import Trust
-from mlsecops.errors import EvidenceError, MLSecOpsError, MLSecOpsWarning, ThresholdNotMet
+from mlsecops.errors import EvidenceError, MLSecOpsWarning, ThresholdNotMet
 
 __all__ = ["WitnessClient", "gathered", "request_body"]
 
-_TIMEOUT: Final = 10.0  # seconds for an answer; chosen: a witness writes one small file
+_TIMEOUT: Final = 10.0  # seconds between two parts of an answer; chosen: it writes one small file
+_PATIENCE: Final = 30.0  # seconds for all witnesses; chosen: three slow answers
 _MOST_BYTES: Final = 65_536  # bytes of an answer; chosen: hundreds of signature lines
 _TRIES: Final = 4  # requests; chosen: another writer may submit a checkpoint meanwhile
 _CONFLICT: Final = 409  # HTTP status; tlog-witness: the witness knows another size
@@ -70,6 +72,8 @@ class WitnessClient:
             old = min(self.known, checkpoint.size)
             status, answer = self._post(request_body(old, proof(old), checkpoint))
             if status == _OK:
+                if "\n\n" in f"\n{answer}":  # its lines would be of another text
+                    raise EvidenceError(f"{self._name}: its answer is no signature line")
                 found = cosigners(checkpoint.note + answer, [self.key])
                 if self.key not in found:
                     raise EvidenceError(f"{self._name}: its answer has no cosignature of its key")
@@ -146,11 +150,17 @@ def gathered(
     def ask(witness: WitnessClient) -> None:
         try:
             lines.append(witness.cosignature(checkpoint, proof))
-        except (MLSecOpsError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - one witness must not stop the others
             refusals.append(str(error))
 
-    with ThreadPoolExecutor(len(asked)) as pool:
-        list(pool.map(ask, asked))
+    threads = [threading.Thread(target=ask, args=(each,), daemon=True) for each in asked]
+    for thread in threads:
+        thread.start()
+    limit = time.monotonic() + _PATIENCE
+    for thread, witness in zip(threads, asked, strict=True):
+        thread.join(max(0.0, limit - time.monotonic()))
+        if thread.is_alive():
+            refusals.append(f"witness {witness.key.name}: no whole answer in {_PATIENCE:g} s")
     cosigned = with_lines(checkpoint, sorted(lines))
     try:
         require_quorum(cosigned, [each.key for each in witnesses], trust.quorum)
