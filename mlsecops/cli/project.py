@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from mlsecops._choices import checked, several
 from mlsecops.cli.inputs import read_text
 from mlsecops.errors import UsageError
 from mlsecops.loading.detection import is_companion
@@ -31,6 +32,7 @@ _DEPTH: Final = 3  # folders; chosen: deeper ones are caches and environments
 _CHECKED: Final = 2000  # files; chosen: a folder with more is no project of one model
 
 
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
     """Settings of a project; paths are relative to its folder.
@@ -84,11 +86,13 @@ def read_project(folder: Path) -> Project | None:
     try:
         value = tomllib.loads(read_text(place))
         bounds = tuple(float(each) for each in value.pop("bounds", (0.0, 1.0)))
-        return Project(**value, bounds=(bounds[0], bounds[1]))
+        project = Project(**value, bounds=(bounds[0], bounds[1]))
+        several("datasets", project.datasets.values(), "paths", str)
     except (tomllib.TOMLDecodeError, TypeError, ValueError, IndexError) as error:
         raise UsageError(f"{place}: expected the settings that mlsecops init wrote: {error}") from (
             error
         )
+    return project
 
 
 def find_model(folder: Path, *, data: Iterable[Path] = ()) -> Path:

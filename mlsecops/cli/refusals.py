@@ -9,8 +9,9 @@ import argparse
 from pathlib import Path
 
 from mlsecops.cli.terminal import print_findings
-from mlsecops.errors import DigestMismatch, MLSecOpsError, UnsafeContent
+from mlsecops.errors import ContentRefused, DigestMismatch, MLSecOpsError
 from mlsecops.findings import Finding, Severity
+from mlsecops.loading.verdict import refusal
 
 
 def print_refusal(error: MLSecOpsError, options: argparse.Namespace) -> None:
@@ -31,9 +32,10 @@ def refusals(error: MLSecOpsError, artifact: str | Path) -> list[Finding]:
         >>> found.artifact, found.rule
         ('model', 'digest-mismatch')
     """
+    if isinstance(error, ContentRefused):
+        return [refusal(error, artifact=str(artifact))]
     if not isinstance(error, DigestMismatch):
-        rule = error.rule if isinstance(error, UnsafeContent) else "signature"
-        return [_refusal(rule, str(error), str(artifact))]
+        return [_refusal("signature", str(error), str(artifact))]
     parts = (("changed", error.changed), ("added", error.added), ("removed", error.removed))
     found = [
         _refusal("digest-mismatch", f"{name} was {word} after the model was signed: {error}", where)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
 from mlsecops._files import write_atomically
-from mlsecops.cli.inputs import write_file
+from mlsecops.cli.inputs import add_datasets, write_file
 from mlsecops.cli.options import option
 from mlsecops.cli.project import (
     SETTINGS,
@@ -18,6 +20,7 @@ from mlsecops.cli.project import (
     is_weights_alone,
     scanned,
 )
+from mlsecops.cli.samples import open_samples
 from mlsecops.cli.terminal import note, show
 from mlsecops.errors import UsageError
 from mlsecops.signing import Signer
@@ -58,7 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(parser, "--model M", "model folder or file; default the one that is found", type=Path)
     option(parser, "--evaluation D.npz", "file with x and y for the attacks; default the one that "
            "is found", type=Path)  # fmt: skip
-    option(parser, "--dataset NAME=PATH", "training data; may be repeated", several=True)
+    add_datasets(parser)
     option(parser, "--arch MODULE:CALLABLE", "callable that builds the model, where its file holds "
            "weights alone")  # fmt: skip
     option(parser, "--name NAME", "name of the pipeline; default that of the model")
@@ -93,6 +96,7 @@ def run(options: argparse.Namespace) -> int:
         min_accuracy=options.min_accuracy,
         **(_ranges(evaluation) if evaluation else {}),
     )
+    _require_own_key(folder / project.key)
     write_file(folder / SETTINGS, project.to_toml())
     write_file(folder / SCRIPT, program(project))
     _keys(folder, project)
@@ -143,30 +147,35 @@ def _relative(path: Path, folder: Path) -> str:
         return path.resolve().as_posix()
 
 
-def _datasets(given: list[str], folder: Path) -> dict[str, str]:
-    found = {}
-    for text in given:
-        name, separator, path = text.partition("=")
-        if not (name and separator and path):
-            raise UsageError(f"--dataset: expected NAME=PATH, got {text!r}")
-        found[name] = _relative(_inside(folder, Path(path)), folder)
-    return found
+def _datasets(given: Iterable[tuple[str, Path]], folder: Path) -> dict[str, str]:
+    return {name: _relative(_inside(folder, path), folder) for name, path in given}
 
 
 def _ranges(evaluation: Path) -> dict[str, Any]:
     """Bounds of the inputs, and a radius of a twentieth of them."""
-    import numpy as np  # noqa: PLC0415 - other commands need none
-
-    with np.load(evaluation, allow_pickle=False) as data:
-        low, high = float(data["x"].min()), float(data["x"].max())
+    with open_samples(evaluation) as (x, _):
+        if x.dtype.kind not in "biuf" or not x.size:
+            raise UsageError(f"{evaluation}: expected numbers in x, got {x.dtype} {x.shape}")
+        low, high = float(x.min()), float(x.max())
+    if not (low < high and math.isfinite(high - low)):
+        raise UsageError(f"{evaluation}: expected a range of values in x, got {low} to {high}")
     bounds = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
     return {"bounds": bounds, "eps": round(_SHARE_OF_RANGE * (bounds[1] - bounds[0]), 6)}
+
+
+def _require_own_key(private: Path) -> None:
+    """Refuse to make a private key where the public key of another one would be replaced."""
+    public = private.with_suffix(".pub.pem")
+    if public.exists() and not private.exists():
+        raise UsageError(f"{public} exists without {private.name}: move it away, or add its key")
 
 
 def _keys(folder: Path, project: Project) -> None:
     """Make a key and a policy that trusts it, unless they are there."""
     private, policy = folder / project.key, folder / project.policy
     public = private.with_suffix(".pub.pem")
+    if private.exists() and not public.exists():
+        write_file(public, Signer.from_pem(private).public_key.pem)
     if not private.exists():
         signer = Signer.generate("p256")
         write_atomically(private, signer.to_pem(), mode=0o600)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -19,6 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from mlsecops.cli.project import Project, read_project
+from mlsecops.signing import Signer
 from tests.attackers.poisoning import digits
 from tests.cli.conftest import Command
 
@@ -120,6 +122,46 @@ def test_several_models_or_none_are_named(command: Command, project: Path) -> No
     assert (project / "release.pem").read_bytes() == key
 
 
+def test_no_key_of_the_user_is_replaced(command: Command, project: Path) -> None:
+    tree(project / "model")
+    (project / "release.pub.pem").write_text("of a key in a safe")
+    outcome = command("init")
+    assert outcome.status == 2
+    assert "exists without release.pem" in outcome.said
+    assert (project / "release.pub.pem").read_text() == "of a key in a safe"
+    assert not (project / "secure.py").exists()
+
+
+def test_a_private_key_alone_gets_its_public_key(command: Command, project: Path) -> None:
+    tree(project / "model")
+    signer = Signer.generate("p256")
+    (project / "release.pem").write_bytes(signer.to_pem())
+    assert command("init").status == 0
+    assert (project / "release.pub.pem").read_text() == signer.public_key.pem
+    assert (project / "release.pem").read_bytes() == signer.to_pem()
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"a": np.arange(3)},
+        {"x": np.array(["a", "b"]), "y": np.arange(2)},
+        {"x": np.full((2, 3), np.nan), "y": np.arange(2)},
+        {"x": np.ones((2, 3)), "y": np.arange(2)},
+        {"x": np.ones((0, 3)), "y": np.arange(0)},
+    ],
+)
+def test_samples_without_a_range_are_wrong_use(
+    command: Command, project: Path, arrays: dict[str, Any]
+) -> None:
+    tree(project / "model")
+    np.savez(project / "eval.npz", **arrays)
+    outcome = command("init", "--evaluation", "eval.npz")
+    assert outcome.status == 2
+    assert "eval.npz: expected" in outcome.said
+    assert not (project / "mlsecops.toml").exists()
+
+
 def test_a_refused_model_gets_no_script(command: Command, project: Path) -> None:
     (project / "model" / "m.pkl").write_bytes(b"cos\nsystem\n(S'id'\ntR.")
     assert "refused by the scan" in command("init").said
@@ -132,11 +174,23 @@ def test_settings_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert read_project(tmp_path) == project
 
 
-@pytest.mark.parametrize("text", ["name = ", "name = 1\nmodle = 2", "bounds = [1]", "bounds = 3"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name = ",
+        "name = 1\nmodle = 2",
+        "bounds = [1]",
+        "bounds = 3",
+        'name = "a"\nmodel = 3',
+        'name = "a"\nmodel = "model"\ndatasets = "x"',
+        'name = "a"\nmodel = "m"\n[datasets]\na = 3',
+    ],
+)
 def test_malformed_settings_are_wrong_use(command: Command, project: Path, text: str) -> None:
     (project / "mlsecops.toml").write_text(text)
     outcome = command("deliver")
     assert outcome.status == 2
+    assert "internal error" not in outcome.said
     assert "mlsecops.toml" in outcome.said
 
 
