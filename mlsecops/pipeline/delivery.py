@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -43,12 +43,15 @@ class Delivery:
     files: tuple[str, ...]
 
 
-def write_delivery(target: Path, files: Mapping[str, bytes]) -> None:
+def write_delivery(
+    target: Path, files: Mapping[str, bytes], *, completed: Collection[str] = ()
+) -> None:
     """Write files into a folder; a delivery that is cut short leaves no half-written file.
 
     Args:
         target: Folder, created if absent. What others put there stays.
         files: Relative POSIX path → content.
+        completed: Files that people complete: one that they changed stays as it is.
 
     Raises:
         UsageError: The folder cannot be written.
@@ -59,14 +62,16 @@ def write_delivery(target: Path, files: Mapping[str, bytes]) -> None:
             shutil.rmtree(left)
         stage = Path(tempfile.mkdtemp(prefix=_STAGE, dir=target))
         try:
-            _replace(target, stage, files)
+            _replace(target, stage, files, completed)
         finally:
             shutil.rmtree(stage, ignore_errors=True)
     except OSError as error:
         raise UsageError(f"cannot write into {target}: {error.strerror or error}") from error
 
 
-def _replace(target: Path, stage: Path, files: Mapping[str, bytes]) -> None:
+def _replace(
+    target: Path, stage: Path, files: Mapping[str, bytes], completed: Collection[str]
+) -> None:
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     record = {"schema": "mlsecops.delivery/1", "files": digests}
     staged = {**files, RECORD: f"{json.dumps(record, indent=1, sort_keys=True)}\n".encode()}
@@ -76,6 +81,8 @@ def _replace(target: Path, stage: Path, files: Mapping[str, bytes]) -> None:
         place.write_bytes(content)
     earlier = dict(_recorded(target / RECORD))
     for name in sorted(staged, key=lambda each: each == _INDEX):
+        if name in completed and _changed(target / name, earlier.get(name)):
+            continue
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         (stage / name).replace(target / name)
     for name in earlier.keys() - files.keys():
@@ -96,6 +103,11 @@ def _recorded(path: Path) -> Iterator[tuple[str, str]]:
             yield name, str(digest)
 
 
+def _changed(place: Path, digest: str | None) -> bool:
+    """Whether a file is there and is not the one that a delivery wrote."""
+    return place.is_file() and hashlib.sha256(place.read_bytes()).hexdigest() != digest
+
+
 def _remove(target: Path, name: str, digest: str) -> None:
     """Remove a file that a delivery wrote and nobody changed, and its folder if that is empty."""
     parts = PurePosixPath(name).parts
@@ -103,7 +115,7 @@ def _remove(target: Path, name: str, digest: str) -> None:
     inside = place.resolve().is_relative_to(target.resolve())
     if ".." in parts or not inside or place.is_symlink() or not place.is_file():
         return
-    if hashlib.sha256(place.read_bytes()).hexdigest() != digest:
+    if _changed(place, digest):
         return
     place.unlink()
     folder = place.parent

@@ -154,8 +154,9 @@ class SecurePipeline:
         """Verify the model and write the six deliverables and `index.html`.
 
         Args:
-            out: Output folder, created if absent. Files of the same name are replaced, those of an
-                earlier delivery that nobody changed are removed.
+            out: Output folder, created if absent. Files of the same name are replaced (but an
+                `evidence-to-write.md` that somebody changed), those of an earlier delivery that
+                nobody changed are removed.
             framework: One of `FRAMEWORKS` (`"eu-ai-act"`): its requirements are mapped to the
                 evidence among the files, in `evidence.html` and `evidence.json`.
 
@@ -173,14 +174,20 @@ class SecurePipeline:
         files["signing/model.sig"] = bundle_path(self.model).read_bytes()
         if framework is not None:
             evidence = evidence_map(
-                framework, files, digest=str(verified.digest), signed=signed_files(verified, files)
-            )
+                framework, self._evidence(files), digest=str(verified.digest),
+                signed=signed_files(verified, files),
+            )  # fmt: skip
             files["evidence.json"] = _json(evidence).encode()
             files["evidence.html"] = evidence_page(evidence, model=self.name).encode()
             files[TEMPLATE] = evidence_template(evidence).encode()
         files["index.html"] = self._index(verified, files.keys()).encode()
-        write_delivery(Path(out), files)
+        write_delivery(Path(out), files, completed=(TEMPLATE,))
         return Delivery(folder=Path(out), digest=str(verified.digest), files=tuple(files))
+
+    def _evidence(self, files: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Files that are evidence; a dashboard of nothing that is monitored is none."""
+        monitored = self.monitor is not None or bool(self.snapshots)
+        return {name: each for name, each in files.items() if monitored or name != "dashboard.json"}
 
     def _files(self, verified: Verified) -> Iterator[tuple[str, str]]:
         architecture = blueprint(self.control_states(verified), title=self.name)

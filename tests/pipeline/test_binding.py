@@ -305,6 +305,31 @@ def test_a_report_beside_the_signature_is_asserted_and_a_signed_one_verified(
     assert {row["number"]: row["status"] for row in rows}["Annex IV 2(g)"] == "verified"
 
 
+def test_a_dashboard_without_a_monitor_is_no_evidence_of_monitoring(
+    world: World, tmp_path: Path
+) -> None:
+    assert evidence(world, tmp_path)["Annex IV 9"] == "absent"
+
+    @monitored("m", guards=[RateLimit(5.0)])
+    def predict(x: np.ndarray) -> np.ndarray:
+        return x
+
+    assert evidence(world, tmp_path, monitor=predict.monitor)["Annex IV 9"] == "asserted"
+    predict.monitor.close()
+
+
+def test_answers_that_people_wrote_into_the_template_stay(world: World, tmp_path: Path) -> None:
+    evidence(world, tmp_path)
+    template = tmp_path / "evidence-to-write.md"
+    empty = template.read_text()
+    evidence(world, tmp_path, robustness=world.models["a"].report)
+    assert template.read_text() != empty  # nobody wrote: fewer are absent
+    template.write_text("Answer: written by a person")
+    for _ in range(2):
+        evidence(world, tmp_path)
+        assert template.read_text() == "Answer: written by a person"
+
+
 def test_a_map_goes_with_the_delivery_that_has_none(world: World, tmp_path: Path) -> None:
     evidence(world, tmp_path / "out")
     world.pipeline().deliver(tmp_path / "out")

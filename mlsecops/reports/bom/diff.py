@@ -11,6 +11,7 @@ from typing import Any
 
 from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
+from mlsecops.errors import FormatRefused
 from mlsecops.reports.bom.licenses import license_names
 
 
@@ -43,13 +44,16 @@ class BomChange:
 
 @checked
 def diff_boms(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[BomChange, ...]:
-    """Changes from one bill to another, sorted; empty if they say the same.
+    """Changes of components, versions, licences, digests and hyperparameters, sorted.
 
-    Serial numbers, times and the order of fields are no changes.
+    Nothing else is compared: serial numbers, times, order, texts of the model card.
 
     Args:
         old: The first bill, CycloneDX 1.6 or 1.7.
         new: The second bill.
+
+    Raises:
+        FormatRefused: A part that is compared has another form than CycloneDX's.
 
     Examples:
         >>> package = {"type": "library", "name": "numpy", "version": "2.3"}
@@ -57,12 +61,19 @@ def diff_boms(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[BomChange
         >>> [str(each) for each in diff_boms({"components": [package]}, {"components": [newer]})]
         ['version of library numpy: 2.3 → 2.4']
     """
-    before, after = dict(_facts(old)), dict(_facts(new))
+    before, after = _read("old", old), _read("new", new)
     return tuple(
         BomChange(*key, before.get(key), after.get(key))
         for key in sorted(before.keys() | after.keys())
         if before.get(key) != after.get(key)
     )
+
+
+def _read(which: str, bom: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    try:
+        return dict(_facts(bom))
+    except (AttributeError, TypeError, RecursionError) as error:
+        raise FormatRefused(f"{which}: expected a CycloneDX bill, got {error}") from error
 
 
 def _facts(bom: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], str]]:

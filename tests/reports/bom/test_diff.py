@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from mlsecops.errors import FormatRefused
 from mlsecops.reports import diff_boms
 from tests.attackers.reports import Bom
 from tests.reports.releases import Release
@@ -60,3 +61,17 @@ def test_times_serial_numbers_and_order_are_no_changes(release: Release) -> None
     bom = release.bom()
     other = {**bom, "serialNumber": "urn:uuid:0", "components": bom["components"][::-1]}
     assert diff_boms(bom, other) == ()
+
+
+MALFORMED: list[Bom] = [
+    {"components": None},
+    {"components": ["x"]},
+    {"components": [{"licenses": [{"license": None}]}]},
+    {"formulation": [{"workflows": [{"inputs": [{"parameters": [None]}]}]}]},
+]
+
+
+@pytest.mark.parametrize("bom", MALFORMED)
+def test_a_malformed_bill_is_refused_by_its_argument(bom: Bom) -> None:
+    with pytest.raises(FormatRefused, match="new: expected a CycloneDX bill"):
+        diff_boms({}, bom)

@@ -104,6 +104,13 @@ def test_provenance_without_data_sets_is_no_evidence_of_data() -> None:
     assert {row["number"]: row["status"] for row in rows}["Annex IV 2(d)"] == "absent"
 
 
+def test_a_verdict_that_the_delivery_adds_to_a_signed_report_is_not_verified() -> None:
+    files = {"robustness.json": json_bytes({"clean": {"accuracy": 0.9}, "verdict": "pass"})}
+    rows = evidence_map("nist-ai-rmf", files, digest=DIGEST, signed=list(files))["rows"]
+    found = {row["field"]: row["status"] for row in rows if row["field"]}
+    assert found == {"/clean": "verified", "/verdict": "asserted"}
+
+
 def test_the_template_has_a_heading_for_each_absent_row_and_the_page_links_to_it() -> None:
     value = evidence_map("eu-ai-act", delivered(), digest=DIGEST)
     absent = [row["number"] for row in value["rows"] if row["status"] == "absent"]
