@@ -215,12 +215,10 @@ async def _awaited(call: _Call, result: Any) -> Any:
 
 
 def _is_stream(value: Any) -> bool:
-    """Whether an answer is iterated; messages of some clients are iterable too."""
-    if isinstance(value, (str, bytes, Mapping, list, tuple)) or value is None:
-        return False
-    if not (hasattr(value, "__iter__") or hasattr(value, "__aiter__")):
-        return False
-    return _is_plain(value)
+    """Whether an answer is read once, by steps; records, arrays and sets are iterable too."""
+    steps = any(hasattr(type(value), name) for name in ("__next__", "__anext__", "__aiter__"))
+    closed = hasattr(type(value), "__iter__") and hasattr(type(value), "close")
+    return (steps or closed) and _is_plain(value)
 
 
 def _is_context(value: Any) -> bool:

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, Self
 
+import numpy as np
 import pytest
+from pydantic import BaseModel
 
 from mlsecops.errors import InputRefused, UsageError
 from mlsecops.llm import Policy, TokenPrice, instrument_chat, prompt_guard
@@ -214,6 +216,18 @@ def test_whole_answers_of_the_clients_have_no_time_to_first_token(seen: Seen) ->
     cost = seen.one("mlsecops.llm.cost")
     assert cost.value == pytest.approx(4 * 2e-6 + 3 * 1e-6 + 10e-6)
     assert cost.attributes["mlsecops.llm.currency"] == "EUR"
+
+
+class Record(BaseModel):
+    """A structured answer, which is iterable by its fields."""
+
+    city: str
+
+
+@pytest.mark.parametrize("answer", [Record(city="Paris"), {"Paris"}, np.zeros(3), range(2)])
+def test_an_iterable_that_is_no_stream_comes_back_as_it_is(seen: Seen, answer: Any) -> None:
+    assert instrument_chat(model="m")(lambda _messages: answer)(QUESTION) is answer
+    assert seen.one("gen_ai.server.request.duration").count == 1
 
 
 class Helper:
