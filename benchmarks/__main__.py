@@ -83,7 +83,9 @@ def section(name: str, limit: float) -> tuple[str, bool]:
     words = [sys.executable, "-m", "benchmarks", name]
     try:
         done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=limit)
-        output, failed = done.stdout, done.stderr if done.returncode else ""
+        output, failed = done.stdout, ""
+        if done.returncode:
+            failed = done.stderr.strip() or f"it ended with {done.returncode}"
     except subprocess.TimeoutExpired as error:
         printed = error.stdout or b""
         output = printed.decode("utf-8", "replace") if isinstance(printed, bytes) else printed

@@ -20,7 +20,8 @@ def test_a_benchmark_that_lasts_too_long_says_so(tmp_path: Path) -> None:
 def test_one_that_fails_does_not_end_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, body in {"bad": "raise SystemExit('no data')", "good": "print('a figure')"}.items():
+    for name, body in {"bad": "raise SystemExit('no data')", "good": "print('a figure')",
+                       "killed": "import os; os.kill(os.getpid(), 9)"}.items():  # fmt: skip
         script = f'"""{name.title()} benchmark."""\ndef main():\n    {body}\n'
         (tmp_path / f"{name}.py").write_text(script)
     monkeypatch.setattr(runner, "HOME", tmp_path)
@@ -29,8 +30,9 @@ def test_one_that_fails_does_not_end_the_others(
     starter.chmod(0o755)
     monkeypatch.setattr(runner.sys, "executable", str(starter))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert runner.write_results(["bad", "good"], tmp_path / "R.md", 60) == 1
-    bad, good = (tmp_path / "R.md").read_text().split("## ")[1:]
+    assert runner.write_results(["bad", "good", "killed"], tmp_path / "R.md", 60) == 1
+    bad, good, killed = (tmp_path / "R.md").read_text().split("## ")[1:]
     assert "**Not reached:** no data" in bad
+    assert "**Not reached:** it ended with -9" in killed
     assert "a figure" in good
     assert "Not reached" not in good
