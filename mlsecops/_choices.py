@@ -27,6 +27,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 Kind: TypeAlias = "type | tuple[type, ...] | str"
 
 _SHOWN: Final = 60  # characters of a wrong value; chosen: what fits one line of a terminal
+_MOST_PATH: Final = 4096  # bytes of a path with its end; Linux: PATH_MAX, limits.h
+_MOST_NAME: Final = 255  # bytes of a file's name; Linux: NAME_MAX, limits.h
 _SINGLE: Final = (str, bytes, bytearray, memoryview, Mapping, type)
 
 
@@ -83,7 +85,7 @@ def of_type(argument: str, value: T, kind: Kind, what: str) -> T:
 
 
 def path_of(argument: str, value: Any) -> Path:
-    """A path in the file system; a null character and PEM text are refused."""
+    """A path in the file system; PEM text is refused, and names that no file can have."""
     if _is_path(value) and "-----BEGIN" not in os.fspath(value):
         return Path(value)
     raise UsageError(f"{argument}: expected a path, got {shown(value)}")
@@ -136,6 +138,63 @@ def checked(target: F) -> F:
     return cast("F", _checked(target, target.__module__))
 
 
+def named(target: F) -> F:
+    """Check only the names of arguments: of a function, or of a class's constructor and methods.
+
+    Raises:
+        UsageError: When called: an argument is missing or unknown. A right call is passed on as
+            it is.
+
+    Examples:
+        >>> @named
+        ... def learn(rate): ...
+        >>> learn(speed=1)
+        Traceback (most recent call last):
+        mlsecops.errors.UsageError: learn: missing a required argument: 'rate'
+    """
+    if not isinstance(target, type):
+        return cast("F", _named(target))
+    for owner in target.__mro__:
+        own = owner.__module__.partition(".")[0] == "mlsecops"
+        for name, member in list(vars(owner).items()) if own and not _is_protocol(owner) else ():
+            if name == "__init__" or not name.startswith("_"):
+                _name_arguments(owner, name, member)
+    return target
+
+
+def _name_arguments(owner: type, name: str, member: Any) -> None:
+    bound = isinstance(member, (classmethod, staticmethod))
+    function = member.__func__ if bound else member
+    if not isinstance(function, types.FunctionType) or hasattr(function, "__wrapped__"):
+        return
+    if not function.__code__.co_flags & _PAUSES:
+        setattr(owner, name, type(member)(_named(function)) if bound else _named(function))
+
+
+def _named(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except TypeError:
+            _bound(inspect.signature(function), function, args, kwargs)
+            raise
+
+    return call
+
+
+def _bound(
+    signature: inspect.Signature,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> inspect.BoundArguments:
+    try:
+        return signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise UsageError(f"{function.__qualname__}: {error}") from None
+
+
 def _checked(function: Callable[..., Any], module: str) -> Callable[..., Any]:
     signature = inspect.signature(function)
 
@@ -152,10 +211,7 @@ def _checked(function: Callable[..., Any], module: str) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            bound = signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise UsageError(f"{function.__qualname__}: {error}") from None
+        bound = _bound(signature, function, args, kwargs)
         for name, each in expected().items():
             if name in bound.arguments:
                 bound.arguments[name] = each.taken(name, bound.arguments[name])
@@ -249,8 +305,12 @@ def _union(members: tuple[Any, ...]) -> _Expected | None:
     )
 
 
+def _is_protocol(kind: type) -> bool:
+    return bool(getattr(kind, "_is_protocol", False))
+
+
 def _instance_of(kind: type) -> Callable[[Any], bool]:
-    if not getattr(kind, "_is_protocol", False):
+    if not _is_protocol(kind):
         return lambda value: isinstance(value, kind)
     known = {name for each in kind.__mro__ if each.__module__ != "typing" for name in vars(each)}
     members = [name for name in known if name == "__call__" or not name.startswith("_")]
@@ -266,7 +326,15 @@ def _plural(words: str) -> str:
 
 def _is_path(value: object) -> bool:
     given = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
-    return isinstance(given, str) and "\0" not in given
+    if not isinstance(given, str) or not given or "\0" in given:
+        return False
+    try:
+        encoded = os.fsencode(given)
+    except UnicodeEncodeError:
+        return False
+    content = "\n" in given or "://" in given  # PEM text, a URL
+    names = encoded.split(b"/")
+    return content or (len(encoded) < _MOST_PATH and len(max(names, key=len)) <= _MOST_NAME)
 
 
 def _is_number(value: object, kind: type = numbers.Real) -> bool:
@@ -285,6 +353,7 @@ _WORDS: Final[dict[Any, tuple[str, Callable[[Any], bool]]]] = {
     Mapping: ("a mapping", lambda value: isinstance(value, Mapping)),
     dict: ("a mapping", lambda value: isinstance(value, Mapping)),
 }
+_PAUSES: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 _VARIADIC: Final = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
 _MANY: Final = {Iterable, Sequence, Collection, AbstractSet, list, set, frozenset, tuple}
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from mlsecops._choices import path_of
 from mlsecops._json import parse_object
 from mlsecops.errors import UsageError
 
@@ -55,9 +56,13 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, *, mode: int = 0
         The path written.
 
     Raises:
-        OSError: The folder cannot be written; it names the path that was asked for.
+        UsageError: The path cannot be written.
     """
-    return _write_through(Path(path), data, lambda place: os.open(place, _NEW, mode))
+    target = path_of("path", path)
+    try:
+        return _write_through(target, data, lambda place: os.open(place, _NEW, mode))
+    except OSError as error:
+        raise UsageError(f"cannot write {target}: {error.strerror}") from error
 
 
 def write_privately(
@@ -157,7 +162,7 @@ def _is_shared(folder: Path) -> bool:
 
 
 def _write_through(target: Path, data: bytes, new: Callable[[Path], int]) -> Path:
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
+    temporary = target.parent / f".{target.name[:32]}.{secrets.token_hex(6)}.tmp"
     try:
         _replace(temporary, target, data, new)
     except OSError as error:

@@ -23,7 +23,8 @@ Face: TypeAlias = tuple[list[str], Callable[[str], Any], Callable[[], list[str]]
 def lazy_face() -> Face:
     """Make the calling package's `__all__`, `__getattr__` and `__dir__`.
 
-    Every name that its code imports from this library and that is not there yet is public.
+    Every name that its code imports from this library and that is not there yet is public. A class
+    that is served refuses arguments that its constructor or a method does not have (`named`).
     """
     caller = sys._getframe(1)  # noqa: SLF001 - the running code: a loader may not give it again
     namespace = caller.f_globals
@@ -39,6 +40,10 @@ def lazy_face() -> Face:
         if home is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         value = namespace[name] = getattr(import_module(home), name)
+        if isinstance(value, type):
+            from mlsecops._choices import named  # noqa: PLC0415 - at the first use of a name
+
+            named(value)
         return value
 
     def names() -> list[str]:

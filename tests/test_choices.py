@@ -73,6 +73,10 @@ def call(
         ("numbers", 3, "expected a list of whole numbers, got 3"),
         ("path", 3, "expected a path, got 3"),
         ("path", "a\0b", "expected a path, got"),
+        ("path", "", "expected a path, got ''"),
+        ("path", "\ud800", "expected a path, got"),
+        ("path", f"a/{'n' * 256}", "expected a path, got"),
+        ("path", "n/" * 2048, "expected a path, got"),
         ("table", [("a", 1)], "expected a mapping, got one list"),
         ("hook", "len", "expected a function, got 'len'"),
     ],
@@ -90,7 +94,8 @@ def test_right_arguments_pass_as_they_are() -> None:
     assert call(**numbers, names=given) is given
     assert call(names=iter("ab")) == ("a", "b")
     call(per=None, version=2, guards=Good(), path=Path(), thing=3, things=4, table={}, hook=len)
-    call(guards=[Good()], allowed=frozenset({"a"}), numbers=(1,), path="x")
+    call(guards=[Good()], allowed=frozenset({"a"}), numbers=(1,), path="x" * 255)
+    call(path=f"https://bucket.example/m?signature={'s' * 256}")
 
 
 def test_missing_and_unknown_arguments_are_wrong_use() -> None:

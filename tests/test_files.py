@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from mlsecops import _files
-from mlsecops._files import private_folder, private_mode
+from mlsecops._files import private_folder, private_mode, write_atomically
+from mlsecops.errors import UsageError
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077])
@@ -69,3 +70,13 @@ def test_a_folder_that_people_opened_to_others_stays_as_it_is(tmp_path: Path) ->
     tmp_path.chmod(0o1777)
     private_folder(tmp_path)
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o1777
+
+
+def test_a_path_that_cannot_be_written_is_wrong_use(tmp_path: Path) -> None:
+    file, long = tmp_path / "file", tmp_path / ("n" * 255)
+    write_atomically(file, b"x")
+    assert write_atomically(long, b"x").read_bytes() == b"x"
+    for wrong in (tmp_path, tmp_path / "absent" / "x", file / "x", Path(), "", "a\0b"):
+        with pytest.raises(UsageError, match=r"cannot write|path: expected a path"):
+            write_atomically(wrong, b"x")
+    assert sorted(tmp_path.iterdir()) == [file, long]

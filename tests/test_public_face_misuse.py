@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,7 @@ OTHERWISE = {
     ("Baseline.drift", "rows_or_profile"),  # a table is called x
 }
 
+ENUM_OR_ERROR = (enum.Enum, Exception)
 ROWS = np.random.default_rng(0).random((60, 4)).astype(np.float32)
 LABELS = (ROWS[:, 0] > 0.5).astype(int)
 ANSWERS = np.stack([1 - ROWS[:, 0], ROWS[:, 0]], axis=1)
@@ -158,6 +160,23 @@ def test_nonsense_is_an_error_of_ours(
                 if nonsense == "object" and given[argument] is not None:
                     leaks.append(f"{name}({argument}=): accepted")
     assert leaks == []
+
+
+def test_an_unknown_argument_is_an_error_of_ours() -> None:
+    found = [getattr(mlsecops, name) for name in mlsecops.__all__]
+    classes = [one for one in found if isinstance(one, type) and not issubclass(one, ENUM_OR_ERROR)]
+    methods = [
+        getattr(owner, name)
+        for owner in classes
+        for name, member in inspect.getmembers(owner, inspect.isroutine)
+        if not name.startswith("_") and not inspect.isgeneratorfunction(member)
+    ]
+    made = [one for one in classes if one is not mlsecops.Signer]  # an abstract class
+    plain = [one for one in found if inspect.isfunction(one)]
+    assert len(methods) > len(plain) > 10
+    for call in (*plain, *made, *methods):
+        with pytest.raises(UsageError, match=r"argument"):
+            call(no_such_argument=1)
 
 
 def test_every_callable_of_the_public_face_has_a_call(calls: Calls) -> None:

@@ -9,6 +9,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from mlsecops._choices import named
 from mlsecops.adapters.answers.output_form import OutputRequest
 from mlsecops.adapters.base import Adapter, FrameworkAdapter
 from mlsecops.errors import UsageError
@@ -36,6 +37,7 @@ _HOMES: Final = (
 )  # fmt: skip
 
 
+@named
 def adapt(
     model: Any,
     *,

@@ -93,7 +93,4 @@ def write_file(path: Path, text: str) -> Path:
     Raises:
         UsageError: The path cannot be written.
     """
-    try:
-        return write_atomically(path, text.encode())
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+    return write_atomically(path, text.encode())

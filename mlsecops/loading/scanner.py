@@ -100,6 +100,7 @@ def scan(
     return each[0] if alone else join(os.fspath(path), each)
 
 
+@checked
 def scan_each(
     path: str | os.PathLike[str],
     *,
@@ -126,6 +127,7 @@ def scan_each(
     return sorted(found, key=lambda verdict: verdict.path)
 
 
+@checked
 def scan_stream(
     path: str | os.PathLike[str],
     *,

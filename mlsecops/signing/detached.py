@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from mlsecops._choices import checked
 from mlsecops._files import write_atomically
 from mlsecops.errors import (
     Expired,
@@ -42,6 +43,7 @@ from mlsecops.signing.verified import SignedModel, Verified, prove
 _RSA_BYTES: Final = range(256, 2049)  # bytes of a signature; keys of 2,048 to 16,384 bits
 
 
+@checked
 def sign_detached(
     path: str | os.PathLike[str],
     signer: Signer,
@@ -83,6 +85,7 @@ def sign_detached(
     return write_atomically(place, signature_by(signer, _message(_digest(path))))
 
 
+@checked
 def verify_detached(
     path: str | os.PathLike[str],
     public_key: PublicKey | str | bytes | os.PathLike[str],

@@ -11,6 +11,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlsecops._choices import path_of
 from mlsecops.errors import UsageError
 from mlsecops.provenance.entry import Entry
 from mlsecops.provenance.files.hashing import Cache, Progress, hash_pieces
@@ -126,7 +127,7 @@ def _opened(cache: str | os.PathLike[str] | Cache | None) -> Cache | None:
         return cache
     from mlsecops.provenance.files.stat_cache import StatCache  # noqa: PLC0415 - SQLite only when used
 
-    return StatCache(cache)
+    return StatCache(path_of("cache", cache))
 
 
 def _one_file(real: Path) -> Found:

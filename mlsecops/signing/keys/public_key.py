@@ -55,7 +55,7 @@ class PublicKey:
 
     def __post_init__(self) -> None:
         pem = of_type("pem", self.pem, str, "PEM text")
-        object.__setattr__(self, "pem", spki(_load_public(pem.encode())))
+        object.__setattr__(self, "pem", spki(_load_public(pem.encode(errors="replace"))))
 
     @classmethod
     def load(cls, source: PublicKey | str | bytes | os.PathLike[str]) -> PublicKey:
