@@ -4,7 +4,7 @@ A log of 100,000 entries about 10,000 versions is written in batches by the libr
 a registry is opened on it, in a folder and on moto's S3 server (a Python server in this process:
 its times are its own, the number of requests is the library's). The proofs are of a log of a
 million entries. The publishers are processes with a registry each. Times are medians of the
-repetitions.
+repetitions. Then each operation is stopped before each of its requests, and called again.
 
 Run: python -m benchmarks.registry [--entries 100000] [--versions 10000] [--leaves 1000000]
 """
@@ -30,6 +30,7 @@ from mlsecops.audit.tlog import TileLog
 from mlsecops.provenance import Digest
 from mlsecops.provenance.merkle import leaf_hash
 from tests.buckets import s3_bucket
+from tests.registry.killing import OPERATIONS, Killing
 from tests.registry.stores import counted
 
 BATCH = 4_000  # entries in one checkpoint
@@ -37,6 +38,7 @@ REPEATED = 30  # repetitions of each measurement
 MODELS = 10  # models among which the versions are divided
 PUBLISHERS = 8  # processes
 EACH = 20  # versions of each publisher
+PARTS = ("folder", "s3", "proofs", "race", "kills")
 
 
 def median_ms(call: Callable[[], object], repeated: int = REPEATED) -> float:
@@ -245,6 +247,28 @@ def race(location: str, work: Path) -> None:
     )
 
 
+def kills(location: str, work: Path) -> None:
+    """Each operation, stopped before each of its requests and called again; another end is fatal.
+
+    Args:
+        location: Prefix of new locations.
+        work: A new folder.
+    """
+    signer, stopped = Signer.generate("p256"), []
+    for name in OPERATIONS:
+
+        def folder(weights: bytes, name: str = name) -> Path:
+            return model(work / name / weights.decode(), signer, weights)
+
+        killing = Killing(f"{location}-{name}", name, signer, folder)
+        number = -1
+        for number in killing.each_request():  # noqa: B007 - the last one is looked at
+            killing.require_old_or_new()
+            killing.require_repeatable()
+        stopped.append(f"{name} {number + 1}")
+    print(f"killed before each request, {location}: {', '.join(stopped)}; one end state each")
+
+
 def main() -> None:
     """Measure everything."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -252,9 +276,9 @@ def main() -> None:
     parser.add_argument("--entries", type=int, default=100_000)
     parser.add_argument("--versions", type=int, default=10_000)
     parser.add_argument("--leaves", type=int, default=1_000_000)
-    parser.add_argument("--only", choices=("folder", "s3", "proofs", "race"))
+    parser.add_argument("--only", choices=PARTS)
     options = parser.parse_args()
-    chosen = {options.only} if options.only else {"folder", "s3", "proofs", "race"}
+    chosen = {options.only} if options.only else {*PARTS}
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = str(Path(folder, "cache"))
         if "folder" in chosen:
@@ -263,12 +287,17 @@ def main() -> None:
             proofs(Path(folder), options.leaves)
         if "race" in chosen:
             race(str(Path(folder, "raced")), Path(folder, "b"))
-        if chosen & {"s3", "race"}:
+        if "kills" in chosen:
+            kills(str(Path(folder, "killed")), Path(folder, "e"))
+            kills("memory://killed", Path(folder, "f"))
+        if chosen & {"s3", "race", "kills"}:
             with s3_bucket("bench"):
                 if "s3" in chosen:
                     scale("s3://bench/large", Path(folder, "c"), options)
                 if "race" in chosen:
                     race("s3://bench/raced", Path(folder, "d"))
+                if "kills" in chosen:
+                    kills("s3://bench/killed", Path(folder, "g"))
 
 
 if __name__ == "__main__":

@@ -118,6 +118,16 @@ class EventLog:
         with self._lock, storage_errors(self._store.where):
             return self._read()
 
+    def checkpoint(self) -> Checkpoint:
+        """The published checkpoint, accepted; its entries are not read.
+
+        Raises:
+            RegistryError: The log cannot be read.
+            VerificationError: It is not accepted.
+        """
+        with storage_errors(self._store.where):
+            return self._log.newest()
+
     def known(self) -> State:
         """The state that this process saw last, or now if it saw none."""
         return self._seen if self._seen.size else self.state()

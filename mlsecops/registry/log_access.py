@@ -80,7 +80,7 @@ class RegistryLog:
         before, after = old.public_key.fingerprint, new.public_key.fingerprint
         if before == after:
             raise UsageError("rotate_key: expected another key than the signer's, got the same")
-        origin = self._log.newest().origin
+        origin = self._events.checkpoint().origin
 
         def decide(state: State) -> dict[str, Any] | None:
             event = state.retired.get(before)
@@ -107,7 +107,7 @@ class RegistryLog:
             RegistryError: The log cannot be read.
             VerificationError: It was changed.
         """
-        state, checkpoint = self._events.state(), self._log.newest()
+        state, checkpoint = self._events.state(), self._events.checkpoint()
         named = [event.detail.get("vkey") for event in state.history if "vkey" in event.detail]
         plain = [vkey(checkpoint.origin, key) for key in self._log.trust.keys]
         return tuple(dict.fromkeys(str(each) for each in (*reversed(named), *plain) if each))

@@ -261,26 +261,29 @@ class Registry(RegistryRecords, RegistryLog):
         )
 
     @checked
-    def rollback(self, name: str) -> Version:
+    def rollback(self, name: str, *, serving: int | None = None) -> Version:
         """Let the newest older version serve that may be used and verifies now.
 
         Skipped are versions that are quarantined, revoked, below the floor, or do not verify. An
-        older version need not be approved, and a rollback does not approve it. Calls at once, and
-        one that follows a call that was killed, go back by one version together.
+        older version need not be approved, and a rollback does not approve it. Calls at once go
+        back by one version together, and so does one that follows a call that was killed before
+        its event was published. With `serving`, any number of calls do.
 
         Args:
             name: The model's name.
+            serving: Version that must not serve any longer; where another one serves, that one is
+                returned and nothing changes. By default the version that serves now.
 
         Raises:
             RegistryError: Nothing serves, or no older version may.
         """
         require_name(name)
-
-        seen = self._find(self._events.state(), name, "serving")
+        if serving is None:
+            serving = self._find(self._events.state(), name, "serving").version
 
         def decide(state: State) -> tuple[Record, dict[str, Any] | None]:
             current = self._find(state, name, "serving")
-            if current.version != seen.version:
+            if current.version != serving:
                 return current, None
             record = self._store.newest_below(current, state)
             return record, {**record.event("rolled-back"), "previous": current.version}

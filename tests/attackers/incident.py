@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import sys
 import tarfile
 from collections.abc import Callable
@@ -43,7 +44,7 @@ def with_second_entry(archive: bytes, name: str, data: bytes) -> bytes:
 
 
 def kill_at_write(number: int, action: Callable[[], object]) -> bool:
-    """Run an action in a process that dies just before its n-th write.
+    """Run an action in a process that SIGKILL ends just before its n-th write.
 
     Returns:
         Whether it died; False when the action made fewer writes than that.
@@ -60,7 +61,7 @@ def kill_at_write(number: int, action: Callable[[], object]) -> bool:
             if writes:
                 left -= 1
                 if left == 0:
-                    os._exit(9)
+                    os.kill(os.getpid(), signal.SIGKILL)
 
         sys.addaudithook(watch)
         try:
@@ -69,9 +70,9 @@ def kill_at_write(number: int, action: Callable[[], object]) -> bool:
             os._exit(1)
         os._exit(0)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if status not in {0, 9}:
+    if status not in {0, -signal.SIGKILL}:
         raise AssertionError(f"the action failed with status {status} before write {number}")
-    return status == 9
+    return status == -signal.SIGKILL
 
 
 def edit_cacao(text: str, edit: Callable[[dict[str, Any]], object]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import multiprocessing
 import os
@@ -27,7 +26,7 @@ from mlsecops.registry import Registry
 from mlsecops.signing import Signer, TrustPolicy
 from tests.audit.tlog import c2sp
 from tests.buckets import s3_bucket
-from tests.registry.stores import Killed, counted
+from tests.registry.stores import counted, objects
 
 Model = Callable[[bytes], Path]
 NUMBERS = itertools.count()
@@ -55,12 +54,6 @@ def serving(location: str, signer: Signer, policy: TrustPolicy, model: Model) ->
     registry.promote("fraud", 1, "approved")
     registry.promote("fraud", 2, "serving")
     return registry
-
-
-def objects(location: str) -> dict[str, bytes]:
-    """Everything under a location."""
-    store = open_store(location)
-    return {key: b"".join(store.stream(key)) for key in store.keys("")}
 
 
 def replace(store: ObjectStore, key: str, data: bytes) -> None:
@@ -210,89 +203,6 @@ def test_publishers_race_without_a_gap(
     assert [version.version for version in registry.versions("fraud")] == list(range(1, 13))
     assert len({version.digest for version in registry.versions("fraud")}) == 12
     assert registry.verify_log().size == 13
-
-
-def test_a_registry_whose_beginning_was_killed_is_begun_again(
-    signer: Signer, policy: TrustPolicy
-) -> None:
-    for limit in itertools.count():
-        place = f"memory://begun-{next(NUMBERS)}"
-        finished = run_until(
-            limit, functools.partial(Registry, place, signer=signer, policy=policy)
-        )
-        assert Registry(place, signer=signer, policy=policy).verify_log().size == 1
-        assert Registry(place, policy=policy).versions() == ()
-        if finished:
-            break
-    assert limit >= 4
-
-
-OPERATIONS: dict[str, Callable[[Registry, Path], object]] = {
-    "publish": lambda registry, folder: registry.publish("fraud", folder),
-    "promote": lambda registry, _: registry.promote("fraud", 1, "serving"),
-    "quarantine": lambda registry, _: registry.quarantine("fraud", "poisoned"),
-    "rollback": lambda registry, _: registry.rollback("fraud"),
-    "rotate": lambda registry, _: registry.rotate_key(NEW),
-}
-NEW = Signer.generate("p256")
-
-
-KILLS = [*itertools.product(["memory"], OPERATIONS), ("folder", "rollback"), ("s3", "publish")]
-
-
-@pytest.mark.parametrize(("location", "name"), KILLS, indirect=["location"])
-def test_a_process_killed_before_any_request_leaves_nothing_half_done(
-    serving: Registry, location: str, name: str, model: Model, tmp_path: Path
-) -> None:
-    signer = serving.signer
-    assert signer is not None
-    policy = TrustPolicy(keys=[signer.public_key, NEW.public_key])
-    template, folder = objects(location), model(b"three")
-
-    def operation(place: str) -> None:
-        OPERATIONS[name](Registry(place, signer=signer, policy=policy), folder)
-
-    before, after = visible(serving), set()
-    size = serving.verify_log().size
-    for limit in itertools.count():
-        place = f"memory://killed-{next(NUMBERS)}"
-        if not location.startswith("memory"):
-            place = f"{location}-{next(NUMBERS)}"
-        store = open_store(place)
-        for key, data in template.items():
-            store.put_if_absent(key, data)
-        finished = run_until(limit, lambda: operation(place))  # noqa: B023 - called at once
-        reader = Registry(place, policy=policy, cache=tmp_path / "cache")
-        seen = visible(reader)
-        assert seen == before or reader.verify_log().size > size
-        reader.verify_log()
-        if not finished:
-            operation(place)
-        reader = Registry(place, policy=policy, cache=tmp_path / "cache")
-        after.add(visible(reader))
-        assert reader.verify_log().size > size
-        if finished:
-            break
-    assert limit >= 4
-    assert len(after) == 1
-
-
-def run_until(limit: int, operation: Callable[[], object]) -> bool:
-    """Whether an operation ended before the process was killed."""
-    with counted(limit):
-        try:
-            operation()
-        except Killed:
-            return False
-    return True
-
-
-def visible(registry: Registry) -> tuple[str, ...]:
-    """What a registry shows of its versions."""
-    return tuple(
-        f"{each.version} {each.digest} {each.state} {registry.serves(each)}"
-        for each in registry.versions("fraud")
-    )
 
 
 def test_an_append_takes_four_requests(serving: Registry, location: str) -> None:

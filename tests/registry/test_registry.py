@@ -196,6 +196,15 @@ def test_rollback_takes_the_newest_older_version(serving: Registry) -> None:
     assert serving.resolve("fraud", "serving").version == 2
 
 
+def test_a_rollback_from_a_version_is_repeated_without_going_back_twice(serving: Registry) -> None:
+    for _ in range(2):
+        assert serving.rollback("fraud", serving=3).version == 2
+    assert serving.rollback("fraud", serving=2).version == 1
+    size = serving.verify_log().size
+    assert serving.rollback("fraud", serving=3).version == 1
+    assert serving.verify_log().size == size
+
+
 def test_rollback_skips_what_does_not_verify_now(serving: Registry) -> None:
     path = serving.resolve("fraud", 2).path
     attack.change_blob(serving.location, b"two", b"TWO")

@@ -9,11 +9,12 @@ from typing import Any, Final, Literal
 
 from mlsecops._files import write_privately
 from mlsecops.cli.operations import witness
-from mlsecops.cli.options import add_action, add_format, key_source, option, pair
+from mlsecops.cli.options import add_action, add_format, option
 from mlsecops.cli.signing.keygen import add_password
 from mlsecops.cli.signing.sign import read_signer
 from mlsecops.cli.signing.verify import add_trust, trust_from
 from mlsecops.cli.terminal import show, show_json
+from mlsecops.cli.values import key_source, local_path, pair
 from mlsecops.errors import UsageError
 from mlsecops.registry import Registry, Version
 from mlsecops.registry.migration import migrate_log
@@ -65,7 +66,7 @@ def location(text: str) -> Path | str:
         >>> location("s3://models/prod"), location("registry").name
         ('s3://models/prod', 'registry')
     """
-    return text if "://" in text else Path(text)
+    return text if "://" in text else local_path(text)
 
 
 def add_pin(parser: argparse.ArgumentParser) -> None:
@@ -105,10 +106,16 @@ def open_registry(options: argparse.Namespace, *, create: bool = False) -> Regis
         RegistryError: The folder is no registry.
     """
     if options.location is None:
-        raise UsageError("--location: expected the registry's folder, got nothing")
+        raise UsageError(
+            "--location: expected the folder or URL of a registry, got none; name it before or "
+            "after the action"
+        )
     local = isinstance(options.location, Path)
     if not create and local and not options.location.is_dir():
-        raise UsageError(f"cannot open registry {options.location}: no such folder")
+        raise UsageError(
+            f"--location {options.location}: expected the folder of a registry, found none; check "
+            "the path, or publish a model there first"
+        )
     policy = trust_from(options)
     keys = [PublicKey.load(Path(key)) for key in options.log_key]
     require_pin(options.pinned, options.location)
@@ -305,8 +312,10 @@ _ACTIONS: Final[dict[str, tuple[_Action, str, str, tuple[_Argument, ...]]]] = {
          ("--reason REASON", "reason, shown when the digest is refused", {"required": True})),
     ),
     "rollback": (
-        lambda registry, given: _version(registry.rollback(given.name)),
-        "serve the newest earlier version that verifies", "digits", (_NAME,),
+        lambda registry, given: _version(registry.rollback(given.name, serving=given.serving)),
+        "serve the newest earlier version that verifies", "digits",
+        (_NAME, ("--serving VERSION", "only if this version serves; such a call can be repeated",
+                 {"type": _number})),
     ),
     "history": (_history, "print the events of a model", "digits", (_NAME,)),
     "list": (_list, "print the models", "", ()),
