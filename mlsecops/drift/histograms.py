@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from mlsecops._choices import checked, of_type
 from mlsecops._repr import concise_repr
 from mlsecops.drift.array_files import decode, pack
+from mlsecops.drift.guide_table import GuideTable
 from mlsecops.drift.inputs import Counts, Floats, as_rows
 from mlsecops.errors import FormatRefused, UsageError
 
@@ -61,33 +62,58 @@ class Layout:
 
     def bin(self, rows: Floats) -> tuple[Counts, Counts]:
         """Counts per bin `(d, bins)` and missing values `(d,)` of rows `(n, d)`; NaN is missing."""
+        guide = self._guide
+        if len(guide.features) == len(self.names):
+            return guide.bin(rows), np.isnan(rows).sum(axis=0)
+        counts: Counts = np.empty((len(self.names), self.bins), dtype=np.int64)
+        counts[guide.features] = guide.bin(rows[:, guide.features])
+        counts[self._crowded] = self._searched(rows[:, self._crowded])
+        return counts, np.isnan(rows).sum(axis=0)
+
+    def _searched(self, rows: Floats) -> Counts:
+        """Counts per bin `(f, bins)` of the features that the guide table does not suit."""
+        edges, width = self.edges[self._crowded], self.bins
         if len(rows) >= _MANY:
-            return self.count(np.sort(rows.T, axis=1))
-        features, width = len(self.names), self.bins
+            return _counted(np.sort(rows.T, axis=1), edges)
         slots = np.empty(rows.shape, dtype=np.int64)
         for feature, bounds in enumerate(self._bounds):
             slots[:, feature] = bounds.searchsorted(rows[:, feature], side="right")
-        slots += np.arange(features) * width
-        missing = np.isnan(rows)
-        counts = np.bincount(slots[~missing], minlength=width * features)
-        return counts.reshape(features, width), missing.sum(axis=0)
+        slots += np.arange(len(edges)) * width
+        counts = np.bincount(slots[~np.isnan(rows)], minlength=width * len(edges))
+        return counts.reshape(-1, width)
 
     def count(self, ordered: Floats) -> tuple[Counts, Counts]:
         """Counts per bin and missing values of sorted columns `(d, n)`, NaN last."""
-        ends: Counts = np.empty((len(self.names), self.bins + 1), dtype=np.int64)
-        for row, column, edges in zip(ends, ordered, self.edges, strict=True):
-            row[1:-1:2] = column.searchsorted(edges)
-            # Padding and infinity are no atoms: infinite values belong to the last interval.
-            row[2:-1:2] = column.searchsorted(np.minimum(edges, _LARGEST), side="right")
-        ends[:, 0], ends[:, -1] = 0, (~np.isnan(ordered)).sum(axis=1)
-        return np.diff(ends, axis=1), ordered.shape[1] - ends[:, -1]
+        counts = _counted(ordered, self.edges)
+        return counts, ordered.shape[1] - counts.sum(axis=1)
+
+    @cached_property
+    def _guide(self) -> GuideTable:
+        return GuideTable.fit(self.edges)
+
+    @cached_property
+    def _crowded(self) -> Counts:
+        """Indices of the features that the guide table leaves to a search."""
+        return np.setdiff1d(np.arange(len(self.names)), self._guide.features)
 
     @cached_property
     def _bounds(self) -> Floats:
-        """Lower ends of all bins but the first `(d, 2k)`."""
-        bounds = np.repeat(self.edges, 2, axis=1)
-        bounds[:, 1::2] = np.nextafter(bounds[:, 1::2], np.inf)
+        """Lower ends of all bins but the first, of those features `(f, 2k)`."""
+        bounds = np.repeat(self.edges[self._crowded], 2, axis=1)
+        with np.errstate(over="ignore"):  # infinity follows the largest number
+            bounds[:, 1::2] = np.nextafter(bounds[:, 1::2], np.inf)
         return bounds
+
+
+def _counted(ordered: Floats, edges: Floats) -> Counts:
+    """Counts per bin of sorted columns `(d, n)`, NaN last, between edges `(d, k)`."""
+    ends: Counts = np.empty((len(edges), 2 * edges.shape[1] + 2), dtype=np.int64)
+    for row, column, own in zip(ends, ordered, edges, strict=True):
+        row[1:-1:2] = column.searchsorted(own)
+        # Padding and infinity are no atoms: infinite values belong to the last interval.
+        row[2:-1:2] = column.searchsorted(np.minimum(own, _LARGEST), side="right")
+    ends[:, 0], ends[:, -1] = 0, (~np.isnan(ordered)).sum(axis=1)
+    return np.diff(ends, axis=1)
 
 
 @concise_repr("count", "layout.names")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any, Final, TypeAlias
@@ -32,7 +33,7 @@ def as_numbers(x: ArrayLike, argument: str = "x") -> Floats:
 def as_rows(rows: ArrayLike, columns: int) -> Floats:
     """Rows `(n, d)` of a known number of columns; one row `(d,)` becomes a table."""
     values = np.atleast_2d(as_numbers(rows, "rows"))
-    values = values.reshape(len(values), -1)
+    values = values.reshape(len(values), math.prod(values.shape[1:]))  # no row is a table too
     if values.shape[1] != columns:
         raise UsageError(f"rows: expected {columns} columns, got {values.shape[1]}")
     return values

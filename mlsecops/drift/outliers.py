@@ -34,6 +34,7 @@ _EXPLAINED: Final = 0.95  # share of the variance; chosen: the usual cut of a sc
 _MAX_COMPONENTS: Final = 64  # chosen: bounds the time of a row
 _MAX_ROWS: Final = 2048  # rows; chosen: bounds the time of the decomposition
 _FITTED_SHARE: Final = 2 / 3  # of the rows; chosen: the other third sets the thresholds
+_BLOCK: Final = 2**16  # values scored at once; chosen: what is computed of them stays in a cache
 _LEAST_SPREAD: Final = 0.5  # of the median spread; chosen: near-constant features weigh little
 
 
@@ -121,8 +122,16 @@ class Anomalies:
     def flags(self, rows: Floats, confidence: Floats | None) -> dict[str, Bools]:
         """Rows over the threshold of each detector `(n,)`."""
         limits = dict(zip(DETECTORS, self.thresholds, strict=True))
-        scores = self.scores(rows, confidence)
-        return {name: values > limits[name] for name, values in scores.items()}
+        size = max(1, _BLOCK // max(rows.shape[1], 1))
+        blocks = []
+        for start in range(0, max(len(rows), 1), size):
+            part = slice(start, start + size)
+            known = None if confidence is None else confidence[part]
+            blocks.append(self.scores(rows[part], known))
+        return {
+            name: np.concatenate([block[name] for block in blocks]) > limits[name]
+            for name in blocks[0]
+        }
 
     def reconstruction(self, rows: Floats) -> Floats:
         """Mean square residual of each row, in variances `(n,)`."""
@@ -133,11 +142,13 @@ class Anomalies:
         return scores
 
     def _range(self, rows: Floats) -> Floats:
-        with np.errstate(invalid="ignore"):
-            outside = np.maximum(self.low - rows, rows - self.high) / self.extent
-        surprising = np.where(self.complete > 0, _FARTHEST, 0.0)
-        outside = np.where(np.isnan(rows), surprising, np.clip(outside, 0.0, _FARTHEST))
-        worst: Floats = outside.max(axis=1, initial=0.0)
+        outside = np.maximum(self.low - rows, rows - self.high)
+        outside /= self.extent
+        gaps = np.isnan(outside)
+        if gaps.any():
+            surprising = np.where(self.complete > 0, _FARTHEST, 0.0)
+            outside[gaps] = np.broadcast_to(surprising, outside.shape)[gaps]
+        worst: Floats = np.minimum(outside.max(axis=1, initial=0.0), _FARTHEST)
         return worst
 
     def arrays(self) -> dict[str, Floats]:
@@ -206,5 +217,10 @@ def _principal(rows: Floats) -> tuple[Floats, Floats, Floats]:
 
 def standardised(rows: Floats, center: Floats, scale: Floats) -> Floats:
     """Centred and scaled rows, with missing values at the centre and infinities clipped."""
-    standard = np.where(np.isnan(rows), 0.0, (rows - center) / scale)
-    return np.clip(standard, -_FARTHEST, _FARTHEST)
+    standard: Floats = rows - center
+    standard /= scale
+    gaps = np.isnan(standard)
+    if gaps.any():
+        standard[gaps] = 0.0
+    np.clip(standard, -_FARTHEST, _FARTHEST, out=standard)
+    return standard

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 import numpy as np
@@ -36,6 +37,7 @@ from mlsecops.monitoring.telemetry.exporter import Points, Series
 from mlsecops.readings import Detector, Observed, Reading
 
 _MOST_SHARED: Final = 64  # rates; chosen: the busiest client of all is among each process's
+_ENDING: Final = attrgetter("outcome", "error")
 
 
 class Aggregation:
@@ -100,9 +102,11 @@ class Aggregation:
         self._count(calls)
         for event in calls if self._captures.wanted else ():
             self._attempt(self._captures.take, event)
+        single: list[CallRecord | Label] = []
         for run in uniform_runs(events):
             table = self._attempt(self._stack, run)
             if table is None:
+                single += run
                 self._singly(run)
             else:
                 self._observe()
@@ -110,10 +114,12 @@ class Aggregation:
         self._observe()
         self._attempt(lambda: self._consider(self.unread.readings()))
         self._attempt(self._accuracy)
-        unread = [event for event in calls if event.client is not None and not _readable(event)]
-        self._attempt(
-            self._rates, [str(event.client) for event in unread], [event.at for event in unread]
-        )
+        unread = [
+            (str(event.client), event.at)
+            for event in single
+            if isinstance(event, CallRecord) and event.client is not None and not _readable(event)
+        ]
+        self._attempt(self._rates, [name for name, _ in unread], [at for _, at in unread])
 
     def refresh(self, now: float) -> None:
         """Update the client rates at a Unix time in seconds: they fall without calls."""
@@ -158,7 +164,7 @@ class Aggregation:
         self._raised(self.alerting.judge(self._metric_rules.readings()))
 
     def _count(self, calls: Sequence[CallRecord]) -> None:
-        for (outcome, error), count in Counter((e.outcome, e.error) for e in calls).items():
+        for (outcome, error), count in Counter(map(_ENDING, calls)).items():
             self._series.add(telemetry.CALLS, count, outcome, error)
             if outcome == "refused":
                 self._series.add(telemetry.REFUSALS, count, error)

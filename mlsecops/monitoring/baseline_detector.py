@@ -165,7 +165,7 @@ class BaselineDetector:
         confidence = answers[:, 0]
         self._count(answers)
         profile, flagged = self._inputs(traffic, confidence)
-        answer_rows, answered = self._answers(traffic)
+        answered = self._answers(traffic)
         readings = self._shift(confidence)
         complete = False
         for part in self._parts(len(traffic.clients)):
@@ -173,10 +173,10 @@ class BaselineDetector:
             complete = self._recent.add(
                 part.stop - part.start,
                 now=float(traffic.at[part.stop - 1]),
-                profile=_newest(profile, traffic.rows[part]) if last else None,
+                profile=profile if last else None,
                 flagged=int(flagged[part].sum()),
                 answers=answers[part],
-                answer_profile=_newest(answered, answer_rows[part]) if last else None,
+                answer_profile=answered if last else None,
                 read=0 if profile is None else part.stop - part.start,
             )
             readings += [*self._confidence(), *self._anomalies()]
@@ -218,31 +218,32 @@ class BaselineDetector:
         self._series.record(telemetry.CONFIDENCE_DISTRIBUTION, answers[:, 0])
 
     def _inputs(self, traffic: Observed, confidence: Floats) -> tuple[Profile | None, Bools]:
+        """Profile of the newest window (None without a baseline), and the anomalous rows `(n,)`."""
         rows, baseline = traffic.rows, self._baseline
         self._series.add(telemetry.ROWS, len(traffic.clients))
         test = self._inputs_test
         if baseline is None or self.profile is None or test is None or not rows.shape[1]:
             return None, np.zeros(len(traffic.clients), dtype=bool)
-        profile = test.add(rows, traffic.at)
+        profile, newest = test.add(rows, traffic.at)
         self.profile.add(profile)
         flags = baseline.anomalies.flags(rows, confidence if len(confidence) else None)
         for name, marks in flags.items():
             self._series.add(telemetry.ANOMALY, int(marks.sum()), name)
-        return profile, np.any(list(flags.values()), axis=0)
+        return newest, np.any(list(flags.values()), axis=0)
 
-    def _answers(self, traffic: Observed) -> tuple[Floats, Profile | None]:
-        """Features of the answers `(n, a)`, and their profile; None if they are not watched."""
+    def _answers(self, traffic: Observed) -> Profile | None:
+        """Profile of the newest window of the answers; None if they are not watched."""
         test, known = self._answers_test, None if self._baseline is None else self._baseline.answers
         table = traffic.answers
         if test is None or known is None:
-            return np.empty((len(traffic.clients), 0)), None
+            return None
         if table is None and traffic.probabilities is not None:
             table = known.of_table(traffic.probabilities).table
         if table is None:
-            return np.empty((len(traffic.clients), 0)), None
+            return None
         if self._losses.add(traffic.rows, table) and self._losses.mean is not None:
             self._series.replace(telemetry.EXPECTED_LOSS, {(): self._losses.mean})
-        return table, test.add(table, traffic.at)
+        return test.add(table, traffic.at)[1]
 
     def _confidence(self) -> list[Reading]:
         value, count = self.confidence, self._recent.answered
@@ -343,10 +344,3 @@ class BaselineDetector:
         count = float(len(report.drifted))
         self._series.replace(metric, {(): count})
         return [Reading(metric=metric, value=count, window=f"last {report.rows} {what}")]
-
-
-def _newest(profile: Profile | None, rows: Floats) -> Profile | None:
-    """The profile of the newest rows of a batch, of which `profile` counts all."""
-    if profile is None or profile.count == len(rows):
-        return profile
-    return Profile(profile.layout).update(rows)

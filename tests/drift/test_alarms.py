@@ -34,7 +34,7 @@ def alarms(baseline: Baseline, rows: Floats, at: Floats | None = None) -> list[i
     times = np.arange(len(rows)) / 10 if at is None else at
     for start in range(0, len(rows), 64):
         part = slice(start, start + 64)
-        profile = test.add(rows[part], times[part])
+        profile, _ = test.add(rows[part], times[part])
         recent.add(profile.count, now=float(times[part][-1]), profile=profile, flagged=0,
             answers=np.empty((0, 3)))  # fmt: skip
         report, held = test.compare(recent.profile(), held)  # type: ignore[arg-type] # it has a layout
@@ -42,6 +42,18 @@ def alarms(baseline: Baseline, rows: Floats, at: Floats | None = None) -> list[i
             began.append(start + 64)
         on = bool(report.drifted)
     return began
+
+
+@pytest.mark.parametrize("rows", [0, 1, 255, 256, 257, 1_025, 4_096])
+def test_a_batch_is_counted_once_for_all_rows_and_for_the_newest_window(rows: int) -> None:
+    rng = np.random.default_rng(rows)
+    baseline = Baseline.fit(independent(rng, 1000))
+    test = SequentialTest(baseline.inputs, baseline.order, rate=WEEKLY, window=Window())
+    batch = independent(rng, rows)
+    whole, newest = test.add(batch, np.arange(rows) / 10)
+    for found, expected in ((whole, batch), (newest, batch[-256:])):
+        assert found.count == len(expected)
+        assert (found.counts == baseline.profile().update(expected).counts).all()
 
 
 @pytest.mark.parametrize("length", [5, 20])

@@ -13,7 +13,6 @@ Sources: Kish 1965 (design effect); Künsch 1989 (blocks of dependent data); von
 from __future__ import annotations
 
 import math
-from collections import deque
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, Final
@@ -149,10 +148,10 @@ class LiveDependence:
         self._known = known
         self._pending = [np.empty((0, len(scores.low))) for _ in range(_LIVE + 1)]
         self._newest: list[Floats | None] = [None] * _LIVE
-        self._gaps: list[deque[Floats]] = [deque(maxlen=_KEPT) for _ in range(_LIVE)]
+        self._gaps = [np.empty((0, len(scores.low))) for _ in range(_LIVE)]
         self._effect: Floats | None = None
         self._fresh = 0
-        self._moments: deque[tuple[int, Floats, Floats]] = deque(maxlen=_KEPT)
+        self._moments = np.empty((0, 1 + 2 * len(scores.low)))  # rows, sums and sums of squares
 
     def update(self, rows: Floats) -> None:
         """Add rows `(n, d)`, oldest first."""
@@ -160,7 +159,10 @@ class LiveDependence:
         if not len(means):
             return
         self._fresh += len(means)
-        self._moments.append((len(means), means.sum(axis=0), np.square(means).sum(axis=0)))
+        moments = np.concatenate(
+            [[len(means)], means.sum(axis=0), np.square(means).sum(axis=0)], dtype=np.float64
+        )
+        self._moments = _newest(self._moments, moments[None])
         for level in range(_LIVE):
             fresh = np.concatenate([self._pending[level], means])
             size = SIZES[0] if not level else SIZES[level] // SIZES[level - 1]
@@ -168,7 +170,7 @@ class LiveDependence:
             self._pending[level], means = fresh[whole:], _means(fresh[:whole], size)
             before = self._newest[level]
             chain = means if before is None else np.concatenate([before[None], means])
-            self._gaps[level].extend(np.abs(np.diff(chain, axis=0)))
+            self._gaps[level] = _newest(self._gaps[level], np.abs(np.diff(chain, axis=0)))
             self._newest[level] = means[-1] if len(means) else before
 
     def effect(self, rows: int) -> Floats:
@@ -181,15 +183,15 @@ class LiveDependence:
     def _measured(self) -> Floats:
         """Largest design effect of the traffic at any size, 1 while it is not known `(d,)`."""
         found = np.ones(len(self._scores.low))
-        count = sum(each[0] for each in self._moments)
-        if not count:
+        totals = self._moments.sum(axis=0)
+        if not totals[0]:
             return found
-        mean = np.sum([each[1] for each in self._moments], axis=0) / count
-        spread = np.sum([each[2] for each in self._moments], axis=0) / count - np.square(mean)
+        mean, squares = np.split(totals[1:] / totals[0], 2)
+        spread = squares - np.square(mean)
         before = last = found
         for level, gaps in enumerate(self._gaps):
             if len(gaps) >= _FEWEST_DIFFERENCES:
-                ratio = SIZES[level] * _trimmed(np.stack(gaps)) / 2 / np.maximum(spread, _TINY)
+                ratio = SIZES[level] * _trimmed(gaps) / 2 / np.maximum(spread, _TINY)
                 effects = np.where(spread > _TINY, ratio, 1.0)
                 before, last = last, self._shrunk(effects, len(gaps), level)
             elif level:
@@ -212,6 +214,11 @@ class LiveDependence:
         return np.asarray(
             np.where(sure, mean + error, np.maximum(mean - error, 1.0)), dtype=np.float64
         )
+
+
+def _newest(kept: Floats, fresh: Floats) -> Floats:
+    """The newest rows of two tables, of which the second is younger."""
+    return np.concatenate([kept, fresh])[-_KEPT:]
 
 
 def _trimmed(gaps: Floats) -> Floats:

@@ -126,15 +126,19 @@ class SequentialTest:
         self._rows = 0
         self._speed = USUAL_ROWS
 
-    def add(self, rows: Floats, seconds: Floats) -> Profile:
-        """Add rows `(n, d)` at Unix times `(n,)`, oldest first; returns their profile."""
-        whole: Profile | None = None
+    def add(self, rows: Floats, seconds: Floats) -> tuple[Profile, Profile]:
+        """Add rows `(n, d)` at Unix times `(n,)`, oldest first.
+
+        Returns:
+            The profile of all rows, and that of the newest window among them.
+        """
+        whole = newest = Profile(self._reference.layout)
         self._live.update(rows[-_MOST_LIVE:])
         for part in self._parts(len(rows)):
-            tallied = Profile(self._reference.layout).update(rows[part])
-            self._add(tallied, seconds[part])
-            whole = tallied if whole is None else whole.copy().add(tallied)
-        return Profile(self._reference.layout) if whole is None else whole
+            newest = Profile(self._reference.layout).update(rows[part])
+            self._add(newest, seconds[part])
+            whole = whole.copy().add(newest) if whole.count else newest
+        return whole, newest
 
     def _parts(self, rows: int) -> Iterator[slice]:
         """A batch in parts, oldest first: the newest window, three more, and what came before."""

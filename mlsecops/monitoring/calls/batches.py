@@ -94,8 +94,8 @@ def stack(run: Sequence[CallRecord | Label], baseline: Baseline | None) -> CallT
     shape = events[0].inputs.shape
     if events[0].inputs.dtype.kind not in _NUMBERS or (baseline and shape != baseline.shape):
         return None
-    answered = _answered(np.array([event.result for event in events]), baseline)
-    inputs = np.array([event.inputs for event in events], dtype=np.float64)
+    answered = _answered(_joined([event.result for event in events]), baseline)
+    inputs = _joined([event.inputs for event in events]).astype(np.float64, copy=False)
     rows = inputs.reshape(len(events), -1) if baseline is None else _table(inputs, baseline)
     if answered is None or rows is None:
         return None
@@ -110,6 +110,12 @@ def stack(run: Sequence[CallRecord | Label], baseline: Baseline | None) -> CallT
         ),
         classes=None if known is None else known.argmax(axis=1).astype(np.int64),
     )
+
+
+def _joined(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Arrays of one shape and type as one; a concatenation takes half the time of a stack."""
+    shape = arrays[0].shape
+    return np.concatenate(arrays).reshape(len(arrays), *shape) if shape else np.array(arrays)
 
 
 def _table(inputs: Floats, baseline: Baseline) -> Floats | None:
