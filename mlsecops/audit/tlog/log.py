@@ -15,6 +15,7 @@ from mlsecops.audit.objects import ObjectStore
 from mlsecops.audit.pin import Pin, require_extends
 from mlsecops.audit.tlog.cosignature import WitnessKey
 from mlsecops.audit.tlog.edge import Edge
+from mlsecops.audit.tlog.freshness import newest_known
 from mlsecops.audit.tlog.reader import LogReader, LogTail, Trust
 from mlsecops.audit.tlog.tiles import MOST_BUNDLE_BYTES, TILE_WIDTH
 from mlsecops.audit.tlog.tree import TileTree
@@ -77,7 +78,7 @@ class TileLog:
             witnesses=tuple(client.key for client in clients),
             quorum=quorum,
         )
-        self._reader = LogReader(store, prefix, trust)
+        self._reader = LogReader(store, prefix, trust, known=self._known if quorum else None)
         self._head = head
         self._clients = clients
         self._writer = self._writing(signer)
@@ -191,6 +192,14 @@ class TileLog:
                 self.require_consistent(each, checkpoint)
         self.moved(checkpoint, pin)
         return checkpoint
+
+    def _known(self, checkpoint: Checkpoint) -> int:
+        """Size that witnesses know; what a killed writer had cosigned is published first."""
+        proof = self.tree(checkpoint).consistency_steps
+        known = newest_known(checkpoint, self._clients, quorum=self.trust.quorum, proof=proof)
+        if known > checkpoint.size and self._writer is not None:
+            self._writer.settle()
+        return known
 
     def _require_stored(self, writes: Iterable[tuple[str, bytes]]) -> None:
         """Demand that tiles are stored as they follow from the entries."""

@@ -5,6 +5,7 @@ checkpoint → keys, origin, quorum, pin → new entries → compact range → s
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from mlsecops.audit.checkpoint import (
     fingerprint_of,
     signing_keys,
 )
-from mlsecops.audit.objects import UNCHANGED, ObjectStore
+from mlsecops.audit.objects import UNCHANGED, ObjectStore, Stored
 from mlsecops.audit.pin import Pin, require_extends, require_root
 from mlsecops.audit.tlog.cosignature import WitnessKey, require_quorum
 from mlsecops.audit.tlog.tiles import (
@@ -43,6 +44,8 @@ __all__ = ["CHECKPOINT", "LogReader", "LogTail", "Trust"]
 
 CHECKPOINT: Final = "checkpoint"
 MOST_NOTE_BYTES: Final = 262_144  # bytes; chosen: the longest note, at four bytes a character
+_PUBLICATION: Final = 2.0  # seconds; chosen: a writer publishes what witnesses cosigned sooner
+_PAUSE: Final = 0.2  # seconds between two readings; chosen: few requests
 _MOST_TAIL_BYTES: Final = 256 << 20  # bytes; chosen: 600,000 events of the usual 400 bytes
 
 
@@ -134,9 +137,18 @@ class LogReader:
         store: Store of the log.
         prefix: Prefix of its keys, with a slash at its end.
         trust: What its checkpoint must show.
+        known: Returns the size of the log that witnesses know, at least that of the checkpoint.
     """
 
-    def __init__(self, store: ObjectStore, prefix: str, trust: Trust) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        prefix: str,
+        trust: Trust,
+        *,
+        known: Callable[[Checkpoint], int] | None = None,
+    ) -> None:
+        self._known = known
         self.store = store
         self.prefix = prefix
         self.trust = trust
@@ -166,21 +178,43 @@ class LogReader:
 
         Raises:
             VerificationError: It is not accepted.
+            RollbackRefused: Witnesses have cosigned more entries than the first one has.
             EvidenceError: There is none.
             OSError: The store cannot be read.
+
+        Warns:
+            MLSecOpsWarning: Too few witnesses say that the first one is the newest.
         """
-        key, last = self.prefix + CHECKPOINT, self._last
-        if last is None:
-            found = self.store.get(key, most=MOST_NOTE_BYTES)
-        else:
-            found = self.store.get_if_changed(key, last[0], most=MOST_NOTE_BYTES)
-        if found is UNCHANGED and last is not None:
-            return last[1]
+        if self._last is None:
+            self._last = self._first()
+            return self._last[1]
+        key = self.prefix + CHECKPOINT
+        found = self.store.get_if_changed(key, self._last[0], most=MOST_NOTE_BYTES)
+        if found is not UNCHANGED:
+            self._last = self._accepted(found)
+        return self._last[1]
+
+    def _first(self) -> tuple[str, Checkpoint]:
+        """Tag and checkpoint that a process sees first; witnesses may know of a newer one."""
+        key = self.prefix + CHECKPOINT
+        tag, checkpoint = self._accepted(self.store.get(key, most=MOST_NOTE_BYTES))
+        known = 0 if self._known is None else self._known(checkpoint)
+        limit = time.monotonic() + _PUBLICATION
+        while checkpoint.size < known:
+            if time.monotonic() > limit:
+                raise RollbackRefused(
+                    f"{self.where}: expected {known} entries, which witnesses have cosigned, got "
+                    f"{checkpoint.size}; an older copy was restored, or a writer ended before it "
+                    "published: repeat its call, or restore the log"
+                )
+            time.sleep(_PAUSE)
+            tag, checkpoint = self._accepted(self.store.get(key, most=MOST_NOTE_BYTES))
+        return tag, checkpoint
+
+    def _accepted(self, found: Stored | None) -> tuple[str, Checkpoint]:
         if found is None:
             raise EvidenceError(f"{self.where}: it has no checkpoint; restore the log from a copy")
-        checkpoint = self.trust.accept(_text(found.data), where=self.where)
-        self._last = found.tag, checkpoint
-        return checkpoint
+        return found.tag, self.trust.accept(_text(found.data), where=self.where)
 
     def tail(self, since: Peaks = Peaks.EMPTY) -> LogTail:
         """Entries after a prefix that was read before, checked against the newest checkpoint.

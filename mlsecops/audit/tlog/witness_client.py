@@ -22,7 +22,7 @@ from mlsecops.audit.tlog.cosignature import WitnessKey, cosigners, require_quoru
 from mlsecops.audit.tlog.reader import Trust
 from mlsecops.errors import EvidenceError, MLSecOpsWarning, ThresholdNotMet
 
-__all__ = ["WitnessClient", "gathered", "request_body"]
+__all__ = ["WitnessClient", "answers", "gathered", "request_body"]
 
 _TIMEOUT: Final = 10.0  # seconds between two parts of an answer; chosen: it writes one small file
 _PATIENCE: Final = 30.0  # seconds for all witnesses; chosen: three slow answers
@@ -123,6 +123,37 @@ def request_body(old: int, proof: Sequence[bytes], checkpoint: Checkpoint) -> by
     return "".join(f"{line}\n" for line in [*lines, ""]).encode() + checkpoint.note.encode()
 
 
+def answers(
+    checkpoint: Checkpoint, witnesses: Sequence[WitnessClient], *, proof: Proof, patience: float
+) -> tuple[list[str], list[str]]:
+    """Signature lines of witnesses, asked at once, and why others gave none.
+
+    Args:
+        checkpoint: Signed by the log.
+        witnesses: The witnesses.
+        proof: Returns the consistency proof from an older size.
+        patience: Seconds for all of them.
+    """
+    lines: list[str] = []
+    refusals: list[str] = []
+
+    def ask(witness: WitnessClient) -> None:
+        try:
+            lines.append(witness.cosignature(checkpoint, proof))
+        except Exception as error:  # noqa: BLE001 - one witness must not stop the others
+            refusals.append(str(error))
+
+    threads = [threading.Thread(target=ask, args=(each,), daemon=True) for each in witnesses]
+    for thread in threads:
+        thread.start()
+    limit = time.monotonic() + patience
+    for thread, witness in zip(threads, witnesses, strict=True):
+        thread.join(max(0.0, limit - time.monotonic()))
+        if thread.is_alive():
+            refusals.append(f"witness {witness.key.name}: no whole answer in {patience:g} s")
+    return [*lines], [*refusals]
+
+
 def gathered(
     checkpoint: Checkpoint, witnesses: Sequence[WitnessClient], *, trust: Trust, proof: Proof
 ) -> Checkpoint:
@@ -144,23 +175,7 @@ def gathered(
     asked = [each for each in witnesses if each.key not in held]
     if not asked:
         return checkpoint
-    lines: list[str] = []
-    refusals: list[str] = []
-
-    def ask(witness: WitnessClient) -> None:
-        try:
-            lines.append(witness.cosignature(checkpoint, proof))
-        except Exception as error:  # noqa: BLE001 - one witness must not stop the others
-            refusals.append(str(error))
-
-    threads = [threading.Thread(target=ask, args=(each,), daemon=True) for each in asked]
-    for thread in threads:
-        thread.start()
-    limit = time.monotonic() + _PATIENCE
-    for thread, witness in zip(threads, asked, strict=True):
-        thread.join(max(0.0, limit - time.monotonic()))
-        if thread.is_alive():
-            refusals.append(f"witness {witness.key.name}: no whole answer in {_PATIENCE:g} s")
+    lines, refusals = answers(checkpoint, asked, proof=proof, patience=_PATIENCE)
     cosigned = with_lines(checkpoint, sorted(lines))
     try:
         require_quorum(cosigned, [each.key for each in witnesses], trust.quorum)
