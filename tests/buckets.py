@@ -10,8 +10,13 @@ import pytest
 
 
 @contextmanager
-def s3_bucket(name: str) -> Iterator[Any]:
-    """Start the server, and yield its client; s3fs forgets clients of other servers."""
+def s3_bucket(name: str, **options: Any) -> Iterator[Any]:
+    """Start the server, and yield its client; s3fs forgets clients of other servers.
+
+    Args:
+        name: Name of the bucket.
+        options: What `create_bucket` is given besides.
+    """
     boto3 = pytest.importorskip("boto3")
     s3fs = pytest.importorskip("s3fs")
     server = pytest.importorskip("moto.server").ThreadedMotoServer(
@@ -27,7 +32,7 @@ def s3_bucket(name: str) -> Iterator[Any]:
             patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
             s3fs.S3FileSystem.clear_instance_cache()
             client = boto3.client("s3")
-            client.create_bucket(Bucket=name)
+            client.create_bucket(Bucket=name, **options)
             yield client
     finally:
         s3fs.S3FileSystem.clear_instance_cache()
