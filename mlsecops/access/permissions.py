@@ -10,13 +10,14 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from mlsecops._choices import path_of, whole
+from mlsecops._choices import checked, path_of, whole
 from mlsecops.errors import UsageError
 from mlsecops.findings import Finding, Severity
 
 __all__ = ["audit_permissions"]
 
 
+@checked
 def audit_permissions(path: str | os.PathLike[str], *, owner: int | None = None) -> list[Finding]:
     """Find files and folders that another user may change.
 

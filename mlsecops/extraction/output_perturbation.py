@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mlsecops._callables import Hooks, called_first, wrap
-from mlsecops._choices import number, whole
+from mlsecops._choices import named, number, whole
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 
@@ -130,6 +130,7 @@ class ReverseSigmoid:
 
 
 @called_first(_SPELLING, takes_functions=True)
+@named
 def hardened(*outputs: Output) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorator that passes a function's probabilities through `outputs`, in order.
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 from mlsecops._bounded.budget import ANY_RATIO, MIB, SECONDS, Budget
-from mlsecops._choices import checked
+from mlsecops._choices import checked, whole
 from mlsecops._repr import concise_repr
 from mlsecops.errors import LimitExceeded
 
@@ -33,6 +33,9 @@ class Limits:
         seconds: CPU seconds for reading the whole artifact, worker processes included; a small
             one has fewer: two, and four for each MiB.
 
+    Raises:
+        UsageError: A limit is not a whole number from 1 on.
+
     Examples:
         >>> Limits(tensors=1).require("tensors", 2, where="a.npz")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
@@ -47,6 +50,10 @@ class Limits:
     ratio: int = 100
     bytes: int = 1 << 40
     seconds: int = SECONDS
+
+    def __post_init__(self) -> None:
+        for limit in fields(self):
+            whole(limit.name, getattr(self, limit.name), "a number from 1 on")
 
     def budget(self, stored: int) -> Budget:
         """The budget of an artifact with everything nested in it.

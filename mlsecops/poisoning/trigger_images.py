@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from mlsecops._choices import checked
 from mlsecops.errors import UsageError
 from mlsecops.poisoning.image_layout import channels_last, image_axes
 from mlsecops.poisoning.png import png_bytes
@@ -18,6 +19,7 @@ _GAP: Final = 1  # image pixels between the three views; chosen
 _RGB: Final = 3  # channels of a colour image
 
 
+@checked
 def trigger_png(trigger: Trigger) -> bytes:
     """Three views side by side: the rows' median, the change against other rows, the mask.
 

@@ -54,6 +54,7 @@ def escape_markdown(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", plain).replace("://", "&#58;//").replace("@", "&#64;")
 
 
+@checked
 def judgement_findings(
     judgement: Judgement, *, artifact: str, readings: bool = False
 ) -> list[Finding]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
 from mlsecops.adapters.answers.class_names import label_columns
 from mlsecops.adapters.training import trainer
@@ -35,6 +36,7 @@ class Hardening:
     losses: tuple[float, ...]
 
 
+@checked
 def harden(
     model: Any,
     x: Any,

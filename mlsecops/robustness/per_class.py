@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
 from mlsecops.adapters import adapt
 from mlsecops.adapters.answers.class_names import label_columns
@@ -62,6 +63,7 @@ class Case:
     example: Array
 
 
+@checked
 def by_class(report: RobustnessReport, y: Any) -> Breakdown:
     """Split each figure of a report by the true class.
 
@@ -84,6 +86,7 @@ def by_class(report: RobustnessReport, y: Any) -> Breakdown:
     )
 
 
+@checked
 def worst_cases(
     model_or_adapter: Any, report: RobustnessReport, x: Any, y: Any, *, count: int = 8
 ) -> tuple[Case, ...]:

@@ -20,6 +20,7 @@ from typing import Any, Final
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from mlsecops._choices import checked
 from mlsecops._files import write_atomically
 from mlsecops._json import parse_object
 from mlsecops._repr import concise_repr
@@ -177,6 +178,7 @@ def bundle_exists(path: str | os.PathLike[str]) -> bool:
     return remote.is_object(os.fspath(path)) if is_url(path) else os.path.lexists(path)
 
 
+@checked
 def read_bundle(path: str | os.PathLike[str]) -> bytes:
     """Bytes of a bundle file, at most the limit and one more.
 

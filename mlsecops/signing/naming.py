@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.provenance.files.paths import own_name
@@ -31,6 +32,7 @@ class ExpectedName:
     demanded: bool = False
 
 
+@checked
 def expected_name(
     path: str | os.PathLike[str], name: str | None, *, pinned: bool = False
 ) -> ExpectedName | None:

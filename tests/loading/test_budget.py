@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mlsecops._bounded import budget as _budget
-from mlsecops.errors import LimitExceeded, UnsafeContent
+from mlsecops.errors import LimitExceeded, UnsafeContent, UsageError
 from mlsecops.loading import Limits, SecureLoader, scan
 from mlsecops.signing import Signer, TrustPolicy, sign
 from tests.attackers import model_files, nested_bombs
@@ -38,6 +38,13 @@ def test_bytes_of_everything_nested_are_limited(tmp_path: Path) -> None:
                                           for n in range(10)}))  # fmt: skip
     assert "limit-exceeded" not in rules(file)
     assert "limit-exceeded" in rules(file, Limits(bytes=3000))
+
+
+@pytest.mark.parametrize("limit", ["seconds", "bytes", "ratio", "file_bytes"])
+def test_a_limit_below_one_is_wrong_use(limit: str) -> None:
+    for wrong in (0, -1):
+        with pytest.raises(UsageError, match=f"{limit}: expected a number from 1 on"):
+            Limits(**{limit: wrong})
 
 
 class Clock:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from mlsecops._choices import path_of
+from mlsecops._choices import checked, path_of
 from mlsecops.audit.objects.folder import FolderStore
 from mlsecops.audit.objects.memory import MemoryStore
 from mlsecops.audit.objects.protocol import ObjectStore
@@ -19,6 +19,7 @@ __all__ = ["local_folder", "open_store"]
 _BUCKETS: Final = frozenset({"s3", "s3a", "gs", "az", "azure", "abfs", "abfss"})
 
 
+@checked
 def open_store(
     location: str | os.PathLike[str], *, options: Mapping[str, Any] | None = None
 ) -> ObjectStore:

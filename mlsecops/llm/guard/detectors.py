@@ -113,6 +113,7 @@ def onnx_detector(
     return detect
 
 
+@checked
 def llm_guard_detector(scanner: Any, *, name: str | None = None) -> Detector:
     """A detector from an input scanner of llm-guard, whose `scan` gives text, validity and risk."""
 

@@ -54,6 +54,7 @@ class Spotlit:
 Spotlighting: TypeAlias = Callable[[str], Spotlit]
 
 
+@checked
 def delimit(text: str, *, token: Token = secrets.token_bytes) -> Spotlit:
     """Put text between random marks.
 
@@ -82,6 +83,7 @@ def delimit(text: str, *, token: Token = secrets.token_bytes) -> Spotlit:
     )
 
 
+@checked
 def datamark(text: str, *, token: Token = secrets.token_bytes) -> Spotlit:
     r"""Replace white space by a random character of the private use area; as `delimit` otherwise.
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from math import comb
 from typing import Any, Final, cast, get_args
 
+from mlsecops._choices import checked
 from mlsecops._intervals import Interval, wilson
 from mlsecops._json import parse_json
 from mlsecops._repr import concise_repr
@@ -319,6 +320,7 @@ def _figure(name: str, groups: Sequence[Sequence[Outcome]]) -> ClassFigure:
     )
 
 
+@checked
 def earlier_figures(text: str) -> tuple[ClassFigure, ...]:
     """Recompute the figures of an earlier campaign from a JSON report, or a journal's JSON lines.
 
@@ -333,7 +335,8 @@ def earlier_figures(text: str) -> tuple[ClassFigure, ...]:
         return _earlier([_finished(each) for each in _attempts(text)])
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise UsageError(
-            f"baseline: expected a report or a journal of a campaign, got {error!r}"
+            "baseline: expected the JSON report or the journal of a campaign, got another text "
+            f"({type(error).__name__})"
         ) from error
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 from urllib.parse import unquote
 
+from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
 from mlsecops.llm.text.unicode import concealed
 
@@ -63,6 +64,7 @@ class DecodedText:
     text: str
 
 
+@checked
 def readings(text: str, *, depth: int = 2, shortest: int = 8) -> Iterator[DecodedText]:
     """Yield the text and its decoded readings, the least nested first.
 

@@ -19,6 +19,7 @@ from functools import cache
 from itertools import filterfalse
 from typing import Final
 
+from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.llm.text.needed_characters import RightToLeftLines, is_needed
@@ -108,6 +109,7 @@ class Sanitised:
         return bool(self.removed)
 
 
+@checked
 def sanitise(text: str, *, plain: bool = True) -> Sanitised:
     r"""Remove invisible characters; idempotent.
 
@@ -217,6 +219,7 @@ def _table() -> dict[int, str]:
     return table
 
 
+@checked
 def fold(text: str, *, lookalikes: bool = True) -> str:
     r"""Map a text to its form for comparison; never pass that form on.
 

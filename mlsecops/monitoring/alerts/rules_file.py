@@ -47,6 +47,7 @@ def load_rules(path: str | os.PathLike[str]) -> tuple[AlertRule, ...]:
         raise UsageError(f"{path}: {error}") from error
 
 
+@checked
 def rule_from_dict(values: Mapping[str, Any]) -> AlertRule:
     """A rule from plain values of its fields; the severity is a word (`"high"`).
 
@@ -72,6 +73,7 @@ def rule_from_dict(values: Mapping[str, Any]) -> AlertRule:
     return AlertRule(**{**values, "severity": _severity(name, values["severity"])})
 
 
+@checked
 def rule_to_dict(rule: AlertRule) -> dict[str, Any]:
     """Plain values of a rule, without those that are None, and without labels if it has none."""
     values = {**dataclasses.asdict(rule), "severity": rule.severity.label}

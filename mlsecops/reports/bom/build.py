@@ -124,6 +124,7 @@ def build_bom(
     return {**bom, "serialNumber": f"urn:uuid:{serial}"}
 
 
+@checked
 def bom_text(bom: Mapping[str, Any]) -> str:
     """The bill as indented JSON, in the order of its fields.
 

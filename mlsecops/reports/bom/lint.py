@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 
+from mlsecops._choices import checked
 from mlsecops._extras import require
 from mlsecops._json import deeper_than
 from mlsecops._secrets import secrets_in
@@ -49,6 +50,7 @@ _DECLARED: Final = ("target", "assessor", "requirement", "claims", "counterClaim
 """Fields that hold references, within `declarations`."""
 
 
+@checked
 def lint_bom(bom: Mapping[str, Any], *, artifact: str = "bom") -> list[Finding]:
     """The errors of a bill of materials, as findings.
 

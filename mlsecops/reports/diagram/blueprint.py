@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from mlsecops._choices import checked
 from mlsecops.errors import UsageError
 from mlsecops.monitoring.controls import DROPS
 from mlsecops.reports.diagram.model import (
@@ -66,6 +67,7 @@ CONTROLS: Final[tuple[str, ...]] = tuple(name for *_, names in _FLOWS for name i
 """Names of the controls that a pipeline may have."""
 
 
+@checked
 def blueprint(
     states: Mapping[str, tuple[ControlState, str]], *, title: str = "Pipeline"
 ) -> Architecture:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.reports.rendering.page import Tone
@@ -191,6 +192,7 @@ def _known(what: str, wanted: str, ids: Iterable[str]) -> None:
 _UNSAFE: Final = re.compile(r"[^\w \-.,:/+·→()]")
 
 
+@checked
 def mermaid(architecture: Architecture) -> str:
     """The diagram as Mermaid text, without characters that end a quote or start markup.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Final, Literal
 
+from mlsecops._choices import checked
 from mlsecops.reports.diagram.layout import layout
 from mlsecops.reports.diagram.model import (
     Architecture,
@@ -56,6 +57,7 @@ _MEANINGS: Final = {
 }
 
 
+@checked
 def architecture_svg(architecture: Architecture) -> str:
     """The diagram as an SVG file with its own style; equal input gives equal bytes."""
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{svg_element(architecture, frame="file")}\n'

@@ -11,6 +11,7 @@ import enum
 from dataclasses import dataclass
 from typing import Final
 
+from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
 from mlsecops.monitoring.controls import DROPS
 from mlsecops.reports.diagram.model import Architecture, Control, ControlState
@@ -67,6 +68,7 @@ class ThreatStatus:
         return next((state for state in ControlState if state in states), ControlState.ABSENT)
 
 
+@checked
 def threat_statuses(architecture: Architecture) -> tuple[ThreatStatus, ...]:
     """Each threat of the catalogue with the controls of an architecture.
 

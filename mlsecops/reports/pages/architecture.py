@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
+from mlsecops._choices import checked
 from mlsecops.reports.diagram.model import Architecture, ControlState, mermaid
 from mlsecops.reports.diagram.svg import DIAGRAM_STYLE, architecture_svg, svg_element
 from mlsecops.reports.diagram.threats import ThreatStatus, threat_statuses
@@ -26,6 +27,7 @@ _WORDS: Final = {
 }
 
 
+@checked
 def architecture_page(architecture: Architecture) -> str:
     """The HTML page of an architecture: diagram, threats and controls."""
     found = threat_statuses(architecture)
@@ -44,6 +46,7 @@ def architecture_page(architecture: Architecture) -> str:
     )
 
 
+@checked
 def architecture_files(architecture: Architecture) -> dict[str, str]:
     """The deliverable: file name → text of `architecture.svg`, `.mmd` and `.html`."""
     return {

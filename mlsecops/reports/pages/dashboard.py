@@ -60,6 +60,7 @@ _MOST_BARS: Final = 8  # clients or features; chosen: one panel's height
 _MOST_ALERTS: Final = 50  # rows; chosen: the newest alerts, on about two screens
 
 
+@checked
 def dashboard_page(
     snapshots: Sequence[Snapshot],
     *,

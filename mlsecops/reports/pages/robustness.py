@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mlsecops._choices import checked
 from mlsecops.reports.rendering.elements import label, line, svg
 from mlsecops.reports.rendering.markup import Child, Markup, tag
 from mlsecops.reports.rendering.page import (
@@ -62,6 +63,7 @@ class Bar:
         return "good" if self.low >= floor else "bad" if self.high < floor else "warn"
 
 
+@checked
 def robustness_page(
     report: Mapping[str, Any],
     *,

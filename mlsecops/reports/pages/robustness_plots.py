@@ -40,6 +40,7 @@ _CASE: Final = (3 * _TILE + 34.0, _TILE + 46.0)  # width and height of a case
 _SMALL: Final = 12.0  # font size
 
 
+@checked
 def curve_picture(
     curves: Curve | Mapping[str, Curve],
     *,
