@@ -380,5 +380,7 @@ def shown(value: object) -> str:
         return repr(value)[:_SHOWN]
     if isinstance(value, type):
         return f"the class {value.__name__}"
+    if isinstance(value, tuple) and all(isinstance(each, (int, float)) for each in value):
+        return repr(value) if len(repr(value)) <= _SHOWN else f"{len(value)} numbers"
     name = getattr(value, "__name__", "") if callable(value) else ""
     return f"the function {name}" if name else f"one {type(value).__name__}"

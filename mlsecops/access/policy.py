@@ -128,8 +128,10 @@ class AccessPolicy(DemandingDecider):
         """
         try:
             return cls.parse(path_of("path", path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"access policy {path}: {error}") from error
+        except OSError as error:
+            raise UsageError(f"access policy: cannot read {path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise UsageError(f"access policy {path}: expected UTF-8 text: {error}") from error
 
     @classmethod
     def parse(cls, text: str) -> AccessPolicy:

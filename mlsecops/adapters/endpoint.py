@@ -167,7 +167,10 @@ class Endpoint(BlackBox):
             if turn < self._retries:
                 self._sleep(min(wait or 0.5 * 2**turn, _LONGEST_WAIT))
         last = f"answered {status}" if status else data.decode()
-        raise UsageError(f"{self.name} cannot be reached after {self._retries + 1} tries: {last}")
+        raise UsageError(
+            f"{self.name} cannot be reached after {self._retries + 1} tries: expected an answer, "
+            f"got {last}; start the service, or check the address"
+        )
 
     def _send(self, body: Any) -> tuple[int, bytes, float]:
         """Status (0 for none), body, and the seconds of the Retry-After header."""

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from mlsecops._files import write_atomically
 from mlsecops._json import parse_json
-from mlsecops.cli.options import option, pair
+from mlsecops.cli.options import option
+from mlsecops.cli.values import pair
 from mlsecops.errors import UsageError
 
 if TYPE_CHECKING:
     from mlsecops.provenance import Manifest
+    from mlsecops.robustness import RobustnessReport
 
 MOST_JSON_BYTES = 64 << 20  # bytes; chosen: larger files are refused before they are parsed
 
@@ -54,6 +56,36 @@ def read_json(path: Path) -> Any:
         {'n': 1}
     """
     return parse_json(read_text(path), what=str(path), error=UsageError, constants=True)
+
+
+def kind_of(value: Any) -> str:
+    """What a JSON value is, by its kind and the names in it.
+
+    Examples:
+        >>> kind_of([1]), kind_of({"a": 1})
+        ('an array', 'an object with a')
+    """
+    if isinstance(value, dict):
+        return f"an object with {', '.join(map(str, value))[:60] or 'no members'}"
+    return "an array" if isinstance(value, list) else repr(value)[:60]
+
+
+def read_report(path: Path) -> RobustnessReport:
+    """The robustness report of a JSON file.
+
+    Raises:
+        UsageError: The file cannot be opened, or is no such report.
+    """
+    from mlsecops.robustness import RobustnessReport  # noqa: PLC0415 - few commands read one
+
+    value = read_json(path)
+    try:
+        return RobustnessReport.from_dict(value)
+    except UsageError as error:
+        raise UsageError(
+            f"{path}: expected a robustness report, as mlsecops attack --format json prints it, "
+            f"got {kind_of(value)}" + (f": {error}" if isinstance(value, dict) else "")
+        ) from error
 
 
 def read_text(path: Path) -> str:

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import Any, Final, NoReturn, Protocol, cast
 
 from mlsecops import __version__
+from mlsecops.cli.advice import advice
 from mlsecops.cli.terminal import note
 from mlsecops.errors import (
     ContentRefused,
@@ -106,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status = _dispatch(words)
         sys.stdout.flush()  # raises BrokenPipeError here rather than at interpreter exit
     except MLSecOpsError as error:
-        note(f"{type(error).__name__}: {error}")
+        note(f"{type(error).__name__}: {error}{advice(error)}")
         return WRONG_USE if isinstance(error, (UsageError, MissingExtra)) else REFUSED
     except KeyboardInterrupt:
         note("interrupted")
@@ -116,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return WRONG_USE
     except OSError as error:
-        note(f"{error.filename or 'system'}: {error.strerror or error}")
+        note(f"{error.filename or 'system'}: {error.strerror or error}{advice(error)}")
         return WRONG_USE
     except Exception as error:
         if os.environ.get("MLSECOPS_DEBUG"):

@@ -69,7 +69,9 @@ def require_path(path: Path) -> None:
         UsageError: It does not exist.
     """
     if not path.exists():
-        raise UsageError(f"cannot open {path}: no such file or folder")
+        raise UsageError(
+            f"cannot open {path}: expected a file or folder, found none; check the path"
+        )
 
 
 def build_architecture(name: str) -> Any:
@@ -87,7 +89,10 @@ def build_architecture(name: str) -> Any:
     """
     module, colon, attribute = name.partition(":")
     if not (module and colon and attribute):
-        raise UsageError(f"--arch {name!r}: expected module:callable")
+        raise UsageError(
+            f"--arch: expected module:callable such as nets:build, got {name!r}; name the callable "
+            "that builds the model"
+        )
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)  # last, so that no file here can replace an installed module
     try:
@@ -96,7 +101,10 @@ def build_architecture(name: str) -> Any:
     except MLSecOpsError:
         raise
     except (Exception, SystemExit) as error:  # the named callable may fail in any way
-        raise UsageError(f"--arch {name}: {type(error).__name__}: {error}") from error
+        raise UsageError(
+            f"--arch {name}: expected a callable that builds the model without arguments, got "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def require_callable(loaded: LoadedModel) -> Any:

@@ -1,6 +1,6 @@
 """Command-line options that several commands share.
 
-parser → `add_format`, `add_algorithm`, `add_action` → parser; text of an option → its value
+parser → `add_format`, `add_algorithm`, `add_action` → parser
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias
 
+from mlsecops.cli.values import local_path, number, whole
 from mlsecops.provenance.digest import SIZES
-from mlsecops.provenance.files.urls import is_url
-from mlsecops.signing.services.service import is_service
 
-T = TypeVar("T")
 Options: TypeAlias = "argparse.ArgumentParser | argparse._ArgumentGroup"  # noqa: SLF001 - type only
+_TYPES: Final[dict[Any, Callable[[str], Any]]] = {Path: local_path, int: whole, float: number}
+"""Type of an option → the reader that says what it expects."""
 
 
 def option(
@@ -29,7 +29,8 @@ def option(
             the attribute and the value of a positional argument (`"path PATH"`).
         about: One line of help, with the unit; the parser appends the default.
         several: Whether it takes several values and may be repeated.
-        settings: Further arguments of `add_argument`.
+        settings: Further arguments of `add_argument`; the types Path, int and float refuse an
+            empty text, NaN and infinity, and say what they expect.
 
     Examples:
         >>> parser = argparse.ArgumentParser()
@@ -38,6 +39,8 @@ def option(
         5.0
     """
     name, *values = form.split()
+    if (kind := settings.get("type")) in _TYPES:
+        settings["type"] = _TYPES[kind]
     if several:
         settings |= {"nargs": "+", "action": "extend", "default": []}
     if values:
@@ -75,62 +78,6 @@ def add_action(actions: Any, name: str, about: str, example: str) -> argparse.Ar
         name, help=about, about=about, example=example
     )
     return action
-
-
-def location(text: str) -> Path | str:
-    """A local path, or the URL of an object as it is.
-
-    Examples:
-        >>> location("s3://bucket/model.sig"), location("model/model.sig").name
-        ('s3://bucket/model.sig', 'model.sig')
-    """
-    return text if is_url(text) else Path(text)
-
-
-def key_source(text: str) -> Path | str:
-    """The path of a private key, or the URI of one in a key service as it is.
-
-    Examples:
-        >>> key_source("awskms:///alias/release"), key_source("release.pem").name
-        ('awskms:///alias/release', 'release.pem')
-    """
-    return text if is_service(text) else Path(text)
-
-
-def pair(form: str, convert: Callable[[str], T]) -> Callable[[str], tuple[str, T]]:
-    """A parser of `NAME=VALUE` options.
-
-    Args:
-        form: The expected form, for messages.
-        convert: Makes the value; its `ValueError` is a wrong option.
-
-    Examples:
-        >>> pair("ATTACK=SHARE", float)("pgd=0.6")
-        ('pgd', 0.6)
-    """
-
-    def parse(text: str) -> tuple[str, T]:
-        name, _, value = text.partition("=")
-        try:
-            if name and value:
-                return name, convert(value)
-        except ValueError:
-            pass
-        raise argparse.ArgumentTypeError(f"expected {form}, got {text!r}")
-
-    return parse
-
-
-def seed(text: str) -> int:
-    """A seed of the random numbers, 0 to 2147483647.
-
-    Examples:
-        >>> seed("7")
-        7
-    """
-    if not text.isdecimal() or not int(text) < 2**31:
-        raise argparse.ArgumentTypeError(f"expected 0 to 2147483647, got {text!r}")
-    return int(text)
 
 
 class Once(argparse.Action):

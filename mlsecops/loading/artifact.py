@@ -251,7 +251,10 @@ def _model(
 ) -> tuple[str, Kind, tuple[str, ...]]:
     """Main file of a folder's model, its kind, and its further files."""
     if file is not None and file not in files:
-        raise UsageError(f"{shown}: no file {file!r} that the signature covers")
+        raise UsageError(
+            f"{shown}: expected a file that the signature covers, got {file!r}; it covers "
+            f"{', '.join(files[:5])}"
+        )
     models = [name for name in files if not is_companion(name)]
     if SAVED_MODEL in models and file in {None, SAVED_MODEL}:
         return _saved_model(files, models, shown, chosen=file is not None)

@@ -313,8 +313,10 @@ class RobustnessReport:
         """
         try:
             return _parsed(data)
-        except (KeyError, TypeError, ValueError) as error:
-            raise UsageError(f"not a robustness report ({SCHEMA}): {error!r}") from error
+        except KeyError as error:
+            raise UsageError(f"not a robustness report ({SCHEMA}): it lacks {error}") from error
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"not a robustness report ({SCHEMA}): {error}") from error
 
 
 def is_tree_proof(certified: Figure) -> bool:

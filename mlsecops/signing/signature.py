@@ -51,7 +51,9 @@ def bundle_path(path: str | os.PathLike[str]) -> Path:
     if is_url(path):
         followed(path)
     if not os.path.lexists(place):
-        raise UsageError(f"cannot read {os.fspath(path)}: there is no such file or folder")
+        raise UsageError(
+            f"cannot read {os.fspath(path)}: expected a file or folder, found none; check the path"
+        )
     return place / SIGNATURE_NAME if place.is_dir() else place.with_name(f"{place.name}.sig")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mlsecops.cli.options import add_format, option
 from mlsecops.cli.terminal import show, show_json
+from mlsecops.cli.values import count, positive
 from mlsecops.loading.convert import convert
 
 EXAMPLE = "mlsecops convert model.pkl --out model.safetensors"
@@ -17,8 +18,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(parser, "path PATH", "pickle, joblib or torch file (Linux 5.13 or newer, x86-64 or ARM)",
            type=Path)  # fmt: skip
     option(parser, "--out F", "safetensors file to write", type=Path, required=True)
-    option(parser, "--memory MIB", "memory of the process, in MiB", type=int, default=4096)
-    option(parser, "--seconds S", "time of the process, in seconds", type=float, default=120)
+    option(parser, "--memory MIB", "memory of the process, in MiB", type=count, default=4096)
+    option(parser, "--seconds S", "time of the process, in seconds", type=positive, default=120)
     add_format(parser)
 
 

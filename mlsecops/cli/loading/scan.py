@@ -7,10 +7,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from mlsecops.cli.advice import advice
 from mlsecops.cli.loading.scan_baseline import ScanBaseline
-from mlsecops.cli.loading.scan_text import TextOutput, is_refused
+from mlsecops.cli.loading.scan_text import NO_FILES, TextOutput, is_refused
 from mlsecops.cli.options import add_format, option
 from mlsecops.cli.terminal import note, print_findings, progress, show_json
+from mlsecops.cli.values import place
 from mlsecops.errors import UsageError
 from mlsecops.findings import Finding, Severity
 from mlsecops.loading import Verdict, scan_stream
@@ -21,7 +23,8 @@ _WRONG_USE = 2  # exit status; a path that cannot be opened
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    option(parser, "path PATH", "model files, folders or URLs (hf://ORG/NAME, s3://…)", nargs="+")
+    option(parser, "path PATH", "model files, folders or URLs (hf://ORG/NAME, s3://…)",
+           type=place, nargs="+")  # fmt: skip
     add_format(parser, "sarif", "junit")
     option(parser, "--strict", "also refuse what could not be checked; default when CI is set",
            action=argparse.BooleanOptionalAction, default=None)  # fmt: skip
@@ -60,6 +63,14 @@ def run(options: argparse.Namespace) -> int:
         note(f"{options.baseline}: {baseline.gone} of its findings are gone; write it again")
     if any(is_refused(verdict, strict=strict) for verdict in verdicts):
         return 1
+    if not unopened and all(verdict.format in NO_FILES for verdict in verdicts):
+        nothing = (
+            f"{', '.join(options.path)}: expected files to scan, found none; check the path and "
+            "--exclude"
+        )
+        if strict:
+            raise UsageError(nothing)
+        note(nothing)
     return _WRONG_USE if unopened else 0
 
 
@@ -76,7 +87,7 @@ def _scanned(options: argparse.Namespace, unopened: list[str]) -> Iterator[Verdi
                 )
             except UsageError as error:
                 unopened.append(path)
-                note(f"UsageError: {error}")
+                note(f"UsageError: {error}{advice(error)}")
 
 
 def _print(verdicts: list[Verdict], form: str, *, strict: bool) -> None:

@@ -15,7 +15,7 @@ from mlsecops.loading import Verdict
 from mlsecops.loading.scanning.entries import EXCLUDED
 
 _EVERY: Final = 0.1  # seconds; chosen: a reader of a pipe sees lines without delay, few writes
-_NO_FILES: Final = frozenset({"folder", "unreadable"})
+NO_FILES: Final = frozenset({"folder", "unreadable"})
 
 
 class TextOutput:
@@ -50,7 +50,7 @@ class TextOutput:
 
     def end(self) -> None:
         """Print the refusals again, the formats, and the totals that the exit status is about."""
-        files = sum(count for kind, count in self._formats.items() if kind not in _NO_FILES)
+        files = sum(count for kind, count in self._formats.items() if kind not in NO_FILES)
         if len(self._formats) and self._formats.total() > 1:
             for verdict in self._refused:
                 show(f"  {verdict.path}: {_reason(verdict)}")

@@ -13,6 +13,7 @@ from pathlib import Path
 from mlsecops.cli.options import add_cache, add_format, option
 from mlsecops.cli.signing.verify import add_bundle, add_name, add_trust, trust_from
 from mlsecops.cli.terminal import show
+from mlsecops.cli.values import place, positive
 from mlsecops.errors import UsageError
 from mlsecops.integrations.readiness import Readiness, ReadinessState
 from mlsecops.signing.verification import verify
@@ -23,11 +24,11 @@ EXAMPLE = "mlsecops watch /models/fraud --policy trust.toml --ready-file /ready/
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    option(parser, "path PATH", "model folder or file that is served")
+    option(parser, "path PATH", "model folder or file that is served", type=place)
     add_trust(parser)
     add_bundle(parser)
     add_name(parser)
-    option(parser, "--interval S", "seconds between checks", type=float, default=60.0)
+    option(parser, "--interval S", "seconds between checks", type=positive, default=60.0)
     option(parser, "--ready-file F", "file that is there only while the model holds", type=Path)
     option(parser, "--port N", "TCP port of the endpoint /readyz; none by default", type=int)
     option(parser, "--host ADDRESS", "address of the endpoint", default="127.0.0.1")

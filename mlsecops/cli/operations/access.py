@@ -11,8 +11,9 @@ from typing import Any, Final
 from mlsecops.access import AccessPolicy, Explanation, RuleMatch
 from mlsecops.access.bucket_policy import lint_bucket_policy
 from mlsecops.access.permissions import audit_permissions
-from mlsecops.cli.options import add_action, add_format, option, pair
+from mlsecops.cli.options import add_action, add_format, option
 from mlsecops.cli.terminal import show, show_json
+from mlsecops.cli.values import pair
 from mlsecops.errors import UsageError
 from mlsecops.findings import Finding, Severity
 
@@ -108,8 +109,10 @@ def _print_findings(found: Sequence[Finding], form: str) -> int:
 def _read(path: Path) -> str:
     try:
         return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: expected UTF-8 text: {error}") from error
 
 
 def _value(text: str) -> str | float | bool:
@@ -125,7 +128,9 @@ def _time(text: str) -> datetime:
     try:
         at = datetime.fromisoformat(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected a time, got {text[:80]!r}") from error
+        raise argparse.ArgumentTypeError(
+            f"expected a time in ISO 8601 such as 2026-01-02T12:00+00:00, got {text[:80]!r}"
+        ) from error
     if at.tzinfo is None:
         raise argparse.ArgumentTypeError(f"expected a time with a timezone, got {text[:80]!r}")
     return at

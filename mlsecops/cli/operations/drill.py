@@ -7,10 +7,11 @@ import sys
 from collections.abc import Sequence
 
 from mlsecops.cli.operations.registry import add_registry_options, open_registry
-from mlsecops.cli.options import key_source, option
+from mlsecops.cli.options import option
 from mlsecops.cli.signing.keygen import add_password
 from mlsecops.cli.signing.sign import read_signer
 from mlsecops.cli.terminal import note, show, show_json
+from mlsecops.cli.values import key_source
 from mlsecops.incident import Drill, run_drill
 from mlsecops.incident.guidance import KINDS
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from mlsecops._files import write_privately
-from mlsecops.cli.inputs import read_json
+from mlsecops.cli.inputs import kind_of, read_json
 from mlsecops.cli.operations.registry import add_registry_options, location, open_registry
-from mlsecops.cli.options import add_action, key_source, option
+from mlsecops.cli.options import add_action, option
 from mlsecops.cli.signing.sign import read_signer
 from mlsecops.cli.terminal import json_text, show, show_json
+from mlsecops.cli.values import key_source
 from mlsecops.errors import UsageError
 from mlsecops.findings import Alert, Severity
 from mlsecops.incident import Incident, Playbook, PlaybookStep, Step, sign_again
@@ -141,7 +142,7 @@ def read_alert(path: Path) -> Alert:
         return _alert(value)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(
-            f"{path}: expected an alert, as a monitor sends it to a sink: {error!r}"
+            f"{path}: expected an alert, as a monitor sends it to a sink, got {kind_of(value)}"
         ) from error
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from mlsecops.cli.options import add_format, option
 from mlsecops.cli.signing.verify import add_trust, trust_from
 from mlsecops.cli.terminal import plural, show, show_json
+from mlsecops.cli.values import place
 from mlsecops.provenance.digest import Digest
 from mlsecops.provenance.graph import Lineage, LineageRun, Node
 from mlsecops.provenance.lineage_store import StoredStatements, read_store
@@ -22,7 +23,11 @@ SCHEMA: Final = "mlsecops.lineage/1"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     option(
-        parser, "places DIR", "folders of bundles or of a registry, or single bundles", nargs="+"
+        parser,
+        "places DIR",
+        "folders of bundles or of a registry, or single bundles",
+        type=place,
+        nargs="+",
     )
     ways = parser.add_mutually_exclusive_group(required=True)
     option(ways, "--from DIGEST", "what was made from it, over all runs", dest="origin")

@@ -9,10 +9,11 @@ from typing import Final
 from mlsecops.audit.objects import open_store
 from mlsecops.audit.tlog import Witness
 from mlsecops.audit.tlog.witness_server import serve_witness
-from mlsecops.cli.options import add_format, key_source, option
+from mlsecops.cli.options import add_format, option
 from mlsecops.cli.signing.keygen import add_password
 from mlsecops.cli.signing.sign import read_signer
 from mlsecops.cli.terminal import show, show_json
+from mlsecops.cli.values import key_source
 
 ABOUT: Final = "run a witness, which cosigns a log as long as it only grows"
 EXAMPLE: Final = (

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from mlsecops._json import parse_object
-from mlsecops.cli.inputs import add_datasets, read_datasets, read_json, read_text, write_file
+from mlsecops.cli.inputs import (
+    add_datasets,
+    kind_of,
+    read_datasets,
+    read_json,
+    read_text,
+    write_file,
+)
 from mlsecops.cli.models import require_path
 from mlsecops.cli.options import add_action, add_format, option
 from mlsecops.cli.refusals import refusals
@@ -107,11 +114,12 @@ class Vouched:
 
 def _build(options: argparse.Namespace) -> int:
     require_path(options.model)
+    datasets = read_datasets(options.dataset)
     vouched = _vouched(options)
     bill = build_bom(
         name=options.name or options.model.resolve().name,
         manifest=vouched.manifest,
-        datasets=read_datasets(options.dataset),
+        datasets=datasets,
         statements=vouched.statements,
         robustness=_robustness(options.robustness, vouched.statements),
         signers=vouched.signers,
@@ -171,7 +179,10 @@ def _robustness(path: Path | None, statements: Sequence[Statement]) -> dict[str,
     if path is not None:
         value = read_json(path)
         if not isinstance(value, dict) or not {"clean", "attacks"} <= value.keys():
-            raise UsageError(f"{path}: expected a robustness report, as mlsecops attack prints it")
+            raise UsageError(
+                f"{path}: expected a robustness report, as mlsecops attack --format json prints "
+                f"it, got {kind_of(value)}"
+            )
         return value
     signed = (each for each in statements if each.predicate_type == ROBUSTNESS_PREDICATE)
     return next((each.predicate for each in signed), None)
@@ -182,6 +193,12 @@ def _diff(options: argparse.Namespace) -> int:
         parse_object(read_text(each), what=str(each), error=FormatRefused)
         for each in (options.old, options.new)
     ]
+    for path, bill in zip((options.old, options.new), bills, strict=True):
+        if bill.get("bomFormat") != "CycloneDX":
+            raise FormatRefused(
+                f"{path}: expected a CycloneDX bill with its components, got {kind_of(bill)}; "
+                "mlsecops bom build writes one"
+            )
     changes = diff_boms(*bills)
     if options.format == "json":
         show_json({"changes": [each.to_dict() for each in changes]})
@@ -241,7 +258,7 @@ def _refusal(rule: str, message: str, path: Path) -> Finding:
 
 
 def _names_somebody(options: argparse.Namespace) -> bool:
-    return bool(options.key or options.root or options.policy)
+    return bool(options.key or options.root or options.identity or options.policy)
 
 
 def _conclude(options: argparse.Namespace, report: BomReport) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mlsecops.cli.inputs import read_json, write_files
+from mlsecops.cli.inputs import kind_of, read_json, write_files
 from mlsecops.cli.options import option
 from mlsecops.cli.terminal import show
 from mlsecops.errors import UsageError
@@ -28,7 +28,10 @@ def run(options: argparse.Namespace) -> int:
     states = [read_json(path) for path in options.snapshot]
     for path, state in zip(options.snapshot, states, strict=True):
         if not isinstance(state, dict) or "calls" not in state:
-            raise UsageError(f"{path}: expected a snapshot, as snapshot().to_dict() returns it")
+            raise UsageError(
+                f"{path}: expected a snapshot, as snapshot().to_dict() returns it, got "
+                f"{kind_of(state)}"
+            )
     labels = [path.stem for path in options.snapshot]
     files = dashboard_files(states, name=options.name, labels=labels, window=options.window)
     for path in write_files(options.out, files):

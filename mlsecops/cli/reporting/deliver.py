@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mlsecops.cli.inputs import add_datasets, read_datasets, read_json
+from mlsecops.cli.inputs import add_datasets, read_datasets, read_report
 from mlsecops.cli.models import require_path
 from mlsecops.cli.operations.registry import add_pin, require_pin
 from mlsecops.cli.options import option
@@ -13,6 +13,7 @@ from mlsecops.cli.project import SETTINGS, read_project
 from mlsecops.cli.reporting.diagram import add_controls, read_controls
 from mlsecops.cli.signing.verify import add_trust, trust_from
 from mlsecops.cli.terminal import note, show
+from mlsecops.cli.values import share
 from mlsecops.errors import DigestMismatch, UsageError
 from mlsecops.pipeline import SecurePipeline
 from mlsecops.registry import Registry
@@ -40,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(parser, "--robustness F",
            "report of mlsecops attack --format json; default the one signed with the model",
            type=Path)  # fmt: skip
-    option(parser, "--min-accuracy SHARE", "lowest accuracy of the gate, 0 to 1", type=float)
+    option(parser, "--min-accuracy SHARE", "lowest accuracy of the gate, 0 to 1", type=share)
     option(parser, "--framework F", "map requirements of a framework to the evidence",
            choices=FRAMEWORKS)  # fmt: skip
     option(parser, "--registry DIR", "registry of the model", type=Path)
@@ -108,13 +109,15 @@ def _judged(gate: Gate, report: RobustnessReport) -> str:
 def _report(path: Path | None, verified: Verified) -> RobustnessReport:
     """The named robustness report, else the one that was signed with the model."""
     signed = (each for each in verified.statements if each.predicate_type == ROBUSTNESS_PREDICATE)
-    value = next((each.predicate for each in signed), None) if path is None else read_json(path)
-    if value is None:
+    if path is not None:
+        report = read_report(path)
+    elif (value := next((each.predicate for each in signed), None)) is not None:
+        report = RobustnessReport.from_dict(value)
+    else:
         raise UsageError(
             "--robustness: expected a report of mlsecops attack --format json, since none was "
             "signed with the model"
         )
-    report = RobustnessReport.from_dict(value)
     if report.model_digest is not None and report.model_digest != verified.digest:
         raise DigestMismatch(
             f"{path or 'the signed robustness report'}: expected a report of "
@@ -130,7 +133,9 @@ def _registry(options: argparse.Namespace, policy: TrustPolicy) -> Registry | No
             raise UsageError("--pinned, --origin, --witness: expected --registry with them")
         return None
     if not location.is_dir():
-        raise UsageError(f"cannot open registry {location}: no such folder")
+        raise UsageError(
+            f"--registry {location}: expected the folder of a registry, found none; check the path"
+        )
     require_pin(options.pinned, location)
     return Registry(
         location,

@@ -10,8 +10,9 @@ from pathlib import Path
 from types import FrameType
 
 from mlsecops._repr import printable
-from mlsecops.cli.options import option, seed
+from mlsecops.cli.options import option
 from mlsecops.cli.terminal import show
+from mlsecops.cli.values import seed
 
 EXAMPLE = "mlsecops demo --out demo-out --seed 0"
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mlsecops.cli.inputs import read_json, write_files
+from mlsecops.cli.inputs import kind_of, read_json, write_files
 from mlsecops.cli.options import option
 from mlsecops.cli.terminal import show
 from mlsecops.errors import UsageError
@@ -44,7 +44,9 @@ def read_controls(path: Path | None) -> dict[str, tuple[ControlState, str]]:
     """Control → its state and where it runs, from a JSON file; empty without a file."""
     value = {} if path is None else read_json(path)
     if not isinstance(value, dict):
-        raise UsageError(f"{path}: expected a JSON object from control to state")
+        raise UsageError(
+            f"{path}: expected a JSON object from control to state, got {kind_of(value)}"
+        )
     return {name: _control(item, f"{path}: {name}") for name, item in value.items()}
 
 

@@ -22,6 +22,7 @@ from mlsecops.cli.project import (
 )
 from mlsecops.cli.samples import open_samples
 from mlsecops.cli.terminal import note, show
+from mlsecops.cli.values import share
 from mlsecops.errors import UsageError
 from mlsecops.signing import Signer
 
@@ -65,7 +66,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(parser, "--arch MODULE:CALLABLE", "callable that builds the model, where its file holds "
            "weights alone")  # fmt: skip
     option(parser, "--name NAME", "name of the pipeline; default that of the model")
-    option(parser, "--min-accuracy SHARE", "lowest accuracy of the gate, 0 to 1", type=float,
+    option(parser, "--min-accuracy SHARE", "lowest accuracy of the gate, 0 to 1", type=share,
            default=0.7)  # fmt: skip
     option(parser, "--overwrite", "replace settings and script; keys are kept")
 
@@ -74,10 +75,10 @@ def run(options: argparse.Namespace) -> int:
     """Write what is missing, and say what to run next."""
     folder: Path = options.folder
     if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder; make it, with the model in it")
+        raise UsageError(f"{folder}: expected a folder, found none; make it, with the model in it")
     for name in (SETTINGS, SCRIPT):
         if (folder / name).exists() and not options.overwrite:
-            raise UsageError(f"{folder / name} exists: name --overwrite to replace it")
+            raise UsageError(f"{folder / name} exists: expected none; --overwrite replaces it")
     datasets = _datasets(options.dataset, folder)
     evaluation = (
         _inside(folder, options.evaluation) if options.evaluation else find_evaluation(folder)
@@ -136,7 +137,9 @@ def _architecture(options: argparse.Namespace, model: Path) -> str:
 def _inside(folder: Path, path: Path) -> Path:
     place = path if path.exists() else folder / path
     if not place.exists():
-        raise UsageError(f"cannot open {path}: no such file or folder")
+        raise UsageError(
+            f"cannot open {path}: expected a file or folder, found none; check the path"
+        )
     return place
 
 

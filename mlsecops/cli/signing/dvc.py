@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mlsecops.cli.options import add_action, add_format, key_source, option
+from mlsecops.cli.options import add_action, add_format, option
 from mlsecops.cli.signing.keygen import add_password
 from mlsecops.cli.signing.sign import read_signer
 from mlsecops.cli.signing.verify import add_name, add_trust, trust_from
 from mlsecops.cli.terminal import plural, show, show_json
+from mlsecops.cli.values import key_source, place
 from mlsecops.integrations.dvc import outputs, sign_outputs, verify_outputs
 from mlsecops.signing.verified import Verified
 
@@ -28,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         actions, "verify", "verify outputs after a pull, all of them or the targets", _VERIFY
     )
     for action in (listing, signing, verifying):
-        option(action, "path DIR", "folder of the repository")
+        option(action, "path DIR", "folder of the repository", type=place)
     option(verifying, "targets TARGET",
            "what was pulled: outputs, files in them, .dvc files or stages; default all",
            nargs="*")  # fmt: skip

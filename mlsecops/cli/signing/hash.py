@@ -9,6 +9,7 @@ from mlsecops._files import write_atomically
 from mlsecops._repr import printable
 from mlsecops.cli.options import add_algorithm, add_cache, add_format, option
 from mlsecops.cli.terminal import json_text, plural, progress
+from mlsecops.cli.values import place
 from mlsecops.errors import UsageError
 from mlsecops.provenance.dataset import hash_dataset
 from mlsecops.provenance.files.paths import own_name
@@ -19,7 +20,7 @@ EXAMPLE = "mlsecops hash data/ --format sha256sums --out SHA256SUMS"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    option(parser, "path PATH", "file, folder or URL (s3://bucket/model)")
+    option(parser, "path PATH", "file, folder or URL (s3://bucket/model)", type=place)
     option(parser, "--by BY", "what is hashed: files as they are, or the content of zarr, Parquet, "
            "CSV, Arrow and Feather", choices=("files", "content"), default="files")  # fmt: skip
     add_algorithm(parser)

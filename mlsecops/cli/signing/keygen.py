@@ -67,7 +67,8 @@ def ask_password(key: Path | str) -> str:
     """
     if not sys.stdin.isatty():
         raise UsageError(
-            f"no terminal to ask for the password of {key}: name its variable with --password-env"
+            f"{key}: expected a terminal to ask for its password, got none; name a variable that "
+            "holds it with --password-env"
         )
     return getpass.getpass(f"Password of {key}: ")
 

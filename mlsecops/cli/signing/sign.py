@@ -8,15 +8,17 @@ from functools import partial
 from pathlib import Path
 
 from mlsecops import signing
-from mlsecops.cli.options import add_algorithm, add_cache, key_source, location, option
+from mlsecops.cli.options import add_algorithm, add_cache, option
 from mlsecops.cli.signing.keygen import add_password, ask_password, password_from
 from mlsecops.cli.terminal import progress, show
+from mlsecops.cli.values import count, key_source, location, place
 from mlsecops.errors import UsageError
 from mlsecops.provenance.files.tree import DEFAULT_IGNORE
 from mlsecops.provenance.statement import Statement
 from mlsecops.signing.bundle import Bundle
 from mlsecops.signing.detached import sign_detached
 from mlsecops.signing.keys import Password, Signer, read_pem
+from mlsecops.signing.keys.pem import load_certificates
 from mlsecops.signing.oms import read_payload
 from mlsecops.signing.signature import sign
 
@@ -25,7 +27,8 @@ EXAMPLE = "mlsecops sign model/ --key release.pem --password-env RELEASE_PASSWOR
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    option(parser, "path PATH", "model folder, file or URL (s3://bucket/model)")
+    option(parser, "path PATH", "model folder, file or URL (s3://bucket/model)",
+           type=place)  # fmt: skip
     option(parser, "--key K",
            "private key (PEM or OpenSSH), or URI of one in a device or key service (pkcs11:, "
            "awskms:, gcpkms:, azurekms:, vault:); may be repeated for several signers",
@@ -45,9 +48,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(parser, "--spec-names",
            "name a single file by its base name, as the specification does, not '.'")  # fmt: skip
     option(parser, "--name NAME", "name of the model, for policies; default that of the path")
-    option(parser, "--model-version N", "version number, for policies with a lowest one", type=int)
+    option(
+        parser, "--model-version N", "version number, for policies with a lowest one", type=count
+    )
     option(parser, "--timestamp-url URL", "RFC 3161 authority that timestamps the signature")
-    option(parser, "--shard-size BYTES", "sign shards of this size; hashes in parallel", type=int)
+    option(parser, "--shard-size BYTES", "sign shards of this size; hashes in parallel", type=count)
     add_cache(parser)
     option(parser, "--statement F",
            "in-toto statement about the model to sign with it; may be repeated",
@@ -130,7 +135,10 @@ def read_signer(key: Path | str, options: argparse.Namespace) -> Signer:
         key: Path of a private key, or URI of one in a key service.
         options: The parsed options.
     """
-    chain = b"".join(read_pem(path) for path in [options.cert, *options.chain] if path) or None
+    given = [path for path in (options.cert, *options.chain) if path]
+    for path in given:
+        load_certificates(path)  # says which file holds none
+    chain = b"".join(map(read_pem, given)) or None
     password = password_of(key, options.password_env)
     if isinstance(key, str):
         return Signer.from_uri(key, certificates=chain, password=password)

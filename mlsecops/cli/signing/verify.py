@@ -7,8 +7,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mlsecops.cli.options import add_cache, add_format, location, option
+from mlsecops.cli.options import add_cache, add_format, option
 from mlsecops.cli.terminal import plural, print_findings, show, show_json
+from mlsecops.cli.values import count, duration, location, place
 from mlsecops.errors import UsageError
 from mlsecops.signing.identities.identity import Identity
 from mlsecops.signing.policy import TrustPolicy
@@ -20,7 +21,8 @@ EXAMPLE = "mlsecops verify model/ --key release.pub.pem"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    option(parser, "path PATH", "model folder, file or URL (s3://bucket/model)")
+    option(parser, "path PATH", "model folder, file or URL (s3://bucket/model)",
+           type=place)  # fmt: skip
     add_trust(parser)
     add_bundle(parser)
     add_name(parser)
@@ -30,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(parser, "--legacy", "accept bundles of the first format version (0.2.0)")
     option(parser, "--at TIME", "time of verification, ISO 8601; default now", type=moment)
     option(parser, "--wait SECONDS", "wait so long for a model that is still being downloaded",
-           type=float, default=0.0)  # fmt: skip
+           type=duration, default=0.0)  # fmt: skip
     add_cache(parser)
     add_format(parser, "sarif", "junit")
 
@@ -42,7 +44,12 @@ def moment(text: str) -> datetime:
         >>> moment("2026-01-02").isoformat()
         '2026-01-02T00:00:00+00:00'
     """
-    value = datetime.fromisoformat(text)
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected a time in ISO 8601 such as 2026-01-02T12:00+00:00, got {text[:40]!r}"
+        ) from None
     return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
@@ -57,7 +64,7 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     option(group, "--trusted-root F", "trusted root (JSON) of the Sigstore instance; default: that "
            "of the public instance, as the sigstore extra ships it", type=Path)  # fmt: skip
     option(group, "--policy TOML", "trust policy file", type=Path)
-    option(group, "--threshold N", "number of signers required; default 1", type=int)
+    option(group, "--threshold N", "number of signers required; default 1", type=count)
 
 
 def add_bundle(parser: argparse.ArgumentParser) -> None:

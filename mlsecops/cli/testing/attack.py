@@ -14,11 +14,12 @@ from mlsecops._addresses import public_address
 from mlsecops.adapters import adapt
 from mlsecops.adapters.answers.output_form import Form
 from mlsecops.adapters.endpoint import Scores
-from mlsecops.cli.inputs import read_json, write_files
+from mlsecops.cli.inputs import read_json, read_report, write_files
 from mlsecops.cli.models import add_model_options, load_model, require_callable
-from mlsecops.cli.options import Once, add_format, option, pair, seed
+from mlsecops.cli.options import Once, add_format, option
 from mlsecops.cli.samples import read_samples
 from mlsecops.cli.terminal import print_findings, progress, show, show_json
+from mlsecops.cli.values import count, pair, positive, seed, share, web_address
 from mlsecops.errors import UsageError
 from mlsecops.robustness import (
     APGD,
@@ -50,12 +51,17 @@ _EFFORT: Final = {"quick": (10, 1), "standard": (40, 1), "nightly": (100, 5)}
 """Profile → steps and restarts of PGD; chosen, as in `mlsecops.robustness.suite`."""
 
 
+_SERVED: Final = ("classes", "rate", "journal", "header_env")
+"""Options that mean nothing without an endpoint."""
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     target = parser.add_mutually_exclusive_group(required=True)
     option(target, "--model M", "model folder or file", type=Path)
     option(target, "--endpoint URL",
-           "served model, attacked through its answers (--attack square,hopskipjump)")  # fmt: skip
+           "served model, attacked through its answers (--attack square,hopskipjump)",
+           type=web_address)  # fmt: skip
     option(parser, "--data D.npz", "file with arrays x and y", type=Path, required=True)
     option(parser, "--attack NAMES",
            "attacks separated by commas, such as fgsm,pgd; default those of the profile",
@@ -64,8 +70,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
            type=radius, required=True)  # fmt: skip
     option(parser, "--profile", "attacks and their effort",
            choices=tuple(_EFFORT), default="standard")  # fmt: skip
-    option(parser, "--steps N", "gradient steps; default those of the profile", type=int)
-    option(parser, "--queries N", "queries per sample of square and hopskipjump", type=int)
+    option(parser, "--steps N", "gradient steps; default those of the profile", type=count)
+    option(parser, "--queries N", "queries per sample of square and hopskipjump", type=count)
     option(parser, "--bounds LOW HIGH", "smallest and largest input value",
            type=float, nargs=2, default=(0.0, 1.0))  # fmt: skip
     option(parser, "--output FORM",
@@ -87,11 +93,11 @@ def add_endpoint_options(parser: argparse.ArgumentParser) -> None:
     served = parser.add_argument_group("endpoint")
     option(served, "--scores", "form of its answers",
            choices=get_args(Scores), default="probabilities")  # fmt: skip
-    option(served, "--classes K", "number of classes, for --scores labels", type=int)
-    option(served, "--rate R", "highest rate, in requests per second", type=float)
+    option(served, "--classes K", "number of classes, for --scores labels", type=count)
+    option(served, "--rate R", "highest rate, in requests per second", type=positive)
     option(served, "--max-requests N",
            "total number of requests, over every run with the same journal",
-           type=int, default=10_000)  # fmt: skip
+           type=count, default=10_000)  # fmt: skip
     option(served, "--journal F", "file of answers; with the same file a run resumes", type=Path)
     option(served, "--header-env HEADER=VARIABLE",
            "header whose value is in an environment variable, such as authorization=TOKEN",
@@ -103,16 +109,16 @@ def add_gate_options(parser: argparse.ArgumentParser) -> None:
     gate = parser.add_argument_group("gate")
     option(gate, "--min-accuracy SHARE",
            "lowest accuracy under the worst case of all attacks, 0 to 1, such as 0.70",
-           type=float)  # fmt: skip
-    option(gate, "--min-clean SHARE", "lowest accuracy without an attack, 0 to 1", type=float)
+           type=share)  # fmt: skip
+    option(gate, "--min-clean SHARE", "lowest accuracy without an attack, 0 to 1", type=share)
     option(gate, "--floor ATTACK=SHARE",
-           "lowest accuracy under one attack; may be repeated",
-           type=pair("ATTACK=SHARE (pgd=0.6)", float), action="append", default=[])  # fmt: skip
+           "lowest accuracy under one attack; may be repeated", action="append", default=[],
+           type=pair("ATTACK=SHARE, such as pgd=0.6", share))  # fmt: skip
     option(gate, "--earlier F",
            "robustness.json of the model that this one replaces, on the same data",
            type=Path)  # fmt: skip
     option(gate, "--max-drop SHARE", "largest drop of an accuracy below that of --earlier, 0 to 1",
-           type=float, default=0.02)  # fmt: skip
+           type=share, default=0.02)  # fmt: skip
 
 
 def radius(text: str) -> float:
@@ -136,10 +142,13 @@ def radius(text: str) -> float:
 
 def run(options: argparse.Namespace) -> int:
     """Attack the model, apply the gate if one is given, and print the figures."""
+    require_fitting(options)
     attacks = chosen_attacks(options)
     gate = chosen_gate(options)
     x, y = read_samples(options.data)
     model, digest = chosen_model(options)
+    if model.differentiable and x.dtype.kind == "f" and x.size and math.isnan(x.min()):
+        raise UsageError(f"{options.data}: x: expected numbers, got NaN; leave those rows out")
     if options.attack is None and not model.differentiable:
         blind = HopSkipJump if options.scores == "labels" else Square
         attacks = [_with_effort(blind(options.eps), options)]
@@ -159,6 +168,26 @@ def run(options: argparse.Namespace) -> int:
         _write(options, report, judgement, y)
     _print(options, report, judgement)
     return int(judgement is not None and judgement.verdict != "pass")
+
+
+def require_fitting(options: argparse.Namespace) -> None:
+    """Require bounds with a range, a radius within it, and no option of an endpoint for a model.
+
+    Raises:
+        UsageError: One of them is not so.
+    """
+    low, high = options.bounds
+    if not low < high:
+        raise UsageError(f"--bounds: expected LOW below HIGH, got {low:g} {high:g}")
+    if options.eps > high - low:
+        raise UsageError(
+            f"--eps: expected at most {high - low:g}, the range of --bounds, got {options.eps:g}; "
+            "give both in the unit of x, such as 8/255 for pixels from 0 to 1"
+        )
+    given = [name for name in _SERVED if getattr(options, name)] if options.model else []
+    if given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UsageError(f"{names}: expected --endpoint with it, got --model; leave it out")
 
 
 def chosen_model(options: argparse.Namespace) -> tuple[Adapter, Digest | None]:
@@ -235,7 +264,7 @@ def chosen_gate(options: argparse.Namespace) -> Gate | None:
     floors = (options.min_accuracy, options.min_clean, options.earlier)
     if all(floor is None for floor in floors) and not options.floor:
         return None
-    earlier = options.earlier and RobustnessReport.from_dict(read_json(options.earlier))
+    earlier = options.earlier and read_report(options.earlier)
     return Gate(
         min_accuracy=options.min_accuracy or 0.0,
         min_clean=options.min_clean,

@@ -10,9 +10,10 @@ from typing import Any
 
 from mlsecops._json import parse_object
 from mlsecops.cli.inputs import read_text
-from mlsecops.cli.options import Once, add_format, option, seed
+from mlsecops.cli.options import Once, add_format, option
 from mlsecops.cli.terminal import print_findings, progress, show_json
 from mlsecops.cli.testing.fuzz_text import print_campaign
+from mlsecops.cli.values import count, positive, seed, share, web_address
 from mlsecops.errors import UsageError
 from mlsecops.llm import (
     Application,
@@ -44,11 +45,12 @@ EXAMPLE = (
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     option(parser, "url URL",
-           "address; /responses, /messages or /chat/completions names its shape")  # fmt: skip
+           "address; /responses, /messages or /chat/completions names its shape",
+           type=web_address)  # fmt: skip
     option(parser, "--model M", "name of the model on the server", required=True)
     option(parser, "--seed N", "seed that determines the attempts", type=seed, default=0)
     option(parser, "--attempts N", "number of attempts, including benign questions",
-           type=int, default=ATTEMPTS)  # fmt: skip
+           type=count, default=ATTEMPTS)  # fmt: skip
     option(parser, "--classes NAMES",
            "classes separated by commas, such as encoding,many-shot,benign; default all",
            action=Once)  # fmt: skip
@@ -57,11 +59,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
            type=Path)  # fmt: skip
     option(parser, "--language L", "language of the attempts", choices=LANGUAGES)
     option(parser, "--own F.toml", "own attempts: [[attempts]] with class and text", type=Path)
-    option(parser, "--repeats N", "how often each attempt is made", type=int, default=1)
+    option(parser, "--repeats N", "how often each attempt is made", type=count, default=1)
     option(parser, "--turns N", "turns of a conversation; a resisted attack goes on",
-           type=int, default=1)  # fmt: skip
+           type=count, default=1)  # fmt: skip
     option(parser, "--branches N", "ways to go on that each further turn tries",
-           type=int, default=1)  # fmt: skip
+           type=count, default=1)  # fmt: skip
     option(parser, "--spotlight METHOD", "measure what marking texts from outside changes",
            choices=tuple(_SPOTLIGHTS))  # fmt: skip
     option(parser, "--target-id ID", "the model's digest or version, for the report and --out")
@@ -84,15 +86,15 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
     option(asking, "--system-role ROLE", "role of system messages; user for models without one",
            choices=("system", "developer", "user"), default="system")  # fmt: skip
     option(asking, "--concurrency N", "number of concurrent requests",
-           type=int, default=CONCURRENCY)  # fmt: skip
-    option(asking, "--timeout S", "time for an answer, in seconds", type=float, default=60.0)
-    option(asking, "--answer-tokens N", "most tokens of an answer", type=int, default=512)
+           type=count, default=CONCURRENCY)  # fmt: skip
+    option(asking, "--timeout S", "time for an answer, in seconds", type=positive, default=60.0)
+    option(asking, "--answer-tokens N", "most tokens of an answer", type=count, default=512)
     option(asking, "--body JSON",
            'additional members of each request, such as {"temperature": 1}; null removes one',
            type=_members)  # fmt: skip
-    option(asking, "--max-requests N", "total number of requests", type=int)
-    option(asking, "--max-tokens N", "total number of tokens", type=int)
-    option(asking, "--max-cost C", "total cost; needs --price", type=float)
+    option(asking, "--max-requests N", "total number of requests", type=count)
+    option(asking, "--max-tokens N", "total number of tokens", type=count)
+    option(asking, "--max-cost C", "total cost; needs --price", type=positive)
     option(asking, "--price PROMPT ANSWER",
            "cost of a million prompt tokens and of a million answer tokens",
            type=float, nargs=2, default=(0.0, 0.0))  # fmt: skip
@@ -105,9 +107,9 @@ def add_gate_options(parser: argparse.ArgumentParser) -> None:
     option(gate, "--max-success SHARE",
            "highest upper bound of the success rate of a class, 0 to 1; default no success, "
            "unless there is a baseline",
-           type=float)  # fmt: skip
+           type=share)  # fmt: skip
     option(gate, "--min-usefulness SHARE", "lowest share of benign questions answered, 0 to 1",
-           type=float)  # fmt: skip
+           type=share)  # fmt: skip
     option(gate, "--baseline F",
            "earlier JSON report, or its --out; no class may be worse than in it",
            type=Path)  # fmt: skip
@@ -159,6 +161,8 @@ def _application(options: argparse.Namespace) -> Application:
 
 def _endpoint(options: argparse.Namespace) -> ChatEndpoint:
     prompt, answer = options.price
+    if options.max_cost is not None and not (prompt or answer):
+        raise UsageError("--max-cost: expected --price PROMPT ANSWER with it, got none")
     return ChatEndpoint(
         options.url,
         model=options.model,

@@ -7,11 +7,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from mlsecops.cli.options import add_format, option, seed
+from mlsecops.cli.options import add_format, option
 from mlsecops.cli.samples import open_samples
 from mlsecops.cli.signing.keygen import add_password, ask_password, password_from
 from mlsecops.cli.signing.verify import add_trust, trust_from
 from mlsecops.cli.terminal import note, plural, print_findings, show, show_json
+from mlsecops.cli.values import seed
 from mlsecops.errors import UsageError
 from mlsecops.findings import Severity
 from mlsecops.poisoning import PoisoningReport, screen_dataset, trigger_png

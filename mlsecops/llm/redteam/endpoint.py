@@ -247,7 +247,10 @@ class _Connections:
             if turn < self._endpoint.retries:
                 await self._endpoint.sleep(self._pause(turn, reply.wait))
         if not self._reached:
-            raise UsageError(f"{self._endpoint.name} cannot be reached: {reply.reason}")
+            raise UsageError(
+                f"{self._endpoint.name} cannot be reached: expected an answer, got {reply.reason}; "
+                "start the service, or check the address"
+            )
         tries = f"after {self._endpoint.retries + 1} tries"
         return Asked(answer=None, reason=f"{self._failure(reply)} {tries}", usage=used)
 

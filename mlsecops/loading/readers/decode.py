@@ -75,7 +75,8 @@ def decode(found: Format, request: Request) -> Any:
     frameworks, read = _DECODERS[found]
     if request.framework is not None and request.framework not in frameworks:
         raise UsageError(
-            f"{request.source.name}: {found} is read by {' or '.join(frameworks)}, "
+            f"{request.source.name}: expected a framework that reads it: {found} is read by "
+            f"{' or '.join(frameworks)}, "
             f"not by {request.framework!r}"
         )
     if request.device != "cpu":

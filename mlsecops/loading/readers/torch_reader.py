@@ -292,7 +292,10 @@ def require_device(device: str) -> None:
     try:
         torch.empty(0, device=device)
     except Exception as error:  # torch raises what the device's own library does
-        raise UsageError(f"cannot use device {device!r}: {error}") from error
+        raise UsageError(
+            f"cannot use device {device!r}: expected one that torch knows here, such as cpu, got "
+            f"{error}"
+        ) from error
 
 
 def own_globals() -> frozenset[str]:

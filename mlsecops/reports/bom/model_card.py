@@ -141,8 +141,10 @@ def read_card(path: str | os.PathLike[str]) -> StatedCard:
         if place.stat().st_size > _MOST_BYTES:
             raise UsageError(f"card {place}: expected at most {_MOST_BYTES >> 20} MiB; shorten it")
         text = place.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"card {place}: cannot read it: {error}") from error
+    except OSError as error:
+        raise UsageError(f"card: cannot read {place}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"card {place}: expected UTF-8 text: {error}") from error
     if text.lstrip().startswith("{"):
         card = _from_toolkit(parse_json(text, what=f"card {place}", error=UsageError), place)
     else:

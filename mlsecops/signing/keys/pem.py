@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import re
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
@@ -24,6 +25,7 @@ from mlsecops.errors import UsageError
 MAX_KEY_BYTES: Final = 1 << 20  # bytes; chosen: a larger file is not read as PEM
 Password: TypeAlias = str | bytes | Callable[[], str | bytes]
 _OPENSSH: Final = b"-----BEGIN OPENSSH PRIVATE KEY-----"
+_LABEL: Final = re.compile(b"-----BEGIN ([A-Z0-9 ]{1,40})-----")  # RFC 7468, section 2
 _PLAIN_OPENSSH: Final = b"openssh-key-v1\0\0\0\0\4none"  # begin of a key with the cipher "none"
 
 
@@ -56,10 +58,13 @@ def load_certificates(
     Raises:
         UsageError: There is none, or it cannot be read.
     """
+    pem = read_pem(source)
     try:
-        return tuple(x509.load_pem_x509_certificates(read_pem(source)))
+        return tuple(x509.load_pem_x509_certificates(pem))
     except (ValueError, x509.InvalidVersion) as error:
-        raise UsageError(f"cannot read certificates: {error}") from error
+        raise UsageError(
+            f"{shown_source(source)}: expected certificates in PEM, got {content_of(pem)}"
+        ) from error
 
 
 def read_private_key(source: os.PathLike[str], password: Password | None) -> Any:
@@ -86,7 +91,28 @@ def read_private_key(source: os.PathLike[str], password: Password | None) -> Any
     try:
         return load(pem, secret)
     except (TypeError, ValueError, UnsupportedAlgorithm) as error:
-        raise UsageError(f"cannot read private key {os.fspath(source)}: {error}") from error
+        why = f": {error}" if b"PRIVATE KEY-----" in pem else "; mlsecops keygen makes one"
+        raise UsageError(
+            f"cannot read private key {os.fspath(source)}: expected a private key in PEM or "
+            f"OpenSSH form, got {content_of(pem)}{why}"
+        ) from error
+
+
+def content_of(pem: bytes) -> str:
+    """What a PEM file holds, by its first label; never its content, which may be secret.
+
+    Examples:
+        >>> content_of(b"-----BEGIN PUBLIC KEY-----"), content_of(b"hello")
+        ("'PUBLIC KEY'", 'no PEM')
+    """
+    found = _LABEL.search(pem)
+    return repr(found.group(1).decode()) if found else "no PEM"
+
+
+def shown_source(source: object) -> str:
+    """A path for messages, but never the PEM itself, which may be secret."""
+    text = os.fspath(source) if isinstance(source, os.PathLike) else source
+    return text if isinstance(text, str) and "-----BEGIN" not in text else "the PEM"
 
 
 def _is_plain_openssh(pem: bytes) -> bool:

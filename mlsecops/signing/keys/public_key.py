@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from mlsecops._choices import checked, of_type, one_of
 from mlsecops._repr import concise_repr
 from mlsecops.errors import SignatureInvalid, UsageError
-from mlsecops.signing.keys.pem import load_certificates, read_pem
+from mlsecops.signing.keys.pem import content_of, load_certificates, read_pem, shown_source
 
 KeyType: TypeAlias = Literal["p256", "p384", "p521", "ed25519", "rsa"]
 Public: TypeAlias = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
@@ -75,10 +75,10 @@ class PublicKey:
             return cls.of_certificate(load_certificates(pem)[0])
         if b"PRIVATE KEY-----" in pem:
             raise UsageError(
-                f"{_shown(source)} holds a private key: expected the public one, such as "
+                f"{shown_source(source)} holds a private key: expected the public one, such as "
                 "KEY.pub.pem next to KEY.pem"
             )
-        return cls(spki(_load_public(pem, _shown(source))))
+        return cls(spki(_load_public(pem, shown_source(source))))
 
     @classmethod
     def of_certificate(cls, certificate: x509.Certificate) -> PublicKey:
@@ -129,17 +129,14 @@ class PublicKey:
             ) from error
 
 
-def _shown(source: object) -> str:
-    """A path for messages, but never the PEM itself, which may be secret."""
-    text = os.fspath(source) if isinstance(source, os.PathLike) else source
-    return text if isinstance(text, str) and "-----BEGIN" not in text else "the PEM"
-
-
 def _load_public(pem: bytes, shown: str = "the PEM") -> Public:
     try:
         key = serialization.load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise UsageError(f"{shown} holds no PEM public key: {error}") from error
+        raise UsageError(
+            f"{shown} holds no PEM public key: expected one, got {content_of(pem)}; keygen writes "
+            "KEY.pub.pem next to KEY.pem"
+        ) from error
     return supported(key)
 
 

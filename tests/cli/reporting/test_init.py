@@ -116,7 +116,7 @@ def test_several_models_or_none_are_named(command: Command, project: Path) -> No
         tree(project / each)
     assert "got model, other" in command("init").said
     assert command("init", "--model", "other").status == 0
-    assert "exists: name --overwrite" in command("init", "--model", "other").said
+    assert "--overwrite replaces it" in command("init", "--model", "other").said
     key = (project / "release.pem").read_bytes()
     assert command("init", "--model", "model", "--overwrite").status == 0
     assert (project / "release.pem").read_bytes() == key

@@ -152,7 +152,7 @@ def test_what_has_no_end_is_left() -> None:
         ask(server.url, timeout=0.3)
     with (
         chat_server(writing=hanging_up) as server,
-        pytest.raises(UsageError, match="cannot be reached: R"),
+        pytest.raises(UsageError, match="cannot be reached: expected an answer, got R"),
     ):
         ask(server.url)
 

@@ -55,7 +55,9 @@ def read_attempts(path: str | os.PathLike[str]) -> dict[str, Family]:
         raise UsageError(f"attempts: {path}: expected at most {_LARGEST} bytes, got {len(data)}")
     try:
         rows = tomllib.loads(data.decode())["attempts"]
-    except (ValueError, KeyError, RecursionError) as error:
+    except KeyError as error:
+        raise UsageError(f"attempts: {path}: expected [[attempts]] in TOML, got none") from error
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"attempts: {path}: expected [[attempts]] in TOML: {error}") from error
     if not isinstance(rows, list) or not rows:
         raise UsageError(f"attempts: {path}: expected [[attempts]], got none")

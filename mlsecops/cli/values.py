@@ -1,0 +1,209 @@
+"""Values of options: text of the command line → path, address, number, share or pair.
+
+A text that is none raises `argparse.ArgumentTypeError`, which says what was expected and what was
+given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+from mlsecops._addresses import public_address
+from mlsecops.errors import UsageError
+from mlsecops.provenance.files.urls import is_url
+from mlsecops.signing.services.service import is_service
+
+T = TypeVar("T")
+
+_SHOWN: Final = 40  # characters of a wrong value in a message; chosen: what fits one line
+
+
+def place(text: str) -> str:
+    """A path or URL as it is; an empty text is neither.
+
+    Examples:
+        >>> place("s3://bucket/model")
+        's3://bucket/model'
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path or URL, got an empty text")
+    return text
+
+
+def local_path(text: str) -> Path:
+    """A path; an empty text, which an unset variable leaves, is no path.
+
+    Examples:
+        >>> local_path("model").name
+        'model'
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path, got an empty text")
+    return Path(text)
+
+
+def location(text: str) -> Path | str:
+    """A local path, or the URL of an object as it is.
+
+    Examples:
+        >>> location("s3://bucket/model.sig"), location("model/model.sig").name
+        ('s3://bucket/model.sig', 'model.sig')
+    """
+    return text if is_url(text) else local_path(text)
+
+
+def key_source(text: str) -> Path | str:
+    """The path of a private key, or the URI of one in a key service as it is.
+
+    Examples:
+        >>> key_source("awskms:///alias/release"), key_source("release.pem").name
+        ('awskms:///alias/release', 'release.pem')
+    """
+    return text if is_service(text) else local_path(text)
+
+
+def web_address(text: str) -> str:
+    """An http or https URL.
+
+    Examples:
+        >>> web_address("http://127.0.0.1:8000/v1")
+        'http://127.0.0.1:8000/v1'
+    """
+    try:
+        public_address(text)
+    except UsageError:
+        raise argparse.ArgumentTypeError(
+            f"expected an address that begins with http:// or https://, got {_cut(text)}"
+        ) from None
+    return text
+
+
+def whole(text: str) -> int:
+    """A whole number.
+
+    Examples:
+        >>> whole("-3")
+        -3
+    """
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a whole number, got {_cut(text)}") from None
+
+
+def count(text: str) -> int:
+    """A whole number from 1 on.
+
+    Examples:
+        >>> count("16")
+        16
+    """
+    number = whole(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {number}")
+    return number
+
+
+def number(text: str) -> float:
+    """A finite number.
+
+    Examples:
+        >>> number("0.5")
+        0.5
+    """
+    value = _float(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"expected a finite number, got {_cut(text)}")
+    return value
+
+
+def positive(text: str) -> float:
+    """A finite number above 0.
+
+    Examples:
+        >>> positive("0.5")
+        0.5
+    """
+    value = _float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {_cut(text)}")
+    return value
+
+
+def duration(text: str) -> float:
+    """Seconds, 0 or more.
+
+    Examples:
+        >>> duration("1.5")
+        1.5
+    """
+    value = _float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected seconds from 0 on, got {_cut(text)}")
+    return value
+
+
+def share(text: str) -> float:
+    """A share, 0 to 1.
+
+    Examples:
+        >>> share("0.7")
+        0.7
+    """
+    value = _float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(
+            f"expected a share from 0 to 1, such as 0.7, got {_cut(text)}"
+        )
+    return value
+
+
+def seed(text: str) -> int:
+    """A seed of the random numbers, 0 to 2147483647.
+
+    Examples:
+        >>> seed("7")
+        7
+    """
+    if not text.isdecimal() or not int(text) < 2**31:
+        raise argparse.ArgumentTypeError(f"expected 0 to 2147483647, got {text!r}")
+    return int(text)
+
+
+def pair(form: str, convert: Callable[[str], T]) -> Callable[[str], tuple[str, T]]:
+    """A parser of `NAME=VALUE` options.
+
+    Args:
+        form: The expected form, for messages.
+        convert: Makes the value; its `ValueError` is a wrong option.
+
+    Examples:
+        >>> pair("ATTACK=SHARE", float)("pgd=0.6")
+        ('pgd', 0.6)
+    """
+
+    def parse(text: str) -> tuple[str, T]:
+        name, _, value = text.partition("=")
+        try:
+            if name and value:
+                return name, convert(value)
+        except ValueError:
+            pass
+        raise argparse.ArgumentTypeError(f"expected {form}, got {text!r}")
+
+    return parse
+
+
+def _float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _cut(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
