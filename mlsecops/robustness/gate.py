@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlsecops._choices import checked, of_type
+from mlsecops._choices import checked, number, of_type
 from mlsecops._gates import BaseJudgement, Verdict, at_least, worst
 from mlsecops._intervals import Interval
 from mlsecops._repr import concise_repr
-from mlsecops.errors import UsageError
 from mlsecops.robustness.evaluation.comparison import changes, incomparable
 from mlsecops.robustness.report import is_tree_proof
 
@@ -86,11 +85,12 @@ class Gate:
     max_drop: float = 0.02
 
     def __post_init__(self) -> None:
-        floors = [self.min_accuracy, self.min_clean, *(self.per_attack or {}).values()]
-        floors.append(self.max_drop)
-        for floor in floors:
-            if floor is not None and not 0.0 <= floor <= 1.0:
-                raise UsageError(f"a gate's floor is a share in [0, 1], got {floor}")
+        floors = {"min_accuracy": self.min_accuracy, "min_clean": self.min_clean,
+                  "max_drop": self.max_drop}  # fmt: skip
+        floors |= {f"per_attack[{name!r}]": each for name, each in (self.per_attack or {}).items()}
+        for name, floor in floors.items():
+            if floor is not None:
+                number(name, floor, "a share from 0 to 1", lambda share: 0 <= share <= 1)
 
     @checked
     def judge(self, report: RobustnessReport) -> Judgement:

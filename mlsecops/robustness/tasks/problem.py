@@ -235,10 +235,21 @@ def task_problem(
         raise UsageError(f"y: expected numbers (n,) or (n, m), got {shown(y)} of {truth.dtype}")
     truth = truth.reshape(len(truth), -1).astype(np.float64)
     goal: Goal = EveryLabel() if tolerance is None else Within(tolerance)
-    if tolerance is None and not np.isin(truth, (0, 1)).all():
-        raise UsageError("y: expected 0 or 1 for each of several labels (n, m), or a tolerance=")
+    if tolerance is None:
+        _require_labels(truth)
     base = frame_problem(model, x, truth, table, bounds)
     return _built(model, x, truth, goal, base=base, table=table, bounds=bounds)
+
+
+def _require_labels(truth: NDArray[np.float64]) -> None:
+    """Demand 0 or 1 for each label, and not the one label of a classification in each row."""
+    if not np.isin(truth, (0, 1)).all():
+        raise UsageError("y: expected 0 or 1 for each of several labels (n, m), or a tolerance=")
+    if truth.shape[1] > 1 and (truth.sum(axis=1) == 1).all():
+        raise UsageError(
+            "y: expected several labels (n, m), or one class for each input, got rows with a "
+            "single 1 each (one-hot); pass y.argmax(axis=1), the classes"
+        )
 
 
 def _built(

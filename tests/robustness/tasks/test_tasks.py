@@ -165,6 +165,7 @@ def test_repeated_samples_count_once_and_an_adapter_says_what_its_column_is(data
         ([{"boxes": [], "labels": []}] * 260, {}, "object detection"),
         (np.full(260, 0.5), {}, "give tolerance="),
         (np.full((260, 2), 2), {}, "0 or 1 for each"),
+        (np.eye(2)[np.arange(260) % 2], {}, r"one-hot\); pass y.argmax"),
         (np.zeros((260, 3)), {}, "as the model answers"),
         (np.zeros(260), {"tolerance": 0}, "tolerance: expected"),
         (np.zeros(250), {"tolerance": 1}, "as many rows"),
