@@ -12,11 +12,10 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
-from types import NoneType
 from typing import Any, Final
 
 from mlsecops._bounded.budget import FILE_BYTES, Budget, spending, tick
-from mlsecops._choices import checked, of_type, several
+from mlsecops._choices import checked
 from mlsecops.errors import ContentRefused, MissingExtra, UsageError
 from mlsecops.findings import Finding, Severity
 from mlsecops.loading.detection import Format, detect, require_agreement
@@ -60,6 +59,7 @@ _PICKLED: Final = {
 _EMPTY: Final = frozenset({Format.TENSOR_INDEX})
 """Formats of bytes that are numbers only."""
 _ARCHIVES: Final = frozenset({Format.ZIP, Format.TAR, Format.COMPRESSED})
+_DEFAULT: Final = Limits()
 _CODE: Final = {Format.TORCHSCRIPT: "torchscript", Format.PT2: "pt2"}
 
 
@@ -95,7 +95,7 @@ def scan(
         >>> scan(file).refused
         True
     """
-    each = scan_each(path, allow_globals=allow_globals, limits=limits, exclude=exclude)
+    each = _sorted(path, allow_globals, limits, exclude)
     alone = len(each) == 1 and each[0].path == os.fspath(path)
     return each[0] if alone else join(os.fspath(path), each)
 
@@ -121,10 +121,7 @@ def scan_each(
     Raises:
         UsageError: The path cannot be opened.
     """
-    found = scan_stream(
-        path, allow_globals=allow_globals, limits=limits, exclude=exclude, nested=nested
-    )
-    return sorted(found, key=lambda verdict: verdict.path)
+    return _sorted(path, allow_globals, limits, exclude, nested=nested)
 
 
 @checked
@@ -152,10 +149,24 @@ def scan_stream(
     Raises:
         UsageError: The path cannot be opened.
     """
-    of_type("limits", limits, (Limits, NoneType), "Limits")
-    allowed = several("allow_globals", allow_globals, "names", str)
-    left_out = several("exclude", exclude, "patterns", str)
-    ceilings, shown = limits or Limits(), os.fspath(path)
+    return _verdicts(path, allow_globals, limits, exclude, nested=nested, progress=progress)
+
+
+def _sorted(path: str | os.PathLike[str], *options: Any, nested: int = 0) -> list[Verdict]:
+    return sorted(_verdicts(path, *options, nested=nested), key=lambda verdict: verdict.path)
+
+
+def _verdicts(
+    path: str | os.PathLike[str],
+    allowed: Collection[str],
+    limits: Limits | None,
+    left_out: Collection[str],
+    *,
+    nested: int,
+    progress: Callable[[int, int], object] | None = None,
+) -> Iterator[Verdict]:
+    """The verdicts of `scan_stream`, of arguments that were checked."""
+    ceilings, shown = limits or _DEFAULT, os.fspath(path)
     options = allowed, ceilings, nested
     if not is_url(path) and not Path(real := followed(path)).is_dir():
         yield _scan_file(real, shown, *options)[0]
@@ -337,7 +348,7 @@ def _examine_archive(
         why = f"{nested} archives deep; unpack it and scan its files"
         return not_checked(source.name, why)
     with unpacked(source, found, limits=limits) as folder:
-        each = scan_each(folder, allow_globals=allow, limits=limits, nested=nested + 1)
+        each = _sorted(folder, allow, limits, (), nested=nested + 1)
 
     def place(path: str, times: int = 1) -> str:
         return path.replace(os.fspath(folder), f"{source.name}!", times)

@@ -18,7 +18,6 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import BinaryIO, Final, cast
 
 from mlsecops._bounded.budget import Pace, require_text
@@ -59,8 +58,10 @@ class Archive:
         entries: Name → entry, folders left out.
     """
 
-    def __init__(self, archive: zipfile.ZipFile, entries: dict[str, ZipEntry]) -> None:
-        self._archive = archive
+    def __init__(
+        self, archive: zipfile.ZipFile, entries: dict[str, ZipEntry], stream: BinaryIO
+    ) -> None:
+        self._archive, self._stream = archive, stream
         self.entries = entries
 
     def read(self, name: str, *, limits: Limits) -> bytes:
@@ -95,6 +96,19 @@ class Archive:
         if entry.info.compress_type != zipfile.ZIP_STORED:
             raise FormatRefused(f"{name}: compressed in the archive: expected it stored")
         return entry
+
+    def read_stored(self, name: str) -> bytes:
+        """Bytes of an entry that is stored, and short; their checksum is checked.
+
+        Raises:
+            FormatRefused: It is compressed, or cannot be read whole.
+        """
+        entry = self.stored(name)
+        self._stream.seek(entry.offset)
+        data = self._stream.read(entry.size)
+        if len(data) != entry.size or zlib.crc32(data) != entry.info.CRC:
+            raise FormatRefused(f"{name}: cannot be read from the archive: wrong checksum")
+        return data
 
 
 @contextlib.contextmanager
@@ -148,7 +162,7 @@ def archive(source: Source, *, limits: Limits) -> Iterator[Archive]:
     with source.stream() as stream, open_zip(source, stream) as opened:
         entries = _checked(source, stream, opened, limits)
         try:
-            yield Archive(opened, entries)
+            yield Archive(opened, entries, stream)
         except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
             raise FormatRefused(f"{source.name}: an entry cannot be read: {error}") from error
 
@@ -259,8 +273,8 @@ def require_plain_entry(problem: str, name: str, source: Source) -> None:
 
 def _problem(info: zipfile.ZipInfo) -> str:
     name = info.filename
-    parts = PurePosixPath(name).parts
-    odd = not parts or info.orig_filename != name
+    parts = name.split("/")
+    odd = not any(part not in {"", "."} for part in parts) or info.orig_filename != name
     if odd or name.startswith("/") or "\\" in name or ".." in parts:
         return "leaves the archive"
     if (info.external_attr >> 16) & _FILE_TYPE == _SYMLINK:

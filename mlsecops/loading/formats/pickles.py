@@ -9,7 +9,6 @@ import contextlib
 import io
 import re
 from collections.abc import Collection, Iterator
-from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Final, cast
 
 from mlsecops.errors import FormatRefused, LimitExceeded
@@ -27,13 +26,12 @@ from mlsecops.loading.verdict import Examination, Unchecked
 LEGACY_PICKLES: Final = 5  # pickles; torch.serialization, `_legacy_save`, before the raw storages
 _NUMBER: Final = re.compile(rb"\d{1,60}\n?")
 _TORCH_ENTRIES: Final = {
-    "data.pkl": re.compile(rb"(?s).*"),
     "byteorder": re.compile(rb"little|big"),
     **dict.fromkeys(
         ("version", ".format_version", ".storage_alignment", ".data/serialization_id"), _NUMBER
     ),
 }
-"""Entry of a torch archive besides its storages → its content; `data.pkl` is walked."""
+"""Entry of a torch archive besides its pickle and storages → its content."""
 _LONGEST: Final = 100  # bytes; chosen: an entry of a number has at most 61
 _IN_MEMORY: Final = 64 * MIB  # bytes; chosen: larger files are read from disk, opcode by opcode
 
@@ -153,21 +151,22 @@ def _require_layout(opened: Archive, source: Source) -> str:
     (root,) = roots
     for name in opened.entries:
         inner = name.partition("/")[2]
-        parts = PurePosixPath(inner).parts
-        storage = len(parts) == 2 and parts[0] == "data" and parts[1].isdigit()  # noqa: PLR2004 - data/N
-        text = _TORCH_ENTRIES.get(inner)
-        if not storage and (text is None or not text.fullmatch(_start(opened, name))):
-            raise FormatRefused(f"{source.name}: entry {name!r} is not one that torch.save writes")
+        folder, _, key = inner.partition("/")
+        known = inner == "data.pkl" or (folder == "data" and key.isdigit())
         opened.stored(name)
+        if not known and not _is_note(opened, name, inner):
+            raise FormatRefused(f"{source.name}: entry {name!r} is not one that torch.save writes")
     if f"{root}/data.pkl" not in opened.entries:
         raise FormatRefused(f"{source.name}: no data.pkl under that exact name")
     return root
 
 
-def _start(opened: Archive, name: str) -> bytes:
-    """First bytes of an entry: more than an entry of a number has."""
-    with opened.stream(name) as stream:
-        return stream.read(_LONGEST)
+def _is_note(opened: Archive, name: str, inner: str) -> bool:
+    """Whether an entry is one of the short texts that torch writes beside pickle and storages."""
+    text = _TORCH_ENTRIES.get(inner)
+    if text is None or opened.entries[name].size > _LONGEST:
+        return False
+    return text.fullmatch(opened.read_stored(name)) is not None
 
 
 @contextlib.contextmanager

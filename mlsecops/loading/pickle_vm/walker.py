@@ -128,10 +128,11 @@ class Walker(Judge):
         return self.walk
 
     def _step(self, name: str, argument: Any, *, first: bool) -> None:
-        self.walk.opcodes += 1
-        if not self.walk.opcodes % _LOOK:
+        walk = self.walk
+        walk.opcodes += 1
+        if not walk.opcodes % _LOOK:
             tick(where=self._artifact)
-        if self.walk.opcodes > self._limits.opcodes:
+        if walk.opcodes > self._limits.opcodes:
             raise LimitExceeded(
                 f"{self._artifact}: {self._where}: over {self._limits.opcodes} pickle opcodes; "
                 "raise Limits(opcodes=…) if this file is meant to be so large"
@@ -173,7 +174,8 @@ class Walker(Judge):
 
     def _pop(self) -> Any:
         value = self._pop_target()
-        self._require_called_only(value)
+        if isinstance(value, Global):
+            self._require_called_only(value)
         return value
 
     def _pop_target(self) -> Any:

@@ -9,7 +9,7 @@ import pytest
 from mlsecops.loading import Limits, scan, scan_each
 from tests.attackers import companions as attack
 from tests.attackers import loading
-from tests.attackers.model_files import field
+from tests.attackers.model_files import field, torch_zip
 
 TEXTS = {
     "vocab.txt": "cat\ndog\nRat\n.\n",
@@ -103,3 +103,13 @@ def test_an_entry_of_a_torch_archive_holds_what_its_name_says(tmp_path: Path, na
         file, lambda info, old: (info.filename, b"code" if info.filename == f"m/{name}" else old)
     )
     assert scan(file).refused
+
+
+def test_an_entry_of_a_torch_archive_has_the_checksum_that_the_directory_says(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "m.pt"
+    file.write_bytes(torch_zip(b"\x80\x02N."))
+    assert not scan(file).refused
+    file.write_bytes(file.read_bytes().replace(b"3\n", b"4\n"))
+    assert [found.rule for found in scan(file).findings] == ["malformed"]
