@@ -6,7 +6,7 @@ TORCH := torch==2.13.0
 OUT ?= demo-out
 MINUTES ?= 10
 
-.PHONY: demo test lint bench peers hub fuzz docs dist release-check clean
+.PHONY: demo test lint bench peers hub feast fuzz docs dist release-check clean
 
 demo: .venv/.demo  ## the whole pipeline on real data, six deliverables in $(OUT)
 	$(BIN)/mlsecops demo --out $(OUT) --overwrite
@@ -39,6 +39,9 @@ benchmarks/.env-%/.made: benchmarks/peers/%.txt
 
 hub: benchmarks/.env-hub/.made .venv/.dev  ## layouts of transformers, diffusers, XGBoost, … held and read
 	PYTHONPATH=. benchmarks/.env-hub/bin/python -m pytest -q -p no:cacheprovider benchmarks/hub
+
+feast: benchmarks/.env-feast/.made  ## offline and online reads of Feast's local provider behind a policy
+	PYTHONPATH=. benchmarks/.env-feast/bin/python -m pytest -q -p no:cacheprovider benchmarks/feast
 
 # No parser may crash, hang or take memory beyond its limits, whatever it is given.
 fuzz: .venv/.dev  ## changed files at every parser, $(MINUTES) minutes each

@@ -2,14 +2,16 @@
 
 Feast FeatureStore + policy → GuardedFeatureStore → features, or AccessDenied
 
-Resources are `PROJECT/VIEW/FEATURE`. A read is refused whole if one feature is.
+Resources are `PROJECT/VIEW/FEATURE`, whatever version of a view is read. A read is refused whole if
+one feature is.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from mlsecops._choices import checked, of_type
 from mlsecops._repr import concise_repr
@@ -19,6 +21,8 @@ from mlsecops.errors import UsageError
 from mlsecops.provenance import hash_dataset
 
 __all__ = ["GuardedFeatureStore"]
+
+_VERSION: Final = re.compile(r"(?:latest|v[0-9]+)?", re.IGNORECASE | re.ASCII)  # Feast's `view@v2`
 
 
 @concise_repr("_store", "_access")
@@ -55,7 +59,8 @@ class GuardedFeatureStore:
         """Features of past moments, for training.
 
         Args:
-            entity_df: Entities and times, as Feast takes them.
+            entity_df: Table of entities and times, or None where Feast takes all of them. A text
+                would be SQL, which can read what nobody decided about.
             features: `"view:feature"` texts, or a Feast FeatureService.
             options: Further options of Feast's method.
 
@@ -64,8 +69,11 @@ class GuardedFeatureStore:
 
         Raises:
             AccessDenied: The subject may not read one of the features.
+            UsageError: The entities are a text, or a feature has no name.
         """
-        names = self._demand(features)
+        if isinstance(entity_df, str | bytes):
+            raise UsageError("entity_df: expected a table, got a text; run the query yourself")
+        features, names = self._demanded(features)
         job = self._store.get_historical_features(entity_df=entity_df, features=features, **options)
         return self._recorded(job.to_df(), names)
 
@@ -83,7 +91,7 @@ class GuardedFeatureStore:
         Raises:
             AccessDenied: The subject may not read one of the features.
         """
-        names = self._demand(features)
+        features, names = self._demanded(features)
         answer = self._store.get_online_features(
             features=features, entity_rows=entity_rows, **options
         )
@@ -91,13 +99,16 @@ class GuardedFeatureStore:
             self._recorded(answer.to_df(), names)
         return answer
 
-    def _demand(self, features: Any) -> list[str]:
+    def _demanded(self, features: Any) -> tuple[Any, list[str]]:
+        """The features as they are read, and their resources, which the subject may read."""
+        if not hasattr(features, "feature_view_projections") and not isinstance(features, str):
+            features = [*features] if isinstance(features, Iterable) else features
         names = [f"{self._store.project}/{each}" for each in _named(features)]
         if not names:
             raise UsageError("features: expected at least one, got none")
         for name in names:
             self._access.demand(READ, name)
-        return names
+        return features, names
 
     def _recorded(self, table: Any, names: list[str]) -> Any:
         if self._access.run is not None:
@@ -117,7 +128,10 @@ def _named(features: Any) -> Iterator[str]:
     if isinstance(features, str) or not isinstance(features, Iterable):
         raise UsageError("features: expected 'view:feature' texts or a FeatureService")
     for text in features:
-        view, colon, feature = text.partition(":") if isinstance(text, str) else ("", "", "")
-        if not (view and colon and feature):
+        view, _, feature = text.partition(":") if isinstance(text, str) else ("", "", "")
+        name, _, version = view.partition("@")
+        if _VERSION.fullmatch(version):
+            view = name
+        if not (view and feature) or "/" in text:
             raise UsageError(f"features: expected 'view:feature', got {str(text)[:80]!r}")
         yield f"{view}/{feature}"

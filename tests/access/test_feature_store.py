@@ -60,6 +60,31 @@ def test_features_are_decided_one_by_one_and_recorded() -> None:
     }
 
 
+@pytest.mark.parametrize("version", ["@v2", "@V10", "@latest", "@LATEST", "@"])
+def test_another_version_of_a_view_is_the_same_resource(version: str) -> None:
+    policy = AccessPolicy([Rule(subject="ann", action="*", resource="fraud/**"), *POLICY.rules[1:]])
+    store = GuardedFeatureStore(Feast(), policy, subject="ann")
+    with pytest.raises(AccessDenied, match="salary"):
+        store.get_online_features([f"drivers{version}:salary"], [])
+    store.get_online_features([f"drivers{version}:trips"], [])
+
+
+def test_sql_in_place_of_entities_is_refused() -> None:
+    feast = Feast()
+    with pytest.raises(UsageError, match="entity_df"):
+        GuardedFeatureStore(feast, POLICY, subject="ann").get_historical_features(
+            "SELECT * FROM salaries", ["drivers:trips"]
+        )
+    assert feast.read == []
+
+
+def test_what_is_decided_is_what_is_read() -> None:
+    feast = Feast()
+    store = GuardedFeatureStore(feast, POLICY, subject="ann")
+    store.get_historical_features(TABLE, (each for each in ["drivers:trips"]))
+    assert feast.read[0][1] == ["drivers:trips"]
+
+
 def test_a_feature_service_is_its_features() -> None:
     service = SimpleNamespace(
         feature_view_projections=[
@@ -70,7 +95,7 @@ def test_a_feature_service_is_its_features() -> None:
         GuardedFeatureStore(Feast(), POLICY, subject="ann").get_online_features(service, [])
 
 
-@pytest.mark.parametrize("features", ["drivers:trips", 3, [], ["trips"], [None]])
+@pytest.mark.parametrize("features", ["drivers:trips", 3, [], ["trips"], [None], ["a/b:c"]])
 def test_what_names_no_features_is_wrong_use(features: Any) -> None:
     with pytest.raises(UsageError, match="features"):
         GuardedFeatureStore(Feast(), POLICY, subject="ann").get_historical_features(TABLE, features)

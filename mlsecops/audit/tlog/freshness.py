@@ -45,7 +45,7 @@ def newest_known(
         clock: Seconds since 1970.
 
     Warns:
-        MLSecOpsWarning: Fewer answered, so that an older copy of the log cannot be told.
+        MLSecOpsWarning: Fewer answered, so an older copy of the log goes unnoticed.
     """
     asked = [replace(each, known=checkpoint.size) for each in witnesses]
     lines, refusals = answers(checkpoint, asked, proof=proof, patience=_PATIENCE)
