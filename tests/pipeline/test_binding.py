@@ -206,16 +206,20 @@ def test_a_loaded_model_brings_its_digest_until_its_weights_change(tmp_path: Pat
 
 
 def links(folder: Path) -> list[str]:
-    return re.findall(r'href="([^"#:]+)"', (folder / "index.html").read_text())
+    """Relative links of every page, without their fragments."""
+    pages = "".join(page.read_text() for page in folder.rglob("*.html"))
+    return re.findall(r'(?:href|src)="([^"#:]+)(?:#[^"]*)?"', pages)
 
 
 @pytest.mark.parametrize("count", range(len(PARTS) + 1))
 def test_every_link_leads_to_a_file_of_this_delivery(
     world: World, count: int, tmp_path: Path
 ) -> None:
-    for names in itertools.combinations(PARTS, count):
+    mixtures = itertools.product(itertools.combinations(PARTS, count), (None, "eu-ai-act"))
+    for names, framework in mixtures:  # 64 over all counts
         parts = parts_of(world.models["a"], names)
-        delivery = world.pipeline(**parts).deliver(tmp_path / "out")
+        delivery = world.pipeline(**parts).deliver(tmp_path / "out", framework=framework)
+        assert links(tmp_path / "out")
         assert set(links(tmp_path / "out")) <= set(delivery.files)
 
 

@@ -79,6 +79,34 @@ def test_a_readme_of_a_hub_fills_the_card(release: Release, tmp_path: Path, vers
     assert energy["activityEnergyCost"] == {"value": 0.04, "unit": "kWh"}
 
 
+@pytest.mark.parametrize("version", ["1.6", "1.7"])
+def test_a_card_and_what_was_measured_pass_nine_checks_of_ai_readiness(
+    release: Release, tmp_path: Path, version: str
+) -> None:
+    """Source: sbom-tools, scoring profile ai-readiness, checks AI-001 to AI-009."""
+    (tmp_path / "README.md").write_text(README)
+    model = card_of(release, card=tmp_path / "README.md", version=version)
+    card = model["modelCard"]
+    considered = card["considerations"]
+    checks = {
+        "AI-001 model-card URL": [
+            each["url"] for each in model["externalReferences"] if each["type"] == "model-card"
+        ],
+        "AI-002 architecture family": card["modelParameters"]["architectureFamily"],
+        "AI-003 training datasets": card["modelParameters"]["datasets"],
+        "AI-004 quantitative analysis": card["quantitativeAnalysis"]["performanceMetrics"],
+        "AI-005 fairness assessments": considered["fairnessAssessments"],
+        "AI-006 energy consumption": considered["environmentalConsiderations"][
+            "energyConsumptions"
+        ],
+        "AI-007 use cases": considered["useCases"],
+        "AI-008 known limitations": considered["technicalLimitations"],
+        "AI-009 ethical considerations": considered["ethicalConsiderations"],
+    }
+    assert len(checks) == 9
+    assert [name for name, found in checks.items() if not found] == []
+
+
 def test_a_card_of_the_toolkit_fills_the_card(release: Release, tmp_path: Path) -> None:
     (tmp_path / "card.json").write_text(json.dumps(TOOLKIT))
     model = card_of(release, card=tmp_path / "card.json")
