@@ -2,6 +2,7 @@
 
     rules (Python, TOML) → `policy`: AccessPolicy → Decision; Cedar text → `cedar`: CedarPolicy
     `acting_as` (subject), `requires` (action, resource) → `enforcement` → call, or AccessDenied
+    policy, subject, log → `guard`: AccessGuard → `SecureLoader(access=)`, `Registry(access=)`
     fsspec → `filesystem`, obstore → `objects`, Feast → `feature_store`: each read decided, audited,
                                                                 recorded in the training run
     decisions → `decision_log`: batches in a tile log
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from mlsecops.access.enforcement import requires as requires
     from mlsecops.access.feature_store import GuardedFeatureStore as GuardedFeatureStore
     from mlsecops.access.filesystem import guard_filesystem as guard_filesystem
+    from mlsecops.access.guard import AccessGuard as AccessGuard
     from mlsecops.access.objects import GuardedStore as GuardedStore
     from mlsecops.access.permissions import audit_permissions as audit_permissions
     from mlsecops.access.policy import AccessPolicy as AccessPolicy

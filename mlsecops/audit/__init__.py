@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mlsecops._lazy import lazy_face
 
 if TYPE_CHECKING:
+    from mlsecops.audit.access_control import AccessControl as AccessControl
     from mlsecops.audit.checkpoint import Checkpoint as Checkpoint
     from mlsecops.audit.checkpoint import LogKey as LogKey
     from mlsecops.audit.checkpoint import LogSigner as LogSigner

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from mlsecops._bounded.budget import spending
-from mlsecops._choices import checked, several
+from mlsecops._choices import checked, of_type, several
 from mlsecops._repr import concise_repr
 from mlsecops.adapters import Adapter, adapt
+from mlsecops.audit import AccessControl
 from mlsecops.errors import UsageError
 from mlsecops.loading.artifact import ArtifactLayout
 from mlsecops.loading.detection import Format
@@ -34,12 +35,7 @@ from mlsecops.loading.telemetry import LoadRecord, recorded
 from mlsecops.provenance import Digest, Isolation
 from mlsecops.provenance.files.hashing import Progress
 from mlsecops.provenance.isolation import IsolationWatch
-from mlsecops.signing import (
-    TrustPolicy,
-    Verified,
-    bundle_path,
-    expected_name,
-)
+from mlsecops.signing import TrustPolicy, Verified, bundle_path, expected_name
 from mlsecops.signing.naming import ExpectedName
 
 
@@ -86,6 +82,7 @@ class SecureLoader:
         isolation: Source of isolated digests (a registry), which every load asks.
         stale_after: Seconds for which its last answer counts while it does not answer, ≥ 0; then
             loads are refused until it answers again.
+        access: Decides about `model:load` of each model by its signed name (an `AccessGuard`).
 
     Raises:
         UsageError: The tier is unknown, or a number is out of its range.
@@ -106,11 +103,13 @@ class SecureLoader:
         limits: Limits | None = None,
         isolation: Isolation | None = None,
         stale_after: float = 0.0,
+        access: AccessControl | None = None,
     ) -> None:
         self._policy = policy
         self._tier: Tier = tier
         self._allow_globals = tuple(allow_globals)
         self._limits = limits or Limits()
+        self._access = access if access is None else of_type("access", access, "demand", "a guard")
         self._isolation = (
             None
             if isolation is None
@@ -156,6 +155,7 @@ class SecureLoader:
         Raises:
             SignatureError: There is no bundle, or it does not hold.
             PolicyError: The policy does not accept it, or an incident isolated the model.
+            AccessDenied: The subject may not load it.
             DigestMismatch: A file was added, removed or changed.
             UnsafeContent: The content could run code or reach outside.
             FormatRefused: The format is malformed, not loadable, or not what the name claims.
@@ -310,6 +310,7 @@ class SecureLoader:
             record,
             policy=self._policy,
             isolation=self._isolation,
+            access=self._access,
             expected=_expected(path, wanted),
             digest=wanted.digest,
             file=wanted.file,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlsecops._choices import checked, of_type
-from mlsecops.audit import Checkpoint, LogKey
+from mlsecops.audit import AccessControl, Checkpoint, LogKey
 from mlsecops.audit.checkpoint import vkey
 from mlsecops.audit.objects import FolderStore, ObjectStore, open_store
 from mlsecops.audit.pin import Pin
@@ -40,6 +40,7 @@ class RegistryLog:
     policy: TrustPolicy
     location: Path | str
     log_keys: tuple[LogKey, ...]
+    _access: AccessControl | None
     _objects: ObjectStore
     _events: EventLog
 
@@ -74,6 +75,7 @@ class RegistryLog:
 
         Raises:
             UsageError: There is no signer, or it is the same key.
+            AccessDenied: The subject may not do it.
             RegistryError: Another key took over already.
         """
         old, new = self._require_signer(), of_type("signer", signer, Signer, "a Signer")
@@ -81,6 +83,8 @@ class RegistryLog:
         if before == after:
             raise UsageError("rotate_key: expected another key than the signer's, got the same")
         origin = self._events.checkpoint().origin
+        if self._access is not None:
+            self._access.demand("registry:rotate-key", origin, attributes={"key": after})
 
         def decide(state: State) -> dict[str, Any] | None:
             event = state.retired.get(before)

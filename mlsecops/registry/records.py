@@ -17,6 +17,7 @@ from mlsecops.provenance import Digest
 if TYPE_CHECKING:
     import os
 
+    from mlsecops.audit import AccessControl
     from mlsecops.registry.event_log import EventLog
     from mlsecops.registry.events import Event, Version
     from mlsecops.registry.state import State
@@ -33,6 +34,24 @@ class RegistryRecords:
 
     _events: EventLog
     _store: Store
+    _access: AccessControl | None
+
+    def _demand(self, action: str, name: str, **attributes: object) -> None:
+        """Demand that the current subject may do this with a model."""
+        if self._access is not None:
+            self._access.demand(f"model:{action}", name, attributes=attributes)
+
+    def _about(self, target: str | Digest) -> list[str]:
+        """Names of the models that a quarantine touches, or the digest where it touches none."""
+        if self._access is None:
+            return []
+        state = self._events.state()
+        digest = target if isinstance(target, Digest) else state.named(target).digest
+        return [
+            name
+            for name, known in state.records.items()
+            if digest in {each.digest for each in known}
+        ] or [str(target)]
 
     def record_once(
         self, kind: str, detail: Mapping[str, Any], *, unique: Collection[str] = ()
@@ -125,6 +144,7 @@ class RegistryRecords:
             RegistryError: There is no such version, or a blob is missing.
             DigestMismatch: A blob was changed.
         """
+        self._demand("resolve", name, version=version)
         return self._store.checkout(self._events.state().record(name, version), Path(target))
 
     def isolations(self) -> Mapping[str, str]:
@@ -158,6 +178,7 @@ class RegistryRecords:
             DigestMismatch: The folder holds other files.
             VerificationError: The new signature is not accepted.
         """
+        self._demand("publish", name, version=version)
         known = self._events.state().record(name, version)
         verified, listing = self._store.take_in(Path(folder), name)
         if verified.digest != known.digest:

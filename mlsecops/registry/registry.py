@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from mlsecops._choices import checked
+from mlsecops._choices import checked, of_type
 from mlsecops._repr import concise_repr
-from mlsecops.audit import Checkpoint, LogKey
+from mlsecops.audit import AccessControl, Checkpoint, LogKey
 from mlsecops.errors import (
     Isolated,
     MLSecOpsError,
@@ -69,8 +69,11 @@ class Registry(RegistryRecords, RegistryLog):
         cache: Folder for resolved versions, the reader's own and outside the location; by default
             `$XDG_CACHE_HOME/mlsecops/registry`, or that in `~/.cache`.
         clock: Returns the time of an event, timezone-aware.
+        access: Decides about `model:publish`, `promote`, `resolve`, `quarantine`, `rollback` and
+            `raise-floor` of a model by its name, and `registry:rotate-key` (an `AccessGuard`).
 
     Raises:
+        AccessDenied: From a call, if the subject may not do it.
         RegistryError: There is no registry, its log is missing, or it cannot be reached.
         UsageError: The pinned file cannot be read, or an argument is wrong.
         MissingExtra: A bucket needs the extra `store`.
@@ -92,7 +95,9 @@ class Registry(RegistryRecords, RegistryLog):
         storage_options: Mapping[str, Any] | None = None,
         cache: str | os.PathLike[str] | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        access: AccessControl | None = None,
     ) -> None:
+        self._access = access if access is None else of_type("access", access, "demand", "a guard")
         self.signer = signer
         self.policy = policy
         self._open_log(
@@ -125,7 +130,7 @@ class Registry(RegistryRecords, RegistryLog):
                 quarantined.
             UnsafeContent: It holds links or devices.
         """
-        require_name(name)
+        self._demand("publish", require_name(name))
         self._require_signer()
         self._events.state()  # a key that was quarantined meanwhile signs nothing more
         verified, kept = self._store.take_in(Path(folder), name)
@@ -167,7 +172,8 @@ class Registry(RegistryRecords, RegistryLog):
         """
         if stage not in get_args(Stage):
             raise UsageError(f"promote {name}: expected 'approved' or 'serving', got {stage!r}")
-        self.verify(require_name(name), version)
+        self._demand("promote", require_name(name), version=version, stage=stage)
+        self.verify(name, version)
 
         def decide(state: State) -> tuple[Record, dict[str, Any] | None]:
             record = state.record(name, version)
@@ -201,6 +207,7 @@ class Registry(RegistryRecords, RegistryLog):
         """
         state = self._events.state()
         record = self._find(state, require_name(name), version)
+        self._demand("resolve", name, version=record.version, digest=str(record.digest))
         state.require_usable(record)
         path, _ = self._store.open(record)
         return state.view(record, path=path)
@@ -228,6 +235,8 @@ class Registry(RegistryRecords, RegistryLog):
             raise UsageError("quarantine: expected a reason, got none")
         text = str(name_or_digest)
         known = Digest.parse(text) if ":" in text else None
+        for each in self._about(known or require_name(text)):
+            self._demand("quarantine", each)
         target: list[Digest] = []
 
         def decide(state: State) -> dict[str, Any] | None:
@@ -277,7 +286,7 @@ class Registry(RegistryRecords, RegistryLog):
         Raises:
             RegistryError: Nothing serves, or no older version may.
         """
-        require_name(name)
+        self._demand("rollback", require_name(name))
         if serving is None:
             serving = self._find(self._events.state(), name, "serving").version
 
@@ -301,9 +310,10 @@ class Registry(RegistryRecords, RegistryLog):
         Raises:
             RegistryError: There is no such version.
         """
+        self._demand("raise-floor", require_name(name), version=version)
 
         def decide(state: State) -> tuple[Record, dict[str, Any] | None]:
-            record = state.record(require_name(name), version)
+            record = state.record(name, version)
             done = state.floors.get(name, 1) >= version
             return record, None if done else record.event("floor-raised")
 

@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlsecops.audit import AccessControl
 from mlsecops.errors import DigestMismatch
 from mlsecops.loading.artifact import ArtifactLayout, layout
 from mlsecops.loading.recheck import require_not_isolated, require_signers
@@ -47,6 +48,7 @@ def open_signed(
     *,
     policy: TrustPolicy,
     isolation: Isolation | None,
+    access: AccessControl | None,
     expected: ExpectedName | None,
     digest: Digest | None = None,
     file: str | None = None,
@@ -60,6 +62,7 @@ def open_signed(
         record: Record of the load.
         policy: Who may sign.
         isolation: Source of isolated digests, or None.
+        access: Decides about the load, or None.
         expected: Name that the model must be signed under.
         digest: Root digest of the one accepted model, or None.
         file: Which file of a folder is the model.
@@ -67,6 +70,7 @@ def open_signed(
 
     Raises:
         VerificationError: It is not signed, not accepted, or another model.
+        AccessDenied: The subject may not load it.
         FormatRefused: A folder holds no model, or several and none is named.
     """
     where = os.fspath(path)
@@ -82,6 +86,10 @@ def open_signed(
             )
         require_not_isolated(root, isolation, where=where)
         require_signers(signed.signers, policy, isolation, where=where)
+        if access is not None:
+            version = {} if signed.version is None else {"version": signed.version}
+            known = {"digest": str(root), **version}
+            access.demand("model:load", signed.manifest.name, attributes=known)
     files = layout(
         path, ignore=ignore_for(path, signed.ignore_paths, place), file=file, whole=whole
     )
