@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import tomllib
 from importlib.metadata import requires, version
+from itertools import chain
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from mlsecops._extras import EXTRA_OF, require
 from mlsecops.errors import MissingExtra
 
-PROJECT = Path(__file__).parents[1] / "pyproject.toml"
+ROOT = Path(__file__).parents[1]
+PROJECT = ROOT / "pyproject.toml"
 
 
 def test_each_extra_that_is_named_exists() -> None:
@@ -45,3 +48,20 @@ def test_versions_in_all_fit_each_other() -> None:
     newest = Version(str(Requirement(bound).specifier).partition("<")[2].partition(",")[0])
     assert botocore.specifier.contains(version("botocore"))
     assert not botocore.specifier.contains(newest), "widen the bound of boto3 in 'all'"
+
+
+def test_the_lock_pins_what_every_extra_asks_for_and_names_no_place() -> None:
+    lines = (ROOT / ".ci/constraints.txt").read_text("utf-8").splitlines()
+    pins = [Requirement(line) for line in lines if not line.startswith("#")]
+    assert all(pin.url is None and str(pin.specifier).startswith("==") for pin in pins)
+    project = tomllib.loads(PROJECT.read_text("utf-8"))["project"]
+    asked = [
+        *project["dependencies"],
+        *chain.from_iterable(project["optional-dependencies"].values()),
+    ]
+    needed = {
+        canonicalize_name(each.name)
+        for each in map(Requirement, asked)
+        if each.marker is None or each.marker.evaluate()
+    }
+    assert needed - {"mlsecops-sdk"} <= {canonicalize_name(pin.name) for pin in pins}
