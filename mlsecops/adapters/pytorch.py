@@ -118,7 +118,8 @@ class TorchAdapter(TriedInputs):
             scores = self._traced(leaf.clone())
             logits = _numpy(scores)
             along = self._torch.from_numpy(cotangent_rows(cotangent, logits)).to(scores)
-            gradient = slope(scores, leaf, along)
+            with self._answering(leaf):
+                gradient = slope(scores, leaf, along)
         return logits, _numpy(gradient)
 
     def encode(self) -> bytes:
@@ -158,8 +159,9 @@ class TorchAdapter(TriedInputs):
         scores = self._traced(leaf.clone())
         labels = self._torch.from_numpy(y).to(scores.device)
         loss = self._torch.nn.functional.cross_entropy(scores, labels, reduction="sum")
-        # Only the input's gradient: the parameters are frozen, and their .grad is unchanged.
-        return _numpy(scores), _numpy(slope(loss, leaf))
+        with self._answering(leaf):
+            # Only the input's gradient: the parameters are frozen, and their .grad is unchanged.
+            return _numpy(scores), _numpy(slope(loss, leaf))
 
     def _tensor(self, batch: Array) -> Tensor:
         import numpy as np  # noqa: PLC0415 - only where arrays are converted

@@ -87,6 +87,7 @@ class SklearnAdapter(FrameworkAdapter, BlackBox):
         """The classifier's scores `(n, k)`, of a form that is found out on the first batch."""
         import numpy as np  # noqa: PLC0415 - only where arrays are converted
 
+        batch = batch.copy()  # steps with copy=False write into their input
         with self._answering(batch):
             answer = self._decisions(batch) if self.scores == "decisions" else self._given(batch)
         member = self._form.member if self._form else self._request.member(answer, rows=len(batch))

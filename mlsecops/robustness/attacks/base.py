@@ -5,6 +5,7 @@ adapter, inputs, labels, seed → `Searching.perturb` → batches in their balls
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -114,14 +115,15 @@ class Batch:
     def pullback(self, points: Array, y: Labels, cotangent: Cotangent) -> tuple[Array, Array]:
         """Scores as of `scores`, and each point's gradient of a loss of them."""
         if self.abstention is None:
-            return pullback(self.adapter, points, cotangent)
+            logits, gradient = pullback(self.adapter, points, cotangent)
+            return logits, _followed(gradient)
 
         def behind(logits: Array) -> Array:
             kept, lent = without_abstention(logits, y, self.abstention)
             return with_abstention(cotangent(kept), y, self.abstention, lent)
 
         logits, gradient = pullback(self.adapter, points, behind)
-        return without_abstention(logits, y, self.abstention)[0], gradient
+        return without_abstention(logits, y, self.abstention)[0], _followed(gradient)
 
     def seeds(self, *turn: int) -> list[list[int]]:
         """Seed of each sample's draws in one turn of the attack, whatever batch it is in."""
@@ -202,6 +204,13 @@ class Searching(ABC):
             if progress is not None:
                 progress(min(begin + step, len(ball)), len(ball))
         return examples
+
+
+def _followed(gradient: Array) -> Array:
+    """A gradient as an attack follows it: zero where it is no number."""
+    if math.isfinite(float(gradient.sum())):
+        return gradient
+    return np.nan_to_num(gradient, nan=0.0, posinf=1.0, neginf=-1.0)
 
 
 def require_ball(attack: str, eps: float, norm: str = "linf") -> None:

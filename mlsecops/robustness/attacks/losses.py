@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Loss: TypeAlias = Callable[[Array, Labels, Labels], tuple[Values, Values]]
 
 _TINY: Final = 1e-30  # logits; chosen: keeps the division by a vanishing gap finite
+_FAR: Final = 1e100  # chosen: takes the place of an infinite score, and stays finite in sums
 _RANGE: Final = 20.0  # nats between the best and the worst class; chosen: as of trained networks
 _NEGLIGIBLE: Final = 1e-4  # of the largest weight; chosen: below what float32 sums resolve
 
@@ -40,7 +41,8 @@ def cross_entropy(logits: Array, y: Labels, _: Labels) -> tuple[Values, Values]:
     scores = np.array(logits, dtype=np.float64)
     top, bottom = scores, scores
     if not (known := np.isfinite(scores)).all():
-        top, bottom = (np.where(known, scores, sign * np.inf) for sign in (-1, 1))
+        scores = np.nan_to_num(scores, nan=-_FAR, posinf=_FAR, neginf=-_FAR)
+        top, bottom = (np.where(known, scores, sign * _FAR) for sign in (-1, 1))
     best, least = top.argmax(axis=1), bottom.argmin(axis=1)
     unit = (top[rows, best] - bottom[rows, least]) / _RANGE
     np.maximum(unit, np.finfo(np.float64).tiny, out=unit)

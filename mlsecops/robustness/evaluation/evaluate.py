@@ -21,6 +21,7 @@ from mlsecops.errors import UsageError
 from mlsecops.provenance import Digest, hash_dataset
 from mlsecops.robustness.attacks.base import require_samples
 from mlsecops.robustness.attacks.losses import is_correct, without_abstention
+from mlsecops.robustness.evaluation.batch_check import batch_invariant
 from mlsecops.robustness.evaluation.black_box import black_box_stronger
 from mlsecops.robustness.evaluation.distinct import distinct_rows
 from mlsecops.robustness.evaluation.executor import Shard, spread_out
@@ -126,7 +127,7 @@ def evaluate_robustness(
         adapter=model, x=inputs, y=labels, seed=seed, batch_size=batch_size, bounds=bounds,
         table=table, executor=executor, fresh=fresh, problem=problem,
     )  # fmt: skip
-    with held(adapter):
+    with held(adapter), np.errstate(invalid="ignore", over="ignore"):  # of infinite scores
         clean = run.clean()
         figures: dict[str, Figure] = {}
         for turn, attack in enumerate(attacks):
@@ -218,11 +219,14 @@ class _Run:
         require_inside(attack, kept, origin, bounds)
         return self.figure(attack, examples, clean)
 
-    def _examples(self, attack: Attack, index: Labels, progress: Progress | None) -> Array:
-        shard = Shard(
+    def _shard(self, attack: Attack, index: NDArray[np.intp]) -> Shard:
+        return Shard(
             attack=attack, x=self.x[index], y=self.y[index], index=index, seed=self.seed,
             bounds=self.bounds, batch_size=self.batch_size, table=self.table,
         )  # fmt: skip
+
+    def _examples(self, attack: Attack, index: Labels, progress: Progress | None) -> Array:
+        shard = self._shard(attack, index)
         if self.executor is None:
             return shard.run(self.adapter, progress)
         return spread_out(shard, self.adapter, self.executor, progress)
@@ -265,8 +269,12 @@ class _Run:
         if self.problem is None:
             checks.append(eps_unit(self.x, attacks))
         search = probe if white and self.table is None else None
-        stronger = black_box_stronger(attacks, figures, clean, search)
-        return (*checks, *(() if stronger is None else (stronger,)))
+        shard, left = self._shard(probe.attack, rows), worst.hits / max(clean.hits, 1)
+        others = (
+            batch_invariant(probe, shard, worst.examples, left),
+            black_box_stronger(attacks, figures, clean, search),
+        )
+        return (*checks, *(each for each in others if each is not None))
 
     def _probe(self, attack: Attack, figure: Figure, rows: NDArray[np.intp]) -> Probe:
         """An attack's examples of samples that every attack left."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from mlsecops.adapters import Pullback
+from mlsecops.adapters.base import FrameworkAdapter
 from mlsecops.adapters.wrapper import Wrapped
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ class QueryCount(Wrapped):
 
     def _forwarded(self, x: Array) -> Array:
         self.forward += len(x)
-        return x
+        # Our own Adapters write into no input; of others a copy is at stake.
+        return x if isinstance(self.inner, FrameworkAdapter) else x.copy()
 
     def loss_gradient(self, x: Array, y: Labels) -> tuple[Array, Array]:
         """Logits and the gradient of the cross-entropy."""

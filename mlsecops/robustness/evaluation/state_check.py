@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mlsecops.adapters.base import Adapter, Array
     from mlsecops.robustness.evaluation.probe import Probe
 
-_SAME: Final = 1e-3  # of the scores' scale; chosen: kernels differ between batch sizes by 1e-5
+SAME: Final = 1e-3  # of the scores' scale; chosen: kernels differ between batch sizes by 1e-5
 _NEAR: Final = 0.5  # of eps; chosen: well inside what a memory of near-duplicates covers
 _BATCH: Final = 7  # inputs per call; chosen: odd, so that batches hold other neighbours
 
@@ -45,14 +45,14 @@ def stateless(probe: Probe, fresh: Adapter | None) -> Check:
     order = np.random.default_rng([probe.seed, 6]).permutation(count)
     known = probe.logits(probe.examples)[order]
     again = _asked(fresh or probe.adapter, probe.examples[order])
-    difference = max(_difference(known, again), swapped)
+    difference = max(difference_of(known, again), swapped)
     fooled = int((~is_correct(*probe.without_abstention(again, probe.y[order]))).sum())
     who = "a fresh copy" if fresh is not None else "the model (which cannot be copied)"
     reason = (
         f"asked in another order, {who} gives scores that differ by {difference:.1e} of their "
-        f"scale (limit {_SAME:g}) and is fooled by {fooled} of {count} examples"
+        f"scale (limit {SAME:g}) and is fooled by {fooled} of {count} examples"
     )
-    passes = difference <= _SAME and not fooled
+    passes = difference <= SAME and not fooled
     return Check(name="stateless", outcome="pass" if passes else "fail", reason=reason)
 
 
@@ -74,14 +74,14 @@ def _swapped(probe: Probe, fresh: Adapter) -> float:
         return 0.0
     first = [_asked(fresh, points), _asked(fresh, near)]
     second = [_asked(other, near), _asked(other, points)]
-    return max(_difference(first[0], second[1]), _difference(first[1], second[0]))
+    return max(difference_of(first[0], second[1]), difference_of(first[1], second[0]))
 
 
 def _asked(adapter: Adapter, x: Array) -> Array:
     return in_batches(adapter.logits, x, size=_BATCH)
 
 
-def _difference(known: Array, again: Array) -> float:
+def difference_of(known: Array, again: Array) -> float:
     """Largest difference of scores, of their scale."""
     scale = max(float(np.nanmax(np.abs(known), initial=0.0)), 1e-30)
     return float(np.nanmax(np.abs(again - known), initial=0.0)) / scale
