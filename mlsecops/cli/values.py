@@ -66,6 +66,25 @@ def key_source(text: str) -> Path | str:
     return text if is_service(text) else local_path(text)
 
 
+def radius(text: str) -> float:
+    """A number or a fraction above 0.
+
+    Examples:
+        >>> radius("51/255"), radius("0.1")
+        (0.2, 0.1)
+    """
+    above, _, below = text.partition("/")
+    try:
+        value = float(above) / float(below or 1)
+    except (ValueError, ZeroDivisionError):
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(
+            f"expected a number or a fraction above 0, such as 0.1 or 8/255, got {_cut(text)}"
+        )
+    return value
+
+
 def web_address(text: str) -> str:
     """An http or https URL.
 

@@ -18,8 +18,9 @@ from mlsecops.cli.inputs import read_json, read_report, write_files
 from mlsecops.cli.models import add_model_options, load_model, require_callable
 from mlsecops.cli.options import Once, add_format, option
 from mlsecops.cli.samples import read_samples
+from mlsecops.cli.tables import SUFFIXES, columns, read_frame, table_of
 from mlsecops.cli.terminal import print_findings, progress, show, show_json
-from mlsecops.cli.values import count, pair, positive, seed, share, web_address
+from mlsecops.cli.values import count, pair, positive, radius, seed, share, web_address
 from mlsecops.errors import UsageError
 from mlsecops.robustness import (
     APGD,
@@ -40,7 +41,6 @@ from mlsecops.robustness import (
 )
 
 if TYPE_CHECKING:
-    from mlsecops.adapters import Adapter
     from mlsecops.provenance import Digest
 
 EXAMPLE = (
@@ -62,7 +62,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(target, "--endpoint URL",
            "served model, attacked through its answers (--attack square,hopskipjump)",
            type=web_address)  # fmt: skip
-    option(parser, "--data D.npz", "file with arrays x and y", type=Path, required=True)
+    option(parser, "--data D.npz", "file with arrays x and y; or a table, .csv or .parquet",
+           type=Path, required=True)  # fmt: skip
     option(parser, "--attack NAMES",
            "attacks separated by commas, such as fgsm,pgd; default those of the profile",
            action=Once)  # fmt: skip
@@ -72,8 +73,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
            choices=tuple(_EFFORT), default="standard")  # fmt: skip
     option(parser, "--steps N", "gradient steps; default those of the profile", type=count)
     option(parser, "--queries N", "queries per sample of square and hopskipjump", type=count)
-    option(parser, "--bounds LOW HIGH", "smallest and largest input value",
-           type=float, nargs=2, default=(0.0, 1.0))  # fmt: skip
+    option(parser, "--bounds LOW HIGH",
+           "smallest and largest input value; default 0 and 1, of a table none",
+           type=float, nargs=2)  # fmt: skip
+    add_table_options(parser)
     option(parser, "--output FORM",
            "what the model returns; default by its last operation or values",
            choices=get_args(Form))  # fmt: skip
@@ -86,6 +89,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(parser, "--seed SEED", "seed of the random numbers", type=seed, default=0)
     add_format(parser, "sarif", "junit")
     add_model_options(parser)
+
+
+def add_table_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the columns of a table, and what is right in a regression."""
+    table = parser.add_argument_group("tables")
+    option(table, "--label COLUMN", "column of the labels in a .csv or .parquet file")
+    option(table, "--columns NAME=EPS,…",
+           "columns that change, each with its radius in its own unit; a name alone is a category "
+           "that may be exchanged; default all numbers, by --eps",
+           action="append", default=[], type=columns)  # fmt: skip
+    option(table, "--tolerance T", "for a regression: largest error that is right, in the unit "
+           "of the labels", type=positive)  # fmt: skip
 
 
 def add_endpoint_options(parser: argparse.ArgumentParser) -> None:
@@ -121,35 +136,19 @@ def add_gate_options(parser: argparse.ArgumentParser) -> None:
            type=share, default=0.02)  # fmt: skip
 
 
-def radius(text: str) -> float:
-    """A number or a fraction above 0.
-
-    Examples:
-        >>> radius("51/255"), radius("0.1")
-        (0.2, 0.1)
-    """
-    above, _, below = text.partition("/")
-    try:
-        value = float(above) / float(below or 1)
-    except (ValueError, ZeroDivisionError):
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(
-            f"expected a number or a fraction above 0, such as 0.1 or 8/255, got {text[:20]!r}"
-        )
-    return value
-
-
 def run(options: argparse.Namespace) -> int:
     """Attack the model, apply the gate if one is given, and print the figures."""
     require_fitting(options)
     attacks = chosen_attacks(options)
     gate = chosen_gate(options)
-    x, y = read_samples(options.data)
-    model, digest = chosen_model(options)
-    if model.differentiable and x.dtype.kind == "f" and x.size and math.isnan(x.min()):
+    by_name = options.data.suffix in SUFFIXES
+    x, y = read_frame(options.data, options.label) if by_name else read_samples(options.data)
+    table = table_of(options.columns, by_number=not by_name)
+    model, digest = chosen_model(options, task=by_name or options.tolerance is not None)
+    by_gradient = not by_name and getattr(model, "differentiable", False)
+    if by_gradient and x.dtype.kind == "f" and x.size and math.isnan(x.min()):
         raise UsageError(f"{options.data}: x: expected numbers, got NaN; leave those rows out")
-    if options.attack is None and not model.differentiable:
+    if options.attack is None and not by_gradient:
         blind = HopSkipJump if options.scores == "labels" else Square
         attacks = [_with_effort(blind(options.eps), options)]
     with progress("attacking", unit="samples") as bar:
@@ -159,7 +158,9 @@ def run(options: argparse.Namespace) -> int:
             y,
             attacks,
             seed=options.seed,
-            bounds=tuple(options.bounds),
+            bounds=tuple(options.bounds or (0, 1)),
+            table=table,
+            tolerance=options.tolerance,
             model_digest=digest,
             progress=bar,
         )
@@ -176,7 +177,8 @@ def require_fitting(options: argparse.Namespace) -> None:
     Raises:
         UsageError: One of them is not so.
     """
-    low, high = options.bounds
+    free = (-math.inf, math.inf) if options.data.suffix in SUFFIXES else (0.0, 1.0)
+    low, high = options.bounds or free
     if not low < high:
         raise UsageError(f"--bounds: expected LOW below HIGH, got {low:g} {high:g}")
     if options.eps > high - low:
@@ -190,14 +192,19 @@ def require_fitting(options: argparse.Namespace) -> None:
         raise UsageError(f"{names}: expected --endpoint with it, got --model; leave it out")
 
 
-def chosen_model(options: argparse.Namespace) -> tuple[Adapter, Digest | None]:
-    """The model to attack, and its digest where it is known."""
+def chosen_model(options: argparse.Namespace, *, task: bool) -> tuple[Any, Digest | None]:
+    """The model to attack, and its digest where it is known.
+
+    A task is a table or a regression: there a model counts that is no classifier of arrays.
+    """
     if options.endpoint is None:
         loaded = load_model(options.model, options)
-        model = adapt(
-            require_callable(loaded), output=options.output, reject=chosen_class(options.reject)
-        )
-        return model, loaded.digest
+        told = {"output": options.output, "reject": chosen_class(options.reject)}
+        plain = task and told == {"output": None, "reject": None}
+        blind = loaded.adapter is None or not loaded.adapter.differentiable
+        if plain and blind and hasattr(loaded.model, "predict"):
+            return loaded.model, loaded.digest
+        return adapt(require_callable(loaded), **told), loaded.digest
     if options.output is not None:
         raise UsageError("--output: expected a model in --model; of an endpoint say --scores")
     headers = {}
@@ -284,7 +291,8 @@ def _write(
     before = None if options.earlier is None else read_json(options.earlier)
     page = robustness_page(figures, before=before, floor=options.min_accuracy)
     files = {"robustness.json": f"{json.dumps(figures, indent=2)}\n", "robustness.html": page}
-    files["classes.svg"] = class_picture(by_class(report, y)).svg
+    if options.tolerance is None:
+        files["classes.svg"] = class_picture(by_class(report, y)).svg
     if report.model_digest is not None:
         files["attestation.json"] = report.statement(verdict=verdict).payload.decode()
     write_files(options.out, files)

@@ -6,12 +6,18 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
+import pandas as pd
 import pytest
+import skops.io as skops
 from numpy.typing import NDArray
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 
 from mlsecops.provenance import hash_path
 from mlsecops.robustness import ROBUSTNESS_PREDICATE, RobustnessReport, clopper_pearson
-from mlsecops.signing import TrustPolicy, verify
+from mlsecops.signing import Signer, TrustPolicy, sign, verify
 from tests.attackers.endpoints import served
 from tests.cli.conftest import Command, Outcome, Release, tamper
 
@@ -293,3 +299,83 @@ def test_a_second_list_of_attacks_does_not_replace_the_first_unseen(attack: Comm
     outcome = attack("--attack", "pgd", "--attack", "fgsm", "--min-accuracy", "0.1")
     assert outcome.status == 2
     assert "--attack" in outcome.said
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Rows with a number that decides, one that does not, and a name; a model and values of it."""
+    folder = tmp_path_factory.mktemp("table")
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({
+        "age": rng.uniform(18, 90, 120).round(1),
+        "income": rng.uniform(0, 200, 120).round(1),
+        "job": rng.choice(["clerk", "nurse"], 120),
+    })  # fmt: skip
+    frame["loan"] = np.where(frame["income"] > 100, "yes", "no")
+    frame["sum"] = frame["income"] * 2
+    steps = ColumnTransformer([
+        ("numbers", "passthrough", ["age", "income"]), ("names", OneHotEncoder(), ["job"]),
+    ])  # fmt: skip
+    inputs = frame[["age", "income", "job"]]
+    models = {
+        "loan": make_pipeline(steps, LogisticRegression(max_iter=2000)).fit(inputs, frame["loan"]),
+        "sum": make_pipeline(steps, LinearRegression()).fit(inputs, frame["sum"]),
+    }
+    signer = Signer.generate("p256")
+    (folder / "key.pem").write_text(signer.public_key.pem)
+    for name, model in models.items():
+        (folder / f"{name}.skops").write_bytes(skops.dumps(model))
+        sign(folder / f"{name}.skops", signer)
+        frame[[*inputs, name]].to_csv(folder / f"{name}.csv", index=False)
+    return folder, models, frame
+
+
+def test_a_table_is_attacked_by_column_name(command: Command, table: Any) -> None:
+    folder, models, frame = table
+
+    def run(*words: object) -> Any:
+        named = ("--model", folder / "loan.skops", "--data", folder / "loan.csv")
+        effort = ("--key", folder / "key.pem", "--eps", "0.1", "--queries", "40")
+        return command("attack", *named, *effort, *words)
+
+    inputs = frame[["age", "income", "job"]]
+    clean = float((models["loan"].predict(inputs) == frame["loan"]).mean())
+    found = {}
+    for columns in ("age=20,job", "income=20"):
+        outcome = run("--label", "loan", "--columns", columns, "--format", "json")
+        found[columns] = json.loads(outcome.out)
+        assert found[columns]["clean"]["accuracy"] == pytest.approx(clean)
+    near = (frame["income"] - 100).abs()
+    assert found["age=20,job"]["worst"]["accuracy"] > 0.9
+    assert found["income=20"]["worst"]["accuracy"] == pytest.approx((near > 20).mean(), abs=0.05)
+    for words, message in (
+        ((), "--label: expected a column of"),
+        (("--label", "credit"), "(age, income, job, loan), got credit"),
+        (("--label", "loan", "--columns", "wages=3"), "wages"),
+    ):
+        outcome = run(*words)
+        assert outcome.status == 2
+        assert message in outcome.said
+
+
+def test_a_regression_is_right_within_its_tolerance(command: Command, table: Any) -> None:
+    folder, _, frame = table
+    named = ("--model", folder / "sum.skops", "--data", folder / "sum.csv", "--label", "sum")
+    words = ("--key", folder / "key.pem", "--eps", "0.1", "--queries", "40", "--format", "json")
+    out = folder / "out"
+    for radius, share in ((4, 1.0), (6, 0.0)):  # income moves by it, and the sum by twice as much
+        columns = ("--columns", f"income={radius}", "--tolerance", 10, "--out", out)
+        value = json.loads(command("attack", *named, *words, *columns).out)
+        assert value["clean"]["accuracy"] == 1
+        assert value["worst"]["accuracy"] == share
+        assert value["n"] == len(frame)
+    assert not (out / "classes.svg").exists()
+
+
+def test_columns_of_an_array_have_numbers(attack: Command) -> None:
+    words = ("--attack", "fgsm", "--format", "json")
+    free = json.loads(attack(*words).out)["worst"]["accuracy"]
+    bound = json.loads(attack(*words, "--columns", "0=0.05").out)
+    assert bound["worst"]["accuracy"] > free
+    assert "expected NUMBER=EPS" in attack("--columns", "age=3").said
+    assert "expected NAME=EPS" in attack("--columns", "=3").said
