@@ -50,13 +50,13 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="the first of them in the test set")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--suite", action="append", choices=tuple(masks.SUITES))
-    parser.add_argument("--seeds", type=int, default=3, help="of the nets behind masks")
+    parser.add_argument("--seed", action="append", type=int, help="of nets behind masks: 0, 1, 2")
     options = parser.parse_args()
     torch.set_num_threads(1)
     sys.path.append(str(PEERS))
     for part in options.part or PARTS:
         if part == "masks":
-            masks.show(options.suite or masks.SUITES, options.seeds)
+            masks.show(options.suite or masks.SUITES, options.seed or range(3))
             continue
         if part == "forms":
             forms.show()

@@ -6,7 +6,7 @@ examples of the same model without the mask (of an ensemble: of the mean of its 
 that rejects odd inputs: rounded to the data's levels), or under a long Square search. The honest
 nets, one of them adversarially trained, must pass at a floor under their own interval.
 
-Run: `python -m benchmarks.attacks --part masks [--suite NAME …] [--seeds N]`
+Run: `python -m benchmarks.attacks --part masks [--suite NAME …] [--seed N …]`
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ SUITES: Final[dict[str, Callable[[], list[Any]]]] = {
 Call = Callable[[Any], Any]
 
 
-def show(suites: Iterable[str] = tuple(SUITES), seeds: int = 3) -> None:
+def show(suites: Iterable[str] = tuple(SUITES), seeds: Iterable[int] = range(3)) -> None:
     """Print each verdict, and the number of false passes and of honest nets that do not pass."""
     false = total = refused = honest = 0
-    for seed in range(seeds):
+    for seed in seeds:
         x, y = test_samples()
         for name in suites:
             for kind in ("standard", "hardened"):

@@ -33,6 +33,9 @@ _ADVICE: Final = (
     'say what it is: adapt(model, output="logits" | "probabilities" | "log-probabilities" | '
     '"logit" | "probability" | "log-probability"), or output=callable that picks the scores'
 )
+_TASKS: Final = "detection, segmentation and text generation are other tasks"
+_STATES: Final = frozenset({"pooler_output", "last_hidden_state", "image_embeds", "text_embeds"})
+"""Members of `transformers` outputs that hold a model's inner states, never scores."""
 _OF_LAST: Final[Mapping[str, tuple[Form, Form]]] = {
     "affine": ("logit", "logits"),
     "tanh": ("logit", "logits"),
@@ -152,7 +155,9 @@ def scores_member(answer: Any, *, rows: int) -> str | None:
     named = _members(answer)
     if _is_array(named.get("logits")):
         return "logits"
-    fitting = {name: each for name, each in named.items() if _fits(each, rows)}
+    fitting = {
+        name: each for name, each in named.items() if name not in _STATES and _fits(each, rows)
+    }
     if len(fitting) == 1:
         return next(iter(fitting))
     if fitting:
@@ -162,7 +167,7 @@ def scores_member(answer: Any, *, rows: int) -> str | None:
         )
     raise UsageError(
         f"model output: expected scores of classes, an array shaped ({rows}, k), got "
-        f"{_kind(answer)}; detection, segmentation and text generation are other tasks; {_ADVICE}"
+        f"{_kind(answer)}; {_TASKS}; {_ADVICE}"
     )
 
 
@@ -182,7 +187,7 @@ def width_of(shape: Sequence[int], *, rows: int) -> int:
     if not lengths or lengths[0] != rows or len(wide) > 1 or 0 in lengths:
         raise UsageError(
             f"model output: expected shape (n, k), one row for each of {rows} inputs, got "
-            f"{lengths}; {_ADVICE}"
+            f"{lengths}; {_TASKS}; {_ADVICE}"
         )
     return wide[0] if wide else 1
 
