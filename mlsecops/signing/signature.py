@@ -21,7 +21,7 @@ from mlsecops.provenance.files.tree import DEFAULT_IGNORE, SIGNATURE_NAME
 from mlsecops.provenance.files.urls import is_url
 from mlsecops.provenance.manifest import Manifest, hash_path
 from mlsecops.provenance.statement import Statement
-from mlsecops.signing.bundle import Bundle
+from mlsecops.signing.bundle import MAX_SIGNATURES, Bundle
 from mlsecops.signing.checks.existing import (
     open_to_add,
     require_replaceable,
@@ -259,6 +259,8 @@ def _listed(signer: Signer | Sequence[Signer]) -> list[Signer]:
     signers = list(several("signer", many, "signers", Signer))
     if not signers:
         raise UsageError("signer: expected at least one Signer, got none")
+    if len(signers) > MAX_SIGNATURES:
+        raise UsageError(f"signer: expected at most {MAX_SIGNATURES} Signers, got {len(signers)}")
     if len(signers) > 1 and any(one.certificates for one in signers):
         raise UsageError(
             "a bundle holds one certificate chain: expected one certified signer, or several "

@@ -16,12 +16,15 @@ from hypothesis import strategies as st
 from mlsecops import errors
 from mlsecops.cli import main
 from mlsecops.loading import SecureLoader
-from mlsecops.provenance import Digest, Statement
+from mlsecops.provenance import Digest, Entry, Statement
 from mlsecops.signing import KeySigner, Signer, TrustPolicy, Verifier, sign, verify
 from mlsecops.signing.bundle import MAX_BUNDLE_BYTES
+from mlsecops.signing.envelope import Envelope
+from mlsecops.signing.oms import manifest_of
 from tests.attackers.signing import drop_into, edit_bundle, forge_payload
 from tests.signing.authorities import Authority
 
+KEYLESS = {"certificate": {"rawBytes": "AA=="}, "tlogEntries": [{}]}
 MEDIA = "application/vnd.dev.sigstore.bundle.v0.3+json"
 QUIET = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -69,6 +72,18 @@ def test_any_value_in_a_trusted_signer_s_predicate_is_refused(
         verify(model, policy=policy)
 
 
+def test_only_what_it_is_for_makes_a_bundle(model: Path, signer: KeySigner) -> None:
+    bundle = sign(model, signer)
+    with pytest.raises(errors.MalformedBundle, match="expected a keyless bundle"):
+        bundle.keyless_value(bundle.envelope.signatures[0])
+    for seal in (lambda: sign(model, ()), lambda: Envelope.seal(b"", ())):
+        with pytest.raises(errors.UsageError, match=r"(?i)at least one signer"):
+            seal()
+    entries = [Entry(name, Digest.of(b"", algorithm=name)) for name in ("sha256", "sha512")]
+    with pytest.raises(errors.MalformedBundle, match="expected one digest algorithm"):
+        manifest_of("m", entries, ignore=(), shards=None, where="bundle")
+
+
 def test_every_truncation_is_refused(model: Path, signer: KeySigner, policy: TrustPolicy) -> None:
     data = sign(model, signer).to_bytes()
     for end in range(0, len(data), 13):
@@ -94,6 +109,11 @@ def test_every_truncation_is_refused(model: Path, signer: KeySigner, policy: Tru
         (lambda b: b["verificationMaterial"].update(x509CertificateChain={}), "got both"),
         (lambda b: b.update(verificationMaterial={"tlogEntries": []}), "publicKey"),
         (lambda b: b.update(verificationMaterial={"certificate": {"rawBytes": "AA=="}}), "keyless"),
+        (lambda b: b.update(verificationMaterial={**KEYLESS, "publicKey": {}}), "identity alone"),
+        (
+            lambda b: b.update(verificationMaterial={**KEYLESS, "x509CertificateChain": {}}),
+            "identity alone",
+        ),
         (
             lambda b: b.update(
                 verificationMaterial={

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID as Use
 
 from mlsecops import errors
 from mlsecops.signing import KeySigner, PublicKey, Scope, TrustedRoot, TrustPolicy, sign, verify
 from tests.attackers.signing import edit_bundle
-from tests.signing.authorities import START, Authority
+from tests.signing.authorities import START, Authority, issue
 
 LATER = START + timedelta(days=400)
 
@@ -331,4 +331,28 @@ def test_a_chain_has_a_bounded_number_of_certificates(
 
     edit_bundle(model / "model.sig", repeat)
     with pytest.raises(errors.MalformedBundle, match="expected 1 to 16 certificates"):
+        verify(model, policy=TrustPolicy(roots=[authority.pem()]))
+
+
+def test_a_revoked_subject_signs_no_more(model: Path, authority: Authority) -> None:
+    sign(model, authority.signer(names=[x509.RFC822Name("anna@corp.example")]))
+    roots = [authority.pem()]
+    verify(model, policy=TrustPolicy(roots=roots, revoked=["bert@corp.example"]))
+    with pytest.raises(errors.Revoked, match="is revoked; sign again"):
+        verify(model, policy=TrustPolicy(roots=roots, revoked=["anna@*"]))
+
+
+def test_a_leaf_with_a_key_that_signs_no_model_is_refused(
+    model: Path, authority: Authority
+) -> None:
+    sign(model, authority.signer())
+    key = ec.generate_private_key(ec.SECP256K1())
+    leaf = issue(key, "release", authority.key, authority.certificate.subject)
+    raw = base64.b64encode(leaf.public_bytes(serialization.Encoding.DER)).decode()
+    chain = {"certificates": [{"rawBytes": raw}]}
+    edit_bundle(
+        model / "model.sig",
+        lambda value: value["verificationMaterial"].update(x509CertificateChain=chain),
+    )
+    with pytest.raises(errors.UntrustedSigner, match="curve secp256k1"):
         verify(model, policy=TrustPolicy(roots=[authority.pem()]))

@@ -7,19 +7,23 @@ import sys
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa, x25519
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
     NoEncryption,
     PrivateFormat,
+    PublicFormat,
 )
 
 from mlsecops import errors
 from mlsecops.cli import main
 from mlsecops.signing import KeySigner, PublicKey, Signer, TrustPolicy, sign, verify
 from mlsecops.signing.keys import KeyType
+from mlsecops.signing.keys.pem import MAX_KEY_BYTES
 
 
 def key_service(line: Connection) -> None:
@@ -204,3 +208,24 @@ def test_one_password_variable_serves_encrypted_and_open_keys_together(
     monkeypatch.setenv("KEY_PASSWORD", "correct horse")
     words = ["--key", str(encrypted), "--key", str(tmp_path / "open.pem")]
     assert main(["sign", str(model), *words, "--password-env", "KEY_PASSWORD"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("private", "message"),
+    [
+        (rsa.generate_private_key(65_537, 1024), "RSA key of 1024 bits"),  # noqa: S505 - the fault
+        (ec.generate_private_key(ec.SECP256K1()), "curve secp256k1"),
+        (x25519.X25519PrivateKey.generate(), "key type .*expected ECDSA, Ed25519 or RSA"),
+    ],
+    ids=["short", "curve", "kind"],
+)
+def test_a_key_of_a_kind_that_signs_no_model_is_refused(private: Any, message: str) -> None:
+    pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    with pytest.raises(errors.UsageError, match=message):
+        PublicKey.load(pem)
+
+
+def test_no_more_of_a_file_is_read_than_a_key_has(tmp_path: Path) -> None:
+    (tmp_path / "key.pem").write_bytes(bytes(MAX_KEY_BYTES + 1))
+    with pytest.raises(errors.UsageError, match=f"at most {MAX_KEY_BYTES} bytes"):
+        PublicKey.load(tmp_path / "key.pem")

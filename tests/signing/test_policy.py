@@ -12,6 +12,7 @@ from mlsecops.cli import main
 from mlsecops.provenance import hash_path
 from mlsecops.signing import (
     KeySigner,
+    RobustnessFloor,
     Scope,
     Signer,
     TrustedKey,
@@ -226,6 +227,44 @@ def test_a_policy_file_that_is_not_understood_is_refused(tmp_path: Path, text: s
     (tmp_path / "trust.toml").write_text(text)
     with pytest.raises(errors.UsageError):
         TrustPolicy.load(tmp_path / "trust.toml")
+
+
+KEY = '[[keys]]\npath = "release.pem"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('threshold = "2"', "expected threshold to be a number"),
+        ("revoked = 3", "revoked a list"),
+        ('floor = "3"', "expected floor to be a version"),
+        ('[[identities]]\nsubject = "anna@corp.example"', "a subject and an issuer"),
+        ("trusted_root = 3", "expected trusted_root to be a path"),
+        ("require = 3", r"expected a \[require\] table"),
+        ("[require]\nrobustness = 3", r"\[require\] .*robustness"),
+        ('algorithms = "sha256"', "expected algorithms to be a list"),
+        (KEY + 'not_after = "soon"', "'soon' is not a time"),
+        (KEY + "not_after = 3", "expected a date or time, got 3"),
+        ("\udcff", "expected TOML"),
+    ],
+)
+def test_a_policy_file_says_where_and_what_is_wrong(
+    tmp_path: Path, signer: KeySigner, text: str, message: str
+) -> None:
+    (tmp_path / "release.pem").write_text(signer.public_key.pem)
+    path = tmp_path / "trust.toml"
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(errors.UsageError, match=rf"trust\.toml: .*{message}"):
+        TrustPolicy.load(path)
+
+
+def test_what_a_policy_names_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(errors.UsageError, match=r"cannot read .*absent\.toml"):
+        TrustPolicy.load(tmp_path / "absent.toml")
+    with pytest.raises(errors.UsageError, match="of a program file"):
+        TrustPolicy(code=["sha512:" + "0" * 128])
+    with pytest.raises(errors.UsageError, match="attack: expected the name of an attack"):
+        RobustnessFloor(attack="", min_accuracy=0.5)
 
 
 @pytest.mark.parametrize("make", [verify, lambda _, **options: Verifier(**options)])

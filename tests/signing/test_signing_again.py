@@ -25,6 +25,7 @@ from mlsecops.signing import (
     sign_manifest,
     verify,
 )
+from mlsecops.signing.bundle import MAX_SIGNATURES
 from tests.attackers.signing import edit_bundle, flip_byte
 from tests.signing.authorities import Authority
 
@@ -269,3 +270,14 @@ def test_an_added_signature_is_named_where_the_first_was_not(
     assert len(verify(model, policy=all_of(signer, OTHER)).signers) == 2
     names = json.loads((model / "model.sig").read_bytes())["dsseEnvelope"]["signatures"]
     assert [each["keyid"] for each in names] == ["", OTHER.public_key.fingerprint]
+
+
+def test_a_bundle_takes_as_many_signatures_as_it_can_be_read_with(model: Path) -> None:
+    signers = [Signer.generate("ed25519") for _ in range(MAX_SIGNATURES)]
+    with pytest.raises(errors.UsageError, match=f"at most {MAX_SIGNATURES} Signers, got 65"):
+        sign(model, [*signers, OTHER])
+    sign(model, signers)
+    whole = (model / "model.sig").read_bytes()
+    with pytest.raises(errors.UsageError, match=f"at most {MAX_SIGNATURES} signatures"):
+        sign(model, OTHER, add=True)
+    assert (model / "model.sig").read_bytes() == whole

@@ -8,18 +8,22 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 pytest.importorskip("sigstore")
 
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from sigstore.errors import VerificationError
 
 from mlsecops import Registry, SecureLoader, errors
 from mlsecops.cli import main
-from mlsecops.signing import Identity, KeySigner, Scope, TrustPolicy, sign, verify
+from mlsecops.signing import Bundle, Identity, KeySigner, Scope, TrustPolicy, sign, verify
+from mlsecops.signing.identities.certificate import identity_of
+from mlsecops.signing.identities.transparency import proven_time
 from mlsecops.signing.scope import matches_pattern
-from tests.attackers.signing import flip_byte
+from tests.attackers.signing import edit_bundle, flip_byte
 from tests.signing.identities.instance import BEGIN, ISSUER, SUBJECT, Instance, text
 
 WORKFLOW = "https://github.com/corp/fraud/.github/workflows/release.yml@refs/tags/v1"
@@ -136,6 +140,51 @@ def test_what_the_log_does_not_prove_is_refused(
         verify(model, policy=trusting(instance))
 
 
+def without_entry(value: dict[str, Any]) -> None:
+    value["verificationMaterial"]["tlogEntries"] = [{}]
+
+
+def with_two_signatures(value: dict[str, Any]) -> None:
+    value["dsseEnvelope"]["signatures"] *= 2
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (without_entry, "expected a keyless Sigstore bundle"),
+        (with_two_signatures, "expected one signature of the identity"),
+    ],
+)
+def test_what_is_no_proof_at_all_is_malformed(
+    model: Path, instance: Instance, edit: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    edit_bundle(instance.sign(model), edit)
+    with pytest.raises(errors.MalformedBundle, match=message):
+        verify(model, policy=trusting(instance))
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [(("text", b"other"), "of this envelope"), (ValueError("x"), "cannot be checked: ValueError")],
+)
+def test_a_proof_is_of_the_envelope_that_it_came_with(
+    model: Path, instance: Instance, answer: Any, message: str
+) -> None:
+    bundle = Bundle.load(instance.sign(model))
+    who = identity_of(bundle.certificates[0])
+    assert who is not None
+    stand_in = Mock(verify_dsse=Mock(side_effect=[answer]))
+    with pytest.raises(errors.SignatureInvalid, match=message):
+        proven_time(
+            bundle, bundle.envelope.signatures[0], who=who, root=None, where="m", verifier=stand_in
+        )
+    (_, named), _ = stand_in.verify_dsse.call_args
+    named.verify(bundle.certificates[0])
+    Instance().sign(model, subject="bert@corp.example")
+    with pytest.raises(VerificationError, match=SUBJECT):
+        named.verify(Bundle.load(model / "model.sig").certificates[0])
+
+
 def test_another_instance_vouches_for_nobody(model: Path, instance: Instance) -> None:
     Instance().sign(model)
     with pytest.raises(errors.SignatureInvalid, match="Sigstore's proof"):
@@ -156,10 +205,9 @@ def test_a_trusted_root_that_cannot_be_used_is_the_caller_s_error(
 ) -> None:
     instance.sign(model)
     whole = json.loads(instance.trusted_root())
-    for part in ("tlogs", "certificateAuthorities"):
-        anna = Identity(
-            subject=SUBJECT, issuer=ISSUER, trusted_root=json.dumps({**whole, part: []})
-        )
+    for change in ({"tlogs": []}, {"tlogs": 3}, {"certificateAuthorities": []}):
+        root = json.dumps({**whole, **change})
+        anna = Identity(subject=SUBJECT, issuer=ISSUER, trusted_root=root)
         with pytest.raises(errors.UsageError, match="trusted_root"):
             verify(model, policy=TrustPolicy(identities=[anna]))
     configuration = {

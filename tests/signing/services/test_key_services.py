@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,6 +30,10 @@ from mlsecops.cli import main
 from mlsecops.provenance import Digest, Manifest
 from mlsecops.provenance.entry import Entry
 from mlsecops.signing import Signer, TrustPolicy, Verifier, sign, sign_manifest, verify
+from mlsecops.signing.services.azure import AzureKey, _public
+from mlsecops.signing.services.formats import pem_of_der, pem_of_modulus, pem_of_point
+from mlsecops.signing.services.pkcs11 import DeviceKey
+from mlsecops.signing.services.vault import VaultKey
 from tests.signing.services.standins import (
     AwsKms,
     AzureVault,
@@ -261,3 +266,69 @@ def test_without_a_token_nobody_is_asked(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(errors.UsageError, match="VAULT_TOKEN"):
         Signer.from_uri("vault://transit/release")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: pem_of_der(b"x", "k"), "k: expected a public key, got none"),
+        (lambda: pem_of_point("P-224", b"1", b"1", "k"), "k: curve 'P-224'"),
+        (lambda: pem_of_point("P-256", b"1", b"1", "k"), "k: expected a public key, got none"),
+        (lambda: pem_of_modulus(b"1", b"1", "k"), "k: expected a public key, got none"),
+        (
+            lambda: Signer.from_uri(
+                "awskms:///k",
+                client=SimpleNamespace(
+                    get_public_key=lambda **_: {
+                        "KeyUsage": "ENCRYPT_DECRYPT",
+                        "KeySpec": "RSA_2048",
+                    }
+                ),
+            ),
+            "expected a key for SIGN_VERIFY",
+        ),
+        (
+            lambda: _public(SimpleNamespace(kty="EC", crv="P-256K"), "azurekms k"),
+            "expected an RSA key or one of P-256, P-384 or P-521, got P-256K",
+        ),
+        (lambda: AzureKey("k", None, "", "").sign(b"", None), "expected an ECDSA or RSA key"),
+        (lambda: DeviceKey("k", None, None, {}).sign(b"", None), "expected an ECDSA or RSA key"),
+    ],
+)
+def test_a_key_that_signs_no_digest_is_refused(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(errors.UsageError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ({"type": "aes256-gcm96"}, "expected a key of .*got 'aes256-gcm96'"),
+        ({"type": "ecdsa-p256", "latest_version": 1, "keys": {}}, "of its newest version"),
+        (
+            {"type": "ed25519", "latest_version": 1, "keys": {"1": {"public_key": "AA=="}}},
+            "expected a public key, got none",
+        ),
+    ],
+)
+def test_a_vault_key_that_signs_no_model_is_refused(answer: dict[str, Any], message: str) -> None:
+    body = json.dumps({"data": answer}).encode()
+    with pytest.raises(errors.UsageError, match=message):
+        Signer.from_uri("vault://transit/k", client=lambda *_: (200, body))
+
+
+@pytest.mark.parametrize("signature", ["vault:v2:AAAA", "vault:v1:%%", ""])
+def test_an_answer_of_vault_that_is_no_signature_is_refused(signature: str) -> None:
+    key = VaultKey("k", "", lambda *_: {"signature": signature}, 1, "sha2-256", "")
+    with pytest.raises(errors.UsageError, match="expected a signature vault:v1:BASE64"):
+        key.sign(b"data", bytes(32))
+
+
+def test_a_service_that_cannot_be_reached_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(errors.UsageError, match="vault: cannot reach http://127"):
+        Signer.from_uri("vault://127.0.0.1:9/transit/k")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "absent"))
+    with pytest.raises(errors.UsageError, match="no credentials"):
+        Signer.from_uri(f"gcpkms://{VERSION}/1")

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("pkcs11")
 
+from pkcs11 import KeyType
+
 from mlsecops import errors
 from mlsecops.cli import main
 from mlsecops.signing import KeySigner, Signer, TrustPolicy, sign, verify
+from mlsecops.signing.services.pkcs11 import DeviceKey
 from tests.signing.services.conftest import PIN, URI_PIN
 
 
@@ -74,6 +79,7 @@ def test_two_tokens_reach_a_threshold(
         ("pkcs11:token=corp;object=wrong?module-path={}&pin-value=0000", "PinIncorrect"),
         ("pkcs11:token=corp;object=a?module-path={}x&pin-value=1", "cannot load the module"),
         ("pkcs11:token=corp;object=a?pin-value=1", "module-path"),
+        ("pkcs11:token=corp;object=a?module-path=/usr&pin-value=1", "/usr is a folder"),
         ("pkcs11:token=corp?module-path={}&pin-value=1", "object="),
         ("pkcs11:token=corp;token=other;object=a?module-path={}", "once each"),
         ("pkcs11:token=corp;objekt=a?module-path={}", "unknown attribute 'objekt'"),
@@ -110,3 +116,11 @@ def test_a_module_is_found_by_its_name(
     Signer.from_uri(name)
     with pytest.raises(errors.UsageError, match="without '/'"):
         Signer.from_uri(f"{name}&module-name=..%2Fevil")
+
+
+def test_a_key_of_a_kind_that_signs_no_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    edwards = SimpleNamespace(key_type=KeyType.EC_EDWARDS)
+    monkeypatch.setattr(DeviceKey, "one", lambda *_: edwards)
+    monkeypatch.setattr(DeviceKey, "session", lambda _: nullcontext())
+    with pytest.raises(errors.UsageError, match="got EC_EDWARDS"):
+        DeviceKey("k", None, None, {}).public()
