@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from mlsecops._lazy import lazy_face
 
 if TYPE_CHECKING:
+    from mlsecops.registry.cache import prune_cache as prune_cache
     from mlsecops.registry.events import Event as Event
     from mlsecops.registry.events import Version as Version
     from mlsecops.registry.registry import Registry as Registry

@@ -23,12 +23,13 @@ from mlsecops.errors import (
     VerificationError,
 )
 from mlsecops.provenance import Digest
+from mlsecops.registry.cache import cache_folder
 from mlsecops.registry.event_log import require_order
 from mlsecops.registry.events import Event, Record, Version, require_name
 from mlsecops.registry.log_access import RegistryLog
 from mlsecops.registry.records import RegistryRecords, revoking
 from mlsecops.registry.state import State
-from mlsecops.registry.store import Store, cache_folder
+from mlsecops.registry.store import Store
 from mlsecops.signing import Signer, TrustPolicy, Verified
 
 if TYPE_CHECKING:

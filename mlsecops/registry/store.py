@@ -26,13 +26,14 @@ from mlsecops.errors import (
 from mlsecops.provenance import SIGNATURE_NAME, Digest, Entry, Manifest
 from mlsecops.provenance.digest import SIZES
 from mlsecops.registry.blobs import Blobs
+from mlsecops.registry.cache import UsedFolders
 from mlsecops.registry.events import Record
 from mlsecops.registry.listing import Listing, remove_folder, seal_folder
 from mlsecops.registry.state import State
 from mlsecops.registry.storage_errors import storage_errors
 from mlsecops.signing import SignedModel, TrustPolicy, Verified, Verifier, expected_name, verify
 
-__all__ = ["Store", "cache_folder"]
+__all__ = ["Store"]
 
 
 class Store:
@@ -51,6 +52,7 @@ class Store:
         self._cache = cache
         self._blobs = Blobs(objects)
         self._policy = policy
+        self._used = UsedFolders()
 
     def take_in(self, folder: Path, name: str) -> tuple[Verified, Digest]:
         """Copy a folder and verify the copy; files that its signature does not cover are left out.
@@ -118,12 +120,16 @@ class Store:
         listing = Listing.load(self._blobs.read(record.listing))
         path = self._place(listing)
         try:
-            return path, self._verified(record, listing.build(path, self._blobs))
+            return path, self._built(record, listing, path)
         except PolicyError:
             raise
         except (VerificationError, ContentRefused, UsageError, OSError):
             remove_folder(path)
-        return path, self._verified(record, listing.build(path, self._blobs))
+        return path, self._built(record, listing, path)
+
+    def _built(self, record: Record, listing: Listing, path: Path) -> Verified:
+        self._used.use(listing.build(path, self._blobs))
+        return self._verified(record, path)
 
     def claim(self, record: Record) -> SignedModel:
         """What trusted signers say about a version; only its signature is read.
@@ -241,14 +247,3 @@ class Store:
 
     def _place(self, listing: Listing) -> Path:
         return self._cache / Digest.of(listing.to_bytes()).hex
-
-
-def cache_folder(given: str | os.PathLike[str] | None) -> Path:
-    """Folder of resolved versions: as given, or the user's own.
-
-    Source: XDG Base Directory Specification 0.8, "Environment variables", XDG_CACHE_HOME.
-    """
-    if given is not None:
-        return Path(given)
-    home = os.environ.get("XDG_CACHE_HOME")
-    return Path(home or Path.home() / ".cache", "mlsecops", "registry")

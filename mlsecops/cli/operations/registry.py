@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from mlsecops._files import write_privately
-from mlsecops.cli.operations import witness
+from mlsecops.cli.operations import prune, witness
 from mlsecops.cli.options import add_action, add_format, option
 from mlsecops.cli.signing.keygen import add_password
 from mlsecops.cli.signing.sign import read_signer
@@ -20,6 +20,7 @@ from mlsecops.registry import Registry, Version
 from mlsecops.registry.migration import migrate_log
 from mlsecops.signing import PublicKey, Signer
 
+_ALONE: Final[dict[str, Any]] = {"witness": witness, "prune-cache": prune}  # without a registry
 _COMMAND: Final = "mlsecops registry --location reg"
 _SIGNED: Final = "--key pub.pem --signer key.pem"
 EXAMPLE = f"{_COMMAND} publish digits model/ {_SIGNED}"
@@ -29,9 +30,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     option(parser, "--location DIR|URL", "registry folder or bucket", type=location)
     actions = parser.add_subparsers(
-        dest="action", required=True, metavar="|".join([*_ACTIONS, "witness"])
+        dest="action", required=True, metavar="|".join([*_ACTIONS, *_ALONE])
     )
-    witness.configure(add_action(actions, "witness", witness.ABOUT, witness.EXAMPLE))
+    for name, module in _ALONE.items():
+        module.configure(add_action(actions, name, module.ABOUT, module.EXAMPLE))
     for name, (_, about, words, arguments) in _ACTIONS.items():
         writes = name in _WRITES
         trust = _SIGNED if writes else "--key pub.pem"
@@ -141,8 +143,8 @@ def _signer(options: argparse.Namespace) -> Signer | None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the action and print its result."""
-    if options.action == "witness":
-        return witness.run(options)
+    if options.action in _ALONE:
+        return int(_ALONE[options.action].run(options))
     if options.action in _WRITES and options.signer is None:
         raise UsageError(f"{options.action}: expected --signer KEY.pem, which signs the log")
     if options.action == "migrate":

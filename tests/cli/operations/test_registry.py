@@ -260,3 +260,17 @@ def test_a_registry_lies_in_a_bucket(command: Command, release: Release) -> None
         with pytest.MonkeyPatch.context() as patch:  # undone before the server's own settings
             patch.delenv("AWS_ENDPOINT_URL")
             assert command(*place, "resolve", "digits", *trust, *named).status == 0
+
+
+def test_the_cache_of_this_machine_is_bounded(command: Command, tmp_path: Path) -> None:
+    """No registry is named."""
+    entry = tmp_path / "cache" / ("a" * 64)
+    entry.mkdir(parents=True)
+    (entry / "weights.bin").write_bytes(bytes(1000))
+    prune = ("registry", "prune-cache", "--cache", tmp_path / "cache", "--format", "json")
+    kept = command(*prune, "--max-bytes", "0")
+    assert json.loads(kept.out) == {"deleted_bytes": 0}  # it was used within an hour
+    assert json.loads(command(*prune, "--max-bytes", "0", "--unused-for", "0").out) == {
+        "deleted_bytes": 1000
+    }
+    assert command(*prune, "--max-bytes", "-1").status == 2
