@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import mlsecops
+from mlsecops import llm, monitored, monitoring, signing
 from mlsecops.access import Rule, acting_as
 from mlsecops.errors import MLSecOpsError, UsageError
 from mlsecops.robustness import Noise
@@ -200,6 +201,31 @@ def test_an_unknown_argument_is_an_error_of_ours(face: str) -> None:
             with pytest.raises(UsageError, match=r"argument"):
                 call(no_such_argument=1)
     assert calls
+
+
+WRONG: tuple[Callable[[], object], ...] = (
+    lambda: monitoring.WebhookSink(3),  # type: ignore[arg-type] # all of these are on purpose
+    lambda: monitoring.AlertmanagerSink(None),  # type: ignore[arg-type]
+    lambda: monitoring.Cusum(None, 1.0),  # type: ignore[arg-type]
+    lambda: monitoring.PageHinkley(tolerance="x"),  # type: ignore[arg-type]
+    lambda: monitoring.Adwin(delta=None),  # type: ignore[arg-type]
+    lambda: monitoring.PradaDetector(memory="x"),  # type: ignore[arg-type]
+    lambda: monitoring.LocalHistoryStore(ttl=None),  # type: ignore[arg-type]
+    lambda: monitoring.lifespan.around(3),  # type: ignore[arg-type]
+    lambda: monitoring.rule_from_dict({"id": 3}),
+    lambda: monitored("m")(len).monitor.flush("x"),  # type: ignore[arg-type]
+    lambda: llm.Caps(requests="x"),  # type: ignore[arg-type]
+    lambda: llm.Canary(value=None),  # type: ignore[arg-type]
+    lambda: llm.CallableTarget(len, timeout=None),  # type: ignore[arg-type]
+    lambda: llm.ChatEndpoint(3, model="m"),  # type: ignore[arg-type]
+    lambda: signing.Verifier(3),  # type: ignore[arg-type]
+)
+
+
+@pytest.mark.parametrize("call", WRONG)
+def test_a_wrong_argument_of_a_sub_face_is_an_error_of_ours(call: Callable[[], object]) -> None:
+    with pytest.raises(UsageError, match="expected"):
+        call()
 
 
 def test_every_callable_of_the_public_face_has_a_call(calls: Calls) -> None:

@@ -38,6 +38,7 @@ _PATIENCE: Final = 30.0  # seconds that `close` waits for the last batch; chosen
 
 
 @concise_repr("location", "_delay")
+@checked
 class DecisionLog:
     """A log of decisions in a folder or bucket, written in batches by one process.
 

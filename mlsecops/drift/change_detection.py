@@ -17,6 +17,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
 from mlsecops.drift.inputs import Floats
 from mlsecops.errors import UsageError
@@ -34,6 +35,7 @@ class ChangeDetector(Protocol):
 
 
 @concise_repr("_mean", "_spread", "_threshold", "_allowance")
+@checked
 class Cusum:
     """Two-sided cumulative sums of standardised values.
 
@@ -84,6 +86,7 @@ class Cusum:
 
 
 @concise_repr("_tolerance", "_threshold")
+@checked
 class PageHinkley:
     """Cumulative deviation from the running mean, to both sides.
 
@@ -132,6 +135,7 @@ class PageHinkley:
 
 
 @concise_repr("count", "mean", "_delta")
+@checked
 class Adwin:
     """Adaptive window: it grows while the stream is stationary, and drops values before a change.
 

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mlsecops._bounded.mapping import BoundedMap
+from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
 from mlsecops.drift.inputs import Floats
 from mlsecops.errors import UsageError
@@ -45,6 +46,7 @@ class _Client:
 
 
 @concise_repr("_delta", "_memory")
+@checked
 class PradaDetector:
     """Shapiro-Wilk test of the distances between a client's queries.
 

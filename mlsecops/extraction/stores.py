@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol, TypeVar
 
 from mlsecops._bounded.mapping import BoundedMap
+from mlsecops._choices import checked
 from mlsecops._extras import require
 from mlsecops._repr import concise_repr
 from mlsecops.errors import FormatRefused, LimitExceeded, UsageError
@@ -44,6 +45,7 @@ class HistoryStore(Protocol):
 
 
 @concise_repr("_known")
+@checked
 class LocalHistoryStore:
     """Histories in this process, bounded in number and in time.
 
@@ -73,6 +75,7 @@ class LocalHistoryStore:
 
 
 @concise_repr("_name", "_ttl", "unreachable", "contended", "discarded")
+@checked
 class RedisHistoryStore:
     """Histories that replicas share, at most 64 kB a client.
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Final, Protocol, Self
 
+from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
 from mlsecops.errors import Isolated, MLSecOpsError, PolicyError, VerificationError
 from mlsecops.loading.telemetry import record_recheck
@@ -118,6 +119,7 @@ def require_signers(
 
 
 @concise_repr("_loaded.digest", "_interval", "_refused")
+@checked
 class Watch:
     """Checks a loaded model at an interval on a background thread; a context that ends it.
 

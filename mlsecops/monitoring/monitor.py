@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from typing import Any, Final, TypeVar
 
+from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
 from mlsecops.drift.alarms.alarm_rate import WEEKLY, AlarmRate
 from mlsecops.drift.baseline import Baseline
@@ -157,6 +158,7 @@ class Monitor:
         labels = self._exchange is not None and self._aggregation.labels.waiting
         return labels or self._aggregation.alerting.firing
 
+    @checked
     def flush(self, timeout: float = 5.0) -> bool:
         """Aggregate the queue on this thread, and wait until its alerts are delivered.
 

@@ -70,6 +70,7 @@ class Lifespan:
         """The context of an application's life."""
         return self._context()
 
+    @checked
     def around(self, other: LifespanFunction) -> LifespanFunction:
         """Join another lifespan, whose end comes first and whose state is kept."""
 

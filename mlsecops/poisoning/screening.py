@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from mlsecops._choices import checked, of_type, whole
+from mlsecops._choices import checked, number, of_type
 from mlsecops.errors import UsageError
 from mlsecops.findings import Finding, Severity
 from mlsecops.poisoning.baseline import DatasetBaseline
@@ -68,7 +68,7 @@ def screen_dataset(
         >>> report.n, report.detectors
         (60, ('conflicting-duplicate', 'label-noise', 'outlier', 'trigger'))
     """
-    whole("seed", seed, "a number from 0 on", least=0)
+    number("seed", seed, "a number from 0 to 2**32 - 1", lambda each: 0 <= each < 1 << 32)
     if executor is not None:
         of_type("executor", executor, "submit", "an Executor")
     flat, labels, shape = as_samples(x, y)

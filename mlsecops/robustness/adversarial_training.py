@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlsecops._choices import checked
+from mlsecops._choices import checked, of_type, whole
 from mlsecops._repr import concise_repr
 from mlsecops.adapters.answers.class_names import label_columns
 from mlsecops.adapters.training import trainer
-from mlsecops.errors import UsageError
 from mlsecops.robustness.attacks.base import require_samples
 
 if TYPE_CHECKING:
@@ -76,8 +75,12 @@ def harden(
     section 2.1; mixing in clean inputs: Goodfellow, Shlens and Szegedy (2015), section 6.
     """
     inputs, labels = require_samples(np.asarray(x, dtype=np.float32), y)
-    if epochs < 1 or batch_size < 1:
-        raise UsageError(f"expected epochs and batch_size >= 1, got {epochs} and {batch_size}")
+    of_type("attack", attack, "perturb", "an attack such as PGD(eps=0.1)")
+    whole("seed", seed, "a number from 0 on", least=0)
+    for name, count in (("epochs", epochs), ("batch_size", batch_size)):
+        whole(name, count, "a number from 1 on")
+    if progress is not None:
+        of_type("progress", progress, "__call__", "a function")
     steps = trainer(model, learning_rate=learning_rate)
     labels = label_columns(steps.adapter, labels)
     losses = []

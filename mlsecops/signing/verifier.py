@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
 from mlsecops.errors import DigestMismatch, UsageError
 from mlsecops.provenance.manifest import Manifest
@@ -25,6 +26,7 @@ from mlsecops.signing.verified import SignedModel, Verified, prove
 
 
 @concise_repr("_policy", "_at")
+@checked
 class Verifier:
     """Applies one trust policy.
 

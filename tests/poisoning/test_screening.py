@@ -160,6 +160,12 @@ def test_data_that_cannot_be_screened_is_refused(change: Any, message: str) -> N
         screen_dataset(*change(*digits()))
 
 
+def test_a_seed_that_no_generator_takes_is_refused() -> None:
+    for seed in (-1, 1 << 32, 0.5):
+        with pytest.raises(UsageError, match="seed: expected a"):
+            screen_dataset(*digits(), seed=seed)  # type: ignore[arg-type] # on purpose
+
+
 def test_broken_baseline_is_refused() -> None:
     with pytest.raises(UsageError, match="baseline"):
         DatasetBaseline.from_dict({"n": 3})

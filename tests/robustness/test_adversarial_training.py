@@ -109,16 +109,19 @@ def test_the_same_seed_trains_the_same_model(split: Any) -> None:
         (lambda a: a.update(epochs=0), "epochs"),
         (lambda a: a.update(batch_size=0), "batch_size"),
         (lambda a: a.update(learning_rate=0), "rate"),
+        (lambda a: a.update(seed=-1), "seed"),
+        (lambda a: a.update(progress=3), "progress"),
+        (lambda a: a.update(attack="fgsm"), "attack"),
         (lambda a: a.update(y=a["y"][:-1]), "of n labels"),
         (lambda a: a.update(y=a["y"].astype(float)), "integers"),
     ],
 )
 def test_what_cannot_be_trained_is_wrong_use(split: Any, change: Any, message: str) -> None:
     x, y = split[0]
-    arguments = {"x": x[:20], "y": y[:20]}
+    arguments = {"attack": FINDS, "x": x[:20], "y": y[:20]}
     change(arguments)
     with pytest.raises(UsageError, match=message):
-        harden(torch_model(), attack=FINDS, **arguments)
+        harden(torch_model(), **arguments)
 
 
 def test_a_model_that_cannot_learn_or_gives_no_scores_is_wrong_use(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 
@@ -16,6 +17,7 @@ _MILLION: Final = 1_000_000  # tokens; the unit of prices
 
 
 @concise_repr()
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caps:
     """Most that a campaign may use, over all runs with the same journal.

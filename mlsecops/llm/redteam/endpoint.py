@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from mlsecops._addresses import public_address, require_private, retry_after
-from mlsecops._choices import one_of
+from mlsecops._choices import checked, one_of
 from mlsecops._extras import require
 from mlsecops._json import parse_json, parse_object
 from mlsecops._repr import concise_repr
@@ -70,6 +70,7 @@ class _Reply:
 
 
 @concise_repr("name", "model", "caps", "timeout", "retries")
+@checked
 class ChatEndpoint:
     """A language model behind an API of chat completions, responses or Anthropic messages.
 

@@ -15,6 +15,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
 
+from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
 from mlsecops.errors import CallRefused, UsageError
 from mlsecops.llm.redteam.answer_streams import AnswerStream, ServiceError
@@ -73,6 +74,7 @@ Function: TypeAlias = Callable[..., Any]
 
 
 @concise_repr("name", "timeout")
+@checked
 class CallableTarget:
     """A target made of a callable `f(messages)` or `f(messages, tools=...)`.
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, Self
 
+from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.llm.text.encodings import readings
@@ -44,6 +45,7 @@ class Sighting:
 
 
 @concise_repr("part")
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Canary:
     """A secret that the system prompt contains and no answer may contain.

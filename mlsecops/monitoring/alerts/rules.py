@@ -7,13 +7,12 @@ The same rules become Prometheus alerts through `AlertRule.expression`.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from mlsecops._choices import one_of, several
+from mlsecops._choices import number, of_type, one_of, several
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.findings import Severity
@@ -64,17 +63,15 @@ class AlertRule:
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        if _ID.fullmatch(self.id) is None:
+        if _ID.fullmatch(of_type("id", self.id, str, "text")) is None:
             raise UsageError(f"rule {self.id[:40]!r}: expected an id in kebab-case")
         one_of(f"rule {self.id}: comparison", self.comparison, (">", "<"))
         one_of(f"rule {self.id}: per", self.per, ("client", "monitor"))
-        times = (self.window > 0, self.cooldown >= 0, self.pending >= 0)
-        if not (math.isfinite(self.threshold) and all(times)):
-            raise UsageError(
-                f"rule {self.id}: expected a number as threshold, a window above 0 and a cooldown "
-                f"and pending time of at least 0, got {self.threshold}, {self.window}, "
-                f"{self.cooldown}, {self.pending}"
-            )
+        number(f"rule {self.id}: threshold", self.threshold, "a number", lambda _: True)
+        number(f"rule {self.id}: window", self.window, "seconds above 0", lambda span: span > 0)
+        for delay in ("cooldown", "pending"):
+            span = getattr(self, delay)
+            number(f"rule {self.id}: {delay}", span, "seconds from 0 on", lambda span: span >= 0)
         checked_labels(f"rule {self.id}: labels", self.labels)
         known = {each.name for each in telemetry.METRICS if each.kind != "histogram"}
         for name in (self.metric, self.relative_to):

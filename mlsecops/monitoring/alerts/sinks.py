@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from opentelemetry import _logs
 from opentelemetry._logs import LogRecord, SeverityNumber
 
+from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.findings import Alert, Severity
@@ -122,6 +123,7 @@ class _HttpSink(QueuedSink, abc.ABC):
 
 
 @concise_repr("_url", "_timeout")
+@checked
 class WebhookSink(_HttpSink):
     """Posts each alert as JSON to an address, once unless no answer comes.
 
@@ -164,6 +166,7 @@ class WebhookSink(_HttpSink):
 
 
 @concise_repr("_url", "_timeout")
+@checked
 class AlertmanagerSink(_HttpSink):
     """Posts alerts to Alertmanager, with the same labels as `alerts.yml`.
 

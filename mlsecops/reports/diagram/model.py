@@ -117,6 +117,7 @@ class Flow:
 
 
 @concise_repr()
+@checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
     """A pipeline as a data-flow diagram.
