@@ -137,10 +137,24 @@ def test_an_altered_checkpoint_is_noticed(log: AuditLog) -> None:
 
 
 def test_a_damaged_compact_range_is_not_signed_over(log: AuditLog) -> None:
-    wrong = Peaks.EMPTY.extend(leaf_hash(b"x") for _ in range(5))
-    attack.replace_head(log.path, wrong, str(log.checkpoint()))
-    with pytest.raises(DigestMismatch):
-        log.append({"number": 5})
+    wrong, note = Peaks.EMPTY.extend(leaf_hash(b"x") for _ in range(5)), str(log.checkpoint())
+    for peaks, message in ((wrong, "with root"), (Peaks.EMPTY, "compact range is damaged")):
+        attack.replace_head(log.path, peaks, note)
+        with pytest.raises(DigestMismatch, match=message):
+            log.append({"number": 5})
+
+
+def test_a_log_without_its_checkpoint_or_its_file_is_no_empty_log(
+    log: AuditLog, path: Path, signer: Signer
+) -> None:
+    attack.run_script(path, "DELETE FROM head")
+    with pytest.raises(EvidenceError, match="has no checkpoint"):
+        log.verify()
+    path.write_bytes(b"")
+    with pytest.raises(EvidenceError, match="has no checkpoint"):
+        log.verify()
+    with pytest.raises(EvidenceError, match="Not a directory"):
+        AuditLog(path / "log.sqlite", signer=signer).verify()
 
 
 def test_an_older_copy_is_noticed_with_a_pinned_checkpoint(log: AuditLog) -> None:

@@ -213,3 +213,14 @@ def test_a_path_that_cannot_hold_a_checkpoint_is_wrong_use(log: AuditLog, tmp_pa
     for path in (tmp_path, tmp_path / "absent" / "pin", "/dev/zero"):
         with pytest.raises(UsageError, match="pinned"):
             AuditLog(log.path, pinned=path)
+
+
+def test_a_pinned_file_that_cannot_be_read_any_more_is_no_permission(
+    log: AuditLog, signer: Signer, pin: Path
+) -> None:
+    reader = AuditLog(log.path, keys=[signer.public_key], pinned=pin)
+    reader.verify()
+    pin.unlink()
+    pin.mkdir()
+    with pytest.raises(EvidenceError, match="pinned: cannot read"):
+        reader.verify()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import multiprocessing
+import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -143,6 +144,54 @@ def test_a_link_in_a_folder_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "objects" / "a").symlink_to("../secret")
     with pytest.raises(OSError, match="symbolic"):
         FolderStore(tmp_path / "objects").get("a", most=MOST)
+
+
+def test_only_regular_files_in_a_folder_are_objects(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="expected a regular file"):
+        FolderStore(tmp_path).get("pipe", most=MOST)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(NotADirectoryError, match="expected a folder"):
+        FolderStore(tmp_path / "file").get("a", most=MOST)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(403, PermissionError), (500, OSError), (400, OSError)]
+)
+def test_what_a_bucket_answers_is_an_os_error(status: int, error: type[OSError]) -> None:
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Print nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        store = open_store(
+            "s3://refusing/x",
+            options={
+                "endpoint": f"http://127.0.0.1:{server.server_port}",
+                "skip_signature": True,
+                "retry_config": {"max_retries": 0},
+            },
+        )
+        with pytest.raises(error, match="s3://refusing/x/a"):
+            store.get("a", most=MOST)
+        server.shutdown()
+
+
+def test_an_interrupt_while_a_bucket_is_opened_is_no_wrong_option(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("obstore.store.from_url", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        open_store("s3://bucket/x")
 
 
 @pytest.mark.parametrize(

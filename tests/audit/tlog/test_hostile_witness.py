@@ -81,6 +81,27 @@ def test_an_answer_about_another_text_is_not_published(
     assert "example.org/evil" not in published.data.decode()
 
 
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ((500, "broken"), "it refuses, HTTP 500: 'broken'"),
+        ((409, "nine"), "it refuses, HTTP 409: 'nine'"),
+        ((409, "9" * 40), "it refuses, HTTP 409"),
+        ((409, "9\n"), "it has cosigned 9 entries of this log, more than 1"),
+        ((409, "0\n"), "other writers were faster"),
+    ],
+)
+def test_a_refusal_is_told(
+    operator: Signer, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, str], message: str
+) -> None:
+    monkeypatch.setattr("mlsecops.audit.tlog.witness_client.WitnessClient._post", lambda *_: answer)
+    key = witness_vkey("example.org/w", Signer.generate("ed25519"))
+    with pytest.warns(MLSecOpsWarning, match=message):
+        log(operator, MemoryStore(f"hostile-{next(NUMBERS)}"), "http://w", key).append(
+            [b"entry"], size=0
+        )
+
+
 @contextmanager
 def endless() -> Iterator[tuple[str, threading.Event]]:
     """A server whose answer never ends, until the event is set or some seconds have passed."""

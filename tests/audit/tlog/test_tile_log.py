@@ -14,8 +14,14 @@ from mlsecops.audit.objects import MemoryStore
 from mlsecops.audit.tlog import TileLog
 from mlsecops.audit.tlog.edge import Edge
 from mlsecops.audit.tlog.operator_keys import log_vkey
-from mlsecops.audit.tlog.tiles import bundle_key, decode_bundle, tile_key
-from mlsecops.errors import DigestMismatch, MLSecOpsError, RollbackRefused, UsageError
+from mlsecops.audit.tlog.tiles import bundle_key, decode_bundle, encode_bundle, tile_key
+from mlsecops.errors import (
+    DigestMismatch,
+    EvidenceError,
+    MLSecOpsError,
+    RollbackRefused,
+    UsageError,
+)
 from mlsecops.provenance import merkle
 from mlsecops.signing import Signer
 from mlsecops.signing.keys.signer import KeySigner
@@ -138,6 +144,28 @@ def test_proofs_from_tiles_are_those_of_the_whole_tree(signer: Signer, size: int
     assert tree.peaks(size).root == checkpoint.root
 
 
+def test_there_is_no_proof_of_an_entry_that_is_not_there(signer: Signer) -> None:
+    log, store = filled(signer, 3)
+    tree = log.tree(log.newest())
+    for index in (-1, 3):
+        with pytest.raises(UsageError, match="entry: expected an index below 3"):
+            log.inclusion(index)
+        with pytest.raises(UsageError, match="inclusion proof: expected an index below 3"):
+            tree.inclusion(index, b"", tree.peaks(3).root)
+    del store._objects["log/" + tile_key(0, 0, 3)]
+    with pytest.raises(DigestMismatch, match="the tile is missing or of another length"):
+        new_log(signer, store).inclusion(1)
+
+
+def test_a_flood_of_new_entries_is_not_kept_in_memory(
+    signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, _ = filled(signer, 3)
+    monkeypatch.setattr("mlsecops.audit.tlog.reader._MOST_TAIL_BYTES", 20)
+    with pytest.raises(EvidenceError, match="at most 20 bytes of new events"):
+        log.tail()
+
+
 def test_entries_are_read_once(signer: Signer) -> None:
     log, store = filled(signer, 300)
     tail = log.tail()
@@ -180,6 +208,34 @@ def test_a_lost_head_is_made_anew(signer: Signer) -> None:
     _, store = filled(signer, 3)
     del store._objects["head"]
     assert new_log(signer, store).append([b"x"], size=3) is not None
+
+
+def test_a_head_that_extends_another_log_is_refused(signer: Signer) -> None:
+    (log, store), other = filled(signer, 3), MemoryStore(f"tlog-{next(NAMES)}")
+    for number in range(4):
+        new_log(signer, other).append([b"other %d" % number], size=number)
+    store._objects["head"] = other._objects["head"]
+    with pytest.raises(DigestMismatch, match="does not extend the published checkpoint"):
+        new_log(signer, store).append([b"x"], size=4)
+    assert log.verify().size == 3
+
+
+def test_last_entries_that_are_not_those_of_the_last_tile_are_refused(signer: Signer) -> None:
+    _, store = filled(signer, 3)
+    store._objects["log/" + bundle_key(0, 3)] = encode_bundle([b"entry 0", b"x", b"entry 2"])
+    with pytest.raises(DigestMismatch, match="last entries are not those of its last tile"):
+        new_log(signer, store).append([b"x"], size=3)
+
+
+def test_what_a_writer_needs_is_named(signer: Signer, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, _ = filled(signer, 3)
+    with pytest.raises(RollbackRefused, match="expected none, found one"):
+        log.begin_with([b"x"])
+    with pytest.raises(EvidenceError, match="it has no checkpoint"):
+        new_log(signer).cosign()
+    monkeypatch.setattr("mlsecops.audit.tlog.writer.MOST_HEAD_BYTES", 1000)
+    with pytest.raises(UsageError, match="at most 1000 bytes at once"):
+        log.append([b"x" * 1000], size=3)
 
 
 def test_an_entry_has_at_most_64_kib(signer: Signer) -> None:

@@ -141,6 +141,15 @@ def test_each_request_is_answered_as_specified(witness: Witness, operator: Signe
             assert (answer.body, answer.content_type) == ("5\n", "text/x.tlog.size")
 
 
+def test_an_empty_log_has_one_root(witness: Witness, operator: Signer) -> None:
+    forged = seal(origin=ORIGIN, size=0, root=bytes(32), signer=operator)
+    answer = witness.add_checkpoint(request_body(0, (), forged))
+    assert (answer.status, answer.body) == (
+        422, "a checkpoint of no entries has another root than the empty tree's\n",
+    )  # fmt: skip
+    assert witness.add_checkpoint(request_body(0, (), checkpoint(operator, 0))).status == 200
+
+
 def test_of_two_forks_at_once_one_is_cosigned(operator: Signer, tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     witness = new_witness(operator, store=store)
