@@ -91,6 +91,13 @@ def path_of(argument: str, value: Any) -> Path:
     raise UsageError(f"{argument}: expected a path, got {shown(value)}")
 
 
+def printable(argument: str, value: str, hint: str = "") -> str:
+    """A name that can be shown in a line: not empty, and without control characters."""
+    if isinstance(value, str) and value and value.isprintable():
+        return value
+    raise UsageError(f"{argument}: expected printable text, got {shown(value)}{hint}")
+
+
 def number(argument: str, value: Any, what: str, valid: Callable[[Any], bool]) -> Any:
     """A finite number, not a boolean, for which the condition `what` holds.
 

@@ -228,6 +228,20 @@ def test_a_wrong_argument_of_a_sub_face_is_an_error_of_ours(call: Callable[[], o
         call()
 
 
+@pytest.mark.parametrize("name", ["", "a\nb", "\ud800"])
+def test_a_name_that_no_line_can_show_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "w").write_text("w")
+    manifest, m = mlsecops.hash_path(tmp_path / "w"), mlsecops
+    for call in (
+        lambda: m.hash_dataset({"a": LABELS}, name=name),
+        lambda: m.training_run(name).__enter__(),
+        lambda: m.build_bom(name=name, manifest=manifest, datasets={}),
+        lambda: m.sign(tmp_path / "w", m.Signer.generate("ed25519"), name=name),
+    ):
+        with pytest.raises(UsageError, match="name: expected printable text"):
+            call()
+
+
 def test_every_callable_of_the_public_face_has_a_call(calls: Calls) -> None:
     plain = {
         "__version__",

@@ -11,7 +11,7 @@ import os
 from concurrent.futures import Executor
 from typing import Any, Literal
 
-from mlsecops._choices import checked
+from mlsecops._choices import checked, printable
 from mlsecops.provenance.content.parts import content_entries
 from mlsecops.provenance.content.stored import open_by_content
 from mlsecops.provenance.manifest import Manifest, hash_path
@@ -56,6 +56,7 @@ def hash_dataset(
         >>> [entry.name for entry in manifest]
         ['[columns]', 'x[0:3]', 'y[0:3]']
     """
+    printable("name", name)
     if by == "content" and isinstance(data, (str, os.PathLike)):
         data = open_by_content(data)
     if isinstance(data, (str, os.PathLike)):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from mlsecops._callables import Hooks, arguments_by_name, called_first, wrap
-from mlsecops._choices import checked, of_type, several, shown
+from mlsecops._choices import checked, of_type, printable, several, shown
 from mlsecops._repr import concise_repr
 from mlsecops._secrets import REDACTED, redacted
 from mlsecops.errors import MLSecOpsWarning, UsageError
@@ -87,7 +87,7 @@ class TrainingRun:
         keep: Collection[str] = (),
         builder: str | None = None,
     ) -> None:
-        self.name = name
+        self.name = printable("name", name)
         self.builder = builder_id() if builder is None else require_builder(builder, "builder")
         self.id = str(uuid.uuid4())
         self.datasets = _manifests(datasets)

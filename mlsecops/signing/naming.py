@@ -11,9 +11,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from mlsecops._choices import checked
+from mlsecops._choices import checked, printable
 from mlsecops._repr import concise_repr
-from mlsecops.errors import UsageError
 from mlsecops.provenance.files.paths import own_name
 
 
@@ -64,6 +63,4 @@ def model_name(name: str) -> str:
         >>> model_name("fraud-model")
         'fraud-model'
     """
-    if not name or not name.isprintable():
-        raise UsageError(f"name: expected printable text, got {name!r}; name the model")
-    return name
+    return printable("name", name, "; name the model")

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any, Final, Literal, TypeAlias
 
-from mlsecops._choices import checked
+from mlsecops._choices import checked, printable
 from mlsecops.errors import UsageError
 from mlsecops.provenance.digest import Digest
 from mlsecops.provenance.entry import Entry
@@ -90,6 +90,7 @@ def build_bom(
 
     Source: OWASP CycloneDX 1.6 and 1.7 (ECMA-424), machine-learning-model, modelCard, formulation.
     """
+    printable("name", name)
     provenance = [each for each in statements if each.predicate_type == SLSA_PROVENANCE]
     listed = package_descriptors(provenance, packages)
     libraries = [library(each) for each in listed]
