@@ -18,9 +18,10 @@ from typing import Any, Final
 
 from mlsecops._choices import path_of
 from mlsecops._json import parse_object
+from mlsecops._platform import CLOEXEC
 from mlsecops.errors import UsageError
 
-_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | CLOEXEC
 _SHARED: Final = stat.S_ISGID | stat.S_IRGRP | stat.S_IXGRP
 _UNSETTLED: Final = stat.S_ISVTX | stat.S_IRWXU  # of a new folder, until it has its mode
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
@@ -98,15 +99,16 @@ def open_private(
         The descriptor. The mode of a file that exists stays as it is.
     """
     mode = private_mode(Path(path).parent, sealed=sealed, shared=shared)
-    made = flags | os.O_CREAT | os.O_CLOEXEC
+    made = flags | os.O_CREAT | CLOEXEC
     try:
         descriptor = os.open(path, made | os.O_EXCL, mode)
     except FileExistsError:
         if flags & os.O_EXCL:
             raise
         return os.open(path, made, mode)
-    with contextlib.suppress(PermissionError):  # the file system keeps no modes
-        os.fchmod(descriptor, mode)
+    if hasattr(os, "fchmod"):  # Windows keeps no modes, as some file systems elsewhere
+        with contextlib.suppress(PermissionError):
+            os.fchmod(descriptor, mode)
     return descriptor
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +44,11 @@ def audit_permissions(path: str | os.PathLike[str], *, owner: int | None = None)
     top = path_of("path", path)
     if not os.path.lexists(top):
         raise UsageError(f"path: expected an existing file or folder, got {top}")
+    if not hasattr(os, "getuid"):
+        raise UsageError(
+            "audit_permissions: expected owners and modes of files (Linux, macOS), got "
+            f" {sys.platform}; look at the access control lists there"
+        )
     expected = os.getuid() if owner is None else whole("owner", owner, "a user id", least=0)
     found: list[Finding] = []
     for place in _walk(top, found):

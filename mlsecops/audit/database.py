@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from mlsecops._files import open_private
+from mlsecops._platform import CLOEXEC, NOFOLLOW, NONBLOCK, read_at
 from mlsecops.errors import DigestMismatch, EvidenceError, UsageError
 
 __all__ = ["MOST_ENTRY_BYTES", "LogFile", "reading", "writing"]
@@ -260,11 +261,11 @@ def _require_plain(path: Path) -> None:
 def _end(path: Path, count: int) -> bytes:
     """Last bytes of a file; none if it is gone."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | NOFOLLOW | NONBLOCK | CLOEXEC)
     except FileNotFoundError:
         return b""
     try:
-        return os.pread(descriptor, count, max(os.fstat(descriptor).st_size - count, 0))
+        return read_at(descriptor, count, max(os.fstat(descriptor).st_size - count, 0))
     finally:
         os.close(descriptor)
 

@@ -6,7 +6,6 @@ checkpoint, its text or a file → pin → log must extend it → newer checkpoi
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from typing import Final
 
 from mlsecops._choices import path_of
 from mlsecops._files import open_private, write_privately
+from mlsecops._platform import CLOEXEC, NONBLOCK, lock_whole
 from mlsecops.audit.checkpoint import Checkpoint
 from mlsecops.errors import DigestMismatch, EvidenceError, RollbackRefused, UsageError
 
@@ -169,7 +169,7 @@ def _same(one: Checkpoint, other: Checkpoint) -> bool:
 
 def _read(path: Path) -> Checkpoint | None:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | NONBLOCK | CLOEXEC)
     except FileNotFoundError:
         return None
     with os.fdopen(descriptor, "rb") as stream:
@@ -184,7 +184,7 @@ def _exclusive(path: Path) -> Iterator[None]:
     """Allow one process at a time to move a file; the lock ends with the process."""
     descriptor = open_private(path.with_name(f"{path.name}.lock"), os.O_RDWR)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock_whole(descriptor, path)
         yield
     finally:
         os.close(descriptor)

@@ -24,6 +24,7 @@ except ImportError:  # Windows
 
 from mlsecops._bounded.mapping import BoundedMap
 from mlsecops._choices import checked, number, whole
+from mlsecops._platform import CLOEXEC
 from mlsecops._repr import concise_repr
 from mlsecops.errors import FormatRefused, LimitExceeded, UsageError
 from mlsecops.extraction.client_history import ClientHistory
@@ -125,7 +126,7 @@ class FolderHistoryStore:
     def _locked(self, path: Path) -> int:
         """A file that this process holds alone, and that has not been removed meanwhile."""
         while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | CLOEXEC, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 state = os.fstat(descriptor)

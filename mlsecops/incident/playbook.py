@@ -5,7 +5,6 @@ kind of incident → steps → `run` on an incident → approval → action → 
 
 from __future__ import annotations
 
-import fcntl
 import html
 import os
 import re
@@ -19,6 +18,7 @@ from typing import Any, Final, get_args
 
 from mlsecops._choices import checked, of_type, one_of
 from mlsecops._files import open_private, private_folder
+from mlsecops._platform import lock_whole
 from mlsecops._repr import concise_repr, printable
 from mlsecops.errors import IncidentError, MLSecOpsError
 from mlsecops.incident import cacao
@@ -263,7 +263,7 @@ def _exclusive_lock(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise IncidentError(f"{folder}/lock: cannot be opened: {error.strerror}") from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock_whole(descriptor, folder / "lock")
         yield
     finally:
         os.close(descriptor)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from mlsecops._choices import one_of
+from mlsecops._platform import read_at
 from mlsecops.errors import ChangedDuringLoad, UsageError
 from mlsecops.loading.limits import Limits
 from mlsecops.loading.snapshot_tiers import TIERS, Held, Tier, hold
@@ -226,8 +227,8 @@ def _watched(pieces: list[Piece], progress: Progress) -> list[Piece]:
 
 def _whole(descriptor: int, size: int, name: str) -> bytes:
     """All bytes of a small file, which is refused where its size changes."""
-    content = os.pread(descriptor, size + 1, 0)
-    while 0 < len(content) < size and (more := os.pread(descriptor, size, len(content))):
+    content = read_at(descriptor, size + 1, 0)
+    while 0 < len(content) < size and (more := read_at(descriptor, size, len(content))):
         content += more
     if len(content) != size:
         raise ChangedDuringLoad(
@@ -244,7 +245,7 @@ def _source(name: str, held: Held) -> Source:
 def _becomes_tensors(name: str, descriptor: int) -> bool:
     """Whether a file holds tensors that can stay where its bytes were read to."""
     if name.endswith(_ZIPPED):
-        return os.pread(descriptor, len(_ZIP), 0) == _ZIP
+        return read_at(descriptor, len(_ZIP), 0) == _ZIP
     return name.endswith(".safetensors")
 
 

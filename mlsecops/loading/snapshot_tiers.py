@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
+from mlsecops._platform import CLOEXEC, write_at
 from mlsecops.errors import ChangedDuringLoad
 from mlsecops.loading.leases import has_lease, take_lease
 from mlsecops.loading.memory import Memory
@@ -150,7 +151,7 @@ def _sealed(descriptor: int, found: Found) -> Iterator[Held]:
 def _private(descriptor: int, found: Found) -> Iterator[Held]:
     with tempfile.TemporaryDirectory(prefix="mlsecops-") as folder:
         place = Path(folder, "model")
-        file = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
+        file = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | CLOEXEC, 0o400)
         with contextlib.ExitStack() as writing:
             writing.callback(os.close, file)
             piece = _copying(descriptor, file, found)
@@ -162,7 +163,7 @@ def _copying(source: int, copy: int, found: Found) -> Piece:
 
     def write(part: memoryview, at: int) -> None:
         while part:
-            count = os.pwrite(copy, part, at)
+            count = write_at(copy, part, at)
             part, at = part[count:], at + count
 
     return Piece(found, descriptor=source, target=HashTarget(write=write))

@@ -7,12 +7,12 @@ leaves a last drain to the interpreter's exit.
 from __future__ import annotations
 
 import atexit
-import os
 import sys
 import threading
 import time
 from typing import Final, Literal, Protocol, TypeAlias
 
+from mlsecops._platform import at_fork
 from mlsecops.monitoring.service.publication import Publication
 
 _INTERVAL: Final = 0.1  # seconds between two drains; chosen: the delay of an alert
@@ -163,7 +163,7 @@ def _finish_with_the_process(worker: Worker) -> None:
 
 worker: Final = Worker()
 atexit.register(worker.finish)
-os.register_at_fork(
+at_fork(
     before=worker.before_fork,
     after_in_parent=worker.after_fork_in_parent,
     after_in_child=worker.after_fork_in_child,

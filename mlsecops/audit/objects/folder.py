@@ -9,7 +9,6 @@ place of one is refused.
 from __future__ import annotations
 
 import errno
-import fcntl
 import functools
 import hashlib
 import os
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from mlsecops._files import open_private, private_folder
+from mlsecops._platform import CLOEXEC, DIRECTORY, NOFOLLOW, NONBLOCK, lock_whole
 from mlsecops._repr import concise_repr
 from mlsecops.audit.objects.protocol import UNCHANGED, Stored, require_key
 
@@ -171,7 +171,7 @@ class FolderStore:
         private_folder(self.root, shared=True)
         descriptor = open_private(self.root / _LOCK, os.O_RDWR, shared=True)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            lock_whole(descriptor, self.root / _LOCK)
             yield
         finally:
             os.close(descriptor)
@@ -179,7 +179,7 @@ class FolderStore:
 
 def reading(path: Path) -> BufferedReader:
     """Open a regular file; a link is refused, and a pipe, which would block, cannot be read."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    descriptor = os.open(path, os.O_RDONLY | NOFOLLOW | CLOEXEC | NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "expected a regular file", str(path))
@@ -188,7 +188,9 @@ def reading(path: Path) -> BufferedReader:
 
 def sync_folder(folder: Path) -> None:
     """Make names in a folder last over a crash."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    if not DIRECTORY:  # Windows opens no folders
+        return
+    descriptor = os.open(folder, os.O_RDONLY | DIRECTORY | CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from mlsecops._choices import one_of
+from mlsecops._platform import CLOEXEC, write_at
 from mlsecops.errors import ChangedDuringLoad, UsageError
 from mlsecops.loading.holding.active import registered
 from mlsecops.loading.holding.mounts import bind_file, make_read_only, mount_memory, unmount
@@ -172,7 +173,7 @@ class _Copy:
         if self._descriptor is None:
             self._descriptor = _new(self.path)
         while part:
-            done = os.pwrite(self._descriptor, part, at)
+            done = write_at(self._descriptor, part, at)
             part, at = part[done:], at + done
         if at >= self._size:
             self.close()
@@ -207,7 +208,7 @@ class _Copy:
 
 
 def _new(path: str) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | CLOEXEC, 0o400)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import contextlib
 import os
 from dataclasses import replace
 
+from mlsecops._platform import CLOEXEC
 from mlsecops.errors import DigestMismatch
 from mlsecops.loading.artifact import ArtifactLayout
 from mlsecops.loading.snapshot import Snapshot
@@ -43,7 +44,7 @@ def sharded_manifest(
     with contextlib.ExitStack() as stack:
         descriptors = {}
         for name, source in held.sources.items():
-            descriptors[name] = os.open(source.path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptors[name] = os.open(source.path, os.O_RDONLY | CLOEXEC)
             stack.callback(os.close, descriptors[name])
         pieces = [replace(piece, descriptor=descriptors[piece.found.path]) for _, piece in named]
         digests = hash_pieces(pieces, algorithm=algorithm)

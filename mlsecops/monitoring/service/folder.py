@@ -24,6 +24,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from mlsecops._platform import CLOEXEC, at_fork
+
 try:
     import fcntl
 except ImportError:  # Windows has no such locks, nor servers that fork
@@ -32,7 +34,7 @@ except ImportError:  # Windows has no such locks, nor servers that fork
 _LOG: Final = logging.getLogger("mlsecops.monitoring")
 VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 ENDED: Final = "mlsecops-ended"
-_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+_FLAGS: Final = os.O_RDWR | os.O_CREAT | CLOEXEC
 
 
 class ServiceFolder:
@@ -108,7 +110,7 @@ def write_whole(path: Path, data: bytes) -> None:
         OSError: It cannot be written.
     """
     hidden = path.with_name(f".{path.name}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | CLOEXEC
     with os.fdopen(os.open(hidden, flags, 0o600), "wb") as stream:
         stream.write(data)
     hidden.rename(path)
@@ -117,7 +119,7 @@ def write_whole(path: Path, data: bytes) -> None:
 def _held(path: Path) -> bool:
     """Whether a live process holds a lock file."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDWR | CLOEXEC)
     except OSError:
         return False
     try:
@@ -167,7 +169,7 @@ class _Current:
 
 
 _current: Final = _Current()
-os.register_at_fork(after_in_child=_current.fork)
+at_fork(after_in_child=_current.fork)
 
 
 def service_folder() -> ServiceFolder | None:

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from mlsecops._json import parse_json
+from mlsecops._platform import CLOEXEC
 from mlsecops.monitoring.service.folder import ServiceFolder
 
 _SEGMENT: Final = 2**20  # bytes of a file; chosen: about 10,000 labels
@@ -52,7 +53,7 @@ class LabelExchange:
             self._segment += 1
             path = self._own(self._segment)
             self._own(self._segment - _SEGMENTS).unlink(missing_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | CLOEXEC, 0o600)
         try:
             os.write(descriptor, line)
         finally:

@@ -11,6 +11,8 @@ import struct
 from pathlib import Path
 from typing import Final
 
+from mlsecops._platform import CLOEXEC
+
 OUTCOMES: Final = ("ok", "error", "refused")
 PLACES: Final = {outcome: place for place, outcome in enumerate(OUTCOMES)}
 _SIZE: Final = 8 * len(OUTCOMES)  # bytes; an unsigned 64-bit number for each outcome
@@ -24,7 +26,7 @@ def open_tally(path: Path, monitor: str) -> memoryview:
         OSError: The file cannot be created.
     """
     content = bytes(_SIZE) + monitor.encode(errors="surrogatepass")[: _LONGEST - _SIZE]
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | CLOEXEC, 0o600)
     try:
         os.write(descriptor, content)
         mapped = mmap.mmap(descriptor, len(content))

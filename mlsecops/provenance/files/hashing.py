@@ -14,6 +14,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from typing import Final, Protocol, TypeAlias, TypeVar
 
+from mlsecops._platform import read_into
 from mlsecops.errors import ChangedDuringLoad, UsageError
 from mlsecops.provenance.digest import Digest, new_hash
 from mlsecops.provenance.files.mapping import hash_mapped
@@ -195,7 +196,7 @@ def _feed(
 
     def fetch(turn: int, done: int) -> memoryview:
         view = room(done, most - done) if room else views[turn % len(views)][: most - done]
-        part = view[: os.preadv(descriptor, [view], piece.start + done)]
+        part = view[: read_into(descriptor, view, piece.start + done)]
         if write:
             write(part, done)
         return part

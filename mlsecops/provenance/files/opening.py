@@ -3,21 +3,28 @@
 path → regular file's descriptor, or UnsafeContent
 
 Below a folder every name is opened relative to the descriptor of the one above it, so that a folder
-that is swapped for a symlink meanwhile is refused.
+that is swapped for a symlink meanwhile is refused. On Windows, where folders have no descriptors,
+every name is looked at before it is opened by its path, and a file once more when it is open: what
+is swapped for a link between two looks is noticed in files, not in folders.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from typing import Final, Self
+from collections.abc import Callable
+from typing import Final, Self, TypeAlias
 
+from mlsecops._platform import CLOEXEC, DIRECTORY, HAS_FOLDER_DESCRIPTORS, NOFOLLOW, NONBLOCK
 from mlsecops.errors import UnsafeContent, UsageError
 from mlsecops.provenance.files.urls import is_url
 
 # O_NONBLOCK: opening a pipe that nobody writes must be refused at once, not wait.
-_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_FOLDER: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_DIRECTORY
+_FILE: Final = os.O_RDONLY | NOFOLLOW | CLOEXEC | NONBLOCK
+_REPARSE_POINT: Final = 0x400  # Windows: FILE_ATTRIBUTE_REPARSE_POINT, a link or junction
+Folder: TypeAlias = int | str
+"""Descriptor of an open folder, or its path where the system has no such descriptors."""
+_FOLDER: Final = os.O_RDONLY | NOFOLLOW | CLOEXEC | DIRECTORY
 
 
 def open_regular(path: str | os.PathLike[str]) -> int:
@@ -27,6 +34,8 @@ def open_regular(path: str | os.PathLike[str]) -> int:
         UnsafeContent: It is a symlink, device, socket, pipe or folder.
         UsageError: It cannot be opened.
     """
+    if not HAS_FOLDER_DESCRIPTORS:
+        return _open_looked_at(os.fspath(path))
     return _require_regular(_open(os.fspath(path), _FILE, None, os.fspath(path)), path)
 
 
@@ -60,7 +69,7 @@ class Below:
 
     def __init__(self, root: str) -> None:
         self._root = root
-        self._top = _open(root, _FOLDER, None, root)
+        self._top = _open_folder(root, None, root)
         self._name = ""
         self._folder = self._top
 
@@ -69,9 +78,9 @@ class Below:
 
     def __exit__(self, *_: object) -> None:
         self._leave()
-        os.close(self._top)
+        _close(self._top)
 
-    def folder(self, name: str) -> int:
+    def folder(self, name: str) -> Folder:
         """Descriptor of a folder below, by relative POSIX name; valid until the next call."""
         if name != self._name:
             self._leave()
@@ -82,24 +91,66 @@ class Below:
         """Open a regular file below, by relative POSIX name; the caller closes it."""
         parent, _, last = name.rpartition("/")
         where = f"{self._root}/{name}"
-        return _require_regular(_open(last, _FILE, self.folder(parent), where), where)
+        folder = self.folder(parent)
+        if isinstance(folder, str):
+            return _open_looked_at(where)
+        return _require_regular(_open(last, _FILE, folder, where), where)
 
-    def _descend(self, name: str) -> int:
+    def _descend(self, name: str) -> Folder:
         current, where = self._top, self._root
         for part in name.split("/") if name else ():
             where = f"{where}/{part}"
             try:
-                below = _open(part, _FOLDER, current, where)
+                below = _open_folder(part, current, where)
             finally:
                 if current != self._top:
-                    os.close(current)
+                    _close(current)
             current = below
         return current
 
     def _leave(self) -> None:
         if self._folder != self._top:
-            os.close(self._folder)
+            _close(self._folder)
         self._folder, self._name = self._top, ""
+
+
+def _open_folder(name: str, folder: Folder | None, where: str) -> Folder:
+    """A folder's descriptor, or its path where the system has none."""
+    if isinstance(folder, str) or not HAS_FOLDER_DESCRIPTORS:
+        _looked_at(where, stat.S_ISDIR, "folder")
+        return where
+    return _open(name, _FOLDER, folder, where)
+
+
+def _open_looked_at(where: str) -> int:
+    """A regular file's descriptor, by its path, which led to the same file before."""
+    before = _looked_at(where, stat.S_ISREG, "regular file")
+    try:
+        descriptor = os.open(where, _FILE)
+    except OSError as error:
+        raise UsageError(f"cannot read {printable(where)}: {error.strerror}") from error
+    now = os.fstat(descriptor)
+    if (now.st_dev, now.st_ino) != (before.st_dev, before.st_ino):
+        os.close(descriptor)
+        raise refused_kind(where, "another file than a moment ago")
+    return descriptor
+
+
+def _looked_at(where: str, is_wanted: Callable[[int], bool], wanted: str) -> os.stat_result:
+    try:
+        status = os.lstat(where)
+    except OSError as error:
+        raise UsageError(f"cannot read {printable(where)}: {error.strerror}") from error
+    if getattr(status, "st_file_attributes", 0) & _REPARSE_POINT:
+        raise refused_kind(where, "a link", wanted=wanted)
+    if not is_wanted(status.st_mode):
+        raise refused_kind(where, kind_of(status.st_mode), wanted=wanted)
+    return status
+
+
+def _close(folder: Folder) -> None:
+    if isinstance(folder, int):
+        os.close(folder)
 
 
 def _open(name: str, flags: int, folder: int | None, where: str) -> int:

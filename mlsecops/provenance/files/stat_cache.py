@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from typing import Final, TypeAlias, TypeVar
 
+from mlsecops._platform import CLOEXEC, NOFOLLOW
 from mlsecops._repr import concise_repr
 from mlsecops.errors import MLSecOpsWarning, UsageError
 from mlsecops.provenance.digest import SIZES, Digest
@@ -169,9 +170,7 @@ class StatCache:
 
     def _require_own(self) -> None:
         try:
-            descriptor = os.open(
-                self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-            )
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | NOFOLLOW | CLOEXEC, 0o600)
         except OSError as error:
             raise UsageError(f"cannot use the cache {self.path}: {error.strerror}") from error
         try:
@@ -180,6 +179,8 @@ class StatCache:
             os.close(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise UsageError(f"the cache {self.path} is no regular file: name another path")
+        if not hasattr(os, "geteuid"):  # Windows states neither owner nor mode of a file here
+            return
         if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise UsageError(
                 f"the cache {self.path} could have been written by others (owner {status.st_uid}, "

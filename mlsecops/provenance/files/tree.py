@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 
 from mlsecops.errors import ChangedDuringLoad, MLSecOpsError, UnsafeContent, UsageError
 from mlsecops.provenance.files.hub_cache import TOOL_STATE, etag_of, linked_blob
-from mlsecops.provenance.files.opening import Below, kind_of, printable, refused_kind
+from mlsecops.provenance.files.opening import Below, Folder, kind_of, printable, refused_kind
 from mlsecops.provenance.files.pieces import Found, stamp_of
 
 SIGNATURE_NAME: Final = "model.sig"
@@ -112,7 +112,7 @@ class _Walk:
     ignored: list[str] = field(default_factory=list)
     etags: dict[str, str] = field(default_factory=dict)
 
-    def visit(self, folder: int, name: str, *, hidden: bool) -> list[tuple[str, bool]]:
+    def visit(self, folder: Folder, name: str, *, hidden: bool) -> list[tuple[str, bool]]:
         """Add a folder's files; return its folders, each with whether it is hidden."""
         prefix = f"{name}/" if name else ""
         base = f"{self.root.rstrip('/')}/{prefix}"
@@ -169,7 +169,7 @@ class _Walk:
             self.etags[name] = etag
 
 
-def _entries(folder: int, path: str) -> list[os.DirEntry[str]]:
+def _entries(folder: Folder, path: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return list(entries)
