@@ -82,5 +82,5 @@ def test_attack_with_a_floor_of_its_own_has_to_run() -> None:
 
 @pytest.mark.parametrize("floors", [{"min_accuracy": 70}, {"min_accuracy": 0.7, "min_clean": -1}])
 def test_floor_that_is_no_share_is_refused(floors: Any) -> None:
-    with pytest.raises(UsageError, match="min_[a-z]+: expected a share"):
+    with pytest.raises(UsageError, match=r"min_[a-z]+: expected a share"):
         Gate(**floors)

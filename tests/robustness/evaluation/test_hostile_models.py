@@ -176,3 +176,17 @@ def test_a_model_that_writes_into_its_input_changes_nothing(data: Any) -> None:
         assert (report.clean.examples == before).all()
         if writing is model:
             assert (report.worst.correct == plain.worst.correct).all()
+
+
+@pytest.mark.parametrize("attack", [PGD(0.1, steps=5), PGD(0.5, steps=5, norm="l2")])
+def test_copies_with_a_little_noise_are_named(attack: Any, net: Any, data: Any) -> None:
+    x, y = (each[1200:1300] for each in data)
+    rng = np.random.default_rng(0)
+    rows = np.tile(np.arange(20), 15)
+    noise = rng.uniform(-0.004, 0.004, (300, 64))
+    copies = np.clip(x[rows] + noise, 0, 1).astype(np.float32)
+    report = evaluate_robustness(net, copies, y[rows], attack)
+    assert report.n == 300
+    assert outcomes(report)["near-copies"] == "fail"
+    assert Gate(min_accuracy=0.0).judge(report).verdict == "inconclusive"
+    assert outcomes(evaluate_robustness(net, x, y, attack))["near-copies"] == "pass"
