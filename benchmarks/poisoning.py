@@ -7,6 +7,8 @@ tuned on: STAMPED are the same in each image, CHANGED add to it, darken or inver
 draws position, colour and target. Recall is of the union of both calls; label noise counts only
 for flipped labels, where every kind counts as a false positive. Intervals are 95 % bootstrap
 intervals over cases, since the rows of one case are found together or not at all.
+`--only warped` and `moving` measure either call alone too, on 3,000 rows and a convolutional net;
+`--first` and `--seeds` choose the fields.
 `--only oracle` is the recall of a linear model that knows the drawn triggers' pixels and rows.
 `--only art` runs the Adversarial Robustness Toolbox's detectors on the same nets.
 
@@ -25,13 +27,14 @@ import torch
 
 from benchmarks.poison import cases as made
 from benchmarks.poison.drawn import CHANGED, STAMPED
-from benchmarks.poison.models import trained
+from benchmarks.poison.models import convolutional, trained
 from benchmarks.poison.oracle import oracle_recall
 from benchmarks.poison.small import SMALL
 from mlsecops.integrations.art_poisoning import art_poisoning
 from mlsecops.poisoning import Suspect, detect_poisoning, screen_dataset
 
 RATES = (0.01, 0.05, 0.10)
+SPATIAL = 0.03, 3000  # share of warped or moving poison, and rows
 PEERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ART activations": ("ActivationDefence", {}),
     "ART activations, silhouette": (
@@ -112,6 +115,7 @@ def main() -> None:
         ),
     )
     parser.add_argument("--rate", type=float, choices=RATES, help="this share of poison alone")
+    parser.add_argument("--first", type=int, default=100, help="seed of warped and moving ones")
     options = parser.parse_args()
     shares = RATES if options.rate is None else (options.rate,)
     seeds = range(100, 100 + options.seeds)
@@ -123,14 +127,41 @@ def main() -> None:
         "oracle": lambda: oracle(shares, range(300, 300 + options.seeds)),
         "tuned": lambda: patterns("tuned on", made.TUNED, made.TUNED_BLENDS, shares, [1]),
         "small": lambda: patterns("small, tuned on", SMALL, (), shares, [1]),
-        "moving": lambda: patterns("moving", [made.moving], [], shares, seeds),
-        "warped": lambda: patterns("warped", [made.warped], [], shares, seeds),
+        "moving": lambda: spatial(made.moving, options.first, options.seeds),
+        "warped": lambda: spatial(made.warped, options.first, options.seeds),
         "art": lambda: peers(seeds),
     }
     torch.set_num_threads(1)
     for name, measure in parts.items():
         if options.only in (None, name):
             measure()
+
+
+def spatial(stamp: Any, first: int, seeds: int) -> None:
+    """Rates before training, after it, and of both, for each seed and on average."""
+    measured: dict[str, list[tuple[float, float]]] = {}
+    rate, rows = SPATIAL
+    for seed in range(first, first + seeds):
+        case = made.backdoored(stamp, rate, seed, rows)
+        before = _accused(screen_dataset(case.x, case.y).suspects)
+        net = trained(case.x, case.y, make=convolutional)
+        after = _accused(detect_poisoning(net, case.x, case.y).suspects)
+        for when, found in (("before", before), ("after", after), ("both", before | after)):
+            measured.setdefault(when, []).append(rates(case, found))
+            recall, false = measured[when][-1]
+            print(
+                f"  {case.name} {seed} {when:6} recall {recall:.3f} false {false:.4f}", flush=True
+            )
+    for when, found in measured.items():
+        recalls, falses = ([each[i] for each in found] for i in (0, 1))
+        print(
+            f"{stamp.__name__} {when:6} recall {_mean(recalls)} false {_mean(falses)}", flush=True
+        )
+
+
+def _accused(suspects: Iterable[Suspect]) -> set[int]:
+    """Rows of suspects, without label noise."""
+    return {each.index for each in suspects if each.kind != "label-noise"}
 
 
 def flips(rates: Iterable[float]) -> None:

