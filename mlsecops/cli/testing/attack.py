@@ -199,12 +199,12 @@ def chosen_model(options: argparse.Namespace, *, task: bool) -> tuple[Any, Diges
     """
     if options.endpoint is None:
         loaded = load_model(options.model, options)
-        told = {"output": options.output, "reject": chosen_class(options.reject)}
-        plain = task and told == {"output": None, "reject": None}
+        given = {"output": options.output, "reject": chosen_class(options.reject)}
+        plain = task and given == {"output": None, "reject": None}
         blind = loaded.adapter is None or not loaded.adapter.differentiable
         if plain and blind and hasattr(loaded.model, "predict"):
             return loaded.model, loaded.digest
-        return adapt(require_callable(loaded), **told), loaded.digest
+        return adapt(require_callable(loaded), **given), loaded.digest
     if options.output is not None:
         raise UsageError("--output: expected a model in --model; of an endpoint say --scores")
     headers = {}
