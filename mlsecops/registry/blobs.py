@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -53,10 +54,11 @@ class Blobs:
         """
         digest = Digest.of(data)
         key = self.key(digest)
-        while self._store.put_if_absent(key, data) is None and not self._holds(digest):
-            stored = self._store.get(key, most=_MOST_READ_BYTES)
-            if stored is not None:
-                self._store.put_if_unchanged(key, data, stored.tag)
+        if self._store.put_if_absent(key, data) is None and not self._holds(digest, len(data)):
+            with tempfile.TemporaryDirectory(prefix="mlsecops-blob-") as place:
+                source = Path(place, "blob")
+                source.write_bytes(data)
+                self._store.upload(key, source)
         return digest
 
     def put_file(self, source: Path, digest: Digest) -> None:
@@ -69,7 +71,7 @@ class Blobs:
             data = stream.read(_SMALL + 1)
         if len(data) <= _SMALL:
             self.put(data)
-        elif not self._holds(digest):
+        elif not self._holds(digest, source.stat().st_size):
             self._store.upload(self.key(digest), source)
 
     def read(self, digest: Digest) -> bytes:
@@ -90,32 +92,49 @@ class Blobs:
                 )
         return b"".join(chunks)
 
-    def hash(self, digest: Digest, *, algorithm: str) -> Digest:
+    def hash(self, digest: Digest, *, algorithm: str, most: int | None = None) -> Digest:
         """Digest of a blob's bytes under another algorithm; they are checked in the same pass.
+
+        Args:
+            digest: Its digest.
+            algorithm: The other algorithm.
+            most: Bytes that it can have, or None where nobody knows.
 
         Raises:
             RegistryError: It is missing.
             DigestMismatch: Its bytes are not those of its name.
         """
         running = new_hash(algorithm)
-        for chunk in self._checked(digest):
+        for chunk in self._checked(digest, most):
             running.update(chunk)
         return Digest(algorithm, running.digest())
 
-    def copy(self, digest: Digest, target: Path) -> None:
+    def copy(self, digest: Digest, target: Path, *, most: int | None = None) -> None:
         """Write a blob's bytes to a new file; they are checked in the same pass.
+
+        Args:
+            digest: Its digest.
+            target: The file.
+            most: As for `hash`.
 
         Raises:
             RegistryError: It is missing.
             DigestMismatch: Its bytes are not those of its name; the target must not be used.
         """
         with os.fdopen(_new(target), "wb") as stream:
-            stream.writelines(self._checked(digest))
+            stream.writelines(self._checked(digest, most))
 
-    def _checked(self, digest: Digest) -> Iterator[bytes]:
-        running = hashlib.sha256()
+    def _checked(self, digest: Digest, most: int | None = None) -> Iterator[bytes]:
+        running, size = hashlib.sha256(), 0
         try:
             for chunk in self._store.stream(self.key(digest)):
+                size += len(chunk)
+                if most is not None and size > most:
+                    raise DigestMismatch(
+                        f"{self._where(digest)}: expected at most {most} bytes, got more; the blob "
+                        "was replaced; restore it or roll back",
+                        changed=[digest.hex],
+                    )
                 running.update(chunk)
                 yield chunk
         except FileNotFoundError as error:
@@ -129,10 +148,10 @@ class Blobs:
                 changed=[digest.hex],
             )
 
-    def _holds(self, digest: Digest) -> bool:
+    def _holds(self, digest: Digest, size: int) -> bool:
         """Whether the blob is there with the bytes that its name promises."""
         try:
-            for _ in self._checked(digest):
+            for _ in self._checked(digest, size):
                 pass
         except (RegistryError, DigestMismatch):
             return False

@@ -20,10 +20,15 @@ from pathlib import Path
 from typing import Final
 
 from mlsecops._choices import checked, number, whole
-from mlsecops._platform import CLOEXEC, DIRECTORY, HAS_FOLDER_DESCRIPTORS, NOFOLLOW, fcntl
+from mlsecops._platform import CLOEXEC, DIRECTORY, HAS_FOLDER_DESCRIPTORS, NOFOLLOW
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.registry.listing import remove_folder
+
+try:
+    import fcntl
+except ImportError:  # Windows, where nothing is locked and nothing pruned
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["UsedFolders", "cache_folder", "prune_cache"]
 

@@ -24,6 +24,7 @@ from mlsecops._json import parse_object
 from mlsecops.audit.checkpoint import Checkpoint, fingerprint_of, signing_keys
 from mlsecops.audit.objects import FolderStore, ObjectStore
 from mlsecops.audit.tlog import TileLog
+from mlsecops.audit.tlog.head import MOST_HEAD_BYTES
 from mlsecops.audit.tlog.operator_keys import log_vkey
 from mlsecops.audit.tlog.tiles import TILE_WIDTH
 from mlsecops.errors import (
@@ -107,6 +108,7 @@ class EventLog:
             created = {"type": "created"} if vkey is None else {"type": "created", "vkey": vkey}
             if self._log.append([self._stamped(created)], size=0) is None:
                 self._log.settle()  # another process was faster
+            self._require_conditions()
 
     def state(self) -> State:
         """The state after every event of the log.
@@ -329,6 +331,20 @@ class EventLog:
             raise RegistryError(
                 f"{where}: expected a registry, found no {PREFIX}checkpoint; give an empty "
                 "folder or prefix and a signer to begin one, or restore the log"
+            )
+
+    def _require_conditions(self) -> None:
+        """Demand a store that heeds the conditions of a put: two writers would lose events."""
+        if isinstance(self._store, FolderStore):
+            return
+        head = self._store.get(HEAD, most=MOST_HEAD_BYTES)
+        if head is not None and (
+            self._store.put_if_absent(HEAD, head.data) is not None
+            or self._store.put_if_unchanged(HEAD, head.data, f'"{"0" * 32}"') is not None
+        ):
+            raise RegistryError(
+                f"{self._store.where}: the store overwrites objects despite If-None-Match or "
+                "If-Match; use one that supports conditional writes, or a folder"
             )
 
     def _stamped(self, event: Mapping[str, Any]) -> bytes:

@@ -123,12 +123,14 @@ class Record:
         version: Its number.
         digest: Root digest of the signed model.
         listing: Digest of the blob that lists its files.
+        size: Bytes of its files; None in a log of an earlier release.
     """
 
     name: str
     version: int
     digest: Digest
     listing: Digest
+    size: int | None = None
 
     def event(self, kind: str) -> dict[str, Any]:
         """An event about this version."""

@@ -94,12 +94,13 @@ class Listing:
         """The listing restricted to some files."""
         return Listing(tuple(item for item in self.files if item[0] in names))
 
-    def build(self, target: Path, blobs: Blobs) -> Path:
+    def build(self, target: Path, blobs: Blobs, *, most: int | None = None) -> Path:
         """Create the read-only folder, whole or not at all, unless it exists.
 
         Args:
             target: The folder; its parent is created.
             blobs: Store of the bytes.
+            most: Bytes that a file can have, or None where nobody knows.
 
         Raises:
             RegistryError: A blob is missing.
@@ -110,7 +111,7 @@ class Listing:
         private_folder(target.parent, shared=True)
         draft = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
         try:
-            self._fill(draft, blobs)
+            self._fill(draft, blobs, most)
             draft.rename(target)
         except OSError:
             if not target.is_dir():
@@ -119,13 +120,13 @@ class Listing:
             remove_folder(draft)
         return target
 
-    def _fill(self, draft: Path, blobs: Blobs) -> None:
+    def _fill(self, draft: Path, blobs: Blobs, most: int | None) -> None:
         private_folder(draft, shared=True)
         places = [(digest, draft / name) for name, digest in self.files]
         for _, place in places:
             private_folder(place.parent, shared=True)
         with ThreadPoolExecutor(blobs.streams) as pool:
-            list(pool.map(lambda each: blobs.copy(*each), places))
+            list(pool.map(lambda each: blobs.copy(*each, most=most), places))
         seal_folder(draft)
 
 

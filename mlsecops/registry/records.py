@@ -180,7 +180,7 @@ class RegistryRecords:
         """
         self._demand("publish", name, version=version)
         known = self._events.state().record(name, version)
-        verified, listing = self._store.take_in(Path(folder), name)
+        verified, detail = self._store.take_in(Path(folder), name)
         if verified.digest != known.digest:
             raise DigestMismatch(
                 f"{folder}: expected the files of {name} version {version} "
@@ -189,8 +189,8 @@ class RegistryRecords:
 
         def decide(state: State) -> dict[str, Any] | None:
             record = state.record(name, version)
-            detail = {"listing": str(listing), "signers": list(verified.signers)}
-            return None if record.listing == listing else {**record.event("signed-again"), **detail}
+            same = str(record.listing) == detail["listing"]
+            return None if same else {**record.event("signed-again"), **detail}
 
         self._events.record(decide)
         state = self._events.state()

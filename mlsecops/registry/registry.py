@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from mlsecops._choices import checked, of_type
 from mlsecops._repr import concise_repr
@@ -135,6 +135,7 @@ class Registry(RegistryRecords, RegistryLog):
         self._require_signer()
         self._events.state()  # a key that was quarantined meanwhile signs nothing more
         verified, kept = self._store.take_in(Path(folder), name)
+        listing = Digest.parse(kept["listing"])
 
         def decide(state: State) -> tuple[Record, dict[str, Any] | None]:
             records = state.records.get(name, [])
@@ -145,13 +146,9 @@ class Registry(RegistryRecords, RegistryLog):
             if reason is not None:
                 raise Isolated(f"{folder}: {verified.digest.short} is quarantined: {reason}")
             record = Record(
-                name=name, version=len(records) + 1, digest=verified.digest, listing=kept
+                name=name, version=len(records) + 1, digest=verified.digest, listing=listing
             )
-            detail = {
-                "listing": str(kept),
-                "signers": list(verified.signers),
-                "signed_name": verified.name,
-            }
+            detail = {**kept, "signed_name": verified.name}
             return record, {**record.event("published"), **detail}
 
         return self._commit(decide)
@@ -171,8 +168,6 @@ class Registry(RegistryRecords, RegistryLog):
             RollbackRefused: It is below the model's floor.
             VerificationError: It does not verify now.
         """
-        if stage not in get_args(Stage):
-            raise UsageError(f"promote {name}: expected 'approved' or 'serving', got {stage!r}")
         self._demand("promote", require_name(name), version=version, stage=stage)
         self.verify(name, version)
 
@@ -390,8 +385,6 @@ class Registry(RegistryRecords, RegistryLog):
 
     def _find(self, state: State, name: str, version: Literal["serving"] | int) -> Record:
         if version != "serving":
-            if not isinstance(version, int):
-                raise UsageError(f"{name}: expected a version number or 'serving', got {version!r}")
             return state.record(name, version)
         if name not in state.serving:
             raise RegistryError(f"no version of {name!r} serves; promote one to 'serving' first")

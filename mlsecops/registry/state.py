@@ -18,7 +18,7 @@ from mlsecops.registry.events import Event, Record, Version, VersionState, requi
 
 __all__ = ["SUMMARY_FORM", "State"]
 
-SUMMARY_FORM: Final = 1  # of `State.summary`; a program skips a form that it does not know
+SUMMARY_FORM: Final = 2  # of `State.summary`; a program skips a form that it does not know
 
 
 @dataclass(slots=True)
@@ -166,8 +166,10 @@ class State:
             self._move(event)
         elif event.kind == "signed-again":
             known = self.record(str(event.name), int(event.version or 0))
-            listing = Digest.parse(event.detail["listing"])
-            self.records[known.name][known.version - 1] = replace(known, listing=listing)
+            renewed = replace(
+                known, listing=Digest.parse(event.detail["listing"]), size=_size(event)
+            )
+            self.records[known.name][known.version - 1] = renewed
         elif event.kind in {"quarantined", "quarantine-extended"}:
             for text in (event.digest, *event.detail.get("also", ())):
                 digest = Digest.parse(str(text))
@@ -199,7 +201,7 @@ class State:
     def summary(self) -> bytes:
         """Everything but the events, as canonical JSON."""
         records = {
-            name: [[str(each.digest), str(each.listing)] for each in known]
+            name: [[str(each.digest), str(each.listing), each.size] for each in known]
             for name, known in self.records.items()
         }
         value = {
@@ -236,8 +238,9 @@ class State:
                             version=number,
                             digest=Digest.parse(digest),
                             listing=Digest.parse(listing),
+                            size=size,
                         )
-                        for number, (digest, listing) in enumerate(known, start=1)
+                        for number, (digest, listing, size) in enumerate(known, start=1)
                     ]
                     for name, known in value["records"].items()
                 },
@@ -272,6 +275,7 @@ class State:
                 version=event.version,
                 digest=Digest.parse(str(event.digest)),
                 listing=Digest.parse(event.detail["listing"]),
+                size=_size(event),
             )
         )
         self.holders.setdefault(str(records[-1].digest), (name, event.version))
@@ -284,3 +288,8 @@ class State:
         self.serving[record.name] = record.version
         if event.kind == "serving":
             self.approved.add((record.name, record.version))
+
+
+def _size(event: Event) -> int | None:
+    size = event.detail.get("bytes")
+    return size if size is None else int(size)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from mlsecops._files import private_folder
 from mlsecops.audit.objects import ObjectStore
@@ -54,7 +55,7 @@ class Store:
         self._policy = policy
         self._used = UsedFolders()
 
-    def take_in(self, folder: Path, name: str) -> tuple[Verified, Digest]:
+    def take_in(self, folder: Path, name: str) -> tuple[Verified, dict[str, Any]]:
         """Copy a folder and verify the copy; files that its signature does not cover are left out.
 
         Args:
@@ -62,7 +63,7 @@ class Store:
             name: The registry's name of the model.
 
         Returns:
-            The verified model, and the digest of its listing.
+            The verified model, and what its event says of it: listing, bytes, signers.
 
         Raises:
             UsageError: It is no folder, or cannot be read.
@@ -73,7 +74,7 @@ class Store:
         with storage_errors(self._location):
             return self._take_in(folder, name)
 
-    def _take_in(self, folder: Path, name: str) -> tuple[Verified, Digest]:
+    def _take_in(self, folder: Path, name: str) -> tuple[Verified, dict[str, Any]]:
         with self._draft() as draft:
             captured = Listing.capture(folder, draft)
             verified = self._verify(draft, name)
@@ -84,10 +85,11 @@ class Store:
                         lambda each: self._blobs.put_file(draft / each[0], each[1]), kept.files
                     )
                 )
-            digest = self._blobs.put(kept.to_bytes())
+            size = sum((draft / name).stat().st_size for name, _ in kept.files)
+            listing = str(self._blobs.put(kept.to_bytes()))
             if kept == captured:
                 self._adopt(draft, self._place(kept))
-        return verified, digest
+        return verified, {"listing": listing, "bytes": size, "signers": list(verified.signers)}
 
     @contextlib.contextmanager
     def _draft(self) -> Iterator[Path]:
@@ -128,7 +130,7 @@ class Store:
         return path, self._built(record, listing, path)
 
     def _built(self, record: Record, listing: Listing, path: Path) -> Verified:
-        self._used.use(listing.build(path, self._blobs))
+        self._used.use(listing.build(path, self._blobs, most=record.size))
         return self._verified(record, path)
 
     def claim(self, record: Record) -> SignedModel:
@@ -164,7 +166,7 @@ class Store:
         with storage_errors(self._location):
             for name, digest in Listing.load(self._blobs.read(record.listing)).files:
                 try:
-                    self._blobs.hash(digest, algorithm="sha256")
+                    self._blobs.hash(digest, algorithm="sha256", most=record.size)
                 except (RegistryError, DigestMismatch):
                     found.append(name)
         return tuple(found)
@@ -172,7 +174,8 @@ class Store:
     def checkout(self, record: Record, target: Path) -> Path:
         """Write a version's files to a new folder; see `RegistryRecords.checkout`."""
         with storage_errors(self._location):
-            folder = Listing.load(self._blobs.read(record.listing)).build(target, self._blobs)
+            listing = Listing.load(self._blobs.read(record.listing))
+            folder = listing.build(target, self._blobs, most=record.size)
             for inner, _, _ in os.walk(folder):
                 Path(inner).chmod(0o700)
         return folder
@@ -201,7 +204,7 @@ class Store:
         listing = Listing.load(self._blobs.read(record.listing)).files
         parts = [(name, digest) for name, digest in sorted(listing) if name != SIGNATURE_NAME]
         algorithms = (name for name in SIZES if name != "blake3" or find_spec("blake3"))
-        return tuple(self._manifest(record.name, parts, each).root for each in algorithms)
+        return tuple(self._manifest(record, parts, each).root for each in algorithms)
 
     def newest_below(self, current: Record, state: State) -> Record:
         """The newest older version that may be used and verifies now.
@@ -223,13 +226,18 @@ class Store:
             f"{': ' if refusals else ''}{'; '.join(refusals)}; publish a good one"
         )
 
-    def _manifest(self, name: str, parts: Sequence[tuple[str, Digest]], algorithm: str) -> Manifest:
+    def _manifest(
+        self, record: Record, parts: Sequence[tuple[str, Digest]], algorithm: str
+    ) -> Manifest:
         if algorithm == "sha256":
             digests = [digest for _, digest in parts]
         else:
-            digests = [self._blobs.hash(digest, algorithm=algorithm) for _, digest in parts]
+            digests = [
+                self._blobs.hash(digest, algorithm=algorithm, most=record.size)
+                for _, digest in parts
+            ]
         entries = (Entry(part, digest) for (part, _), digest in zip(parts, digests, strict=True))
-        return Manifest(name=name, algorithm=algorithm, entries=tuple(entries))
+        return Manifest(name=record.name, algorithm=algorithm, entries=tuple(entries))
 
     def _verify(self, path: Path, name: str) -> Verified:
         """Verify a folder, under the registry's name where the policy restricts by name."""

@@ -13,6 +13,7 @@ from mlsecops.audit.objects import open_store
 from mlsecops.errors import DigestMismatch, RegistryError, RollbackRefused
 from mlsecops.provenance import Digest
 from mlsecops.registry import Registry
+from mlsecops.registry.state import SUMMARY_FORM
 from mlsecops.signing import Signer, TrustPolicy
 from tests.registry.stores import counted
 
@@ -78,7 +79,7 @@ def test_a_wrong_summary_by_the_operator_is_refused_by_whoever_knows_better(
     state.quarantined.pop(str(Digest.of(b"17")))
     wrong = long.keep(state.summary())
     state.quarantined[str(Digest.of(b"17"))] = "reason 17"
-    event = {"type": "summarised", "summary": str(wrong), "form": 1, "at": "2200-01-01"}
+    event = {"type": "summarised", "summary": str(wrong), "form": SUMMARY_FORM, "at": "2200-01-01"}
     other = Registry(long.location, signer=signer, policy=policy)
     other._log.append([json.dumps(event).encode()], size=state.size)
     with pytest.raises(RegistryError, match="wrong one"):

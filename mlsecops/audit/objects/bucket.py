@@ -116,7 +116,7 @@ class BucketStore:
                         f"expected at most {most} bytes, got {found.meta['size']}",
                         f"{self.where}/{key}",
                     )
-                return Stored(bytes(found.bytes()), str(found.meta["e_tag"]))
+                return Stored(bytes(found.bytes()), self._tag(key, found.meta["e_tag"]))
         except FileNotFoundError:
             return None
         except self._errors.NotModifiedError:
@@ -134,7 +134,18 @@ class BucketStore:
             if mode == "create":
                 raise
             return None
-        return str(done["e_tag"])
+        return self._tag(key, done["e_tag"])
+
+    def _tag(self, key: str, tag: str | None) -> str:
+        """A strong ETag; RFC 9110, section 13.1.1: `If-Match` never holds for a weak one."""
+        if not tag or tag.startswith("W/"):
+            raise OSError(
+                errno.ENOTSUP,
+                f"expected a strong ETag, got {tag}; the store, or a proxy before it, offers no "
+                "conditional writes",
+                f"{self.where}/{key}",
+            )
+        return tag
 
     @contextmanager
     def _translated(self, key: str) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,7 @@ from mlsecops.errors import UsageError
 
 __all__ = ["local_folder", "open_store"]
 
+_SEPARATORS: Final = re.compile(r"[/\\\x00-\x1f\x7f]")
 _BUCKETS: Final = frozenset({"s3", "s3a", "gs", "az", "azure", "abfs", "abfss"})
 
 
@@ -47,6 +49,12 @@ def open_store(
         )
     if not parts.netloc or parts.query or parts.fragment or "@" in parts.netloc:
         raise UsageError(f"location: expected {parts.scheme}://BUCKET/PREFIX; keys go elsewhere")
+    names = [unquote(name) for name in parts.path.split("/")[1:]]
+    if any(name in {"", ".", ".."} or _SEPARATORS.search(name) for name in names):
+        raise UsageError(
+            f"location: expected names between '/', none of them '.' or '..', without encoded "
+            f"slashes and backslashes, got {url[:80]!r}"
+        )
     from mlsecops.audit.objects.bucket import BucketStore  # noqa: PLC0415 - an extra
 
     return BucketStore(url, dict(options or {}))
@@ -65,4 +73,4 @@ def local_folder(location: str | os.PathLike[str]) -> Path | None:
         return None
     if parts.netloc not in {"", "localhost"}:
         raise UsageError(f"location: expected file:///PATH, got {location[:80]!r}")
-    return Path(unquote(parts.path))
+    return path_of("location", unquote(parts.path))
