@@ -30,8 +30,8 @@ def assess(incident: Incident) -> dict[str, Any]:
         key signed; `datasets` (digest → name) that they came from; `related` versions that came
         from the same data or from the digest; `serving` of all these; `unverified` versions whose
         signature is not accepted now. With a leaked key also `covered`, which other keys suffice
-        for, and `log_key`, whether it signs the registry's log. With tampered bytes also `places`
-        ("NAME N: FILE" → `intact`, `damaged` or why it is unknown).
+        for, and `log_key`, whether it may sign the registry's log. With tampered bytes also
+        `places` ("NAME N: FILE" → `intact`, `damaged` or why it is unknown).
     """
     own = touched(incident)
     numbers = {(version.name, version.version) for version in own}
@@ -91,7 +91,7 @@ def summary(kind: str | None, found: dict[str, Any]) -> str:
     """What an assessment found, in a sentence."""
     count = len(found["versions"])
     if kind == "leaked-key":
-        log = "; it signs the registry's log too: rotate-key" if found["log_key"] else ""
+        log = "; it may sign the registry's log too: rotate-key" if found["log_key"] else ""
         return f"the key signed {count} versions, other keys cover {len(found['covered'])}{log}"
     places = f", {len(found['places'])} places hold its files" if "places" in found else ""
     return f"{count} versions have this digest, {len(found['related'])} more share its data{places}"
