@@ -31,10 +31,11 @@ _URL: Final = re.compile(
     flags=re.IGNORECASE | re.ASCII,
 )
 _ENTRY: Final = re.compile(rf"(?:\*\.)?{_HOST}(?::[1-9][0-9]{{0,4}})?", flags=re.ASCII)
+_DEFAULT: Final = ":443"  # port of https, which the URL Standard leaves out
 
 
 def host_of(url: str) -> str | None:
-    """Host of an HTTPS URL in lower case, with its port if any; None if it is ambiguous.
+    """Host of an HTTPS URL in lower case, with a port other than 443; None if it is ambiguous.
 
     Examples:
         >>> host_of("https://docs.example.com/a?b=c")
@@ -42,7 +43,7 @@ def host_of(url: str) -> str | None:
         >>> host_of("https://docs.example.com@evil.example/")
     """
     found = _URL.fullmatch(url)
-    return None if found is None else found["host"].lower()
+    return None if found is None else found["host"].lower().removesuffix(_DEFAULT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,8 @@ class Hosts:
     @classmethod
     def of(cls, entries: Iterable[str]) -> Self:
         """Parse an allowlist; raises `UsageError` if an entry is not a host."""
-        known = frozenset(entry.lower() for entry in several("hosts", entries, "hosts", str))
+        given = several("hosts", entries, "hosts", str)
+        known = frozenset(entry.lower().removesuffix(_DEFAULT) for entry in given)
         for entry in sorted(known):
             if not _ENTRY.fullmatch(entry):
                 raise UsageError(
