@@ -29,6 +29,7 @@ __all__ = ["FolderStore"]
 
 _CHUNK: Final = 1 << 20  # bytes; chosen: a copy of any file takes little memory
 _LOCK: Final = ".lock"
+_PATIENCE: Final = 60.0  # seconds; chosen: a thousand writers before this one
 _ORDERED: Final = frozenset({"ext4", "xfs", "tmpfs"})  # tmpfs lasts over no power failure at all
 
 
@@ -137,7 +138,12 @@ class FolderStore:
         return bool(kinds) and kinds <= _ORDERED
 
     def _path(self, key: str) -> Path:
-        return self.root / require_key(key)
+        """Path of an object; no folder on the way from the root may be a link to another place."""
+        path = self.root / require_key(key)
+        for folder in path.parents[: key.count("/")]:
+            if folder.is_symlink():
+                raise OSError(errno.ELOOP, "expected a folder, found a symbolic link", str(folder))
+        return path
 
     def _name(self, key: str) -> str:
         return str(self._path(key))
@@ -171,7 +177,7 @@ class FolderStore:
         private_folder(self.root, shared=True)
         descriptor = open_private(self.root / _LOCK, os.O_RDWR, shared=True)
         try:
-            lock_whole(descriptor, self.root / _LOCK)
+            lock_whole(descriptor, self.root / _LOCK, patience=_PATIENCE)
             yield
         finally:
             os.close(descriptor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import multiprocessing
 import os
@@ -144,6 +145,44 @@ def test_a_link_in_a_folder_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "objects" / "a").symlink_to("../secret")
     with pytest.raises(OSError, match="symbolic"):
         FolderStore(tmp_path / "objects").get("a", most=MOST)
+
+
+@pytest.mark.parametrize("link", ["a", "a/b"])
+def test_a_linked_folder_leads_nowhere(tmp_path: Path, link: str) -> None:
+    """Who may write the registry's folder must not let its operator write or read elsewhere."""
+    root, outside = tmp_path / "objects", tmp_path / "outside" / "b"
+    outside.mkdir(parents=True)
+    (outside / "key").write_bytes(b"secret")
+    (root / link).parent.mkdir(parents=True)
+    (root / link).symlink_to(outside if "/" in link else outside.parent)
+    store, source = FolderStore(root), tmp_path / "source"
+    source.write_bytes(b"x")
+    tag = hashlib.sha256(b"secret").hexdigest()
+    for call in (
+        lambda: store.get("a/b/key", most=MOST),
+        lambda: store.put_if_absent("a/b/new", b"x"),
+        lambda: store.put_if_unchanged("a/b/key", b"x", tag),
+        lambda: store.upload("a/b/new", source),
+        lambda: [*store.stream("a/b/key")],
+    ):
+        with pytest.raises(OSError, match="symbolic link"):
+            call()
+    assert [each.read_bytes() for each in outside.iterdir()] == [b"secret"]
+    assert [*store.keys("")] == []
+
+
+def test_a_lock_that_is_never_released_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlsecops.audit.objects.folder._PATIENCE", 0.05)
+    store = FolderStore(tmp_path)
+    tag = store.put_if_absent("a", b"one")
+    assert tag is not None
+    with (tmp_path / ".lock").open("wb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        with pytest.raises(TimeoutError, match="kept the lock"):
+            store.put_if_unchanged("a", b"two", tag)
+    assert store.put_if_unchanged("a", b"two", tag) is not None
 
 
 def test_only_regular_files_in_a_folder_are_objects(tmp_path: Path) -> None:
