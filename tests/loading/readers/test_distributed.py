@@ -125,6 +125,21 @@ def test_a_tensor_larger_than_what_is_stored_is_refused(folder: Path) -> None:
     assert [f.rule for f in scan(folder).findings] == ["limit-exceeded"]
 
 
+@pytest.mark.parametrize("tail", [b"", b"N."])
+def test_a_list_of_ranges_is_one_pickle_with_plain_sizes(folder: Path, tail: bytes) -> None:
+    place = folder / ".metadata"
+    if not tail:
+        metadata = pickle.loads(place.read_bytes())
+        metadata.state_dict_metadata["half.w"].size = None
+        place.write_bytes(pickle.dumps(metadata))
+    place.write_bytes(place.read_bytes() + tail)
+    said = [found.message for found in scan(place).findings]
+    assert any(
+        ("bytes after the pickle's end" if tail else "a tensor whose size is computed") in each
+        for each in said
+    )
+
+
 def test_code_in_any_archive_of_a_shard_is_refused(folder: Path, tmp_path: Path) -> None:
     evil = model_files.torch_zip(model_files.calling("os.mkdir", str(tmp_path / "ran")))
     shard = folder / "__0_0.distcp"

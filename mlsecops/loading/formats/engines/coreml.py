@@ -11,7 +11,7 @@ import struct
 from collections.abc import Collection, Iterator
 from typing import Final
 
-from mlsecops.errors import FormatRefused, LimitExceeded
+from mlsecops.errors import FormatRefused
 from mlsecops.findings import Finding, Severity
 from mlsecops.loading.containers.protobuf import BYTES, Field, ProtobufReader
 from mlsecops.loading.limits import Limits
@@ -35,7 +35,7 @@ def examine_coreml(source: Source, limits: Limits, allowed: Collection[str] = ()
     """Check a specification; `allowed`: classes of custom layers and models."""
     with source.stream() as stream:
         reader = ProtobufReader(stream, source.size, where=source.name, limits=limits)
-        walk = _Walk(reader, source.name, allowed, limits)
+        walk = _Walk(reader, source.name, allowed)
         walk.model(reader.whole, 0)
     return Examination(findings=tuple(walk.findings.values()))
 
@@ -65,15 +65,11 @@ def examine_blobs(source: Source, limits: Limits, _: Collection[str] = ()) -> Ex
 class _Walk:
     """One pass over a model and the models in it."""
 
-    def __init__(
-        self, reader: ProtobufReader, where: str, allowed: Collection[str], limits: Limits
-    ) -> None:
+    def __init__(self, reader: ProtobufReader, where: str, allowed: Collection[str]) -> None:
         self.findings: dict[tuple[str, str], Finding] = {}
-        self._reader, self._where, self._allowed, self._limits = reader, where, allowed, limits
+        self._reader, self._where, self._allowed = reader, where, allowed
 
     def model(self, message: Field, depth: int) -> None:
-        if depth > self._limits.depth:
-            raise LimitExceeded(f"{self._where}: models nested deeper than {self._limits.depth}")
         for field in self._reader.fields(message, depth=depth):
             if field.kind == BYTES:
                 self._part(field, depth + 1)
