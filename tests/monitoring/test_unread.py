@@ -51,6 +51,12 @@ def test_answers_that_nobody_compares_are_an_alert() -> None:
     assert other.unread_answers == 100
 
 
+def test_no_answer_is_unread_where_answers_are_expected_and_the_call_held() -> None:
+    state = watched(Baseline.fit(X, ANSWERS), list(X[:100]), lambda _: None)
+    assert (state.unread_answers, state.failures) == (100, 0)
+    assert "unread" in rules(state)
+
+
 @pytest.mark.parametrize(
     ("baseline", "model"),
     [

@@ -89,10 +89,14 @@ class CallReader:
             at=event.at,
             answers=answers,
             unread_inputs=self._baseline is not None and rows is None,
-            unread_answers=self._baseline is not None
-            and found is None
-            and event.result is not None,
+            unread_answers=found is None and self._expects_answer(event),
         )
+
+    def _expects_answer(self, event: CallRecord) -> bool:
+        """Whether a call has answers to be watched, be they an unexpected None."""
+        if self._baseline is None or event.result is not None:
+            return self._baseline is not None
+        return self._baseline.answers is not None and event.outcome == "ok"
 
     def _rows(self, inputs: Any) -> Floats | None:
         """Inputs as the baseline reads them, or None."""
