@@ -62,7 +62,8 @@ class Aggregation:
         rate: AlarmRate = WEEKLY,
     ) -> None:
         reference = None if baseline is None else baseline.accuracy
-        self.labels = LabelMatcher(reference, rows=0 if baseline is None else baseline.rows)
+        rows = 0 if baseline is None else baseline.rows
+        self.labels = LabelMatcher(reference, rows=rows, rate=rate)
         self.recent = BaselineDetector(baseline, series, window=window, rate=rate)
         self.unread = UnreadCalls(series)
         self.alerting = alerting
@@ -230,6 +231,7 @@ class Aggregation:
         for metric, value in (
             (telemetry.ACCURACY, self.labels.accuracy),
             (telemetry.REFERENCE_ACCURACY, self.labels.reference),
+            (telemetry.ACCURACY_LIMIT, self.labels.limit),
             (telemetry.ACCURACY_SLIDE, self.labels.slow_loss),
         ):
             if value is not None:

@@ -5,7 +5,6 @@ predictions ⋈ labels → accuracy of the recent ones → drops and slow change
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from typing import Any, Final
 
@@ -13,14 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlsecops._bounded.mapping import BoundedMap
+from mlsecops.drift.alarms.alarm_rate import AN_HOUR, USUAL_ROWS, WEEKLY, AlarmRate
+from mlsecops.drift.alarms.dependence import SIZES, Dependence, LiveDependence, Scores
 from mlsecops.monitoring.accuracy import AccuracyTracker
+from mlsecops.monitoring.accuracy_limit import LOOKS, lowest_by_chance
 from mlsecops.monitoring.telemetry.metrics import ACCURACY, ACCURACY_SLIDE
 from mlsecops.readings import Reading
 
 _WINDOW: Final = 200  # labels in the recent accuracy; its standard error is at most 3.5 %
-_FEWEST: Final = 30  # labels before the first reading; chosen: a normal approximation holds
+_FEWEST: Final = 30  # labels before the first reading; chosen: a person believes no fewer
 _REFERENCE: Final = 200  # first labels that are the reference where none is given; as _WINDOW
-_SIGNIFICANT: Final = 4.0  # standard errors; chosen: no false alarm although every label is tested
+_KNOWN: Final = 192  # labels; chosen: `dependence` knows nothing of fewer than 160
 _TTL: Final = 30 * 86_400.0  # seconds; chosen: labels arrive within a month
 
 
@@ -28,10 +30,13 @@ class LabelMatcher:
     """Matches labels with predictions, and tracks the accuracy.
 
     A label may arrive before its prediction is aggregated. The reference is an accuracy on `rows`
-    rows, or None for that of the first 200 labels.
+    rows, or None for that of the first 200 labels. A drop is significant at the declared `rate` of
+    false alarms.
     """
 
-    def __init__(self, reference: float | None, *, rows: int = 1000) -> None:
+    def __init__(
+        self, reference: float | None, *, rows: int = 1000, rate: AlarmRate = WEEKLY
+    ) -> None:
         self._predictions: BoundedMap[str, list[NDArray[np.int64]]] = BoundedMap(
             list, capacity=100_000, ttl=_TTL
         )
@@ -41,6 +46,14 @@ class LabelMatcher:
         self.course = AccuracyTracker()
         self._given = reference
         self._rows = rows
+        self._rate = rate
+        self._began: float | None = None
+        self._newest = 0.0
+        self._labelled = 0
+        self._dependence = LiveDependence(
+            Scores(low=np.zeros(1), span=np.ones(1)), Dependence.independent(1)
+        )
+        self._block: list[bool] = []
 
     @property
     def accuracy(self) -> float | None:
@@ -61,6 +74,32 @@ class LabelMatcher:
         return sum(self._first) / _REFERENCE if len(self._first) >= _REFERENCE else None
 
     @property
+    def limit(self) -> float | None:
+        """Accuracy that chance explains at the declared rate: only less is a drop."""
+        reference, count = self.reference, len(self._hits)
+        if reference is None or count < _FEWEST:
+            return None
+        rows = max(self._rows if self._given is not None else _REFERENCE, 1)
+        risk = self._rate.risk(self._speed, max(count // LOOKS, 1))
+        return lowest_by_chance(
+            hits=round(reference * rows),
+            rows=rows,
+            labels=max(round(count / self._effect(count)), 1),
+            risk=float(f"{risk:.1e}"),  # rounded, so that it is computed once
+        )
+
+    def _effect(self, count: int) -> float:
+        """Labels that count as one, because right answers come in runs; 1 until that is known."""
+        known = self._labelled >= _KNOWN
+        return float(self._dependence.effect(count)[0]) if known else 1.0
+
+    @property
+    def _speed(self) -> float:
+        """Labels a second; as usual until an hour of them was seen."""
+        span = 0.0 if self._began is None else self._newest - self._began
+        return self._labelled / span if span >= AN_HOUR else USUAL_ROWS
+
+    @property
     def waiting(self) -> bool:
         """Whether any prediction waits for its label."""
         return len(self._predictions) > 0
@@ -71,6 +110,7 @@ class LabelMatcher:
             "hits": sum(self._hits),
             "labels": len(self._hits),
             "reference": self.reference,
+            "limit": self.limit,
             "slide": self.slow_loss,
         }
 
@@ -96,7 +136,7 @@ class LabelMatcher:
         return True
 
     def readings(self) -> list[Reading]:
-        """Recent accuracy, if it is significant, and the loss of a slow change."""
+        """Recent accuracy, and the loss of a slow change."""
         change, loss = self.course.change, self.slow_loss
         if change is None or loss is None:
             return self._recent()
@@ -104,17 +144,15 @@ class LabelMatcher:
         return [*self._recent(), Reading(metric=ACCURACY_SLIDE, value=loss, window=window)]
 
     def _recent(self) -> list[Reading]:
-        accuracy, reference = self.accuracy, self.reference
-        count = len(self._hits)
-        if accuracy is None or reference is None or count < _FEWEST:
+        accuracy, reference, limit = self.accuracy, self.reference, self.limit
+        if accuracy is None or reference is None or limit is None:
             return []
-        middle = min(max((accuracy + reference) / 2, 0.01), 0.99)
-        known = self._rows if self._given is not None else _REFERENCE
-        error = math.sqrt(middle * (1 - middle) * (1 / count + 1 / max(known, 1)))
-        if accuracy < reference and reference - accuracy < _SIGNIFICANT * error:
-            return []
-        window = f"last {count} labelled predictions"
-        return [Reading(metric=ACCURACY, value=accuracy, window=window, reference=reference)]
+        window = f"last {len(self._hits)} labelled predictions"
+        return [
+            Reading(
+                metric=ACCURACY, value=accuracy, window=window, reference=reference, chance=limit
+            )
+        ]
 
     def _match(self, classes: NDArray[np.int64], label: Any, now: float) -> None:
         truth = np.atleast_1d(np.asarray(label))
@@ -122,6 +160,13 @@ class LabelMatcher:
             raise ValueError(f"label: expected shape {classes.shape}, got {truth.shape}")
         hits = (truth == classes).tolist()
         self.course.update(hits, now)
+        self._began = now if self._began is None else self._began
+        self._newest = now
+        self._labelled += len(hits)
+        self._block += hits
+        if len(self._block) >= SIZES[0]:
+            self._dependence.update(np.array(self._block, dtype=np.float64)[:, None])
+            self._block = []
         for hit in hits:
             self._hits.append(hit)
             if len(self._first) < _REFERENCE:

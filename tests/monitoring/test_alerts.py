@@ -175,7 +175,13 @@ def test_few_wrong_answers_are_no_drop_yet() -> None:
         performance.predicted(str(i), np.array([int(i % 8 > 0)]), 0.0)
         performance.labelled(str(i), 1, 0.0)
     assert performance.accuracy == 0.875
-    assert performance.readings() == []
+    (reading,) = performance.readings()
+    assert reading.chance is not None
+    assert reading.value > reading.chance
+    (rule,) = (each for each in DEFAULT_RULES if each.id == "accuracy-drop")
+    relative = dataclasses.replace(rule, threshold=0.99)
+    assert not relative.breached(reading)
+    assert relative.breached(dataclasses.replace(reading, chance=None))
 
 
 def test_reference_accuracy_is_that_of_the_first_labels_without_a_baseline() -> None:

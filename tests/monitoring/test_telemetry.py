@@ -111,6 +111,7 @@ def test_what_is_exported_is_what_happened_under_the_names_of_the_table() -> Non
         "mlsecops.extraction.score",
         "mlsecops.model.accuracy.baseline",
         "mlsecops.model.accuracy.expected",
+        "mlsecops.model.accuracy.limit",
         "mlsecops.model.accuracy.slide",
         "mlsecops.model.loss.baseline",
         "mlsecops.model.loss.expected",

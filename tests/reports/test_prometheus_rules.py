@@ -23,8 +23,11 @@ REPLICAS = {"bad": (-1, 1, -1), "good": (-1, -1, -1)}
 """Monitor → on which side of the threshold each of its replicas is."""
 
 
-def series(rule: AlertRule) -> list[dict[str, str]]:
-    """Two monitors of three replicas, of which one replica of one monitor breaks the rule."""
+def series(rule: AlertRule, *, limit: float = 0.95) -> list[dict[str, str]]:
+    """Two monitors of three replicas, of which one replica of one monitor breaks the rule.
+
+    A gauge that has a limit of chance gets that one.
+    """
     metric = telemetry.metric(rule.metric)
     step = 0.05 if rule.comparison == ">" else -0.05
     own = "".join(f',{name}="x"' for name in metric.labels[1:])
@@ -40,6 +43,9 @@ def series(rule: AlertRule) -> list[dict[str, str]]:
             if rule.relative_to is not None:
                 reference = telemetry.metric(rule.relative_to).prometheus
                 made.append({"series": f"{reference}{at}}}", "values": "1x80"})
+            if rule.metric in telemetry.LIMITS:
+                chance = telemetry.LIMITS[rule.metric].prometheus
+                made.append({"series": f"{chance}{at}}}", "values": f"{limit:g}x80"})
     return made
 
 
@@ -83,6 +89,16 @@ def test_each_rule_fires_on_the_monitor_that_breaks_it_and_on_no_other(tmp_path:
         for rule in DEFAULT_RULES
     ]
     done = judged(tmp_path, tests)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_chance_explains_does_not_fire(tmp_path: Path) -> None:
+    (rule,) = (each for each in DEFAULT_RULES if each.metric in telemetry.LIMITS)
+    silent = {**expected(rule), "exp_samples": []}
+    lower = series(rule, limit=0.5)
+    done = judged(tmp_path, [
+        {"interval": "15s", "input_series": lower, "promql_expr_test": [silent]},
+    ])  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -94,6 +94,12 @@ class Dependence:
     blocks: NDArray[np.int64]
 
     @classmethod
+    def independent(cls, features: int) -> Dependence:
+        """The dependence of independent rows."""
+        effects, lasting = np.ones((len(SIZES), features)), np.zeros(features)
+        return cls(effects=effects, lasting=lasting, blocks=np.zeros(len(SIZES), dtype=np.int64))
+
+    @classmethod
     def of(cls, scores: Floats) -> Dependence:
         """The dependence of scores `(n, d)`, oldest first."""
         count, features = scores.shape

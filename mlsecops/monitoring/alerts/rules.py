@@ -124,11 +124,16 @@ class AlertRule:
                 return f"sum by ({', '.join(('monitor', *keep))}) ({increase}) {limit}"
             own = ", ".join(read.labels[1:])
             return f"{worst} (sum without ({own}) ({increase})) {limit}"
-        if self.relative_to is None:
+        chance = telemetry.LIMITS.get(self.metric)
+        if self.relative_to is None and chance is None:
             return f"{worst} ({read.prometheus}) {limit}"
         # Compared replica by replica: each may have a baseline of its own.
-        reference = telemetry.metric(self.relative_to).prometheus
-        return f"{worst} ({read.prometheus} {limit} * {reference})"
+        beyond = f"{read.prometheus} {limit}"
+        if self.relative_to is not None:
+            beyond += f" * {telemetry.metric(self.relative_to).prometheus}"
+        if chance is not None:
+            beyond += f" and {read.prometheus} {self.comparison} {chance.prometheus}"
+        return f"{worst} ({beyond})"
 
     @property
     def _labels(self) -> tuple[str, ...]:

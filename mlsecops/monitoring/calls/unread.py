@@ -27,12 +27,13 @@ class UnreadCalls:
 
     def reset(self) -> None:
         """Start from zero, as a forked child must."""
-        self._recent: deque[tuple[bool, bool]] = deque(maxlen=_RECENT)
+        self._recent = tuple(deque[bool](maxlen=_RECENT) for _ in ("inputs", "answers"))
         self.inputs = self.answers = 0
 
     def add(self, *, inputs: bool = False, answers: bool = False, calls: int = 1) -> None:
         """Add calls, and say which of inputs and answers could not be read."""
-        self._recent.extend([(inputs, answers)] * min(calls, _RECENT))
+        for recent, unread in zip(self._recent, (inputs, answers), strict=True):
+            recent.extend([unread] * min(calls, _RECENT))
         if inputs:
             self.inputs += calls
             self._series.add(telemetry.INPUT_UNREAD, calls)
@@ -42,9 +43,9 @@ class UnreadCalls:
 
     def readings(self) -> list[Reading]:
         """The larger of the shares of inputs and of answers among the recent calls."""
-        if len(self._recent) < _FEWEST:
+        count = len(self._recent[0])
+        if count < _FEWEST:
             return []
-        shares = [sum(each[i] for each in self._recent) / len(self._recent) for i in (0, 1)]
-        self._series.replace(telemetry.UNREAD, {(): max(shares)})
-        window = f"last {len(self._recent)} calls"
-        return [Reading(metric=telemetry.UNREAD, value=max(shares), window=window)]
+        share = max(map(sum, self._recent)) / count
+        self._series.replace(telemetry.UNREAD, {(): share})
+        return [Reading(metric=telemetry.UNREAD, value=share, window=f"last {count} calls")]

@@ -41,6 +41,8 @@ def joined(windows: Sequence[WindowState], now: float) -> dict[str, Points]:
     return {
         telemetry.ACCURACY.name: {(): hits / labels} if labels else {},
         telemetry.REFERENCE_ACCURACY.name: _largest(facts, "reference"),
+        # With the labels of all processes chance explains less: the largest limit is still too low.
+        telemetry.ACCURACY_LIMIT.name: _largest(facts, "limit"),
         telemetry.ACCURACY_SLIDE.name: _largest(facts, "slide"),
         telemetry.CLIENT_RATE.name: {(): max(rates.values())} if rates else {},
         telemetry.CLIENTS.name: {(): float(len(clients))},

@@ -163,6 +163,10 @@ REFERENCE_ACCURACY: Final = _gauge(
     "mlsecops.model.accuracy.baseline", "1",
     "Accuracy on the baseline, or over the first labelled predictions without one.",
 )  # fmt: skip
+ACCURACY_LIMIT: Final = _gauge(
+    "mlsecops.model.accuracy.limit", "1",
+    "Accuracy that chance explains at the declared rate of false alarms: only less is a drop.",
+)  # fmt: skip
 EXPECTED_ACCURACY: Final = _gauge(
     "mlsecops.model.accuracy.expected", "1",
     "Accuracy to expect of the recent predictions, by their confidence (no labels).",
@@ -204,6 +208,8 @@ OF_THE_WINDOW: Final = (
 
 # All of the above, in this order.
 METRICS: Final = tuple(each for each in globals().values() if isinstance(each, Metric))
+LIMITS: Final = {ACCURACY.name: ACCURACY_LIMIT}
+"""Gauges beside which a gauge is judged: what lies within chance at the declared rate."""
 _BY_NAME: Final = {each.name: each for each in METRICS}
 
 _INSTRUMENTS: Final[dict[str, Kind]] = {
