@@ -4,7 +4,8 @@ Services of ten rows a second without drift: independent rows, sessions of 5, 10
 (with references of the same kind, and of independent rows), a daily rhythm of ±0.6 standard
 deviations with and without `time=`. Then San Francisco's temperatures (odd hours as reference,
 even hours as traffic), NannyML's tables in their order, the jump in its car loans, and a shift of
-0.25 standard deviations in one of 50 features. Evidently and NannyML get the same rows.
+0.25 standard deviations in one of 50 features. Evidently, NannyML and alibi-detect get rows of
+these kinds, the same for all, in windows of 1,000.
 
 Run: python -m benchmarks.drift_alarms [--only services] [--days 7] [--kind NAME] [--trials 40];
 tables and peers: make peers
@@ -18,6 +19,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,32 +29,16 @@ from numpy.typing import NDArray
 
 from benchmarks.shipped_tables import nannyml_tables, package_folder
 from mlsecops import Baseline, monitored
+from mlsecops.drift.alarms.alarm_rate import WEEKLY
+from mlsecops.drift.alarms.sequential_test import SequentialTest
+from mlsecops.drift.rolling_window import Recent, Window
 
 Floats = NDArray[np.float64]
 HOME = Path(__file__).parent
 RATE, CALL, FEATURES, DAY = 10.0, 64, 10, 86_400.0
-EVIDENTLY = """
-import json, sys
-import numpy as np, pandas as pd
-from evidently import Report
-from evidently.presets import DataDriftPreset
-known, fresh = (pd.read_parquet(path) for path in sys.argv[1:3])
-windows = [fresh[i:i + 256] for i in np.linspace(0, len(fresh) - 256, 20).astype(int)]
-def drifted(window):
-    found = Report([DataDriftPreset()]).run(window, known).dict()["metrics"]
-    return found[0]["value"]["count"] > 0
-print(json.dumps([sum(map(drifted, windows)), len(windows)]))
-"""
-NANNYML = """
-import json, sys
-import pandas as pd, nannyml
-known, fresh = (pd.read_parquet(path) for path in sys.argv[1:3])
-names = list(known.columns)
-made = nannyml.UnivariateDriftCalculator(column_names=names, chunk_size=256).fit(known)
-found = made.calculate(fresh).filter(period="analysis").to_df()
-alerts = found.xs("alert", axis=1, level=-1).any(axis=1)
-print(json.dumps([int(alerts.sum()), len(alerts)]))
-"""
+WINDOW = 1_000  # rows that every contestant gets at once
+WINDOWS = 50  # of a service without drift, 83 minutes; Evidently takes a second for each
+PEERS = {"Evidently": "evidently", "NannyML": "nannyml", "alibi-detect": "alibi"}
 
 
 class Watched(NamedTuple):
@@ -80,6 +66,22 @@ def watch(baseline: Baseline, calls: Iterator[tuple[Any, float]]) -> Watched:
         predict.monitor.flush(60)
     predict.monitor.close()
     return Watched(sorted(set(alerts)), rows)
+
+
+def tested(baseline: Baseline, calls: Iterator[tuple[Floats, float]]) -> Watched:
+    """As `watch`, by the rule's own test alone: a week takes a minute of CPU, not three."""
+    test = SequentialTest(baseline.inputs, baseline.order, rate=WEEKLY, window=Window())
+    recent, held = Recent(baseline.layout, Window()), test.no_alarm()
+    rows, alerts, drifts = 0, [], False
+    for table, at in calls:
+        _, newest = test.add(table, at - np.arange(len(table))[::-1] / RATE)
+        rows += len(table)
+        if recent.add(len(table), now=at, profile=newest, flagged=0, answers=np.empty((0, 3))):
+            report, held = test.compare(recent.profile() or newest, held)
+            if report.drifted and not drifts:
+                alerts.append(rows)
+            drifts = bool(report.drifted)
+    return Watched(alerts, rows)
 
 
 def service(
@@ -148,15 +150,15 @@ def services(days: float, only: str = "") -> None:
             continue
         make, baseline = kind(week)
         began = time.process_time()
-        found = watch(baseline, service(make, days, start=7 * DAY))
+        found = tested(baseline, service(make, days, start=7 * DAY))
         spent = time.process_time() - began
         print(f"| {name} | {len(found.alerts)} | {spent:.0f} |", flush=True)
 
 
-def in_order(table: Any, seconds: Floats) -> Iterator[tuple[Any, float]]:
-    """Calls of 64 rows of a table at Unix times."""
-    for start in range(0, len(table), CALL):
-        part = slice(start, start + CALL)
+def in_order(table: Any, seconds: Floats, rows: int = CALL) -> Iterator[tuple[Any, float]]:
+    """Calls of 64 or so many rows of a table at Unix times."""
+    for start in range(0, len(table), rows):
+        part = slice(start, start + rows)
         yield table[part], float(seconds[part][-1])
 
 
@@ -211,52 +213,95 @@ def delays(trials: int) -> None:
         )
 
 
-def peers() -> None:
-    """Windows of 256 rows without drift that peers flag in at least one column."""
-    rng, even = np.random.default_rng(0), np.zeros(10_000)
-    kinds = {
-        "independent rows": (independent(rng)(even), independent(rng)(even)),
-        "sessions of 10": (sessions(rng, 10)(even), sessions(rng, 10)(even)),
-        "daily rhythm": (
-            rhythm(rng)(np.sort(rng.uniform(0, 7 * DAY, 10_000))),
-            rhythm(rng)(7 * DAY + np.arange(10_000) * 8.64),
-        ),
-    }
-    tables = {name: tuple(map(named, pair)) for name, pair in kinds.items()}
+class Stream(NamedTuple):
+    """A reference with the times of its rows, and rows that follow, of which some drift."""
+
+    known: Any
+    fresh: Any
+    drifts_at: int | None = None
+    known_at: Floats | None = None
+    fresh_at: Floats | None = None
+
+
+def streams() -> Iterator[tuple[str, Stream]]:
+    """The rows that all contestants get."""
+    rng, rows = np.random.default_rng(0), WINDOWS * WINDOW
+    even = np.zeros(10_000)
+    for name, make in (("independent", independent(rng)), ("sessions of 10", sessions(rng, 10))):
+        yield name, Stream(named(make(even)), named(make(np.zeros(rows))))
+    week = np.sort(rng.uniform(0, 7 * DAY, 10_000))
+    now, make = 7 * DAY + np.arange(rows) / RATE, rhythm(rng)
+    yield "daily rhythm", Stream(named(make(week)), named(make(now)), None, week, now)
     if (pair := temperatures()) is not None:
-        tables["San Francisco's temperatures"] = pair
+        yield "San Francisco's temperatures", Stream(*pair)
     loans = nannyml_tables().get("car loans")
     if loans is not None:
-        known = loans[0].drop(columns=["id", "timestamp"])
-        tables["car loans, reference in halves"] = known[:25_000], known[25_000:]
-    print("\n| windows of 256 rows without drift | ours | Evidently | NannyML |\n|---|---|---|---|")
-    for name, (known, fresh) in tables.items():
-        ours = watch(Baseline.fit(known), in_order(fresh, np.arange(len(fresh)) / RATE))
-        theirs = [flagged(peer, known, fresh) for peer in ("evidently", "nannyml")]
-        print(f"| {name} | {len(ours.alerts)} alerts | {' | '.join(theirs)} |", flush=True)
+        known, fresh = (table.drop(columns=["id", "timestamp"]) for table in loans[:2])
+        yield "car loans, reference in halves", Stream(known[:25_000], known[25_000:])
+        yield "car loans, jump after 25,000 rows", Stream(known, fresh, 25_000)
+    for trial in range(5):
+        rng = np.random.default_rng(trial)
+        shifted = rng.normal(size=(8_000, 50))
+        shifted[4_000:, 7] += 0.25
+        known = named(rng.normal(size=(10_000, 50)))
+        yield f"0.25 sd in 1 of 50 after 4,000 rows, {trial}", Stream(known, named(shifted), 4_000)
+
+
+def peers() -> None:
+    """Alarms and rows to detection, of us and of peers, on the same windows of 1,000 rows."""
+    names = ["ours", *PEERS]
+    print(f"\n| {WINDOW:,} rows at once | windows | {' | '.join(names)} |")
+    print(f"|{'---|' * (len(names) + 2)}")
+    for name, stream in streams():
+        cells = [_described(each, stream.drifts_at) for each in [ours(stream), *theirs(stream)]]
+        windows = -(-len(stream.fresh) // WINDOW)
+        print(f"| {name} | {windows} | {' | '.join(cells)} |", flush=True)
+
+
+def ours(stream: Stream) -> list[bool]:
+    """Windows in which the rule `drift` raised an alert."""
+    at = np.arange(len(stream.fresh)) / RATE if stream.fresh_at is None else stream.fresh_at
+    baseline = Baseline.fit(stream.known, time=stream.known_at)
+    alerts = watch(baseline, in_order(stream.fresh, at, WINDOW)).alerts
+    return [start < len(stream.fresh) and any(start < each <= start + WINDOW for each in alerts)
+            for start in range(0, len(stream.fresh), WINDOW)]  # fmt: skip
+
+
+def _described(flags: list[bool] | str, drifts_at: int | None) -> str:
+    """Alarms (flagged windows after one that is not), and rows until drift is flagged."""
+    if isinstance(flags, str):
+        return flags
+    calm = flags if drifts_at is None else flags[: drifts_at // WINDOW]
+    alarms = sum(now and not before for before, now in pairwise([False, *calm]))
+    text = f"{alarms} alarms, {sum(calm)} of {len(calm)} windows"
+    if drifts_at is None:
+        return text
+    found = next((i for i, flag in enumerate(flags[len(calm) :], 1) if flag), None)
+    return f"{text}; found in {found * WINDOW:,} rows" if found else f"{text}; not found"
 
 
 def named(rows: Floats) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[f"f{i}" for i in range(rows.shape[1])])
 
 
-def flagged(peer: str, known: Any, fresh: Any) -> str:
-    """Windows that a peer flags, of how many."""
-    python = HOME / f".env-{peer}" / "bin" / "python"
-    if not python.exists():
-        return "not installed"
+def theirs(stream: Stream) -> Iterator[list[bool] | str]:
+    """Windows that each peer flags, or why there are none."""
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / name for name in ("known.parquet", "fresh.parquet")]
-        for path, table in zip(paths, (known, fresh), strict=True):
+        for path, table in zip(paths, (stream.known, stream.fresh), strict=True):
             table.reset_index(drop=True).to_parquet(path)
-        script = EVIDENTLY if peer == "evidently" else NANNYML
-        done = subprocess.run(
-            [python, "-c", script, *paths], capture_output=True, text=True, check=False
-        )
-    if done.returncode:
-        return "failed: " + done.stderr.strip().splitlines()[-1][:60]
-    alarms, windows = json.loads(done.stdout.splitlines()[-1])
-    return f"{alarms} of {windows}"
+        for name in PEERS.values():
+            python = HOME / f".env-{name}" / "bin" / "python"
+            if not python.exists():
+                yield "not installed"
+                continue
+            script = HOME / "peers" / "drift_windows.py"
+            words = [python, "-W", "ignore", script, name, *paths, str(WINDOW)]
+            done = subprocess.run(words, capture_output=True, text=True, check=False)
+            if done.returncode:
+                yield "failed: " + done.stderr.strip().splitlines()[-1][:60]
+            else:
+                yield json.loads(done.stdout.splitlines()[-1])
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Victims of theft: a model of scikit-learn's digits, and one of Fashion-MNIST.
+"""Victims of theft: models of scikit-learn's digits, of Fashion-MNIST and of packages' tables.
 
 The rows are split into four parts that share nothing: one trains the model, one is the baseline's
 and the calibration clients', one the measured clients', one judges what a thief has learnt.
@@ -6,13 +6,13 @@ and the calibration clients', one the measured clients', one judges what a thief
 
 from __future__ import annotations
 
-import csv
 import gzip
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
@@ -21,14 +21,22 @@ Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
-HOUSING = "nannyml/datasets/data/california_housing_reference.csv"  # of benchmarks/.env-nannyml
-COLUMNS = (
-    "MedInc", "HouseAge", "AveRooms", "AveBedrms", "Population", "AveOccup", "Latitude", "Longitude"
-)  # fmt: skip
+TABLES = {
+    "housing": ("nannyml/datasets/data/california_housing_reference.csv", "clf_target"),
+    "segment": ("river/datasets/segment.csv.zip", "category"),
+    "shuttle": ("river/datasets/shuttle.csv.gz", "anomaly"),
+    "randhie": ("statsmodels/datasets/randhie/randhie.csv", "mdvis"),
+}
+"""Files of the packages in the peers' environments, and the column of the classes."""
+LEFT_OUT = {"y_pred_proba", "y_pred", "partition", "timestamp", "period", "id"}
+MOST_CLASSES = 10
 SIZES = {
     "digits": (500, 600, 500, 197),
     "fashion": (6000, 3000, 6000, 2000),
     "housing": (2500, 2000, 2500, 1000),
+    "segment": (700, 700, 700, 210),
+    "shuttle": (2500, 2000, 2500, 1000),
+    "randhie": (2500, 2000, 2500, 1000),
 }
 
 
@@ -45,7 +53,7 @@ class Task:
     """A victim, and data for everybody around it.
 
     Attributes:
-        name: ``digits``, ``fashion`` or ``housing``.
+        name: ``digits``, ``fashion`` or a table of `TABLES`.
         side: Height and width of an image; 0 of a table.
         answer: The victim: rows to probabilities.
         known: Rows of the baseline and of the clients that calibrate.
@@ -73,14 +81,14 @@ class Task:
 
 def load(name: str, seed: int) -> Task:
     """A task with another split and another victim for each seed."""
-    x, y = _SOURCES[name]()
+    x, y = rows_of(name)
     order = np.random.default_rng(seed).permutation(len(x))
     ends = np.cumsum(SIZES[name])
     train, known, fresh, judged = np.split(order[: ends[-1]], ends[:-1])
     pools = [Pool(x=x[part], y=y[part]) for part in (known, fresh, judged)]
     return Task(
         name=name,
-        side=0 if name == "housing" else int(np.sqrt(x.shape[1])),
+        side=0 if name in TABLES else int(np.sqrt(x.shape[1])),
         answer=_victim(x[train], y[train], seed),
         known=pools[0],
         fresh=pools[1],
@@ -88,9 +96,9 @@ def load(name: str, seed: int) -> Task:
     )
 
 
-def images_of(name: str) -> Floats:
-    """All images of a task."""
-    return _SOURCES[name]()[0]
+def rows_of(name: str) -> tuple[Floats, Labels]:
+    """All rows of a task, and their classes."""
+    return _table(*TABLES[name]) if name in TABLES else _IMAGES[name]()
 
 
 def _digits() -> tuple[Floats, Labels]:
@@ -106,20 +114,22 @@ def _fashion() -> tuple[Floats, Labels]:
     return x / 255.0, np.frombuffer(labels, dtype=np.uint8, offset=8).astype(np.int64)
 
 
-def _housing() -> tuple[Floats, Labels]:
-    """NannyML's copy of California housing, each column by its middle 99 % in [0, 1]."""
-    found = sorted((Path(__file__).parents[1] / ".env-nannyml").glob(f"**/{HOUSING}"))
+def _table(file: str, target: str) -> tuple[Floats, Labels]:
+    """A package's table, each column by its middle 99 % in [0, 1]; numbers become two classes."""
+    found = sorted(Path(__file__).parents[1].glob(f".env-*/lib/*/site-packages/{file}"))
     if not found:
-        raise SystemExit("housing: expected benchmarks/.env-nannyml; run `make peers`")
-    with found[0].open(newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    x = np.array([[float(row[name]) for name in COLUMNS] for row in rows])
+        raise SystemExit(f"{file}: expected an environment of the peers; run `make peers`")
+    table = pd.read_csv(found[0])
+    classes = table.pop(target)
+    if classes.nunique() > MOST_CLASSES:
+        classes = classes > classes.median()
+    x = table.drop(columns=LEFT_OUT & set(table.columns)).to_numpy(dtype=np.float64)
     low, high = np.quantile(x, [0.005, 0.995], axis=0)
-    labels = np.array([int(float(row["clf_target"])) for row in rows])
-    return np.clip((x - low) / (high - low), 0, 1), labels
+    x = np.clip((x - low) / np.where(high > low, high - low, 1.0), 0, 1)
+    return x, np.asarray(pd.factorize(classes, sort=True)[0], dtype=np.int64)
 
 
-_SOURCES = {"digits": _digits, "fashion": _fashion, "housing": _housing}
+_IMAGES = {"digits": _digits, "fashion": _fashion}
 
 
 def _victim(x: Floats, y: Labels, seed: int) -> Callable[[Floats], Floats]:

@@ -18,7 +18,7 @@ import sklearn.datasets
 from scipy import ndimage
 
 from benchmarks.thieves.honest import QUERIES, Rng, iid
-from benchmarks.thieves.tasks import Floats, Task, images_of
+from benchmarks.thieves.tasks import Floats, Task, rows_of
 
 SEEDS = 20
 STEP = 0.1
@@ -209,9 +209,9 @@ def _photographs(side: int) -> Floats:
 def _foreign(name: str) -> Floats:
     """Images of the other task in this task's size."""
     if name == "digits":
-        clothes = images_of("fashion")[:5000].reshape(-1, 28, 28)
+        clothes = rows_of("fashion")[0][:5000].reshape(-1, 28, 28)
         return ndimage.zoom(clothes, (1, 8 / 28, 8 / 28), order=1).reshape(-1, 64)
-    digits = images_of("digits").reshape(-1, 8, 8)
+    digits = rows_of("digits")[0].reshape(-1, 8, 8)
     return ndimage.zoom(digits, (1, 28 / 8, 28 / 8), order=1).reshape(-1, 784)
 
 
