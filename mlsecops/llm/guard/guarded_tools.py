@@ -34,6 +34,7 @@ from mlsecops._choices import checked
 from mlsecops.errors import AccessDenied, UsageError
 from mlsecops.findings import Severity
 from mlsecops.llm.guard import telemetry
+from mlsecops.llm.guard.records import Identifies, is_plain_value
 from mlsecops.llm.guard.session import Effect, Session, ToolCall, UntrustedText, current_session
 
 _P = ParamSpec("_P")
@@ -48,9 +49,10 @@ _DEEPEST: Final = 12  # levels; chosen: arguments nested deeper are denied
 def guarded_tool(
     *,
     effect: Effect,
-    returns: Literal["untrusted", "trusted"] = "untrusted",
+    returns: Literal["untrusted", "values", "trusted"] = "untrusted",
     tainted: Literal["confirm", "deny"] = "confirm",
     name: str | None = None,
+    identifies: Identifies | None = None,
 ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
     """Make a function a tool of a model, to be called within a session.
 
@@ -63,6 +65,11 @@ def guarded_tool(
         tainted: Rule for a tool with an effect in a tainted session: `"confirm"` asks the
             session's `confirm`, `"deny"` denies without asking.
         name: Name of the tool; that of the function by default.
+        identifies: Fields by which the user names a record of the result, with what it then
+            identifies in approved calls: `{"filename": {"file_id": "id"}}` lets an argument
+            `file_id` be the `id` of the one record whose `filename` stands in the request. State
+            fields that strangers cannot write: names of the user's own files or contacts, not
+            subjects of mails.
 
     Returns:
         The decorator, for every kind of callable. The decorated function raises `AccessDenied`
@@ -81,7 +88,7 @@ def guarded_tool(
 
     def hooks(function: Callable[..., Any]) -> Hooks:
         known = name or name_of(function)
-        rules = _Rules(known, effect, returns == "untrusted", tainted, _defaults(function))
+        rules = _Rules(known, effect, returns, tainted, _defaults(function), identifies or {})
         attributes = {"guarded_effect": effect, "guarded_name": known}
         named = arguments_by_name(function)
 
@@ -115,9 +122,15 @@ def guarded_tool(
 class _Rules(NamedTuple):
     name: str
     effect: Effect
-    untrusted: bool
+    returns: str
     tainted: str
     defaults: Mapping[str, Any]
+    identifies: Identifies
+
+    @property
+    def untrusted(self) -> bool:
+        """Whether a call taints as it starts."""
+        return self.returns == "untrusted"
 
 
 def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
@@ -140,6 +153,7 @@ class _Permit:
         self._known: frozenset[int] = frozenset()  # texts at the last permission
         self._seen: frozenset[int] = frozenset()  # texts at the last check
         self._confirmed = False
+        self._approved = False
         self._begun = False
         self._inspect()
 
@@ -163,12 +177,23 @@ class _Permit:
         self._go()
 
     def result(self, value: Any) -> Any:
-        if self._rules.untrusted and isinstance(value, str):
+        if self._rules.returns != "trusted" or self._rules.identifies:
             for each in self._sessions():
-                each.remember(self._rules.name, value)
+                each.remember(self._rules.name, value, self._rules.identifies)
+        if self._rules.returns == "values" and not is_plain_value(value):
+            self._taint()
         if self._rules.untrusted and type(value) is str:
             return UntrustedText(value, source=self._rules.name)
         return value
+
+    def failed(self, _error: BaseException) -> None:
+        """Taint for the text of an error, which nobody checked."""
+        if self._rules.returns == "values":
+            self._taint()
+
+    def _taint(self) -> None:
+        own = [each.taint(self._rules.name) for each in self._sessions()]
+        self._known |= frozenset(own)  # the text of a tool does not stop its own next step
 
     def _sessions(self) -> list[Session]:
         here = current_session()
@@ -198,10 +223,10 @@ class _Permit:
             raise self._denied("it was called outside of an open session, where nothing is known")
         entered = {key: source for each in sessions for key, source in each.entered.items()}
         self._seen, sources = frozenset(entered), tuple(dict.fromkeys(entered.values()))
-        if self._rules.effect in _HARMLESS or not self._seen - self._known:
+        if self._rules.effect in _HARMLESS or (not self._seen - self._known and self._begun):
             return None
         provenance = self._session.provenance(self._arguments, self._rules.defaults)
-        if self._is_the_users(provenance):
+        if self._is_the_users(provenance) or not self._seen - self._known:
             self._known |= self._seen
             return None
         call = ToolCall(
@@ -216,14 +241,21 @@ class _Permit:
         return call
 
     def _is_the_users(self, provenance: Mapping[str, str]) -> bool:
-        """Whether the user asked for this very call, or approved it before."""
+        """Whether the user asked for this very call, or approved it before.
+
+        An approval is used up by the first call that it fits, tainted or not, so that none is left
+        for an attacker.
+        """
         session = self._session
-        if session is None or self._rules.tainted == "deny":
+        if session is None:
             return False
+        if not self._begun and session.is_approved(self._rules.name, self._arguments, provenance):
+            self._approved = True
         authors = set(provenance.values())
-        if session.request is not None and "user" in authors and authors <= {"user", "default"}:
-            return True
-        return session.is_approved(self._rules.name, self._arguments)
+        asked_for = session.request is not None and "user" in authors
+        if self._rules.tainted == "deny":
+            return False
+        return self._approved or (asked_for and authors <= {"user", "default"})
 
     def _asked(self, call: ToolCall) -> Any:
         confirm = self._session.confirm if self._session is not None else None
@@ -247,8 +279,7 @@ class _Permit:
         self._begun = True
         self._count("confirmed" if self._confirmed else "allowed")
         if self._rules.untrusted:
-            own = [each.taint(self._rules.name) for each in self._sessions()]
-            self._known |= frozenset(own)  # the text of a tool does not stop its own next step
+            self._taint()
 
     def _count(self, outcome: str, *, event: str | None = None, **facts: Any) -> None:
         labels = {"tool": self._rules.name, "effect": self._rules.effect, "outcome": outcome}
@@ -297,6 +328,7 @@ _STEPS: Final = Hooks(
     step_async=_Permit.ask_async,
     item=_Permit.result,
     after=_result,
+    failed=_Permit.failed,
 )
 
 

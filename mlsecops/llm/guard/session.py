@@ -10,7 +10,8 @@ in a generator keeps its session in whatever task the next step runs. Other thre
 guarded tools are denied there until the thread calls `Session.join`.
 
 With the user's request, a tool whose arguments all stand in it may run even so: they are the user's
-(`provenance`). So may a call that was approved before the untrusted text entered.
+(`provenance`). So may a call that was approved before the untrusted text entered (`approvals`),
+with arguments of the user, or identified by a record that the user named (`records`).
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.llm.guard import telemetry
 from mlsecops.llm.guard.alerts import Alarm
-from mlsecops.llm.guard.provenance import UserRequest, source_of
+from mlsecops.llm.guard.approvals import Approvals
+from mlsecops.llm.guard.provenance import UserRequest, source_of, texts_of
+from mlsecops.llm.guard.records import Identifies, Records, plain
 from mlsecops.llm.guard.spotlight import Spotlighting, Spotlit, delimit
 from mlsecops.llm.text.canaries import Canary
 
@@ -56,7 +59,8 @@ class ToolCall:
         effect: Kind of its effect.
         arguments: Its arguments by name; an attacker may have written them.
         sources: Sources of the untrusted text in the session.
-        provenance: Argument → who wrote it: `"user"`, `"default"`, a source, or `"model"`.
+        provenance: Argument → who wrote it: `"user"`, `"record"` (a record that the user named),
+            `"default"`, a source, or `"model"`.
     """
 
     tool: str
@@ -130,7 +134,8 @@ class Session:
         self._entered: dict[int, str] = {}
         self._texts: list[tuple[str, str]] = []
         self._room = _REMEMBERED
-        self._approved: list[tuple[str, dict[str, Any]]] = []
+        self._approvals = Approvals()
+        self._records = Records()
         self._frame: types.FrameType | None = None
         self._lock = threading.Lock()
         self._parent: Session | None = None
@@ -149,7 +154,8 @@ class Session:
                 f"session {self.name!r}: expected a new one, got one that was opened before; make "
                 "one for each conversation"
             )
-        self._parent = current_session()
+        around = current_session()
+        self._parent = around if around is not None and around.open else None
         self._token = _current.set(self)
         self._frame = sys._getframe(1)  # noqa: SLF001 - the frame of the block
         self._outer = _holders.get(self._frame)
@@ -168,6 +174,9 @@ class Session:
         if self._token is not None:
             with contextlib.suppress(ValueError):  # another task closes the generator it is in
                 _current.reset(self._token)
+        left = _current.get()
+        if left is not None and not left.open:  # two generators ended in the order they began
+            _current.set(_open_around(left))
 
     @contextmanager
     def join(self) -> Iterator[Self]:
@@ -233,49 +242,70 @@ class Session:
             self._entered[number] = source
         return self if self._parent is None else self._parent._enter(number, source)  # noqa: SLF001 - the same class
 
-    def remember(self, source: str, text: str) -> None:
-        """Keep the start of an untrusted text, to know later who wrote an argument."""
-        with self._lock:
-            kept = text[: self._room]
-            self._room -= len(kept)
-            self._texts.append((source, kept))
-        if self._parent is not None:
-            self._parent.remember(source, text)
+    def remember(self, source: str, result: Any, identifies: Identifies | None = None) -> None:
+        """Keep the start of what a tool returned, to know later who wrote an argument.
 
-    def approve(self, tool: str, **arguments: Any) -> None:
-        """Approve a call before untrusted text enters: it then runs once without confirmation.
+        Args:
+            source: The tool's name.
+            result: Text, or lists, mappings, data classes and models of pydantic with texts.
+            identifies: Fields of records that name them, and what these identify.
+        """
+        known = result if isinstance(result, str) else plain(result)
+        with self._lock:
+            for text in texts_of(known):
+                if self._room <= 0:
+                    break
+                self._texts.append((source, text[: self._room]))
+                self._room -= len(text)
+            if identifies and self.request is not None:
+                self._records.add(known, identifies, self.request)
+        if self._parent is not None:
+            self._parent.remember(source, known, identifies)
+
+    def approve(self, tool: str, /, **arguments: Any) -> None:
+        """Approve a call before untrusted text enters: one that fits runs without confirmation.
 
         Args:
             tool: Name of the tool.
-            arguments: Its arguments by name, all of them.
+            arguments: Its arguments by name: a value, a condition (a function that returns True for
+                the values it allows), or `...` for one that may be anything. What is not mentioned
+                has to be the user's.
 
         Raises:
             UsageError: Untrusted text has entered, so that nobody knows whose plan it is.
+
+        Examples:
+            >>> session = Session(request="Send Bob a summary of the page.")
+            >>> session.approve("send_mail", text=...)
         """
         if self.tainted:
             raise UsageError(
                 f"approve: expected a session without untrusted text, got {', '.join(self.sources)}"
                 "; approve the plan before anything from outside is read"
             )
-        self._approved.append((tool, dict(arguments)))
+        self._approvals.add(tool, arguments)
 
-    def is_approved(self, tool: str, arguments: Mapping[str, Any]) -> bool:
+    def is_approved(
+        self, tool: str, arguments: Mapping[str, Any], provenance: Mapping[str, str]
+    ) -> bool:
         """Whether a call was approved, once for each approval."""
         with self._lock:
-            if (tool, dict(arguments)) in self._approved:
-                self._approved.remove((tool, dict(arguments)))
+            if self._approvals.take(tool, arguments, provenance):
                 return True
-        return self._parent is not None and self._parent.is_approved(tool, arguments)
+        parent = self._parent
+        return parent is not None and parent.is_approved(tool, arguments, provenance)
 
     def provenance(
         self, arguments: Mapping[str, Any], defaults: Mapping[str, Any]
     ) -> dict[str, str]:
-        """Who wrote each argument: `"user"`, `"default"`, a source of the session, or `"model"`."""
+        """Who wrote each argument, as in `ToolCall.provenance`."""
         return {name: self._author(name, value, defaults) for name, value in arguments.items()}
 
     def _author(self, name: str, value: Any, defaults: Mapping[str, Any]) -> str:
         if self.request is not None and self.request.holds(value):
             return "user"
+        if self._records.identify(name, value):
+            return "record"
         if name in defaults and type(defaults[name]) is type(value) and defaults[name] == value:
             return "default"
         return source_of(value, self._texts)
@@ -310,7 +340,16 @@ class Session:
 def current_session() -> Session | None:
     """The open session of the calling code, or None."""
     here = _current.get()
-    return here if here is not None and here.open else _holding_frame() or here
+    return (
+        here if here is not None and here.open else _holding_frame() or _open_around(here) or here
+    )
+
+
+def _open_around(session: Session | None) -> Session | None:
+    """The nearest open session around a closed one."""
+    while session is not None and not session.open:
+        session = session._parent  # noqa: SLF001 - of this module
+    return session
 
 
 def _holding_frame() -> Session | None:
