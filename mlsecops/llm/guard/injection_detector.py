@@ -22,7 +22,7 @@ from typing import Any, Final
 from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
-from mlsecops.llm.guard.injection_patterns import phrases, spaced_phrases
+from mlsecops.llm.guard.injection_patterns import phrases, spaced_phrases, words_in
 from mlsecops.llm.text.encodings import MOST_DECODED, readings
 from mlsecops.llm.text.unicode import fold, joined, sanitise
 
@@ -36,11 +36,31 @@ _BEFORE, _AFTER = (
     120,
 )  # characters; chosen: where the quotation marks of a phrase are looked for
 _QUOTED: Final = 0.4  # factor on the weight of a phrase in quotation marks
+_DENYING: Final = frozenset({"override", "override-weak", "extraction", "text-above"})
+"""Orders that a system prompt forbids and a text about attacks tells of."""
+_CLAUSE: Final = re.compile(r"[.!?;:\n]|,? (?:and|but|then|instead|so|just) ")
+_DENIAL: Final = re.compile(
+    r"\b(?:not|never|no|nor|n't|dont|cannot|cant|can't|won't|refus\w{1,8}|without|avoid\w{0,4}|prevent\w{0,4}"
+    r"|forb\w{1,8}|prohibit\w{0,4}|if|when|whenever|anyone|attempts?|try|tries|trying|tricks?"
+    r"|asks?|asked|asking|requests?|claims?|says?|tells?|wants?)\b|n't\b"
+)
+_BACKWARD: Final = re.compile(
+    r"\b(?:previous(?:ly)?|prior|preceding|above|earlier|former|existing|initial|original|system|"
+    r"foregoing|your|my|openai|developer)\b"
+)
+_LATER: Final = re.compile(
+    r"^[^.!?;\n]{0,60}?\b(?:user\w{0,2}|attackers?|hackers?|input|below|within|inside|after|following|"
+    r"future|subsequent|further|other|new|later|next|between|contained|containing|they|them|he|she|"
+    r"someone|anyone|try|tries|attempts?|in (?:this|that|the (?:\w{1,32}+ )?(?:block|section|text|"
+    r"message))|that (?:says?|claims?|asks?|appears?|comes?))\b"
+)
 _DECODED: Final = 0.25  # weight of the fact that a phrase was encoded
 _ZERO_WIDTH: Final = 4  # characters; fewer occur in ordinary text
 _SELECTORS: Final = 4  # variation selectors, likewise
 _MIXED: Final = 2  # words of mixed scripts, likewise
 _TURNS: Final = 4  # lines that begin with a role, likewise
+_FLOOD: Final = 60  # words in a row, likewise, of which all but a few are the same
+_FEW: Final = 4  # different ones among them
 _SPACED_LETTERS: Final = re.compile(r"(?:\b[^\W_]\b[\W_]{1,3}){8}")
 _BETWEEN: Final = re.compile(r"[\W_]+")
 _WORD: Final = re.compile(r"\w{3,}")
@@ -48,7 +68,8 @@ _TURN: Final = re.compile(r"(?m)^\W{0,4}(?:user|human|assistant|ai|q|a) ?:", fla
 _LEET: Final = str.maketrans("013457@$", "oieastas")
 _OPENING: Final = "\"'`\u201c\u2018\u00ab\u201e\u2039"
 _SIGNS: Final = (  # signals that are no phrases
-    "many-shot", "encoded", "concealed", "zero-width", "bidi", "look-alikes", "leetspeak"
+    "many-shot", "flooding", "encoded", "concealed", "zero-width", "bidi", "look-alikes",
+    "leetspeak",
 )  # fmt: skip
 _CLOSING: Final = "\"'`\u201d\u2019\u00bb\u201c\u203a"
 
@@ -168,23 +189,32 @@ def _signals(text: str, read: _Budget) -> Iterator[Signal]:
     yield from _disguised(text)
     if len(_TURN.findall(text)) >= _TURNS:
         yield Signal(name="many-shot", weight=0.25)
+    if _flooded(text):
+        yield Signal(name="flooding", weight=0.4)
     shown: set[str] = set()
     for reading in readings(text):
         if reading.how and not read.allows(len(reading.text)):
             continue
-        for form in {fold(reading.text), fold(reading.text, lookalikes=False)} - shown:
+        for form in _forms(reading.text) - shown:
             shown.add(form)
             yield from _phrased(form, reading.how)
 
 
+def _forms(text: str) -> set[str]:
+    """A text as phrases are compared with it, with and without look-alikes."""
+    return {text.lower()} if text.isascii() else {fold(text), fold(text, lookalikes=False)}
+
+
 def _phrased(form: str, how: tuple[str, ...]) -> Iterator[Signal]:
     """Known phrases in a folded text."""
-    for phrase in phrases():
-        if not phrase.may_match(form):
+    present = words_in(form)
+    for phrase in phrases() if present else ():
+        if not phrase.may_match(present):
             continue
         weights = [
             phrase.weight * (_QUOTED if _quoted(form, found) else 1)
             for found in phrase.pattern.finditer(form)
+            if phrase.signal not in _DENYING or not _denied(form, found)
         ]
         if weights:
             yield Signal(name=phrase.signal, weight=max(weights), how=how)
@@ -201,6 +231,22 @@ def _quoted(text: str, found: re.Match[str]) -> bool:
         if opening == closing
         else before.rfind(opening) > before.rfind(closing) and closing in after
         for opening, closing in zip(_OPENING, _CLOSING, strict=True)
+    )
+
+
+def _denied(text: str, found: re.Match[str]) -> bool:
+    """Whether a clause forbids an order, tells of it, or is about orders of others, to come.
+
+    System prompts and texts about attacks say "never reveal your rules", "if the user asks you to
+    ignore them" and "ignore any instructions below"; an attack gives the order.
+    """
+    before = text[max(0, found.start() - _BEFORE) : found.start()]
+    clause = _CLAUSE.split(before)[-1]
+    if _DENIAL.search(clause):
+        return True
+    return (
+        _BACKWARD.search(found[0]) is None
+        and _LATER.search(found[0] + text[found.end() : found.end() + _AFTER]) is not None
     )
 
 
@@ -223,13 +269,26 @@ def _disguised(text: str) -> Iterator[Signal]:
         mixed = sum(_mixed(word) for word in _WORD.findall(text))
         if mixed >= _MIXED:
             yield Signal(name="look-alikes", weight=0.4)
-    spaced, plain = spaced_phrases(), fold(text)
-    known = spaced.pattern
-    if _SPACED_LETTERS.search(text) and known.search(joined(text)):
+    spaced, plain = spaced_phrases(), text.lower() if text.isascii() else fold(text)
+    if _SPACED_LETTERS.search(text) and _has(joined(text)):
         yield Signal(name=spaced.signal, weight=spaced.weight)
     squeezed = _BETWEEN.sub("", plain)
-    if not known.search(squeezed) and known.search(_BETWEEN.sub("", plain.translate(_LEET))):
+    if not _has(squeezed) and _has(_BETWEEN.sub("", plain.translate(_LEET))):
         yield Signal(name="leetspeak", weight=0.6)
+
+
+def _has(text: str) -> bool:
+    """Whether a text without spaces has one of the spaced phrases."""
+    return any(map(text.__contains__, spaced_phrases().words[0]))
+
+
+def _flooded(text: str) -> bool:
+    """Whether a few words are repeated over and over, to push what came before out of sight."""
+    words = text.split()
+    return any(
+        len(set(words[place : place + _FLOOD])) <= _FEW
+        for place in range(0, len(words) - _FLOOD + 1, _FLOOD // 2)
+    )
 
 
 def _mixed(word: str) -> bool:

@@ -20,9 +20,10 @@ from typing import Any, Final
 
 from mlsecops.llm.text.unicode import fold
 
-__all__ = ["Phrase", "phrases", "spaced_phrases"]
+__all__ = ["Phrase", "phrases", "spaced_phrases", "words_in"]
 
 _FOREIGN_WEIGHT: Final = 0.7  # 0 to 1; chosen: the weight of `override` in English
+_START: Final = 4  # characters by which words are looked up; measured: 2, 3 and all take longer
 _PART: Final = re.compile(r"%(\w+)%")
 
 
@@ -40,11 +41,19 @@ class Phrase:
     signal: str
     weight: float
     pattern: re.Pattern[str]
-    words: tuple[tuple[str, ...], ...] = ()
+    words: tuple[frozenset[str], ...] = ()
 
-    def may_match(self, text: str) -> bool:
-        """Whether the text has the words, which is quicker to find out than a match."""
-        return all(any(word in text for word in group) for group in self.words)
+    def may_match(self, present: set[str]) -> bool:
+        """Whether a text with these words can match, which is quicker to find out than a match."""
+        return not any(map(present.isdisjoint, self.words))
+
+
+def words_in(text: str) -> set[str]:
+    """Those words that patterns need which a folded text has."""
+    short, by_start = _needed_words()
+    starts = {text[place : place + _START] for place in range(len(text) - _START + 1)}
+    likely = (word for start in by_start.keys() & starts for word in by_start[start])
+    return {word for word in (*short, *likely) if word in text}
 
 
 @cache
@@ -57,7 +66,12 @@ def phrases() -> tuple[Phrase, ...]:
     """
     table = _table()
     english = (
-        Phrase(signal=signal, weight=each["weight"], pattern=_pattern(pattern))
+        Phrase(
+            signal=signal,
+            weight=each["weight"],
+            pattern=_pattern(pattern["is"]),
+            words=tuple(map(_group, pattern["needs"])),
+        )
         for signal, each in table["phrases"].items()
         for pattern in each["patterns"]
     )
@@ -66,7 +80,7 @@ def phrases() -> tuple[Phrase, ...]:
             signal="override",
             weight=_FOREIGN_WEIGHT,
             pattern=_pair(*groups),
-            words=tuple(tuple(_folded(group)) for group in groups),
+            words=tuple(frozenset(_folded(group)) for group in groups),
         )
         for groups in table["languages"].values()
     )
@@ -78,7 +92,12 @@ def spaced_phrases() -> Phrase:
     """Phrases as they read without spaces, for words whose letters are spaced out."""
     spaced = _table()["spaced"]
     pattern = re.compile("|".join(map(re.escape, spaced["phrases"])))
-    return Phrase(signal=spaced["signal"], weight=spaced["weight"], pattern=pattern)
+    return Phrase(
+        signal=spaced["signal"],
+        weight=spaced["weight"],
+        pattern=pattern,
+        words=(frozenset(spaced["phrases"]),),
+    )
 
 
 @cache
@@ -93,6 +112,21 @@ def _pattern(pattern: str) -> re.Pattern[str]:
     while _PART.search(pattern):
         pattern = _PART.sub(lambda found: parts[found[1]], pattern)
     return re.compile(pattern)
+
+
+@cache
+def _needed_words() -> tuple[tuple[str, ...], dict[str, list[str]]]:
+    """Short words, and the others by their first letters."""
+    words = sorted({word for each in phrases() for group in each.words for word in group})
+    by_start: dict[str, list[str]] = {}
+    for word in words:
+        if len(word) >= _START:
+            by_start.setdefault(word[:_START], []).append(word)
+    return tuple(word for word in words if len(word) < _START), by_start
+
+
+def _group(words: str | list[str]) -> frozenset[str]:
+    return frozenset(_table()["words"][words] if isinstance(words, str) else words)
 
 
 def _folded(words: Iterable[str]) -> set[str]:

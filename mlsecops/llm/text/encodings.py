@@ -10,13 +10,13 @@ Source: RFC 4648 (base64, base32, hex); RFC 3986, section 2.1 (percent-encoding)
 
 from __future__ import annotations
 
-import base64
-import codecs
+import binascii
 import html
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, TypeAlias
 from urllib.parse import unquote
 
@@ -30,7 +30,7 @@ MOST_DECODED: Final = 200_000  # characters decoded again; chosen: a second or t
 
 Decoder: TypeAlias = Callable[[str, int], Iterator[str]]
 
-_NO_TEXT: Final = re.compile("[\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]+")
+_TEXT: Final = "[^\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
 _BLANK: Final = re.compile(r"[\s\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff\u00ad]+")
 _NOT_64: Final = re.compile(r"[^A-Za-z0-9+/]+")
 _NOT_WORDS: Final = re.compile(r"[\W_]+")
@@ -38,6 +38,7 @@ _BASE64: Final = re.compile(r"[A-Za-z0-9+/]+")
 _BASE32: Final = re.compile(r"[a-z2-7]+", flags=re.IGNORECASE | re.ASCII)
 _HEX: Final = re.compile(r"[0-9a-f]+", flags=re.IGNORECASE | re.ASCII)
 _HEX_MARK: Final = re.compile(r"\\x|0x|\\u00|%u00|&#x|u\+00", flags=re.IGNORECASE | re.ASCII)
+_HEX_MARKS: Final = ("\\x", "0x", "\\u00", "%u00", "&#x", "u+00")
 _ESCAPE: Final = re.compile(
     r"\\u\{?([0-9a-f]{4,6})\}?|\\x([0-9a-f]{2})", flags=re.IGNORECASE | re.ASCII
 )
@@ -45,6 +46,11 @@ _CODES: Final = re.compile(r"(?:\b[0-9]{2,3}\b[^0-9a-zA-Z]{1,3}){3,}[0-9]{2,3}\b
 _BITS: Final = re.compile(r"(?:\b[01]{7,8}\b\W{0,16}){4,}")
 _LONG_REFERENCE: Final = re.compile("&#[0-9]{8,};?")  # no character: html.unescape cannot read it
 _LAST: Final = 0x10FFFF  # code point; the last one of Unicode (Unicode Standard, D9)
+_DIGIT: Final = re.compile("[0-9]")
+_ROT13: Final = str.maketrans(
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz",
+    "NOPQRSTUVWXYZABCDEFGHIJKLMnopqrstuvwxyzabcdefghijklm",
+)
 _DIGITS_32: Final = str.maketrans(
     "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "0123456789abcdefghijklmnopqrstuv"
 )
@@ -97,48 +103,67 @@ def _printed(raw: bytes, shortest: int) -> str:
     """Parts of decoded bytes that can be text, one a line."""
     # UTF-16 of Latin letters has a zero in every other byte.
     text = raw.replace(b"\x00", b"").decode("utf-8", errors="replace")
-    return "\n".join(part for part in _NO_TEXT.split(text) if len(part) >= shortest)
+    return "\n".join(_long_text(shortest).findall(text))
+
+
+@cache
+def _long_text(shortest: int) -> re.Pattern[str]:
+    return re.compile(f"{_TEXT}{{{shortest},}}")
+
+
+def _without(pattern: re.Pattern[str]) -> Callable[[str], str]:
+    """A function that removes what a pattern of single characters matches; quick for ASCII."""
+    gone = bytes(point for point in range(128) if pattern.fullmatch(chr(point)))
+
+    def kept(text: str) -> str:
+        if text.isascii():
+            return text.encode("ascii").translate(None, gone).decode("ascii")
+        return pattern.sub("", text)
+
+    return kept
+
+
+_unblanked, _only_64, _only_words = map(_without, (_BLANK, _NOT_64, _NOT_WORDS))
 
 
 def _aligned(
-    runs: list[str], step: int, decode: Callable[[str], bytes], shortest: int
+    runs: list[str], step: int, bits: int, decode: Callable[[str], bytes], shortest: int
 ) -> Iterator[str]:
     """Decode all runs from each offset, since text in front of an encoded part shifts it."""
-    for offset in range(step):
-        decoded = (_printed(decode(run[offset:]), shortest) for run in runs)
-        yield "\n".join(part for part in decoded if part)
+    least = -(-8 * shortest // bits)  # characters of so many bytes
+    runs = [run for run in runs if len(run) >= least]
+    for offset in range(step) if runs else ():
+        long = [run[offset:] for run in runs if len(run) - offset >= least]
+        yield "\n".join([part for run in long if (part := _printed(decode(run), shortest))])
 
 
 def _base64(text: str, shortest: int) -> Iterator[str]:
     standard = text.replace("-", "+").replace("_", "/")
-    long = shortest * 4 // 3
-    for view in (text, _BLANK.sub("", standard), _NOT_64.sub("", text)):
-        runs = [run for run in _BASE64.findall(view) if len(run) >= long]
-        yield from _aligned(runs, 4, _from_64, shortest)
+    for view in (text, _unblanked(standard), _only_64(text)):
+        yield from _aligned(_BASE64.findall(view), 4, 6, _from_64, shortest)
 
 
 def _from_64(run: str) -> bytes:
     whole = run[:-1] if len(run) % 4 == 1 else run
-    return base64.b64decode(whole + "=" * (-len(whole) % 4))
+    return binascii.a2b_base64(whole + "=" * (-len(whole) % 4))
 
 
 def _base32(text: str, shortest: int) -> Iterator[str]:
-    long = shortest * 8 // 5
-    for view in (text, _NOT_WORDS.sub("", text)):
-        runs = [run.upper() for run in _BASE32.findall(view) if len(run) >= long]
-        yield from _aligned(runs, 8, _from_32, shortest)
+    for view in (text, _only_words(text)):
+        yield from _aligned(_BASE32.findall(view), 8, 5, _from_32, shortest)
 
 
 def _from_32(run: str) -> bytes:
     bits = 5 * len(run)
-    value = int(run.translate(_DIGITS_32), 32)  # base64.b32decode is pure Python and slow
+    value = int(run.upper().translate(_DIGITS_32), 32)  # base64.b32decode is slow
     return (value >> bits % 8).to_bytes(bits // 8, "big")
 
 
 def _hex(text: str, shortest: int) -> Iterator[str]:
-    digits = _NOT_WORDS.sub("", _HEX_MARK.sub("", text))
-    runs = [run for run in _HEX.findall(digits) if len(run) >= shortest * 2]
-    yield from _aligned(runs, 2, _from_hex, shortest)
+    small = text.lower()
+    marked = any(mark in small for mark in _HEX_MARKS)
+    digits = _only_words(_HEX_MARK.sub("", text) if marked else text)
+    yield from _aligned(_HEX.findall(digits), 2, 4, _from_hex, shortest)
 
 
 def _from_hex(run: str) -> bytes:
@@ -155,12 +180,16 @@ def _escapes(text: str) -> str:
         point = int(match[1] or match[2], 16)
         return chr(point) if point <= _LAST else match[0]
 
-    return _ESCAPE.sub(shown, text)
+    return _ESCAPE.sub(shown, text) if "\\" in text else text
+
+
+def _references(text: str) -> str:
+    return html.unescape(_LONG_REFERENCE.sub("\ufffd", text) if "&#" in text else text)
 
 
 def _codes(text: str, shortest: int) -> Iterator[str]:
     """Decode character codes in decimal or binary."""
-    for pattern, base in ((_CODES, 10), (_BITS, 2)):
+    for pattern, base in ((_CODES, 10), (_BITS, 2)) if _DIGIT.search(text) else ():
         runs = (re.findall("[0-9]+", match[0]) for match in pattern.finditer(text))
         decoded = (bytes(min(int(code, base), 255) for code in run) for run in runs)
         yield "\n".join(part for run in decoded if (part := _printed(run, shortest)))
@@ -177,9 +206,9 @@ _DECODERS: Final[Mapping[str, Decoder]] = {
     "base32": _base32,
     "hex": _hex,
     "url": _url,
-    "html": _single(lambda text: html.unescape(_LONG_REFERENCE.sub("\ufffd", text))),
+    "html": _single(_references),
     "escapes": _single(_escapes),
     "codes": _codes,
-    "rot13": _single(lambda text: codecs.encode(text, "rot13")),
+    "rot13": _single(lambda text: text.translate(_ROT13)),
     "reversed": _single(lambda text: text[::-1]),
 }

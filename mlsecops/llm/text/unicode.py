@@ -31,6 +31,7 @@ _MARKS: Final = re.compile(rf"[^\w\x00-\x7f]{{{_MOST_MARKS + 1}}}")  # marks are
 
 _TAGS: Final = range(0xE0000, 0xE0080)
 _TAG: Final = re.compile("[\U000e0000-\U000e007f]")
+_CARRIERS: Final = re.compile("[\U000e0000-\U000e007f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 _FLAGS: Final = re.compile(
     "\U0001f3f4(?:"
     + "|".join(
@@ -189,7 +190,7 @@ def _plain_form(character: str) -> str:
 
 def concealed(text: str) -> str:
     """Decode the message in tag characters and variation selectors; empty without one."""
-    if text.isascii():
+    if text.isascii() or _CARRIERS.search(text) is None:
         return ""
     tags = "".join(chr(ord(each) - 0xE0000) for each in text if ord(each) in _TAGS)
     selected = bytes(byte for each in text if (byte := _selector(ord(each))) is not None)
