@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Evidence", "pack"]
 
 _MANIFEST: Final = "manifest.json"
+_MOST_BYTES: Final = 64 << 20  # bytes; what a registry hands out as one document
 _EVENT: Final = "incident.evidence"
 
 
@@ -75,6 +76,11 @@ class Evidence:
                 "evidence: expected a registry with a signer, got none; open it with signer="
             )
         data = pack(contents)
+        if len(data) > _MOST_BYTES:
+            raise EvidenceError(
+                f"evidence {self.path}: expected at most {_MOST_BYTES} bytes, got {len(data)}; "
+                "give a smaller snapshot"
+            )
         try:
             private_folder(self.path.parent, shared=True)
             write_privately(self.path, data, sealed=True, shared=True)
@@ -126,9 +132,15 @@ class Evidence:
         Raises:
             EvidenceError: Something was changed or is missing.
         """
+        return self._verified(policy)[0]
+
+    def _verified(self, policy: TrustPolicy | None) -> tuple[Verified, bytes]:
+        """The verified signature, and the bytes of the tar that it holds for."""
         if not is_local(self.registry):
             self.fetch()  # it may have been sealed on another machine
         try:
+            if self.path.stat().st_size > _MOST_BYTES:
+                raise EvidenceError(f"it is larger than {_MOST_BYTES} bytes; it was replaced")
             verified = verify(self.path, policy=policy or self._operators())
             data = self.path.read_bytes()
             self.custody.require_copy()
@@ -141,7 +153,7 @@ class Evidence:
                 "it was replaced after it was sealed"
             )
         _check_contents(data, self.path)
-        return verified
+        return verified, data
 
     def read(self, name: str, *, policy: TrustPolicy | None = None) -> bytes:
         """Verify the evidence and return one document.
@@ -149,8 +161,7 @@ class Evidence:
         Raises:
             EvidenceError: The evidence does not verify, or has no such document.
         """
-        self.verify(policy=policy)
-        documents = _unpack(self.path.read_bytes(), self.path)
+        documents = _unpack(self._verified(policy)[1], self.path)
         if name not in documents:
             raise EvidenceError(
                 f"evidence {self.path}: expected one of {sorted(documents)}, got {name!r}"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from mlsecops.audit import AuditLog
 from mlsecops.errors import EvidenceError, IncidentError
-from mlsecops.incident import Incident, Playbook
+from mlsecops.incident import Incident, Playbook, evidence
 from mlsecops.incident.evidence import pack
 from mlsecops.signing import Signer, TrustPolicy
 from tests.attackers import incident as attack
@@ -40,6 +41,36 @@ def test_every_changed_byte_of_the_tar_is_noticed(handled: Incident, policy: Tru
             handled.evidence.verify(policy=policy)
         attack.change_byte(path, offset)
     handled.evidence.verify(policy=policy)
+
+
+def test_what_is_read_is_what_was_verified(
+    handled: Incident, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tar is exchanged right after it was verified."""
+    known = evidence._check_contents
+
+    def exchanged(data: bytes, path: Path) -> None:
+        known(data, path)
+        path.unlink()
+        path.write_bytes(pack({"subject.json": b'{"client": "somebody else"}'}))
+
+    monkeypatch.setattr(evidence, "_check_contents", exchanged)
+    assert json.loads(handled.evidence.read("subject.json"))["client"] == "mallory"
+
+
+def test_evidence_that_grew_without_end_is_not_read(handled: Incident) -> None:
+    handled.evidence.path.chmod(0o600)
+    os.truncate(handled.evidence.path, 1 << 40)
+    with pytest.raises(EvidenceError, match="larger than"):
+        handled.evidence.verify()
+
+
+def test_evidence_that_nobody_could_fetch_is_not_sealed(
+    incident: Incident, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evidence, "_MOST_BYTES", 1000)
+    with pytest.raises(EvidenceError, match="smaller snapshot"):
+        incident.evidence.seal({"subject.json": b"{}"})
 
 
 def test_a_changed_signature_is_noticed(handled: Incident, policy: TrustPolicy) -> None:

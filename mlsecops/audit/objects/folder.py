@@ -175,7 +175,7 @@ class FolderStore:
     def _exclusive(self) -> Iterator[None]:
         """Allow one writer at a time to replace a file; the lock ends with the process."""
         private_folder(self.root, shared=True)
-        descriptor = open_private(self.root / _LOCK, os.O_RDWR, shared=True)
+        descriptor = open_private(self.root / _LOCK, os.O_RDWR | NOFOLLOW, shared=True)
         try:
             lock_whole(descriptor, self.root / _LOCK, patience=_PATIENCE)
             yield

@@ -171,6 +171,16 @@ def test_a_linked_folder_leads_nowhere(tmp_path: Path, link: str) -> None:
     assert [*store.keys("")] == []
 
 
+def test_a_lock_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "objects")
+    tag = store.put_if_absent("a", b"one")
+    assert tag is not None
+    (store.root / ".lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic"):
+        store.put_if_unchanged("a", b"two", tag)
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_a_lock_that_is_never_released_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
