@@ -34,11 +34,11 @@ def advice(error: BaseException) -> str:
         >>> advice(ValueError("expected a number"))
         ''
     """
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, OSError):
-        cause = cause.__cause__
-    if cause is None or "expected" in str(error):
+    behind: BaseException | None = error
+    while behind is not None and not isinstance(behind, OSError):
+        behind = behind.__cause__
+    if behind is None or "expected" in str(error):
         return ""
-    writing = cause.errno == errno.ENOENT and "write" in str(error)
-    known = _NO_FOLDER if writing else _ADVICE.get(cause.errno or 0)
+    writing = behind.errno == errno.ENOENT and "write" in str(error)
+    known = _NO_FOLDER if writing else _ADVICE.get(behind.errno or 0)
     return f"; {known}" if known else ""

@@ -59,7 +59,9 @@ def _require_signable(
     if version is not None and not _is_version(version):
         raise UsageError(f"version {version!r}: expected a whole number from 1 on")
     if not manifest.entries:
-        raise UsageError(f"{manifest.name!r} holds no file: expected one or more, there is nothing to sign")
+        raise UsageError(
+            f"{manifest.name!r} holds no file: expected one or more, there is nothing to sign"
+        )
     known = known_digests(manifest)
     for statement in statements:
         if known.isdisjoint(statement.subjects.values()):

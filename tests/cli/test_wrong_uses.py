@@ -97,7 +97,7 @@ CASES = [
     (f"{ATTACK} --eps 0.1 --rate 5", "--rate|--endpoint|--model"),
     (f"attack --model model --data data.npz {TRUST} --eps 0.1", "--arch|module:callable"),
     (ATTACK.replace("data.npz", "nan.npz") + " --eps 0.1", "nan.npz|expected numbers|NaN"),
-    (ATTACK.replace("data.npz", "far.npz") + " --eps 0.1 --attack fgsm", "bounds (0.0, 1.0)|scale"),
+    (ATTACK.replace("data.npz", "far.npz") + " --eps 0.1 --attack fgsm", "bounds (0, 1)|255|scale"),
     (ATTACK.replace("data.npz", "wide.npz") + " --eps 0.1 --attack fgsm", "(100, 63)|expected"),
     ("attack --endpoint host:9/p --data data.npz --eps 0.1", "--endpoint|http://|'host:9/p'"),
     ("fuzz localhost:8000/v1 --model m", "URL|http://|'localhost:8000/v1'"),
