@@ -8,6 +8,7 @@ the recorded digest is that of the bytes that were read.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from mlsecops.provenance.lineage import TrainingRun, current_run
 
 __all__ = ["DataAccess"]
 
+_LONGEST_NAME: Final = 255  # bytes; Linux, NAME_MAX; a key of S3 has up to 1,024
 READ: Final = "dataset:read"
 WRITE: Final = "dataset:write"
 
@@ -45,7 +47,9 @@ class DataAccess(AccessGuard):
             The copy, which lasts while the block does.
         """
         with tempfile.TemporaryDirectory(prefix="mlsecops-read-") as place:
-            copy = Path(place) / (path.rsplit("/", 1)[-1] or "data")
+            name = path.rsplit("/", 1)[-1]
+            fits = 0 < len(os.fsencode(name)) <= _LONGEST_NAME
+            copy = Path(place) / (name if fits else "data")
             with copy.open("wb") as stream:
                 for chunk in chunks:
                     stream.write(chunk)

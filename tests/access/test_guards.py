@@ -56,6 +56,14 @@ def below() -> Any:
     return memory
 
 
+def test_a_key_that_no_file_can_be_named_by_is_recorded(below: Any) -> None:
+    key = f"/lake/payments/{'k' * 900}"
+    below.pipe(key, b"rows")
+    with training_run("fraud") as run:
+        assert guard_filesystem(below, POLICY, subject="ann").cat(key) == b"rows"
+    assert [each.digest.hex for each in run.datasets[0]] == [hashlib.sha256(b"rows").hexdigest()]
+
+
 def test_pandas_reads_what_the_policy_allows(below: Any, sink: Sink) -> None:
     lake = guard_filesystem(below, POLICY, subject="ann", audit=sink)
     with lake.open("lake/payments/2026.csv") as stream:
