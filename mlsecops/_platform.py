@@ -64,7 +64,11 @@ def write_at(descriptor: int, data: bytes | memoryview, offset: int) -> int:
 
 
 def lock_whole(
-    descriptor: int, path: str | os.PathLike[str], *, patience: float = math.inf
+    descriptor: int,
+    path: str | os.PathLike[str],
+    *,
+    patience: float = math.inf,
+    shared: bool = False,
 ) -> None:
     """Wait for the lock of a file, which ends with the process or the descriptor.
 
@@ -72,6 +76,7 @@ def lock_whole(
         descriptor: The open file.
         path: Its path, for messages.
         patience: Seconds to wait.
+        shared: Whether others may hold it too, unless they want it alone.
 
     Raises:
         TimeoutError: Another process kept it for that long.
@@ -82,13 +87,14 @@ def lock_whole(
             f"{os.fspath(path)}: expected locks of whole files (flock: Linux, macOS), got "
             f"{sys.platform}, which has none; keep the registry in a bucket"
         )
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     if patience == math.inf:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, kind)
         return
     limit = time.monotonic() + patience
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > limit:
                 message = f"another process has kept the lock for {patience:g} s; find and end it"

@@ -24,7 +24,7 @@ except ImportError:  # Windows
 
 from mlsecops._bounded.mapping import BoundedMap
 from mlsecops._choices import checked, number, whole
-from mlsecops._platform import CLOEXEC
+from mlsecops._platform import CLOEXEC, lock_whole
 from mlsecops._repr import concise_repr
 from mlsecops.errors import FormatRefused, LimitExceeded, UsageError
 from mlsecops.extraction.client_history import ClientHistory
@@ -35,6 +35,7 @@ R = TypeVar("R")
 VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's: the folder of a service
 _SALT: Final = "mlsecops-extraction.salt"
 _LARGEST: Final = 2**20  # bytes of a history; chosen: sixteen times the largest one
+_PATIENCE: Final = 2.0  # seconds; chosen: a history is held for milliseconds
 _TIDY: Final = 256  # new clients between two looks for forgotten ones; chosen
 
 
@@ -128,7 +129,8 @@ class FolderHistoryStore:
         while True:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | CLOEXEC, 0o600)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                # A worker that was stopped while it held the lock must not stop all others.
+                lock_whole(descriptor, path, patience=_PATIENCE)
                 state = os.fstat(descriptor)
                 if state.st_nlink:
                     if not state.st_size:

@@ -209,7 +209,7 @@ class Aggregation:
         self.unread.add(inputs=answer.unread_inputs, answers=answer.unread_answers)
         if event.request_id is not None and answer.classes is not None:
             self._remember(event, answer.classes)
-        return answer
+        return answer if len(answer.rows) else None
 
     def _match(self, label: Label) -> None:
         """Match a label here, or pass it on to the other processes of the service."""

@@ -45,7 +45,9 @@ class ClientTraffic:
 
     def current(self, now: float) -> float:
         """Rows a second over the minute before a Unix time in seconds."""
-        for old in [each for each in list(self.slots) if each <= int(now // _SLOT) - _SLOTS]:
+        slot = int(now // _SLOT)
+        # Slots to come are of a clock that was set back; one is of calls that overtook each other.
+        for old in [each for each in list(self.slots) if not slot - _SLOTS < each <= slot + 1]:
             self.slots.pop(old, None)  # a reader on another thread may have been faster
         return sum(list(self.slots.values())) / (_SLOTS * _SLOT)
 

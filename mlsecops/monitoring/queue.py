@@ -126,9 +126,11 @@ class CallQueue:
     def append_label(self, label: Label) -> bool:
         """Add a label, which is no call; returns whether there was room."""
         with self._lock:
-            if len(self._events) >= 2 * self._capacity:
+            size = held_bytes(label.label)
+            if len(self._events) >= 2 * self._capacity or self._bytes + size > self._max_bytes:
                 return False
-            self._events.append((0, label))
+            self._bytes += size
+            self._events.append((size, label))
             return True
 
     def drop(self) -> None:

@@ -161,6 +161,20 @@ def test_client_is_judged_though_the_folder_cannot_be_tidied_or_written(
     assert [queries(store, "bob"), queries(store, "bob")] == [1, 2]
 
 
+def test_worker_that_was_stopped_with_a_history_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_store, "_PATIENCE", 0.05)
+    store = FolderHistoryStore(tmp_path, salt=SALT)
+    assert queries(store, "ann") == 1
+    (file,) = tmp_path.iterdir()
+    with file.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert queries(store, "ann") == 1
+    assert store.unreachable == 1
+    assert queries(store, "ann") == 2
+
+
 def test_file_that_another_process_removes_meanwhile_is_no_failure(tmp_path: Path) -> None:
     store = FolderHistoryStore(tmp_path, salt=SALT, capacity=1)
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")  # its stat fails as that of a removed one

@@ -17,7 +17,7 @@ import pytest
 
 from mlsecops.errors import UsageError
 from mlsecops.monitoring import Baseline, Observed, RateLimit, Reading, monitored
-from mlsecops.monitoring.queue import CallQueue, CallRecord, held_bytes
+from mlsecops.monitoring.queue import CallQueue, CallRecord, Label, held_bytes
 from mlsecops.monitoring.worker import worker
 from tests.attackers.monitoring import BrokenDetector, flood
 
@@ -221,6 +221,11 @@ def test_queue_is_bounded_in_bytes_as_well() -> None:
     assert len(queue.take(100)) == 3
     queue.append(event, 100)
     assert queue.dropped == 7
+    queue = CallQueue(10_000, max_bytes=100)
+    assert queue.append_label(Label("a", np.zeros(12), 0.0))
+    assert not queue.append_label(Label("b", np.zeros(12), 0.0))
+    assert len(queue.take(100)) == 1
+    assert queue.append_label(Label("b", np.zeros(12), 0.0))
 
 
 def test_threads_lose_no_call() -> None:

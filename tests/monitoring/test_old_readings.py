@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mlsecops import monitored
-from mlsecops.findings import Alert
-from mlsecops.monitoring import DEFAULT_RULES, Baseline, Reading, Window
+from mlsecops.findings import Alert, Severity
+from mlsecops.monitoring import DEFAULT_RULES, AlertRule, Baseline, Reading, Window
 from mlsecops.monitoring.instruments import collected
 from mlsecops.monitoring.service.merge import is_recent, joined
 from mlsecops.monitoring.service.state import WindowState, hashed
@@ -108,6 +108,25 @@ def test_readings_of_several_processes_are_joined_by_client_and_by_label() -> No
     assert is_recent(window(newest=10.0), 70.0, 60.0)
     assert not is_recent(window(newest=10.0), 71.0, 60.0)
     assert not is_recent(window(newest=None), 0.0, 60.0)
+
+
+def test_a_clock_that_was_set_back_keeps_neither_a_rate_nor_an_alert() -> None:
+    now, seen = [10_000.0], []
+    rule = AlertRule(
+        id="busy", metric=telemetry.CLIENT_RATE.name, comparison=">", threshold=1.5,
+        severity=Severity.LOW, message="m", per="monitor",
+    )  # fmt: skip
+    predict = monitored(
+        "back", client=str, rules=[rule], sinks=[seen.append], clock=lambda: now[0]
+    )(len)
+    for at, calls in ((10_000.0, 100), (6_400.0, 60), (6_405.0, 0)):
+        now[0] = at
+        for _ in range(calls):
+            predict("ann")
+        predict.monitor.flush()
+    assert [alert.state for alert in seen] == ["firing", "resolved"]
+    assert predict.monitor.snapshot().clients["ann"].rate == pytest.approx(1.0)
+    predict.monitor.close()
 
 
 def test_every_counter_stands_at_zero_before_anything_has_happened() -> None:

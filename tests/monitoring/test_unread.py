@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlsecops import Baseline, monitored
+from mlsecops import Baseline, ExtractionDetector, monitored
 from mlsecops.monitoring.monitor_state import MonitorState
 
 RNG = np.random.default_rng(0)
@@ -49,6 +49,33 @@ def test_answers_that_nobody_compares_are_an_alert() -> None:
     assert rules(state) == ["unread"]
     other = watched(Baseline.fit(X, ANSWERS), list(X[:100]), lambda _: np.full(5, 0.2))
     assert other.unread_answers == 100
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_batch_without_rows_is_neither_unread_nor_a_failure(*, asked: bool) -> None:
+    nobody = [(X[:50], ANSWERS[:50])] * 4
+    baseline = Baseline.fit(X, ANSWERS)
+    detector = ExtractionDetector.calibrate(baseline, nobody, false_positive_rate=0.1)
+    predict = monitored("empty", baseline=baseline, detectors=[detector] if asked else None)(
+        lambda rows: ANSWERS[: len(rows)]
+    )
+    for _ in range(100):
+        predict(X[:0])
+    assert predict.monitor.flush(10)
+    state = predict.monitor.snapshot()
+    assert (state.processed, state.failures) == (100, 0)
+    assert (state.unread_inputs, state.unread_answers, rules(state)) == (0, 0, [])
+    predict.monitor.close()
+
+
+def test_answers_to_rows_that_were_not_taken_are_unread_inputs() -> None:
+    predict = monitored("lost", baseline=Baseline.fit(X, ANSWERS), inputs=lambda rows: rows[:0])(
+        lambda rows: ANSWERS[: len(rows)]
+    )
+    predict(X[:8])
+    assert predict.monitor.flush(10)
+    assert predict.monitor.snapshot().unread_inputs == 1
+    predict.monitor.close()
 
 
 def test_no_answer_is_unread_where_answers_are_expected_and_the_call_held() -> None:

@@ -101,7 +101,12 @@ class Alerting:
                 table.begin(alert.id, self._monitor, alert.to_dict(), _until(life, now))
             self._pass(alert, renewal=True)
         for plain in () if table is None else table.orphans(self._monitor, now):
-            self._report(_resolved(plain, now))
+            try:
+                alert = _resolved(plain, now)
+            except (KeyError, TypeError, ValueError):  # a damaged row, or of another version
+                self._failed()
+                continue
+            self._report(alert)
 
     def deliver(self, timeout: float) -> bool:
         """Wait for at most `timeout` seconds; returns whether all sinks have delivered."""

@@ -46,7 +46,8 @@ class AlertLife:
     def over(self, now: float) -> bool:
         """Whether it has kept to the threshold for long enough; a silent client counts as that."""
         quiet = self.clear or self.reading.client is not None
-        return quiet and now - self.breached >= self.rule.cooldown
+        # A clock that was set back must not keep an alert for as long.
+        return quiet and abs(now - self.breached) >= self.rule.cooldown
 
 
 class AlertLives:
@@ -99,7 +100,7 @@ class AlertLives:
         found = [
             each
             for each in self._known.values()
-            if each.firing and now - each.renewed >= share * each.rule.cooldown
+            if each.firing and abs(now - each.renewed) >= share * each.rule.cooldown
         ]
         for each in found:
             each.renewed = now

@@ -73,6 +73,8 @@ class CallReader:
         if result is not None and self._probabilities is not None:
             result = self._probabilities(result)
         rows = self._rows(event.inputs)
+        if _empty(rows) and not _empty(result):  # answers come of rows that were not taken
+            rows = None
         found = self._answers(result, None if rows is None else len(rows))
         answers = None if found is None or found.probabilities is not None else found.table
         probabilities = None if found is None else found.probabilities
@@ -89,7 +91,9 @@ class CallReader:
             at=event.at,
             answers=answers,
             unread_inputs=self._baseline is not None and rows is None,
-            unread_answers=found is None and self._expects_answer(event),
+            unread_answers=found is None
+            and self._expects_answer(event)
+            and not (_empty(rows) and _empty(result)),
         )
 
     def _expects_answer(self, event: CallRecord) -> bool:
@@ -106,7 +110,7 @@ class CallReader:
             rows = self._baseline.table(inputs)
         except (UsageError, TypeError, ValueError):
             return None
-        return rows if len(rows) else None
+        return rows
 
     def _answers(self, result: Any, rows: int | None) -> Answered | None:
         """Answers as the baseline reads them, or as probabilities; None if they are neither."""
@@ -122,6 +126,11 @@ class CallReader:
         if probabilities is None or (rows is not None and len(probabilities) != rows):
             return None
         return Answered(table=np.empty((len(probabilities), 0)), probabilities=probabilities)
+
+
+def _empty(values: Any) -> bool:
+    """Whether a batch has no rows, or an answer to it none."""
+    return hasattr(values, "__len__") and not isinstance(values, (str, bytes)) and not len(values)
 
 
 def as_probabilities(result: Any) -> Floats | None:

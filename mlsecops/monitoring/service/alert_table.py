@@ -111,10 +111,14 @@ def _parse(data: bytes) -> dict[str, _Row]:
     try:
         plain = parse_object(data, what=_FILE, error=ValueError)
         return {
-            str(id_): _Row(str(row["monitor"]), dict(row["alert"]), dict(row["until"]))
+            str(id_): _Row(
+                str(row["monitor"]),
+                dict(row["alert"]),
+                {str(name): float(until) for name, until in dict(row["until"]).items()},
+            )
             for id_, row in plain.items()
         }
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return {}
 
 

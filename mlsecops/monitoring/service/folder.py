@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from mlsecops._platform import CLOEXEC, at_fork
+from mlsecops._platform import CLOEXEC, at_fork, lock_whole
 
 try:
     import fcntl
@@ -34,6 +34,7 @@ except ImportError:  # Windows has no such locks, nor servers that fork
 _LOG: Final = logging.getLogger("mlsecops.monitoring")
 VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 ENDED: Final = "mlsecops-ended"
+_PATIENCE: Final = 5.0  # seconds; chosen: a lock is held for milliseconds
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | CLOEXEC
 
 
@@ -88,10 +89,15 @@ class ServiceFolder:
 
     @contextlib.contextmanager
     def locked(self, name: str = "mlsecops.lock", *, alone: bool = False) -> Iterator[None]:
-        """A lock among the processes; several may hold it unless one wants it alone."""
+        """A lock among the processes; several may hold it unless one wants it alone.
+
+        Raises:
+            OSError: Another process has kept it for five seconds, or the folder is gone.
+        """
         descriptor = os.open(self.path / name, _FLAGS, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            # A process that was stopped while it held the lock must not stop all others.
+            lock_whole(descriptor, self.path / name, patience=_PATIENCE, shared=not alone)
             yield
         finally:
             # Closing is not enough: a child that was forked meanwhile holds a copy.

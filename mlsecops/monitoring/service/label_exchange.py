@@ -42,6 +42,8 @@ class LabelExchange:
             OSError: The folder cannot be written.
         """
         try:
+            if np.size(label) > _LONGEST:  # its text would be longer still
+                return False
             text = json.dumps([monitor, request_id, np.asarray(label).tolist(), at])
         except (TypeError, ValueError):
             return False

@@ -79,6 +79,7 @@ def test_alert_of_a_dead_process_is_resolved_by_another_when_its_time_is_over(
 def test_table_that_is_damaged_reports_an_alert_rather_than_none(tmp_path: Path) -> None:
     table = AlertTable(ServiceFolder(str(tmp_path)))
     table.begin("a", "m", {}, 100.0)
-    for damage in (b"", b"[]", b'{"a": {"monitor": 3}}', b"\xff"):
+    odd = b'{"a": {"monitor": "m", "alert": {}, "until": {"x": []}}}'
+    for damage in (b"", b"[]", b'{"a": {"monitor": 3}}', b'{"a": 1}', odd, b"\xff"):
         (tmp_path / "mlsecops.alerts").write_bytes(damage)
         assert table.begin("a", "m", {}, 100.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mlsecops.monitoring.service import label_exchange
@@ -37,6 +38,8 @@ def test_label_that_is_no_plain_value_or_too_long_is_not_passed_on(
     one, other = pair
     assert not one.offer("m", "a", object(), 0.0)
     assert not one.offer("m", "a", "x" * 100_000, 0.0)
+    huge = np.broadcast_to(0.0, (10**6, 10**6))  # as a list it would take all memory
+    assert not one.offer("m", "a", huge, 0.0)
     assert ids(other) == []
 
 
