@@ -68,8 +68,22 @@ def _tar(source: Source, folder: Path, limits: Limits) -> None:
                 inner = opened.extractfile(member)
                 if inner is not None and not member.isdir():
                     _write(inner, folder, member.name, member.size, source)
+            _require_padding(stream, opened.offset, source)
     except (tarfile.TarError, EOFError, ValueError, OSError) as error:
         raise FormatRefused(f"{source.name}: not a readable tar archive: {error}") from error
+
+
+def _require_padding(stream: BinaryIO, start: int, source: Source) -> None:
+    """Demand that only zeros follow the last entry: other readers skip a block that is no header.
+
+    Source: POSIX.1-2017, pax, ustar interchange format (two blocks of zeros end an archive).
+    """
+    stream.seek(start)
+    while piece := stream.read(PIECE):
+        if piece.strip(b"\0"):
+            raise FormatRefused(
+                f"{source.name}: bytes behind the archive's last entry; expected zeros to its end"
+            )
 
 
 def _compressed(source: Source, folder: Path, limits: Limits) -> None:

@@ -15,9 +15,10 @@ from mlsecops.errors import (
     UntrustedSigner,
     UsageError,
 )
-from mlsecops.loading import SecureLoader
+from mlsecops.loading import Limits, SecureLoader
 from mlsecops.loading.ranges import sharded_files
-from mlsecops.signing import Signer, TrustPolicy, sign
+from mlsecops.provenance.files.pieces import Found
+from mlsecops.signing import Signer, TrustPolicy, Verifier, bundle_path, sign
 
 torch = pytest.importorskip("torch")
 safetensors_torch = pytest.importorskip("safetensors.torch")
@@ -115,7 +116,11 @@ def test_a_tensor_that_is_swapped_after_it_was_read_is_not_seen(
     assert torch.equal(loaded.model["d"], weights["d"])
 
 
-def test_files_that_come_go_or_grow_are_refused_without_reading_them(folder: Path) -> None:
+def test_files_that_come_go_or_grow_are_refused_without_reading_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[object] = []
+    monkeypatch.setattr(sharded_files.ShardedFiles, "_compare", lambda *each: read.append(each))
     (folder / "more.txt").write_text("x")
     with pytest.raises(DigestMismatch) as caught:
         loader().load(folder, tensors=["a"])
@@ -128,6 +133,7 @@ def test_files_that_come_go_or_grow_are_refused_without_reading_them(folder: Pat
     (folder / "two.safetensors").unlink()
     with pytest.raises((DigestMismatch, ContentRefused)):
         loader().load(folder, tensors=["a"])
+    assert read == []
 
 
 def test_companions_are_compared_by_a_whole_load_only(folder: Path) -> None:
@@ -277,3 +283,24 @@ def test_a_changed_model_that_is_signed_in_shards_is_not_held(folder: Path, atta
         (folder / "more.txt").write_bytes(b"" if "empty" in attack else b"x")
     with pytest.raises(DigestMismatch), loader().hold(folder):
         pytest.fail("it was held")
+
+
+def test_what_was_not_read_is_not_handed_on(file: Path) -> None:
+    found = list_file(file)
+    signed = Verifier(TrustPolicy(keys=[SIGNER.public_key])).open(
+        bundle_path(file).read_bytes(), where="m"
+    )
+    with sharded_files.ShardedFiles(
+        found, signed.manifest, single=True, limits=Limits(), where="m"
+    ) as held:
+        (name,) = found
+        held.read({name: [(0, 10)]})
+        assert bytes(held.part(name, 0, 10)) == file.read_bytes()[:10]
+        with pytest.raises(UsageError, match="bytes 5000 to 5001 were not read"):
+            held.part(name, 5000, 5001)
+        with pytest.raises(FormatRefused, match="expected them inside the file"):
+            held.read({name: [(0, file.stat().st_size + 1)]})
+
+
+def list_file(file: Path) -> dict[str, Found]:
+    return {file.name: Found(str(file), file.stat().st_size)}

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import bz2
+import ctypes
 import gzip
 import io
+import re
 import struct
+import tarfile
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -21,6 +24,7 @@ from mlsecops.loading.containers.cursor import Cursor
 from mlsecops.loading.containers.flatbuffers import FlatTables, flat_tables
 from mlsecops.loading.containers.protobuf import BYTES, Field, ProtobufReader
 from mlsecops.loading.containers.zip_archive import archive
+from mlsecops.loading.holding import mounts
 from mlsecops.loading.snapshot import Source
 from tests.attackers.model_files import torch_zip, zipped_names
 
@@ -167,3 +171,41 @@ def test_a_file_in_a_file_and_one_that_is_gone_are_wrong_use(tmp_path: Path) -> 
         layout(file, ignore=(), file="m.pt")
     with pytest.raises(UsageError, match=r"cannot read .*absent"):
         layout(tmp_path / "absent", ignore=())
+
+
+def tar(*entries: tuple[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as made:
+        for name, data in entries:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            made.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (tar(("a", b"1"), ("a", b"2")), "more than one entry 'a'"),
+        (tar(("a", b"1"))[:512] + b"1", "not a readable tar archive|does not have its declared"),
+        (
+            tar(("a", b"1"))[:1024] + b"x" * 512 + tar(("b", b"2")),
+            "bytes behind the archive's last",
+        ),
+        (tar(("a", b"1")) + tar(("b", b"2")), "bytes behind the archive's last"),
+    ],
+)
+def test_an_archive_of_archives_that_lies_is_named(
+    tmp_path: Path, data: bytes, message: str
+) -> None:
+    (tmp_path / "m.tar").write_bytes(data)
+    (found,) = scan(tmp_path / "m.tar").findings
+    assert re.search(message, found.message)
+
+
+def test_a_system_without_mounts_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OSError, match="place"):
+        mounts._checked(-1, "place")
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())
+    with pytest.raises(OSError, match="no mounts on this system"):
+        mounts.mount_memory("place")
