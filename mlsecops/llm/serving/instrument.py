@@ -243,7 +243,11 @@ class _Context:
         return getattr(self._manager, name)
 
     def __enter__(self) -> Any:
-        self._entered = self._manager.__enter__()
+        try:
+            self._entered = self._manager.__enter__()
+        except BaseException as error:  # clients send the request here
+            self._call.end(error)
+            raise
         return _Stream(self._call, self._entered, ends=False)
 
     def __exit__(self, *error: object) -> Any:
@@ -251,7 +255,11 @@ class _Context:
         return self._manager.__exit__(*error)
 
     async def __aenter__(self) -> Any:
-        self._entered = await self._manager.__aenter__()
+        try:
+            self._entered = await self._manager.__aenter__()
+        except BaseException as error:
+            self._call.end(error)
+            raise
         return _Stream(self._call, self._entered, ends=False)
 
     async def __aexit__(self, *error: object) -> Any:
@@ -264,6 +272,9 @@ class _Context:
                 if (state := getattr(self._entered, name, None)) is not None:
                     self._call.answer.snapshot(state)
                     break
+        _leave(self._call)
+
+    def __del__(self) -> None:
         _leave(self._call)
 
 

@@ -373,3 +373,29 @@ def test_wrong_options_are_refused(options: Any) -> None:
         instrument_chat(**options)
     with pytest.raises(UsageError):
         TokenPrice(input=-1, output=0)
+
+
+class Unreachable(Helper):
+    """A client's context that sends the request as it is entered, and fails."""
+
+    def __enter__(self) -> Self:
+        raise ConnectionError
+
+    async def __aenter__(self) -> Self:
+        raise ConnectionError
+
+
+def test_a_context_that_fails_or_is_never_entered_is_counted(seen: Seen) -> None:
+    async def entered() -> None:
+        async with ask("hi"):
+            raise AssertionError
+
+    ask = instrument_chat(model="m")(lambda _: Unreachable())
+    with pytest.raises(ConnectionError), ask("hi"):
+        raise AssertionError
+    with pytest.raises(ConnectionError):
+        asyncio.run(entered())
+    found = seen.points("gen_ai.server.request.duration")
+    assert [(p.attributes.get("error.type"), p.count) for p in found] == [("ConnectionError", 2)]
+    instrument_chat(model="m")(lambda _: Helper())("hi")
+    assert seen.one("mlsecops.llm.answers").attributes["mlsecops.llm.finish_reason"] == "abandoned"
