@@ -2,13 +2,14 @@
 
 Copies of public repositories in one folder (`CLONES` names them) → texts of each source
 
-None of them was used to tune the shipped detector.
+None of them was used to tune the shipped detector; of tensor-trust, one half was and is left out.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -72,9 +73,16 @@ def _tensor_trust(folder: Path) -> Iterator[tuple[str, bool, list[str]]]:
         for name in ("extraction", "hijacking")
     }
     both = found["extraction"] + found["hijacking"]
-    yield "tensor-trust, defences (system prompts)", False, [row["pre_prompt"] for row in both]
+    defences = _unseen(row["pre_prompt"] for row in both)
+    yield "tensor-trust, defences (system prompts), half", False, defences
     for name, rows in found.items():
-        yield f"tensor-trust, {name}", True, [row["attack"] for row in rows]
+        yield f"tensor-trust, {name}, half", True, _unseen(row["attack"] for row in rows)
+
+
+def _unseen(texts: Iterable[str]) -> list[str]:
+    """The half of texts that was not used to tune, by their hashes."""
+    raw = ((text, text.encode("utf-8", "surrogatepass")) for text in texts)
+    return [text for text, content in raw if hashlib.sha256(content).digest()[0] % 2]
 
 
 def _cyber_sec_eval(folder: Path) -> Iterator[tuple[str, bool, list[str]]]:

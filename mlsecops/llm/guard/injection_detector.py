@@ -22,9 +22,9 @@ from typing import Any, Final
 from mlsecops._choices import checked
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
-from mlsecops.llm.guard.injection_patterns import phrases, spaced_phrases, words_in
+from mlsecops.llm.guard.injection_patterns import likely_phrases, phrases, spaced_phrases
 from mlsecops.llm.text.encodings import MOST_DECODED, readings
-from mlsecops.llm.text.unicode import fold, joined, sanitise
+from mlsecops.llm.text.unicode import folded, joined, sanitise
 
 __all__ = ["THRESHOLD", "Detection", "Signal", "detect_injection", "signal_names"]
 
@@ -202,15 +202,12 @@ def _signals(text: str, read: _Budget) -> Iterator[Signal]:
 
 def _forms(text: str) -> set[str]:
     """A text as phrases are compared with it, with and without look-alikes."""
-    return {text.lower()} if text.isascii() else {fold(text), fold(text, lookalikes=False)}
+    return {text.lower()} if text.isascii() else {folded(text), folded(text, lookalikes=False)}
 
 
 def _phrased(form: str, how: tuple[str, ...]) -> Iterator[Signal]:
     """Known phrases in a folded text."""
-    present = words_in(form)
-    for phrase in phrases() if present else ():
-        if not phrase.may_match(present):
-            continue
+    for phrase in likely_phrases(form):
         weights = [
             phrase.weight * (_QUOTED if _quoted(form, found) else 1)
             for found in phrase.pattern.finditer(form)
@@ -269,7 +266,7 @@ def _disguised(text: str) -> Iterator[Signal]:
         mixed = sum(_mixed(word) for word in _WORD.findall(text))
         if mixed >= _MIXED:
             yield Signal(name="look-alikes", weight=0.4)
-    spaced, plain = spaced_phrases(), text.lower() if text.isascii() else fold(text)
+    spaced, plain = spaced_phrases(), folded(text)
     if _SPACED_LETTERS.search(text) and _has(joined(text)):
         yield Signal(name=spaced.signal, weight=spaced.weight)
     squeezed = _BETWEEN.sub("", plain)
@@ -293,7 +290,7 @@ def _flooded(text: str) -> bool:
 
 def _mixed(word: str) -> bool:
     """Whether a word mixes Latin letters with others that look like them."""
-    if word.isascii() or not fold(word).isascii():
+    if word.isascii() or not folded(word).isascii():
         return False
     scripts = {unicodedata.name(each, "?").partition(" ")[0] for each in word if each.isalpha()}
     return "LATIN" in scripts and bool(scripts & {"CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE"})

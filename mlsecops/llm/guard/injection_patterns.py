@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from mlsecops.llm.text.unicode import fold
 
-__all__ = ["Phrase", "phrases", "spaced_phrases", "words_in"]
+__all__ = ["Phrase", "likely_phrases", "phrases", "spaced_phrases", "words_in"]
 
 _FOREIGN_WEIGHT: Final = 0.7  # 0 to 1; chosen: the weight of `override` in English
 _START: Final = 4  # characters by which words are looked up; measured: 2, 3 and all take longer
@@ -46,6 +46,14 @@ class Phrase:
     def may_match(self, present: set[str]) -> bool:
         """Whether a text with these words can match, which is quicker to find out than a match."""
         return not any(map(present.isdisjoint, self.words))
+
+
+def likely_phrases(text: str) -> list[Phrase]:
+    """The phrases whose words a folded text has: the only ones that can match it."""
+    present = words_in(text)
+    first = _by_first_words()
+    places = sorted({place for word in present for place in first.get(word, ())})
+    return [each for each in map(phrases().__getitem__, places) if each.may_match(present)]
 
 
 def words_in(text: str) -> set[str]:
@@ -112,6 +120,16 @@ def _pattern(pattern: str) -> re.Pattern[str]:
     while _PART.search(pattern):
         pattern = _PART.sub(lambda found: parts[found[1]], pattern)
     return re.compile(pattern)
+
+
+@cache
+def _by_first_words() -> dict[str, list[int]]:
+    """Places of phrases by each word of the first group that they need."""
+    found: dict[str, list[int]] = {}
+    for place, phrase in enumerate(phrases()):
+        for word in phrase.words[0]:
+            found.setdefault(word, []).append(place)
+    return found
 
 
 @cache

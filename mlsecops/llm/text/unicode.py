@@ -233,6 +233,11 @@ def fold(text: str, *, lookalikes: bool = True) -> str:
         >>> fold("\u0456gn\u043er\u0435 \uff29\u200bT")
         'ignore it'
     """
+    return folded(text, lookalikes=lookalikes)
+
+
+def folded(text: str, *, lookalikes: bool = True) -> str:
+    """As `fold`, of arguments that are checked already."""
     if text.isascii():
         return text.lower()
     shown = _TAG.sub(lambda found: chr(ord(found[0]) - 0xE0000), text)
@@ -251,4 +256,4 @@ def _kept_space(match: re.Match[str]) -> str:
 
 def joined(text: str) -> str:
     """Fold a text and keep letters and digits alone, so that a spaced word is one word."""
-    return "".join(filter(str.isalnum, fold(text)))
+    return "".join(filter(str.isalnum, folded(text)))
