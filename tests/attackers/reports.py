@@ -151,6 +151,20 @@ def prettier_accuracy(bom: Bom) -> Bom:
     return forged
 
 
+def measured_on_more(bom: Bom) -> Bom:
+    forged = copy.deepcopy(bom)
+    for each in model_of(forged)["modelCard"]["properties"]:
+        if each["name"] == "mlsecops:robustness:n":
+            each["value"] = "100000"
+    return forged
+
+
+def another_size(bom: Bom) -> Bom:
+    forged = copy.deepcopy(bom)
+    model_of(forged)["components"][0]["properties"][0]["value"] = "1"
+    return forged
+
+
 def another_signer(bom: Bom) -> Bom:
     forged = copy.deepcopy(bom)
     for each in model_of(forged)["properties"]:

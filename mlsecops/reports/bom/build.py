@@ -254,15 +254,17 @@ def _dataset(name: str, manifest: Manifest) -> dict[str, Any]:
 def _analysis(robustness: Mapping[str, Any] | None) -> dict[str, Any]:
     if robustness is None:
         return {}
-    about = ("verdict", "n", "seed", "model_digest", "data_digest")
     return {
         "quantitativeAnalysis": {"performanceMetrics": performance_metrics(robustness)},
-        "properties": [
-            bom_property(f"robustness:{key}", robustness[key])
-            for key in about
-            if robustness.get(key) is not None
-        ],
+        "properties": report_properties(robustness),
     }
+
+
+def report_properties(robustness: Mapping[str, Any]) -> list[dict[str, str]]:
+    """What a robustness report is about: verdict, number of samples, seed and digests."""
+    about = ("verdict", "n", "seed", "model_digest", "data_digest")
+    known = {key: robustness[key] for key in about if robustness.get(key) is not None}
+    return [bom_property(f"robustness:{key}", value) for key, value in known.items()]
 
 
 def performance_metrics(robustness: Mapping[str, Any]) -> list[dict[str, Any]]:

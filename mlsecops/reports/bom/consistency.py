@@ -42,6 +42,8 @@ def contradictions(nodes: list[BomNode]) -> Iterator[_Problem]:
         if ".performanceMetrics[" in node.path and node.path.endswith("]"):
             yield from _metric(node)
         yield from _digests(node)
+        yield from _version(node)
+        yield from _count(node)
         yield from _licenses(node)
 
 
@@ -105,6 +107,27 @@ def _digests(node: BomNode) -> Iterator[_Problem]:
             yield "hash-contradiction", f"{message} right one", node.path
 
 
+def _version(node: BomNode) -> Iterator[_Problem]:
+    """A version that is a digest, shortened, of which the component's hashes know nothing."""
+    version = node.value.get("version")
+    algorithm, _, begin = (version if isinstance(version, str) else "").lower().partition(":")
+    known = [content for name, content in _hashes(node.value) if name == algorithm]
+    if known and not any(begin and each.startswith(begin) for each in known):
+        name = shown(node.value.get("name") or node.path)
+        message = f"{name}: expected the version to begin its digest, got {shown(version)!r}"
+        yield "hash-contradiction", f"{message}; correct it", f"{node.path}.version"
+
+
+def _count(node: BomNode) -> Iterator[_Problem]:
+    """A number of parts that is not that of the parts which are listed."""
+    listed = node.value.get("components")
+    stated = {str(value) for value in _property(node.value, "mlsecops:parts")}
+    if isinstance(listed, list) and listed and stated - {str(len(listed))}:
+        name = shown(node.value.get("name") or node.path)
+        message = f"{name}: expected {len(listed)} parts, those listed, got {shown(min(stated))}"
+        yield "parts-contradiction", f"{message}; correct it", f"{node.path}.properties"
+
+
 def _hashes(value: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     rows = value.get("hashes")
     for row in rows if isinstance(rows, list) else ():
@@ -115,11 +138,16 @@ def _hashes(value: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _stated(value: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The digest that the property `mlsecops:digest` of a component repeats."""
+    for stated in _property(value, "mlsecops:digest"):
+        algorithm, _, content = str(stated).partition(":")
+        yield algorithm.lower().replace("-", ""), content.lower()
+
+
+def _property(value: Mapping[str, Any], name: str) -> Iterator[Any]:
     rows = value.get("properties")
     for row in rows if isinstance(rows, list) else ():
-        if isinstance(row, Mapping) and row.get("name") == "mlsecops:digest":
-            algorithm, _, content = str(row.get("value")).partition(":")
-            yield algorithm.lower().replace("-", ""), content.lower()
+        if isinstance(row, Mapping) and row.get("name") == name:
+            yield row.get("value")
 
 
 def _licenses(node: BomNode) -> Iterator[_Problem]:

@@ -19,9 +19,10 @@ from mlsecops._json import parse_json
 from mlsecops.errors import FormatRefused, UsageError
 from mlsecops.findings import Finding, Severity
 from mlsecops.provenance.digest import Digest
+from mlsecops.provenance.entry import Entry
 from mlsecops.provenance.manifest import Manifest, hash_path
 from mlsecops.provenance.statement import SLSA_PROVENANCE, Statement
-from mlsecops.reports.bom.build import ALGORITHMS, performance_metrics
+from mlsecops.reports.bom.build import ALGORITHMS, performance_metrics, report_properties
 from mlsecops.reports.bom.claims import compared_claims
 from mlsecops.reports.bom.formulation import inner
 from mlsecops.reports.bom.lint import lint_bom
@@ -124,6 +125,15 @@ class _Check:
             detail = "equal to the report, which does not name the model's digest"
             self.state("robustness", FieldState.ASSERTED, detail)
 
+    def _about(self, report: Mapping[str, Any]) -> bool:
+        """Whether the bill says of the report what it is about, and nothing else."""
+        card = inner(self.subject.value, "modelCard")
+        return all(
+            stated == row["value"]
+            for row in report_properties(report)
+            for stated in _properties(card, row["name"])
+        )
+
     def _word(self, name: str, value: Any, path: str, *, word: bool = False) -> None:
         if value is None:
             self.state(name, FieldState.ABSENT, f"{path} is absent", counts=False, word=word)
@@ -168,6 +178,10 @@ class _Check:
             return
         parts = self.parts(name, node, actual)
         stated = _properties(node.value, "mlsecops:digest")
+        for count in _properties(node.value, "mlsecops:parts"):
+            if not _parts(node) and count != str(len(actual.entries)):
+                message = f"{shown(name)}: the bill has {shown(count)} parts, there are"
+                self.refuse("parts-mismatch", f"{message} {len(actual.entries)}", node.path)
         same = all(digest in _roots(actual, recorded) for digest in recorded)
         if same and all(each == str(actual.root) for each in stated):
             state = FieldState.VERIFIED if parts else FieldState.ASSERTED
@@ -181,20 +195,25 @@ class _Check:
         listed = _parts(node)
         if not listed:
             return True
-        there = {entry.name: entry.digest for entry in actual.entries}
+        there = {entry.name: entry for entry in actual.entries}
         if actual.single and len(listed) == 1:
-            there = {next(iter(listed)): actual.entries[0].digest}
+            there = {next(iter(listed)): actual.entries[0]}
         holds = True
         for part in sorted(set(listed) | set(there)):
             holds &= self.part(f"{name}.{part}", listed.get(part), there.get(part))
         return holds
 
-    def part(self, name: str, node: BomNode | None, actual: Digest | None) -> bool:
+    def part(self, name: str, node: BomNode | None, entry: Entry | None) -> bool:
         if node is None:
             message = f"{shown(name)} is not in the bill; list it or remove it"
             self.refuse("part-unlisted", message, self.subject.path)
             return False
-        recorded = _digests(node.value)
+        recorded, actual = _digests(node.value), None if entry is None else entry.digest
+        size = None if entry is None else entry.size
+        for stated in _properties(node.value, "mlsecops:bytes"):
+            if size is not None and stated != str(size):
+                message = f"{shown(name)}: the bill has {shown(stated)} bytes, the file has {size}"
+                self.refuse("size-mismatch", message, node.path)
         if actual is not None and recorded and all(each == actual for each in recorded):
             self.state(name, FieldState.VERIFIED, f"recomputed: {actual.short}", counts=False)
             return True
@@ -286,11 +305,11 @@ class _Check:
             self.state("robustness", FieldState.ABSENT, "no measurement is quoted")
         elif report is None:
             self.state("robustness", FieldState.ASSERTED, "no report was given")
-        elif quoted == performance_metrics(report):
+        elif quoted == performance_metrics(report) and self._about(report):
             self._measured(report)
         else:
             self.state("robustness", FieldState.ASSERTED, "the report differs")
-            message = "the quoted accuracies differ from the robustness report"
+            message = "the quoted measurement differs from the robustness report"
             self.refuse("robustness-mismatch", message, path)
 
 

@@ -23,6 +23,10 @@ def edge(bill: Bill, reference: str) -> Bill:
     return next(row for row in bill["dependencies"] if row["ref"] == reference)
 
 
+def prop(component: Bill, name: str) -> Bill:
+    return next(row for row in component["properties"] if row["name"] == f"mlsecops:{name}")
+
+
 NUMPY = "pkg:pypi/numpy@2.0.0"
 CONTRADICTIONS: dict[str, tuple[str, Callable[[Bill], Any]]] = {
     "dependencies stated twice": (
@@ -55,6 +59,17 @@ CONTRADICTIONS: dict[str, tuple[str, Callable[[Bill], Any]]] = {
     "two digests of one kind": (
         "hash-contradiction",
         lambda b: b["components"][0]["hashes"].append({"alg": "SHA-256", "content": "cd" * 32}),
+    ),
+    "version of another digest": (
+        "hash-contradiction",
+        lambda b: attack.model_of(b).update(version="sha256:abababababab"),
+    ),
+    "version of a data set with another digest": (
+        "hash-contradiction",
+        lambda b: next(c for c in b["components"] if c["type"] == "data").update(version="sha256:"),
+    ),
+    "number of parts that are not listed": (
+        "parts-contradiction", lambda b: prop(attack.model_of(b), "parts").update(value="9"),
     ),
     "licence that does not parse": (
         "license-invalid",

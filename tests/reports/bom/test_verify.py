@@ -80,6 +80,8 @@ def test_a_data_set_that_the_bill_does_not_list_is_refused(release: Release) -> 
         (attack.edited_digest, "digest-mismatch"),
         (attack.edited_property, "digest-mismatch"),
         (attack.prettier_accuracy, "robustness-mismatch"),
+        (attack.measured_on_more, "robustness-mismatch"),
+        (attack.another_size, "size-mismatch"),
         (attack.another_signer, "signer-mismatch"),
         (attack.another_statement, "provenance-mismatch"),
         (attack.dangling_dataset, "dangling-ref"),
