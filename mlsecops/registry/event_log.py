@@ -340,7 +340,7 @@ class EventLog:
         head = self._store.get(HEAD, most=MOST_HEAD_BYTES)
         if head is not None and (
             self._store.put_if_absent(HEAD, head.data) is not None
-            or self._store.put_if_unchanged(HEAD, head.data, f'"{"0" * 32}"') is not None
+            or self._store.put_if_unchanged(HEAD, head.data, f'"{"0" * 32}"\n1') is not None
         ):
             raise RegistryError(
                 f"{self._store.where}: the store overwrites objects despite If-None-Match or "

@@ -26,6 +26,7 @@ from mlsecops.registry import Registry
 from mlsecops.signing import Signer, TrustPolicy
 from tests.audit.tlog import c2sp
 from tests.buckets import s3_bucket
+from tests.google_xml import google_bucket
 from tests.registry.stores import counted, objects
 
 Model = Callable[[bytes], Path]
@@ -203,6 +204,29 @@ def test_publishers_race_without_a_gap(
     assert [version.version for version in registry.versions("fraud")] == list(range(1, 13))
     assert len({version.digest for version in registry.versions("fraud")}) == 12
     assert registry.verify_log().size == 13
+
+
+def test_a_registry_lies_in_a_bucket_of_google(
+    signer: Signer, policy: TrustPolicy, model: Model, tmp_path: Path
+) -> None:
+    """Its conditions name generations, and no ETags."""
+    with google_bucket() as options:
+        writers = [
+            Registry("gs://models/prod", signer=signer, policy=policy, storage_options=options)
+            for _ in range(2)
+        ]
+        for writer, weights in zip(writers * 2, (b"one", b"two", b"three", b"four"), strict=True):
+            version = writer.publish("fraud", model(weights)).version
+        writers[0].promote("fraud", version, "serving")
+        digest = writers[1].quarantine("fraud", "poisoned")
+        assert writers[0].rollback("fraud").version == 3
+        reader = Registry(
+            "gs://models/prod", policy=policy, storage_options=options, cache=tmp_path / "own"
+        )
+        assert reader.resolve("fraud", "serving").version == 3
+        assert reader.isolated(digest) == "poisoned"
+        assert reader.verify_log() == writers[1].verify_log()
+        assert [each.version for each in reader.versions("fraud")] == [1, 2, 3, 4]
 
 
 def test_an_append_takes_four_requests(serving: Registry, location: str) -> None:

@@ -48,6 +48,7 @@ class BucketStore:
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         self.where = url
+        self._asks_for_version = urlsplit(url).scheme == "gs"
         self._module = require("obstore")
         errors = require("obstore.exceptions")
         settings = _settings(url, options)
@@ -66,7 +67,7 @@ class BucketStore:
 
     def get_if_changed(self, key: str, tag: str, *, most: int) -> Stored | None:
         """An object, unless it has the tag: one request, answered 304 without a body."""
-        return self._get(key, most, {"if_none_match": tag})
+        return self._get(key, most, {"if_none_match": _parts(tag)[0]})
 
     def put_if_absent(
         self,
@@ -86,8 +87,11 @@ class BucketStore:
         *,
         lasting: bool = True,  # noqa: ARG002 - as the protocol
     ) -> str | None:
-        """Replace an object with `If-Match`."""
-        return self._put(key, data, {"e_tag": tag})
+        """Replace an object with `If-Match`, or Google's `x-goog-if-generation-match`."""
+        e_tag, version = _parts(tag)
+        if self._asks_for_version and not version and require_key(key):
+            return None  # no object there has such a tag
+        return self._put(key, data, {"e_tag": e_tag, **({"version": version} if version else {})})
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Keys that begin with a text; a listing goes by folders."""
@@ -116,7 +120,7 @@ class BucketStore:
                         f"expected at most {most} bytes, got {found.meta['size']}",
                         f"{self.where}/{key}",
                     )
-                return Stored(bytes(found.bytes()), self._tag(key, found.meta["e_tag"]))
+                return Stored(bytes(found.bytes()), self._tag(key, found.meta))
         except FileNotFoundError:
             return None
         except self._errors.NotModifiedError:
@@ -134,10 +138,14 @@ class BucketStore:
             if mode == "create":
                 raise
             return None
-        return self._tag(key, done["e_tag"])
+        return self._tag(key, done)
 
-    def _tag(self, key: str, tag: str | None) -> str:
-        """A strong ETag; RFC 9110, section 13.1.1: `If-Match` never holds for a weak one."""
+    def _tag(self, key: str, about: Mapping[str, Any]) -> str:
+        """ETag and version, where there is one; Google asks for the version in a condition.
+
+        RFC 9110, section 13.1.1: `If-Match` never holds for a weak ETag.
+        """
+        tag, version = about["e_tag"], about.get("version")
         if not tag or tag.startswith("W/"):
             raise OSError(
                 errno.ENOTSUP,
@@ -145,7 +153,7 @@ class BucketStore:
                 "conditional writes",
                 f"{self.where}/{key}",
             )
-        return tag
+        return f"{tag}\n{version}" if version else str(tag)
 
     @contextmanager
     def _translated(self, key: str) -> Iterator[None]:
@@ -188,6 +196,12 @@ def _settings(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
             settings["checksum_algorithm"] = "SHA256"
     settings["client_options"] = client
     return settings
+
+
+def _parts(tag: str) -> tuple[str, str]:
+    """ETag and version of a tag."""
+    e_tag, _, version = tag.partition("\n")
+    return e_tag, version
 
 
 def _first(error: BaseException) -> str:

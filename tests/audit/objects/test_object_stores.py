@@ -11,12 +11,14 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mlsecops.audit.objects import UNCHANGED, FolderStore, ObjectStore, open_store
 from mlsecops.errors import UsageError
 from tests.buckets import s3_bucket
+from tests.google_xml import google_bucket
 
 MOST = 1 << 20
 
@@ -27,9 +29,17 @@ def bucket() -> Iterator[str]:
         yield "s3://objects"
 
 
-@pytest.fixture(params=["folder", "memory", "s3"])
+@pytest.fixture(scope="module")
+def google() -> Iterator[dict[str, Any]]:
+    with google_bucket() as options:
+        yield options
+
+
+@pytest.fixture(params=["folder", "memory", "s3", "gs"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     name = tmp_path.name
+    if request.param == "gs":
+        return open_store(f"gs://objects/{name}", options=request.getfixturevalue("google"))
     if request.param == "s3":
         return open_store(f"{request.getfixturevalue('bucket')}/{name}")
     return open_store(tmp_path / "objects" if request.param == "folder" else f"memory://{name}")
