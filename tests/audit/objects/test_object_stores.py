@@ -300,6 +300,37 @@ def test_a_request_bears_its_condition_and_the_checksum_that_object_lock_asks_fo
     assert (seen[0]["if-none-match"], seen[1]["if-match"]) == ("*", '"tag"')
 
 
+def test_a_request_to_azure_bears_its_condition() -> None:
+    seen: list[dict[str, str]] = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            seen.append({name.lower(): value for name, value in self.headers.items()})
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(201)
+            self.send_header("ETag", '"0x8D"')
+            self.send_header("Last-Modified", "Mon, 30 Nov 2026 00:00:00 GMT")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Print nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        options = {
+            "account_name": "account",
+            "account_key": base64.b64encode(bytes(32)).decode(),
+            "endpoint": f"http://127.0.0.1:{server.server_port}",
+            "client_options": {"allow_http": True},
+        }
+        store = open_store("az://models/x", options=options)
+        assert store.put_if_absent("a", b"data") == '"0x8D"'
+        assert store.put_if_unchanged("a", b"more", '"0x8D"') == '"0x8D"'
+        server.shutdown()
+    assert (seen[0]["if-none-match"], seen[1]["if-match"]) == ("*", '"0x8D"')
+
+
 def test_a_bucket_that_is_not_there_is_an_os_error(bucket: str) -> None:
     with pytest.raises(OSError, match="absent-bucket"):
         open_store(bucket.replace("objects", "absent-bucket")).put_if_absent("a", b"")
