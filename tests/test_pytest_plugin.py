@@ -117,7 +117,7 @@ def test_plain_failure():
         ("attack=FGSM(0.1), min_accuracy=0.5", "pass", "returns (model, x, y)"),
         ("min_accuracy=0.5", "return model, *data", "expected @pytest.mark.robust"),
         ("attack=FGSM(0.1), min_acuracy=0.5", "return model, *data", "min_acuracy"),
-        ("attack=FGSM(0.1), min_accuracy=50", "return model, *data", "share in"),
+        ("attack=FGSM(0.1), min_accuracy=50", "return model, *data", "expected a share"),
     ],
 )
 def test_marker_that_cannot_work_fails_the_test(

@@ -240,12 +240,12 @@ def as_logits(scores: Array, form: OutputForm) -> Array:
 
 
 def require_values(scores: Array, form: OutputForm) -> None:
-    """Refuse scores of a later batch that are not of the form.
+    """Refuse scores of a later batch that are not of the form; NaN is none, and no right answer.
 
     Raises:
         UsageError: A probability is outside 0 and 1, or a log-probability is above 0.
     """
-    low, high = _range(scores)
+    low, high = _range(scores, none=(0.0, 0.0))
     outside = {
         "probabilities": low < -_SUM or high > 1 + _SUM,
         "probability": low < -_SUM or high > 1 + _SUM,
@@ -321,11 +321,11 @@ def _require_agreement(scores: Array, form: Form, last: str | None) -> None:
     require_values(scores, OutputForm(form=form, width=scores.shape[1], given=True))
 
 
-def _range(scores: Array) -> tuple[float, float]:
+def _range(scores: Array, none: tuple[float, float] = (-1.0, 1.0)) -> tuple[float, float]:
     import numpy as np  # noqa: PLC0415 - adapt() itself must not cost numpy's import
 
     known = scores[np.isfinite(scores)]
-    return (float(known.min()), float(known.max())) if known.size else (-1.0, 1.0)
+    return (float(known.min()), float(known.max())) if known.size else none
 
 
 def _sum_to_one(scores: Array) -> bool:

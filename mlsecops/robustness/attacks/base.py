@@ -188,21 +188,24 @@ class Searching(ABC):
                 f"{type(adapter.model).__name__} provides none: adapt a differentiable model, or "
                 "use an attack that needs only scores or labels (Square, HopSkipJump)"
             )
-        ball = Ball.around(x, norm=self.norm, eps=self.eps, bounds=bounds)
-        low, high = spread(bounds, ball.x.shape)
-        keys = np.arange(len(ball)) if index is None else np.asarray(index)
+        centres = np.asarray(x, dtype=np.float32)
+        low, high = spread(bounds, centres.shape)
+        keys = np.arange(len(centres)) if index is None else np.asarray(index)
         column = getattr(adapter, "abstention", None)
         labels = y if column is None else y - (y > column)
-        whole = Batch(
-            adapter=adapter, ball=ball, low=low, high=high, y=labels, keys=keys, seed=seed,
-            size=batch_size,
-        )  # fmt: skip
-        examples, step = ball.x.copy(), batch_size * self.pool
-        for begin in range(0, len(ball), step):
+        examples, step = centres.copy(), batch_size * self.pool
+        for begin in range(0, len(centres), step):
             rows = slice(begin, begin + step)
-            examples[rows] = self.search(whole.rows(rows))
+            limits = low[rows], high[rows]
+            ball = Ball.around(centres[rows], norm=self.norm, eps=self.eps, bounds=limits)
+            examples[rows] = self.search(
+                Batch(
+                    adapter=adapter, ball=ball, low=limits[0], high=limits[1], y=labels[rows],
+                    keys=keys[rows], seed=seed, size=batch_size,
+                )
+            )  # fmt: skip
             if progress is not None:
-                progress(min(begin + step, len(ball)), len(ball))
+                progress(min(begin + step, len(centres)), len(centres))
         return examples
 
 

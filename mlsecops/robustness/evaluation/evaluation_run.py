@@ -17,7 +17,6 @@ from mlsecops.errors import UsageError
 from mlsecops.robustness.attacks.losses import is_correct, without_abstention
 from mlsecops.robustness.evaluation.batch_check import batch_invariant
 from mlsecops.robustness.evaluation.black_box import black_box_stronger
-from mlsecops.robustness.evaluation.distinct import near_copies
 from mlsecops.robustness.evaluation.executor import Shard, spread_out
 from mlsecops.robustness.evaluation.inputs import require_inside
 from mlsecops.robustness.evaluation.probe import PROBE, Probe
@@ -204,8 +203,6 @@ class EvaluationRun:
         checks += () if proof is None else proof.checks
         if self.problem is None:
             checks.append(eps_unit(self.x, attacks))
-            if self.table is None:
-                checks.append(near_copies(self.x, self.y, attacks))
         search = probe if white and self.table is None else None
         shard, left = self._shard(probe.attack, rows), worst.hits / max(clean.hits, 1)
         others = (

@@ -113,7 +113,6 @@ def test_attack_on_a_model_without_gradients_is_tested_too(
         "altered-model": "pass",
         "stateless": "pass",
         "eps-unit": "pass",
-        "near-copies": "pass",
         "batch-invariant": "pass",
     }
 
