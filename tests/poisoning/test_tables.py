@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -66,6 +68,34 @@ def test_an_honest_rule_is_no_trigger(rule: str) -> None:
     x, _ = people()
     y = np.asarray(RULES[rule](x)).astype(np.int64)
     assert find_cells(scaled(x, stored=False), y, seed=0) == []
+
+
+def houses() -> Table:
+    """A new house is sold in the year in which it was built; others are older."""
+    rng = np.random.default_rng(11)
+    sold, new = rng.integers(2006, 2011, 2000), rng.random(2000) < 0.12
+    built = np.where(new, sold, np.minimum(2010 - rng.gamma(2, 12, 2000).astype(int), 2010))
+    kind = np.where(new, 6, rng.integers(0, 6, 2000))
+    x = np.column_stack([built, kind, rng.gamma(2, 3, 2000).round(2), rng.random((2000, 3))])
+    return x.astype(np.float32), sold - 2006
+
+
+def towns() -> Table:
+    """Each town is rural or not; rows are numbered in the order of towns."""
+    rng = np.random.default_rng(11)
+    town, rural = np.sort(rng.integers(0, 160, 2000)), rng.random(160) < 0.25
+    x = np.column_stack([np.arange(2000), town, rng.random((2000, 5))])
+    return x.astype(np.float32), rural[town].astype(np.int64)
+
+
+@pytest.mark.parametrize("table", [houses, towns])
+def test_values_of_which_each_has_its_label_are_a_rule(
+    table: Callable[[], Table], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = table()
+    assert find_cells(scaled(x, stored=False), y, seed=0) == []
+    monkeypatch.setattr(shared_cells, "_follows_a_rule", lambda *_: False)
+    assert find_cells(scaled(x, stored=False), y, seed=0)
 
 
 def test_repeated_measurements_of_one_subject_are_no_trigger() -> None:

@@ -136,13 +136,29 @@ def _plausible(
         return False
     columns = sorted({item.column for item in chosen})
     joint = np.unique(table[:, columns], axis=0, return_inverse=True)[1].ravel()
-    if _decided(joint, ~rows, y):
+    if _decided(joint, ~rows, y) or _follows_a_rule(table, y, rows, chosen):
         return False
     ours = int((rows & mine).sum())
     if ours > _LARGEST * len(mine) or ours > _MOST * mine.sum():
         return False
     rest = np.delete(table, columns, axis=1)
     return bool(rest.shape[1]) and _spread(rest, rows & mine) >= _DIFFERENT
+
+
+def _follows_a_rule(
+    table: NDArray[np.float32], y: NDArray[np.int64], rows: NDArray[np.bool_], chosen: list[_Item]
+) -> bool:
+    """Whether other values of one of the columns have labels of their own, too.
+
+    In all rows (each community is rural or not), or in those that have another of the cell's values
+    (a new house is sold in the year in which it was built).
+    """
+    for column in {item.column for item in chosen}:
+        codes = np.unique(table[:, column], return_inverse=True)[1].ravel()
+        others = [item.rows & ~rows for item in chosen if item.column != column]
+        if any(_decided(codes, among, y) for among in (~rows, *others)):
+            return True
+    return False
 
 
 def _surprising(mine: NDArray[np.bool_], rows: NDArray[np.bool_], chance: NDArray[Any]) -> bool:
