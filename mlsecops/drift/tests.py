@@ -179,20 +179,26 @@ def report(
         reference, window, ks, chosen, alpha=alpha, effect=effect
     )
     shares = reference.shares, window.shares_in(reference)
-    columns = {
-        "ks": ks,
-        "psi": population_stability(*shares),
-        "jensen_shannon": jensen_shannon(*shares),
-        "wasserstein": [None] * len(names) if known.wasserstein is None else known.wasserstein,
-        "p_value": p_value,
-        "missing": window.missing / max(window.rows, 1),
-        "error_bound": bound,
-        "drifted": verdicts,
+    columns = (
+        ks,
+        population_stability(*shares),
+        jensen_shannon(*shares),
+        [None] * len(names) if known.wasserstein is None else known.wasserstein,
+        p_value,
+        window.missing / max(window.rows, 1),
+        bound,
+        verdicts,
         # Values between the categories, which are the edges, are none of them.
-        "unseen": categorical * window.counts[:, ::2].sum(axis=1) / max(window.rows, 1),
-    }
-    rows = zip(*(np.asarray(each).tolist() for each in columns.values()), strict=True)
-    readings = (FeatureDrift(**dict(zip(columns, row, strict=True))) for row in rows)
+        categorical * window.counts[:, ::2].sum(axis=1) / max(window.rows, 1),
+    )
+    rows = zip(*(np.asarray(each).tolist() for each in columns), strict=True)
+    readings = [
+        FeatureDrift(
+            ks=distance, psi=psi, jensen_shannon=divergence, wasserstein=moved, p_value=p,
+            missing=gone, error_bound=error, drifted=drifted, unseen=new,
+        )
+        for distance, psi, divergence, moved, p, gone, error, drifted, new in rows
+    ]  # fmt: skip
     features = MappingProxyType(dict(zip(names, readings, strict=True)))
     return DriftReport(rows=window.rows, features=features, alpha=alpha)
 

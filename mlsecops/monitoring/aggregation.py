@@ -179,13 +179,11 @@ class Aggregation:
     def _table(self, table: CallTable, run: Sequence[CallRecord | Label]) -> None:
         self.unread.add(calls=len(run))
         classes = table.classes
-        for place, event in enumerate(run if classes is not None else ()):
-            if (
-                classes is not None
-                and isinstance(event, CallRecord)
-                and event.request_id is not None
-            ):
-                self._attempt(self._remember, event, classes[place : place + 1])
+        ids = [event.request_id for event in run if isinstance(event, CallRecord)]
+        if classes is not None and ids.count(None) < len(ids):
+            for place, event in enumerate(run):
+                if isinstance(event, CallRecord) and event.request_id is not None:
+                    self._attempt(self._remember, event, classes[place : place + 1])
         self._show(table.traffic)
 
     def _singly(self, run: Sequence[CallRecord | Label]) -> None:

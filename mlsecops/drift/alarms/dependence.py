@@ -75,7 +75,9 @@ class Scores:
             scores = rows - self.low
             scores *= factor
         np.clip(scores, 0.0, 1.0, out=scores)
-        scores[np.isnan(scores)] = 0.5
+        gaps = np.isnan(scores)
+        if gaps.any():
+            scores[gaps] = 0.5
         return np.asarray(scores, dtype=np.float64)
 
 
@@ -170,7 +172,8 @@ class LiveDependence:
         )
         self._moments = _newest(self._moments, moments[None])
         for level in range(_LIVE):
-            fresh = np.concatenate([self._pending[level], means])
+            pending = self._pending[level]
+            fresh = np.concatenate([pending, means]) if len(pending) else means
             size = SIZES[0] if not level else SIZES[level] // SIZES[level - 1]
             whole = len(fresh) // size * size
             self._pending[level], means = fresh[whole:], _means(fresh[:whole], size)

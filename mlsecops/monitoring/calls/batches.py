@@ -100,11 +100,12 @@ def stack(run: Sequence[CallRecord | Label], baseline: Baseline | None) -> CallT
     if answered is None or rows is None:
         return None
     known, clients = answered.probabilities, [event.client for event in events]
+    named = [each if each is None or each.__class__ is str else str(each) for each in clients]
     return CallTable(
         traffic=Observed(
             rows=rows,
             probabilities=known,
-            clients=tuple(each if each is None else str(each) for each in clients),
+            clients=tuple(named),
             at=np.array([event.at for event in events]),
             answers=answered.table if known is None else None,
         ),
