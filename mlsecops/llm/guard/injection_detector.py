@@ -24,7 +24,7 @@ from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.llm.guard.injection_patterns import likely_phrases, phrases, spaced_phrases
 from mlsecops.llm.text.encodings import MOST_DECODED, readings
-from mlsecops.llm.text.unicode import folded, joined, sanitise
+from mlsecops.llm.text.unicode import folded, folded_forms, joined, sanitise
 
 __all__ = ["THRESHOLD", "Detection", "Signal", "detect_injection", "signal_names"]
 
@@ -195,14 +195,9 @@ def _signals(text: str, read: _Budget) -> Iterator[Signal]:
     for reading in readings(text):
         if reading.how and not read.allows(len(reading.text)):
             continue
-        for form in _forms(reading.text) - shown:
+        for form in folded_forms(reading.text) - shown:
             shown.add(form)
             yield from _phrased(form, reading.how)
-
-
-def _forms(text: str) -> set[str]:
-    """A text as phrases are compared with it, with and without look-alikes."""
-    return {text.lower()} if text.isascii() else {folded(text), folded(text, lookalikes=False)}
 
 
 def _phrased(form: str, how: tuple[str, ...]) -> Iterator[Signal]:

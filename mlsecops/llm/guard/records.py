@@ -66,7 +66,7 @@ def _words_for(name: Any, request: UserRequest) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A result as mappings, lists and values: models of pydantic and data classes are taken apart.
+    """A result as mappings, lists and values, models of pydantic and data classes included.
 
     Examples:
         >>> plain(("a", {"b": 1}))

@@ -238,13 +238,29 @@ def fold(text: str, *, lookalikes: bool = True) -> str:
 
 def folded(text: str, *, lookalikes: bool = True) -> str:
     """As `fold`, of arguments that are checked already."""
+    return text.lower() if text.isascii() else _small(_drawn(text), lookalikes=lookalikes)
+
+
+def folded_forms(text: str) -> set[str]:
+    """The form for comparison with look-alikes as Latin letters, and the one without."""
     if text.isascii():
-        return text.lower()
+        return {text.lower()}
+    drawn = _drawn(text)
+    return {_small(drawn, lookalikes=True), _small(drawn, lookalikes=False)}
+
+
+def _drawn(text: str) -> str:
+    """What is drawn of a text: no invisible characters, and letters without their marks."""
     shown = _TAG.sub(lambda found: chr(ord(found[0]) - 0xE0000), text)
     spread = unicodedata.normalize("NFKD", _stream_safe(_UNSEEN.sub(_kept_space, shown)))
-    drawn = "".join(filterfalse(unicodedata.combining, spread))
+    return spread if spread.isascii() else "".join(filterfalse(unicodedata.combining, spread))
+
+
+def _small(drawn: str, *, lookalikes: bool) -> str:
+    if not lookalikes or drawn.isascii():
+        return unicodedata.normalize("NFKC", drawn.casefold())
     # Some letters look Latin only as capitals, others only in lower case: map before and after.
-    table = _table() if lookalikes else {}
+    table = _table()
     small = unicodedata.normalize("NFKC", drawn.translate(table).casefold())
     return small.translate(table)
 
