@@ -34,7 +34,7 @@ from mlsecops._choices import checked
 from mlsecops.errors import AccessDenied, UsageError
 from mlsecops.findings import Severity
 from mlsecops.llm.guard import telemetry
-from mlsecops.llm.guard.records import Identifies, is_plain_value
+from mlsecops.llm.guard.records import Identifies, fields_of, is_plain_value
 from mlsecops.llm.guard.session import Effect, Session, ToolCall, UntrustedText, current_session
 
 _P = ParamSpec("_P")
@@ -61,7 +61,9 @@ def guarded_tool(
             effect: `"write"` changes something, `"send"` sends something out (a mail, or any
             request whose address the model chooses), `"pay"` moves money, `"execute"` runs code.
         returns: `"untrusted"` if the result can hold text of other people. The session is then
-            tainted when the tool starts, because its errors can hold such text too.
+            tainted when the tool starts, because its errors can hold such text too. `"values"` if
+            it is numbers, dates and single words of at most 32 characters, which is checked: any
+            other result, and an error, taints.
         tainted: Rule for a tool with an effect in a tainted session: `"confirm"` asks the
             session's `confirm`, `"deny"` denies without asking.
         name: Name of the tool; that of the function by default.
@@ -76,7 +78,7 @@ def guarded_tool(
         when a call is denied.
 
     Raises:
-        UsageError: A value is unknown, or the decorated object is no function.
+        UsageError: A value is unknown or of another form, or the decorated object is no function.
 
     Examples:
         >>> from mlsecops.llm import Session
@@ -85,10 +87,11 @@ def guarded_tool(
         >>> with Session(): invoice(311)
         'invoice 311'
     """
+    known_fields = fields_of(identifies)
 
     def hooks(function: Callable[..., Any]) -> Hooks:
         known = name or name_of(function)
-        rules = _Rules(known, effect, returns, tainted, _defaults(function), identifies or {})
+        rules = _Rules(known, effect, returns, tainted, _defaults(function), known_fields)
         attributes = {"guarded_effect": effect, "guarded_name": known}
         named = arguments_by_name(function)
 

@@ -14,9 +14,10 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any, Final, TypeAlias
 
+from mlsecops.errors import UsageError
 from mlsecops.llm.guard.provenance import UserRequest, folded, same_value
 
-__all__ = ["Identifies", "Records", "is_plain_value", "plain"]
+__all__ = ["Identifies", "Records", "fields_of", "is_plain_value", "plain"]
 
 Identifies: TypeAlias = Mapping[str, Mapping[str, str]]
 """Field with the name → argument of other tools → field with its value."""
@@ -53,6 +54,22 @@ class Records:
             known[2] == argument and found is not None and _is_in(value, found)
             for known, found in self._found.items()
         )
+
+
+def fields_of(identifies: Identifies | None) -> Identifies:
+    """Fields that name records, with what they identify.
+
+    Raises:
+        UsageError: They are of another form.
+    """
+    for field, named in (identifies or {}).items():
+        if not isinstance(named, Mapping) or not all(
+            isinstance(each, str) for each in (field, *named, *named.values())
+        ):
+            raise UsageError(
+                f"identifies: expected {{field: {{argument: field}}}}, got {field!r}: {named!r}"
+            )
+    return identifies or {}
 
 
 def _words_for(name: Any, request: UserRequest) -> str:

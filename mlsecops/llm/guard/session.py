@@ -262,7 +262,7 @@ class Session:
         if self._parent is not None:
             self._parent.remember(source, known, identifies)
 
-    def approve(self, tool: str, /, **arguments: Any) -> None:
+    def approve(self, tool: str, **arguments: Any) -> None:
         """Approve a call before untrusted text enters: one that fits runs without confirmation.
 
         Args:

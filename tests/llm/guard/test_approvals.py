@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mlsecops.errors import AccessDenied
+from mlsecops.errors import AccessDenied, UsageError
 from mlsecops.llm import Session, current_session, guarded_tool
 from mlsecops.llm.text.dates import Dates, without_dates
 
@@ -129,6 +129,12 @@ def test_other_records_identify_nothing(files: tuple[File, ...], planned: str) -
         session.approve(planned)
         list_files(*files)
         assert not runs(share, file_id=7, email="bob@example.com")
+
+
+@pytest.mark.parametrize("wrong", [{"filename": "id"}, {"filename": {"file_id": 1}}, {1: {}}])
+def test_what_identifies_nothing_is_refused(wrong: Any) -> None:
+    with pytest.raises(UsageError, match="identifies: expected"):
+        guarded_tool(effect="read", identifies=wrong)
 
 
 def test_a_file_is_named_by_its_words_too() -> None:
