@@ -222,6 +222,21 @@ WRONG: tuple[Callable[[], object], ...] = (
 )
 
 
+INTEGRATIONS = (
+    "art_attacks.ArtAttack", "art_poisoning.art_poisoning", "cloudwatch.CloudWatch",
+    "live.LiveDashboard", "mlflow.promote", "mlflow.protect", "mlflow.publish", "mlflow.rollback",
+    "pyrit.pyrit_target", "readiness.await_verified",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", INTEGRATIONS)
+def test_an_unknown_argument_of_an_integration_is_an_error_of_ours(name: str) -> None:
+    module, _, call = name.partition(".")
+    home = importlib.import_module(f"mlsecops.integrations.{module}")
+    with pytest.raises(UsageError, match="argument"):
+        getattr(home, call)(no_such_argument=1)
+
+
 @pytest.mark.parametrize("call", WRONG)
 def test_a_wrong_argument_of_a_sub_face_is_an_error_of_ours(call: Callable[[], object]) -> None:
     with pytest.raises(UsageError, match="expected"):

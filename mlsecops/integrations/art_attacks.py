@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from mlsecops._choices import named
 from mlsecops._extras import require
 from mlsecops.errors import MLSecOpsError, UsageError
 from mlsecops.integrations.art import estimator, seeded
@@ -35,6 +36,7 @@ _PROBABILITIES: Final = {"AutoAttack", "NewtonFool", "SimBA", "VirtualAdversaria
 _REASON: Final = 300  # characters of ART's own message; chosen
 
 
+@named
 @dataclass(frozen=True, slots=True)
 class ArtAttack(Searching):
     """An ART attack by the name of its class.

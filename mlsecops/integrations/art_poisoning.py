@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from mlsecops._choices import one_of
+from mlsecops._choices import named, one_of
 from mlsecops._extras import require
 from mlsecops.adapters import adapt
 from mlsecops.errors import UsageError
@@ -28,6 +28,7 @@ _KINDS: Final = {
 }
 
 
+@named
 def art_poisoning(
     model: Any,
     x: Any,

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
+from mlsecops._choices import named
 from mlsecops._repr import concise_repr
 from mlsecops.errors import MLSecOpsError
 from mlsecops.monitoring.instruments import collected
@@ -37,6 +38,7 @@ _LONGEST: Final = 1024  # characters of a value; CloudWatch API, Dimension
 
 
 @concise_repr("_namespace")
+@named
 class CloudWatch:
     """Exports metrics since the last export; make one for each process.
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, Self
 
+from mlsecops._choices import named
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
 from mlsecops.monitoring.monitor import Monitor
@@ -26,6 +27,7 @@ _LOOPBACK: Final = {"127.0.0.1", "localhost", "[::1]"}
 
 
 @concise_repr("url")
+@named
 class LiveDashboard:
     """Serves a monitor's page from a thread until it is closed.
 

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from mlsecops._choices import checked
+from mlsecops._choices import checked, named
 from mlsecops._extras import require
 from mlsecops.errors import UsageError
 from mlsecops.llm.redteam.grammar.families import Family
@@ -34,6 +34,7 @@ _OTHER: Final = re.compile(r"\{\{|\{%")
 _LARGEST: Final = 1 << 20  # bytes of a template; chosen: PyRIT's largest has 50 kB
 
 
+@named
 def pyrit_target(target: Any) -> Ask:
     """A callable for `fuzz` that asks a target of PyRIT, whose memory has to be initialised.
 

@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
 
-from mlsecops._choices import checked
+from mlsecops._choices import checked, named
 from mlsecops._files import write_atomically
 from mlsecops._repr import concise_repr
 from mlsecops.errors import (
@@ -190,6 +190,7 @@ class Readiness:
             self._file.unlink(missing_ok=True)
 
 
+@named
 def await_verified(
     check: Callable[[], Verified],
     *,
