@@ -171,7 +171,7 @@ FACES = (
     )),
 )  # fmt: skip
 PAUSES = inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction
-NOT_BOUND = {"clopper_pearson", "wilson", "kind_of", "bundle_path", "ignore_for", "without_bundle"}
+NOT_BOUND = {"clopper_pearson", "wilson", "kind_of"}
 
 
 def is_public_class(one: object) -> bool:

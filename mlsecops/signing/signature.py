@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from mlsecops.provenance.files.stat_cache import StatCache  # imports SQLite
 
 
+@checked
 def bundle_path(path: str | os.PathLike[str]) -> Path:
     """Path of a local model's bundle: `DIR/model.sig`, or `FILE.sig` for a file.
 
@@ -73,6 +74,7 @@ def bundle_location(
     return f"{url}.sig" if remote.is_object(url) else f"{url}/{SIGNATURE_NAME}"
 
 
+@checked
 def ignore_for(
     path: str | os.PathLike[str], ignore: Iterable[str], bundle: Path | str
 ) -> tuple[str, ...]:
@@ -89,6 +91,7 @@ def ignore_for(
     return tuple(dict.fromkeys([*ignore, *own]))
 
 
+@checked
 def without_bundle(
     names: Iterable[str], root: str | os.PathLike[str], bundle: Path | str
 ) -> tuple[str, ...]:
