@@ -5,17 +5,19 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
-from mlsecops.errors import FormatRefused, LimitExceeded
-from mlsecops.loading import Limits
+from mlsecops.errors import FormatRefused, LimitExceeded, UsageError
+from mlsecops.loading import Limits, scan, scanner
 from mlsecops.loading.containers.cursor import Cursor
 from mlsecops.loading.formats.tables.ggml import _require_whisper
 from mlsecops.loading.formats.template_values import Values
 from mlsecops.loading.formats.yaml_nodes import parse_yaml
 from mlsecops.loading.snapshot import Source
-from tests.attackers import model_files, model_folders
+from tests.attackers import engine_files, model_files, model_folders
 from tests.attackers.loading import safetensors_bytes, tensor
 from tests.attackers.model_files import field, gguf_text, onnx, outside, torch_zip, zipped_names
 
@@ -72,6 +74,9 @@ MALFORMED = [
     ("tables.weights:mxnet_weights", MXNET + pack("<q", -1), "expected a shape"),
     ("trees.lightgbm:lightgbm", b"tree\nend of trees\n", "expected max_feature_idx before"),
     ("trees.lightgbm:lightgbm", b"tree\nmax_feature_idx=1\n", "expected 'end of trees'"),
+    ("trees.catboost:catboost", b"CBM1" + pack("<I", 99), "a core of 99 bytes in 8"),
+    ("engines.openvino:openvino", engine_files.openvino('offset="x" size="16"'),
+     "expected numbers, got 'x'"),
     ("trees.xgboost:xgboost_json", b"{}", "expected a model as XGBoost writes it"),
     ("trees.xgboost:xgboost_ubj", b"?", "a marker of UBJSON, got b'\\?'"),
     ("trees.xgboost:xgboost_ubj", b"{U\1aZU\1aZ}", "unique keys, got 'a' twice"),
@@ -153,3 +158,17 @@ def test_a_template_that_takes_too_much_is_named(template: str, message: str) ->
     nodes = [*jinja2.Environment().parse(template).find_all(jinja2.nodes.Node)]
     with pytest.raises(LimitExceeded, match=message):
         Values(nodes, "template")
+
+
+def test_what_cannot_be_read_or_expands_too_far_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(LimitExceeded, match="holds 999999999 bytes in 1: expected at most"):
+        Limits().require_expansion(1, 999_999_999, where="f")
+    pytest.importorskip("yaml")
+    with pytest.raises(LimitExceeded, match="YAML nested deeper than 2"):
+        parse_yaml("[[[[1]]]]", what="a.yaml", depth=2)
+    (tmp_path / "m.pkl").write_bytes(b"N.")
+    monkeypatch.setattr(scanner, "detect", Mock(side_effect=OSError(5, "broken disk")))
+    with pytest.raises(UsageError, match=r"cannot read .*m\.pkl: broken disk"):
+        scan(tmp_path / "m.pkl")
