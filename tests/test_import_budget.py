@@ -54,6 +54,7 @@ def test_the_command_s_help_imports_no_room_of_the_library() -> None:
         "mlsecops._lazy",
         "mlsecops._repr",
         "mlsecops.cli",
+        "mlsecops.cli.advice",
         "mlsecops.cli.main",
         "mlsecops.cli.terminal",
         "mlsecops.errors",

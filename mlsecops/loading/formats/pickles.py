@@ -162,7 +162,7 @@ def _require_layout(opened: Archive, source: Source) -> str:
 
 
 def _is_note(opened: Archive, name: str, inner: str) -> bool:
-    """Whether an entry is one of the short texts that torch writes beside pickle and storages."""
+    """Whether an entry is one of the short texts that torch adds to pickle and storages."""
     text = _TORCH_ENTRIES.get(inner)
     if text is None or opened.entries[name].size > _LONGEST:
         return False

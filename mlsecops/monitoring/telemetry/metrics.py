@@ -209,7 +209,7 @@ OF_THE_WINDOW: Final = (
 # All of the above, in this order.
 METRICS: Final = tuple(each for each in globals().values() if isinstance(each, Metric))
 LIMITS: Final = {ACCURACY.name: ACCURACY_LIMIT}
-"""Gauges beside which a gauge is judged: what lies within chance at the declared rate."""
+"""Gauge → the one of what chance explains at the declared rate, with which it is compared."""
 _BY_NAME: Final = {each.name: each for each in METRICS}
 
 _INSTRUMENTS: Final[dict[str, Kind]] = {
