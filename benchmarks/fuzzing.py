@@ -2,26 +2,33 @@
 
 The model answers after 0.1 s with 16 concurrent requests, so 1.6 s is the lower bound. Compared are
 `fuzz`, a loop of bare httpx that sends the same bodies and reads no answer, and the command with
-its start.
+its start. garak, where it is installed (`make peers`), sends the 256 prompts of one of its probes
+to the same model, 16 at once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 
 from benchmarks.measure import compare, table
+from mlsecops.integrations.garak import run_garak
 from mlsecops.llm import ChatEndpoint, FuzzGate, draw_attempts, fuzz
 
 ATTEMPTS = 256  # attempts; the default of `fuzz`
 CONCURRENCY = 16  # requests at once; the default of `fuzz`
 LATENCY = 0.1  # seconds
 BOUND = ATTEMPTS / CONCURRENCY * LATENCY  # seconds
+GARAK = Path(__file__).parent / ".env-garak" / "bin" / "garak"
 ROUNDS = 5  # rounds; chosen: the median is stable
 
 
@@ -62,19 +69,40 @@ def command(url: str) -> None:
     )
 
 
+def garak(url: str) -> None:
+    """Run garak from start to end, on a probe with as many prompts."""
+    where = {"openai": {"OpenAICompatible": {"uri": url.rpartition("/chat/")[0] + "/"}}}
+    with tempfile.TemporaryDirectory() as folder:
+        found = run_garak(
+            GARAK, target_type="openai.OpenAICompatible", target_name="m", generations=1,
+            probes=("encoding.InjectHex",), out=Path(folder) / "run", timeout=300,
+            arguments=("--parallel_attempts", str(CONCURRENCY),
+                       "--generator_options", json.dumps(where)),
+            environment={**os.environ, "OPENAICOMPATIBLE_API_KEY": "none"},
+        )  # fmt: skip
+    asked = max(each.attempts for each in found.figures)
+    if asked != ATTEMPTS:
+        raise SystemExit(f"garak: expected {ATTEMPTS} prompts, got {asked}")
+
+
 def speed() -> None:
-    """Print times against the bound and against bare httpx."""
+    """Print times against the bound, bare httpx and garak."""
     with serving("refuse", LATENCY) as url:
         endpoint = ChatEndpoint(url, model="m")
         bodies = [endpoint.request(attempt) for attempt in draw_attempts(ATTEMPTS)]
+        ways = {
+            "mlsecops fuzz": lambda: command(url),
+            "fuzz": lambda: fuzz(endpoint, attempts=ATTEMPTS, concurrency=CONCURRENCY),
+            "bare httpx": lambda: bare(url, bodies),
+        }
+        if GARAK.exists():
+            ways["garak"] = lambda: garak(url)
+        else:
+            print("garak: not installed; run `make peers`")
         found = compare(
             f"{ATTEMPTS} attempts, {CONCURRENCY} at once, {LATENCY} s each",
-            {
-                "fuzz": lambda: fuzz(endpoint, attempts=ATTEMPTS, concurrency=CONCURRENCY),
-                "bare httpx": lambda: bare(url, bodies),
-                "mlsecops fuzz": lambda: command(url),
-            },
-            ours="fuzz",
+            ways,
+            ours="mlsecops fuzz",
             rounds=ROUNDS,
         )
     print(table([found]))

@@ -286,6 +286,9 @@ class Serving:
     ) -> None:
         lines = [line.partition(":") for line in head.split("\r\n")[1:] if line]
         headers = {name.lower(): value.strip() for name, _, value in lines}
+        if head.startswith("GET "):  # garak looks whether anybody is there
+            writer.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+            return
         body = json.loads(await reader.readexactly(int(headers["content-length"])))
         self.bodies.append(body)
         self.headers.append(headers)
