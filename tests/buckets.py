@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,9 +24,18 @@ def s3_bucket(name: str, **options: Any) -> Iterator[Any]:
         ip_address="127.0.0.1", port=0, verbose=False
     )
     server.start()
+    responses = pytest.importorskip("moto.s3.responses").S3Response
+    put, turn = responses.put_object, threading.Lock()
+
+    def put_object(response: Any) -> Any:
+        """S3 checks a condition and writes in one step; moto in two, between which others write."""
+        with turn:
+            return put(response)
+
     host, port = server.get_host_and_port()
     try:
         with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(responses, "put_object", put_object)
             patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
             patch.setenv("AWS_ACCESS_KEY_ID", "test")
             patch.setenv("AWS_SECRET_ACCESS_KEY", "test")

@@ -320,14 +320,15 @@ class EventLog:
     def _require_new(self) -> None:
         """Demand a signer and an empty location, or one that a killed process began."""
         where = self._store.where
-        found = itertools.islice(self._store.keys(""), _LOOK)
-        names = {key.partition("/")[0] for key in found} - {HEAD}
+        names = {key.partition("/")[0] for key in itertools.islice(self._store.keys(""), _LOOK)}
         if OLD_LOG in names:
             raise RegistryError(
                 f"{where}: its log is of an earlier release ({OLD_LOG}); read it once with "
                 f"mlsecops registry --location {where} migrate"
             )
-        if self._signer is None or names - {PREFIX.rstrip("/")}:
+        if self._signer is None or names - {HEAD, PREFIX.rstrip("/")}:
+            if self._signer is not None and self._log.exists():  # others began it meanwhile
+                return
             raise RegistryError(
                 f"{where}: expected a registry, found no {PREFIX}checkpoint; give an empty "
                 "folder or prefix and a signer to begin one, or restore the log"
@@ -360,10 +361,9 @@ def _make(store: FolderStore) -> None:
 
 def _canonical(event: Mapping[str, Any]) -> bytes:
     try:
-        text = json.dumps(
+        return json.dumps(
             event, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-        )
-        return text.encode()
+        ).encode()
     except (TypeError, ValueError) as error:
         raise UsageError(f"event: expected JSON values, got {error}") from error
 

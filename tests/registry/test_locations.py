@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mlsecops.audit.objects import FolderStore, ObjectStore, open_store
+from mlsecops.audit.tlog import TileLog
 from mlsecops.errors import (
     DigestMismatch,
     Isolated,
@@ -183,6 +184,25 @@ def publishing(location: str, signer: Signer, policy: TrustPolicy, folders: list
     registry = Registry(location, signer=signer, policy=policy)
     for folder in folders:
         registry.publish("fraud", folder)
+
+
+def test_a_registry_that_another_process_begins_meanwhile_is_joined(
+    signer: Signer, policy: TrustPolicy, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It begins and publishes after this process found no log, and before it lists the content."""
+    place, exists, calls = f"memory://joined-{next(NUMBERS)}", TileLog.exists, []
+
+    def late(log: TileLog) -> bool:
+        found = exists(log)
+        calls.append(found)
+        if len(calls) == 1:
+            Registry(place, signer=signer, policy=policy).publish("fraud", model(b"one"))
+        return found
+
+    monkeypatch.setattr(TileLog, "exists", late)
+    joined = Registry(place, signer=signer, policy=policy)
+    assert len(joined.versions()) == 1
+    assert joined.verify_log().size == 2
 
 
 def test_publishers_race_without_a_gap(
