@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 import numpy as np
 
 from mlsecops._choices import one_of, shown
+from mlsecops.adapters.base import batches
 from mlsecops.errors import UsageError
 from mlsecops.robustness.attacks.ball import Norm
 
@@ -59,7 +60,7 @@ def checked_inputs(
             f"x: expected values inside bounds {shown(bounds)}, got {x.min()} to {x.max()}; "
             "scale the inputs, or pass their bounds"
         )
-    kept = x if x.dtype.kind in "iu" else x.astype(np.float32)
+    kept = x if x.dtype.kind in "iu" else x.astype(np.float32, copy=False)
     return kept, (low.astype(np.float32), high.astype(np.float32))
 
 
@@ -82,13 +83,17 @@ def require_inside(attack: Attack, examples: Array, x: Array, bounds: tuple[Arra
     Raises:
         UsageError: As said; the attack has an error.
     """
-    low, high = bounds
     one_of(f"{attack.name}: norm", attack.norm, get_args(Norm))
-    offset = (examples.astype(np.float64) - x).reshape(len(x), -1)
+    low, high = (np.broadcast_to(bound, x.shape) for bound in bounds)
     order = np.inf if attack.norm == "linf" else 2
-    furthest = float(np.linalg.norm(offset, ord=order, axis=1).max())
-    reach = attack.eps + _SLACK * max(attack.eps, float(np.abs(x).max()))
-    if not (furthest <= reach and ((examples >= low) & (examples <= high)).all()):
+    furthest, inside = 0.0, True
+    for rows in batches(len(x)):
+        some = examples[rows]
+        offset = (some.astype(np.float64) - x[rows]).reshape(len(some), -1)
+        furthest = float(np.maximum(furthest, np.linalg.norm(offset, ord=order, axis=1).max()))
+        inside &= bool(((some >= low[rows]) & (some <= high[rows])).all())
+    reach = attack.eps + _SLACK * max(attack.eps, float(x.max()), -float(x.min()))
+    if not (furthest <= reach and inside):
         raise UsageError(
             f"{attack.name} returned examples at a {attack.norm} distance of {furthest:.6g} with "
             f"values from {examples.min():.6g} to {examples.max():.6g}: expected at most "
