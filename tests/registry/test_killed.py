@@ -29,8 +29,8 @@ NUMBERS = itertools.count()
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
-    with s3_bucket("models"):
-        yield "s3://models"
+    with s3_bucket("killed"):
+        yield "s3://killed"
 
 
 @pytest.fixture
