@@ -165,7 +165,9 @@ def test_success_at_k_is_the_chance_of_a_draw_without_a_miss() -> None:
 def test_an_earlier_report_is_counted_anew_and_nonsense_is_refused() -> None:
     for text in ("", "7", "[]", "{", "{}", '{"attempts": []}', '{"attempts": [{"class": "x"}]}',
                  '{"class": "x", "outcome": "great"}', "[" * 100_000):  # fmt: skip
-        with pytest.raises(UsageError, match="expected (?:a|the JSON) report or (?:a|the) journal"):
+        with pytest.raises(
+            UsageError, match=r"expected (?:a|the JSON) report or (?:a|the) journal"
+        ):
             earlier_figures(text)
     line = '{"class": "x", "outcome": "success"}'
     (figure,) = earlier_figures(f"{line}\n{line}\n")
