@@ -29,6 +29,7 @@ CONCURRENCY = 16  # requests at once; the default of `fuzz`
 LATENCY = 0.1  # seconds
 BOUND = ATTEMPTS / CONCURRENCY * LATENCY  # seconds
 GARAK = Path(__file__).parent / ".env-garak" / "bin" / "garak"
+INCONCLUSIVE = 1  # exit status
 ROUNDS = 5  # rounds; chosen: the median is stable
 
 
@@ -62,11 +63,13 @@ def bare(url: str, bodies: list[bytes]) -> None:
 
 
 def command(url: str) -> None:
-    """Run the command from start to end."""
+    """Run the command from start to end; of a model that refuses everything it says nothing."""
     words = [url, "--model", "m", "--attempts", str(ATTEMPTS), "--concurrency", str(CONCURRENCY)]
-    subprocess.run(
-        [sys.executable, "-m", "mlsecops", "fuzz", *words], check=True, capture_output=True
+    done = subprocess.run(
+        [sys.executable, "-m", "mlsecops", "fuzz", *words], check=False, capture_output=True
     )
+    if done.returncode != INCONCLUSIVE:
+        raise SystemExit(f"mlsecops fuzz: expected exit status 1, got {done.returncode}")
 
 
 def garak(url: str) -> None:
