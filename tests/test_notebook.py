@@ -28,7 +28,8 @@ def views(folder: Path) -> dict[str, str]:
     manifest = hash_path(model)
     verified = verify(model, policy=TrustPolicy(keys=[signer.public_key]))
     (folder / "<b>.pkl").write_bytes(pickle.dumps(print))
-    bom = build_bom(name=HOSTILE, manifest=manifest, datasets={}, packages=())
+    bom = build_bom(name="model", manifest=manifest, datasets={}, packages=())
+    bom["metadata"]["component"]["name"] = HOSTILE  # as a stranger's bill may have it
     rows = np.random.default_rng(0).random((60, 5), dtype=np.float32)
     labels = (rows[:, 0] > 0.5).astype(int)
     measured = evaluate_robustness(

@@ -210,7 +210,7 @@ def test_a_writable_folder_and_a_foreign_owner_are_found(tmp_path: Path) -> None
 
 
 def test_nothing_to_audit_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="nothing"):
+    with pytest.raises(UsageError, match="expected an existing file or folder"):
         audit_permissions(tmp_path / "none")
 
 

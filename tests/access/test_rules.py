@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -132,13 +133,24 @@ def test_a_decorated_function_gives_attributes_of_the_call() -> None:
         (('["training", "audit"]', "[]"), "purpose"),
         (('"ann", ', '"a/../b", '), "groups"),
         (('["ann", "team/fraud/*"]', '"ann"'), "groups"),
-        (("[rules.conditions]\npurpose", "[rules.condition]\npurpose"), "condition"),
+        (
+            ("[rules.conditions]\npurpose", "[rules.condition]\npurpose"),
+            "unknown: \\['condition'\\]",
+        ),
     ],
 )
 def test_a_malformed_policy_names_what_is_wrong(edit: tuple[str, str], says: str) -> None:
     assert edit[0] in TOML
     with pytest.raises(UsageError, match=says):
         AccessPolicy.parse(TOML.replace(*edit, 1))
+
+
+def test_a_policy_that_cannot_be_read_names_its_file(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot read .*none.toml"):
+        AccessPolicy.load(tmp_path / "none.toml")
+    (tmp_path / "latin.toml").write_bytes(b"# caf\xe9")
+    with pytest.raises(UsageError, match="latin.toml: expected UTF-8 text"):
+        AccessPolicy.load(tmp_path / "latin.toml")
 
 
 def test_a_rule_is_shown_in_json_with_all_it_has() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from pathlib import Path
@@ -224,12 +223,16 @@ def test_there_are_wrong_uses_of_every_command() -> None:
     assert len(CASES) >= 40
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_file_without_permission_is_told(command: Command, tmp_path: Path) -> None:
-    locked = tmp_path / "locked.json"
-    locked.write_text("{}")
-    locked.chmod(0)
-    assert "check the owner and the mode" in command("bom", "lint", locked).said
+def test_a_file_without_permission_is_told(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(path: Path, *_: object, **__: object) -> None:  # root reads everything
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", denied)
+    outcome = command("bom", "lint", tmp_path / "locked.json")
+    assert outcome.status == 2
+    assert "check the owner and the mode" in outcome.said
 
 
 def test_permission_is_advised_where_the_system_denies_it() -> None:

@@ -198,18 +198,26 @@ def test_projections_keep_distances_and_depend_on_the_salt(digits, clients, dete
 
 
 def test_calibration_needs_enough_clients_a_rate_and_a_long_salt(digits, clients) -> None:
-    for wrong, options in (
-        (clients[:3], {}),
-        (clients[:8], {"false_positive_rate": 0}),
-        (clients[:8], {"every": 0}),
-        (clients[:8], {"salt": b"short"}),
-        ([(x[:, :5], p) for x, p in clients[:8]], {}),
-        ([(x, p[:5]) for x, p in clients[:8]], {}),
+    for wrong, options, says in (
+        (clients[:3], {}, "clients: expected at least 4"),
+        (clients[:8], {"false_positive_rate": 0}, "false_positive_rate"),
+        (clients[:8], {"every": 0}, "every"),
+        (clients[:8], {"salt": b"short"}, "salt"),
+        ([(x, p, p) for x, p in clients[:8]], {}, "pairs"),
+        ([(x[:, :5], p) for x, p in clients[:8]], {}, "5"),
+        ([(x, p[:5]) for x, p in clients[:8]], {}, "probabilities: expected"),
+        ([(x, p[:, :1]) for x, p in clients[:8]], {}, "probabilities: expected"),
     ):
-        with pytest.raises(UsageError):
+        with pytest.raises(UsageError, match=says):
             ExtractionDetector.calibrate(
                 digits.baseline, wrong, **{"false_positive_rate": 0.01, **options}
             )
+
+
+def test_a_score_is_of_queries_that_fit_the_baseline(detector, clients) -> None:
+    x, probabilities = clients[0]
+    with pytest.raises(UsageError, match="inputs: expected"):
+        detector.score(x[:, :5], probabilities)
 
 
 def test_one_thief_under_many_names_is_hinted_at(digits, clients) -> None:

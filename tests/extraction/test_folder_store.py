@@ -107,6 +107,31 @@ def test_store_that_could_not_hold_evidence_is_refused(tmp_path: Path, options) 
         FolderHistoryStore(tmp_path / "file", salt=SALT)
 
 
+def test_system_without_file_locks_shares_no_histories(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_store, "fcntl", None)
+    with pytest.raises(UsageError, match="expected file locks"):
+        FolderHistoryStore(tmp_path, salt=SALT)
+
+
+def test_a_client_whose_file_cannot_be_locked_is_judged_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FolderHistoryStore(tmp_path, salt=SALT)
+    tries = list[int]()
+
+    def fails(descriptor: int, *_: object, **__: object) -> None:
+        tries.append(descriptor)
+        if len(tries) > 1:
+            raise KeyboardInterrupt  # it must not try for ever
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(folder_store, "lock_whole", fails)
+    assert queries(store, "ann") == 1
+    assert (store.unreachable, len(tries)) == (1, 1)
+
+
 def test_detectors_of_one_service_share_their_histories_unasked(
     digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,8 +73,11 @@ def test_what_cannot_be_hardened_is_refused() -> None:
     def stream(x: int):  # noqa: ANN202 - a generator
         yield x
 
+    with pytest.raises(UsageError, match="expected at least one output"):
+        hardened()
+    with pytest.raises(UsageError, match="decimals: expected 1 to 15, got 16"):
+        Rounded(decimals=16)
     for wrong in (
-        hardened,
         lambda: hardened(LabelOnly())(stream),
         lambda: LabelOnly()("yes"),
         lambda: LabelOnly()([0.5, np.nan]),
