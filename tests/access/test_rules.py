@@ -146,10 +146,10 @@ def test_a_malformed_policy_names_what_is_wrong(edit: tuple[str, str], says: str
 
 
 def test_a_policy_that_cannot_be_read_names_its_file(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot read .*none.toml"):
+    with pytest.raises(UsageError, match=r"cannot read .*none\.toml"):
         AccessPolicy.load(tmp_path / "none.toml")
     (tmp_path / "latin.toml").write_bytes(b"# caf\xe9")
-    with pytest.raises(UsageError, match="latin.toml: expected UTF-8 text"):
+    with pytest.raises(UsageError, match=r"latin\.toml: expected UTF-8 text"):
         AccessPolicy.load(tmp_path / "latin.toml")
 
 
