@@ -11,14 +11,18 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import os
 import platform
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from datetime import UTC, datetime
 from importlib import import_module, metadata
 from pathlib import Path
+from typing import IO
 
 from benchmarks.measure import Comparison, table
 
@@ -80,16 +84,7 @@ def _one(name: str) -> list[Comparison]:
 def section(name: str, limit: float) -> tuple[str, bool]:
     """Markdown section of one benchmark, run in a process of its own, and whether it succeeded."""
     began = time.monotonic()
-    words = [sys.executable, "-m", "benchmarks", name]
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=limit)
-        output, failed = done.stdout, ""
-        if done.returncode:
-            failed = done.stderr.strip() or f"it ended with {done.returncode}"
-    except subprocess.TimeoutExpired as error:
-        printed = error.stdout or b""
-        output = printed.decode("utf-8", "replace") if isinstance(printed, bytes) else printed
-        failed = f"not finished after {limit / 60:.0f} minutes"
+    output, failed = _captured([sys.executable, "-m", "benchmarks", name], limit)
     minutes = (time.monotonic() - began) / 60
     about = (ast.get_docstring(ast.parse((HOME / f"{name}.py").read_text("utf-8"))) or "").split(
         "\n"
@@ -101,6 +96,33 @@ def section(name: str, limit: float) -> tuple[str, bool]:
     if output.strip():
         parts.append(f"```text\n{output.strip()}\n```")
     return "\n\n".join(parts) + "\n", not failed
+
+
+def _captured(words: list[str], limit: float) -> tuple[str, str]:
+    """What a command printed within a time in seconds, and why it failed; its children end too."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}  # what was printed when the time is over
+    with (
+        tempfile.TemporaryFile() as printed,
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(
+            words, stdout=printed, stderr=errors, env=environment, start_new_session=True
+        ) as started,
+    ):
+        try:
+            status = started.wait(limit)
+        except subprocess.TimeoutExpired:
+            status = None
+        with contextlib.suppress(ProcessLookupError):  # all have ended
+            os.killpg(started.pid, signal.SIGKILL)
+        output, said = (_text(each) for each in (printed, errors))
+    if status is None:
+        return output, f"not finished after {limit / 60:g} minutes"
+    return output, (said.strip() or f"it ended with {status}") if status else ""
+
+
+def _text(stream: IO[bytes]) -> str:
+    stream.seek(0)
+    return stream.read().decode("utf-8", "replace")
 
 
 def write_results(chosen: list[str], place: Path, limit: float) -> int:

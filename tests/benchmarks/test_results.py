@@ -17,6 +17,14 @@ def test_a_benchmark_that_lasts_too_long_says_so(tmp_path: Path) -> None:
     assert "mlsecops-sdk " in text
 
 
+def test_what_was_printed_stays_and_children_end_with_the_time() -> None:
+    child = "sleep 60 & echo $!; wait"
+    printed, failed = runner._captured(["sh", "-c", child], 0.5)
+    assert failed == "not finished after 0.00833333 minutes"
+    state = Path(f"/proc/{int(printed)}/stat")
+    assert not state.exists() or state.read_text().split()[2] == "Z"
+
+
 def test_one_that_fails_does_not_end_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
