@@ -50,6 +50,16 @@ def test_a_file_that_keeps_the_library_busy_for_ever_is_refused(
     assert not scan(honest).refused
 
 
+def test_groups_deeper_than_allowed_are_refused(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "deep.h5", "w") as file:
+        file["/".join("g" * 6)] = 1.0
+    refused = scan(tmp_path / "deep.h5", limits=Limits(depth=5))
+    assert rules(refused) == ["limit-exceeded"]
+    assert "groups nested too deeply" in refused.findings[0].message
+    assert not scan(tmp_path / "deep.h5", limits=Limits(depth=8)).refused
+
+
 def test_a_file_over_which_the_library_crashes_is_refused(endless: Path, honest: Path) -> None:
     scan(honest)
 
