@@ -72,9 +72,7 @@ def campaign(model: Model, attempts: int) -> None:
     print(f"honest questions answered: {ability.successes} of {ability.attempts}")
     judged = FuzzGate().judge(found)
     print(f"gate: {judged.verdict}")
-    print(
-        *(f"  {each}" for each in sorted({line.reason for line in judged.readings})[:6]), sep="\n"
-    )
+    print(*(f"  {each}" for each in [line.message for line in judged.readings][:6]), sep="\n")
 
 
 def pairs(model: Model, count: int, only: Sequence[str]) -> None:
