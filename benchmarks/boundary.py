@@ -27,8 +27,8 @@ QUERIES: Final = (500, 1000, 2000, 5000)
 KINDS: Final = ("standard", "robust")
 
 
-class _Enough(Exception):
-    """The last query was answered."""
+class _Enough(BaseException):
+    """Enough queries; no `Exception`, which an adapter would take for the model's."""
 
 
 class Recorder(torch.nn.Module):
