@@ -6,6 +6,7 @@ import ctypes
 import io
 import mmap
 import os
+import socket
 import tarfile
 from contextlib import nullcontext
 from pathlib import Path
@@ -21,7 +22,7 @@ from mlsecops.errors import (
     LimitExceeded,
     UsageError,
 )
-from mlsecops.loading import Limits, memory, nested_archives, snapshot_tiers
+from mlsecops.loading import Limits, convert, memory, nested_archives, snapshot_tiers
 from mlsecops.loading.formats import chat_templates, pickles, settings
 from mlsecops.loading.formats.engines import ort
 from mlsecops.loading.formats.json_walk import Place
@@ -29,6 +30,7 @@ from mlsecops.loading.formats.trees import catboost
 from mlsecops.loading.holding import held_folder, part
 from mlsecops.loading.ranges import ranged_tensors
 from mlsecops.loading.readers import checked_model, distributed_reader, torch_reader, tree_reader
+from mlsecops.loading.sandbox import worker
 from mlsecops.loading.scanning import remote
 from mlsecops.loading.snapshot import Source
 from mlsecops.provenance.files.pieces import Found
@@ -183,6 +185,26 @@ class _Index(str):
     @property
     def fqn(self) -> str:
         return str(self)
+
+
+def test_an_answer_of_a_worker_that_is_gone() -> None:
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    with ours, pytest.raises(ConnectionResetError, match="the worker process is gone"):
+        worker._Child._status(fake(_ours=ours))
+
+
+def test_a_conversion_replaces_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out").touch()
+    monkeypatch.setattr(convert, "require_confinement", bool)
+    with pytest.raises(UsageError, match="out exists; name a file that does not"):
+        convert.convert(tmp_path / "none", tmp_path / "out")
+
+
+def test_a_conversion_needs_its_child_as_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convert, "find_spec", lambda _: None)
+    with pytest.raises(UsageError, match="is not installed as a file"):
+        convert._run(NONE, fake(), 0, 0, 1.0)
 
 
 def test_a_tar_archive_that_begins_like_a_torch_file(tmp_path: Path) -> None:
