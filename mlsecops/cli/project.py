@@ -6,12 +6,12 @@ folder → found model and data → settings → TOML text; `mlsecops.toml` → 
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from mlsecops._bounded.toml import parse_toml
 from mlsecops._choices import checked, several
 from mlsecops.cli.inputs import read_text
 from mlsecops.errors import UsageError
@@ -84,11 +84,11 @@ def read_project(folder: Path) -> Project | None:
     if not place.is_file():
         return None
     try:
-        value = tomllib.loads(read_text(place))
+        value = parse_toml(read_text(place), what=str(place), error=ValueError)
         bounds = tuple(float(each) for each in value.pop("bounds", (0.0, 1.0)))
         project = Project(**value, bounds=(bounds[0], bounds[1]))
         several("datasets", project.datasets.values(), "paths", str)
-    except (tomllib.TOMLDecodeError, TypeError, ValueError, IndexError) as error:
+    except (TypeError, ValueError, IndexError) as error:
         raise UsageError(f"{place}: expected the settings that mlsecops init wrote: {error}") from (
             error
         )

@@ -10,12 +10,12 @@ import hashlib
 import json
 import os
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from mlsecops._bounded.toml import parse_toml
 from mlsecops._choices import checked, one_of
 from mlsecops._repr import concise_repr
 from mlsecops.errors import UsageError
@@ -205,11 +205,12 @@ def read_application(path: str | os.PathLike[str], *, language: str | None = Non
     """
     place = Path(path)
     try:
-        found = tomllib.loads(place.read_text("utf-8"))
+        text = place.read_text("utf-8")
     except OSError as error:
         raise UsageError(f"application: cannot read {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"application: {path}: expected TOML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"application: {path}: expected UTF-8 text: {error}") from error
+    found = parse_toml(text, what=f"application: {path}", error=UsageError)
     unknown = sorted(set(found) - _KEYS)
     if unknown:
         raise UsageError(

@@ -15,11 +15,11 @@ from __future__ import annotations
 import os
 import random
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from mlsecops._bounded.toml import parse_toml
 from mlsecops._choices import checked
 from mlsecops.errors import UsageError
 from mlsecops.llm.redteam.attempts import Expectation, Message
@@ -54,13 +54,12 @@ def read_attempts(path: str | os.PathLike[str]) -> dict[str, Family]:
     if len(data) > _LARGEST:
         raise UsageError(f"attempts: {path}: expected at most {_LARGEST} bytes, got {len(data)}")
     try:
-        rows = tomllib.loads(data.decode())["attempts"]
-    except KeyError as error:
-        raise UsageError(f"attempts: {path}: expected [[attempts]] in TOML, got none") from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"attempts: {path}: expected [[attempts]] in TOML: {error}") from error
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"attempts: {path}: expected UTF-8 text: {error}") from error
+    rows = parse_toml(text, what=f"attempts: {path}", error=UsageError).get("attempts")
     if not isinstance(rows, list) or not rows:
-        raise UsageError(f"attempts: {path}: expected [[attempts]], got none")
+        raise UsageError(f"attempts: {path}: expected [[attempts]] in TOML, got none")
     return own_families(rows, str(path))
 
 
