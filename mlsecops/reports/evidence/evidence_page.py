@@ -51,7 +51,7 @@ def evidence_page(value: Mapping[str, Any], *, model: str) -> str:
             ),
             tag("p", "A row shows where evidence lies. Whether it suffices is for people to say."),
             word=f"{counts['asserted']} asserted, {counts['absent']} absent",
-            tone="good" if counts["verified"] else "warn",
+            tone="warn" if counts["asserted"] or counts["absent"] else "good",
         ),
         section("Requirements", _table(value)),
         kicker="mlsecops · evidence",

@@ -121,6 +121,12 @@ def test_the_template_has_a_heading_for_each_absent_row_and_the_page_links_to_it
     assert "<b>m</b>" not in page
 
 
+def test_a_page_with_anything_absent_or_asserted_is_not_shown_as_good() -> None:
+    value = evidence_map("eu-ai-act", delivered(), digest=DIGEST, signed=list(delivered()))
+    assert {"verified", "absent"} <= {row["status"] for row in value["rows"]}
+    assert 'class="verdict warn"' in evidence_page(value, model="m")
+
+
 def test_an_unknown_framework_is_refused() -> None:
     with pytest.raises(UsageError, match="framework: expected eu-ai-act"):
         evidence_map("gdpr", {}, digest=DIGEST)
