@@ -6,6 +6,7 @@ words → module of the command → its parser → `run` → exit status; an err
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import warnings
@@ -22,6 +23,7 @@ from mlsecops.errors import (
     MissingExtra,
     MLSecOpsError,
     MLSecOpsWarning,
+    RegistryError,
     UsageError,
     VerificationError,
 )
@@ -33,6 +35,10 @@ INTERRUPTED: Final = 130  # exit status; 128 + SIGINT (2), as shells report it
 EXIT_STATUS: Final = (
     "exit status: 0 it holds; 1 refused, failed or inconclusive; 2 wrong use or unreadable input"
 )
+
+_UNREACHABLE: Final = {
+    errno.EACCES, errno.EPERM, errno.EIO, errno.ETIMEDOUT, errno.ECONNREFUSED, errno.EHOSTUNREACH,
+}  # fmt: skip
 
 GROUPS: Final = {
     "signing": {
@@ -108,7 +114,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # raises BrokenPipeError here rather than at interpreter exit
     except MLSecOpsError as error:
         note(f"{type(error).__name__}: {error}{advice(error)}")
-        return WRONG_USE if isinstance(error, (UsageError, MissingExtra)) else REFUSED
+        wrong = isinstance(error, (UsageError, MissingExtra)) or _is_unreachable(error)
+        return WRONG_USE if wrong else REFUSED
     except KeyboardInterrupt:
         note("interrupted")
         return INTERRUPTED
@@ -128,6 +135,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return WRONG_USE
     return status
+
+
+def _is_unreachable(error: MLSecOpsError) -> bool:
+    """Whether a registry could not be asked, so that nothing was refused."""
+    if not isinstance(error, RegistryError) or not isinstance(error.__cause__, OSError):
+        return False
+    return error.__cause__.errno in _UNREACHABLE
 
 
 class Help(argparse.RawDescriptionHelpFormatter):

@@ -13,6 +13,7 @@ import pytest
 from mlsecops import errors, hash_dataset
 from mlsecops.provenance import hash_path
 from mlsecops.provenance.files.remote import RemoteFile, hash_remote
+from mlsecops.signing.bundle import bundle_exists, read_bundle
 from tests.buckets import s3_bucket
 
 FILES = {"a.bin": b"one", "sub/b.bin": b"two" * 1_000_000, "sub/é ü": b"", "model.sig": b"{}"}
@@ -116,6 +117,24 @@ def test_a_key_that_is_no_relative_path_is_refused(
 def test_a_url_where_nothing_is_is_the_callers_fault(url: str) -> None:
     with pytest.raises(errors.UsageError, match="cannot read"):
         hash_path(url)
+
+
+def test_a_store_that_cannot_be_asked_is_no_store_without_a_signature(
+    memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else an outage would read as unsigned, and signing again would drop a signature."""
+
+    def down(*_: object, **__: object) -> None:
+        raise ConnectionError("no route")
+
+    url = f"{memory}/model.sig"
+    assert bundle_exists(url)
+    assert not bundle_exists(f"{memory}/none.sig")
+    with monkeypatch.context() as outage:
+        outage.setattr(type(fsspec.filesystem("memory")), "info", down)
+        for ask in (bundle_exists, read_bundle):
+            with pytest.raises(errors.UsageError, match=r"cannot read .*no route"):
+                ask(url)
 
 
 def test_a_cache_and_shards_are_refused_for_a_url(memory: str, tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def is_object(url: str) -> bool:
     system, path = _system(url)
     try:
         system.invalidate_cache()
-        return bool(system.isfile(path))
+        return _is_file(system, path)
     except Exception as error:  # stores raise errors of their own kinds
         raise _unreadable(url, error) from error
 
@@ -199,7 +199,7 @@ def list_objects(
     system, path = _system(url)
     try:
         system.invalidate_cache()
-        if system.isfile(path):
+        if _is_file(system, path):
             return {url_name(url): RemoteFile(url, int(system.info(path)["size"]))}, True, ()
         found: Mapping[str, Any] = system.find(path, detail=True)
     except Exception as error:  # stores raise errors of their own kinds
@@ -236,6 +236,14 @@ def _system(url: str) -> tuple[Any, str]:
             "s3://bucket/model, gs://bucket/model or hf://org/model"
         ) from error
     return system, str(path)
+
+
+def _is_file(system: Any, path: str) -> bool:
+    """Whether there is an object; `isfile` of fsspec takes every error for none."""
+    try:
+        return bool(system.info(path)["type"] == "file")
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _unreadable(url: str, error: Exception) -> MLSecOpsError:

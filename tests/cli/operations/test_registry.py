@@ -17,6 +17,7 @@ from tests.attackers.registry import (
 )
 from tests.buckets import s3_bucket
 from tests.cli.conftest import Command, Outcome, Release
+from tests.services import free_port
 
 _WRITES = {"promote", "quarantine", "rollback"}
 
@@ -274,3 +275,16 @@ def test_the_cache_of_this_machine_is_bounded(command: Command, tmp_path: Path) 
         "deleted_bytes": 1000
     }
     assert command(*prune, "--max-bytes", "-1").status == 2
+
+
+def test_a_registry_that_cannot_be_reached_refuses_nothing(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "REGION": "us-east-1",
+                        "ENDPOINT_URL": f"http://127.0.0.1:{free_port()}"}.items():  # fmt: skip
+        monkeypatch.setenv(f"AWS_{name}", value)
+    command("keygen", "--out", tmp_path / "k.pem")
+    outcome = command("registry", "--location", "s3://fleet/r", "list",
+                      "--key", tmp_path / "k.pub.pem")  # fmt: skip
+    assert outcome.status == 2
+    assert "s3://fleet/r" in outcome.said
