@@ -47,6 +47,14 @@ def _own_modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             del sys.modules[name]
 
 
+@pytest.fixture
+def umask(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The umask that a test names by `parametrize("umask", …, indirect=True)`."""
+    before = os.umask(request.param)
+    yield
+    os.umask(before)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail the run in CI if a test was skipped."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,18 +12,14 @@ from mlsecops import _files
 from mlsecops._files import private_folder, private_mode, write_atomically
 from mlsecops.errors import UsageError
 
-
-@pytest.fixture(params=[0o000, 0o022, 0o077])
-def umask(request: pytest.FixtureRequest) -> Iterator[None]:
-    before = os.umask(request.param)
-    yield
-    os.umask(before)
+UMASKS = pytest.mark.parametrize("umask", [0o000, 0o022, 0o077], indirect=True)
 
 
 def modes(folder: Path) -> set[int]:
     return {stat.S_IMODE(place.stat().st_mode) for place in folder.rglob("*")}
 
 
+@UMASKS
 @pytest.mark.usefixtures("umask")
 @pytest.mark.parametrize(
     ("outer", "folder", "file"), [(0o2770, 0o2770, 0o660), (0o700,) * 2 + (0o600,)]
@@ -46,6 +40,7 @@ def test_a_folder_whose_maker_came_no_further_gets_its_mode_from_the_next_writer
     assert modes(top) == {folder}
 
 
+@UMASKS
 @pytest.mark.usefixtures("umask")
 def test_writers_at_once_share_what_they_make(tmp_path: Path) -> None:
     tmp_path.chmod(0o2770)

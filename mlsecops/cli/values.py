@@ -134,10 +134,7 @@ def number(text: str) -> float:
         >>> number("0.5")
         0.5
     """
-    value = _float(text)
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"expected a finite number, got {_cut(text)}")
-    return value
+    return _required(text, math.isfinite, "a finite number")
 
 
 def positive(text: str) -> float:
@@ -147,10 +144,7 @@ def positive(text: str) -> float:
         >>> positive("0.5")
         0.5
     """
-    value = _float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {_cut(text)}")
-    return value
+    return _required(text, lambda value: 0 < value < math.inf, "a number above 0")
 
 
 def duration(text: str) -> float:
@@ -160,10 +154,7 @@ def duration(text: str) -> float:
         >>> duration("1.5")
         1.5
     """
-    value = _float(text)
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected seconds from 0 on, got {_cut(text)}")
-    return value
+    return _required(text, lambda value: 0 <= value < math.inf, "seconds from 0 on")
 
 
 def share(text: str) -> float:
@@ -173,12 +164,7 @@ def share(text: str) -> float:
         >>> share("0.7")
         0.7
     """
-    value = _float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(
-            f"expected a share from 0 to 1, such as 0.7, got {_cut(text)}"
-        )
-    return value
+    return _required(text, lambda value: 0 <= value <= 1, "a share from 0 to 1, such as 0.7")
 
 
 def seed(text: str) -> int:
@@ -217,11 +203,15 @@ def pair(form: str, convert: Callable[[str], T]) -> Callable[[str], tuple[str, T
     return parse
 
 
-def _float(text: str) -> float:
+def _required(text: str, holds: Callable[[float], bool], wanted: str) -> float:
+    """The number of a text, if it is one and holds; none is `math.nan`, of which nothing holds."""
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        return math.nan
+        value = math.nan
+    if not holds(value):
+        raise argparse.ArgumentTypeError(f"expected {wanted}, got {_cut(text)}")
+    return value
 
 
 def _cut(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -230,11 +230,7 @@ def test_times_that_go_back_are_a_warning(
             call()
 
 
-@pytest.fixture(params=[0o000, 0o022, 0o277])
-def umask(request: pytest.FixtureRequest) -> Iterator[None]:
-    before = os.umask(request.param)
-    yield
-    os.umask(before)
+UMASKS = pytest.mark.parametrize("umask", [0o000, 0o022, 0o277], indirect=True)
 
 
 def modes(folder: Path) -> set[int]:
@@ -242,6 +238,7 @@ def modes(folder: Path) -> set[int]:
     return {stat.S_IMODE(place.stat().st_mode) for place in places}
 
 
+@UMASKS
 @pytest.mark.usefixtures("umask")
 def test_files_are_the_owner_s_alone_whatever_the_umask(
     policy: TrustPolicy, signer: Signer, tmp_path: Path, registry: Registry, model: Model
@@ -260,6 +257,7 @@ def test_files_are_the_owner_s_alone_whatever_the_umask(
     assert registry.location.is_dir()
 
 
+@UMASKS
 @pytest.mark.usefixtures("umask")
 def test_a_folder_with_the_set_group_id_bit_is_shared_with_its_group(
     policy: TrustPolicy, signer: Signer, tmp_path: Path, model: Model

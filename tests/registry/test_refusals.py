@@ -1,4 +1,4 @@
-"""What a registry's log, listings and places are not: each refusal by its own message."""
+"""Refusals of a registry's log, listings and places, each by its own message."""
 
 from __future__ import annotations
 

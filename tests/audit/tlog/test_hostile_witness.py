@@ -10,27 +10,18 @@ from contextlib import contextmanager
 
 import pytest
 
-from mlsecops.audit.checkpoint import Checkpoint, seal, signature_line, vkey
+from mlsecops.audit.checkpoint import signature_line
 from mlsecops.audit.objects import MemoryStore
-from mlsecops.audit.tlog import TileLog, Witness
+from mlsecops.audit.tlog import TileLog
 from mlsecops.audit.tlog.cosignature import WitnessKey, witness_vkey
 from mlsecops.audit.tlog.witness_client import request_body
 from mlsecops.errors import MLSecOpsWarning
-from mlsecops.provenance import merkle
 from mlsecops.signing import Signer
+from tests.audit.tlog.test_witness import ORIGIN, checkpoint, new_witness, operator, proof
 
-ORIGIN = "example.org/log"
+__all__ = ["operator"]
+
 NUMBERS = itertools.count()
-LEAVES = [merkle.leaf_hash(b"%d" % number) for number in range(8)]
-
-
-@pytest.fixture(scope="module")
-def operator() -> Signer:
-    return Signer.generate("ed25519")
-
-
-def checkpoint(operator: Signer, size: int) -> Checkpoint:
-    return seal(origin=ORIGIN, size=size, root=merkle.root(LEAVES[:size]), signer=operator)
 
 
 def log(operator: Signer, store: MemoryStore, url: str, key: str, quorum: int = 0) -> TileLog:
@@ -42,20 +33,15 @@ def log(operator: Signer, store: MemoryStore, url: str, key: str, quorum: int = 
 
 def test_lines_that_a_stranger_adds_do_not_stop_a_witness(operator: Signer) -> None:
     """A published checkpoint, padded to the longest that can be read, needs no key."""
-    witness = Witness(
-        MemoryStore(f"hostile-{next(NUMBERS)}"),
-        name="example.org/w1",
-        signer=Signer.generate("ed25519"),
-        logs=[vkey(ORIGIN, operator.public_key) or ""],
-    )
+    witness = new_witness(operator)
     assert witness.add_checkpoint(request_body(0, (), checkpoint(operator, 5))).status == 200
     body = request_body(5, (), checkpoint(operator, 5))
     line = signature_line("x", b"0000", bytes(64)).encode()
     room = 65_536 - len(checkpoint(operator, 5).note)
     padded = body + line * (room // len(line.decode()))
     assert witness.add_checkpoint(padded).status == 400
-    proof = merkle.consistency_proof(LEAVES, 5)
-    assert witness.add_checkpoint(request_body(5, proof, checkpoint(operator, 8))).status == 200
+    longer = request_body(5, proof(5, 8), checkpoint(operator, 8))
+    assert witness.add_checkpoint(longer).status == 200
 
 
 def test_an_answer_about_another_text_is_not_published(

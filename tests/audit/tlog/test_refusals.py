@@ -1,4 +1,4 @@
-"""What a log is not: each refusal by its own message."""
+"""Refusals of logs, each by its own message."""
 
 from __future__ import annotations
 
