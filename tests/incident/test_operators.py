@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from mlsecops import sign
-from mlsecops.errors import EvidenceError
+from mlsecops.errors import EvidenceError, IncidentError, RegistryError
 from mlsecops.findings import Alert
 from mlsecops.incident import Incident, Playbook
+from mlsecops.incident.actions import validate_serving
 from mlsecops.registry import Registry
 from mlsecops.signing import Signer, TrustPolicy
 from tests.incident.conftest import alert_about
@@ -54,6 +55,20 @@ def test_a_signer_of_models_alone_does_not_vouch_for_evidence(tmp_path: Path) ->
     sign(incident.evidence.path, models, replace=True)
     with pytest.raises(EvidenceError):
         incident.evidence.verify()
+
+
+def test_what_serves_and_does_not_verify_is_not_validated(
+    registry: Registry, alert: Alert, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    incident = Incident.open(alert, registry=registry)
+
+    def damaged(*_: object) -> None:
+        raise RegistryError("weights.bin differs")
+
+    monkeypatch.setattr(incident.registry, "serves", lambda _: True)
+    monkeypatch.setattr(incident.registry, "resolve", damaged)
+    with pytest.raises(IncidentError, match=r"no version can be validated: weights\.bin differs"):
+        validate_serving(incident, lambda *_: None)
 
 
 def test_alerts_about_two_clients_are_two_incidents(registry: Registry, alert: Alert) -> None:
