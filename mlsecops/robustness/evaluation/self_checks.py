@@ -12,7 +12,7 @@ in adversarial robustness evaluations" (2022), whose test is `altered_model`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -124,25 +124,34 @@ def gradient_agrees(probe: Probe) -> Check:
     A clamp often breaks that at the bounds alone, and a gradient may be honest at the inputs alone.
     """
     low, high = spread(probe.bounds, probe.x.shape)
+    free = low < high
     inside = probe.ball.scatter([[probe.seed, 7, row] for row in range(len(probe.x))])
-    measured: list[str] = []
-    for at, place in ((probe.x, ""), (inside, "inside the ball, ")):
-        free, edge = low < high, (at <= low) | (at >= high)
+    measured: dict[str, list[str]] = {}
+    for at, where in ((probe.x, "at the inputs"), (inside, "at random points of their balls")):
+        edge = (at <= low) | (at >= high)
         rival, gradient = probe.margin_gradients(at)
-        for name, mask in (("at the bounds", edge & free), ("inside the bounds", ~edge & free)):
-            if mask.mean() < 0.01:  # noqa: PLR2004 - too few elements to measure
+        for values, mask in (("at a bound", edge & free), ("between the bounds", ~edge & free)):
+            if mask.mean() < 0.01 * free.mean():  # too few elements to measure
                 continue
             for length in (_SMALL_STEP, 1.0):
-                rng = np.random.default_rng([probe.seed, 1, len(measured)])
+                rng = np.random.default_rng([probe.seed, 1, sum(map(len, measured.values()))])
                 changes = _changes(probe, at, mask, rival, gradient, length=length, rng=rng)
                 fault = _disagreement(*changes, linear=length == _SMALL_STEP)
                 if fault:
-                    return _check(
-                        "gradient-agrees", "fail", f"{place}{name}, at {length:g} eps, {fault}"
-                    )
-            measured.append(place + name)
-    reason = f"the gradient predicts changes {' and '.join(measured)}"
-    return _check("gradient-agrees", "pass", reason)
+                    reason = f"{where}, for values {values}, in steps of {length:g} eps: {fault}"
+                    return _check("gradient-agrees", "fail", reason)
+            measured.setdefault(values, []).append(where)
+    return _check("gradient-agrees", "pass", _agreed(measured))
+
+
+def _agreed(measured: Mapping[str, Sequence[str]]) -> str:
+    """Where the gradient predicted changes, apart for values at a bound where that differs."""
+    places = {" and ".join(where) for where in measured.values()}
+    if len(places) > 1:
+        listed = (f"of values {kind} {' and '.join(where)}" for kind, where in measured.items())
+        return f"the gradient predicts changes {', '.join(listed)}"
+    alike = f", of values {' and '.join(measured)} alike" if len(measured) > 1 else ""
+    return f"the gradient predicts changes {places.pop()}{alike}"
 
 
 def random_search(probe: Probe) -> Check:

@@ -244,6 +244,32 @@ def test_gradient_that_is_blind_at_the_bounds_is_seen(
     assert honest.worst.hits < report.worst.hits
 
 
+def test_reason_of_an_agreeing_gradient_says_each_place_once(
+    two_class: SoftmaxRegression, samples: Samples
+) -> None:
+    x, y = at_the_bounds(samples)
+    for inputs in (samples[0], x):
+        report = evaluate_robustness(two_class, inputs, y, [FGSM(0.11)])
+        [reason] = [each.reason for each in report.checks if each.name == "gradient-agrees"]
+        assert reason.startswith("the gradient predicts changes ")
+        assert reason.count("at the inputs") == 1
+        assert reason.count("at random points of their balls") == 1
+    assert reason.endswith("of values at a bound and between the bounds alike")
+
+
+def test_gradient_of_one_changeable_value_among_many_is_measured() -> None:
+    wide = SoftmaxRegression(weights=np.zeros((400, 2), np.float32), bias=np.zeros(2, np.float32))
+    wide.weights[0] = [3, -3]
+    x = np.full((60, 400), 0.5, np.float32)
+    x[:, 0] = np.linspace(0.55, 0.95, 60)
+    low, high = x[0].copy(), x[0].copy()
+    low[0], high[0] = 0, 1
+    y = np.zeros(60, np.int64)
+    for model, expected in ((wide, "pass"), (with_unrelated_gradients(wide), "fail")):
+        report = evaluate_robustness(model, x, y, [FGSM(0.02)], bounds=(low, high))
+        assert outcome(report, "gradient-agrees") == expected
+
+
 def test_attack_weaker_than_random_points_is_seen(
     two_class: SoftmaxRegression, samples: Samples
 ) -> None:
