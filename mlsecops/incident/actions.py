@@ -88,7 +88,8 @@ def by_user(
         incident: The incident.
         name: Name of the step.
         instructions: What people have to do.
-        action: The function; raising, False, text or a `verdict` other than `"pass"` is a failure.
+        action: The function; raising, False (also as numpy or torch compare), text or a `verdict`
+            other than `"pass"` is a failure.
     """
     known = incident.step(name)
     if known.state == "done":
@@ -97,13 +98,20 @@ def by_user(
         return Step(name=name, state="manual", note=instructions)
     try:
         outcome = action()
+        verdict = getattr(outcome, "verdict", outcome)
+        is_false = _is_boolean(verdict) and not verdict
     except Exception as error:  # noqa: BLE001 - the user's code may fail in any way; it is recorded
         return Step(name=name, state="failed", note=f"{type(error).__name__}: {error}")
-    verdict = getattr(outcome, "verdict", outcome)
     gated = verdict is not outcome or isinstance(outcome, str)
-    if verdict is False or (gated and verdict != "pass"):
+    if is_false or (gated and verdict != "pass"):
         return Step(name=name, state="failed", note=f"the verdict is {verdict}")
     return Step(name=name, state="done", note="" if outcome is None else str(outcome)[:_NOTE])
+
+
+def _is_boolean(value: object) -> bool:
+    """Whether a value is a truth value of Python, or what a comparison of numpy or torch gives."""
+    kind = str(getattr(value, "dtype", ""))
+    return isinstance(value, bool) or kind.rpartition(".")[2] == "bool"
 
 
 def close(incident: Incident, instructions: str) -> Step:

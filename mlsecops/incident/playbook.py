@@ -56,7 +56,7 @@ class Playbook:
         kind: Kind of incident of its instructions, or None for any.
         steps: Steps in order.
         remediate: Called with the incident to remove the origin, and again if a run was killed
-            before the result was recorded; raising or False is a failure.
+            before the result was recorded; raising or False (numpy's too) is a failure.
         validate: Called with the incident and the serving version (None if the registry has none);
             raising, False, text or a `verdict` other than `"pass"` is a failure.
 

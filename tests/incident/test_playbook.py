@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mlsecops.errors import GateFailed, IncidentError, Isolated, UsageError
@@ -126,7 +127,7 @@ def test_manual_steps_are_completed_by_people(incident: Incident) -> None:
 
 
 class _Judgement:
-    def __init__(self, verdict: str) -> None:
+    def __init__(self, verdict: object) -> None:
         self.verdict = verdict
 
 
@@ -141,6 +142,9 @@ def _gate_fails(_incident: Incident, _version: Version | None) -> object:
         lambda _i, _v: _Judgement("inconclusive"),
         lambda _i, _v: _Judgement("fail"),
         lambda _i, _v: False,
+        lambda _i, _v: np.float32(0.4) > 0.7,
+        lambda _i, _v: np.array([True, False]),
+        lambda _i, _v: _Judgement(np.bool_(0)),
         lambda _i, _v: "fail",
         lambda _i, _v: 1 / 0,
     ],
