@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,19 @@ def with_second_entry(archive: bytes, name: str, data: bytes) -> bytes:
         tar.addfile(entry, io.BytesIO(data))
         added = stream.tell()
     return stream.getvalue()[:added] + archive
+
+
+def archive(contents: Mapping[str, bytes], *, link: str | None = None) -> bytes:
+    """A tar of just these documents, one of them as a link if it is named."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in contents.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            if name == link:
+                entry.type, entry.linkname, entry.size = tarfile.SYMTYPE, "/etc/passwd", 0
+            tar.addfile(entry, io.BytesIO(data))
+    return stream.getvalue()
 
 
 def kill_at_write(number: int, action: Callable[[], object]) -> bool:

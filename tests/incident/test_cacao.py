@@ -62,6 +62,9 @@ def _duplicate(playbook: dict[str, Any]) -> None:
         (lambda p: p["workflow"].update({"end--lost": {"type": "end"}}), "cannot be reached"),
         (lambda p: p.update(spec_version="cacao-1.1"), r"cacao-2\.0"),
         (lambda p: p.update(workflow=[]), "workflow"),
+        (lambda p: p.pop("name"), "expected name to be text, got None"),
+        (lambda p: action(p).update(name=""), "expected name to be text, got ''"),
+        (lambda p: action(p).update(name=["rm"]), "expected name to be text"),
         (_duplicate, "unique names"),
     ],
 )

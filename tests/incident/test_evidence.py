@@ -3,17 +3,21 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from mlsecops.audit import AuditLog
-from mlsecops.errors import EvidenceError, IncidentError
+from mlsecops.errors import EvidenceError, IncidentError, UsageError
+from mlsecops.findings import Alert
 from mlsecops.incident import Incident, Playbook, evidence
 from mlsecops.incident.evidence import pack
+from mlsecops.registry import Registry
 from mlsecops.signing import Signer, TrustPolicy
 from tests.attackers import incident as attack
 from tests.attackers.audit import FOREIGN_SCHEMAS, edit_entry, run_script
+from tests.incident.conftest import AT
 
 
 @pytest.fixture
@@ -185,6 +189,61 @@ def test_a_document_that_the_archive_holds_in_two_versions_is_refused(
     incident.evidence.seal({"subject.json": b'{"client": "mallory"}'})
     with pytest.raises(EvidenceError, match=r"unexpected entry 'subject\.json'"):
         incident.evidence.verify(policy=policy)
+
+
+@pytest.mark.parametrize(
+    ("packed", "says"),
+    [
+        (attack.archive, r"expected a manifest\.json, got none"),
+        (
+            lambda contents: pack(contents).replace(b'"mallory"', b'"nobody!"'),
+            "differ from its manifest",
+        ),
+        (lambda contents: attack.archive({**contents, "manifest.json": b"{}"}), "differ from its"),
+        (lambda _: b"no tar at all" * 1000, "expected a tar"),
+        (lambda contents: pack(contents)[:700], "expected a tar"),
+        (lambda contents: attack.archive(contents, link="subject.json"), "unexpected entry"),
+    ],
+)
+def test_evidence_that_an_operator_sealed_with_a_program_of_his_own_is_checked_as_any(
+    incident: Incident,
+    monkeypatch: pytest.MonkeyPatch,
+    packed: Callable[[dict[str, bytes]], bytes],
+    says: str,
+) -> None:
+    """Signature and log agree with the bytes; what they hold is wrong."""
+    monkeypatch.setattr("mlsecops.incident.evidence.pack", packed)
+    incident.evidence.seal({"incident.json": b"{}", "subject.json": b'{"client": "mallory"}'})
+    with pytest.raises(EvidenceError, match=says):
+        incident.evidence.verify()
+    with pytest.raises(EvidenceError, match=says):
+        incident.evidence.read("subject.json")
+
+
+def test_a_reader_seals_no_evidence(incident: Incident) -> None:
+    reader = Registry(incident.registry.location, policy=incident.registry.policy)
+    seen = Incident(incident.id, registry=reader, clock=lambda: AT)
+    with pytest.raises(UsageError, match="registry with a signer, got none"):
+        seen.evidence.seal({"subject.json": b"{}"})
+    assert not seen.evidence.path.exists()
+
+
+def test_a_folder_in_the_place_of_the_evidence_is_an_error_of_the_library(
+    incident: Incident,
+) -> None:
+    (incident.evidence.path / "planted").mkdir(parents=True)
+    with pytest.raises(EvidenceError, match="cannot be written"):
+        incident.evidence.seal({"subject.json": b"{}"})
+    assert incident.evidence.sealed is None
+
+
+def test_a_file_in_the_place_of_the_incidents_is_an_error_of_the_library(
+    registry: Registry, alert: Alert
+) -> None:
+    assert isinstance(registry.location, Path)
+    (registry.location / "incidents").write_text("planted")
+    with pytest.raises(IncidentError, match="cannot make"):
+        Incident.open(alert, registry=registry)
 
 
 def test_evidence_before_it_is_sealed_does_not_hold(incident: Incident) -> None:

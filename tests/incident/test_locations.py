@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from mlsecops.audit.objects.memory import MemoryStore
 from mlsecops.errors import EvidenceError, IncidentError
 from mlsecops.incident import Incident, Playbook
 from mlsecops.registry import Registry
 from mlsecops.signing import Signer, TrustPolicy, sign
-from tests.incident.conftest import alert_about
+from tests.incident.conftest import AT, alert_about
 
 
 def machine(
@@ -67,6 +68,32 @@ def test_evidence_exchanged_on_one_machine_is_noticed_there(
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(EvidenceError):
         incident.evidence.verify()
+
+
+def test_evidence_that_the_registry_lost_or_that_has_no_room_here_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signer: Signer
+) -> None:
+    place = f"memory://lost/{tmp_path.name}"
+    first = machine("one", tmp_path, monkeypatch, place, signer)
+    sealed = Incident.report("extraction", message="m", registry=first)
+    Playbook.default().run(sealed)
+    second = machine("two", tmp_path, monkeypatch, place, signer)
+    incident = Incident.report("extraction", message="m", registry=second)
+    (tmp_path / "blocked").write_text("no folder")
+    blocked = machine("blocked", tmp_path, monkeypatch, place, signer)
+    with pytest.raises(EvidenceError, match="cannot be fetched"):
+        Incident(sealed.id, registry=blocked, clock=lambda: AT).evidence.fetch()
+    digest = incident.evidence.sealed
+    assert digest is not None
+    objects = MemoryStore(place.removeprefix("memory://"))._objects
+    [key] = [each for each in objects if digest.hex in each.replace("/", "")]
+    objects[key] = objects[key][:-1] + b"x"
+    with pytest.raises(EvidenceError, match="cannot be fetched"):
+        incident.evidence.fetch()
+    del objects[key]
+    with pytest.raises(EvidenceError, match="cannot be fetched"):
+        incident.evidence.verify()
+    assert not incident.evidence.path.exists()
 
 
 def test_an_incident_that_is_none_is_said(
