@@ -62,9 +62,7 @@ def require_model(what: str, digest: Digest | str | None, verified: Verified) ->
 
 def digests_of(verified: Verified) -> frozenset[str]:
     """Texts of the digests that name the model: its root, and that of a single file."""
-    manifest = verified.manifest
-    own = {str(entry.digest) for entry in manifest.entries} if manifest.single else set()
-    return frozenset({str(verified.digest), str(manifest.root)} | own)
+    return frozenset({str(verified.digest), *map(str, _whole(verified.manifest))})
 
 
 def require_bill(bill: Mapping[str, Any], verified: Verified) -> None:
@@ -104,13 +102,18 @@ def require_datasets(datasets: Mapping[str, Manifest], verified: Verified) -> bo
     if not datasets or not signed:
         return False
     for name, manifest in datasets.items():
-        own = {entry.digest.hex for entry in manifest.entries} if manifest.single else set()
-        if signed.isdisjoint({manifest.root.hex} | own):
+        if signed.isdisjoint(digest.hex for digest in _whole(manifest)):
             raise DigestMismatch(
                 f"data set {name}: expected one that the signed provenance of {verified.digest} "
                 f"names, got {manifest.root}; give the data that this model was trained on"
             )
     return True
+
+
+def _whole(manifest: Manifest) -> set[Digest]:
+    """Digests of all its bytes: the root, and that of a single file. A shard's is of a part."""
+    file = manifest.entries if manifest.single and manifest.shard_size is None else ()
+    return {manifest.root, *(entry.digest for entry in file)}
 
 
 def _resolved(statement: Statement) -> Iterator[Mapping[str, Any]]:

@@ -32,7 +32,9 @@ from mlsecops import (
 from mlsecops.llm import Campaign
 from mlsecops.loading import LoadedModel
 from mlsecops.monitoring import RateLimit, monitored
-from mlsecops.provenance import Manifest
+from mlsecops.pipeline.binding import require_datasets, require_model
+from mlsecops.provenance import Manifest, Statement
+from mlsecops.provenance.statement import SLSA_PROVENANCE
 from mlsecops.registry import Registry
 from mlsecops.reports import ControlState, build_bom
 from mlsecops.robustness import FGSM, RobustnessReport, Square
@@ -138,6 +140,28 @@ def test_a_foreign_part_is_named(world: World, part: str, tmp_path: Path) -> Non
     foreign = parts_of(world.models["b"], (part,))
     with pytest.raises(errors.DigestMismatch, match=words.get(part, part)):
         world.pipeline(**foreign).deliver(tmp_path / "out")
+
+
+def test_a_shard_is_neither_the_model_nor_its_data(world: World, tmp_path: Path) -> None:
+    """Of a file cut short, its bytes are a shard of the whole one."""
+    for name in ("model.bin", "short.bin"):
+        (tmp_path / name).write_bytes(b"weights!" * (1 if name == "short.bin" else 2))
+    short, data = hash_path(tmp_path / "short.bin"), hash_path(tmp_path / "model.bin", shard_size=8)
+    assert short["short.bin"] in [entry.digest for entry in data]
+    resolved = [{"name": "d", "digest": {"sha256": short["short.bin"].hex}}]
+    statement = Statement.build(
+        subjects={"model.bin": data.root}, predicate_type=SLSA_PROVENANCE,
+        predicate={"buildDefinition": {"resolvedDependencies": resolved}},
+    )  # fmt: skip
+    sign(tmp_path / "model.bin", world.signer, statements=[statement], shard_size=8)
+    verified = verify(tmp_path / "model.bin", policy=world.policy)
+    for digest in short["short.bin"], str(short["short.bin"]):
+        with pytest.raises(errors.DigestMismatch, match="robustness report"):
+            require_model("robustness report", digest, verified)
+    assert require_model("robustness report", data.root, verified)
+    assert require_datasets({"d": short}, verified)
+    with pytest.raises(errors.DigestMismatch, match="data set d"):
+        require_datasets({"d": data}, verified)
 
 
 def states(world: World, **parts: Any) -> dict[str, tuple[ControlState, str]]:
