@@ -221,7 +221,7 @@ class Incident:
             IncidentError: The step is not manual, or `by` or `note` is empty.
         """
         step = self.step(name)
-        if step.state != "manual" or not by or not note:
+        if step.state != "manual" or not by.strip() or not note.strip():
             raise IncidentError(
                 f"incident {self.id}: expected a manual step, a person and a note, got step {name} "
                 f"({step.state}), {by!r} and {note!r}"

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -221,3 +221,5 @@ def test_remediation_of_a_leaked_key_is_for_leaked_keys(
     incident = Incident.report("extraction", message="m", registry=registry)
     with pytest.raises(IncidentError, match="leaked key"):
         sign_again(keys["new"])(incident)
+    with pytest.raises(UsageError, match="a time with a timezone"):
+        sign_again(keys["new"], before=datetime(2026, 3, 1))  # noqa: DTZ001 - the misuse

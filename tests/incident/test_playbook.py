@@ -119,6 +119,11 @@ def test_manual_steps_are_completed_by_people(incident: Incident) -> None:
     Playbook.default().run(incident, approve=agree)
     with pytest.raises(IncidentError, match="manual"):
         incident.complete("close", by="alice", note="done")
+    for by, note in (("", "done"), ("alice", ""), (" ", "done"), ("alice", "\n")):
+        with pytest.raises(IncidentError, match="a person and a note"):
+            incident.complete("remediate", by=by, note=note)
+    with pytest.raises(IncidentError, match="expected a step of isolate, assess"):
+        incident.complete("remediation", by="alice", note="done")
     for name in ("remediate", "validate"):
         incident.complete(name, by="alice", note="client blocked")
     Playbook.default().run(incident, approve=agree)
@@ -184,6 +189,24 @@ def test_an_alert_without_a_digest_is_left_to_people(registry: Registry) -> None
     Playbook.default().run(incident)
     assert states(incident)["isolate"] == "manual"
     assert registry.resolve("fraud", "serving").version == 2
+
+
+def test_a_run_without_its_lock_is_an_error_of_the_library(
+    incident: Incident, registry: Registry
+) -> None:
+    (incident.folder / "lock").mkdir()
+    with pytest.raises(IncidentError, match="lock: cannot be opened"):
+        Playbook.default().run(incident)
+    assert registry.resolve("fraud", "serving").version == 2
+
+
+@pytest.mark.parametrize("snapshot", [[1, 2], "calls: 7", 7])
+def test_a_snapshot_that_is_no_mapping_is_refused_before_anything_is_recorded(
+    alert: Alert, registry: Registry, snapshot: object
+) -> None:
+    with pytest.raises(UsageError, match="snapshot: expected a mapping"):
+        Incident.open(alert, registry=registry, snapshot=snapshot)
+    assert not registry.recorded("incident.")
 
 
 def test_a_finding_opens_an_incident_about_a_digest(registry: Registry) -> None:
