@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from mlsecops._choices import checked, several
+from mlsecops._choices import checked, of_type, several
 from mlsecops._files import write_atomically
 from mlsecops._json import parse_object
 from mlsecops._notebook import NotebookView, notebook_view
@@ -22,7 +22,7 @@ from mlsecops._repr import concise_repr
 from mlsecops.errors import DigestMismatch, FormatRefused, UsageError
 from mlsecops.provenance.content.rows import describe_rows, is_part
 from mlsecops.provenance.digest import Digest
-from mlsecops.provenance.entry import Diff, Entry
+from mlsecops.provenance.entry import Diff, Entry, entry_values, read_entry, read_texts
 from mlsecops.provenance.exports import read_sha256sums, sha256sums
 from mlsecops.provenance.files.hashing import Cache, Progress
 from mlsecops.provenance.files.opening import open_regular
@@ -198,7 +198,7 @@ class Manifest:
             "single": self.single,
             "ignore": list(self.ignore),
             **self._shards(),
-            "files": [_entry_dict(entry) for entry in self.entries],
+            "files": [entry_values(entry) for entry in self.entries],
         }
 
     def _shards(self) -> dict[str, Any]:
@@ -217,17 +217,19 @@ class Manifest:
             if value["schema"] != SCHEMA:
                 raise FormatRefused(f"expected schema {SCHEMA}, got {value['schema']!r}")
             manifest = cls(
-                name=str(value["name"]),
-                algorithm=str(value["algorithm"]),
-                entries=tuple(_entry(item) for item in value["files"]),
-                ignore=ignore_paths(value["ignore"]),
+                name=of_type("name", value["name"], str, "text"),
+                algorithm=of_type("algorithm", value["algorithm"], str, "text"),
+                entries=tuple(read_entry(item) for item in value["files"]),
+                ignore=ignore_paths(read_texts("ignore", value["ignore"])),
                 single=value["single"] is True,
                 shard_size=shard_size_of(value.get("shard_size")),
-                uncovered=tuple(str(item) for item in value.get("uncovered", ())),
+                uncovered=read_texts("uncovered", value.get("uncovered", ())),
             )
             recorded = Digest.parse(value["root"])
         except (KeyError, TypeError, AttributeError, UsageError) as error:
             raise FormatRefused(f"not a manifest of schema {SCHEMA}: {error}") from error
+        if manifest.single and manifest.shard_size is None and len(manifest) != 1:
+            raise FormatRefused(f"{manifest.name!r}: expected one file, got {len(manifest)}")
         if recorded != manifest.root:
             raise FormatRefused(
                 f"manifest of {manifest.name!r}: expected root {recorded}, its files give "
@@ -298,21 +300,6 @@ class Manifest:
 
         columns = None if table is None else table.entries
         return croissant(self.name, self.root, self.entries, columns=columns, about=about or {})
-
-
-def _entry_dict(entry: Entry) -> dict[str, Any]:
-    value = {"name": entry.name, "digest": str(entry.digest), "size": entry.size}
-    return value if entry.type is None else {**value, "type": entry.type}
-
-
-def _entry(item: Mapping[str, Any]) -> Entry:
-    size, kind = item["size"], item.get("type")
-    return Entry(
-        str(item["name"]),
-        Digest.parse(item["digest"]),
-        None if size is None else int(size),
-        None if kind is None else str(kind),
-    )
 
 
 @checked

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import socket
 import subprocess
@@ -181,6 +182,43 @@ def test_nonsense_is_not_a_manifest(text: str, tmp_path: Path) -> None:
     path.write_text(text, encoding="latin-1")
     with pytest.raises(errors.FormatRefused):
         Manifest.load(path)
+
+
+EDITS: dict[str, tuple[str, object]] = {
+    "a size in words": ("size", "abc"),
+    "a size in digits": ("size", "12"),
+    "an endless size": ("size", float("inf")),
+    "half a byte": ("size", 0.5),
+    "less than nothing": ("size", -1),
+    "a truth": ("size", True),
+    "a type of another type": ("type", ["<f8"]),
+    "a file without a name": ("name", None),
+    "no digest": ("digest", "md5:" + "0" * 32),
+    "digest of no text": ("digest", 7),
+    "no name": (".name", None),
+    "no algorithm": (".algorithm", 256),
+    "one text to ignore": (".ignore", "logs"),
+    "numbers to ignore": (".ignore", [1]),
+    "a path outside": (".ignore", ["../x"]),
+    "uncovered text": (".uncovered", "abc"),
+    "uncovered numbers": (".uncovered", [1]),
+    "no shard size": (".shard_size", -8),
+    "one file of many": (".single", True),
+    "other schema": (".schema", "mlsecops.manifest/2"),
+    "no root": (".root", None),
+    "files of another kind": (".files", 7),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edited_value_is_refused_as_no_manifest(name: str, folder: Path, tmp_path: Path) -> None:
+    """Beside the digests, whose edits the root shows."""
+    value = hash_path(folder).to_dict()
+    key, given = EDITS[name]
+    (value if key.startswith(".") else value["files"][0])[key.removeprefix(".")] = given
+    (tmp_path / "m.json").write_text(json.dumps(value))
+    with pytest.raises(errors.FormatRefused):
+        Manifest.load(tmp_path / "m.json")
 
 
 def test_croissant_has_a_file_object_for_each_file(folder: Path) -> None:
