@@ -9,6 +9,7 @@ and cannot be read is listed with the reason, never left out in silence.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -26,6 +27,10 @@ _MARK: Final = (
     b"in-toto"  # in the type of every statement and in the payload type of every envelope
 )
 _ENDINGS: Final = (".sig", ".json", ".jsonl", ".sigstore", ".bundle")
+_BLANK: Final = b"\xef\xbb\xbf \t\r\n"
+_PEEKED: Final = 64  # bytes; chosen: weights of gigabytes are left after one short read
+_ESCAPED: Final = re.compile(rb"\\u00([2-7][0-9a-fA-F])")
+"""An ASCII character as JSON may write it, such as the hyphen of in-toto."""
 _SKIPPED: Final = frozenset({".git"})
 
 
@@ -109,8 +114,11 @@ def _read(path: str, reader: Reader) -> Iterator[Statement]:
 def _candidate(path: str) -> bytes | None:
     """Bytes of a file that may hold statements; None for another."""
     with os.fdopen(open_regular(path), "rb") as stream:
-        first = stream.read(64)  # bytes; chosen: room for white space before the first brace
-        if not first.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
+        data = stream.read(_PEEKED)
+        if not data.strip(_BLANK):
+            data += stream.read(MAX_BUNDLE_BYTES)
+        if not data.lstrip(_BLANK).startswith(b"{"):
             return None
-        data = first + stream.read(MAX_BUNDLE_BYTES + 1)
-    return data if _MARK in data else None
+        data += stream.read(MAX_BUNDLE_BYTES + 1)
+    plain = _ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()), data)
+    return data if _MARK in plain else None

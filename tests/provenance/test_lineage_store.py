@@ -10,7 +10,7 @@ import pytest
 from mlsecops import errors, hash_dataset, training_run
 from mlsecops.provenance import Lineage, Statement
 from mlsecops.provenance.lineage_store import read_store
-from mlsecops.signing import Signer, sign
+from mlsecops.signing import Signer, TrustPolicy, sign, verify
 
 DATA = hash_dataset(np.arange(4), name="raw")
 
@@ -43,6 +43,27 @@ def test_statements_are_found_in_every_file_that_holds_some(tmp_path: Path) -> N
     made = Lineage.of(stored.statements).models_from(DATA.root)
     assert {node.name for node in made} == {"first", "second"}
     assert read_store(tmp_path / "bare.json", tmp_path / "a").files == 2
+
+
+def test_a_bundle_is_found_however_its_json_is_written(tmp_path: Path) -> None:
+    """Verifiers accept each of these, so that none may keep a model out of the lineage."""
+    signer = Signer.generate()
+    signed(tmp_path / "model", signer)
+    bundle = tmp_path / "model" / "model.sig"
+    text = bundle.read_text()
+    assert "in-toto+json" in text
+    ways = (
+        " " * 100 + text,
+        "\n" * 64 + text,
+        text.replace("in-toto+json", r"in\u002dtoto+json"),
+        text.replace("in-toto+json", r"\u0069n\u002Dtoto+json"),
+    )
+    for way in ways:
+        bundle.write_text(way)
+        verify(tmp_path / "model", policy=TrustPolicy(keys=[signer.public_key]))
+        assert read_store(tmp_path / "model").files == 1
+    bundle.write_text(" " * 100)
+    assert read_store(tmp_path / "model").files == 0
 
 
 def test_what_cannot_be_read_is_listed(tmp_path: Path) -> None:
