@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,24 @@ def test_a_long_streamed_table_is_cut_into_the_same_runs() -> None:
 
 
 @pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([], "at least one batch of rows, got none"),
+        (
+            [*({"a": each} for each in range(1000)), {"b": 1}],
+            "row 1000: .* columns a, got b",
+        ),
+    ],
+)
+def test_a_stream_that_is_no_one_table_is_refused(rows: list[dict[str, int]], said: str) -> None:
+    def rest() -> Iterator[dict[str, int]]:
+        yield from rows
+
+    with pytest.raises(errors.UsageError, match=said):
+        root(datasets.IterableDataset.from_generator(rest))
+
+
+@pytest.mark.parametrize(
     ("name", "content", "said"),
     [
         ("absent.csv", None, "no such file"),
@@ -158,3 +177,33 @@ def test_files_without_a_readable_content_are_refused(
         (tmp_path / name).write_bytes(content)
     with pytest.raises(errors.UsageError, match=said):
         hash_dataset(tmp_path / name, name="d", by="content")
+
+
+def test_an_attribute_that_json_cannot_hold_is_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"] = np.arange(3)
+        file["x"].attrs["unit"] = h5py.Empty("f4")
+        with pytest.raises(errors.UsageError, match="an attribute is a Empty"):
+            root(file)
+
+
+def test_a_chunk_of_nonsense_is_an_error_that_names_the_column(tmp_path: Path) -> None:
+    array = zarr.open(str(tmp_path / "z"), mode="w", shape=(100,), chunks=(10,), dtype="i4")
+    array[:] = np.arange(100)
+    chunk = next(each for each in (tmp_path / "z" / "c").rglob("*") if each.is_file())
+    chunk.write_bytes(b"nonsense")
+    with pytest.raises(errors.UsageError, match="column 'array' cannot be hashed"):
+        root(array)
+
+
+def test_files_damaged_after_they_were_opened_are_an_error_that_names_the_data(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "t.parquet"
+    parquet.write_table(pa.table({"a": np.arange(1000)}), file)
+    opened = pyarrow.dataset.dataset(file)
+    data = file.read_bytes()
+    for damaged in (data[:200], data[:30] + bytes(170) + data[200:]):
+        file.write_bytes(damaged)
+        with pytest.raises(errors.UsageError, match="data set 't' cannot be read"):
+            root(opened)

@@ -317,6 +317,16 @@ def test_extension_types_are_hashed_as_what_they_mean() -> None:
     )
 
 
+TURNED = pa.ExtensionArray.from_storage(
+    pa.fixed_shape_tensor(pa.int64(), [2, 3], permutation=[1, 0]),
+    pa.array([range(6)], pa.list_(pa.int64(), 6)),
+)
+FOREIGN_WORDS = pa.DictionaryArray.from_arrays(
+    pa.array([0, 7], pa.int32()), pa.array(["a", "b"]), safe=False
+)
+"""Rows that name words behind the end of their dictionary, as a forged file holds them."""
+
+
 class Failing:
     """A table of another library, which fails as it is read."""
 
@@ -347,6 +357,9 @@ class Failing:
         ({"a": pa.array([1, 2]), "b": pa.array([1])}, "one length"),
         ({"a": pa.nulls(1, pa.month_day_nano_interval())}, "cannot be hashed"),
         (pl.LazyFrame({"a": [1]}), "cannot hash a data set of type"),
+        ({"a": np.array(1.0)}, "'a': expected rows, got a single value"),
+        ({"a": TURNED}, "expected tensors in row order"),
+        ({"a": FOREIGN_WORDS}, "column 'a' cannot be hashed .Arrow type dictionary"),
     ],
 )
 def test_data_without_a_content_of_its_own_is_refused(data: Any, said: str) -> None:
