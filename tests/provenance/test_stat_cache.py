@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import os
+import resource
+import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing, contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -201,6 +204,92 @@ def test_a_cache_that_others_can_write_is_refused(tmp_path: Path) -> None:
     path.chmod(0o666)
     with pytest.raises(errors.UsageError, match="by others"):
         StatCache(path)
+
+
+def plant_a_log(folder: Path, cache: Later) -> Path:
+    """Forge the digests of a folder by a write-ahead log beside a cache that stays untouched."""
+    own = Later(Path(f"{cache.path}-of-mallory"))
+    hash_path(folder, cache=own)
+    with closing(sqlite3.connect(own.path, isolation_level=None)) as connection:
+        connection.execute("UPDATE digest SET value = zeroblob(32)")
+        connection.execute("PRAGMA wal_checkpoint")
+        connection.execute("VACUUM")
+        return Path(shutil.copy(f"{own.path}-wal", f"{cache.path}-wal"))
+
+
+def test_a_log_that_others_put_beside_the_cache_is_refused(folder: Path, cache: Later) -> None:
+    expected = hash_path(folder)
+    planted = plant_a_log(folder, cache)
+    assert hash_path(folder, cache=Later(Path(cache.path))) != expected  # SQLite believes it
+    for suffix in ("-wal", "-shm", "-journal"):
+        other = Path(f"{cache.path}{suffix}")
+        other.unlink(missing_ok=True)
+        other.symlink_to(planted)
+        with pytest.raises(errors.UsageError, match=f"db{suffix} is no regular file"):
+            hash_path(folder, cache=cache)
+        other.unlink()
+        other.touch()
+        other.chmod(0o666)
+        for use in (cache, cache.path):
+            with pytest.raises(errors.UsageError, match=f"db{suffix} could have been written by"):
+                hash_path(folder, cache=use)
+        other.unlink()
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777])
+def test_a_cache_in_a_folder_of_everybody_is_refused(tmp_path: Path, mode: int) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(mode)
+    with pytest.raises(errors.UsageError, match="a folder that everybody can write"):
+        StatCache(shared / "cache.db")
+
+
+def test_what_cannot_be_a_cache_is_refused_by_name(folder: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    with pytest.raises(errors.UsageError, match="no regular file"):
+        StatCache(tmp_path / "pipe")
+    path = tmp_path / "cache.db"
+    StatCache(path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 9")
+    with pytest.warns(errors.MLSecOpsWarning, match="layout 9: expected 1"):
+        assert hash_path(folder, cache=path) == hash_path(folder)
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file of this process may grow."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.filterwarnings("ignore:.*created anew:mlsecops.errors.MLSecOpsWarning")
+def test_a_cache_on_a_full_disk_is_an_error_of_the_library(tmp_path: Path) -> None:
+    (tmp_path / "damaged.db").write_bytes(b"nonsense" * 1000)
+    (tmp_path / "damaged.db").chmod(0o600)
+    for name in ("new.db", "damaged.db"):
+        with full_disk(), pytest.raises(errors.UsageError, match="cannot use the cache"):
+            StatCache(tmp_path / name)
+
+
+@pytest.mark.filterwarnings("ignore:.*created anew:mlsecops.errors.MLSecOpsWarning")
+def test_a_damaged_cache_in_a_folder_that_cannot_be_written_is_an_error_of_the_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cache.db").write_bytes(b"nonsense" * 1000)
+    (tmp_path / "cache.db").chmod(0o600)
+
+    def refuse(*_: object) -> None:  # as for whoever is not root
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    with pytest.raises(errors.UsageError, match=r"cannot use the cache .*Permission denied"):
+        StatCache(tmp_path / "cache.db")
 
 
 def test_a_cache_of_somebody_else_is_refused(

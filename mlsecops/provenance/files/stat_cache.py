@@ -9,6 +9,7 @@ carry the same times, a cache that cannot be read.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import marshal
 import os
@@ -45,6 +46,8 @@ _PASSING: Final = {
     sqlite3.SQLITE_CANTOPEN,
 }
 """Errors that pass: no reason to delete a cache."""
+_JOURNALS: Final = ("-wal", "-shm", "-journal")
+"""Ends of the files that SQLite reads with a database, and takes for a part of it."""
 _ASKED_AT_ONCE: Final = 500  # variables of a query; chosen: below SQLite's lowest limit of 999
 _LISTED: Final = 64  # spans; chosen: from here one row for a whole list saves more than it costs
 _LISTS: Final = 64  # lists; chosen: as many folders keep a row of their own, the oldest goes
@@ -69,16 +72,17 @@ class StatCache:
     """Digests of files by stamp; safe with many processes.
 
     The cache proves nothing: whoever can write it can forge digests. It is created for its owner
-    alone, and one that others can write is refused. Never pass it for an artifact that is new on
-    this machine, nor while a program holds a writable memory map of a file: its writes change the
-    stamp later.
+    alone, and one that others can write is refused, also by SQLite's own files of the same name or
+    in a folder that everybody can write. Never pass it for an artifact that is new on this machine,
+    nor while a program holds a writable memory map of a file: its writes change the stamp later.
 
     Args:
         path: The SQLite file; created if missing, and anew (with a warning) if damaged.
         clock: Nanoseconds since the epoch, of the clock that stamps files.
 
     Raises:
-        UsageError: The file belongs to somebody else, others can write it, or it cannot be created.
+        UsageError: The file belongs to somebody else, others can write it or its folder, or it
+            cannot be created.
     """
 
     def __init__(
@@ -177,18 +181,35 @@ class StatCache:
             status = os.fstat(descriptor)
         finally:
             os.close(descriptor)
+        self._require_of_owner(self.path, status)
+        folder = os.stat(os.path.dirname(self.path))  # noqa: PTH116, PTH120 - as above
+        if hasattr(os, "geteuid") and folder.st_mode & stat.S_IWOTH:
+            raise UsageError(
+                f"the cache {self.path} is in a folder that everybody can write, also files that "
+                "SQLite would read with it: name a path in a folder of your own"
+            )
+
+    def _require_own_journals(self) -> None:
+        """Refuse files that SQLite reads with the cache, and that others put in the folder."""
+        for suffix in _JOURNALS:
+            path = f"{self.path}{suffix}"
+            with contextlib.suppress(FileNotFoundError):
+                self._require_of_owner(path, os.lstat(path))
+
+    def _require_of_owner(self, path: str, status: os.stat_result) -> None:
         if not stat.S_ISREG(status.st_mode):
-            raise UsageError(f"the cache {self.path} is no regular file: name another path")
+            raise UsageError(f"the cache {path} is no regular file: name another path")
         if not hasattr(os, "geteuid"):  # Windows states neither owner nor mode of a file here
             return
         if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise UsageError(
-                f"the cache {self.path} could have been written by others (owner {status.st_uid}, "
+                f"the cache {path} could have been written by others (owner {status.st_uid}, "
                 f"mode {stat.S_IMODE(status.st_mode):o}): expected one of your own, mode 600; "
                 "delete it, or name another path"
             )
 
     def _connect(self) -> sqlite3.Connection:
+        self._require_own_journals()
         connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS)
         connection.execute("PRAGMA synchronous = NORMAL")
         return connection
@@ -220,11 +241,13 @@ class StatCache:
             MLSecOpsWarning,
             stacklevel=4,
         )
-        for suffix in ("", "-wal", "-shm"):
+        for suffix in ("", *_JOURNALS):
             try:
-                os.unlink(f"{self.path}{suffix}")  # noqa: PTH108 - three names from one
+                os.unlink(f"{self.path}{suffix}")  # noqa: PTH108 - four names from one
             except FileNotFoundError:
                 continue
+            except OSError as again:
+                raise UsageError(f"cannot use the cache {self.path}: {again.strerror}") from again
         self._require_own()
         try:
             self._lay_out()
