@@ -22,7 +22,7 @@ from mlsecops.provenance import (
     TrainingRun,
     hash_path,
 )
-from mlsecops.provenance.graph import read_statements
+from mlsecops.provenance.graph import read_statements, statements_in
 from mlsecops.provenance.openlineage import openlineage_events
 from mlsecops.signing import Signer, sign
 
@@ -154,6 +154,28 @@ def test_nonsense_holds_no_statement(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "f").write_bytes(data)
     with pytest.raises(errors.MalformedBundle):
         read_statements(tmp_path / "f")
+
+
+def test_a_file_without_end_holds_no_statement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raw: Manifest
+) -> None:
+    payload = made(tmp_path / "m", raw).payload
+    monkeypatch.setattr("mlsecops.provenance.graph.MAX_BUNDLE_BYTES", len(payload))
+    (tmp_path / "f").write_bytes(payload)
+    assert len(read_statements(tmp_path / "f")) == 1
+    (tmp_path / "f").write_bytes(payload + b" ")
+    with pytest.raises(errors.MalformedBundle, match=f"at most {len(payload)} bytes"):
+        read_statements(tmp_path / "f")
+
+
+@pytest.mark.parametrize("carried", [{}, "e30=", 7, None])
+def test_statements_inside_that_are_no_list_are_refused(carried: object) -> None:
+    """Left out, what they say of the data would be missing in silence."""
+    outer = Statement.build(
+        subjects={"m": Digest.of(b"")}, predicate_type="p", predicate={"statements": carried}
+    )
+    with pytest.raises(errors.MalformedBundle, match="expected statements to be a list"):
+        statements_in(outer.payload, where="f")
 
 
 @pytest.mark.parametrize(

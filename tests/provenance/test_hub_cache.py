@@ -1,5 +1,6 @@
 """Caches and download folders that huggingface_hub makes from a local hub."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from mlsecops import Signer, TrustPolicy, errors, hash_path, sign, verify
+from mlsecops.provenance.files.hub_cache import linked_blob
 from tests.hub import Hub, hub
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
@@ -134,7 +136,8 @@ def test_an_edited_blob_is_refused_by_name(snapshot: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "target",
     ["/etc/passwd", "../../../outside", "../../refs/main", "../../blobs/../refs/main",
-     "../../blobs", "../../blobs/sub/x", "config2.json", "../../../models--other--x/blobs/a"],
+     "../../blobs", "../../blobs/sub", "../../blobs/sub/x", "config2.json",
+     "../../../models--other--x/blobs/a"],
 )  # fmt: skip
 def test_a_link_that_leaves_the_blobs_is_refused_by_name(snapshot: Path, target: str) -> None:
     for place in (snapshot / "../../../outside", snapshot / "../../../models--other--x/blobs/a",
@@ -144,6 +147,17 @@ def test_a_link_that_leaves_the_blobs_is_refused_by_name(snapshot: Path, target:
     relink(snapshot / "config.json", target)
     with pytest.raises(errors.UnsafeContent, match=r"config\.json is a symlink to"):
         hash_path(snapshot)
+
+
+def test_a_link_that_goes_away_or_leads_to_a_pipe_is_refused_by_name(snapshot: Path) -> None:
+    pipe = snapshot.parents[1] / "blobs" / "pipe"
+    os.mkfifo(pipe)
+    relink(snapshot / "config.json", "../../blobs/pipe")
+    with pytest.raises(errors.UnsafeContent, match=r"blobs/pipe: expected .* a regular file"):
+        hash_path(snapshot)
+    (snapshot / "config.json").unlink()
+    with pytest.raises(errors.UsageError, match=r"cannot read .*config\.json"):
+        linked_blob(str(snapshot.resolve() / "config.json"))
 
 
 def test_a_blob_that_is_a_link_itself_leads_only_into_the_shared_store(

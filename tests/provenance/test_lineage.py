@@ -309,6 +309,22 @@ def test_data_itself_is_refused_with_the_way_to_name_it(data: Any) -> None:
             make("fit", datasets=[data])
 
 
+def statement_with(**changed: object) -> bytes:
+    """A statement that is well formed but for what is changed; None leaves a key out."""
+    value = {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": "a", "digest": {"sha256": "0" * 64}}],
+        "predicateType": "p",
+        "predicate": {},
+        **changed,
+    }
+    return json.dumps({key: each for key, each in value.items() if each is not None}).encode()
+
+
+def test_the_statement_of_the_tests_is_well_formed() -> None:
+    assert Statement(statement_with()).subjects["a"].hex == "0" * 64
+
+
 @pytest.mark.parametrize(
     "payload",
     [
@@ -322,6 +338,19 @@ def test_data_itself_is_refused_with_the_way_to_name_it(data: Any) -> None:
             b'"subject":[{"name":"a","digest":{"sha256":"ab"}}]}'
         ),
         b'{"_type":"https://in-toto.io/Statement/v1","_type":"y"}',
+        statement_with(predicateType=None),
+        statement_with(predicateType=["p"]),
+        statement_with(predicate=[]),
+        statement_with(predicate="p"),
+        statement_with(subject={}),
+        statement_with(subject=["a"]),
+        statement_with(subject=[{"name": "a"}]),
+        statement_with(subject=[{"name": "a", "digest": ["sha256"]}]),
+        statement_with(subject=[{"name": "a", "digest": {}}]),
+        statement_with(subject=[{"name": "a", "digest": {"md5": "0" * 32}}]),
+        statement_with(subject=[{"name": 7, "digest": {"sha256": "0" * 64}}]),
+        statement_with(subject=[{"name": "a", "digest": {"sha256": 7}}]),
+        statement_with(subject=[{"name": "a", "digest": {"sha256": each * 64}} for each in "01"]),
         b'{"a":NaN}',
         b"[" * 100_000,
     ],
@@ -347,3 +376,24 @@ def test_datasets_that_are_no_list_are_refused_before_anything_is_hashed(dataset
     for make in (training_run, tracked):
         with pytest.raises(errors.UsageError, match="datasets: expected a list of"):
             make("t", datasets=datasets)
+
+
+@pytest.mark.parametrize("predicate", [{"rate": float("nan")}, {"model": object()}, {"a": {1, 2}}])
+def test_a_claim_that_json_cannot_hold_makes_no_statement(predicate: dict[str, Any]) -> None:
+    subjects = {"a": Digest.of(b"")}
+    with pytest.raises(errors.UsageError, match="expected values for JSON"):
+        Statement.build(subjects=subjects, predicate_type="p", predicate=predicate)
+    with pytest.raises(errors.UsageError, match="subjects: expected at least one"):
+        Statement.build(subjects={}, predicate_type="p", predicate={})
+
+
+def test_a_second_output_of_one_name_is_refused(tmp_path: Path) -> None:
+    """A statement has one digest for a name: one of the two would be left out."""
+    with training_run("fit") as run:
+        for folder in ("one", "two"):
+            (tmp_path / folder).mkdir()
+            (tmp_path / folder / "w.bin").write_text(folder)
+        first = run.add_output(tmp_path / "one" / "w.bin")
+        with pytest.raises(errors.UsageError, match=r"an output named 'w\.bin' already"):
+            run.add_output(tmp_path / "two" / "w.bin")
+    assert run.statement().subjects["w.bin"] == first.root

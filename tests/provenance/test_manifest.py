@@ -165,6 +165,44 @@ def test_sha256sum_text_round_trips_any_name(files: dict[str, bytes]) -> None:
     assert Manifest.from_sha256sums(manifest.to_sha256sums()).entries == manifest.entries
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x", "line 1: expected '<sha256>  <name>'"),
+        ("{0}", "line 1: expected"),
+        ("{0} w", "line 1: expected"),
+        ("{0}  ", "line 1: expected"),
+        ("{0}0  w", "line 1: expected"),
+        ("\n{0}  a\n G{0}  b", "line 3: expected"),
+        ("{0}  a\n{1}  a\n", "line 2: 'a' is repeated"),
+        ("{0}  a\n{0}  a\n", "line 2: 'a' is repeated"),
+        ("{0}  a\\b\n\\{1}  a\\\\b\n", r"line 2: .* is repeated"),
+    ],
+)
+def test_sums_of_another_form_are_refused_by_their_line(text: str, said: str) -> None:
+    """A name with two digests would be checked by one of them."""
+    with pytest.raises(errors.FormatRefused, match=said):
+        Manifest.from_sha256sums(text.format("a" * 64, "b" * 64))
+
+
+def test_sums_are_of_sha256_alone(folder: Path) -> None:
+    with pytest.raises(errors.UsageError, match="expected sha256 digests, got sha512"):
+        hash_path(folder, algorithm="sha512").to_sha256sums()
+
+
+@pytest.mark.parametrize("path", ["", "/", "/etc", "..", "a/../b", "./a", "a//b", "."])
+def test_a_path_outside_of_the_folder_cannot_be_ignored(folder: Path, path: str) -> None:
+    with pytest.raises(errors.UsageError, match="expected a relative path inside the folder"):
+        hash_path(folder, ignore=[path])
+
+
+def test_names_of_entries_are_sorted_and_unique() -> None:
+    entries = [Entry(name, Digest.of(name.encode())) for name in "ab"]
+    for wrong in (entries[::-1], [entries[0], Entry("a", Digest.of(b"other"))]):
+        with pytest.raises(errors.UsageError, match="expected sorted, unique names"):
+            Manifest(name="m", algorithm="sha256", entries=tuple(wrong))
+
+
 def test_a_saved_manifest_loads_equal_and_an_edited_one_is_refused(
     folder: Path, tmp_path: Path
 ) -> None:

@@ -3,14 +3,16 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Self
 
 import pytest
 
 from mlsecops import errors
 from mlsecops.provenance import hash_path
+from mlsecops.provenance.files import opening
 from mlsecops.provenance.files.hashing import hash_pieces
-from mlsecops.provenance.files.opening import Below
+from mlsecops.provenance.files.opening import Below, followed, open_regular
 from mlsecops.provenance.files.pieces import Piece
 from mlsecops.provenance.files.tree import list_tree
 from tests.attackers.provenance import swap_folder_for_link
@@ -125,6 +127,106 @@ def test_a_file_replaced_by_a_folder_or_unreadable_is_named(folder: Path) -> Non
             below.file("a/b")
         with pytest.raises(errors.UsageError, match="nothing"):
             below.file("a/nothing")
+
+
+def test_a_file_whose_bytes_cannot_be_read_is_named() -> None:
+    with pytest.raises(errors.UsageError, match=r"cannot read /proc/\d+/mem: Input/output error"):
+        hash_path("/proc/self/mem")
+
+
+def test_a_folder_whose_names_cannot_be_read_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.scandir
+
+    def fail(place: int) -> object:
+        if "weights" in os.listdir(place):
+            raise OSError(5, "Input/output error")
+        return real(place)
+
+    monkeypatch.setattr(os, "scandir", fail)
+    with pytest.raises(errors.UsageError, match=r"cannot read folder .*model/a/b/: Input/output"):
+        list_tree(folder)
+
+
+def test_a_link_exchanged_while_it_is_followed_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link, real = folder.parent / "link", os.lstat
+    link.symlink_to(folder)
+
+    def exchange_after(path: str) -> os.stat_result:
+        status = real(path)
+        if os.fspath(path) == str(link):
+            link.unlink()
+            link.write_bytes(b"other")
+        return status
+
+    monkeypatch.setattr(os, "lstat", exchange_after)
+    with pytest.raises(errors.UsageError, match="changes meanwhile"):
+        hash_path(link)
+
+
+def test_a_url_where_local_bytes_are_needed_is_named() -> None:
+    with pytest.raises(errors.UsageError, match="is a URL: expected a local file"):
+        followed("s3://bucket/model")
+
+
+@pytest.fixture
+def no_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system that opens no folder and nothing relative to one, as Windows."""
+    monkeypatch.setattr(opening, "HAS_FOLDER_DESCRIPTORS", False)
+
+
+@pytest.mark.usefixtures("no_descriptors")
+def test_without_descriptors_of_folders_every_name_is_looked_at(folder: Path) -> None:
+    weights = folder / "a" / "b" / "weights"
+    [entry] = hash_path(folder).entries
+    assert (entry.name, entry.size) == ("a/b/weights", 4)
+    weights.unlink()
+    weights.symlink_to(folder.parent / "outside" / "b" / "weights")
+    for path in (weights, folder):
+        with pytest.raises(errors.UnsafeContent, match="weights is a symlink"):
+            hash_path(path) if path == folder else open_regular(path)
+    weights.unlink()
+    os.mkfifo(weights)
+    with pytest.raises(errors.UnsafeContent, match="weights is a pipe"):
+        open_regular(weights)
+    with pytest.raises(errors.UsageError, match=r"cannot read .*nothing"):
+        open_regular(folder / "nothing")
+    swap_folder_for_link(folder / "a", folder.parent / "outside")
+    with Below(str(folder)) as below, pytest.raises(errors.UnsafeContent, match="a is a symlink"):
+        below.file("a/b/weights")
+
+
+@pytest.mark.usefixtures("no_descriptors")
+@pytest.mark.parametrize("how", ["removed", "exchanged"])
+def test_without_descriptors_a_file_swapped_between_two_looks_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    weights, real = folder / "a" / "b" / "weights", os.open
+
+    def swap_before(path: str, flags: int, **options: Any) -> int:
+        weights.unlink()
+        if how == "exchanged":
+            (folder.parent / "outside" / "b" / "weights").rename(weights)
+        return real(path, flags, **options)
+
+    monkeypatch.setattr(os, "open", swap_before)
+    wanted = errors.UsageError if how == "removed" else errors.UnsafeContent
+    with pytest.raises(wanted, match=r"cannot read|another file than a moment ago"):
+        open_regular(weights)
+
+
+@pytest.mark.usefixtures("no_descriptors")
+def test_without_descriptors_a_junction_is_a_link(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = os.lstat(folder)
+    junction = SimpleNamespace(st_mode=known.st_mode, st_file_attributes=0x400)
+    monkeypatch.setattr(os, "lstat", lambda _: junction)
+    with pytest.raises(errors.UnsafeContent, match="is a link: expected a folder"):
+        Below(str(folder))
 
 
 def test_a_tree_deeper_than_open_files_and_recursion_allow_is_hashed(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import importlib
 import io
+import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,14 @@ import pytest
 
 from mlsecops import errors, hash_dataset
 from mlsecops.provenance import hash_path
-from mlsecops.provenance.files.remote import RemoteFile, hash_remote
+from mlsecops.provenance.files.remote import (
+    RemoteFile,
+    hash_remote,
+    is_object,
+    opened_object,
+    read_object,
+    write_object,
+)
 from mlsecops.signing.bundle import bundle_exists, read_bundle
 from tests.buckets import s3_bucket
 
@@ -135,6 +144,52 @@ def test_a_store_that_cannot_be_asked_is_no_store_without_a_signature(
         for ask in (bundle_exists, read_bundle):
             with pytest.raises(errors.UsageError, match=r"cannot read .*no route"):
                 ask(url)
+
+
+def test_an_object_that_is_not_there_is_an_error_of_the_library_however_it_is_read() -> None:
+    url = f"memory://{uuid.uuid4().hex}/none"
+
+    def stream() -> None:
+        with opened_object(url) as opened:
+            opened.read()
+
+    file = RemoteFile(url, 1)
+    reads: tuple[Callable[[], object], ...] = (
+        lambda: read_object(url, most=10), stream, lambda: hash_remote([file], "sha256"),
+    )  # fmt: skip
+    for read in reads:
+        with pytest.raises(errors.UsageError, match=f"cannot read {url}: FileNotFoundError"):
+            read()
+    assert not is_object(url)
+
+
+def test_a_stream_that_breaks_in_the_caller_s_hands_is_an_error_of_the_library(
+    memory: str,
+) -> None:
+    with (
+        pytest.raises(errors.UsageError, match=r"cannot read .*connection reset"),
+        opened_object(f"{memory}/a.bin"),
+    ):
+        raise ConnectionResetError("connection reset")
+    with pytest.raises(errors.UnsafeContent, match="mine"), opened_object(f"{memory}/a.bin"):
+        raise errors.UnsafeContent("mine", rule="r", where="w")
+
+
+def test_an_object_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(errors.UsageError, match=r"cannot write file://.*/file/object"):
+        write_object(f"file://{tmp_path}/file/object", b"x")
+
+
+def test_what_a_scheme_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("s3fs", "dropboxdrivefs"):
+        monkeypatch.setitem(sys.modules, name, None)
+    known = importlib.import_module("fsspec.registry")._registry
+    monkeypatch.delitem(known, "s3", raising=False)
+    with pytest.raises(errors.MissingExtra, match="s3fs is not installed; install it with: pip"):
+        hash_path("s3://bucket/model")
+    with pytest.raises(errors.UsageError, match=r"cannot read dropbox://x: "):
+        hash_path("dropbox://x")
 
 
 def test_a_cache_and_shards_are_refused_for_a_url(memory: str, tmp_path: Path) -> None:

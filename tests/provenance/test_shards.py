@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlsecops import errors
-from mlsecops.provenance import Manifest, hash_path
+from mlsecops.provenance import Digest, Entry, Manifest, hash_path
 from mlsecops.provenance.manifest import shard_name, shard_span
 from tests.attackers.provenance import flip_byte
 
@@ -53,6 +53,14 @@ def test_a_sharded_file_verifies_under_another_name_and_after_a_round_trip(
 @given(st.text(min_size=1), st.integers(0), st.integers(0))
 def test_a_shards_name_is_split_on_its_last_two_colons(name: str, start: int, end: int) -> None:
     assert shard_span(shard_name(name, start, end)) == (start, end)
+
+
+@pytest.mark.parametrize("name", ["w.bin", "w.bin:8", "w.bin:0:x", "0:8", "w.bin:0:"])
+def test_a_part_of_another_name_is_no_shard(name: str) -> None:
+    entries = (Entry(name, Digest.of(b"")),)
+    forged = Manifest(name="w", algorithm="sha256", entries=entries, single=True, shard_size=8)
+    with pytest.raises(errors.UsageError, match="not a shard: expected 'path:start:end'"):
+        forged.renamed("v")
 
 
 @pytest.mark.parametrize("size", [0, -1, 1.5, True, "8"])
