@@ -32,6 +32,12 @@ benchmarks/.env-attacks/.made benchmarks/.env-injection/.made: benchmarks/.env-%
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(@D) -r $<
 	touch $@
 
+# Grafana's own packages, to draw dashboard.json with; they need node and npm.
+benchmarks/.env-grafana/.made: $(wildcard benchmarks/grafana/*)
+	mkdir -p $(@D) && cp $^ $(@D)/
+	cd $(@D) && npm install --silent --no-audit --no-fund && npm run --silent build
+	touch $@
+
 benchmarks/.env-%/.made: benchmarks/peers/%.txt
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<

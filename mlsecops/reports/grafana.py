@@ -25,6 +25,9 @@ _REPLICAS: Final = 3  # lines of a monitor; chosen: a service of many replicas s
 _SCHEMA: Final = 39  # version of the dashboard schema; Grafana 10.4 and later
 _COLUMNS: Final = 24  # grid columns of a dashboard; Grafana, Dashboard JSON model, gridPos
 _HEIGHT: Final = 8  # grid rows of 30 pixels; chosen: as Grafana's own default
+_LIST: Final = {"displayMode": "list", "placement": "bottom", "showLegend": True}
+_TABLE: Final = {"displayMode": "table", "placement": "right", "showLegend": True,
+                 "calcs": ["lastNotNull"], "sortBy": "Last *", "sortDesc": True}  # fmt: skip
 _PALETTE: Final = {">": ("green", "red"), "<": ("red", "green")}
 
 
@@ -44,6 +47,7 @@ class Panel:
         unit: Grafana's unit (`"percentunit"`, `"s"`, `"ops"`, `"short"`).
         metric: Metric whose alert threshold is drawn as a line, or None.
         top: Largest value of the axis, or None.
+        many: Whether a monitor has many lines; the legend is then a table, the largest first.
     """
 
     id: str
@@ -53,6 +57,7 @@ class Panel:
     unit: str = "short"
     metric: Metric | None = None
     top: float | None = None
+    many: bool = False
 
 
 def _now(metric: Metric, *more: str) -> str:
@@ -110,7 +115,7 @@ PANELS: Final[tuple[Panel, ...]] = (
           (Query(_worst(telemetry.CLIENT_RATE), f"{_REPLICA} busiest client"),
            Query(_rate(telemetry.CALLS, "outcome"), "{{monitor}} all clients, {{outcome}}"),
            Query(_rate(telemetry.REFUSALS, "guard"), "{{monitor}} refused by {{guard}}")),
-          unit="ops", metric=telemetry.CLIENT_RATE),
+          unit="ops", metric=telemetry.CLIENT_RATE, many=True),
     Panel("accuracy", "Accuracy over time",
           "Share of correct predictions among those with labels, of the three worst replicas.",
           (Query(_worst(telemetry.ACCURACY, lowest=True), _REPLICA),
@@ -122,7 +127,7 @@ PANELS: Final[tuple[Panel, ...]] = (
           unit="percentunit", metric=telemetry.ANOMALY_RATIO),
     Panel("drift", "Drift",
           "Kolmogorov-Smirnov distance of the features that drifted from the baseline.",
-          (Query(_drifted(), f"{_REPLICA} {{{{feature}}}}"),), top=1.0),
+          (Query(_drifted(), f"{_REPLICA} {{{{feature}}}}"),), top=1.0, many=True),
     Panel("drifted-features", "Drifted features",
           "Number of features whose recent distribution differs from the baseline.",
           (Query(_worst(telemetry.DRIFTED_FEATURES), _REPLICA),),
@@ -146,12 +151,13 @@ PANELS: Final[tuple[Panel, ...]] = (
           unit="s"),
     Panel("classes", "Predicted classes",
           "Predictions per second by class. A class that replaces the others may be an attack.",
-          (Query(_rate(telemetry.CLASSES, "class"), "{{monitor}} {{class}}"),), unit="ops"),
+          (Query(_rate(telemetry.CLASSES, "class"), "{{monitor}} {{class}}"),), unit="ops",
+          many=True),
     Panel("alerts", "Alerts",
           "Alerts that began to fire in the last hour, by rule and severity.",
           (Query("sum by (monitor, rule, severity) "
                  f"(increase({_now(telemetry.ALERTS)}[1h]))",
-                 "{{monitor}} {{rule}} ({{severity}})"),)),
+                 "{{monitor}} {{rule}} ({{severity}})"),), many=True),
 )  # fmt: skip
 
 
@@ -230,7 +236,7 @@ def _panel(panel: Panel, number: int, rule: AlertRule | None) -> dict[str, Any]:
         ],
         "fieldConfig": {"defaults": _defaults(panel, rule), "overrides": []},
         "options": {
-            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
+            "legend": _TABLE if panel.many else _LIST,
             "tooltip": {"mode": "multi", "sort": "desc"},
         },
     }

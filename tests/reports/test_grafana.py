@@ -84,6 +84,16 @@ def test_dashboard_is_one_of_grafanas_own_types_and_nothing_of_it_is_lost() -> N
     kept(made, read, "dashboard")
 
 
+def test_a_panel_with_a_line_for_each_feature_class_or_rule_lists_the_largest_first() -> None:
+    for panel in grafana_dashboard()["panels"]:
+        legends = " ".join(target["legendFormat"] for target in panel["targets"])
+        many = any(f"{{{{{label}}}}}" in legends for label in ("feature", "class", "rule", "guard"))
+        legend = panel["options"]["legend"]
+        assert (legend["displayMode"] == "table") == many, panel["title"]
+        if many:
+            assert (legend["calcs"], legend["sortDesc"]) == (["lastNotNull"], True)
+
+
 def test_panels_do_not_overlap() -> None:
     cells: set[tuple[int, int]] = set()
     for panel in grafana_dashboard()["panels"]:
