@@ -338,6 +338,7 @@ def test_the_statement_of_the_tests_is_well_formed() -> None:
             b'"subject":[{"name":"a","digest":{"sha256":"ab"}}]}'
         ),
         b'{"_type":"https://in-toto.io/Statement/v1","_type":"y"}',
+        statement_with(_type="https://in-toto.io/Statement/v0.1"),
         statement_with(predicateType=None),
         statement_with(predicateType=["p"]),
         statement_with(predicate=[]),

@@ -146,6 +146,39 @@ def test_a_changed_or_longer_consistency_proof_is_refused(size: int, data: st.Da
             )
 
 
+def test_a_root_does_not_pass_for_that_of_a_smaller_tree() -> None:
+    """The proof goes on above the tree of the named size, up to a root that is a true one."""
+    two = leaves_of(2)
+    with pytest.raises(DigestMismatch, match="longer than the tree is high"):
+        merkle.verify_inclusion(
+            two[1], index=0, size=1, proof=[two[0]], root=merkle.root(two)
+        )  # fmt: skip
+    eight = leaves_of(8)
+    with pytest.raises(DigestMismatch, match="longer than the tree is high"):
+        merkle.verify_consistency(
+            old_size=3,
+            old_root=merkle.root(eight[:7]),
+            size=4,
+            root=merkle.root(eight),
+            proof=merkle.consistency_proof(eight, 7),
+        )
+
+
+def test_a_root_does_not_pass_for_that_of_a_larger_tree() -> None:
+    """The proof ends below the root of the named size."""
+    eight = leaves_of(8)
+    with pytest.raises(DigestMismatch, match="not in that log"):
+        merkle.verify_inclusion(eight[0], index=0, size=2, proof=[], root=eight[0])
+    with pytest.raises(DigestMismatch, match="rewritten"):
+        merkle.verify_consistency(
+            old_size=3,
+            old_root=merkle.root(eight[:3]),
+            size=8,
+            root=merkle.root(eight[:4]),
+            proof=merkle.consistency_proof(eight[:4], 3),
+        )
+
+
 def test_a_shrunken_tree_extends_nothing() -> None:
     with pytest.raises(DigestMismatch):
         merkle.verify_consistency(
