@@ -145,7 +145,7 @@ def gradient_agrees(probe: Probe) -> Check:
 
 
 def _agreed(measured: Mapping[str, Sequence[str]]) -> str:
-    """Where the gradient predicted changes, apart for values at a bound where that differs."""
+    """Where the gradient predicted changes; for each kind of value if that differs."""
     places = {" and ".join(where) for where in measured.values()}
     if len(places) > 1:
         listed = (f"of values {kind} {' and '.join(where)}" for kind, where in measured.items())
@@ -166,11 +166,13 @@ def random_search(probe: Probe) -> Check:
         best = np.minimum(best, margins(*probe.judged(points)))
     beaten = float((best < reached).mean())
     fooled = int((best < 0).sum())
+    weak = beaten > _MISSED or fooled > 0
     reason = (
         f"{_RANDOM_POINTS} random points beat the attack on {beaten:.1%} of {len(best)} samples "
         f"(limit {_MISSED:.0%}) and fool the model on {fooled}"
+        + ("; give the attack more steps or queries" if weak else "")
     )
-    return _check("random-search", "fail" if beaten > _MISSED or fooled else "pass", reason)
+    return _check("random-search", "fail" if weak else "pass", reason)
 
 
 def _changes(

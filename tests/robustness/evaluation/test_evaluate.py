@@ -276,6 +276,8 @@ def test_attack_weaker_than_random_points_is_seen(
     weak = PGD(0.3, steps=1, step=1e-6, start="clean")
     report = evaluate_robustness(two_class, *samples, [weak])
     assert outcome(report, "random-search") == "fail"
+    [reason] = [each.reason for each in report.checks if each.name == "random-search"]
+    assert reason.endswith("; give the attack more steps or queries")
 
 
 def test_scores_of_any_scale_give_the_same_figures(
