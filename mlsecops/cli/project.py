@@ -9,13 +9,12 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from mlsecops._bounded.toml import parse_toml
 from mlsecops._choices import checked, several
 from mlsecops.cli.inputs import read_text
 from mlsecops.errors import UsageError
-from mlsecops.loading.detection import is_companion
 from mlsecops.loading.kinds import Format
 from mlsecops.loading.verdict import Verdict
 
@@ -32,6 +31,10 @@ _DEPTH: Final = 3  # folders; chosen: deeper ones are caches and environments
 _CHECKED: Final = 2000  # files; chosen: a folder with more is no project of one model
 
 
+Radius: TypeAlias = "float | tuple[float, ...]"
+"""A number for all values of an input, or one for each column of a table."""
+
+
 @checked
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
@@ -45,8 +48,9 @@ class Project:
         datasets: Name → path of each training data set.
         key: Private key.
         policy: Trust policy.
-        eps: Radius of the attacks, in units of the input.
-        bounds: Smallest and largest input value.
+        eps: Radius of the attacks, in units of the input; of a table, that of each column, and 0
+            where a column never changes.
+        bounds: Smallest and largest input value; of a table, those of each column.
         min_accuracy: Lowest accuracy under attack, 0 to 1.
         out: Folder of the deliverables.
         framework: Framework of the evidence map, or "".
@@ -59,8 +63,8 @@ class Project:
     datasets: Mapping[str, str] = field(default_factory=dict)
     key: str = "release.pem"
     policy: str = "trust.toml"
-    eps: float = 0.05
-    bounds: tuple[float, float] = (0.0, 1.0)
+    eps: Radius = 0.05
+    bounds: tuple[Radius, Radius] = (0.0, 1.0)
     min_accuracy: float = 0.7
     out: str = "deliverables"
     framework: str = "eu-ai-act"
@@ -85,8 +89,9 @@ def read_project(folder: Path) -> Project | None:
         return None
     try:
         value = parse_toml(read_text(place), what=str(place), error=ValueError)
-        bounds = tuple(float(each) for each in value.pop("bounds", (0.0, 1.0)))
-        project = Project(**value, bounds=(bounds[0], bounds[1]))
+        low, high = map(_numbers, value.pop("bounds", (0.0, 1.0)))
+        eps = _numbers(value.pop("eps", Project.eps))
+        project = Project(**value, bounds=(low, high), eps=eps)
         several("datasets", project.datasets.values(), "paths", str)
     except (TypeError, ValueError, IndexError) as error:
         raise UsageError(f"{place}: expected the settings that mlsecops init wrote: {error}") from (
@@ -166,7 +171,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _format(path: Path) -> Format | None:
     """Format of a model file; None of other files, and of data with x and y."""
-    if is_companion(path.name) or path.suffix in {".py", ".pem", ".sig", ".csv"}:
+    if path.suffix in {".py", ".pem", ".sig", ".csv"}:
         return None
     from mlsecops.loading.detection import detect  # noqa: PLC0415 - as above
     from mlsecops.loading.snapshot import opened  # noqa: PLC0415 - as above
@@ -192,5 +197,17 @@ def _has_samples(path: Path) -> bool:
         return False
 
 
+def _numbers(value: Any) -> Radius:
+    """A number, or one for each column.
+
+    Raises:
+        TypeError: It is something else.
+        ValueError: As above.
+    """
+    if isinstance(value, str):
+        raise TypeError(f"expected a number, got {value[:40]!r}")
+    return tuple(map(float, value)) if isinstance(value, list) else float(value)
+
+
 def _toml(value: Any) -> str:
-    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False)

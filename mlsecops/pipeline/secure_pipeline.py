@@ -86,6 +86,8 @@ _CARDS: Final = (
     ),
 )
 
+_UNMEASURED: Final = "Not measured: the pipeline has neither a robustness report nor a campaign."
+
 _EVIDENCE: Final = Deliverable(
     title="Evidence map",
     summary="Requirements of a framework, each with the file and field that answers it.",
@@ -289,7 +291,7 @@ class SecurePipeline:
             model=self.name,
             digest=str(verified.digest),
             signers=verified.signers,
-            gate=str(self.verdict() or "not judged"),
+            gate=self.verdict() or "not judged",
             alerts=len({(alert.rule, alert.client, alert.at) for alert in alerts}),
             incident=self._incident_summary(),
         )
@@ -312,7 +314,7 @@ class SecurePipeline:
         return mapped + [
             Deliverable(
                 title=title,
-                summary=summary,
+                summary=_UNMEASURED if files and set(files).isdisjoint(written) else summary,
                 status=status,
                 tone=tone,
                 files=tuple(each for each in (files or signing) if each in written),
@@ -327,7 +329,7 @@ class SecurePipeline:
         yield f"{[state for state, _ in states.values()].count(ENFORCED)} enforced", "good"
         yield "verified", "good"
         gate = states.get("Robustness gate", (ADVISORY, "not judged"))
-        verdict = self.verdict() or "not judged"
+        verdict = self.verdict() or ("not judged" if self.robustness else "not measured")
         unbound = verdict == "pass" and gate[0] is not ENFORCED
         yield verdict, "warn" if unbound else _TONES.get(verdict, "warn")
         yield count_of(len(self.rules), "rule"), "good"

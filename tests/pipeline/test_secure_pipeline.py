@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlsecops import SecurePipeline, Signer, TrustPolicy, errors, hash_dataset, sign
+from mlsecops import Gate, SecurePipeline, Signer, TrustPolicy, errors, hash_dataset, sign
 from mlsecops.monitoring import IsolationGuard, RateLimit, monitored
 from mlsecops.provenance import Digest
 from mlsecops.reports import ControlState
@@ -66,9 +66,13 @@ def test_nothing_is_delivered_for_a_model_that_does_not_verify(
 def test_a_measurement_that_was_not_made_is_not_claimed(
     model: Path, policy: TrustPolicy, tmp_path: Path
 ) -> None:
-    SecurePipeline(name="tiny", model=model, policy=policy).deliver(tmp_path / "out")
+    gate = Gate(min_accuracy=0.5)
+    SecurePipeline(name="tiny", model=model, policy=policy, gate=gate).deliver(tmp_path / "out")
     assert not (tmp_path / "out" / "robustness.json").exists()
-    assert "not judged" in (tmp_path / "out" / "index.html").read_text()
+    page = (tmp_path / "out" / "index.html").read_text()
+    for told in ("not judged", "not measured", "Not measured: the pipeline has neither"):
+        assert told in page
+    assert "Accuracy under attack" not in page
 
 
 def test_only_controls_that_the_parts_prove_are_credited(model: Path, policy: TrustPolicy) -> None:

@@ -25,6 +25,10 @@ EXAMPLE = (
     "mlsecops deliver --model model/ --key pub.pem --dataset train=data/ "
     "--robustness robustness.json --min-accuracy 0.70 --out deliverables/"
 )
+_NO_REPORT = (
+    "expected a robustness report, got none, neither with --robustness nor signed with the model; "
+    "write one with 'mlsecops attack --format json'"
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -51,14 +55,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the deliverables; 1 when a gate is given and does not pass."""
-    _complete(options)
+    """Write the deliverables; 1 when a gate is given and does not pass, or cannot be judged."""
+    gated = options.min_accuracy is not None
+    measurable = _complete(options)
     require_path(options.model)
     policy = trust_from(options)
-    gate = None if options.min_accuracy is None else Gate(min_accuracy=options.min_accuracy)
     report = _report(
         options.robustness, verify(options.model, policy=policy, name=options.model_name)
     )
+    gate = None
+    if options.min_accuracy is not None and (report or gated or measurable):
+        gate = Gate(min_accuracy=options.min_accuracy)
     pipeline = SecurePipeline(
         name=options.name or options.model.resolve().name,
         model=options.model,
@@ -73,18 +80,22 @@ def run(options: argparse.Namespace) -> int:
     delivery = pipeline.deliver(options.out, framework=options.framework)
     for name in delivery.files:
         show(str(options.out / name))
-    return int(gate is not None and _judged(gate, report) != "pass")
+    return int(not _passed(gate, report))
 
 
-def _complete(options: argparse.Namespace) -> None:
-    """Take what was left out from the settings of the working folder, if it has any."""
+def _complete(options: argparse.Namespace) -> bool:
+    """Take what was left out from the settings of the working folder, if it has any.
+
+    Returns:
+        Whether the settings name samples to attack with, so that their gate can be judged.
+    """
     project = read_project(Path())
     if project is None or options.model is not None:
         if options.model is None or options.out is None:
             raise UsageError(
                 f"--model, --out: expected both, or a {SETTINGS} here; 'mlsecops init' writes one"
             )
-        return
+        return False
     options.model = Path(project.model)
     options.out = options.out or Path(project.out)
     options.name = options.name or project.name
@@ -97,27 +108,31 @@ def _complete(options: argparse.Namespace) -> None:
         options.dataset = [(name, Path(path)) for name, path in project.datasets.items()]
     if options.robustness is None and Path("robustness.json").is_file():
         options.robustness = Path("robustness.json")
+    return bool(project.evaluation)
 
 
-def _judged(gate: Gate, report: RobustnessReport) -> str:
+def _passed(gate: Gate | None, report: RobustnessReport | None) -> bool:
+    """Whether the gate passes, or none was given; notes say what was not measured, and why not."""
+    if report is None:
+        note(f"robustness {'gate: not judged' if gate else 'not measured'}: {_NO_REPORT}")
+        return gate is None
+    if gate is None:
+        return True
     judgement = gate.judge(report)
     if judgement.verdict != "pass":
         note(f"robustness gate: {judgement.verdict}: {'; '.join(judgement.reasons)}")
-    return judgement.verdict
+    return judgement.verdict == "pass"
 
 
-def _report(path: Path | None, verified: Verified) -> RobustnessReport:
-    """The named robustness report, else the one that was signed with the model."""
+def _report(path: Path | None, verified: Verified) -> RobustnessReport | None:
+    """The named robustness report, else the one that was signed with the model, if any."""
     signed = (each for each in verified.statements if each.predicate_type == ROBUSTNESS_PREDICATE)
     if path is not None:
         report = read_report(path)
     elif (value := next((each.predicate for each in signed), None)) is not None:
         report = RobustnessReport.from_dict(value)
     else:
-        raise UsageError(
-            "--robustness: expected a report of mlsecops attack --format json, since none was "
-            "signed with the model"
-        )
+        return None
     if report.model_digest is not None and report.model_digest != verified.digest:
         raise DigestMismatch(
             f"{path or 'the signed robustness report'}: expected a report of "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import statistics
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,7 +22,7 @@ from mlsecops.cli.project import (
     scanned,
 )
 from mlsecops.cli.samples import open_samples
-from mlsecops.cli.terminal import note, show
+from mlsecops.cli.terminal import note, plural, show
 from mlsecops.cli.values import share
 from mlsecops.errors import UsageError
 from mlsecops.signing import Signer
@@ -30,6 +31,8 @@ EXAMPLE = "mlsecops init --model model/ --evaluation eval.npz --dataset train=da
 SCRIPT: Final = "secure.py"
 """Name of the script."""
 _SHARE_OF_RANGE: Final = 0.05  # of the inputs' range; chosen: a radius to begin with
+_TABLE: Final = 2  # axes of an array of rows and columns
+_LIKE: Final = 0.1  # of the whole range; chosen: pixels and scaled columns range over more of it
 _PROGRAM: Final = '''"""Signs, loads and attacks a model, and writes its deliverables."""
 import json, tomllib
 from pathlib import Path
@@ -42,18 +45,22 @@ data = {name: hash_path(path) for name, path in project["datasets"].items()}
 with training_run(project["name"], datasets=list(data.values())) as run:
     run.add_output(model)  # train here, so that the provenance names what was done
 sign(model, Signer.from_pem(project["key"]), statements=[run.statement()], replace=True)
-loaded, report = SecureLoader(policy).load(model{into}), None
+loaded, report = SecureLoader(policy).load(model), None
 if project["evaluation"]:
-    test = np.load(project["evaluation"])
+    x, y = (np.load(project["evaluation"])[name] for name in "xy")
     gradients = loaded.adapter is not None and loaded.adapter.differentiable
     attacks = [FGSM(eps), PGD(eps)] if gradients else [robustness.Square(eps)]
-    report = evaluate_robustness(loaded, test["x"], test["y"], attacks, bounds=project["bounds"])
+    report = evaluate_robustness(loaded, x, y, attacks, bounds=project["bounds"])
     Path("robustness.json").write_text(json.dumps(report.to_dict()), "utf-8")
 pipeline = SecurePipeline(name=project["name"], model=model, policy=policy, datasets=data,
     robustness=report, gate=Gate(min_accuracy=project["min_accuracy"]), loaded=loaded)
 delivery = pipeline.deliver(project["out"], framework=project["framework"] or None)
-print(f"{len(delivery.files)} files in {delivery.folder}; gate: {pipeline.verdict()}")
+print(f"{len(delivery.files)} files in {delivery.folder}; gate: {pipeline.verdict() or 'not judged'}")
+raise SystemExit(pipeline.verdict() in {"fail", "inconclusive"})
 '''
+_RADII: Final = (
+    "eps, table = 1, robustness.Table(eps={i: each for i, each in enumerate(eps) if each})"
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -102,21 +109,35 @@ def run(options: argparse.Namespace) -> int:
     write_file(folder / SCRIPT, program(project))
     _keys(folder, project)
     show(f"{folder / SETTINGS}", f"{folder / SCRIPT}")
-    if not evaluation:
-        note("no file with arrays x and y was found: the model will not be attacked")
-    show(f"next: cd {folder} && python {SCRIPT}")
+    _tell(project)
+    show(f"next: python {SCRIPT}" if folder == Path() else f"next: cd {folder} && python {SCRIPT}")
     return 0
 
 
+def _tell(project: Project) -> None:
+    """Say what the settings took for the model and for the samples, so that a wrong guess shows."""
+    show(f"model: {project.model}")
+    if not project.evaluation:
+        note("no file with arrays x and y was found: the model will not be attacked")
+    elif isinstance(project.eps, tuple):
+        count = plural(len(project.eps), "column")
+        show(f"attacked with: {project.evaluation}, a table of {count}, each with its own eps: a "
+             f"twentieth of its range; 0 in {SETTINGS} keeps a column as it is")  # fmt: skip
+    else:
+        show(f"attacked with: {project.evaluation}, eps {project.eps:g}")
+
+
 def program(project: Project) -> str:
-    """The script of a project: at most 25 lines, which its user keeps and changes."""
-    if not project.architecture:
-        return _PROGRAM.replace("{into}", "")
-    module, _, name = project.architecture.partition(":")
-    text = _PROGRAM.replace("{into}", f", into={name}()")
-    return text.replace(
-        "import numpy as np\n", f"import numpy as np\nfrom {module} import {name}\n"
-    )
+    """The script of a project: about 25 lines, which its user keeps and changes."""
+    lines = _PROGRAM.splitlines()
+    if isinstance(project.eps, tuple):
+        lines.insert(1 + next(i for i, each in enumerate(lines) if "eps =" in each), _RADII)
+        lines = [each.replace('["bounds"])', '["bounds"], table=table)') for each in lines]
+    if project.architecture:
+        module, _, name = project.architecture.partition(":")
+        lines.insert(1 + lines.index("import numpy as np"), f"from {module} import {name}")
+        lines = [each.replace(".load(model)", f".load(model, into={name}())") for each in lines]
+    return "\n".join(lines) + "\n"
 
 
 def _architecture(options: argparse.Namespace, model: Path) -> str:
@@ -155,15 +176,26 @@ def _datasets(given: Iterable[tuple[str, Path]], folder: Path) -> dict[str, str]
 
 
 def _ranges(evaluation: Path) -> dict[str, Any]:
-    """Bounds of the inputs, and a radius of a twentieth of them."""
+    """Bounds of the inputs, and a radius of a twentieth of them; of a table, for each column."""
     with open_samples(evaluation) as (x, _):
         if x.dtype.kind not in "biuf" or not x.size:
             raise UsageError(f"{evaluation}: expected numbers in x, got {x.dtype} {x.shape}")
         low, high = float(x.min()), float(x.max())
+        lows, highs = (
+            tuple(float(each) for each in side) if x.ndim == _TABLE else ()
+            for side in (x.min(axis=0), x.max(axis=0))
+        )
     if not (low < high and math.isfinite(high - low)):
         raise UsageError(f"{evaluation}: expected a range of values in x, got {low} to {high}")
+    ranges = [above - below for below, above in zip(lows, highs, strict=True)]
+    if ranges and statistics.median(ranges) < _LIKE * (high - low):
+        return {"bounds": (lows, highs), "eps": tuple(map(_radius, ranges))}
     bounds = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
-    return {"bounds": bounds, "eps": round(_SHARE_OF_RANGE * (bounds[1] - bounds[0]), 6)}
+    return {"bounds": bounds, "eps": _radius(bounds[1] - bounds[0])}
+
+
+def _radius(extent: float) -> float:
+    return float(f"{_SHARE_OF_RANGE * extent:.6g}")
 
 
 def _require_own_key(private: Path) -> None:

@@ -146,6 +146,21 @@ def test_a_failed_gate_is_delivered_and_told(deliver: Command, robustness: Path)
     assert "robustness gate: fail" in outcome.said
 
 
+def test_without_a_report_the_rest_is_delivered_and_no_gate_passes(
+    deliver: Command, release: Release
+) -> None:
+    for words, status, told in (
+        ((), 0, "robustness not measured: expected a robustness report, got none"),
+        (("--min-accuracy", "0"), 1, "robustness gate: not judged: expected a robustness report"),
+    ):
+        outcome = deliver(*words)
+        assert outcome.status == status, outcome.said
+        assert told in outcome.err
+        assert "mlsecops attack --format json" in outcome.err
+        assert not (release.folder / "out" / "robustness.json").exists()
+        assert "not measured" in (release.folder / "out" / "index.html").read_text()
+
+
 def test_a_report_about_another_model_is_refused(
     deliver: Command, robustness: Path, release: Release
 ) -> None:
@@ -175,10 +190,9 @@ def test_a_tampered_or_untrusted_model_is_not_delivered(
 
 def test_wrong_use_of_deliver_is_told_apart(deliver: Command, release: Release) -> None:
     for words, told in (
-        ((), "--robustness"),
         (("--robustness", release.folder / "absent"), "absent"),
         (("--robustness", release.folder / "nets.py"), "JSON"),
-        (("--registry", release.folder / "absent"), "robustness"),
+        (("--registry", release.folder / "absent"), "expected the folder of a registry"),
         (("--min-accuracy", "9"), "share"),
         (("--dataset", "nothing"), "NAME=PATH"),
     ):

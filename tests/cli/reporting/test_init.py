@@ -87,7 +87,10 @@ def test_a_user_s_own_model_gets_its_six_deliverables(
         [sys.executable, "secure.py"], cwd=project, check=False, capture_output=True, text=True,
         timeout=600, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    judged = done.stdout.strip().rpartition("gate: ")[2]
+    assert done.returncode == int(judged in {"fail", "inconclusive"}), done.stdout
+    assert (judged == "not judged") == (not attack)
     wanted = {each for each in FOUND if attack or each != "robustness.json"}
     assert wanted <= {
         str(each.relative_to(project / "deliverables"))
@@ -96,7 +99,61 @@ def test_a_user_s_own_model_gets_its_six_deliverables(
     if attack:
         report = json.loads((project / "deliverables" / "robustness.json").read_text())
         assert attack in {each["name"] for each in report["attacks"]}
-        assert command("deliver").status in {0, 1}  # whatever the gate says
+    outcome = command("deliver")
+    assert outcome.status == done.returncode, outcome.said
+    assert ("robustness not measured: expected" in outcome.err) == (not attack)
+
+
+def test_each_column_of_a_table_has_its_own_radius(command: Command, project: Path) -> None:
+    pipeline(project / "model")
+    with np.load(project / "eval.npz") as samples:
+        x, y = samples["x"], samples["y"]
+    x[:, 3] = x[0, 3]  # a column that never changes
+    np.savez(project / "eval.npz", x=x, y=y)
+    outcome = command("init")
+    assert "model: model" in outcome.out
+    assert "eval.npz, a table of 13 columns, each with its own eps" in outcome.out
+    settings = read_project(project)
+    assert settings is not None
+    assert isinstance(settings.eps, tuple)
+    extent = np.ptp(x, axis=0)
+    assert np.allclose(settings.eps, 0.05 * extent, rtol=1e-4)
+    assert settings.eps[3] == 0
+    assert np.allclose(settings.bounds, [x.min(axis=0), x.max(axis=0)])
+    script = (project / "secure.py").read_text()
+    assert "table=table" in script
+    compile(script, "secure.py", "exec")
+
+
+def test_columns_of_one_scale_share_a_radius(command: Command, project: Path) -> None:
+    torch_weights(project / "model")
+    outcome = command("init", "--arch", "nets:build")
+    assert "attacked with: eval.npz, eps 0.05" in outcome.out
+    assert "Table" not in (project / "secure.py").read_text()
+
+
+def test_a_model_is_known_by_its_content_not_by_its_name(command: Command, project: Path) -> None:
+    xgboost = pytest.importorskip("xgboost")
+    x, y = load_wine(return_X_y=True)
+    booster = xgboost.XGBClassifier(n_estimators=2, max_depth=2).fit(x, y)
+    (project / "notes.json").write_text('{"by": "me"}')
+    booster.save_model(project / "trees.json")
+    assert "model: trees.json" in command("init").out
+    booster.save_model(project / "trees.ubj")
+    outcome = command("init", "--overwrite")
+    assert "expected one model, got trees.json, trees.ubj" in outcome.said
+
+
+def test_a_gate_that_was_set_is_not_passed_without_a_measurement(
+    command: Command, project: Path
+) -> None:
+    pipeline(project / "model")
+    assert command("init").status == 0
+    signed = command("sign", "model", "--key", "release.pem")
+    assert signed.status == 0
+    outcome = command("deliver")  # samples are named, but nobody attacked the model
+    assert outcome.status == 1
+    assert "robustness gate: not judged" in outcome.err
 
 
 def test_weights_alone_need_the_program_that_builds_the_model(
@@ -170,8 +227,10 @@ def test_a_refused_model_gets_no_script(command: Command, project: Path) -> None
 
 def test_settings_are_read_as_they_were_written(tmp_path: Path) -> None:
     project = Project(name='a "b" ü', model="m", datasets={"x y": "d\\e"}, bounds=(-1.5, 2.0))
-    (tmp_path / "mlsecops.toml").write_text(project.to_toml())
-    assert read_project(tmp_path) == project
+    table = Project(name="t", model="m", eps=(0.5, 0.0), bounds=((0.0, 1.0), (9.0, 1.0)))
+    for each in (project, table):
+        (tmp_path / "mlsecops.toml").write_text(each.to_toml())
+        assert read_project(tmp_path) == each
 
 
 @pytest.mark.parametrize(
@@ -181,6 +240,8 @@ def test_settings_are_read_as_they_were_written(tmp_path: Path) -> None:
         "name = 1\nmodle = 2",
         "bounds = [1]",
         "bounds = 3",
+        'eps = "wide"',
+        "bounds = [[0, 1], {}]",
         'name = "a"\nmodel = 3',
         'name = "a"\nmodel = "model"\ndatasets = "x"',
         'name = "a"\nmodel = "m"\n[datasets]\na = 3',
