@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import re
 from typing import Any
 
@@ -257,6 +258,31 @@ def test_alert_without_a_newer_reading_lasts_and_that_of_a_silent_client_ends() 
     ]  # fmt: skip
     engine.tick(gone=[telemetry.CLIENT_RATE.name])
     assert (told[-1].client, told[-1].state, engine.firing) == (None, "resolved", False)
+
+
+def test_reading_that_is_no_number_clears_no_alert() -> None:
+    """What was not measured is not fine: a value of NaN, or a reference of NaN."""
+    now, told = [0.0], []
+    relative = next(rule for rule in DEFAULT_RULES if rule.id == "confidence-low")
+    engine, _ = alerting([RULE, relative], [told.append], now)
+
+    def take(rate: float, confidence: float, reference: float) -> None:
+        known = Reading(
+            metric=telemetry.CONFIDENCE, value=confidence, window="w", reference=reference
+        )
+        engine.consider([*read(rate), known])
+        engine.tick()
+
+    take(2, 0.5, 1.0)
+    assert [each.rule for each in told] == ["own", "confidence-low"]
+    for now[0] in (30.0, 500.0, 1000.0):
+        take(math.nan, 1.0, math.nan)
+        take(math.nan, math.nan, 1.0)
+    assert len(told) == 2
+    take(0, 1.0, 1.0)
+    now[0] = 2000.0
+    engine.tick()
+    assert [each.state for each in told[2:]] == ["resolved", "resolved"]
 
 
 def test_pending_rule_fires_only_if_the_breach_lasts() -> None:

@@ -7,6 +7,7 @@ The same rules become Prometheus alerts through `AlertRule.expression`.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -82,13 +83,15 @@ class AlertRule:
                 )
 
     def limit(self, reading: Reading) -> float | None:
-        """The threshold for a reading, or None if its reference is unknown.
+        """The threshold for a reading, or None if its value or its reference is unknown (NaN too).
 
         It is never closer than what chance explains at the declared rate of false alarms.
         """
         limit = self.threshold
+        if math.isnan(reading.value):
+            return None
         if self.relative_to is not None:
-            if reading.reference is None:
+            if reading.reference is None or math.isnan(reading.reference):
                 return None
             limit *= reading.reference
         if reading.chance is None:
