@@ -107,7 +107,7 @@ def require_allowed(decision: Decision) -> Decision:
     Raises:
         AccessDenied: It is not.
     """
-    if not decision.allowed:
+    if decision.allowed is not True:  # a service may answer in a text, such as "false"
         raise AccessDenied(
             f"{decision.subject or 'nobody'} may not {decision.action} {decision.resource}: "
             f"{decision.reason}; ask the owner of the access policy for a rule that allows it"

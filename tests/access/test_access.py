@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mlsecops.access import (
     AccessPolicy,
+    Decision,
     Rule,
     acting_as,
     audit_permissions,
@@ -129,6 +130,22 @@ def test_an_error_while_deciding_is_a_denial() -> None:
     assert not broken.decide("alice", "model:load", "m").allowed
     with acting_as("team/alice"), pytest.raises(AccessDenied, match="decision failed"):
         requires("a", resource=lambda: 1 / 0, policy=POLICY)(lambda: None)()  # type: ignore[arg-type,return-value]
+
+
+@pytest.mark.parametrize("answer", ["false", "deny", 1, {"allowed": False}, [False], None])
+def test_an_answer_of_a_service_that_is_not_true_is_a_denial(answer: Any) -> None:
+    class Service:
+        def decide(self, subject: str, action: str, resource: str, **_: Any) -> Decision:
+            return Decision(
+                allowed=answer, subject=subject, action=action, resource=resource, reason="said so"
+            )
+
+    @requires("dataset:read", resource="payments", subject="ann", policy=Service())
+    def read() -> str:
+        return "rows"
+
+    with pytest.raises(AccessDenied, match="said so"):
+        read()
 
 
 def test_the_body_does_not_run_when_denied() -> None:
