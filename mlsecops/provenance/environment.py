@@ -47,8 +47,8 @@ def code_descriptor(folder: Path) -> dict[str, Any]:
         "digest": {"gitCommit": commit},
         "annotations": {"dirty": status != "", "vcs": "git"},
     }
-    remote = _git(folder, "config", "--get", "remote.origin.url")
-    return {**descriptor, "uri": f"git+{_public(remote)}@{commit}"} if remote else descriptor
+    remote = _public(_git(folder, "config", "--get", "remote.origin.url") or "")
+    return {**descriptor, "uri": f"git+{remote}@{commit}"} if remote else descriptor
 
 
 def _script(folder: Path) -> dict[str, Any]:
@@ -88,10 +88,14 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def _public(remote: str) -> str:
-    parts = urlsplit(remote)
-    if parts.hostname is None:
-        return remote.rpartition("@")[2]
-    host = parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
+    """A remote without user and password; nothing of one in which they cannot be told."""
+    try:
+        parts = urlsplit(remote)
+        if parts.hostname is None:
+            return remote.rpartition("@")[2]
+        host = parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
+    except ValueError:
+        return ""
     return urlunsplit((parts.scheme, host, parts.path, "", ""))
 
 

@@ -1,0 +1,41 @@
+"""Code of a training run, as its repository describes it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mlsecops.provenance.environment import code_descriptor
+
+
+@pytest.mark.parametrize(
+    ("remote", "public"),
+    [
+        (
+            "https://ann:secret@git.example.org:8443/x.git?t=secret",
+            "https://git.example.org:8443/x.git",
+        ),
+        ("secret@git.example.org:x.git", "git.example.org:x.git"),
+        ("https://ann:sec/ret@git.example.org/x.git", None),
+        ("https://ann:sec#ret@git.example.org/x.git", None),
+        ("https://ann:secret@git.example.org:port/x.git", None),
+        ("https://ann:secret@[git/x.git", None),
+    ],
+)
+def test_a_password_in_a_remote_of_any_form_is_not_recorded(
+    tmp_path: Path, remote: str, public: str | None
+) -> None:
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C", str(tmp_path)]
+    for words in (
+        ["init", "-q"],
+        ["commit", "-q", "--allow-empty", "-m", "first"],
+        ["remote", "add", "origin", remote],
+    ):
+        subprocess.run([*git, *words], check=True)
+    described = code_descriptor(tmp_path)
+    commit = described["digest"]["gitCommit"]
+    assert described.get("uri") == (None if public is None else f"git+{public}@{commit}")
+    assert "sec" not in json.dumps(described)
