@@ -136,10 +136,7 @@ class Anomalies:
     def reconstruction(self, rows: Floats) -> Floats:
         """Mean square residual of each row, in variances `(n,)`."""
         standard = standardised(rows, self.mean, self.scale)
-        residual = np.square(standard).sum(axis=1)
-        residual -= np.square(product(standard, self.components.T)).sum(axis=1)
-        scores: Floats = np.maximum(residual, 0.0) / max(rows.shape[1], 1)
-        return scores
+        return residual(standard, product(standard, self.components.T))
 
     def _range(self, rows: Floats) -> Floats:
         outside = np.maximum(self.low - rows, rows - self.high)
@@ -213,6 +210,12 @@ def _principal(rows: Floats) -> tuple[Floats, Floats, Floats]:
     # With all components the residual, and so the score, would be rounding noise.
     count = min(enough, _MAX_COMPONENTS, max(1, rows.shape[1] - 1), len(vectors))
     return mean, scale, vectors[:count]
+
+
+def residual(standard: Floats, explained: Floats) -> Floats:
+    """Mean square of standardised rows `(n, d)` beyond their principal components `(n, c)`."""
+    rest = np.square(standard).sum(axis=1) - np.square(explained).sum(axis=1)
+    return np.asarray(np.maximum(rest, 0.0) / max(standard.shape[1], 1))
 
 
 def standardised(rows: Floats, center: Floats, scale: Floats) -> Floats:

@@ -1,6 +1,6 @@
 """Client history: the last queries of one client, and the evidence that it has collected.
 
-    projections, scores, classes of new queries → ClientHistory.extend → Steps
+    projections, scores, classes of new queries of clients → extend → Steps
 
 A projection is a query after a rotation seeded with a secret salt. Distances between projections
 are distances between queries, but nobody can recover a query without the salt. An exact repeat
@@ -12,6 +12,7 @@ hashes of quantised windows; rotated projections also keep the direction of each
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -21,7 +22,8 @@ from numpy.typing import NDArray
 from mlsecops.drift.array_files import decode, pack
 from mlsecops.drift.inputs import Counts, Floats
 from mlsecops.errors import FormatRefused
-from mlsecops.extraction.steps import SAME, QueryPath, Steps, relate, squares_to_earlier
+from mlsecops.extraction.segments import Segments
+from mlsecops.extraction.steps import QueryPaths, Steps, relate
 
 REMEMBERED: Final = 200  # queries; chosen: 40 kB a client, attacks in `benchmarks extraction` fit
 DIMENSIONS: Final = 32  # of a projection; chosen: keeps distances within about 30 %
@@ -57,42 +59,11 @@ class ClientHistory:
     regions: Counts = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     queries: int = 0
 
-    def extend(
-        self, projections: Floats, scores: Floats, classes: Counts, *, spacing: float
-    ) -> Steps:
-        """Store queries, oldest first, and relate each to the earlier ones.
-
-        Their projections are `(n, p)`, their scores (distance, residual, smallness of the margin)
-        `(n, 3)`, their classes `(n,)`; `spacing` is the usual distance of normal inputs, > 0.
-        """
-        if self.projections.shape[1] != projections.shape[1]:
-            self.projections = np.empty((0, projections.shape[1]), dtype=np.float32)
-        # Rounded as they are stored; otherwise a repeat would differ by the rounding error.
-        points = projections.astype(np.float32).astype(np.float64)
-        known = self.projections.astype(np.float64)
-        gaps = squares_to_earlier(points, known)
-        kept = gaps.min(axis=1, initial=np.inf) > (SAME * spacing) ** 2
-        if not kept.all():
-            points, scores, classes = points[kept], scores[kept], classes[kept]
-            gaps = squares_to_earlier(points, known)
-        path = QueryPath(
-            points=np.concatenate([known, points]),
-            scores=np.concatenate([self.scores, scores]),
-            classes=np.concatenate([self.classes, classes]),
-        )
-        self.projections = path.points[-REMEMBERED:].astype(np.float32)
-        self.scores = path.scores[-REMEMBERED:].astype(np.float32)
-        self.classes = path.classes[-REMEMBERED:]
-        self.queries += len(projections)
-        return relate(path, gaps, kept=kept, known=len(known), spacing=spacing)
-
-    def cover(self, regions: Counts, *, of: int) -> float:
-        """Mark the regions of queries, each in `[0, of)`; returns the covered share of all."""
-        if len(self.regions) != (of + 63) // 64:
-            self.regions = np.zeros((of + 63) // 64, dtype=np.int64)
-        words = self.regions.view(np.uint64)
-        np.bitwise_or.at(words, regions // 64, np.uint64(1) << (regions % 64).astype(np.uint64))
-        return int(np.unpackbits(words.view(np.uint8)).sum()) / max(of, 1)
+    def forget(self, width: int) -> None:
+        """Forget the queries, because projections have that width now."""
+        fresh = ClientHistory()
+        self.projections = np.empty((0, width), dtype=np.float32)
+        self.scores, self.classes = fresh.scores, fresh.classes
 
     def to_bytes(self) -> bytes:
         """Serialise the history for another process."""
@@ -122,3 +93,72 @@ class ClientHistory:
         ):
             raise FormatRefused("client history: the shapes or values cannot be of a history")
         return history
+
+
+def extend(
+    histories: Sequence[ClientHistory],
+    projections: Floats,
+    scores: Floats,
+    classes: Counts,
+    *,
+    clients: Segments,
+    spacing: float,
+) -> Steps:
+    """Store new queries of clients, oldest first, and relate each to its client's earlier ones.
+
+    Their projections are `(n, p)`, their scores (distance, residual, smallness of the margin)
+    `(n, 3)`, their classes `(n,)`; `clients` says which are whose, one segment for each history.
+    `spacing` is the usual distance of normal inputs, > 0.
+    """
+    for history in histories:
+        if history.projections.shape[1] != projections.shape[1]:
+            history.forget(projections.shape[1])
+    known = np.array([len(each.classes) for each in histories], dtype=np.int64)
+    # Rounded as they are stored; otherwise a repeat would differ by the rounding error.
+    points = projections.astype(np.float32)
+    steps = relate(
+        QueryPaths(
+            points=_joined([each.projections for each in histories], points, clients),
+            scores=_joined([each.scores for each in histories], scores, clients),
+            classes=_joined([each.classes for each in histories], classes, clients),
+            clients=Segments.of(known + clients.sizes),
+            known=known,
+        ),
+        spacing=spacing,
+    )
+    paths = steps.paths
+    ends = paths.clients.ends
+    last = Segments(np.maximum(paths.clients.begins, ends - REMEMBERED), ends)
+    stored: tuple[NDArray[Any], ...] = paths.points, paths.scores.astype(np.float32), paths.classes
+    parts = [last.parts(each) for each in stored]
+    for history, size, *own in zip(histories, clients.sizes.tolist(), *parts, strict=True):
+        # Copies: a view would keep the whole table.
+        history.projections, history.scores, history.classes = (each.copy() for each in own)
+        history.queries += size
+    return steps
+
+
+def cover(
+    histories: Sequence[ClientHistory], regions: Counts, *, clients: Segments, of: int
+) -> Floats:
+    """Mark the regions of new queries `(n,)`, each in `[0, of)`, in their clients' histories.
+
+    Returns the covered share of all regions for each client `(c,)`.
+    """
+    size = (of + 63) // 64
+    for history in histories:
+        if len(history.regions) != size:
+            history.regions = np.zeros(size, dtype=np.int64)
+    covered = np.stack([each.regions for each in histories]).view(np.uint64)
+    rows = np.repeat(np.arange(len(histories)), clients.sizes)
+    bits = np.uint64(1) << (regions % 64).astype(np.uint64)
+    np.bitwise_or.at(covered.reshape(-1), rows * size + regions // 64, bits)
+    for history, own in zip(histories, covered.view(np.int64), strict=True):
+        history.regions = own.copy()
+    return np.asarray(np.unpackbits(covered.view(np.uint8), axis=1).sum(axis=1) / max(of, 1))
+
+
+def _joined(known: Sequence[NDArray[Any]], new: NDArray[Any], clients: Segments) -> NDArray[Any]:
+    """Known and new rows of each client, one client after the other."""
+    pairs = zip(known, clients.parts(new), strict=True)
+    return np.concatenate([each for pair in pairs for each in pair])

@@ -18,7 +18,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -30,11 +30,13 @@ from mlsecops.drift.baseline import Baseline
 from mlsecops.drift.inputs import Floats
 from mlsecops.drift.outliers import conformal_threshold
 from mlsecops.errors import UsageError
-from mlsecops.extraction.client_history import ClientHistory
+from mlsecops.extraction.client_history import ClientHistory, cover, extend
+from mlsecops.extraction.cusum import cusum
 from mlsecops.extraction.folder_store import fresh_salt, usual_store
 from mlsecops.extraction.linkage import Linkage, Resemblance
 from mlsecops.extraction.orders import ordered_rows
 from mlsecops.extraction.scores import CHANNEL_NAMES, BenignReference, QueryScorer, QueryScores
+from mlsecops.extraction.segments import Segments
 from mlsecops.extraction.steps import Steps
 from mlsecops.extraction.stores import HistoryStore, LocalHistoryStore, checked_salt
 from mlsecops.readings import COVERAGE, EXTRACTION, Observed, Reading
@@ -43,7 +45,11 @@ _MARGIN: Final = 1.5  # factor; chosen: benign clients of unseen kinds pass, att
 _LEAST_PEAK: Final = 0.8  # of the scale; chosen: a level from few clients is not too low
 _LEAST_SCALE: Final = np.array([40.0, 40.0, 50.0, 24.0, 80.0, 45.0, 10.0, 20.0, 30.0, 14.0])  # nats
 _ORDERED: Final = 8  # clients for one of each order; chosen: three of eleven clients are in order
+_TOGETHER: Final = 2**15  # queries, known ones too; chosen: bounds the memory of a batch to 10 MiB
 _FEWEST_CLIENTS: Final = 4  # clients; two halves of two, the least that has a spread
+
+_Due: TypeAlias = tuple[str | None, float, list[QueryScores]]
+"""A client, the time of its last query in Unix seconds, and its queries."""
 
 
 @concise_repr("false_positive_rate", "thresholds", "resolution")
@@ -135,8 +141,7 @@ class ExtractionDetector:
             rng=rng,
         )
         steps, others = (
-            [_steps(scorer, ClientHistory(), each) for each in _scored(scorer, half, rng)]
-            for half in (reference, held)
+            _fresh_steps(scorer, _scored(scorer, half, rng)) for half in (reference, held)
         )
         detector = cls(
             scorer,
@@ -153,32 +158,46 @@ class ExtractionDetector:
 
     def observe(self, traffic: Observed) -> Iterator[Reading]:
         """Score a batch, and yield the readings of each of its clients."""
-        if traffic.probabilities is None or traffic.rows.shape[1] != self._features:
+        answers = traffic.probabilities
+        if answers is None or not len(answers) or traffic.rows.shape[1] != self._features:
             return
-        places: dict[str | None, list[int]] = {}
-        for place, client in enumerate(traffic.clients):
-            places.setdefault(client, []).append(place)
-        scores = self._scorer.score(traffic.rows, traffic.probabilities)
-        due: dict[str | None, tuple[float, QueryScores]] = {}
-        for client, chosen in places.items():
-            now = float(traffic.at[chosen[-1]])
+        scores = self._scorer.score(traffic.rows, answers)
+        numbers = {client: number for number, client in enumerate(dict.fromkeys(traffic.clients))}
+        owners = np.array([numbers[client] for client in traffic.clients])
+        order = owners.argsort(kind="stable")
+        ordered, ends = scores.of(order), np.bincount(owners).cumsum().tolist()
+        due: list[_Due] = []
+        begin = 0
+        for client, end in zip(numbers, ends, strict=True):
+            own = slice(begin, end)
+            now, begin = float(traffic.at[order[end - 1]]), end
             waiting = self._waiting.use(client, now)
-            waiting.append(scores.of(chosen))
-            if sum(len(each.classes) for each in waiting) >= self._every:
-                due[client] = now, QueryScores.join(waiting)
+            if sum(len(each.classes) for each in waiting) + own.stop - own.start < self._every:
+                waiting.append(scores.of(order[own]))  # a copy: a view would keep the whole table
+            else:
+                due.append((client, now, [*waiting, ordered.of(own)]))
                 self._waiting.pop(client)
         yield from self._due(due)
 
-    def _due(self, due: dict[str | None, tuple[float, QueryScores]]) -> Iterator[Reading]:
-        """Readings of clients with enough queries: all at once, if their histories are here."""
-        if isinstance(self._histories, LocalHistoryStore):
-            use = self._histories.use
-            histories = [use(client, now, _itself) for client, (now, _) in due.items()]
-            yield from self._readings(list(due), [each for _, each in due.values()], histories)
+    def _due(self, due: Sequence[_Due]) -> Iterator[Reading]:
+        """Readings of clients with enough queries: many at once, if their histories are here."""
+        if not isinstance(self._histories, LocalHistoryStore):
+            for client, now, parts in due:
+                change = functools.partial(self._alone, client, parts)
+                yield from self._histories.use(client, now, change)
             return
-        for client, (now, scores) in due.items():
-            change = functools.partial(self._alone, client, scores)
-            yield from self._histories.use(client, now, change)
+        chosen: list[tuple[_Due, ClientHistory]] = []
+        rows = 0
+        for each in due:
+            client, now, parts = each
+            history = self._histories.use(client, now, _itself)
+            chosen.append((each, history))
+            rows += len(history.classes) + sum(len(part.classes) for part in parts)
+            if rows >= _TOGETHER:
+                yield from self._readings(chosen)
+                chosen, rows = [], 0
+        if chosen:
+            yield from self._readings(chosen)
 
     def score(self, x: ArrayLike, probabilities: ArrayLike) -> Floats:
         """Evidence after each query of one new client, as shares of the threshold `(n,)`.
@@ -189,7 +208,8 @@ class ExtractionDetector:
             UsageError: They do not fit together, or not the baseline.
         """
         rows, answers = _rows(x, probabilities, self._features)
-        (levels,) = self._levels([ClientHistory()], [self._scorer.score(rows, answers)])
+        scores = self._scorer.score(rows, answers)
+        levels = self._levels([ClientHistory()], scores, Segments.of([len(rows)]))
         return np.asarray(levels.max(axis=1, initial=0.0), dtype=np.float64)
 
     def resembling(self, *, chance: float = 0.001) -> tuple[Resemblance, ...]:
@@ -202,79 +222,84 @@ class ExtractionDetector:
         return self._linkage.find(local, chance=chance)
 
     def _alone(
-        self, client: str | None, scores: QueryScores, history: ClientHistory
+        self, client: str | None, parts: list[QueryScores], history: ClientHistory
     ) -> list[Reading]:
-        return list(self._readings([client], [scores], [history]))
+        return list(self._readings([((client, 0.0, parts), history)]))
 
-    def _readings(
-        self,
-        clients: Sequence[str | None],
-        scores: Sequence[QueryScores],
-        histories: Sequence[ClientHistory],
-    ) -> Iterator[Reading]:
-        every = self._levels(histories, scores)
-        for client, own, history, levels in zip(clients, scores, histories, every, strict=True):
-            peaks = levels.max(axis=0, initial=0.0)
-            covered = history.cover(own.regions, of=self._scorer.regions)
+    def _readings(self, due: Sequence[tuple[_Due, ClientHistory]]) -> Iterator[Reading]:
+        names = [name for (name, _, _), _ in due]
+        parts = [own for (_, _, own), _ in due]
+        histories = [history for _, history in due]
+        scores = QueryScores.join([each for own in parts for each in own])
+        clients = Segments.of([sum(len(each.classes) for each in own) for own in parts])
+        peaks = clients.peaks(self._levels(histories, scores, clients))
+        covered = cover(histories, scores.regions, clients=clients, of=self._scorer.regions)
+        columns = (peaks.max(axis=1), peaks.argmax(axis=1), covered)
+        for name, history, value, channel, share in zip(
+            names, histories, *(each.tolist() for each in columns), strict=True
+        ):
             window = f"its last {history.queries} queries"
-            strongest = f"{window}, by their {CHANNEL_NAMES[peaks.argmax()]}"
-            value = float(peaks.max())
-            yield Reading(metric=EXTRACTION, value=value, window=strongest, client=client)
-            yield Reading(metric=COVERAGE, value=covered, window=window, client=client)
+            strongest = f"{window}, by their {CHANNEL_NAMES[channel]}"
+            yield Reading(metric=EXTRACTION, value=value, window=strongest, client=name)
+            yield Reading(metric=COVERAGE, value=share, window=window, client=name)
 
     def _levels(
-        self, histories: Sequence[ClientHistory], scores: Sequence[QueryScores]
-    ) -> list[Floats]:
-        """CUSUM after each query, as shares of the thresholds: `(n, 10)` of each client."""
-        if not histories:
-            return []
-        steps = [_steps(self._scorer, *each) for each in zip(histories, scores, strict=True)]
-        found = zip(histories, steps, self._benign.evidence(steps), strict=True)
-        return [_added(*each) / self.thresholds for each in found]
+        self, histories: Sequence[ClientHistory], scores: QueryScores, clients: Segments
+    ) -> Floats:
+        """CUSUM after each query of each client, as shares of the thresholds `(n, 10)`."""
+        steps = extend(
+            histories,
+            scores.projections,
+            scores.scores,
+            scores.classes,
+            clients=clients,
+            spacing=self._scorer.spacing,
+        )
+        sums = np.stack([each.sums for each in histories])
+        evidence, kept = self._benign.evidence(steps), steps.clients
+        after = cusum(sums, evidence, kept)
+        totals = kept.sums(evidence)
+        for history, own, new in zip(histories, kept.parts(after), totals, strict=True):
+            if len(own):
+                history.sums, history.totals = own[-1].copy(), history.totals + new
+        # The level does not change where a query repeats an earlier one exactly.
+        begins = np.repeat(kept.begins, clients.sizes)
+        last = np.cumsum(steps.kept) - 1
+        before = np.repeat(sums, clients.sizes, axis=0)
+        levels = np.where((last >= begins)[:, None], after[last], before) if len(after) else before
+        return np.asarray(levels / self.thresholds, dtype=np.float64)
 
-    def _set_thresholds(self, reference: Sequence[Steps], held: Sequence[Steps]) -> None:
+    def _set_thresholds(self, reference: Steps, held: Steps) -> None:
         """Set alarm levels from clients that no rank, allowance or scale was fitted on."""
-        scale = np.maximum(np.max([self._peaks(each) for each in reference], axis=0), _LEAST_SCALE)
-        peaks = np.array([self._peaks(each) / scale for each in held]).T
+        scale = np.maximum(self._peaks(reference).max(axis=0), _LEAST_SCALE)
+        peaks = (self._peaks(held) / scale).T
         rate = self.false_positive_rate / len(CHANNEL_NAMES)  # Bonferroni: any channel may alarm
         levels = [min(conformal_threshold(each, rate), float(each.max())) for each in peaks]
         self.thresholds = scale * _MARGIN * np.maximum(levels, _LEAST_PEAK)
-        self.resolution = 1 / (len(held) + 1)
-        evidence = self._benign.evidence(held)
-        self._linkage = Linkage(evidence, channels=CHANNEL_NAMES)
+        self.resolution = 1 / (len(held.clients) + 1)
+        evidence = held.clients.parts(self._benign.evidence(held))
+        self._linkage = Linkage(list(evidence), channels=CHANNEL_NAMES)
 
     def _peaks(self, steps: Steps) -> Floats:
-        start = np.zeros(len(CHANNEL_NAMES))
-        (evidence,) = self._benign.evidence([steps])
-        peaks = _cusum(start, evidence).max(axis=0, initial=0.0)
-        return np.asarray(peaks, dtype=np.float64)
-
-
-def _added(history: ClientHistory, steps: Steps, evidence: Floats) -> Floats:
-    """Add evidence to a history; returns the CUSUM after each query `(n, 10)`."""
-    levels = np.repeat(history.sums[None], len(steps.kept), axis=0)
-    if len(evidence):
-        after = _cusum(history.sums, evidence)
-        last = np.cumsum(steps.kept) - 1
-        levels[last >= 0] = after[last[last >= 0]]
-        history.sums = after[-1]
-        history.totals = history.totals + evidence.sum(axis=0)
-    return levels
+        start = np.zeros((len(steps.clients), len(CHANNEL_NAMES)))
+        return steps.clients.peaks(cusum(start, self._benign.evidence(steps), steps.clients))
 
 
 def _itself(history: ClientHistory) -> ClientHistory:
     return history
 
 
-def _cusum(start: Floats, evidence: Floats) -> Floats:
-    """Sums that never fall below zero, after each query `(n, c)`."""
-    total = evidence.cumsum(axis=0)
-    lowest = np.minimum(np.minimum.accumulate(total, axis=0), -start)
-    return np.asarray(total - lowest, dtype=np.float64)
-
-
-def _steps(scorer: QueryScorer, history: ClientHistory, new: QueryScores) -> Steps:
-    return history.extend(new.projections, new.scores, new.classes, spacing=scorer.spacing)
+def _fresh_steps(scorer: QueryScorer, clients: Sequence[QueryScores]) -> Steps:
+    """Steps of clients without a history."""
+    scores = QueryScores.join(clients)
+    return extend(
+        [ClientHistory() for _ in clients],
+        scores.projections,
+        scores.scores,
+        scores.classes,
+        clients=Segments.of([len(each.classes) for each in clients]),
+        spacing=scorer.spacing,
+    )
 
 
 def _scored(

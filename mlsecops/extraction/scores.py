@@ -1,6 +1,6 @@
 """Query scores: the surprise of each query of a client, against benign clients.
 
-    rows, probabilities → QueryScorer.score → ClientHistory.extend → BenignReference.evidence
+    rows, probabilities → QueryScorer.score → client_history.extend → BenignReference.evidence
 
 Ten channels of evidence. Of single queries: distance to known queries, residual of the baseline's
 principal components, smallness of the margin, and the mean of the three. Of steps: growth of
@@ -23,13 +23,15 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlsecops.drift.baseline import Baseline
 from mlsecops.drift.inputs import Bools, Counts, Floats
-from mlsecops.drift.matmul import product, squared_distances
+from mlsecops.drift.matmul import product
+from mlsecops.drift.outliers import residual, standardised
 from mlsecops.extraction.client_history import DIMENSIONS
-from mlsecops.extraction.steps import Steps, join
+from mlsecops.extraction.known_points import LIMIT, KnownPoints
+from mlsecops.extraction.segments import Segments
+from mlsecops.extraction.steps import Steps
 
 CHANNEL_NAMES: Final = (
     "distance",
@@ -52,13 +54,9 @@ _SOUGHT: Final = 0.2  # of the usual margin; chosen: noise on a doubtful object 
 _OUTLIER: Final = 6.0  # nats; chosen: a query as surprising as 1 in 400
 _ORDINARY: Final = 2.0  # nats; chosen: the median of a client whose queries are ordinary
 _LOOK_BACK: Final = 50  # queries whose median is compared; chosen: a camera's drift is slower
-_NEAR: Final = 0.4  # of the usual spacing; as in `client_history`
 _TAIL: Final = 0.95  # quantile where the exponential tail begins; chosen: leaves 5 % to fit it
-_NEIGHBOUR: Final = 5  # rank of the neighbour; chosen: distances to it vary less than to the first
 _POINTS: Final = 1024  # known queries; chosen: bounds the time of each query
-_BLOCK: Final = 512  # queries; chosen: a block of distances has 4 MiB
 _FEWEST_OF_CLASS: Final = 20  # scores; chosen: a 95 % quantile of fewer is the largest score
-_LIMIT: Final = 1e3  # standard deviations; chosen: clips infinities and absurd values
 _FEWEST_MEAN: Final = 10  # queries; chosen: a mean of fewer varies too much for an allowance
 _HIGH_MEAN: Final = 0.95  # quantile of benign clients' means that an allowance covers; chosen
 _SLACK: Final = (1.1, 0.1)  # factor and nats above that quantile; chosen for unseen benign clients
@@ -78,7 +76,7 @@ class QueryScores:
     classes: Counts
     regions: Counts
 
-    def of(self, chosen: Sequence[int] | Counts) -> QueryScores:
+    def of(self, chosen: slice | Counts) -> QueryScores:
         """Scores of some of the queries."""
         return QueryScores(**{name: getattr(self, name)[chosen] for name in self.__slots__})
 
@@ -100,11 +98,11 @@ class QueryScorer:
         self, baseline: Baseline, rows: Floats, *, salt: bytes, rng: np.random.Generator
     ) -> None:
         self._known = baseline.anomalies
-        points = self._project(rows)
+        points, _ = self._project(rows)
         if len(points) > _POINTS:
             points = points[rng.choice(len(points), size=_POINTS, replace=False)]
-        self._points = points.astype(np.float32)
-        self.spacing = _spacing(points)
+        self._points = KnownPoints(points)
+        self.spacing = self._points.spacing
         self.regions = len(points)  # one around each known query
         width = points.shape[1]
         turned = np.random.default_rng(int.from_bytes(salt, "big")).normal(size=(width, width))
@@ -113,102 +111,99 @@ class QueryScorer:
 
     def score(self, rows: Floats, probabilities: Floats) -> QueryScores:
         """Score queries `(n, d)` and the model's answers to them `(n, k)`."""
-        points = self._project(rows)
-        distance, regions = self._distances(points.astype(np.float32))
+        points, unexplained = self._project(rows)
+        distance, regions = self._points.nearest(points)
         top = np.partition(probabilities, -2, axis=1)[:, -2:]
-        residual = self._known.reconstruction(rows)
         return QueryScores(
             projections=product(points, self._rotation),
-            scores=np.column_stack([distance, residual, top[:, 0] - top[:, 1]]),
+            scores=np.column_stack([distance, unexplained, top[:, 0] - top[:, 1]]),
             classes=probabilities.argmax(axis=1),
             regions=regions,
         )
 
-    def _project(self, rows: Floats) -> Floats:
+    def _project(self, rows: Floats) -> tuple[Floats, Floats]:
+        """Rows in the space of the components `(n, c)`, and their residuals `(n,)`."""
         known = self._known
-        standard = np.clip(np.nan_to_num((rows - known.mean) / known.scale), -_LIMIT, _LIMIT)
-        return np.asarray(product(standard, known.components.T), dtype=np.float64)
-
-    def _distances(self, points: NDArray[np.float32]) -> tuple[Floats, Counts]:
-        """Distance to the fifth known query, near duplicates left out, and the nearest one."""
-        distances = np.empty(len(points))
-        nearest = np.empty(len(points), dtype=np.int64)
-        for start in range(0, len(points), _BLOCK):
-            part = slice(start, start + _BLOCK)
-            gaps = squared_distances(points[part], self._points)
-            nearest[part] = gaps.argmin(axis=1)
-            gaps[gaps <= (_NEAR * self.spacing) ** 2] = np.inf
-            kth = min(_NEIGHBOUR, gaps.shape[1]) - 1
-            distances[part] = np.sqrt(np.partition(gaps, kth, axis=1)[:, kth])
-        # With fewer than five others the distance is the largest possible one.
-        return np.where(np.isfinite(distances), distances, _LIMIT * self.spacing), nearest
+        standard = standardised(rows, known.mean, known.scale)
+        points = product(standard, known.components.T)
+        unexplained = residual(standard, points)
+        far = (np.abs(standard) > LIMIT).any(axis=1)
+        if far.any():
+            points[far] = product(np.clip(standard[far], -LIMIT, LIMIT), known.components.T)
+        return points, unexplained
 
 
 class BenignReference:
     """Ranks of benign scores, and the evidence that benign clients may collect."""
 
-    def __init__(self, clients: Sequence[Steps]) -> None:
-        scores = np.concatenate([each.scores for each in clients])
-        classes = np.concatenate([each.classes for each in clients])
-        stepped = np.concatenate([each.stepped for each in clients])
-        self._ranks = _Ranks(scores, classes, stepped)
-        self._margin = -float(
-            np.median(np.concatenate([each.path.scores for each in clients])[:, 2])
-        )
+    def __init__(self, steps: Steps) -> None:
+        self._ranks = _Ranks(steps.scores, steps.classes, steps.stepped)
+        self._margin = -float(np.median(steps.paths.scores[:, 2]))
         self._allowance = np.zeros(len(CHANNEL_NAMES))
-        means = np.array([self._means(each) for each in clients])
         factor, slack = _SLACK
-        for channel, column in enumerate(means.T):
+        for channel, column in enumerate(self._means(steps).T):
             known = column[~np.isnan(column)]
             high = float(np.quantile(known, _HIGH_MEAN)) if len(known) else 0.0
             self._allowance[channel] = max(factor * high + slack, _LEAST_ALLOWANCE[channel])
 
-    def evidence(self, clients: Sequence[Steps]) -> list[Floats]:
-        """Surprise of each query beyond the benign allowance, in nats: `(m, 10)` of each client."""
-        scores, classes, stepped = (join(clients, n) for n in ("scores", "classes", "stepped"))
-        surprise = self._ranks.surprise(scores, classes, stepped)
+    def evidence(self, steps: Steps) -> Floats:
+        """Surprise of each query beyond the benign allowance, in nats `(m, 10)`."""
+        scores, stepped = steps.scores, steps.stepped
+        surprise = self._ranks.surprise(scores, steps.classes, stepped)
         table = np.empty((len(surprise), len(CHANNEL_NAMES)))
         table[:, :3], table[:, 3] = surprise, surprise.mean(axis=1)
-        novelty = join(clients, "novelty")[:, None]
-        table[:, 4:6] = surprise[:, :2] * novelty
-        table[:, 6] = _FLAG * join(clients, "repeated")
+        table[:, 4:6] = surprise[:, :2] * steps.novelty[:, None]
+        table[:, 6] = _FLAG * steps.repeated
         # A doubtful object flips too; a search for the boundary starts where there is no doubt.
-        sought = join(clients, "contested") & (scores[:, 2] >= _SOUGHT * self._margin)
-        table[:, 7] = _FLAG * (join(clients, "flipped") & sought)
-        table[:, 8] = _FLAG * join(clients, "straight") * novelty[:, 0]
+        sought = steps.contested & (scores[:, 2] >= _SOUGHT * self._margin)
+        table[:, 7] = _FLAG * (steps.flipped & sought)
+        table[:, 8] = _FLAG * steps.straight * steps.novelty
         outlying = ~stepped & (surprise[:, :2].max(axis=1, initial=0.0) >= _OUTLIER)
-        ends = np.cumsum([len(each.classes) for each in clients])[:-1]
-        table[:, 9] = _FLAG * np.concatenate(
-            [
-                self._isolated(each, hits)
-                for each, hits in zip(clients, np.split(outlying, ends), strict=True)
-            ]
-        )
+        table[:, 9] = _FLAG * self._isolated(steps, outlying)
         table -= self._allowance
         table[stepped, _SINGLE] = 0.0
         table[~stepped, _STEPS] = 0.0
-        return np.split(table, ends)
+        return table
 
     def _isolated(self, steps: Steps, outlying: Bools) -> Bools:
-        """Outliers `(m,)` of a client whose queries before were ordinary in the median."""
-        places = np.flatnonzero(outlying)
-        if not len(places):
-            return outlying
-        path, known = steps.path, len(steps.path.classes) - len(outlying)
-        singles = np.zeros(len(path.classes), dtype=bool)
-        before = self._ranks.surprise(path.scores, path.classes, singles)[:, :2].max(axis=1)
-        result = np.zeros_like(outlying)
-        for place in places:
-            recent = before[max(0, known + place - _LOOK_BACK) : known + place]
-            result[place] = len(recent) >= _FEWEST_MEAN and np.median(recent) < _ORDINARY
+        """Outliers `(m,)` of clients whose queries before were ordinary in the median."""
+        result, hits = np.zeros_like(outlying), np.flatnonzero(outlying)
+        if not len(hits):
+            return result
+        paths, ends = steps.paths, steps.paths.new.places[hits]
+        begins = np.repeat(paths.clients.begins, steps.clients.sizes)[hits]
+        recent = Segments(np.maximum(begins, ends - _LOOK_BACK), ends)
+        needed = np.zeros(len(paths.classes), dtype=bool)
+        needed[recent.places] = True
+        chosen = np.flatnonzero(needed)
+        singles = np.zeros(len(chosen), dtype=bool)
+        before = np.full(len(needed), np.inf)
+        before[chosen] = self._ranks.surprise(paths.scores[chosen], paths.classes[chosen], singles)[
+            :, :2
+        ].max(axis=1)
+        enough = recent.sizes >= _FEWEST_MEAN
+        result[hits] = enough & (_medians(before, recent) < _ORDINARY)
         return result
 
     def _means(self, steps: Steps) -> Floats:
-        """Mean of a client in each channel `(10,)`; NaN where it has too few queries."""
-        (table,) = self.evidence([steps])
-        single, stepped = int((~steps.stepped).sum()), int(steps.stepped.sum())
-        counts = np.array([single] * 4 + [stepped] * 2 + [len(table)] * 4)
-        return np.where(counts >= _FEWEST_MEAN, table.sum(axis=0) / np.maximum(counts, 1), np.nan)
+        """Mean of each client in each channel `(c, 10)`; NaN where it has too few queries."""
+        table, clients = self.evidence(steps), steps.clients
+        stepped = clients.sums(steps.stepped[:, None].astype(np.float64))
+        sizes = clients.sizes[:, None]
+        counts = np.repeat(np.column_stack([sizes - stepped, stepped, sizes]), (4, 2, 4), axis=1)
+        means = clients.sums(table) / np.maximum(counts, 1)
+        return np.where(counts >= _FEWEST_MEAN, means, np.nan)
+
+
+def _medians(values: Floats, segments: Segments) -> Floats:
+    """Median of the values in each segment `(c,)`, of which none has more than 50."""
+    sizes = segments.sizes
+    places = np.arange(int(sizes.max(initial=1)))
+    table = values[np.minimum(segments.begins[:, None] + places, len(values) - 1)]
+    table[places >= sizes[:, None]] = np.inf
+    table.sort(axis=1)
+    rows, last = np.arange(len(table)), np.maximum(sizes - 1, 0)
+    return np.asarray((table[rows, last // 2] + table[rows, (last + 1) // 2]) / 2)
 
 
 class _Ranks:
@@ -258,13 +253,3 @@ class _Ranks:
 def _squashed(scores: Floats) -> Floats:
     """Numbers in (0, 1) in the same order."""
     return np.asarray(0.5 + 0.499 * scores / (1 + np.abs(scores)), dtype=np.float64)
-
-
-def _spacing(points: Floats) -> float:
-    """Median distance of distinct points to their fifth neighbour."""
-    distinct = np.unique(points, axis=0)
-    kth = min(_NEIGHBOUR, len(distinct) - 1)
-    if kth < 1:
-        return 1.0
-    gaps = np.partition(squared_distances(distinct, distinct), kth, axis=1)[:, kth]
-    return max(float(np.sqrt(np.median(gaps))), 1e-9)

@@ -1,6 +1,6 @@
 """Steps: the relation of each query of a client to its earlier ones.
 
-    path of a client (projections, scores, classes), number of known queries → relate → Steps
+    paths of clients (projections, scores, classes), their new queries → relate → Steps
 
 A query near an earlier one of the same client is a *step*: honest clients take steps when they
 film an object, poll a sensor or send an edited record again, attackers when they follow a gradient,
@@ -15,7 +15,6 @@ a line or the decision boundary. Each relation is one that asking more often doe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,12 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlsecops.drift.inputs import Bools, Counts, Floats
-from mlsecops.drift.matmul import squared_distances
+from mlsecops.extraction.distance_blocks import Block, blocks
+from mlsecops.extraction.segments import Segments
 
-__all__ = ["SAME", "QueryPath", "Steps", "join", "relate", "squares_to_earlier"]
+__all__ = ["QueryPaths", "Steps", "relate"]
 
-SAME: Final = 1e-3  # of the usual spacing of inputs; chosen: above what float32 rounds off
-
+_SAME: Final = 1e-3  # of the usual spacing of inputs; chosen: above what float32 rounds off
 _STEP: Final = 0.6  # of the usual spacing; chosen: further away is an unrelated query
 _NEW: Final = 0.25  # of the usual spacing; chosen: frames and sensors stay below, lines do not
 _STRAIGHT: Final = 0.9  # cosine of the angle between two steps; chosen: at most 26 degrees
@@ -40,20 +39,52 @@ _FEWEST_NEAR: Final = 5  # queries; chosen: shares of fewer say little
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class QueryPath:
-    """Queries of a client, oldest first: projections `(n, p)`, scores `(n, 3)`, classes `(n,)`."""
+class QueryPaths:
+    """Queries of clients, one client after the other, each oldest first.
 
-    points: Floats
+    Attributes:
+        points: Projections `(n, p)`, rounded as they are stored.
+        scores: Distance, residual and smallness of the margin `(n, 3)`.
+        classes: Predicted classes `(n,)`.
+        clients: Which queries are of which client.
+        known: Number of earlier queries of each client; the others are new.
+    """
+
+    points: NDArray[np.float32]
     scores: Floats
     classes: Counts
+    clients: Segments
+    known: Counts
+
+    @property
+    def new(self) -> Segments:
+        """The new queries of each client."""
+        return Segments(self.clients.begins + self.known, self.clients.ends)
+
+    def at(self, places: Counts) -> Floats:
+        """Projections of some queries, as float64."""
+        return self.points[places].astype(np.float64)
+
+    def only(self, kept: Bools) -> QueryPaths:
+        """Some of the queries, among them all known ones."""
+        if kept.all():
+            return self
+        return QueryPaths(
+            points=self.points[kept],
+            scores=self.scores[kept],
+            classes=self.classes[kept],
+            clients=self.clients.only(kept),
+            known=self.known,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Steps:
-    """Relation of new queries of one client to its earlier ones.
+    """Relation of new queries of clients to the earlier ones of the same client.
 
     Attributes:
         kept: `(n,)` which queries are no exact repeats; all else is of these `m` only.
+        clients: Which of them are of which client.
         classes: `(m,)` predicted classes.
         scores: `(m, 3)` distance, residual and smallness of the margin; of a step they are
             differences from the first query of its neighbourhood.
@@ -63,10 +94,11 @@ class Steps:
         flipped: `(m,)` which are steps to another class than that of the nearest earlier query.
         straight: `(m,)` which continue the direction of the step before.
         repeated: `(m,)` which repeat an earlier movement from another place.
-        path: The remembered queries and the new ones, with scores as they are.
+        paths: The remembered queries and the new ones, with scores as they are.
     """
 
     kept: Bools
+    clients: Segments
     classes: Counts
     scores: Floats
     stepped: Bools
@@ -75,92 +107,160 @@ class Steps:
     flipped: Bools
     straight: Bools
     repeated: Bools
-    path: QueryPath
+    paths: QueryPaths
 
 
-def squares_to_earlier(points: Floats, known: Floats) -> Floats:
-    """Squared distances to earlier points `(n, known + n)`, infinite for later ones."""
-    gaps = squared_distances(points, np.concatenate([known, points]))
-    later = np.arange(gaps.shape[1]) >= len(known) + np.arange(len(points))[:, None]
-    gaps[later] = np.inf
-    return np.asarray(gaps, dtype=np.float64)
+def relate(paths: QueryPaths, *, spacing: float) -> Steps:
+    """Relate the new queries of each client to those before them.
 
-
-def relate(path: QueryPath, gaps: Floats, *, kept: Bools, known: int, spacing: float) -> Steps:
-    """Relate the queries of a path after the first `known` to those before them.
-
-    `gaps` `(m, known + m)` are their squared distances to earlier queries; `spacing` is the usual
-    distance of normal inputs, > 0.
+    `spacing` is the usual distance of normal inputs, > 0.
     """
-    if not gaps.size:
-        gaps = np.full((len(path.classes) - known, 1), np.inf)
-    near = gaps < (_STEP * spacing) ** 2
-    stepped = np.asarray(near.any(axis=1))
-    scores = path.scores[known:].copy()
+    new = paths.new
+    rows, near = new.places, _Neighbourhoods(paths, spacing)
+    for block in blocks(paths.at, rows, np.repeat(paths.clients.begins, new.sizes)):
+        near.add(block)
+    kept, stepped = ~near.dropped[rows], near.stepped
+    scores = paths.scores[rows]
     # A strange object stays strange when it is scanned again, and a doubtful one doubtful: only
     # the growth since the first scan is evidence.
-    scores[stepped, :2] -= path.scores[near.argmax(axis=1)[stepped], :2]
-    around = np.where(gaps < spacing**2, path.scores[None, : gaps.shape[1], 2], np.inf)
-    scores[stepped, 2] -= around.min(axis=1)[stepped]
-    differs = path.classes[known:, None] != path.classes[None, : near.shape[1]]
-    nearest = gaps.argmin(axis=1)
-    closest = gaps[np.arange(len(gaps)), nearest]
+    scores[stepped, :2] -= paths.scores[near.origin[stepped], :2]
+    scores[stepped, 2] -= near.doubt[stepped]
+    left = paths.only(~near.dropped)
+    straight, repeated = _movements(left, farthest=_STEP * spacing)
     return Steps(
         kept=kept,
-        classes=path.classes[known:],
-        scores=scores,
-        stepped=stepped,
-        novelty=np.minimum(closest / (_NEW * spacing) ** 2, 1.0),
-        contested=_contested(near, near & differs),
-        flipped=stepped & differs[np.arange(len(gaps)), nearest],
-        straight=_straight(path.points[max(known - 2, 0) :])[min(known, 2) :],
-        repeated=_repeated(path.points, known=known, farthest=_STEP * spacing),
-        path=path,
+        clients=Segments.of(left.clients.sizes - left.known),
+        classes=paths.classes[rows][kept],
+        scores=scores[kept],
+        stepped=stepped[kept],
+        novelty=np.minimum(near.closest[kept] / (_NEW * spacing) ** 2, 1.0),
+        contested=near.contested[kept],
+        flipped=(stepped & (paths.classes[rows] != paths.classes[near.nearest]))[kept],
+        straight=straight,
+        repeated=repeated,
+        paths=left,
     )
+
+
+class _Neighbourhoods:
+    """What is near each new query among the earlier ones of its client.
+
+    Attributes:
+        dropped: `(n,)` which queries of the paths repeat an earlier one exactly.
+        closest: `(m,)` squared distance of each new query to the nearest earlier one.
+        nearest: `(m,)` that one.
+        stepped: `(m,)` which are near an earlier one and do not repeat it.
+        origin: `(m,)` the first one near a step.
+        doubt: `(m,)` smallness of the margin of the least doubtful one around a step.
+        contested: `(m,)` which steps have neighbours of the own class and of others.
+    """
+
+    def __init__(self, paths: QueryPaths, spacing: float) -> None:
+        self._paths = paths
+        self._spacing = spacing
+        count = len(paths.classes) - int(paths.known.sum())
+        self.dropped = np.zeros(len(paths.classes), dtype=bool)
+        self.closest = np.full(count, np.inf)
+        self.nearest, self.origin = np.zeros((2, count), dtype=np.int64)
+        self.stepped, self.contested = np.zeros((2, count), dtype=bool)
+        self.doubt = np.zeros(count)
+
+    def add(self, block: Block) -> None:
+        """Add the rows of a block; earlier rows of their clients were added before."""
+        nearest, closest = _least(block.gaps)
+        repeats = closest <= (_SAME * self._spacing) ** 2
+        self.dropped[block.rows] = repeats
+        gone = self.dropped[block.columns]
+        if gone.any():
+            np.copyto(block.gaps, np.inf, where=gone[:, None])
+            nearest, closest = _least(block.gaps)
+        self.closest[block.places] = np.maximum(closest, 0.0)
+        self.nearest[block.places] = np.take_along_axis(block.columns, nearest, axis=1)
+        steps = (closest < (_STEP * self._spacing) ** 2) & ~repeats
+        self.stepped[block.places] = steps
+        if steps.any():
+            self._around(block, *np.nonzero(steps))
+
+    def _around(self, block: Block, parts: Counts, heights: Counts) -> None:
+        """Compare steps with what is around them."""
+        gaps, places = block.gaps[parts, heights], block.places[parts, heights]
+        near = gaps < (_STEP * self._spacing) ** 2
+        self.origin[places] = block.columns[parts, near.argmax(axis=1)]
+        margins = self._paths.scores[block.columns, 2][parts]
+        around = np.where(gaps < self._spacing**2, margins, np.inf)
+        self.doubt[places] = around.min(axis=1)
+        classes, own = self._paths.classes, block.rows[parts, heights]
+        other = near & (classes[block.columns][parts] != classes[own][:, None])
+        self.contested[places] = _contested(near, other)
+
+
+def _least(gaps: Floats) -> tuple[Counts, Floats]:
+    """The place and the value of the smallest distance of each row `(t, r)`."""
+    places: Any = gaps.argmin(axis=2)
+    return places, np.take_along_axis(gaps, places[:, :, None], axis=2)[:, :, 0]
 
 
 def _contested(near: Bools, other: Bools) -> Bools:
     """Queries among whose neighbours both the own class and others are frequent."""
-    all_, others = near.sum(axis=1), other.sum(axis=1)
+    all_, others = np.count_nonzero(near, axis=1), np.count_nonzero(other, axis=1)
     least = np.minimum(others, all_ - others)
     return np.asarray((all_ >= _FEWEST_NEAR) & (least >= _SIDES * all_))
 
 
-def _straight(path: Floats) -> Bools:
-    """Points that continue the direction of the step before."""
-    result = np.zeros(len(path), dtype=bool)
-    ways = np.diff(path, axis=0)
-    lengths = np.sqrt(np.square(ways).sum(axis=1))
-    turns = (ways[1:] * ways[:-1]).sum(axis=1)
-    result[2:] = turns > _STRAIGHT * np.maximum(lengths[1:] * lengths[:-1], 1e-300)
-    return result
+def _movements(paths: QueryPaths, *, farthest: float) -> tuple[Bools, Bools]:
+    """New queries that continue the direction of the movement before, or repeat an earlier one.
 
-
-def _repeated(path: Floats, *, known: int, farthest: float) -> Bools:
-    """Points after the first `known` that were reached by a movement made before.
-
-    The movement matches one or two earlier ones, at the same lag as that of the point before; on
-    a scale of few values, movements match many.
+    A movement is repeated if it matches one or two earlier ones, at the same lag as the movement
+    before; on a scale of few values, movements match many.
     """
-    first = max(known - 1, 1)  # one more, whose lag the first new point continues
-    result = np.zeros(len(path) - known, dtype=bool)
-    if len(path) - first < 2:  # noqa: PLR2004 - a lag, and one that continues it
-        return result
-    ways = np.diff(path, axis=0)
+    # A movement ends at its query. One known query more: the first new one continues its way.
+    new, begins = paths.new, paths.clients.begins + 1
+    ends = Segments(np.maximum(new.begins - 1, begins), np.maximum(paths.clients.ends, begins))
+    rows = ends.places
+    follows = np.zeros(len(rows), dtype=bool)
+    follows[1:] = rows[1:] - rows[:-1] == 1
+    ways = paths.at(rows) - paths.at(rows - 1)
     squares = np.square(ways).sum(axis=1)
-    lengths = squares[first - 1 :]
-    gaps = squares_to_earlier(ways[first - 1 :], ways[: first - 1])
-    alike = gaps < _ALIKE**2 * lengths[:, None]
-    count = alike.sum(axis=1)
-    partner = alike.argmax(axis=1)  # a movement, which ends at the next point
-    small = (lengths < farthest**2) & (count > 0) & (count <= _MATCHES)
-    moved = np.square(path[first:] - path[partner + 1]).sum(axis=1) > _MOVED**2 * lengths
-    lag = np.where(small & moved, np.arange(first, len(path)) - partner, 0)
-    continued = (lag[1:] > 0) & (lag[1:] == lag[:-1])
-    result[len(result) - len(continued) :] = continued
+    small = squares < farthest**2
+    tried = follows & small & _shifted(small)
+    tried[:-1] |= tried[1:]
+    lags = np.zeros(len(rows), dtype=np.int64)
+    if tried.any():
+        firsts = np.repeat(begins, ends.sizes)[tried]
+        lags[tried] = _lags(paths, rows[tried], firsts, squares[tried])
+    found = np.zeros((2, len(paths.classes)), dtype=bool)
+    found[0, rows] = follows & _straight(ways, squares)
+    found[1, rows] = follows & (lags > 0) & (lags == _shifted(lags))
+    straight, repeated = found[:, new.places]
+    return straight, repeated
+
+
+def _shifted(values: NDArray[Any]) -> NDArray[Any]:
+    """The value before each value."""
+    return np.concatenate([values[:1], values[:-1]])
+
+
+def _straight(ways: Floats, squares: Floats) -> Bools:
+    """Movements `(n, p)` in the direction of the one before; `squares` are of their lengths."""
+    result, lengths = np.zeros(len(ways), dtype=bool), np.sqrt(squares)
+    turns = (ways[1:] * ways[:-1]).sum(axis=1)
+    result[1:] = turns > _STRAIGHT * np.maximum(lengths[1:] * lengths[:-1], 1e-300)
     return result
 
 
-def join(parts: Sequence[Steps], name: str) -> NDArray[Any]:
-    """One column of several clients' steps, one after the other."""
-    return np.concatenate([getattr(each, name) for each in parts])
+def _lags(paths: QueryPaths, rows: Counts, begins: Counts, lengths: Floats) -> Counts:
+    """Number of queries since the movement that each row's movement repeats, or 0."""
+    lags = np.zeros(len(rows), dtype=np.int64)
+
+    def movements(ends: Counts) -> Floats:
+        return paths.at(ends) - paths.at(ends - 1)
+
+    for block in blocks(movements, rows, begins):
+        alike = block.gaps < _ALIKE**2 * lengths[block.places][:, :, None]
+        count = np.count_nonzero(alike, axis=2)
+        partner = np.take_along_axis(block.columns, alike.argmax(axis=2), axis=1)
+        between = np.square(paths.at(block.rows) - paths.at(partner)).sum(axis=2)
+        moved = between > _MOVED**2 * lengths[block.places]
+        repeats = (count > 0) & (count <= _MATCHES) & moved
+        lags[block.places] = np.where(repeats, block.rows - partner, 0)
+    return lags

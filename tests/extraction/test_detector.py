@@ -6,6 +6,7 @@ import pytest
 
 from mlsecops.errors import UsageError
 from mlsecops.extraction.client_history import ClientHistory
+from mlsecops.extraction.segments import Segments
 from mlsecops.findings import Severity
 from mlsecops.monitoring import AlertRule, ExtractionDetector, Observed, monitored
 from tests.attackers.extraction import (
@@ -85,7 +86,7 @@ def test_evidence_does_not_grow_with_the_rate_at_which_a_slow_process_is_read(
     for queries in (seldom, often):
         traced = detector._scorer.score(queries, digits.predict(queries))
         history = ClientHistory()
-        detector._levels([history], [traced])
+        detector._levels([history], traced, Segments.of([len(queries)]))
         levels.append(history.totals[[4, 5, 8]])
     assert (levels[1] <= np.maximum(levels[0], 0) + 1).all()
 
@@ -95,7 +96,7 @@ def test_outliers_count_among_ordinary_queries_only(digits, detector) -> None:
     shares = []
     for queries in (mixed_thief(0, digits.fresh, queries=N), uniform_thief(0, queries=N), drifting):
         traced = detector._scorer.score(queries, digits.predict(queries))
-        (levels,) = detector._levels([ClientHistory()], [traced])
+        levels = detector._levels([ClientHistory()], traced, Segments.of([len(queries)]))
         shares.append(levels[:, 9].max())
     assert shares[0] > 1 > max(shares[1:])
 
@@ -194,7 +195,7 @@ def test_projections_keep_distances_and_depend_on_the_salt(digits, clients, dete
     assert np.linalg.norm(ours[0] - ours[1]) == pytest.approx(
         np.linalg.norm(theirs[0] - theirs[1]), rel=0.3
     )
-    assert not np.allclose(ours, detector._scorer._project(rows)[:, : ours.shape[1]])
+    assert not np.allclose(ours, detector._scorer._project(rows)[0][:, : ours.shape[1]])
 
 
 def test_calibration_needs_enough_clients_a_rate_and_a_long_salt(digits, clients) -> None:
