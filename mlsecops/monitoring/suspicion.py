@@ -1,10 +1,14 @@
 """Extraction scores of the remembered clients, for the gauges of the most suspicious one.
 
 readings of detectors → latest score of each client → largest, until its client is forgotten
+
+Ten thousand clients are remembered, and a batch has scores of a few: a heap tells the largest
+without a look at every client.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -18,6 +22,8 @@ from mlsecops.readings import COVERAGE, EXTRACTION, Reading
 _TTL: Final = 3600.0  # seconds that a silent client is remembered; as the detectors' own
 _MOST_SHARED: Final = 16  # clients; chosen: more than the one that counts
 _METRICS: Final = (EXTRACTION, COVERAGE)
+
+_STALE: Final = 64  # entries of a heap besides two for each client; chosen
 
 SuspectKey: TypeAlias = tuple[int, str | None]
 
@@ -34,14 +40,17 @@ class Suspicion:
     def __init__(self, series: Series) -> None:
         self._series = series
         self._known: BoundedMap[SuspectKey, _Suspect] = BoundedMap(_Suspect, ttl=_TTL)
+        self._tops = {metric.name: _Tops(metric.name, self._known) for metric in _METRICS}
 
     def take(self, detector: int, readings: Iterable[Reading], now: float) -> None:
         """Remember a detector's readings at a Unix time in seconds."""
         fresh = [each for each in readings if each.metric in _METRICS]
         for each in fresh:
-            suspect = self._known.use((detector, each.client), now)
+            key, name = (detector, each.client), each.metric.name
+            suspect = self._known.use(key, now)
             suspect.at = now
-            suspect.scores[each.metric.name] = each.value
+            suspect.scores[name] = each.value
+            self._tops[name].add(key, each.value)
         if fresh:
             self._export(now)
 
@@ -61,8 +70,45 @@ class Suspicion:
         return sorted(plain, key=lambda each: -max(each[1].values()))[:_MOST_SHARED]
 
     def _export(self, now: float) -> None:
-        suspects = [self._known.get(key) for key in self._known]
-        recent = [each for each in suspects if each is not None and now - each.at <= _TTL]
         for metric in _METRICS:
-            known = [each.scores[metric.name] for each in recent if metric.name in each.scores]
-            self._series.replace(metric, {(): max(known)} if known else {})
+            highest = self._tops[metric.name].highest(now)
+            self._series.replace(metric, {} if highest is None else {(): highest})
+
+
+class _Tops:
+    """The largest score of one metric among the clients that are remembered.
+
+    An entry of its heap is stale once its client has another score or is forgotten.
+    """
+
+    def __init__(self, metric: str, known: BoundedMap[SuspectKey, _Suspect]) -> None:
+        self._metric = metric
+        self._known = known
+        self._heap: list[tuple[float, int, SuspectKey]] = []
+        self._added = 0
+
+    def add(self, key: SuspectKey, score: float) -> None:
+        """Add a client's latest score."""
+        self._added += 1  # names need not be comparable
+        heapq.heappush(self._heap, (-score, self._added, key))
+        if len(self._heap) > 2 * len(self._known) + _STALE:
+            self._heap = [
+                (-each.scores[self._metric], number, own)
+                for number, own in enumerate(self._known)
+                if (each := self._known.get(own)) is not None and self._metric in each.scores
+            ]
+            heapq.heapify(self._heap)
+
+    def highest(self, now: float) -> float | None:
+        """The largest score, without clients that were silent for an hour before a Unix time."""
+        while self._heap:
+            score, _, key = self._heap[0]
+            suspect = self._known.get(key)
+            if (
+                suspect is not None
+                and suspect.scores.get(self._metric) == -score
+                and now - suspect.at <= _TTL
+            ):
+                return -score
+            heapq.heappop(self._heap)
+        return None

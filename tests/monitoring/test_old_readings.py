@@ -77,6 +77,19 @@ def test_gauge_keeps_the_most_suspicious_client_until_it_is_forgotten() -> None:
     assert series.points(EXTRACTION) == []
 
 
+def test_most_suspicious_of_many_clients_is_the_one_a_plain_search_finds() -> None:
+    series, rng = Series("many suspects"), np.random.default_rng(0)
+    suspicion, latest = Suspicion(series), dict[str, tuple[float, float]]()
+    for number in range(3000):
+        now, client = 3.0 * number, f"c{rng.integers(900 if number < 2000 else 3)}"
+        latest[client] = float(rng.integers(50)), now
+        reading = Reading(metric=EXTRACTION, value=latest[client][0], window="w", client=client)
+        suspicion.take(0, [reading], now)
+        known = [value for value, at in latest.values() if now - at <= 3600]
+        assert series.largest(EXTRACTION) == max(known)
+    assert len(suspicion._tops[EXTRACTION.name]._heap) < 2 * 900 + 65
+
+
 def test_readings_of_several_processes_are_joined_by_client_and_by_label() -> None:
     def window(**facts: Any) -> WindowState:
         clients = np.array([client for client, _ in facts.get("busiest", ())], dtype=np.int64)
