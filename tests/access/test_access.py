@@ -226,6 +226,14 @@ def test_a_writable_folder_and_a_foreign_owner_are_found(tmp_path: Path) -> None
     assert ("foreign-owner" in rules) == (owner != 0)
 
 
+def test_without_owners_of_files_an_audit_is_refused_and_finds_not_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("os.getuid")  # as on Windows
+    with pytest.raises(UsageError, match="expected owners and modes of files"):
+        audit_permissions(tmp_path)
+
+
 def test_nothing_to_audit_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="expected an existing file or folder"):
         audit_permissions(tmp_path / "none")

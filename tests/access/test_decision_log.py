@@ -41,6 +41,25 @@ def test_events_of_many_threads_keep_their_number(tmp_path: Path, signer: Signer
         log.append({})
 
 
+def test_a_forked_process_takes_no_decision_into_the_log_of_its_parent(
+    tmp_path: Path, signer: Signer
+) -> None:
+    """Nobody would write it there: an event that is taken would be lost."""
+    log = DecisionLog(tmp_path / "log", signer=signer)
+    log.append({"number": 0})
+    child = os.fork()
+    if child == 0:
+        try:
+            log.append({"number": 1})
+        except EvidenceError as error:
+            os._exit(7 if "before a fork" in str(error) else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    log.close()
+    assert [each["number"] for each in log.events()] == [0]
+
+
 def test_a_log_goes_on_where_it_ended(tmp_path: Path, signer: Signer) -> None:
     for number in range(3):
         with DecisionLog(tmp_path / "log", signer=signer) as log:

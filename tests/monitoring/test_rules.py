@@ -75,6 +75,12 @@ def test_rule_that_would_never_fire_is_refused(change: dict[str, Any]) -> None:
         rule_from_dict({**REFUSALS, **change})
 
 
+@pytest.mark.parametrize("labels", ["team", ["team"], 7, None])
+def test_labels_that_name_nothing_are_refused(labels: Any) -> None:
+    with pytest.raises(UsageError, match="labels: expected names and texts"):
+        dataclasses.replace(DEFAULT_RULES[0], labels=labels)
+
+
 def test_rules_are_read_from_toml_and_mistakes_name_the_file(tmp_path: Path) -> None:
     path = tmp_path / "rules.toml"
     plain = {key: value for key, value in REFUSALS.items() if key != "labels"}
@@ -82,7 +88,14 @@ def test_rules_are_read_from_toml_and_mistakes_name_the_file(tmp_path: Path) -> 
     lines += ["[rules.labels]", "team = 'fraud'"]
     path.write_text("\n".join(["[[rules]]", *lines]))
     assert load_rules(path) == (rule_from_dict(REFUSALS),)
-    for wrong in ("rules = 3", "[[rules]]\nid = 'x'", "[[rule]]", "]", "[[rules]]\n[[more]]"):
+    for wrong in (
+        "rules = 3",
+        "rules = ['x']",
+        "[[rules]]\nid = 'x'",
+        "[[rule]]",
+        "]",
+        "[[rules]]\n[[more]]",
+    ):
         path.write_text(wrong)
         with pytest.raises(UsageError, match=r"rules\.toml"):
             load_rules(path)

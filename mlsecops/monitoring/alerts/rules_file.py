@@ -59,8 +59,6 @@ def rule_from_dict(values: Mapping[str, Any]) -> AlertRule:
         >>> rule_from_dict(rule_to_dict(DEFAULT_RULES[0])) == DEFAULT_RULES[0]
         True
     """
-    if not isinstance(values, Mapping):
-        raise UsageError(f"rule: expected a table of fields, got {type(values).__name__}")
     name = str(values.get("id", "?"))
     if unknown := set(values) - set(_FIELDS):
         raise UsageError(f"rule {name}: expected fields of a rule, got {sorted(unknown)}")
