@@ -13,10 +13,23 @@ from mlsecops.reports.diagram.model import Architecture, ControlState, mermaid
 from mlsecops.reports.diagram.svg import DIAGRAM_STYLE, architecture_svg, svg_element
 from mlsecops.reports.diagram.threats import ThreatStatus, threat_statuses
 from mlsecops.reports.rendering.markup import Child, Markup, tag
-from mlsecops.reports.rendering.page import NONE, badge, code, facts, link, page, section, table
+from mlsecops.reports.rendering.page import (
+    NONE,
+    badge,
+    broad_or_narrow,
+    code,
+    facts,
+    link,
+    page,
+    section,
+    table,
+)
 
 _STYLE: Final = DIAGRAM_STYLE + (
     "main,header>div{max-width:1480px}section figure svg{margin:0 auto}"
+    ".flows{list-style:none;margin:0;padding:0}.flows li{padding:12px 0;"
+    "border-bottom:1px solid var(--grid)}.flows li:last-child{border-bottom:0}"
+    ".flows p{margin:0 0 6px}.flows .badge{margin:0 6px 6px 0}"
     ".where{color:var(--muted)}.pair{display:flex;flex-direction:column;gap:5px;"
     "align-items:flex-start}"
 )
@@ -32,7 +45,8 @@ def architecture_page(architecture: Architecture) -> str:
     """The HTML page of an architecture: diagram, threats and controls."""
     found = threat_statuses(architecture)
     alone = tag("figcaption", "The drawing alone, to enlarge: ", link("architecture.svg"))
-    drawing = tag("figure", svg_element(architecture), alone)
+    drawn = tag("div", svg_element(architecture), alone)
+    drawing = tag("figure", broad_or_narrow(drawn, _flows(architecture)))
     return page(
         architecture.title,
         section("Data flow", drawing),
@@ -54,6 +68,30 @@ def architecture_files(architecture: Architecture) -> dict[str, str]:
         "architecture.mmd": mermaid(architecture),
         "architecture.html": architecture_page(architecture),
     }
+
+
+def _flows(architecture: Architecture) -> Markup:
+    """The diagram as a list, where it would be too small to read."""
+    zones = {each.id: each.name for each in architecture.boundaries}
+    ends = {
+        each.id: [each.name, tag("span", f" ({zones[each.boundary]})", class_="where")]
+        for each in architecture.elements
+    }
+    return tag(
+        "ul",
+        [
+            tag(
+                "li",
+                tag("p", ends[flow.source], " → ", ends[flow.target], f": {flow.label}"),
+                [
+                    badge(f"{each.name}: {each.state.value}", each.state.tone)
+                    for each in flow.controls
+                ],
+            )
+            for flow in architecture.flows
+        ],
+        class_="flows",
+    )
 
 
 def _counts(architecture: Architecture, found: tuple[ThreatStatus, ...]) -> Markup:

@@ -16,12 +16,13 @@ from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, AlertRule
 from mlsecops.reports.grafana import PANELS, grafana_dashboard
 from mlsecops.reports.prometheus_rules import alert_rules
 from mlsecops.reports.redaction import shown
-from mlsecops.reports.rendering.charts import Mark, bar_chart, line_chart
+from mlsecops.reports.rendering.charts import BROAD, NARROW, Mark, Text, bar_chart, line_chart
 from mlsecops.reports.rendering.markup import Child, Markup, tag
 from mlsecops.reports.rendering.page import (
     NONE,
     Tone,
     badge,
+    broad_or_narrow,
     code,
     facts,
     page,
@@ -184,7 +185,16 @@ def _line(
         return _panel(id_, _missing("The monitor has no value yet."))
     reference = ("baseline", references[id_]) if id_ in references else None
     title = _TITLES[id_]
-    return _panel(id_, line_chart(title, marks, text=_percent, top=1.0, reference=reference))
+    drawn = (
+        line_chart(title, marks, text=_percent, top=1.0, reference=reference, room=room)
+        for room in (BROAD, NARROW)
+    )
+    return _panel(id_, broad_or_narrow(*drawn))
+
+
+def _bars(title: str, marks: Sequence[Mark], *, text: Text, top: float | None = None) -> Child:
+    drawn = (bar_chart(title, marks, text=text, top=top, room=room) for room in (BROAD, NARROW))
+    return broad_or_narrow(*drawn)
 
 
 def _alarmed(snapshot: Snapshot, rules: set[str]) -> Tone:
@@ -205,7 +215,7 @@ def _clients(last: Snapshot) -> Markup:
         return _panel("query-rate", _missing("No client sent a request."))
     more = len(ranked) - len(marks)
     rest = tag("p", f"and {more} more clients", class_="note") if more else None
-    return _panel("query-rate", bar_chart("Query rate by client", marks, text=_per_second), rest)
+    return _panel("query-rate", _bars("Query rate by client", marks, text=_per_second), rest)
 
 
 def _confidences(last: Snapshot) -> Markup:
@@ -221,7 +231,7 @@ def _confidences(last: Snapshot) -> Markup:
         if bounds[place] != "+Inf" or counts[bounds[place]]
     ]
     about = tag("p", "Share of all predictions by confidence.", class_="note")
-    return section(_SPREAD, about, bar_chart(_SPREAD, marks, text=_percent))
+    return section(_SPREAD, about, _bars(_SPREAD, marks, text=_percent))
 
 
 def _range(bounds: Sequence[str], place: int) -> str:
@@ -233,7 +243,7 @@ def _detectors(last: Snapshot) -> Markup:
     if not counts:
         return _panel("detectors", _missing("No rows were compared with a baseline."))
     marks = [Mark(label=shown(each), value=float(count)) for each, count in counts.items()]
-    return _panel("detectors", bar_chart(_TITLES["detectors"], marks, text=_count))
+    return _panel("detectors", _bars(_TITLES["detectors"], marks, text=_count))
 
 
 def _rate(state: Any) -> float:
@@ -254,7 +264,7 @@ def _drift(last: Snapshot) -> Markup:
     words = f"{drifted} of {len(features)} features drifted."
     return _panel(
         "drift",
-        bar_chart("Drift by feature", marks, text=lambda value: f"{value:.3f}", top=1.0),
+        _bars("Drift by feature", marks, text=lambda value: f"{value:.3f}", top=1.0),
         tag("p", words, class_="note"),
     )
 
@@ -273,7 +283,7 @@ def _observations(last: Snapshot) -> Markup:
     ]
     if not marks:
         return _panel("dropped", _missing("The monitor reports no calls."))
-    return _panel("dropped", bar_chart("Observed and dropped calls", marks, text=_count))
+    return _panel("dropped", _bars("Observed and dropped calls", marks, text=_count))
 
 
 def _alerts(last: Snapshot) -> Markup:

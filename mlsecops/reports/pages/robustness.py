@@ -6,16 +6,16 @@ plain values of a report (`robustness.json`) → verdict, chart with intervals, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from mlsecops._choices import checked
-from mlsecops.reports.rendering.elements import label, line, svg
+from mlsecops.reports.pages.robustness_chart import Bar, bars, broad_chart, narrow_chart, percent
 from mlsecops.reports.rendering.markup import Child, Markup, tag
 from mlsecops.reports.rendering.page import (
     NONE,
     Tone,
     badge,
+    broad_or_narrow,
     code,
     facts,
     page,
@@ -23,7 +23,6 @@ from mlsecops.reports.rendering.page import (
     table,
     verdict,
 )
-from mlsecops.reports.rendering.text_width import fit, text_width
 
 VERDICT_TONES: Final[dict[str, Tone]] = {"pass": "good", "fail": "bad", "inconclusive": "warn"}
 _VERDICT_TITLES: Final = {
@@ -31,36 +30,6 @@ _VERDICT_TITLES: Final = {
     "fail": "The model fails the gate",
     "inconclusive": "The measurement is inconclusive",
 }
-_WIDTH: Final = 1060.0  # pixels; chosen: the width of a page, as all sizes below
-_LEFT: Final = 236.0  # room for names and settings
-_RIGHT: Final = 196.0  # room for values
-_TOP: Final = 40.0  # room for the label of the floor
-_BARS: Final = {False: 46.0, True: 64.0}  # height of a row, without and with an earlier model
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One accuracy with its interval, all in [0, 1]."""
-
-    name: str
-    settings: str
-    accuracy: float
-    low: float
-    high: float
-
-    @classmethod
-    def read(cls, name: str, figure: Mapping[str, Any]) -> Bar:
-        """Read a figure of `robustness.json`."""
-        low, high = figure["interval"]
-        params = figure.get("params") or {}
-        settings = ", ".join(f"{key} {_short(value)}" for key, value in params.items())
-        return cls(name, settings, float(figure["accuracy"]), float(low), float(high))
-
-    def tone(self, floor: float | None) -> Tone:
-        """Good if the lower bound reaches the floor, bad if the upper bound does not."""
-        if floor is None:
-            return "info"
-        return "good" if self.low >= floor else "bad" if self.high < floor else "warn"
 
 
 @checked
@@ -98,36 +67,8 @@ def robustness_page(
     )
 
 
-def percent(share: float) -> str:
-    """A share as a percentage with one decimal and a narrow no-break space.
-
-    Examples:
-        >>> percent(0.5).replace("\u202f", " ")
-        '50.0 %'
-    """
-    return f"{100 * share:.1f}\u202f%"
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def _digest(text: object) -> Child:
     return "not given" if text is None else code(text)
-
-
-def bars(report: Mapping[str, Any]) -> list[Bar]:
-    """Bars of the clean accuracy, each attack, and the worst case if it is known."""
-    found = [Bar.read("Clean", report["clean"])]
-    found += [Bar.read(_title(attack["name"]), attack) for attack in report["attacks"]]
-    if "worst" in report:
-        found.append(Bar.read("Worst case", report["worst"]))
-    return found
-
-
-def _title(name: object) -> str:
-    parts = str(name).split("-")
-    return "-".join(part.upper() if len(part) <= 4 else part for part in parts)  # noqa: PLR2004 - length of an acronym
 
 
 def _conclusion(
@@ -164,78 +105,11 @@ def _figure(
             " Green: the lower bound reaches the floor. Red: the upper bound does not."
             " Amber: inconclusive."
         )
-    return tag("figure", chart(report, before=before, floor=floor), tag("figcaption", caption))
-
-
-def chart(
-    report: Mapping[str, Any],
-    *,
-    before: Mapping[str, Any] | None = None,
-    floor: float | None = None,
-) -> Markup:
-    """Accuracies, their intervals and the floor, as an SVG element."""
-    now = bars(report)
-    earlier = {} if before is None else {bar.name: bar for bar in bars(before)}
-    step = _BARS[bool(earlier)]
-    bottom = _TOP + step * len(now)
-    rows = [
-        _row(bar, earlier.get(bar.name), floor, y=_TOP + step * index, step=step)
-        for index, bar in enumerate(now)
-    ]
-    parts = (_axis(bottom), rows, _floor(floor, bottom))
-    return svg("Accuracy under attack", *parts, width=_WIDTH, height=bottom + 30)
-
-
-def _x(share: float) -> float:
-    return _LEFT + min(max(share, 0.0), 1.0) * (_WIDTH - _LEFT - _RIGHT)
-
-
-def _axis(bottom: float) -> list[Markup]:
-    parts = []
-    for tick in range(0, 101, 20):
-        x = _x(tick / 100)
-        parts.append(line((x, _TOP), (x, bottom), "grid-line"))
-        parts.append(label(f"{tick}\u202f%", x, bottom + 20, "small muted", "middle"))
-    return parts
-
-
-def _floor(floor: float | None, bottom: float) -> list[Markup]:
-    if floor is None:
-        return []
-    x, name = _x(floor), f"floor {percent(floor)}"
-    half = text_width(name, 12) / 2
-    middle = min(max(x, half), _WIDTH - half)
-    return [
-        line((x, _TOP - 12), (x, bottom), "floor"),
-        label(name, middle, _TOP - 20, "small", "middle"),
-    ]
-
-
-def _row(
-    bar: Bar, earlier: Bar | None, floor: float | None, *, y: float, step: float
-) -> list[Child]:
-    middle, room = y + step / 2, _LEFT - 24
-    return [
-        label(fit(bar.name, room, 13), 0, middle + (-3 if bar.settings else 5), "strong"),
-        label(fit(bar.settings, room, 12), 0, middle + 14, "small muted") if bar.settings else None,
-        _mark(earlier, "none", y=middle - 12, hollow="hollow") if earlier else None,
-        _mark(bar, bar.tone(floor), y=middle + (10 if earlier else 0), hollow=""),
-    ]
-
-
-def _mark(bar: Bar, tone: Tone, *, y: float, hollow: str) -> list[Markup]:
-    end, low, high = _x(bar.accuracy), _x(bar.low), _x(bar.high)
-    values = f"{percent(bar.accuracy)}  [{100 * bar.low:.1f}, {100 * bar.high:.1f}]"
-    thick, wide = (5.0 if hollow else 9.0), end - _LEFT
-    return [
-        tag(
-            "rect", x=_LEFT, y=y - thick, width=wide, height=2 * thick, rx=2, class_=f"{tone} soft"
-        ),
-        line((low, y), (high, y), f"{tone} line"),
-        *(line((x, y - 5), (x, y + 5), f"{tone} line") for x in (low, high)),
-        tag("circle", cx=end, cy=y, r=4.5, class_=f"{tone} {hollow}".strip(), stroke_width=2),
-        label(values, _WIDTH - _RIGHT + 34, y + 4.5, "small muted" if hollow else "text"),
-    ]
+    drawn = broad_or_narrow(
+        broad_chart(report, before=before, floor=floor),
+        narrow_chart(report, before=before, floor=floor),
+    )
+    return tag("figure", drawn, tag("figcaption", caption))
 
 
 def _figures(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from mlsecops._choices import checked
 from mlsecops.errors import UsageError
-from mlsecops.reports.pages.robustness import percent
+from mlsecops.reports.pages.robustness_chart import percent
 from mlsecops.reports.rendering.elements import label, line, path
 from mlsecops.reports.rendering.markup import Child, Markup, tag
 from mlsecops.reports.rendering.page import Tone

@@ -53,6 +53,7 @@ svg .good{fill:var(--good);stroke:var(--good)}svg .warn{fill:var(--warn);stroke:
 svg .bad{fill:var(--bad);stroke:var(--bad)}svg .info{fill:var(--info);stroke:var(--info)}
 svg .none{fill:var(--none);stroke:var(--none)}
 svg text.good,svg text.warn,svg text.bad,svg text.info,svg text.none{stroke:none}
+svg .halo{paint-order:stroke;stroke:var(--surface);stroke-width:5px;stroke-linejoin:round}
 svg .soft{fill-opacity:.22;stroke:none}svg .hollow{fill:var(--surface)}
 svg .line{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
 """
@@ -64,21 +65,30 @@ FILE_STYLE: Final = (
 )
 """Style of an SVG file, which has no page around it."""
 
+_BLOCKS: Final = """
+.scroll table,.scroll tbody,.scroll tr,.scroll td{display:block}
+.scroll thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
+.scroll tr{padding:10px 0;border-bottom:1px solid var(--grid)}.scroll td{padding:2px 0;border:0}
+.scroll td code{white-space:normal}.scroll .num{text-align:left}
+.scroll td::before{content:attr(data-label);display:block;font-size:12px;color:var(--muted)}
+"""
+"""Rows of a table as blocks, each cell with the heading of its column."""
+_MANY: Final = 6  # columns; chosen: more do not fit a tablet
+
 STYLE: Final = (
     PALETTE
     + DRAWING
     + f"*{{box-sizing:border-box}}body,svg text{{font-family:{FONT}}}"
     + """
 body{margin:0;background:var(--page);color:var(--ink);font-size:15px;line-height:1.5;
-font-variant-numeric:tabular-nums;-webkit-font-smoothing:antialiased}
+font-variant-numeric:tabular-nums;overflow-wrap:anywhere;-webkit-font-smoothing:antialiased}
 main,header>div{max-width:1160px;margin:0 auto;padding:0 28px}
 header{background:var(--surface);border-bottom:1px solid var(--line);padding:34px 0 26px}
 main{padding-top:26px;padding-bottom:56px}
 .kicker{margin:0 0 6px;font-size:12px;font-weight:600;letter-spacing:.08em;text-transform:uppercase;
 color:var(--muted)}
-h1{margin:0;font-size:29px;line-height:1.2;font-weight:650;letter-spacing:-.015em;
-overflow-wrap:anywhere}
-.lead{margin:9px 0 0;max-width:76ch;color:var(--muted);overflow-wrap:anywhere}
+h1{margin:0;font-size:29px;line-height:1.2;font-weight:650;letter-spacing:-.015em}
+.lead{margin:9px 0 0;max-width:76ch;color:var(--muted)}
 h2{margin:0 0 12px;font-size:17px;font-weight:650;letter-spacing:-.005em}
 section{margin:0 0 22px;padding:22px 24px;background:var(--surface);border:1px solid var(--line);
 border-radius:10px}
@@ -88,11 +98,12 @@ dl.facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(215px,1fr));
 margin:20px 0 0}
 dl.facts div{min-width:0}dl.facts div:has(code){grid-column:span 2}dl.facts code{font-size:12px}
 dt{font-size:12px;color:var(--muted)}
-dd{margin:1px 0 0;font-weight:550;overflow-wrap:anywhere}
+dd{margin:1px 0 0;font-weight:550}
 code,.mono{font-family:ui-monospace,'SF Mono',Menlo,Consolas,'DejaVu Sans Mono',monospace;
-font-size:.88em;font-weight:400;overflow-wrap:anywhere}
+font-size:.88em;font-weight:400}
 .badge{display:inline-flex;align-items:center;gap:7px;padding:2px 11px 2px 4px;border-radius:999px;
-font-size:13px;font-weight:600;line-height:20px;white-space:nowrap}
+font-size:13px;font-weight:600;line-height:20px;max-width:100%}
+.badge b{flex:none}.card h2 .badge{flex:0 0 auto;max-width:60%}
 .badge b{display:inline-grid;place-items:center;width:16px;height:16px;border-radius:50%;
 font-size:10.5px;line-height:1;background:currentColor}
 .badge b i{font-style:normal;color:var(--surface)}
@@ -106,12 +117,13 @@ font-size:10.5px;line-height:1;background:currentColor}
 .verdict.info{border-left-color:var(--info)}
 .verdict h2{display:flex;gap:12px;align-items:center;flex-wrap:wrap;font-size:19px;
 margin-bottom:6px}
-.verdict p+p{margin-top:7px}.verdict p{margin:0;max-width:88ch;overflow-wrap:anywhere}
+.verdict p+p{margin-top:7px}.verdict p{margin:0;max-width:88ch}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:14px}
+th,td{overflow-wrap:break-word}
 th{padding:0 16px 8px 0;text-align:left;font-size:12px;font-weight:600;color:var(--muted);
 border-bottom:1px solid var(--line);vertical-align:bottom}
-td{padding:9px 16px 9px 0;border-bottom:1px solid var(--grid);vertical-align:top;
-overflow-wrap:break-word}td code{white-space:nowrap}
+td{padding:9px 16px 9px 0;border-bottom:1px solid var(--grid);vertical-align:top}
+td code{white-space:nowrap}
 tr:last-child td{border-bottom:0}th:last-child,td:last-child{padding-right:0}
 .num{text-align:right;white-space:nowrap}
 .grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(332px,1fr));gap:18px;
@@ -125,15 +137,16 @@ a{color:var(--info);text-decoration-thickness:1px;text-underline-offset:2px}
 a:focus-visible{outline:2px solid var(--info);outline-offset:2px;border-radius:3px}
 .grid.wide svg{width:100%}figure{margin:0}
 figcaption{margin-top:10px;color:var(--muted);font-size:13px;max-width:96ch}
-svg{display:block;max-width:100%;height:auto}
-@media (max-width:560px){dl.facts div:has(code){grid-column:auto}
+svg{display:block;max-width:100%;height:auto}.narrow{display:none}
+@media (max-width:900px){figure .broad{display:none}figure .narrow{display:block}}
+@media (max-width:560px){.broad{display:none}.narrow{display:block}
+dl.facts div:has(code){grid-column:auto}
 .grid.wide,.grid{grid-template-columns:1fr}main,header>div{padding-inline:16px}
-section{padding:18px 16px}
-.scroll table,.scroll tbody,.scroll tr,.scroll td{display:block}
-.scroll thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
-.scroll tr{padding:10px 0;border-bottom:1px solid var(--grid)}.scroll td{padding:2px 0;border:0}
-.scroll td code{white-space:normal}.scroll .num{text-align:left}
-.scroll td::before{content:attr(data-label);display:block;font-size:12px;color:var(--muted)}}
+section{padding:18px 16px}}
+"""
+    + f"@media (max-width:560px){{{_BLOCKS}}}"
+    + f"@media (max-width:900px){{{_BLOCKS.replace('.scroll', '.many')}}}"
+    + """
 @media print{body{background:#fff}section{break-inside:avoid}.scroll{overflow:visible}}
 """
 )
@@ -164,6 +177,14 @@ def page(
     )
     document = tag("html", head, tag("body", top, tag("main", *body)), lang="en")
     return f"<!doctype html>\n{document}\n"
+
+
+def broad_or_narrow(broad: Markup, narrow: Markup) -> list[Markup]:
+    """Content for a screen, and that for a phone in its place; a browser shows one of them.
+
+    Source: W3C, WCAG 2.2, success criterion 1.4.10: no content is lost at 320 CSS pixels.
+    """
+    return [tag("div", broad, class_="broad"), tag("div", narrow, class_="narrow")]
 
 
 def section(title: str, *body: Child) -> Markup:
@@ -222,7 +243,7 @@ def table(
             tag("thead", tag("tr", cells("th", head))),
             tag("tbody", [tag("tr", cells("td", row)) for row in rows]),
         ),
-        class_="scroll",
+        class_="scroll many" if len(head) > _MANY else "scroll",
     )
 
 
