@@ -31,6 +31,7 @@ _DEPTH: Final = 3  # folders; chosen: deeper ones are caches and environments
 _CHECKED: Final = 2000  # files; chosen: a folder with more is no project of one model
 
 
+_EPS: Final = 0.05  # of inputs from 0 to 1; chosen: a radius to begin with
 Radius: TypeAlias = "float | tuple[float, ...]"
 """A number for all values of an input, or one for each column of a table."""
 
@@ -63,7 +64,7 @@ class Project:
     datasets: Mapping[str, str] = field(default_factory=dict)
     key: str = "release.pem"
     policy: str = "trust.toml"
-    eps: Radius = 0.05
+    eps: Radius = _EPS
     bounds: tuple[Radius, Radius] = (0.0, 1.0)
     min_accuracy: float = 0.7
     out: str = "deliverables"
@@ -90,7 +91,7 @@ def read_project(folder: Path) -> Project | None:
     try:
         value = parse_toml(read_text(place), what=str(place), error=ValueError)
         low, high = map(_numbers, value.pop("bounds", (0.0, 1.0)))
-        eps = _numbers(value.pop("eps", Project.eps))
+        eps = _numbers(value.pop("eps", _EPS))
         project = Project(**value, bounds=(low, high), eps=eps)
         several("datasets", project.datasets.values(), "paths", str)
     except (TypeError, ValueError, IndexError) as error:

@@ -54,8 +54,8 @@ if project["evaluation"]:
     Path("robustness.json").write_text(json.dumps(report.to_dict()), "utf-8")
 pipeline = SecurePipeline(name=project["name"], model=model, policy=policy, datasets=data,
     robustness=report, gate=Gate(min_accuracy=project["min_accuracy"]), loaded=loaded)
-delivery = pipeline.deliver(project["out"], framework=project["framework"] or None)
-print(f"{len(delivery.files)} files in {delivery.folder}; gate: {pipeline.verdict() or 'not judged'}")
+made = pipeline.deliver(project["out"], framework=project["framework"] or None)
+print(f"{len(made.files)} files in {made.folder}; gate: {pipeline.verdict() or 'not judged'}")
 raise SystemExit(pipeline.verdict() in {"fail", "inconclusive"})
 '''
 _RADII: Final = (

@@ -233,6 +233,11 @@ def test_settings_are_read_as_they_were_written(tmp_path: Path) -> None:
         assert read_project(tmp_path) == each
 
 
+def test_settings_that_are_left_out_have_their_defaults(tmp_path: Path) -> None:
+    (tmp_path / "mlsecops.toml").write_text('name = "a"\nmodel = "m"\n')
+    assert read_project(tmp_path) == Project(name="a", model="m")
+
+
 @pytest.mark.parametrize(
     "text",
     [
