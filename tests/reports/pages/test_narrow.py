@@ -1,4 +1,4 @@
-"""Pages on a phone and on a tablet, as a browser lays them out: nothing wider, no text too small."""
+"""Pages on a phone and a tablet, laid out by a browser: nothing wider, no text too small."""
 
 from __future__ import annotations
 
