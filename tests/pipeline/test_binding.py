@@ -6,15 +6,12 @@ import itertools
 import json
 import re
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
-import joblib
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
 
 from mlsecops import (
     Gate,
@@ -26,88 +23,18 @@ from mlsecops import (
     evaluate_robustness,
     hash_path,
     sign,
-    training_run,
     verify,
 )
-from mlsecops.llm import Campaign
-from mlsecops.loading import LoadedModel
 from mlsecops.monitoring import RateLimit, monitored
 from mlsecops.pipeline.binding import require_datasets, require_model
-from mlsecops.provenance import Manifest, Statement
+from mlsecops.provenance import Statement
 from mlsecops.provenance.statement import SLSA_PROVENANCE
 from mlsecops.registry import Registry
-from mlsecops.reports import ControlState, build_bom
-from mlsecops.robustness import FGSM, RobustnessReport, Square
-from tests.reports.releases import PACKAGES
-
-
-@dataclass(frozen=True)
-class Made:
-    """A signed model and the parts that are about it."""
-
-    folder: Path
-    data: Manifest
-    loaded: LoadedModel
-    report: RobustnessReport
-    bom: dict[str, Any]
-    campaign: Campaign
-
-
-@dataclass(frozen=True)
-class World:
-    policy: TrustPolicy
-    signer: Any
-    models: dict[str, Made]
-
-    def pipeline(self, **parts: Any) -> SecurePipeline:
-        return SecurePipeline(name="a", model=self.models["a"].folder, policy=self.policy, **parts)
-
-
-def make(root: Path, name: str, signer: Any, policy: TrustPolicy) -> Made:
-    rng = np.random.default_rng(ord(name))
-    x = rng.random((60, 4), dtype=np.float32)
-    y = (x[:, 0] > 0.5).astype(int)
-    data, folder = root / f"data-{name}", root / f"model-{name}"
-    data.mkdir()
-    folder.mkdir()
-    np.savez(data / "t.npz", x=x, y=y)
-    with (
-        patch("mlsecops.provenance.lineage.packages", lambda: PACKAGES),
-        training_run(name, datasets=[data], hyperparameters={"C": 1}) as run,
-    ):
-        joblib.dump(LogisticRegression().fit(x, y), folder / "m.joblib")
-        run.add_output(folder)
-        statement = run.statement()
-    sign(folder, signer, statements=[statement])
-    loaded = SecureLoader(policy).load(folder)
-    report = evaluate_robustness(loaded, x, y, [Square(eps=0.01, queries=5)], checks=False)
-    bom = build_bom(
-        name=name, manifest=loaded.verified.manifest, datasets={}, packages=(),
-        statements=loaded.verified.statements,
-    )  # fmt: skip
-    campaign = Campaign(target=name, seed=0, results=(), target_id=str(loaded.digest))
-    return Made(folder, hash_path(data), loaded, report, bom, campaign)
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    root, signer = tmp_path_factory.mktemp("world"), Signer.generate("p256")
-    policy = TrustPolicy(keys=[signer.public_key])
-    return World(policy, signer, {each: make(root, each, signer, policy) for each in "ab"})
-
+from mlsecops.reports import ControlState
+from mlsecops.robustness import FGSM
+from tests.pipeline.conftest import World, parts_of, states
 
 PARTS = ("datasets", "robustness", "loaded", "bom", "campaign")
-
-
-def parts_of(made: Made, names: tuple[str, ...]) -> dict[str, Any]:
-    known = {
-        "datasets": {"data": made.data},
-        "robustness": made.report,
-        "loaded": made.loaded,
-        "bom": made.bom,
-        "campaign": made.campaign,
-    }
-    return {name: known[name] for name in names}
 
 
 def mixtures() -> list[tuple[str, ...]]:
@@ -162,11 +89,6 @@ def test_a_shard_is_neither_the_model_nor_its_data(world: World, tmp_path: Path)
     assert require_datasets({"d": short}, verified)
     with pytest.raises(errors.DigestMismatch, match="data set d"):
         require_datasets({"d": data}, verified)
-
-
-def states(world: World, **parts: Any) -> dict[str, tuple[ControlState, str]]:
-    verified = verify(world.models["a"].folder, policy=world.policy)
-    return world.pipeline(**parts).control_states(verified)
 
 
 def test_parts_of_the_model_itself_are_enforced(world: World) -> None:
@@ -331,6 +253,16 @@ def test_a_report_beside_the_signature_is_asserted_and_a_signed_one_verified(
     signed.deliver(tmp_path / "signed", framework="eu-ai-act")
     rows = json.loads((tmp_path / "signed" / "evidence.json").read_text())["rows"]
     assert {row["number"]: row["status"] for row in rows}["Annex IV 2(g)"] == "verified"
+    other = replace(own.report, seed=own.report.seed + 1)  # better figures, say, for the page
+    replace(signed, robustness=other).deliver(tmp_path / "other", framework="eu-ai-act")
+    rows = json.loads((tmp_path / "other" / "evidence.json").read_text())["rows"]
+    assert {row["number"]: row["status"] for row in rows}["Annex IV 2(g)"] == "asserted"
+
+
+def test_a_bill_of_no_model_is_refused(world: World, tmp_path: Path) -> None:
+    bill = {**world.models["a"].bom, "components": [], "metadata": {}}
+    with pytest.raises(errors.DigestMismatch, match=r"bill of materials: .* got no digest"):
+        world.pipeline(bom=bill).deliver(tmp_path / "out")
 
 
 def test_a_dashboard_without_a_monitor_is_no_evidence_of_monitoring(
