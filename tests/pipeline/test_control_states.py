@@ -167,3 +167,13 @@ def test_what_a_page_shows_of_a_pass_depends_on_its_model(world: World) -> None:
     assert tones(gate=Gate(min_accuracy=1.0))[2] != "good"
     assert tones(gate=None)[2] == "warn"
     assert tones()[-1] == "warn"  # no bill is signed
+
+
+def test_the_page_compares_with_the_model_before(world: World) -> None:
+    report = world.models["a"].report
+
+    def page(**parts: Any) -> str:
+        return dict(world.pipeline(robustness=report, **parts)._robustness())["robustness.html"]
+
+    assert page() != page(before=report)
+    assert page() != page(gate=Gate(min_accuracy=0.77))

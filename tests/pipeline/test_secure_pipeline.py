@@ -113,3 +113,39 @@ def test_a_declaration_does_not_override_what_the_parts_prove(
     )
     found = states(pipeline, verify(model, policy=policy))
     assert found["Signature"] == ControlState.ENFORCED
+
+
+def test_the_keys_of_the_signers_are_delivered_and_no_others(model: Path, tmp_path: Path) -> None:
+    first, second, idle = (Signer.generate("ed25519") for _ in range(3))
+    sign(model, [first, second], replace=True)
+    policy = TrustPolicy(keys=[idle.public_key, first.public_key, second.public_key], threshold=2)
+    delivery = SecurePipeline(name="t", model=model, policy=policy).deliver(tmp_path / "out")
+    keys = [name for name in delivery.files if name.endswith(".pem")]
+    assert keys == ["signing/release.pub.pem", "signing/release-2.pub.pem"]
+    found = [(tmp_path / "out" / name).read_text() for name in keys]
+    assert found == [first.public_key.pem, second.public_key.pem]
+
+
+def test_a_dashboard_names_the_model_where_something_ties_it_to_it(
+    model: Path, policy: TrustPolicy
+) -> None:
+    """Snapshots alone may be of any model."""
+    verified = verify(model, policy=policy)
+
+    @monitored("tiny", digest="sha256:" + "ab" * 32)
+    def predict(x: np.ndarray) -> np.ndarray:
+        return x
+
+    snapshot = predict.monitor.snapshot()
+    given = (
+        ({}, str(verified.digest)),
+        ({"snapshots": {"now": snapshot}}, None),
+        ({"snapshots": {"now": snapshot}, "monitor": predict.monitor}, "sha256:" + "ab" * 32),
+    )
+    for parts, digest in given:
+        pipeline = SecurePipeline(name="tiny", model=model, policy=policy, **parts)
+        page = pipeline._dashboard(verified)["dashboard.html"]
+        assert (str(verified.digest)[:19] in page, "sha256:abab" in page) == (
+            digest == str(verified.digest), digest is not None and "abab" in digest
+        )  # fmt: skip
+    predict.monitor.close()

@@ -190,6 +190,28 @@ def test_a_shrunken_tree_extends_nothing() -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("old_size", "old_root", "size", "proof"),
+    [
+        (4, merkle.root(LEAVES[:4]), 4, [LEAVES[0]]),
+        (4, merkle.root(LEAVES[:3]), 4, []),
+        (0, merkle.Peaks.EMPTY.root, 4, [LEAVES[0]]),
+        (0, merkle.root(LEAVES[:1]), 4, []),
+        (0, merkle.Peaks.EMPTY.root, -1, []),
+        (-1, merkle.Peaks.EMPTY.root, 4, [LEAVES[0]]),
+        (3, merkle.root(LEAVES[:3]), 4, []),
+    ],
+)
+def test_an_empty_or_equal_tree_is_extended_by_an_empty_proof_alone(
+    old_size: int, old_root: bytes, size: int, proof: list[bytes]
+) -> None:
+    root = merkle.root(LEAVES[:4])
+    with pytest.raises(DigestMismatch):
+        merkle.verify_consistency(
+            old_size=old_size, old_root=old_root, size=size, root=root, proof=proof
+        )
+
+
 def test_an_inner_node_does_not_pass_as_a_leaf() -> None:
     inner = merkle.root(LEAVES[:2])
     with pytest.raises(DigestMismatch):
