@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -167,6 +168,11 @@ def test_what_a_page_shows_of_a_pass_depends_on_its_model(world: World) -> None:
     assert tones(gate=Gate(min_accuracy=1.0))[2] != "good"
     assert tones(gate=None)[2] == "warn"
     assert tones()[-1] == "warn"  # no bill is signed
+    for gate, verdict in ((Gate(min_accuracy=0.0), "pass"), (None, "not judged")):
+        pipeline = world.pipeline(robustness=report, gate=gate)
+        page = pipeline._index(verify(world.models["a"].folder, policy=world.policy), ())
+        shown = re.sub(r"<[^>]*>|\s+", " ", page)
+        assert re.search(rf"(?i)gate\W+{verdict}", shown), shown[-1500:]
 
 
 def test_the_page_compares_with_the_model_before(world: World) -> None:
@@ -177,3 +183,12 @@ def test_the_page_compares_with_the_model_before(world: World) -> None:
 
     assert page() != page(before=report)
     assert page() != page(gate=Gate(min_accuracy=0.77))
+
+
+def test_a_bill_that_is_built_holds_what_was_measured_and_the_data(world: World) -> None:
+    own = world.models["a"]
+    verified = verify(own.folder, policy=world.policy)
+    plain = world.pipeline()._bom(verified)
+    assert world.pipeline(robustness=own.report)._bom(verified) != plain
+    assert world.pipeline(datasets={"data": own.data})._bom(verified) != plain
+    assert world.pipeline(bom=own.bom)._bom(verified) is own.bom
