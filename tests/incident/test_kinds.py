@@ -156,6 +156,31 @@ def test_a_leaked_key_is_revoked_listed_and_replaced(
     assert registry.claim("fraud", 2).signers == (keys["new"].public_key.fingerprint,)
 
 
+def test_a_version_that_another_key_signed_too_is_covered_and_serves_on(
+    registry: Registry, keys: dict[str, Signer], tmp_path: Path
+) -> None:
+    folder = tmp_path / "both"
+    folder.mkdir()
+    (folder / "weights.bin").write_bytes(b"both")
+    sign(folder, [keys["leaked"], keys["good"]])
+    registry.publish("both", folder)
+    registry.promote("both", 1, "serving")
+    digest = about("leaked-key", registry, keys)
+    incident = Incident.report("leaked-key", digest=digest, message="on a forum", registry=registry)
+    Playbook.default().run(incident)
+    found = incident.step("assess").result
+    assert found is not None
+    assert found["versions"] == ["both 1", "fraud 2", "risk 1"]
+    assert (found["covered"], found["unverified"]) == (["both 1"], ["fraud 2", "risk 1"])
+    assert "the key signed 3 versions, other keys cover 1" in incident.step("assess").note
+    assert registry.resolve("both", "serving").version == 1
+    before = registry.verify_log().size
+    sign_again(keys["new"])(incident)
+    again = [event.name for event in registry.recorded("signed-again")]
+    assert sorted(again) == ["fraud", "risk"]
+    assert registry.verify_log().size == before + 2
+
+
 def test_what_was_published_after_the_leak_is_not_signed_again(
     registry: Registry, keys: dict[str, Signer]
 ) -> None:

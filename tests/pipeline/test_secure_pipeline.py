@@ -124,6 +124,10 @@ def test_the_keys_of_the_signers_are_delivered_and_no_others(model: Path, tmp_pa
     assert keys == ["signing/release.pub.pem", "signing/release-2.pub.pem"]
     found = [(tmp_path / "out" / name).read_text() for name in keys]
     assert found == [first.public_key.pem, second.public_key.pem]
+    pipeline = SecurePipeline(name="t", model=model, policy=policy)
+    _, card, *_ = pipeline._cards(verify(model, policy=policy), delivery.files)
+    assert {*keys, "signing/model.sig"} <= {*card.files}
+    assert all(name.startswith("signing/") for name in card.files)
 
 
 def test_a_dashboard_names_the_model_where_something_ties_it_to_it(
