@@ -101,10 +101,10 @@ def by_user(
         verdict = getattr(outcome, "verdict", outcome)
         is_false = _is_boolean(verdict) and not verdict
     except Exception as error:  # noqa: BLE001 - the user's code may fail in any way; it is recorded
-        return Step(name=name, state="failed", note=f"{type(error).__name__}: {error}")
+        return Step(name=name, state="failed", note=f"{type(error).__name__}: {error}"[:_NOTE])
     gated = verdict is not outcome or isinstance(outcome, str)
     if is_false or (gated and verdict != "pass"):
-        return Step(name=name, state="failed", note=f"the verdict is {verdict}")
+        return Step(name=name, state="failed", note=f"the verdict is {verdict}"[:_NOTE])
     return Step(name=name, state="done", note="" if outcome is None else str(outcome)[:_NOTE])
 
 

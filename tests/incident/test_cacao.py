@@ -97,3 +97,31 @@ def test_a_strange_step_is_left_to_people_and_needs_approval(incident: Incident)
     assert (incident.steps[0].name, incident.steps[0].state) == ("Run a script", "waiting")
     playbook.run(incident, approve=lambda _step: True)
     assert incident.steps[0].state == "manual"
+
+
+@pytest.mark.parametrize(
+    ("commands", "instructions"),
+    [
+        ([{"command": "Call Ada."}, 7, {"type": "bash"}, {"command": "Block it."}],
+         "Call Ada.\n\nBlock it."),
+        ([], "Isolate the model"),
+        ("rm -rf /", "Isolate the model"),
+        (None, "Isolate the model"),
+    ],
+)  # fmt: skip
+def test_a_step_without_a_description_is_told_by_its_commands_or_name(
+    commands: object, instructions: str
+) -> None:
+    def edit(playbook: dict[str, Any]) -> None:
+        step = action(playbook)
+        step["name"] = "Isolate the model"
+        step["commands"] = commands
+        del step["description"]
+
+    assert Playbook.from_cacao(edit_cacao(TEXT, edit)).steps[0].instructions == instructions
+
+
+@pytest.mark.parametrize("labels", [[], None, "extraction", [7], ["flood"]])
+def test_a_label_that_is_no_kind_leaves_the_kind_to_the_incident(labels: object) -> None:
+    text = edit_cacao(TEXT, lambda playbook: playbook.update(labels=labels))
+    assert Playbook.from_cacao(text).kind is None

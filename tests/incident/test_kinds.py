@@ -156,6 +156,20 @@ def test_a_leaked_key_is_revoked_listed_and_replaced(
     assert registry.claim("fraud", 2).signers == (keys["new"].public_key.fingerprint,)
 
 
+def test_of_several_touched_models_the_first_by_name_is_validated(
+    registry: Registry, keys: dict[str, Signer]
+) -> None:
+    digest = about("leaked-key", registry, keys)
+    incident = Incident.report("leaked-key", digest=digest, message="on a forum", registry=registry)
+    seen: list[tuple[str, int] | None] = []
+    playbook = Playbook.default(
+        remediate=sign_again(keys["new"]),
+        validate=lambda _, version: seen.append(version and (version.name, version.version)),
+    )
+    playbook.run(incident, approve=lambda _: True)
+    assert seen == [("fraud", 1)]
+
+
 def test_a_version_that_another_key_signed_too_is_covered_and_serves_on(
     registry: Registry, keys: dict[str, Signer], tmp_path: Path
 ) -> None:

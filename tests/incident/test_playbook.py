@@ -165,6 +165,29 @@ def test_a_failed_validation_does_not_close(
     assert incident.state == "closed"
 
 
+def _fails_at_length(_incident: Incident) -> object:
+    raise ValueError("x" * 600)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "note"),
+    [
+        (None, ""),
+        ("pass", "pass"),
+        (3, "3"),
+        ([1] * 600, str([1] * 600)[:500]),
+        ("x" * 600, f"the verdict is {'x' * 485}"),
+    ],
+)
+def test_what_a_function_gave_is_the_note_of_its_step(
+    incident: Incident, outcome: object, note: str
+) -> None:
+    Playbook.default(validate=lambda _incident, _version: outcome).run(incident)
+    assert incident.step("validate").note == note
+    Playbook.default(remediate=_fails_at_length).run(incident, approve=agree)
+    assert incident.step("remediate").note == f"ValueError: {'x' * 488}"
+
+
 def test_validation_gets_the_version_that_serves_now(incident: Incident) -> None:
     seen: list[Version | None] = []
     playbook = Playbook.default(validate=lambda _incident, version: seen.append(version))
