@@ -88,7 +88,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def _public(remote: str) -> str:
-    """A remote without user and password; nothing of one in which they cannot be told."""
+    """A remote without user and password; empty where they cannot be separated."""
     try:
         parts = urlsplit(remote)
         if parts.hostname is None:

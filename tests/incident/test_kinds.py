@@ -231,6 +231,9 @@ def test_every_place_that_holds_tampered_bytes_is_found(registry: Registry) -> N
     assert found is not None
     every = ["churn 1", "fraud 1", "fraud 2", "risk 1"]
     assert found["versions"] == every
+    assert incident.step("assess").note == (
+        "4 versions have this digest, 0 more share its data, 4 places hold its files"
+    )
     assert found["places"] == {f"{each}: shared.txt": "damaged: shared.txt" for each in every}
     assert incident.step("rollback").state == "manual"
 
