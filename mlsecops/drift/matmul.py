@@ -17,10 +17,15 @@ ALONE: Final = 1 << 18  # multiplications; OpenBLAS (4 × 65,536 by default) sta
 
 def product(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
     """`left @ right` of matrices `(n, d)` and `(d, k)`, some rows at a time."""
+    size, columns = right.shape
     rows = max(1, ALONE // max(right.size, 1))
-    made = np.empty((len(left), right.shape[1]), dtype=np.result_type(left, right))
-    for begin in range(0, len(left), rows):
-        np.matmul(left[begin : begin + rows], right, out=made[begin : begin + rows])
+    made = np.empty((len(left), columns), dtype=np.result_type(left, right))
+    whole = len(left) - len(left) % rows
+    if whole:  # one call, in which other threads get the interpreter
+        blocks = made[:whole].reshape(-1, rows, columns)
+        np.matmul(left[:whole].reshape(-1, rows, size), right, out=blocks)
+    if whole < len(left):
+        np.matmul(left[whole:], right, out=made[whole:])
     return made
 
 

@@ -163,7 +163,8 @@ class ExtractionDetector:
             return
         scores = self._scorer.score(traffic.rows, answers)
         numbers = {client: number for number, client in enumerate(dict.fromkeys(traffic.clients))}
-        owners = np.array([numbers[client] for client in traffic.clients])
+        found = map(numbers.__getitem__, traffic.clients)
+        owners = np.fromiter(found, dtype=np.int64, count=len(traffic.clients))
         order = owners.argsort(kind="stable")
         ordered, ends = scores.of(order), np.bincount(owners).cumsum().tolist()
         due: list[_Due] = []

@@ -20,7 +20,7 @@ from mlsecops.drift.matmul import ALONE
 
 __all__ = ["Block", "blocks"]
 
-_ROWS: Final = 32  # rows of a client in a block; chosen: half of the distances are to later rows
+_ROWS: Final = 64  # rows of a client in a block; chosen: more would be compared with later rows
 _VALUES: Final = 2**17  # distances of a block; chosen: its arrays have 1 MiB and stay in a cache
 _PADDING: Final = 2  # times the distances that are needed; chosen: fewer and fuller blocks
 
@@ -48,7 +48,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Parts:
-    """Runs of at most 32 rows of one client: their first place, number, order and points."""
+    """Runs of at most 64 rows of one client: their first place, number, order and points."""
 
     firsts: Counts
     counts: Counts

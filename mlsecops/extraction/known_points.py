@@ -24,7 +24,7 @@ _Singles: TypeAlias = NDArray[np.float32]
 
 _NEAR: Final = 0.4  # of the usual spacing; as in `steps`
 _NEIGHBOUR: Final = 5  # rank of the neighbour; chosen: distances to it vary less than to the first
-_BLOCK: Final = 256  # queries; chosen: a block of distances has 1 MiB and stays in a cache
+_BLOCK: Final = 512  # queries; chosen: a block of distances has 2 MiB and stays in a cache
 _TILE: Final = 64  # known points by queries in a product; chosen: a multiple of every vector width
 
 
@@ -44,33 +44,39 @@ class KnownPoints:
     def nearest(self, points: Floats) -> tuple[Floats, Counts]:
         """Distances to the fifth known point `(m,)`, and places of the nearest ones `(m,)`."""
         queries = points.astype(np.float32)
+        scaled, squares = -2 * queries, np.square(queries).sum(axis=1)[:, None]
         distances, nearest = np.empty(len(queries)), np.empty(len(queries), dtype=np.int64)
-        room = np.empty((2, min(_BLOCK, len(queries)), len(self._squares)), dtype=np.float32)
+        gaps, spare = np.empty((2, min(_BLOCK, len(queries)), len(self._squares)), dtype=np.float32)
+        near = np.empty(gaps.shape, dtype=bool)
         for start in range(0, len(queries), _BLOCK):
             part = slice(start, start + _BLOCK)
-            gaps, spare = room[:, : len(queries[part])]
-            self._fill(gaps, queries[part], spare)
+            if len(queries) - start < len(gaps):
+                gaps, spare, near = (each[: len(queries) - start] for each in (gaps, spare, near))
+            self._multiply(scaled[part], spare)
+            gaps[...] = self._squares
+            gaps += squares[part]
+            gaps += spare
             nearest[part] = gaps.argmin(axis=1)
-            np.copyto(gaps, np.inf, where=gaps <= (_NEAR * self.spacing) ** 2)
+            np.less_equal(gaps, (_NEAR * self.spacing) ** 2, out=near)
+            np.copyto(gaps, np.inf, where=near)
             gaps.partition(self._kth, axis=1)
             distances[part] = np.sqrt(gaps[:, self._kth])
         # With fewer than five others the distance is the largest possible one.
         return np.where(np.isfinite(distances), distances, LIMIT * self.spacing), nearest
 
-    def _fill(self, gaps: _Singles, queries: _Singles, spare: _Singles) -> None:
-        """Squared distances of the queries `(r, p)` from the known points, into `gaps`."""
+    def _multiply(self, queries: _Singles, products: _Singles) -> None:
+        """Products of queries `(r, p)` and known points, into `products`.
+
+        A BLAS computes each tile on this thread (`mlsecops.drift.matmul`).
+        """
         rows, size = queries.shape
-        scaled = -2 * queries
-        height = max(1, ALONE // (_TILE * size))  # a BLAS computes such products on this thread
+        height = max(1, min(_TILE, ALONE // (_TILE * size)))
         whole = rows - rows % height
         for some, count in ((slice(whole), height), (slice(whole, rows), rows - whole)):
-            if len(scaled[some]):
-                left = scaled[some].reshape(-1, 1, count, size)
-                made = spare[some].reshape(-1, count, len(self._tiles), _TILE)
+            if len(queries[some]):
+                left = queries[some].reshape(-1, 1, count, size)
+                made = products[some].reshape(-1, count, len(self._tiles), _TILE)
                 np.matmul(left, self._tiles, out=made.swapaxes(1, 2))
-        gaps[...] = self._squares
-        gaps += np.square(queries).sum(axis=1)[:, None]
-        gaps += spare
 
 
 def _spacing(points: Floats) -> float:

@@ -127,8 +127,9 @@ class QueryScorer:
         standard = standardised(rows, known.mean, known.scale)
         points = product(standard, known.components.T)
         unexplained = residual(standard, points)
-        far = (np.abs(standard) > LIMIT).any(axis=1)
-        if far.any():
+        distances = np.abs(standard)
+        if distances.max(initial=0.0) > LIMIT:
+            far = distances.max(axis=1) > LIMIT
             points[far] = product(np.clip(standard[far], -LIMIT, LIMIT), known.components.T)
         return points, unexplained
 

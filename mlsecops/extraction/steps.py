@@ -147,6 +147,7 @@ class _Neighbourhoods:
 
     Attributes:
         dropped: `(n,)` which queries of the paths repeat an earlier one exactly.
+        repeats: Whether any does.
         closest: `(m,)` squared distance of each new query to the nearest earlier one.
         nearest: `(m,)` that one.
         stepped: `(m,)` which are near an earlier one and do not repeat it.
@@ -159,7 +160,7 @@ class _Neighbourhoods:
         self._paths = paths
         self._spacing = spacing
         count = len(paths.classes) - int(paths.known.sum())
-        self.dropped = np.zeros(len(paths.classes), dtype=bool)
+        self.dropped, self.repeats = np.zeros(len(paths.classes), dtype=bool), False
         self.closest = np.full(count, np.inf)
         self.nearest, self.origin = np.zeros((2, count), dtype=np.int64)
         self.stepped, self.contested = np.zeros((2, count), dtype=bool)
@@ -169,10 +170,10 @@ class _Neighbourhoods:
         """Add the rows of a block; earlier rows of their clients were added before."""
         nearest, closest = _least(block.gaps)
         repeats = closest <= (_SAME * self._spacing) ** 2
-        self.dropped[block.rows] = repeats
-        gone = self.dropped[block.columns]
-        if gone.any():
-            np.copyto(block.gaps, np.inf, where=gone[:, None])
+        self.repeats = self.repeats or bool(repeats.any())
+        if self.repeats:
+            self.dropped[block.rows] = repeats
+            np.copyto(block.gaps, np.inf, where=self.dropped[block.columns][:, None])
             nearest, closest = _least(block.gaps)
         self.closest[block.places] = np.maximum(closest, 0.0)
         self.nearest[block.places] = np.take_along_axis(block.columns, nearest, axis=1)
