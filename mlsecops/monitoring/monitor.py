@@ -248,8 +248,8 @@ class Monitor:
             for _ in range(_MOST_BATCHES):
                 wanted, taken = self._batch.events, self._drain()
                 some = some or taken > 0
-                # The few calls that came meanwhile wait: a small batch delays callers just as long.
-                if taken < wanted:
+                # The few calls that are left wait: a small batch delays callers just as long.
+                if taken < wanted or len(self._queue) < wanted // 2:
                     return "some" if some else "nothing"
             return "more"
         finally:

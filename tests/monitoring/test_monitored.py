@@ -489,3 +489,17 @@ def test_what_arrives_while_the_background_works_waits_for_its_next_turn() -> No
     assert serve.monitor.drain() == "some"
     assert sizes == [10, 1]
     serve.monitor.close()
+
+
+@pytest.mark.parametrize(("calls", "turns"), [(300, [256, 44]), (500, [500])])
+def test_few_calls_behind_a_full_batch_wait_for_the_next_turn(calls: int, turns: list[int]) -> None:
+    serve = monitored(f"full {calls}")(lambda _: np.array([0.4, 0.6]))
+    worker.remove(serve.monitor)
+    for _ in range(calls):
+        serve(np.zeros(3))
+    for taken in turns:
+        before = serve.monitor.snapshot().processed
+        assert serve.monitor.drain() == "some"
+        assert serve.monitor.snapshot().processed - before == taken
+    assert serve.monitor.drain() == "nothing"
+    serve.monitor.close()

@@ -32,8 +32,8 @@ _NUMBERS: Final = "biuf"  # NumPy kinds of numbers
 _MOST_ROWS: Final = 4096  # rows of a table, as `readings.Detector` documents
 _TABLE_BYTES: Final = 4 * 2**20  # bytes; chosen: a table stays in the processor's cache
 _FLOAT: Final = 8  # bytes of a float64
-_BRIEF: Final = 0.03  # seconds of CPU; batches that take less are doubled, which is not too long
-_LONG: Final = 0.06  # seconds of CPU; chosen: batches that take more are halved
+_BRIEF: Final = 0.06  # seconds of CPU; batches that take less are doubled, which is not too long
+_LONG: Final = 0.12  # seconds of CPU; chosen: batches that take more are halved
 
 
 class BatchSize:
