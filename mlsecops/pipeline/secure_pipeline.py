@@ -27,7 +27,7 @@ from mlsecops.pipeline.control_states import (
     count_of,
     proven_states,
 )
-from mlsecops.pipeline.delivery import Delivery, write_delivery
+from mlsecops.pipeline.delivery import Delivery, require_outside, write_delivery
 from mlsecops.poisoning import PoisoningReport
 from mlsecops.provenance import Manifest
 from mlsecops.provenance.statement import SLSA_PROVENANCE
@@ -165,10 +165,12 @@ class SecurePipeline:
         Raises:
             VerificationError: The policy refuses the model, or a part is of another model
                 (`DigestMismatch`); nothing is written.
-            UsageError: The folder cannot be written, or the framework is unknown.
+            UsageError: The folder cannot be written or lies in the model's, or the framework is
+                unknown.
         """
         if framework is not None:
             one_of("framework", framework, FRAMEWORKS)
+        require_outside(Path(out), Path(self.model))
         verified = verify(self.model, policy=self.policy, name=self.model_name)
         if self.bom is not None:
             require_bill(self.bom, verified)
