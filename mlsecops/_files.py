@@ -45,6 +45,25 @@ def linked(files: Mapping[str, str]) -> Iterator[str]:
         yield folder
 
 
+def utf8(text: str, *, what: str) -> bytes:
+    """A text as bytes.
+
+    Args:
+        text: Text, which may hold a name from the file system that is no UTF-8.
+        what: What the text is, for the message.
+
+    Raises:
+        UsageError: It holds what UTF-8 cannot.
+    """
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        around = text[max(error.start - 20, 0) : error.start + 20]
+        raise UsageError(
+            f"{what}: expected text that UTF-8 can hold, got {around!r}; rename what is not UTF-8"
+        ) from error
+
+
 def write_atomically(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o644) -> Path:
     """Write a file so that a reader, or a crash, sees the old bytes or the new ones.
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlsecops._files import write_atomically
+from mlsecops._files import utf8, write_atomically
 from mlsecops._json import parse_json
 from mlsecops.cli.options import option
 from mlsecops.cli.values import pair
@@ -110,11 +110,12 @@ def write_files(folder: Path, files: dict[str, str]) -> list[Path]:
     """Write texts into a folder, each whole or not at all; the folder is created if absent.
 
     Raises:
-        UsageError: The folder cannot be written.
+        UsageError: The folder cannot be written, or a text holds what UTF-8 cannot.
     """
     try:
+        data = {name: utf8(text, what=name) for name, text in files.items()}
         folder.mkdir(parents=True, exist_ok=True)
-        return [write_atomically(folder / name, text.encode()) for name, text in files.items()]
+        return [write_atomically(folder / name, each) for name, each in data.items()]
     except OSError as error:
         raise UsageError(f"cannot write into {folder}: {error.strerror}") from error
 
@@ -123,6 +124,6 @@ def write_file(path: Path, text: str) -> Path:
     """Write a text to a path, whole or not at all.
 
     Raises:
-        UsageError: The path cannot be written.
+        UsageError: The path cannot be written, or the text holds what UTF-8 cannot.
     """
-    return write_atomically(path, text.encode())
+    return write_atomically(path, utf8(text, what=str(path)))

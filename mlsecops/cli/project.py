@@ -211,4 +211,5 @@ def _numbers(value: Any) -> Radius:
 
 
 def _toml(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False)
+    return text.replace("\x7f", "\\u007f")  # JSON allows it, TOML 1.0 demands the escape

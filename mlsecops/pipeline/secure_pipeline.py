@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mlsecops._choices import checked, one_of
+from mlsecops._files import utf8
 from mlsecops._repr import concise_repr
 from mlsecops.incident import Incident, Playbook
 from mlsecops.llm import Campaign
@@ -174,7 +175,7 @@ class SecurePipeline:
         verified = verify(self.model, policy=self.policy, name=self.model_name)
         if self.bom is not None:
             require_bill(self.bom, verified)
-        files = {name: text.encode() for name, text in self._files(verified)}
+        files = {name: utf8(text, what=name) for name, text in self._files(verified)}
         files["signing/model.sig"] = bundle_path(self.model).read_bytes()
         if framework is not None:
             evidence = evidence_map(

@@ -83,11 +83,12 @@ class Statement:
             text = json.dumps(
                 value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=False
             )
+            payload = text.encode()  # a name that is no UTF-8 has no form in JSON
         except (TypeError, ValueError) as error:
             raise UsageError(
                 f"predicate of {predicate_type}: expected values for JSON: {error}"
             ) from error
-        return cls(text.encode())
+        return cls(payload)
 
     @property
     def predicate_type(self) -> str:

@@ -18,6 +18,7 @@ from urllib.parse import quote
 from mlsecops._choices import checked
 from mlsecops._extras import require
 from mlsecops.reports.bom.licenses import is_expression, license_names
+from mlsecops.reports.plain_values import reading
 
 SPEC_VERSION: Final = "3.0.1"
 UNSTATED: Final = "not stated"
@@ -44,10 +45,13 @@ def spdx_document(bom: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         MissingExtra: The extra `bom` is not installed.
+        UsageError: The bill is of another form.
 
     Source: SPDX 3.0.1.
     """
-    return _Document(bom, require("spdx_python_model.bindings.v3_0_1")).to_dict()
+    bindings = require("spdx_python_model.bindings.v3_0_1")
+    with reading("bom", "build_bom()"):
+        return _Document(bom, bindings).to_dict()
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 from mlsecops._choices import checked
 from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, AlertRule
 from mlsecops.reports.grafana import PANELS, grafana_dashboard
+from mlsecops.reports.plain_values import reading
 from mlsecops.reports.prometheus_rules import alert_rules
 from mlsecops.reports.redaction import shown
 from mlsecops.reports.rendering.charts import BROAD, NARROW, Mark, Text, bar_chart, line_chart
@@ -79,7 +80,22 @@ def dashboard_page(
         digest: `"sha256:<hex>"` of the model.
         labels: Label of each snapshot below the axis; by default its number.
         references: Panel (`"confidence"`, `"accuracy"`) → value of the baseline.
+
+    Raises:
+        UsageError: A snapshot is of another form.
     """
+    with reading("snapshots", "MonitorState.to_dict()"):
+        return _page(snapshots, name, digest=digest, labels=labels, references=references)
+
+
+def _page(
+    snapshots: Sequence[Snapshot],
+    name: str,
+    *,
+    digest: str | None,
+    labels: Sequence[str],
+    references: Mapping[str, float] | None,
+) -> str:
     names = [*labels, *(f"#{index + 1}" for index in range(len(labels), len(snapshots)))]
     last = snapshots[-1] if snapshots else {}
     known = dict(references or {})
@@ -123,7 +139,7 @@ def dashboard_files(
     time window of counters in `alerts.yml` (`"15s"`).
 
     Raises:
-        UsageError: The window is not a duration.
+        UsageError: The window is not a duration, or a snapshot is of another form.
     """
     rules = tuple(rules)
     drawn = dashboard_page(

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from mlsecops._choices import checked
 from mlsecops.reports.pages.robustness_chart import Bar, bars, broad_chart, narrow_chart, percent
+from mlsecops.reports.plain_values import reading
 from mlsecops.reports.rendering.markup import Child, Markup, tag
 from mlsecops.reports.rendering.page import (
     NONE,
@@ -47,7 +48,17 @@ def robustness_page(
         before: Those of an earlier model, such as before hardening, for comparison.
         floor: Lowest accuracy of the gate, in [0, 1].
         model: Name of the model.
+
+    Raises:
+        UsageError: A report is of another form.
     """
+    with reading("report", "RobustnessReport.to_dict()"):
+        return _page(report, before, floor, model)
+
+
+def _page(
+    report: Mapping[str, Any], before: Mapping[str, Any] | None, floor: float | None, model: str
+) -> str:
     name = model or str(report.get("model") or "model")
     return page(
         f"Robustness of {name}",

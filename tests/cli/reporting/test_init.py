@@ -228,9 +228,20 @@ def test_a_refused_model_gets_no_script(command: Command, project: Path) -> None
 def test_settings_are_read_as_they_were_written(tmp_path: Path) -> None:
     project = Project(name='a "b" ü', model="m", datasets={"x y": "d\\e"}, bounds=(-1.5, 2.0))
     table = Project(name="t", model="m", eps=(0.5, 0.0), bounds=((0.0, 1.0), (9.0, 1.0)))
-    for each in (project, table):
+    odd = Project(name="delete\x7f tab\t nul\0", model="m")
+    for each in (project, table, odd):
         (tmp_path / "mlsecops.toml").write_text(each.to_toml())
         assert read_project(tmp_path) == each
+
+
+def test_a_name_that_is_no_utf_8_is_wrong_use(command: Command, project: Path) -> None:
+    tree(project / "model")
+    outcome = command("init", "--name", "m\udcff")
+    assert outcome.status == 2
+    assert "mlsecops.toml: expected text that UTF-8 can hold" in outcome.said
+    assert not (project / "mlsecops.toml").exists()
+    sign = command("sign", "model", "--key", "release.pem")
+    assert sign.status == 2
 
 
 def test_settings_that_are_left_out_have_their_defaults(tmp_path: Path) -> None:
