@@ -141,7 +141,7 @@ def test_a_store_that_cannot_be_asked_is_no_store_without_a_signature(
     assert not bundle_exists(f"{memory}/none.sig")
     with monkeypatch.context() as outage:
         outage.setattr(type(fsspec.filesystem("memory")), "info", down)
-        for ask in (bundle_exists, read_bundle):
+        for ask in (bundle_exists, read_bundle, hash_path):
             with pytest.raises(errors.UsageError, match=r"cannot read .*no route"):
                 ask(url)
 

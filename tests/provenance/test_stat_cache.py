@@ -280,6 +280,16 @@ def test_a_cache_on_a_full_disk_is_an_error_of_the_library(tmp_path: Path) -> No
             StatCache(tmp_path / name)
 
 
+def test_a_disk_that_is_full_for_a_while_costs_no_cache(folder: Path, cache: Later) -> None:
+    expected = hash_path(folder, cache=cache)
+    before = Path(cache.path).stat().st_ino
+    with full_disk(), pytest.warns(errors.MLSecOpsWarning, match="left out: disk I/O error"):
+        assert hash_path(folder, cache=cache) == expected
+    cache.hits = 0
+    assert hash_path(folder, cache=cache) == expected
+    assert (cache.hits, Path(cache.path).stat().st_ino) == (FILES, before)
+
+
 @pytest.mark.filterwarnings("ignore:.*created anew:mlsecops.errors.MLSecOpsWarning")
 def test_a_damaged_cache_in_a_folder_that_cannot_be_written_is_an_error_of_the_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

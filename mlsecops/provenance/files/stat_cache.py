@@ -156,7 +156,7 @@ class StatCache:
         try:
             self._lay_out()
         except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorcode", None) in _PASSING:
+            if _code(error) in _PASSING:
                 raise UsageError(f"cannot use the cache {self.path}: {error}") from error
             self._rebuild(error)
 
@@ -167,7 +167,7 @@ class StatCache:
                 with closing(self._connect()) as connection:
                     return _lay_out(connection)
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or turn == _TURNS - 1:
+                if _code(error) != sqlite3.SQLITE_BUSY or turn == _TURNS - 1:
                     raise
                 time.sleep(BUSY_SECONDS / _TURNS)
         return None
@@ -224,7 +224,7 @@ class StatCache:
             with closing(self._connect()) as connection, connection:
                 return action(connection)
         except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorcode", None) not in _PASSING:
+            if _code(error) not in _PASSING:
                 self._rebuild(error)
                 return otherwise
             warnings.warn(
@@ -253,6 +253,14 @@ class StatCache:
             self._lay_out()
         except sqlite3.Error as again:
             raise UsageError(f"cannot use the cache {self.path}: {again}") from again
+
+
+def _code(error: sqlite3.Error) -> int:
+    """Primary result code of an error, or 0: an extended code has it in its lowest byte.
+
+    Source: SQLite, "Result and Error Codes", "Primary Result Codes versus Extended Result Codes".
+    """
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def granularity(stamp: Stamp) -> int:
