@@ -13,6 +13,7 @@ import pytest
 from mlsecops import errors
 from mlsecops.provenance import Statement, hash_path
 from mlsecops.reports import build_bom, dashboard_page, robustness_page, spdx_document
+from mlsecops.reports.rendering import text_width
 from tests.reports.pages.test_pages import snapshot
 from tests.reports.releases import robustness_report
 
@@ -65,9 +66,29 @@ def test_a_malformed_robustness_report_is_wrong_use() -> None:
     assert refused(report, lambda value: robustness_page(report, before=value, floor=0.5))
 
 
+def test_a_long_name_is_measured_once_not_once_a_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, measured = text_width._advance, 0
+
+    def counted(character: str) -> float:
+        nonlocal measured
+        measured += 1
+        return real(character)
+
+    monkeypatch.setattr(text_width, "_advance", counted)
+    name = "m" * 2000
+    assert text_width.fit(name, 100, 13).endswith("m…")
+    assert text_width.wrap(f"{name} {name}", 100, 13)[1].endswith("m…")
+    assert measured < 10 * len(name)
+
+
 def test_a_malformed_bill_has_no_spdx_document(tmp_path: Path) -> None:
     (tmp_path / "w.bin").write_bytes(b"w")
     bill = build_bom(name="m", manifest=hash_path(tmp_path), datasets={"d": hash_path(tmp_path)})
+    few = [each for each in bill["components"] if each["type"] != "library"]
+    kept = {each["bom-ref"] for each in few}
+    links = [each for each in bill["dependencies"] if each["ref"] in kept]
+    bill |= {"components": few, "dependencies": [{**each, "dependsOn": []} for each in links]}
+    assert spdx_document(bill)
     assert refused(bill, spdx_document)
 
 

@@ -41,13 +41,21 @@ def _advance(character: str) -> float:
 
 
 def fit(text: str, width: float, size: float) -> str:
-    """The text, cut with an ellipsis if it is wider than `width` pixels."""
-    if text_width(text, size) <= width:
-        return text
-    kept = text
-    while kept and text_width(f"{kept}…", size) > width:
-        kept = kept[:-1]
-    return f"{kept.rstrip()}…"
+    """The text, cut with an ellipsis if it is wider than `width` pixels; read once.
+
+    Examples:
+        >>> fit("Robustness", 60, 13)
+        'Robus…'
+    """
+    unit, ellipsis = 1.05 * size, _advance("…")
+    total, kept = 0.0, 0
+    for place, character in enumerate(text, start=1):
+        total += _advance(character)
+        if unit * total > width:
+            return f"{text[:kept].rstrip()}…"
+        if unit * (total + ellipsis) <= width:
+            kept = place
+    return text
 
 
 def wrap(text: str, width: float, size: float, *, most: int = 3) -> list[str]:
