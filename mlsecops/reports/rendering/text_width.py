@@ -45,7 +45,7 @@ def fit(text: str, width: float, size: float) -> str:
 
     Examples:
         >>> fit("Robustness", 60, 13)
-        'Robus…'
+        'Robust…'
     """
     unit, ellipsis = 1.05 * size, _advance("…")
     total, kept = 0.0, 0
