@@ -27,6 +27,12 @@ GITLAB = {"GITLAB_CI": "true", "CI_PROJECT_URL": "https://gitlab.example/corp/fr
         ),
         (GITLAB, "https://gitlab.example/corp/fraud"),
         ({**GITLAB, "CI_RUNNER_ID": "12"}, "https://gitlab.example/corp/fraud/-/runners/12"),
+        (
+            {"GITLAB_CI": "true", "CI_SERVER_URL": "https://g.example/", "CI_PROJECT_PATH": "c/f"},
+            "https://g.example/c/f",
+        ),
+        ({"GITLAB_CI": "true", "CI_PROJECT_PATH": "c/f"}, "https://gitlab.com/c/f"),
+        ({**GITLAB, "CI_PROJECT_PATH": "other"}, "https://gitlab.example/corp/fraud"),
         ({**GITHUB, "MLSECOPS_BUILDER_ID": "urn:corp:cluster:7"}, "urn:corp:cluster:7"),
     ],
 )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mlsecops import errors
+from mlsecops import errors, training_run
 from mlsecops.provenance import hash_dataset
 from mlsecops.provenance.content.parts import ROWS_PER_ENTRY
 
@@ -50,3 +50,15 @@ def test_an_appended_row_leaves_earlier_full_entries_as_they_were() -> None:
 def test_data_that_cannot_be_hashed_is_refused(data: Any) -> None:
     with pytest.raises(errors.UsageError):
         hash_dataset(data, name="bad")
+
+
+def test_data_that_is_read_meanwhile_is_recorded_once() -> None:
+    one, other = (hash_dataset(np.arange(size), name="d") for size in (3, 4))
+    with training_run("fit", datasets=[one]) as run:
+        for data in (one, other, other, other.renamed("e")):
+            run.add_dataset(data)
+    assert [(each.name, each.root) for each in run.datasets] == [
+        ("d", one.root), ("d", other.root), ("e", other.root),
+    ]  # fmt: skip
+    with pytest.raises(errors.UsageError, match="manifest of hash_path"):
+        run.add_dataset("data.csv")  # type: ignore[arg-type] # a path is no manifest

@@ -89,6 +89,24 @@ def test_without_contact_the_last_answer_counts_for_a_while_and_then_no_more(
     assert each.isolated(DIGEST) is None
 
 
+def test_without_a_period_every_call_asks(source: Registry, clock: Clock) -> None:
+    each = IsolationWatch(source, refresh=0, stale_after=5, clock=clock)
+    assert each.isolated(DIGEST) is None
+    source.answer[str(DIGEST)] = "incident 7"
+    assert each.isolated(DIGEST) == "incident 7"
+    assert source.asked == 2
+    source.failure = OSError("no route")
+    clock.now = 4.9
+    assert each.isolated(DIGEST) == "incident 7"
+    clock.now = 5.1
+    with pytest.raises(RegistryError, match="no contact"):
+        each.isolated(OTHER)
+    source.failure = DigestMismatch("the log was rewritten")
+    clock.now = 0.0
+    with pytest.raises(DigestMismatch):
+        each.isolated(OTHER)
+
+
 def test_a_source_that_never_answered_is_no_permission(source: Registry, clock: Clock) -> None:
     source.failure = OSError("no route")
     with pytest.raises(RegistryError, match="so far"):

@@ -15,6 +15,7 @@ import pytest
 from mlsecops import errors, hash_dataset
 from mlsecops.provenance import hash_path
 from mlsecops.provenance.files.remote import (
+    CHUNK,
     RemoteFile,
     hash_remote,
     is_object,
@@ -161,6 +162,15 @@ def test_an_object_that_is_not_there_is_an_error_of_the_library_however_it_is_re
         with pytest.raises(errors.UsageError, match=f"cannot read {url}: FileNotFoundError"):
             read()
     assert not is_object(url)
+
+
+def test_no_more_of_an_object_is_read_than_asked_for(memory: str) -> None:
+    """An object without end fills no memory; one over a request's size is read whole."""
+    data = bytes(range(256)) * ((CHUNK + 1000) // 256)
+    write_object(f"{memory}/large", data)
+    assert len(data) > CHUNK
+    for most in (0, 1, 1000, CHUNK, CHUNK + 1, len(data), len(data) + 1, 1 << 40):
+        assert read_object(f"{memory}/large", most=most) == data[:most]
 
 
 def test_a_stream_that_breaks_in_the_caller_s_hands_is_an_error_of_the_library(
