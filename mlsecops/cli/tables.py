@@ -41,7 +41,11 @@ def read_frame(path: Path, label: str | None) -> tuple[Any, Any]:
     names = list(map(str, frame.columns))
     if label is None or label not in names:
         shown = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
-        raise UsageError(f"--label: expected a column of {path} ({shown}), got {label}")
+        got = "none" if label is None else label[:60]
+        raise UsageError(
+            f"--label: expected a column of {path} ({shown}), got {got}; "
+            "name the one with the answers"
+        )
     return frame.drop(columns=label), frame[label].to_numpy()
 
 

@@ -58,7 +58,7 @@ def checked_inputs(
     if not ((x >= low) & (x <= high)).all():
         raise UsageError(
             f"x: expected values inside bounds {shown(bounds)}, got {x.min()} to {x.max()}; "
-            "scale the inputs, or pass their bounds"
+            "scale the inputs, or pass their bounds (bounds=, --bounds)"
         )
     kept = x if x.dtype.kind in "iu" else x.astype(np.float32, copy=False)
     return kept, (low.astype(np.float32), high.astype(np.float32))

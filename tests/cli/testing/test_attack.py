@@ -349,7 +349,7 @@ def test_a_table_is_attacked_by_column_name(command: Command, table: Any) -> Non
     assert found["age=20,job"]["worst"]["accuracy"] > 0.9
     assert found["income=20"]["worst"]["accuracy"] == pytest.approx((near > 20).mean(), abs=0.05)
     for words, message in (
-        ((), "--label: expected a column of"),
+        ((), "(age, income, job, loan), got none; name the one with the answers"),
         (("--label", "credit"), "(age, income, job, loan), got credit"),
         (("--label", "loan", "--columns", "wages=3"), "wages"),
     ):
