@@ -6,9 +6,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
+import pyarrow as pa
 import pytest
 
+from mlsecops.provenance import Digest, hash_dataset
 from tests.provenance.column_kinds import HOLDERS, digests
 
 ROOT = Path(__file__).parents[2]
@@ -61,3 +65,20 @@ def test_the_page_lists_what_each_library_holds(found: Found) -> None:
         held = {name for name, cell in zip(HOLDERS, cells, strict=True) if cell.strip() == "yes"}
         listed |= dict.fromkeys(re.findall(r"`([^`]+)`", kinds), held)
     assert listed == {kind: set(by_holder) for kind, by_holder in found.items()}
+
+
+def root(data: Any) -> Digest:
+    return hash_dataset(data, name="d").root
+
+
+def test_parameters_of_an_extension_type_are_part_of_the_digest() -> None:
+    """The same numbers are other times: months since 1970, and days."""
+    periods = [pd.PeriodIndex.from_ordinals([5, 6], freq=unit) for unit in "MDY"]
+    assert len({root(pd.DataFrame({"c": each})) for each in periods}) == 3
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.bool_(), pa.date32(), pa.decimal128(5)], ids=str)
+def test_a_column_without_rows_or_memory_has_the_digest_of_its_type(kind: pa.DataType) -> None:
+    bare = pa.Array.from_buffers(kind, 0, [None, None])
+    assert root({"a": bare}) == root({"a": pa.array([], kind)})
+    assert root({"a": bare}) != root({"a": pa.array([], pa.float64())})
