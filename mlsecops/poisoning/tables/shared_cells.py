@@ -8,7 +8,8 @@ Honest labels follow rules too, so a rule is no evidence. A cell is a trigger on
   while other labels have no such crowd (a threshold, a band or a rounded value has none);
 - a model that never saw the cell's rows *contradicts* their label: from the values next to the
   cell it learns any threshold, band or tree, and a trigger it cannot know;
-- the rows are otherwise as *different* as any: repeated measurements of one subject are alike.
+- the rows are otherwise as *different* as any: repeated measurements of one subject are alike,
+  and where they differ, `clustered_rows` counts what a subject's columns and rows say once.
 
 Source: Gao et al., "STRIP" (2019), for the idea that a trigger outweighs all other features;
 Agrawal and Srikant, "Fast algorithms for mining association rules" (1994), for growing cells.
@@ -25,6 +26,7 @@ import numpy as np
 from mlsecops._extras import require
 from mlsecops._intervals import wilson
 from mlsecops.poisoning.flat_rows import Rows, every
+from mlsecops.poisoning.tables.clustered_rows import groupings, independent_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -118,7 +120,7 @@ def find_cells(x: Rows, y: NDArray[np.int64], *, seed: int) -> list[Cell]:
         chance = np.zeros(len(y))
         chance[union] = _chance_without(table, mine, union, seed=seed)
         likely = [each for each in cells if _surprising(mine, each[0], chance)][:_TESTED]
-        found += filter(None, (_confirmed(table, mine, label, *c, seed=seed) for c in likely))
+        found += filter(None, (_confirmed(table, y, label, *c, seed=seed) for c in likely))
     return found
 
 
@@ -131,8 +133,7 @@ def _plausible(
 ) -> bool:
     mine = y == label
     crowds = [_crowd(item, y, label) for item in chosen]
-    alone = _LONE if len({item.column for item in chosen}) == 1 else _LONE / 2
-    if max(crowds) < alone and sum(each > _CROWD for each in crowds) < 2:  # noqa: PLR2004 - two values
+    if max(crowds) <= _CROWD or not _crowded(table, rows, crowds, chosen):
         return False
     columns = sorted({item.column for item in chosen})
     joint = np.unique(table[:, columns], axis=0, return_inverse=True)[1].ravel()
@@ -143,6 +144,24 @@ def _plausible(
         return False
     rest = np.delete(table, columns, axis=1)
     return bool(rest.shape[1]) and _spread(rest, rows & mine) >= _DIFFERENT
+
+
+def _crowded(
+    table: NDArray[np.float32],
+    rows: NDArray[np.bool_],
+    crowds: list[float],
+    chosen: list[_Item],
+) -> bool:
+    """Whether one value is crowded by far, or two are that other rows do not bind together."""
+    if len(chosen) == 1 or any(item.word for item in chosen):
+        return max(crowds) >= _LONE
+    least: dict[int, float] = {}
+    firsts = groupings(table[:, [item.column for item in chosen]], rows)
+    for first, item, crowd in zip(firsts, chosen, crowds, strict=True):
+        if item.ordered:
+            least[first] = min(crowd, least.get(first, np.inf))
+    alone = _LONE if len(set(firsts)) == 1 else _LONE / 2
+    return max(least.values(), default=0) >= alone or sum(e > _CROWD for e in least.values()) > 1
 
 
 def _follows_a_rule(
@@ -170,17 +189,19 @@ def _surprising(mine: NDArray[np.bool_], rows: NDArray[np.bool_], chance: NDArra
 
 def _confirmed(
     table: NDArray[np.float32],
-    mine: NDArray[np.bool_],
+    y: NDArray[np.int64],
     label: int,
     rows: NDArray[np.bool_],
     chosen: list[_Item],
     *,
     seed: int,
 ) -> Cell | None:
-    chance = np.zeros(len(mine))
+    mine, chance = y == label, np.zeros(len(y))
     chance[rows] = _chance_without(table, mine, rows, seed=seed)
     accused = np.flatnonzero(rows & mine & (chance < _EVEN))
     if not _surprising(mine, rows, chance) or len(accused) < LEAST:
+        return None
+    if table.shape[1] <= WIDE and independent_rows(table, y, rows, accused, label) < LEAST:
         return None
     return Cell(
         label=label,
