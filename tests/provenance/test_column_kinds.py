@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from mlsecops import errors
 from mlsecops.provenance import Digest, hash_dataset
 from tests.provenance.column_kinds import HOLDERS, digests
 
@@ -82,3 +83,20 @@ def test_a_column_without_rows_or_memory_has_the_digest_of_its_type(kind: pa.Dat
     bare = pa.Array.from_buffers(kind, 0, [None, None])
     assert root({"a": bare}) == root({"a": pa.array([], kind)})
     assert root({"a": bare}) != root({"a": pa.array([], pa.float64())})
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
+def test_a_quantized_tensor_is_refused_whose_bits_do_not_say_what_they_mean() -> None:
+    torch = pytest.importorskip("torch")
+    for scale in (0.1, 0.2):
+        tensor = torch.quantize_per_tensor(torch.ones(3) * scale, scale, 0, torch.qint8)
+        with pytest.raises(errors.UsageError, match="expected one that converts to a numpy array"):
+            root({"a": tensor})
+
+
+def test_a_sparse_matrix_by_itself_has_the_digest_of_its_values() -> None:
+    sparse = pytest.importorskip("scipy.sparse")
+    dense = [[0, 1], [2, 0]]
+    known = {root(each(dense)) for each in (sparse.csr_matrix, sparse.coo_array)}
+    assert len(known) == 1
+    assert known.isdisjoint({root(sparse.csr_matrix([[0, 1], [3, 0]]))})
