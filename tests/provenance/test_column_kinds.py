@@ -100,3 +100,10 @@ def test_a_sparse_matrix_by_itself_has_the_digest_of_its_values() -> None:
     known = {root(each(dense)) for each in (sparse.csr_matrix, sparse.coo_array)}
     assert len(known) == 1
     assert known.isdisjoint({root(sparse.csr_matrix([[0, 1], [3, 0]]))})
+
+
+def test_a_loader_that_may_shuffle_is_no_data_set() -> None:
+    torch = pytest.importorskip("torch")
+    loader = torch.utils.data.DataLoader([1, 2, 3], shuffle=True)
+    with pytest.raises(errors.UsageError, match="cannot hash a data set of type torch"):
+        root(loader)
