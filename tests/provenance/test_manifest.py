@@ -270,3 +270,10 @@ def test_croissant_has_a_file_object_for_each_file(folder: Path) -> None:
 def test_a_text_that_is_no_digest_is_refused(text: str) -> None:
     with pytest.raises(errors.UsageError):
         Digest.parse(text)
+
+
+@pytest.mark.parametrize("value", [bytearray(32), "x" * 32, memoryview(bytes(32)), [0] * 32, b""])
+def test_a_value_that_is_no_bytes_is_no_digest(value: object) -> None:
+    """A value that can be changed later would be verified as one and used as another."""
+    with pytest.raises(errors.UsageError, match="value: expected 32 bytes of sha256"):
+        Digest("sha256", value)  # type: ignore[arg-type] # the misuse
