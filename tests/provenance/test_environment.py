@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from mlsecops.provenance.environment import code_descriptor
+from mlsecops.provenance.environment import code_descriptor, code_folder
 
 
 @pytest.mark.parametrize(
@@ -39,3 +40,17 @@ def test_a_password_in_a_remote_of_any_form_is_not_recorded(
     commit = described["digest"]["gitCommit"]
     assert described.get("uri") == (None if public is None else f"git+{public}@{commit}")
     assert "sec" not in json.dumps(described)
+
+
+def test_code_is_that_of_the_current_repository_or_of_the_script(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(there / "train.py"), raising=False)
+    assert code_folder() == there
+    subprocess.run(["git", "init", "-q"], check=True)
+    assert code_folder() == here
+    monkeypatch.delattr(sys.modules["__main__"], "__file__")
+    assert code_folder() == here
