@@ -90,7 +90,7 @@ def require_outside(target: Path, model: Path) -> None:
     if model.is_dir() and target.resolve().is_relative_to(model.resolve()):
         raise UsageError(
             f"out: expected a folder outside {model}, since every file in it is signed, got "
-            f"{target}; deliver beside it"
+            f"{target}; name another one"
         )
 
 
