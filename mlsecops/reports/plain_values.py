@@ -26,10 +26,10 @@ def reading(what: str, source: str) -> Iterator[None]:
         UsageError: A value is missing, of another type, or too large.
 
     Examples:
-        >>> with reading("report", "RobustnessReport.to_dict()"):
+        >>> with reading("report", "Report.to_dict()"):
         ...     {}["clean"]
         Traceback (most recent call last):
-        mlsecops.errors.UsageError: report: expected what RobustnessReport.to_dict() makes, got one \
+        mlsecops.errors.UsageError: report: expected what Report.to_dict() makes, got one \
 that is malformed: KeyError: 'clean'
     """
     try:

@@ -57,9 +57,14 @@ def test_a_file_that_somebody_changed_survives_a_killed_delivery(
 ) -> None:
     write_delivery(tmp_path, OLD)
     (tmp_path / "robustness.html").write_text("with notes of an auditor")
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(delivery, "_remove", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        write_delivery(tmp_path, NEW)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(delivery, "_remove", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_delivery(tmp_path, NEW)
     write_delivery(tmp_path, NEW)
     assert (tmp_path / "robustness.html").read_text() == "with notes of an auditor"
 
