@@ -51,12 +51,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--suite", action="append", choices=tuple(masks.SUITES))
     parser.add_argument("--seed", action="append", type=int, help="of nets behind masks: 0, 1, 2")
+    parser.add_argument("--mask", action="append", help="a name of benchmarks/masks.py")
     options = parser.parse_args()
     torch.set_num_threads(1)
     sys.path.append(str(PEERS))
     for part in options.part or PARTS:
         if part == "masks":
-            masks.show(options.suite or masks.SUITES, options.seed or range(3))
+            masks.show(options.suite or masks.SUITES, options.seed or range(3), options.mask)
             continue
         if part == "forms":
             forms.show()
