@@ -1,6 +1,6 @@
 """Distances of queries to the earlier ones of their clients, in blocks of like clients.
 
-    points, rows to compare, first point of each row's client → blocks → Block
+    points, rows to compare, first point of each row's client → blocks → DistanceBlock
 
 A call of NumPy costs about a microsecond and holds the interpreter unless its arrays are large. So
 the clients of a table share their calls: some rows of each, against all earlier points of its own.
@@ -18,7 +18,7 @@ import numpy as np
 from mlsecops.drift.inputs import Counts, Floats
 from mlsecops.drift.matmul import ALONE
 
-__all__ = ["Block", "blocks"]
+__all__ = ["DistanceBlock", "blocks"]
 
 _ROWS: Final = 64  # rows of a client in a block; chosen: more would be compared with later rows
 _VALUES: Final = 2**17  # distances of a block; chosen: its arrays have 1 MiB and stay in a cache
@@ -26,7 +26,7 @@ _PADDING: Final = 2  # times the distances that are needed; chosen: fewer and fu
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Block:
+class DistanceBlock:
     """Squared distances of some rows of several clients.
 
     Clients with fewer rows or points than others are padded: with their last row, and with points
@@ -56,7 +56,9 @@ class _Parts:
     widths: Counts
 
 
-def blocks(points: Callable[[Counts], Floats], rows: Counts, begins: Counts) -> Iterator[Block]:
+def blocks(
+    points: Callable[[Counts], Floats], rows: Counts, begins: Counts
+) -> Iterator[DistanceBlock]:
     """Distances of each row `(n,)` to the points of its client before it.
 
     The rows are ascending indices of points, and `begins` `(n,)` the first point of each one's
@@ -77,7 +79,7 @@ def blocks(points: Callable[[Counts], Floats], rows: Counts, begins: Counts) -> 
         least = int((own[:, 0] - columns[:, 0]).min())  # every row has so many earlier points
         late = columns[:, None, least:] >= own[:, :, None]
         np.copyto(gaps[:, :, least:], np.inf, where=late)
-        yield Block(places=places, rows=own, columns=columns, gaps=gaps)
+        yield DistanceBlock(places=places, rows=own, columns=columns, gaps=gaps)
 
 
 def _parts(rows: Counts, begins: Counts) -> _Parts:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlsecops.drift.inputs import Bools, Counts, Floats
-from mlsecops.extraction.distance_blocks import Block, blocks
+from mlsecops.extraction.distance_blocks import DistanceBlock, blocks
 from mlsecops.extraction.segments import Segments
 
 __all__ = ["QueryPaths", "Steps", "relate"]
@@ -166,7 +166,7 @@ class _Neighbourhoods:
         self.stepped, self.contested = np.zeros((2, count), dtype=bool)
         self.doubt = np.zeros(count)
 
-    def add(self, block: Block) -> None:
+    def add(self, block: DistanceBlock) -> None:
         """Add the rows of a block; earlier rows of their clients were added before."""
         nearest, closest = _least(block.gaps)
         repeats = closest <= (_SAME * self._spacing) ** 2
@@ -182,7 +182,7 @@ class _Neighbourhoods:
         if steps.any():
             self._around(block, *np.nonzero(steps))
 
-    def _around(self, block: Block, parts: Counts, heights: Counts) -> None:
+    def _around(self, block: DistanceBlock, parts: Counts, heights: Counts) -> None:
         """Compare steps with what is around them."""
         gaps, places = block.gaps[parts, heights], block.places[parts, heights]
         near = gaps < (_STEP * self._spacing) ** 2
