@@ -1,4 +1,4 @@
-"""Masked models and the gate: whether a defence that only hides its gradient ever passes.
+"""Masked models before the gate, which no defence that only hides its gradient may pass.
 
 Small nets on scikit-learn's digits, each behind a mask, are evaluated with every suite. A pass is
 false at a floor that is 10 points above an accuracy that the mask is known not to hold: under

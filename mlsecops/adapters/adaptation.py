@@ -1,4 +1,4 @@
-"""Adaptation: which Adapter wraps a model of any framework.
+"""Choice of the Adapter that wraps a model of any framework.
 
 model, options → `adapt` → Adapter; no framework is imported that is not in use
 """

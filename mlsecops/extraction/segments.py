@@ -1,4 +1,4 @@
-"""Segments: which rows of one long table are of which client."""
+"""Segments of one long table of queries, one for each client."""
 
 from __future__ import annotations
 

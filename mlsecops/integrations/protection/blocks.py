@@ -1,4 +1,4 @@
-"""Blocks of protection: which policy applies to a call, in nested, threaded and async code.
+"""Blocks of protection, and the policy of a call in nested, threaded and async code.
 
 policy → `protect` → block, active while it lasts → the calls of this process → `verified`
 

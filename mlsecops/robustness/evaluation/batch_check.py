@@ -1,4 +1,4 @@
-"""Batch dependence: whether large batches and single samples get different answers or attacks.
+"""Batch dependence: answers or attacks that differ between large batches and single samples.
 
 examples → answers in one batch and one by one; samples that the attack left → the same attack, one
 by one → Check

@@ -1,4 +1,4 @@
-"""State of a model: whether its answers depend on what it was asked before.
+"""State of a model: dependence of its answers on earlier inputs.
 
 adapter before any query → `fresh_copy`; examples → both models, in another order → Check
 

@@ -1,4 +1,4 @@
-"""Columns of a data frame or array: which of them an attacker changes, how far, and into what.
+"""Columns of a data frame or array that an attacker changes, with their radius and values.
 
 frame, Table, bounds → `free_columns` → numbers with a radius and bounds, categories with choices
 """
