@@ -21,9 +21,8 @@ from mlsecops.readings import COVERAGE, EXTRACTION, Reading
 
 _TTL: Final = 3600.0  # seconds that a silent client is remembered; as the detectors' own
 _MOST_SHARED: Final = 16  # clients; chosen: more than the one that counts
-_METRICS: Final = (EXTRACTION, COVERAGE)
-
 _STALE: Final = 64  # entries of a heap besides two for each client; chosen
+_METRICS: Final = (EXTRACTION, COVERAGE)
 
 SuspectKey: TypeAlias = tuple[int, str | None]
 

@@ -15,7 +15,7 @@ _SHOWN = 200  # characters of the reason; chosen: one line
 
 
 @contextmanager
-def reading(what: str, source: str) -> Iterator[None]:
+def well_formed(what: str, source: str) -> Iterator[None]:
     """A block that reads plain values, in which a value of another form is wrong use.
 
     Args:
@@ -26,7 +26,7 @@ def reading(what: str, source: str) -> Iterator[None]:
         UsageError: A value is missing, of another type, or too large.
 
     Examples:
-        >>> with reading("report", "Report.to_dict()"):
+        >>> with well_formed("report", "Report.to_dict()"):
         ...     {}["clean"]
         Traceback (most recent call last):
         mlsecops.errors.UsageError: report: expected what Report.to_dict() makes, got one \

@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
         options.robustness, verify(options.model, policy=policy, name=options.model_name)
     )
     gate = None
-    if options.min_accuracy is not None and (report or gated or measurable):
+    if options.min_accuracy is not None and (report is not None or gated or measurable):
         gate = Gate(min_accuracy=options.min_accuracy)
     pipeline = SecurePipeline(
         name=options.name or options.model.resolve().name,

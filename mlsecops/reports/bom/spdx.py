@@ -18,7 +18,7 @@ from urllib.parse import quote
 from mlsecops._choices import checked
 from mlsecops._extras import require
 from mlsecops.reports.bom.licenses import is_expression, license_names
-from mlsecops.reports.plain_values import reading
+from mlsecops.reports.plain_values import well_formed
 
 SPEC_VERSION: Final = "3.0.1"
 UNSTATED: Final = "not stated"
@@ -50,7 +50,7 @@ def spdx_document(bom: Mapping[str, Any]) -> dict[str, Any]:
     Source: SPDX 3.0.1.
     """
     bindings = require("spdx_python_model.bindings.v3_0_1")
-    with reading("bom", "build_bom()"):
+    with well_formed("bom", "build_bom()"):
         return _Document(bom, bindings).to_dict()
 
 

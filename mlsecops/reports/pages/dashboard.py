@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 from mlsecops._choices import checked
 from mlsecops.monitoring.alerts.rules import DEFAULT_RULES, AlertRule
 from mlsecops.reports.grafana import PANELS, grafana_dashboard
-from mlsecops.reports.plain_values import reading
+from mlsecops.reports.plain_values import well_formed
 from mlsecops.reports.prometheus_rules import alert_rules
 from mlsecops.reports.redaction import shown
 from mlsecops.reports.rendering.charts import BROAD, NARROW, Mark, Text, bar_chart, line_chart
@@ -84,7 +84,7 @@ def dashboard_page(
     Raises:
         UsageError: A snapshot is of another form.
     """
-    with reading("snapshots", "MonitorState.to_dict()"):
+    with well_formed("snapshots", "MonitorState.to_dict()"):
         return _page(snapshots, name, digest=digest, labels=labels, references=references)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from mlsecops._choices import checked
 from mlsecops.reports.pages.robustness_chart import Bar, bars, broad_chart, narrow_chart, percent
-from mlsecops.reports.plain_values import reading
+from mlsecops.reports.plain_values import well_formed
 from mlsecops.reports.rendering.markup import Child, Markup, tag
 from mlsecops.reports.rendering.page import (
     NONE,
@@ -52,7 +52,7 @@ def robustness_page(
     Raises:
         UsageError: A report is of another form.
     """
-    with reading("report", "RobustnessReport.to_dict()"):
+    with well_formed("report", "RobustnessReport.to_dict()"):
         return _page(report, before, floor, model)
 
 
