@@ -8,7 +8,8 @@ draws position, colour and target. Recall is of the union of both calls; label n
 for flipped labels, where every kind counts as a false positive. Intervals are 95 % bootstrap
 intervals over cases, since the rows of one case are found together or not at all.
 `--only warped` and `moving` measure either call alone too, on 3,000 rows and a convolutional net;
-`--first` and `--seeds` choose the fields.
+`--first` and `--seeds` choose the fields. `--only source` puts the held-out patches on rows of one
+class, in 3,000 rows.
 `--only oracle` is the recall of a linear model that knows the drawn triggers' pixels and rows.
 `--only art` runs the Adversarial Robustness Toolbox's detectors on the same nets.
 
@@ -111,6 +112,7 @@ def main() -> None:
             "small",
             "moving",
             "warped",
+            "source",
             "art",
         ),
     )
@@ -120,7 +122,7 @@ def main() -> None:
     shares = RATES if options.rate is None else (options.rate,)
     seeds = range(100, 100 + options.seeds)
     parts = {
-        "clean": lambda: report("untouched", (made.untouched(100 + i) for i in range(4))),
+        "clean": clean,
         "flip": lambda: flips(shares),
         "held": lambda: patterns("held out", made.HELD_OUT, made.HELD_OUT_BLENDS, shares, seeds),
         "drawn": lambda: drawn(shares, range(300, 300 + options.seeds)),
@@ -129,6 +131,7 @@ def main() -> None:
         "small": lambda: patterns("small, tuned on", SMALL, (), shares, [1]),
         "moving": lambda: spatial(made.moving, options.first, options.seeds),
         "warped": lambda: spatial(made.warped, options.first, options.seeds),
+        "source": lambda: one_source(options.first),
         "art": lambda: peers(seeds),
     }
     torch.set_num_threads(1)
@@ -162,6 +165,21 @@ def spatial(stamp: Any, first: int, seeds: int) -> None:
 def _accused(suspects: Iterable[Suspect]) -> set[int]:
     """Rows of suspects, without label noise."""
     return {each.index for each in suspects if each.kind != "label-noise"}
+
+
+def clean() -> None:
+    """Data in which nothing is planted."""
+    report("untouched", [*(made.untouched(100 + i) for i in range(4)), made.other_images()])
+
+
+def one_source(first: int) -> None:
+    """The held-out patches, each on rows of one class."""
+    rate, rows = SPATIAL
+    cases = (
+        made.backdoored(stamp, rate, first + i, rows, one_source=True)
+        for i, stamp in enumerate(made.HELD_OUT)
+    )
+    report(f"one source, {rate:.0%}", cases)
 
 
 def flips(rates: Iterable[float]) -> None:

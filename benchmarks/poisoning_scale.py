@@ -21,7 +21,7 @@ from mlsecops.poisoning.activation_clustering import spectral_suspects
 from mlsecops.poisoning.duplicates import equal_rows, near_rows
 from mlsecops.poisoning.label_noise import label_suspects, outlier_suspects
 from mlsecops.poisoning.linear_model import out_of_fold_scores
-from mlsecops.poisoning.neighbour_labels import AGREED, agreement
+from mlsecops.poisoning.neighbour_labels import neighbour_labels
 from mlsecops.poisoning.pattern_search import Search, find_patterns
 from mlsecops.poisoning.triggers import image_triggers
 
@@ -44,20 +44,21 @@ def data(rows: int) -> tuple[Any, Any]:
 def seconds(x: Any, y: Any) -> Iterator[tuple[str, float]]:
     """CPU seconds of each detector, and of the part that several share."""
     start = time.process_time()
-    agree = agreement(x, y, seed=0)
+    nearest = neighbour_labels(x, y, seed=0)
     yield "contradicted labels (shared)", time.process_time() - start
     directions = np.random.default_rng(1).standard_normal((x.shape[1], 64), dtype=np.float32)
     features = np.maximum((x - x.mean(axis=0)) @ directions, 0) / 10  # as a hidden layer of 64
-    scores = out_of_fold_scores(features, y, agree < AGREED, seed=0)
+    scores = out_of_fold_scores(features, y, nearest.contradicted, seed=0)
     detectors = {
         "duplicates": lambda: (equal_rows(x), near_rows(x, seed=0)),
         "outlier": lambda: outlier_suspects(x, y),
-        "spectral": lambda: spectral_suspects(features, y, agree),
+        "spectral": lambda: spectral_suspects(features, y, nearest.share),
         "label-noise": lambda: label_suspects(x, y, table=False, follows=None, seed=0),
         "activation-cluster": lambda: find_patterns(
             [Search(scores=s, focus=lambda _f, _o, rows: (features[rows],) * 2) for s in scores],
             y,
-            agree < AGREED,
+            nearest.contradicted,
+            rivals=nearest.rival,
             seed=0,
         ),
         "trigger": lambda: image_triggers(x, y, shape=(28, 28), seed=0),

@@ -55,6 +55,12 @@ def untouched(seed: int, rows: int = ROWS) -> Case:
     return Case(name="untouched", x=x[chosen], y=y[chosen], planted=np.array([], int))
 
 
+def other_images() -> Case:
+    """The 10,000 test images, of which no other case has any."""
+    x, y = images("t10k")
+    return Case(name="untouched, test images", x=x[:, 0], y=y, planted=np.array([], int))
+
+
 def flipped(rate: float, seed: int) -> Case:
     """Rows with another class's label."""
     clean, rng = untouched(seed), np.random.default_rng([seed, 2])
@@ -64,13 +70,22 @@ def flipped(rate: float, seed: int) -> Case:
     return Case(name=f"flip {rate:.0%}", x=clean.x, y=y, planted=np.sort(rows))
 
 
-def backdoored(stamp: Stamp, rate: float, seed: int, rows: int = ROWS) -> Case:
-    """Rows of other classes with the trigger, relabelled as one class."""
+def backdoored(
+    stamp: Stamp, rate: float, seed: int, rows: int = ROWS, *, one_source: bool = False
+) -> Case:
+    """Rows of other classes, or of one drawn among them, with the trigger, relabelled as one class.
+
+    Rows of one class are at most half of it.
+    """
     clean = untouched(seed, rows)
     rng = np.random.default_rng([seed, 3, *stamp.__name__.encode()])
     target = int(rng.integers(10))
     others = np.flatnonzero(clean.y != target)
-    chosen = rng.choice(others, int(rate * len(clean.y)), replace=False)
+    wanted = int(rate * len(clean.y))
+    if one_source:
+        others = np.flatnonzero(clean.y == (target + 1 + seed % 9) % 10)
+        wanted = min(wanted, len(others) // 2)
+    chosen = rng.choice(others, wanted, replace=False)
     x, y, marked = clean.x.copy(), clean.y.copy(), clean.x[chosen]
     stamp(marked, rng)
     x[chosen] = np.round(np.clip(marked, 0, 1) * 255) / np.float32(255)

@@ -25,8 +25,8 @@ from mlsecops.adapters.base import Adapter, in_batches
 from mlsecops.poisoning.flat_rows import robust_sigmas
 from mlsecops.poisoning.images.perturbed_answers import perturbed_answers
 from mlsecops.poisoning.linear_model import out_of_fold_scores
-from mlsecops.poisoning.neighbour_labels import AGREED, agreement
-from mlsecops.poisoning.pattern_search import STRONG, Focus, Search, find_patterns
+from mlsecops.poisoning.neighbour_labels import neighbour_labels
+from mlsecops.poisoning.pattern_search import OF_FEW, STRONG, Focus, Search, find_patterns
 from mlsecops.poisoning.report import PoisoningReport, Suspect, ranked
 from mlsecops.poisoning.screening import as_samples, summaries
 from mlsecops.poisoning.triggers import image_searches, suspects_of, trigger_of
@@ -67,23 +67,23 @@ def detect_poisoning(
     flat, labels, shape = as_samples(x, y)
     adapter, inputs = adapt(model_or_adapter), np.asarray(x)
     features = _features(adapter, inputs)
-    agree = agreement(flat, labels, seed=seed, executor=executor)
-    contradicted = agree < AGREED
+    nearest = neighbour_labels(flat, labels, seed=seed, executor=executor)
+    contradicted = nearest.contradicted
     views = [(features, STRONG)]
     answers = perturbed_answers(adapter, inputs)
     if answers is not None:
         views.append((np.hstack([features, answers]), _ANSWERED))
     searches = [
-        Search(scores=scores, focus=_columns_of(view), bar=bar, turn=turn)
+        Search(scores=scores, focus=_columns_of(view), bar=bar, few=OF_FEW, turn=turn)
         for turn, (view, bar) in enumerate(views)
         for scores in out_of_fold_scores(view, labels, contradicted, seed=seed, executor=executor)
     ]
     searches += image_searches(
         flat, labels, contradicted, shape=shape, seed=seed, executor=executor
     )
-    patterns = find_patterns(searches, labels, contradicted, seed=seed)
+    patterns = find_patterns(searches, labels, contradicted, rivals=nearest.rival, seed=seed)
     suspects = [s for each in patterns for s in suspects_of(each, kind="activation-cluster")]
-    found = ranked([*suspects, *spectral_suspects(features, labels, agree)])
+    found = ranked([*suspects, *spectral_suspects(features, labels, nearest.share)])
     return PoisoningReport(
         n=len(labels),
         seed=seed,

@@ -4,7 +4,8 @@ scores per label → seed rows → boosted trees on a linear model → all rows 
 
 Mislabelled rows of honest data have nothing in common; poisoned rows share one pattern. Rows that
 score above nearly all rows of other labels are seeds; the trees learn what the seeds share and
-find the other rows that have it.
+find the other rows that have it. A trigger is put on rows of many classes; honest rows that are
+alike and contradicted belong to one or two classes that are confused with the label.
 
 Source:
     Friedman, "Greedy function approximation: a gradient boosting machine" (2001), for the trees.
@@ -15,12 +16,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from mlsecops._extras import require
 from mlsecops._intervals import wilson
+from mlsecops.poisoning.evenness import evenness
 from mlsecops.poisoning.linear_model import membership_scores
 
 if TYPE_CHECKING:
@@ -43,6 +46,8 @@ _RECOVERED: Final = 0.25  # share of the seeds found in a round; chosen: below, 
 _CERTAIN: Final = 0.25  # quantile of the found rows' scores for certain members; chosen
 _AGREEING: Final = 0.05  # the same quantile for members that agree with their label; chosen
 STRONG: Final = 0.55  # strength of a reported pattern; honest data reached 0.52
+_MANY: Final = 0.45  # evenness over classes; chosen: honest data reached 0.4, triggers 0.7
+OF_FEW: Final = 0.75  # the same in texture and activations; chosen: honest data reached 0.64
 _CONCLUSIVE: Final = 0.85  # strength at which no other scores are tried; chosen
 
 
@@ -54,6 +59,7 @@ class Search:
         scores: Scores of contradicted rows, one per label `(n, k)`.
         focus: Features for the trees, from the seeds.
         bar: Strength from which a pattern is reported.
+        few: The same for rows that look like few labels; less than `bar` asks nothing more.
         turn: After a conclusive pattern, only searches of turn 1 run, and only if they start from
             rows that it does not explain.
     """
@@ -61,6 +67,7 @@ class Search:
     scores: NDArray[np.float32]
     focus: Focus
     bar: float = STRONG
+    few: float = 0.0
     turn: int = 0
 
 
@@ -93,6 +100,7 @@ def find_patterns(
     contradicted: NDArray[np.bool_],
     *,
     seed: int,
+    rivals: NDArray[np.int64] | None = None,
 ) -> list[Pattern]:
     """Patterns of contradicted labels, at most one per label.
 
@@ -101,13 +109,32 @@ def find_patterns(
         y: Labels `(n,)`, in `[0, k)`.
         contradicted: Whether a row's content contradicts its label `(n,)`.
         seed: Seed of folds and samples.
+        rivals: Label that each row looks like, apart from its own `(n,)`; without it, no search
+            asks whether they are many.
     """
+    many = partial(_of_many, y=y, rivals=rivals, contradicted=contradicted, seed=seed)
     patterns = []
     for label in np.unique(y).tolist():
-        strong = list(_strong(searches, label, y == label, contradicted, seed=seed))
+        strong = list(_strong(searches, label, y == label, contradicted, many=many, seed=seed))
         if strong:
             patterns.append(_merged(strong))
     return patterns
+
+
+def _of_many(
+    pattern: Pattern,
+    *,
+    y: NDArray[np.int64],
+    rivals: NDArray[np.int64] | None,
+    contradicted: NDArray[np.bool_],
+    seed: int,
+) -> bool:
+    """Whether the rows look like many labels; taken for granted where that is not known."""
+    if rivals is None:
+        return True
+    members = pattern.rows[contradicted[pattern.rows]]
+    others = np.bincount(y[y != pattern.label])
+    return evenness(rivals[members], others, seed=seed) >= _MANY
 
 
 def _strong(
@@ -116,6 +143,7 @@ def _strong(
     mine: NDArray[np.bool_],
     contradicted: NDArray[np.bool_],
     *,
+    many: Callable[[Pattern], bool],
     seed: int,
 ) -> Iterator[Pattern]:
     """Patterns to report; most searches are left out once one leaves no doubt."""
@@ -130,7 +158,9 @@ def _strong(
         if known is not None and not _adds(each, start, known):
             continue
         found = _grow(label, start, mine, contradicted, focus=each.focus, seed=seed)
-        if found is not None and found.strength >= each.bar:
+        if found is None or found.strength < each.bar:
+            continue
+        if found.strength >= each.few or many(found):
             yield found
             known = found if found.strength >= _CONCLUSIVE else known
 

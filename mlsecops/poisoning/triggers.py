@@ -21,8 +21,8 @@ from mlsecops.poisoning.image_layout import around, contrast, steps, windows
 from mlsecops.poisoning.images.local_texture import TextureRows
 from mlsecops.poisoning.images.patch_words import patch_words
 from mlsecops.poisoning.linear_model import out_of_fold_scores
-from mlsecops.poisoning.neighbour_labels import AGREED, agreement
-from mlsecops.poisoning.pattern_search import Pattern, Search, find_patterns
+from mlsecops.poisoning.neighbour_labels import neighbour_labels
+from mlsecops.poisoning.pattern_search import OF_FEW, Pattern, Search, find_patterns
 from mlsecops.poisoning.rare_values import shared_values
 from mlsecops.poisoning.report import Suspect, Trigger
 
@@ -45,12 +45,13 @@ def image_triggers(
     executor: Executor | None = None,
 ) -> tuple[list[Suspect], list[Trigger]]:
     """Rows of images with a trigger, and the triggers."""
-    contradicted = agreement(x, y, seed=seed, executor=executor) < AGREED
+    nearest = neighbour_labels(x, y, seed=seed, executor=executor)
+    contradicted = nearest.contradicted
     searches = [
         *value_searches(x, y, contradicted, shape=shape, seed=seed, executor=executor),
         *image_searches(x, y, contradicted, shape=shape, seed=seed, executor=executor),
     ]
-    patterns = find_patterns(searches, y, contradicted, seed=seed)
+    patterns = find_patterns(searches, y, contradicted, rivals=nearest.rival, seed=seed)
     suspects = [each for found in patterns for each in suspects_of(found, kind="trigger")]
     return suspects, [trigger_of(x, y, found.label, found.rows, shape) for found in patterns]
 
@@ -91,7 +92,9 @@ def image_searches(
     if texture is not None:
         scores = out_of_fold_scores(texture, y, contradicted, seed=seed, executor=executor)
         focus = partial(_textured, texture)
-        searches += [Search(scores=s, focus=focus, bar=_DIFFUSE, turn=1) for s in scores]
+        searches += [
+            Search(scores=s, focus=focus, bar=_DIFFUSE, few=OF_FEW, turn=1) for s in scores
+        ]
     words = patch_words(x, y, contradicted, shape=shape)
     if words is not None:
 

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from mlsecops.poisoning import screen_dataset
+from mlsecops.poisoning.evenness import evenness
 from mlsecops.poisoning.image_layout import around, steps, windows
 from mlsecops.poisoning.linear_model import out_of_fold_scores
-from mlsecops.poisoning.neighbour_labels import AGREED, agreement
+from mlsecops.poisoning.neighbour_labels import neighbour_labels
 from mlsecops.poisoning.pattern_search import (
+    OF_FEW,
     Pattern,
     Search,
     _lower_bound,
@@ -33,7 +35,7 @@ from tests.attackers.poisoning import (
 def test_poison_is_contradicted_by_its_neighbours_even_as_half_of_its_class() -> None:
     x, y, patched = with_patch(*digits(), rate=0.10)
     flat, labels, _ = as_samples(x, y)
-    contradicted = agreement(flat, labels, seed=0) < AGREED
+    contradicted = neighbour_labels(flat, labels, seed=0).contradicted
     honest = np.setdiff1d(np.arange(len(y)), sorted(patched))
     assert contradicted[sorted(patched)].mean() > 0.85
     assert contradicted[honest].mean() < 0.05
@@ -42,7 +44,7 @@ def test_poison_is_contradicted_by_its_neighbours_even_as_half_of_its_class() ->
 def test_pattern_that_no_linear_model_sees_is_found_by_its_values() -> None:
     x, y, planted = hidden_among_values(rate=0.03)
     flat, labels, _ = as_samples(x, y)
-    contradicted = agreement(flat, labels, seed=0) < AGREED
+    contradicted = neighbour_labels(flat, labels, seed=0).contradicted
     rows = sorted(planted)
     linear = out_of_fold_scores(flat, labels, contradicted, seed=0)[0][:, 2]
     values = shared_values(flat, labels, contradicted)[:, 2]
@@ -57,7 +59,7 @@ def test_pattern_that_no_linear_model_sees_is_found_by_its_values() -> None:
 def test_what_is_inverted_is_found_by_its_edges() -> None:
     x, y, planted = inverted(rate=0.03)
     flat, labels, shape = as_samples(x, y)
-    contradicted = agreement(flat, labels, seed=0) < AGREED
+    contradicted = neighbour_labels(flat, labels, seed=0).contradicted
     edges = steps(flat, np.arange(144), around(shape))
     views = (out_of_fold_scores(each, labels, contradicted, seed=0) for each in (flat, edges))
     scores = [each[0][:, 2] for each in views]
@@ -73,7 +75,7 @@ def test_what_is_inverted_is_found_by_its_edges() -> None:
 def test_what_is_lost_among_all_values_is_found_in_its_window() -> None:
     x, y, planted = faint(rate=0.02)
     flat, labels, shape = as_samples(x, y)
-    contradicted = agreement(flat, labels, seed=0) < AGREED
+    contradicted = neighbour_labels(flat, labels, seed=0).contradicted
     scores = out_of_fold_scores(flat, labels, contradicted, seed=0, windows=windows(shape))
     rows = sorted(planted)
     whole, window = (
@@ -163,3 +165,52 @@ def test_contradicted_labels_without_a_pattern_have_none(seed: int) -> None:
 
     searches = [Search(scores=each, focus=focus) for each in scores]
     assert find_patterns(searches, y, contradicted, seed=0) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "looks_like", "few", "found"),
+    [
+        (15, "one label", OF_FEW, False),
+        (15, "one label", 0.0, True),
+        (15, "all labels", OF_FEW, True),
+        (80, "one label", OF_FEW, True),
+        (15, "", OF_FEW, True),
+    ],
+)
+def test_few_rows_that_look_like_one_label_are_no_trigger(
+    rows: int, looks_like: str, *, few: float, found: bool
+) -> None:
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((4000, 12)).astype(np.float32)
+    y = rng.integers(0, 6, 4000)
+    members = np.flatnonzero(y == 0)[:rows]
+    x[members, :3] += 6
+    contradicted = np.isin(np.arange(4000), members)
+    rivals = {"one label": np.full(4000, 4), "all labels": rng.integers(1, 6, 4000)}.get(looks_like)
+    scores = out_of_fold_scores(x, y, contradicted, seed=0)
+    searches = [Search(scores=scores[0], focus=lambda _f, _o, chosen: (x[chosen],) * 2, few=few)]
+    patterns = find_patterns(searches, y, contradicted, seed=0, rivals=rivals)
+    assert bool(patterns) is found
+    assert all(set(members) <= set(each.rows) for each in patterns)
+
+
+def test_a_wrong_label_has_the_label_of_its_neighbours_for_a_rival() -> None:
+    rng = np.random.default_rng(6)
+    centres = rng.standard_normal((3, 8)) * 9
+    x = np.concatenate([rng.standard_normal((50, 8)) + each for each in centres])
+    y = np.repeat([0, 1, 2], 50)
+    y[:3], y[50:53] = 2, 0
+    nearest = neighbour_labels(x.astype(np.float32), y, seed=0)
+    assert nearest.contradicted[[0, 1, 2, 50, 51, 52]].all()
+    assert nearest.rival[[0, 1, 2, 50, 51, 52]].tolist() == [0, 0, 0, 1, 1, 1]
+    assert nearest.contradicted.sum() == 6
+    assert (nearest.rival[nearest.share == 1] == y[nearest.share == 1]).all()
+
+
+@pytest.mark.parametrize("rows", [10, 40, 400])
+def test_evenness_is_one_of_random_groups_whatever_their_size(rows: int) -> None:
+    rng = np.random.default_rng(rows)
+    counts = np.array([0, 500, 400, 300, 200, 100, 50])
+    drawn = [rng.choice(7, rows, p=counts / counts.sum()) for _ in range(100)]
+    assert abs(np.mean([evenness(each, counts, seed=0) for each in drawn]) - 1) < 0.1
+    assert evenness(np.full(rows, 3), counts, seed=0) < 0.35

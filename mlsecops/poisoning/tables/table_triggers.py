@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from mlsecops.poisoning.flat_rows import Rows, some
-from mlsecops.poisoning.neighbour_labels import AGREED, agreement
+from mlsecops.poisoning.neighbour_labels import neighbour_labels
 from mlsecops.poisoning.pattern_search import find_patterns
 from mlsecops.poisoning.report import Suspect, Trigger
 from mlsecops.poisoning.tables.shared_cells import SPARSE, WIDE, Cell, find_cells
@@ -42,7 +42,7 @@ def table_triggers(
         for cell in cells
     ]
     if _embedded(x):
-        contradicted = agreement(x, y, seed=seed, executor=executor) < AGREED
+        contradicted = neighbour_labels(x, y, seed=seed, executor=executor).contradicted
         searches = value_searches(x, y, contradicted, shape=shape, seed=seed, executor=executor)
         for found in find_patterns(searches, y, contradicted, seed=seed):
             suspects += suspects_of(found, kind="trigger")
