@@ -18,7 +18,7 @@ import numpy as np
 
 from mlsecops.poisoning.flat_rows import Rows, cut, mean_of, some
 from mlsecops.poisoning.image_layout import around, contrast, steps, windows
-from mlsecops.poisoning.images.local_texture import TextureRows
+from mlsecops.poisoning.images.local_texture import local_texture
 from mlsecops.poisoning.images.patch_words import patch_words
 from mlsecops.poisoning.linear_model import out_of_fold_scores
 from mlsecops.poisoning.neighbour_labels import neighbour_labels
@@ -88,7 +88,7 @@ def image_searches(
 ) -> list[Search]:
     """Searches in local texture and in patches at any place; none if inputs are no images."""
     searches = []
-    texture = TextureRows.of(x, shape)
+    texture = local_texture(x, shape)
     if texture is not None:
         scores = out_of_fold_scores(texture, y, contradicted, seed=seed, executor=executor)
         focus = partial(_textured, texture)
@@ -124,7 +124,7 @@ def _focused(
 
 
 def _textured(
-    texture: TextureRows,
+    texture: Rows,
     found: NDArray[np.int64],
     others: NDArray[np.int64],
     rows: NDArray[np.int64],

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from mlsecops.poisoning.images.local_texture import TextureRows
+from mlsecops.poisoning.images.local_texture import local_texture
 from mlsecops.poisoning.images.patch_words import patch_words
 from mlsecops.poisoning.linear_model import out_of_fold_scores
 
@@ -38,7 +38,7 @@ def test_a_warped_image_shows_in_its_texture_and_not_in_its_values() -> None:
         x[row] = map_coordinates(x[row], grid, order=1, mode="nearest")
     y[rows] = 1
     flat, contradicted = x.reshape(len(x), -1), np.isin(np.arange(len(x)), rows)
-    texture = TextureRows.of(flat, (16, 16))
+    texture = local_texture(flat, (16, 16))
     assert texture is not None
     assert texture[np.arange(2)].shape == (2, texture.shape[1])
     values, local = (
@@ -67,5 +67,5 @@ def test_a_patch_that_moves_is_the_same_word_everywhere() -> None:
 def test_tables_have_neither_texture_nor_words() -> None:
     x = np.random.default_rng(14).random((60, 64)).astype(np.float32)
     y = np.arange(60) % 2
-    assert TextureRows.of(x, (64,)) is None
+    assert local_texture(x, (64,)) is None
     assert patch_words(x, y, y == 1, shape=(64,)) is None

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from mlsecops.poisoning.flat_rows import Rows
+from mlsecops.poisoning.flat_rows import Rows, every
 from mlsecops.poisoning.image_layout import pixel_grid
 
 if TYPE_CHECKING:
@@ -27,8 +27,21 @@ _FLOOR: Final = 0.01  # difference on [0, 1]; chosen: 2 to 3 levels of a byte, b
 _MOST: Final = 16  # places along each axis; chosen: bounds the features to 3 x 16 x 16
 
 
+def local_texture(x: Rows, shape: tuple[int, ...]) -> Rows | None:
+    """Rows of local texture; None if inputs are too small or no images.
+
+    Rows of an array are computed once and held, up to three quarters of its size; rows of a file
+    are computed on access.
+    """
+    texture = _TextureRows.of(x, shape)
+    if texture is None or not isinstance(x, np.ndarray):
+        return texture
+    blocks = every(len(x))
+    return np.concatenate([texture[block] for block in blocks])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TextureRows:
+class _TextureRows:
     """Rows of local texture, computed on access.
 
     Attributes:
@@ -42,7 +55,7 @@ class TextureRows:
     stride: int
 
     @classmethod
-    def of(cls, x: Rows, shape: tuple[int, ...]) -> TextureRows | None:
+    def of(cls, x: Rows, shape: tuple[int, ...]) -> _TextureRows | None:
         """The view of images with this shape; None if they are too small or no images."""
         grid = pixel_grid(shape)
         if grid is None or min(grid.shape[1:]) < 8:  # noqa: PLR2004 - a place has 3 x 3 values

@@ -123,8 +123,10 @@ def _words(
     for rows in cut(block, _AT_ONCE):
         values = np.round(x[rows][:, grid] * _LEVELS).astype(np.uint64)
         keys = [_hashed(values, side) for side in _SIDES if side <= min(grid.shape[1:])]
-        pairs = np.unique(np.concatenate(keys, axis=1) + np.arange(len(rows))[:, None] * _BUCKETS)
-        yield rows, pairs // _BUCKETS, pairs % _BUCKETS
+        words = np.sort(np.concatenate(keys, axis=1), axis=1)
+        first = np.ones(words.shape, dtype=np.bool_)
+        first[:, 1:] = words[:, 1:] != words[:, :-1]
+        yield rows, np.nonzero(first)[0], words[first]
 
 
 def _hashed(values: NDArray[np.uint64], side: int) -> NDArray[np.int64]:
