@@ -60,8 +60,8 @@ class Search:
         focus: Features for the trees, from the seeds.
         bar: Strength from which a pattern is reported.
         few: The same for rows that look like few labels; less than `bar` asks nothing more.
-        turn: After a conclusive pattern, only searches of turn 1 run, and only if they start from
-            rows that it does not explain.
+        turn: After a conclusive pattern, only searches of turn 1 run, among the rows that it does
+            not explain.
     """
 
     scores: NDArray[np.float32]
@@ -153,21 +153,18 @@ def _strong(
         for each, bar in zip(searches, bars, strict=True)
     ]
     order = sorted(range(len(searches)), key=lambda i: (searches[i].turn, -int(seeds[i].sum())))
-    known: Pattern | None = None
+    explained = np.zeros(len(mine), dtype=np.bool_)
+    subset = _subset(mine, seed=seed)
     for each, start in ((searches[i], seeds[i]) for i in order):
-        if known is not None and not _adds(each, start, known):
+        if explained.any() and each.turn == 0:
             continue
-        found = _grow(label, start, mine, contradicted, focus=each.focus, seed=seed)
+        rows = subset[~explained[subset]]
+        found = _grow(label, rows, start, mine, contradicted, focus=each.focus, seed=seed)
         if found is None or found.strength < each.bar:
             continue
         if found.strength >= each.few or many(found):
             yield found
-            known = found if found.strength >= _CONCLUSIVE else known
-
-
-def _adds(search: Search, seeds: NDArray[np.bool_], known: Pattern) -> bool:
-    """Whether a later search starts from rows that a conclusive pattern does not explain."""
-    return search.turn > 0 and int(seeds.sum() - seeds[known.rows].sum()) >= _LEAST
+            explained[found.rows] = found.strength >= _CONCLUSIVE
 
 
 def _merged(patterns: list[Pattern]) -> Pattern:
@@ -180,6 +177,7 @@ def _merged(patterns: list[Pattern]) -> Pattern:
 
 def _grow(
     label: int,
+    rows: NDArray[np.int64],
     seeds: NDArray[np.bool_],
     mine: NDArray[np.bool_],
     contradicted: NDArray[np.bool_],
@@ -187,8 +185,7 @@ def _grow(
     focus: Focus,
     seed: int,
 ) -> Pattern | None:
-    """The seeds' pattern with every row of their label that has it, or None."""
-    rows = _subset(mine, seed=seed)
+    """The seeds' pattern with every one of the rows of their label that has it, or None."""
     seeds, mine, contradicted = seeds[rows], mine[rows], contradicted[rows]
     found = seeds
     for turn in range(_ROUNDS):

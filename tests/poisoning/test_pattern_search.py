@@ -214,3 +214,29 @@ def test_evenness_is_one_of_random_groups_whatever_their_size(rows: int) -> None
     drawn = [rng.choice(7, rows, p=counts / counts.sum()) for _ in range(100)]
     assert abs(np.mean([evenness(each, counts, seed=0) for each in drawn]) - 1) < 0.1
     assert evenness(np.full(rows, 3), counts, seed=0) < 0.35
+
+
+def test_a_second_view_adds_no_honest_rows_to_a_sure_pattern() -> None:
+    rng = np.random.default_rng(7)
+    y = rng.integers(0, 6, 4000)
+    marked, honest = np.split(np.flatnonzero(y == 0)[:95], [80])
+    views = rng.standard_normal((2, 4000, 12)).astype(np.float32)
+    views[0, marked, :3] += 6
+    views[1, np.r_[marked, honest], :3] += 6
+    contradicted = np.isin(np.arange(4000), np.r_[marked, honest])
+    rivals = rng.integers(1, 6, 4000)
+    rivals[honest] = 4
+    searches = [
+        Search(
+            scores=out_of_fold_scores(view, y, contradicted, seed=0)[0],
+            focus=lambda _f, _o, chosen, view=view: (view[chosen],) * 2,  # type: ignore[misc]
+            few=few,
+            turn=turn,
+        )
+        for turn, (view, few) in enumerate(zip(views, (0.0, OF_FEW), strict=True))
+    ]
+    (pattern,) = find_patterns(searches, y, contradicted, seed=0, rivals=rivals)
+    assert set(marked) <= set(pattern.rows)
+    assert not set(honest) & set(pattern.rows)
+    (alone,) = find_patterns(searches[1:], y, contradicted, seed=0, rivals=rivals)
+    assert set(honest) <= set(alone.rows)
