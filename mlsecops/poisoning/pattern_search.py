@@ -109,7 +109,7 @@ def find_patterns(
         y: Labels `(n,)`, in `[0, k)`.
         contradicted: Whether a row's content contradicts its label `(n,)`.
         seed: Seed of folds and samples.
-        rivals: Label that each row looks like, apart from its own `(n,)`; without it, no search
+        rivals: Most frequent label near each row other than its own `(n,)`; without it, no search
             asks whether they are many.
     """
     many = partial(_of_many, y=y, rivals=rivals, contradicted=contradicted, seed=seed)
