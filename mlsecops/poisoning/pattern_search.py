@@ -117,7 +117,7 @@ def find_patterns(
     for label in np.unique(y).tolist():
         strong = list(_strong(searches, label, y == label, contradicted, many=many, seed=seed))
         if strong:
-            patterns.append(_merged(strong))
+            patterns.append(_merged(strong, many=many))
     return patterns
 
 
@@ -167,12 +167,21 @@ def _strong(
             explained[found.rows] = found.strength >= _CONCLUSIVE
 
 
-def _merged(patterns: list[Pattern]) -> Pattern:
-    """The strongest pattern with the rows of all: each score finds some that others miss."""
-    rows, where = np.unique(np.concatenate([each.rows for each in patterns]), return_inverse=True)
-    ranks = np.zeros(len(rows))
-    np.maximum.at(ranks, where, np.concatenate([each.ranks for each in patterns]))
-    return replace(max(patterns, key=lambda each: each.strength), rows=rows, ranks=ranks)
+def _merged(patterns: list[Pattern], *, many: Callable[[Pattern], bool]) -> Pattern:
+    """The strongest pattern with the rows of all: each score finds some that others miss.
+
+    What others add to a strong one must look like many labels, or it is honest.
+    """
+    first, *others = sorted(patterns, key=lambda each: -each.strength)
+    ranks = dict(zip(first.rows.tolist(), first.ranks.tolist(), strict=True))
+    for each in others:
+        added = replace(each, rows=each.rows[~np.isin(each.rows, list(ranks))])
+        if first.strength >= OF_FEW and not many(added):
+            continue
+        for row, rank in zip(each.rows.tolist(), each.ranks.tolist(), strict=True):
+            ranks[row] = max(rank, ranks.get(row, 0.0))
+    rows = np.array(sorted(ranks), dtype=np.int64)
+    return replace(first, rows=rows, ranks=np.array([ranks[row] for row in rows.tolist()]))
 
 
 def _grow(

@@ -113,11 +113,21 @@ def test_rows_that_one_score_misses_are_added_by_another() -> None:
         )
 
     joined = _merged(
-        [pattern([2, 5, 8], [0.99, 1.0, 0.98], 0.6), pattern([5, 3], [0.97, 1.0], 0.7)]
+        [pattern([2, 5, 8], [0.99, 1.0, 0.98], 0.6), pattern([5, 3], [0.97, 1.0], 0.7)],
+        many=lambda _: False,
     )
     assert joined.rows.tolist() == [2, 3, 5, 8]
     assert joined.ranks.tolist() == [0.99, 1.0, 1.0, 0.98]
     assert joined.strength == 0.7
+    sure = pattern([2, 5], [0.99, 0.98], 0.8)
+    asked: list[list[int]] = []
+
+    def many(added: Pattern) -> bool:
+        asked.append(added.rows.tolist())
+        return False
+
+    assert _merged([pattern([5, 3], [0.97, 1.0], 0.6), sure], many=many).rows.tolist() == [2, 5]
+    assert asked == [[3]]
 
 
 @pytest.mark.parametrize("rate", [0.02, 0.08])
