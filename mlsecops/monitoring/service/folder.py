@@ -1,4 +1,4 @@
-"""Folder of a service's processes: who is alive, what each left, and what is archived.
+"""Folder of a service's processes: living ones, their states, archived totals.
 
     mlsecops.lock              held while files are read or archived
     mlsecops-PID-ID.lock       held by a process for as long as it lives

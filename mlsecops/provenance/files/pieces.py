@@ -1,4 +1,4 @@
-"""Pieces of files to hash: where their bytes are, and where they go meanwhile.
+"""Pieces of files to hash, and buffers through which their bytes go.
 
 path and stat result → Found → Piece, the whole file or a span of it → `hashing`
 """

@@ -1,4 +1,4 @@
-"""Classes of attempts: how each grows out of a ground.
+"""Classes of attempts, and the growth of each out of a ground.
 
 ground, scene, randomness → `Draft`: the attacker's text before mutation, the turns around it, and
 the evidence of success.
