@@ -82,6 +82,21 @@ REGRESSIONS: dict[str, Callable[[], Any]] = {
     "lightgbm": lambda: _lightgbm(lightgbm.LGBMRegressor),
     "catboost": lambda: _catboost(catboost.CatBoostRegressor),
 }
+LOG_LINKS: dict[str, Callable[[], Any]] = {
+    "histogram boosting, gamma": lambda: HistGradientBoostingRegressor(
+        loss="gamma", max_iter=5, max_leaf_nodes=6
+    ),
+    "xgboost, poisson": lambda: xgboost.XGBRegressor(
+        n_estimators=4, max_depth=2, objective="count:poisson", n_jobs=1
+    ),
+    "xgboost, tweedie": lambda: xgboost.XGBRegressor(
+        n_estimators=4, max_depth=2, objective="reg:tweedie", n_jobs=1
+    ),
+    "lightgbm, gamma": lambda: _lightgbm(lightgbm.LGBMRegressor, objective="gamma"),
+    "catboost, poisson": lambda: _catboost(
+        catboost.CatBoostRegressor, loss_function="Poisson", learning_rate=0.5
+    ),
+}
 NO_MISSING = {"gradient boosting", "adaboost"}  # models that refuse NaN
 
 

@@ -19,6 +19,7 @@ from mlsecops._json import parse_json
 from mlsecops.adapters.trees.ensemble import Ensemble, Nodes, joined, last_of_float32
 from mlsecops.errors import UsageError
 
+_LOG_LINK: Final = ("Poisson", "Tweedie")  # losses; a CatBoostRegressor answers exponents then
 _DEEPEST: Final = 16  # levels; CatBoost, the limit of `depth`
 
 
@@ -56,7 +57,9 @@ def _read(document: Mapping[str, Any]) -> Ensemble:
     ]
     scale, bias = document["scale_and_bias"]
     bias = np.atleast_1d(np.asarray(bias, dtype=np.float64))
-    labels = document.get("model_info", {}).get("class_params", {}).get("class_names", ())
+    about = document.get("model_info", {})
+    labels = about.get("class_params", {}).get("class_names", ())
+    loss = about.get("params", {}).get("loss_function", {}).get("type")
     width = 2 if len(bias) == 1 and len(labels) == 2 else len(bias)  # noqa: PLR2004 - two classes
     reader = _Reader(columns, nans, outputs=len(bias), width=width)
     trees = [reader.symmetric(tree) for tree in document.get("oblivious_trees") or ()]
@@ -64,6 +67,7 @@ def _read(document: Mapping[str, Any]) -> Ensemble:
     found = joined(
         trees, base=np.zeros(width), features=max([*columns, *others]) + 1,
         scale="logits" if labels else "values",
+        link="log" if loss in _LOG_LINK else "identity",
     ).scaled(float(scale))  # fmt: skip
     found.base[width - len(bias) :] = bias
     return found

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     Flags: TypeAlias = NDArray[np.bool_]
 
 Scale: TypeAlias = Literal["probabilities", "logits", "values"]
+Link: TypeAlias = Literal["identity", "log"]
 _CELLS: Final = 4_000_000  # nodes × rows at a time; chosen: bounds the memory to some 100 MB
 _FLOAT32: Final = 2.0**-24  # relative; IEEE 754 binary32, rounding of one operation
 
@@ -72,6 +73,8 @@ class Ensemble:
         scale: `"probabilities"`, `"logits"` (before the softmax) or `"values"` (a regression).
         categories: Node → its categories, for splits that ask for one.
         divisor: What the sum is divided by (the trees of a forest).
+        link: Link function of a regression: its scores are the logarithms of its answers
+            (Poisson, gamma, Tweedie), or the answers themselves.
         rounding: Largest error of the library's own sum, in units of the sum.
     """
 
@@ -87,6 +90,7 @@ class Ensemble:
     scale: Scale
     categories: Mapping[int, CategorySplit] = field(default_factory=dict)
     divisor: float = 1.0
+    link: Link = "identity"
     rounding: float = 0.0
 
     @property
@@ -118,6 +122,11 @@ class Ensemble:
         for tree in range(self.trees):
             total += self.value[leaves[:, tree]]
         return total / self.divisor
+
+    def answers(self, x: Any) -> Floats:
+        """Answers of a regression `(n, k)`: the scores, through the inverse of its link."""
+        scores = self.scores(x)
+        return np.exp(scores) if self.link == "log" else scores
 
     def rows(self, x: Any) -> Floats:
         """Inputs `(n, d)` as float64.
@@ -191,6 +200,7 @@ def joined(
     base: Any,
     features: int,
     scale: Scale,
+    link: Link = "identity",
     single: bool = False,
 ) -> Ensemble:
     """The ensemble of trees.
@@ -200,6 +210,7 @@ def joined(
         base: Scores `(k,)` before any tree.
         features: Columns of an input.
         scale: What the scores are.
+        link: Link function of a regression.
         single: Whether the library adds the scores in float32, else in float64.
 
     Raises:
@@ -237,6 +248,7 @@ def joined(
         base=start,
         features=features,
         scale=scale,
+        link=link,
         categories={
             int(root) + node: split
             for tree, root in pairs(trees, roots)
@@ -267,8 +279,8 @@ def summed(parts: Sequence[Ensemble]) -> Ensemble:
     parts = [part.scaled(1) for part in parts]
     first = parts[0]
     for part in parts[1:]:
-        same = (part.features, part.scale, part.classes)
-        if same != (first.features, first.scale, first.classes):
+        same = (part.features, part.scale, part.link, part.classes)
+        if same != (first.features, first.scale, first.link, first.classes):
             raise UsageError("tree ensemble: expected parts with the same columns and scores")
     shifts = np.cumsum([0, *(len(part.feature) for part in parts)])
     moved = list(zip(parts, shifts.tolist(), strict=False))

@@ -18,6 +18,9 @@ from mlsecops.errors import UsageError
 _CATEGORICAL: Final = 1  # bit of `decision_type`; LightGBM, `tree.h`
 _DEFAULT_LEFT: Final = 2  # bit, likewise
 _MISSING: Final = ("none", "zero", "nan")  # bits 2 and 3, likewise
+_LOG_LINK: Final = frozenset(
+    {"poisson", "gamma", "tweedie"}
+)  # objectives; likewise, `docs/Parameters`
 _BITS: Final = 32  # categories a word; LightGBM, `Common::FindInBitset`
 
 
@@ -47,8 +50,10 @@ def _read(text: str) -> Ensemble:
     features = int(fields["max_feature_idx"]) + 1
     nodes = [_nodes(tree, number % groups, width) for number, tree in enumerate(trees)]
     found = joined(
-        nodes, base=np.zeros(width), features=features, scale="logits" if classifier else "values"
-    )
+        nodes, base=np.zeros(width), features=features,
+        scale="logits" if classifier else "values",
+        link="log" if objective in _LOG_LINK else "identity",
+    )  # fmt: skip
     averaged = "average_output" in head.splitlines()
     return found.averaged(len(trees) / groups) if averaged else found
 

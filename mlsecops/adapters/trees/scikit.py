@@ -24,6 +24,7 @@ from mlsecops.errors import UsageError
 
 _TREES: Final = ("DecisionTree", "ExtraTree")
 _FORESTS: Final = ("RandomForest", "ExtraTrees")
+_LOG_LINK: Final = ("poisson", "gamma")  # losses of histogram boosting; `sklearn/_loss/loss.py`
 _KINDS: Final = ("Classifier", "Regressor")
 
 
@@ -142,6 +143,7 @@ def _histogram_boosting(model: Any) -> Ensemble:
     return joined(
         nodes, base=_start(start, width), features=model.n_features_in_,
         scale="logits" if classifier else "values",
+        link="log" if model.loss in _LOG_LINK else "identity",
     )  # fmt: skip
 
 
@@ -237,10 +239,10 @@ def _voting(model: Any) -> Ensemble:
 
 def _averageable(model: Any, outer: Any) -> Ensemble:
     part = read_sklearn(model)
-    if part is None or part.scale == "logits":
+    if part is None or part.scale == "logits" or part.link != "identity":
         raise UsageError(
             f"{type(outer).__name__} of {type(model).__name__}: expected trees or forests, "
-            "whose probabilities are a sum"
+            "whose answers are a sum"
         )
     if part.scale == "probabilities" and part.classes != len(outer.classes_):
         raise UsageError(f"{type(outer).__name__}: a part has not seen every class")

@@ -25,7 +25,7 @@ from mlsecops.adapters.trees.ensemble import (
 from mlsecops.errors import UsageError
 
 _PROBABILITY_BASE: Final = ("binary:", "reg:logistic")  # objectives whose base is a probability
-_LOG_BASE: Final = ("count:", "reg:gamma", "reg:tweedie", "survival:")
+_LOG_LINK: Final = ("count:", "reg:gamma", "reg:tweedie", "survival:")
 _NUMERIC: Final = 0  # `split_type`; XGBoost, `tree_model.h`, FeatureType::kNumerical
 
 
@@ -69,7 +69,7 @@ def _read(learner: Mapping[str, Any]) -> Ensemble:
     return joined(
         nodes, base=_base(settings["base_score"], objective, count, width),
         features=int(settings["num_feature"]), scale="logits" if classifier else "values",
-        single=True,
+        link="log" if objective.startswith(_LOG_LINK) else "identity", single=True,
     )  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def _base(written: Any, objective: str, count: int, width: int) -> Any:
     given = [float(each) for each in listed]
     if objective.startswith(_PROBABILITY_BASE):
         given = [math.log(p / (1 - p)) if 0 < p < 1 else p for p in given]
-    elif objective.startswith(_LOG_BASE):
+    elif objective.startswith(_LOG_LINK):
         given = [math.log(p) if p > 0 else p for p in given]
     if len(given) == 1:
         given *= count

@@ -33,6 +33,12 @@ _KEEPS_ORDER: Final = frozenset({
 """Steps whose arithmetic is monotone in each column, rounding included."""
 _CODES: Final = frozenset({"OneHotEncoder", "OrdinalEncoder", "TargetEncoder"})
 """Steps that turn a category into numbers, column by column."""
+_SELECTS: Final = frozenset({
+    "SelectKBest", "SelectPercentile", "SelectFpr", "SelectFdr", "SelectFwe",
+    "GenericUnivariateSelect", "SelectFromModel", "VarianceThreshold", "RFE", "RFECV",
+    "SequentialFeatureSelector",
+})  # fmt: skip
+"""Steps that leave some columns out."""
 _BISECTIONS: Final = 65  # steps; float64 has 2**64 values, and each step halves them
 _LARGEST: Final = 1e30  # chosen: far outside any column, and finite in float32
 _LARGEST_WHOLE: Final = 2.0**53  # IEEE 754, whole numbers are exact up to there
@@ -151,6 +157,9 @@ def _after(step: Any, given: list[_Output], names: list[Any]) -> tuple[list[_Out
     if kind in _KEEPS_ORDER:
         made = _kept(step, given)
         return made, names if len(made) == len(names) else [None] * len(made)
+    if kind in _SELECTS:
+        left = step.get_support(indices=True)
+        return [given[index] for index in left], [names[index] for index in left]
     if kind in _CODES:
         made = [
             _Output(place=each.place, ordered=False)
@@ -158,7 +167,10 @@ def _after(step: Any, given: list[_Output], names: list[Any]) -> tuple[list[_Out
             for _ in range(count)
         ]
         return made, [None] * len(made)
-    raise UsageError(f"pipeline: {kind} mixes columns or reorders values, and cannot be followed")
+    raise UsageError(
+        f"pipeline: {kind} cannot be followed: expected steps that mix no columns and keep the "
+        "order of values, to the last digit"
+    )
 
 
 def _kept(step: Any, given: list[_Output]) -> list[_Output]:

@@ -14,6 +14,7 @@ import numpy as np
 from mlsecops._extras import require
 from mlsecops.adapters import Adapter, Pullback, adapt
 from mlsecops.adapters.base import in_batches
+from mlsecops.adapters.trees.ensemble import Ensemble
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,6 +57,8 @@ class Answers:
 
 def values_of(model: Any, width: int) -> Answers:
     """Values of a regression with `width` outputs."""
+    if isinstance(model, Ensemble):
+        return Answers(call=model.answers)
     if _is_plain(model):
         return Answers(call=lambda x: _predicted(model, x, width))
     view = adapt(model) if _is_adapter(model) else adapt(model, output=_form(width))

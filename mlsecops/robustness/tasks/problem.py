@@ -137,7 +137,7 @@ class TaskProblem:
     def _differs(self, trees: Ensemble, x: NDArray[np.float64]) -> bool:
         """Whether the model answers its inputs otherwise than the trees that were read."""
         asked = self.answers.call(self._given(self.inputs.reshape(len(self.inputs), -1)))
-        found = trees.scores(x)
+        found = trees.answers(x)
         if found.shape != asked.shape or trees.scale != "values":
             return True
         if isinstance(self.goal, EveryLabel):

@@ -53,13 +53,23 @@ def beyond_tolerance(ensemble: Ensemble, y: Any, tolerance: float) -> Targets:
     values = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
     (count, outputs), divisor = values.shape, ensemble.divisor
     above = np.eye(outputs)
+    low, high = (_linked(ensemble, each) for each in (values - tolerance, values + tolerance))
     weights = np.broadcast_to(np.concatenate([above, -above]), (count, 2 * outputs, outputs))
-    offset = divisor * np.concatenate([-(values + tolerance), values - tolerance], axis=1)
-    slack = _VALUE * divisor * (float(np.abs(values).max(initial=0)) + tolerance)
+    offset = divisor * np.concatenate([-high, low], axis=1)
+    largest = float(np.abs(values).max(initial=0)) + tolerance if ensemble.link == "identity" else 1
+    slack = _VALUE * divisor * largest  # of a logarithm: what a share of the answer is there
     return Targets(
         weights=weights, offset=offset, strict=np.ones(offset.shape, bool),
         slack=max(slack, ensemble.rounding),
     )  # fmt: skip
+
+
+def _linked(ensemble: Ensemble, answers: Any) -> Any:
+    """Scores at which a regression gives answers; -inf where no score gives one so small."""
+    if ensemble.link == "identity":
+        return answers
+    with np.errstate(divide="ignore"):
+        return np.log(np.maximum(answers, 0))
 
 
 def another_label(ensemble: Ensemble, y: Any) -> Targets:

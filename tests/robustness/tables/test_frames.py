@@ -14,6 +14,13 @@ import pytest
 import xgboost
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.feature_selection import (
+    RFE,
+    SelectFromModel,
+    SelectKBest,
+    SequentialFeatureSelector,
+    VarianceThreshold,
+)
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -74,6 +81,18 @@ PIPELINES: dict[str, Callable[[], Any]] = {
     ),
     "scaled twice, forest": lambda: make_pipeline(
         steps(), MinMaxScaler(), RandomForestClassifier(7, max_depth=4, random_state=0)
+    ),
+    "one-hot, the best four columns, forest": lambda: make_pipeline(
+        steps(), SelectKBest(k=4), RandomForestClassifier(7, max_depth=4, random_state=0)
+    ),
+}
+SELECTIONS = {
+    "best": SelectKBest(k=2),
+    "by variance": VarianceThreshold(0.01),
+    "from a model": SelectFromModel(DecisionTreeClassifier(), threshold=1e-9),
+    "by elimination": RFE(DecisionTreeClassifier(), n_features_to_select=2),
+    "one after another": SequentialFeatureSelector(
+        DecisionTreeClassifier(), n_features_to_select=2, cv=2
     ),
 }
 TABLE = Table(eps={"age": 2, "income": 500.0}, categories={"job": ["clerk", "nurse"]})
@@ -251,6 +270,19 @@ def test_a_pipeline_of_arrays_is_followed_too() -> None:
     other = evaluate_robustness(mixed, x[HALF:], y[HALF:], FEW)
     assert other.certified is None
     assert "trees-read" in [check.name for check in other.checks if check.outcome == "fail"]
+
+
+@pytest.mark.parametrize("select", SELECTIONS.values(), ids=SELECTIONS)
+def test_steps_that_leave_columns_out_are_followed(select: Any) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.random((300, 4)).astype(np.float32)
+    x[:, 0] *= 0.01  # every selection leaves it out, so that places move
+    y = (x[:, 2] > 0.5).astype(int)
+    model = make_pipeline(select, StandardScaler(), DecisionTreeClassifier(max_depth=4))
+    model.fit(x[:HALF], y[:HALF])
+    report = evaluate_robustness(model, x[HALF:], y[HALF:], Square(0.05, queries=8), bounds=(0, 1))
+    assert report.certified is not None
+    assert report.certified.hits == report.worst.hits < report.clean.hits
 
 
 def test_repeated_rows_count_once_and_polars_is_a_frame_too(people: Any) -> None:

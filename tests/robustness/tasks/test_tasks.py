@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -10,16 +11,22 @@ import pandas as pd
 import pytest
 import torch
 import xgboost
-from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.ensemble import (
+    BaggingRegressor,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mlsecops import PGD, Gate, evaluate_robustness
+from mlsecops.adapters.trees.xgboost import read_xgboost
 from mlsecops.errors import UsageError
 from mlsecops.robustness import APGD, Square, Table
-from tests.tree_models import REGRESSIONS, fitted
+from tests.tree_models import LOG_LINKS, REGRESSIONS, fitted
 
 WEIGHTS = np.array([3.0, -2.0, 1.0])
 FEW = Square(0.05, queries=30)
@@ -72,6 +79,47 @@ def test_regression_trees_are_proven(name: str, data: Any) -> None:
         moved = np.clip(x[160:] + rng.uniform(-0.05, 0.05, x[160:].shape), 0, 1)
         off = np.abs(np.asarray(model.predict(moved)).ravel() - y[160:])
         assert (off <= 0.8)[report.certified.correct].all()
+
+
+@pytest.mark.parametrize("name", LOG_LINKS)
+def test_regressions_that_answer_an_exponent_are_proven_too(name: str, data: Any) -> None:
+    x, y = data
+    y = np.exp(y)
+    model = fitted(LOG_LINKS[name], x[:160], y[:160])
+    report = evaluate_robustness(model, x[160:], y[160:], FEW, tolerance=2.0)
+    assert report.certified is not None
+    assert report.certified.hits == report.worst.hits < report.clean.hits
+    off = np.abs(np.asarray(model.predict(x[160:])).ravel() - y[160:])
+    assert report.clean.hits == (off <= 2.0).sum()
+    assert Gate(min_accuracy=0.01).judge(report).verdict == "pass"
+
+
+@pytest.mark.parametrize("objective", ["reg:squarederror", "count:poisson"])
+def test_a_regression_from_a_file_is_measured_without_its_library(
+    objective: str, data: Any, tmp_path: Any
+) -> None:
+    x, y = data
+    y = np.exp(y)
+    model = xgboost.XGBRegressor(n_estimators=4, max_depth=2, objective=objective).fit(x, y)
+    model.save_model(tmp_path / "model.json")
+    read = read_xgboost(json.loads((tmp_path / "model.json").read_text()))
+    options = {"tolerance": 2.0, "bounds": (0, 1)}
+    theirs = evaluate_robustness(model, x[160:], y[160:], FEW, **options)
+    ours = evaluate_robustness(read, x[160:], y[160:], FEW, **options)
+    assert ours.certified is not None
+    assert theirs.certified is not None
+    assert ours.certified.hits == theirs.certified.hits > 0
+    assert ours.clean.hits == theirs.clean.hits
+
+
+def test_a_mean_of_exponents_is_no_exponent_of_a_sum(data: Any) -> None:
+    x, y = data
+    parts = HistGradientBoostingRegressor(loss="poisson", max_iter=3)
+    model = BaggingRegressor(parts, 2, random_state=0).fit(x[:160], np.exp(y[:160]))
+    report = evaluate_robustness(model, x[160:], np.exp(y[160:]), FEW, tolerance=2.0)
+    assert report.certified is None
+    failed = {check.name: check.reason for check in report.checks if check.outcome == "fail"}
+    assert "whose answers are a sum" in failed["trees-read"]
 
 
 def test_a_regression_of_a_frame_takes_an_eps_for_each_column(data: Any) -> None:

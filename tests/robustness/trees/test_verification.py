@@ -14,7 +14,7 @@ from mlsecops.adapters.trees.reader import read_trees
 from mlsecops.robustness.trees.boxes import Boxes, Forest
 from mlsecops.robustness.trees.goals import another_class, beyond_tolerance
 from mlsecops.robustness.trees.verification import Verdicts, verify
-from tests.tree_models import CLASSIFIERS, REGRESSIONS, fitted, rows
+from tests.tree_models import CLASSIFIERS, LOG_LINKS, REGRESSIONS, fitted, rows
 
 NAMES = [
     "decision tree", "random forest", "gradient boosting", "histogram boosting", "bagging",
@@ -84,20 +84,40 @@ def inside(box: Boxes, examples: Any) -> bool:
 def test_errors_of_regressions_are_bounded_from_both_sides(name: str) -> None:
     x, _ = rows(2)
     y = x @ [3.0, -2.0, 1.0]
-    model = fitted(REGRESSIONS[name], x[:110], y[:110])
+    found, error = brute_errors(fitted(REGRESSIONS[name], x[:110], y[:110]), x[110:], 0.4)
+    np.testing.assert_array_equal(found.beaten, error > 0.4)
+    assert 0 < found.beaten.sum() < len(error)
+
+
+@pytest.mark.parametrize("tolerance", [0.15, 0.7])
+@pytest.mark.parametrize("name", LOG_LINKS)
+def test_errors_are_those_of_the_answers_where_scores_are_logarithms(
+    name: str, tolerance: float
+) -> None:
+    """At 0.7 some answers may fall to 0, of which there is no logarithm."""
+    x, _ = rows(2)
+    model = fitted(LOG_LINKS[name], x[:110], np.exp(x[:110] @ [2.0, -2.0, 1.0]))
+    found, error = brute_errors(model, x[110:], tolerance)
+    np.testing.assert_array_equal(found.beaten, error > tolerance)
+    assert found.beaten.sum() < len(error)
+    assert tolerance > 0.5 or found.beaten.any()
+
+
+def brute_errors(model: Any, x: Any, tolerance: float) -> tuple[Any, Any]:
+    """What is decided in balls of 0.05 around inputs, and the largest error of all cells there."""
     trees = read_trees(model)
     assert trees is not None
-    x, y = x[110:], trees.scores(x[110:])[:, 0]
+    y = trees.answers(x)[:, 0]
+    np.testing.assert_allclose(y, model.predict(x).ravel(), rtol=1e-5)
     low, high = grid(trees)
     answer = model.predict(np.where(np.isfinite(high), high, 9)).ravel()
     box = boxes(x, "linf", 0.05)
-    found = verify(Forest(trees), box, beyond_tolerance(trees, y, 0.4))
+    found = verify(Forest(trees), box, beyond_tolerance(trees, y, tolerance))
     error = np.array(
         [np.abs(answer[reached(box, r, low, high)] - y[r]).max() for r in range(len(x))]
     )
     assert not found.open.any()
-    np.testing.assert_array_equal(found.beaten, error > 0.4)
-    assert 0 < found.beaten.sum() < len(x)
+    return found, error
 
 
 def test_without_work_nothing_is_proven_that_is_not() -> None:
