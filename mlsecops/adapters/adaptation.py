@@ -23,6 +23,8 @@ _HOMES: Final = (
     # Keras before torch: on Keras' torch backend a Keras model is also a torch module.
     ("keras", "Model", "mlsecops.adapters.tensorflow", "KerasAdapter"),
     ("torch.nn", "Module", "mlsecops.adapters.pytorch", "TorchAdapter"),
+    ("torch.export.exported_program", "ExportedProgram",
+     "mlsecops.adapters.pytorch", "TorchAdapter"),
     ("sklearn.base", "BaseEstimator", "mlsecops.adapters.sklearn", "SklearnAdapter"),
     ("xgboost.core", "Booster", "mlsecops.adapters.trees.boosters", "BoosterAdapter"),
     ("lightgbm.basic", "Booster", "mlsecops.adapters.trees.boosters", "BoosterAdapter"),
@@ -53,7 +55,8 @@ def adapt(
 
     Args:
         model: A torch module, Keras model, SavedModel as TensorFlow loads it, scikit-learn
-            classifier, ONNX model, a LoadedModel or an Adapter.
+            classifier, ONNX model, a LoadedModel or an Adapter; or a function from inputs
+            `(n, *shape)` to scores, which has no gradients.
         channels_first: Whether images are `(n, c, h, w)`; by default the framework's convention
             (torch and ONNX yes, the others no).
         device: Device of each call (`"cpu"`, `"cuda:1"`); by default the model's own. The model
@@ -105,15 +108,19 @@ def _adapter(model: Any, options: dict[str, Any]) -> Adapter:
     for module, base, home, name in _HOMES:
         kind = getattr(sys.modules.get(module), base, None)
         if isinstance(kind, type) and isinstance(model, kind):
-            kind = getattr(import_module(home), name)
-            given = sorted(options.keys() & _TORCH_ONLY)
-            if given and kind.framework != "torch":
-                raise UsageError(
-                    f"{', '.join(given)}: expected a torch module, got {type(model).__name__}"
-                )
-            return cast("Adapter", kind(model, **options))
+            return _wrapped(model, options, home, name)
+    if callable(model) and not isinstance(model, type):
+        return _wrapped(model, options, "mlsecops.adapters.function", "FunctionAdapter")
     raise UsageError(
         f"cannot adapt {type(model).__module__}.{type(model).__qualname__}: expected a torch "
-        "module, a Keras model, a SavedModel, a scikit-learn classifier, an ONNX model, or an "
-        "object with the Adapter's methods"
+        "module, a Keras model, a SavedModel, a scikit-learn classifier, an ONNX model, a function "
+        "from inputs to scores, or an object with the Adapter's methods"
     )
+
+
+def _wrapped(model: Any, options: dict[str, Any], home: str, name: str) -> Adapter:
+    kind = getattr(import_module(home), name)
+    given = sorted(options.keys() & _TORCH_ONLY)
+    if given and kind.framework != "torch":
+        raise UsageError(f"{', '.join(given)}: expected a torch module, got {type(model).__name__}")
+    return cast("Adapter", kind(model, **options))

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @concise_repr("model", "_device")
 class TorchAdapter(TriedInputs):
-    """A torch module as a classifier.
+    """A torch module as a classifier; a TorchScript module and an exported program are ones too.
 
     The module may return logits, probabilities or their logarithms, or one column of either for
     two classes, alone or in a tuple, mapping or object; see the option `output` of `adapt`. Before
@@ -53,7 +53,8 @@ class TorchAdapter(TriedInputs):
         channels_last: bool = False,
         **options: Any,
     ) -> None:
-        super().__init__(model, **options)
+        exported = not isinstance(model, require("torch").nn.Module)
+        super().__init__(model.module() if exported else model, **options)
         self.options |= {"precision": precision, "channels_last": channels_last}
         names = ("bfloat16", "float16")
         self._precision = None if precision is None else one_of("precision", precision, names)
@@ -253,7 +254,8 @@ class TorchAdapter(TriedInputs):
         if not found:
             raise UsageError(
                 f"features of {type(self.model).__name__}: expected a classifier that ends in a "
-                "Linear layer, and no Linear layer ran"
+                "Linear layer, and no Linear layer ran (of TorchScript and exported programs give "
+                "the module that they were made from)"
             )
         return found[0].flatten(start_dim=1)
 
@@ -300,12 +302,13 @@ def _present(library: Any, name: str) -> torch.device:
 @contextlib.contextmanager
 def _settings(model: nn.Module, device: torch.device | None) -> Iterator[None]:
     """Evaluation mode with frozen parameters on a device; restores mode, flags and device."""
-    modes = [(module, module.training) for module in model.modules()]
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    modes = [(module, module.training) for module in model.modules() if hasattr(module, "training")]
+    trainable = [each for each in model.parameters() if each.requires_grad and each.is_leaf]
     home = next((parameter.device for parameter in model.parameters()), None)
     try:
         if any(training for _, training in modes):
-            model.eval()
+            with contextlib.suppress(NotImplementedError):  # an exported graph has one mode only
+                model.eval()
         for parameter in trainable:
             parameter.requires_grad_(False)  # noqa: FBT003 - torch's own signature
         if device is not None:

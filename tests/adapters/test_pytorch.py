@@ -189,6 +189,46 @@ def test_features_without_a_linear_layer_are_refused(x: NDArray[np.float32]) -> 
         adapt(torch.nn.Flatten()).features(x)
 
 
+def exported(net: Any, x: NDArray[np.float32]) -> Any:
+    rows = {0: torch.export.Dim("rows")}
+    return torch.export.export(net, (torch.tensor(x[:3]),), dynamic_shapes=(rows,))
+
+
+DEPLOYED: dict[str, Any] = {
+    "scripted": lambda net, _: torch.jit.script(net),
+    "scripted in training": lambda net, _: torch.jit.script(net.train()),
+    "traced": lambda net, x: torch.jit.trace(net, torch.tensor(x)),
+    "frozen": lambda net, _: torch.jit.freeze(torch.jit.script(net)),
+    "exported": exported,
+    "module of an exported one": lambda net, x: exported(net, x).module(),
+}
+
+
+@pytest.mark.parametrize("kind", DEPLOYED)
+def test_modules_in_a_form_for_deployment_are_attacked_as_the_module_is(
+    kind: str, x: NDArray[np.float32]
+) -> None:
+    net = network().eval()
+    view, plain = adapt(DEPLOYED[kind](copy.deepcopy(net), x)), adapt(net)
+    np.testing.assert_allclose(view.logits(x), plain.logits(x), atol=1e-5)
+    y = plain.predict(x).argmax(axis=1)
+    ours, theirs = (each.loss_gradient(x, y)[1] for each in (view, plain))
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    report = evaluate_robustness(view, x, y, PGD(0.3, steps=5))  # its copies answer, too
+    assert report.worst.hits == evaluate_robustness(net, x, y, PGD(0.3, steps=5)).worst.hits
+    with pytest.raises(UsageError, match="the module that they were made from"):
+        view.features(x)
+
+
+def test_a_program_exported_in_training_is_random_and_passes_no_gate(
+    x: NDArray[np.float32],
+) -> None:
+    program = exported(network().train(), np.tile(x, (8, 1, 1, 1)))
+    y = adapt(program).logits(x).argmax(axis=1)
+    report = evaluate_robustness(program, x, y, PGD(0.1, steps=2))
+    assert [check.name for check in report.checks if check.outcome == "fail"]
+
+
 def test_a_module_that_works_in_place_does_not_write_into_the_callers_array(
     x: NDArray[np.float32], y: NDArray[np.int64]
 ) -> None:

@@ -8,6 +8,7 @@ The examples are the same with and without an executor, since a sample's draws d
 from __future__ import annotations
 
 import copy
+import pickle
 from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -64,13 +65,26 @@ def spread_out(
         tasks[executor.submit(_one, part, adapter.inner)] = rows
     examples, done = np.empty_like(shard.x), 0
     for task in as_completed(tasks):
-        examples[tasks[task]], forward, backward = task.result()
+        examples[tasks[task]], forward, backward = _result(task, adapter.inner)
         adapter.forward += forward
         adapter.backward += backward
         done += len(shard.x[tasks[task]])
         if progress is not None:
             progress(done, len(shard.x))
     return examples
+
+
+def _result(task: Future[tuple[Array, int, int]], adapter: Adapter) -> tuple[Array, int, int]:
+    """What a pool gives back; a model that cannot be sent to another process is refused by name."""
+    try:
+        return task.result()
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        if "pickle" not in str(error):
+            raise
+        raise UsageError(
+            f"a {adapter.framework} model of type {type(adapter.model).__name__} cannot be sent to "
+            f"another process: {error}; define it in a module, or use an executor of threads"
+        ) from error
 
 
 def _one(shard: Shard, adapter: Adapter) -> tuple[Array, int, int]:
