@@ -38,19 +38,11 @@ def _xgboost(model: Any) -> Ensemble | None:
         if missing is not None and missing == missing:  # noqa: PLR0124 - no NaN
             raise UsageError(f"{type(model).__name__}: missing={missing} is an ordinary number too")
         booster = model.get_booster()
-        if (best := _best(model, booster)) is not None:
-            booster = booster[: best + 1]
+        if (best := booster.attr("best_iteration")) is not None:
+            booster = booster[: int(best) + 1]  # a Booster of its own answers with all rounds
     if not hasattr(booster, "save_raw"):
         return None
     return own.read_xgboost(own.booster_document(booster))
-
-
-def _best(model: Any, booster: Any) -> int | None:
-    """Last round that the model's `predict` uses; a Booster of its own uses all."""
-    if getattr(model, "early_stopping_rounds", None) is None:
-        return None
-    best = booster.attr("best_iteration")
-    return None if best is None else int(best)
 
 
 def _lightgbm(model: Any) -> Ensemble | None:

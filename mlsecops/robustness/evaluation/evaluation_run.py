@@ -172,8 +172,8 @@ class EvaluationRun:
             found = None if prover is None else (prover, space)
         if found is None:
             return None
-        answers = self._logits(self.x).argmax(axis=1)
-        return found[0].prove(found[1], self.y, attacks, clean, self.figure, answers=answers)
+        logits = self._logits(self.x)
+        return found[0].prove(found[1], self.y, attacks, clean, self.figure, logits=logits)
 
     def checked(
         self,

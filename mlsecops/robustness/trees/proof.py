@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
+from mlsecops.adapters.base import softmax
 from mlsecops.adapters.sklearn import SklearnAdapter
 from mlsecops.adapters.trees.boosters import BoosterAdapter, EnsembleAdapter
 from mlsecops.adapters.trees.reader import read_trees
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
     Judged: TypeAlias = Callable[[Attack, Any, Figure], Figure]
 
+_SAME: Final = 1e-4  # probability; chosen: libraries sum in float32, and differ by 1e-6
+_LARGEST: Final = 500.0  # logit; chosen: its exponential is finite
 _ADAPTERS: Final = (SklearnAdapter, BoosterAdapter, EnsembleAdapter)
 
 
@@ -85,7 +88,7 @@ class Prover:
         clean: Figure,
         judged: Judged,
         *,
-        answers: NDArray[np.int64],
+        logits: NDArray[np.float32],
         progress: Progress | None = None,
     ) -> TreeProof:
         """Search the balls of the attacks on the samples that are right.
@@ -96,7 +99,7 @@ class Prover:
             attacks: Attacks of the evaluation.
             clean: Accuracy without an attack.
             judged: Asks the model itself: (attack, examples, clean) → figure.
-            answers: The model's own answers to the samples `(n,)`.
+            logits: The model's own scores of the samples `(n, k)`, as its Adapter gives them.
             progress: Called with (samples decided, samples).
         """
         balls = _balls(attacks)
@@ -104,7 +107,7 @@ class Prover:
             return _without(f"the trees cannot be read: {self.reason}")
         if not balls:
             return TreeProof(figures={}, proven=None, balls={}, undecided=0)
-        differ = self._differ(space, answers)
+        differ = self._differ(space, logits)
         if differ:
             return _without(f"{differ} samples are answered otherwise than the trees read say")
         rows, count = np.flatnonzero(clean.correct), len(clean.correct)
@@ -138,16 +141,39 @@ class Prover:
             return self.targets(self.ensemble, rows)
         return another_class(self.ensemble, y[rows])
 
-    def _differ(self, space: Space, answers: NDArray[np.int64]) -> int:
-        """Samples that the model answers otherwise than its trees, beyond a tie."""
+    def _differ(self, space: Space, logits: NDArray[np.float32]) -> int:
+        """Samples that the model answers otherwise than its trees, or with other scores."""
         ensemble = self.ensemble
         assert ensemble is not None  # noqa: S101 - for type checkers
         if self.targets is not None:
             return 0  # whoever gave them has compared the answers
-        scores = ensemble.scores(space.x) * ensemble.divisor
-        targets = another_class(ensemble, answers)
-        margin = np.einsum("ngk,nk->ng", targets.weights, scores) + targets.offset
-        return int((margin > targets.slack).any(axis=1).sum())
+        scores = ensemble.scores(space.x)
+        targets = another_class(ensemble, logits.argmax(axis=1))
+        margin = np.einsum("ngk,nk->ng", targets.weights, scores * ensemble.divisor)
+        beyond_a_tie = (margin + targets.offset > targets.slack).any(axis=1)
+        return int((beyond_a_tie | _other_scores(ensemble, scores, logits)).sum())
+
+
+def _other_scores(ensemble: Ensemble, scores: Any, logits: Any) -> NDArray[np.bool_]:
+    """Samples `(n,)` whose probabilities are not those of the trees' scores.
+
+    Answers alone would not show trees that the model leaves out (after early stopping, say).
+    """
+    if len(np.unique(logits)) <= 2:  # noqa: PLR2004 - labels alone, as 0 and 1
+        return np.zeros(len(logits), bool)
+    if ensemble.scale == "probabilities":
+        ways = [scores]
+    else:  # one class or each of its own: libraries make probabilities of sums in either way
+        each = 1 / (1 + np.exp(-np.clip(scores, -_LARGEST, _LARGEST)))
+        ways = [softmax(scores), each / each.sum(axis=1, keepdims=True)]
+        if scores.shape[1] == 2:  # noqa: PLR2004 - of two classes, also times a positive factor
+            ours, theirs = (np.diff(given, axis=1).ravel() for given in (scores, logits))
+            factor = max(float(ours @ theirs) / max(float(ours @ ours), 1e-300), 0.0)
+            ways.append(softmax(scores * factor))
+    own = softmax(logits.astype(np.float64))
+    off = min((np.abs(way - own).max(axis=1) for way in ways), key=np.median)
+    found: NDArray[np.bool_] = off > _SAME
+    return found
 
 
 class _Rows:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import catboost
+import lightgbm
 import numpy as np
 import pytest
+import xgboost
+from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
 from mlsecops import Gate, evaluate_robustness
 from mlsecops.adapters import adapt
+from mlsecops.adapters.base import softmax
 from mlsecops.adapters.sklearn import SklearnAdapter
+from mlsecops.adapters.trees.reader import read_trees
 from mlsecops.errors import UsageError
 from mlsecops.robustness import HopSkipJump, Noise, RobustnessReport, Square, Table, TreeAttack
+from mlsecops.robustness.evaluation import evaluation_run
 from tests.tree_models import CLASSIFIERS, fitted, rows
 
 FEW = Square(0.05, queries=5)
@@ -83,6 +90,70 @@ def test_a_model_that_answers_otherwise_than_its_trees_is_not_certified(data: An
     assert report.certified is None
     failed = {check.name: check.reason for check in report.checks if check.outcome == "fail"}
     assert "answered otherwise" in failed["trees-read"]
+
+
+def early(x: Any, y: Any, folder: Any) -> dict[str, Any]:
+    """Boosters that leave their last rounds out, each told so in another way."""
+    held = {"eval_set": [(x[40:], y[40:])], "verbose": False}
+    settings = {"n_estimators": 60, "learning_rate": 0.9, "n_jobs": 1}
+    stopping = xgboost.callback.EarlyStopping(3)
+    model = xgboost.XGBClassifier(early_stopping_rounds=3, **settings).fit(x[:40], y[:40], **held)
+    model.save_model(folder / "model.json")
+    loaded = xgboost.XGBClassifier()
+    loaded.load_model(folder / "model.json")
+    called = xgboost.XGBClassifier(callbacks=[stopping], **settings).fit(x[:40], y[:40], **held)
+    light = lightgbm.LGBMClassifier(verbose=-1, min_child_samples=3, **settings)
+    light.fit(x[:40], y[:40], eval_set=[(x[40:], y[40:])],
+              callbacks=[lightgbm.early_stopping(3, verbose=False)])  # fmt: skip
+    return {
+        "by its setting": model, "from its file": loaded, "by a callback": called,
+        "its Booster": model.get_booster(), "lightgbm": light,
+    }  # fmt: skip
+
+
+def test_rounds_after_an_early_stop_are_no_part_of_the_proof(data: Any, tmp_path: Any) -> None:
+    x, _, y = data  # with noise, so that later rounds are worse
+    for name, model in early(x[:120], y[:120], tmp_path).items():
+        trees, view = read_trees(model), adapt(model)
+        assert trees is not None
+        np.testing.assert_allclose(
+            softmax(trees.scores(x)), view.predict(x), atol=1e-5, err_msg=name
+        )
+        report = evaluate_robustness(model, x[300:], y[300:], FEW)
+        assert report.certified is not None, name
+
+
+def test_trees_with_other_scores_are_not_the_model_s_even_if_they_answer_alike(
+    data: Any, monkeypatch: Any
+) -> None:
+    x, y, _ = data
+    model = fitted(CLASSIFIERS["xgboost"], x[:300], y[:300])
+    shorter = read_trees(model.get_booster()[:3])
+    assert shorter is not None
+    same = shorter.scores(x).argmax(axis=1) == model.predict(x)
+    x, y = x[same], y[same]
+    monkeypatch.setattr(evaluation_run, "array_trees", lambda *_: shorter)
+    report = evaluate_robustness(model, x, y, FEW)
+    assert report.certified is None
+    failed = {check.name: check.reason for check in report.checks if check.outcome == "fail"}
+    assert "answered otherwise" in failed["trees-read"]
+
+
+@pytest.mark.parametrize(
+    "build",
+    [lambda: GradientBoostingClassifier(loss="exponential", n_estimators=6),
+     lambda: lightgbm.LGBMClassifier(n_estimators=6, sigmoid=2.5, verbose=-1),
+     lambda: xgboost.XGBClassifier(n_estimators=6, objective="binary:hinge"),
+     lambda: catboost.CatBoostClassifier(
+         iterations=6, loss_function="MultiClassOneVsAll", verbose=0, allow_writing_files=False
+     )],
+    ids=["exponential loss", "steeper sigmoid", "hinge", "one against all"],
+)  # fmt: skip
+def test_probabilities_that_libraries_make_otherwise_are_known(build: Any, data: Any) -> None:
+    x, y, _ = data
+    report = evaluate_robustness(fitted(build, x[:300], y[:300]), x[300:], y[300:], FEW)
+    assert report.certified is not None
+    assert report.certified.hits == report.worst.hits
 
 
 def test_trees_that_cannot_be_read_are_said_to_be_so(data: Any) -> None:
