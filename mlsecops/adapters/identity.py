@@ -33,6 +33,9 @@ def digest_of(model: Any) -> Digest | None:
     Args:
         model: A LoadedModel, its Adapter or its model.
     """
+    if getattr(model, "adapter", model) is None:  # a LoadedModel of a regression
+        found: Digest | None = getattr(model, "digest", None)
+        return found
     for each in (getattr(model, "adapter", None), model):
         try:
             known = _KNOWN.get(each)

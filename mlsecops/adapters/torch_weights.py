@@ -15,16 +15,20 @@ if TYPE_CHECKING:
 def fill_module(module: nn.Module, state: Any) -> nn.Module:
     """Copy all tensors into the caller's module, or none if names or shapes differ.
 
-    A file may leave out a name that shares its memory with one that it gives (tied weights).
+    A file may leave out a name that shares its memory with one that it gives (tied weights). Of a
+    training checkpoint (epoch, optimizer, weights) the one member that has the module's names is
+    taken.
 
     Raises:
-        FormatRefused: Names or shapes differ, or tied names have different bytes.
+        FormatRefused: Names or shapes differ, tied names have different bytes, or several members
+            have the names.
     """
     if not isinstance(state, Mapping):
         raise FormatRefused(
             f"{type(module).__name__}: expected a state dict, got {type(state).__name__}"
         )
     wanted: Mapping[str, Tensor] = module.state_dict()
+    state = _weights(module, wanted, state)
     extra = sorted(state.keys() - wanted.keys())
     wrong = [
         name
@@ -41,6 +45,23 @@ def fill_module(module: nn.Module, state: Any) -> nn.Module:
     _require_equal_ties(module, wanted, state)
     module.load_state_dict(state, strict=False)  # what it misses is tied
     return module
+
+
+def _weights(module: nn.Module, wanted: Mapping[str, Any], state: Mapping[str, Any]) -> Any:
+    """The weights of a training checkpoint; any other state as it is."""
+    if not wanted or wanted.keys() & state.keys():
+        return state
+    fitting = {
+        name: member
+        for name, member in state.items()
+        if isinstance(member, Mapping) and member.keys() == wanted.keys()
+    }
+    if len(fitting) > 1:
+        raise FormatRefused(
+            f"the file fits {type(module).__name__} several times: {sorted(map(str, fitting))}; "
+            "load it without into=, and fill the module with one of them"
+        )
+    return next(iter(fitting.values()), state)
 
 
 def _memory(tensor: Any) -> tuple[Any, ...]:

@@ -27,6 +27,7 @@ _NOT_MODELS: Final = frozenset(
     {Format.COMPANION, Format.UNKNOWN, Format.PARQUET, Format.ARROW, Format.SQLITE, Format.NPY,
      Format.XML, Format.ZIP, Format.TAR, Format.COMPRESSED}
 )  # fmt: skip
+_TESTS: Final = ("test", "eval", "val", "holdout")  # first letters of a file's name
 _DEPTH: Final = 3  # folders; chosen: deeper ones are caches and environments
 _CHECKED: Final = 2000  # files; chosen: a folder with more is no project of one model
 
@@ -52,6 +53,7 @@ class Project:
         eps: Radius of the attacks, in units of the input; of a table, that of each column, and 0
             where a column never changes.
         bounds: Smallest and largest input value; of a table, those of each column.
+        tolerance: Largest error of a regression that is right, in the unit of y; 0 for classes.
         min_accuracy: Lowest accuracy under attack, 0 to 1.
         out: Folder of the deliverables.
         framework: Framework of the evidence map, or "".
@@ -66,6 +68,7 @@ class Project:
     policy: str = "trust.toml"
     eps: Radius = _EPS
     bounds: tuple[Radius, Radius] = (0.0, 1.0)
+    tolerance: float = 0.0
     min_accuracy: float = 0.7
     out: str = "deliverables"
     framework: str = "eu-ai-act"
@@ -127,12 +130,15 @@ def find_model(folder: Path, *, data: Iterable[Path] = ()) -> Path:
 
 
 def find_evaluation(folder: Path) -> Path | None:
-    """The one `.npz` file with arrays x and y; None where there is none.
+    """The one `.npz` file with arrays x and y, or the one that is named a test; None without any.
 
     Raises:
         UsageError: There are several.
     """
     found = [path for path in _files(folder) if path.suffix == ".npz" and _has_samples(path)]
+    tests = [path for path in found if path.stem.lower().startswith(_TESTS)]
+    if len(tests) == 1:
+        return tests[0]
     if len(found) > 1:
         listed = ", ".join(str(each.relative_to(folder)) for each in found[:5])
         raise UsageError(f"{folder}: expected one file with x and y, got {listed}; name it with "

@@ -296,7 +296,9 @@ def _examine(
     name = _CODE[found]
     if name in extra:
         return not_checked(source.name, "code that was allowed by name and not analysed")
-    advice = f"if it is signed and audited, name it in allow_globals=[{name!r}]"
+    advice = (
+        f"if it is signed and audited, name it in allow_globals=[{name!r}] (--allow-global {name})"
+    )
     message = f"{name} carries code; {advice}"
     return Examination(findings=(_finding("code-format", message, source.name),))
 

@@ -173,7 +173,7 @@ def unlisted(
         severity=severity,
         message=(
             f"{problem}; do not load the file or, if that is audited, name it in "
-            f"allow_globals=[{str(name)!r}]"
+            f"allow_globals=[{str(name)!r}] (--allow-global {name})"
         ),
         where=where,
         artifact=artifact,

@@ -75,7 +75,7 @@ def by_class(report: RobustnessReport, y: Any) -> Breakdown:
         UsageError: The labels are not those of the report, or it has no outcomes.
     """
     labels = _labels(report, y)
-    classes = tuple(each.item() for each in np.unique(labels))
+    classes = tuple(np.unique(labels).tolist())
     figures = {"clean": report.clean, **report.attacks, "worst": report.worst}
     return Breakdown(
         classes=classes,

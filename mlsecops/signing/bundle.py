@@ -28,6 +28,7 @@ from mlsecops.errors import MalformedBundle, SignatureMissing
 from mlsecops.provenance.files import remote
 from mlsecops.provenance.files.hub_cache import readable_path
 from mlsecops.provenance.files.opening import open_regular
+from mlsecops.provenance.files.tree import SIGNATURE_NAME
 from mlsecops.provenance.files.urls import is_url
 from mlsecops.signing.certificates import read_certificate
 from mlsecops.signing.envelope import IN_TOTO, Envelope, Signature
@@ -189,12 +190,20 @@ def read_bundle(path: str | os.PathLike[str]) -> bytes:
     if not bundle_exists(path):
         raise SignatureMissing(
             f"no signature at {os.fspath(path)}: expected a bundle there; "
-            "sign the model first, or name its bundle"
+            f"sign the model first, or name its bundle{_of_folder(path)}"
         )
     if is_url(path):
         return remote.read_object(os.fspath(path), most=MAX_BUNDLE_BYTES + 1)
     with os.fdopen(open_regular(readable_path(path)), "rb") as stream:
         return stream.read(MAX_BUNDLE_BYTES + 1)
+
+
+def _of_folder(path: str | os.PathLike[str]) -> str:
+    """What to say where the file lies in a folder that is signed as a whole."""
+    folder = Path(path).parent
+    if is_url(path) or not os.path.lexists(folder / SIGNATURE_NAME):
+        return ""
+    return f" ({folder} is signed as a whole: name the folder, and the file by file=, --file)"
 
 
 def _envelope(value: dict[str, Any], where: str) -> Envelope:

@@ -53,3 +53,15 @@ def test_names_without_memory_are_never_taken_for_tied() -> None:
     del state["1.weight"]
     with pytest.raises(FormatRefused, match=r"missing \['1.weight'\]"):
         fill_module(mine, state)
+
+
+def test_weights_in_a_training_checkpoint_are_found_by_their_names() -> None:
+    full, mine = Tied(), Tied()
+    saved = {"epoch": 3, "optimizer": {"state": {}}, "model_state": full.state_dict()}
+    fill_module(mine, saved)
+    assert torch.equal(mine.embed.weight, full.embed.weight)
+    saved["ema"] = Tied().state_dict()
+    with pytest.raises(FormatRefused, match=r"several times: \['ema', 'model_state'\]"):
+        fill_module(Tied(), saved)
+    with pytest.raises(FormatRefused, match="unexpected"):
+        fill_module(torch.nn.Linear(2, 2), saved)

@@ -33,6 +33,7 @@ _ADVICE: Final = (
     'say what it is: adapt(model, output="logits" | "probabilities" | "log-probabilities" | '
     '"logit" | "probability" | "log-probability"), or output=callable that picks the scores'
 )
+_LABELS: Final = ", or a label (of k classes: output=lambda answer: numpy.eye(k)[answer])"
 _TASKS: Final = "detection, segmentation and text generation are other tasks"
 _STATES: Final = frozenset({"pooler_output", "last_hidden_state", "image_embeds", "text_embeds"})
 """Members of `transformers` outputs that hold a model's inner states, never scores."""
@@ -284,7 +285,7 @@ def _one_column(scores: Array) -> Form:
         return "probability"
     raise UsageError(
         f"model output: one column with values from {low:.4g} to {high:.4g} may be a logit, a "
-        f"probability or a log-probability; {_ADVICE}"
+        f"probability or a log-probability{_LABELS if high > 1 else ''}; {_ADVICE}"
     )
 
 

@@ -20,6 +20,7 @@ from mlsecops.adapters.trees.ensemble import Ensemble, Nodes, joined, last_of_fl
 from mlsecops.errors import UsageError
 
 _LOG_LINK: Final = ("Poisson", "Tweedie")  # losses; a CatBoostRegressor answers exponents then
+_TWO_CLASSES: Final = ("Logloss", "CrossEntropy")
 _DEEPEST: Final = 16  # levels; CatBoost, the limit of `depth`
 
 
@@ -58,8 +59,10 @@ def _read(document: Mapping[str, Any]) -> Ensemble:
     scale, bias = document["scale_and_bias"]
     bias = np.atleast_1d(np.asarray(bias, dtype=np.float64))
     about = document.get("model_info", {})
-    labels = about.get("class_params", {}).get("class_names", ())
     loss = about.get("params", {}).get("loss_function", {}).get("type")
+    labels = about.get("class_params", {}).get("class_names", ())
+    if loss in _TWO_CLASSES:  # of probabilities it has no names
+        labels = labels or (0, 1)
     width = 2 if len(bias) == 1 and len(labels) == 2 else len(bias)  # noqa: PLR2004 - two classes
     reader = _Reader(columns, nans, outputs=len(bias), width=width)
     trees = [reader.symmetric(tree) for tree in document.get("oblivious_trees") or ()]

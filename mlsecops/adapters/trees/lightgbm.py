@@ -42,13 +42,16 @@ def _read(text: str) -> Ensemble:
     head, *blocks = text.split("\nTree=")
     fields = dict(_fields(head))
     groups = int(fields["num_tree_per_iteration"])
-    objective = fields.get("objective", "").split(" ")[0]
+    objective, *settings = fields.get("objective", "").split(" ")
+    if "sqrt" in settings:
+        raise UsageError("LightGBM model: reg_sqrt answers the squares of its sums")
     classifier = objective in {"binary", "multiclass", "multiclassova", "cross_entropy"}
     width = 2 if classifier and groups == 1 else groups
     last = blocks[-1].split("\nend of trees", maxsplit=1)[0] if blocks else ""
     trees = [dict(_fields(block)) for block in [*blocks[:-1], last]] if blocks else []
     features = int(fields["max_feature_idx"]) + 1
-    nodes = [_nodes(tree, number % groups, width) for number, tree in enumerate(trees)]
+    column = width - groups  # of two classes with one score, that of the second
+    nodes = [_nodes(tree, column + number % groups, width) for number, tree in enumerate(trees)]
     found = joined(
         nodes, base=np.zeros(width), features=features,
         scale="logits" if classifier else "values",
@@ -75,7 +78,7 @@ def _nodes(tree: dict[str, str], group: int, width: int) -> Nodes:
         raise UsageError("LightGBM model: linear_tree has leaves that are no constants")
     leaves = int(tree["num_leaves"])
     splits, value = leaves - 1, np.zeros((2 * leaves - 1, width))
-    value[splits:, group if width != 2 else 1] = _numbers(tree, "leaf_value")  # noqa: PLR2004 - two classes
+    value[splits:, group] = _numbers(tree, "leaf_value")
     decision = _numbers(tree, "decision_type", np.int64)[:splits]
     threshold = _numbers(tree, "threshold")[:splits]
     category = (decision & _CATEGORICAL) > 0

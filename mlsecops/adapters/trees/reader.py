@@ -6,10 +6,13 @@ model of scikit-learn, XGBoost, LightGBM or CatBoost → `read_trees` → Ensemb
 from __future__ import annotations
 
 import sys
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
 from mlsecops.adapters.trees.ensemble import Ensemble
 from mlsecops.errors import UsageError
+
+_HALF: Final = 0.5  # probability from which on CatBoost answers the second of two classes
 
 
 def read_trees(model: Any) -> Ensemble | None:
@@ -50,13 +53,21 @@ def _lightgbm(model: Any) -> Ensemble | None:
 
     booster = getattr(model, "booster_", model)
     text = getattr(booster, "model_to_string", None)
+    if getattr(booster, "params", {}).get("pred_early_stop"):
+        raise UsageError(f"{type(model).__name__}: pred_early_stop leaves out trees, row by row")
     return None if text is None else read_lightgbm(text())
 
 
 def _catboost(model: Any) -> Ensemble | None:
     from mlsecops.adapters.trees import catboost as own  # noqa: PLC0415 - as above
 
-    return own.read_catboost(own.model_document(model)) if hasattr(model, "save_model") else None
+    if not hasattr(model, "save_model"):
+        return None
+    threshold = getattr(model, "get_probability_threshold", lambda: None)()
+    if threshold not in {None, _HALF}:
+        raise UsageError(f"{type(model).__name__}: answers by a threshold of {threshold:g}")
+    trees = own.read_catboost(own.model_document(model))
+    return replace(trees, link="identity") if type(model).__name__ == "CatBoost" else trees
 
 
 def _sklearn(model: Any) -> Ensemble | None:

@@ -228,9 +228,9 @@ def _bagging(model: Any) -> Ensemble:
 def _voting(model: Any) -> Ensemble:
     if getattr(model, "voting", "soft") != "soft":
         raise UsageError("VotingClassifier: hard voting is no sum of trees; use voting='soft'")
-    weights = model.weights
-    given = [w for (_, e), w in zip(model.estimators, weights or [1] * len(model.estimators),
-                                    strict=True) if not isinstance(e, str)]  # fmt: skip
+    weights = [1] * len(model.estimators) if model.weights is None else list(model.weights)
+    pairs = zip(model.estimators, weights, strict=True)
+    given = [weight for (_, each), weight in pairs if not isinstance(each, str)]
     parts = [_averageable(each, model) for each in model.estimators_]
     total = sum(given)
     scaled = [part.scaled(w / total) for part, w in zip(parts, given, strict=True)]

@@ -63,7 +63,12 @@ def _read(learner: Mapping[str, Any]) -> Ensemble:
     classifier = objective.startswith(("binary:", "multi:"))
     width = 2 if classifier and count == 1 else count
     nodes = [
-        _nodes(tree, int(group), width, 1.0 if weights is None else float(weights[number]))
+        _nodes(
+            tree,
+            int(group) + width - count,
+            width,
+            1.0 if weights is None else float(weights[number]),
+        )
         for number, (tree, group) in enumerate(zip(model["trees"], model["tree_info"], strict=True))
     ]
     return joined(
@@ -95,7 +100,7 @@ def _nodes(tree: Mapping[str, Any], group: int, width: int, weight: float) -> No
     condition = np.asarray(tree["split_conditions"], dtype=np.float32)
     leaf = left < 0
     value = np.zeros((len(left), width))
-    value[leaf, group if width != 2 else 1] = weight * condition[leaf]  # noqa: PLR2004 - two classes
+    value[leaf, group] = weight * condition[leaf]
     return Nodes(
         feature=np.where(leaf, -1, np.asarray(tree["split_indices"], dtype=np.int64)),
         threshold=last_of_float32(np.nextafter(condition, np.float32(-np.inf))),

@@ -23,7 +23,7 @@ from mlsecops.cli.project import (
 )
 from mlsecops.cli.samples import open_samples
 from mlsecops.cli.terminal import note, plural, show
-from mlsecops.cli.values import share
+from mlsecops.cli.values import positive, share
 from mlsecops.errors import UsageError
 from mlsecops.signing import Signer
 
@@ -73,6 +73,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     option(parser, "--arch MODULE:CALLABLE", "callable that builds the model, where its file holds "
            "weights alone")  # fmt: skip
     option(parser, "--name NAME", "name of the pipeline; default that of the model")
+    option(parser, "--tolerance T", "for a regression: largest error that is right, in the unit of "
+           "y", type=positive)  # fmt: skip
     option(parser, "--min-accuracy SHARE", "lowest accuracy of the gate, 0 to 1", type=share,
            default=0.7)  # fmt: skip
     option(parser, "--overwrite", "replace settings and script; keys are kept")
@@ -101,6 +103,7 @@ def run(options: argparse.Namespace) -> int:
         evaluation=_relative(evaluation, folder) if evaluation else "",
         architecture=_architecture(options, model),
         datasets=datasets,
+        tolerance=_tolerance(options, evaluation),
         min_accuracy=options.min_accuracy,
         **(_ranges(evaluation) if evaluation else {}),
     )
@@ -112,6 +115,20 @@ def run(options: argparse.Namespace) -> int:
     _tell(project)
     show(f"next: python {SCRIPT}" if folder == Path() else f"next: cd {folder} && python {SCRIPT}")
     return 0
+
+
+def _tolerance(options: argparse.Namespace, evaluation: Path | None) -> float:
+    """What a regression's error may be; 0 where y holds classes."""
+    if options.tolerance is not None or evaluation is None:
+        return options.tolerance or 0.0
+    with open_samples(evaluation) as (_, y):
+        values = y.dtype.kind == "f"
+    if values:
+        raise UsageError(
+            f"--tolerance: expected the largest error that is right, in the unit of y, since y of "
+            f"{evaluation} holds values of a regression; make y integers if they are classes"
+        )
+    return 0.0
 
 
 def _tell(project: Project) -> None:
@@ -132,7 +149,11 @@ def program(project: Project) -> str:
     lines = _PROGRAM.splitlines()
     if isinstance(project.eps, tuple):
         lines.insert(1 + next(i for i, each in enumerate(lines) if "eps =" in each), _RADII)
-        lines = [each.replace('["bounds"])', '["bounds"], table=table)') for each in lines]
+        lines = [each.replace('["bounds"]', '["bounds"], table=table') for each in lines]
+    if project.tolerance:
+        end = 'bounds=project["bounds"]'
+        more = ',\n        tolerance=project["tolerance"]'
+        lines = [each.replace(end, end + more) for each in lines]
     if project.architecture:
         module, _, name = project.architecture.partition(":")
         lines.insert(1 + lines.index("import numpy as np"), f"from {module} import {name}")

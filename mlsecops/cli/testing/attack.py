@@ -14,6 +14,7 @@ from mlsecops._addresses import public_address
 from mlsecops.adapters import adapt
 from mlsecops.adapters.answers.output_form import Form
 from mlsecops.adapters.endpoint import Scores
+from mlsecops.adapters.trees.ensemble import Ensemble
 from mlsecops.cli.inputs import read_json, read_report, write_files
 from mlsecops.cli.models import add_model_options, load_model, require_callable
 from mlsecops.cli.options import Once, add_format, option
@@ -202,7 +203,8 @@ def chosen_model(options: argparse.Namespace, *, task: bool) -> tuple[Any, Diges
         given = {"output": options.output, "reject": chosen_class(options.reject)}
         plain = task and given == {"output": None, "reject": None}
         blind = loaded.adapter is None or not loaded.adapter.differentiable
-        if plain and blind and hasattr(loaded.model, "predict"):
+        answers = hasattr(loaded.model, "predict") or isinstance(loaded.model, Ensemble)
+        if plain and blind and answers:
             return loaded.model, loaded.digest
         return adapt(require_callable(loaded), **given), loaded.digest
     if options.output is not None:
@@ -327,9 +329,10 @@ def _text(report: RobustnessReport, judgement: Judgement | None) -> list[str]:
     low, high = report.bounds
     lines = [
         f"{report.n} samples{repeats}, seed {report.seed}, one-sided 95 % bounds",
-        f"inputs from {low:g} to {high:g}, output {report.output or 'unknown'}",
+        f"inputs from {low:g} to {high:g}{(report.output and f', output {report.output}') or ''}",
     ]
-    figures = [report.clean, *report.attacks.values(), report.worst]
+    proven = [] if report.certified is None else [report.certified]
+    figures = [report.clean, *report.attacks.values(), report.worst, *proven]
     rows = (f"  {figure.name:<10} {_accuracy(figure)} {_settings(figure)}" for figure in figures)
     lines += [row.rstrip() for row in rows]
     failed = [check for check in report.checks if check.outcome != "pass"]

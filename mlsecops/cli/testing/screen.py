@@ -7,6 +7,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from mlsecops.cli.options import add_format, option
 from mlsecops.cli.samples import open_samples
 from mlsecops.cli.signing.keygen import add_password, ask_password, password_from
@@ -15,7 +17,7 @@ from mlsecops.cli.terminal import note, plural, print_findings, show, show_json
 from mlsecops.cli.values import seed
 from mlsecops.errors import UsageError
 from mlsecops.findings import Severity
-from mlsecops.poisoning import PoisoningReport, screen_dataset, trigger_png
+from mlsecops.poisoning import PoisoningReport, Trigger, screen_dataset, trigger_png
 from mlsecops.poisoning.image_layout import image_axes
 from mlsecops.provenance import hash_path
 from mlsecops.signing import Signer, bundle_path, sign, verify
@@ -82,6 +84,16 @@ def _draw(folder: Path, report: PoisoningReport) -> None:
         raise UsageError(f"cannot write into {folder}: {error.strerror}") from error
 
 
+def _pattern(trigger: Trigger) -> str:
+    """Where a trigger tells: columns of a table, or what draws an image."""
+    rows = f"trigger of label {trigger.label} in {plural(trigger.rows, 'row')}"
+    if image_axes(trigger.pattern.shape) is not None:
+        return f"{rows}: {plural(int(trigger.mask.sum()), 'pixel')}; --pictures DIR draws them"
+    columns = np.flatnonzero(trigger.mask).tolist()
+    more = f" and {len(columns) - SHOWN} more" if len(columns) > SHOWN else ""
+    return f"{rows}: columns {', '.join(map(str, columns[:SHOWN]))}{more} of x, from 0"
+
+
 def _text(path: Path, report: PoisoningReport) -> list[str]:
     found = report.suspects
     lines = [f"{path}: {plural(len(found), 'suspect')} among {report.n} rows"]
@@ -92,6 +104,7 @@ def _text(path: Path, report: PoisoningReport) -> list[str]:
     if len(found) > SHOWN:
         lines.append(f"  and {len(found) - SHOWN} more; --format json lists them all")
     lines += [f"{each.severity.label} {each.rule}: {each.message}" for each in report.findings]
+    lines += [_pattern(trigger) for trigger in report.triggers]
     lines += [f"not checked: {name} ({why})" for name, why in report.skipped.items()]
     lines.append("Screening suggests rows to inspect; it never proves that data is clean.")
     return lines

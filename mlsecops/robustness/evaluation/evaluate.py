@@ -85,6 +85,8 @@ def evaluate_robustness(
         UsageError: The data, labels, bounds or attacks cannot be used, or an attack returned an
             example outside its ball or the bounds.
     """
+    model_digest = model_digest or digest_of(model_or_adapter)
+    model_or_adapter = _callable(model_or_adapter)
     attacks = _several(attacks)
     _require_types(table, executor, progress)
     problem = (
@@ -109,7 +111,7 @@ def evaluate_robustness(
     fresh, model = fresh_copy(adapter) if checks else None, QueryCount.over(adapter)
     run = EvaluationRun(
         adapter=model, x=inputs, y=labels, seed=seed, batch_size=batch_size, bounds=bounds,
-        table=table, executor=executor, fresh=fresh, problem=problem,
+        table=table, executor=executor, fresh=fresh, problem=problem, given=given[rows],
     )  # fmt: skip
     with held(adapter), np.errstate(invalid="ignore", over="ignore"):  # of infinite scores
         found = run.measure(searched, wanted, progress, checks=checks)
@@ -124,7 +126,7 @@ def evaluate_robustness(
         model=type(model.model).__qualname__,
         forward_passes=model.forward,
         gradient_passes=model.backward,
-        model_digest=model_digest or digest_of(model_or_adapter),
+        model_digest=model_digest,
         data_digest=data_digest or hash_dataset({"x": given, "y": names}, name="evaluation").root,
         output=model.output,
         rows=rows if len(rows) < len(given) else None,
@@ -132,6 +134,11 @@ def evaluate_robustness(
         certified=None if found.proof is None else found.proof.certified(found.worst),
     )
     return report if problem is None else problem.restored(report)
+
+
+def _callable(model: Any) -> Any:
+    """The model of a LoadedModel that has no Adapter, such as a regression; any other as it is."""
+    return model.model if getattr(model, "adapter", model) is None else model
 
 
 def _require_types(table: Any, executor: Any, progress: Any) -> None:
@@ -155,10 +162,12 @@ def _parted(
 
 
 def _several(attacks: Attack | Sequence[Attack]) -> Sequence[Attack]:
-    several = attacks if isinstance(attacks, Sequence) else (attacks,)
+    one = isinstance(attacks, str) or not isinstance(attacks, Sequence)
+    several: Sequence[Attack] = (attacks,) if one else attacks  # type: ignore[assignment]
     for each in several:
         if isinstance(each, type) or not callable(getattr(each, "perturb", None)):
             raise UsageError(
-                f"attacks: expected attacks such as PGD(eps=0.1), one or a list, got {each!r}"
+                f"attacks: expected attacks such as PGD(eps=0.1), one or a list, or "
+                f"suite('quick', eps=0.1), got {each!r}"
             )
     return several

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from mlsecops.robustness.evaluation.self_checks import deterministic, output_ran
 from mlsecops.robustness.evaluation.state_check import stateless
 from mlsecops.robustness.evaluation.units import eps_unit
 from mlsecops.robustness.report import Check, Figure
-from mlsecops.robustness.tables.pipelines import array_trees
+from mlsecops.robustness.tables.pipelines import array_trees, has_steps
 from mlsecops.robustness.tables.problem import FrameProblem
 from mlsecops.robustness.tasks.problem import TaskProblem
 from mlsecops.robustness.tasks.texts import TextProblem
@@ -57,7 +57,10 @@ class MeasuredRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class EvaluationRun:
-    """One evaluation: the model with its distinct samples, and the options of every attack."""
+    """One evaluation: the model with its distinct samples, and the options of every attack.
+
+    The samples are in float32; `given` are the caller's own, for the proof.
+    """
 
     adapter: QueryCount
     x: Array
@@ -69,6 +72,7 @@ class EvaluationRun:
     executor: Executor | None
     fresh: Adapter | None
     problem: Problem | None = None
+    given: NDArray[Any] | None = None
 
     def measure(
         self,
@@ -168,7 +172,13 @@ class EvaluationRun:
         else:
             inputs = self.x.astype(np.float32)
             prover = prover_of(self.adapter.inner, lambda model: array_trees(model, inputs))
-            space = ArraySpace(inputs=inputs, bounds=self.bounds, table=self.table)
+            space = ArraySpace(
+                inputs=inputs,
+                bounds=self.bounds,
+                table=self.table,
+                given=self.given,
+                by_steps=has_steps(self.adapter.model),
+            )
             found = None if prover is None else (prover, space)
         if found is None:
             return None

@@ -55,10 +55,14 @@ def checked_inputs(
             f"bounds: expected (low, high) with low < high, equal only where a value never "
             f"changes, got {shown(bounds)}"
         )
-    if not ((x >= low) & (x <= high)).all():
+    outside = ~((x >= low) & (x <= high))
+    if outside.any():
+        where = outside.any(axis=0)  # columns and pixels that are inside say nothing about it
+        given = x[:, where]
         raise UsageError(
-            f"x: expected values inside bounds {shown(bounds)}, got {x.min()} to {x.max()}; "
-            "scale the inputs, or pass their bounds (bounds=, --bounds)"
+            f"x: expected values inside bounds {low[where].min():g} to {high[where].max():g}, got "
+            f"{given.min():g} to {given.max():g}; scale the inputs, or pass their bounds (bounds=, "
+            "--bounds)"
         )
     kept = x if x.dtype.kind in "iu" else x.astype(np.float32, copy=False)
     return kept, (low.astype(np.float32), high.astype(np.float32))

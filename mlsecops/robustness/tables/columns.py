@@ -105,6 +105,10 @@ class FrameRows:
         kind = self.column(place).dtype
         return getattr(kind, "kind", "O") in "iuf"
 
+    def is_flag(self, place: int) -> bool:
+        """Whether a column holds booleans, which models read as 0 and 1."""
+        return getattr(self.column(place).dtype, "kind", "O") == "b"
+
     def numbers(self, place: int) -> Floats:
         """A column of numbers as float64, NaN where a value is missing."""
         column = self.column(place)
@@ -143,6 +147,8 @@ class FrameRows:
                 values = np.rint(values)
             elif getattr(kind, "kind", "O") in "iu" and type(kind).__module__.startswith("numpy"):
                 kind = np.dtype(np.float64)  # a missing value
+        if isinstance(values, list) and self.is_number(place):
+            values = [np.nan if value is None else value for value in values]
         try:
             return series(values, index=index, dtype=kind)
         except (TypeError, ValueError):
@@ -196,6 +202,10 @@ def _number(
             "expected at least 1"
         )
     values, (low, high) = rows.numbers(place), _limits(name, bounds)
+    if whole:
+        kind = rows.column(place).dtype
+        ends = np.iinfo(getattr(kind, "numpy_dtype", kind))
+        low, high = max(low, float(ends.min)), min(high, float(ends.max))
     known = values[~np.isnan(values)]
     if len(known) and not (low <= known.min() and known.max() <= high):
         raise UsageError(
@@ -234,4 +244,6 @@ def _category(rows: FrameRows, name: Column, place: int, table: Table) -> FreeCa
 
 
 def _missing(value: Any) -> bool:
-    return value is None or value != value or type(value).__name__ in {"NAType", "NaTType"}  # noqa: PLR0124 - NaN
+    if value is None or type(value).__name__ in {"NAType", "NaTType"}:  # which compare to nothing
+        return True
+    return bool(value != value)  # noqa: PLR0124 - NaN

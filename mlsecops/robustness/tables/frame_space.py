@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mlsecops.adapters.base import Array
     from mlsecops.robustness.attacks.ball import Norm
     from mlsecops.robustness.tables.encoding import Encoding
-    from mlsecops.robustness.tables.pipelines import FrameCodes
+    from mlsecops.robustness.tables.frame_codes import FrameCodes
 
     Floats: TypeAlias = NDArray[np.float64]
 

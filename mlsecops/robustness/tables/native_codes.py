@@ -21,8 +21,15 @@ def native_codes(model: Any, rows: FrameRows) -> dict[int, dict[Any, float]]:
     Raises:
         UsageError: The model has categories, and their codes cannot be read.
     """
+    columns = range(len(rows.names))
+    flags = [place for place in columns if rows.is_flag(place)]
+    names = [place for place in columns if not rows.is_number(place) and place not in flags]
+    numbers = {False: 0.0, True: 1.0}
+    return dict.fromkeys(flags, numbers) | _of_names(model, rows, names)
+
+
+def _of_names(model: Any, rows: FrameRows, places: list[int]) -> dict[int, dict[Any, float]]:
     library = type(model).__module__.split(".")[0]
-    places = [p for p in range(len(rows.names)) if not rows.is_number(p)]
     if library == "lightgbm":
         booster = getattr(model, "booster_", model)
         return _in_order(booster.pandas_categorical or [], places)

@@ -20,7 +20,7 @@ from mlsecops.robustness.tables.encoding import EncodedTable, Encoding
 from mlsecops.robustness.tables.frame_model import frame_adapter
 from mlsecops.robustness.tables.frame_space import FrameSpace
 from mlsecops.robustness.tables.pipelines import read_pipeline
-from mlsecops.robustness.trees.proof import Prover
+from mlsecops.robustness.trees.proof import Prover, unwrapped
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -75,7 +75,7 @@ class FrameProblem:
             for each in self.encoding.categories
         }
         try:
-            found = read_pipeline(self.model, self.encoding.rows, extra)
+            found = read_pipeline(unwrapped(self.model), self.encoding.rows, extra)
         except Exception as error:  # noqa: BLE001 - steps raise what they like; nothing is proven
             reason = str(error) if isinstance(error, UsageError) else repr(error)
             return Prover(ensemble=None, reason=reason), None

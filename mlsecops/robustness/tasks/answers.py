@@ -15,6 +15,7 @@ from mlsecops._extras import require
 from mlsecops.adapters import Adapter, Pullback, adapt
 from mlsecops.adapters.base import in_batches
 from mlsecops.adapters.trees.ensemble import Ensemble
+from mlsecops.errors import UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -111,7 +112,13 @@ def _of_logits(logits: Array, *, single: bool) -> Floats:
 def _predicted(model: Any, x: Any, width: int) -> Floats:
     if type(model).__module__.startswith("xgboost") and hasattr(model, "save_raw"):
         x = require("xgboost").DMatrix(x, feature_names=model.feature_names)
-    return np.asarray(model.predict(x), dtype=np.float64).reshape(-1, width)
+    answers = np.asarray(model.predict(x), dtype=np.float64)
+    if answers.size != len(answers) * width:
+        raise UsageError(
+            f"{type(model).__name__}: expected {width} values for each input, got "
+            f"{answers.shape}; give y as many columns, or a model of one value"
+        )
+    return answers.reshape(-1, width)
 
 
 def _label_scores(model: Any, x: Any) -> Floats:

@@ -19,7 +19,8 @@ from mlsecops.provenance import Digest, hash_dataset
 from mlsecops.robustness.attacks.tabular import Table
 from mlsecops.robustness.report import RobustnessReport
 from mlsecops.robustness.tables.encoding import EncodedTable
-from mlsecops.robustness.tables.pipelines import array_trees
+from mlsecops.robustness.tables.frame_model import rows_for
+from mlsecops.robustness.tables.pipelines import array_trees, has_steps
 from mlsecops.robustness.tables.problem import FrameProblem, frame_problem
 from mlsecops.robustness.tasks.answers import Answers, label_scores_of, values_of
 from mlsecops.robustness.tasks.each_way import EachWay
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 _TIE: Final = 1e-6  # probability; chosen: trees and model may round a half otherwise
 _SINGLE: Final = 1e-5  # of the largest answer; chosen: what float32 sums of trees lose
+_ROUNDED: Final = 1e-3  # of the tolerance; chosen: far below what an attack changes
 _DETECTION: Final = (
     "object detection (boxes and scores) is measured by mean average precision, which this "
     "evaluation does not know: use ART's object detectors and attacks "
@@ -64,6 +66,7 @@ class TaskProblem:
         kept: Place of each distinct row among those given `(n,)`.
         given: Rows given.
         digest: Digest of all inputs and their truth.
+        exact: Inputs of an array as the caller gave them, which float32 may round.
     """
 
     model: Any
@@ -77,6 +80,7 @@ class TaskProblem:
     kept: NDArray[np.int64]
     given: int
     digest: Digest
+    exact: NDArray[Any] | None = None
 
     @property
     def x(self) -> Array:
@@ -147,7 +151,13 @@ class TaskProblem:
     def _read(self) -> tuple[Prover | None, Any]:
         if self.base is not None:
             return self.base.prover() or (None, None)
-        space = ArraySpace(inputs=self.inputs, bounds=self.own_bounds, table=self.own_table)
+        space = ArraySpace(
+            inputs=self.inputs,
+            bounds=self.own_bounds,
+            table=self.own_table,
+            given=self.exact,
+            by_steps=has_steps(self.model),
+        )
         try:
             trees = array_trees(self.model, self.inputs)
         except UsageError as error:
@@ -179,7 +189,7 @@ class TaskProblem:
     def _given(self, rows: Array) -> Any:
         """Inputs as the model takes them, from flattened ones."""
         if self.base is not None:
-            return self.base.encoding.decoded(rows)
+            return rows_for(self.model, self.base.encoding)(rows)
         return rows.reshape(len(rows), *self.inputs.shape[1:])
 
 
@@ -264,7 +274,7 @@ def _built(
 ) -> TaskProblem:
     if base is not None:
         kept, inputs, given = base.kept, base.x, base.given
-        sample: Any = base.encoding.decoded(base.x)
+        sample: Any = rows_for(base.model, base.encoding)(base.x)
         table, bounds, model = base.table, base.bounds, base.model
         digest = base.digest
     else:
@@ -281,6 +291,8 @@ def _built(
             table.require_fits(inputs)
         digest = hash_dataset({"x": whole, "y": truth}, name="evaluation").root
     truth = truth[kept]
+    if isinstance(goal, Within):
+        _require_precise(truth, goal.tolerance)
     width = truth.shape[1]
     answers = label_scores_of(model, sample) if isinstance(goal, EveryLabel) else (
         values_of(model, width)
@@ -293,7 +305,19 @@ def _built(
     return TaskProblem(
         model=model, base=base, inputs=inputs, truth=truth, goal=goal, answers=answers,
         own_table=table, own_bounds=bounds, kept=kept, given=given, digest=digest,
+        exact=None if base is not None else whole[kept],
     )  # fmt: skip
+
+
+def _require_precise(truth: NDArray[np.float64], tolerance: float) -> None:
+    """Refuse values that float32, in which rows bear them, rounds by a share of the tolerance."""
+    rounded = float(np.abs(truth - truth.astype(np.float32)).max())
+    if rounded > _ROUNDED * tolerance:
+        raise UsageError(
+            f"y: float32 rounds the values by up to {rounded:.3g}, which is no small part of the "
+            f"tolerance of {tolerance:g}: expected values near 0; subtract a constant from y and "
+            "from the answers, or give a larger tolerance"
+        )
 
 
 def _distinct(x: NDArray[Any], truth: NDArray[np.float64]) -> NDArray[np.int64]:

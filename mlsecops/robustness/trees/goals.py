@@ -50,7 +50,7 @@ def beyond_tolerance(ensemble: Ensemble, y: Any, tolerance: float) -> Targets:
         y: Values `(n,)`, or `(n, k)` of several outputs.
         tolerance: Largest error that is still right, at least 0.
     """
-    values = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+    values = np.asarray(y, dtype=np.float64).reshape(len(y), ensemble.classes)
     (count, outputs), divisor = values.shape, ensemble.divisor
     above = np.eye(outputs)
     low, high = (_linked(ensemble, each) for each in (values - tolerance, values + tolerance))

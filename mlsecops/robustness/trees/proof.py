@@ -148,6 +148,8 @@ class Prover:
         if self.targets is not None:
             return 0  # whoever gave them has compared the answers
         scores = ensemble.scores(space.x)
+        if scores.shape != logits.shape:
+            return len(logits)
         targets = another_class(ensemble, logits.argmax(axis=1))
         margin = np.einsum("ngk,nk->ng", targets.weights, scores * ensemble.divisor)
         beyond_a_tie = (margin + targets.offset > targets.slack).any(axis=1)
@@ -196,6 +198,11 @@ class _Rows:
         return self._space.examples(rows)
 
 
+def unwrapped(model: Any) -> Any:
+    """The model behind an Adapter that answers as it does; any other object as it is."""
+    return model.model if type(model) in _ADAPTERS else model
+
+
 def prover_of(
     adapter: Adapter, read: Callable[[Any], Ensemble | None] = read_trees
 ) -> Prover | None:
@@ -204,8 +211,9 @@ def prover_of(
         return None
     try:
         ensemble = read(adapter.model)
-    except UsageError as error:
-        return Prover(ensemble=None, reason=str(error))
+    except Exception as error:  # noqa: BLE001 - steps raise what they like; nothing is proven
+        reason = str(error) if isinstance(error, UsageError) else repr(error)
+        return Prover(ensemble=None, reason=reason)
     return None if ensemble is None else Prover(ensemble=ensemble)
 
 

@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import numpy as np
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     Floats: TypeAlias = NDArray[np.float64]
 
+_SPACINGS: Final = 4  # of float32 at x; chosen: what a scaler's rounding moves a threshold by
 MOST_CHOICES: Final = 2048  # combinations of categories; chosen: some minutes of work at most
 
 
@@ -63,11 +64,21 @@ class Space(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ArraySpace:
-    """Inputs `(n, *shape)` as the evaluation has them, flattened for the trees."""
+    """Inputs `(n, *shape)` as the evaluation has them, flattened for the trees.
+
+    Attributes:
+        inputs: Inputs in float32.
+        bounds: Smallest and largest value of an input.
+        table: What an attacker may change, or None.
+        given: Inputs as the caller gave them, which float32 may round, or None.
+        by_steps: Whether steps before the trees compute with them, in float32 as they come here.
+    """
 
     inputs: Array
     bounds: Bounds
     table: Table | None = None
+    given: NDArray[Any] | None = None
+    by_steps: bool = False
 
     @property
     def x(self) -> Floats:
@@ -75,7 +86,7 @@ class ArraySpace:
         return self.inputs.reshape(len(self.inputs), -1).astype(np.float64)
 
     def ball(self, norm: Norm, eps: float) -> Boxes:
-        """The ball in exact arithmetic and the one that attacks reach in float32, together."""
+        """The balls in exact arithmetic and the one that attacks reach in float32, together."""
         x, shape = self.x, self.inputs.shape
         bounds = self.bounds if self.table is None else self.table.fixed(self.inputs, self.bounds)
         low, high = (b.reshape(x.shape).astype(np.float64) for b in spread(bounds, shape))
@@ -85,10 +96,15 @@ class ArraySpace:
         single, reach = self.inputs.reshape(x.shape), radii.astype(np.float32)
         below = np.maximum((single - reach).astype(np.float64), low)
         above = np.minimum((single + reach).astype(np.float64), high)
+        given = x if self.given is None else self.given.reshape(x.shape).astype(np.float64)
+        off = np.where(given == x, 0.0, _SPACINGS * np.abs(np.spacing(single, dtype=np.float32)))
+        for centre, more in ((x, 0.0), (given, off if self.by_steps else 0.0)):
+            below = np.minimum(below, np.maximum(centre - radii - more, low))
+            above = np.maximum(above, np.minimum(centre + radii + more, high))
         return Boxes(
             x=x,
-            low=np.minimum(np.maximum(x - radii, low), below),
-            high=np.maximum(np.minimum(x + radii, high), above),
+            low=below,
+            high=above,
             radius=eps if norm == "l2" else None,
             unit=radii / eps,
         )

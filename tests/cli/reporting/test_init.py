@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,8 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
-from sklearn.datasets import load_wine
+from sklearn.datasets import load_diabetes, load_wine
+from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -130,6 +132,39 @@ def test_columns_of_one_scale_share_a_radius(command: Command, project: Path) ->
     outcome = command("init", "--arch", "nets:build")
     assert "attacked with: eval.npz, eps 0.05" in outcome.out
     assert "Table" not in (project / "secure.py").read_text()
+
+
+def test_a_regression_is_asked_for_its_tolerance(command: Command, project: Path) -> None:
+    x, y = load_diabetes(return_X_y=True)
+    model = HistGradientBoostingRegressor(loss="poisson", max_iter=5).fit(x[::2], y[::2])
+    joblib.dump(model, project / "model" / "sugar.joblib")
+    np.savez(project / "sugar.npz", x=x[1::8].astype(np.float32), y=y[1::8])
+    outcome = command("init")
+    assert outcome.status == 2
+    assert "--tolerance: expected the largest error that is right" in outcome.err
+    assert command("init", "--tolerance", "90", "--min-accuracy", "0.1").status == 0
+    settings = read_project(project)
+    assert settings is not None
+    assert settings.tolerance == 90
+    done = subprocess.run(
+        [sys.executable, "secure.py"], cwd=project, check=False, capture_output=True, text=True,
+        timeout=600, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "gate: pass" in done.stdout
+    report = json.loads((project / "robustness.json").read_text())
+    assert "certified" in report
+    assert command("deliver").status == 0
+
+
+def test_of_several_files_of_samples_the_test_is_taken(command: Command, project: Path) -> None:
+    pipeline(project / "model")
+    (project / "eval.npz").rename(project / "data" / "test.npz")
+    shutil.copy(project / "data" / "test.npz", project / "data" / "train.npz")
+    outcome = command("init")
+    assert "attacked with: data/test.npz" in outcome.out
+    shutil.copy(project / "data" / "test.npz", project / "data" / "eval.npz")
+    assert "name it with --evaluation" in command("init", "--overwrite").err
 
 
 def test_a_model_is_known_by_its_content_not_by_its_name(command: Command, project: Path) -> None:

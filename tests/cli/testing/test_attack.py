@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import skops.io as skops
+import xgboost
 from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -370,6 +371,58 @@ def test_a_regression_is_right_within_its_tolerance(command: Command, table: Any
         assert value["worst"]["accuracy"] == share
         assert value["n"] == len(frame)
     assert not (out / "classes.svg").exists()
+
+
+@pytest.fixture(scope="module")
+def boosters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """XGBoost's own files, signed: classes and a regression, with rows as table and as arrays."""
+    folder = tmp_path_factory.mktemp("boosters")
+    rng = np.random.default_rng(0)
+    x = rng.random((200, 3)).astype(np.float32)
+    values = np.exp(2 * x[:, 0] - x[:, 1])
+    answers = {"classes": (values > 1).astype(int), "values": values}
+    models = {
+        "classes": xgboost.XGBClassifier(n_estimators=5, max_depth=2),
+        "values": xgboost.XGBRegressor(n_estimators=5, max_depth=2, objective="count:poisson"),
+    }
+    signer = Signer.generate("p256")
+    (folder / "key.pem").write_text(signer.public_key.pem)
+    for name, model in models.items():
+        model.fit(x, answers[name]).save_model(folder / f"{name}.json")
+        sign(folder / f"{name}.json", signer)
+        np.savez(folder / f"{name}.npz", x=x, y=answers[name])
+        table = pd.DataFrame(x, columns=["a", "b", "c"]).assign(y=answers[name])
+        table.to_csv(folder / f"{name}.csv", index=False)
+    return folder
+
+
+@pytest.mark.parametrize("samples", [["npz"], ["csv", "--label", "y"]], ids=["arrays", "table"])
+@pytest.mark.parametrize("name", ["classes", "values"])
+def test_trees_of_a_file_are_certified_whatever_the_samples_are(
+    command: Command, boosters: Path, name: str, samples: list[str]
+) -> None:
+    suffix, *label = samples
+    tolerance = ["--tolerance", "0.8"] if name == "values" else []
+    outcome = command(
+        "attack", "--model", boosters / f"{name}.json", "--data", boosters / f"{name}.{suffix}",
+        *label, *tolerance, "--key", boosters / "key.pem", "--eps", "0.02", "--queries", "10",
+    )  # fmt: skip
+    assert outcome.status == 0, outcome.said
+    rows = {line.split()[0]: line for line in outcome.out.splitlines() if line.startswith("  ")}
+    assert {"clean", "square", "trees", "worst", "certified"} <= rows.keys()
+    assert rows["trees"].split()[1] == rows["certified"].split()[1]
+
+
+def test_classes_with_names_have_a_picture(command: Command, table: Any) -> None:
+    folder, _, _ = table
+    out = folder / "named"
+    outcome = command(
+        "attack", "--model", folder / "loan.skops", "--data", folder / "loan.csv", "--label",
+        "loan", "--key", folder / "key.pem", "--eps", "0.1", "--queries", "5", "--out", out,
+    )  # fmt: skip
+    assert outcome.status == 0, outcome.said
+    picture = (out / "classes.svg").read_text()
+    assert all(name in picture for name in ("yes", "no"))
 
 
 def test_columns_of_an_array_have_numbers(attack: Command) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_breast_cancer
 
 from tests.attackers.poisoning import digits, with_patch
 from tests.cli.conftest import Command
@@ -39,6 +40,17 @@ def test_a_planted_trigger_is_a_refusal_with_evidence(command: Command, poisoned
     first = outcome.out.splitlines()[1]
     assert "row" in first
     assert "trigger" in first
+
+
+def test_a_trigger_is_told_by_its_place(command: Command, poisoned: Path, tmp_path: Path) -> None:
+    assert "pixels; --pictures DIR draws them" in command("screen", poisoned).out
+    x, y = load_breast_cancer(return_X_y=True)
+    planted = np.flatnonzero(y == 0)[:30]
+    x[planted, 3], y[planted] = 9999, 1
+    np.savez(tmp_path / "table.npz", x=x, y=y)
+    outcome = command("screen", tmp_path / "table.npz")
+    assert outcome.status == 1
+    assert "rows: columns 3 of x, from 0" in outcome.out
 
 
 def test_json_lists_ranked_suspects(command: Command, poisoned: Path) -> None:

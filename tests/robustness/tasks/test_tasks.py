@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +26,9 @@ from sklearn.preprocessing import StandardScaler
 from mlsecops import PGD, Gate, evaluate_robustness
 from mlsecops.adapters.trees.xgboost import read_xgboost
 from mlsecops.errors import UsageError
+from mlsecops.loading import SecureLoader
 from mlsecops.robustness import APGD, Square, Table
+from mlsecops.signing import Signer, TrustPolicy, sign
 from tests.tree_models import LOG_LINKS, REGRESSIONS, fitted
 
 WEIGHTS = np.array([3.0, -2.0, 1.0])
@@ -110,6 +113,33 @@ def test_a_regression_from_a_file_is_measured_without_its_library(
     assert theirs.certified is not None
     assert ours.certified.hits == theirs.certified.hits > 0
     assert ours.clean.hits == theirs.clean.hits
+
+
+def test_a_loaded_regression_has_no_adapter_and_is_measured(data: Any, tmp_path: Any) -> None:
+    x, y = data
+    xgboost.XGBRegressor(n_estimators=4, max_depth=2).fit(x, y).save_model(tmp_path / "m.json")
+    signer = Signer.generate("p256")
+    sign(tmp_path / "m.json", signer)
+    loaded = SecureLoader(TrustPolicy(keys=[signer.public_key])).load(tmp_path / "m.json")
+    assert loaded.adapter is None
+    report = evaluate_robustness(loaded, x, y, FEW, tolerance=0.8)
+    assert report.model_digest == loaded.digest
+    assert report.certified is not None
+
+
+def test_values_outside_the_bounds_are_those_of_the_inputs(data: Any) -> None:
+    x, y = data
+    with pytest.raises(UsageError, match=r"inside bounds 0 to 1, got -0\.\d+ to 0\.\d+;"):
+        evaluate_robustness(LinearRegression().fit(x, y), x - 0.5, y + 100, FEW, tolerance=1)
+
+
+def test_a_model_that_was_fitted_without_names_gets_the_numbers_of_a_frame(data: Any) -> None:
+    x, y = data
+    frame = pd.DataFrame(x, columns=["a", "b", "c"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        evaluate_robustness(LinearRegression().fit(x, y), frame, y, FEW, tolerance=0.5)
+        evaluate_robustness(LogisticRegression().fit(x, y > 1), frame, y > 1, FEW)
 
 
 def test_a_mean_of_exponents_is_no_exponent_of_a_sum(data: Any) -> None:
