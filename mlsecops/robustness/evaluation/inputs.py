@@ -60,7 +60,7 @@ def checked_inputs(
         where = outside.any(axis=0)  # columns and pixels that are inside say nothing about it
         given = x[:, where]
         raise UsageError(
-            f"x: expected values inside bounds {low[where].min():g} to {high[where].max():g}, got "
+            f"x: expected values inside bounds ({low[where].min():g}, {high[where].max():g}), got "
             f"{given.min():g} to {given.max():g}; scale the inputs, or pass their bounds (bounds=, "
             "--bounds)"
         )

@@ -129,7 +129,7 @@ def test_a_loaded_regression_has_no_adapter_and_is_measured(data: Any, tmp_path:
 
 def test_values_outside_the_bounds_are_those_of_the_inputs(data: Any) -> None:
     x, y = data
-    with pytest.raises(UsageError, match=r"inside bounds 0 to 1, got -0\.\d+ to 0\.\d+;"):
+    with pytest.raises(UsageError, match=r"inside bounds \(0, 1\), got -0\.\d+ to 0\.\d+;"):
         evaluate_robustness(LinearRegression().fit(x, y), x - 0.5, y + 100, FEW, tolerance=1)
 
 
