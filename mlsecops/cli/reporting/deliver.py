@@ -119,8 +119,7 @@ def _passed(gate: Gate | None, report: RobustnessReport | None) -> bool:
     if gate is None:
         return True
     judgement = gate.judge(report)
-    if judgement.verdict != "pass":
-        note(f"robustness gate: {judgement.verdict}: {'; '.join(judgement.reasons)}")
+    note(f"robustness gate: {judgement.verdict}: {'; '.join(judgement.reasons)}".rstrip(": "))
     return judgement.verdict == "pass"
 
 
