@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     Judged: TypeAlias = Callable[[Attack, Any, Figure], Figure]
 
+_ROUNDED: Final = 1e-3  # of eps; chosen: far below what decides
 _SAME: Final = 1e-4  # probability; chosen: libraries sum in float32, and differ by 1e-6
 _LARGEST: Final = 500.0  # logit; chosen: its exponential is finite
 _ADAPTERS: Final = (SklearnAdapter, BoosterAdapter, EnsembleAdapter)
@@ -105,6 +106,12 @@ class Prover:
         balls = _balls(attacks)
         if self.ensemble is None or space is None:
             return _without(f"the trees cannot be read: {self.reason}")
+        rounding = float(getattr(space, "rounding", 0.0))
+        if balls and rounding > _ROUNDED * min(balls.values()):
+            return _without(
+                f"float32 rounds inputs by up to {rounding:.3g} before the pipeline's steps, no "
+                "small part of eps; give a data frame, or inputs without an offset"
+            )
         if not balls:
             return TreeProof(figures={}, proven=None, balls={}, undecided=0)
         differ = self._differ(space, logits)

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     Floats: TypeAlias = NDArray[np.float64]
 
-_SPACINGS: Final = 4  # of float32 at x; chosen: what a scaler's rounding moves a threshold by
 MOST_CHOICES: Final = 2048  # combinations of categories; chosen: some minutes of work at most
 
 
@@ -85,6 +84,16 @@ class ArraySpace:
         """Inputs `(n, d)`."""
         return self.inputs.reshape(len(self.inputs), -1).astype(np.float64)
 
+    @property
+    def rounding(self) -> float:
+        """What float32 takes from an input before steps compute with it; 0 without steps."""
+        return float(np.abs(self._exact - self.x).max(initial=0.0)) if self.by_steps else 0.0
+
+    @property
+    def _exact(self) -> Floats:
+        given = self.inputs if self.given is None else self.given
+        return given.reshape(len(self.inputs), -1).astype(np.float64)
+
     def ball(self, norm: Norm, eps: float) -> Boxes:
         """The balls in exact arithmetic and the one that attacks reach in float32, together."""
         x, shape = self.x, self.inputs.shape
@@ -96,11 +105,10 @@ class ArraySpace:
         single, reach = self.inputs.reshape(x.shape), radii.astype(np.float32)
         below = np.maximum((single - reach).astype(np.float64), low)
         above = np.minimum((single + reach).astype(np.float64), high)
-        given = x if self.given is None else self.given.reshape(x.shape).astype(np.float64)
-        off = np.where(given == x, 0.0, _SPACINGS * np.abs(np.spacing(single, dtype=np.float32)))
-        for centre, more in ((x, 0.0), (given, off if self.by_steps else 0.0)):
-            below = np.minimum(below, np.maximum(centre - radii - more, low))
-            above = np.maximum(above, np.minimum(centre + radii + more, high))
+        given = self._exact
+        for centre in (x, given):
+            below = np.minimum(below, np.maximum(centre - radii, low))
+            above = np.maximum(above, np.minimum(centre + radii, high))
         return Boxes(
             x=x,
             low=below,
