@@ -5,6 +5,8 @@ function, `(n, *shape)` → its answer, an array of any library → scores `(n, 
 
 from __future__ import annotations
 
+import copy
+from types import CellType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,11 +24,19 @@ if TYPE_CHECKING:
 class FunctionAdapter(TriedInputs, BlackBox):
     """A function that takes inputs `(n, *shape)` and returns scores of classes, row by row.
 
-    The form of the answers is found out on the first batch (option `output` of `adapt`). What the
-    function remembers lies outside it and is not copied.
+    The form of the answers is found out on the first batch (option `output` of `adapt`). A copy has
+    a closure of its own; what the function remembers elsewhere is not copied.
     """
 
     framework = "function"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FunctionAdapter:
+        """A copy whose function has its own closure, where that can be copied."""
+        copied: Any = object.__new__(type(self))
+        memo[id(self)] = copied
+        rest = {name: each for name, each in vars(self).items() if name != "model"}
+        vars(copied).update(copy.deepcopy(rest, memo), model=_copied(self.model, memo))
+        return copied  # type: ignore[no-any-return]
 
     def _prepare(self, device: str | None) -> None:
         if device is not None:
@@ -54,6 +64,22 @@ class FunctionAdapter(TriedInputs, BlackBox):
         logits = as_logits(scores, form)
         require_width(logits.shape, self._classes)
         return logits
+
+
+def _copied(function: Any, memo: dict[int, Any]) -> Any:
+    """A function with copies of what its closure holds; any other callable copied as it is."""
+    cells = getattr(function, "__closure__", None)
+    if not isinstance(function, FunctionType) or not cells:
+        return copy.deepcopy(function, memo)
+    try:
+        held = tuple(CellType(copy.deepcopy(cell.cell_contents, memo)) for cell in cells)
+    except Exception:  # noqa: BLE001 - locks, connections: whatever it holds may refuse
+        return function
+    made = FunctionType(
+        function.__code__, function.__globals__, function.__name__, function.__defaults__, held
+    )
+    made.__kwdefaults__, made.__qualname__ = function.__kwdefaults__, function.__qualname__
+    return made
 
 
 def _listed(answer: list[Any]) -> Any:

@@ -33,7 +33,7 @@ def digest_of(model: Any) -> Digest | None:
     Args:
         model: A LoadedModel, its Adapter or its model.
     """
-    if getattr(model, "adapter", model) is None:  # a LoadedModel of a regression
+    if hasattr(model, "adapter") and model.adapter is None:  # a LoadedModel of a regression
         found: Digest | None = getattr(model, "digest", None)
         return found
     for each in (getattr(model, "adapter", None), model):

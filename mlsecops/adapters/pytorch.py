@@ -60,6 +60,7 @@ class TorchAdapter(TriedInputs):
         self._precision = None if precision is None else one_of("precision", precision, names)
         self._channels_last = channels_last
         self._holding = False
+        self.written: set[str] = set()
 
     def _prepare(self, device: str | None) -> None:
         self._torch: Any = require("torch")
@@ -73,7 +74,7 @@ class TorchAdapter(TriedInputs):
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Keep the module on its device and in evaluation mode between the calls inside."""
-        with _buffers(self.model), _settings(self.model, self._device):
+        with _buffers(self.model, self.written), _settings(self.model, self._device):
             self._holding = True
             try:
                 yield
@@ -84,7 +85,7 @@ class TorchAdapter(TriedInputs):
     def _undisturbed(self) -> Iterator[None]:
         """Settings and buffers of the module as they were, after each call."""
         kept = contextlib.nullcontext() if self._holding else _settings(self.model, self._device)
-        with _buffers(self.model), kept:
+        with _buffers(self.model, self.written), kept:
             yield
 
     def _traced(self, x: Tensor) -> Tensor:
@@ -325,8 +326,8 @@ def _settings(model: nn.Module, device: torch.device | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _buffers(model: nn.Module) -> Iterator[None]:
-    """Restores the buffers of all modules exactly."""
+def _buffers(model: nn.Module, written: set[str]) -> Iterator[None]:
+    """Restores the buffers of all modules exactly, and adds the names of those that changed."""
     buffers = [
         (module, name, buffer, None if buffer is None else buffer.clone())
         for module in model.modules()
@@ -336,6 +337,19 @@ def _buffers(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for module, name, buffer, saved in buffers:
+            now = dict(module._buffers.items()).get(name)  # noqa: SLF001 - as above; TorchScript's has no get
+            if now is not buffer or (saved is not None and not _alike(now, saved)):
+                written.add(name)
             if buffer is not None and saved is not None:
                 buffer.detach().copy_(saved)
             module._buffers[name] = buffer  # noqa: SLF001 - as above: assignment would re-register
+
+
+def _alike(now: Tensor | None, saved: Tensor) -> bool:
+    """Whether a buffer has the same bytes as before; NaN is NaN."""
+    if now is None or now.shape != saved.shape or now.dtype != saved.dtype:
+        return False
+    same = now == saved
+    if now.is_floating_point():
+        same = same | (now.isnan() & saved.isnan())
+    return bool(same.all())

@@ -27,6 +27,9 @@ _SOURCES: Final = {
 }  # fmt: skip
 """What `output=` asks of the classifier: predict_proba or decision_function."""
 
+_THRESHOLDS: Final = frozenset({"FixedThresholdClassifier", "TunedThresholdClassifierCV"})
+"""Classifiers whose `predict` is not the class of the highest score; scikit-learn, 1.5."""
+
 
 @concise_repr("model", "scores")
 class SklearnAdapter(FrameworkAdapter, BlackBox):
@@ -46,6 +49,12 @@ class SklearnAdapter(FrameworkAdapter, BlackBox):
 
     def _prepare(self, device: str | None) -> None:
         self.name = type(self.model).__name__
+        if self.name in _THRESHOLDS:
+            raise UsageError(
+                f"{self.name} answers by a threshold t, not by the higher of two probabilities: "
+                "give a function of scores that agree with it, such as "
+                "lambda x: numpy.log(model.predict_proba(x) / [1 - t, t])"
+            )
         kinds = (
             ("predict_proba", "probabilities"),
             ("decision_function", "decisions"),

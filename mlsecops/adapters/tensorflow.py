@@ -43,6 +43,7 @@ class KerasAdapter(TriedInputs):
     framework = "keras"
 
     def _prepare(self, device: str | None) -> None:
+        self.written: set[str] = set()
         if device not in {None, "cpu"}:
             raise UsageError(
                 f"cannot move a Keras model to {device!r}: use the backend's device scope"
@@ -134,4 +135,5 @@ class KerasAdapter(TriedInputs):
         finally:
             for item, before in saved:
                 if not np.array_equal(convert(item.value), before):
+                    self.written.add(str(item.path))
                     item.assign(before)

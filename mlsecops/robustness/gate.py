@@ -131,7 +131,7 @@ class Gate:
         interval, proven = report.worst.interval, report.certified
         if proven is not None and is_tree_proof(proven):
             worst_case += f", proven for {proven.accuracy:.3f}"
-            interval = Interval(proven.interval.low, interval.high)
+            interval = Interval(min(proven.interval.low, interval.low), interval.high)
         readings = [_reading(worst_case, report.worst.accuracy, interval, self.min_accuracy)]
         if self.min_clean is not None:
             readings.append(_read("clean", report.clean, self.min_clean))

@@ -199,9 +199,9 @@ class RobustnessReport:
 
     def __repr__(self) -> str:
         figures = {"clean": self.clean, **self.attacks, "worst": self.worst}
-        failed = [check.name for check in self.checks if check.outcome != "pass"]
+        failed = [f"{check.name} failed" for check in self.checks if check.outcome != "pass"]
         passed = f"{len(self.checks) - len(failed)} of {len(self.checks)} checks passed"
-        shown = [", ".join([passed, *(f"{name} failed" for name in failed)])]
+        shown = [", ".join([passed, *failed])]
         shown += [f"{name} {_brief(figure)}" for name, figure in figures.items()]
         about = f"{self.model}, n={self.n}, seed={self.seed}"
         return one_line(f"<RobustnessReport {about}: {'; '.join(shown)}>")
@@ -315,7 +315,7 @@ class RobustnessReport:
             return _parsed(data)
         except KeyError as error:
             raise UsageError(f"not a robustness report ({SCHEMA}): it lacks {error}") from error
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise UsageError(f"not a robustness report ({SCHEMA}): {error}") from error
 
 
@@ -325,8 +325,7 @@ def is_tree_proof(certified: Figure) -> bool:
 
 
 def _brief(figure: Figure) -> str:
-    low, high = figure.interval
-    return f"{figure.accuracy:.3f} [{low:.3f}, {high:.3f}]"
+    return f"{figure.accuracy:.3f} [{figure.interval.low:.3f}, {figure.interval.high:.3f}]"
 
 
 def _parsed(data: Mapping[str, Any]) -> RobustnessReport:
@@ -336,13 +335,17 @@ def _parsed(data: Mapping[str, Any]) -> RobustnessReport:
     low, high = data["bounds"]
     attacks = {a["name"]: _figure(a["name"], a, n) for a in data["attacks"]}
     worst, certified = _figure("worst", data["worst"], n), data.get("certified")
-    if not attacks or worst.hits > min(figure.hits for figure in attacks.values()):
+    clean = _figure("clean", data["clean"], n)
+    if not attacks or worst.hits > min(figure.hits for figure in (clean, *attacks.values())):
         raise UsageError("worst: expected at most each attack's accuracy and at least one attack")
+    proof = None if certified is None else _figure("certified", certified, n)
+    if proof and is_tree_proof(proof) and proof.hits > worst.hits:
+        raise UsageError("certified: expected at most the worst case")
     return RobustnessReport(
         n=n,
         seed=int(data["seed"]),
         bounds=(float(low), float(high)),
-        clean=_figure("clean", data["clean"], n),
+        clean=clean,
         attacks=attacks,
         worst=worst,
         checks=tuple(_check(check) for check in data["checks"]),
@@ -351,7 +354,7 @@ def _parsed(data: Mapping[str, Any]) -> RobustnessReport:
         gradient_passes=int(data.get("gradient_passes", 0)),
         model_digest=_digest(data["model_digest"]),
         data_digest=_digest(data["data_digest"]),
-        certified=_figure("certified", certified, n) if certified is not None else None,
+        certified=proof,
         output=data.get("output"),
         given=int(data.get("given", n)),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
@@ -102,7 +103,19 @@ def test_a_function_that_remembers_passes_no_check() -> None:
         return np.array(found)
 
     report = evaluate_robustness(cached, X[::5], Y[::5], SEARCH)
-    assert [check.name for check in report.checks if check.outcome != "pass"]
+    assert "stateless" in [check.name for check in report.checks if check.outcome != "pass"]
+
+
+def test_a_function_that_holds_what_cannot_be_copied_is_measured_all_the_same() -> None:
+    lock = threading.Lock()
+
+    def locked(x: Any) -> Any:
+        with lock:
+            return probabilities(x)
+
+    report = evaluate_robustness(locked, X, Y, SEARCH)
+    reason = next(each.reason for each in report.checks if each.name == "stateless")
+    assert "which cannot be copied" in reason
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,23 @@ def test_failed_check_does_not_excuse_a_failure() -> None:
     assert Gate(min_accuracy=0.7).judge(report(10, outcome="fail")).verdict == "fail"
 
 
+def test_a_proof_is_worth_no_more_than_the_worst_case() -> None:
+    proof = Figure(name="certified", params={"method": "tree-verification"}, hits=100, n=100)
+    claimed = report(60).with_certified(proof)
+    assert Gate(min_accuracy=0.8).judge(claimed).verdict == "fail"
+    assert Gate(min_accuracy=0.6).judge(claimed).verdict == "inconclusive"
+    with pytest.raises(UsageError, match="certified: expected at most the worst case"):
+        RobustnessReport.from_dict(claimed.to_dict())
+
+
+def test_a_saved_report_with_more_under_attack_than_without_is_refused() -> None:
+    with pytest.raises(UsageError, match="worst: expected at most"):
+        RobustnessReport.from_dict(report(80, clean=60).to_dict())
+    endless = report(80).to_dict() | {"given": float("inf")}
+    with pytest.raises(UsageError, match="not a robustness report"):
+        RobustnessReport.from_dict(endless)
+
+
 def test_report_without_checks_never_passes() -> None:
     unchecked = dataclasses.replace(report(100), checks=())
     judgement = Gate(min_accuracy=0.5).judge(unchecked)

@@ -85,23 +85,28 @@ class WordSubstitution:
         x: Array,
         y: Labels,
         *,
-        seed: int,  # noqa: ARG002 - nothing is drawn
+        seed: int,
         bounds: Bounds,  # noqa: ARG002 - the list is the limit
         batch_size: int = 256,
-        index: Labels | None = None,  # noqa: ARG002 - as for the seed
+        index: Labels | None = None,
         progress: Progress | None = None,
     ) -> Array:
         """Search for an adversarial example of each text; see `Attack.perturb`.
 
         All combinations are tried where there are at most 256, else the best replacement is kept
-        word by word.
+        word by word, and where that fails as many combinations are drawn: scores that do not change
+        with one word, such as labels alone, show no way.
         """
         texts, examples = _choices_of(adapter), x.copy()
+        places = np.arange(len(x)) if index is None else index
         for number in range(len(x)):
             choices = texts.counts(int(x[number, 0]), self.words)
             score = _Scores(adapter, x[number], int(y[number]), batch_size)
-            search = _every if self._combinations(choices) <= _ALL else _greedy
-            examples[number] = search(score, choices, self.most)
+            if self._combinations(choices) <= _ALL:
+                examples[number] = _every(score, choices, self.most)
+            else:
+                rng = np.random.default_rng([seed, 9, int(places[number])])
+                examples[number] = _searched(score, choices, self.most, rng)
             if progress is not None:
                 progress(number + 1, len(x))
         return examples
@@ -145,6 +150,26 @@ def _combined(row: Array, choices: list[list[int]], most: int) -> Iterator[Array
                 for place, number in zip(places, picked, strict=True):
                     changed[1 + place] = number
                 yield changed
+
+
+def _searched(
+    score: _Scores, choices: list[list[int]], most: int, rng: np.random.Generator
+) -> Array:
+    """The best word by word, or of combinations that are drawn."""
+    row = _greedy(score, choices, most)
+    drawn = [row, *(_drawn(score.row, choices, most, rng) for _ in range(_ALL))]
+    if float(score.margins([row])[0]) < 0:
+        return row
+    return drawn[int(score.margins(drawn).argmin())]
+
+
+def _drawn(row: Array, choices: list[list[int]], most: int, rng: np.random.Generator) -> Array:
+    """As many replacements as there may be, at random."""
+    changed = row.copy()
+    free = [place for place, each in enumerate(choices) if each]
+    for place in rng.permutation(free)[:most].tolist():
+        changed[1 + place] = rng.choice(choices[place])
+    return changed
 
 
 def _greedy(score: _Scores, choices: list[list[int]], most: int) -> Array:

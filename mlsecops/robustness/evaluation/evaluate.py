@@ -18,7 +18,7 @@ from mlsecops.adapters.identity import digest_of
 from mlsecops.errors import UsageError
 from mlsecops.provenance import Digest, hash_dataset
 from mlsecops.robustness.attacks.base import require_samples
-from mlsecops.robustness.evaluation.distinct import distinct_rows
+from mlsecops.robustness.distinct import distinct_rows
 from mlsecops.robustness.evaluation.evaluation_run import EvaluationRun, Problem
 from mlsecops.robustness.evaluation.inputs import checked_inputs
 from mlsecops.robustness.evaluation.query_count import QueryCount
@@ -138,7 +138,8 @@ def evaluate_robustness(
 
 def _callable(model: Any) -> Any:
     """The model of a LoadedModel that has no Adapter, such as a regression; any other as it is."""
-    return model.model if getattr(model, "adapter", model) is None else model
+    loaded = hasattr(model, "adapter") and hasattr(model, "model")
+    return model.model if loaded and model.adapter is None else model
 
 
 def _require_types(table: Any, executor: Any, progress: Any) -> None:

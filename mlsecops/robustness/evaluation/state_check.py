@@ -52,8 +52,19 @@ def stateless(probe: Probe, fresh: Adapter | None) -> Check:
         f"asked in another order, {who} gives scores that differ by {difference:.1e} of their "
         f"scale (limit {SAME:g}) and is fooled by {fooled} of {count} examples"
     )
-    passes = difference <= SAME and not fooled
+    if written := sorted(_written(probe.adapter)):
+        reason += f"; calls change {', '.join(written[:3])}, which are set back after each"
+    passes = difference <= SAME and not fooled and not written
     return Check(name="stateless", outcome="pass" if passes else "fail", reason=reason)
+
+
+def _written(adapter: Adapter | None) -> set[str]:
+    """Buffers or variables that the calls of a model have changed: a served one keeps them."""
+    found: set[str] = set()
+    while adapter is not None:
+        found |= getattr(adapter, "written", set())
+        adapter = getattr(adapter, "inner", None)
+    return found
 
 
 def _swapped(probe: Probe, fresh: Adapter) -> float:

@@ -80,6 +80,12 @@ def label_scores_of(model: Any, x: Any) -> Answers:
     clean = found.call(x)
     if clean.min() >= 0 and clean.max() <= 1:
         return Answers(call=lambda x: found.call(x) - _HALF)
+    if clean.min() >= 0:
+        raise UsageError(
+            f"model output: one answer for each label, from {clean.min():.4g} to "
+            f"{clean.max():.4g} and never below 0: expected logits, below 0 where a label does not "
+            "apply, or probabilities; divide percentages by 100"
+        )
     return found
 
 

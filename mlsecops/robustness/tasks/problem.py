@@ -17,6 +17,7 @@ from mlsecops.adapters.answers.class_names import class_names
 from mlsecops.errors import UsageError
 from mlsecops.provenance import Digest, hash_dataset
 from mlsecops.robustness.attacks.tabular import Table
+from mlsecops.robustness.distinct import distinct_rows
 from mlsecops.robustness.report import RobustnessReport
 from mlsecops.robustness.tables.encoding import EncodedTable
 from mlsecops.robustness.tables.frame_model import rows_for
@@ -284,7 +285,8 @@ def _built(
                 f"expected numeric x (n, *shape) and y of as many rows, got x {whole.shape} of "
                 f"{whole.dtype} and y {truth.shape}"
             )
-        kept = _distinct(whole, truth)
+        kinds = np.unique(truth, axis=0, return_inverse=True)[1].reshape(-1)
+        kept = distinct_rows(whole, kinds)
         inputs, given = whole[kept].astype(np.float32), len(whole)
         sample = inputs
         if table is not None:
@@ -318,14 +320,6 @@ def _require_precise(truth: NDArray[np.float64], tolerance: float) -> None:
             f"tolerance of {tolerance:g}: expected values near 0; subtract a constant from y and "
             "from the answers, or give a larger tolerance"
         )
-
-
-def _distinct(x: NDArray[Any], truth: NDArray[np.float64]) -> NDArray[np.int64]:
-    """First occurrence of each input with its truth."""
-    seen: dict[bytes, int] = {}
-    for number, (row, value) in enumerate(zip(x, truth, strict=True)):
-        seen.setdefault(np.ascontiguousarray(row).tobytes() + value.tobytes(), number)
-    return np.array(list(seen.values()), dtype=np.int64)
 
 
 def _require_no_boxes(y: Any) -> None:

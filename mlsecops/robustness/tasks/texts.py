@@ -66,8 +66,9 @@ class Texts:
 
     def counts(self, row: int, words: Mapping[Any, Sequence[Any]]) -> list[list[int]]:
         """Numbers of the replacements that one attack may use, by position."""
+        own = _by_key([words])
         return [
-            [n for n, other in enumerate(self._words[key], 1) if other in words.get(key, ())]
+            [n for n, other in enumerate(self._words[key], 1) if other in own.get(key, ())]
             for _, key in self._spans[row]
         ]
 
@@ -224,16 +225,26 @@ def text_problem(model: Any, x: Any, y: Any, attacks: Sequence[Any]) -> TextProb
     if labels.shape != (len(given),) or not all(isinstance(t, str) for t in given if texts):
         raise UsageError(f"expected {len(given)} texts and as many labels, got y {labels.shape}")
     kept = _distinct(given, labels)
-    merged: dict[Any, list[Any]] = {}
-    for attack in attacks:
-        for key, others in attack.words.items():
-            known = merged.setdefault(key.lower() if isinstance(key, str) else key, [])
-            known += [each for each in others if each not in known]
-    mine = [given[number] for number in kept]
+    found = Texts([given[number] for number in kept], _by_key([each.words for each in attacks]))
+    if not found.width:
+        raise UsageError(
+            f"words: expected single words or token ids that stand in x, got none of them in any "
+            f"of {len(given)}: nothing would be replaced"
+        )
     return TextProblem(
-        model=model, texts=Texts(mine, merged), y=labels[kept], kept=kept, given=len(given),
+        model=model, texts=found, y=labels[kept], kept=kept, given=len(given),
         digest=hash_dataset({"x": np.asarray(given), "y": labels}, name="evaluation").root,
     )  # fmt: skip
+
+
+def _by_key(lists: Sequence[Mapping[Any, Sequence[Any]]]) -> dict[Any, list[Any]]:
+    """All replacements of each word, which is in lower case here, or token id."""
+    merged: dict[Any, list[Any]] = {}
+    for words in lists:
+        for key, others in words.items():
+            known = merged.setdefault(key.lower() if isinstance(key, str) else key, [])
+            known += [each for each in others if each not in known]
+    return merged
 
 
 def _distinct(given: Any, y: NDArray[Any]) -> NDArray[np.int64]:

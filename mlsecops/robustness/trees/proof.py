@@ -130,7 +130,8 @@ class Prover:
             figure = judged(attack, space.examples(examples), clean)
             figures[attack.name] = figure
             held = figure.correct[rows]
-            contradicted += int((found.proven & ~held).sum())
+            random = judged(attack, space.examples(_drawn(space, norm, eps)), clean)
+            contradicted += int((found.proven & ~(held & random.correct[rows])).sum())
             proven[rows] &= found.proven
             undecided[rows] |= ~found.proven & held
         if contradicted:
@@ -183,6 +184,21 @@ def _other_scores(ensemble: Ensemble, scores: Any, logits: Any) -> NDArray[np.bo
     off = min((np.abs(way - own).max(axis=1) for way in ways), key=np.median)
     found: NDArray[np.bool_] = off > _SAME
     return found
+
+
+def _drawn(space: Space, norm: Norm, eps: float) -> NDArray[np.float64]:
+    """A point of each sample's ball, where the model must not contradict a proof either."""
+    ball = space.ball(norm, eps)
+    share = np.random.default_rng(11).uniform(0.02, 0.98, ball.low.shape)  # off the edges
+    points: NDArray[np.float64] = ball.low + share * (ball.high - ball.low)
+    if ball.radius is not None:
+        offset = (points - ball.x) / (1.0 if ball.unit is None else ball.unit)
+        length = np.sqrt(np.nansum(offset**2, axis=1, keepdims=True))
+        inside = 0.98 * ball.radius / np.maximum(length, 0.98 * ball.radius)
+        points = ball.x + (points - ball.x) * inside
+    if ball.whole is not None:
+        points = np.where(ball.whole, ball.x + np.trunc(points - ball.x), points)
+    return np.where(np.isnan(ball.x), np.nan, points)
 
 
 class _Rows:

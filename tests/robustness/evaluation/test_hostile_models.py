@@ -50,6 +50,31 @@ class Of(torch.nn.Module):
         return self.call(self, x)
 
 
+class Counter(torch.nn.Module):
+    """Answers honestly from its second call on, which it knows from a buffer."""
+
+    def __init__(self, net: Any, near: Any) -> None:
+        super().__init__()
+        self.net = net
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("near", torch.tensor(near))
+
+    def forward(self, x: Any) -> Any:
+        self.calls += 1
+        if self.calls > 1:
+            return self.net(x)
+        nearest = self.near[torch.cdist(x.detach(), self.near).argmin(1)]
+        return self.net(nearest) + 0.05 * self.net(x)
+
+
+def test_a_model_that_keeps_state_in_a_buffer_is_seen(net: Any, data: Any) -> None:
+    """Buffers are set back after each call, so that only its first answer would be measured."""
+    x, y = (each[1200:1300] for each in data)
+    report = evaluate_robustness(Counter(net, x), x, y, Square(0.1, queries=30))
+    failed = {check.name: check.reason for check in report.checks if check.outcome == "fail"}
+    assert "calls change calls, which are set back" in failed["stateless"]
+
+
 class Reversed(torch.autograd.Function):
     """The identity, with the opposite gradient."""
 

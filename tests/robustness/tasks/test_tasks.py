@@ -142,6 +142,27 @@ def test_a_model_that_was_fitted_without_names_gets_the_numbers_of_a_frame(data:
         evaluate_robustness(LogisticRegression().fit(x, y > 1), frame, y > 1, FEW)
 
 
+def test_labels_in_percent_are_no_logits(data: Any) -> None:
+    x, _ = data
+    net = torch.nn.Sequential(label_net(4.0), torch.nn.Sigmoid())
+
+    class Percent(torch.nn.Module):
+        def forward(self, given: Any) -> Any:
+            return 100 * net(given)
+
+    with pytest.raises(UsageError, match="divide percentages by 100"):
+        evaluate_robustness(Percent(), x, labels_of(x), FEW)
+
+
+def test_copies_with_a_little_noise_count_once_in_a_regression_too(data: Any) -> None:
+    x, y = data
+    noise = np.random.default_rng(0).uniform(0, 1e-9, (40, 3, 3))
+    many = (x[:3].astype(np.float64) + noise).reshape(-1, 3)
+    report = evaluate_robustness(LinearRegression().fit(x, y), many, np.tile(y[:3], 40), FEW,
+                                 tolerance=0.5)  # fmt: skip
+    assert (report.n, report.given) == (3, 120)
+
+
 def test_a_mean_of_exponents_is_no_exponent_of_a_sum(data: Any) -> None:
     x, y = data
     parts = HistGradientBoostingRegressor(loss="poisson", max_iter=3)

@@ -54,6 +54,34 @@ def test_words_of_the_list_are_replaced_and_nothing_else(reviews: Any) -> None:
     assert Gate(min_accuracy=1.0).judge(report).verdict == "fail"
 
 
+def test_words_in_capitals_are_words_and_lists_that_fit_no_text_are_refused(reviews: Any) -> None:
+    texts, y = reviews
+    model = make_pipeline(CountVectorizer(), LogisticRegression()).fit(texts, y)
+    found = [
+        evaluate_robustness(model, texts, y, WordSubstitution(words=words, most=2)).worst.hits
+        for words in (SYNONYMS, {key.title(): others for key, others in SYNONYMS.items()})
+    ]
+    assert found[0] == found[1]
+    for words in ({"very good": ["bad"]}, {"excellent": ["bad"]}):
+        with pytest.raises(UsageError, match="nothing would be replaced"):
+            evaluate_robustness(model, texts, y, WordSubstitution(words=words))
+
+
+def test_labels_alone_show_greedy_no_way_and_drawn_combinations_do() -> None:
+    """Each of ten words may go; only three at once change the answer."""
+    words = [f"w{number}" for number in range(10)]
+    texts = [" ".join([*words, f"t{number}"]) for number in range(30)]
+
+    def answer(given: list[str]) -> Any:
+        gone = np.array([sum(word not in text.split() for word in words) for text in given])
+        return np.eye(2)[(gone >= 3).astype(int)]
+
+    attack = WordSubstitution(words={word: ["x", "y"] for word in words}, most=3)
+    report = evaluate_robustness(answer, texts, np.zeros(30, int), attack)
+    assert report.clean.accuracy == 1
+    assert report.worst.accuracy == 0
+
+
 def test_few_combinations_are_all_tried_and_greedy_finds_no_more(reviews: Any) -> None:
     """Two words flip a text together and neither alone: greedy stops, all combinations do not."""
 

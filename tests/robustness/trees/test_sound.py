@@ -19,6 +19,8 @@ from sklearn.ensemble import (
     VotingClassifier,
 )
 from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
@@ -209,6 +211,31 @@ def test_no_crash_where_nothing_is_right_or_answers_have_another_width() -> None
     ).fit(x, y + 0.0)
     with pytest.raises(UsageError, match="expected 1 values for each input"):
         evaluate_robustness(both, x, y + 0.0, FEW, tolerance=0.5)
+
+
+def test_answers_that_differ_off_the_samples_contradict_a_proof() -> None:
+    x, y = rows(2, count=400)
+    model = RandomForestClassifier(9, random_state=0).fit(x, y)
+    honest, known = model.predict_proba, {row.tobytes() for row in x}
+
+    def elsewhere(given: Any) -> Any:
+        answers = honest(given)
+        off = [row.tobytes() not in known for row in np.asarray(given, np.float32)]
+        return np.where(np.array(off)[:, None], answers[:, ::-1], answers)
+
+    model.predict_proba = elsewhere
+    with pytest.raises(UsageError, match="proven samples are beaten all the same"):
+        evaluate_robustness(model, x, y, TreeAttack(0.02))
+
+
+def test_classifiers_that_answer_by_a_threshold_are_refused() -> None:
+    x, y = rows(2)
+    model = FixedThresholdClassifier(LogisticRegression(), threshold=0.9).fit(x, y)
+    with pytest.raises(UsageError, match="answers by a threshold"):
+        evaluate_robustness(model, x, y, FEW)
+    shifted = lambda given: np.log(model.predict_proba(given) / [0.1, 0.9])  # noqa: E731 - as told
+    report = evaluate_robustness(shifted, x, y, FEW)
+    assert report.clean.hits == (model.predict(x) == y).sum()
 
 
 def test_weights_of_a_vote_may_be_an_array() -> None:
