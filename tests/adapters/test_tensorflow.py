@@ -15,6 +15,7 @@ keras = pytest.importorskip("keras")
 
 from mlsecops.adapters import adapt, tensorflow  # noqa: E402 - after the frameworks' settings
 from mlsecops.errors import FormatRefused, UsageError  # noqa: E402 - as above
+from mlsecops.robustness import Square, evaluate_robustness  # noqa: E402 - as above
 
 layers = keras.layers
 
@@ -288,3 +289,19 @@ def test_integers_for_a_model_of_real_numbers_still_have_gradients() -> None:
     found = adapt(model).loss_gradient(pixels, labels)[1]
     expected = adapt(model).loss_gradient(pixels.astype(np.float32), labels)[1]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_variable_that_calls_change_is_set_back_and_said_to_be_so(
+    x: NDArray[np.float32],
+) -> None:
+    model = keras.Sequential([keras.Input((6, 6, 1)), Counting(), *network().layers])
+    view = adapt(model)
+    view.logits(x)
+    assert float(model.layers[0].count.numpy()) == 0
+    y = view.logits(x).argmax(axis=1)
+    report = evaluate_robustness(model, x, y, Square(0.1, queries=5))
+    reason = next(each for each in report.checks if each.name == "stateless")
+    assert reason.outcome == "fail"
+    assert "which are set back after each" in reason.reason
+    honest = evaluate_robustness(network(), x, y, Square(0.1, queries=5))
+    assert next(c for c in honest.checks if c.name == "stateless").outcome == "pass"
