@@ -1,4 +1,4 @@
-"""Pinned checkpoint: the log that is expected, and how far it had grown.
+"""Pinned checkpoint of a log, which every newer checkpoint must extend.
 
 checkpoint, its text or a file → pin → log must extend it → newer checkpoint → file, never backwards
 """

@@ -1,4 +1,4 @@
-"""Baseline file: what a baseline writes, and how untrusted bytes become one again.
+"""Baseline file: serialisation of a baseline, and bounded parsing of untrusted bytes.
 
 Baseline → content → facts, arrays → parse → attributes of a Baseline
 """

@@ -1,4 +1,4 @@
-"""Output form: what a model's answers are (logits, probabilities …), and where the scores stand.
+"""Output form of a model (logits, probabilities …), and the member of its answers with the scores.
 
 answer of a framework → `scores_member` → one array → `found_form` on data → `OutputForm`
 

@@ -1,4 +1,4 @@
-"""Text features: length, letters, digits, script, and how unlike the reference a text is written.
+"""Text features: length, letters, digits, script, and bits a character by the reference's bigrams.
 
     texts → characters in 64 classes → bigram model of the reference → bits a character
 

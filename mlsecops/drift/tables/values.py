@@ -1,4 +1,4 @@
-"""Values of a column: as an array of one kind, and whether one is missing."""
+"""Values of a column as an array of one kind, and the test for a missing one."""
 
 from __future__ import annotations
 

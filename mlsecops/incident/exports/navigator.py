@@ -1,4 +1,4 @@
-"""ATLAS Navigator layer of incidents: techniques, coloured by how often they were seen.
+"""ATLAS Navigator layer of incidents: techniques, coloured by their frequency.
 
 Incidents → layer as plain values
 

@@ -1,4 +1,4 @@
-"""View of an answer as markdown renderers have it: where it leads, and what is code.
+"""Markdown view of an answer: its links and images, and its code blocks.
 
 block of an answer → CommonMark and GitHub's dialect, with and without HTML → whether all that is
 reached is allowed, and the pieces that are code in all of them

@@ -126,6 +126,13 @@ class FrameRows:
         """Whether a column's type holds whole numbers only."""
         return getattr(self.column(place).dtype, "kind", "O") in "iu"
 
+    def ends(self, place: int) -> tuple[float, float]:
+        """Smallest and largest number that the type of a column of numbers holds."""
+        kind = self.column(place).dtype
+        kind = getattr(kind, "numpy_dtype", kind)
+        info = np.iinfo(kind) if self.is_whole(place) else np.finfo(kind)
+        return float(info.min), float(info.max)
+
     def replaced(self, changes: Mapping[int, Any]) -> Any:
         """The data with other columns, in their own types."""
         if not self.is_frame:
@@ -203,9 +210,8 @@ def _number(
         )
     values, (low, high) = rows.numbers(place), _limits(name, bounds)
     if whole:
-        kind = rows.column(place).dtype
-        ends = np.iinfo(getattr(kind, "numpy_dtype", kind))
-        low, high = max(low, float(ends.min)), min(high, float(ends.max))
+        least, most = rows.ends(place)
+        low, high = max(low, least), min(high, most)
     known = values[~np.isnan(values)]
     if len(known) and not (low <= known.min() and known.max() <= high):
         raise UsageError(

@@ -144,15 +144,11 @@ class StepValues:
 
     def _reach(self, place: int) -> tuple[float, float]:
         """Smallest and largest number to ask a column's steps for, which its type can hold."""
-        kind = self._rows.column(place).dtype
-        kind = getattr(kind, "numpy_dtype", kind)
+        least, most = self._rows.ends(place)
         if self._rows.is_whole(place):
-            ends = np.iinfo(kind)
-            return max(float(ends.min), -_LARGEST_WHOLE), min(float(ends.max), _LARGEST_WHOLE)
+            return max(least, -_LARGEST_WHOLE), min(most, _LARGEST_WHOLE)
         given = np.abs(np.nan_to_num(self._rows.numbers(place))).max(initial=1.0)
-        most = min(_FURTHER * float(given), _LARGEST)
-        if getattr(kind, "kind", "") == "f":
-            most = min(most, float(np.finfo(kind).max))
+        most = min(_FURTHER * float(given), _LARGEST, most)
         return -most, most
 
 

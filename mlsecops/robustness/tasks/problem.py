@@ -159,11 +159,7 @@ class TaskProblem:
             given=self.exact,
             by_steps=has_steps(self.model),
         )
-        try:
-            trees = array_trees(self.model, self.inputs)
-        except UsageError as error:
-            return Prover(ensemble=None, reason=str(error)), space
-        return None if trees is None else Prover(ensemble=trees), space
+        return Prover.of(lambda: array_trees(self.model, self.inputs)), space
 
     def attacks(self, attacks: Sequence[Attack]) -> Sequence[Attack]:
         """The attacks; on a regression of one value each runs towards either side."""

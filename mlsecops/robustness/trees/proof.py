@@ -81,6 +81,16 @@ class Prover:
     reason: str = ""
     targets: Callable[[Ensemble, NDArray[np.int64]], Targets] | None = None
 
+    @classmethod
+    def of(cls, read: Callable[[], Ensemble | None]) -> Prover | None:
+        """The prover of what is read; with the reason where it cannot be, None without trees."""
+        try:
+            ensemble = read()
+        except Exception as error:  # noqa: BLE001 - steps raise what they like; nothing is proven
+            reason = str(error) if isinstance(error, UsageError) else repr(error)
+            return cls(ensemble=None, reason=reason)
+        return None if ensemble is None else cls(ensemble=ensemble)
+
     def prove(
         self,
         space: Space | None,
@@ -232,12 +242,7 @@ def prover_of(
     """The prover of a tree model; None if the model is no tree ensemble, or is wrapped."""
     if type(adapter) not in _ADAPTERS:
         return None
-    try:
-        ensemble = read(adapter.model)
-    except Exception as error:  # noqa: BLE001 - steps raise what they like; nothing is proven
-        reason = str(error) if isinstance(error, UsageError) else repr(error)
-        return Prover(ensemble=None, reason=reason)
-    return None if ensemble is None else Prover(ensemble=ensemble)
+    return Prover.of(lambda: read(adapter.model))
 
 
 def _balls(attacks: Sequence[Attack]) -> dict[Norm, float]:

@@ -23,7 +23,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from mlsecops import adapt, evaluate_robustness
 from mlsecops.adapters.base import softmax
@@ -253,3 +253,23 @@ def test_columns_of_other_offsets_do_not_hide_that_samples_differ() -> None:
     y = np.arange(50) % 2
     model = DecisionTreeClassifier().fit(x, y)
     assert evaluate_robustness(model, x, y, Square(1, queries=2), bounds=(0, 2e9)).n == 50
+
+
+@pytest.mark.parametrize("tolerance", [None, 0.4], ids=["classes", "values"])
+def test_a_step_that_raises_leaves_no_proof_and_no_crash(tolerance: float | None) -> None:
+    x, y = rows(2)
+
+    class Moody(StandardScaler):
+        """Fails on inputs far from those that it was fitted on."""
+
+        def transform(self, given: Any, copy: Any = None) -> Any:
+            if np.abs(given).max() > 1e3:
+                raise ZeroDivisionError("too far")
+            return super().transform(given, copy)
+
+    Moody.__name__ = "StandardScaler"
+    kind = DecisionTreeClassifier if tolerance is None else DecisionTreeRegressor
+    model = make_pipeline(Moody(), kind(max_depth=3)).fit(x, y)
+    report = evaluate_robustness(model, x, y, FEW, tolerance=tolerance)
+    assert report.certified is None
+    assert "too far" in failed(report)["trees-read"]
