@@ -273,3 +273,29 @@ def test_a_step_that_raises_leaves_no_proof_and_no_crash(tolerance: float | None
     report = evaluate_robustness(model, x, y, FEW, tolerance=tolerance)
     assert report.certified is None
     assert "too far" in failed(report)["trees-read"]
+
+
+def test_numbers_in_a_column_of_objects_have_no_code_and_no_proof() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.random(300), "b": rng.integers(0, 3, 300)})
+    frame["job"] = pd.Categorical(rng.choice(["x", "y"], 300))
+    y = ((frame["a"] > 0.5) & (frame["b"] > 0)).astype(int).to_numpy()
+    model = HistGradientBoostingClassifier(max_iter=5).fit(frame, y)
+    odd = frame.assign(b=frame["b"].astype(object))
+    report = evaluate_robustness(model, odd, y, FEW, table=Table(eps={"a": 0.05}))
+    assert report.certified is None
+    assert "'b' holds categories whose codes cannot be read" in failed(report)["trees-read"]
+
+
+def test_trees_of_an_objective_of_the_user_s_own_certify_nothing() -> None:
+    """LightGBM writes none into the file, so that the trees pass for those of a regression."""
+    x, y = rows(2)
+
+    def logistic(labels: Any, scores: Any) -> Any:
+        share = 1 / (1 + np.exp(-scores))
+        return share - labels, share * (1 - share)
+
+    model = lightgbm.LGBMClassifier(objective=logistic, n_estimators=5, verbose=-1).fit(x, y)
+    report = evaluate_robustness(model, x, y, FEW)
+    assert report.certified is None
+    assert "answered otherwise" in failed(report)["trees-read"]
