@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3  # noqa: F401 - before TensorFlow, whose own SQLite lacks modules
 import sys
 from collections.abc import Iterator
 
